@@ -1,0 +1,1 @@
+"""ADQL 2.1: text -> tree -> bound tree -> SQL. Pure."""

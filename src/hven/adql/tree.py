@@ -1,0 +1,344 @@
+"""The tree of an ADQL query: frozen nodes with positions, the one shape that every face builds and every pass reads.
+
+Names are those of the ADQL 2.1 grammar. `at` is the 0-based offset of the node in the query text (-1: made by a
+program). `meta` is None until `hven.adql.bind` has run; afterwards every expression carries its type, unit and UCD.
+Trees compare equal by content: positions and meta are left out of ``==`` and ``hash``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hven.model.table import Column, Table
+    from hven.model.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What is known about an expression's value after binding."""
+
+    type: Type
+    unit: str | None = None
+    ucd: str | None = None
+    utype: str | None = None
+    description: str | None = None
+    column: Column | None = None  # set when the value is a column unchanged: format, enum, frame follow
+    nullable: bool = True
+    constant: bool = False
+    aggregate: bool = False
+    origins: frozenset[str] = frozenset()  # names of the source columns that the value depends on
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Anything in the tree."""
+
+    at: int = field(default=-1, kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ident:
+    """One identifier; `quoted` ones are case-sensitive (ADQL 2.1 section 2.1.2)."""
+
+    name: str
+    quoted: bool = False
+
+
+# --- expressions ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Expr(Node):
+    """A value expression or a search condition."""
+
+    meta: Meta | None = field(default=None, kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Expr):
+    """A number (int or float), a string, a boolean (programs only), or NULL (None).
+
+    `slot` numbers the literals of a query in text order, so that a plan can be used again with other values.
+    """
+
+    value: float | str | None
+    slot: int = field(default=-1, kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRef(Expr):
+    """``[[[catalog.]schema.]table.]column``; `source` and `column` are filled by the binder.
+
+    `source` is the `TableRef.number`, `Derived.number` of the FROM item (unique in the whole query) that has it.
+    """
+
+    name: Ident
+    qualifier: tuple[Ident, ...] = ()
+    source: int = field(default=-1, kw_only=True, compare=False)
+    column: Column | None = field(default=None, kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Expr):
+    """``-x``, ``+x``, ``~x`` (bitwise: declared extension)."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expr):
+    """``+ - * / ||`` and, as declared extensions, ``% & | ^``."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Expr):
+    """A call: standard, geometric, aggregate (COUNT(*) has `star`), or user defined. Names are upper case."""
+
+    name: str
+    args: tuple[Expr, ...] = ()
+    distinct: bool = False
+    star: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Expr):
+    """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number."""
+
+    operand: Expr
+    target: str
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Expr):
+    """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension)."""
+
+    operand: Expr | None
+    whens: tuple[tuple[Expr, Expr], ...]
+    otherwise: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subquery(Expr):
+    """A scalar subquery, or the right side of IN."""
+
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Expr):
+    """``= <> < > <= >=`` (``!=`` is read as ``<>``)."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class And(Expr):
+    """A conjunction of two or more conditions."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Expr):
+    """A disjunction of two or more conditions."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Expr):
+    """``NOT condition``."""
+
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Between(Expr):
+    """``x [NOT] BETWEEN low AND high``."""
+
+    operand: Expr
+    low: Expr
+    high: Expr
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class In(Expr):
+    """``x [NOT] IN (a, b)`` or ``x [NOT] IN (SELECT ..)``."""
+
+    operand: Expr
+    choices: tuple[Expr, ...] | Subquery
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Like(Expr):
+    """``x [NOT] LIKE|ILIKE pattern``."""
+
+    operand: Expr
+    pattern: Expr
+    negated: bool = False
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull(Expr):
+    """``x IS [NOT] NULL``."""
+
+    operand: Expr
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exists(Expr):
+    """``EXISTS (SELECT ..)``."""
+
+    query: Query
+
+
+# --- FROM ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FromItem(Node):
+    """What stands in FROM."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRef(FromItem):
+    """``[[catalog.]schema.]table [[AS] alias]``.
+
+    The binder fills `number` and `table`. `where` is set by `auth.permit` only: a bound condition over this table
+    alone, which the writer applies before anything else sees the rows. `cte` is True if the name is one of WITH's.
+    """
+
+    parts: tuple[Ident, ...]
+    alias: Ident | None = None
+    number: int = field(default=-1, kw_only=True, compare=False)
+    table: Table | None = field(default=None, kw_only=True, compare=False)
+    where: Expr | None = field(default=None, kw_only=True, compare=False)
+    cte: bool = field(default=False, kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived(FromItem):
+    """``(SELECT ..) [AS] alias``; `columns` are filled by the binder. A view is bound into one of these."""
+
+    query: Query
+    alias: Ident
+    number: int = field(default=-1, kw_only=True, compare=False)
+    columns: tuple[Column, ...] = field(default=(), kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Join(FromItem):
+    """``left [NATURAL] [INNER|LEFT|RIGHT|FULL|CROSS] JOIN right [ON ..|USING (..)]``; a comma is kind ``CROSS``."""
+
+    left: FromItem
+    right: FromItem
+    kind: str = "INNER"
+    natural: bool = False
+    on: Expr | None = None
+    using: tuple[Ident, ...] = ()
+
+
+# --- queries -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SelectItem(Node):
+    """``expr [[AS] name]``; after binding `column` describes the output (name, type, unit, ucd ..)."""
+
+    expr: Expr
+    alias: Ident | None = None
+    column: Column | None = field(default=None, kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Star(Node):
+    """``*`` or ``qualifier.*``; the binder replaces it by SelectItems."""
+
+    qualifier: tuple[Ident, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderItem(Node):
+    """``expr [ASC|DESC]``; a whole-number Literal is a position in the select list."""
+
+    expr: Expr
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Node):
+    """One SELECT. `source` is None only in trees of mapping expressions."""
+
+    items: tuple[SelectItem | Star, ...]
+    source: FromItem | None = None
+    where: Expr | None = None
+    group_by: tuple[Expr, ...] = ()
+    having: Expr | None = None
+    distinct: bool = False
+    top: Literal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetOperation(Node):
+    """``left UNION|INTERSECT|EXCEPT [ALL] right``."""
+
+    op: str
+    left: Select | SetOperation | Query
+    right: Select | SetOperation | Query
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommonTable(Node):
+    """``name AS (SELECT ..)`` in WITH."""
+
+    name: Ident
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Node):
+    """A whole query or a parenthesised one: ``[WITH ..] body [ORDER BY ..] [OFFSET n]``. `text` is its source."""
+
+    body: Select | SetOperation | Query
+    order_by: tuple[OrderItem, ...] = ()
+    offset: Literal | None = None
+    ctes: tuple[CommonTable, ...] = ()
+    text: str = field(default="", kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A query whose every name is resolved: what `bind` returns, `permit` filters and engines run.
+
+    Attributes
+    ----------
+    query
+        The same tree with `meta`, `source`, `column`, `table`, `number` filled in and stars expanded.
+    columns
+        The output, in order; names unique and valid (made-up ones for unnamed expressions).
+    tables
+        Every stored table that is read, by qualified name (views and CTEs are already resolved).
+    slots
+        Values of the literals that a reused plan may replace, by `Literal.slot`; other literals are part of
+        the query's shape.
+    """
+
+    query: Query
+    columns: tuple[Column, ...]
+    tables: tuple[Table, ...]
+    slots: tuple[float | str | None, ...] = ()

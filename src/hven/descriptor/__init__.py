@@ -1,0 +1,1 @@
+"""The file a curator writes -> a Resource, all mistakes at once with file:line:column."""

@@ -1,0 +1,1 @@
+"""Read, map, validate, stage, swap: from a source to a served snapshot."""

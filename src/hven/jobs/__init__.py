@@ -1,0 +1,1 @@
+"""UWS jobs: state machine, runner, schedules. Built in *TAP*."""

@@ -1,0 +1,1 @@
+"""The validator of any service, over its public faces. Built in *Lint*."""

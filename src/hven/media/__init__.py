@@ -1,0 +1,1 @@
+"""Product formats (fits, cdf, netcdf, images): header, slice, render, series. Built in *Products*."""

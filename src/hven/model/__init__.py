@@ -1,0 +1,1 @@
+"""The nouns: types, tables, units, UCDs, parameters. No I/O."""

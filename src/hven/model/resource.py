@@ -1,0 +1,163 @@
+"""Resource: a collection as its descriptor says it - metadata, tables, sources and mappings - and its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hven.errors import Place
+    from hven.model.table import Column, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A creator, contact or contributor (VOResource)."""
+
+    name: str
+    email: str | None = None
+    orcid: str | None = None
+    affiliation: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """One ``source:`` entry: its kind and its options, not opened yet."""
+
+    kind: str
+    options: Mapping[str, Any]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How one target column gets its value.
+
+    Attributes
+    ----------
+    how
+        ``set`` (constant), ``text`` (template), ``map`` (ADQL expression), ``lookup``.
+    value
+        The text as written; for ``lookup`` a mapping (from, table, key, value, missing).
+    """
+
+    column: str
+    how: str
+    value: Any
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granule:
+    """One of several rows made from a source row: overrides of the settings above it."""
+
+    gid: str
+    settings: tuple[Setting, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule that rows must meet: an ADQL condition."""
+
+    name: str
+    condition: str
+    severity: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A DataLink row as templates over the target columns."""
+
+    semantics: str
+    text: str
+    type: str | None = None
+    description: str | None = None
+    size: str | None = None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """A query with what it must answer."""
+
+    query: str
+    expect: Mapping[str, Any]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """One table of a descriptor: what it is (`table`) and how it is filled.
+
+    Attributes
+    ----------
+    let
+        Name -> ADQL expression over source columns and earlier names, in order of dependence.
+    where
+        ADQL condition over source rows.
+    columns_declared
+        True if the descriptor (or its standard) says the columns; False: they follow the source.
+    sync
+        Kept for *Sync*.
+    """
+
+    table: Table
+    sources: tuple[SourceSpec, ...]
+    settings: tuple[Setting, ...] = ()
+    let: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    where: tuple[str, Place] | None = None
+    granules: tuple[Granule, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    links: tuple[Link, ...] = ()
+    sync: Mapping[str, Any] = field(default_factory=dict)
+    columns_declared: bool = True
+    declared: tuple[Column, ...] = ()
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A collection: one schema, its metadata, its tables (VOResource, VODataService).
+
+    Attributes
+    ----------
+    hashes
+        File name -> SHA-256 of the descriptor, its includes and function files: provenance.
+    functions
+        Path of the ``.py`` files beside the descriptor whose functions expressions may call.
+    """
+
+    name: str
+    title: str
+    path: Path
+    description: str | None = None
+    access: str = "public"
+    tables: tuple[TableSpec, ...] = ()
+    services: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    creators: tuple[Person, ...] = ()
+    contact: Person | None = None
+    publisher: str | None = None
+    licence: str | None = None
+    licence_url: str | None = None
+    citation: str | None = None
+    bibcode: str | None = None
+    doi: str | None = None
+    reference_url: str | None = None
+    facility: tuple[str, ...] = ()
+    instrument: tuple[str, ...] = ()
+    waveband: tuple[str, ...] = ()
+    content_level: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
+    short_name: str | None = None
+    created: str | None = None
+    let: Mapping[str, Any] = field(default_factory=dict)
+    tests: tuple[Test, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    functions: tuple[Path, ...] = ()

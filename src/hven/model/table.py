@@ -1,0 +1,205 @@
+"""Column, Key, Table, Schema: said once, from which every face derives its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from hven.model.types import FLOAT64, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column, described once.
+
+    Attributes
+    ----------
+    name
+        As a query writes it, without quotes; `quoted` says whether a query must quote it.
+    rank
+        1 (essential) to 30 (technical). Gives VERB of cone search (1-10: VERB=1, 11-20: 2, 21-30: 3)
+        and TAP_SCHEMA's `principal` (rank <= 10).
+    null
+        A literal that stands for "no value" in the carrier format (VOTable VALUES/@null); in our own
+        storage nulls are always Arrow nulls.
+    frame
+        Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
+    link
+        URL template over this row's columns: ``https://x/{obs_id}``.
+    enum
+        Name of an entry of `Table.enums`.
+    origins
+        Source columns this one came from (filled from the bound mapping, kept as provenance).
+    """
+
+    name: str
+    type: Type = FLOAT64
+    unit: str | None = None
+    ucd: str | None = None
+    utype: str | None = None
+    description: str | None = None
+    label: str | None = None
+    null: str | None = None
+    rank: int = 10
+    std: bool = False
+    required: bool = False
+    indexed: bool = False
+    unique: bool = False
+    hidden: bool = False
+    section: str | None = None
+    display: str | None = None
+    frame: str | None = None
+    link: str | None = None
+    enum: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    origins: tuple[str, ...] = ()
+
+    @property
+    def principal(self) -> bool:
+        """TAP_SCHEMA principal flag."""
+        return self.rank <= 10
+
+    @property
+    def verbosity(self) -> int:
+        """The smallest VERB of cone search that shows this column (SCS 1.03 section 2.1)."""
+        return 1 if self.rank <= 10 else 2 if self.rank <= 20 else 3
+
+    @property
+    def arrow(self) -> pa.Field:
+        """The Arrow field of the storage."""
+        return pa.field(self.name, self.type.arrow, nullable=not self.required)
+
+    def having(self, **changes: object) -> Column:
+        """Return a copy with other attributes."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Columns that belong together by role: value, error, lower, upper, origin, confidence."""
+
+    name: str
+    roles: Mapping[str, str]
+    description: str | None = None
+    utype: str | None = None
+    ucd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A foreign key (TAP_SCHEMA.keys, key_columns)."""
+
+    id: str
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+    description: str | None = None
+    utype: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRef:
+    """A COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2)."""
+
+    id: str
+    kind: str  # "coosys" or "timesys"
+    system: str | None = None
+    epoch: str | None = None
+    equinox: str | None = None
+    refposition: str | None = None
+    timescale: str | None = None
+    timeorigin: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table or view.
+
+    Attributes
+    ----------
+    primary
+        Names of the primary key's columns; empty if there is none.
+    position
+        Names of longitude and latitude (degrees) that the position index covers, or None.
+    view
+        ADQL text if this is a view, else None.
+    access
+        ``public`` or ``private``; a private table is invisible until a policy grants it.
+    """
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    description: str | None = None
+    title: str | None = None
+    utype: str | None = None
+    primary: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
+    groups: tuple[Group, ...] = ()
+    frames: tuple[FrameRef, ...] = ()
+    enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    position: tuple[str, str] | None = None
+    view: str | None = None
+    access: str = "public"
+    index: int | None = None
+    standard: str | None = None
+
+    @property
+    def qualified(self) -> str:
+        """``schema.table``, unquoted: the key under which everything about the table is found."""
+        return f"{self.schema}.{self.name}"
+
+    def column(self, name: str) -> Column:
+        """Find a column by exact name.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema of the storage."""
+        return pa.schema([column.arrow for column in self.columns])
+
+    def by_ucd(self, ucd: str) -> Column | None:
+        """Return the first column whose UCD is `ucd` (compared without case)."""
+        for column in self.columns:
+            if column.ucd is not None and column.ucd.lower() == ucd.lower():
+                return column
+        return None
+
+    def having(self, **changes: object) -> Table:
+        """Return a copy with other attributes."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A schema of TAP_SCHEMA: one collection."""
+
+    name: str
+    tables: tuple[Table, ...]
+    title: str | None = None
+    description: str | None = None
+    utype: str | None = None
+    index: int | None = None
+
+
+def columns_of(schema: pa.Schema, like: Sequence[Column] = ()) -> list[Column]:
+    """Describe an Arrow schema as columns; those in `like` lend their metadata by name."""
+    from hven.model.types import from_arrow
+
+    known = {column.name: column for column in like}
+    return [known.get(item.name) or Column(name=item.name, type=from_arrow(item.type)) for item in schema]

@@ -1,0 +1,349 @@
+"""Types: the one table of correspondences between VOTable, ADQL, Arrow, DuckDB, PostgreSQL, FITS and HAPI.
+
+A :class:`Type` is said in VOTable's words (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
+DALI 1.1 section 3.3). Everything else is looked up in `SCALARS` and `XTYPES` below, nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scalar:
+    """One row of the table: a VOTable datatype and its name everywhere else."""
+
+    name: str  # what a descriptor says
+    votable: str
+    adql: str
+    arrow: pa.DataType
+    duckdb: str
+    postgres: str
+    fits: str  # TFORM letter
+    hapi: str
+    numpy: str  # big-endian dtype of VOTable BINARY, "" if not numeric
+    rank: int = 0  # numeric promotion order; 0 = not numeric
+
+
+SCALARS: tuple[Scalar, ...] = (
+    Scalar(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="L", hapi="integer", numpy=""),
+    Scalar(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="X", hapi="integer", numpy=""),
+    Scalar(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", postgres="smallint", fits="B", hapi="integer", numpy="u1", rank=1),
+    Scalar(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", postgres="smallint", fits="I", hapi="integer", numpy=">i2", rank=2),
+    Scalar(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", postgres="integer", fits="J", hapi="integer", numpy=">i4", rank=3),
+    Scalar(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", postgres="bigint", fits="K", hapi="double", numpy=">i8", rank=4),
+    Scalar(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", postgres="real", fits="E", hapi="double", numpy=">f4", rank=5),
+    Scalar(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", postgres="double precision", fits="D", hapi="double", numpy=">f8", rank=6),
+    Scalar(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", postgres="real[]", fits="C", hapi="double", numpy=">c8"),
+    Scalar(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", postgres="double precision[]", fits="M", hapi="double", numpy=">c16"),
+    Scalar(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text", fits="A", hapi="string", numpy=""),
+    Scalar(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text", fits="A", hapi="string", numpy=""),
+)
+BY_NAME = {row.name: row for row in SCALARS}
+BY_VOTABLE = {row.votable: row for row in SCALARS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xtype:
+    """One row of the second table: a DALI xtype, its VOTable carrier and its storage."""
+
+    name: str
+    votable: str
+    arraysize: str | None
+    adql: str
+    arrow: pa.DataType
+    duckdb: str
+    postgres: str
+
+
+_D = pa.float64()
+XTYPES: tuple[Xtype, ...] = (
+    # 'us' reaches years -290307 to 294246; DALI section 3.3.3
+    Xtype(name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP", postgres="timestamp"),
+    Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]", postgres="spoint"),
+    Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_D, 3), duckdb="DOUBLE[3]", postgres="scircle"),
+    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_D, 4), duckdb="DOUBLE[4]", postgres="double precision[]"),
+    Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_D), duckdb="DOUBLE[]", postgres="spoly"),
+    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]", postgres="double precision[]"),
+    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_D), duckdb="DOUBLE[]", postgres="double precision[]"),
+    Xtype(name="moc", votable="char", arraysize="*", adql="MOC", arrow=pa.string(), duckdb="VARCHAR", postgres="smoc"),
+    Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="adql:REGION", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="uri", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="uuid", votable="char", arraysize="36", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="json", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="hms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="dms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+)
+BY_XTYPE = {row.name: row for row in XTYPES}
+LEGACY_XTYPES = {"adql:TIMESTAMP": "timestamp", "adql:POINT": "adql:REGION", "region": "adql:REGION"}  # TAP 1.0 words
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A column's type in VOTable's words.
+
+    Attributes
+    ----------
+    datatype
+        VOTable datatype (``double``, ``char`` ...).
+    arraysize
+        None for a scalar, else ``3``, ``*``, ``8*``, ``2x*`` (VOTable 1.4 section 2.2).
+    xtype
+        DALI xtype or None.
+    """
+
+    datatype: str
+    arraysize: str | None = None
+    xtype: str | None = None
+
+    @property
+    def scalar(self) -> Scalar:
+        """The row of `SCALARS` for the datatype."""
+        return BY_VOTABLE[self.datatype]
+
+    @property
+    def special(self) -> Xtype | None:
+        """The row of `XTYPES`, if the xtype is one that is stored in its own way."""
+        return BY_XTYPE.get(LEGACY_XTYPES.get(self.xtype, self.xtype)) if self.xtype else None
+
+    @property
+    def is_string(self) -> bool:
+        """True for text: char or unicodeChar that is no timestamp and no array of strings."""
+        return self.datatype in {"char", "unicodeChar"} and not self.is_timestamp and "x" not in (self.arraysize or "")
+
+    @property
+    def is_timestamp(self) -> bool:
+        """True for DALI timestamps (stored as microseconds, shown as ISO text)."""
+        return self.special is not None and self.special.name == "timestamp"
+
+    @property
+    def is_numeric(self) -> bool:
+        """True for scalar numbers."""
+        return self.arraysize is None and self.scalar.rank > 0
+
+    @property
+    def is_integer(self) -> bool:
+        """True for scalar whole numbers."""
+        return self.is_numeric and self.scalar.rank <= 4
+
+    @property
+    def is_boolean(self) -> bool:
+        """True for scalar booleans and bits."""
+        return self.arraysize is None and self.datatype in {"boolean", "bit"}
+
+    @property
+    def is_geometry(self) -> bool:
+        """True for point, circle, polygon, range, region and moc."""
+        return self.special is not None and self.special.adql in {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC"}
+
+    @property
+    def is_array(self) -> bool:
+        """True for arrays of numbers, booleans or strings (geometries and intervals are not meant)."""
+        return self.arraysize is not None and not self.is_string and self.special is None
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Dimensions of an array, first axis fastest as VOTable writes them; None = variable."""
+        if self.arraysize is None:
+            return ()
+        sizes = self.arraysize.split("x")
+        return tuple(None if size.endswith("*") else int(size) for size in sizes)
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow storage type. Arrays are flat lists whatever their rank; `shape` says how to fold them."""
+        return _arrow(self)
+
+    @property
+    def duckdb(self) -> str:
+        """The DuckDB type name."""
+        return self._sql("duckdb")
+
+    @property
+    def postgres(self) -> str:
+        """The PostgreSQL type name."""
+        return self._sql("postgres")
+
+    @property
+    def adql(self) -> str:
+        """The ADQL type name (ADQL 2.1 section 3.2), with the length of strings where it is known."""
+        if self.special is not None:
+            return self.special.adql
+        name = self.scalar.adql
+        if self.is_string:
+            length = (self.arraysize or "1").rstrip("*")
+            kind = "VARCHAR" if (self.arraysize or "").endswith("*") else "CHAR"
+            return f"{kind}({length})" if length else name
+        return name
+
+    @property
+    def size(self) -> int | None:
+        """TAP_SCHEMA's "size": the whole number in a one-dimensional arraysize, else None."""
+        match = re.fullmatch(r"(\d+)\*?", self.arraysize or "")
+        return int(match.group(1)) if match else None
+
+    def _sql(self, dialect: str) -> str:
+        if self.special is not None:
+            return str(getattr(self.special, dialect))
+        base = str(getattr(self.scalar, dialect))
+        if self.is_array:
+            n = _count(self.shape)
+            return f"{base}[{n}]" if n is not None and dialect == "duckdb" else f"{base}[]"
+        return base
+
+    def __str__(self) -> str:
+        """Write the type as a descriptor does; `parse_type` reads it back."""
+        if self.special is not None and (self.special.votable, self.special.arraysize) == (self.datatype, self.arraysize):
+            return str(self.xtype)
+        name = self.scalar.name
+        if self.datatype in {"char", "unicodeChar"}:
+            size = "" if self.arraysize == "*" else f"[{self.arraysize or 1}]"
+        else:
+            size = f"[{self.arraysize}]" if self.arraysize is not None else ""
+        return name + size + (f":{self.xtype}" if self.xtype else "")
+
+
+def _count(shape: tuple[int | None, ...]) -> int | None:
+    n = 1
+    for size in shape:
+        if size is None:
+            return None
+        n *= size
+    return n
+
+
+@lru_cache(maxsize=1024)
+def _arrow(kind: Type) -> pa.DataType:
+    special = kind.special
+    if special is not None:
+        if kind.datatype == "float" and pa.types.is_list(special.arrow):
+            return pa.list_(pa.float32())
+        return special.arrow
+    if kind.is_string:
+        return pa.string()
+    base = kind.scalar.arrow
+    if kind.arraysize is None:
+        return base
+    if kind.datatype in {"char", "unicodeChar"}:  # array of strings: the first axis is the length
+        return pa.list_(pa.string())
+    n = _count(kind.shape)
+    return pa.list_(base) if n is None else pa.list_(base, n)
+
+
+_WORD = re.compile(r"([a-z]+\d*)(?:\[([0-9x*]+)\])?(?::(\S+))?", re.IGNORECASE)
+ALIASES = {
+    "float": "float32", "double": "float64", "int": "int32", "short": "int16", "long": "int64", "byte": "uint8",
+    "boolean": "bool", "text": "string", "str": "string", "char": "string", "unicodechar": "unicode",
+    "smallint": "int16", "integer": "int32", "bigint": "int64", "real": "float32", "varchar": "string", "datetime": "timestamp",
+}  # fmt: skip
+
+
+def type_names() -> Iterator[str]:
+    """Every word `parse_type` knows, the preferred ones first."""
+    yield from BY_NAME
+    yield from (name for name in BY_XTYPE if ":" not in name)
+    yield from ALIASES
+
+
+def parse_type(text: str) -> Type:
+    """Read a type as a descriptor writes it: ``float64``, ``string[20]``, ``int16[3]``, ``timestamp``.
+
+    Raises
+    ------
+    ValueError
+        The word is not known; the message has no place, callers add it.
+    """
+    if text in BY_XTYPE:
+        row = BY_XTYPE[text]
+        return Type(row.votable, row.arraysize, text)
+    match = _WORD.fullmatch(text.strip())
+    name = match.group(1).lower() if match else ""
+    name = ALIASES.get(name, name)
+    if match and name in BY_XTYPE and match.group(2) is None:
+        row = BY_XTYPE[name]
+        return Type(row.votable, row.arraysize, name)
+    if match is None or name not in BY_NAME:
+        message = f"no type {text!r}"
+        raise ValueError(message)
+    size = match.group(2)
+    if name in {"string", "unicode"} and size is None:
+        size = "*"
+    return Type(BY_NAME[name].votable, size, match.group(3))
+
+
+def from_arrow(kind: pa.DataType) -> Type:
+    """Say an Arrow type in VOTable's words (unsigned words widen; dates become timestamps).
+
+    Raises
+    ------
+    ValueError
+        Structs, maps and unions have no VOTable form.
+    """
+    if pa.types.is_dictionary(kind):
+        return from_arrow(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = from_arrow(kind.value_type)
+        size = str(kind.list_size) if pa.types.is_fixed_size_list(kind) else "*"
+        if item.is_string:
+            return Type(item.datatype, f"*x{size}" if size != "*" else "*x*")
+        if item.arraysize is not None or item.xtype is not None:
+            message = f"an array of {kind.value_type} has no VOTable form"
+            raise ValueError(message)
+        return Type(item.datatype, size)
+    for test, result in _FROM_ARROW:
+        if test(kind):
+            return result
+    message = f"the Arrow type {kind} has no VOTable form"
+    raise ValueError(message)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+TIMESTAMP = Type("char", "*", "timestamp")
+STRING = Type("char", "*")
+BOOLEAN = Type("boolean")
+INT16, INT32, INT64 = Type("short"), Type("int"), Type("long")
+FLOAT32, FLOAT64 = Type("float"), Type("double")
+POINT = Type("double", "2", "point")
+CIRCLE = Type("double", "3", "circle")
+POLYGON = Type("double", "*", "polygon")
+REGION = Type("char", "*", "adql:REGION")
+MOC = Type("char", "*", "moc")
+
+_FROM_ARROW = (
+    (pa.types.is_boolean, BOOLEAN),
+    (pa.types.is_uint8, Type("unsignedByte")),
+    (pa.types.is_int8, INT16),
+    (pa.types.is_int16, INT16),
+    (pa.types.is_uint16, INT32),
+    (pa.types.is_int32, INT32),
+    (pa.types.is_uint32, INT64),
+    (pa.types.is_int64, INT64),
+    (pa.types.is_uint64, INT64),
+    (pa.types.is_float16, FLOAT32),
+    (pa.types.is_float32, FLOAT32),
+    (pa.types.is_float64, FLOAT64),
+    (pa.types.is_decimal, FLOAT64),
+    (_is_time, TIMESTAMP),
+    (_is_text, STRING),
+    (pa.types.is_time, STRING),
+    (pa.types.is_null, STRING),
+    (pa.types.is_binary, Type("unsignedByte", "*")),
+    (pa.types.is_large_binary, Type("unsignedByte", "*")),
+)

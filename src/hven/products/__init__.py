@@ -1,0 +1,1 @@
+"""The files behind the rows: locate, byte ranges, previews, cuts. Built in *Products*."""

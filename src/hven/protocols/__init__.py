@@ -1,0 +1,1 @@
+"""One face each: HTTP in, bytes out. The Protocol record says what a face is; a face does not know the others."""

@@ -1,0 +1,1 @@
+"""The one road to data: run(query, who, ...) -> Result."""

@@ -1,0 +1,1 @@
+"""The only outward HTTP client: SSRF guard, rate ceiling, size limit, secrets, retry. Grows with *Sync*."""

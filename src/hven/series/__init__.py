@@ -1,0 +1,1 @@
+"""Time series over files and tables. Built in *Series*."""

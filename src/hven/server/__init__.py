@@ -1,0 +1,1 @@
+"""The ASGI application: mounts the faces, one table error -> status, streams."""

@@ -1,0 +1,1 @@
+"""The system state (snapshots, runs, leases) on SQLAlchemy Core."""

@@ -1,0 +1,1 @@
+"""Contract suites and a tiny site in memory, for plugin authors and for ourselves."""
