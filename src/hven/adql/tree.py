@@ -334,11 +334,17 @@ class Bound:
     tables
         Every stored table that is read, by qualified name (views and CTEs are already resolved).
     slots
-        Values of the literals that a reused plan may replace, by `Literal.slot`; other literals are part of
-        the query's shape.
+        Values of all literals of the text, by `Literal.slot`.
+    free
+        Slots that a plan may be given other values for; the others are part of the query's shape (IN_UNIT's
+        unit, coordinate systems ..).
+    volatile
+        True if the same query may answer differently over the same rows (RAND).
     """
 
     query: Query
     columns: tuple[Column, ...]
     tables: tuple[Table, ...]
     slots: tuple[float | str | None, ...] = ()
+    free: frozenset[int] = frozenset()
+    volatile: bool = False
