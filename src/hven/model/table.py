@@ -152,8 +152,11 @@ class Table:
 
     @property
     def qualified(self) -> str:
-        """``schema.table``, unquoted: the key under which everything about the table is found."""
-        return f"{self.schema}.{self.name}"
+        """``schema.table``, unquoted: the key under which everything about the table is found.
+
+        The pseudo tables of mappings (``source``, ``target``) have no schema and are found by their bare name.
+        """
+        return f"{self.schema}.{self.name}" if self.schema else self.name
 
     def column(self, name: str) -> Column:
         """Find a column by exact name.
