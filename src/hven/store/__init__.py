@@ -1,1 +1,14 @@
-"""The system state (snapshots, runs, leases) on SQLAlchemy Core."""
+"""The system state (snapshots, pointers, runs, leases, releases) on SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL.
+
+What readers see is decided by one table here, `pointers`; it changes in one transaction for all tables of a collection.
+"""
+
+from __future__ import annotations
+
+from hven.store.database import FORMAT
+from hven.store.leases import Lease, Leases
+from hven.store.runs import Run, Runs
+from hven.store.snapshots import Event, Record, Release
+from hven.store.state import Store
+
+__all__ = ["FORMAT", "Event", "Lease", "Leases", "Record", "Release", "Run", "Runs", "Store"]

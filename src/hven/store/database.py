@@ -1,0 +1,200 @@
+"""The database under the store: its tables, its format version with upgrades, its errors in plain words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from hven.errors import Overloaded, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FORMAT = 1
+BUSY = 15.0  # seconds that a writer waits for another one
+
+metadata = sa.MetaData()
+
+meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False))
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("table_name", sa.Text, nullable=False, index=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+pointers = sa.Table(
+    "pointers",
+    metadata,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("snapshot", sa.Text, sa.ForeignKey("snapshots.id"), nullable=False),
+    sa.Column("since", sa.Text, nullable=False),
+)
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("run", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+)
+staged = sa.Table(
+    "staged",
+    metadata,
+    sa.Column("snapshot", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("run", sa.Text, nullable=False),
+)
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("started", sa.Text, nullable=False),
+    sa.Column("ended", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("summary", sa.Text),
+    sa.Column("report", sa.Text),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("since", sa.Text, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+)
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("collection", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("snapshot", sa.Text, sa.ForeignKey("snapshots.id"), nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+)
+
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {}  # format n -> the step that makes it n + 1
+
+
+def now() -> str:
+    """Give the time as ISO text in UTC, with microseconds: sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Database:
+    """A connection pool with the two kinds of transaction that the store needs."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": BUSY, "check_same_thread": False}} if self.sqlite else {"pool_pre_ping": True}
+        )
+        try:
+            self.engine = sa.create_engine(self.url, **options)
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+            message = f"the store's address {self._shown()} cannot be used: {error}"
+            raise StorageError(message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database") from error
+        if self.sqlite:
+            sa.event.listen(self.engine, "connect", _pragmas)
+            sa.event.listen(self.engine, "begin", _begin)
+        self._open()
+
+    def _shown(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    def _open(self) -> None:
+        with self.writing() as connection:
+            if not sa.inspect(connection).has_table("meta"):
+                if not self.sqlite:  # two processes may begin at once
+                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(4869466)"))
+                metadata.create_all(connection)
+                if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
+                    connection.execute(sa.insert(meta), [{"key": "format", "value": str(FORMAT)}, {"key": "version", "value": "0"}])
+                return
+            self._upgrade(connection)
+
+    def _upgrade(self, connection: sa.Connection) -> None:
+        found = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
+        number = int(found) if found and found.isdigit() else -1
+        if number > FORMAT:
+            message = f"the system state {self._shown()} has format {number}, this Hven knows formats up to {FORMAT}"
+            raise StorageError(message, remedy="run the newer Hven that wrote it")
+        if number < 1:
+            message = f"the system state {self._shown()} says format {found!r}, which no Hven wrote"
+            raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
+        for step in range(number, FORMAT):
+            UPGRADES[step](connection)
+            connection.execute(sa.update(meta).where(meta.c.key == "format").values(value=str(step + 1)))
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction that writes: all or nothing, one writer at a time."""
+        with self._plain(), self.engine.connect().execution_options(hven_write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One transaction that sees one state."""
+        with self._plain(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: exc.DBAPIError) -> StorageError | Overloaded:
+        why = str(error.orig)
+        low = why.lower()
+        where = f"the system state {self._shown()}"
+        if "full" in low or "no space" in low or "disk i/o" in low:
+            return StorageError(f"{where} cannot be written: {why}", remedy="make room on the disk of var/")
+        if "locked" in low or "busy" in low:
+            return Overloaded(
+                f"{where} has been busy for {BUSY:g} seconds", remedy="try again; if it stays so, look for a process that hangs"
+            )
+        if "malformed" in low or "not a database" in low or "corrupt" in low:
+            return StorageError(
+                f"{where} is damaged: {why}", remedy="restore it from a backup, or move it away and ingest the collections again"
+            )
+        if "readonly" in low or "unable to open" in low or "permission" in low:
+            return StorageError(f"{where} cannot be opened: {why}", remedy="check the owner and the rights of var/")
+        return StorageError(f"{where}: {why}")
+
+
+def _pragmas(connection: Any, _record: object) -> None:
+    # transactions are begun by hand below, so that a writer takes its lock at once and never fails half way
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(BUSY * 1000)}"):
+        cursor.execute(f"PRAGMA {line}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("hven_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

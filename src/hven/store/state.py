@@ -1,0 +1,342 @@
+"""`Store`: publish, roll back, remove, prune - the only code that moves pointers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from hven.errors import Conflict, NotFound, StorageError
+from hven.store import leases as leasing
+from hven.store.database import Database, events, meta, now, pointers, releases, snapshots, staged
+from hven.store.leases import Lease, Leases
+from hven.store.runs import Runs
+from hven.store.snapshots import Event, Record, Release, from_row, to_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from hven.engines import Snapshot
+
+
+class Store:
+    """The system state of a site. Thread-safe; one per process.
+
+    Parameters
+    ----------
+    directory
+        ``var/`` of the site; made if it is not there.
+    url
+        SQLAlchemy URL; None = ``hven.sqlite`` in `directory`.
+    """
+
+    def __init__(self, directory: Path, url: str | None = None) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{directory} cannot be made: {error.strerror}", remedy="check the rights of the site's directory"
+            ) from error
+        self._database = Database(url or f"sqlite:///{directory / 'hven.sqlite'}")
+        self.leases = Leases(self._database)
+        self.runs = Runs(self._database)
+
+    def version(self) -> int:
+        """Count of pointer moves so far: cheap enough to ask several times a second."""
+        with self._database.reading() as connection:
+            return int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
+
+    def current(self) -> tuple[int, dict[str, Record]]:
+        """Give the version and every published table's record, as one state."""
+        with self._database.reading() as connection:
+            version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
+            query = sa.select(snapshots).join(pointers, pointers.c.snapshot == snapshots.c.id).order_by(pointers.c.table_name)
+            return version, {row.table_name: from_row(row) for row in connection.execute(query)}
+
+    def pointers(self) -> tuple[int, dict[str, str]]:
+        """Give the version and qualified table -> snapshot id."""
+        with self._database.reading() as connection:
+            version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
+            return version, {row.table_name: row.snapshot for row in connection.execute(sa.select(pointers))}
+
+    def record(self, snapshot: str) -> Record:
+        """Give one snapshot's record.
+
+        Raises
+        ------
+        NotFound
+            There is none of that id.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(snapshots).where(snapshots.c.id == snapshot)).first()
+        if row is None:
+            raise NotFound(f"there is no snapshot {snapshot!r}")
+        return from_row(row)
+
+    def snapshots(self, collection: str) -> list[Record]:
+        """Every snapshot of a collection that is kept, the newest first."""
+        query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.id.desc())
+        with self._database.reading() as connection:
+            return [from_row(row) for row in connection.execute(query)]
+
+    def history(self, collection: str) -> list[Event]:
+        """Everything that moved the collection's pointers, the newest first."""
+        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
+        with self._database.reading() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    # --- staging ---------------------------------------------------------------------------------------------
+
+    def stage(self, collection: str, snapshot: str, run: str) -> None:
+        """Announce a snapshot that is about to be written, so that nobody sweeps it."""
+        with self._database.writing() as connection:
+            connection.execute(sa.insert(staged).values(snapshot=snapshot, collection=collection, run=run))
+
+    def unstage(self, collection: str) -> None:
+        """Forget what earlier runs of the collection left half written; only for who holds its lease."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(staged).where(staged.c.collection == collection))
+
+    def known(self) -> set[str]:
+        """Ids of all snapshots whose files must stay: those kept and those that a living run writes."""
+        alive = {lease.name for lease in self.leases.all()}
+        with self._database.reading() as connection:
+            found = {row.id for row in connection.execute(sa.select(snapshots.c.id))}
+            busy = connection.execute(sa.select(staged.c.snapshot, staged.c.collection))
+            return found | {row.snapshot for row in busy if lease_name(row.collection) in alive}
+
+    # --- pointers --------------------------------------------------------------------------------------------
+
+    def publish(self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None) -> int:
+        """Make these snapshots the collection's, all at once; its tables that are not named are published no more.
+
+        Parameters
+        ----------
+        records
+            New snapshots, and those already stored that stay.
+        lease
+            The lease of the caller: if it was lost, nothing is published.
+
+        Returns
+        -------
+        int
+            The new version.
+
+        Raises
+        ------
+        Conflict
+            The lease was lost, or a table belongs to another collection.
+        """
+        given = list(records)
+        state = {record.table.qualified: record.id for record in given}
+        with self._database.writing() as connection:
+            if lease is not None:
+                leasing.check(connection, lease)
+            stored = {
+                row.id for row in connection.execute(sa.select(snapshots.c.id).where(snapshots.c.id.in_([record.id for record in given])))
+            }
+            for record in given:
+                if record.id not in stored:
+                    connection.execute(sa.insert(snapshots).values(**to_row(record)))
+            connection.execute(sa.delete(staged).where(staged.c.run == run))
+            return _move(connection, collection, state, "publish", run)
+
+    def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
+        """Go back to an earlier state.
+
+        Parameters
+        ----------
+        name
+            A collection, or one table as ``schema.table``.
+        snapshot
+            Id of a snapshot or of a run; None = the state before the present one. For a collection, all tables go to
+            what was published together with it.
+
+        Returns
+        -------
+        dict
+            Qualified table -> snapshot id that is now published.
+
+        Raises
+        ------
+        NotFound
+            No such collection, snapshot, or nothing earlier is kept.
+        """
+        with self._database.writing() as connection:
+            rows = list(connection.execute(sa.select(pointers)))
+            one = {row.table_name: row for row in rows}.get(name)
+            collection = one.collection if one is not None else name
+            present = {row.table_name: row.snapshot for row in rows if row.collection == collection}
+            state = (
+                _earlier_table(connection, name, present, snapshot) if one is not None else _earlier(connection, name, present, snapshot)
+            )
+            _move(connection, collection, state, "rollback", None)
+            return state
+
+    def remove(self, collection: str) -> list[str]:
+        """Publish a collection no more; its snapshots stay (see `purge`). Gives the tables that were published.
+
+        Raises
+        ------
+        NotFound
+            Nothing of that name is published or kept.
+        """
+        with self._database.writing() as connection:
+            known = connection.execute(sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)).first()
+            if known is None:
+                raise NotFound(f"there is no collection {collection!r} in the system state")
+            found = [row.table_name for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))]
+            if found:
+                _move(connection, collection, {}, "remove", None)
+            return found
+
+    def purge(self, collection: str) -> list[Snapshot]:
+        """Forget a collection's snapshots that are neither published nor pinned; the caller drops their files."""
+        return self._forget(collection, keep=0)
+
+    def prune(self, collection: str, keep: int) -> list[Snapshot]:
+        """Forget all but the last `keep` snapshots of each table; published and pinned ones stay. The caller drops the files."""
+        return self._forget(collection, keep=max(keep, 1))
+
+    def _forget(self, collection: str, keep: int) -> list[Snapshot]:
+        with self._database.writing() as connection:
+            held = {row.snapshot for row in connection.execute(sa.select(pointers.c.snapshot))}
+            held |= {row.snapshot for row in connection.execute(sa.select(releases.c.snapshot))}
+            query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.id.desc())
+            seen: dict[str, int] = {}
+            gone = []
+            for row in connection.execute(query):
+                seen[row.table_name] = seen.get(row.table_name, 0) + 1
+                if seen[row.table_name] > keep and row.id not in held:
+                    gone.append(from_row(row).snapshot)
+            connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in gone])))
+            return gone
+
+    # --- releases --------------------------------------------------------------------------------------------
+
+    def release(self, collection: str, label: str, description: str | None = None) -> Release:
+        """Pin what is published now under a label.
+
+        Raises
+        ------
+        NotFound
+            Nothing of the collection is published.
+        Conflict
+            The label exists: releases never change.
+        """
+        with self._database.writing() as connection:
+            if connection.execute(sa.select(releases).where(releases.c.collection == collection, releases.c.label == label)).first():
+                raise Conflict(f"{collection} has a release {label!r} already", remedy="take another label; a release never changes")
+            state = _present(connection, collection)
+            if not state:
+                raise NotFound(f"nothing of {collection!r} is published")
+            made = now()
+            for table, snapshot in state.items():
+                values = {"collection": collection, "label": label, "table_name": table, "snapshot": snapshot}
+                connection.execute(sa.insert(releases).values(**values, created=made, description=description))
+        return Release(collection=collection, label=label, created=made, snapshots=state, description=description)
+
+    def releases(self, collection: str) -> list[Release]:
+        """Every release of a collection, the newest first."""
+        query = sa.select(releases).where(releases.c.collection == collection).order_by(releases.c.created.desc(), releases.c.table_name)
+        found: dict[str, Release] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                before = found[row.label].snapshots if row.label in found else {}
+                found[row.label] = Release(
+                    collection=collection,
+                    label=row.label,
+                    created=row.created,
+                    snapshots={**before, row.table_name: row.snapshot},
+                    description=row.description,
+                )
+        return list(found.values())
+
+    def withdraw(self, collection: str, label: str) -> None:
+        """Take a release's pin away; its snapshots go with the next pruning.
+
+        Raises
+        ------
+        NotFound
+            There is no such release.
+        """
+        with self._database.writing() as connection:
+            done = connection.execute(sa.delete(releases).where(releases.c.collection == collection, releases.c.label == label))
+            if not done.rowcount:
+                raise NotFound(f"{collection} has no release {label!r}")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+
+def lease_name(collection: str) -> str:
+    """Name of the lease that whoever changes a collection holds."""
+    return f"ingest {collection}"
+
+
+def _event(row: Any) -> Event:
+    return Event(number=row.number, collection=row.collection, at=row.at, action=row.action, run=row.run, state=json.loads(row.state))
+
+
+def _present(connection: sa.Connection, collection: str) -> dict[str, str]:
+    query = sa.select(pointers).where(pointers.c.collection == collection).order_by(pointers.c.table_name)
+    return {row.table_name: row.snapshot for row in connection.execute(query)}
+
+
+def _move(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None) -> int:
+    others = sa.select(pointers).where(pointers.c.table_name.in_(list(state)), pointers.c.collection != collection)
+    taken = connection.execute(others).first()
+    if taken is not None:
+        raise Conflict(f"the table {taken.table_name} belongs to the collection {taken.collection}", remedy="give it another name")
+    since = now()
+    connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
+    for table, snapshot in sorted(state.items()):
+        connection.execute(sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since))
+    values = {"collection": collection, "at": since, "action": action, "run": run, "state": json.dumps(dict(sorted(state.items())))}
+    connection.execute(sa.insert(events).values(**values))
+    version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()) + 1
+    connection.execute(sa.update(meta).where(meta.c.key == "version").values(value=str(version)))
+    return version
+
+
+def _kept(connection: sa.Connection, state: Mapping[str, str]) -> bool:
+    ids = set(state.values())
+    query = sa.select(sa.func.count()).select_from(snapshots).where(snapshots.c.id.in_(ids))
+    return bool(connection.execute(query).scalar_one() == len(ids))
+
+
+def _earlier(connection: sa.Connection, collection: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
+    """Find the state to go back to: what one `publish` made of the collection."""
+    query = sa.select(events).where(events.c.collection == collection, events.c.action == "publish").order_by(events.c.number.desc())
+    states = [_event(row) for row in connection.execute(query)]
+    if not states:
+        raise NotFound(f"nothing of {collection!r} was ever published")
+    if wanted is None:
+        shown = next((number for number, event in enumerate(states) if dict(event.state) == dict(present)), -1)
+        candidates = states[shown + 1 :]
+    else:
+        candidates = [event for event in states if event.run == wanted or wanted in event.state.values()][:1]
+        if not candidates:
+            raise NotFound(f"{collection} has no snapshot or run {wanted!r}", remedy=f"hven history {collection} lists them")
+    for event in candidates:
+        if dict(event.state) != dict(present) and _kept(connection, event.state):
+            return dict(event.state)
+    if wanted is not None and dict(candidates[0].state) == dict(present):
+        return dict(present)
+    what = "no earlier state" if wanted is None else f"{wanted}"
+    raise NotFound(f"{collection}: {what} is kept any more" if wanted is None else f"{collection}: {what} is not kept any more")
+
+
+def _earlier_table(connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
+    query = sa.select(snapshots.c.id, snapshots.c.run).where(snapshots.c.table_name == table).order_by(snapshots.c.id.desc())
+    rows = list(connection.execute(query))
+    if wanted is None:
+        found = next((row.id for row in rows if row.id < present[table]), None)
+    else:
+        found = next((row.id for row in rows if wanted in {row.id, row.run}), None)
+    if found is None:
+        raise NotFound(f"{table} has {'no earlier snapshot' if wanted is None else f'no snapshot {wanted!r}'} that is kept")
+    return {**present, table: found}
