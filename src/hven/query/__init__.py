@@ -1,1 +1,10 @@
-"""The one road to data: run(query, who, ...) -> Result."""
+"""The one road to data: ``run(query, who, site=...) -> Result``. Permission, limits and cancellation exist here, once."""
+
+from __future__ import annotations
+
+from hven.query.road import explain, run
+from hven.query.result import Result
+
+PRIVATE = ("road", "result", "shapes")
+
+__all__ = ["Result", "explain", "run"]

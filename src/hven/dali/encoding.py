@@ -1,0 +1,55 @@
+"""gzip and zstd of bodies, on request (RFC 9110 section 12.5.3)."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+LEVEL_GZIP = 1  # streams must not wait for the compressor
+LEVEL_ZSTD = 3
+
+
+def choose(accept: str) -> str | None:
+    """Choose between zstd, gzip and none by the reader's Accept-Encoding."""
+    if not accept:
+        return None
+    weights: dict[str, float] = {}
+    for item in accept.lower().split(","):
+        name, _, parameters = item.strip().partition(";")
+        weight = 1.0
+        if "q=" in parameters:
+            try:
+                weight = float(parameters.partition("q=")[2])
+            except ValueError:
+                weight = 0.0
+        weights[name.strip()] = weight
+    offered = [name for name in ("zstd", "gzip") if weights.get(name, 0.0) > 0]
+    return max(offered, key=lambda name: weights[name]) if offered else None
+
+
+class Encoder:
+    """A streaming compressor that flushes what it is fed, so that readers see rows as they come."""
+
+    def __init__(self, encoding: str) -> None:
+        self._flush_mode: Any
+        if encoding == "zstd":
+            import zstandard
+
+            self._zstd = zstandard.ZstdCompressor(level=LEVEL_ZSTD).compressobj()
+            self._gzip = None
+            self._flush_mode = zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        else:
+            self._zstd = None
+            self._gzip = zlib.compressobj(LEVEL_GZIP, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> bytes:
+        """Compress a piece."""
+        if self._gzip is not None:
+            return self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+        return bytes(self._zstd.compress(data) + self._zstd.flush(self._flush_mode))
+
+    def finish(self) -> bytes:
+        """Close the stream."""
+        if self._gzip is not None:
+            return self._gzip.flush()
+        return bytes(self._zstd.flush())

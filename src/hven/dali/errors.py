@@ -1,0 +1,78 @@
+"""One table error -> HTTP status, and the error documents of DALI, cone search and plain pages."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from hven import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger("hven")
+
+# the first class that fits counts: children before parents
+STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.NotFound, 404),
+    (errors.Forbidden, 403),
+    (errors.Unauthenticated, 401),
+    (errors.TooLarge, 413),
+    (errors.Conflict, 409),
+    (errors.UserError, 400),
+    (errors.UsageError, 400),
+    (errors.Timeout, 408),
+    (errors.Cancelled, 499),
+    (errors.Overloaded, 503),
+    (errors.HvenError, 500),
+)
+OURS = "this is a fault of the service; its owner finds it in the log under the request's id"
+
+
+def status_of(error: BaseException) -> int:
+    """Give the HTTP status for an error; anything unforeseen is 500."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def message_of(error: BaseException, request_id: str = "") -> str:
+    """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest."""
+    if isinstance(error, errors.HvenError):
+        text = str(error)
+    else:
+        log.error("unforeseen %s in request %s", type(error).__name__, request_id, exc_info=error)
+        text = f"something went wrong; {OURS}"
+    return f"{text} [request {request_id}]" if request_id else text
+
+
+def headers_of(error: BaseException) -> Mapping[str, str]:
+    """Give the headers that belong to an error."""
+    return {"retry-after": "5"} if isinstance(error, errors.Overloaded) else {}
+
+
+def votable_error(message: str) -> bytes:
+    """Write the error document of DALI 1.1 section 4.2: INFO QUERY_STATUS=ERROR, no table."""
+    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(_clean(message))}</INFO></RESOURCE>')
+
+
+def cone_error(message: str) -> bytes:
+    """Write the error document of Simple Cone Search 1.03 section 2.3: INFO name="Error" below VOTABLE."""
+    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(_clean(message))}/><RESOURCE type="results"/>')
+
+
+def json_error(message: str, status: int) -> bytes:
+    """Write an error for scripts."""
+    return json.dumps({"error": message, "status": status}).encode()
+
+
+def _votable(inside: str) -> bytes:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">' + inside + "</VOTABLE>\n"
+    ).encode("utf-8", "replace")
+
+
+def _clean(text: str) -> str:
+    """Replace what XML 1.0 cannot hold."""
+    return "".join(char if char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff" else "\ufffd" for char in text)

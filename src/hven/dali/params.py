@@ -1,0 +1,218 @@
+"""HTTP -> Params by DALI's rules: names without case, GET = POST, repeats counted, values checked against `Param`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from hven.errors import ParamError, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from starlette.requests import Request
+
+    from hven.model.params import Param
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file that came inline with a multipart request."""
+
+    name: str
+    content: bytes
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of one request: upper-case name -> values in order (DALI 1.1 section 3.1)."""
+
+    values: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, Upload] = field(default_factory=dict)
+
+    def one(self, name: str, default: str | None = None) -> str | None:
+        """Give a single-valued parameter; an empty value counts as absent.
+
+        Raises
+        ------
+        ParamError
+            It came more than once with different values.
+        """
+        found = {value for value in self.values.get(name, ()) if value != ""}
+        if len(found) > 1:
+            raise ParamError(f"{name} was given {len(self.values[name])} times, with different values", name=name, remedy="give it once")
+        return found.pop() if found else default
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Give every value of a parameter that may be repeated."""
+        return self.values.get(name, ())
+
+    def number(self, name: str, *, minimum: float | None = None, maximum: float | None = None) -> float | None:
+        """Give a number (DALI 1.1 section 3.3.1), None if absent.
+
+        Raises
+        ------
+        ParamError
+            Not a finite number, or out of bounds.
+        """
+        text = self.one(name)
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            raise ParamError(f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633") from None
+        if not math.isfinite(value):
+            raise ParamError(f"{name}={text} is not a finite number", name=name)
+        if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+            raise ParamError(f"{name}={text} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
+        return value
+
+    def whole(self, name: str, *, minimum: int = 0) -> int | None:
+        """Give a whole number, None if absent.
+
+        Raises
+        ------
+        ParamError
+            Not a whole number, or too small.
+        """
+        text = self.one(name)
+        if text is None:
+            return None
+        try:
+            value = int(text)
+        except ValueError:
+            raise ParamError(f"{name}={text!r} is not a whole number", name=name) from None
+        if value < minimum:
+            raise ParamError(f"{name}={text} is too small", name=name, remedy=f"at least {minimum}")
+        return value
+
+    def check(self, known: Iterable[Param]) -> None:
+        """Check values against what a service declares; unknown names are ignored (DALI 1.1 section 3.1).
+
+        Raises
+        ------
+        ParamError
+            A required parameter is absent, or a value is not among the allowed ones.
+        """
+        for param in known:
+            values = self.values.get(param.name, ())
+            if param.required and not any(values):
+                raise ParamError(f"{param.name} is missing", name=param.name, remedy=param.description or "")
+            if param.allowed:
+                for value in values:
+                    if value and value not in param.allowed:
+                        remedy = f"allowed: {', '.join(param.allowed)}"
+                        raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
+
+
+def _bounds(minimum: float | None, maximum: float | None) -> str:
+    low = "" if minimum is None else f"from {minimum:g} "
+    high = "" if maximum is None else f"to {maximum:g}"
+    return (low + high).strip()
+
+
+async def read(request: Request, limit: int) -> Params:
+    """Read the parameters of a request from its address and its body.
+
+    Raises
+    ------
+    TooLarge
+        The body is larger than `limit` bytes.
+    ParamError
+        The body is not a form, or not UTF-8.
+    """
+    pairs = _pairs(request.scope.get("query_string", b""), "the address")
+    files: dict[str, Upload] = {}
+    if request.method == "POST":
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(int(declared), limit)
+        kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
+        if kind == FORM:
+            pairs += _pairs(await _body(request, limit), "the body")
+        elif kind == MULTIPART:
+            more, files = await _multipart(request, limit)
+            pairs += more
+        else:
+            raise ParamError(f"a body of type {kind!r} is not understood", remedy=f"send {FORM} or {MULTIPART}")
+    return collect(pairs, files)
+
+
+def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:
+    """Gather name-value pairs under upper-case names."""
+    values: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        key = name.upper()
+        values[key] = (*values.get(key, ()), value)
+    return Params(values, files or {})
+
+
+def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
+    if not raw:
+        return []
+    try:
+        text = raw.decode("ascii")
+    except UnicodeDecodeError:  # unescaped UTF-8 is common and harmless
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ParamError(f"{where} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8") from None
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=10_000)
+    except UnicodeDecodeError as error:
+        raise ParamError(f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})", remedy="percent-encode UTF-8") from None
+    except ValueError as error:
+        raise ParamError(f"{where} cannot be read: {error}") from None
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(size, limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+    from starlette.datastructures import UploadFile
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    async def bounded() -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(size, limit)
+            yield chunk
+
+    pairs: list[tuple[str, str]] = []
+    files: dict[str, Upload] = {}
+    try:
+        form = await MultiPartParser(request.headers, bounded(), max_part_size=limit).parse()
+    except MultiPartException as error:
+        raise ParamError(f"the multipart body cannot be read: {error.message}") from None
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files[name] = Upload(name=name, content=await value.read(), media_type=value.content_type)
+            else:
+                pairs.append((name, value))
+    finally:
+        await form.close()
+    return pairs, files
+
+
+def _too_large(size: int, limit: int) -> TooLarge:
+    return TooLarge(f"the request has {size:,} bytes or more; the limit is {limit:,}", remedy="send less, or ask the site's owner")
+
+

@@ -1,0 +1,185 @@
+"""VOSI 1.1: availability, capabilities and tables, as XML from what is known anyway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from hven.model.params import Param
+    from hven.model.table import Column, Key, Schema, Table
+    from hven.model.types import Type
+
+HEADER = '<?xml version="1.0" encoding="UTF-8"?>\n'
+XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+VS = 'xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"'
+VR = 'xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0"'
+MEDIA_TYPE = "text/xml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """One capability of a service (VOResource 1.1 section 3.2.2).
+
+    Attributes
+    ----------
+    interface
+        ``vs:ParamHTTP`` or ``vr:WebBrowser``.
+    use
+        ``base`` (the client appends), ``full``.
+    inside
+        Finished XML after the interface: TAPRegExt, ConeSearch elements.
+    attributes
+        Finished XML attributes of the capability element, e.g. its xsi:type and namespaces.
+    """
+
+    standard_id: str | None
+    url: str
+    use: str = "full"
+    interface: str = "vs:ParamHTTP"
+    role: str | None = None
+    version: str | None = None
+    inside: str = ""
+    attributes: str = ""
+    params: Sequence[Param] = ()
+    query_type: Sequence[str] = field(default=())
+
+
+def iso(when: datetime) -> str:
+    """Write a time as VOSI does: UTC with Z, whole seconds."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def availability(*, up: bool, since: datetime, notes: Iterable[str] = ()) -> bytes:
+    """Write the availability document (VOSI 1.1 section 3)."""
+    lines = "".join(f"<note>{escape(note)}</note>" for note in notes)
+    return (
+        f'{HEADER}<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0">'
+        f"<available>{'true' if up else 'false'}</available><upSince>{iso(since)}</upSince>{lines}</availability>\n"
+    ).encode()
+
+
+def capabilities(found: Iterable[Capability]) -> bytes:
+    """Write the capabilities document (VOSI 1.1 section 2)."""
+    inside = "".join(_capability(item) for item in found)
+    return (
+        f'{HEADER}<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" {XSI} {VS} {VR}>\n{inside}</vosi:capabilities>\n'
+    ).encode()
+
+
+def _capability(item: Capability) -> str:
+    standard = f" standardID={quoteattr(item.standard_id)}" if item.standard_id else ""
+    role = f' role="{item.role}"' if item.role else ""
+    version = f' version="{item.version}"' if item.version else ""
+    kinds = "".join(f"<queryType>{escape(kind)}</queryType>" for kind in item.query_type)
+    params = "".join(_param(param) for param in item.params)
+    return (
+        f"<capability{standard}{' ' + item.attributes if item.attributes else ''}>"
+        f'<interface xsi:type="{item.interface}"{role}{version}>'
+        f'<accessURL use="{item.use}">{escape(item.url)}</accessURL>{kinds}{params}</interface>{item.inside}</capability>\n'
+    )
+
+
+def _param(param: Param) -> str:
+    """Write an input parameter (VODataService 1.1 section 3.3)."""
+    use = "required" if param.required else "optional"
+    return (
+        f'<param use="{use}" std="true"><name>{escape(param.name)}</name>{_text("description", param.description)}'
+        f"{_text('unit', param.unit)}{_text('ucd', param.ucd)}<dataType>{_simple(param.type)}</dataType></param>"
+    )
+
+
+def _simple(kind: Type) -> str:
+    if kind.is_string or kind.is_timestamp:
+        return "string"
+    if kind.is_integer:
+        return "integer"
+    return "boolean" if kind.is_boolean else "real"
+
+
+def tables(schemas: Iterable[Schema], *, detail: str | None, quote: Callable[[str], str]) -> bytes:
+    """Write the tableset (VOSI 1.1 section 4.1); ``detail="min"`` leaves columns and keys out."""
+    inside = "".join(_schema(schema, detail=detail, quote=quote) for schema in schemas)
+    return f'{HEADER}<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI} {VS}>\n{inside}</vosi:tableset>\n'.encode()
+
+
+def table(one: Table, *, quote: Callable[[str], str]) -> bytes:
+    """Write a single table (VOSI 1.1 section 4.3)."""
+    return (
+        f'{HEADER}<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI} {VS} type="{_kind(one)}">'
+        f"{_inside(one, quote=quote)}</vosi:table>\n"
+    ).encode()
+
+
+def _schema(schema: Schema, *, detail: str | None, quote: Callable[[str], str]) -> str:
+    parts = [
+        f"<schema><name>{escape(quote(schema.name))}</name>{_text('title', schema.title)}",
+        f"{_text('description', schema.description)}{_text('utype', schema.utype)}\n",
+    ]
+    for one in schema.tables:
+        parts.append(f'<table type="{_kind(one)}">')
+        parts.append(_inside(one, quote=quote) if detail != "min" else _names(one, quote))
+        parts.append("</table>\n")
+    parts.append("</schema>\n")
+    return "".join(parts)
+
+
+def _kind(one: Table) -> str:
+    return "view" if one.view is not None else "table"
+
+
+def full_name(one: Table, quote: Callable[[str], str]) -> str:
+    """Give the name of a table as a query must write it."""
+    return f"{quote(one.schema)}.{quote(one.name)}"
+
+
+def _names(one: Table, quote: Callable[[str], str]) -> str:
+    return (
+        f"<name>{escape(full_name(one, quote))}</name>{_text('title', one.title)}"
+        f"{_text('description', one.description)}{_text('utype', one.utype)}"
+    )
+
+
+def _inside(one: Table, *, quote: Callable[[str], str]) -> str:
+    columns = "".join(_column(column, one, quote) for column in one.columns if not column.hidden)
+    keys = "".join(_key(key, quote) for key in one.keys)
+    return f"{_names(one, quote)}\n{columns}{keys}"
+
+
+def _column(column: Column, one: Table, quote: Callable[[str], str]) -> str:
+    kind = column.type
+    size = f" arraysize={quoteattr(kind.arraysize)}" if kind.arraysize is not None else ""
+    xtype = f" extendedType={quoteattr(kind.xtype)}" if kind.xtype is not None else ""
+    flags = ""
+    if column.name in one.primary:
+        flags += "<flag>primary</flag>"
+    if column.indexed or column.name in one.primary or column.name in (one.position or ()):
+        flags += "<flag>indexed</flag>"
+    if not column.required and column.name not in one.primary:
+        flags += "<flag>nullable</flag>"
+    std = ' std="true"' if column.std else ""
+    return (
+        f"<column{std}><name>{escape(quote(column.name))}</name>{_text('description', column.description)}{_text('unit', column.unit)}"
+        f"{_text('ucd', column.ucd)}{_text('utype', column.utype)}"
+        f'<dataType xsi:type="vs:VOTableType"{size}{xtype}>{kind.datatype}</dataType>{flags}</column>\n'
+    )
+
+
+def _key(key: Key, quote: Callable[[str], str]) -> str:
+    pairs = "".join(
+        f"<fkColumn><fromColumn>{escape(quote(a))}</fromColumn><targetColumn>{escape(quote(b))}</targetColumn></fkColumn>"
+        for a, b in zip(key.columns, key.target_columns, strict=True)
+    )
+    target = ".".join(quote(part) for part in key.target.split("."))
+    return (
+        f"<foreignKey><targetTable>{escape(target)}</targetTable>{pairs}{_text('description', key.description)}"
+        f"{_text('utype', key.utype)}</foreignKey>\n"
+    )
+
+
+def _text(name: str, value: str | None) -> str:
+    return f"<{name}>{escape(value)}</{name}>" if value else ""

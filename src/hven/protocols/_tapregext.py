@@ -1,0 +1,61 @@
+"""TAPRegExt 1.0: what our TAP understands and allows, said from the tables that also do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from hven import adql, formats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hven.settings import Settings
+
+REG = "ivo://ivoa.net/std/TAPRegExt"
+# feature types of ADQL 2.1 section 4 are lower case
+FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("ivo://ivoa.net/std/tapregext#features-adql-string", ("LOWER", "UPPER", "ILIKE")),
+    ("ivo://ivoa.net/std/tapregext#features-adql-common-table", ("WITH",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-sets", ("UNION", "EXCEPT", "INTERSECT")),
+    ("ivo://ivoa.net/std/tapregext#features-adql-type", ("CAST",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-conditional", ("COALESCE",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-unit", ("IN_UNIT",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-offset", ("OFFSET",)),
+)
+
+
+def table_access(settings: Settings) -> str:
+    """Write the elements of ``tr:TableAccess`` after its interface."""
+    limits = settings.limits
+    return (
+        f"{_language()}{''.join(_formats())}"
+        f"<executionDuration><default>{limits.seconds:.0f}</default><hard>{limits.seconds:.0f}</hard></executionDuration>"
+        f'<outputLimit><default unit="row">{limits.maxrec_default}</default><hard unit="row">{limits.maxrec_hard}</hard></outputLimit>'
+    )
+
+
+def _language() -> str:
+    udfs = _features(f"{REG}#features-udf", adql.signatures())
+    geometry = _features(f"{REG}#features-adqlgeo", [(name, None) for name in adql.geometry_names()])
+    others = "".join(_features(kind, [(form, None) for form in forms]) for kind, forms in FEATURES)
+    return (
+        "<language><name>ADQL</name>"
+        '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
+        f"<description>ADQL 2.1 with CASE and bitwise operators as extensions</description>{geometry}{udfs}{others}</language>"
+    )
+
+
+def _features(kind: str, forms: Iterable[tuple[str, str | None]]) -> str:
+    inside = "".join(
+        f"<feature><form>{escape(form)}</form>{f'<description>{escape(text)}</description>' if text else ''}</feature>" for form, text in forms
+    )
+    return f"<languageFeatures type={quoteattr(kind)}>{inside}</languageFeatures>" if inside else ""
+
+
+def _formats() -> Iterable[str]:
+    for fmt in formats.offered():
+        aliases = "".join(f"<alias>{escape(alias)}</alias>" for alias in (fmt.name, *fmt.aliases))
+        yield f"<outputFormat><mime>{escape(fmt.media_types[0])}</mime>{aliases}</outputFormat>"
+        for media_type, ivoid in fmt.ivoids.items():
+            yield f"<outputFormat ivo-id={quoteattr(ivoid)}><mime>{escape(media_type)}</mime></outputFormat>"

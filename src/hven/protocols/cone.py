@@ -1,0 +1,178 @@
+"""Simple Cone Search 1.03 for every table with a position and an identifier; builds a tree, never text.
+
+RA, DEC and SR in ICRS degrees, VERB by the columns' rank, MAXREC and RESPONSEFORMAT as DALI has them. Faults of the
+request are answered as section 2.3 says: a VOTable with an INFO named Error, under status 200, which is what the clients
+of this old protocol look at.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven import dali, formats, query
+from hven.adql import tree
+from hven.errors import NotFound, ParamError, UserError
+from hven.model.params import Param
+from hven.model.types import FLOAT64, INT32
+from hven.protocols import Protocol, Surroundings, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from hven.holdings import Published
+    from hven.model.table import Column, Table
+
+STANDARD = "ivo://ivoa.net/std/ConeSearch"
+ID, LON, LAT = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
+PARAMS = (
+    Param(name="RA", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main", minimum=0, maximum=360, required=True, description="ICRS right ascension"),
+    Param(name="DEC", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main", minimum=-90, maximum=90, required=True, description="ICRS declination"),
+    Param(name="SR", type=FLOAT64, unit="deg", minimum=0, maximum=180, required=True, description="radius; 0 asks for the columns alone"),
+    Param(name="VERB", type=INT32, default="2", allowed=("1", "2", "3"), description="how many columns: 1 few, 2 usual, 3 all"),
+    Param(name="MAXREC", type=INT32, description="rows at most"),
+    Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow"),
+)  # fmt: skip
+
+
+def identifier(table: Table) -> Column | None:
+    """Choose the column that names a row: meta.id;meta.main, else a one-column primary key, else the first meta.id."""
+    main = table.by_ucd(ID)
+    if main is not None:
+        return main
+    if len(table.primary) == 1:
+        return table.column(table.primary[0])
+    return next((column for column in table.columns if (column.ucd or "").lower().split(";")[0] == "meta.id"), None)
+
+
+def applies(table: Table) -> bool:
+    """Whether cones can be asked of a table: positions in degrees and an identifier."""
+    return table.position is not None and identifier(table) is not None
+
+
+@lru_cache(maxsize=1_000)
+def cone_query(table: Table, verbosity: int) -> tree.Query:
+    """Build the query of a cone with literals 0, 1, 2 for RA, DEC and SR."""
+    name = identifier(table)
+    assert table.position is not None  # noqa: S101  (applies() said so)
+    assert name is not None  # noqa: S101
+    needed = {name.name, *table.position}
+    items = [
+        tree.SelectItem(_ref(column), tree.Ident(column.name, quoted=True))
+        for column in table.columns
+        if not column.hidden and (column.verbosity <= verbosity or column.name in needed)
+    ]
+    lon, lat = (tree.ColumnRef(tree.Ident(part, quoted=True)) for part in table.position)
+    centre = (tree.Literal(0.0, slot=0), tree.Literal(0.0, slot=1), tree.Literal(0.0, slot=2))
+    inside = tree.Function("CONTAINS", (tree.Function("POINT", (lon, lat)), tree.Function("CIRCLE", centre)))
+    source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
+    return tree.Query(tree.Select(tuple(items), source, where=tree.Compare("=", tree.Literal(1), inside)))
+
+
+def _ref(column: Column) -> tree.Expr:
+    return tree.ColumnRef(tree.Ident(column.name, quoted=True))
+
+
+@lru_cache(maxsize=1_000)
+def _dressed(columns: tuple[Column, ...], table: Table) -> tuple[Column, ...]:
+    """Give the three columns that the protocol is about their UCDs, and nobody else."""
+    name = identifier(table)
+    lon, lat = table.position or ("", "")
+    roles = {lon: LON, lat: LAT, name.name if name else "": ID}
+    dressed = []
+    for column in columns:
+        ucd = roles.get(column.name)
+        if ucd is None and (column.ucd or "").lower() in {ID, LON, LAT}:
+            ucd = (column.ucd or "").split(";")[0]
+        dressed.append(column.having(ucd=ucd) if ucd else column)
+    return tuple(dressed)
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """``/cone/<schema.table>``."""
+    site = around.site
+
+    async def cone(request: Request) -> Response:
+        try:
+            who = around.reader(request)
+            table = site.current().find(request.path_params["table"], who, around.policies)
+            if table is None:
+                raise NotFound(f"no table {request.path_params['table']!r} here", remedy=f"see {dali.base(request, site.settings)}/")
+            if not applies(table):
+                raise NotFound(f"{table.qualified} has no positions to search", remedy="ask it by TAP")
+            params = await dali.read(request, 64 * 1024)
+            return await _answer(request, around, table, params)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            status = dali.status_of(error)
+            if isinstance(error, UserError) and status in {400, 413}:
+                status = 200
+            body = dali.cone_error(dali.message_of(error, dali.request_id(request)))
+            return Response(body, status, dali.headers_of(error), media_type="text/xml")
+
+    async def _answer(request: Request, around: Surroundings, table: Table, params: dali.Params) -> Response:
+        ra, dec, radius = _centre(params)
+        verb = params.one("VERB", "2") or "2"
+        fmt, options = formats.select(params.one("RESPONSEFORMAT"))
+        maxrec = params.whole("MAXREC")
+        verbosity = int(verb) if verb in {"1", "2", "3"} else 2
+        result = query.run(
+            cone_query(table, verbosity),
+            around.reader(request),
+            site=site,
+            maxrec=0 if radius == 0 else maxrec,
+            policies=around.policies,
+            values=(ra, dec, radius),
+            key=("cone", table.qualified, verbosity),
+        )
+        try:
+            tag = dali.etag(result, "cone", table.qualified, ra, dec, radius, verbosity, maxrec, fmt.name, sorted(options.items()))
+            if dali.unchanged(request, tag):
+                result.close()
+                return Response(status_code=304, headers=dali.caching(result, tag))
+            result.columns = _dressed(result.columns, table)
+            head = dali.head(result, name=table.name)
+            return await dali.answer(request, result, fmt, head, options, headers=dali.caching(result, tag))
+        except BaseException:
+            result.close()
+            raise
+
+    return [Route("/cone/{table}", cone, methods=["GET", "POST"])]
+
+
+def _centre(params: dali.Params) -> tuple[float, float, float]:
+    """Read RA, DEC and SR.
+
+    Raises
+    ------
+    ParamError
+        One is missing, no number, or out of range.
+    """
+    found = []
+    for param in PARAMS[:3]:
+        value = params.number(param.name, minimum=param.minimum, maximum=param.maximum)
+        if value is None:
+            raise ParamError(f"{param.name} is missing", name=param.name, remedy=f"give the {param.description} in decimal degrees")
+        found.append(value)
+    return found[0], found[1], found[2]
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:
+    """Show a cone search around nowhere in particular."""
+    url = f"{base}/cone/{published.table.qualified}"
+    return [
+        Way(title="Cone search", url=url, example=f"curl '{url}?RA=83.63&DEC=22.01&SR=1&RESPONSEFORMAT=csv'"),
+        Way(
+            title="Cone search in Python",
+            url=url,
+            language="python",
+            example=f'import pyvo\nprint(pyvo.dal.SCSService("{url}").search((83.63, 22.01), 1).to_table())',
+        ),
+    ]
+
+
+PROTOCOL = Protocol(name="cone", title="Simple Cone Search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)

@@ -1,0 +1,204 @@
+"""TAP 1.1: ``/tap/sync``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``. Jobs and uploads come with *TAP*."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven import adql, dali, formats, query
+from hven.dali import vosi
+from hven.errors import HvenError, NotFound, ParamError
+from hven.formats import Info
+from hven.model.params import Param
+from hven.model.types import INT32
+from hven.protocols import Protocol, Surroundings, Way
+from hven.protocols._tapregext import table_access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+
+    from hven.holdings import Published
+    from hven.model.table import Table
+    from hven.query import Result
+
+STANDARD = "ivo://ivoa.net/std/TAP"
+LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
+PARAMS = (
+    Param(name="LANG", required=True, allowed=LANGUAGES, description="language of the query"),
+    Param(name="QUERY", required=True, description="the query, in ADQL"),
+    Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"),
+    Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
+    Param(name="RUNID", description="a name of yours that stands in the log"),
+)
+SHORT = 20_000  # characters: parsing more than this would hold up the event loop
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """The resources of DALI 1.1 section 2 below ``/tap``."""
+    site = around.site
+
+    async def sync(request: Request) -> Response:
+        try:
+            params = await dali.read(request, site.settings.limits.upload)
+            return await _answer(request, around, params)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return _fault(request, error)
+
+    async def tables(request: Request) -> Response:
+        return _described(request, around, lambda: _tables(request, around))
+
+    async def one_table(request: Request) -> Response:
+        return _described(request, around, lambda: _one_table(request, around))
+
+    async def capabilities(request: Request) -> Response:
+        here = f"{dali.base(request, site.settings)}/tap"
+        body = vosi.capabilities(_capabilities(here, around))
+        return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE})
+
+    async def availability(request: Request) -> Response:
+        body = vosi.availability(up=True, since=around.started)
+        return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
+
+    return [
+        Route("/tap/sync", sync, methods=["GET", "POST"]),
+        Route("/tap/tables", tables),
+        Route("/tap/tables/{table:path}", one_table),
+        Route("/tap/capabilities", capabilities),
+        Route("/tap/availability", availability),
+    ]
+
+
+async def _answer(request: Request, around: Surroundings, params: dali.Params) -> Response:
+    text = _query_of(params)
+    fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
+    maxrec = params.whole("MAXREC")
+    who = around.reader(request)
+
+    def ask() -> Result:
+        return query.run(text, who, site=around.site, maxrec=maxrec, policies=around.policies)
+
+    result = ask() if len(text) < SHORT else await anyio.to_thread.run_sync(ask)
+    try:
+        tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()))
+        headers = dali.caching(result, tag)
+        if dali.unchanged(request, tag) and not result.volatile:
+            result.close()
+            return Response(status_code=304, headers=headers)
+        head = dali.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
+        return await dali.answer(request, result, fmt, head, options, headers=headers)
+    except BaseException:
+        result.close()
+        raise
+
+
+def _query_of(params: dali.Params) -> str:
+    """Read REQUEST, LANG and QUERY (TAP 1.1 section 2.7).
+
+    Raises
+    ------
+    ParamError
+        Something is missing, or asks for what is not offered.
+    """
+    request = params.one("REQUEST")
+    if request is not None and request.lower() != "doquery":
+        raise ParamError(f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery")
+    language = params.one("LANG", "ADQL")
+    if language not in LANGUAGES:
+        remedy = f"known: {', '.join(LANGUAGES)}"
+        raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
+    if params.all("UPLOAD"):
+        raise ParamError("uploads are not offered by this service", name="UPLOAD", remedy="put short lists into IN (...)")
+    text = params.one("QUERY")
+    if text is None:
+        raise ParamError("QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables")
+    return text
+
+
+def _fault(request: Request, error: BaseException) -> Response:
+    message = dali.message_of(error, dali.request_id(request))
+    return Response(dali.votable_error(message), dali.status_of(error), dali.headers_of(error), media_type="application/x-votable+xml")
+
+
+def _described(request: Request, around: Surroundings, make: Callable[[], bytes]) -> Response:
+    """Answer with metadata: tagged by the version of the holdings and the reader's reach."""
+    try:
+        current = around.site.current()
+        reach = current.reach(around.reader(request), around.policies)
+        tag = f'W/"{current.version}-{reach}"'
+        public = "public" if around.reader(request).anonymous else "private"
+        headers = {"etag": tag, "cache-control": f"{public}, no-cache", "vary": "accept-encoding, authorization, cookie"}
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
+        return dali.whole(request, make(), {**headers, "content-type": vosi.MEDIA_TYPE})
+    except HvenError as error:
+        text = dali.message_of(error, dali.request_id(request))
+        return Response(text, dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
+
+
+def _tables(request: Request, around: Surroundings) -> bytes:
+    current = around.site.current()
+    detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
+    if detail not in {None, "min", "max"}:
+        raise ParamError(f"detail={detail!r} is not known", name="detail", remedy="min or max")
+    schemas = current.schemas(around.reader(request), around.policies)
+    return vosi.tables(schemas, detail=detail, quote=adql.quote)
+
+
+def _one_table(request: Request, around: Surroundings) -> bytes:
+    name = request.path_params["table"]
+    table = around.site.current().find(name, around.reader(request), around.policies)
+    if table is None:
+        raise NotFound(f"no table {name!r} here", remedy="/tap/tables?detail=min lists them")
+    return vosi.table(table, quote=adql.quote)
+
+
+def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
+    def resource(name: str, standard: str, version: str | None = None) -> vosi.Capability:
+        return vosi.Capability(standard_id=standard, url=f"{here}/{name}", role="std", version=version)
+
+    return [
+        resource("capabilities", "ivo://ivoa.net/std/VOSI#capabilities"),
+        resource("availability", "ivo://ivoa.net/std/VOSI#availability"),
+        resource("tables", "ivo://ivoa.net/std/VOSI#tables-1.1", "1.1"),
+        vosi.Capability(
+            standard_id=STANDARD,
+            url=here,
+            use="base",
+            role="std",
+            version="1.1",
+            attributes='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
+            inside=table_access(around.site.settings),
+        ),
+    ]
+
+
+def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)
+    """Every table can be queried."""
+    return True
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:
+    """Show a first query in several clients."""
+    text = f"SELECT TOP 5 * FROM {adql.quote(published.table.schema)}.{adql.quote(published.table.name)}"
+    return [
+        Way(
+            title="TAP in Python (pyvo)",
+            url=f"{base}/tap",
+            language="python",
+            example=f'import pyvo\nprint(pyvo.dal.TAPService("{base}/tap").search("""{text}""").to_table())',
+        ),
+        Way(title="TAP with STILTS", url=f"{base}/tap", example=f"stilts tapquery tapurl={base}/tap sync=true adql='{text}' ofmt=ascii"),
+        Way(
+            title="TAP with curl",
+            url=f"{base}/tap/sync",
+            example=f"curl {base}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode \"QUERY={text}\"",
+        ),
+    ]
+
+
+PROTOCOL = Protocol(name="tap", title="Table Access (TAP)", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)

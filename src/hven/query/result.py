@@ -1,0 +1,116 @@
+"""Result: the columns and batches of one answer; it counts rows, cuts at MAXREC and knows the overflow at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hven.errors import Cancelled, HvenError
+from hven.formats import End
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    from hven.auth import Scope
+    from hven.engines import Execution
+    from hven.model.table import Column, Table
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """One answer. Iterate `batches` once, then ask `end`; always `close` it (it is a context manager).
+
+    Attributes
+    ----------
+    columns
+        What each column means, in order.
+    tables
+        The stored tables that were read.
+    scope
+        Under which the answer may be remembered.
+    version
+        Of the holdings that were asked; with `scope` and the query it makes an ETag.
+    limit
+        MAXREC in force, or None.
+    volatile
+        True if asking again may give other rows (RAND): never answered from a cache.
+    small
+        True if the answer costs well below a millisecond: a face may compute it without leaving the event loop.
+    """
+
+    columns: tuple[Column, ...]
+    tables: tuple[Table, ...]
+    scope: Scope
+    version: str
+    limit: int | None
+    small: bool
+    volatile: bool = False
+    rows: int = 0
+    overflow: bool = False
+    error: str | None = None
+    _begin: Callable[[], Execution] | None = field(default=None, repr=False)
+    _execution: Execution | None = field(default=None, repr=False)
+    _cancelled: bool = field(default=False, repr=False)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as Arrow batches, at most `limit` of them.
+
+        Raises
+        ------
+        EvaluationError, Timeout, Cancelled, Overloaded, TooLarge, StorageError
+            At the first batch or later; `end` then says so too. Nothing runs before the first batch is asked for.
+        """
+        if self._begin is None:  # MAXREC=0: metadata only (DALI 1.1 section 3.4.4)
+            self.overflow = True
+            return
+        try:
+            if self._cancelled:
+                raise Cancelled("the query was stopped before it began")
+            self._execution = self._begin()
+            for batch in self._execution:
+                if self.limit is not None and self.rows + batch.num_rows > self.limit:
+                    kept = self.limit - self.rows
+                    self.rows = self.limit
+                    self.overflow = True
+                    if kept:
+                        yield batch.slice(0, kept)
+                    return
+                self.rows += batch.num_rows
+                yield batch
+        except HvenError as error:
+            self.error = str(error)
+            raise
+        finally:
+            self.close()
+
+    def end(self) -> End:
+        """Say how it ended; for `Format.write`."""
+        return End(overflow=self.overflow, error=self.error, rows=self.rows)
+
+    def table(self) -> pa.Table:
+        """Read everything into one Arrow table (small answers, tests)."""
+        import pyarrow as pa
+
+        schema = pa.schema([column.arrow.with_nullable(True) for column in self.columns])
+        batches = list(self.batches())
+        return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)
+
+    def cancel(self) -> None:
+        """Stop the query from any thread, whether it runs already or not."""
+        self._cancelled = True
+        if self._execution is not None:
+            self._execution.cancel()
+
+    def close(self) -> None:
+        """Free everything; may be called twice."""
+        if self._execution is not None:
+            execution, self._execution = self._execution, None
+            execution.close()
+
+    def __enter__(self) -> Result:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,202 @@
+"""run: parse, bind, permit, prepare, execute - in that order, for every face, and nowhere else."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from hven import adql
+from hven.adql import lexer
+from hven.auth import permit
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.engines import Limits, Memory
+from hven.errors import Overloaded, TooLarge
+from hven.query.result import Result
+from hven.query.shapes import Prepared, Shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from hven.adql import tree
+    from hven.auth import Policy, Reader
+    from hven.engines import Execution, Relation
+    from hven.holdings import Holdings, Site
+    from hven.model.table import Table
+
+WAIT = 5.0  # seconds that a big query waits for its turn before the reader is told to come back
+
+
+def run(
+    query: str | tree.Query,
+    who: Reader = ANONYMOUS,
+    *,
+    site: Site,
+    maxrec: int | None = None,
+    seconds: float | None = None,
+    uploads: Mapping[str, tuple[Table, pa.Table]] | None = None,
+    policies: Sequence[Policy] = DEFAULT,
+    values: Sequence[Any] | None = None,
+    key: Hashable = None,
+) -> Result:
+    """Answer a query.
+
+    Parameters
+    ----------
+    query
+        ADQL text, or a tree that a face has built.
+    maxrec
+        Rows at most (DALI MAXREC); None: the site's default. The site's hard limit always holds.
+    seconds
+        Time limit; None: the site's.
+    uploads
+        Tables that exist for this query only, by qualified name (``TAP_UPLOAD.t``).
+    values, key
+        For faces: a `key` under which the plan of a tree is kept, and the `values` of its literals by slot.
+
+    Raises
+    ------
+    ParseError, BindError, TooLarge, Overloaded
+        Before anything ran. Errors of running come from `Result.batches`.
+    """
+    limits = site.settings.limits
+    holdings = site.current()
+    if isinstance(query, str) and len(query) > limits.text:
+        raise TooLarge(
+            f"the query has {len(query):,} characters; the limit is {limits.text:,}",
+            remedy="upload long lists as a table and join it",
+        )
+    prepared, literals = _prepare(query, who, site, holdings, uploads, policies, values, key)
+    wanted = limits.maxrec_default if maxrec is None else maxrec
+    limit = min(wanted, limits.maxrec_hard)
+    begin = None
+    if maxrec != 0:
+        relations = _relations(prepared.bound, holdings, who, policies, uploads)
+        bounds = Limits(rows=limit, seconds=limits.seconds if seconds is None else seconds)
+        state = _state(site)
+
+        def begin() -> Execution:
+            if prepared.plan.small:
+                return prepared.plan.execute(literals, relations, bounds)
+            return _InTurn(state.turns, lambda: prepared.plan.execute(literals, relations, bounds))
+
+    return Result(
+        columns=prepared.bound.columns,
+        tables=prepared.bound.tables,
+        scope=prepared.scope,
+        version=holdings.version,
+        limit=limit,
+        small=prepared.plan.small,
+        volatile=prepared.bound.volatile,
+        _begin=begin,
+    )
+
+
+def explain(query: str | tree.Query, who: Reader = ANONYMOUS, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> str:
+    """Say in words which road a query would take, and the engine's own text."""
+    prepared, _ = _prepare(query, who, site, site.current(), None, policies, None, None)
+    return prepared.plan.explain()
+
+
+def _prepare(
+    query: str | tree.Query,
+    who: Reader,
+    site: Site,
+    holdings: Holdings,
+    uploads: Mapping[str, tuple[Table, pa.Table]] | None,
+    policies: Sequence[Policy],
+    values: Sequence[Any] | None,
+    key: Hashable,
+) -> tuple[Prepared, Sequence[Any]]:
+    """Give the plan, from the shapes that are known or anew, and the literals to run it with."""
+    shapes = _state(site).shapes
+    shape: Hashable = None
+    literals: Sequence[Any] = ()
+    if not uploads:
+        view = holdings.reach(who, policies)
+        if isinstance(query, str):
+            words, literals = lexer.shape(query)
+            shape = (holdings.version, view, words)
+        elif key is not None:
+            literals = values or ()
+            shape = (holdings.version, view, key)
+        if shape is not None:
+            known = shapes.find(shape, literals)
+            if known is not None:
+                return known, literals
+    parsed = adql.parse(query) if isinstance(query, str) else query
+    catalogue = holdings.catalogue(who, policies)
+    if uploads:
+        catalogue = catalogue.extended([table for table, _ in uploads.values()])
+    bound = adql.bind(parsed, catalogue)
+    permitted, scope = permit(bound, who, policies)
+    prepared = Prepared(bound=permitted, plan=site.engine.prepare(permitted), scope=scope)
+    if shape is not None:
+        shapes.keep(shape, literals, prepared)
+    elif not isinstance(query, str) and values is not None:
+        return prepared, values
+    return prepared, literals if shape is not None else bound.slots
+
+
+def _relations(bound: tree.Bound, holdings: Holdings, uploads: Mapping[str, tuple[Table, pa.Table]] | None) -> dict[str, Relation]:
+    found: dict[str, Relation] = {}
+    for table in bound.tables:
+        name = table.qualified
+        if uploads and name in uploads:
+            found[name] = Memory(uploads[name][1])
+        else:
+            found[name] = holdings.relation(table)
+    return found
+
+
+@dataclass(slots=True)
+class _State:
+    """What the road remembers about a site, in one process."""
+
+    shapes: Shapes
+    turns: threading.BoundedSemaphore
+
+
+_states: WeakKeyDictionary[Site, _State] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _state(site: Site) -> _State:
+    state = _states.get(site)
+    if state is None:
+        with _lock:
+            state = _states.setdefault(site, _State(Shapes(), threading.BoundedSemaphore(site.settings.limits.concurrent)))
+    return state
+
+
+class _InTurn:
+    """An execution that waits for a turn among the big queries, and gives it back; small ones never wait."""
+
+    def __init__(self, turns: threading.BoundedSemaphore, begin: Callable[[], Execution]) -> None:
+        if not turns.acquire(timeout=WAIT):
+            raise Overloaded("too many queries run at the moment", remedy="try again in a few seconds")
+        self._turns: threading.BoundedSemaphore | None = turns
+        try:
+            self._running = begin()
+        except BaseException:
+            self._give_back()
+            raise
+        self.schema = self._running.schema
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return iter(self._running)
+
+    def cancel(self) -> None:
+        self._running.cancel()
+
+    def close(self) -> None:
+        self._running.close()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._turns is not None:
+            self._turns.release()
+            self._turns = None
