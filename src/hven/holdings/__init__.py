@@ -1,1 +1,9 @@
 """Everything published here: an immutable picture, and TAP_SCHEMA made from it."""
+
+from __future__ import annotations
+
+from hven.holdings.catalogue import Catalogue
+from hven.holdings.picture import Holdings, Published
+from hven.holdings.site import Site
+
+__all__ = ["Catalogue", "Holdings", "Published", "Site"]

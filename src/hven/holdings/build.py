@@ -1,0 +1,134 @@
+"""From the store's records and the descriptors to one `Holdings`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hven import adql
+from hven.errors import HvenError
+from hven.holdings.catalogue import Catalogue
+from hven.holdings.overlay import PRIVATE_ACCESS, access, overlay
+from hven.holdings.picture import Holdings, Published
+from hven.model.table import Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.holdings.watch import Seen
+    from hven.model.resource import Resource, TableSpec
+    from hven.model.table import Table
+    from hven.store import Record
+
+
+def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str | None = None) -> Holdings:
+    """Make the picture of now.
+
+    Parameters
+    ----------
+    records
+        What is published, by qualified name.
+    seen
+        The descriptors, by collection.
+    trouble
+        What is wrong with the store, if anything: the records are the last good ones.
+    """
+    problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
+    if trouble is not None:
+        problems.append(trouble)
+    published: dict[str, Published] = {}
+    for name, record in records.items():
+        item = seen.get(record.collection)
+        resource = item.resource if item is not None else None
+        spec = _spec(resource, record.table.name)
+        table = overlay(record, spec, resource)
+        if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE_ACCESS)):
+            table = table.having(access=PRIVATE_ACCESS)
+        published[name] = Published(
+            table=table,
+            relation=record.snapshot,
+            updated=record.created,
+            run=record.run,
+            resource=resource,
+            coverage=record.snapshot.coverage,
+            rows=record.snapshot.rows,
+            bytes=record.snapshot.bytes,
+            statistics=record.snapshot.statistics,
+            provenance=record.provenance,
+        )
+    resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
+    problems += _views(published, resources)
+    schemas = _schemas(published, resources)
+    state = (
+        repr([(item.table, getattr(item.relation, "id", None)) for item in published.values()])
+        + repr(schemas)
+        + repr(sorted(resources.items()))
+    )
+    version = hashlib.sha256(state.encode()).hexdigest()[:16]
+    return Holdings(schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems))
+
+
+def _spec(resource: Resource | None, table: str) -> TableSpec | None:
+    if resource is None:
+        return None
+    return next((spec for spec in resource.tables if spec.table.name == table), None)
+
+
+def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resource]) -> tuple[Schema, ...]:
+    """Group the tables; they stand in the descriptor's order, collections by name."""
+    found: dict[str, list[Table]] = {}
+    for item in published.values():
+        found.setdefault(item.table.schema, []).append(item.table)
+    schemas = []
+    for name, tables in sorted(found.items(), key=lambda pair: pair[0].lower()):
+        resource = resources.get(name)
+        order = {spec.table.name: number for number, spec in enumerate(resource.tables)} if resource is not None else {}
+        tables.sort(key=lambda table, order=order: (table.index or 10_000, order.get(table.name, 10_000), table.name.lower()))  # type: ignore[misc]
+        title = resource.title if resource is not None else None
+        about = resource.description if resource is not None else None
+        schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about))
+    return tuple(schemas)
+
+
+def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -> list[str]:
+    """Add the views of the descriptors, in whatever order they build on each other. Gives what is wrong with those left out."""
+    wanted = {
+        f"{resource.name}.{spec.table.name}": (spec, resource)
+        for resource in resources.values()
+        for spec in resource.tables
+        if spec.table.view is not None and any(item.table.schema == resource.name for item in published.values())
+    }
+    problems: dict[str, str] = {}
+    while wanted:
+        ready = {}
+        for name, (spec, resource) in wanted.items():
+            try:
+                ready[name] = _view(spec, resource, published)
+            except HvenError as error:
+                problems[name] = f"view {name}: {error}"
+        if not ready:
+            break
+        published.update(ready)
+        wanted = {name: pair for name, pair in wanted.items() if name not in ready}
+        problems = {name: text for name, text in problems.items() if name not in ready}
+    return list(problems.values())
+
+
+def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published]) -> Published:
+    catalogue = Catalogue(key="", schemas=_schemas(published, {}))
+    bound = adql.bind(adql.parse(spec.table.view or ""), catalogue)
+    said = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared)}
+    columns = []
+    for column in bound.columns:
+        own = said.get(column.name.lower())
+        changes = (
+            {}
+            if own is None
+            else {name: value for name in ("description", "unit", "ucd", "utype", "label") if (value := getattr(own, name)) is not None}
+        )
+        columns.append(column.having(**changes))
+    private = access(spec, resource) != "public" or any(published[table.qualified].table.access != "public" for table in bound.tables)
+    table = replace(spec.table, columns=tuple(columns), access=PRIVATE_ACCESS if private else "public")
+    newest = max((published[table.qualified].updated for table in bound.tables), default="")
+    return Published(table=table, relation=None, updated=newest, resource=resource)

@@ -1,0 +1,109 @@
+"""What was ingested, described as the descriptor says it now: metadata edits need no reload of data.
+
+What rows look like (names, storage types, keys, position, indexes) comes from the snapshot's record; what is said of them
+comes from the descriptor as it is. Where the descriptor is silent, what the source said at ingest stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.engines import Snapshot
+    from hven.model.resource import Resource, TableSpec
+    from hven.model.table import Column, Key, Table
+    from hven.store import Record
+
+INHERITED = ("unit", "ucd", "utype", "description", "label", "null", "display", "frame", "link", "enum", "section")
+SAID = ("rank", "std", "hidden", "minimum", "maximum")
+PRIVATE_ACCESS = "private"
+
+
+def inherited(said: Mapping[str, Column], final: Table) -> dict[str, dict[str, Any]]:
+    """Find what the columns have that the descriptor did not say: column -> attribute -> value (kept as provenance)."""
+    found: dict[str, dict[str, Any]] = {}
+    for column in final.columns:
+        own = said.get(column.name)
+        names = INHERITED if own is not None else (*INHERITED, *SAID)
+        values = {name: getattr(column, name) for name in names if own is None or getattr(own, name) is None}
+        values = {name: value for name, value in values.items() if value is not None}
+        if values:
+            found[column.name] = values
+    return found
+
+
+def said_columns(spec: TableSpec) -> dict[str, Column]:
+    """Give the columns that a descriptor describes, by name."""
+    return {column.name: column for column in (*spec.table.columns, *spec.declared)}
+
+
+def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -> Table:
+    """Describe a published table as the descriptor says it now.
+
+    Parameters
+    ----------
+    spec, resource
+        What the descriptor says; None: it is gone or cannot be read, the record stands as it is.
+    """
+    table = record.table
+    columns = table.columns
+    if spec is not None:
+        known = record.provenance.get("inherited", {})
+        bound = set(record.provenance.get("source_units", ()))
+        said = said_columns(spec)
+        columns = tuple(_column(column, said.get(column.name), known.get(column.name, {}), column.name in bound) for column in columns)
+    columns = tuple(_unicode(column, record.snapshot) for column in columns)
+    if spec is None or resource is None:
+        return table.having(columns=columns)
+    now = spec.table
+    names = {column.name for column in columns}
+    return table.having(
+        columns=columns,
+        description=now.description,
+        title=now.title,
+        utype=now.utype,
+        access=access(spec, resource),
+        index=now.index,
+        keys=tuple(key for key in now.keys if names.issuperset(key.columns)),
+        groups=tuple(group for group in now.groups if names.issuperset(group.roles.values())),
+        frames=now.frames or table.frames,
+        enums={**table.enums, **now.enums},
+    )
+
+
+def access(spec: TableSpec, resource: Resource) -> str:
+    """Give the access of a table: public only if it and its collection are."""
+    return PRIVATE_ACCESS if PRIVATE_ACCESS in {spec.table.access, resource.access} else spec.table.access
+
+
+def resolved_keys(keys: tuple[Key, ...], visible: Mapping[str, Table]) -> tuple[Key, ...]:
+    """Leave out keys that lead to tables or columns which this reader cannot know of."""
+    kept = []
+    for key in keys:
+        target = visible.get(key.target)
+        if target is not None and {column.name for column in target.columns}.issuperset(key.target_columns):
+            kept.append(key)
+    return tuple(kept)
+
+
+def _column(column: Column, own: Column | None, known: Mapping[str, Any], unit_bound: bool) -> Column:
+    values: dict[str, Any] = {}
+    for name in INHERITED:
+        value = None if own is None else getattr(own, name)
+        values[name] = known.get(name) if value is None else value
+    for name in SAID:
+        values[name] = known.get(name, getattr(column, name)) if own is None else getattr(own, name)
+    if unit_bound:  # the values were converted to this unit; another one needs another ingest
+        values["unit"] = column.unit
+    return column.having(**values)
+
+
+def _unicode(column: Column, snapshot: Snapshot) -> Column:
+    kind = column.type
+    if kind.datatype == "char" and kind.is_string and snapshot.statistics.get(column.name, {}).get("non_ascii"):
+        return column.having(type=Type("unicodeChar", kind.arraysize, kind.xtype))
+    return column

@@ -1,0 +1,126 @@
+"""`Holdings`: one immutable picture of everything that is published, and each reader's view of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hven.auth.permit import ANONYMOUS, DEFAULT, row_filters, visible
+from hven.holdings import tap_schema
+from hven.holdings.catalogue import Catalogue
+from hven.holdings.overlay import resolved_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.auth import Policy, Reader
+    from hven.engines import Relation
+    from hven.model.resource import Resource
+    from hven.model.table import Schema, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One table or view that is published.
+
+    Attributes
+    ----------
+    relation
+        Where its rows are; None for a view, which the binder resolves.
+    updated
+        When it was ingested (ISO, UTC).
+    coverage
+        ASCII MOC of its positions, or None.
+    rows
+        Number of rows; None for a view.
+    provenance
+        What is stored about its snapshot: see `hven.store.Record`.
+    """
+
+    table: Table
+    relation: Relation | None
+    updated: str
+    run: str | None = None
+    resource: Resource | None = None
+    coverage: str | None = None
+    rows: int | None = None
+    bytes: int = 0
+    statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """Everything published, as one state; later changes make another `Holdings`.
+
+    Attributes
+    ----------
+    schemas
+        Every schema with all its tables, private ones too: for the site's owner. Readers get `catalogue`.
+    published
+        By qualified name.
+    resources
+        By collection: the descriptors as they are now.
+    version
+        Changes whenever anything here does: part of plan keys and ETags.
+    problems
+        What is wrong with descriptors and views; the last good state is in force.
+    """
+
+    schemas: tuple[Schema, ...] = ()
+    published: Mapping[str, Published] = field(default_factory=dict)
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    version: str = "0"
+    problems: tuple[str, ...] = ()
+    _catalogues: dict[str, Catalogue] = field(default_factory=dict, repr=False)
+
+    def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
+        """Name what `who` may know of and which rows they see: equal words, equal catalogues and equal answers."""
+        if policies is DEFAULT:
+            filters: dict[str, object] = {}
+            if "owner" not in who.groups:  # the usual case costs nothing
+                return "public"
+        else:
+            filters = dict(row_filters([item.table for item in self.published.values()], who, policies))
+        hidden = sorted(name for name, item in self.published.items() if not visible(item.table, who, policies))
+        if not filters and hidden == sorted(name for name, item in self.published.items() if item.table.access != "public"):
+            return "public"
+        text = repr(hidden) + repr(sorted((name, repr(expr)) for name, expr in filters.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
+        """Give the schemas and tables that `who` may know of, with TAP_SCHEMA."""
+        key = self.reach(who, policies)
+        known = self._catalogues.get(key)
+        if known is None:
+            # two threads may both make it; they make the same
+            known = self._catalogues.setdefault(key, self._catalogue(key, who, policies))
+        return known
+
+    def _catalogue(self, key: str, who: Reader, policies: Sequence[Policy]) -> Catalogue:
+        seen = {item.table.qualified: item.table for item in self.published.values() if visible(item.table, who, policies)}
+        schemas = []
+        for schema in self.schemas:
+            tables = tuple(table.having(keys=resolved_keys(table.keys, seen)) for table in schema.tables if table.qualified in seen)
+            if tables:
+                schemas.append(replace(schema, tables=tables))
+        own, memory = tap_schema.build(schemas)
+        return Catalogue(key=key, schemas=(*schemas, own), memory=memory)
+
+    def relation(self, table: Table | str, reach: str = "public") -> Relation:
+        """Give the rows of a table; TAP_SCHEMA's are those of a reader's `reach`.
+
+        Raises
+        ------
+        KeyError
+            Not published, or a view.
+        """
+        name = table if isinstance(table, str) else table.qualified
+        item = self.published.get(name)
+        if item is not None and item.relation is not None:
+            return item.relation
+        catalogue = self._catalogues.get(reach) or (self.catalogue() if reach == "public" else None)
+        if catalogue is None or name not in catalogue.memory:
+            raise KeyError(name)
+        return catalogue.memory[name]

@@ -1,0 +1,101 @@
+"""A tiny site in a temporary directory, for tests of everybody: tables of Arrow rows, or a descriptor with files."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hven.holdings import Site
+from hven.model.table import Table, columns_of
+from hven.settings import Settings
+from hven.store import Record
+from hven.store.database import now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pyarrow as pa
+
+_count = itertools.count(1)
+
+
+def tiny_site(directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.Table]], *, watch: bool = False, **settings: Any) -> Site:
+    """Open a site that publishes small tables without descriptors.
+
+    Parameters
+    ----------
+    directory
+        Where the site is made.
+    tables
+        ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions ... matter. Columns called ``ra`` and ``dec`` become
+        the position of a table that is given as rows alone.
+    settings
+        Further attributes of `hven.settings.Settings`.
+    """
+    site = Site(Settings(directory=directory, **settings), watch=watch)
+    try:
+        for name, given in tables.items():
+            table, rows = given if isinstance(given, tuple) else (table_of(name, given), given)
+            publish(site, table, rows)
+        site.refresh()
+    except BaseException:
+        site.close()
+        raise
+    return site
+
+
+def table_of(name: str, rows: pa.Table) -> Table:
+    """Describe rows as a table, from their Arrow schema alone."""
+    schema, _, short = name.partition(".")
+    words = set(rows.column_names)
+    position = ("ra", "dec") if {"ra", "dec"} <= words else None
+    return Table(schema=schema, name=short, columns=tuple(columns_of(rows.schema)), position=position)
+
+
+def publish(site: Site, table: Table, rows: pa.Table) -> Record:
+    """Publish rows as a new snapshot of `table`; the other tables of its schema stay as they are."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    ident = f"{stamp}-{next(_count):06x}"
+    staging = site.engine.stage(table, ident)
+    try:
+        for batch in rows.select(table.arrow.names).cast(table.arrow).to_batches():
+            staging.write(batch)
+        snapshot = staging.finish()
+    except BaseException:
+        staging.abandon()
+        raise
+    record = Record(snapshot=snapshot, table=table, collection=table.schema, run=ident, created=now())
+    _, present = site.store.current()
+    others = [item for item in present.values() if item.collection == table.schema and item.table.qualified != table.qualified]
+    site.store.publish(table.schema, [*others, record], run=ident)
+    return record
+
+
+def site_with(
+    directory: Path, descriptor: str, files: Mapping[str, str | bytes] | None = None, *, name: str | None = None, **settings: Any
+) -> Site:
+    """Open a site with one collection's descriptor and the files beside it; nothing is ingested yet.
+
+    Parameters
+    ----------
+    descriptor
+        Text of the descriptor.
+    files
+        File name beside the descriptor -> content.
+    name
+        Of the collection; None = what ``collection:`` says.
+    """
+    import re
+
+    found = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
+    title = name or (found.group(1) if found else "things")
+    place = directory / "collections" / title
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{title}.yaml").write_text(descriptor, encoding="utf-8")
+    for path, content in (files or {}).items():
+        target = place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Site(Settings(directory=directory, **settings))
