@@ -6,15 +6,19 @@ A format module has `FORMAT`, a :class:`Format`. Writers are generators that nev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven.model.table import Column, FrameRef, Group
+from hven import plugins
+from hven.errors import ParamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     import pyarrow as pa
+
+    from hven.model.table import Column, FrameRef, Group
 
 PRIVATE = ()
 
@@ -50,6 +54,8 @@ class Head:
         INFO elements before the table (QUERY_STATUS is written by the format itself).
     descriptors
         Service descriptors and other RESOURCEs, as finished XML, for VOTable.
+    enums
+        `Table.enums` of the columns' tables: name -> {code: label}.
     status
         False leaves QUERY_STATUS out (cone search 1.03, plain files).
     """
@@ -65,6 +71,7 @@ class Head:
     links: Sequence[str] = ()
     descriptors: Sequence[str] = ()
     status: bool = True
+    enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,14 @@ class Format:
         ``write_error(message) -> bytes``, or None if errors go out as VOTable.
     read
         ``read(file, table=None, batch=...) -> Read``, or None.
+    by_alias, by_media_type
+        Options that go with an alias or with a media type: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
+    choices
+        Options with a closed list of values, in upper case; a media type that asks for another is not ours.
+    content_type
+        What a request by short name is answered with, if it is not the first media type.
+    ivoids
+        Options' values -> IVOID for TAPRegExt ``outputFormat``.
     """
 
     name: str
@@ -105,6 +120,118 @@ class Format:
     read: Callable[..., Read] | None = None
     files: Callable[[BinaryIO], bool] | None = None
     ivoids: Mapping[str, str] = field(default_factory=dict)
+    by_alias: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    by_media_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    content_type: str | None = None
 
 
-__all__ = ["End", "Format", "Head", "Info", "Read"]
+DEFAULT = "votable"
+MEDIA_TYPE = "media_type"  # the option under which `select` leaves the Content-Type
+
+
+def select(responseformat: str | None = None, accept: str | None = None) -> tuple[Format, dict[str, str]]:
+    """Find the format that a request wants, and the options for its writer (DALI 1.1 section 3.4.3).
+
+    Parameters
+    ----------
+    responseformat
+        RESPONSEFORMAT: a short name (``votable``, ``votable/td``, ``csv``) or a media type with parameters
+        (``application/x-votable+xml;serialization=BINARY2``), both without regard to case. None or empty: see `accept`.
+    accept
+        The Accept header. Used only if it asks for one of our media types by its full name; else VOTable is the default.
+
+    Returns
+    -------
+    The format, and its options; ``options["media_type"]`` is the Content-Type to answer with.
+
+    Raises
+    ------
+    ParamError
+        No format is called so.
+    """
+    wanted = (responseformat or "").strip()
+    if wanted:
+        found = _find(wanted)
+        if found is None:
+            message = f"no RESPONSEFORMAT is called {wanted!r}"
+            raise ParamError(message, name="RESPONSEFORMAT", remedy=f"known: {', '.join(_known())}")
+        return found[0], dict(found[1])
+    for asked in _by_quality(accept or ""):
+        found = _find(asked)
+        if found is not None:
+            return found[0], dict(found[1])
+    return select(DEFAULT)
+
+
+def load(name: str) -> Format:
+    """Load a format by its name (not by an alias).
+
+    Raises
+    ------
+    UserError
+        No format is called so; the message lists those that are.
+    """
+    found: Format = plugins.load("formats", name).FORMAT
+    return found
+
+
+def every() -> list[Format]:
+    """Load all formats, the default first."""
+    names = plugins.names("formats")
+    return [load(name) for name in sorted(names, key=lambda name: name != DEFAULT)]
+
+
+def _known() -> list[str]:
+    return [name for one in every() for name in (one.name, *one.aliases)]
+
+
+@lru_cache(maxsize=512)
+def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
+    """Look a short name or media type up."""
+    main, *rest = (part.strip() for part in asked.split(";"))
+    parameters = {}
+    for part in rest:
+        name, _, value = part.partition("=")
+        if name.strip().lower() not in {"q", ""}:
+            parameters[name.strip().lower()] = value.strip().strip('"')
+    main = main.lower()
+    for one in every():
+        if main in one.media_types:
+            chosen = {**one.by_media_type.get(main, {}), **parameters}
+            if not _supported(one, chosen):
+                return None
+            return one, (*chosen.items(), (MEDIA_TYPE, asked))
+        if main in (one.name, *one.aliases):
+            chosen = {**one.by_alias.get(main, {}), **parameters}
+            if not _supported(one, chosen):
+                return None
+            return one, (*chosen.items(), (MEDIA_TYPE, one.content_type or one.media_types[0]))
+    return None
+
+
+def _supported(one: Format, chosen: Mapping[str, str]) -> bool:
+    return all(name not in one.choices or value.upper() in one.choices[name] for name, value in chosen.items())
+
+
+def _by_quality(accept: str) -> list[str]:
+    """List the media types of an Accept header, the most wanted first."""
+    asked = []
+    for number, item in enumerate(accept.split(",")):
+        name, *rest = (part.strip() for part in item.split(";"))
+        quality = 1.0
+        kept = [name]
+        for part in rest:
+            if part.lower().startswith("q="):
+                try:
+                    quality = float(part[2:])
+                except ValueError:
+                    quality = 0.0
+            else:
+                kept.append(part)
+        if name and "*" not in name and quality > 0:
+            asked.append((-quality, number, ";".join(kept)))
+    return [item for _, _, item in sorted(asked)]
+
+
+__all__ = ["End", "Format", "Head", "Info", "Read", "every", "load", "select"]

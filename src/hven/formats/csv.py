@@ -1,0 +1,97 @@
+"""CSV as RFC 4180 has it, with a header line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats import Format
+from hven.model import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hven.formats import End, Head
+    from hven.model.types import Type
+
+_PIECE = 1 << 27  # bytes of text made at once, about
+_CARE = re.compile(rb'[",\r\n]')
+
+
+def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+    """Write a header line, then a line per row.
+
+    Null is nothing between two commas; an empty string is ``""``. CSV cannot say that rows are missing or that the
+    rows broke off: a late error passes through, so that the connection is cut.
+
+    Parameters
+    ----------
+    options
+        ``header=absent`` leaves the header line out.
+    """
+    start = b"" if options.get("header", "present").lower() == "absent" else _header([column.name for column in head.columns])
+    kinds = [column.type for column in head.columns]
+    for batch in batches:
+        for piece in _pieces(batch, kinds):
+            yield start + piece if start else piece
+            start = b""
+        if start:
+            yield start
+            start = b""
+    if start:
+        yield start
+    end()
+
+
+def _header(names: list[str]) -> bytes:
+    return (",".join(_quote(name) for name in names) + "\r\n").encode()
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if not text or any(mark in text for mark in '",\r\n') or text != text.strip() else text
+
+
+def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
+    if not batch.num_rows or not kinds:
+        return
+    each = 4 * len(kinds) + 4 * batch.nbytes // batch.num_rows + 8
+    step = max(1, _PIECE // each)
+    for start in range(0, batch.num_rows, step):
+        part = batch if step >= batch.num_rows else batch.slice(start, step)
+        cells = [_cells(part.column(number), kind) for number, kind in enumerate(kinds)]
+        cells[-1] = pc.binary_join_element_wise(cells[-1], "\r\n", "")
+        joined = pc.binary_join_element_wise(*cells, ",")
+        stop = int(np.frombuffer(joined.buffers()[1], np.int32)[len(joined)])
+        yield memoryview(joined.buffers()[2])[:stop].tobytes()
+
+
+def _cells(array: pa.Array, kind: Type) -> pa.Array:
+    array = literal.storage(array, kind)
+    shown = literal.text(array, kind, null="")
+    if pa.types.is_string(array.type) or (kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp):
+        shown = _quoted(shown)
+    return pc.fill_null(shown, "") if shown.null_count else shown
+
+
+def _quoted(array: pa.Array) -> pa.Array:
+    """Put quotes where a reader needs them."""
+    data = array.buffers()[2]
+    careful = data is not None and _CARE.search(memoryview(data))
+    odd = (
+        pc.match_substring_regex(array, r'[",\r\n]|^$|^\s|\s$')
+        if careful
+        else pc.equal(pc.binary_length(pc.utf8_trim_whitespace(array)), 0)
+    )
+    if not careful:
+        trimmed = pc.not_equal(pc.binary_length(pc.utf8_trim_whitespace(array)), pc.binary_length(array))
+        odd = pc.or_(odd, trimmed)
+    if not pc.any(odd).as_py():
+        return array
+    return pc.if_else(odd, pc.binary_join_element_wise('"', pc.replace_substring(array, '"', '""'), '"', ""), array)
+
+
+FORMAT = Format(name="csv", media_types=("text/csv",), extension="csv", write=write, content_type="text/csv;header=present")

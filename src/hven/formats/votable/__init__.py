@@ -1,0 +1,30 @@
+"""VOTable 1.4: TABLEDATA, BINARY and BINARY2, written and read as streams."""
+
+from __future__ import annotations
+
+from hven.formats import Format
+from hven.formats.votable.head import field_ids
+from hven.formats.votable.write import write, write_error
+
+FORMAT = Format(
+    name="votable",
+    media_types=("application/x-votable+xml", "text/xml", "application/xml"),
+    extension="vot",
+    aliases=("votable/b2", "votable/b", "votable/td"),
+    write=write,
+    write_error=write_error,
+    by_alias={
+        "votable/b2": {"serialization": "BINARY2"},
+        "votable/b": {"serialization": "BINARY"},
+        "votable/td": {"serialization": "TABLEDATA"},
+    },
+    by_media_type={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
+    choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2")},
+    ivoids={
+        "BINARY2": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
+        "BINARY": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary",
+        "TABLEDATA": "ivo://ivoa.net/std/TAPRegExt#output-votable-td",
+    },
+)
+
+__all__ = ["FORMAT", "field_ids", "write", "write_error"]

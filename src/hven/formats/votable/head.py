@@ -1,0 +1,225 @@
+"""The VOTable document around the rows: FIELDs, GROUPs, COOSYS, INFOs, descriptors (VOTable 1.4 sections 3 to 4)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.formats.votable.xml import attribute, escape, legal, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.formats import Head, Info
+    from hven.model.table import Column, FrameRef, Group
+    from hven.model.types import Type
+
+NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
+VERSION = "1.4"
+OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
+LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+
+_NOT_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
+_TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+@lru_cache(maxsize=4096)
+def field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
+    """XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
+
+    A name that is an XML name is its own ID; others are made so; equal ones are told apart by ``_2``, ``_3``.
+    """
+    used: set[str] = set()
+    ids = []
+    for name in names:
+        ident = _NOT_NAME.sub("_", name) or "_"
+        if not (ident[0].isalpha() or ident[0] == "_"):
+            ident = f"_{ident}"
+        unique, n = ident, 1
+        while unique in used:
+            n += 1
+            unique = f"{ident}_{n}"
+        used.add(unique)
+        ids.append(unique)
+    return tuple(ids)
+
+
+@lru_cache(maxsize=16_384)
+def magic(column: Column, serialization: str) -> str | None:
+    """Choose the whole number that stands for null in this column (VALUES/@null), or None if none is needed or possible.
+
+    Scalars need it in BINARY only; elements of arrays everywhere (VOTable 1.4 section 2.3).
+    """
+    kind = column.type
+    limits = LIMITS.get(kind.datatype)
+    if limits is None or kind.special is not None:
+        return None
+    if kind.arraysize is None and (serialization != "BINARY" or column.required):
+        return None
+    lowest, highest = limits
+    try:
+        if column.null is not None and lowest <= int(column.null) <= highest:
+            return str(int(column.null))
+    except ValueError:
+        pass  # the carrier's null was a word
+    if column.minimum is not None and column.minimum > lowest:
+        return str(lowest)
+    if column.maximum is not None and column.maximum < highest:
+        return str(highest)
+    return str(lowest) if lowest else None
+
+
+@lru_cache(maxsize=16_384)
+def field(column: Column, ident: str, serialization: str, options: tuple[tuple[str, str], ...] = (), frame: str | None = None) -> str:
+    """Write one FIELD."""
+    inner = _values(column, magic(column, serialization), options)
+    if column.link:
+        inner += f"<LINK href={quoted(_link(column.link))}/>"
+    return _described("FIELD", _about(column, ident, frame), column.description, inner)
+
+
+def _about(column: Column, ident: str | None, frame: str | None) -> str:
+    kind = column.type
+    return "".join(
+        (
+            f" name={quoted(column.name)}",
+            attribute("ID", ident),
+            attribute("datatype", kind.datatype),
+            attribute("arraysize", kind.arraysize),
+            attribute("unit", column.unit),
+            attribute("ucd", column.ucd),
+            attribute("utype", column.utype),
+            attribute("xtype", kind.xtype),
+            attribute("ref", frame),
+        )
+    )
+
+
+def _described(tag: str, attributes: str, description: str | None, inner: str) -> str:
+    told = f"<DESCRIPTION>{escape(description)}</DESCRIPTION>" if description else ""
+    return f"<{tag}{attributes}>{told}{inner}</{tag}>\n" if told or inner else f"<{tag}{attributes}/>\n"
+
+
+def _values(column: Column, null: str | None, options: tuple[tuple[str, str], ...]) -> str:
+    inner = ""
+    if column.type.is_numeric:
+        show = _integer if column.type.is_integer else _number
+        if column.minimum is not None:
+            inner += f'<MIN value="{show(column.minimum)}"/>'
+        if column.maximum is not None:
+            inner += f'<MAX value="{show(column.maximum)}"/>'
+    inner += "".join(f"<OPTION{attribute('name', label)} value={quoted(code)}/>" for code, label in options)
+    return f"<VALUES{attribute('null', null)}>{inner}</VALUES>" if inner or null is not None else ""
+
+
+def _integer(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else _number(value)
+
+
+def _number(value: float) -> str:
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(float(value))
+
+
+def _link(template: str) -> str:
+    """Turn our ``{column}`` into VOTable's ``${column}``."""
+    return _TEMPLATE.sub(lambda found: f"${{{found.group(1)}}}" if found.group(1) is not None else found.group(0)[0], template)
+
+
+def info(item: Info) -> str:
+    """Write an INFO."""
+    attributes = f" name={quoted(item.name)} value={quoted(item.value)}"
+    attributes += attribute("ID", item.id) + attribute("ucd", item.ucd) + attribute("utype", item.utype)
+    return f"<INFO{attributes}>{escape(item.content)}</INFO>\n" if item.content else f"<INFO{attributes}/>\n"
+
+
+def status(value: str, message: str | None = None) -> str:
+    """Write a QUERY_STATUS (DALI 1.1 section 4.4)."""
+    return (
+        f'<INFO name="QUERY_STATUS" value="{value}">{escape(message)}</INFO>\n'
+        if message
+        else f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
+    )
+
+
+def _frame(item: FrameRef) -> str:
+    if item.kind == "timesys":
+        inner = (
+            attribute("timeorigin", item.timeorigin) + attribute("timescale", item.timescale) + attribute("refposition", item.refposition)
+        )
+        return f"<TIMESYS{attribute('ID', item.id)}{inner}/>\n"
+    # COOSYS/@refposition came with 1.5
+    return f"<COOSYS{attribute('ID', item.id)}{attribute('system', item.system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
+
+
+def _group(item: Group, ids: Mapping[str, str]) -> str:
+    members = [(role, ids[name]) for role, name in item.roles.items() if name in ids]
+    if not members:
+        return ""
+    attributes = attribute("name", item.name) + attribute("ucd", item.ucd) + attribute("utype", item.utype)
+    refs = "".join(f"<FIELDref ref={quoted(ident)}{_role(role)}/>" for role, ident in members)
+    return _described("GROUP", attributes, item.description, refs)
+
+
+def _role(role: str) -> str:
+    """Write a role as a utype: a data model path as it is, our own words with a prefix."""
+    return attribute("utype", role if ":" in role else f"hven:{role}")
+
+
+def param(column: Column, value: object) -> str:
+    """Write a PARAM."""
+    attributes = _about(column, None, None) + f" value={quoted(_literal(column.type, value))}"
+    return _described("PARAM", attributes, column.description, _values(column, None, ()))
+
+
+def _literal(kind: Type, value: object) -> str:
+    if value is None:
+        return "NaN" if kind.datatype in {"float", "double"} and kind.arraysize is None else ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return " ".join(_literal(kind, item) for item in value)
+    return str(value)
+
+
+def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
+    """Everything up to the first row's container (DATA not included)."""
+    names = tuple(column.name for column in columns)
+    frames = {item.id for item in head.frames}
+    ids = field_ids((*frames, *names))[len(frames) :] if frames else field_ids(names)
+    parts = [OPEN, '<RESOURCE type="results">\n']
+    if head.status:
+        parts.append(status("OK"))
+    parts += [info(item) for item in head.infos]
+    parts += [_frame(item) for item in head.frames]
+    parts += [param(column, value) for column, value in head.params]
+    parts.append(f"<TABLE{attribute('ID', head.id)}{attribute('name', head.name)}>\n")
+    if head.description:
+        parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
+    enums = head.enums
+    for column, ident in zip(columns, ids, strict=True):
+        options = tuple(enums[column.enum].items()) if column.enum is not None and column.enum in enums else ()
+        parts.append(field(column, ident, serialization, options, column.frame if column.frame in frames else None))
+    if head.groups:
+        by_name = dict(zip(names, ids, strict=True))
+        parts += [_group(item, by_name) for item in head.groups]
+    parts += [f"<LINK href={quoted(link)}/>\n" for link in head.links]
+    return "".join(parts)
+
+
+def after(head: Head, trailing: str) -> str:
+    """Everything after DATA: the trailing QUERY_STATUS and the descriptors."""
+    return f"</TABLE>\n{trailing}</RESOURCE>\n{''.join(head.descriptors)}</VOTABLE>\n"
+
+
+def error(message: str) -> str:
+    """Write a whole document that says that nothing came of it (DALI 1.1 section 4.4.3)."""
+    return f'{OPEN}<RESOURCE type="results">\n{status("ERROR", legal(message) or "unknown error")}</RESOURCE>\n</VOTABLE>\n'

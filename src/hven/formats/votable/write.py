@@ -1,0 +1,124 @@
+"""The VOTable writer: head, rows as they come, and how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.errors import HvenError, UserError
+from hven.formats.votable import binary, tabledata
+from hven.formats.votable import head as heads
+from hven.formats.votable.xml import is_ascii
+from hven.model import literal
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hven.formats import End, Head
+    from hven.model.table import Column
+
+SERIALIZATIONS = {
+    "TABLEDATA": ("<DATA><TABLEDATA>\n", "</TABLEDATA></DATA>\n"),
+    "BINARY": ('<DATA><BINARY><STREAM encoding="base64">\n', "</STREAM></BINARY></DATA>\n"),
+    "BINARY2": ('<DATA><BINARY2><STREAM encoding="base64">\n', "</STREAM></BINARY2></DATA>\n"),
+}
+DEFAULT = "BINARY2"
+
+
+def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+    """Write a document as it comes.
+
+    Parameters
+    ----------
+    options
+        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case.
+
+    Raises
+    ------
+    UserError
+        Before the first byte: the serialization is not one of the three. Errors of the first batch pass through too;
+        later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
+    """
+    serialization = options.get("serialization", DEFAULT).upper()
+    if serialization not in SERIALIZATIONS:
+        message = f"VOTable serialization {serialization!r} is not written"
+        raise UserError(message, remedy=f"known: {', '.join(SERIALIZATIONS)}")
+    batches = iter(batches)
+    batch = next(batches, None)
+    columns = fit(head.columns, batch, serialization)
+    opening, closing = SERIALIZATIONS[serialization]
+    start = (heads.before(head, columns, serialization) + opening).encode()
+    rows = (tabledata.Rows if serialization == "TABLEDATA" else binary.Rows)(columns, serialization)
+    encoded = None if serialization == "TABLEDATA" else binary.Base64()
+    failure = None
+    try:
+        while batch is not None:
+            for piece in rows.encode(batch):
+                if encoded is None:
+                    yield start + piece if start else bytes(piece)
+                else:
+                    yield start + b"".join(encoded.feed(piece))
+                start = b""
+            if start:
+                yield start
+                start = b""
+            batch = next(batches, None)
+    except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
+        failure = error
+    tail = encoded.finish() if encoded is not None else b""
+    yield start + tail + (closing + heads.after(head, _trailing(end(), failure))).encode()
+
+
+def _trailing(end: End, failure: Exception | None) -> str:
+    if failure is not None or end.error is not None:
+        return heads.status("ERROR", end.error or str(failure) or "the service failed while writing")
+    return heads.status("OVERFLOW") if end.overflow else ""
+
+
+def write_error(message: str) -> bytes:
+    """Write an error document."""
+    return heads.error(message).encode()
+
+
+def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
+    """Adapt declared types to what VOTable can carry and to what the first batch holds.
+
+    Text that is not ASCII makes ``unicodeChar`` of ``char``; a value longer than the declared length makes it ``*``; an
+    array of strings gets a real width; in BINARY, where a null byte or bit could not be said, ``unsignedByte`` becomes
+    ``short`` and ``bit`` ``boolean``.
+    """
+    fitted = []
+    for number, column in enumerate(columns):
+        kind = column.type
+        if kind.datatype in {"char", "unicodeChar"}:
+            kind = _fit_text(kind, None if batch is None else batch.column(number))
+        elif serialization == "BINARY" and kind.arraysize is None and not column.required:
+            if kind.datatype == "bit":
+                kind = Type("boolean", None, kind.xtype)
+            elif kind.datatype == "unsignedByte" and heads.magic(column, serialization) is None:
+                kind = Type("short", None, kind.xtype)
+        fitted.append(column if kind is column.type else column.having(type=kind))
+    return tuple(fitted)
+
+
+def _fit_text(kind: Type, array: pa.Array | None) -> Type:
+    if kind.is_timestamp:
+        return kind if kind.arraysize == "*" and kind.datatype == "char" else Type("char", "*", kind.xtype)
+    array = None if array is None else literal.storage(array, kind)
+    values = None if array is None else literal.flat(array)[1] if pa.types.is_nested(array.type) else array
+    datatype, size = kind.datatype, kind.arraysize
+    if values is not None and datatype == "char" and not is_ascii(values):
+        datatype = "unicodeChar"
+    shape = kind.shape
+    if "x" in (size or ""):
+        if shape[0] is None:
+            longest = 0 if values is None or not len(values) else (pc.max(pc.utf8_length(values)).as_py() or 0)
+            size = "x".join([str(max(16, 1 << longest.bit_length())), *(size or "").split("x")[1:]])
+    elif values is not None and shape != (None,) and len(values):
+        longest = pc.max(pc.utf8_length(values)).as_py() or 0
+        if longest > (1 if not shape else shape[0] or 1):
+            size = "*"
+    return kind if (datatype, size) == (kind.datatype, kind.arraysize) else Type(datatype, size, kind.xtype)

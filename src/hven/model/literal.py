@@ -1,0 +1,190 @@
+"""Values as text: whole Arrow columns written as VOTable and DALI literals, and read back, without a loop over rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from hven.model.types import Type
+
+
+def storage(array: pa.Array, kind: Type) -> pa.Array:
+    """Bring a column to the Arrow storage type of `kind`: whole numbers widen, dictionaries are spelt out.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        A value does not fit (2**40 in an ``int``).
+    """
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+        if isinstance(array, pa.ChunkedArray):  # no chunks, or too much for one
+            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    wanted = kind.arrow
+    have = array.type
+    if have.equals(wanted):
+        return array
+    if isinstance(array, pa.ExtensionArray):
+        return storage(array.storage, kind)
+    if pa.types.is_dictionary(have):
+        return storage(array.dictionary_decode(), kind)
+    if pa.types.is_fixed_size_list(have) and pa.types.is_list(wanted):
+        array = _as_list(array)
+    if pa.types.is_timestamp(have) and have.tz is not None and pa.types.is_timestamp(wanted):
+        array = array.cast(pa.timestamp(have.unit, "UTC")).cast(pa.timestamp(have.unit))  # the instant, shown in UTC
+    if pa.types.is_timestamp(have) and pa.types.is_timestamp(wanted):
+        return array.cast(wanted, safe=False)  # nanoseconds are rounded down to microseconds
+    if pa.types.is_decimal(have) and pa.types.is_integer(wanted):
+        return array.cast(pa.decimal128(38, 0)).cast(wanted)
+    if pa.types.is_binary(have) and pa.types.is_list(wanted):
+        offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+        values = pa.Array.from_buffers(pa.uint8(), int(offsets[-1]), [None, array.buffers()[2]])
+        return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
+    return array.cast(wanted)
+
+
+def flat(array: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
+    """Unfold a column of lists of any rank: offsets (rows + 1, into the values) and the values of the innermost type.
+
+    A null row is an empty stretch for variable lists and a stretch of undefined values for fixed ones.
+    """
+    n = len(array)
+    if pa.types.is_fixed_size_list(array.type):
+        size = array.type.list_size
+        values = array.values.slice(array.offset * size, n * size)
+        offsets = np.arange(n + 1, dtype=np.int64) * size
+    else:
+        if pa.types.is_large_list(array.type):
+            array = array.cast(pa.list_(array.type.value_type))
+        offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+        first = int(offsets[0]) if len(offsets) else 0
+        if not len(offsets):
+            offsets = np.zeros(1, np.int64)
+        values = array.values.slice(first, int(offsets[-1]) - first)
+        offsets = offsets - first
+        if array.null_count:
+            offsets, values = _close_nulls(array, offsets, values)
+    if pa.types.is_nested(values.type):
+        inner, values = flat(values)
+        offsets = inner[offsets]
+    return offsets, values
+
+
+def _close_nulls(array: pa.Array, offsets: np.ndarray[Any, Any], values: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
+    """Remove what stands behind null rows: Arrow allows a null row to have a length."""
+    null = array.is_null().to_numpy(zero_copy_only=False)
+    lengths = np.diff(offsets)
+    if not lengths[null].any():
+        return offsets, values
+    keep = np.repeat(~null, lengths)
+    lengths[null] = 0
+    return np.concatenate([[0], np.cumsum(lengths)]), values.filter(pa.array(keep))
+
+
+def _as_list(array: pa.Array) -> pa.Array:
+    """Turn fixed-size lists into variable ones, nulls kept."""
+    offsets, values = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size, array.values
+    values = values.slice(array.offset * array.type.list_size, len(array) * array.type.list_size)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
+
+
+def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
+    """Write a column as DALI literals; nulls stay null.
+
+    Elements of arrays are separated by blanks; arrays of strings become a JSON list.
+
+    Parameters
+    ----------
+    array
+        In the storage type of `kind` (see `storage`).
+    null
+        Text for null elements inside arrays of whole numbers; others become ``NaN`` and ``?``.
+
+    Raises
+    ------
+    ValueError
+        A null element in an array of whole numbers, and no `null` for it.
+    """
+    if kind.is_timestamp:
+        return timestamps(array)
+    if not pa.types.is_nested(array.type):
+        return _scalars(array, kind)
+    offsets, values = flat(_as_list(array) if array.null_count and pa.types.is_fixed_size_list(array.type) else array)
+    if pa.types.is_string(values.type):
+        parts, between, ends = pc.fill_null(_json_strings(values), "null"), ",", ("[", "]")
+    else:
+        parts, between, ends = _elements(values, kind, null), " ", ("", "")
+    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
+    joined = pc.binary_join(lists, between)
+    if ends[0]:
+        joined = pc.binary_join_element_wise(ends[0], joined, ends[1], "")
+    if array.null_count:
+        joined = pc.if_else(array.is_valid(), joined, pa.scalar(None, pa.string()))
+    return joined
+
+
+def _elements(values: pa.Array, kind: Type, null: str | None) -> pa.Array:
+    parts = _scalars(values, kind)
+    if not parts.null_count:
+        return parts
+    if pa.types.is_floating(values.type):
+        return pc.fill_null(parts, "NaN")
+    if pa.types.is_boolean(values.type):
+        if kind.datatype == "bit":
+            raise ValueError("a bit array cannot hold a null element")
+        return pc.fill_null(parts, "?")
+    if null is None:
+        raise ValueError("an array of whole numbers holds a null element, and the column has no null value for it")
+    return pc.fill_null(parts, null)
+
+
+def _scalars(array: pa.Array, kind: Type) -> pa.Array:
+    if pa.types.is_string(array.type):
+        return array
+    if kind.datatype == "bit":
+        return array.cast(pa.int8()).cast(pa.string())
+    shown = array.cast(pa.string())
+    if pa.types.is_floating(array.type):
+        values = array.to_numpy(zero_copy_only=False)
+        if not np.isfinite(values).all():
+            shown = pc.if_else(pc.is_nan(array), "NaN", shown)
+            if np.isinf(values).any():
+                shown = pc.if_else(pc.is_inf(array), pc.if_else(pc.greater(array, 0), "+Inf", "-Inf"), shown)
+    return shown
+
+
+def timestamps(array: pa.Array) -> pa.Array:
+    """Write timestamps in DALI's form: ``2020-01-01T00:00:00``, with a fraction of a second only where there is one."""
+    if not len(array):
+        return pa.array([], pa.string())
+    whole = pc.floor_temporal(array, unit="second")
+    base = pc.binary_replace_slice(whole.cast(pa.timestamp("s")).cast(pa.string()), 10, 11, "T")
+    micro = pc.subtract(array.cast(pa.int64()), whole.cast(pa.int64()))
+    if not pc.any(pc.not_equal(micro, 0)).as_py():
+        return _years(array, base)
+    digits = pc.utf8_slice_codeunits(pc.add(micro, 1_000_000).cast(pa.string()), 1)
+    fraction = pc.utf8_rtrim(digits, characters="0")
+    return _years(array, pc.if_else(pc.equal(micro, 0), base, pc.binary_join_element_wise(base, fraction, ".")))
+
+
+def _years(array: pa.Array, shown: pa.Array) -> pa.Array:
+    """Put the T where it belongs when years have more than four digits (rare, so looked for first)."""
+    low, high = -62_167_219_200_000_000, 253_402_300_800_000_000  # years 0 and 10000
+    odd = pc.or_(pc.less(array.cast(pa.int64()), low), pc.greater_equal(array.cast(pa.int64()), high))
+    if not pc.any(odd).as_py():
+        return shown
+    plain = pc.utf8_rtrim(pc.replace_substring(array.cast(pa.string()), " ", "T"), characters="0")
+    plain = pc.if_else(pc.ends_with(plain, "."), pc.binary_join_element_wise(plain, "000000", ""), plain)
+    return pc.if_else(odd, plain, shown)
+
+
+def _json_strings(values: pa.Array) -> pa.Array:
+    shown = pc.replace_substring(pc.replace_substring(values, "\\", "\\\\"), '"', '\\"')
+    for code in (*range(0x20), 0x7F):
+        if pc.any(pc.match_substring(shown, chr(code))).as_py():
+            shown = pc.replace_substring(shown, chr(code), f"\\u{code:04x}")
+    return pc.binary_join_element_wise('"', shown, '"', "")
