@@ -1,1 +1,29 @@
-"""Shapes on the sphere, MOCs, HEALPix cover, DALI and STC-S text, frames of bodies. No I/O."""
+"""Places on a sphere: shapes, MOCs, HEALPix covers, and the frames they are said in. All angles in degrees.
+
+Import is light (numpy only); `healpix`, `moc`, `text`, `frame` and `arrays` are modules of this room.
+"""
+
+from __future__ import annotations
+
+from hven.sky.arrays import in_circle, in_polygon
+from hven.sky.moc import Moc
+from hven.sky.relations import contains, intersects
+from hven.sky.shapes import Box, Circle, Point, Polygon, Range, Region, Shape
+from hven.sky.sphere import SKY, distance
+
+__all__ = [
+    "SKY",
+    "Box",
+    "Circle",
+    "Moc",
+    "Point",
+    "Polygon",
+    "Range",
+    "Region",
+    "Shape",
+    "contains",
+    "distance",
+    "in_circle",
+    "in_polygon",
+    "intersects",
+]

@@ -1,0 +1,127 @@
+"""The arithmetic of the sphere on numpy arrays: distances, circles, areas. Degrees in, degrees out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Flags = npt.NDArray[np.bool_]
+
+SKY = 360.0 * 360.0 / math.pi
+"""Area of the whole sphere in square degrees."""
+
+TOLERANCE = 3e-13
+"""Degrees (one nano-arcsecond) by which every shape is wider than written, so that its boundary belongs to it in spite of rounding."""
+
+
+def distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
+    """Give the angular distance of points by Vincenty's formula, which is accurate at every separation.
+
+    Parameters
+    ----------
+    lon1, lat1, lon2, lat2
+        Degrees, broadcast against each other; NaN gives NaN.
+
+    Returns
+    -------
+    numpy.ndarray or float
+        Degrees in [0, 180].
+    """
+    half = np.radians(np.subtract(lon2, lon1, dtype=np.float64))
+    phi1, phi2 = np.radians(np.asarray(lat1, dtype=np.float64)), np.radians(np.asarray(lat2, dtype=np.float64))
+    sin1, cos1, sin2, cos2 = np.sin(phi1), np.cos(phi1), np.sin(phi2), np.cos(phi2)
+    # cos1 sin2 - sin1 cos2 cos(dlon), written so that nothing cancels when the points are near each other
+    twice = 2.0 * np.sin(half / 2.0) ** 2
+    northward = np.sin(phi2 - phi1) + sin1 * cos2 * twice
+    across = np.hypot(cos2 * np.sin(half), northward)
+    along = sin1 * sin2 + cos1 * cos2 * np.cos(half)
+    return np.degrees(np.arctan2(across, along))
+
+
+def in_circle(lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0: npt.ArrayLike, radius: npt.ArrayLike) -> Any:
+    """Say which points lie within `radius` of a centre, the rim included (`TOLERANCE`).
+
+    Parameters
+    ----------
+    lon, lat, lon0, lat0, radius
+        Degrees, broadcast against each other. NaN is never inside.
+
+    Returns
+    -------
+    numpy.ndarray of bool, or bool
+        A constant circle over many points takes a shorter road: rows outside its band of latitude cost one comparison.
+    """
+    lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
+        return _in_circle(lon, lat, np.asarray(lon0, dtype=np.float64), np.asarray(lat0, dtype=np.float64), np.asarray(radius, dtype=np.float64))
+    centre_lon, centre_lat, size = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
+    band = np.abs(lat - centre_lat) <= size + 1e-9
+    rows = np.flatnonzero(band)
+    if len(rows) > 0.7 * len(lat):
+        return _in_circle(lon, lat, np.float64(centre_lon), np.float64(centre_lat), np.float64(size))
+    inside = np.zeros(len(lat), dtype=np.bool_)
+    inside[rows] = _in_circle(lon[rows], lat[rows], np.float64(centre_lon), np.float64(centre_lat), np.float64(size))
+    return inside
+
+
+def _in_circle(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
+    # beyond a quarter turn the haversine loses digits: ask for the antipode's circle instead
+    wide = radius > 90.0
+    limit = np.sin(np.radians(np.where(wide, 180.0 - radius - TOLERANCE, radius + TOLERANCE)) / 2.0)
+    limit = np.where((radius < 0.0) | np.isnan(radius), -1.0, np.where(radius >= 180.0, -2.0, np.sign(limit) * limit * limit))
+    lon0 = np.where(wide, lon0 + 180.0, lon0)
+    lat0 = np.where(wide, -lat0, lat0)
+    half_lat = np.sin((lat - lat0) * (math.pi / 360.0))
+    half_lon = np.sin((lon - lon0) * (math.pi / 360.0))
+    half_lon *= half_lon
+    half_lon *= np.cos(np.radians(lat)) * np.cos(np.radians(lat0))
+    half_lat *= half_lat
+    half_lat += half_lon
+    known = ~np.isnan(half_lat)
+    return np.where(wide, known & (half_lat >= limit), known & (half_lat <= limit))
+
+
+def vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
+    """Give unit vectors, shape (..., 3)."""
+    lam, phi = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
+    cos = np.cos(phi)
+    return np.stack([cos * np.cos(lam), cos * np.sin(lam), np.sin(phi)], axis=-1)
+
+
+def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
+    """Give longitudes in [0, 360) and latitudes of vectors of any length, shape (..., 3)."""
+    lon = np.degrees(np.arctan2(xyz[..., 1], xyz[..., 0])) % 360.0
+    lat = np.degrees(np.arctan2(xyz[..., 2], np.hypot(xyz[..., 0], xyz[..., 1])))
+    return np.where(lon >= 360.0, 0.0, lon), lat
+
+
+def separation(a: Numbers, b: Numbers) -> Numbers:
+    """Give the angle between unit vectors in degrees, accurate at every separation."""
+    across = np.linalg.norm(np.cross(a, b), axis=-1)
+    return np.degrees(np.arctan2(across, np.sum(a * b, axis=-1)))
+
+
+def circle_area(radius: npt.ArrayLike) -> Any:
+    """Give the area of circles in square degrees; `radius` in degrees."""
+    return SKY * np.sin(np.radians(np.minimum(radius, 180.0)) / 2.0) ** 2
+
+
+def wrap(lon: npt.ArrayLike) -> Numbers:
+    """Bring longitudes into [0, 360)."""
+    turned = np.asarray(lon, dtype=np.float64) % 360.0
+    return np.where(turned >= 360.0, 0.0, turned)
+
+
+def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    """Go `by` degrees from a point along the great circle whose position angle (north through east) is `towards`."""
+    phi, arc, angle = math.radians(lat), np.radians(np.asarray(by, dtype=np.float64)), np.radians(np.asarray(towards, dtype=np.float64))
+    east = np.sin(arc) * np.sin(angle)
+    north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
+    outward = math.cos(phi) * np.cos(arc) - math.sin(phi) * np.sin(arc) * np.cos(angle)
+    return wrap(lon + np.degrees(np.arctan2(east, outward))), np.degrees(np.arctan2(north, np.hypot(east, outward)))
