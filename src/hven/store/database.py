@@ -102,15 +102,15 @@ class Database:
     """A connection pool with the two kinds of transaction that the store needs."""
 
     def __init__(self, url: str) -> None:
-        self.url = sa.make_url(url)
-        self.sqlite = self.url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = (
-            {"connect_args": {"timeout": BUSY, "check_same_thread": False}} if self.sqlite else {"pool_pre_ping": True}
-        )
         try:
+            self.url = sa.make_url(url)
+            self.sqlite = self.url.get_backend_name() == "sqlite"
+            options: dict[str, Any] = (
+                {"connect_args": {"timeout": BUSY, "check_same_thread": False}} if self.sqlite else {"pool_pre_ping": True}
+            )
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-            message = f"the store's address {self._shown()} cannot be used: {error}"
+            message = f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
             raise StorageError(message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database") from error
         if self.sqlite:
             sa.event.listen(self.engine, "connect", _pragmas)

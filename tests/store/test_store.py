@@ -1,0 +1,252 @@
+"""The store: pointers move together, leases exclude, releases pin, old formats upgrade, newer ones are refused."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from hven.engines import Snapshot
+from hven.errors import Conflict, NotFound, StorageError
+from hven.model.table import Column, Table
+from hven.store import FORMAT, Lease, Record, Store
+from hven.store import database as db
+from hven.store import leases as leasing
+from hven.store.state import lease_name
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(tmp_path)
+    yield opened
+    opened.close()
+
+
+def record(name: str, ident: str, run: str = "", rows: int = 3) -> Record:
+    schema, _, table = name.partition(".")
+    return Record(
+        snapshot=Snapshot(
+            id=ident, table=name, path=f"{name}/{ident}", rows=rows, parts=(("0.arrow", rows),), statistics={"a": {"nulls": 0}}
+        ),
+        table=Table(schema=schema, name=table, columns=(Column(name="a"),)),
+        collection=schema,
+        run=run or ident,
+        created=db.now(),
+        provenance={"pins": [{"name": "x.csv"}]},
+    )
+
+
+def published(store: Store) -> dict[str, str]:
+    return store.pointers()[1]
+
+
+def test_publishing_moves_all_tables_of_a_collection_and_counts_the_version(store):
+    before = store.version()
+    store.publish("c", [record("c.a", "1a"), record("c.b", "1b")], run="r1")
+    store.publish("d", [record("d.a", "1d")], run="r2")
+    assert store.version() == before + 2
+    version, records = store.current()
+    assert version == store.version()
+    assert {name: item.id for name, item in records.items()} == {"c.a": "1a", "c.b": "1b", "d.a": "1d"}
+    assert records["c.a"].snapshot.parts == (("0.arrow", 3),)
+    # a table that is not named is published no more
+    store.publish("c", [record("c.a", "2a")], run="r3")
+    assert published(store) == {"c.a": "2a", "d.a": "1d"}
+
+
+def test_a_record_comes_back_equal(store):
+    given = record("c.a", "1a")
+    store.publish("c", [given], run="r1")
+    assert store.record("1a") == given
+    with pytest.raises(NotFound):
+        store.record("nope")
+
+
+def test_a_failing_publication_moves_nothing(store):
+    store.publish("c", [record("c.a", "1a")], run="r1")
+    stranger = Record(
+        snapshot=Snapshot(id="9", table="c.a", path="", rows=0), table=record("c.a", "9").table, collection="d", run="r", created=""
+    )
+    with pytest.raises(Conflict, match="belongs to the collection c"):
+        store.publish("d", [record("d.x", "8"), stranger], run="r2")
+    assert published(store) == {"c.a": "1a"}
+    with pytest.raises(NotFound):
+        store.record("8")
+
+
+def test_rollback_goes_back_step_by_step_and_forward_by_name(store):
+    store.publish("c", [record("c.a", "1a", "r1")], run="r1")
+    store.publish("c", [record("c.a", "2a", "r2"), record("c.b", "2b", "r2")], run="r2")
+    store.publish("c", [record("c.a", "3a", "r3"), record("c.b", "3b", "r3")], run="r3")
+    assert store.rollback("c") == {"c.a": "2a", "c.b": "2b"}
+    assert store.rollback("c") == {"c.a": "1a"}
+    with pytest.raises(NotFound, match="no earlier state"):
+        store.rollback("c")
+    assert store.rollback("c", "3b") == {"c.a": "3a", "c.b": "3b"}
+    assert store.rollback("c", "r2") == {"c.a": "2a", "c.b": "2b"}
+    assert store.rollback("c.a", "1a") == {"c.a": "1a", "c.b": "2b"}
+    with pytest.raises(NotFound, match="hven history c"):
+        store.rollback("c", "zzz")
+    assert [event.action for event in store.history("c")][:2] == ["rollback", "rollback"]
+    assert published(store) == {"c.a": "1a", "c.b": "2b"}
+
+
+def test_remove_keeps_the_data_until_purge(store):
+    store.publish("c", [record("c.a", "1a")], run="r1")
+    assert store.purge("c") == []  # published snapshots are never purged
+    assert store.remove("c") == ["c.a"]
+    assert published(store) == {}
+    assert [item.id for item in store.snapshots("c")] == ["1a"]
+    assert [item.id for item in store.purge("c")] == ["1a"]
+    with pytest.raises(NotFound):
+        store.remove("c")
+
+
+def test_pruning_keeps_published_and_pinned_snapshots(store):
+    for number in range(1, 7):
+        store.publish("c", [record("c.a", f"{number}a")], run=f"r{number}")
+        if number == 2:
+            made = store.release("c", "dr1", "first")
+            assert made.snapshots == {"c.a": "2a"}
+    store.rollback("c", "3a")
+    gone = store.prune("c", keep=2)
+    assert sorted(item.id for item in gone) == ["1a", "4a"]
+    assert store.releases("c")[0].label == "dr1"
+    with pytest.raises(Conflict, match="never changes"):
+        store.release("c", "dr1")
+    store.withdraw("c", "dr1")
+    assert [item.id for item in store.prune("c", keep=2)] == ["2a"]
+    with pytest.raises(NotFound):
+        store.rollback("c", "1a")
+
+
+def test_a_lease_excludes_and_says_who_and_since_when(store):
+    lease = store.leases.acquire("ingest c", what="the ingest of c")
+    with pytest.raises(Conflict, match=rf"the ingest of c is being done by process {os.getpid()} on .* since {lease.since}"):
+        store.leases.acquire("ingest c", what="the ingest of c")
+    store.leases.acquire("ingest d")
+    store.leases.release(lease)
+    store.leases.acquire("ingest c")
+
+
+def test_a_lease_runs_out(store):
+    lease = store.leases.acquire("x", seconds=-1)
+    other = store.leases.acquire("x")
+    with pytest.raises(Conflict, match="lost"):
+        store.leases.renew(lease)
+    store.leases.release(lease)  # gives nothing of the other's back
+    assert [item.since for item in store.leases.all()] == [other.since]
+    with pytest.raises(Conflict, match="nothing was published"):
+        store.publish("c", [record("c.a", "1a")], run="r1", lease=lease)
+    assert published(store) == {}
+
+
+def test_the_lease_of_a_dead_process_is_void_at_once(store):
+    child = subprocess.run(
+        [sys.executable, "-c", "from hven.store.leases import holder; print(holder())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    dead = Lease(name="x", holder=child.stdout.strip(), since="", expires=time.time() + 1000)
+    assert not dead.alive
+    assert Lease(name="x", holder=leasing.holder(), since="", expires=time.time() + 1000).alive
+    elsewhere = "elsewhere " + child.stdout.strip().split(" ", 1)[1]
+    assert Lease(name="x", holder=elsewhere, since="", expires=time.time() + 1000).alive
+
+
+def test_a_held_lease_is_renewed(store):
+    with store.leases.held("x", seconds=0.3) as lease:
+        deadline = time.monotonic() + 10
+        while store.leases.all()[0].expires <= lease.expires and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert store.leases.all()[0].expires > lease.expires
+    assert store.leases.all() == []
+
+
+def test_staged_snapshots_are_known_while_their_run_lives(store):
+    store.publish("c", [record("c.a", "1a")], run="r1")
+    store.stage("c", "2a", "r2")
+    assert store.known() == {"1a"}
+    with store.leases.held(lease_name("c")):
+        assert store.known() == {"1a", "2a"}
+        store.publish("c", [record("c.a", "2a")], run="r2")
+    assert store.known() == {"1a", "2a"}
+
+
+def test_runs_that_died_are_shown_as_aborted(store):
+    store.runs.begin("r1", "c")
+    store.runs.end("r1", "COMPLETED", summary={"rows": 3}, report="/x")
+    store.runs.begin("r2", "c")
+    first, second = reversed(store.runs.of("c"))
+    assert (first.phase, first.summary, second.phase) == ("COMPLETED", {"rows": 3}, "RUNNING")
+    assert store.runs.mark_dead("c") == ["r2"]
+    assert store.runs.get("r2").phase == "ABORTED"
+    store.runs.forget(["r1"])
+    with pytest.raises(NotFound):
+        store.runs.get("r1")
+
+
+def test_many_threads_and_two_stores_write_without_losing_anything(tmp_path):
+    stores = [Store(tmp_path), Store(tmp_path)]
+    errors = []
+
+    def write(store: Store, name: str) -> None:
+        try:
+            for number in range(10):
+                store.publish(name, [record(f"{name}.t", f"{name}{number}")], run=f"{name}{number}")
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(stores[number % 2], f"c{number}")) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert stores[0].version() == 40
+    assert published(stores[1]) == {f"c{number}.t": f"c{number}9" for number in range(4)}
+    for store in stores:
+        store.close()
+
+
+def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypatch):
+    Store(tmp_path).close()
+
+    def format_is(value: str) -> None:
+        with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
+            raw.execute("UPDATE meta SET value = ? WHERE key = 'format'", (value,))
+        raw.close()
+
+    format_is(str(FORMAT + 1))
+    with pytest.raises(StorageError, match=f"has format {FORMAT + 1}.*run the newer Hven"):
+        Store(tmp_path)
+    format_is("x")
+    with pytest.raises(StorageError, match="no Hven wrote"):
+        Store(tmp_path)
+    format_is(str(FORMAT))
+    steps = []
+    monkeypatch.setattr(db, "FORMAT", FORMAT + 2)
+    monkeypatch.setattr(db, "UPGRADES", {FORMAT: lambda _c: steps.append(1), FORMAT + 1: lambda _c: steps.append(2)})
+    Store(tmp_path).close()
+    Store(tmp_path).close()
+    assert steps == [1, 2]
+
+
+def test_errors_of_the_database_are_told_in_plain_words(tmp_path):
+    (tmp_path / "hven.sqlite").write_bytes(b"no database " * 1000)
+    with pytest.raises(StorageError, match=r"damaged.*restore it from a backup"):
+        Store(tmp_path)
+    with pytest.raises(StorageError, match="cannot be used"):
+        Store(tmp_path, "nonsense")
+    with pytest.raises(StorageError, match=r"unable to open.*check the owner"):
+        Store(tmp_path, f"sqlite:///{tmp_path}/no/such/place.sqlite")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be made"):
+        Store(tmp_path / "file" / "var")
