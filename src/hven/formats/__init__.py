@@ -108,7 +108,7 @@ class Format:
     content_type
         What a request by short name is answered with, if it is not the first media type.
     ivoids
-        Options' values -> IVOID for TAPRegExt ``outputFormat``.
+        Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
     """
 
     name: str
@@ -176,14 +176,14 @@ def load(name: str) -> Format:
     return found
 
 
-def every() -> list[Format]:
+def offered() -> list[Format]:
     """Load all formats, the default first."""
     names = plugins.names("formats")
     return [load(name) for name in sorted(names, key=lambda name: name != DEFAULT)]
 
 
 def _known() -> list[str]:
-    return [name for one in every() for name in (one.name, *one.aliases)]
+    return [name for one in offered() for name in (one.name, *one.aliases)]
 
 
 @lru_cache(maxsize=512)
@@ -196,7 +196,7 @@ def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
         if name.strip().lower() not in {"q", ""}:
             parameters[name.strip().lower()] = value.strip().strip('"')
     main = main.lower()
-    for one in every():
+    for one in offered():
         if main in one.media_types:
             chosen = {**one.by_media_type.get(main, {}), **parameters}
             if not _supported(one, chosen):
@@ -234,4 +234,4 @@ def _by_quality(accept: str) -> list[str]:
     return [item for _, _, item in sorted(asked)]
 
 
-__all__ = ["End", "Format", "Head", "Info", "Read", "every", "load", "select"]
+__all__ = ["End", "Format", "Head", "Info", "Read", "load", "offered", "select"]

@@ -21,9 +21,9 @@ FORMAT = Format(
     by_media_type={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
     choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2")},
     ivoids={
-        "BINARY2": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
-        "BINARY": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary",
-        "TABLEDATA": "ivo://ivoa.net/std/TAPRegExt#output-votable-td",
+        "application/x-votable+xml;serialization=BINARY2": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
+        "application/x-votable+xml;serialization=BINARY": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary",
+        "application/x-votable+xml;serialization=TABLEDATA": "ivo://ivoa.net/std/TAPRegExt#output-votable-td",
     },
 )
 
