@@ -1,0 +1,102 @@
+"""``hven init``, ``new``, ``check``, ``schema``: what a curator does before anything is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hven.cli.context import settings, show_json
+
+if TYPE_CHECKING:
+    from hven.errors import Fault
+
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
+    """Make a site: hven.toml, collections/, var/."""
+    from hven.settings import init as make
+
+    made = make(directory)
+    print(f"{made} is a site now. Next: hven --site {directory} new NAME --from FILE")
+
+
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
+    source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
+    kind: Annotated[str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Which table of a file or database that has several.")] = None,
+) -> None:
+    """Write a first descriptor from a file or an address: columns, types, units, UCDs as far as they can be guessed."""
+    from hven.descriptor import new as room
+
+    path = room.create(settings(context), name, source, kind=kind, table=table)
+    print(f"wrote {path}\nLook it over, then: hven check {name} && hven ingest {name}")
+
+
+def check(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One collection (default: all).")] = None,
+    tests: Annotated[bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check hven.toml and descriptors: every fault at once, each with its place."""
+    from hven import descriptor
+    from hven.errors import NotFound
+
+    found = settings(context)
+    names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+    if name and not (found.collections / name / f"{name}.yaml").is_file():
+        raise NotFound(f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one")
+    faults: list[Fault] = []
+    for one in names:
+        faults += descriptor.check(found.collections / one / f"{one}.yaml", found)
+    if tests and not any(fault.severity == "error" for fault in faults):
+        faults += _tested(context, names)
+    errors = sum(fault.severity == "error" for fault in faults)
+    if as_json:
+        show_json(
+            [
+                {
+                    "file": fault.place.file,
+                    "line": fault.place.line,
+                    "column": fault.place.column,
+                    "severity": fault.severity,
+                    "message": fault.message,
+                    "remedy": fault.remedy,
+                }
+                for fault in faults
+            ]
+        )
+    else:
+        for fault in faults:
+            print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
+        print(f"{len(names)} descriptor{'s' * (len(names) != 1)}: {errors} errors, {len(faults) - errors} warnings")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _tested(context: typer.Context, names: list[str]) -> list[Fault]:
+    from hven.cli.context import site as open_site
+    from hven.ingest import run_tests
+
+    found: list[Fault] = []
+    with open_site(context) as site:
+        for one in names:
+            found += run_tests(site, one)
+    return found
+
+
+def schema(output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None) -> None:
+    """Print the JSON Schema of descriptors, for editors."""
+    from hven import descriptor
+
+    if output is None:
+        show_json(descriptor.schema())
+    else:
+        import orjson
+
+        output.write_bytes(orjson.dumps(descriptor.schema(), option=orjson.OPT_INDENT_2) + b"\n")

@@ -1,0 +1,164 @@
+"""``hven ingest``, ``serve``, ``status``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hven.cli.context import settings, show_json, show_table, size
+from hven.cli.context import site as open_site
+
+if TYPE_CHECKING:
+    from hven.ingest import Report
+
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
+
+
+def ingest(
+    context: typer.Context,
+    name: Name,
+    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Read only so many rows of each source; publishes nothing.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read a collection's sources, check the rows, and publish them."""
+    from hven import ingest as room
+    from hven.cli.progress import Progress
+
+    with open_site(context) as site, Progress(quiet=as_json) as progress:
+        report = room.ingest(site, name, sample=sample, dry_run=dry_run, progress=progress)
+    if as_json:
+        show_json(report.to_json())
+    else:
+        print(report.text())
+    if not _fine(report):
+        raise typer.Exit(1)
+
+
+def _fine(report: Report) -> bool:
+    return report.ok
+
+
+def serve(
+    context: typer.Context,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="Port (default: of hven.toml, 8080).")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen at (default: of hven.toml, 127.0.0.1).")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")] = None,
+) -> None:
+    """Serve the site until Ctrl-C."""
+    from hven.server.processes import serve as run
+
+    found = settings(context)
+    run(found, host=host or found.host, port=port or found.port, workers=workers or found.workers)
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show what is published, how big it is and when it came; and what is wrong."""
+    with open_site(context) as site:
+        current = site.current()
+        rows = [
+            {
+                "table": item.table.qualified,
+                "rows": item.rows,
+                "bytes": item.bytes,
+                "updated": item.updated,
+                "access": item.table.access,
+                "kind": "view" if item.table.view else "table",
+            }
+            for item in sorted(current.published.values(), key=lambda item: item.table.qualified)
+        ]
+        running = [{"name": lease.name, "holder": lease.holder, "since": lease.since, "what": lease.what} for lease in site.store.leases.all()]
+        if as_json:
+            show_json({"tables": rows, "problems": list(current.problems), "running": running, "version": current.version})
+            return
+    if rows:
+        show_table(
+            ["table", "rows", "size", "updated", "access"],
+            [[row["table"], row["rows"], size(row["bytes"]), row["updated"], row["access"]] for row in rows],
+        )
+    else:
+        print("Nothing is published yet. hven new NAME --from FILE writes a descriptor; hven ingest NAME publishes it.")
+    for lease in running:
+        print(f"running: {lease['what'] or lease['name']} by {lease['holder']} since {lease['since']}")
+    for problem in current.problems:
+        print(f"problem: {problem}")
+
+
+def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show a collection's snapshots, runs and moves, the newest first."""
+    from hven.errors import NotFound
+
+    with open_site(context) as site:
+        _, present = site.store.pointers()
+        records = site.store.snapshots(name)
+        events = site.store.history(name)
+        runs = site.store.runs.of(name)
+        if not records and not runs:
+            raise NotFound(f"there is no collection {name!r} in the system state", remedy="hven status lists what is published")
+        snapshots: list[dict[str, Any]] = [
+            {
+                "snapshot": record.id,
+                "table": record.table.qualified,
+                "rows": record.snapshot.rows,
+                "bytes": record.snapshot.bytes,
+                "created": record.created,
+                "run": record.run,
+                "published": present.get(record.table.qualified) == record.id,
+            }
+            for record in records
+        ]
+    moves = [{"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events]
+    done = [{"run": run.id, "kind": run.kind, "phase": run.phase, "started": run.started, "ended": run.ended, "message": run.message} for run in runs]
+    if as_json:
+        show_json({"snapshots": snapshots, "events": moves, "runs": done})
+        return
+    show_table(
+        ["", "snapshot", "table", "rows", "size", "created"],
+        [["*" if s["published"] else "", s["snapshot"], s["table"], s["rows"], size(s["bytes"]), s["created"]] for s in snapshots],
+        title="Snapshots (* = published)",
+    )
+    show_table(
+        ["run", "kind", "phase", "started", "ended", "message"],
+        [[run["run"], run["kind"], run["phase"], run["started"], run["ended"], run["message"]] for run in done],
+        title="Runs",
+    )
+
+
+def rollback(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection, or one table as schema.table.")],
+    snapshot: Annotated[str | None, typer.Argument(metavar="[SNAPSHOT]", help="Where to go back to (default: the state before).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an earlier snapshot again."""
+    with open_site(context) as site:
+        state = site.store.rollback(name, snapshot)
+    if as_json:
+        show_json(state)
+        return
+    for table, now in state.items():
+        print(f"{table} is now at {now}")
+
+
+def remove(
+    context: typer.Context,
+    name: Name,
+    purge: Annotated[bool, typer.Option("--purge", help="Also delete its snapshots.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a collection no more; its data are kept until --purge."""
+    with open_site(context) as site:
+        gone = site.store.remove(name)
+        dropped = site.store.purge(name) if purge else []
+        for snapshot in dropped:
+            site.engine.drop(snapshot)
+    if as_json:
+        show_json({"removed": gone, "purged": [snapshot.id for snapshot in dropped]})
+        return
+    print(f"{', '.join(gone) or name}: published no more")
+    if purge:
+        print(f"{len(dropped)} snapshots deleted")
+    else:
+        print(f"the data are kept: hven rollback {name} brings them back, hven remove {name} --purge deletes them")
