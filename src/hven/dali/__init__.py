@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.dali.address import base
+from hven.dali.address import base, table_named
 from hven.dali.answer import answer, caching, etag, unchanged, whole
 from hven.dali.errors import cone_error, headers_of, json_error, message_of, status_of, votable_error
 from hven.dali.head import SOFTWARE, head
@@ -35,6 +35,7 @@ __all__ = [
     "read",
     "request_id",
     "status_of",
+    "table_named",
     "unchanged",
     "votable_error",
     "whole",

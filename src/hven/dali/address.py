@@ -1,13 +1,23 @@
-"""Addresses as the reader sees them: public URL, reverse proxy, root path."""
+"""Addresses as the reader sees them: public URL, reverse proxy, root path; and the tables that addresses name."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from hven.adql.tree import Ident
+from hven.errors import NotFound
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import HTTPConnection
 
+    from hven.holdings import Catalogue
+    from hven.model.table import Table
     from hven.settings import Settings
+
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
 def base(request: HTTPConnection, settings: Settings) -> str:
@@ -16,3 +26,27 @@ def base(request: HTTPConnection, settings: Settings) -> str:
         return settings.public_url.rstrip("/")
     host = request.headers.get("host", f"{settings.host}:{settings.port}")
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
+
+
+def table_named(text: str, catalogue: Catalogue) -> Table:
+    """Find the table that an address names: ``schema.table``, quoted as in a query where that is needed.
+
+    Raises
+    ------
+    NotFound
+        There is none that this reader may know of.
+    """
+    parts = _parts(text)
+    found = catalogue.find(parts) if len(parts) == 2 else []
+    if len(found) == 1:
+        return found[0]
+    near = catalogue.near(parts) if parts else None
+    remedy = f"did you mean {near}?" if near else "the site's first page lists them"
+    raise NotFound(f"no table {text!r} here", remedy=remedy)
+
+
+def _parts(text: str) -> Sequence[Ident]:
+    return [
+        Ident(match.group(2)) if match.group(1) is None else Ident(match.group(1).replace('""', '"'), quoted=True)
+        for match in _PART.finditer(text)
+    ]

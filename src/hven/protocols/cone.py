@@ -99,10 +99,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def cone(request: Request) -> Response:
         try:
-            who = around.reader(request)
-            table = site.current().find(request.path_params["table"], who, around.policies)
-            if table is None:
-                raise NotFound(f"no table {request.path_params['table']!r} here", remedy=f"see {dali.base(request, site.settings)}/")
+            catalogue = site.current().catalogue(around.reader(request), around.policies)
+            table = dali.table_named(request.path_params["table"], catalogue)
             if not applies(table):
                 raise NotFound(f"{table.qualified} has no positions to search", remedy="ask it by TAP")
             params = await dali.read(request, 64 * 1024)

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from hven import adql, dali, formats, query
 from hven.dali import vosi
-from hven.errors import HvenError, NotFound, ParamError
+from hven.errors import HvenError, ParamError
 from hven.formats import Info
 from hven.model.params import Param
 from hven.model.types import INT32
@@ -145,16 +145,13 @@ def _tables(request: Request, around: Surroundings) -> bytes:
     detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
     if detail not in {None, "min", "max"}:
         raise ParamError(f"detail={detail!r} is not known", name="detail", remedy="min or max")
-    schemas = current.schemas(around.reader(request), around.policies)
-    return vosi.tables(schemas, detail=detail, quote=adql.quote)
+    catalogue = current.catalogue(around.reader(request), around.policies)
+    return vosi.tables(catalogue.schemas, detail=detail, quote=adql.quote)
 
 
 def _one_table(request: Request, around: Surroundings) -> bytes:
-    name = request.path_params["table"]
-    table = around.site.current().find(name, around.reader(request), around.policies)
-    if table is None:
-        raise NotFound(f"no table {name!r} here", remedy="/tap/tables?detail=min lists them")
-    return vosi.table(table, quote=adql.quote)
+    catalogue = around.site.current().catalogue(around.reader(request), around.policies)
+    return vosi.table(dali.table_named(request.path_params["table"], catalogue), quote=adql.quote)
 
 
 def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:

@@ -69,12 +69,13 @@ def run(
             f"the query has {len(query):,} characters; the limit is {limits.text:,}",
             remedy="upload long lists as a table and join it",
         )
-    prepared, literals = _prepare(query, who, site, holdings, uploads, policies, values, key)
+    reach = holdings.reach(who, policies)
+    prepared, literals = _prepare(query, who, site, holdings, reach, uploads, policies, values, key)
     wanted = limits.maxrec_default if maxrec is None else maxrec
     limit = min(wanted, limits.maxrec_hard)
     begin = None
     if maxrec != 0:
-        relations = _relations(prepared.bound, holdings, who, policies, uploads)
+        relations = _relations(prepared.bound, holdings, reach, uploads)
         bounds = Limits(rows=limit, seconds=limits.seconds if seconds is None else seconds)
         state = _state(site)
 
@@ -97,7 +98,8 @@ def run(
 
 def explain(query: str | tree.Query, who: Reader = ANONYMOUS, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> str:
     """Say in words which road a query would take, and the engine's own text."""
-    prepared, _ = _prepare(query, who, site, site.current(), None, policies, None, None)
+    holdings = site.current()
+    prepared, _ = _prepare(query, who, site, holdings, holdings.reach(who, policies), None, policies, None, None)
     return prepared.plan.explain()
 
 
@@ -106,6 +108,7 @@ def _prepare(
     who: Reader,
     site: Site,
     holdings: Holdings,
+    reach: str,
     uploads: Mapping[str, tuple[Table, pa.Table]] | None,
     policies: Sequence[Policy],
     values: Sequence[Any] | None,
@@ -116,13 +119,12 @@ def _prepare(
     shape: Hashable = None
     literals: Sequence[Any] = ()
     if not uploads:
-        view = holdings.reach(who, policies)
         if isinstance(query, str):
             words, literals = lexer.shape(query)
-            shape = (holdings.version, view, words)
+            shape = (holdings.version, reach, words)
         elif key is not None:
             literals = values or ()
-            shape = (holdings.version, view, key)
+            shape = (holdings.version, reach, key)
         if shape is not None:
             known = shapes.find(shape, literals)
             if known is not None:
@@ -141,14 +143,14 @@ def _prepare(
     return prepared, literals if shape is not None else bound.slots
 
 
-def _relations(bound: tree.Bound, holdings: Holdings, uploads: Mapping[str, tuple[Table, pa.Table]] | None) -> dict[str, Relation]:
+def _relations(bound: tree.Bound, holdings: Holdings, reach: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None) -> dict[str, Relation]:
     found: dict[str, Relation] = {}
     for table in bound.tables:
         name = table.qualified
         if uploads and name in uploads:
             found[name] = Memory(uploads[name][1])
         else:
-            found[name] = holdings.relation(table)
+            found[name] = holdings.relation(table, reach)
     return found
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hven.settings import Settings
 
 SITE = "HVEN_SITE_DIRECTORY"
-OVERRIDES = "HVEN_PUBLIC_URL"
 
 
 def application() -> ASGIApp:
@@ -25,7 +24,7 @@ def application() -> ASGIApp:
     from hven.server.app import create
 
     logging.config.dictConfig(LOGGING)
-    return create(Site(settings_room.load(Path(os.environ[SITE]))))
+    return create(Site(settings_room.load(Path(os.environ[SITE])), watch=True))
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
