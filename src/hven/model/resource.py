@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from hven.errors import Place
     from hven.model.table import Column, Table
+    from hven.model.types import Type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +54,22 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granule:
-    """One of several rows made from a source row: overrides of the settings above it."""
+    """One of several rows made from a source row: overrides of the settings above it, perhaps under a condition."""
 
     gid: str
     settings: tuple[Setting, ...]
+    condition: tuple[str, Place] | None = None
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule that rows must meet: an ADQL condition."""
+    """A rule that rows must meet: an ADQL condition; a row for which it is false breaks the rule, NULL passes."""
 
     name: str
     condition: str
     severity: str
+    message: str | None = None
     place: Place
 
 
@@ -79,13 +82,15 @@ class Link:
     type: str | None = None
     description: str | None = None
     size: str | None = None
+    condition: tuple[str, Place] | None = None
     place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
-    """A query with what it must answer."""
+    """A query with what it must answer: column -> value of the first row; ``rows`` -> how many."""
 
+    name: str | None = None
     query: str
     expect: Mapping[str, Any]
     place: Place
@@ -103,8 +108,12 @@ class TableSpec:
         ADQL condition over source rows.
     columns_declared
         True if the descriptor (or its standard) says the columns; False: they follow the source.
+    follow
+        True if the source's columns are taken too, and `table.columns` refine them or add some.
+    given
+        Column name -> attributes that the descriptor (or its standard) says; all others come from the source.
     sync
-        Kept for *Sync*.
+        Kept for *Sync*; so are `group_by` and `for_each`.
     """
 
     table: Table
@@ -117,7 +126,26 @@ class TableSpec:
     links: tuple[Link, ...] = ()
     sync: Mapping[str, Any] = field(default_factory=dict)
     columns_declared: bool = True
+    follow: bool = False
     declared: tuple[Column, ...] = ()
+    given: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)  # where each declared column stands
+    frame: str | None = None
+    group_by: tuple[str, ...] = ()
+    for_each: tuple[str, ...] = ()
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonFunction:
+    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out."""
+
+    name: str
+    path: Path
+    type: Type
+    unit: str | None = None
+    ucd: str | None = None
+    arguments: int | None = None  # None: any number
     place: Place
 
 
@@ -128,9 +156,14 @@ class Resource:
     Attributes
     ----------
     hashes
-        File name -> SHA-256 of the descriptor, its includes and function files: provenance.
+        File name, relative to the descriptor's directory -> SHA-256, of every file that was read: the descriptor, its
+        includes, function files, lookup files. Provenance; and ingest compares them again before it publishes.
     functions
-        Path of the ``.py`` files beside the descriptor whose functions expressions may call.
+        Python functions beside the descriptor that expressions may call.
+    let
+        Constants for templates and expressions.
+    site
+        What ``{site.url}``, ``{site.name}``, ``{site.title}``, ``{site.authority}`` stand for.
     """
 
     name: str
@@ -160,4 +193,6 @@ class Resource:
     let: Mapping[str, Any] = field(default_factory=dict)
     tests: tuple[Test, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
-    functions: tuple[Path, ...] = ()
+    functions: tuple[PythonFunction, ...] = ()
+    site: Mapping[str, str] = field(default_factory=dict)
+    index: int | None = None
