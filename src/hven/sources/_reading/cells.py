@@ -1,0 +1,233 @@
+"""Cells of text -> typed Arrow arrays, vectorised; and the guess which type a column of text has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# what people write for "no number"; applied to numbers, booleans and times only, never to text
+NULL_WORDS = (
+    "",
+    "NaN",
+    "nan",
+    "NAN",
+    "NULL",
+    "null",
+    "NA",
+    "N/A",
+    "n/a",
+    "None",
+    "none",
+    "-",
+    "--",
+    "---",
+    "...",
+    "?",
+    "*",
+    "nil",
+    "<NA>",
+    "-NaN",
+    "-nan",
+)
+_TRUE = pa.array(["true", "t", "yes", "y", "1"])
+_FALSE = pa.array(["false", "f", "no", "n", "0"])
+_FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
+_INT = r"^[+-]?\d{1,18}$"
+_TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d*)?)?)?)?(?:Z|[+-]00:?00)?$"
+_ZONE = r"(?:Z|[+-]00:?00)$"
+BLANKS = " \t\r\n\v\f"
+
+
+def trimmed(text: pa.Array) -> pa.Array:
+    """Take blanks off both ends."""
+    return pc.utf8_trim(text, characters=BLANKS)
+
+
+def convert(
+    text: pa.Array,
+    kind: pa.DataType,
+    *,
+    nulls: Sequence[str] = (),
+    decimal: str = ".",
+    thousands: str | None = None,
+) -> tuple[pa.Array, pa.Array | None]:
+    """Read text as `kind`.
+
+    Parameters
+    ----------
+    text
+        Strings, with blanks around them as they come.
+    nulls
+        Words that stand for no value, besides the usual ones.
+
+    Returns
+    -------
+    values, bad
+        `values` has null where `bad` (a boolean array, or None if every cell fits) is true.
+    """
+    text = trimmed(text)
+    if pa.types.is_string(kind):
+        return nulled(text, nulls), None
+    blank = pc.is_in(text, value_set=pa.array([*NULL_WORDS, *nulls]))
+    text = pc.if_else(blank, pa.scalar(None, pa.string()), text)
+    if pa.types.is_boolean(kind):
+        return _booleans(text)
+    if pa.types.is_timestamp(kind):
+        return _times(text, kind)
+    if thousands:
+        text = pc.replace_substring(text, thousands, "")
+    if decimal != ".":
+        text = pc.replace_substring(text, decimal, ".")
+    text = pc.replace_substring_regex(text, r"^\+", "")
+    values, bad = _floats(text, kind) if pa.types.is_floating(kind) else _integers(text, kind)
+    return without(values, nulls), bad
+
+
+def nulled(text: pa.Array, nulls: Sequence[str]) -> pa.Array:
+    """Make empty strings and null words null."""
+    words = pc.is_in(text, value_set=pa.array(["", *nulls])) if nulls else pc.equal(text, "")
+    return pc.if_else(words, pa.scalar(None, text.type), text) if pc.any(words).as_py() else text
+
+
+def numbers_in(words: Sequence[str]) -> list[float]:
+    """Give those null words that are numbers: -999 also means -999.0."""
+    found = []
+    for word in words:
+        try:
+            found.append(float(word))
+        except ValueError:
+            continue
+    return found
+
+
+def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
+    """Make values null that equal a null word which is a number."""
+    for number in numbers_in(nulls):
+        if number != number:  # noqa: PLR0124  (NaN)
+            continue
+        try:
+            same = pc.equal(values, pa.scalar(number).cast(values.type))
+        except pa.ArrowInvalid:  # 99.99 in a column of integers
+            continue
+        values = pc.if_else(same, pa.scalar(None, values.type), values)
+    return values
+
+
+def _bad(text: pa.Array, fits: pa.Array) -> pa.Array | None:
+    bad = pc.fill_null(pc.invert(fits), False)
+    return bad if pc.any(bad).as_py() else None
+
+
+def _keep(text: pa.Array, bad: pa.Array | None) -> pa.Array:
+    return text if bad is None else pc.if_else(bad, pa.scalar(None, text.type), text)
+
+
+def _or(a: pa.Array | None, b: pa.Array | None) -> pa.Array | None:
+    return b if a is None else a if b is None else pc.or_(a, b)
+
+
+def _booleans(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    lower = pc.utf8_lower(text)
+    true = pc.is_in(lower, value_set=_TRUE)
+    known = pc.or_(true, pc.is_in(lower, value_set=_FALSE))
+    bad = _bad(text, pc.or_(known, pc.is_null(text)))
+    return pc.if_else(known, true, pa.scalar(None, pa.bool_())), bad
+
+
+def _floats(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    try:
+        values, bad = pc.cast(text, pa.float64()), None
+    except pa.ArrowInvalid:
+        bad = _bad(text, pc.match_substring_regex(text, _FLOAT))
+        # Fortran writes 1.5D+03
+        values, more = halving(pc.replace_substring_regex(_keep(text, bad), "[dD]", "e"), pa.float64())
+        bad = _or(bad, more)
+    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    return (values if kind == pa.float64() else pc.cast(values, kind, safe=False)), bad
+
+
+def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    try:
+        return pc.cast(text, kind), None
+    except pa.ArrowInvalid:
+        pass
+    short = pc.match_substring_regex(text, _INT)
+    values = pc.cast(pc.if_else(short, text, pa.scalar(None, text.type)), pa.int64())
+    rest = pc.if_else(short, pa.scalar(None, text.type), text)
+    bad = None
+    if rest.null_count < len(rest):
+        # 12.0, 1e3 and numbers of 19 digits are integers too
+        exact, bad = halving(pc.if_else(pc.match_substring_regex(rest, r"^-?\d{19}$"), rest, pa.scalar(None, text.type)), pa.int64())
+        other = pc.if_else(pc.is_valid(exact), pa.scalar(None, text.type), rest)
+        real, unreal = _floats(other, pa.float64())
+        whole = pc.and_(pc.equal(real, pc.floor(real)), pc.less(pc.abs(real), 2.0**53))
+        bad = _or(bad, _or(unreal, _bad(other, whole)))
+        whole = pc.fill_null(whole, False)
+        integral = pc.cast(pc.if_else(whole, real, pa.scalar(None, pa.float64())), pa.int64())
+        values = pc.coalesce(values, exact, integral)
+    if kind != pa.int64():
+        limits = np.iinfo(kind.to_pandas_dtype())
+        low, high = max(int(limits.min), -(2**63)), min(int(limits.max), 2**63 - 1)
+        fits = pc.and_(pc.greater_equal(values, pa.scalar(low, pa.int64())), pc.less_equal(values, pa.scalar(high, pa.int64())))
+        outside = _bad(text, fits)
+        bad = _or(bad, outside)
+        values = pc.cast(_keep(values, outside), kind)
+    return values, bad
+
+
+def _times(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    bad = _bad(text, pc.match_substring_regex(text, _TIME))
+    text = pc.replace_substring_regex(_keep(text, bad), _ZONE, "")
+    text = pc.replace_substring_regex(text, r"(\.\d{6})\d+$", r"\1")  # microseconds are what is stored
+    text = pc.replace_substring_regex(text, r"\.$", "")
+    values, more = halving(text, pa.timestamp("us"))
+    return pc.cast(values, kind), _or(bad, more)
+
+
+def halving(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Cast; where that fails, find the cells at fault by halving (few faults cost few casts)."""
+    try:
+        return pc.cast(text, kind), None
+    except pa.ArrowInvalid:
+        if len(text) == 1:
+            return pa.nulls(1, kind), pa.array([True])
+    middle = len(text) // 2
+    left, left_bad = halving(text[:middle], kind)
+    right, right_bad = halving(text[middle:], kind)
+    bads = [
+        part if part is not None else pa.array(np.zeros(size, bool)) for part, size in ((left_bad, middle), (right_bad, len(text) - middle))
+    ]
+    return pa.concat_arrays([left, right]), pa.concat_arrays(bads)
+
+
+def guess(text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thousands: str | None = None) -> pa.DataType:
+    """Guess the type of a column from a sample: bool, int64, float64, timestamp or string.
+
+    Text with leading zeros (``00042``) stays text, as do integers beyond 64 bits: they are names.
+    A column without any value is text.
+    """
+    text = trimmed(text)
+    blank = pc.is_in(text, value_set=pa.array([*NULL_WORDS, *nulls]))
+    text = text.filter(pc.invert(blank)).drop_null()
+    if not len(text):
+        return pa.string()
+    lower = pc.utf8_lower(text)
+    if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"]))).as_py():
+        return pa.bool_()
+    options = {"decimal": decimal, "thousands": thousands}
+    if pc.any(pc.match_substring_regex(text, r"^[+-]?0\d{2,}$")).as_py():
+        return pa.string()
+    if pc.all(pc.match_substring_regex(text, r"^[+-]?\d+$")).as_py():
+        _, bad = convert(text, pa.int64(), **options)  # type: ignore[arg-type]
+        return pa.int64() if bad is None else pa.string()
+    for kind in (pa.float64(), pa.timestamp("us")):
+        _, bad = convert(text, kind, **options)  # type: ignore[arg-type]
+        if bad is None:
+            return kind
+    return pa.string()

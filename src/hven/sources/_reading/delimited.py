@@ -1,0 +1,245 @@
+"""Blocks of delimited text -> Arrow batches on all cores, in order; a row that does not fit is kept aside and the rest goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from hven.errors import Place, SourceError
+from hven.sources import Reject
+from hven.sources._reading.cells import NULL_WORDS, convert, nulled, numbers_in, trimmed, without
+from hven.sources._reading.text import check_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from hven.sources._reading.text import Block
+
+_COLUMN = re.compile(r"CSV column #(\d+)")
+_PADDED = tuple(" " * n for n in range(1, 33))
+
+
+@dataclass(kw_only=True)
+class Shape:
+    """How a file's records are to be read.
+
+    Attributes
+    ----------
+    names, kinds
+        All columns of the file in order, and what each becomes.
+    nulls
+        Null words of the user, by column name; ``*`` holds those of all.
+    transform
+        Makes a block delimited before it is parsed (runs of blanks, fixed columns), or None.
+    as_text
+        Columns that the quick parser can't read (padded null words, plus signs); learnt on the way.
+    """
+
+    names: list[str]
+    kinds: dict[str, pa.DataType]
+    delimiter: str = ","
+    quote: str | None = '"'
+    decimal: str = "."
+    thousands: str | None = None
+    nulls: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    transform: Callable[[bytes], bytes] | None = None
+    as_text: set[str] = field(default_factory=set)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Null words that hold for a column."""
+        return (*self.nulls.get("*", ()), *self.nulls.get(name, ()))
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A block's rows: `positions` are 0-based among all rows of the block (None = all are good)."""
+
+    arrays: dict[str, pa.Array]
+    good: int
+    total: int
+    positions: np.ndarray | None = None
+    rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
+
+
+def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parsed:
+    """Parse one block (thread-safe).
+
+    Raises
+    ------
+    SourceError
+        The text is not UTF-8.
+    """
+    data = shape.transform(block.data) if shape.transform else block.data
+    wanted = list(wanted) or shape.names[:1]  # somebody must count the rows
+    texts = {name for name in wanted if name in shape.as_text}
+    if b"\0" in data:
+        texts = set(wanted)
+    learnt: set[str] = set()
+    while True:
+        ragged: list[csv.InvalidRow] = []
+        try:
+            table = _read(data, shape, wanted, texts, ragged)
+            break
+        except pa.ArrowInvalid as error:
+            check_utf8(block, file)
+            match = _COLUMN.search(str(error))
+            name = shape.names[int(match.group(1))] if match else None
+            if name is None or name in texts:
+                if texts >= set(wanted):
+                    raise SourceError(f"this block of text cannot be parsed: {error}", place=Place(file=file, line=block.line)) from error
+                texts = set(wanted)
+            else:
+                learnt.add(name)
+                texts = {*texts, name} if len(learnt) <= 3 else set(wanted)
+    total = table.num_rows + len(ragged)
+    padded = b" " in data or b"\t" in data
+    arrays: dict[str, pa.Array] = {}
+    faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
+    for name in wanted:
+        cells, kind, words = _whole(table.column(name)), shape.kinds[name], shape.words(name)
+        if name in texts:
+            values, bad = convert(cells, kind, nulls=words, decimal=shape.decimal, thousands=shape.thousands)
+            if b"\0" in data:
+                nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
+                bad = nul if bad is None else pc.or_(bad, nul)
+                bad = bad if pc.any(bad).as_py() else None
+            if bad is not None:
+                faults[name] = (bad, cells, _reason(kind))
+            elif name in learnt:
+                shape.as_text.add(name)
+            arrays[name] = values
+        elif pa.types.is_string(kind):
+            arrays[name] = nulled(trimmed(cells) if padded else cells, words)
+        else:
+            arrays[name] = without(cells, words) if words else cells
+            if pa.types.is_floating(kind):
+                arrays[name] = _no_nan(arrays[name])
+    if not ragged and not faults:
+        return Parsed(arrays, total, total)
+    return _sorted_out(arrays, ragged, faults, total, data, shape, len(table))
+
+
+def _read(data: bytes, shape: Shape, wanted: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]) -> pa.Table:
+    def keep(row: csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
+    quoted = shape.quote is not None and shape.quote.encode() in data
+    return csv.read_csv(
+        pa.BufferReader(data),
+        read_options=csv.ReadOptions(column_names=shape.names, use_threads=False, block_size=max(len(data), 1) + 1),
+        parse_options=csv.ParseOptions(
+            delimiter=shape.delimiter,
+            quote_char=shape.quote if quoted else False,
+            double_quote=quoted,
+            newlines_in_values=quoted,
+            invalid_row_handler=keep,
+        ),
+        convert_options=csv.ConvertOptions(
+            column_types={name: pa.string() if name in texts else shape.kinds[name] for name in wanted},
+            include_columns=list(wanted),
+            null_values=[*NULL_WORDS, *_PADDED, *shape.nulls.get("*", ())],
+            true_values=["true", "True", "TRUE", "T", "t", "1"],
+            false_values=["false", "False", "FALSE", "F", "f", "0"],
+            strings_can_be_null=False,
+            decimal_point=shape.decimal,
+        ),
+    )
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return (
+        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    )
+
+
+def _no_nan(values: pa.Array) -> pa.Array:
+    nan = pc.is_nan(values)
+    return pc.if_else(nan, pa.scalar(None, values.type), values) if pc.any(nan).as_py() else values
+
+
+def _reason(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return f"not a whole number that fits {kind}"
+    if pa.types.is_floating(kind):
+        return "not a number"
+    if pa.types.is_boolean(kind):
+        return "neither true nor false"
+    if pa.types.is_timestamp(kind):
+        return "not a time of the form YYYY-MM-DDThh:mm:ss"
+    return "holds a NUL byte"
+
+
+def _sorted_out(
+    arrays: dict[str, pa.Array],
+    ragged: list[csv.InvalidRow],
+    faults: dict[str, tuple[pa.Array, pa.Array, str]],
+    total: int,
+    data: bytes,
+    shape: Shape,
+    parsed: int,
+) -> Parsed:
+    """Take the rows at fault out, each with its number, column, value and text."""
+    lines = None if shape.quote and shape.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
+    if lines is not None and len(lines) != total:
+        lines = None
+    positions = np.ones(total, bool)
+    rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
+    for row in ragged:
+        at = row.number - 1
+        positions[at] = False
+        reason = f"{row.actual_columns} fields where {row.expected_columns} are expected"
+        rejects.append((at, None, None, reason, row.text))
+    places = np.flatnonzero(positions)  # of the rows that were parsed
+    out = np.zeros(parsed, bool)
+    for name, (bad, cells, reason) in faults.items():
+        mask = np.asarray(bad) & ~out
+        out |= mask
+        for at in np.flatnonzero(mask):
+            place = int(places[at])
+            text = lines[place].decode(errors="replace") if lines is not None else None
+            rejects.append((place, name, cells[int(at)].as_py(), reason, text))
+    keep = pa.array(~out)
+    rejects.sort(key=lambda item: item[0])
+    return Parsed({name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), total, places[~out], rejects)
+
+
+def run(blocks: Iterator[Block], shape: Shape, wanted: Sequence[str], file: str) -> Iterator[Parsed]:
+    """Parse blocks on all cores, in order, with few of them in memory."""
+    workers = max(1, min(os.cpu_count() or 1, 8))
+    queue: deque[Future[Parsed]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="hven-csv") as pool:
+        try:
+            for block in blocks:
+                queue.append(pool.submit(parse, block, shape, wanted, file))
+                while len(queue) > workers:
+                    yield queue.popleft().result()
+            while queue:
+                yield queue.popleft().result()
+        finally:
+            for future in queue:
+                future.cancel()
+
+
+def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.DataType]) -> Iterator[Reject]:
+    """Say each fault with its row number in the file, and the remedy where the type was only guessed."""
+    for at, column, value, reason, text in parsed.rejects:
+        hint = (
+            ""
+            if column is None or column in declared
+            else f"; the type was guessed from a sample: if this value is right, declare {column} as string"
+        )
+        yield Reject(file=file, row=first + at, column=column, value=value, reason=reason + hint, text=text)
+
+
+__all__ = ["Parsed", "Shape", "numbers_in", "parse", "rejects_of", "run"]

@@ -1,0 +1,300 @@
+"""The look of a delimited text file, guessed from its beginning: delimiter, header, comments, and what an ECSV header tells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hven.errors import Place, SourceError
+from hven.model.table import Column
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WHITESPACE = "whitespace"
+WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
+_CANDIDATES = ("\t", ";", "|", ",")
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
+_TIME = re.compile(r"\s*\d{4}-\d\d-\d\d.*|\s*\d\d?:\d\d.*")
+_ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
+         "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the beginning of a file says.
+
+    Attributes
+    ----------
+    offset
+        Bytes before the first data row.
+    described
+        Columns with metadata, if the file carries any (ECSV).
+    header
+        True if the names were read from the file.
+    """
+
+    names: list[str]
+    delimiter: str
+    comment: str | None
+    offset: int
+    header: bool
+    described: dict[str, Column]
+    description: str | None = None
+
+
+def fields(line: str, delimiter: str, quote: str | None) -> list[str]:
+    """Split one record, blanks around fields taken off."""
+    if delimiter == WHITESPACE:
+        if quote and quote in line:
+            return next(csv.reader([re.sub(r"[ \t]+", " ", line.strip())], delimiter=" ", quotechar=quote), [])
+        return line.split()
+    if quote and quote in line:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])]
+    return [cell.strip() for cell in line.split(delimiter)]
+
+
+def guess_delimiter(lines: Sequence[str], quote: str | None) -> str:
+    """Find the delimiter that cuts all lines into the same number of fields.
+
+    Tab, semicolon, bar and comma are tried, then blanks. Of several that fit, one that gives at least half
+    as many fields as the best comes first in this order: commas stand inside values more often than semicolons.
+    """
+    lines = [line for line in lines if line.strip()][:400]
+    scores: dict[str, int] = {}
+    for delimiter in (*_CANDIDATES, WHITESPACE):
+        counts = Counter(len(fields(line, delimiter, quote)) for line in lines)
+        if not counts:
+            break
+        number, times = counts.most_common(1)[0]
+        if number > 1 and times >= 0.9 * len(lines):
+            scores[delimiter] = number
+    best = max((scores.get(delimiter, 0) for delimiter in _CANDIDATES), default=0)
+    for delimiter in _CANDIDATES:
+        if best and scores.get(delimiter, 0) * 2 >= best:
+            return delimiter
+    return WHITESPACE if WHITESPACE in scores else ","
+
+
+def is_value(cell: str) -> bool:
+    """True if a cell is a number or a time, so that it can't be a column's name."""
+    return bool(_NUMBER.fullmatch(cell) or _TIME.fullmatch(cell))
+
+
+def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    """Guess whether the first record names the columns."""
+    if any(is_value(cell) for cell in first) or not any(first):
+        return False
+    if sum(not cell for cell in first) > 1 + len(first) // 10:
+        return False
+    if not rest:
+        return True
+    for index in range(len(first)):
+        column = [row[index] for row in rest if index < len(row) and row[index]]
+        if column and sum(is_value(cell) for cell in column) >= 0.5 * len(column):
+            return True  # a word above numbers
+    names = [cell.lower() for cell in first if cell]
+    plain = all(re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) for cell in first if cell)
+    again = any(cell in {row[i] for row in rest if i < len(row)} for i, cell in enumerate(first) if cell)
+    return plain and len(set(names)) == len(names) and not again
+
+
+def look(
+    head: bytes,
+    *,
+    file: str,
+    delimiter: str | None = None,
+    quote: str | None = '"',
+    comment: str | None = None,
+    header: bool | None = None,
+    names: Sequence[str] | None = None,
+    skip: int = 0,
+) -> Look:
+    """Read the beginning of a file (UTF-8).
+
+    Raises
+    ------
+    SourceError
+        Names that occur twice, a delimiter that cuts nothing.
+    """
+    lines = _Lines(head)
+    lines.take(skip)
+    if lines.peek().startswith("# %ECSV"):
+        return _ecsv(lines, file)
+    sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
+    last_comment = ""
+    while lines.more() and (not lines.peek().strip() or (sign and lines.peek().lstrip().startswith(sign))):
+        line = lines.take(1)
+        if sign and line.strip(sign + " \t\r"):
+            last_comment = line.lstrip()[len(sign) :]
+    start = lines.at
+    sample = [line for line in lines.sample(400) if line.strip() and not (sign and line.lstrip().startswith(sign))]
+    cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote)
+    records = [fields(line, cut, quote) for line in sample]
+    width = Counter(len(record) for record in records).most_common(1)[0][0] if records else 0
+    if delimiter is not None and width == 1:
+        other = guess_delimiter(sample, quote)
+        parts = len(fields(sample[-1], other, quote))
+        if other not in {cut, WHITESPACE} and parts > 2:
+            word = next((word for word, value in WORDS.items() if value == other), other)
+            raise SourceError(
+                f"the delimiter {delimiter!r} finds a single column",
+                place=Place(file=file, line=lines.line),
+                remedy=f"{word} would give {parts}: `delimiter: {word}`",
+            )
+    found: list[str] | None = None
+    if header is not False and records:
+        above = fields(last_comment, cut, quote) if last_comment else []
+        if header is not True and len(above) == width > 1 and not any(is_value(cell) for cell in above):
+            found = above
+        elif header or (header is None and names is None and looks_like_header(records[0], records[1:200])):
+            found = records[0]
+            lines.record(cut, quote)
+            start = lines.at
+        elif header is None and names is not None and [cell.lower() for cell in records[0]] == [name.lower() for name in names]:
+            lines.record(cut, quote)
+            start = lines.at
+    if names is not None:
+        final = list(names)
+        if found is not None and len(found) != len(final):
+            raise SourceError(
+                f"`names` has {len(final)} names, but the header has {len(found)} fields",
+                place=Place(file=file),
+                remedy="give one name per field",
+            )
+    else:
+        final = _named(found, width, records, file, lines.line)
+    return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described={})
+
+
+def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]], file: str, line: int) -> list[str]:
+    if found is None:
+        return [f"column_{number}" for number in range(1, width + 1)]
+    names = [cell or f"column_{number}" for number, cell in enumerate(found, 1)]
+    names[0] = names[0].lstrip("#").strip() or "column_1"
+    if len(records) > 1 and width == len(names) + 1:  # R writes no name above the row names
+        names = ["row_name", *names]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise SourceError(
+            f"{len(twice)} column name{'s' if len(twice) > 1 else ''} occur{'' if len(twice) > 1 else 's'} twice in the header: {', '.join(twice[:5])}",
+            place=Place(file=file, line=max(line - 1, 1)),
+            remedy="name all columns yourself with `names: [...]` and `header: true`",
+        )
+    return names
+
+
+class _Lines:
+    """Lines of the head, with the byte offset of the next one."""
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        self.at = 0
+        self.line = 1
+
+    def more(self) -> bool:
+        return self.at < len(self.head)
+
+    def _end(self, at: int) -> int:
+        end = self.head.find(b"\n", at)
+        return len(self.head) if end < 0 else end + 1
+
+    def peek(self) -> str:
+        return self.head[self.at : self._end(self.at)].decode(errors="replace").rstrip("\r\n")
+
+    def take(self, number: int) -> str:
+        text = ""
+        for _ in range(number):
+            text = self.peek()
+            self.at = self._end(self.at)
+            self.line += 1
+        return text
+
+    def record(self, delimiter: str, quote: str | None) -> None:
+        """Go past one record, whose quoted values may hold line ends."""
+        text = self.take(1)
+        while quote and text.count(quote) % 2 and self.more():
+            text += "\n" + self.take(1)
+        del delimiter
+
+    def sample(self, number: int) -> list[str]:
+        """The next lines, not taken; lines inside quoted values are joined roughly."""
+        text = self.head[self.at : self.at + 400_000].decode(errors="replace")
+        lines = text.splitlines()
+        if len(self.head) > self.at + 400_000 and len(lines) > 1:
+            lines.pop()
+        joined: list[str] = []
+        for line in lines:
+            if joined and joined[-1].count('"') % 2:
+                joined[-1] += "\n" + line
+            elif len(joined) >= number:
+                break
+            else:
+                joined.append(line)
+        return joined
+
+
+def _ecsv(lines: _Lines, file: str) -> Look:
+    """Read the header of an Enhanced CSV file (APE 6): names, types, units, descriptions, delimiter."""
+    import yaml
+
+    line = lines.line
+    text = io.StringIO()
+    lines.take(1)
+    while lines.more() and lines.peek().startswith("#"):
+        text.write(lines.take(1).removeprefix("#").removeprefix(" ") + "\n")
+    try:
+        head = yaml.load(text.getvalue(), _Tolerant)  # noqa: S506  (a SafeLoader)
+        cut = str(head.get("delimiter", " "))
+        described = {str(item["name"]): _ecsv_column(item) for item in head["datatype"]}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise SourceError(
+            f"the ECSV header cannot be read: {error}", place=Place(file=file, line=line), remedy="check it with astropy"
+        ) from error
+    names = fields(lines.take(1), cut if cut != " " else WHITESPACE, '"')
+    meta = head.get("meta")
+    if isinstance(meta, list):  # !!omap
+        meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
+    described_as = meta.get("description") if isinstance(meta, dict) else None
+    return Look(
+        names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described,
+        description=str(described_as) if described_as else None,
+    )  # fmt: skip
+
+
+def _ecsv_column(item: dict[str, Any]) -> Column:
+    datatype = str(item.get("datatype", "string"))
+    subtype = str(item.get("subtype", ""))
+    kind = Type("char", "*") if datatype == "string" or subtype else Type(_ECSV.get(datatype, "char"), None if datatype in _ECSV else "*")
+    meta = item.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    unit, about, ucd = item.get("unit"), item.get("description"), meta.get("ucd")
+    return Column(
+        name=str(item["name"]), type=kind, unit=str(unit) if unit else None, description=str(about) if about else None, ucd=str(ucd) if ucd else None,
+    )  # fmt: skip
+
+
+def _loader() -> Any:
+    import yaml
+
+    class Tolerant(yaml.SafeLoader):
+        """Reads !astropy... tags as plain mappings: nothing is built from them."""
+
+    def plain(loader: Any, _suffix: str, node: Any) -> object:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_scalar(node)
+
+    Tolerant.add_multi_constructor("!", plain)
+    Tolerant.add_constructor("tag:yaml.org,2002:omap", lambda loader, node: loader.construct_sequence(node, deep=True))
+    return Tolerant
+
+
+_Tolerant = _loader()

@@ -1,0 +1,339 @@
+"""Files as sources see them: which ones are meant, their bytes decompressed and checksummed, their facts as columns."""
+
+from __future__ import annotations
+
+import bz2
+import datetime as dt
+import difflib
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+
+import pyarrow as pa
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+from hven.errors import SourceError
+from hven.sources import FILE_FACTS, ROW, Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+CHUNK = 1 << 20
+_MAGIC = ((b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zst"))
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class FileOptions(BaseModel):
+    """What every source that reads files understands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    files: Texts = Field(
+        validation_alias=AliasChoices("files", "file"),
+        min_length=1,
+        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. Compressed ones (gz, bz2, xz, zst) are read as they are.",
+    )
+    ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
+
+
+def find(options: FileOptions, directory: Path) -> list[Path]:
+    """Resolve the patterns to existing files, sorted within each pattern, none twice.
+
+    Raises
+    ------
+    SourceError
+        A pattern matches nothing (the remedy names what is there).
+    """
+    found: dict[Path, None] = {}
+    for pattern in options.files:
+        for path in _expand(pattern, directory):
+            if not any(_matches(path, ignored, directory) for ignored in options.ignore):
+                found[path] = None
+    if not found:
+        raise SourceError(f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})")
+    return list(found)
+
+
+def _expand(pattern: str, directory: Path) -> list[Path]:
+    path = directory / Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if not any(sign in pattern for sign in "*?["):
+        if path.is_dir():
+            raise SourceError(f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it")
+        raise SourceError(f"no file {pattern} in {directory}", remedy=_nearest(path))
+    anchor = Path(path.anchor) if Path(pattern).is_absolute() else directory
+    relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
+    try:
+        # case matters on every system, so that a site can move
+        matches = sorted(item for item in anchor.glob(relative) if item.is_file())
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(
+            f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
+        ) from error
+    if not matches:
+        raise SourceError(f"no file matches {pattern} in {directory}", remedy=_nearest(path))
+    return matches
+
+
+def _nearest(path: Path) -> str:
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        there = sorted(item.name for item in folder.iterdir())
+    except OSError:
+        there = []
+    close = difflib.get_close_matches(path.name, there, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"{folder} holds {', '.join(there[:5])}{' ...' if len(there) > 5 else ''}" if there else f"{folder} is empty"
+
+
+def _matches(path: Path, pattern: str, directory: Path) -> bool:
+    try:
+        relative = path.relative_to(directory)
+    except ValueError:
+        relative = path
+    if relative.match(pattern):  # matches from the right: `*_old*` meets any file name
+        return True
+    return "**" in pattern and path in set(_quiet(pattern, directory))
+
+
+def _quiet(pattern: str, directory: Path) -> Iterable[Path]:
+    try:
+        return list(directory.glob(pattern))
+    except (ValueError, NotImplementedError):
+        return []
+
+
+class _Hashing(io.RawIOBase):
+    """The file's bytes as they are on disk, counted and hashed while somebody reads them in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("rb", buffering=0)
+        self.sha256 = hashlib.sha256()
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        n = self.file.readinto(buffer) or 0
+        self.sha256.update(memoryview(buffer)[:n])
+        self.count += n
+        return n
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+@dataclass(kw_only=True)
+class DataFile:
+    """One file: its name as people know it, its bytes, its facts, and its checksum once it was read to the end."""
+
+    path: Path
+    name: str
+    sha256: str | None = None
+    done: int = 0
+    _raw: _Hashing | None = field(default=None, repr=False)
+
+    @cached_property
+    def stat(self) -> os.stat_result:
+        """What the file system says (once, so that size and time belong together)."""
+        return self.path.stat()
+
+    def open(self) -> Stream:
+        """Open for one pass in order, decompressed."""
+        try:
+            self._raw = _Hashing(self.path)
+        except OSError as error:
+            raise SourceError(f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions") from error
+        return Stream(self, self._raw)
+
+    @property
+    def progress(self) -> int:
+        """Bytes of the file on disk read so far."""
+        return self._raw.count if self._raw is not None else self.done
+
+    def finish(self) -> None:
+        """Read what is left unread (a trailer) so that the checksum covers the whole file."""
+        raw = self._raw
+        if raw is None or raw.closed:
+            return
+        buffer = bytearray(CHUNK)
+        while raw.readinto(buffer):
+            pass
+        self.sha256 = raw.sha256.hexdigest()
+        self.done = raw.count
+        raw.close()
+
+    def hash_whole(self) -> str:
+        """Checksum the file in a pass of its own (for readers that jump about in it)."""
+        if self.sha256 is None:
+            with self.path.open("rb") as file:
+                self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return self.sha256
+
+    @property
+    def modified(self) -> dt.datetime:
+        """Time of the last change, UTC."""
+        return dt.datetime.fromtimestamp(self.stat.st_mtime, dt.UTC)
+
+    @cached_property
+    def md5(self) -> str:
+        """MD5 of the file on disk: EPN-TAP's access_md5 wants it; computed only if asked for."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+    def fact(self, name: str) -> object:
+        """One of `FILE_FACTS`."""
+        match name:
+            case "file.path":
+                return self.name
+            case "file.name":
+                return self.path.name
+            case "file.stem":
+                return self.path.name.partition(".")[0] if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"} else self.path.stem
+            case "file.size":
+                return self.stat.st_size
+            case "file.mtime":
+                return self.modified.replace(tzinfo=None)
+            case "file.md5":
+                return self.md5
+            case _:
+                return self.path.resolve().as_uri()
+
+    def pin(self) -> Pin:
+        """What was read, for the record."""
+        return Pin(name=self.name, bytes=self.stat.st_size, modified=self.modified.isoformat(timespec="seconds"), sha256=self.sha256)
+
+
+class Stream:
+    """Decompressed bytes of a file, in order; damage becomes a `SourceError`."""
+
+    def __init__(self, file: DataFile, raw: _Hashing) -> None:
+        self.file = file
+        buffered = io.BufferedReader(raw, CHUNK)
+        start = buffered.peek(8)[:8]
+        self.kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
+        self._inner: BinaryIO = _decompressed(buffered, self.kind)
+        self._buffered = buffered
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes; fewer only at the end."""
+        parts: list[bytes] = []
+        left = size
+        try:
+            while left > 0:
+                part = self._inner.read(left)
+                if not part:
+                    break
+                parts.append(part)
+                left -= len(part)
+        except (EOFError, lzma.LZMAError, zlib.error, OSError, ValueError) as error:
+            raise self._damaged(error) from error
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":
+                raise
+            raise self._damaged(error) from error
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def close(self) -> None:
+        """Let go of the file; what was hashed stays known."""
+        self._inner.close()
+        self._buffered.close()
+
+    def _damaged(self, error: Exception) -> SourceError:
+        what = f"damaged or cut short ({self.kind})" if self.kind else "unreadable"
+        return SourceError(f"{self.file.name} is {what}: {error}", remedy="get the file anew")
+
+
+def _decompressed(raw: io.BufferedReader, kind: str | None) -> BinaryIO:
+    if kind == "gz":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+    if kind == "bz2":
+        return cast("BinaryIO", bz2.BZ2File(raw))
+    if kind == "xz":
+        return cast("BinaryIO", lzma.LZMAFile(raw))
+    if kind == "zst":
+        import zstandard
+
+        return cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=False))
+    return raw
+
+
+def data_files(options: FileOptions, directory: Path) -> list[DataFile]:
+    """Find the files and name each by its path below the descriptor's directory."""
+    result = []
+    for path in find(options, directory):
+        try:
+            name = path.relative_to(directory).as_posix()
+        except ValueError:
+            name = str(path)
+        result.append(DataFile(path=path, name=name))
+    return result
+
+
+def total(files: Sequence[DataFile]) -> int:
+    """Bytes of all files on disk."""
+    return sum(file.stat.st_size for file in files)
+
+
+_FACT_TYPES: dict[str, pa.DataType] = {"file.size": pa.int64(), "file.mtime": pa.timestamp("us")}
+
+
+def check_names(columns: Sequence[str] | None, known: Sequence[str], where: str) -> list[str]:
+    """Give the wanted names, all real ones for None.
+
+    Raises
+    ------
+    SourceError
+        A name is not there; the remedy has the nearest.
+    """
+    if columns is None:
+        return list(known)
+    there = {*known, ROW, *FILE_FACTS}
+    for name in columns:
+        if name not in there:
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}"
+            raise SourceError(f"{where} has no column {name!r}", remedy=remedy)
+    return list(columns)
+
+
+def assemble(
+    names: Sequence[str], arrays: Mapping[str, pa.Array], rows: int, number: pa.Array | int, file: DataFile | None
+) -> pa.RecordBatch:
+    """Put a batch together: real columns, row numbers (`number`: an array, or the first one), file facts.
+
+    Facts are constant arrays: one value, repeated.
+    """
+    import numpy as np
+
+    out: list[pa.Array] = []
+    for name in names:
+        if name == ROW:
+            out.append(pa.array(np.arange(number, number + rows, dtype=np.int64)) if isinstance(number, int) else number)
+        elif name in FILE_FACTS:
+            kind = _FACT_TYPES.get(name, pa.string())
+            out.append(pa.repeat(pa.scalar(file.fact(name) if file else None, kind), rows))
+        else:
+            out.append(arrays[name])
+    if not out:  # a batch without columns forgets how many rows it has
+        out, names = [pa.array(np.arange(rows))], [ROW]
+    return pa.RecordBatch.from_arrays(out, names=list(names))

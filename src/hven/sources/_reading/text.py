@@ -1,0 +1,165 @@
+"""Text files as blocks of whole records: decoded to UTF-8, cut where no quoted value is open, comments taken out."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.errors import Place, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hven.sources._reading.files import DataFile, Stream
+
+BLOCK = 4 << 20
+HEAD = 1 << 20
+LONGEST = 64 << 20  # a record longer than this is a quote that never closes
+_UTF8 = {"utf-8", "utf_8", "utf8", "ascii", "us-ascii", "utf-8-sig"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole records.
+
+    Attributes
+    ----------
+    line
+        1-based number of the first line in the file.
+    """
+
+    data: bytes
+    line: int
+
+
+class TextFile:
+    """Reads a text file once, from front to end.
+
+    Parameters
+    ----------
+    quote
+        The quote character within which line ends do not count, or None.
+    comment
+        Lines that begin with it are left out, or None.
+    """
+
+    def __init__(
+        self, file: DataFile, *, encoding: str = "utf-8", quote: str | None = None, comment: str | None = None, delimiter: str = ","
+    ) -> None:
+        self.file = file
+        self.encoding = encoding
+        self.stream: Stream = file.open()
+        try:
+            name = codecs.lookup(encoding).name
+        except LookupError as error:
+            raise SourceError(f"no encoding is called {encoding!r}", remedy="utf-8, latin-1, cp1252, utf-16 ... are known") from error
+        self.decoder = None if name in _UTF8 else codecs.getincrementaldecoder(name)()
+        self.line = 1
+        self.ended = False
+        self.rest = b""
+        self.old_mac: bool | None = None
+        self.set(quote=quote, comment=comment, delimiter=delimiter)
+
+    def set(self, *, quote: str | None, comment: str | None, delimiter: str) -> None:
+        """Say how records look, once the head told it."""
+        self.quote = quote.encode() if quote else None
+        self.comment = re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
+        self.sign = comment.encode() if comment else b""
+        if self.quote:
+            q, d = re.escape(self.quote), re.escape(delimiter.encode())
+            self.quoted = re.compile(rb"(?:\A|[\n" + d + rb"])[ ]*" + q + rb"(?:[^" + q + rb"]+|" + q + q + rb")*(" + q + rb"|\Z)")
+
+    def head(self) -> bytes:
+        """The first megabyte, cut at a line end if there is more; it will be read again by `blocks`."""
+        if not self.rest and not self.ended:
+            self.rest = self._more(HEAD).removeprefix(b"\xef\xbb\xbf")
+        cut = len(self.rest) if self.ended else self.rest.rfind(b"\n") + 1 or len(self.rest)
+        return self.rest[:cut]
+
+    def skip(self, offset: int) -> None:
+        """Leave out bytes of the head."""
+        self.line += self.rest.count(b"\n", 0, offset)
+        self.rest = self.rest[offset:]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield what is left in blocks of whole records, comments removed."""
+        while not self.ended or self.rest:
+            if not self.ended and len(self.rest) < BLOCK:
+                self.rest += self._more(BLOCK)
+            cut = len(self.rest) if self.ended else self._cut()
+            if cut == 0:
+                if len(self.rest) > LONGEST:
+                    raise SourceError(
+                        "a quoted value opens here and does not close within 64 MB" if self.quote else "a line is longer than 64 MB",
+                        place=Place(file=self.file.name, line=self.line),
+                        remedy='say `quote: ""` if quotes are ordinary characters in this file',
+                    )
+                self.rest += self._more(BLOCK)
+                continue
+            data, self.rest = self.rest[:cut], self.rest[cut:]
+            line, self.line = self.line, self.line + data.count(b"\n")
+            if self.comment is not None and (
+                data.startswith((self.sign, b" ", b"\t")) or b"\n" + self.sign in data or b" " + self.sign in data
+            ):
+                data = self.comment.sub(b"", data)
+            if data:
+                yield Block(data, line)
+        self.file.finish()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.stream.close()
+
+    def _cut(self) -> int:
+        """The end of the last whole record."""
+        end = self.rest.rfind(b"\n") + 1
+        if self.quote is None or self.rest.find(self.quote, 0, end) < 0:
+            return end
+        last = None
+        for last in self.quoted.finditer(self.rest):
+            pass
+        if last is None or last.group(1):  # the last quoted value is closed
+            if last is None or last.end() <= end:
+                return end
+            return self.rest.rfind(b"\n", 0, last.start() + 1) + 1
+        return self.rest.rfind(b"\n", 0, last.start() + 1) + 1
+
+    def _more(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        if len(data) < size:
+            self.ended = True
+        if self.decoder is not None:
+            try:
+                data = self.decoder.decode(data, final=self.ended).encode()
+            except UnicodeDecodeError as error:
+                line = self.line + self.rest.count(b"\n") + data.count(b"\n", 0, error.start)
+                raise SourceError(
+                    f"byte 0x{data[error.start]:02x} is not {self.encoding}",
+                    place=Place(file=self.file.name, line=line),
+                    remedy="give the right `encoding:`",
+                ) from error
+        if self.old_mac is None and data:
+            self.old_mac = b"\n" not in data and b"\r" in data
+        return data.replace(b"\r", b"\n") if self.old_mac else data
+
+
+def check_utf8(block: Block, name: str) -> None:
+    """Say where text is not UTF-8, if it is not.
+
+    Raises
+    ------
+    SourceError
+        With line and byte, and the encoding that would fit.
+    """
+    try:
+        block.data.decode()
+    except UnicodeDecodeError as error:
+        line = block.line + block.data.count(b"\n", 0, error.start)
+        column = error.start - (block.data.rfind(b"\n", 0, error.start) + 1) + 1
+        raise SourceError(
+            f"byte 0x{block.data[error.start]:02x} (byte {column} of the line) is not UTF-8",
+            place=Place(file=name, line=line),
+            remedy="say `encoding: latin-1`, or whichever the file has",
+        ) from error

@@ -1,0 +1,305 @@
+"""Delimited text: CSV, TSV, bars, semicolons, runs of blanks, ECSV; compressed or not."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pyarrow as pa
+from pydantic import BeforeValidator, Field
+
+from hven.errors import Place, SourceError
+from hven.model.table import Column
+from hven.model.types import from_arrow, parse_type
+from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources._reading.cells import guess
+from hven.sources._reading.delimited import Parsed, Shape, rejects_of, run
+from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, fields, look
+from hven.sources._reading.files import DataFile, FileOptions, assemble, check_names, data_files, total
+from hven.sources._reading.text import TextFile, check_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+def _nulls(value: object) -> object:
+    if isinstance(value, (str, int, float)):
+        value = [value]
+    if isinstance(value, list):
+        value = {"*": value}
+    if isinstance(value, dict):
+        return {str(key): [str(word) for word in (words if isinstance(words, list) else [words])] for key, words in value.items()}
+    return value
+
+
+Nulls = Annotated[dict[str, list[str]], BeforeValidator(_nulls)]
+
+
+class Options(FileOptions):
+    """What a descriptor may say of delimited text. Everything but `files` is guessed if it is not given."""
+
+    delimiter: str | None = Field(None, description="One character, or: comma, tab, semicolon, pipe, space, whitespace (runs of blanks).")
+    quote: str = Field('"', max_length=1, description="Quote character; empty: quotes are ordinary characters.")
+    comment: str | None = Field(None, description="Lines that begin so are left out; `#` if the file begins with it.")
+    header: bool | None = Field(None, description="Whether the first record names the columns.")
+    names: list[str] | None = Field(None, description="Names of all columns, in order; then the header, if any, is ignored.")
+    skip: int = Field(0, ge=0, description="Lines at the top to leave out before anything else.")
+    encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252, utf-16 ...")
+    null: Nulls = Field(default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all).")
+    decimal: str = Field(".", pattern="^[.,]$", description="The decimal sign.")
+    thousands: str | None = Field(None, max_length=1, description="The sign between thousands.")
+    types: dict[str, str] = Field(default_factory=dict, description="Types by source column name, where the guess is wrong.")
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open delimited text.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+    return DelimitedText(options, context)
+
+
+class DelimitedText:
+    """The rows of one or more delimited text files."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self.options = options
+        self.context = context
+        self.files = data_files(options, context.directory)
+
+    # -- the contract ------------------------------------------------------------------------
+
+    def columns(self) -> list[Column]:
+        """Columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
+        first, kinds = self._guessed
+        return [first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name])) for name in first.names]
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows file by file."""
+        first, kinds = self._guessed
+        names = check_names(columns, first.names, self.files[0].name)
+        real = [name for name in names if name != ROW and name not in FILE_FACTS]
+        left = limit
+        for file in self.files:
+            for batch in self._file_batches(file, names, real, kinds):
+                part = batch if left is None else batch.slice(0, left)
+                for at in range(0, part.num_rows, self.context.batch):
+                    yield part.slice(at, self.context.batch)
+                if left is not None:
+                    left -= part.num_rows
+                    if left <= 0:
+                        return
+
+    def pins(self) -> list[Pin]:
+        """The files with their checksums."""
+        return [file.pin() for file in self.files]
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return total(self.files)
+
+    def done(self) -> int:
+        """Bytes on disk read so far."""
+        return sum(file.progress for file in self.files)
+
+    # -- how ---------------------------------------------------------------------------------
+
+    def _file_batches(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], kinds: Mapping[str, pa.DataType]
+    ) -> Iterator[pa.RecordBatch]:
+        text, seen = self._opened(file)
+        self._same_columns(file, seen, real)
+        shape = self._shape(seen, {name: kinds.get(name, pa.string()) for name in seen.names})
+        text.skip(seen.offset)
+        first = 1
+        try:
+            for parsed in run(text.blocks(), shape, real, file.name):
+                self._report(parsed, first, file)
+                number: pa.Array | int = first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
+                if parsed.good:
+                    yield assemble(names, parsed.arrays, parsed.good, number, file)
+                first += parsed.total
+        finally:
+            text.close()
+
+    def _report(self, parsed: Parsed, first: int, file: DataFile) -> None:
+        declared = {**self.context.wanted, **dict.fromkeys(self.options.types)}
+        for reject in rejects_of(parsed, first, file.name, declared):
+            if self.context.reject is None:
+                where = f"row {reject.row}" + (f", column {reject.column}: {reject.value!r} is" if reject.column else ":")
+                raise SourceError(f"{where} {reject.reason}", place=Place(file=file.name))
+            self.context.reject(reject)
+
+    def _opened(self, file: DataFile) -> tuple[TextFile, Look]:
+        options = self.options
+        text = TextFile(file, encoding=options.encoding)
+        head = text.head()
+        if not head.strip():
+            text.close()
+            raise SourceError(f"{file.name} is empty", remedy="get the file anew, or `ignore:` it")
+        if b"\0" in head[:4096]:
+            text.close()
+            wide = head[:2] in {b"\xff\xfe", b"\xfe\xff"} or head[:64].count(b"\0") >= 16
+            remedy = "say `encoding: utf-16`" if wide else "this is no text file: is its kind fits, parquet or votable?"
+            raise SourceError(
+                f"{file.name} holds NUL bytes", place=Place(file=file.name, line=head.count(b"\n", 0, head.find(b"\0")) + 1), remedy=remedy
+            )
+        seen = look(
+            head,
+            file=file.name,
+            delimiter=options.delimiter,
+            quote=options.quote or None,
+            comment=options.comment,
+            header=options.header,
+            names=options.names,
+            skip=options.skip,
+        )
+        text.set(quote=options.quote or None, comment=seen.comment, delimiter=" " if seen.delimiter == WHITESPACE else seen.delimiter)
+        return text, seen
+
+    def _same_columns(self, file: DataFile, seen: Look, real: Sequence[str]) -> None:
+        for name in real:
+            if name not in seen.names:
+                raise SourceError(
+                    f"{file.name} has no column {name!r}, which {self.files[0].name} has",
+                    place=Place(file=file.name),
+                    remedy="`ignore:` it, or make it a source entry of its own",
+                )
+
+    def _shape(self, seen: Look, kinds: dict[str, pa.DataType]) -> Shape:
+        options = self.options
+        white = seen.delimiter == WHITESPACE
+        return Shape(
+            names=seen.names,
+            kinds=kinds,
+            delimiter=" " if white else seen.delimiter,
+            quote=options.quote or None,
+            decimal=options.decimal,
+            thousands=options.thousands,
+            nulls=options.null,
+            transform=_squeezed(options.quote) if white else None,
+            as_text=set(seen.names) if options.thousands else {name for name in seen.names if name in options.null},
+        )
+
+    @cached_property
+    def _guessed(self) -> tuple[Look, dict[str, pa.DataType]]:
+        """The first file's look and every column's type, guessed over the beginnings of up to five files."""
+        options = self.options
+        if options.delimiter is not None and len(WORDS.get(options.delimiter, options.delimiter)) > 1 and options.delimiter not in WORDS:
+            raise SourceError(
+                f"the delimiter {options.delimiter!r} has more than one character", remedy=f"one character, or: {', '.join(WORDS)}"
+            )
+        step = max(1, len(self.files) // 5)
+        looks: list[Look] = []
+        cells: dict[str, list[str]] = {}
+        for file in self.files[::step][:5]:
+            text, seen = self._opened(file)
+            text.skip(seen.offset)
+            block = next(text.blocks(), None)
+            text.close()
+            looks.append(seen)
+            if block is None:
+                continue
+            check_utf8(block, file.name)
+            for record in self._sampled(block.data, seen):
+                for name, cell in zip(seen.names, record, strict=False):
+                    cells.setdefault(name, []).append(cell)
+        first = looks[0]
+        declared = self._declared(first)
+        kinds = {name: declared.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
+        return first, kinds
+
+    def _sampled(self, data: bytes, seen: Look) -> Iterator[list[str]]:
+        """Some thousand records from the front, the middle and the end of a block."""
+        quote = self.options.quote or None
+        if quote and quote.encode() in data[:200_000]:
+            import csv as plain
+            import io
+
+            text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
+            delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
+            records = list(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
+            yield from records[: max(1, len(records) - 1)] if len(data) > 400_000 else records
+            return
+        for at in (0, len(data) // 2, len(data) - 100_000):
+            if at and at < 200_000:
+                continue
+            start = data.find(b"\n", at) + 1 if at else 0
+            part = data[start : start + (300_000 if at == 0 else 100_000)]
+            lines = part.decode(errors="replace").splitlines()
+            if start + len(part) < len(data):
+                lines = lines[:-1]
+            for line in lines:
+                if line.strip():
+                    yield fields(line, seen.delimiter, None)
+
+    def _guess(self, name: str, cells: list[str]) -> pa.DataType:
+        options = self.options
+        nulls = (*options.null.get("*", ()), *options.null.get(name, ()))
+        found = guess(pa.array(cells, pa.string()), nulls=nulls, decimal=options.decimal, thousands=options.thousands)
+        wanted = self.context.wanted.get(name)
+        return found if wanted is None else _nearest(found, wanted)
+
+    def _declared(self, seen: Look) -> dict[str, pa.DataType]:
+        """Types that somebody said: the options, else the ECSV header."""
+        result: dict[str, pa.DataType] = {}
+        for name, column in seen.described.items():
+            result[name] = _nearest(column.type.arrow, self.context.wanted.get(name, column.type.arrow))
+        for name, word in self.options.types.items():
+            if name not in seen.names:
+                check_names([name], seen.names, self.files[0].name)
+            try:
+                kind = parse_type(word).arrow
+            except ValueError as error:
+                raise SourceError(f"`types`: {error}", remedy="float64, int32, string, bool, timestamp ...") from error
+            result[name] = kind if _plain(kind) else pa.string()
+        return result
+
+
+def _plain(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_timestamp(kind)
+    )
+
+
+def _nearest(found: pa.DataType, wanted: pa.DataType) -> pa.DataType:
+    """The type to read as, given what the text looks like and what the target column has."""
+    if not _plain(wanted):
+        return found if found != pa.string() or not pa.types.is_list(wanted) else pa.string()
+    if pa.types.is_timestamp(wanted) and found != wanted:
+        return pa.string() if pa.types.is_string(found) else found  # other forms of time are the mapping's to parse
+    return wanted
+
+
+def _type(seen: Look, name: str, kind: pa.DataType) -> Any:
+    column = seen.described.get(name)
+    return column.type if column is not None and column.type.arrow == kind else from_arrow(kind)
+
+
+def _squeezed(quote: str) -> Any:
+    runs = re.compile(rb"[ \t]+")
+    ends = re.compile(rb"(?m)^ | (?=\r?$)")
+    sign = quote.encode()
+    aware = (
+        re.compile(re.escape(sign) + rb"(?:[^" + re.escape(sign) + rb"]|" + re.escape(sign) * 2 + rb")*" + re.escape(sign) + rb"|[ \t]+")
+        if sign
+        else runs
+    )
+
+    def squeeze(data: bytes) -> bytes:
+        """Make every run of blanks one blank, quoted ones aside."""
+        if sign and sign in data:
+            data = aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", data)
+        else:
+            data = runs.sub(b" ", data)
+        return ends.sub(b"", data)
+
+    return squeeze
