@@ -1,0 +1,80 @@
+"""What DuckDB's errors mean to the person who asked."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pyarrow as pa
+
+from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, Timeout, TooLarge
+
+_EVALUATION = ("Conversion Error", "Out of Range Error", "Invalid Input Error", "Constraint Error", "Decimal Error", "Mismatch Type Error")
+_KNOWN = (duckdb.Error, pa.ArrowException, OSError, RuntimeError)
+KINDS: tuple[type[Exception], ...] = _KNOWN
+"""The classes of error that DuckDB and Arrow raise while a query runs."""
+
+_PLAIN = (
+    (re.compile(r"Could not convert string '(?P<v>.*?)' to (?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
+    (re.compile(r"Type (?P<f>\w+) with value (?P<v>\S+) can't be cast .* out of range for the destination type (?P<t>\w+)"), "{v} is out of the range of {t}"),
+    (re.compile(r"Overflow in (?P<o>\w+) of (?P<t>\w+) \((?P<e>[^)]*)\)"), "{e} is out of the range of {t}"),
+    (re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"), "there is no {w} of {n}"),
+    (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
+    (re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""), "'{v}{w}' is no timestamp"),
+)
+_TYPES = {
+    "INT8": "BYTE", "UINT8": "BYTE", "INT16": "SMALLINT", "INT32": "INTEGER", "INT64": "BIGINT", "FLOAT": "REAL", "DOUBLE": "DOUBLE PRECISION",
+}  # fmt: skip
+
+
+def translate(error: Exception, *, stopped: str | None = None, seconds: float | None = None, memory: str = "") -> HvenError:
+    """Turn an error of DuckDB or Arrow into one of ours.
+
+    Parameters
+    ----------
+    stopped
+        ``timeout`` or ``cancel`` if somebody interrupted the query.
+    seconds, memory
+        The limits that were in force.
+    """
+    if isinstance(error, HvenError):
+        return error
+    text = str(error)
+    if "INTERRUPT" in text or isinstance(error, duckdb.InterruptException):
+        if stopped == "timeout":
+            limit = f" of {seconds:g} s" if seconds is not None else ""
+            return Timeout(f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit")
+        return Cancelled("the query was cancelled")
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in text:
+        limit = f" (limit: {memory})" if memory else ""
+        remedy = "select fewer columns, group by fewer distinct values, or sort fewer rows"
+        return TooLarge(f"the query needs more memory than one query may use{limit}", remedy=remedy)
+    if "No space left" in text:
+        return StorageError("the disk is full: no room for the query's temporary data", remedy="free some space in the site's var directory")
+    if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION):
+        return EvaluationError(plain(text))
+    return ServiceError(f"the engine could not run the query: {first_line(text)}", remedy="please report this: it is a fault of the program, not of the query")
+
+
+def plain(text: str) -> str:
+    """Say an evaluation error without DuckDB's vocabulary."""
+    line = first_line(text)
+    for pattern, words in _PLAIN:
+        found = pattern.search(text)
+        if found:
+            values = {name: value or "" for name, value in found.groupdict().items()}
+            if "t" in values:
+                values["t"] = _TYPES.get(values["t"], values["t"])
+            return "a value cannot be computed: " + words.format_map(_Blank(values))
+    return "a value cannot be computed: " + line
+
+
+class _Blank(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def first_line(text: str) -> str:
+    """Give the first line without the name of the class of error and without hints for SQL authors."""
+    line = text.strip().split("\n", 1)[0]
+    return re.sub(r"^(?:[A-Z]\w*(?: [A-Z]\w*)* Error|INTERRUPT Error): ", "", line)

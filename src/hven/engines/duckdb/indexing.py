@@ -1,0 +1,152 @@
+"""Building the key indexes of a new snapshot, and the check that the primary key is unique."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.engines.duckdb.layout import KeyFiles, Stored
+from hven.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from hven.model.table import Table
+
+_STEP = 4_000_000  # rows that are gathered and written at a time
+_SHOWN = 5
+
+
+def wanted_keys(table: Table) -> list[str]:
+    """Name the columns that get an index: the primary key's and those marked `indexed` or `unique`, if they can be ordered."""
+    names = dict.fromkeys(table.primary)
+    names.update(dict.fromkeys(column.name for column in table.columns if column.indexed or column.unique))
+    found = []
+    for name in names:
+        kind = table.column(name).type
+        if kind.is_string or kind.is_timestamp or kind.is_numeric:
+            found.append(name)
+    return found
+
+
+def build_key(stored: Stored, column: str, number: int) -> KeyFiles:
+    """Sort one column of a snapshot and write its index beside the parts."""
+    kind = stored.schema.field(column).type
+    place = stored.schema.get_field_index(column)
+    directory = stored.path
+    if pa.types.is_string(kind):
+        return _build_text(stored, column, number)
+    chunks = [_numbers(batch.column(place)) for batch in stored.batches]
+    has = [_present(batch.column(place)) for batch in stored.batches]
+    values = np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+    present = np.concatenate([np.ones(len(chunk), bool) if mask is None else mask for chunk, mask in zip(chunks, has, strict=True)])
+    whole = bool(present.all())
+    del chunks
+    names = (f"key{number:03d}.values.npy", f"key{number:03d}.rows.npy")
+    if whole and _ascending(values):
+        np.save(directory / names[0], values)
+        return KeyFiles(column=column, count=len(values), values=names[0], rows=None)
+    rows = None if whole else np.flatnonzero(present)
+    if rows is not None:
+        values = values[rows]
+    order = np.argsort(values, kind="stable")
+    count = len(order)
+    _write_gathered(directory / names[0], values, order)
+    size = np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
+    _write_gathered(directory / names[1], rows, order, size)
+    return KeyFiles(column=column, count=count, values=names[0], rows=names[1])
+
+
+def _ascending(values: npt.NDArray[Any]) -> bool:
+    return all(bool((values[a + 1 : a + _STEP + 1] >= values[a : a + _STEP][: len(values) - 1 - a]).all()) for a in range(0, max(len(values) - 1, 0), _STEP))
+
+
+def _write_gathered(path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], kind: np.dtype[Any] | None = None) -> None:
+    """Write ``values[order]`` (or `order` itself) piece by piece, without holding it."""
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=kind or (order.dtype if values is None else values.dtype), shape=(len(order),)) if len(order) else None
+    if target is None:
+        np.save(path, np.empty(0, kind or (order.dtype if values is None else values.dtype)))
+        return
+    for begin in range(0, len(order), _STEP):
+        piece = order[begin : begin + _STEP]
+        target[begin : begin + _STEP] = piece if values is None else values[piece]
+    target.flush()
+
+
+def _numbers(column: pa.Array) -> npt.NDArray[Any]:
+    """Give the stored numbers of a column without copying; what stands where a value is null does not matter."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        column = column.view(pa.int64())
+        kind = pa.int64()
+    buffer = column.buffers()[1]
+    dtype = np.dtype(kind.to_pandas_dtype())
+    if buffer is None:
+        return np.zeros(len(column), dtype)
+    return np.frombuffer(buffer, dtype)[column.offset : column.offset + len(column)]
+
+
+def _present(column: pa.Array) -> npt.NDArray[np.bool_] | None:
+    if column.null_count == 0:
+        return None
+    return np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+
+
+def _build_text(stored: Stored, column: str, number: int) -> KeyFiles:
+    values = stored.table.column(column)
+    order = pc.array_sort_indices(values.combine_chunks(), null_placement="at_end") if values.num_chunks == 1 else pc.sort_indices(values, null_placement="at_end")
+    count = len(values) - values.null_count
+    rows = np.asarray(order)[:count]
+    if count == len(values) and _ascending(rows):
+        return KeyFiles(column=column, count=count)
+    name = f"key{number:03d}.rows.npy"
+    np.save(stored.path / name, rows.astype(np.int32 if stored.manifest.rows < 2**31 else np.int64))
+    return KeyFiles(column=column, count=count, rows=name)
+
+
+def check_primary(table: Table, stored: Stored) -> None:
+    """See that the primary key is unique and never null.
+
+    Raises
+    ------
+    DataError
+        Names the first keys that are there more than once, how often, and how many such keys there are.
+    """
+    if not table.primary or not stored.manifest.rows:
+        return
+    names = list(table.primary)
+    import duckdb
+
+    nulls = sum(stored.table.column(name).null_count for name in names)
+    if nulls:
+        message = f"{table.qualified}: the primary key ({', '.join(names)}) is null in {nulls:,} rows"
+        raise DataError(message, remedy="give every row a key, or name another primary key")
+    if len(names) == 1 and _unique(stored, names[0]):
+        return
+    with duckdb.connect(":memory:", config={"threads": 2}) as con:
+        con.register("rows", stored.table.select(names))
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+        groups = f"SELECT {quoted}, COUNT(*) AS n FROM rows GROUP BY ALL HAVING COUNT(*) > 1"
+        found = con.execute(f"SELECT COUNT(*), SUM(n) FROM ({groups})").fetchone()
+        keys, rows = found or (0, 0)
+        if not keys:
+            return
+        first = con.execute(f"{groups} ORDER BY ALL LIMIT {_SHOWN}").fetchall()
+    shown = "; ".join(f"{', '.join(f'{name} = {value!r}' for name, value in zip(names, row, strict=False))} ({row[-1]} times)" for row in first)
+    message = f"{table.qualified}: the primary key ({', '.join(names)}) is not unique: {keys:,} keys stand in {rows:,} rows; first: {shown}"
+    raise DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")
+
+
+def _unique(stored: Stored, name: str) -> bool:
+    """Say whether a column of numbers has no value twice; text is left to a hash table."""
+    kind = stored.schema.field(name).type
+    if pa.types.is_string(kind):
+        return False
+    place = stored.schema.get_field_index(name)
+    values = np.sort(np.concatenate([_numbers(batch.column(place)) for batch in stored.batches]))
+    return all(bool((values[a + 1 : a + _STEP + 1] != values[a : a + _STEP][: len(values) - 1 - a]).all()) for a in range(0, max(len(values) - 1, 0), _STEP))

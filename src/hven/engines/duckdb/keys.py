@@ -1,0 +1,129 @@
+"""The index of one column: binary search over sorted values, and the row numbers in that order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+
+_EXACT = 2**53  # whole numbers above are not exact as doubles, and engines compare some of them as doubles
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (stored timestamps have no zone: DALI says UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyIndex:
+    """Sorted values of a column.
+
+    Attributes
+    ----------
+    kind
+        Arrow type of the column.
+    count
+        Rows that have a value.
+    values
+        Sorted values, NaN last; timestamps as microseconds. None for text.
+    rows
+        Row numbers in that order; None if row i has value i.
+    text
+        Gives the value of a row, for text.
+    """
+
+    kind: pa.DataType
+    count: int
+    values: npt.NDArray[Any] | None
+    rows: npt.NDArray[Any] | None
+    text: Callable[[int], Any]
+
+    def takes(self, value: object) -> bool:
+        """Say whether a literal can be looked up here; if not, the index is of no use to the query."""
+        if pa.types.is_string(self.kind):
+            return isinstance(value, str)
+        if pa.types.is_timestamp(self.kind):
+            return microseconds(value) is not None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return isinstance(value, int) or (math.isfinite(value) and abs(value) < _EXACT)
+
+    def span(self, low: object, high: object, *, low_open: bool = False, high_open: bool = False) -> tuple[int, int]:
+        """Give the half-open range of places in the index with low <= value <= high; None = no bound.
+
+        For float32 the range may hold values one rounding outside, since engines differ in how they compare
+        such a number with a decimal literal: whoever uses the rows tests the condition again.
+        """
+        begin = 0 if low is None else self._place(low, after=low_open, outward=-1)
+        end = self.count if high is None else self._place(high, after=not high_open, outward=1)
+        return begin, max(begin, end)
+
+    def at(self, begin: int, end: int) -> Rows:
+        """Row numbers of a range of places, in the order of the values."""
+        if self.rows is None:
+            return np.arange(begin, end, dtype=np.int64)
+        return self.rows[begin:end].astype(np.int64)
+
+    def _place(self, value: object, *, after: bool, outward: int) -> int:
+        """Count the values that are smaller than `value`, or (`after`) not greater."""
+        if self.values is None:
+            return self._place_of_text(str(value), after=after)
+        kind = self.values.dtype.kind
+        if pa.types.is_timestamp(self.kind):
+            value = microseconds(value)
+        if not isinstance(value, int | float):
+            message = f"{value!r} cannot be looked up in an index of {self.kind}"
+            raise TypeError(message)
+        if kind == "f":
+            if self.values.dtype.itemsize == 4:
+                with np.errstate(over="ignore"):
+                    near = np.nextafter(np.float32(value), np.float32(math.inf * outward))
+                return int(np.searchsorted(self.values, near, side="left" if outward < 0 else "right"))
+            return int(np.searchsorted(self.values, np.float64(value), side="right" if after else "left"))
+        whole = math.ceil(value)
+        if whole != value:
+            after = False  # between two whole numbers nothing is equal
+        limits = np.iinfo(self.values.dtype)
+        if whole < limits.min:
+            return 0
+        if whole > limits.max:
+            return self.count
+        return int(np.searchsorted(self.values, self.values.dtype.type(whole), side="right" if after else "left"))
+
+    def _place_of_text(self, value: str, *, after: bool) -> int:
+        # Python compares text by code point, which is the order of UTF-8 bytes, which is the stored order
+        low, high = 0, self.count
+        while low < high:
+            middle = (low + high) // 2
+            found = self.text(int(self.rows[middle]) if self.rows is not None else middle)
+            if found < value or (after and found == value):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+def microseconds(value: object) -> int | None:
+    """Read an ISO timestamp (DALI 1.1 section 3.3.3) as microseconds since 1970; None if it is something else."""
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = datetime.fromisoformat(text.removesuffix("Z"))
+        except ValueError:
+            return None
+        # only what every engine reads alike: YYYY-MM-DD[Thh:mm:ss[.f]]
+        if not (len(text) >= 10 and text[4] == text[7] == "-" and value.tzinfo is None and (len(text) == 10 or len(text) >= 19)):
+            return None
+    if isinstance(value, datetime) and value.tzinfo is None:
+        past = value - _EPOCH
+        return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return (value - _EPOCH.date()).days * 86_400_000_000
+    return None

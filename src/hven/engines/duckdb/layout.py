@@ -1,0 +1,227 @@
+"""Snapshots on disk: the names and the reading of part files and indexes, all memory-mapped and opened when first needed.
+
+A snapshot is a directory: ``00000.arrow`` ... (parts: uncompressed Arrow IPC files, in stored order), ``position.npy``
+(HEALPix index of order 29 of every row that has a position, ascending; those rows come first), one or two files for each
+indexed column, and ``snapshot.json`` (what is where; see `Manifest`). Nothing in it changes once it is published.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.engines.duckdb.keys import KeyIndex
+from hven.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+
+MANIFEST = "snapshot.json"
+POSITION = "position.npy"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFiles:
+    """Where the index of one column is.
+
+    Attributes
+    ----------
+    values
+        Sorted values (``.npy``), None for text: it is read through `rows`.
+    rows
+        Row numbers in the order of the values, None if the stored order is the order of the values.
+    count
+        Rows that have a value; the others are not in the index.
+    """
+
+    column: str
+    count: int
+    values: str | None = None
+    rows: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What is in a snapshot's directory.
+
+    Attributes
+    ----------
+    parts
+        File name, rows and bytes of each part, in order.
+    position
+        Names of longitude and latitude if there is a position index, and how many rows are in it.
+    """
+
+    rows: int
+    parts: tuple[tuple[str, int, int], ...]
+    position: tuple[str, str] | None = None
+    positioned: int = 0
+    keys: tuple[KeyFiles, ...] = ()
+    version: int = VERSION
+    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    coverage: str | None = None
+
+    def to_json(self) -> str:
+        """Write it as JSON."""
+        return json.dumps(asdict(self), indent=1, default=str)
+
+    @staticmethod
+    def read(path: Path) -> Manifest:
+        """Read ``snapshot.json``.
+
+        Raises
+        ------
+        StorageError
+            Missing, damaged, or written by a newer version.
+        """
+        try:
+            data = json.loads(path.read_text())
+            if data["version"] > VERSION:
+                message = f"{path} was written by a newer Hven"
+                raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
+            return Manifest(
+                rows=data["rows"],
+                parts=tuple((name, rows, size) for name, rows, size in data["parts"]),
+                position=tuple(data["position"]) if data["position"] else None,
+                positioned=data["positioned"],
+                keys=tuple(KeyFiles(**item) for item in data["keys"]),
+                statistics=data["statistics"],
+                coverage=data["coverage"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
+            raise StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot") from error
+
+
+def damaged(path: Path, why: object) -> StorageError:
+    """Make the error for a file of a snapshot that is not what it was when it was written."""
+    message = f"the snapshot file {path} cannot be read: {why}"
+    return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
+
+
+class Stored:
+    """An open snapshot. Immutable and shared by threads; opening costs the reading of the manifest, the rest is lazy."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = Manifest.read(path / MANIFEST)
+        self._lock = threading.RLock()
+        self._keys: dict[str, KeyIndex] = {}
+        for name, _, size in self.manifest.parts:
+            self._check(path / name, size)
+
+    @staticmethod
+    def _check(path: Path, size: int) -> None:
+        try:
+            found = path.stat().st_size
+        except OSError as error:
+            raise damaged(path, error.strerror) from error
+        if found != size:
+            raise damaged(path, f"it has {found:,} bytes, and {size:,} were written")
+
+    @cached_property
+    def batches(self) -> tuple[pa.RecordBatch, ...]:
+        """All record batches, in stored order, mapped and not read."""
+        with self._lock:
+            found: list[pa.RecordBatch] = []
+            for name, rows, _ in self.manifest.parts:
+                path = self.path / name
+                try:
+                    # a map that is opened by Arrow keeps itself alive as long as any buffer of it is used
+                    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+                    part = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+                except (OSError, pa.ArrowException) as error:
+                    raise damaged(path, error) from error
+                if sum(batch.num_rows for batch in part) != rows:
+                    raise damaged(path, f"it should have {rows:,} rows")
+                found += part
+            return tuple(found)
+
+    @cached_property
+    def starts(self) -> Rows:
+        """Number of the first row of each batch, and the number of rows at the end."""
+        counts = [batch.num_rows for batch in self.batches]
+        return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The stored columns."""
+        return self.batches[0].schema
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows, for DuckDB: no copy, no reading ahead."""
+        return pa.Table.from_batches(self.batches)
+
+    @cached_property
+    def healpix(self) -> Rows:
+        """HEALPix indexes (order 29) of the rows that have a position; index i is row i."""
+        return load(self.path / POSITION)
+
+    def key(self, column: str) -> KeyIndex | None:
+        """Give the index of a column, None if there is none."""
+        found = self._keys.get(column)
+        if found is not None:
+            return found
+        for files in self.manifest.keys:
+            if files.column == column:
+                values = load(self.path / files.values) if files.values else None
+                rows = load(self.path / files.rows) if files.rows else None
+                number = self.schema.get_field_index(column)
+                index = KeyIndex(
+                    kind=self.schema.field(number).type,
+                    count=files.count,
+                    values=values,
+                    rows=rows,
+                    text=lambda row: self.value(row, number),
+                )
+                self._keys[column] = index
+                return index
+        return None
+
+    def value(self, row: int, column: int) -> Any:
+        """Give one value as a Python object."""
+        at = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.batches[at].column(column)[row - int(self.starts[at])].as_py()
+
+    def slices(self, begin: int, end: int, columns: Sequence[int]) -> list[pa.RecordBatch]:
+        """Give rows begin..end without copying: one piece for each batch they touch."""
+        starts = self.starts
+        first = int(np.searchsorted(starts, begin, side="right")) - 1
+        found = []
+        while begin < end:
+            base = int(starts[first])
+            stop = min(end, int(starts[first + 1]))
+            if stop > begin:
+                batch = self.batches[first]
+                found.append(
+                    pa.RecordBatch.from_arrays(
+                        [batch.column(number).slice(begin - base, stop - begin) for number in columns],
+                        schema=pa.schema([batch.schema.field(number) for number in columns]),
+                    )
+                )
+            begin = stop
+            first += 1
+        return found
+
+
+def load(path: Path) -> npt.NDArray[Any]:
+    """Map an array, read-only."""
+    try:
+        found: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, error) from error
+    # a plain array over the map: numpy's memmap class makes every slice several times slower
+    return np.asarray(found)

@@ -1,0 +1,288 @@
+"""A query that DuckDB runs: cursors that are used again, time limits, cancellation, batches as they come."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.engines.duckdb.faults import KINDS, translate
+from hven.errors import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import duckdb
+
+    from hven.engines import Limits
+
+
+class Cursors:
+    """Cursors of one DuckDB instance. A cursor serves one query at a time and remembers what is registered in it."""
+
+    _KEPT = 16
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        self._lock = threading.Lock()
+        self._free: list[Cursor] = []
+
+    def take(self) -> Cursor:
+        """Take a cursor; give it back with `put`."""
+        with self._lock:
+            return self._free.pop() if self._free else Cursor(self._con.cursor())
+
+    def put(self, cursor: Cursor) -> None:
+        """Give a cursor back."""
+        cursor.forget()
+        with self._lock:
+            if len(self._free) < self._KEPT:
+                self._free.append(cursor)
+                return
+        cursor.con.close()
+
+    def close(self) -> None:
+        """Close the cursors that are free."""
+        with self._lock:
+            free, self._free = self._free, []
+        for cursor in free:
+            cursor.con.close()
+
+
+class Cursor:
+    """A DuckDB cursor and the names registered in it."""
+
+    __slots__ = ("con", "_kept", "_passing")
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+        self._kept: dict[str, Any] = {}
+        self._passing: list[str] = []
+
+    def register(self, name: str, rows: pa.Table, *, keep: bool) -> None:
+        """Make `rows` known as `name`; `keep` for those that the next query will want too (snapshots)."""
+        if self._kept.get(name) is rows:
+            return
+        self._kept.pop(name, None)
+        self.con.register(name, rows)
+        if keep:
+            self._kept[name] = rows
+        else:
+            self._passing.append(name)
+
+    def forget(self) -> None:
+        """Let go of everything that only the last query wanted."""
+        for name in self._passing:
+            self.con.unregister(name)
+        self._passing = []
+        if len(self._kept) > 200:
+            for name in list(self._kept):
+                self.con.unregister(name)
+            self._kept = {}
+
+
+class Watch:
+    """One thread that calls back at deadlines; it starts with the first one."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def at(self, deadline: float, call: Callable[[], None]) -> None:
+        """Call `call` when `time.monotonic()` reaches `deadline`; calling when all is over must do no harm."""
+        with self._wake:
+            heapq.heappush(self._heap, (deadline, next(self._count), call))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="hven-deadlines", daemon=True)
+                self._thread.start()
+            elif self._heap[0][0] == deadline:
+                self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._closed and (not self._heap or self._heap[0][0] > time.monotonic()):
+                    self._wake.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
+                if self._closed:
+                    return
+                call = heapq.heappop(self._heap)[2]
+            call()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+
+
+class DuckExecution:
+    """A running query (`hven.engines.Execution`)."""
+
+    small = False
+
+    def __init__(
+        self,
+        cursors: Cursors,
+        watch: Watch,
+        *,
+        sql: str,
+        arguments: Sequence[Any],
+        relations: Mapping[str, tuple[pa.Table, bool]],
+        schema: pa.Schema,
+        limits: Limits,
+        memory: str,
+    ) -> None:
+        self.schema = schema
+        self._cursors = cursors
+        self._limits = limits
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._stopped: str | None = None
+        self._reader: pa.RecordBatchReader | None = None
+        self._cursor: Cursor | None = cursors.take()
+        if limits.seconds is not None:
+            watch.at(time.monotonic() + limits.seconds, _weak_stop(self))
+        try:
+            for name, (rows, keep) in relations.items():
+                self._cursor.register(name, rows, keep=keep)
+            if self._stopped is None:
+                self._reader = self._cursor.con.execute(sql, list(arguments)).to_arrow_reader(limits.batch)
+        except KINDS as error:
+            fault = self._translate(error)
+            self.close()
+            raise fault from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        wanted = None if self._limits.rows is None else self._limits.rows + 1
+        try:
+            while wanted is None or wanted > 0:
+                if self._stopped is not None:
+                    raise self._translate(InterruptedError("INTERRUPT"))
+                if self._reader is None:
+                    return
+                try:
+                    batch = self._reader.read_next_batch()
+                except StopIteration:
+                    if self._stopped is not None:  # an interrupted stream may end as if it were complete
+                        raise self._translate(InterruptedError("INTERRUPT")) from None
+                    return
+                except KINDS as error:
+                    raise self._translate(error) from error
+                if wanted is not None:
+                    batch = batch.slice(0, wanted)
+                    wanted -= batch.num_rows
+                if batch.num_rows:
+                    yield fit(batch, self.schema)
+        finally:
+            self.close()
+
+    def cancel(self) -> None:
+        """Stop soon; see `hven.engines.Execution.cancel`."""
+        self._stop("cancel")
+
+    def _stop(self, why: str) -> None:
+        with self._lock:
+            if self._cursor is None or self._stopped is not None:
+                return
+            self._stopped = why
+            # under the lock: once the cursor is given back, it must not be interrupted
+            self._cursor.con.interrupt()
+
+    def close(self) -> None:
+        """Free everything; see `hven.engines.Execution.close`."""
+        with self._lock:
+            cursor, self._cursor = self._cursor, None
+            reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        if cursor is not None:
+            self._cursors.put(cursor)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _translate(self, error: Exception) -> Exception:
+        return translate(error, stopped=self._stopped, seconds=self._limits.seconds, memory=self._memory)
+
+
+def _weak_stop(execution: DuckExecution) -> Callable[[], None]:
+    """Stop an execution at its deadline, without keeping it alive until then."""
+    import weakref
+
+    known = weakref.ref(execution)
+
+    def stop() -> None:
+        found = known()
+        if found is not None:
+            found._stop("timeout")  # noqa: SLF001  (the same class's affair)
+
+    return stop
+
+
+class ReadyExecution:
+    """Batches that are made without DuckDB (`hven.engines.Execution`)."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, small: bool, limits: Limits) -> None:
+        self.schema = schema
+        self.small = small
+        self._batches = batches
+        self._limits = limits
+        self._began = time.monotonic()
+        self._cancelled = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        wanted = None if self._limits.rows is None else self._limits.rows + 1
+        seconds = self._limits.seconds
+        while wanted is None or wanted > 0:
+            if self._cancelled:
+                raise Cancelled("the query was cancelled")
+            if seconds is not None and time.monotonic() - self._began > seconds:
+                raise translate(InterruptedError("INTERRUPT"), stopped="timeout", seconds=seconds)
+            batch = next(self._batches, None)
+            if batch is None:
+                return
+            if wanted is not None:
+                batch = batch.slice(0, wanted)
+                wanted -= batch.num_rows
+            if batch.num_rows:
+                yield batch
+
+    def cancel(self) -> None:
+        """Stop soon."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Free everything."""
+        self._batches = iter(())
+
+
+def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Give the columns of a result the promised names and types."""
+    if batch.schema.equals(schema):
+        return batch
+    columns = []
+    for column, item in zip(batch.columns, schema, strict=True):
+        columns.append(column if column.type.equals(item.type) else convert(column, item.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Change the Arrow type of a column to the one that was promised; values that do not fit are a fault of the binder's typing."""
+    if pa.types.is_fixed_size_list(kind) and not pa.types.is_fixed_size_list(column.type):
+        flat = pa.list_(kind.value_type)
+        return column.cast(flat).cast(kind)
+    if pa.types.is_integer(kind) and (pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        return column.cast(kind, safe=True) if pa.types.is_decimal(column.type) else column.cast(kind, safe=False)
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type):
+        return column.cast(kind, safe=False)
+    return column.cast(kind)

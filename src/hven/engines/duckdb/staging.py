@@ -1,0 +1,381 @@
+"""Writing a snapshot: spool, order, index, make durable. Memory stays flat whatever the number of rows.
+
+Batches gather up to `RUN` bytes; a full run is sorted by its key (HEALPix index, or first column of a numeric primary key)
+and spooled. `finish` splits the keys' range into slices of about `PART` bytes, reads each slice from every run (all mapped),
+sorts it and writes it as a part. A table that fits into one run is never spooled; one without a key keeps the order in
+which it came.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.engines import Snapshot
+from hven.engines.duckdb.indexing import build_key, check_primary, wanted_keys
+from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
+from hven.engines.duckdb.statistics import Statistics, coverage
+from hven.errors import StorageError
+from hven.sky import healpix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from hven.model.table import Table
+
+    Keys = npt.NDArray[np.int64]
+
+RUN = 256 * 1024**2
+PART = 160 * 1024**2
+PART_ROWS = 2_000_000
+BATCH_ROWS = 131_072
+BATCH_BYTES = 48 * 1024**2
+LAST = np.iinfo(np.int64).max  # the key of rows that have none: they come last, in the order they came
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Sorted rows that wait to be merged: a mapped table and its keys."""
+
+    table: pa.Table
+    keys: Keys
+
+
+class DiskStaging:
+    """A snapshot that is being written (`hven.engines.Staging`)."""
+
+    def __init__(self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[DiskStaging], None]) -> None:
+        self.table = table
+        self.snapshot = snapshot
+        self.final = final
+        self._relative = relative
+        self._work = final.with_name(f"{final.name}.staging")
+        self._schema = table.arrow
+        self._seal = seal
+        self._waiting: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._runs: list[Run] = []
+        self._rows = 0
+        self._parts: list[tuple[str, int, int]] = []
+        self._done = False
+        self._ordering = _ordering(table)
+        self._statistics = Statistics(table)
+        with _disk("staging", final):
+            self._work.mkdir(parents=True, exist_ok=False)
+            self.lock = os.open(self._work / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            # a staging whose lock can be taken belongs to a process that died: `sweep` removes it
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; columns are found by name and must have the types of the table."""
+        if self._done:
+            message = "this staging is finished or abandoned"
+            raise StorageError(message)
+        if not batch.schema.equals(self._schema):
+            batch = _conform(batch, self._schema)
+        if not batch.num_rows:
+            return
+        self._rows += batch.num_rows
+        self._waiting.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes >= RUN:
+            with self._guard():
+                self._spill()
+
+    def finish(self) -> Snapshot:
+        """Order, index, make durable; see `hven.engines.Staging.finish`."""
+        if self._done:
+            message = "this staging is finished or abandoned"
+            raise StorageError(message)
+        with self._guard():
+            self._order()
+            manifest = self._index()
+            self._settle(manifest)
+        self._done = True
+        self._seal(self)
+        size = sum(item.stat().st_size for item in self.final.iterdir())
+        return Snapshot(
+            id=self.snapshot,
+            table=self.table.qualified,
+            path=self._relative,
+            rows=manifest.rows,
+            bytes=size,
+            parts=tuple((name, rows) for name, rows, _ in manifest.parts),
+            statistics=manifest.statistics,
+            coverage=manifest.coverage,
+        )
+
+    def abandon(self) -> None:
+        """Remove everything written; see `hven.engines.Staging.abandon`."""
+        if self._done:
+            return
+        self._done = True
+        self._waiting, self._runs = [], []
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._seal(self)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Leave nothing behind when something goes wrong."""
+        try:
+            with _disk("writing", self._work):
+                yield
+        except BaseException:
+            self.abandon()
+            raise
+
+    # --- runs ------------------------------------------------------------------------------------------------
+
+    def _sorted_run(self) -> Run:
+        table = pa.Table.from_batches(self._waiting, schema=self._schema).combine_chunks()
+        self._waiting, self._bytes = [], 0
+        if self._ordering is None:
+            return Run(table=table, keys=np.empty(0, np.int64))
+        keys = self._ordering(table)
+        order = np.argsort(keys, kind="stable")
+        return Run(table=_take(table, order), keys=keys[order])
+
+    def _spill(self) -> None:
+        if self._ordering is None:  # the order is that of arrival: a run is a part
+            self._write_part(self._sorted_run().table)
+            return
+        run = self._sorted_run()
+        path = self._work / f"run-{len(self._runs):04d}"
+        _write_ipc(path.with_suffix(".arrow"), run.table, durable=False)
+        np.save(path.with_suffix(".npy"), run.keys)
+        mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
+        self._runs.append(Run(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
+
+    def _order(self) -> None:
+        """Write all parts and the position index."""
+        sink = _PositionFile(self._work / POSITION) if self.table.position else None
+        if not self._runs:
+            run = self._sorted_run()
+            step = self._rows_per_part(run.table)
+            for begin in range(0, max(run.table.num_rows, 1), step):
+                if begin == 0 and self._ordering is None and self._parts and not run.table.num_rows:
+                    break  # everything was written on the way
+                self._write_part(run.table.slice(begin, step))
+            if sink is not None:
+                sink.add(run.keys)
+        else:
+            if self._waiting:
+                self._spill()
+            for table, keys in _merge(self._runs, self._rows_per_part(self._runs[0].table)):
+                self._write_part(table)
+                if sink is not None:
+                    sink.add(keys)
+            self._runs = []
+            for path in self._work.glob("run-*"):
+                path.unlink()
+        self._positioned = sink.close() if sink is not None else 0
+
+    def _rows_per_part(self, table: pa.Table) -> int:
+        if not table.num_rows:
+            return PART_ROWS
+        return int(np.clip(PART / max(table.nbytes / table.num_rows, 1), 10_000, PART_ROWS))
+
+    def _write_part(self, table: pa.Table) -> None:
+        name = f"{len(self._parts):05d}.arrow"
+        path = self._work / name
+        self._statistics.add(table)
+        _write_ipc(path, table, durable=False)
+        self._parts.append((name, table.num_rows, path.stat().st_size))
+
+    # --- indexes ---------------------------------------------------------------------------------------------
+
+    def _index(self) -> Manifest:
+        manifest = Manifest(rows=self._rows, parts=tuple(self._parts), position=self.table.position, positioned=self._positioned)
+        (self._work / MANIFEST).write_text(manifest.to_json())
+        stored = Stored(self._work)
+        check_primary(self.table, stored)
+        keys = tuple(build_key(stored, column, number) for number, column in enumerate(wanted_keys(self.table)))
+        cover = coverage(stored.healpix) if self.table.position else None
+        return Manifest(
+            rows=self._rows,
+            parts=tuple(self._parts),
+            position=self.table.position,
+            positioned=self._positioned,
+            keys=keys,
+            statistics=self._statistics.result(),
+            coverage=cover,
+        )
+
+    def _settle(self, manifest: Manifest) -> None:
+        """Make every file durable, then the names: after this the snapshot survives a power cut."""
+        (self._work / MANIFEST).write_text(manifest.to_json())
+        for path in self._work.iterdir():
+            if path.name != LOCK:
+                path.chmod(0o444)
+                _sync(path)
+        _sync(self._work)
+        self._work.rename(self.final)
+        _sync(self.final.parent)
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Give a batch the columns and types of the table, by name."""
+    missing = [name for name in schema.names if name not in batch.schema.names]
+    if missing:
+        message = f"rows without the columns {', '.join(missing)} cannot be stored"
+        raise StorageError(message)
+    columns = []
+    for item in schema:
+        column = batch.column(item.name)
+        columns.append(column if column.type.equals(item.type) else column.cast(item.type))
+    # nullability is checked by ingest with row numbers; here it only would stop the writing
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _ordering(table: Table) -> Callable[[pa.Table], Keys] | None:
+    """Give the function that computes the sort key of rows, None if they keep the order in which they come."""
+    if table.position is not None:
+        lon, lat = table.position
+        return lambda rows: position_keys(rows.column(lon), rows.column(lat))
+    if table.primary:
+        column = table.column(table.primary[0])
+        if column.type.is_integer or column.type.is_timestamp:
+            return lambda rows: _whole_keys(rows.column(column.name))
+        if column.type.is_numeric:
+            return lambda rows: _float_keys(rows.column(column.name))
+    return None
+
+
+def position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
+    """Give the HEALPix index (order 29) of each row, `LAST` where there is no position."""
+    found = healpix.index(29, _floats(lon), _floats(lat))
+    missing = found < 0
+    if missing.any():
+        found[missing] = LAST
+    return found
+
+
+def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks)
+    return np.asarray(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _whole_keys(column: pa.ChunkedArray) -> Keys:
+    whole = column.cast(pa.int64())
+    return np.asarray(pc.fill_null(whole, LAST).to_numpy(), dtype=np.int64)
+
+
+def _float_keys(column: pa.ChunkedArray) -> Keys:
+    """Map doubles to whole numbers of the same order; NaN and null last."""
+    values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    bits = values.view(np.int64)
+    keys = np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
+    keys[np.isnan(values)] = LAST
+    return keys
+
+
+def _take(table: pa.Table, order: npt.NDArray[Any]) -> pa.Table:
+    """Reorder the rows of a table of one chunk, columns in parallel."""
+    indices = pa.array(order)
+    if table.num_columns < 2 or table.num_rows < 50_000:
+        return table.take(indices)
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        columns = list(pool.map(lambda column: pc.take(column, indices), table.columns))
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _merge(runs: list[Run], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
+    """Yield slices of about `rows` rows of all runs together, in order."""
+    total = sum(len(run.keys) for run in runs)
+    ends = [int(np.searchsorted(run.keys, LAST, side="left")) for run in runs]
+    sample = np.sort(np.concatenate([run.keys[:end:256] for run, end in zip(runs, ends, strict=True)]))
+    pieces = max(1, -(-total // rows))
+    cuts = np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)]) if len(sample) else np.empty(0, np.int64)
+    begins = [0] * len(runs)
+    for cut in [*cuts.tolist(), LAST]:
+        stops = [int(np.searchsorted(run.keys, cut, side="left")) for run in runs]
+        tables = [run.table.slice(a, b - a) for run, a, b in zip(runs, begins, stops, strict=True)]
+        keys = np.concatenate([run.keys[a:b] for run, a, b in zip(runs, begins, stops, strict=True)])
+        begins = stops
+        if len(keys):
+            order = np.argsort(keys, kind="stable")
+            yield _take(pa.concat_tables(tables).combine_chunks(), order), keys[order]
+    for run, end in zip(runs, ends, strict=True):  # rows without a key, as they came
+        for begin in range(end, len(run.keys), rows):
+            table = run.table.slice(begin, rows)
+            yield table, np.full(table.num_rows, LAST, np.int64)
+
+
+def _write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
+    per_row = max(table.nbytes / max(table.num_rows, 1), 1)
+    size = int(np.clip(BATCH_BYTES / per_row, 1024, BATCH_ROWS))
+    # names and types only: descriptions follow the descriptor, not the snapshot
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        if table.num_rows:
+            writer.write_table(table, max_chunksize=size)
+        else:
+            writer.write_batch(pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema))
+    if durable:
+        _sync(path)
+
+
+class _PositionFile:
+    """Writes ``position.npy`` piece by piece: a plain array of int64 whose length is known at the end."""
+
+    _HEAD = 128
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._file.write(b" " * self._HEAD)
+        self._count = 0
+
+    def add(self, keys: Keys) -> None:
+        """Add sorted keys; those that say "none" are left out."""
+        keys = keys[: np.searchsorted(keys, LAST, side="left")]
+        self._file.write(np.ascontiguousarray(keys).data)
+        self._count += len(keys)
+
+    def close(self) -> int:
+        """Write the head; give the number of keys."""
+        head = repr({"descr": "<i8", "fortran_order": False, "shape": (self._count,)})
+        text = head + " " * (self._HEAD - 10 - 1 - len(head)) + "\n"
+        self._file.seek(0)
+        self._file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1"))
+        self._file.close()
+        return self._count
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk(doing: str, path: Path) -> Iterator[None]:
+    """Say what the disk said in our words."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        number = getattr(error, "errno", None)
+        full = number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in str(error) or "File too large" in str(error)
+        if full:
+            message = f"the disk is full ({doing} {path})"
+            raise StorageError(message, remedy="free some space, or let Hven keep fewer snapshots (keep_snapshots)") from error
+        if not isinstance(error, OSError):
+            raise
+        message = f"{doing} {path} failed: {error}"
+        raise StorageError(message, remedy="look at the disk and its rights") from error

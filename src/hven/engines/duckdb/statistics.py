@@ -1,0 +1,174 @@
+"""What is known about the values of a new snapshot: nulls, extremes, distinct values, text; and the coverage of its positions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from hven.model.table import Table
+
+_CELLS = 20_000  # a coverage map has no more cells than that
+
+
+class Statistics:
+    """Gathers part by part; `result` gives column name -> {nulls, minimum, maximum, distinct, non_ascii, max_length}."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._nulls = dict.fromkeys((column.name for column in table.columns), 0)
+        self._extremes: dict[str, tuple[Any, Any]] = {}
+        self._non_ascii: dict[str, bool] = {}
+        self._length: dict[str, int] = {}
+        self._distinct: dict[str, _Distinct] = {}
+
+    def add(self, part: pa.Table) -> None:
+        """Take in the rows of one part."""
+        for item, column in zip(part.schema, part.columns, strict=True):
+            name, kind = item.name, item.type
+            self._nulls[name] += column.null_count
+            if column.null_count == len(column):
+                continue
+            if pa.types.is_string(kind):
+                self._add_text(name, column)
+            elif pa.types.is_boolean(kind) or pa.types.is_timestamp(kind) or _is_number(kind):
+                self._add_scalar(name, column)
+
+    def _add_text(self, name: str, column: pa.ChunkedArray) -> None:
+        length = int(pc.max(pc.binary_length(column)).as_py())
+        if not self._non_ascii.get(name):
+            self._non_ascii[name] = not pc.all(pc.string_is_ascii(column)).as_py()
+        if self._non_ascii[name]:
+            length = int(pc.max(pc.utf8_length(column)).as_py())
+        self._length[name] = max(self._length.get(name, 0), length)
+        self._widen(name, column)
+        self._distinct.setdefault(name, _Distinct()).add(column)
+
+    def _add_scalar(self, name: str, column: pa.ChunkedArray) -> None:
+        self._widen(name, column)
+        if not pa.types.is_boolean(column.type):
+            self._distinct.setdefault(name, _Distinct()).add(column)
+
+    def _widen(self, name: str, column: pa.ChunkedArray) -> None:
+        found = pc.min_max(column)
+        low, high = found["min"].as_py(), found["max"].as_py()
+        if low is None or low != low:  # noqa: PLR0124  (NaN: no number in this part)
+            return
+        known = self._extremes.get(name)
+        self._extremes[name] = (low, high) if known is None else (min(known[0], low), max(known[1], high))
+
+    def result(self) -> dict[str, dict[str, object]]:
+        """Give the statistics of all columns."""
+        found: dict[str, dict[str, object]] = {}
+        for column in self._table.columns:
+            name = column.name
+            entry: dict[str, object] = {"nulls": self._nulls[name]}
+            if name in self._extremes:
+                low, high = self._extremes[name]
+                entry["minimum"], entry["maximum"] = _plain(low), _plain(high)
+            if name in self._distinct:
+                entry["distinct"] = self._distinct[name].estimate()
+            if name in self._length:
+                entry["non_ascii"] = self._non_ascii[name]
+                entry["max_length"] = self._length[name]
+            found[name] = entry
+        return found
+
+
+class _Distinct:
+    """Estimates the number of distinct values from a sample: exact while there are few, else by the share of values seen once."""
+
+    _LIMIT = 65_536
+
+    def __init__(self) -> None:
+        self._seen: pa.Array | None = None
+        self._rows = 0
+        self._sampled = 0
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Take in a sample of a column."""
+        rows = len(column)
+        self._rows += rows - column.null_count
+        step = max(1, rows // self._LIMIT)
+        sample = column if step == 1 else column.take(pa.array(np.arange(0, rows, step)))
+        sample = sample.drop_null()
+        self._sampled += len(sample)
+        counts = pc.value_counts(sample)
+        if self._seen is None:
+            self._seen = counts
+        elif len(self._seen) < self._LIMIT * 4:
+            both = pa.table({"v": pa.concat_arrays([_field(self._seen, 0), _field(counts, 0)]), "n": pa.concat_arrays([_field(self._seen, 1), _field(counts, 1)])})
+            merged = both.group_by("v", use_threads=False).aggregate([("n", "sum")]).combine_chunks()
+            self._seen = pa.StructArray.from_arrays([_one(merged.column("v")), _one(merged.column("n_sum"))], ["values", "counts"])
+        else:
+            self._sampled -= len(sample)
+
+    def estimate(self) -> int:
+        """Give the number of distinct values, by the estimator of Haas and Stokes (Duj1) as PostgreSQL's ANALYZE uses it."""
+        if self._seen is None:
+            return 0
+        distinct = len(self._seen)
+        if self._sampled >= self._rows:
+            return distinct
+        once = int(pc.sum(pc.equal(_field(self._seen, 1), 1)).as_py() or 0)
+        n, total = self._sampled, self._rows
+        if once == n:
+            return total
+        return int(min(n * distinct / (n - once + once * n / total), total))
+
+
+def _field(struct: pa.StructArray, number: int) -> pa.Array:
+    return struct.field(number)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _plain(value: Any) -> object:
+    """Make a value fit for JSON: infinities and times as text."""
+    if isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else str(value)
+    return value.isoformat()
+
+
+def coverage(healpix: npt.NDArray[np.int64]) -> str:
+    """Write the ASCII MOC (MOC 2.0 section 4.3.2) of sorted HEALPix indexes of order 29, at an order of 8 to 6 by its size."""
+    cells, order = np.empty(0, np.int64), 8
+    for order in (8, 7, 6):
+        cells = distinct_cells(healpix, order)
+        if len(cells) <= _CELLS:
+            break
+    if not len(cells):
+        return "0/"
+    from mocpy import MOC
+
+    moc = MOC.from_healpix_cells(cells.astype(np.uint64), np.full(len(cells), order, np.uint8), max_depth=order)
+    return str(moc.to_string(format="ascii")).replace("\n", " ").strip()
+
+
+def distinct_cells(healpix: npt.NDArray[np.int64], order: int) -> npt.NDArray[np.int64]:
+    """Give the distinct cells of a coarser order, from a sorted array, without a copy of it."""
+    shift = 2 * (29 - order)
+    found: list[npt.NDArray[np.int64]] = []
+    last = -1
+    for begin in range(0, len(healpix), 4_000_000):
+        cells = healpix[begin : begin + 4_000_000] >> shift
+        keep = np.empty(len(cells), bool)
+        keep[0] = cells[0] != last
+        np.not_equal(cells[1:], cells[:-1], out=keep[1:])
+        found.append(cells[keep])
+        last = int(cells[-1])
+    return np.concatenate(found) if found else np.empty(0, np.int64)
