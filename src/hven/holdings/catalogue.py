@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -69,13 +68,9 @@ class Catalogue:
         found = self._folded.get(tuple(part.name.lower() for part in parts), [])
         return [table for table in found if _fits(table, parts)]
 
-    def near(self, parts: Sequence[Ident]) -> str | None:
-        """Give the name of a table that a person may have meant."""
-        wanted = ".".join(part.name for part in parts).lower()
-        names = {table.qualified.lower(): table.qualified for table in self.tables()}
-        names.update({table.name.lower(): table.qualified for table in self.tables()} if len(parts) == 1 else {})
-        close = difflib.get_close_matches(wanted, names, n=1)
-        return names[close[0]] if close else None
+    def names(self) -> list[str]:
+        """Give the qualified names of all tables, for "did you mean"."""
+        return [table.qualified for table in self.tables()]
 
     def extended(self, tables: Sequence[Table]) -> Catalogue:
         """Give a catalogue with further tables: the uploads of one query."""

@@ -102,7 +102,7 @@ class Holdings:
         seen = {item.table.qualified: item.table for item in self.published.values() if visible(item.table, who, policies)}
         schemas = []
         for schema in self.schemas:
-            tables = tuple(table.having(keys=resolved_keys(table.keys, seen)) for table in schema.tables if table.qualified in seen)
+            tables = tuple(_known(table, seen) for table in schema.tables if table.qualified in seen)
             if tables:
                 schemas.append(replace(schema, tables=tables))
         own, memory = tap_schema.build(schemas)
@@ -124,3 +124,8 @@ class Holdings:
         if catalogue is None or name not in catalogue.memory:
             raise KeyError(name)
         return catalogue.memory[name]
+
+
+def _known(table: Table, seen: Mapping[str, Table]) -> Table:
+    keys = resolved_keys(table.keys, seen)
+    return table if keys == table.keys else table.having(keys=keys)
