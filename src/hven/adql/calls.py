@@ -1,0 +1,179 @@
+"""The form of ADQL's own functions as the grammar fixes it: how many arguments, and which of them can never be right.
+
+Only what the text alone shows is judged here (ADQL 2.1 BNF); what needs the type of a column is the binder's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hven.adql.tree import Binary, Case, Cast, ColumnRef, Expr, Function, Literal, Unary
+
+_NUMBERS: Final = {
+    "ABS": "n", "CEILING": "n", "DEGREES": "n", "EXP": "n", "FLOOR": "n", "LOG": "n", "LOG10": "n", "MOD": "nn", "PI": "", "POWER": "nn",
+    "RADIANS": "n", "RAND": "?u", "ROUND": "n?i", "SQRT": "n", "TRUNCATE": "n?i", "ACOS": "n", "ASIN": "n", "ATAN": "n", "ATAN2": "nn",
+    "COS": "n", "COT": "n", "SIN": "n", "TAN": "n", "IN_UNIT": "nl", "AREA": "g", "COORD1": "g", "COORD2": "g", "CONTAINS": "gg",
+    "INTERSECTS": "gg",
+}  # fmt: skip
+_TEXTS: Final = {"LOWER": "s", "UPPER": "s", "COORDSYS": "g"}
+_GEOMETRIES: Final = {"CENTROID": "g", "REGION": "l"}
+_SHAPES: Final = {"POINT": (2, ()), "CIRCLE": (3, (2,)), "BOX": (4, (3,)), "POLYGON": (6, ()), "DISTANCE": (4, (2,))}
+
+AGGREGATES: Final = frozenset(("AVG", "MAX", "MIN", "SUM", "COUNT"))
+
+#: Reserved words that are function names.
+CALLABLE: Final = frozenset({*_NUMBERS, *_TEXTS, *_GEOMETRIES, *_SHAPES, *AGGREGATES, "COALESCE"})
+
+#: SQL-92's functions, which the standard reserves without offering them: names of functions in mapping expressions only.
+SQL_FUNCTIONS: Final = frozenset(
+    "SUBSTRING TRIM NULLIF CHAR_LENGTH CHARACTER_LENGTH OCTET_LENGTH POSITION YEAR MONTH DAY HOUR MINUTE SECOND TRANSLATE LEFT RIGHT "
+    "DATE TIME TIMESTAMP CURRENT_TIMESTAMP".split()
+)
+
+_SIGNATURES: Final[dict[str, str]] = {**_NUMBERS, **_TEXTS, **_GEOMETRIES}
+_KINDS: Final[dict[str, str]] = {
+    **dict.fromkeys(_NUMBERS, "n"),
+    "DISTANCE": "n",
+    **dict.fromkeys(_TEXTS, "s"),
+    **dict.fromkeys((*_GEOMETRIES, "POINT", "CIRCLE", "BOX", "POLYGON"), "g"),
+}
+_NAMES: Final = {
+    "n": "a number",
+    "s": "a string",
+    "g": "a geometry",
+    "l": "a string in single quotes",
+    "i": "a whole number",
+    "u": "a whole number",
+}
+_FORMS: Final = {
+    "POINT": "POINT(lon, lat)",
+    "CIRCLE": "CIRCLE(lon, lat, radius) or CIRCLE(point, radius)",
+    "BOX": "BOX(lon, lat, width, height) or BOX(point, width, height)",
+    "POLYGON": "POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, ...) or POLYGON(point1, point2, point3, ...)",
+    "DISTANCE": "DISTANCE(point1, point2) or DISTANCE(lon1, lat1, lon2, lat2)",
+}
+
+
+def kind(node: Expr) -> str:
+    """Tell what the text alone says about a value: ``n`` number, ``s`` string, ``g`` geometry, empty if nothing."""
+    if isinstance(node, Literal):
+        return "s" if isinstance(node.value, str) else "n" if node.value is not None and not isinstance(node.value, bool) else ""
+    if isinstance(node, Function):
+        return _KINDS.get(node.name, "")
+    if isinstance(node, Binary):
+        return "s" if node.op == "||" else "n"
+    return "n" if isinstance(node, Unary) else ""
+
+
+def called(name: str) -> str:
+    """How a kind of value is called in messages."""
+    return _NAMES[name]
+
+
+def fault(name: str, args: tuple[Expr, ...], version: str) -> tuple[str, Expr | None, str] | None:
+    """Find what is wrong with a call of one of ADQL's own functions.
+
+    Returns
+    -------
+    tuple or None
+        Message, the argument at fault (None: their number), remedy.
+    """
+    if name in _SHAPES:
+        return _shape_fault(name, args)
+    signature = _SIGNATURES.get(name)
+    if signature is None:
+        if name == "COALESCE" and not args:
+            return "COALESCE takes at least one argument", None, "write COALESCE(a, b)"
+        return None
+    least = signature.partition("?")[0]
+    wanted = signature.replace("?", "")
+    if name == "REGION" and version == "2.0":
+        wanted = "s"
+    if not len(least) <= len(args) <= len(wanted):
+        numbers = f"{len(wanted)}" if len(least) == len(wanted) else f"{len(least)} or {len(wanted)}"
+        plural = "" if numbers == "1" else "s"
+        form = ", ".join(_NAMES[letter] for letter in wanted)
+        return f"{name} takes {numbers} argument{plural}, not {len(args)}", None, f"write {name}({form})"
+    for letter, arg in zip(wanted, args, strict=False):
+        if not _fits(letter, arg):
+            return f"{name} needs {_NAMES[letter]} here", arg, _remedy(letter, arg)
+    return None
+
+
+def _fits(letter: str, arg: Expr) -> bool:
+    if letter in "nsg":
+        said = kind(arg)
+        return not said or said == letter or (letter == "s" and isinstance(arg, Literal))
+    if letter == "l":
+        return isinstance(arg, Literal) and isinstance(arg.value, str)
+    if letter == "i" and isinstance(arg, Unary):
+        arg = arg.operand
+    return isinstance(arg, Literal) and isinstance(arg.value, int)
+
+
+def _remedy(letter: str, arg: Expr) -> str:
+    if isinstance(arg, ColumnRef) and arg.name.quoted and letter in "sl":
+        return f"strings take single quotes: '{arg.name.name}'"
+    if letter == "s":
+        return "turn it into a string with CAST(x AS VARCHAR)"
+    if letter == "n" and kind(arg) == "s":
+        return "turn it into a number with CAST(x AS DOUBLE PRECISION), or leave the quotes out"
+    return ""
+
+
+def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, str] | None:
+    numbers, forms_with_point = _SHAPES[name]
+    rest = args
+    if name != "DISTANCE" and args and isinstance(args[0], Literal) and isinstance(args[0].value, str):
+        rest = args[1:]  # the deprecated coordinate system
+    for arg in rest:
+        if kind(arg) == "s":
+            return (
+                f"{name} needs {'a number or a point' if forms_with_point or name == 'POLYGON' else 'a number'} here",
+                arg,
+                f"write {_FORMS[name]}",
+            )
+    wrong = f"{name} cannot have {len(rest)} argument{'' if len(rest) == 1 else 's'}", None, f"write {_FORMS[name]}"
+    if name == "POLYGON":
+        kinds = [kind(arg) for arg in rest]
+        if len(rest) < 3:
+            return wrong
+        if "n" not in kinds:
+            if "g" in kinds or len(rest) < numbers or len(rest) % 2:
+                return None  # points, as far as the text shows
+            return None
+        if "g" in kinds:
+            return "POLYGON takes either numbers or points, not both", rest[kinds.index("g")], f"write {_FORMS[name]}"
+        if len(rest) < numbers:
+            return "POLYGON needs three corners at least", None, f"write {_FORMS[name]}"
+        if len(rest) % 2:
+            return "POLYGON has a longitude without a latitude", rest[-1], f"write {_FORMS[name]}"
+        return None
+    if len(rest) == numbers:
+        for arg in rest:
+            if kind(arg) == "g":
+                return f"{name} needs a number here", arg, f"write {_FORMS[name]}"
+        if len(args) > numbers and not rest:
+            return wrong
+        return None
+    if len(rest) in forms_with_point:
+        points = rest if name == "DISTANCE" else rest[:1]
+        for arg in points:
+            if kind(arg) == "n":
+                return f"{name} needs a point here", arg, f"write {_FORMS[name]}"
+        for arg in rest[len(points) :]:
+            if kind(arg) == "g":
+                return f"{name} needs a number here", arg, f"write {_FORMS[name]}"
+        return None
+    if len(rest) == numbers + 1 and name != "DISTANCE":
+        return f"the coordinate system of {name} must be a string", rest[0], f"write {_FORMS[name]}; the coordinate system may be left out"
+    return wrong
+
+
+def typed(node: Expr) -> bool:
+    """Tell whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
+    if isinstance(node, (Literal, ColumnRef, Cast, Case)):
+        return True
+    if isinstance(node, Function):
+        return kind(node) in {"", "s"}
+    return not isinstance(node, (Unary, Binary))

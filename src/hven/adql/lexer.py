@@ -1,0 +1,167 @@
+"""Words of a query: one compiled expression cuts the text; `shape` takes its literals out for the plan cache."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from hven.adql.faults import lexical_fault, text_fault
+from hven.adql.reserved import RESERVED, RESERVED_2_0
+from hven.adql.tree import Literal
+
+NAME: Final = "name"
+QUOTED: Final = "quoted"
+NUMBER: Final = "number"
+STRING: Final = "string"
+END: Final = "end"
+
+_GAP = r"(?:[ \t\r\n\f\v]++|--[^\r\n]*+)"
+_TEXT = r"'[^']*+(?:''[^']*+)*+'"
+_WORD = r"[A-Za-z][A-Za-z0-9_]*+"
+_FIGURES = r"(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+(?![A-Za-z0-9_])"
+_STRINGS = rf"{_TEXT}(?:{_GAP}++{_TEXT})*+"  # neighbours are one literal (SQL-92 5.3)
+_DELIMITED = r'"[^"]*+(?:""[^"]*+)*+"'
+_SIGNS = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~]"
+
+_TOKENS = re.compile(rf"{_GAP}*+(?:({_WORD})|({_FIGURES})|({_STRINGS})|({_DELIMITED})|({_SIGNS})|(\Z)|(.++))", re.DOTALL)
+_PIECES = re.compile(rf"{_GAP}*+({_WORD}|{_FIGURES}|{_STRINGS}|{_DELIMITED}|{_SIGNS}|.++)", re.DOTALL)
+_STRING_PARTS = re.compile(rf"{_GAP}|({_TEXT})")
+
+_WORDS = {form: word for word in RESERVED for form in (word, word.lower(), word.capitalize())}
+_WORDS_2_0 = {form: word for word in RESERVED_2_0 for form in (word, word.lower(), word.capitalize())}
+_LONGEST = 400  # digits; what is longer is no measured number, and int() would take quadratic time
+
+
+@dataclass(slots=True)
+class Tokens:
+    """The words of a text, in parallel lists; the last one is the end.
+
+    Attributes
+    ----------
+    tags
+        What the word is: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`, `STRING`, `END`.
+    values
+        A name without quotes, a `Literal`, or the text of the word.
+    ats
+        Offsets in the text.
+    """
+
+    tags: list[str]
+    values: list[Literal | str]
+    ats: list[int]
+
+
+def number(figures: str) -> int | float:
+    """Value of an unsigned numeric literal; int only if it has neither point nor exponent.
+
+    Raises
+    ------
+    ValueError
+        The number is too long or too large for a double.
+    """
+    if len(figures) > _LONGEST or "_" in figures:
+        raise ValueError(figures)
+    if figures.isdigit():
+        return int(figures)
+    value = float(figures)
+    if math.isinf(value):
+        raise ValueError(figures)
+    return value
+
+
+def string(quoted: str) -> str:
+    """Value of a character string literal: neighbours joined, doubled quotes single."""
+    if "'" not in (inner := quoted[1:-1]):
+        return inner
+    return "".join(part[1:-1].replace("''", "'") for part in _STRING_PARTS.findall(quoted))
+
+
+def tokenize(text: str, *, version: str = "2.1") -> Tokens:
+    """Cut a text into words.
+
+    Raises
+    ------
+    ParseError
+        A character that ADQL does not have, a string, name or number that does not end properly.
+    """
+    if "\0" in text or not text.isascii():
+        text_fault(text)
+    words = _WORDS_2_0 if version == "2.0" else _WORDS
+    tags: list[str] = []
+    values: list[Literal | str] = []
+    ats: list[int] = []
+    slot = 0
+    for match in _TOKENS.finditer(text):
+        kind = match.lastindex or 0
+        piece = match[kind]
+        at = match.start(kind)
+        ats.append(at)
+        if kind == 5:
+            tags.append("<>" if piece == "!=" else piece)
+            values.append(piece)
+        elif kind == 1:
+            tags.append(words.get(piece) or words.get(piece.upper(), NAME))
+            values.append(piece)
+        elif kind == 2:
+            try:
+                values.append(Literal(number(piece), at=at, slot=slot))
+            except ValueError:
+                lexical_fault(text, at)
+            tags.append(NUMBER)
+            slot += 1
+        elif kind == 3:
+            values.append(Literal(string(piece), at=at, slot=slot))
+            tags.append(STRING)
+            slot += 1
+        elif kind == 4:
+            if len(piece) == 2:
+                lexical_fault(text, at)
+            tags.append(QUOTED)
+            values.append(piece[1:-1].replace('""', '"'))
+        elif kind == 6:
+            tags.append(END)
+            values.append("")
+            break
+        else:
+            lexical_fault(text, at)
+    return Tokens(tags, values, ats)
+
+
+def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
+    """The words of a query with its literals taken out: the key under which its plan can be used again.
+
+    Parameters
+    ----------
+    text
+        Any text; of one that does not parse, the key equals that of no text that parses.
+
+    Returns
+    -------
+    key
+        The words in order; a literal is replaced by a mark of its kind (string, double, or integer by size, because
+        the type of an integer follows from it). Letter case counts, white space and comments do not.
+    values
+        The values of the literals: the n-th is that of the literal with `slot` n in the tree.
+    """
+    values: list[int | float | str] = []
+    key: list[str] = []
+    for piece in _PIECES.findall(text):
+        first = piece[0]
+        if first > "9":  # words, and the signs above the digits: most pieces
+            key.append(piece)
+        elif first == "'" and not piece.count("'") % 2:  # odd: a string without end
+            key.append("'s")
+            values.append(string(piece))
+        elif first >= "0" or (first == "." and len(piece) > 1):
+            try:
+                value = number(piece)
+            except ValueError:
+                key.append(piece)
+                continue
+            values.append(value)
+            key.append("'d" if isinstance(value, float) else "'i" if value < 2**31 else "'l" if value < 2**63 else "'n")
+        else:
+            key.append(piece)
+    return tuple(key), tuple(values)

@@ -1,0 +1,583 @@
+"""Queries of ADQL: SELECT, FROM with its joins, set operations, WITH; and the entrances of the parser."""
+
+from __future__ import annotations
+
+from typing import Final, Literal as OneOf, NoReturn
+
+from hven.adql.expressions import CONDITIONS, DEEPEST, ExpressionParser
+from hven.adql.faults import FOREIGN, is_statement, nearest
+from hven.adql.lexer import END, NAME, QUOTED
+from hven.adql.reserved import RESERVED
+from hven.adql.tree import (
+    ColumnRef,
+    CommonTable,
+    Derived,
+    Expr,
+    FromItem,
+    Ident,
+    Join,
+    Literal,
+    OrderItem,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    Star,
+    TableRef,
+)
+from hven.errors import ParseError, Place
+
+Body = Select | SetOperation | Query
+
+_JOIN_WORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "CROSS"))
+_SET_WORDS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT"))
+_AFTER_FROM: Final = (
+    "WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", "JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "AS", "ON", "USING",
+)  # fmt: skip
+_CLAUSES: Final = ("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET")
+
+
+class QueryParser(ExpressionParser):
+    """Reads whole queries."""
+
+    __slots__ = ()
+
+    def query(self) -> Query:
+        """Read the whole text as one query."""
+        tags = self.tags
+        at = self.ats[0]
+        if tags[0] == END:
+            self.refuse("the query is empty", "write SELECT ... FROM ...")
+        ctes: tuple[CommonTable, ...] = ()
+        if tags[0] == "WITH" and not self.old:
+            ctes = self.common_tables()
+        query = self.select_expression(None)
+        if tags[self.i] == ";":
+            self.i += 1
+        if tags[self.i] != END:
+            self.after_query()
+        return Query(query.body, query.order_by, query.offset, ctes, text=self.text, at=at)
+
+    def after_query(self) -> NoReturn:
+        """Refuse what follows a whole query."""
+        tag = self.tags[self.i]
+        if tag in _CLAUSES or tag in _JOIN_WORDS:
+            self.refuse(f"{tag} cannot stand here", "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET")
+        if tag == "WITH":
+            self.refuse("WITH cannot stand here", "it begins the query")
+        self.unexpected("the end of the query", "AND", "OR", *_AFTER_FROM, "ASC", "DESC")
+
+    def common_tables(self) -> tuple[CommonTable, ...]:
+        """Read ``WITH name AS (SELECT ..), ..``."""
+        tables: list[CommonTable] = []
+        self.i += 1
+        if str(self.values[self.i]).upper() == "RECURSIVE" and self.tags[self.i + 1] in {NAME, QUOTED}:
+            self.refuse(*FOREIGN["RECURSIVE"])
+        while True:
+            at = self.ats[self.i]
+            name = self.ident("a name after WITH")
+            if self.tags[self.i] == "(":
+                self.refuse("ADQL's WITH has no list of column names", "name the columns inside, with AS")
+            self.expect("AS", "AS (SELECT ...)")
+            if self.tags[self.i] != "(":
+                self.unexpected("an opening parenthesis and SELECT")
+            tables.append(CommonTable(name, self.subquery("WITH"), at=at))
+            if self.tags[self.i] != ",":
+                return tuple(tables)
+            self.i += 1
+
+    # --- set operations --------------------------------------------------------------------------------------
+
+    def select_expression(self, first: Body | None) -> Query:
+        """Read ``set [ORDER BY ..] [OFFSET n]``; `first` is the first operand, if it was read already."""
+        tags = self.tags
+        at = self.ats[self.i]
+        body = self.set_expression(first)
+        order_by: list[OrderItem] = []
+        offset = None
+        if tags[self.i] == "ORDER":
+            self.i += 1
+            self.expect("BY", "BY after ORDER")
+            order_by.append(self.order_item())
+            while tags[self.i] == ",":
+                self.i += 1
+                order_by.append(self.order_item())
+        if tags[self.i] == "OFFSET" and not self.old:
+            self.i += 1
+            offset = self.whole_literal("OFFSET")
+        if tags[self.i] in _SET_WORDS and (order_by or offset):
+            self.refuse(f"ORDER BY and OFFSET cannot stand before {tags[self.i]}", "put them at the end, or that query into parentheses")
+        if not order_by and offset is None and isinstance(body, Query):
+            return body
+        return Query(body, tuple(order_by), offset, at=at)
+
+    def set_expression(self, first: Body | None) -> Body:
+        """Read operands joined by UNION and EXCEPT; INTERSECT binds tighter."""
+        at = self.ats[self.i] if first is None else first.at
+        left = self.set_term(first)
+        while (op := self.tags[self.i]) in {"UNION", "EXCEPT"}:
+            repeat = self.set_all()
+            left = SetOperation(op, left, self.set_term(None), repeat, at=at)
+        return left
+
+    def set_term(self, first: Body | None) -> Body:
+        """Read operands joined by INTERSECT."""
+        at = self.ats[self.i] if first is None else first.at
+        left = self.set_primary() if first is None else first
+        while self.tags[self.i] == "INTERSECT":
+            repeat = self.set_all()
+            left = SetOperation("INTERSECT", left, self.set_primary(), repeat, at=at)
+        return left
+
+    def set_all(self) -> bool:
+        """Go past a set operator and its ALL."""
+        op = self.tags[self.i]
+        if self.old:
+            self.refuse(f"ADQL 2.0 has no {op}", "ask for version 2.1")
+        self.i += 1
+        if self.tags[self.i] == "DISTINCT":
+            self.refuse(f"ADQL has no {op} DISTINCT", "leave DISTINCT out: duplicates are removed unless ALL is written")
+        if self.tags[self.i] == "ALL":
+            self.i += 1
+            return True
+        return False
+
+    def set_primary(self) -> Body:
+        """Read a SELECT, or a query in parentheses."""
+        tag = self.tags[self.i]
+        if tag == "SELECT":
+            return self.select()
+        if tag == "(":
+            self.deeper(2)
+            self.i += 1
+            if self.tags[self.i] == "WITH":
+                self.with_inside()
+            query = self.select_expression(None)
+            self.expect(")", "a closing parenthesis")
+            self.depth -= 2
+            return bare(query)
+        word = str(self.values[self.i])
+        if is_statement(word):
+            self.refuse(f"{word.upper()} cannot be sent: only queries can", "ADQL has SELECT and no other statement")
+        if tag == "WITH":
+            self.with_inside()
+        if tag == NAME and (near := nearest(word, ("SELECT", "WITH"))):
+            self.refuse(f"expected SELECT, found '{word}'", f"did you mean {near}?")
+        self.unexpected("SELECT", "SELECT", "WITH")
+
+    def with_inside(self) -> NoReturn:
+        """Refuse WITH in a subquery."""
+        if self.old:
+            self.refuse("ADQL 2.0 has no WITH", "ask for version 2.1")
+        self.refuse("WITH can only stand at the beginning of the whole query", "move it there; its tables can be used in every subquery")
+
+    def subquery(self, what: str) -> Query:
+        """Read a subquery in parentheses."""
+        if self.tags[self.i] != "(":
+            self.unexpected(f"a subquery in parentheses after {what}")
+        self.deeper()
+        self.i += 1
+        if self.tags[self.i] in {NAME, QUOTED} and what == "EXISTS" and not nearest(str(self.values[self.i]), ("SELECT",)):
+            query = self.joined_query()
+        else:
+            query = self.nested_query(None)
+        self.expect(")", "a closing parenthesis")
+        self.depth -= 1
+        return query
+
+    def nested_query(self, first: Query | None) -> Query:
+        """Read a subquery up to its closing parenthesis; `first` is its first operand, if it was read already."""
+        self.deeper()
+        if self.tags[self.i] == "WITH":
+            self.with_inside()
+        query = self.select_expression(None if first is None else bare(first))
+        self.depth -= 1
+        return query
+
+    # --- SELECT ----------------------------------------------------------------------------------------------
+
+    def select(self) -> Select:
+        """Read one SELECT with its clauses."""
+        tags = self.tags
+        at = self.ats[self.i]
+        self.i += 1
+        distinct = tags[self.i] == "DISTINCT"
+        if distinct or tags[self.i] == "ALL":
+            self.i += 1
+            if tags[self.i] == "ON":
+                self.refuse("ADQL has no DISTINCT ON", "use GROUP BY")
+        top = None
+        if tags[self.i] == "TOP":
+            self.i += 1
+            top = self.whole_literal("TOP")
+            if tags[self.i] in {"DISTINCT", "ALL"}:
+                self.refuse(f"{tags[self.i]} stands before TOP", f"write SELECT {tags[self.i]} TOP {top.value}")
+        items = [self.select_item()]
+        while tags[self.i] == ",":
+            self.i += 1
+            items.append(self.select_item())
+        if tags[self.i] == "INTO":
+            self.refuse("ADQL has no SELECT INTO", "upload tables and read results through TAP")
+        if tags[self.i] != "FROM":
+            self.unexpected("a comma or FROM", "FROM", "AS")
+        self.i += 1
+        source = self.from_list()
+        where = having = None
+        group_by: list[Expr] = []
+        if tags[self.i] == "WHERE":
+            self.i += 1
+            where = self.condition()
+        if tags[self.i] == "GROUP":
+            self.i += 1
+            self.expect("BY", "BY after GROUP")
+            group_by.append(self.group_item())
+            while tags[self.i] == ",":
+                self.i += 1
+                group_by.append(self.group_item())
+        if tags[self.i] == "HAVING":
+            self.i += 1
+            having = self.condition()
+        if tags[self.i] not in {END, ")", ";", "ORDER", "OFFSET", *_SET_WORDS}:
+            self.after_clause(where is not None, bool(group_by), having is not None)
+        return Select(tuple(items), source, where, tuple(group_by), having, distinct, top, at=at)
+
+    def after_clause(self, where: bool, group_by: bool, having: bool) -> NoReturn:
+        """Refuse what follows the clauses of a SELECT."""
+        if self.tags[self.i] in _CLAUSES or self.tags[self.i] in _JOIN_WORDS:
+            self.after_query()
+        if having or (where and not group_by):
+            self.unexpected(
+                "an operator, AND, OR or the next clause", "AND", "OR", "GROUP", "ORDER", "HAVING", "OFFSET", "UNION", "LIKE", "ILIKE"
+            )
+        if group_by:
+            self.unexpected("a comma, HAVING or ORDER BY", "HAVING", "ORDER", "OFFSET", "UNION")
+        self.unexpected("a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end", *_AFTER_FROM)
+
+    def select_item(self) -> SelectItem | Star:
+        """Read ``*``, ``table.*`` or ``value [[AS] name]``."""
+        tags = self.tags
+        i = self.i
+        at = self.ats[i]
+        tag = tags[i]
+        if tag == "*":
+            self.i = i + 1
+            return Star(at=at)
+        if tag in {NAME, QUOTED} and tags[i + 1] == ".":
+            j = i + 2
+            while tags[j] in {NAME, QUOTED} and tags[j + 1] == ".":
+                j += 2
+            if tags[j] == "*":
+                parts = tuple(self.names())
+                self.i += 2
+                if len(parts) > 3:
+                    self.refuse("a table name has at most three parts", "write [[catalog.]schema.]table.*", at=at)
+                return Star(parts, at=at)
+        expr = self.expression()
+        self.no_conditions(expr, i)
+        tag = tags[self.i]
+        alias = None
+        if tag == "AS":
+            self.i += 1
+            alias = self.ident("a name after AS")
+        elif tag in {NAME, QUOTED}:
+            alias = self.ident()
+        return SelectItem(expr, alias, at=at)
+
+    def group_item(self) -> Expr:
+        """Read one term of GROUP BY."""
+        i = self.i
+        expr = self.operand()
+        if self.old and not isinstance(expr, ColumnRef):
+            self.refuse("GROUP BY takes only columns in ADQL 2.0", "ask for version 2.1", at=self.ats[i])
+        return expr
+
+    def order_item(self) -> OrderItem:
+        """Read one term of ORDER BY."""
+        tags = self.tags
+        i = self.i
+        at = self.ats[i]
+        expr = self.operand()
+        if (
+            self.old
+            and not (isinstance(expr, ColumnRef) and not expr.qualifier)
+            and not (isinstance(expr, Literal) and isinstance(expr.value, int))
+        ):
+            self.refuse("ORDER BY takes only column names and positions in ADQL 2.0", "ask for version 2.1", at=at)
+        descending = tags[self.i] == "DESC"
+        if descending or tags[self.i] == "ASC":
+            self.i += 1
+        return OrderItem(expr, descending, at=at)
+
+    # --- FROM ------------------------------------------------------------------------------------------------
+
+    def from_list(self) -> FromItem:
+        """Read the tables of FROM; a comma is a CROSS join."""
+        left = self.joined(None)
+        while self.tags[self.i] == ",":
+            self.i += 1
+            left = Join(left, self.joined(None), "CROSS", at=left.at)
+        return left
+
+    def joined(self, first: FromItem | None) -> FromItem:
+        """Read a table and what is joined to it; `first` is the first operand, if it was read already.
+
+        The condition may follow its join, or several may follow several joins: ``a JOIN b JOIN c ON .. ON ..``.
+        """
+        tags = self.tags
+        first = first or self.table()
+        if tags[self.i] not in _JOIN_WORDS and tags[self.i] not in {"ON", "USING"}:
+            return first
+        joins: list[tuple[str, bool, FromItem]] = []
+        conditions: list[list[tuple[Expr | None, tuple[Ident, ...]]]] = []
+        wanting = given = 0
+        while (tag := tags[self.i]) in _JOIN_WORDS or tag in {"ON", "USING"}:
+            if tag in _JOIN_WORDS:
+                kind, natural = self.join_kind()
+                joins.append((kind, natural, self.table()))
+                conditions.append([])
+                wanting += not natural and kind != "CROSS"
+                continue
+            if given >= wanting:
+                self.no_join(joins)
+            given += 1
+            conditions[-1].append(self.join_condition())
+        if given < wanting:
+            return self.chain(first, joins, conditions)
+        left, kind, natural = first, "", False
+        waiting: list[tuple[FromItem, str]] = []
+        for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
+            if natural or kind == "CROSS":
+                left = Join(left, right, kind, natural, at=left.at)
+            else:
+                waiting.append((left, kind))
+                left = right
+            for on, using in given_here:
+                before, before_kind = waiting.pop()
+                left = Join(before, left, before_kind, on=on, using=using, at=before.at)
+        return left
+
+    def chain(
+        self,
+        left: FromItem,
+        joins: list[tuple[str, bool, FromItem]],
+        conditions: list[list[tuple[Expr | None, tuple[Ident, ...]]]],
+    ) -> FromItem:
+        """Join from left to right where a join has no condition, as the grammar permits."""
+        for (kind, natural, right), given in zip(joins, conditions, strict=True):
+            if len(given) > 1 or (given and (natural or kind == "CROSS")):
+                self.refuse("it is not clear which JOIN this condition belongs to", "give every JOIN its own ON or USING")
+            on, using = given[0] if given else (None, ())
+            left = Join(left, right, kind, natural, on, using, at=left.at)
+        return left
+
+    def no_join(self, joins: list[tuple[str, bool, FromItem]]) -> NoReturn:
+        """Refuse a condition that has no join."""
+        tag = self.tags[self.i]
+        if joins and joins[-1][1]:
+            self.refuse(f"a NATURAL join takes no {tag}", f"leave NATURAL or {tag} out")
+        if joins and joins[-1][0] == "CROSS":
+            self.refuse(f"a CROSS JOIN takes no {tag}", "write JOIN in place of CROSS JOIN")
+        self.refuse(f"there is no JOIN for this {tag}", "write JOIN in place of the comma, or move the condition to WHERE")
+
+    def join_kind(self) -> tuple[str, bool]:
+        """Read ``[NATURAL] [INNER|LEFT|RIGHT|FULL [OUTER]] JOIN``."""
+        tags = self.tags
+        natural = tags[self.i] == "NATURAL"
+        if natural:
+            self.i += 1
+        kind = "INNER"
+        tag = tags[self.i]
+        if tag in {"INNER", "LEFT", "RIGHT", "FULL"} or (tag == "CROSS" and not natural and not self.old):
+            kind = tag
+            self.i += 1
+            if tags[self.i] == "OUTER":
+                if tag in {"INNER", "CROSS"}:
+                    self.refuse(f"{tag} OUTER is a contradiction", "leave one of them out")
+                self.i += 1
+        self.expect("JOIN")
+        return kind, natural
+
+    def join_condition(self) -> tuple[Expr | None, tuple[Ident, ...]]:
+        """Read ``ON condition`` or ``USING (a, b)``."""
+        tags = self.tags
+        self.i += 1
+        if tags[self.i - 1] == "ON":
+            return self.condition(), ()
+        self.expect("(", "column names in parentheses after USING")
+        names = [self.ident("a name of a column in both tables")]
+        while tags[self.i] == ",":
+            self.i += 1
+            names.append(self.ident("a name of a column in both tables"))
+        if tags[self.i] == ".":
+            self.refuse("USING takes column names without the table", "write the name alone, or use ON")
+        self.expect(")", "a comma or a closing parenthesis")
+        return None, tuple(names)
+
+    def table(self) -> FromItem:
+        """Read one table, subquery, or joined tables in parentheses."""
+        i = self.i
+        at = self.ats[i]
+        tag = self.tags[i]
+        if tag == "(":
+            inner = self.in_parentheses()
+            return self.derived(inner, at) if not isinstance(inner, FromItem) else self.maybe_named(inner, at)
+        if tag not in {NAME, QUOTED}:
+            if tag == "SELECT":
+                self.refuse("a subquery in FROM must stand in parentheses", "write (SELECT ...) AS t")
+            self.unexpected("a name of a table" if tag in RESERVED else "a table")
+        parts = self.names()
+        if len(parts) > 3:
+            self.refuse("a table name has at most three parts", "write [[catalog.]schema.]table", at=at)
+        if self.tags[self.i] == "(":
+            self.refuse("ADQL has no functions in FROM", "name a table", at=at)
+        return TableRef(tuple(parts), self.alias(), at=at)
+
+    def alias(self) -> Ident | None:
+        """Read ``[AS] alias``."""
+        tag = self.tags[self.i]
+        if tag == "AS":
+            self.i += 1
+            return self.ident("a name after AS")
+        return self.ident() if tag in {NAME, QUOTED} else None
+
+    def derived(self, query: Query, at: int) -> Derived:
+        """Read the alias that a subquery in FROM must have."""
+        alias = self.alias()
+        if alias is None:
+            self.refuse("a subquery in FROM needs a name", "write AS and a name after it: (SELECT ...) AS t")
+        if self.tags[self.i] == "(":
+            self.refuse("ADQL has no list of column names here", "name the columns inside the subquery, with AS")
+        return Derived(query, alias, at=at)
+
+    def maybe_named(self, item: FromItem, at: int) -> FromItem:
+        """Read the alias that joined tables in parentheses may have (BNF: a `subquery` may be a `joined_table`)."""
+        alias = self.alias()
+        if alias is None:
+            return item
+        return Derived(Query(Select((Star(at=at),), item, at=at), at=at), alias, at=at)
+
+    def in_parentheses(self) -> FromItem | Query:
+        """Read a parenthesis in FROM: a query, or joined tables."""
+        at = self.ats[self.i]
+        self.deeper(2)
+        self.i += 1
+        tag = self.tags[self.i]
+        result: FromItem | Query
+        if tag in {"SELECT", "WITH"}:
+            result = self.nested_query(None)
+        elif tag == "(":
+            inner_at = self.ats[self.i]
+            inner = self.in_parentheses()
+            if isinstance(inner, FromItem):
+                result = self.joined(self.maybe_named(inner, inner_at))
+            elif self.tags[self.i] in {")", "ORDER", "OFFSET", *_SET_WORDS}:
+                result = self.nested_query(inner)
+            else:
+                result = self.joined(self.derived(inner, inner_at))
+        else:
+            result = self.joined(None)
+            if isinstance(result, TableRef) and self.tags[self.i] == ")":
+                self.refuse("a single table does not stand in parentheses", "leave the parentheses out", at=at)
+        self.expect(")", "a closing parenthesis")
+        self.depth -= 2
+        return result
+
+    def joined_query(self) -> Query:
+        """Read joined tables as a subquery: all their columns."""
+        at = self.ats[self.i]
+        item = self.joined(None)
+        if not isinstance(item, Join):
+            self.unexpected("a subquery", "SELECT", "JOIN")
+        return Query(Select((Star(at=at),), item, at=at), at=at)
+
+
+def bare(query: Query) -> Body:
+    """Take the parentheses off where they mean nothing."""
+    return query if query.order_by or query.offset is not None else query.body
+
+
+def parse(text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
+    """Read a query.
+
+    Parameters
+    ----------
+    text
+        ADQL, as one statement; one semicolon at its end is ignored.
+    version
+        ``2.1``: the whole SELECT of ADQL 2.1 and the declared extensions; ``2.0``: that standard's grammar without them.
+
+    Returns
+    -------
+    Query
+        The tree with positions; literals are numbered in text order.
+
+    Raises
+    ------
+    ParseError
+        The text is not in the grammar; with `line`, `column` and a remedy.
+    """
+    try:
+        return QueryParser(text, version=version).query()
+    except RecursionError:
+        raise _too_deep(text, None) from None
+
+
+def parse_expression(text: str, place: Place | None = None) -> Expr:
+    """Read a value expression of a descriptor: the same grammar; after a dot any word is a name (``file.size``).
+
+    Parameters
+    ----------
+    text
+        One value; a condition is refused.
+    place
+        Where the text begins in the descriptor; the error's place is then that of the character at fault.
+
+    Raises
+    ------
+    ParseError
+        The text is not a value expression.
+    """
+    return _parse_part(text, place, condition=False)
+
+
+def parse_condition(text: str, place: Place | None = None) -> Expr:
+    """Read a search condition of a descriptor: as `parse_expression`, but comparisons, AND, OR, NOT.
+
+    Raises
+    ------
+    ParseError
+        The text is not a search condition.
+    """
+    return _parse_part(text, place, condition=True)
+
+
+def _parse_part(text: str, place: Place | None, *, condition: bool) -> Expr:
+    try:
+        parser = QueryParser(text, mapping=True)
+        if parser.tags[0] == END:
+            parser.refuse("the expression is empty", "write a value, for instance NULL")
+        node = parser.condition() if condition else parser.expression()
+        parser.finish()
+        if not condition and isinstance(node, CONDITIONS):
+            parser.refuse("expected a value, found a condition", "write CASE WHEN condition THEN value ELSE value END", at=parser.ats[0])
+    except RecursionError:
+        raise _too_deep(text, place) from None
+    except ParseError as fault:
+        if place is None:
+            raise
+        raise ParseError(fault.message, text=text, offset=fault.offset, remedy=fault.remedy, place=moved(fault, place)) from None
+    return node
+
+
+def moved(fault: ParseError, start: Place) -> Place:
+    """Give the place in a descriptor of a fault in an expression that begins at `start`."""
+    if start.line is None:
+        return start
+    if fault.line > 1:
+        return Place(file=start.file, line=start.line + fault.line - 1, column=fault.column)
+    column = None if start.column is None else start.column + fault.column - 1
+    return Place(file=start.file, line=start.line, column=column)
+
+
+def _too_deep(text: str, place: Place | None) -> ParseError:
+    return ParseError(f"nested too deeply: more than {DEEPEST} levels of parentheses", text=text, place=place, remedy="write it flatter")
