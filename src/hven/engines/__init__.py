@@ -169,6 +169,12 @@ class Engine(Protocol):
     def drop(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; readers that have it open go on undisturbed."""
 
+    def published(self, snapshot: Snapshot) -> None:
+        """Know that a snapshot written here is published: until then nobody may sweep it."""
+
+    def sweep(self, known: set[str]) -> list[str]:
+        """Remove what crashed writers left: all but the snapshots whose `path` is in `known` and those being written. Gives their paths."""
+
     def close(self) -> None:
         """Free everything."""
 
