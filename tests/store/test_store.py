@@ -17,7 +17,6 @@ from hven.model.table import Column, Table
 from hven.store import FORMAT, Lease, Record, Store
 from hven.store import database as db
 from hven.store import leases as leasing
-from hven.store.state import lease_name
 
 
 @pytest.fixture
@@ -170,14 +169,13 @@ def test_a_held_lease_is_renewed(store):
     assert store.leases.all() == []
 
 
-def test_staged_snapshots_are_known_while_their_run_lives(store):
+def test_the_paths_of_all_kept_snapshots_are_known(store):
     store.publish("c", [record("c.a", "1a")], run="r1")
-    store.stage("c", "2a", "r2")
-    assert store.known() == {"1a"}
-    with store.leases.held(lease_name("c")):
-        assert store.known() == {"1a", "2a"}
-        store.publish("c", [record("c.a", "2a")], run="r2")
-    assert store.known() == {"1a", "2a"}
+    store.publish("c", [record("c.a", "2a")], run="r2")
+    store.remove("c")
+    assert store.known() == {"c.a/1a", "c.a/2a"}
+    store.purge("c")
+    assert store.known() == set()
 
 
 def test_runs_that_died_are_shown_as_aborted(store):

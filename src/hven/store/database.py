@@ -50,13 +50,6 @@ events = sa.Table(
     sa.Column("run", sa.Text),
     sa.Column("state", sa.Text, nullable=False),
 )
-staged = sa.Table(
-    "staged",
-    metadata,
-    sa.Column("snapshot", sa.Text, primary_key=True),
-    sa.Column("collection", sa.Text, nullable=False, index=True),
-    sa.Column("run", sa.Text, nullable=False),
-)
 runs = sa.Table(
     "runs",
     metadata,

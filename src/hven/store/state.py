@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from hven.errors import Conflict, NotFound, StorageError
 from hven.store import leases as leasing
-from hven.store.database import Database, events, meta, now, pointers, releases, snapshots, staged
+from hven.store.database import Database, events, meta, now, pointers, releases, snapshots
 from hven.store.leases import Lease, Leases
 from hven.store.runs import Runs
 from hven.store.snapshots import Event, Record, Release, from_row, to_row
@@ -87,25 +87,10 @@ class Store:
         with self._database.reading() as connection:
             return [_event(row) for row in connection.execute(query)]
 
-    # --- staging ---------------------------------------------------------------------------------------------
-
-    def stage(self, collection: str, snapshot: str, run: str) -> None:
-        """Announce a snapshot that is about to be written, so that nobody sweeps it."""
-        with self._database.writing() as connection:
-            connection.execute(sa.insert(staged).values(snapshot=snapshot, collection=collection, run=run))
-
-    def unstage(self, collection: str) -> None:
-        """Forget what earlier runs of the collection left half written; only for who holds its lease."""
-        with self._database.writing() as connection:
-            connection.execute(sa.delete(staged).where(staged.c.collection == collection))
-
     def known(self) -> set[str]:
-        """Ids of all snapshots whose files must stay: those kept and those that a living run writes."""
-        alive = {lease.name for lease in self.leases.all()}
+        """Give `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
         with self._database.reading() as connection:
-            found = {row.id for row in connection.execute(sa.select(snapshots.c.id))}
-            busy = connection.execute(sa.select(staged.c.snapshot, staged.c.collection))
-            return found | {row.snapshot for row in busy if lease_name(row.collection) in alive}
+            return {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
 
     # --- pointers --------------------------------------------------------------------------------------------
 
@@ -140,7 +125,6 @@ class Store:
             for record in given:
                 if record.id not in stored:
                     connection.execute(sa.insert(snapshots).values(**to_row(record)))
-            connection.execute(sa.delete(staged).where(staged.c.run == run))
             return _move(connection, collection, state, "publish", run)
 
     def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
