@@ -25,10 +25,10 @@ AGGREGATES: Final = frozenset(("AVG", "MAX", "MIN", "SUM", "COUNT"))
 CALLABLE: Final = frozenset({*_NUMBERS, *_TEXTS, *_GEOMETRIES, *_SHAPES, *AGGREGATES, "COALESCE"})
 
 #: SQL-92's functions, which the standard reserves without offering them: names of functions in mapping expressions only.
-SQL_FUNCTIONS: Final = frozenset(
-    "SUBSTRING TRIM NULLIF CHAR_LENGTH CHARACTER_LENGTH OCTET_LENGTH POSITION YEAR MONTH DAY HOUR MINUTE SECOND TRANSLATE LEFT RIGHT "
-    "DATE TIME TIMESTAMP CURRENT_TIMESTAMP".split()
-)
+SQL_FUNCTIONS: Final = frozenset((
+    "SUBSTRING", "TRIM", "NULLIF", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "POSITION", "TRANSLATE", "LEFT", "RIGHT",
+    "DATE", "TIME", "TIMESTAMP", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND",
+))  # fmt: skip
 
 _SIGNATURES: Final[dict[str, str]] = {**_NUMBERS, **_TEXTS, **_GEOMETRIES}
 _KINDS: Final[dict[str, str]] = {
@@ -170,7 +170,7 @@ def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, s
     return wrong
 
 
-def typed(node: Expr) -> bool:
+def stands_alone(node: Expr) -> bool:
     """Tell whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
     if isinstance(node, (Literal, ColumnRef, Cast, Case)):
         return True

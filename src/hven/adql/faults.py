@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from hven.adql.reserved import RESERVED
 from hven.errors import ParseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Words of other dialects: what to say and to do instead.
 FOREIGN: Final[dict[str, tuple[str, str]]] = {
@@ -33,10 +35,11 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "SUBSTRING": ("ADQL has no SUBSTRING", "see the functions of this service in /tap/capabilities"),
 }
 
-_STATEMENTS: Final = frozenset(
-    "INSERT UPDATE DELETE DROP CREATE ALTER GRANT REVOKE COMMIT ROLLBACK SET EXEC EXECUTE DECLARE BEGIN CALL MERGE TRUNCATE PRAGMA "
-    "ATTACH COPY INSTALL LOAD EXPLAIN SHOW DESCRIBE USE VALUES".split()
-)
+_STATEMENTS: Final = frozenset((
+    "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "GRANT", "REVOKE", "COMMIT", "ROLLBACK", "SET", "EXEC", "EXECUTE",
+    "DECLARE", "BEGIN", "CALL", "MERGE", "TRUNCATE", "PRAGMA", "ATTACH", "COPY", "INSTALL", "LOAD", "EXPLAIN", "SHOW", "DESCRIBE",
+    "USE", "VALUES",
+))  # fmt: skip
 
 _STRANGE: Final[dict[str, tuple[str, str]]] = {
     "`": ("a backtick is not ADQL", 'write special names in double quotes: "name"'),

@@ -130,7 +130,7 @@ def tokenize(text: str, *, version: str = "2.1") -> Tokens:
 
 
 def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
-    """The words of a query with its literals taken out: the key under which its plan can be used again.
+    """Take the literals out of a query: what is left is the key under which its plan can be used again.
 
     Parameters
     ----------
