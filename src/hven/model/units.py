@@ -1,0 +1,191 @@
+"""Units: strings checked, translated from what curators write, multiplied, and converted through astropy.
+
+``''`` and None both mean *no unit*; functions that give the unit of an expression give None for it. Nothing here imports
+astropy before the first conversion between different symbols.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from hven.model.vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, SYMBOLS, Unit, collect, nearest, parse, write
+
+# bodies of quoted (custom) units that astropy can convert
+_CUSTOM = {"hourangle", "electron", "dex", "jupiterMass", "jupiterRad", "earthMass", "earthRad"}
+_COUNTED = {"ct": "count", "ph": "photon", "pix": "pixel", "B": "byte"}
+_OPAQUE = frozenset({"count", "photon", "pixel", "voxel", "bin", "chan", "beam", "adu", "mag", "dB"})
+
+
+def check(text: str | None) -> str:
+    """Give the VOUnits spelling of a unit; text that is VOUnits already comes back unchanged, no unit as ``''``.
+
+    Raises
+    ------
+    ValueError
+        Not a unit: the message names the word, and the nearest right one.
+    """
+    return parse(text).text
+
+
+@lru_cache(maxsize=1024)
+def _decomposed(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
+    """Give a symbol in base units: a scale and powers. What counts things, and logarithms, stand for themselves."""
+    if symbol.startswith("'"):
+        name = symbol.strip("'")
+        return _astropy(name, None) if name in _CUSTOM - {"dex", "electron"} else (1.0, ((symbol, Fraction(1)),))
+    if "(" in symbol:
+        return 1.0, ((symbol, Fraction(1)),)
+    if symbol == "%":
+        return 0.01, ()
+    if symbol not in PLAIN:
+        for size in (2, 1):
+            prefix, rest = symbol[:size], symbol[size:]
+            if symbol not in SYMBOLS and rest in PREFIXED and (prefix in PREFIXES or (prefix in KIBI and rest in BINARY)):
+                scale, bases = _decomposed(rest)
+                return scale * (2.0 ** KIBI[prefix] if prefix in KIBI else float(f"1e{PREFIXES[prefix]}")), bases
+    symbol = _COUNTED.get(symbol, symbol)
+    if symbol in _OPAQUE:
+        return 1.0, ((symbol, Fraction(1)),)
+    return _astropy(symbol, "vounit")
+
+
+def _astropy(symbol: str, style: str | None) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
+    from astropy import units
+
+    with warnings.catch_warnings():  # of deprecated symbols: they convert all the same
+        warnings.simplefilter("ignore")
+        found: Any = units.Unit(symbol, format=style).decompose()
+    return float(found.scale), tuple(
+        (str(base), Fraction(power).limit_denominator(12)) for base, power in zip(found.bases, found.powers, strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _reduced(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
+    unit = parse(text)
+    scale, bases = unit.scale, []
+    for symbol, power in unit.factors:
+        one, parts = _decomposed(symbol)
+        scale *= one ** float(power) if power.denominator != 1 else one ** int(power)
+        bases += [(base, each * power) for base, each in parts]
+    return scale, tuple(sorted(collect(bases)))
+
+
+@lru_cache(maxsize=4096)
+def factor(from_: str | None, to: str | None) -> float:
+    """Give what values in `from_` are multiplied by to be in `to`.
+
+    Raises
+    ------
+    ValueError
+        One is not a unit, or they measure different things.
+    """
+    if from_ == to:
+        return 1.0
+    one, two = parse(from_), parse(to)
+    if one.scale == two.scale and sorted(one.factors) == sorted(two.factors):
+        return 1.0
+    (scale1, bases1), (scale2, bases2) = _reduced(one.text), _reduced(two.text)
+    if bases1 != bases2:
+        message = f"{one.text or 'no unit'} cannot be converted to {two.text or 'no unit'}: {_measures(bases1)} is not {_measures(bases2)}"
+        if any("(" in symbol or symbol in {"mag", "dB", "'dex'"} for symbol, _ in (*bases1, *bases2)):
+            message += " (a logarithm has no factor)"
+        raise ValueError(message)
+    ratio = scale1 / scale2
+    round_one = float(f"{ratio:.12g}")  # 3600, not 3600.0000000000005
+    return round_one if abs(ratio - round_one) <= 2e-15 * abs(ratio) else ratio
+
+
+def _measures(bases: tuple[tuple[str, Fraction], ...]) -> str:
+    return write(1.0, bases) or "a plain number"
+
+
+def convertible(from_: str | None, to: str | None) -> bool:
+    """Say whether values can be converted; False too if either is not a unit."""
+    try:
+        factor(from_, to)
+    except ValueError:
+        return False
+    return True
+
+
+def same(a: str | None, b: str | None) -> bool:
+    """Say whether two strings mean one unit (``km/s`` and ``km.s**-1``)."""
+    if a == b:
+        return True
+    try:
+        return math.isclose(factor(a, b), 1.0, rel_tol=1e-14)
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def multiply(a: str | None, b: str | None) -> str | None:
+    """Give the unit of a product; None is no unit, and so is what cannot be read."""
+    return _combine(a, b, 1)
+
+
+@lru_cache(maxsize=4096)
+def divide(a: str | None, b: str | None) -> str | None:
+    """Give the unit of a quotient; None is no unit, and so is what cannot be read."""
+    return _combine(a, b, -1)
+
+
+def _combine(a: str | None, b: str | None, sign: int) -> str | None:
+    if not b:
+        return a or None
+    try:
+        one, two = parse(a), parse(b)
+    except ValueError:
+        return None
+    scale = one.scale * two.scale**sign
+    return write(scale, collect([*one.factors, *((symbol, power * sign) for symbol, power in two.factors)])) or None
+
+
+@lru_cache(maxsize=4096)
+def power(text: str | None, exponent: float) -> str | None:
+    """Give the unit of a power (square root: 0.5); None if it has none that can be written."""
+    if not text:
+        return None
+    raised = Fraction(exponent).limit_denominator(12) if math.isfinite(exponent) else Fraction(0)
+    if abs(float(raised) - exponent) > 1e-9 or abs(raised) > 64:
+        return None
+    try:
+        unit = parse(text)
+    except ValueError:
+        return None
+    scale = unit.scale ** float(raised)
+    return write(scale, tuple((symbol, each * raised) for symbol, each in unit.factors if raised)) or None
+
+
+def astropy_unit(text: str | None) -> Any:
+    """Give the `astropy.units.Unit`, for those who compute with quantities.
+
+    Raises
+    ------
+    ValueError
+        Not a unit, or one that astropy does not know.
+    """
+    from astropy import units
+
+    unit = parse(text)
+    found: Any = units.dimensionless_unscaled * unit.scale
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for symbol, power_ in unit.factors:
+            one = (
+                units.percent
+                if symbol == "%"
+                else units.Unit(symbol.strip("'"))
+                if symbol.strip("'") in _CUSTOM
+                else units.Unit(symbol, format="vounit")
+            )
+            found = found * one ** (int(power_) if power_.denominator == 1 else power_)
+    return units.Unit(found)
+
+
+__all__ = ["Unit", "astropy_unit", "check", "convertible", "divide", "factor", "multiply", "nearest", "parse", "power", "same"]
