@@ -63,10 +63,8 @@ def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
     for start in range(0, batch.num_rows, step):
         part = batch if step >= batch.num_rows else batch.slice(start, step)
         cells = [_cells(part.column(number), kind) for number, kind in enumerate(kinds)]
-        cells[-1] = pc.binary_join_element_wise(cells[-1], "\r\n", "")
-        joined = pc.binary_join_element_wise(*cells, ",")
-        stop = int(np.frombuffer(joined.buffers()[1], np.int32)[len(joined)])
-        yield memoryview(joined.buffers()[2])[:stop].tobytes()
+        cells[-1] = literal.joined(cells[-1], "\r\n")
+        yield literal.characters(literal.joined(*cells, between=",")).tobytes()
 
 
 def _cells(array: pa.Array, kind: Type) -> pa.Array:
@@ -74,24 +72,19 @@ def _cells(array: pa.Array, kind: Type) -> pa.Array:
     shown = literal.text(array, kind, null="")
     if pa.types.is_string(array.type) or (kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp):
         shown = _quoted(shown)
-    return pc.fill_null(shown, "") if shown.null_count else shown
+    return literal.filled(shown)
 
 
 def _quoted(array: pa.Array) -> pa.Array:
     """Put quotes where a reader needs them."""
-    data = array.buffers()[2]
-    careful = data is not None and _CARE.search(memoryview(data))
-    odd = (
-        pc.match_substring_regex(array, r'[",\r\n]|^$|^\s|\s$')
-        if careful
-        else pc.equal(pc.binary_length(pc.utf8_trim_whitespace(array)), 0)
-    )
-    if not careful:
-        trimmed = pc.not_equal(pc.binary_length(pc.utf8_trim_whitespace(array)), pc.binary_length(array))
-        odd = pc.or_(odd, trimmed)
+    lengths = np.diff(np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)) if len(array) else np.zeros(0)
+    odd = pa.array(lengths == 0)  # null keeps its place: quotes around null are null
+    if _CARE.search(literal.characters(array)):
+        for mark in '",\r\n':
+            odd = pc.or_(odd, pc.match_substring(array, mark))
     if not pc.any(odd).as_py():
         return array
-    return pc.if_else(odd, pc.binary_join_element_wise('"', pc.replace_substring(array, '"', '""'), '"', ""), array)
+    return pc.if_else(odd, literal.joined('"', pc.replace_substring(array, '"', '""'), '"'), array)
 
 
 FORMAT = Format(name="csv", media_types=("text/csv",), extension="csv", write=write, content_type="text/csv;header=present")

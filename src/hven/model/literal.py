@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,27 @@ import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from hven.model.types import Type
+
+
+_STRING, _INT64 = pa.string(), pa.int64()
+_ZERO, NULL = pa.scalar(0, _INT64), pa.scalar(None, _STRING)
+_YEAR_0, _YEAR_10000 = -62_167_219_200_000_000, 253_402_300_800_000_000  # microseconds since 1970
+
+
+@lru_cache(maxsize=4096)
+def word(text: str) -> pa.Scalar:
+    """Make an Arrow scalar of a string, once (Arrow takes 35 microseconds to guess the type each time)."""
+    return pa.scalar(text, _STRING)
+
+
+def joined(*parts: pa.Array | str, between: str = "") -> pa.Array:
+    """Join columns and words row by row; null where one of them is."""
+    return pc.binary_join_element_wise(*(word(part) if isinstance(part, str) else part for part in parts), word(between))
+
+
+def filled(array: pa.Array, text: str = "") -> pa.Array:
+    """Put a word where a string column has nulls."""
+    return pc.fill_null(array, word(text)) if array.null_count else array
 
 
 def storage(array: pa.Array, kind: Type) -> pa.Array:
@@ -92,6 +114,15 @@ def _as_list(array: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
 
 
+def characters(array: pa.Array) -> memoryview:
+    """Show all bytes of a string or binary column as they stand in memory, one row's after the other's."""
+    _, offsets, data = array.buffers()
+    if data is None or not len(array):
+        return memoryview(b"")
+    ends = memoryview(offsets).cast("i")
+    return memoryview(data)[ends[array.offset] : ends[array.offset + len(array)]]
+
+
 def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
     """Write a column as DALI literals; nulls stay null.
 
@@ -115,16 +146,14 @@ def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
         return _scalars(array, kind)
     offsets, values = flat(_as_list(array) if array.null_count and pa.types.is_fixed_size_list(array.type) else array)
     if pa.types.is_string(values.type):
-        parts, between, ends = pc.fill_null(_json_strings(values), "null"), ",", ("[", "]")
+        parts, between, ends = filled(_json_strings(values), "null"), ",", ("[", "]")
     else:
         parts, between, ends = _elements(values, kind, null), " ", ("", "")
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
-    joined = pc.binary_join(lists, between)
+    shown = pc.binary_join(lists, word(between))
     if ends[0]:
-        joined = pc.binary_join_element_wise(ends[0], joined, ends[1], "")
-    if array.null_count:
-        joined = pc.if_else(array.is_valid(), joined, pa.scalar(None, pa.string()))
-    return joined
+        shown = joined(ends[0], shown, ends[1])
+    return pc.if_else(array.is_valid(), shown, NULL) if array.null_count else shown
 
 
 def _elements(values: pa.Array, kind: Type, null: str | None) -> pa.Array:
@@ -132,54 +161,53 @@ def _elements(values: pa.Array, kind: Type, null: str | None) -> pa.Array:
     if not parts.null_count:
         return parts
     if pa.types.is_floating(values.type):
-        return pc.fill_null(parts, "NaN")
+        return filled(parts, "NaN")
     if pa.types.is_boolean(values.type):
         if kind.datatype == "bit":
             raise ValueError("a bit array cannot hold a null element")
-        return pc.fill_null(parts, "?")
+        return filled(parts, "?")
     if null is None:
         raise ValueError("an array of whole numbers holds a null element, and the column has no null value for it")
-    return pc.fill_null(parts, null)
+    return filled(parts, null)
 
 
 def _scalars(array: pa.Array, kind: Type) -> pa.Array:
     if pa.types.is_string(array.type):
         return array
     if kind.datatype == "bit":
-        return array.cast(pa.int8()).cast(pa.string())
-    shown = array.cast(pa.string())
+        return array.cast(pa.int8()).cast(_STRING)
+    shown = array.cast(_STRING)
     if pa.types.is_floating(array.type):
         values = array.to_numpy(zero_copy_only=False)
         if not np.isfinite(values).all():
-            shown = pc.if_else(pc.is_nan(array), "NaN", shown)
+            shown = pc.if_else(pc.is_nan(array), word("NaN"), shown)
             if np.isinf(values).any():
-                shown = pc.if_else(pc.is_inf(array), pc.if_else(pc.greater(array, 0), "+Inf", "-Inf"), shown)
+                shown = pc.if_else(
+                    pc.is_inf(array), pc.if_else(pc.greater(array, pa.scalar(0, array.type)), word("+Inf"), word("-Inf")), shown
+                )
     return shown
 
 
 def timestamps(array: pa.Array) -> pa.Array:
     """Write timestamps in DALI's form: ``2020-01-01T00:00:00``, with a fraction of a second only where there is one."""
-    if not len(array):
-        return pa.array([], pa.string())
-    whole = pc.floor_temporal(array, unit="second")
-    base = pc.binary_replace_slice(whole.cast(pa.timestamp("s")).cast(pa.string()), 10, 11, "T")
-    micro = pc.subtract(array.cast(pa.int64()), whole.cast(pa.int64()))
-    if not pc.any(pc.not_equal(micro, 0)).as_py():
-        return _years(array, base)
-    digits = pc.utf8_slice_codeunits(pc.add(micro, 1_000_000).cast(pa.string()), 1)
-    fraction = pc.utf8_rtrim(digits, characters="0")
-    return _years(array, pc.if_else(pc.equal(micro, 0), base, pc.binary_join_element_wise(base, fraction, ".")))
+    values = pc.fill_null(array.cast(_INT64), _ZERO).to_numpy() if array.null_count else array.cast(_INT64).to_numpy()
+    if len(values) and not (int(values.min()) >= _YEAR_0 and int(values.max()) < _YEAR_10000):
+        return _long_years(array)
+    seconds, micro = np.divmod(values, 1_000_000)
+    whole = pa.Array.from_buffers(pa.timestamp("s"), len(values), [None, pa.py_buffer(seconds)])
+    shown = pc.binary_replace_slice(whole.cast(_STRING), 10, 11, "T")
+    if micro.any():
+        digits = pc.utf8_slice_codeunits(pa.array(micro + 1_000_000).cast(_STRING), 1)
+        some = pa.array(micro != 0)
+        shown = pc.if_else(some, joined(shown, pc.utf8_rtrim(digits, characters="0"), between="."), shown)
+    return pc.if_else(array.is_valid(), shown, NULL) if array.null_count else shown
 
 
-def _years(array: pa.Array, shown: pa.Array) -> pa.Array:
-    """Put the T where it belongs when years have more than four digits (rare, so looked for first)."""
-    low, high = -62_167_219_200_000_000, 253_402_300_800_000_000  # years 0 and 10000
-    odd = pc.or_(pc.less(array.cast(pa.int64()), low), pc.greater_equal(array.cast(pa.int64()), high))
-    if not pc.any(odd).as_py():
-        return shown
-    plain = pc.utf8_rtrim(pc.replace_substring(array.cast(pa.string()), " ", "T"), characters="0")
-    plain = pc.if_else(pc.ends_with(plain, "."), pc.binary_join_element_wise(plain, "000000", ""), plain)
-    return pc.if_else(odd, plain, shown)
+def _long_years(array: pa.Array) -> pa.Array:
+    """Do the same where years have a sign or more than four digits: rare, so slower."""
+    plain = pc.utf8_rtrim(pc.replace_substring(array.cast(_STRING), " ", "T"), characters="0")
+    plain = pc.if_else(pc.ends_with(plain, "."), joined(plain, "000000"), plain)
+    return pc.replace_substring_regex(plain, r"\.0+$", "")
 
 
 def _json_strings(values: pa.Array) -> pa.Array:
@@ -187,4 +215,4 @@ def _json_strings(values: pa.Array) -> pa.Array:
     for code in (*range(0x20), 0x7F):
         if pc.any(pc.match_substring(shown, chr(code))).as_py():
             shown = pc.replace_substring(shown, chr(code), f"\\u{code:04x}")
-    return pc.binary_join_element_wise('"', shown, '"', "")
+    return joined('"', shown, '"')

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+_FALSE, _NOTHING = pa.scalar(False, pa.bool_()), pa.scalar(b"", pa.binary())
 _LINE = 3 * 65_536  # bytes per base64 line: a multiple of three, so that lines join without padding
 _PIECE = 1 << 27  # bytes of rows made at once
 
@@ -112,8 +113,8 @@ class Rows:
             parts.append(_as_binary(record.view(np.uint8).reshape(-1), np.arange(n + 1) * record.dtype.itemsize))
             if number < len(variable):
                 parts.append(variable[number])
-        joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.binary()))
-        return memoryview(joined.buffers()[2])[: joined.offset + len_of(joined)]
+        joined = pc.binary_join_element_wise(*parts, _NOTHING)
+        return literal.characters(joined)
 
     def _fill(self, target: Array, array: pa.Array, number: int) -> None:
         """Write one column of fixed-size cells."""
@@ -155,7 +156,7 @@ class Rows:
         """Give flat values as numpy, nulls filled. `null_row` marks elements of rows that are null as a whole."""
         datatype = self._columns[number].type.datatype
         if datatype in {"boolean", "bit"}:
-            truth = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+            truth = pc.fill_null(values, _FALSE).to_numpy(zero_copy_only=False)
             if datatype == "bit":
                 lost = values.is_null().to_numpy(zero_copy_only=False) if values.null_count and not self._flags else None
                 if lost is not None and (null_row is None or (lost & ~null_row).any()):
@@ -229,11 +230,6 @@ def _view(records: Array) -> memoryview:
     return records.view(np.uint8).reshape(-1).data
 
 
-def len_of(array: pa.Array) -> int:
-    """Count the bytes of a binary column that begins at its buffer's start."""
-    return int(np.frombuffer(array.buffers()[1], np.int32)[array.offset + len(array)])
-
-
 def _as_binary(raw: Array, offsets: Array) -> pa.Array:
     return pa.Array.from_buffers(
         pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(raw))]
@@ -242,9 +238,8 @@ def _as_binary(raw: Array, offsets: Array) -> pa.Array:
 
 def _without_nul(text: pa.Array) -> pa.Array:
     """Fill nulls; a NUL character would end the string for every reader, so it becomes U+FFFD."""
-    text = pc.fill_null(text, "") if text.null_count else text
-    data = text.buffers()[2]
-    if data is not None and b"\0" in memoryview(data).tobytes():
+    text = literal.filled(text)
+    if b"\0" in literal.characters(text).tobytes():
         return pc.replace_substring(text, "\0", "\ufffd")
     return text
 

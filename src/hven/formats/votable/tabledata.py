@@ -39,12 +39,8 @@ class Rows:
 
     def _piece(self, batch: pa.RecordBatch) -> memoryview:
         cells = [self._cells(batch.column(number), number) for number in range(len(self._columns))]
-        cells[0] = pc.binary_join_element_wise("<TR><TD>", cells[0], "") if len(cells) == 1 else cells[0]
         between = [item for cell in cells[1:] for item in ("</TD><TD>", cell)]
-        first = [cells[0]] if len(cells) == 1 else ["<TR><TD>", cells[0]]
-        joined = pc.binary_join_element_wise(*first, *between, "</TD></TR>\n", "")
-        end = int(np.frombuffer(joined.buffers()[1], np.int32)[joined.offset + len(joined)])
-        return memoryview(joined.buffers()[2])[:end]
+        return literal.characters(literal.joined("<TR><TD>", cells[0], *between, "</TD></TR>\n"))
 
     def _cells(self, array: pa.Array, number: int) -> pa.Array:
         column = self._columns[number]
@@ -60,7 +56,7 @@ class Rows:
             except ValueError as error:
                 message = f"column {column.name!r}: {error}"
                 raise DataError(message, remedy="declare the column's `null`") from error
-        return pc.fill_null(shown, "") if shown.null_count else shown
+        return literal.filled(shown)
 
 
 def _strings(array: pa.Array, column: Column) -> pa.Array:
@@ -73,10 +69,10 @@ def _strings(array: pa.Array, column: Column) -> pa.Array:
     """
     width = column.type.shape[0] or 1
     offsets, values = literal.flat(array)
-    padded = pc.utf8_rpad(pc.fill_null(values, ""), width=width)
+    padded = pc.utf8_rpad(literal.filled(values), width=width)
     if len(padded) and pc.max(pc.utf8_length(padded)).as_py() > width:
         message = f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but holds a longer string"
         raise DataError(message, remedy="declare the real length")
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), padded)
-    joined = pc.binary_join(lists, "")
-    return pc.if_else(array.is_valid(), joined, pa.scalar(None, pa.string())) if array.null_count else joined
+    joined = pc.binary_join(lists, literal.word(""))
+    return pc.if_else(array.is_valid(), joined, literal.NULL) if array.null_count else joined

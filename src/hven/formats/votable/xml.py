@@ -7,6 +7,8 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model.literal import characters
+
 REPLACEMENT = "\ufffd"
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _NEEDS_CARE = re.compile(rb"[&<>\x00-\x08\x0b-\x1f]|\xef\xbf[\xbe\xbf]")
@@ -38,22 +40,13 @@ def quoted(value: str) -> str:
 
 def escape_column(array: pa.Array) -> pa.Array:
     """Escape a string column for element content; untouched (and not copied) if nothing needs it."""
-    if not _NEEDS_CARE.search(_bytes(array)):
+    if not _NEEDS_CARE.search(characters(array)):
         return array
     for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
         array = pc.replace_substring(array, plain, entity)
     return pc.replace_substring_regex(array, _ILLEGAL_RE2, REPLACEMENT)
 
 
-def _bytes(array: pa.Array) -> memoryview:
-    """All characters of a string column, as they stand in memory."""
-    _, offsets, data = array.buffers()
-    if data is None or not len(array):
-        return memoryview(b"")
-    ends = memoryview(offsets).cast("i")
-    return memoryview(data)[ends[array.offset] : ends[array.offset + len(array)]]
-
-
 def is_ascii(array: pa.Array) -> bool:
     """Tell whether a string column holds nothing but ASCII."""
-    return bytes(_bytes(array)).isascii()
+    return bytes(characters(array)).isascii()
