@@ -63,7 +63,7 @@ class Literal(Expr):
     `slot` numbers the literals of a query in text order, so that a plan can be used again with other values.
     """
 
-    value: float | str | None
+    value: bool | int | float | str | None
     slot: int = field(default=-1, kw_only=True, compare=False)
 
 
