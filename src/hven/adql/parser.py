@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 from typing import Literal as OneOf
 
 from hven.adql.faults import FOREIGN, is_statement, nearest
-from hven.adql.joins import JOIN_WORDS, SET_WORDS, FromParser
+from hven.adql.from_clause import JOIN_WORDS, SET_WORDS, FromParser
 from hven.adql.lexer import END, NAME, QUOTED
 from hven.adql.terms import CONDITIONS
 from hven.adql.tree import (
