@@ -1,1 +1,5 @@
 """The file a curator writes -> a Resource, all mistakes at once with file:line:column."""
+
+from hven.descriptor.reading import check, load, load_standard
+
+__all__ = ["check", "load", "load_standard"]

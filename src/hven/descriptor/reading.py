@@ -1,0 +1,201 @@
+"""`load` and `check`: a file -> a `Resource`, or every fault at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.descriptor.columns import check_name
+from hven.descriptor.functions import functions
+from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
+from hven.descriptor.merging import Gathered, apply_standard, expand, gather, standards
+from hven.descriptor.options import plain
+from hven.descriptor.shapes import Fields, kind, nearest
+from hven.descriptor.tables import Surroundings, table_spec
+from hven.descriptor.written import DECIMAL, WHOLE, Entries, Written
+from hven.errors import DescriptorError, Fault
+from hven.model.resource import Person, Resource, TableSpec, Test
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hven.descriptor.shapes import Faults
+    from hven.settings import Settings
+
+SERVICES = ("tap", "cone", "sia", "ssa", "datalink", "soda", "hapi", "das2", "epn-tap", "obscore", "oai", "portal", "tfcat", "maps")
+TAKEN = ("tap_schema", "tap_upload", "uws")
+TEXTS = ("publisher", "licence", "licence_url", "citation", "bibcode", "doi", "reference_url", "short_name", "created")
+LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type")
+
+
+def load(path: Path, settings: Settings) -> Resource:
+    """Read a descriptor.
+
+    Parameters
+    ----------
+    path
+        The file, ``collections/<name>/<name>.yaml``.
+    settings
+        The site: defaults, standards of its own, what ``{site.url}`` is.
+
+    Raises
+    ------
+    DescriptorError
+        It has faults: all of them, each with file:line:column, what was expected and the nearest right word.
+    """
+    resource, faults = read(path, settings)
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors or resource is None:
+        raise DescriptorError(errors)
+    return resource
+
+
+def check(path: Path, settings: Settings) -> list[Fault]:
+    """Give all faults and warnings of a descriptor, in the order of its lines; nothing is opened but the files it consists of."""
+    return read(path, settings)[1]
+
+
+def load_standard(name: str, settings: Settings) -> Resource:
+    """Read a standard that is shipped (``tap_schema``) or stands in the site's ``standards/`` as a resource of its own.
+
+    Raises
+    ------
+    DescriptorError
+        There is none, or it has faults.
+    """
+    known = standards(settings)
+    if name not in known:
+        raise DescriptorError([Fault(message=f"no standard is called {name!r}", remedy=nearest(name, known))])
+    resource, faults = read(known[name], settings, standard=True)
+    if resource is None or any(fault.severity == "error" for fault in faults):
+        raise DescriptorError(faults)
+    return resource
+
+
+def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Resource | None, list[Fault]]:
+    """Read a descriptor; give what could be made of it, and all faults and warnings."""
+    result = Gathered()
+    root = gather(path, settings, result)
+    faults = result.faults
+    if root is None:
+        return None, faults.sorted()
+    root = expand(root, ("tables",), "", faults)
+    tables = root.get("tables")  # type: ignore[call-overload]
+    if isinstance(tables, Entries):
+        made = {key: _whole_table(key, value, settings, result) for key, value in tables.items()}
+        root = Entries({key: Entries(made, tables.place) if key == "tables" else value for key, value in root.items()}, root.place)
+    fields = COLLECTION.read(root, "", faults)
+    if fields is None:
+        return None, faults.sorted()
+    resource = _resource(path, fields, settings, result, standard=standard)
+    return resource, faults.sorted()
+
+
+def _whole_table(key: Written, value: Any, settings: Settings, result: Gathered) -> Any:
+    if not isinstance(value, Entries):
+        return value
+    table = apply_standard(value, settings, result)
+    return expand(table, ("columns", *ASSIGNMENTS), f"tables.{key}.", result.faults)
+
+
+def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, *, standard: bool) -> Resource | None:
+    faults = result.faults
+    name = fields.get("collection")
+    if name is None:
+        return None
+    _check_collection(name, path, settings, faults, standard=standard)
+    constants = {str(key): _constant(value) for key, value in fields.get("let", {}).items()}
+    for key in fields.get("let", {}):
+        check_name(key, "a 'let' name", faults, plain=True)
+    python = functions(fields.get("functions", ()), path.parent, result.hashes, faults)
+    around = Surroundings(
+        schema=str(name),
+        access=fields.get("access", "public"),
+        constants=frozenset(constants),
+        functions=frozenset(function.name.lower() for function in python),
+        standard=standard,
+    )
+    specs = _tables(fields, around, faults)
+    for service in fields.get("services", ()):
+        if service not in SERVICES:
+            faults.error(f"no service is called {str(service)!r}", service.place, nearest(service, SERVICES) or f"known: {', '.join(SERVICES)}")
+    if not standard and "tables" not in fields.places:
+        faults.warning("the collection has no tables", name.place, "add 'tables'")
+    if not standard and "title" not in fields.places:
+        faults.warning("the collection has no title", name.place, "add 'title': one line for people")
+    short = fields.get("short_name")
+    if short is not None and len(short) > 16:
+        faults.error(f"short_name has {len(short)} characters; the registry allows 16", short.place)
+    public = settings.public_url or f"http://{settings.host}:{settings.port}{settings.root_path}"
+    return Resource(
+        name=str(name),
+        title=str(fields.get("title", name)),
+        path=path,
+        description=str(fields["description"]).strip() if "description" in fields else None,
+        access=around.access,
+        tables=specs,
+        creators=tuple(_person(item) for item in fields.get("creators", ())),
+        contact=_person(fields["contact"]) if "contact" in fields else _site_contact(settings),
+        let=constants,
+        tests=tuple(_test(item) for item in fields.get("tests", ()) if "query" in item and "expect" in item),
+        hashes=result.hashes,
+        functions=python,
+        site={"url": public.rstrip("/"), "name": settings.name, "title": settings.title or settings.name, "authority": settings.authority},
+        index=fields.get("index"),
+        **{key: str(fields[key]) for key in TEXTS if key in fields},  # type: ignore[arg-type]
+        **{key: tuple(str(item) for item in fields[key]) for key in LISTS if key in fields},  # type: ignore[arg-type]
+    )
+
+
+def _check_collection(name: Written, path: Path, settings: Settings, faults: Faults, *, standard: bool) -> None:
+    check_name(name, "a collection", faults, plain=True)
+    if standard:
+        return
+    if name.lower() in TAKEN:
+        faults.error(f"the name {name} belongs to the TAP standard", name.place, "choose another name")
+    if path.parent.parent.resolve() == settings.collections.resolve() and path.parent.name != name:
+        faults.error(f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}", name.place, "give both one name")
+
+
+def _tables(fields: Fields, around: Surroundings, faults: Faults) -> tuple[TableSpec, ...]:
+    specs = []
+    seen: dict[str, Written] = {}
+    for key, table in fields.get("tables", {}).items():
+        if key.lower() in seen:
+            faults.error(f"tables {seen[key.lower()]} and {key} differ only in case", key.place)
+            continue
+        seen[key.lower()] = key
+        spec = table_spec(key, table, around, faults)
+        if spec is not None:
+            specs.append(spec)
+    return tuple(specs)
+
+
+def _constant(value: Written) -> str | int | float | bool | None:
+    text = str(value)
+    if value.is_null:
+        return None
+    if value.plain and text in {"true", "false"}:
+        return text == "true"
+    if value.plain and WHOLE.fullmatch(text):
+        return int(text)
+    if value.plain and DECIMAL.fullmatch(text) and not text.lstrip("+-").startswith("0") | (text[0] == "0" and "." not in text):
+        return float(text)
+    return text
+
+
+def _person(fields: Fields) -> Person:
+    return Person(**{key: str(value) for key, value in fields.items()})
+
+
+def _site_contact(settings: Settings) -> Person | None:
+    if settings.contact_name is None:
+        return None
+    return Person(name=settings.contact_name, email=settings.contact_email)
+
+
+def _test(fields: Fields) -> Test:
+    query: Written = fields["query"]
+    return Test(name=str(fields["name"]) if "name" in fields else None, query=str(query), expect=plain(fields["expect"]), place=query.place)
+
+
+__all__ = ["check", "kind", "load", "load_standard", "read"]

@@ -1,0 +1,397 @@
+"""One table of a descriptor: its fields -> a `TableSpec`, with everything checked that needs no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hven.descriptor.columns import check_name, check_references, columns
+from hven.descriptor.constants import constant
+from hven.descriptor.expressions import Hole, expression, holes, inner, references
+from hven.descriptor.keys import ASSIGNMENTS
+from hven.descriptor.options import source_spec
+from hven.descriptor.shapes import nearest
+from hven.descriptor.written import Written
+from hven.errors import Place
+from hven.model.resource import Granule, Link, Rule, Setting, TableSpec
+from hven.model.table import Column, FrameRef, Group, Key, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hven.descriptor.shapes import Faults, Fields
+
+ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
+POSITIONS = (
+    ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),
+    ("pos.bodyrc.lon;meta.main", "pos.bodyrc.lat;meta.main"),
+    ("pos.galactic.lon;meta.main", "pos.galactic.lat;meta.main"),
+    ("pos.ecliptic.lon;meta.main", "pos.ecliptic.lat;meta.main"),
+    ("pos.eq.ra", "pos.eq.dec"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a table takes from its collection.
+
+    Attributes
+    ----------
+    home
+        The collection's name.
+    constants
+        Names of the collection's ``let``.
+    functions
+        Names of Python functions, lower case.
+    standard
+        True while a standard itself is read: tables need no source.
+    """
+
+    schema: str
+    access: str
+    constants: frozenset[str]
+    functions: frozenset[str]
+    standard: bool = False
+
+
+def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faults) -> TableSpec | None:
+    """Build one table; faults are collected, and None is given only if not even a name is there."""
+    what = f"tables.{name}"
+    if not check_name(name, "a table", faults):
+        return None
+    made, given = columns(fields.get("columns", {}), f"{what}.columns", faults)
+    follow = bool(fields.get("follow", "columns" not in fields and "standard" not in fields and "view" not in fields))
+    _check_kind(what, fields, around, faults)
+    settings = _settings(what, fields, faults)
+    names = [column.name for column in made]
+    closed = not follow and "view" not in fields  # every target is known here
+    _check_targets(what, settings, names, closed, faults)
+    typed = {column.name: column for column in made if "type" in given[column.name]}
+    _check_values(what, settings, typed, around, faults)
+    let = _let(what, fields, around, faults)
+    where = fields.get("where")
+    if where is not None:
+        _check(where, f"{what}.where", around, names, faults, condition=True, target=False)
+    granules = tuple(_granules(what, fields, names, typed, closed, around, faults))
+    rules = tuple(_rules(what, fields, names, closed, around, faults))
+    links = tuple(_links(what, fields, names, closed, around, faults))
+    specs = tuple(spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None)
+    frames = tuple(_frame(str(key), item) for key, item in fields.get("frames", {}).items())
+    enums = {str(key): {str(code): str(label) for code, label in item.items()} for key, item in fields.get("enums", {}).items()}
+    check_references(fields.get("columns", {}), names, [frame.id for frame in frames], enums, f"{what}.columns", faults)
+    table = Table(
+        schema=around.schema,
+        name=str(name),
+        columns=made,
+        title=_text(fields, "title"),
+        description=_text(fields, "description"),
+        utype=_text(fields, "utype"),
+        primary=tuple(_known(what, "primary", fields, names, closed, faults)),
+        keys=tuple(_foreign(what, fields, around, names, closed, faults)),
+        groups=tuple(_groups(what, fields, names, closed, faults)),
+        frames=frames,
+        enums=enums,
+        position=_position(what, fields, made, names, closed, faults),
+        view=_view(what, fields, faults),
+        access=str(fields.get("access", around.access)),
+        index=fields.get("index"),
+        standard=_text(fields, "standard"),
+    )
+    for key in ("group_by", "for_each"):
+        if key in fields:
+            faults.warning(f"{what}.{key} is read, but not carried out yet", fields.places[key], "prepare such rows in a 'query' or 'python' source")
+    return TableSpec(
+        table=table,
+        sources=specs,
+        settings=settings,
+        let=let,
+        where=None if where is None else (where, where.place),
+        granules=granules,
+        rules=rules,
+        links=links,
+        sync=fields.get("sync", {}),
+        columns_declared=closed and len(typed) == len(made),
+        follow=follow,
+        declared=made,
+        given=given,
+        places={str(key): key.place for key in fields.get("columns", {})},
+        frame=_text(fields, "frame"),
+        group_by=tuple(str(item) for item in fields.get("group_by", ())),
+        for_each=tuple(str(item) for item in fields.get("for_each", ())),
+        place=name.place,
+    )
+
+
+def _text(fields: Fields, key: str) -> str | None:
+    return str(fields[key]) if key in fields else None
+
+
+def _check_kind(what: str, fields: Fields, around: Surroundings, faults: Faults) -> None:
+    if "view" in fields:
+        for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "follow", "for_each", "group_by"):
+            if key in fields:
+                faults.error(f"{what}: a view has no {key!r}", fields.places[key], "say it in the view's query, or give the table a source")
+    elif "source" not in fields.places and not around.standard:
+        faults.error(f"{what} has neither 'source' nor 'view'", fields.place, "say where its rows come from: source: {kind: csv, files: ...}")
+
+
+def _settings(what: str, fields: Fields, faults: Faults) -> tuple[Setting, ...]:
+    """Collect set, text, map, lookup; a target that two of them set is an error."""
+    found: dict[str, Setting] = {}
+    for how in ASSIGNMENTS:
+        for target, value in fields.get(how, {}).items():
+            old = found.get(str(target))
+            if old is not None:
+                first = f"line {old.place.line}"
+                faults.error(f"{what}: {target} is set twice, under '{old.how}' and under '{how}'", target.place, f"the first one is in {first}: keep one")
+                continue
+            found[str(target)] = Setting(column=str(target), how=how, value=value, place=target.place)
+    return tuple(found.values())
+
+
+def _check_targets(what: str, settings: tuple[Setting, ...], names: list[str], closed: bool, faults: Faults) -> None:
+    if not closed:
+        return
+    for setting in settings:
+        if setting.column not in names:
+            hint = nearest(setting.column, names) or "describe it under 'columns'"
+            faults.error(f"{what}.{setting.how}: the table has no column {setting.column!r}", setting.place, hint)
+
+
+def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, Column], around: Surroundings, faults: Faults) -> None:
+    for setting in settings:
+        where = f"{what}.{setting.how}.{setting.column}"
+        value = setting.value
+        if setting.how == "set":
+            if setting.column in typed:
+                constant(value, typed[setting.column], where, faults)
+        elif setting.how == "text":
+            check_template(value, where, around, None, faults)
+        elif setting.how == "map":
+            _check(value, where, around, None, faults)
+        else:
+            _check_lookup(value, where, around, faults)
+
+
+def _check_lookup(value: Fields, where: str, around: Surroundings, faults: Faults) -> None:
+    if "from" in value:
+        _check(value["from"], f"{where}.from", around, None, faults)
+    if ("table" in value) == ("values" in value):
+        faults.error(f"{where} needs either 'table' or 'values'", value.place)
+    for key in ("key", "value"):
+        if key in value and "values" in value:
+            faults.error(f"{where}: {key!r} belongs to 'table', not to 'values'", value.places[key])
+
+
+def _check(value: Written, where: str, around: Surroundings, targets: list[str] | None, faults: Faults, *, condition: bool = False, target: bool = True) -> None:
+    """Parse; names of the source are checked when the source is known."""
+    tree = expression(value, where, faults, condition=condition)
+    if tree is None:
+        return
+    for prefix, name, node in references(tree):
+        if prefix == "target" and not target:
+            faults.error(f"{where}: target.{name} does not exist yet here", value.at(node.at), "conditions over source rows use the source's columns")
+        elif prefix == "target" and targets is not None and name not in targets:
+            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), nearest(name, targets))
+
+
+def check_template(template: Written, where: str, around: Surroundings, targets: list[str] | None, faults: Faults) -> None:
+    """Check a template: braces, and whatever stands in them that is more than a name."""
+
+    for part in holes(template, where, faults):
+        if isinstance(part, Hole):
+            prefix, dot, rest = part.text.partition(".")
+            if part.name is not None and dot and prefix == "target" and targets is not None and rest not in targets:
+                faults.error(f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, targets))
+            elif part.name is not None and dot and prefix == "site" and rest not in SITE:
+                faults.error(f"{where}: no {part.text}", template.at(part.offset), f"known: {', '.join('site.' + key for key in SITE)}")
+            elif part.name is None:
+                inner(template, part, where, faults)
+
+
+SITE = ("url", "name", "title", "authority")
+
+
+def _let(what: str, fields: Fields, around: Surroundings, faults: Faults) -> dict[str, tuple[str, Place]]:
+    """Order the names by dependence; cycles are faults."""
+    written: dict[Written, Written] = fields.get("let", {})
+    uses: dict[str, set[str]] = {}
+    for name, value in written.items():
+        if not check_name(name, "a 'let' name", faults, plain=True):
+            continue
+        if str(name) in around.constants:
+            faults.error(f"{what}.let: {name} is a constant of the collection already", name.place, "choose another name")
+        tree = expression(value, f"{what}.let.{name}", faults)
+        uses[str(name)] = {inner for prefix, inner, _ in references(tree) if not prefix} if tree is not None else set()
+    ordered: dict[str, tuple[str, Place]] = {}
+    texts = {str(name): value for name, value in written.items()}
+
+    def visit(name: str, chain: tuple[str, ...]) -> None:
+        if name in ordered:
+            return
+        if name in chain:
+            cycle = (*chain[chain.index(name) :], name)
+            message = f"{what}.let: {' needs '.join(cycle)}: a cycle"
+            if message not in {fault.message for fault in faults.found}:
+                faults.error(message, texts[name].place)
+            ordered[name] = (texts[name], texts[name].place)
+            return
+        for inner in sorted(uses[name] & uses.keys()):
+            visit(inner, (*chain, name))
+        ordered.setdefault(name, (texts[name], texts[name].place))
+
+    for name in uses:
+        visit(name, ())
+    return ordered
+
+
+def _granules(
+    what: str, fields: Fields, names: list[str], typed: Mapping[str, Column], closed: bool, around: Surroundings, faults: Faults
+) -> Iterator[Granule]:
+    seen: set[str] = set()
+    for item in fields.get("granules", ()):
+        gid = str(item.get("gid", ""))
+        where = f"{what}.granules[{gid}]"
+        if gid in seen:
+            faults.error(f"{where}: two granules have this gid", item.place)
+        seen.add(gid)
+        settings = _settings(where, item, faults)
+        _check_targets(where, settings, names, closed, faults)
+        _check_values(where, settings, typed, around, faults)
+        condition = item.get("if")
+        if condition is not None:
+            _check(condition, f"{where}.if", around, names if closed else None, faults, condition=True)
+        yield Granule(gid=gid, settings=settings, condition=None if condition is None else (condition, condition.place), place=item.place)
+
+
+def _rules(what: str, fields: Fields, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> Iterator[Rule]:
+    for name, item in fields.get("rules", {}).items():
+        if "if" not in item:
+            continue
+        where = f"{what}.rules.{name}"
+        condition: Written = item["if"]
+        tree = expression(condition, where, faults, condition=True)
+        if tree is not None and closed:
+            _only_targets(condition, tree, where, names, faults)
+        yield Rule(name=str(name), condition=condition, severity=item.get("severity", "error"), message=_text(item, "message"), place=condition.place)
+
+
+def _only_targets(value: Written, tree: Any, where: str, names: list[str], faults: Faults) -> None:
+    folded = {name.lower() for name in names}
+    for prefix, name, node in references(tree):
+        if prefix not in {"", "target"} or name.lower() not in folded:
+            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), nearest(name, names))
+
+
+def _links(what: str, fields: Fields, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> Iterator[Link]:
+    for number, item in enumerate(fields.get("links", ()), 1):
+        where = f"{what}.links[{number}]"
+        for key in ("text", "size", "description"):
+            if key in item:
+                _check_link(item[key], f"{where}.{key}", names, closed, around, faults)
+        condition = item.get("if")
+        if condition is not None:
+            tree = expression(condition, f"{where}.if", faults, condition=True)
+            if tree is not None and closed:
+                _only_targets(condition, tree, f"{where}.if", names, faults)
+        if "semantics" in item and "text" in item:
+            yield Link(
+                semantics=str(item["semantics"]), text=item["text"], type=_text(item, "type"), description=_text(item, "description"),
+                size=_text(item, "size"), condition=None if condition is None else (condition, condition.place), place=item.place,
+            )  # fmt: skip
+
+
+def _check_link(template: Written, where: str, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> None:
+    for part in holes(template, where, faults):
+        if not isinstance(part, Hole):
+            continue
+        prefix, dot, rest = part.text.partition(".")
+        if dot and prefix == "target":
+            if closed and rest not in names:
+                faults.error(f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, names))
+        elif dot and prefix == "site":
+            if rest not in SITE:
+                faults.error(f"{where}: no {part.text}", template.at(part.offset), f"known: {', '.join('site.' + key for key in SITE)}")
+        elif part.text not in around.constants:
+            hint = f"write {{target.{part.text}}}" if part.text in names else nearest(part.text, around.constants)
+            faults.error(f"{where}: no {part.text!r} here; links know {{target.column}}, {{site.url}} and constants", template.at(part.offset), hint)
+
+
+def _known(what: str, key: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[str]:
+    for item in fields.get(key, ()):
+        if closed and item not in names:
+            faults.error(f"{what}.{key}: the table has no column {str(item)!r}", item.place, nearest(item, names))
+        yield str(item)
+
+
+def _foreign(what: str, fields: Fields, around: Surroundings, names: list[str], closed: bool, faults: Faults) -> Iterator[Key]:
+    for name, item in fields.get("keys", {}).items():
+        if "target" not in item:
+            continue
+        own = item.get("columns", (name,))
+        for column in own:
+            if closed and column not in names:
+                faults.error(f"{what}.keys.{name}: the table has no column {str(column)!r}", column.place, nearest(column, names))
+        target = str(item["target"])
+        theirs = tuple(str(column) for column in item.get("target_columns", own))
+        if len(theirs) != len(own):
+            faults.error(f"{what}.keys.{name}: {len(own)} columns here, {len(theirs)} there", item.place)
+        yield Key(
+            id=str(name), columns=tuple(str(column) for column in own), target=target if "." in target else f"{around.schema}.{target}",
+            target_columns=theirs, description=_text(item, "description"), utype=_text(item, "utype"),
+        )  # fmt: skip
+
+
+def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Group]:
+    for name, item in fields.get("groups", {}).items():
+        roles = {role: item[role] for role in ROLES if role in item} | {str(key): value for key, value in item.get("roles", {}).items()}
+        for role, column in roles.items():
+            if closed and column not in names:
+                faults.error(f"{what}.groups.{name}.{role}: the table has no column {str(column)!r}", column.place, nearest(column, names))
+        yield Group(
+            name=str(name), roles={role: str(column) for role, column in roles.items()}, description=_text(item, "description"),
+            utype=_text(item, "utype"), ucd=_text(item, "ucd"),
+        )  # fmt: skip
+
+
+def _frame(name: str, item: Fields) -> FrameRef:
+    kind = item.get("kind") or ("timesys" if "timescale" in item else "coosys")
+    words = ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
+    return FrameRef(id=name, kind=kind, **{word: _text(item, word) for word in words})
+
+
+def find_position(made: tuple[Column, ...]) -> tuple[str, str] | None:
+    """Find longitude and latitude by UCD: main positions first."""
+    by_ucd: dict[str, str] = {}
+    for column in made:
+        if column.ucd is not None and column.type.is_numeric:
+            by_ucd.setdefault(column.ucd.lower().replace(" ", ""), column.name)
+    return next(((by_ucd[lon], by_ucd[lat]) for lon, lat in POSITIONS if lon in by_ucd and lat in by_ucd), None)
+
+
+def _position(what: str, fields: Fields, made: tuple[Column, ...], names: list[str], closed: bool, faults: Faults) -> tuple[str, str] | None:
+    if "position" not in fields:
+        return find_position(made)
+    pair = tuple(_known(what, "position", fields, names, closed, faults))
+    if len(pair) != 2:
+        faults.error(f"{what}.position must be [longitude, latitude]", fields.places["position"])
+        return None
+    return pair[0], pair[1]
+
+
+def _view(what: str, fields: Fields, faults: Faults) -> str | None:
+    """Parse the query of a view: syntax faults belong to the descriptor."""
+    if "view" not in fields:
+        return None
+    from hven.adql import parse
+    from hven.errors import ParseError
+
+    text: Written = fields["view"]
+    try:
+        parse(str(text))
+    except ParseError as error:
+        faults.error(f"{what}.view: {error.message}", text.at(error.offset), error.remedy)
+    return str(text)
+
+
+__all__ = ["Surroundings", "check_template", "find_position", "table_spec"]
