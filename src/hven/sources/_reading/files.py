@@ -137,6 +137,15 @@ class _Hashing(io.RawIOBase):
         self.count += n
         return n
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
     def close(self) -> None:
         self.file.close()
         super().close()
@@ -252,6 +261,17 @@ class Stream:
                 raise
             raise self._damaged(error) from error
         return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def skip(self, size: int) -> None:
+        """Go past bytes; on a plain file without reading (and so without hashing) them."""
+        if self.kind is None:
+            self._buffered.seek(size, 1)
+            return
+        while size > 0:
+            part = self.read(min(size, CHUNK))
+            if not part:
+                return
+            size -= len(part)
 
     def close(self) -> None:
         """Let go of the file; what was hashed stays known."""

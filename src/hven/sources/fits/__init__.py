@@ -1,0 +1,37 @@
+"""FITS: the rows of a binary or ASCII table, or one row per file from header cards (`mode: header`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from hven.sources._reading.files import FileOptions
+from hven.sources.fits.header import HeaderRows
+from hven.sources.fits.rows import TableRows
+
+if TYPE_CHECKING:
+    from hven.sources import Context, Source
+
+
+class Options(FileOptions):
+    """What a descriptor may say of FITS files."""
+
+    mode: Literal["table", "header"] = Field("table", description="`table`: the rows of a table; `header`: one row per file, from header cards.")
+    hdu: int | str | list[int | str] | None = Field(
+        None, description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order."
+    )
+    cards: list[str] | None = Field(None, description="Header: the keywords wanted; default all that occur. A missing card is null.")
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open FITS files.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+    if options.mode == "header":
+        return HeaderRows(options, options.hdu, options.cards, context)
+    return TableRows(options, options.hdu, context)

@@ -1,0 +1,195 @@
+"""The rows of a table HDU in batches: one pass from front to end, compressed or not."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+
+from hven.errors import Place, SourceError
+from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
+from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble, check_names, data_files, total
+from hven.sources.fits.cards import Header, read_header
+from hven.sources.fits.table import Field, ascii_column, binary_column, fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hven.model.table import Column
+
+
+class TableRows:
+    """A table HDU of one or more files."""
+
+    def __init__(self, options: FileOptions, hdu: int | str | list[int | str] | None, context: Context) -> None:
+        self.context = context
+        self.hdu = hdu
+        self.files = data_files(options, context.directory)
+
+    def columns(self) -> list[Column]:
+        """Columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say."""
+        return [item.column for item in self._fields]
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows file by file."""
+        names = check_names(columns, [item.name for item in self._fields], self.files[0].name)
+        left = limit
+        for file in self.files:
+            for batch in self._rows(file, names, left):
+                yield batch
+                if left is not None:
+                    left -= batch.num_rows
+            if left is not None and left <= 0:
+                return
+
+    def pins(self) -> list[Pin]:
+        """Name the files with their checksums."""
+        return [file.pin() for file in self.files]
+
+    def size(self) -> int:
+        """Count the bytes on disk."""
+        return total(self.files)
+
+    def done(self) -> int:
+        """Count the bytes on disk read so far."""
+        return sum(file.progress for file in self.files)
+
+    @cached_property
+    def _fields(self) -> list[Field]:
+        stream = self.files[0].open()
+        try:
+            return fields_of(self._find(stream, self.files[0].name), self.files[0].name)
+        finally:
+            stream.close()
+
+    def _find(self, stream: Stream, file: str) -> Header:
+        """Go to the wanted table and stand at its data."""
+        tables: list[str] = []
+        index = 0
+        wanted = self.hdu[0] if isinstance(self.hdu, list) else self.hdu
+        while (header := read_header(stream.read, index, file)) is not None:
+            table = header.kind in {"BINTABLE", "TABLE"}
+            if table and (wanted is None or wanted == index or (isinstance(wanted, str) and wanted.lower() == header.name.lower())):
+                return header
+            if table:
+                tables.append(f"{index} {header.name}".strip())
+            _skip(stream, header.data_bytes)
+            index += 1
+        what = "no table" if wanted is None else f"no table HDU {wanted!r}"
+        there = f"its tables are {', '.join(tables)}" if tables else "`mode: header` makes a row per file from header cards"
+        raise SourceError(f"{file} has {what} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=there)
+
+    def _rows(self, file: DataFile, names: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+        stream = file.open()
+        spool: BinaryIO | None = None
+        try:
+            header = self._find(stream, file.name)
+            items = {item.name: item for item in fields_of(header, file.name)}
+            real = [name for name in names if name != ROW and name not in FILE_FACTS]
+            for name in real:
+                if name not in items or items[name].column.type.arrow != self._kind(name):
+                    has = "no column" if name not in items else "another type of column"
+                    raise SourceError(f"{file.name} has {has} {name!r} than {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")
+            count, width = header.number("NAXIS2"), header.number("NAXIS1")
+            rows = count if limit is None else min(count, limit)
+            read, heap = stream.read, None
+            if any(items[name].heap for name in real):  # the heap comes after the rows: they need the file's end first
+                spool = _spooled(stream, header.data_bytes)
+                read, heap = spool.read, _heap_of(spool, header)
+            step = max(1, min(self.context.batch, (16 * CHUNK) // max(width, 1)))
+            for first in range(0, rows, step):
+                n = min(step, rows - first)
+                data = read(n * width)
+                if len(data) < n * width:
+                    raise SourceError(
+                        f"{file.name} ends after row {first + len(data) // max(width, 1)} of {count}", place=Place(file=file.name), remedy="get the file anew"
+                    )
+                place = spool.tell() if spool else 0
+                yield self._batch(np.frombuffer(data, np.uint8).reshape(n, width), items, real, names, first + 1, file, heap, ascii=header.kind == "TABLE")
+                if spool:
+                    spool.seek(place)
+            if limit is None or rows == count:
+                _drain(stream, file)
+        finally:
+            stream.close()
+            if spool:
+                spool.close()
+
+    def _kind(self, name: str) -> pa.DataType:
+        return next(item.column.type.arrow for item in self._fields if item.name == name)
+
+    def _batch(
+        self,
+        rows: np.ndarray,
+        items: dict[str, Field],
+        real: Sequence[str],
+        names: Sequence[str],
+        first: int,
+        file: DataFile,
+        heap: Callable[[int, int], bytes] | None,
+        *,
+        ascii: bool,  # noqa: A002
+    ) -> pa.RecordBatch:
+        if not ascii:
+            return assemble(names, {name: binary_column(rows, items[name], heap) for name in real}, len(rows), first, file)
+        arrays: dict[str, pa.Array] = {}
+        out = np.zeros(len(rows), bool)
+        for name in real:
+            arrays[name], bad = ascii_column(rows, items[name])
+            if bad is None:
+                continue
+            mask = np.asarray(bad) & ~out
+            out |= mask
+            item = items[name]
+            for at in np.flatnonzero(mask):
+                value = rows[at, item.start : item.start + item.width].tobytes().decode("latin-1").strip()
+                self._reject(Reject(file=file.name, row=first + int(at), column=name, value=value, reason=f"not a number (TFORM {item.code}{item.width})"))
+        if not out.any():
+            return assemble(names, arrays, len(rows), first, file)
+        keep = pa.array(~out)
+        number = pa.array(np.flatnonzero(~out) + first, pa.int64())
+        return assemble(names, {name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), number, file)
+
+    def _reject(self, reject: Reject) -> None:
+        if self.context.reject is None:
+            raise SourceError(f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}", place=Place(file=reject.file))
+        self.context.reject(reject)
+
+
+def _skip(stream: Stream, size: int) -> None:
+    while size > 0:
+        part = stream.read(min(size, CHUNK))
+        if not part:
+            return
+        size -= len(part)
+
+
+def _drain(stream: Stream, file: DataFile) -> None:
+    while stream.read(CHUNK):
+        pass
+    file.finish()
+
+
+def _spooled(stream: Stream, size: int) -> BinaryIO:
+    spool = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115  (closed by the caller)
+    while size > 0:
+        part = stream.read(min(size, CHUNK))
+        if not part:
+            break
+        spool.write(part)
+        size -= len(part)
+    spool.seek(0)
+    return cast("BinaryIO", spool)
+
+
+def _heap_of(spool: BinaryIO, header: Header) -> Callable[[int, int], bytes]:
+    start = header.number("THEAP", header.number("NAXIS1") * header.number("NAXIS2"))
+
+    def heap(offset: int, size: int) -> bytes:
+        spool.seek(start + offset)
+        return spool.read(size)
+
+    return heap
