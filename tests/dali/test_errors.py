@@ -1,0 +1,57 @@
+"""Errors -> status and documents."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from lxml import etree
+
+from hven import errors
+from hven.dali.errors import STATUS, cone_error, message_of, status_of, votable_error
+
+V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.NotFound("x"), 404),
+        (errors.Forbidden("x"), 403),
+        (errors.Unauthenticated("x"), 401),
+        (errors.TooLarge("x"), 413),
+        (errors.Conflict("x"), 409),
+        (errors.ParseError("x"), 400),
+        (errors.ParamError("x"), 400),
+        (errors.Timeout("x"), 408),
+        (errors.Overloaded("x"), 503),
+        (errors.StorageError("x"), 500),
+        (ZeroDivisionError("x"), 500),
+    ],
+)
+def test_each_class_has_its_status(error: Exception, status: int) -> None:
+    assert status_of(error) == status
+
+
+def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.HvenError)]
+    assert all(any(issubclass(kind, known) for known, _ in STATUS) for kind in kinds)
+    for number, (kind, _) in enumerate(STATUS):
+        assert not any(issubclass(kind, earlier) for earlier, _ in STATUS[:number]), f"{kind.__name__} can never be reached"
+
+
+def test_unforeseen_errors_tell_readers_nothing_but_the_id(caplog: pytest.LogCaptureFixture) -> None:
+    text = message_of(ZeroDivisionError("secret /etc/passwd"), "abc")
+    assert "secret" not in text
+    assert "abc" in text
+    assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["plain", "<&>\"'", "nul \x00 bell \x07 lone \ud800", "smart \u2019quotes\u2019"])
+def test_documents_are_well_formed_whatever_the_message(text: str) -> None:
+    tree = etree.fromstring(votable_error(text))
+    (info,) = tree.xpath("v:RESOURCE[@type='results']/v:INFO[@name='QUERY_STATUS']", namespaces=V)
+    assert info.get("value") == "ERROR"
+    assert info.text
+    (info,) = etree.fromstring(cone_error(text)).xpath("v:INFO[@name='Error']", namespaces=V)
+    assert info.get("value")

@@ -1,0 +1,120 @@
+"""HTTP -> Params by DALI's rules."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from hven.dali.params import collect, read
+from hven.errors import ParamError, TooLarge
+from hven.model.params import Param
+
+
+def request(method: str = "GET", query: bytes = b"", body: bytes = b"", kind: str = "application/x-www-form-urlencoded") -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", kind.encode())]
+    return Request({"type": "http", "method": method, "path": "/", "query_string": query, "headers": headers}, receive)
+
+
+def params(**kwargs: Any) -> Any:
+    return asyncio.run(read(request(**kwargs), 10_000))
+
+
+def test_names_have_no_case_and_values_do() -> None:
+    found = params(query=b"query=SELECT+a&Lang=ADQL")
+    assert found.one("QUERY") == "SELECT a"
+    assert found.one("LANG") == "ADQL"
+
+
+def test_get_and_post_are_the_same() -> None:
+    body = b"QUERY=SELECT%20%27%C3%A9%27&MAXREC=5"
+    assert params(query=body).values == params(method="POST", body=body).values
+
+
+def test_post_adds_to_the_address() -> None:
+    found = params(method="POST", query=b"LANG=ADQL", body=b"QUERY=x")
+    assert (found.one("LANG"), found.one("QUERY")) == ("ADQL", "x")
+
+
+def test_multipart_fields_and_files() -> None:
+    body = (
+        b'--B\r\nContent-Disposition: form-data; name="QUERY"\r\n\r\nSELECT 1\r\n'
+        b'--B\r\nContent-Disposition: form-data; name="t1"; filename="t1.vot"\r\nContent-Type: text/xml\r\n\r\n<VOTABLE/>\r\n--B--\r\n'
+    )
+    found = params(method="POST", body=body, kind="multipart/form-data; boundary=B")
+    assert found.one("QUERY") == "SELECT 1"
+    assert found.files["t1"].content == b"<VOTABLE/>"
+
+
+def test_a_single_value_given_twice_is_an_error_only_if_it_differs() -> None:
+    assert collect([("MAXREC", "5"), ("maxrec", "5")]).one("MAXREC") == "5"
+    with pytest.raises(ParamError, match="2 times"):
+        collect([("MAXREC", "5"), ("maxrec", "6")]).one("MAXREC")
+
+
+def test_an_empty_value_is_no_value() -> None:
+    assert collect([("MAXREC", "")]).whole("MAXREC") is None
+
+
+@pytest.mark.parametrize("text", ["ten", "1e3.5", "nan", "inf", "0x10", "1,5"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(ParamError, match="RA"):
+        collect([("RA", text)]).number("RA")
+
+
+@pytest.mark.parametrize(("text", "low", "high"), [("-0.1", 0, 360), ("360.5", 0, 360)])
+def test_bounds_are_said(text: str, low: float, high: float) -> None:
+    with pytest.raises(ParamError, match="from 0 to 360"):
+        collect([("RA", text)]).number("RA", minimum=low, maximum=high)
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "many"])
+def test_maxrec_is_a_whole_number(text: str) -> None:
+    with pytest.raises(ParamError, match="MAXREC"):
+        collect([("MAXREC", text)]).whole("MAXREC")
+
+
+def test_bytes_that_are_not_utf8_are_named() -> None:
+    with pytest.raises(ParamError, match="UTF-8"):
+        params(query=b"QUERY=%ff%fe")
+    with pytest.raises(ParamError, match="UTF-8"):
+        params(query=b"QUERY=\xff\xfe")
+
+
+def test_too_much_is_refused_before_it_is_read_whole() -> None:
+    with pytest.raises(TooLarge, match="10,000"):
+        params(method="POST", body=b"QUERY=" + b"x" * 20_000)
+
+
+def test_an_unknown_body_is_refused() -> None:
+    with pytest.raises(ParamError, match="application/json"):
+        params(method="POST", body=b"{}", kind="application/json")
+
+
+def test_a_broken_multipart_body_is_refused() -> None:
+    with pytest.raises(ParamError, match="multipart"):
+        params(method="POST", body=b"garbage", kind="multipart/form-data")
+
+
+def test_check_knows_required_and_allowed_and_ignores_the_rest() -> None:
+    known = [Param(name="LANG", required=True, allowed=("ADQL",))]
+    collect([("LANG", "ADQL"), ("DUMMY", "ignore-me")]).check(known)
+    with pytest.raises(ParamError, match="missing"):
+        collect([]).check(known)
+    with pytest.raises(ParamError, match="allowed: ADQL"):
+        collect([("LANG", "OOBLECK")]).check(known)
+
+
+@given(st.binary(max_size=200))
+def test_no_query_string_makes_anything_but_a_param_error(raw: bytes) -> None:
+    try:
+        params(query=raw)
+    except ParamError:
+        pass
