@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hven.model.table import Column
 from hven.model.types import Type
 
 if TYPE_CHECKING:
@@ -15,22 +16,24 @@ if TYPE_CHECKING:
 
     from hven.engines import Snapshot
     from hven.model.resource import Resource, TableSpec
-    from hven.model.table import Column, Key, Table
+    from hven.model.table import Key, Table
     from hven.store import Record
 
-INHERITED = ("unit", "ucd", "utype", "description", "label", "null", "display", "frame", "link", "enum", "section")
-SAID = ("rank", "std", "hidden", "minimum", "maximum")
+FOLLOWING = (
+    "unit", "ucd", "utype", "description", "label", "null", "display", "frame", "link", "enum", "section",
+    "rank", "std", "hidden", "minimum", "maximum",
+)  # fmt: skip
+_PLAIN = Column(name="")
 PRIVATE_ACCESS = "private"
 
 
-def inherited(said: Mapping[str, Column], final: Table) -> dict[str, dict[str, Any]]:
+def inherited(spec: TableSpec, final: Table) -> dict[str, dict[str, Any]]:
     """Find what the columns have that the descriptor did not say: column -> attribute -> value (kept as provenance)."""
     found: dict[str, dict[str, Any]] = {}
     for column in final.columns:
-        own = said.get(column.name)
-        names = INHERITED if own is not None else (*INHERITED, *SAID)
-        values = {name: getattr(column, name) for name in names if own is None or getattr(own, name) is None}
-        values = {name: value for name, value in values.items() if value is not None}
+        given = spec.given.get(column.name, frozenset())
+        values = {name: getattr(column, name) for name in FOLLOWING if name not in given}
+        values = {name: value for name, value in values.items() if value != getattr(_PLAIN, name)}
         if values:
             found[column.name] = values
     return found
@@ -55,7 +58,12 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         known = record.provenance.get("inherited", {})
         bound = set(record.provenance.get("source_units", ()))
         said = said_columns(spec)
-        columns = tuple(_column(column, said.get(column.name), known.get(column.name, {}), column.name in bound) for column in columns)
+        columns = tuple(
+            _column(
+                column, said.get(column.name), spec.given.get(column.name, frozenset()), known.get(column.name, {}), column.name in bound
+            )
+            for column in columns
+        )
     columns = tuple(_unicode(column, record.snapshot) for column in columns)
     if spec is None or resource is None:
         return table.having(columns=columns)
@@ -90,13 +98,10 @@ def resolved_keys(keys: tuple[Key, ...], visible: Mapping[str, Table]) -> tuple[
     return tuple(kept)
 
 
-def _column(column: Column, own: Column | None, known: Mapping[str, Any], unit_bound: bool) -> Column:
-    values: dict[str, Any] = {}
-    for name in INHERITED:
-        value = None if own is None else getattr(own, name)
-        values[name] = known.get(name) if value is None else value
-    for name in SAID:
-        values[name] = known.get(name, getattr(column, name)) if own is None else getattr(own, name)
+def _column(column: Column, own: Column | None, given: frozenset[str], known: Mapping[str, Any], unit_bound: bool) -> Column:
+    values = {
+        name: getattr(own, name) if own is not None and name in given else known.get(name, getattr(_PLAIN, name)) for name in FOLLOWING
+    }
     if unit_bound:  # the values were converted to this unit; another one needs another ingest
         values["unit"] = column.unit
     return column.having(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,9 +100,7 @@ def files(settings: Settings) -> dict[str, Path]:
 
 def parts(resource: Resource, path: Path) -> list[Path]:
     """Give the files that a descriptor was read from: itself, its includes, its functions."""
-    return [(path.parent / name).resolve() if not Path(name).is_absolute() else Path(name) for name in resource.hashes] + list(
-        resource.functions
-    )
+    return [Path(os.path.normpath(path.parent / name)) for name in resource.hashes]
 
 
 def stamp(paths: tuple[Path, ...]) -> Stamp:

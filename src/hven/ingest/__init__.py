@@ -1,1 +1,9 @@
 """Read, map, validate, stage, swap: from a source to a served snapshot."""
+
+from __future__ import annotations
+
+from hven.ingest.filling import Progress
+from hven.ingest.report import Finding, Offender, Report, TableReport
+from hven.ingest.steps import ingest
+
+__all__ = ["Finding", "Offender", "Progress", "Report", "TableReport", "ingest"]

@@ -1,0 +1,108 @@
+"""Values into the column's own type, safely and vectorised: what does not fit becomes null and is told."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Give a column as one array."""
+    if isinstance(column, pa.Array):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Convert to `kind`.
+
+    Returns
+    -------
+    values, lost
+        `lost` (booleans, or None) marks values that do not fit: 3.7 or 70000 in an int16 column, text that is no number.
+    """
+    if values.type.equals(kind):
+        return values, None
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+        if values.type.equals(kind):
+            return values, None
+    if pa.types.is_floating(values.type) and pa.types.is_floating(kind):
+        return values.cast(kind, safe=False), None  # float32 rounds; it never fails
+    if pa.types.is_integer(values.type) and pa.types.is_floating(kind):
+        return values.cast(kind, safe=False), None  # 2**53 + 1 rounds in a double
+    if pa.types.is_floating(values.type) and pa.types.is_integer(kind):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    if pa.types.is_string(values.type) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        values = pc.utf8_trim_whitespace(values)
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+    return _safe(values, kind)
+
+
+def _safe(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    try:
+        return values.cast(kind), None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if isinstance(error, pa.ArrowNotImplementedError):
+            raise
+    misfit = _misfits(values, kind)
+    if misfit is not None:
+        kept = pc.if_else(misfit, pa.scalar(None, values.type), values)
+        try:
+            return kept.cast(kind), misfit
+        except pa.ArrowInvalid:
+            done, more = _halving(kept, kind)
+            return done, pc.or_(misfit, more)
+    return _halving(values, kind)
+
+
+def _misfits(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """Mark what cannot fit, where a rule says so at once; None: no rule known, or it finds nothing."""
+    if pa.types.is_integer(kind):
+        limits = np.iinfo(kind.to_pandas_dtype())
+        if pa.types.is_floating(values.type):
+            fraction = pc.not_equal(values, pc.trunc(values))
+            found = _any_of([fraction, pc.less(values, float(limits.min)), pc.greater_equal(values, float(limits.max) + 1.0)])
+        elif pa.types.is_integer(values.type):
+            own = np.iinfo(values.type.to_pandas_dtype())
+            tests = []
+            if own.min < limits.min:
+                tests.append(pc.less(values, pa.scalar(max(int(limits.min), int(own.min)), values.type)))
+            if own.max > limits.max:
+                tests.append(pc.greater(values, pa.scalar(int(limits.max), values.type)))
+            found = _any_of(tests)
+        elif pa.types.is_string(values.type):
+            found = pc.invert(pc.match_substring_regex(values, r"^[+-]?\d{1,19}$"))
+        else:
+            return None
+    elif pa.types.is_floating(kind) and pa.types.is_string(values.type):
+        found = pc.invert(pc.match_substring_regex(values, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"))
+    else:
+        return None
+    found = pc.fill_null(found, False)
+    return found if pc.any(found).as_py() else None
+
+
+def _any_of(tests: Iterable[pa.Array]) -> pa.Array:
+    return reduce(pc.or_kleene, tests)
+
+
+def _halving(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
+    """Find the values at fault by halving: few faults cost few casts."""
+    try:
+        return values.cast(kind), pa.array(np.zeros(len(values), bool))
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            return pa.nulls(1, kind), pa.array([True])
+    middle = len(values) // 2
+    left, right = _halving(values[:middle], kind), _halving(values[middle:], kind)
+    return pa.concat_arrays([left[0], right[0]]), pa.concat_arrays([left[1], right[1]])

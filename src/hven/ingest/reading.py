@@ -1,0 +1,104 @@
+"""Reading ahead in a thread of its own, so that reading, mapping and writing overlap; a few batches wait, never more."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+AHEAD = 2
+
+
+class Ahead(Generic[T]):
+    """An iterator that another thread runs ahead of its reader. Close it."""
+
+    def __init__(self, source: Iterator[T], size: int = AHEAD) -> None:
+        self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(size)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(source,), name="reading", daemon=True)
+        self._thread.start()
+
+    def _run(self, source: Iterator[T]) -> None:
+        failure: BaseException | None = None
+        try:
+            for item in source:
+                if not self._put((item, None)):
+                    break
+        except BaseException as error:  # noqa: BLE001  (raised again in the reader's thread)
+            failure = error
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+        self._put((None, failure))
+
+    def _put(self, pair: tuple[T | None, BaseException | None]) -> bool:
+        while not self._over.is_set():
+            try:
+                self._queue.put(pair, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            item, failure = self._queue.get()
+            if failure is not None:
+                raise failure
+            if item is None:
+                return
+            yield item
+
+    def close(self) -> None:
+        """Stop reading and wait for the thread."""
+        self._over.set()
+        self._thread.join()
+
+
+class Behind(Generic[T]):
+    """Calls a function with each item, in order, in a thread of its own. `finish` it, or `close` it to give up."""
+
+    def __init__(self, take: Callable[[T], None], size: int = AHEAD) -> None:
+        self._take = take
+        self._queue: queue.Queue[T | None] = queue.Queue(size)
+        self._failure: BaseException | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writing", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if self._failure is not None or self._over.is_set():
+                continue  # go on emptying the queue, so that nobody waits for it for ever
+            try:
+                self._take(item)
+            except BaseException as error:  # noqa: BLE001  (raised again in the giver's thread)
+                self._failure = error
+
+    def put(self, item: T) -> None:
+        """Hand over an item; raises what an earlier one caused."""
+        if self._failure is not None:
+            raise self._failure
+        self._queue.put(item)
+
+    def finish(self) -> None:
+        """Wait until everything is taken; raises what went wrong."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Give up: what waits is forgotten."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()

@@ -1,0 +1,86 @@
+"""Room on the disk: asked before an ingest begins, kept by pruning and sweeping afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+from hven.errors import StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hven.holdings import Site
+
+FACTOR = 2.0  # rows are spooled once and written once
+RUNS = 20  # runs of a collection whose reports and rejects are kept
+
+
+def check(site: Site, collection: str, expected: int) -> None:
+    """Refuse to begin what cannot end.
+
+    Parameters
+    ----------
+    expected
+        Bytes that the new snapshots will take, about.
+
+    Raises
+    ------
+    StorageError
+        The disk, or the site's `disk_budget`, has less room than that takes.
+    """
+    need = int(expected * FACTOR)
+    free = shutil.disk_usage(site.settings.var).free
+    if need > free:
+        raise StorageError(
+            f"{collection} needs about {_size(need)} in {site.settings.var}, where {_size(free)} are free",
+            remedy="make room, or keep fewer snapshots (keep_snapshots)",
+        )
+    budget = site.settings.disk_budget
+    if budget is not None:
+        used = occupied(site.settings.var)
+        if used + need > budget:
+            raise StorageError(
+                f"{collection} needs about {_size(need)}, and {site.settings.var} already takes {_size(used)} of its {_size(budget)}",
+                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or hven remove --purge what is not needed",
+            )
+
+
+def occupied(directory: Path) -> int:
+    """Count the bytes below a directory."""
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(OSError):  # files come and go while we look
+            if path.is_file() and not path.is_symlink():
+                total += path.stat().st_blocks * 512
+    return total
+
+
+def sweep(site: Site) -> list[str]:
+    """Remove what crashed ingests left behind."""
+    return site.engine.sweep(site.store.known())
+
+
+def prune(site: Site, collection: str) -> None:
+    """Keep the last snapshots of a collection, and the last reports."""
+    for snapshot in site.store.prune(collection, site.settings.keep_snapshots):
+        site.engine.drop(snapshot)
+    old = site.store.runs.of(collection, limit=10_000)[RUNS:]
+    for run in old:
+        shutil.rmtree(rejects_of(site, run.id), ignore_errors=True)
+    site.store.runs.forget([run.id for run in old])
+
+
+def rejects_of(site: Site, run: str) -> Path:
+    """Give the directory of a run's report and rejects."""
+    return site.settings.var / "rejects" / run
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit in {"bytes", "KB"} else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -1,0 +1,109 @@
+"""The site as it will be once this ingest is published: tables made from others and the descriptor's tests are asked of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.errors import DataError, HvenError
+from hven.holdings.build import build
+from hven.holdings.watch import Seen
+from hven.ingest.report import TestResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from hven.holdings import Holdings, Site
+    from hven.model.resource import Resource, Test
+    from hven.store import Record
+
+ALL = 2**62  # rows: an ingest has no MAXREC
+HOURS = 24 * 3600.0
+
+
+class Trial:
+    """What `query.run` needs of a site, over staged snapshots."""
+
+    def __init__(self, site: Site, resource: Resource) -> None:
+        self.engine = site.engine
+        self.settings = replace(site.settings, limits=replace(site.settings.limits, maxrec_default=ALL, maxrec_hard=ALL, seconds=HOURS))
+        self._resource = resource
+        present = site.store.current()[1]
+        self._published = {name: record for name, record in present.items() if record.collection != resource.name}
+        self._staged: dict[str, Record] = {}
+        self._holdings: Holdings | None = None
+
+    def add(self, record: Record) -> None:
+        """Show a table that was staged."""
+        self._staged[record.table.qualified] = record
+        self._holdings = None
+
+    def records(self) -> list[Record]:
+        """Everything that is staged."""
+        return list(self._staged.values())
+
+    def current(self) -> Holdings:
+        """Give the holdings with the staged tables in place of the collection's old ones."""
+        if self._holdings is None:
+            seen = {self._resource.name: Seen(name=self._resource.name, stamp=(), files=(), resource=self._resource)}
+            self._holdings = build({**self._published, **self._staged}, seen)
+        return self._holdings
+
+    def rows(self, text: str, inputs: dict[str, str]) -> Iterator[pa.RecordBatch]:
+        """Answer a query for a table that is made from others; `inputs` takes which snapshots were read."""
+        with query.run(text, OWNER, site=self) as result:  # type: ignore[arg-type]
+            held = {**self._published, **self._staged}
+            inputs.update({table.qualified: held[table.qualified].id for table in result.tables if table.qualified in held})
+            yield from result.batches()
+
+    def test(self, test: Test) -> TestResult:
+        """Run one test of the descriptor."""
+        name = test.name or " ".join(test.query.split())[:80]
+        try:
+            with query.run(test.query, OWNER, site=self) as result:  # type: ignore[arg-type]
+                first: dict[str, object] = {}
+                count = 0
+                for batch in result.batches():
+                    if not count and batch.num_rows:
+                        first = batch.slice(0, 1).to_pylist()[0]
+                    count += batch.num_rows
+        except HvenError as error:
+            return TestResult(name=name, passed=False, message=str(error))
+        wrong = [message for word, wanted in test.expect.items() if (message := _compare(word, wanted, first, count)) is not None]
+        return TestResult(name=name, passed=not wrong, message="; ".join(wrong))
+
+
+def _compare(word: str, wanted: object, first: dict[str, object], count: int) -> str | None:
+    lower = {name.lower(): value for name, value in first.items()}
+    if word.lower() in lower:
+        value = lower[word.lower()]
+    elif word == "rows":
+        value = count
+    elif not count:
+        return f"{word}: expected {wanted}, and there is no row"
+    else:
+        raise DataError(f"the test expects {word!r}, which the query does not give", remedy=f"it gives {', '.join(first)}, and rows")
+    if _same(value, wanted):
+        return None
+    return f"{word} is {value}, expected {wanted}"
+
+
+def _same(value: object, wanted: object) -> bool:
+    """Compare as a person means it: 12 = 12.0 = "12"; floats to nine digits."""
+    if value is None or wanted is None:
+        return value is None and wanted is None
+    if isinstance(value, bool):
+        return str(value).lower() == str(wanted).lower()
+    if isinstance(value, (int, float)):
+        try:
+            number = float(str(wanted))
+        except ValueError:
+            return False
+        return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(value) and math.isnan(number))
+    isoformat = getattr(value, "isoformat", None)
+    return str(isoformat() if isoformat is not None else value) == str(wanted)
