@@ -84,17 +84,23 @@ def circle_in_circle(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, r
     return (found | (np.asarray(radius2) >= 180.0)) & (np.asarray(radius1) >= 0.0)
 
 
-def circle_meets_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
+def circle_meets_polygon(
+    lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike
+) -> Flags:
     """Say which circles touch their row's polygon; circles broadcast over the polygons' rows."""
     return _circle_polygon(lon, lat, radius, offsets, coordinates, "meets")
 
 
-def circle_in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
+def circle_in_polygon(
+    lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike
+) -> Flags:
     """Say which circles lie wholly in their row's polygon."""
     return _circle_polygon(lon, lat, radius, offsets, coordinates, "in")
 
 
-def polygon_in_circle(offsets: npt.ArrayLike, coordinates: npt.ArrayLike, lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike) -> Flags:
+def polygon_in_circle(
+    offsets: npt.ArrayLike, coordinates: npt.ArrayLike, lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike
+) -> Flags:
     """Say which polygons lie wholly in their row's circle: they keep away from the circle that is the rest of the sky."""
     lon, lat, radius = (np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (lon, lat, radius))
     away = _circle_polygon(lon + 180.0, -lat, 180.0 - radius, offsets, coordinates, "away")

@@ -123,7 +123,9 @@ def cone_ranges(lon: float, lat: float, radius: float, order: int | None = None)
     if radius >= 180.0:
         return EVERYWHERE
     depth = order_for(radius) if order is None else order
-    cells, depths, _ = _compiled().cone_search(depth, 0, math.radians(lon % 360.0), math.radians(lat), math.radians(radius) + _MARGIN, False)
+    cells, depths, _ = _compiled().cone_search(
+        depth, 0, math.radians(lon % 360.0), math.radians(lat), math.radians(radius) + _MARGIN, False
+    )
     return _ranges(cells, depths)
 
 

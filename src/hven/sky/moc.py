@@ -72,7 +72,11 @@ class Moc:
             if parts[2] is not None:
                 first, last = int(parts[2]), int(parts[3] or parts[2])
                 if last < first or last >= 12 << 2 * order:
-                    message = f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}" if last >= first else f"offset {match.start()}: {word!r} ends before it begins"
+                    message = (
+                        f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
+                        if last >= first
+                        else f"offset {match.start()}: {word!r} ends before it begins"
+                    )
                     raise ValueError(message)
                 shift = 2 * (healpix.ORDER - order)
                 found.append((first << shift, (last + 1) << shift))
@@ -94,7 +98,13 @@ class Moc:
                 cells = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(begin[whole].tolist(), end[whole].tolist(), strict=True)]
                 parts.append(f"{order}/{' '.join(cells)}")
                 shown = order
-                rest = np.concatenate([left[~whole], np.stack([left[whole, 0], begin[whole] << shift], axis=1), np.stack([end[whole] << shift, left[whole, 1]], axis=1)])
+                rest = np.concatenate(
+                    [
+                        left[~whole],
+                        np.stack([left[whole, 0], begin[whole] << shift], axis=1),
+                        np.stack([end[whole] << shift, left[whole, 1]], axis=1),
+                    ]
+                )
                 left = rest[rest[:, 0] < rest[:, 1]]
                 left = left[np.argsort(left[:, 0])]
         if shown < self.order:

@@ -134,7 +134,10 @@ def _touch_range(a: Polygon, b: Range) -> bool:
     lons, lats = _corners(b)
     middle = _inner_point(b)
     return bool(
-        b.contains(a.lons, a.lats).any() or a.contains(lons, lats).any() or bool(a.contains(middle.lon, middle.lat)) or _crosses_range(a, b),
+        b.contains(a.lons, a.lats).any()
+        or a.contains(lons, lats).any()
+        or bool(a.contains(middle.lon, middle.lat))
+        or _crosses_range(a, b),
     )
 
 
@@ -170,7 +173,12 @@ def _crosses_range(a: Polygon, b: Range) -> bool:
 def _ranges_touch(a: Range, b: Range) -> bool:
     if a.lat1 > b.lat2 + _TINY or b.lat1 > a.lat2 + _TINY:
         return False
-    if max(a.lat1, b.lat1) >= 90.0 - TOLERANCE or min(a.lat2, b.lat2) <= -90.0 + TOLERANCE or min(a.lat2, b.lat2) >= 90.0 or max(a.lat1, b.lat1) <= -90.0:
+    if (
+        max(a.lat1, b.lat1) >= 90.0 - TOLERANCE
+        or min(a.lat2, b.lat2) <= -90.0 + TOLERANCE
+        or min(a.lat2, b.lat2) >= 90.0
+        or max(a.lat1, b.lat1) <= -90.0
+    ):
         return True  # they share a pole, where all longitudes meet
     return (b.lon1 - a.lon1 + _TINY) % 360.0 <= a.width + 2.0 * _TINY or (a.lon1 - b.lon1 + _TINY) % 360.0 <= b.width + 2.0 * _TINY
 

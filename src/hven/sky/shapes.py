@@ -263,7 +263,12 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
             raise ValueError(message)
     side = math.radians(width) / 2.0
     top = math.atan(math.tan(math.radians(height) / 2.0) * math.cos(side))
-    corners = np.array([(math.cos(p) * math.cos(x), math.cos(p) * math.sin(x), math.sin(p)) for x, p in ((-side, -top), (side, -top), (side, top), (-side, top))])
+    corners = np.array(
+        [
+            (math.cos(p) * math.cos(x), math.cos(p) * math.sin(x), math.sin(p))
+            for x, p in ((-side, -top), (side, -top), (side, top), (-side, top))
+        ]
+    )
     phi = math.radians(lat)
     tilt = np.array([[math.cos(phi), 0.0, -math.sin(phi)], [0.0, 1.0, 0.0], [math.sin(phi), 0.0, math.cos(phi)]])
     lons, lats = angles(corners @ tilt.T)

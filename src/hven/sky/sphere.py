@@ -59,7 +59,9 @@ def in_circle(lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0:
     """
     lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
     if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
-        return _in_circle(lon, lat, np.asarray(lon0, dtype=np.float64), np.asarray(lat0, dtype=np.float64), np.asarray(radius, dtype=np.float64))
+        return _in_circle(
+            lon, lat, np.asarray(lon0, dtype=np.float64), np.asarray(lat0, dtype=np.float64), np.asarray(radius, dtype=np.float64)
+        )
     centre_lon, centre_lat, size = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
     band = np.abs(lat - centre_lat) <= size + 1e-9
     rows = np.flatnonzero(band)

@@ -1,0 +1,351 @@
+"""UCDs: checked against UCD1+ 1.5 with the words of the list 1.6, and guessed for columns with telling names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hven.model.ucdwords import FLAGS, REPLACED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KNOWN = {word.lower(): word for word in FLAGS}
+_OLD = {word.lower(): new for word, new in REPLACED.items()}
+# UCD1, as SCS 1.03 still asks for them: what they are in UCD1+
+_UCD1 = {
+    "pos_eq_ra_main": "pos.eq.ra;meta.main",
+    "pos_eq_dec_main": "pos.eq.dec;meta.main",
+    "id_main": "meta.id;meta.main",
+    "pos_eq_ra": "pos.eq.ra",
+    "pos_eq_dec": "pos.eq.dec",
+}
+_WORD = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-Za-z0-9][\w-]*)*)")
+
+
+@lru_cache(maxsize=4096)
+def _problems(text: str) -> tuple[str, ...]:
+    if text.lower() in _UCD1:
+        return (f"{text!r} is UCD1: write {_UCD1[text.lower()]!r}",)
+    if any(char.isspace() for char in text):
+        return (f"a UCD has no blanks: write {''.join(text.split())!r}", *_problems("".join(text.split())))
+    found: list[str] = []
+    for place, word in enumerate(text.split(";")):
+        if not word:
+            found.append("there is an empty word: two semicolons, or one at an end")
+            continue
+        match = _WORD.fullmatch(word)
+        if match is None:
+            found.append(f"{word!r} is no word of a UCD: letters, digits, '-', '_' and dots between them")
+            continue
+        space, name = match.groups()
+        if space is not None and space.lower() != "ivoa":
+            continue  # another community's words: theirs to check
+        lower = name.lower()
+        if lower in _OLD:
+            found.append(f"{name!r} is deprecated: write {_OLD[lower]!r}")
+        elif lower not in _KNOWN:
+            near = difflib.get_close_matches(lower, _KNOWN, n=1, cutoff=0.6)
+            hint = f", did you mean {_KNOWN[near[0]]!r}?" if near else ""
+            found.append(f"UCD1+ has no word {name!r}{hint}")
+        elif place == 0 and FLAGS[_KNOWN[lower]] == "S":
+            found.append(f"{_KNOWN[lower]!r} may not come first: it qualifies another word")
+        elif place > 0 and FLAGS[_KNOWN[lower]] == "P":
+            found.append(f"{_KNOWN[lower]!r} may only come first")
+    return tuple(found)
+
+
+def check(text: str) -> list[str]:
+    """List what is wrong with a UCD; empty if nothing is, or if there is no UCD.
+
+    Parameters
+    ----------
+    text
+        As written. UCDs are compared without case; words of namespaces other than ``ivoa:`` are not judged.
+    """
+    return list(_problems(text)) if text else []
+
+
+def canonical(text: str) -> str:
+    """Write known words as the list does, without blanks and without ``ivoa:``; leave other words alone."""
+    words = []
+    for word in "".join(text.split()).split(";"):
+        bare = word[5:] if word.lower().startswith("ivoa:") else word
+        words.append(_KNOWN.get(bare.lower(), bare))
+    return ";".join(words)
+
+
+# --- guesses -------------------------------------------------------------------------------------------------
+
+_BANDS = {
+    "u": "em.opt.U", "b": "em.opt.B", "v": "em.opt.V", "r": "em.opt.R", "i": "em.opt.I", "g": "em.opt", "z": "em.opt.I", "y": "em.IR.NIR",
+    "j": "em.IR.J", "h": "em.IR.H", "k": "em.IR.K", "ks": "em.IR.K", "l": "em.IR.3-4um", "w1": "em.IR.3-4um", "w2": "em.IR.4-8um",
+    "w3": "em.IR.8-15um", "w4": "em.IR.15-30um", "bt": "em.opt.B", "vt": "em.opt.V", "hp": "em.opt", "bp": "em.opt.B", "rp": "em.opt.R",
+    "gaia": "em.opt", "fuv": "em.UV.100-200nm", "nuv": "em.UV.200-300nm", "rc": "em.opt.R", "ic": "em.opt.I",
+}  # fmt: skip
+_B = r"(u|b|v|r|i|g|z|y|j|h|k|ks|l|w[1-4]|bt|vt|hp|bp|rp|fuv|nuv|rc|ic)"
+
+# name (lower case, words joined by '_') -> UCD; the first that fits wins; {band} is the matched filter's word
+_NAMES: tuple[tuple[str, str], ...] = (
+    (r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean", "pos.eq.ra;meta.main"),
+    (r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean", "pos.eq.dec;meta.main"),
+    (r"ra_?b?1950|ra1875|ra_?fk[45]", "pos.eq.ra"),
+    (r"dec?_?b?1950|de1875|dec?_?fk[45]", "pos.eq.dec"),
+    (r"_?gal_?lon|_?glon|gal_?l|l_?gal|lii|gal_?long|galactic_?longitude", "pos.galactic.lon"),
+    (r"_?gal_?lat|_?glat|gal_?b|b_?gal|bii|galactic_?latitude", "pos.galactic.lat"),
+    (r"_?e(cl|lon)(_?lon)?|ecl_?long?|ecliptic_?longitude", "pos.ecliptic.lon"),
+    (r"_?elat|ecl_?lat|ecliptic_?latitude", "pos.ecliptic.lat"),
+    (r"(center_|centre_|planet\w*_)?(lon|long|longitude)(_?(deg|east|e))?", "pos.bodyrc.lon"),
+    (r"(center_|centre_|planet\w*_)?(lat|latitude)(_?(deg|north|n))?", "pos.bodyrc.lat"),
+    (r"pm_?ra(_?cosdec|_?cosd|_?\*|_?deg)?|mu_?(ra|alpha)(_?cosd\w*)?|pmra_?cosd\w*", "pos.pm;pos.eq.ra"),
+    (r"pm_?dec?|mu_?(dec?|delta)", "pos.pm;pos.eq.dec"),
+    (r"pm|mu|proper_?motion|total_?pm", "pos.pm"),
+    (r"plx|parallax|par|trig_?plx", "pos.parallax.trig"),
+    (r"rv|vrad|radial_?velocity|v_?r|hrv|rad_?vel|v_?helio|vhel", "spect.dopplerVeloc;pos.heliocentric"),
+    (r"z_?(spec|phot|best|helio|hel)?|red_?shift|z_?redshift", "src.redshift"),
+    (r"dist|distance|r_?est|dist_?(pc|kpc|mpc)", "pos.distance"),
+    (r"sep|separation|rho|ang_?dist|ang_?sep|_r", "pos.angDistance"),
+    (r"pa|posang|pos_?ang|position_?angle|theta", "pos.posAng"),
+    (r"(maj_?ax\w*|smaj\w*|major_?axis|semi_?major(_?axis)?|a_?image|diam_?maj)", "phys.angSize.smajAxis"),
+    (r"(min_?ax\w*|smin\w*|minor_?axis|semi_?minor(_?axis)?|b_?image|diam_?min)", "phys.angSize.sminAxis"),
+    (r"(ang_?)?diam\w*|ang_?size|size", "phys.angSize"),
+    (rf"{_B}_?[-_]_?{_B}(_?(mag|col|color|colour))?|{_B}_?minus_?{_B}", "phot.color;{band};{band2}"),
+    (r"color|colour|ci", "phot.color"),
+    (r"ebv|e_?b_?v|ebminv|reddening", "phot.color.excess"),
+    (r"a_?v|av|extinction|a_?[ugrizjhk]", "phys.absorption"),
+    (rf"{_B}(_?mag|_?magnitude)|mag_?{_B}|phot_?{_B}_?mean_?mag|{_B}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_B}", "phot.mag;{band}"),
+    (r"phot_g_mean_flux", "phot.flux;em.opt"),
+    (r"abs_?mag|absolute_?magnitude|m_abs|h_?mag_?abs", "phys.magAbs"),
+    (r"mag|magnitude|mag_?(auto|best|iso|aper)", "phot.mag"),
+    (rf"f(lux)?_?{_B}|{_B}_?flux", "phot.flux;{band}"),
+    (r"flux_?dens\w*|fnu|f_?nu|flambda|f_?lambda|s_?nu|s\d+(\.\d+)?", "phot.flux.density"),
+    (r"flux|fluence|peak_?flux|int_?flux|total_?flux|flux_?\w*", "phot.flux"),
+    (r"counts?(_?rate)?|count_?rate", "phot.count"),
+    (r"id|_?identifier|source_?id|obj_?id|objid|object_?id|star_?id|rec_?no|seq|number|num|no|hip|hd|tyc|kic|tic|epic|ngc|ic|recno|index|idx|row_?id|obs_?id|granule_?uid|uid|uuid|cat_?id|designation|desig|2mass|wise_?id|gaia_?(id|dr\d)|dr\d_?source_?id|[a-z]+_?id", "meta.id"),
+    (r"(main_?|source_?|star_?|object_?|obj_?|planet_?|pl_?|target_?|feature_?|clean_?|common_?|alt_?|other_?)?names?|object|target|star|source|galaxy|cluster|planet|feature|alias(es)?|simbad(_?name)?|iau_?name", "meta.id"),
+    (r"cross_?(id|match)|xmatch|cross_?ident\w*", "meta.id.cross"),
+    (r"ref_?epoch|epoch|ep|ep(ra|de)", "time.epoch"),
+    (r"(obs_?)?(date|time|datetime|timestamp|date_?obs|time_?obs|obs_?date|obs_?time|utc?|t)|date_?time|(mean_?)?(jd|mjd|bjd|hjd|btjd|bkjd)(_?obs|_?tdb|_?utc|_?mid)?|isot|observation_?date", "time.epoch;obs"),
+    (r"(t|time|date|jd|mjd|obs)_?(min|start|beg|begin|obs_?start)|start_?(time|date)|begin_?time|utc_?start|t_start|date_?beg|tstart", "time.start;obs"),
+    (r"(t|time|date|jd|mjd|obs)_?(max|end|stop|obs_?end)|(end|stop)_?(time|date)|utc_?end|t_stop|date_?end|tstop", "time.end;obs"),
+    (r"exp_?time|exposure(_?time)?|texp|t_exptime|int_?time|integration_?time|duration|itime", "time.duration;obs.exposure"),
+    (r"(release_?date|obs_release_date)", "time.release"),
+    (r"(creation_?date|created)", "time.creation"),
+    (r"(modification_?date|modified|updated?|last_?(update|modified))", "time.processing"),
+    (r"equinox", "time.equinox"),
+    (r"(orb(ital)?_?|rot(ation(al)?)?_?|pl_orb)?per(iod)?(_?(days?|d|orb|rot))?|p_?orb", "time.period"),
+    (r"phase", "time.phase"),
+    (r"age", "time.age"),
+    (r"year|pub_?year|disc_?year|discovery_?year", "time.publiYear"),
+    (r"teff|t_?eff|temp_?eff|effective_?temp(erature)?|st_teff", "phys.temperature.effective"),
+    (r"temp|temperature|t_?(gas|dust|ex|sys)", "phys.temperature"),
+    (r"log_?g|logg|gravity|surface_?gravity", "phys.gravity"),
+    (r"fe_?h|\[fe/h\]|feh|m_?h|metallicity|met", "phys.abund.Fe"),
+    (r"(st|pl|star|planet|stellar)?_?mass|m_?(star|sin_?i|planet|jup)|msini", "phys.mass"),
+    (r"(st|pl|star|planet|stellar)?_?(rad|radius)|r_?(star|planet|jup)", "phys.size.radius"),
+    (r"lum|luminosity|l_?(bol|x|sun)|log_?l", "phys.luminosity"),
+    (r"density|rho_?\w+", "phys.density"),
+    (r"ecc|eccentricity|e_orb", "src.orbital.eccentricity"),
+    (r"inc|incl|inclination", "src.orbital.inclination"),
+    (r"vsini|v_?sin_?i|v_?rot", "phys.veloc.rotat"),
+    (r"vel|velocity|speed|v", "phys.veloc"),
+    (r"ellipticity|ell", "src.ellipticity"),
+    (r"sp_?type|spec_?type|spectral_?type|sptype|spt|sp|spectral_?class|mk", "src.spType"),
+    (r"morph\w*|hubble_?type|galaxy_?type", "src.morph.type"),
+    (r"(var|variability)_?type|var_?class", "meta.code.class;src.var"),
+    (r"(obj|object|source|target|feature)?_?(type|class|classification|otype)", "src.class"),
+    (r"constell(ation)?|const", "meta.code"),
+    (r"variab\w*|var|var_?flag", "src.var"),
+    (r"flags?|\w+_flags?|flag_\w+|f_\w+|q_?flag|mult(iplicity)?", "meta.code"),
+    (r"qual(ity)?|\w+_qual(ity)?|q_\w+", "meta.code.qual"),
+    (r"n_?obs|n_?det|num_?\w+|n_\w+|nb_?\w+|nobs", "meta.number"),
+    (r"snr|s_?n|sig_?to_?noise|signal_?to_?noise", "stat.snr"),
+    (r"chi2?|chi_?sq\w*|chi_?2|ruwe", "stat.fit.chi2"),
+    (r"prob\w*|pvalue|p_?value", "stat.probability"),
+    (r"wave(length)?|lambda|wl|wavelen", "em.wl"),
+    (r"freq|frequency|nu", "em.freq"),
+    (r"energy|e_?kev", "em.energy"),
+    (r"filter|band|bandpass|passband", "meta.id;instr.filter"),
+    (r"instr(ument)?(_?name)?|instrume", "meta.id;instr"),
+    (r"tel(escope)?(_?name)?|telescop|facility(_?name)?|instrument_?host(_?name)?|observatory", "meta.id;instr.tel"),
+    (r"observer|pi|pi_?name|obs_?creator_?name", "meta.id.PI"),
+    (r"proposal(_?id)?|prop_?id|program(me)?(_?id)?", "meta.id;obs.proposal"),
+    (r"(access_?)?(file_?name|filename|file|path|file_?path)", "meta.id;meta.file"),
+    (r"thumb(nail)?(_?url)?|preview(_?url)?", "meta.ref.url;meta.preview"),
+    (r"(\w+_)?(url|uri|link|href)", "meta.ref.url"),
+    (r"(access_?)?format|mime(_?type)?|content_?type", "meta.code.mime"),
+    (r"(access_?estsize|file_?size|size_?bytes)", "phys.size;meta.file"),
+    (r"bibcode|bib_?reference|bib", "meta.bib.bibcode"),
+    (r"doi", "meta.ref.doi"),
+    (r"refs?|references?|biblio\w*", "meta.bib"),
+    (r"authors?", "meta.bib.author"),
+    (r"title", "meta.title"),
+    (r"notes?|comments?|remarks?|rem|descr(iption)?", "meta.note"),
+    (r"healpix\w*|hpx\w*|ipix", "pos.healpix"),
+    (r"s_region|footprint|outline|polygon|region", "pos.outline;obs.field"),
+    (r"air_?mass|secz", "obs.airMass"),
+    (r"seeing", "instr.obsty.seeing"),
+    (r"alt|altitude|elevation|height", "pos.bodyrc.alt"),
+    (r"x|x_?(pix|image|pos|coord)", "pos.cartesian.x"),
+    (r"y|y_?(pix|image|pos|coord)", "pos.cartesian.y"),
+    (r"incidence(_?angle)?", "pos.incidenceAng"),
+    (r"emergence(_?angle)?|emission(_?angle)?", "pos.emergenceAng"),
+    (r"phase_?(angle|ang)", "pos.phaseAng"),
+)  # fmt: skip
+_TABLE = [(re.compile(pattern), ucd) for pattern, ucd in _NAMES]
+_ERROR = re.compile(
+    r"(?:e_|err_|error_|sig_|sigma_|d_|u_|unc_|std_|s_)(?P<after>.+)|(?P<before>.+?)_?(?:err|error|sigma|sig|unc|uncertainty|std|stddev|err_?[12]|err(?:or)?_?(?:up|lo|low|high|plus|minus))"
+)
+_LIMIT = re.compile(r"(?P<before>.+?)_?(?P<kind>min|max|mean|median|minimum|maximum)")
+# what a unit must measure for a guess to stand: first word of the UCD -> units, any of which it must convert to
+_MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("pos.eq", ("deg", "'hourangle'")),
+    ("pos.galactic", ("deg",)),
+    ("pos.ecliptic", ("deg",)),
+    ("pos.bodyrc.l", ("deg",)),
+    ("pos.pm", ("mas/yr", "s/yr", "mas")),
+    ("pos.parallax", ("mas",)),
+    ("pos.posAng", ("deg",)),
+    ("phot.mag", ("mag",)),
+    ("phot.color", ("mag",)),
+    ("phys.angSize", ("deg",)),
+    ("phys.temperature", ("K",)),
+    ("phys.mass", ("kg", "'jupiterMass'")),
+    ("phys.size", ("m", "byte", "deg")),
+    ("time.period", ("d",)),
+    ("time.duration", ("s",)),
+    ("src.redshift", ("", "km/s")),
+    ("em.wl", ("m",)),
+    ("em.freq", ("Hz",)),
+    ("em.energy", ("eV",)),
+    ("spect.dopplerVeloc", ("km/s",)),
+    ("phys.veloc", ("km/s",)),
+    ("pos.distance", ("pc", "mag")),
+    ("pos.angDistance", ("deg",)),
+)
+# a unit that says it all when the name says nothing
+_BY_UNIT = (("mag", "phot.mag"), ("mas/yr", "pos.pm"), ("Jy", "phot.flux.density"), ("erg.s**-1.cm**-2", "phot.flux"))
+_MAIN_BY_TEXT = (
+    (re.compile(r"\bright ascension\b", re.IGNORECASE), "pos.eq.ra"),
+    (re.compile(r"\bdeclination\b", re.IGNORECASE), "pos.eq.dec"),
+    (re.compile(r"\bgalactic longitude\b", re.IGNORECASE), "pos.galactic.lon"),
+    (re.compile(r"\bgalactic latitude\b", re.IGNORECASE), "pos.galactic.lat"),
+    (re.compile(r"\bproper motion\b.*\b(ra|right ascension|alpha)\b", re.IGNORECASE), "pos.pm;pos.eq.ra"),
+    (re.compile(r"\bproper motion\b.*\b(dec|declination|delta)\b", re.IGNORECASE), "pos.pm;pos.eq.dec"),
+    (re.compile(r"\bparallax\b", re.IGNORECASE), "pos.parallax.trig"),
+    (re.compile(r"\bspectral type\b", re.IGNORECASE), "src.spType"),
+    (re.compile(r"\beffective temperature\b", re.IGNORECASE), "phys.temperature.effective"),
+    (re.compile(r"\bradial velocity\b", re.IGNORECASE), "spect.dopplerVeloc;pos.heliocentric"),
+    (re.compile(r"\bredshift\b", re.IGNORECASE), "src.redshift"),
+)
+_MISTRUST = re.compile(r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of)\b", re.IGNORECASE)
+
+
+def suggest(name: str, unit: str | None = None, description: str | None = None) -> str | None:
+    """Guess the UCD of a column.
+
+    Parameters
+    ----------
+    name
+        The column's name in its file: ``RAJ2000``, ``e_Vmag``, ``phot_g_mean_mag``.
+    unit
+        Its unit; a guess that this contradicts is dropped (``z`` in ``mag`` is no redshift).
+    description
+        Asked when the name tells nothing.
+
+    Returns
+    -------
+    str or None
+        A valid UCD, None if nothing is obvious. A wrong UCD is worse than none.
+    """
+    words = re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_") or name.lower()
+    found = _by_name(words, unit) or _by_name(name.strip().lower(), unit)
+    if found is None:
+        found = _derived(words, unit)
+    if found is None and description and not _MISTRUST.search(description):
+        for pattern, ucd in _MAIN_BY_TEXT:
+            if pattern.search(description) and _fits(ucd, unit):
+                found = ucd
+                break
+        # the most telling sentence wins: proper motions mention right ascension
+        if found in {"pos.eq.ra", "pos.eq.dec"} and re.search(r"proper motion", description, re.IGNORECASE):
+            found = f"pos.pm;{found}" if _fits("pos.pm", unit) else None
+    if found is None and unit:
+        found = _of_unit(unit)
+    return found
+
+
+def suggest_all(columns: Iterable[tuple[str, str | None, str | None]]) -> list[str | None]:
+    """Guess the UCDs of a whole table (name, unit, description): ``meta.main`` goes to one column of a kind, the first.
+
+    A single obvious identifier becomes ``meta.id;meta.main``, as cone search wants it.
+    """
+    found = [suggest(*column) for column in columns]
+    seen: set[str] = set()
+    for number, ucd in enumerate(found):
+        if ucd is not None and ucd.endswith(";meta.main"):
+            if ucd in seen:
+                found[number] = ucd.removesuffix(";meta.main")
+            seen.add(ucd)
+    if "meta.id;meta.main" not in found and "meta.id" in found:
+        found[found.index("meta.id")] = "meta.id;meta.main"
+    return found
+
+
+def _by_name(words: str, unit: str | None) -> str | None:
+    for pattern, ucd in _TABLE:
+        match = pattern.fullmatch(words)
+        if match is None:
+            continue
+        if "{band}" in ucd:
+            bands = [group for group in match.groups() if group in _BANDS]
+            if not bands:
+                continue
+            guess = ucd.format(band=_BANDS[bands[0]], band2=_BANDS[bands[-1]])
+        else:
+            guess = ucd
+        if _fits(guess, unit):
+            return guess
+    return None
+
+
+def _derived(words: str, unit: str | None) -> str | None:
+    """Errors, minima and maxima of what is known."""
+    match = _ERROR.fullmatch(words)
+    if match is not None:
+        of = _by_name(match["after"] or match["before"], unit)
+        if of is None:
+            return "stat.error" if words.startswith(("e_", "err_", "error_", "sigma_")) or "err" in words else None
+        return _after("stat.error", of)
+    match = _LIMIT.fullmatch(words)
+    if match is not None:
+        of = _by_name(match["before"], unit)
+        kind = {"minimum": "min", "maximum": "max"}.get(match["kind"], match["kind"])
+        if of is not None and FLAGS.get(of.partition(";")[0]) != "P":
+            return f"{of.removesuffix(';meta.main')};stat.{kind}"
+    return None
+
+
+def _after(first: str, of: str) -> str:
+    """Put a first word before a UCD, as far as its words may come later."""
+    words = [word for word in of.split(";") if word != "meta.main" and FLAGS.get(word) != "P"]
+    return ";".join([first, *words])
+
+
+def _fits(ucd: str, unit: str | None) -> bool:
+    from hven.model import units
+
+    if not unit:
+        return True
+    for start, choices in _MEASURES:
+        if ucd.startswith(start):
+            return any(units.convertible(unit, choice) for choice in choices)
+    return not ucd.startswith(("meta.", "src.spType", "src.class"))  # names and flags have no unit
+
+
+def _of_unit(unit: str) -> str | None:
+    from hven.model import units
+
+    return next((ucd for known, ucd in _BY_UNIT if units.same(unit, known)), None)
