@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Options(FileOptions):
     """What a descriptor may say of FITS files."""
 
-    mode: Literal["table", "header"] = Field("table", description="`table`: the rows of a table; `header`: one row per file, from header cards.")
+    mode: Literal["table", "header"] = Field(
+        "table", description="`table`: the rows of a table; `header`: one row per file, from header cards."
+    )
     hdu: int | str | list[int | str] | None = Field(
         None, description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order."
     )

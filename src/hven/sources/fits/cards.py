@@ -75,7 +75,9 @@ def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header |
         if not block.strip(b"\0 ") and not cards:
             return None
         if not cards and index == 0 and not block.startswith(b"SIMPLE  ="):
-            raise SourceError(f"{file} is not FITS: it does not begin with SIMPLE", place=Place(file=file), remedy="look what it is, or `ignore:` it")
+            raise SourceError(
+                f"{file} is not FITS: it does not begin with SIMPLE", place=Place(file=file), remedy="look what it is, or `ignore:` it"
+            )
         if not cards and index > 0 and not block.startswith(b"XTENSION"):
             return None  # special records after the last HDU
         if len(block) < BLOCK and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):

@@ -26,7 +26,9 @@ SAMPLE = 200
 class HeaderRows:
     """The cards of many files, one row each."""
 
-    def __init__(self, options: FileOptions, hdu: int | str | list[int | str] | None, cards: Sequence[str] | None, context: Context) -> None:
+    def __init__(
+        self, options: FileOptions, hdu: int | str | list[int | str] | None, cards: Sequence[str] | None, context: Context
+    ) -> None:
         self.context = context
         self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
         self.cards = list(cards) if cards is not None else None
@@ -49,7 +51,10 @@ class HeaderRows:
 
     def pins(self) -> list[Pin]:
         """Name the files; only their headers were read, so there is no checksum."""
-        return [Pin(name=file.name, bytes=file.stat.st_size, modified=file.modified.isoformat(timespec="seconds"), detail="header only") for file in self.files]
+        return [
+            Pin(name=file.name, bytes=file.stat.st_size, modified=file.modified.isoformat(timespec="seconds"), detail="header only")
+            for file in self.files
+        ]
 
     def size(self) -> int:
         """Count the files."""
@@ -127,7 +132,16 @@ class HeaderRows:
             try:
                 arrays[name] = pa.array([_fitted(value, kind)], kind)
             except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-                self._reject(Reject(file=file.name, row=number, column=name, value=str(value), reason=f"not {self._columns[name].type} as in the other files"), None)
+                self._reject(
+                    Reject(
+                        file=file.name,
+                        row=number,
+                        column=name,
+                        value=str(value),
+                        reason=f"not {self._columns[name].type} as in the other files",
+                    ),
+                    None,
+                )
                 return None
         return assemble(names, arrays, 1, pa.array([number], pa.int64()), file)
 
@@ -140,7 +154,15 @@ class HeaderRows:
 def _wider(known: pa.DataType | None, value: Value) -> pa.DataType | None:
     if value is None or value == "":
         return known
-    kind = pa.bool_() if isinstance(value, bool) else pa.int64() if isinstance(value, int) else pa.float64() if isinstance(value, float) else pa.string()
+    kind = (
+        pa.bool_()
+        if isinstance(value, bool)
+        else pa.int64()
+        if isinstance(value, int)
+        else pa.float64()
+        if isinstance(value, float)
+        else pa.string()
+    )
     if known is None or known == kind:
         return kind
     return pa.float64() if {known, kind} == {pa.int64(), pa.float64()} else pa.string()

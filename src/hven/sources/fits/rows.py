@@ -92,7 +92,9 @@ class TableRows:
             for name in real:
                 if name not in items or items[name].column.type.arrow != self._kind(name):
                     has = "no column" if name not in items else "another type of column"
-                    raise SourceError(f"{file.name} has {has} {name!r} than {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")
+                    raise SourceError(
+                        f"{file.name} has {has} {name!r} than {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it"
+                    )
             count, width = header.number("NAXIS2"), header.number("NAXIS1")
             rows = count if limit is None else min(count, limit)
             read, heap = stream.read, None
@@ -105,10 +107,14 @@ class TableRows:
                 data = read(n * width)
                 if len(data) < n * width:
                     raise SourceError(
-                        f"{file.name} ends after row {first + len(data) // max(width, 1)} of {count}", place=Place(file=file.name), remedy="get the file anew"
+                        f"{file.name} ends after row {first + len(data) // max(width, 1)} of {count}",
+                        place=Place(file=file.name),
+                        remedy="get the file anew",
                     )
                 place = spool.tell() if spool else 0
-                yield self._batch(np.frombuffer(data, np.uint8).reshape(n, width), items, real, names, first + 1, file, heap, ascii=header.kind == "TABLE")
+                yield self._batch(
+                    np.frombuffer(data, np.uint8).reshape(n, width), items, real, names, first + 1, file, heap, ascii=header.kind == "TABLE"
+                )
                 if spool:
                     spool.seek(place)
             if limit is None or rows == count:
@@ -146,7 +152,15 @@ class TableRows:
             item = items[name]
             for at in np.flatnonzero(mask):
                 value = rows[at, item.start : item.start + item.width].tobytes().decode("latin-1").strip()
-                self._reject(Reject(file=file.name, row=first + int(at), column=name, value=value, reason=f"not a number (TFORM {item.code}{item.width})"))
+                self._reject(
+                    Reject(
+                        file=file.name,
+                        row=first + int(at),
+                        column=name,
+                        value=value,
+                        reason=f"not a number (TFORM {item.code}{item.width})",
+                    )
+                )
         if not out.any():
             return assemble(names, arrays, len(rows), first, file)
         keep = pa.array(~out)
@@ -155,7 +169,9 @@ class TableRows:
 
     def _reject(self, reject: Reject) -> None:
         if self.context.reject is None:
-            raise SourceError(f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}", place=Place(file=reject.file))
+            raise SourceError(
+                f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}", place=Place(file=reject.file)
+            )
         self.context.reject(reject)
 
 

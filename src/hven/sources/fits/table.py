@@ -76,7 +76,9 @@ def fields_of(header: Header, file: str) -> list[Field]:
         if made.width:
             found.append(made)
         if made.start + made.width > header.number("NAXIS1"):
-            raise SourceError(f"column {name} lies outside the row of {header.number('NAXIS1')} bytes", place=Place(file=file), remedy="repair the header")
+            raise SourceError(
+                f"column {name} lies outside the row of {header.number('NAXIS1')} bytes", place=Place(file=file), remedy="repair the header"
+            )
     return found
 
 
@@ -181,7 +183,11 @@ def _flat(raw: np.ndarray, item: Field) -> pa.Array:
         if target == pa.float64() and (item.scale, item.zero) != (1.0, 0.0):
             real = real.astype("f8") * item.scale + item.zero
         return pa.array(real, mask=np.isnan(real))
-    mask = values == item.null if item.null is not None and np.iinfo(values.dtype).min <= int(item.null) <= np.iinfo(values.dtype).max else None
+    mask = (
+        values == item.null
+        if item.null is not None and np.iinfo(values.dtype).min <= int(item.null) <= np.iinfo(values.dtype).max
+        else None
+    )
     native = values.astype(values.dtype.newbyteorder("="))
     if pa.types.is_floating(target):
         return pa.array(native * item.scale + item.zero, mask=mask)
@@ -220,7 +226,9 @@ def text_of(cells: np.ndarray) -> pa.Array:
         except pa.ArrowInvalid:  # the standard allows ASCII only; people write Latin-1
             text = pa.array(np.char.decode(fixed, "latin-1"), pa.string())
     else:
-        text = pa.Array.from_buffers(pa.string(), len(cells), [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32) * width), pa.py_buffer(cells)])
+        text = pa.Array.from_buffers(
+            pa.string(), len(cells), [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32) * width), pa.py_buffer(cells)]
+        )
     text = pc.utf8_rtrim(text, characters=" ")
     empty = pc.equal(text, "")
     return pc.if_else(empty, pa.scalar(None, pa.string()), text)

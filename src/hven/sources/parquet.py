@@ -1,0 +1,157 @@
+"""Parquet files; VOTable metadata in the footer (VOParquet 1.0) is taken up."""
+
+from __future__ import annotations
+
+import io
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hven import plugins
+from hven.errors import HvenError, Place, SourceError
+from hven.model.table import Column
+from hven.model.types import from_arrow
+from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources._reading.files import DataFile, FileOptions, assemble, check_names, data_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+VOPARQUET = b"IVOA.VOTable-Parquet.content"
+
+
+class Options(FileOptions):
+    """What a descriptor may say of Parquet files: nothing but which ones."""
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open Parquet files.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+    return ParquetRows(options, context)
+
+
+class ParquetRows:
+    """The rows of one or more Parquet files."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self.context = context
+        self.files = data_files(options, context.directory)
+        self.rows = 0
+
+    def columns(self) -> list[Column]:
+        """Give the columns that have a VOTable form, described by the footer's VOTable if there is one."""
+        return self._columns
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows file by file."""
+        known = {column.name: column for column in self._columns}
+        names = check_names(columns, list(known), self.files[0].name)
+        real = [name for name in names if name not in {ROW, *FILE_FACTS}]
+        left = limit
+        for file in self.files:
+            opened = _opened(file)
+            for name in real:
+                if name not in opened.schema_arrow.names:
+                    raise SourceError(
+                        f"no column {name!r}, which {self.files[0].name} has", place=Place(file=file.name), remedy="`ignore:` the file"
+                    )
+            first = 1
+            try:
+                for batch in opened.iter_batches(self.context.batch, columns=real or opened.schema_arrow.names[:1]):
+                    part = batch if left is None else batch.slice(0, left)
+                    arrays = {name: _carried(part.column(name), known[name].type.arrow, file, name) for name in real}
+                    yield assemble(names, arrays, part.num_rows, first, file)
+                    first += part.num_rows
+                    self.rows += part.num_rows
+                    if left is not None:
+                        left -= part.num_rows
+                        if left <= 0:
+                            return
+            except pa.ArrowException as error:
+                raise SourceError(
+                    f"cannot be read after row {first - 1}: {error}", place=Place(file=file.name), remedy="get the file anew"
+                ) from error
+            finally:
+                opened.close()
+            file.hash_whole()
+
+    def pins(self) -> list[Pin]:
+        """Name the files with their checksums."""
+        return [file.pin() for file in self.files]
+
+    def size(self) -> int:
+        """Count the rows."""
+        return sum(_opened(file).metadata.num_rows for file in self.files)
+
+    def done(self) -> int:
+        """Count the rows read so far."""
+        return self.rows
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        opened = _opened(self.files[0])
+        said = {column.name: column for column in _footer(opened)}
+        found: list[Column] = []
+        for item in opened.schema_arrow:
+            try:
+                kind = from_arrow(item.type)
+            except ValueError:
+                continue  # structs and maps have no form in a table of the VO
+            meta = {key.decode(): value.decode(errors="replace") for key, value in (item.metadata or {}).items()}
+            column = said.get(item.name) or Column(
+                name=item.name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description")
+            )
+            found.append(column if column.type.arrow == kind.arrow and item.name in said else column.having(type=kind))
+        if not found:
+            raise SourceError(
+                "no column that a table can hold", place=Place(file=self.files[0].name), remedy="structs must be flattened first"
+            )
+        return found
+
+
+def _opened(file: DataFile) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file.path, memory_map=False)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"no readable Parquet file: {error}", place=Place(file=file.name), remedy="get the file anew, or `ignore:` it"
+        ) from error
+
+
+def _footer(opened: pq.ParquetFile) -> list[Column]:
+    text = (opened.schema_arrow.metadata or {}).get(VOPARQUET) or (opened.metadata.metadata or {}).get(VOPARQUET)
+    if not text:
+        return []
+    read = plugins.load("formats", "votable").FORMAT.read
+    try:
+        return list(read(io.BytesIO(text)).head.columns)
+    except HvenError:  # bad metadata do not spoil good data
+        return []
+
+
+def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> pa.Array:
+    """Cast to the storage type: dictionaries unfolded, unsigned words widened, dates made times."""
+    if values.type == kind:
+        return values
+    if pa.types.is_time(values.type) or pa.types.is_null(values.type):
+        return values.cast(pa.string())
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        small = values.cast(pa.binary())
+        offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, small.buffers()[1]], offset=small.offset)
+        items = pa.Array.from_buffers(pa.uint8(), offsets[-1].as_py(), [None, small.buffers()[2]])
+        return (
+            pa.ListArray.from_arrays(offsets, items, mask=small.is_null()) if small.null_count else pa.ListArray.from_arrays(offsets, items)
+        )
+    try:
+        if pa.types.is_timestamp(values.type) and values.type.tz:
+            values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
+        return values.cast(kind, safe=not pa.types.is_timestamp(kind) and not pa.types.is_floating(kind))
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer") from error

@@ -1,0 +1,141 @@
+"""VOTable files, all serialisations: one table of each."""
+
+from __future__ import annotations
+
+import io
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from pydantic import Field
+
+from hven import plugins
+from hven.errors import Place, SourceError, UserError
+from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, check_names, data_files, total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from hven.formats import Read
+    from hven.model.table import Column
+
+
+class Options(FileOptions):
+    """What a descriptor may say of VOTables."""
+
+    table: int | str | None = Field(None, description="Which table of each file: its number from 0, its ID or its name; default the first.")
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open VOTable files.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+    return Tables(options, context)
+
+
+class _Raw(io.RawIOBase):
+    """A `Stream` as Python's readers want it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Tables:
+    """The rows of one table in each of the files."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self.options = options
+        self.context = context
+        self.files = data_files(options, context.directory)
+
+    def columns(self) -> list[Column]:
+        """Give the FIELDs."""
+        return self._columns
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows file by file."""
+        names = check_names(columns, [column.name for column in self._columns], self.files[0].name)
+        left = limit
+        for file in self.files:
+            for batch in self._rows(file, names):
+                part = batch if left is None else batch.slice(0, left)
+                yield part
+                if left is not None:
+                    left -= part.num_rows
+                    if left <= 0:
+                        return
+
+    def pins(self) -> list[Pin]:
+        """Name the files with their checksums."""
+        return [file.pin() for file in self.files]
+
+    def size(self) -> int:
+        """Count the bytes on disk."""
+        return total(self.files)
+
+    def done(self) -> int:
+        """Count the bytes on disk read so far."""
+        return sum(file.progress for file in self.files)
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        stream = self.files[0].open()
+        try:
+            return list(self._read(stream, self.files[0]).head.columns)
+        finally:
+            stream.close()
+
+    def _read(self, stream: Stream, file: DataFile) -> Read:
+        read = plugins.load("formats", "votable").FORMAT.read
+        try:
+            return cast(
+                "Read", read(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)), table=self.options.table, batch=self.context.batch)
+            )
+        except UserError as error:
+            raise _located(error, file) from error
+
+    def _rows(self, file: DataFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        stream = file.open()
+        try:
+            read = self._read(stream, file)
+            there = {column.name: column for column in read.head.columns}
+            for column in self._columns:
+                if column.name in names and (column.name not in there or there[column.name].type.arrow != column.type.arrow):
+                    has = "no field" if column.name not in there else "another type of field"
+                    raise SourceError(
+                        f"{has} {column.name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` the file"
+                    )
+            first = 1
+            try:
+                for batch in read.batches:
+                    arrays = {name: batch.column(name) for name in names if name != ROW and name not in FILE_FACTS}
+                    yield assemble(names, arrays, batch.num_rows, first, file)
+                    first += batch.num_rows
+            except UserError as error:
+                raise _located(error, file) from error
+            while stream.read(1 << 20):
+                pass
+            file.finish()
+        finally:
+            stream.close()
+
+
+def _located(error: UserError, file: DataFile) -> SourceError:
+    if isinstance(error, SourceError) and error.place.file:
+        return error
+    place = Place(file=file.name, line=error.place.line, column=error.place.column)
+    return SourceError(error.message, place=place, remedy=error.remedy)
