@@ -73,6 +73,7 @@ def _column(name: str, fields: Fields, what: str, faults: Faults) -> Column:
             word = re.match(r"[A-Za-z0-9]*", fields["type"])
             hint = nearest(word.group() if word else "", type_names())
             faults.error(f"{what}: there is no type {str(fields['type'])!r}", fields["type"].place, hint or f"known: {', '.join(list(type_names())[:16])} ...")
+            del fields["type"]
     if "unit" in fields:
         check_unit(fields["unit"], what, faults)
     if "ucd" in fields:

@@ -11,7 +11,7 @@ from hven.descriptor.merging import Gathered, apply_standard, expand, gather, st
 from hven.descriptor.options import plain
 from hven.descriptor.shapes import Fields, kind, nearest
 from hven.descriptor.tables import Surroundings, table_spec
-from hven.descriptor.written import DECIMAL, WHOLE, Entries, Written
+from hven.descriptor.written import Entries, Written, retyped
 from hven.errors import DescriptorError, Fault
 from hven.model.resource import Person, Resource, TableSpec, Test
 
@@ -103,9 +103,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     if name is None:
         return None
     _check_collection(name, path, settings, faults, standard=standard)
-    constants = {str(key): _constant(value) for key, value in fields.get("let", {}).items()}
-    for key in fields.get("let", {}):
-        check_name(key, "a 'let' name", faults, plain=True)
+    constants = _constants(fields, faults)
     python = functions(fields.get("functions", ()), path.parent, result.hashes, faults)
     around = Surroundings(
         schema=str(name),
@@ -170,17 +168,16 @@ def _tables(fields: Fields, around: Surroundings, faults: Faults) -> tuple[Table
     return tuple(specs)
 
 
-def _constant(value: Written) -> str | int | float | bool | None:
-    text = str(value)
-    if value.is_null:
-        return None
-    if value.plain and text in {"true", "false"}:
-        return text == "true"
-    if value.plain and WHOLE.fullmatch(text):
-        return int(text)
-    if value.plain and DECIMAL.fullmatch(text) and not text.lstrip("+-").startswith("0") | (text[0] == "0" and "." not in text):
-        return float(text)
-    return text
+def _constants(fields: Fields, faults: Faults) -> dict[str, str | int | float | bool | None]:
+    """Type the collection's ``let`` as they look: numbers and booleans without quotes are such, everything else is text."""
+    made: dict[str, str | int | float | bool | None] = {}
+    for key, value in fields.get("let", {}).items():
+        check_name(key, "a 'let' name", faults, plain=True)
+        found = retyped(value)
+        if found is not None:
+            faults.error(f"let.{key}: YAML reads {value} as {found}", value.place, f'write "{value}" in quotes')
+        made[str(key)] = plain(value)
+    return made
 
 
 def _person(fields: Fields) -> Person:

@@ -349,7 +349,7 @@ class Record:
         for key, item in value.items():
             if key not in known:
                 hint = f"did you mean {self.hints[key.lower()]!r}?" if key.lower() in self.hints else nearest(key, known)
-                faults.error(f"{what} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(known)}")
+                faults.error(f"{what or 'the descriptor'} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(known)}")
                 continue
             read = known[key].shape.read(item, f"{what}.{key}" if what else str(key), faults)
             if read is not None:

@@ -37,7 +37,7 @@ class Surroundings:
 
     Attributes
     ----------
-    home
+    schema
         The collection's name.
     constants
         Names of the collection's ``let``.

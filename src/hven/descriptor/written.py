@@ -271,12 +271,12 @@ class _Builder:
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if value is not None:
-                    raise _Stop("a second YAML document begins here", self.page.place(event.start_mark.index), "one file, one document: remove '---'")
+                    raise _Stop("a second YAML document begins here", self.page.place(_index(event)), "one file, one document: remove '---'")
                 value = self.value(next(self.events), 0)
         return value
 
     def value(self, event: Any, depth: int) -> Value:
-        start: int = event.start_mark.index
+        start = _index(event)
         if depth > DEEPEST:
             raise _Stop(f"nested more than {DEEPEST} deep", self.page.place(start))
         if isinstance(event, yaml.AliasEvent):
@@ -303,7 +303,7 @@ class _Builder:
             self.anchors[event.anchor] = (value, self.count - before)
         return value
 
-    def alias(self, anchor: str, start: int) -> Value:
+    def alias(self, anchor: Any, start: int) -> Value:
         if anchor not in self.anchors:
             raise _Stop(f"no anchor &{anchor} stands above", self.page.place(start))
         known = self.anchors[anchor]
@@ -321,7 +321,7 @@ class _Builder:
         values = []
         while not isinstance(inner := next(self.events), yaml.SequenceEndEvent):
             values.append(self.value(inner, depth + 1))
-        return Items(values, self.page.place(event.start_mark.index), flow=bool(event.flow_style))
+        return Items(values, self.page.place(_index(event)), flow=bool(event.flow_style))
 
     def entries(self, event: Any, depth: int) -> Entries:
         found: dict[Written, Any] = {}
@@ -344,7 +344,11 @@ class _Builder:
         for part in merged:
             for key, value in part.items():
                 found.setdefault(key, value)
-        return Entries(found, self.page.place(event.start_mark.index), flow=bool(event.flow_style))
+        return Entries(found, self.page.place(_index(event)), flow=bool(event.flow_style))
+
+
+def _index(event: Any) -> int:
+    return int(event.start_mark.index)
 
 
 def _events(text: str) -> Iterator[Any]:
