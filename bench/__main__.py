@@ -1,0 +1,42 @@
+"""Runs the journeys of the groups named (default: all) and prints a table; ``--json FILE`` writes {journey: {...}}."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+import bench
+from bench.measure import Journey, show
+
+GROUPS = ("foundation", "tap", "postgres", "epn", "sources", "sync", "regions", "products", "portal", "series")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    there = [item.name for item in pkgutil.iter_modules(bench.__path__) if item.name in GROUPS]
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(there)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--only", metavar="WORD", help="journeys whose name has this word")
+    parser.add_argument("--big", action="store_true", help="also the journeys over 5 x 10^7 rows (12 GB of disk, minutes)")
+    options = parser.parse_args()
+    unknown = set(options.groups) - set(there)
+    if unknown:
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(there)}")
+    found: dict[str, Journey] = {}
+    for group in options.groups or there:
+        for journey in importlib.import_module(f"bench.{group}").run(only=options.only or "", big=options.big):
+            found[journey.name] = journey
+            show(journey)
+    if options.json:
+        options.json.write_text(json.dumps({name: journey.to_json() for name, journey in found.items()}, indent=1) + "\n")
+    missed = [name for name, journey in found.items() if not journey.met]
+    print(f"\n{len(found) - len(missed)} of {len(found)} targets met" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
