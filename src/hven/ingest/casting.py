@@ -45,6 +45,8 @@ def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
     if pa.types.is_string(values.type) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         values = pc.utf8_trim_whitespace(values)
         values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            values = pc.replace_substring_regex(values, r"^\+", "")  # Arrow knows no +7
     return _safe(values, kind)
 
 

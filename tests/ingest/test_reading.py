@@ -1,0 +1,81 @@
+"""Threads around the flow: order kept, errors carried over, nothing left running."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import pytest
+
+from hven.ingest.reading import Ahead, Behind
+
+
+def test_ahead_keeps_order_and_bounds_what_waits():
+    made = []
+
+    def source():
+        for number in range(50):
+            made.append(number)
+            yield number
+
+    with closing(Ahead(source(), size=2)) as ahead:
+        for number in ahead:
+            assert made[-1] - number <= 4
+    assert made == list(range(50))
+
+
+def test_ahead_carries_errors_and_closes_the_source():
+    closed = threading.Event()
+
+    def source():
+        try:
+            yield 1
+            raise ValueError("row 2")
+        finally:
+            closed.set()
+
+    with closing(Ahead(source())) as ahead, pytest.raises(ValueError, match="row 2"):
+        assert list(ahead) == [1]
+    assert closed.is_set()
+
+
+def test_ahead_stops_when_its_reader_leaves():
+    closed = threading.Event()
+
+    def source():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    ahead = Ahead(source())
+    next(iter(ahead))
+    ahead.close()
+    assert closed.is_set()
+    assert threading.active_count() == before
+
+
+def test_behind_takes_in_order_and_tells_what_went_wrong():
+    taken = []
+    behind = Behind(taken.append)
+    for number in range(20):
+        behind.put(number)
+    behind.finish()
+    assert taken == list(range(20))
+
+    def fail(number):
+        if number == 3:
+            raise OSError("disk full")
+        taken.append(number)
+
+    behind = Behind(fail)
+    with pytest.raises(OSError, match="disk full"):
+        for number in range(1000):
+            behind.put(number)
+    behind.close()
+    before = threading.active_count()
+    behind = Behind(taken.append)
+    behind.close()
+    assert threading.active_count() == before
