@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hven.engines import Limits, Memory, Snapshot
 from hven.engines.duckdb.layout import Stored
-from hven.engines.duckdb.plan import DuckPlan, sql_names
+from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution, Watch
 from hven.engines.duckdb.staging import LOCK, DiskStaging
 from hven.errors import StorageError
@@ -73,7 +73,9 @@ class DuckEngine:
         execution = plan.execute(bound.slots, relations, Limits())
         return pa.Table.from_batches(execution, schema=execution.schema)
 
-    def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits) -> DuckExecution:
+    def run(
+        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits
+    ) -> DuckExecution:
         """Start a query in DuckDB (for plans)."""
         return DuckExecution(
             self._cursors, self._watch, sql=sql, arguments=arguments, relations=relations, schema=schema, limits=limits, memory=self._memory
@@ -208,7 +210,11 @@ def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | 
 
 def folder(qualified: str) -> str:
     """Give the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
-    return re.sub(r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified) if qualified[:1] != "." else "%2E" + folder(qualified[1:])
+    return (
+        re.sub(r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified)
+        if qualified[:1] != "."
+        else "%2E" + folder(qualified[1:])
+    )
 
 
 def _abandoned(path: Path) -> bool:
@@ -238,4 +244,4 @@ def _alive(process: str) -> bool:
     return True
 
 
-__all__ = ["DuckEngine", "folder", "sql_names"]
+__all__ = ["DuckEngine", "folder"]

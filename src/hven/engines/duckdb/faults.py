@@ -16,7 +16,10 @@ KINDS: tuple[type[Exception], ...] = _KNOWN
 
 _PLAIN = (
     (re.compile(r"Could not convert string '(?P<v>.*?)' to (?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
-    (re.compile(r"Type (?P<f>\w+) with value (?P<v>\S+) can't be cast .* out of range for the destination type (?P<t>\w+)"), "{v} is out of the range of {t}"),
+    (
+        re.compile(r"Type (?P<f>\w+) with value (?P<v>\S+) can't be cast .* out of range for the destination type (?P<t>\w+)"),
+        "{v} is out of the range of {t}",
+    ),
     (re.compile(r"Overflow in (?P<o>\w+) of (?P<t>\w+) \((?P<e>[^)]*)\)"), "{e} is out of the range of {t}"),
     (re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"), "there is no {w} of {n}"),
     (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
@@ -43,17 +46,24 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
     if "INTERRUPT" in text or isinstance(error, duckdb.InterruptException):
         if stopped == "timeout":
             limit = f" of {seconds:g} s" if seconds is not None else ""
-            return Timeout(f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit")
+            return Timeout(
+                f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit"
+            )
         return Cancelled("the query was cancelled")
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in text:
         limit = f" (limit: {memory})" if memory else ""
         remedy = "select fewer columns, group by fewer distinct values, or sort fewer rows"
         return TooLarge(f"the query needs more memory than one query may use{limit}", remedy=remedy)
     if "No space left" in text:
-        return StorageError("the disk is full: no room for the query's temporary data", remedy="free some space in the site's var directory")
+        return StorageError(
+            "the disk is full: no room for the query's temporary data", remedy="free some space in the site's var directory"
+        )
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION):
         return EvaluationError(plain(text))
-    return ServiceError(f"the engine could not run the query: {first_line(text)}", remedy="please report this: it is a fault of the program, not of the query")
+    return ServiceError(
+        f"the engine could not run the query: {first_line(text)}",
+        remedy="please report this: it is a fault of the program, not of the query",
+    )
 
 
 def plain(text: str) -> str:

@@ -54,7 +54,7 @@ def build_key(stored: Stored, column: str, number: int) -> KeyFiles:
     rows = None if whole else np.flatnonzero(present)
     if rows is not None:
         values = values[rows]
-    order = np.argsort(values, kind="stable")
+    order = values.argsort()
     count = len(order)
     _write_gathered(directory / names[0], values, order)
     size = np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
@@ -63,12 +63,19 @@ def build_key(stored: Stored, column: str, number: int) -> KeyFiles:
 
 
 def _ascending(values: npt.NDArray[Any]) -> bool:
-    return all(bool((values[a + 1 : a + _STEP + 1] >= values[a : a + _STEP][: len(values) - 1 - a]).all()) for a in range(0, max(len(values) - 1, 0), _STEP))
+    return all(
+        bool((values[a + 1 : a + _STEP + 1] >= values[a : a + _STEP][: len(values) - 1 - a]).all())
+        for a in range(0, max(len(values) - 1, 0), _STEP)
+    )
 
 
 def _write_gathered(path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], kind: np.dtype[Any] | None = None) -> None:
     """Write ``values[order]`` (or `order` itself) piece by piece, without holding it."""
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=kind or (order.dtype if values is None else values.dtype), shape=(len(order),)) if len(order) else None
+    target = (
+        np.lib.format.open_memmap(path, mode="w+", dtype=kind or (order.dtype if values is None else values.dtype), shape=(len(order),))
+        if len(order)
+        else None
+    )
     if target is None:
         np.save(path, np.empty(0, kind or (order.dtype if values is None else values.dtype)))
         return
@@ -99,7 +106,11 @@ def _present(column: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 def _build_text(stored: Stored, column: str, number: int) -> KeyFiles:
     values = stored.table.column(column)
-    order = pc.array_sort_indices(values.combine_chunks(), null_placement="at_end") if values.num_chunks == 1 else pc.sort_indices(values, null_placement="at_end")
+    order = (
+        pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
+        if values.num_chunks == 1
+        else pc.sort_indices(values, null_placement="at_end")
+    )
     count = len(values) - values.null_count
     rows = np.asarray(order)[:count]
     if count == len(values) and _ascending(rows):
@@ -137,7 +148,9 @@ def check_primary(table: Table, stored: Stored) -> None:
         if not keys:
             return
         first = con.execute(f"{groups} ORDER BY ALL LIMIT {_SHOWN}").fetchall()
-    shown = "; ".join(f"{', '.join(f'{name} = {value!r}' for name, value in zip(names, row, strict=False))} ({row[-1]} times)" for row in first)
+    shown = "; ".join(
+        f"{', '.join(f'{name} = {value!r}' for name, value in zip(names, row, strict=False))} ({row[-1]} times)" for row in first
+    )
     message = f"{table.qualified}: the primary key ({', '.join(names)}) is not unique: {keys:,} keys stand in {rows:,} rows; first: {shown}"
     raise DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")
 
@@ -149,4 +162,7 @@ def _unique(stored: Stored, name: str) -> bool:
         return False
     place = stored.schema.get_field_index(name)
     values = np.sort(np.concatenate([_numbers(batch.column(place)) for batch in stored.batches]))
-    return all(bool((values[a + 1 : a + _STEP + 1] != values[a : a + _STEP][: len(values) - 1 - a]).all()) for a in range(0, max(len(values) - 1, 0), _STEP))
+    return all(
+        bool((values[a + 1 : a + _STEP + 1] != values[a : a + _STEP][: len(values) - 1 - a]).all())
+        for a in range(0, max(len(values) - 1, 0), _STEP)
+    )

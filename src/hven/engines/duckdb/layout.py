@@ -20,7 +20,7 @@ from hven.engines.duckdb.keys import KeyIndex
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MANIFEST = "snapshot.json"
 POSITION = "position.npy"
 VERSION = 1
+_PROJECTIONS = 256  # sets of columns that are remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class Stored:
         self.manifest = Manifest.read(path / MANIFEST)
         self._lock = threading.RLock()
         self._keys: dict[str, KeyIndex] = {}
+        self._projections: dict[tuple[str, ...], Projection] = {}
         for name, _, size in self.manifest.parts:
             self._check(path / name, size)
 
@@ -196,25 +198,66 @@ class Stored:
         at = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.batches[at].column(column)[row - int(self.starts[at])].as_py()
 
-    def slices(self, begin: int, end: int, columns: Sequence[int]) -> list[pa.RecordBatch]:
-        """Give rows begin..end without copying: one piece for each batch they touch."""
-        starts = self.starts
-        first = int(np.searchsorted(starts, begin, side="right")) - 1
-        found = []
-        while begin < end:
-            base = int(starts[first])
-            stop = min(end, int(starts[first + 1]))
-            if stop > begin:
-                batch = self.batches[first]
-                found.append(
-                    pa.RecordBatch.from_arrays(
-                        [batch.column(number).slice(begin - base, stop - begin) for number in columns],
-                        schema=pa.schema([batch.schema.field(number) for number in columns]),
-                    )
-                )
-            begin = stop
-            first += 1
+    def projection(self, columns: tuple[str, ...]) -> Projection:
+        """Give these columns, in this order, for reading by row number."""
+        found = self._projections.get(columns)
+        if found is None:
+            found = Projection(self, columns)
+            if len(self._projections) >= _PROJECTIONS:
+                self._projections.clear()
+            self._projections[columns] = found
         return found
+
+
+class Projection:
+    """Some columns of a snapshot by row number. Record batches are cut down to the columns when first needed."""
+
+    def __init__(self, stored: Stored, columns: tuple[str, ...]) -> None:
+        self._stored = stored
+        self._numbers = [stored.schema.get_field_index(name) for name in columns]
+        self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._numbers])
+        self._batches: dict[int, pa.RecordBatch] = {}
+
+    def batch(self, number: int) -> pa.RecordBatch:
+        """Give one stored batch."""
+        found = self._batches.get(number)
+        if found is None:
+            whole = self._stored.batches[number]
+            found = pa.RecordBatch.from_arrays([whole.column(at) for at in self._numbers], schema=self.schema)
+            self._batches[number] = found
+        return found
+
+    def span(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
+        """Yield rows begin..end without copying: one piece for each stored batch they touch."""
+        starts = self._stored.starts
+        number = int(starts.searchsorted(begin, side="right")) - 1
+        while begin < end:
+            base, stop = int(starts[number]), min(end, int(starts[number + 1]))
+            if stop > begin:
+                yield self.batch(number).slice(begin - base, stop - begin)
+            begin = stop
+            number += 1
+
+    def take(self, rows: Rows) -> pa.RecordBatch:
+        """Copy rows by ascending number."""
+        if not len(rows):
+            return pa.RecordBatch.from_arrays([pa.array([], item.type) for item in self.schema], schema=self.schema)
+        starts = self._stored.starts
+        number = int(starts.searchsorted(rows[0], side="right")) - 1
+        if rows[-1] < starts[number + 1]:
+            return self.batch(number).take(pa.array(rows - starts[number]))
+        cuts = rows.searchsorted(starts)
+        pieces = []
+        for at in np.flatnonzero(cuts[1:] > cuts[:-1]).tolist():
+            pieces.append(self.batch(at).take(pa.array(rows[cuts[at] : cuts[at + 1]] - starts[at])))
+        return pa.concat_batches(pieces)
+
+    def take_any(self, rows: Rows) -> pa.RecordBatch:
+        """Copy rows by number, in the order given."""
+        order = np.argsort(rows, kind="stable")
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return self.take(rows[order]).take(pa.array(back))
 
 
 def load(path: Path) -> npt.NDArray[Any]:

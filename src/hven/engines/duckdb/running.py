@@ -56,7 +56,7 @@ class Cursors:
 class Cursor:
     """A DuckDB cursor and the names registered in it."""
 
-    __slots__ = ("con", "_kept", "_passing")
+    __slots__ = ("_kept", "_passing", "con")
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con

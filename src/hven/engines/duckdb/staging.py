@@ -146,7 +146,7 @@ class DiskStaging:
         if self._ordering is None:
             return Run(table=table, keys=np.empty(0, np.int64))
         keys = self._ordering(table)
-        order = np.argsort(keys, kind="stable")
+        order = stable_order(keys)
         return Run(table=_take(table, order), keys=keys[order])
 
     def _spill(self) -> None:
@@ -264,6 +264,21 @@ def position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
     return found
 
 
+def stable_order(keys: Keys) -> npt.NDArray[np.int64]:
+    """Give the order that sorts keys, equal ones as they came: numpy's vectorised quicksort, then its ties put right."""
+    order = keys.argsort()
+    ordered = keys[order]
+    same = ordered[1:] == ordered[:-1]
+    if same.any():
+        tied = np.zeros(len(keys), bool)
+        tied[1:] |= same
+        tied[:-1] |= same
+        places = np.flatnonzero(tied)
+        inside = np.lexsort((order[places], ordered[places]))
+        order[places] = order[places][inside]
+    return order
+
+
 def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(whole, pa.ChunkedArray):
@@ -309,7 +324,7 @@ def _merge(runs: list[Run], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
         keys = np.concatenate([run.keys[a:b] for run, a, b in zip(runs, begins, stops, strict=True)])
         begins = stops
         if len(keys):
-            order = np.argsort(keys, kind="stable")
+            order = stable_order(keys)
             yield _take(pa.concat_tables(tables).combine_chunks(), order), keys[order]
     for run, end in zip(runs, ends, strict=True):  # rows without a key, as they came
         for begin in range(end, len(run.keys), rows):

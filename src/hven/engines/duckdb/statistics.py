@@ -102,7 +102,12 @@ class _Distinct:
         if self._seen is None:
             self._seen = counts
         elif len(self._seen) < self._LIMIT * 4:
-            both = pa.table({"v": pa.concat_arrays([_field(self._seen, 0), _field(counts, 0)]), "n": pa.concat_arrays([_field(self._seen, 1), _field(counts, 1)])})
+            both = pa.table(
+                {
+                    "v": pa.concat_arrays([_field(self._seen, 0), _field(counts, 0)]),
+                    "n": pa.concat_arrays([_field(self._seen, 1), _field(counts, 1)]),
+                }
+            )
             merged = both.group_by("v", use_threads=False).aggregate([("n", "sum")]).combine_chunks()
             self._seen = pa.StructArray.from_arrays([_one(merged.column("v")), _one(merged.column("n_sum"))], ["values", "counts"])
         else:

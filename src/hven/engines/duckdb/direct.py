@@ -1,0 +1,501 @@
+"""Queries that need no DuckDB: columns of one table, simple conditions, TOP, ORDER BY over few rows, COUNT(*).
+
+DuckDB takes a millisecond to plan a query over however few rows; here a cone over candidates takes a tenth of one. The
+rules of values are DuckDB's, so that nobody can tell the roads apart: NaN equals itself and is greater than all numbers,
+null is neither true nor false.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.tree import (
+    And,
+    Between,
+    ColumnRef,
+    Compare,
+    Expr,
+    Function,
+    In,
+    IsNull,
+    Literal,
+    Not,
+    Or,
+    Query,
+    Select,
+    SelectItem,
+    Subquery,
+    TableRef,
+)
+from hven.engines.duckdb.constants import Constant, constant, is_text
+from hven.engines.duckdb.geometry import MIRROR, column_pair, constant_shape, contained, coordinates, distance_points
+from hven.engines.duckdb.keys import microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hven.adql.tree import Bound
+    from hven.engines.duckdb.layout import Projection, Rows, Stored
+    from hven.model.types import Type
+
+    Values = Sequence[float | str | None]
+    Frame = pa.RecordBatch
+    Evaluate = Callable[[Frame, Values], Any]
+
+STEP = 65_536  # rows that are tested at a time
+SORTED = 200_000  # rows that are sorted here; more are DuckDB's
+
+
+class NotDirect(Exception):
+    """This query, or this value, is for DuckDB."""
+
+
+@dataclass(slots=True)
+class Names:
+    """The columns that expressions read, by the place each gets in the frame."""
+
+    number: int
+    wanted: dict[str, int]
+
+    def place(self, expr: Expr) -> tuple[int, Type] | None:
+        """Give place and type of a column of the table, None if `expr` is something else."""
+        if not isinstance(expr, ColumnRef) or expr.source != self.number or expr.column is None:
+            return None
+        return self.wanted.setdefault(expr.column.name, len(self.wanted)), expr.column.type
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One item of ORDER BY: the value of each row, and the column's name if it is one."""
+
+    value: Evaluate
+    descending: bool
+    column: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A query that runs without DuckDB.
+
+    Attributes
+    ----------
+    output
+        One for each column of the answer: the name of a stored column, or a function of the row.
+    tested
+        Columns that the condition reads.
+    computed
+        Columns that computed outputs and ORDER BY read.
+    """
+
+    leaf: TableRef
+    condition: Evaluate | None
+    tested: tuple[str, ...]
+    output: tuple[str | Evaluate, ...]
+    computed: tuple[str, ...]
+    orders: tuple[Order, ...]
+    top: Constant | None
+    offset: Constant | None
+    count: bool
+    schema: pa.Schema
+
+    def whole(self, stored: Stored, values: Values, limit: int | None, size: int) -> Iterator[pa.RecordBatch]:
+        """Answer without candidates: there is no condition and no order."""
+        begin, end = self._window(values, limit, stored.manifest.rows)
+        if self.count:
+            yield from _counted(stored.manifest.rows, self.schema, begin, end)
+            return
+        if all(isinstance(item, str) for item in self.output):
+            columns = stored.projection(tuple(str(item) for item in self.output))
+            for batch in columns.span(begin, end):
+                for at in range(0, batch.num_rows, size):
+                    yield self._named(batch.slice(at, size).columns)
+            return
+        for at in range(begin, end, size):
+            yield self._computed(stored, np.arange(at, min(at + size, end)), values)
+
+    def some(self, stored: Stored, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
+        """Answer from candidates (ascending, or in index order if that is the order wanted)."""
+        if self.count or self.orders:
+            kept = np.concatenate([part for part in self.passing(stored, rows, values)] or [np.empty(0, np.int64)])
+            begin, end = self._window(values, limit, 1 if self.count else len(kept))
+            if self.count:
+                yield from _counted(len(kept), self.schema, begin, end)
+            else:
+                yield self._computed(stored, self._sorted(stored, kept, values)[begin:end], values)
+            return
+        begin, end = self._window(values, limit, len(rows))
+        seen = 0
+        for part in self.passing(stored, rows, values):
+            low, high = max(begin - seen, 0), end - seen
+            seen += len(part)
+            if high <= 0:
+                return
+            if len(part := part[low:high]):
+                yield self._computed(stored, part, values)
+
+    def ordered(self, stored: Stored, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
+        """Answer from rows that are in the wanted order already, without a condition."""
+        begin, end = self._window(values, limit, len(rows))
+        if end > begin:
+            yield self._computed(stored, rows[begin:end], values)
+
+    def window(self, values: Values, limit: int | None) -> tuple[int, int | None]:
+        """Give the numbers of the first row wanted and of the one after the last, None = all."""
+        begin = _whole(self.offset, values) or 0
+        ends = [n for n in (_whole(self.top, values), limit) if n is not None]
+        return begin, begin + min(ends) if ends else None
+
+    def _window(self, values: Values, limit: int | None, rows: int) -> tuple[int, int]:
+        begin, end = self.window(values, limit)
+        return min(begin, rows), rows if end is None else min(end, rows)
+
+    def passing(self, stored: Stored, rows: Rows, values: Values) -> Iterator[Rows]:
+        """Give the rows that meet the condition, piece by piece, in the order given."""
+        if self.condition is None:
+            yield rows
+            return
+        columns = stored.projection(self.tested)
+        for begin in range(0, len(rows), STEP):
+            part = rows[begin : begin + STEP]
+            mask = self.condition(_frame(columns, part), values)
+            kept = part[_truth(mask, len(part))]
+            if len(kept):
+                yield kept
+
+    def _sorted(self, stored: Stored, rows: Rows, values: Values) -> Rows:
+        if len(rows) < 2:
+            return rows
+        frame = _frame(stored.projection(self.computed), rows)
+        keys = {}
+        for number, order in enumerate(self.orders):
+            key = order.value(frame, values)
+            if pa.types.is_floating(key.type) and pc.any(pc.is_nan(key)).as_py():
+                raise NotDirect
+            keys[str(number)] = key
+        order_of = [(str(number), "descending" if order.descending else "ascending") for number, order in enumerate(self.orders)]
+        return rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of, null_placement="at_end"))]
+
+    def _computed(self, stored: Stored, rows: Rows, values: Values) -> pa.RecordBatch:
+        plain = tuple(item for item in self.output if isinstance(item, str))
+        copied = iter(_frame(stored.projection(plain), rows).columns) if plain else iter(())
+        frame = _frame(stored.projection(self.computed), rows) if len(plain) < len(self.output) else None
+        return self._named([next(copied) if isinstance(item, str) else item(frame, values) for item in self.output])
+
+    def _named(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
+        fitting = [
+            column if column.type.equals(item.type) else column.cast(item.type) for column, item in zip(columns, self.schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(fitting, schema=self.schema)
+
+
+def _counted(rows: int, schema: pa.Schema, begin: int, end: int) -> Iterator[pa.RecordBatch]:
+    if begin == 0 and end > 0:
+        yield pa.RecordBatch.from_arrays([pa.array([rows], schema.field(0).type)], schema=schema)
+
+
+def _frame(columns: Projection, rows: Rows) -> pa.RecordBatch:
+    """Read rows, without a copy where they are neighbours."""
+    n = len(rows)
+    if n > 1 and rows[-1] - rows[0] == n - 1:
+        if n < 3 or bool((rows[1:] > rows[:-1]).all()):
+            pieces = list(columns.span(int(rows[0]), int(rows[-1]) + 1))
+            return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+        return columns.take_any(rows)
+    if n > 1 and not bool((rows[1:] > rows[:-1]).all()):
+        return columns.take_any(rows)
+    return columns.take(rows)
+
+
+def _truth(mask: Any, rows: int) -> Any:
+    if isinstance(mask, np.ndarray):
+        return mask
+    if isinstance(mask, pa.Scalar):
+        return np.full(rows, mask.as_py() is True)
+    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+
+
+def _whole(number: Constant | None, values: Values) -> int | None:
+    if number is None:
+        return None
+    found = number(values)
+    if not isinstance(found, int | float):
+        raise NotDirect
+    return int(found)
+
+
+# --- recognising -----------------------------------------------------------------------------------------------------
+
+
+def recognise(bound: Bound, schema: pa.Schema) -> Direct | None:
+    """See whether a query can run without DuckDB."""
+    try:
+        return _recognise(bound, schema)
+    except NotDirect:
+        return None
+
+
+def _recognise(bound: Bound, schema: pa.Schema) -> Direct:
+    query = bound.query
+    while isinstance(query.body, Query) and not (query.order_by or query.offset or query.ctes):
+        query = query.body
+    select = query.body
+    if query.ctes or not isinstance(select, Select) or select.group_by or select.having is not None or select.distinct:
+        raise NotDirect
+    leaf = select.source
+    if not isinstance(leaf, TableRef) or leaf.table is None or leaf.cte:
+        raise NotDirect
+    free = bound.free
+    tested = Names(leaf.number, {})
+    conditions = [_truth_of(expr, tested, free) for expr in (leaf.where, select.where) if expr is not None]
+    computed = Names(leaf.number, {})
+    items = [item for item in select.items if isinstance(item, SelectItem)]
+    count = len(items) == 1 and _is_count(items[0].expr)
+    output = () if count else tuple(_output(item.expr, computed, free) for item in items)
+    if count and query.order_by:
+        raise NotDirect
+    orders = tuple(_order(item.expr, item.descending, items, computed, free) for item in query.order_by)
+    return Direct(
+        leaf=leaf,
+        condition=_all(conditions),
+        tested=tuple(tested.wanted),
+        output=output,
+        computed=tuple(computed.wanted),
+        orders=orders,
+        top=_constant(select.top, free),
+        offset=_constant(query.offset, free),
+        count=count,
+        schema=schema,
+    )
+
+
+def _constant(expr: Literal | None, free: frozenset[int]) -> Constant | None:
+    return None if expr is None else constant(expr, free)
+
+
+def _is_count(expr: Expr) -> bool:
+    return isinstance(expr, Function) and expr.name == "COUNT" and expr.star
+
+
+def _output(expr: Expr, names: Names, free: frozenset[int]) -> str | Evaluate:
+    if isinstance(expr, ColumnRef) and expr.source == names.number and expr.column is not None:
+        return expr.column.name
+    return _value(expr, names, free)
+
+
+def _order(expr: Expr, descending: bool, items: Sequence[SelectItem], names: Names, free: frozenset[int]) -> Order:
+    if isinstance(expr, Literal):  # a position in the select list
+        if not isinstance(expr.value, int) or expr.slot in free or not 1 <= expr.value <= len(items):
+            raise NotDirect
+        expr = items[expr.value - 1].expr
+    if isinstance(expr, ColumnRef) and expr.source != names.number:  # an output column by its name
+        named = [
+            item.expr for item in items if item.column is not None and expr.column is not None and item.column.name == expr.column.name
+        ]
+        if len(named) != 1 or expr.source >= 0:
+            raise NotDirect
+        expr = named[0]
+    place = names.place(expr)
+    column = expr.column.name if place is not None and isinstance(expr, ColumnRef) and expr.column is not None else None
+    if column is not None and isinstance(expr, ColumnRef) and expr.column is not None and not _orderable(expr.column.type):
+        raise NotDirect
+    return Order(_value(expr, names, free), descending, column)
+
+
+def _orderable(kind: Type) -> bool:
+    return kind.is_numeric or kind.is_string or kind.is_timestamp
+
+
+def _value(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
+    """A column, or a distance."""
+    place = names.place(expr)
+    if place is not None:
+        at = place[0]
+        return lambda frame, _: frame.column(at)
+    return _distance(expr, names, free)
+
+
+def _distance(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
+    from hven.sky import distance
+
+    points = distance_points(expr)
+    for here, there in (points, points[::-1]) if points is not None else ():
+        columns = column_pair(here)
+        lon, lat = constant(there[0], free), constant(there[1], free)
+        if columns is None or lon is None or lat is None:
+            continue
+        at = [names.place(column) for column in columns]
+        if at[0] is None or at[1] is None or not (at[0][1].is_numeric and at[1][1].is_numeric):
+            continue
+        x, y = at[0][0], at[1][0]
+
+        def evaluate(frame: Frame, values: Values, lon: Constant = lon, lat: Constant = lat, x: int = x, y: int = y) -> pa.Array:
+            centre = (lon(values), lat(values))
+            if not all(isinstance(number, int | float) for number in centre):
+                raise NotDirect
+            one, two = frame.column(x), frame.column(y)
+            found = distance(_floats(one), _floats(two), *centre)  # type: ignore[arg-type]
+            missing = None if one.null_count == two.null_count == 0 else np.asarray(pc.or_(one.is_null(), two.is_null()))
+            return pa.array(np.atleast_1d(found), mask=missing)
+
+        return evaluate
+    raise NotDirect
+
+
+def _floats(column: pa.Array) -> Any:
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _truth_of(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
+    """Compile a condition to a function that gives an Arrow array of true, false, null."""
+    if isinstance(expr, And | Or):
+        join = pc.and_kleene if isinstance(expr, And) else pc.or_kleene
+        parts = [_truth_of(part, names, free) for part in expr.parts]
+
+        def joined(frame: Frame, values: Values) -> Any:
+            found = parts[0](frame, values)
+            for part in parts[1:]:
+                found = join(found, part(frame, values))
+            return found
+
+        return joined
+    if isinstance(expr, Not):
+        inner = _truth_of(expr.operand, names, free)
+        return lambda frame, values: pc.invert(inner(frame, values))
+    if isinstance(expr, IsNull):
+        place = names.place(expr.operand)
+        if place is None:
+            raise NotDirect
+        at, test = place[0], pc.is_valid if expr.negated else pc.is_null
+        return lambda frame, _: test(frame.column(at))
+    return _inside(expr, names, free) or _comparison(expr, names, free)
+
+
+def _all(conditions: list[Evaluate]) -> Evaluate | None:
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    first, second = conditions
+    return lambda frame, values: pc.and_kleene(first(frame, values), second(frame, values))
+
+
+def _inside(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
+    inside = contained(expr)
+    if inside is None:
+        return None
+    point, shape, one = inside
+    found, columns, wanted = constant_shape(shape, free), column_pair(coordinates(point)), constant(one, free)
+    if found is None or columns is None or wanted is None:
+        raise NotDirect
+    lon, lat = names.place(columns[0]), names.place(columns[1])
+    if lon is None or lat is None:
+        raise NotDirect
+    x, y = lon[0], lat[0]
+
+    def evaluate(frame: Frame, values: Values) -> pa.Array:
+        made = found.make(values)
+        if made is None or wanted(values) != 1:
+            raise NotDirect
+        one, two = frame.column(x), frame.column(y)
+        mask = made.contains(_floats(one), _floats(two))
+        missing = None if one.null_count == two.null_count == 0 else np.asarray(pc.or_(one.is_null(), two.is_null()))
+        return pa.array(np.atleast_1d(mask), mask=missing)
+
+    return evaluate
+
+
+def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
+    if isinstance(expr, Compare):
+        for side, op, other in ((expr.left, expr.op, expr.right), (expr.right, MIRROR[expr.op], expr.left)):
+            value = constant(other, free)
+            if value is not None and constant(side, free) is None:
+                return _compare(side, op, value, names, free)
+    elif isinstance(expr, Between):
+        low, high = constant(expr.low, free), constant(expr.high, free)
+        if low is not None and high is not None:
+            above, below = _compare(expr.operand, ">=", low, names, free), _compare(expr.operand, "<=", high, names, free)
+            if expr.negated:
+                return lambda frame, values: pc.invert(pc.and_kleene(above(frame, values), below(frame, values)))
+            return lambda frame, values: pc.and_kleene(above(frame, values), below(frame, values))
+    elif isinstance(expr, In) and not isinstance(expr.choices, Subquery):
+        among = [constant(choice, free) for choice in expr.choices]
+        tests = [_compare(expr.operand, "=", value, names, free) for value in among if value is not None]
+        if len(tests) == len(among) and len(tests) <= 64:
+            return _any(tests, negated=expr.negated)
+    raise NotDirect
+
+
+def _any(tests: list[Evaluate], *, negated: bool) -> Evaluate:
+    def evaluate(frame: Frame, values: Values) -> Any:
+        found = tests[0](frame, values)
+        for test in tests[1:]:
+            found = pc.or_kleene(found, test(frame, values))
+        return pc.invert(found) if negated else found
+
+    return evaluate
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": pc.equal, "<>": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
+}  # fmt: skip
+
+
+def _compare(side: Expr, op: str, value: Constant, names: Names, free: frozenset[int]) -> Evaluate:
+    if is_text(side):
+        raise NotDirect
+    place = names.place(side)
+    if place is None:
+        distance = _distance(side, names, free)
+        return lambda frame, values: _compare_floats(distance(frame, values), op, _number(value(values)))
+    at, kind = place
+    if kind.is_timestamp:
+        return lambda frame, values: _OPERATORS[op](frame.column(at), _moment(value(values)))
+    if kind.is_string:
+        return lambda frame, values: _OPERATORS[op](frame.column(at), _text(value(values)))
+    if kind.is_integer:
+        return lambda frame, values: _compare_whole(frame.column(at), op, _number(value(values)))
+    if kind.is_numeric and kind.datatype == "double":
+        return lambda frame, values: _compare_floats(frame.column(at), op, _number(value(values)))
+    raise NotDirect
+
+
+def _number(value: float | str | None) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotDirect
+    return value
+
+
+def _text(value: float | str | None) -> pa.Scalar:
+    if not isinstance(value, str):
+        raise NotDirect
+    return pa.scalar(value)
+
+
+def _moment(value: float | str | None) -> pa.Scalar:
+    found = microseconds(value)
+    if found is None:
+        raise NotDirect
+    return pa.scalar(found, pa.timestamp("us"))
+
+
+def _compare_floats(column: pa.Array, op: str, value: float) -> Any:
+    found = _OPERATORS[op](column, pa.scalar(float(value)))
+    return pc.or_(found, pc.is_nan(column)) if op in {">", ">="} else found
+
+
+def _compare_whole(column: pa.Array, op: str, value: float) -> Any:
+    if isinstance(value, float):
+        if not math.isfinite(value) or abs(value) >= 2**53:
+            raise NotDirect
+        if value != int(value):  # between two whole numbers
+            if op in {"=", "<>"}:
+                raise NotDirect
+            op, value = (">=", math.ceil(value)) if op in {">", ">="} else ("<=", math.floor(value))
+        value = int(value)
+    if not -(2**63) <= value < 2**63:
+        raise NotDirect
+    return _OPERATORS[op](column, pa.scalar(int(value), pa.int64()))

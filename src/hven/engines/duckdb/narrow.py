@@ -1,0 +1,99 @@
+"""Walks over bound trees: which SELECTs there are, which columns they read, and the tree with tables replaced by candidates."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hven.adql.tree import ColumnRef, Join, Select, TableRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hven.adql.tree import Bound, Query
+
+N = TypeVar("N")
+
+
+def walk(node: Any) -> Iterator[Any]:
+    """Give every node of a tree, from the root down."""
+    if isinstance(node, tuple):
+        for part in node:
+            yield from walk(part)
+    elif is_dataclass(node) and type(node).__module__ == "hven.adql.tree":
+        yield node
+        for name in _parts(type(node)):
+            yield from walk(getattr(node, name))
+
+
+_SKIPPED = {"at", "meta", "column", "columns", "table", "value", "slot", "text", "source_name"}
+_known: dict[type, tuple[str, ...]] = {}
+
+
+def _parts(kind: type) -> tuple[str, ...]:
+    found = _known.get(kind)
+    if found is None:
+        found = _known[kind] = tuple(item.name for item in fields(kind) if item.name not in _SKIPPED)
+    return found
+
+
+def selects(query: Query) -> list[Select]:
+    """Give every SELECT of a query, nested ones too."""
+    return [node for node in walk(query) if isinstance(node, Select)]
+
+
+def columns_read(bound: Bound) -> dict[int, tuple[str, ...]]:
+    """Name the columns that the query reads of each FROM item, by its number."""
+    found: dict[int, dict[str, None]] = {}
+    for node in walk(bound.query):
+        if isinstance(node, ColumnRef) and node.column is not None:
+            found.setdefault(node.source, {})[node.column.name] = None
+        elif isinstance(node, TableRef) and node.where is not None:
+            names = found.setdefault(node.number, {})
+            names.update({part.column.name: None for part in walk(node.where) if isinstance(part, ColumnRef) and part.column is not None})
+        elif isinstance(node, Join) and (node.natural or node.using):
+            wanted = {ident.name.lower() for ident in node.using}
+            for leaf in walk((node.left, node.right)):
+                if isinstance(leaf, TableRef) and leaf.table is not None:
+                    shared = [column.name for column in leaf.table.columns if node.natural or column.name.lower() in wanted]
+                    found.setdefault(leaf.number, {}).update(dict.fromkeys(shared))
+    return {number: tuple(names) for number, names in found.items()}
+
+
+def rewrite(node: N, change: Callable[[Any], Any]) -> N:
+    """Copy a tree from the root down; `change` gives the node to use, and its parts are visited if it is the same node."""
+    if isinstance(node, tuple):
+        parts = tuple(rewrite(part, change) for part in node)
+        return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
+    if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
+        return node
+    new = change(node)
+    if new is not node:
+        return new  # type: ignore[no-any-return]
+    changes = {}
+    for name in _parts(type(node)):
+        old = getattr(node, name)
+        copy = rewrite(old, change)
+        if copy is not old:
+            changes[name] = copy
+    return replace(node, **changes) if changes else node  # type: ignore[type-var]
+
+
+def narrowed(bound: Bound, numbers: frozenset[int]) -> Bound:
+    """Give the query with these table references reading ``hven.candidates<number>`` instead of their tables."""
+    tables = {table.qualified: table for table in bound.tables}
+    kept = {
+        node.table.qualified
+        for node in walk(bound.query)
+        if isinstance(node, TableRef) and node.table is not None and node.number not in numbers
+    }
+
+    def change(node: Any) -> Any:
+        if isinstance(node, TableRef) and node.number in numbers and node.table is not None:
+            table = node.table.having(schema="hven", name=f"candidates{node.number}")
+            tables[table.qualified] = table
+            return replace(node, table=table)
+        return node
+
+    query = rewrite(bound.query, change)
+    return replace(bound, query=query, tables=tuple(table for name, table in tables.items() if name in kept or table.schema == "hven"))
