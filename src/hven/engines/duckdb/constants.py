@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hven.adql.tree import Binary, Expr, Literal, Unary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Value = float | str | None
-    Constant = Callable[[Sequence[Value]], Value]
+    Value: TypeAlias = float | str | None
+    Constant: TypeAlias = Callable[[Sequence[Value]], Value]
 
 
 def constant(expr: Expr, free: frozenset[int]) -> Constant | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
 )
-from hven.engines.duckdb.constants import Constant, constant, is_text
+from hven.engines.duckdb.constants import constant, is_text
 from hven.engines.duckdb.geometry import MIRROR, column_pair, constant_shape, contained, coordinates, distance_points
 from hven.engines.duckdb.keys import microseconds
 
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hven.adql.tree import Bound
+    from hven.engines.duckdb.constants import Constant
     from hven.engines.duckdb.layout import Projection, Rows, Stored
     from hven.model.types import Type
 
     Values = Sequence[float | str | None]
-    Frame = pa.RecordBatch
-    Evaluate = Callable[[Frame, Values], Any]
+    Evaluate: TypeAlias = Callable[[pa.RecordBatch, Values], Any]
 
 STEP = 65_536  # rows that are tested at a time
 SORTED = 200_000  # rows that are sorted here; more are DuckDB's
 
 
 class NotDirect(Exception):
-    """This query, or this value, is for DuckDB."""
+    """Say that this query, or this value, is for DuckDB."""
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Direct:
     def some(self, stored: Stored, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
         """Answer from candidates (ascending, or in index order if that is the order wanted)."""
         if self.count or self.orders:
-            kept = np.concatenate([part for part in self.passing(stored, rows, values)] or [np.empty(0, np.int64)])
+            kept = np.concatenate(list(self.passing(stored, rows, values)) or [np.empty(0, np.int64)])
             begin, end = self._window(values, limit, 1 if self.count else len(kept))
             if self.count:
                 yield from _counted(len(kept), self.schema, begin, end)
@@ -312,7 +312,7 @@ def _orderable(kind: Type) -> bool:
 
 
 def _value(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
-    """A column, or a distance."""
+    """Compile a column or a distance."""
     place = names.place(expr)
     if place is not None:
         at = place[0]
@@ -334,7 +334,7 @@ def _distance(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
             continue
         x, y = at[0][0], at[1][0]
 
-        def evaluate(frame: Frame, values: Values, lon: Constant = lon, lat: Constant = lat, x: int = x, y: int = y) -> pa.Array:
+        def evaluate(frame: pa.RecordBatch, values: Values, lon: Constant = lon, lat: Constant = lat, x: int = x, y: int = y) -> pa.Array:
             centre = (lon(values), lat(values))
             if not all(isinstance(number, int | float) for number in centre):
                 raise NotDirect
@@ -357,7 +357,7 @@ def _truth_of(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
         join = pc.and_kleene if isinstance(expr, And) else pc.or_kleene
         parts = [_truth_of(part, names, free) for part in expr.parts]
 
-        def joined(frame: Frame, values: Values) -> Any:
+        def joined(frame: pa.RecordBatch, values: Values) -> Any:
             found = parts[0](frame, values)
             for part in parts[1:]:
                 found = join(found, part(frame, values))
@@ -396,7 +396,7 @@ def _inside(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
         raise NotDirect
     x, y = lon[0], lat[0]
 
-    def evaluate(frame: Frame, values: Values) -> pa.Array:
+    def evaluate(frame: pa.RecordBatch, values: Values) -> pa.Array:
         made = found.make(values)
         if made is None or wanted(values) != 1:
             raise NotDirect
@@ -430,7 +430,7 @@ def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
 
 
 def _any(tests: list[Evaluate], *, negated: bool) -> Evaluate:
-    def evaluate(frame: Frame, values: Values) -> Any:
+    def evaluate(frame: pa.RecordBatch, values: Values) -> Any:
         found = tests[0](frame, values)
         for test in tests[1:]:
             found = pc.or_kleene(found, test(frame, values))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.adql.tree import ColumnRef, Compare, Expr, Function, Literal
-from hven.engines.duckdb.constants import Constant, constant, is_text
+from hven.engines.duckdb.constants import constant, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hven.engines.duckdb.constants import Constant
     from hven.sky import Shape
 
 MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,7 +187,7 @@ class Stored:
                     count=files.count,
                     values=values,
                     rows=rows,
-                    text=lambda row: self.value(row, number),
+                    text=partial(self.value, column=number),
                 )
                 self._keys[column] = index
                 return index
@@ -247,10 +247,12 @@ class Projection:
         if rows[-1] < starts[number + 1]:
             return self.batch(number).take(pa.array(rows - starts[number]))
         cuts = rows.searchsorted(starts)
-        pieces = []
-        for at in np.flatnonzero(cuts[1:] > cuts[:-1]).tolist():
-            pieces.append(self.batch(at).take(pa.array(rows[cuts[at] : cuts[at + 1]] - starts[at])))
-        return pa.concat_batches(pieces)
+        return pa.concat_batches(
+            [
+                self.batch(at).take(pa.array(rows[cuts[at] : cuts[at + 1]] - starts[at]))
+                for at in np.flatnonzero(cuts[1:] > cuts[:-1]).tolist()
+            ]
+        )
 
     def take_any(self, rows: Rows) -> pa.RecordBatch:
         """Copy rows by number, in the order given."""

@@ -31,7 +31,7 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
 )
-from hven.engines.duckdb.constants import Constant, constant
+from hven.engines.duckdb.constants import constant
 from hven.engines.duckdb.geometry import (
     MIRROR,
     ConstantShape,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hven.engines.duckdb.constants import Constant
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
 
