@@ -70,10 +70,13 @@ def test_behind_takes_in_order_and_tells_what_went_wrong():
             raise OSError("disk full")
         taken.append(number)
 
-    behind = Behind(fail)
-    with pytest.raises(OSError, match="disk full"):
+    def give_all():
         for number in range(1000):
             behind.put(number)
+
+    behind = Behind(fail)
+    with pytest.raises(OSError, match="disk full"):
+        give_all()
     behind.close()
     before = threading.active_count()
     behind = Behind(taken.append)

@@ -6,10 +6,10 @@ collection. Whatever ends earlier (an error, Ctrl-C, a power cut) leaves staging
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from contextlib import ExitStack
+from functools import partial
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from hven.errors import DataError, HvenError, NotFound, SourceError
 from hven.holdings.overlay import inherited
 from hven.holdings.watch import files
 from hven.ingest import space
-from hven.ingest.filling import MOST, Filled, Filling, Progress, look, unread
+from hven.ingest.filling import MOST, Entry, Filled, Filling, Progress, look, unread
 from hven.ingest.order import ordered
 from hven.ingest.rejects import Rejects
 from hven.ingest.report import Report, TableReport
+from hven.ingest.secrets import secret
 from hven.ingest.trial import Trial
 from hven.sources import Context
 from hven.store import Record
@@ -31,7 +32,7 @@ from hven.store.runs import ABORTED, COMPLETED, ERROR
 from hven.store.state import lease_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -145,7 +146,6 @@ class _Run:
         filled: list[Filled] = []
         try:
             specs = self._specs()
-            space.check(self.site, self.resource.name, self._expected())
             for spec in specs:
                 done = self._fill(spec)
                 filled.append(done)
@@ -179,11 +179,12 @@ class _Run:
         def reject(row: Reject) -> None:
             filling[0].reject(row)
 
-        context = Context(directory=self.path.parent, secret=_secret, query=query, reject=reject)
+        context = Context(directory=self.path.parent, secret=partial(secret, self.site.settings.directory), query=query, reject=reject)
         with ExitStack() as stack:
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
                 entries = look(spec, self.resource, context)
+                self._room(spec, entries)
                 one = Filling(
                     engine=self.site.engine,
                     spec=spec,
@@ -210,9 +211,13 @@ class _Run:
             raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: for a table")
         return specs
 
-    def _expected(self) -> int:
-        before = sum(record.snapshot.bytes for record in self.site.store.current()[1].values() if record.collection == self.resource.name)
-        return before if self.report.sample is None else 0
+    def _room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
+        """Ask for room on the disk, by what the table took last time and by the size of its files."""
+        if self.report.sample is not None:
+            return
+        before = self.site.store.current()[1].get(spec.table.qualified)
+        sizes = [entry.source.size() or 0 for entry in entries if hasattr(entry.source, "done")]
+        space.check(self.site, self.resource.name, max(before.snapshot.bytes if before is not None else 0, sum(sizes)))
 
     def _record(self, spec: TableSpec, done: Filled) -> Record:
         if done.snapshot is None:
@@ -291,10 +296,3 @@ def _most(spec: TableSpec) -> float:
     """Give the share of rows that may be rejected: ``max_rejects`` of the table, a share or a percentage."""
     value = getattr(spec, "max_rejects", None)
     return MOST if value is None else float(value)
-
-
-def _secret(name: str) -> str:
-    found = os.environ.get(name)
-    if found is None:
-        raise SourceError(f"the secret {name} is not set", remedy=f"set the environment variable {name}")
-    return found
