@@ -1,199 +1,99 @@
-"""FROM of ADQL: tables, subqueries, joins of every kind, parentheses."""
+"""Joins: ON, USING and NATURAL become plain conditions; merged columns are found once (SQL-92 7.5)."""
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING
 
-from hven.adql.lexer import NAME, QUOTED
-from hven.adql.reserved import RESERVED
-from hven.adql.terms import ExpressionParser
-from hven.adql.tree import Derived, Expr, FromItem, Ident, Join, Query, Select, Star, TableRef
+from hven.adql.expressions import derived, meta
+from hven.adql.kinds import wider
+from hven.adql.scope import Item, Scope, Source, View, nearest
+from hven.adql.tree import And, Compare, Expr, FromItem, Function, Ident, Join, Meta
+from hven.model.types import BOOLEAN
 
-JOIN_WORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "CROSS"))
-SET_WORDS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT"))
+if TYPE_CHECKING:
+    from hven.adql.bind import Binder
 
 
-class FromParser(ExpressionParser):
-    """Reads what stands in FROM."""
+def join(binder: Binder, node: Join, outer: Scope | None) -> tuple[FromItem, View]:
+    """Bind a join and say what it puts into view."""
+    left, one = binder.from_item(node.left, outer)
+    right, two = binder.from_item(node.right, outer)
+    kind = node.kind.upper()
+    if kind in {"LEFT", "FULL"}:
+        _optional(two)
+    if kind in {"RIGHT", "FULL"}:
+        _optional(one)
+    view = View([*one.sources, *two.sources], {**one.merged, **two.merged}, one.shadowed | two.shadowed)
+    condition: Expr | None = None
+    if node.on is not None:
+        clause, binder.clause = binder.clause, "ON"
+        condition = binder.condition(node.on, Scope(view, outer))
+        binder.clause = clause
+    elif node.using or node.natural:
+        names = list(node.using) if node.using else _shared(one, two)
+        condition = _merge(binder, node, names, kind, one, two, view)
+    if condition is None:
+        if kind not in {"INNER", "CROSS"}:
+            binder.fail(f"a {kind} JOIN needs ON or USING", node.at)
+        kind = "CROSS"
+    return Join(left, right, kind, on=condition, at=node.at), view
 
-    __slots__ = ()
 
-    def from_list(self) -> FromItem:
-        """Read the tables of FROM; a comma is a CROSS join."""
-        left = self.joined(None)
-        while self.tags[self.i] == ",":
-            self.i += 1
-            left = Join(left, self.joined(None), "CROSS", at=left.at)
-        return left
+def _optional(view: View) -> None:
+    """Mark the side of an outer join whose rows may be missing: its columns may be NULL."""
+    for source in view.sources:
+        source.optional = True
+    for item in view.merged.values():
+        if item.expr is None:
+            item.source.optional = True
 
-    def joined(self, first: FromItem | None) -> FromItem:
-        """Read a table and what is joined to it; `first` is the first operand, if it was read already.
 
-        The condition may follow its join, or several may follow several joins: ``a JOIN b JOIN c ON .. ON ..``.
-        """
-        tags = self.tags
-        first = first or self.table()
-        if tags[self.i] not in JOIN_WORDS and tags[self.i] not in {"ON", "USING"}:
-            return first
-        joins: list[tuple[str, bool, FromItem]] = []
-        conditions: list[list[tuple[Expr | None, tuple[Ident, ...]]]] = []
-        wanting = given = 0
-        while (tag := tags[self.i]) in JOIN_WORDS or tag in {"ON", "USING"}:
-            if tag in JOIN_WORDS:
-                kind, natural = self.join_kind()
-                joins.append((kind, natural, self.table()))
-                conditions.append([])
-                wanting += not natural and kind != "CROSS"
-                continue
-            if given >= wanting:
-                self.no_join(joins)
-            given += 1
-            conditions[-1].append(self.join_condition())
-        if given < wanting:
-            return self.chain(first, joins, conditions)
-        left, kind, natural = first, "", False
-        waiting: list[tuple[FromItem, str]] = []
-        for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
-            if natural or kind == "CROSS":
-                left = Join(left, right, kind, natural, at=left.at)
-            else:
-                waiting.append((left, kind))
-                left = right
-            for on, using in given_here:
-                before, before_kind = waiting.pop()
-                left = Join(before, left, before_kind, on=on, using=using, at=before.at)
-        return left
+def _shared(one: View, two: View) -> list[Ident]:
+    """Give the names that both sides of a NATURAL JOIN show."""
+    mine = [item.name for item in one.star()]
+    theirs = {item.name.lower() for item in two.star()}
+    return [Ident(name) for name in dict.fromkeys(mine) if name.lower() in theirs]
 
-    def chain(
-        self,
-        left: FromItem,
-        joins: list[tuple[str, bool, FromItem]],
-        conditions: list[list[tuple[Expr | None, tuple[Ident, ...]]]],
-    ) -> FromItem:
-        """Join from left to right where a join has no condition, as the grammar permits."""
-        for (kind, natural, right), given in zip(joins, conditions, strict=True):
-            if len(given) > 1 or (given and (natural or kind == "CROSS")):
-                self.refuse("it is not clear which JOIN this condition belongs to", "give every JOIN its own ON or USING")
-            on, using = given[0] if given else (None, ())
-            left = Join(left, right, kind, natural, on, using, at=left.at)
-        return left
 
-    def no_join(self, joins: list[tuple[str, bool, FromItem]]) -> NoReturn:
-        """Refuse a condition that has no join."""
-        tag = self.tags[self.i]
-        if joins and joins[-1][1]:
-            self.refuse(f"a NATURAL join takes no {tag}", f"leave NATURAL or {tag} out")
-        if joins and joins[-1][0] == "CROSS":
-            self.refuse(f"a CROSS JOIN takes no {tag}", "write JOIN in place of CROSS JOIN")
-        self.refuse(f"there is no JOIN for this {tag}", "write JOIN in place of the comma, or move the condition to WHERE")
-
-    def join_kind(self) -> tuple[str, bool]:
-        """Read ``[NATURAL] [INNER|LEFT|RIGHT|FULL [OUTER]] JOIN``."""
-        tags = self.tags
-        natural = tags[self.i] == "NATURAL"
-        if natural:
-            self.i += 1
-        kind = "INNER"
-        tag = tags[self.i]
-        if tag in {"INNER", "LEFT", "RIGHT", "FULL"} or (tag == "CROSS" and not natural and not self.old):
-            kind = tag
-            self.i += 1
-            if tags[self.i] == "OUTER":
-                if tag in {"INNER", "CROSS"}:
-                    self.refuse(f"{tag} OUTER is a contradiction", "leave one of them out")
-                self.i += 1
-        self.expect("JOIN")
-        return kind, natural
-
-    def join_condition(self) -> tuple[Expr | None, tuple[Ident, ...]]:
-        """Read ``ON condition`` or ``USING (a, b)``."""
-        tags = self.tags
-        self.i += 1
-        if tags[self.i - 1] == "ON":
-            return self.condition(), ()
-        self.expect("(", "column names in parentheses after USING")
-        names = [self.ident("a name of a column in both tables")]
-        while tags[self.i] == ",":
-            self.i += 1
-            names.append(self.ident("a name of a column in both tables"))
-        if tags[self.i] == ".":
-            self.refuse("USING takes column names without the table", "write the name alone, or use ON")
-        self.expect(")", "a comma or a closing parenthesis")
-        return None, tuple(names)
-
-    def table(self) -> FromItem:
-        """Read one table, subquery, or joined tables in parentheses."""
-        i = self.i
-        at = self.ats[i]
-        tag = self.tags[i]
-        if tag == "(":
-            inner = self.in_parentheses()
-            return self.derived(inner, at) if not isinstance(inner, FromItem) else self.maybe_named(inner, at)
-        if tag not in {NAME, QUOTED}:
-            if tag == "SELECT":
-                self.refuse("a subquery in FROM must stand in parentheses", "write (SELECT ...) AS t")
-            self.unexpected("a name of a table" if tag in RESERVED else "a table")
-        parts = self.names()
-        if len(parts) > 3:
-            self.refuse("a table name has at most three parts", "write [[catalog.]schema.]table", at=at)
-        if self.tags[self.i] == "(":
-            self.refuse("ADQL has no functions in FROM", "name a table", at=at)
-        return TableRef(tuple(parts), self.alias(), at=at)
-
-    def alias(self) -> Ident | None:
-        """Read ``[AS] alias``."""
-        tag = self.tags[self.i]
-        if tag == "AS":
-            self.i += 1
-            return self.ident("a name after AS")
-        return self.ident() if tag in {NAME, QUOTED} else None
-
-    def derived(self, query: Query, at: int) -> Derived:
-        """Read the alias that a subquery in FROM must have."""
-        alias = self.alias()
-        if alias is None:
-            self.refuse("a subquery in FROM needs a name", "write AS and a name after it: (SELECT ...) AS t")
-        if self.tags[self.i] == "(":
-            self.refuse("ADQL has no list of column names here", "name the columns inside the subquery, with AS")
-        return Derived(query, alias, at=at)
-
-    def maybe_named(self, item: FromItem, at: int) -> FromItem:
-        """Read the alias that joined tables in parentheses may have (BNF: a `subquery` may be a `joined_table`)."""
-        alias = self.alias()
-        if alias is None:
-            return item
-        return Derived(Query(Select((Star(at=at),), item, at=at), at=at), alias, at=at)
-
-    def in_parentheses(self) -> FromItem | Query:
-        """Read a parenthesis in FROM: a query, or joined tables."""
-        at = self.ats[self.i]
-        self.deeper(2)
-        self.i += 1
-        tag = self.tags[self.i]
-        result: FromItem | Query
-        if tag in {"SELECT", "WITH"}:
-            result = self.nested_query(None)
-        elif tag == "(":
-            inner_at = self.ats[self.i]
-            inner = self.in_parentheses()
-            if isinstance(inner, FromItem):
-                result = self.joined(self.maybe_named(inner, inner_at))
-            elif self.tags[self.i] in {")", "ORDER", "OFFSET", *SET_WORDS}:
-                result = self.nested_query(inner)
-            else:
-                result = self.joined(self.derived(inner, inner_at))
+def _merge(binder: Binder, node: Join, names: list[Ident], kind: str, one: View, two: View, view: View) -> Expr | None:
+    """Compare the columns of both sides and merge them in view; give the condition."""
+    parts: list[Expr] = []
+    merged: dict[str, Item] = {}
+    for name in names:
+        left, right = _only(binder, node, name, one, "left"), _only(binder, node, name, two, "right")
+        first, second = left.read(node.at), right.read(node.at)
+        first, second = binder.comparable(first, second, f"USING ({name.name})", node.at)
+        parts.append(Compare("=", first, second, at=node.at, meta=derived((meta(first), meta(second)), BOOLEAN, None, None)))
+        for item in (left, right):
+            view.shadowed.add((item.source.number, item.index))
+        if kind == "FULL":
+            base = meta(first)
+            got = Meta(
+                wider((base.type, meta(second).type)), base.unit, base.ucd, base.utype, base.description, base.column, nullable=True,
+                origins=base.origins | meta(second).origins,
+            )  # fmt: skip
+            both = Function("COALESCE", (first, second), at=node.at, meta=got)
+            merged[name.name.lower()] = Item(left.name, left.source, left.index, both)
         else:
-            result = self.joined(None)
-            if isinstance(result, TableRef) and self.tags[self.i] == ")":
-                self.refuse("a single table does not stand in parentheses", "leave the parentheses out", at=at)
-        self.expect(")", "a closing parenthesis")
-        self.depth -= 2
-        return result
+            kept = right if kind == "RIGHT" else left
+            merged[name.name.lower()] = Item(kept.name, kept.source, kept.index, kept.expr)
+        view.merged.pop(name.name.lower(), None)
+    view.merged = {**merged, **view.merged}
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else And(tuple(parts), at=node.at, meta=Meta(BOOLEAN))
 
-    def joined_query(self) -> Query:
-        """Read joined tables as a subquery: all their columns."""
-        at = self.ats[self.i]
-        item = self.joined(None)
-        if not isinstance(item, Join):
-            self.unexpected("a subquery", "SELECT", "JOIN")
-        return Query(Select((Star(at=at),), item, at=at), at=at)
+
+def _only(binder: Binder, node: Join, name: Ident, view: View, side: str) -> Item:
+    found = view.find(name)
+    if len(found) > 1:
+        binder.fail(f"USING ({name.name}): the {side} side has {len(found)} columns of that name", node.at, "use ON")
+    if not found:
+        known = [column.name for source in view.sources for column in source.names.columns]
+        binder.fail(f"USING ({name.name}): no such column on the {side} side", node.at, nearest(name.name, known))
+    item = found[0]
+    return Item(_name(item.source, item.index), item.source, item.index, item.expr)
+
+
+def _name(source: Source, index: int) -> str:
+    return source.names.columns[index].name

@@ -125,7 +125,9 @@ class DuckDB(Dialect):
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
         text = writer.expr(node)
-        if not (kinds.kind_of(type_) in {"text", "region", "moc"} and not isinstance(node, Literal) and meta(node).type.duckdb == "VARCHAR"):
+        if not (
+            kinds.kind_of(type_) in {"text", "region", "moc"} and not isinstance(node, Literal) and meta(node).type.duckdb == "VARCHAR"
+        ):
             text = self.cast(text, type_)
         if self.lenient and not isinstance(node, Literal | Cast) and not meta(node).aggregate and not _untriable(node):
             return f"TRY({text})"
@@ -252,7 +254,13 @@ class DuckDB(Dialect):
     def _constant(self, node: Function) -> list[bool]:
         known: list[bool] = []
         for arg in node.args:
-            inner = arg.args if isinstance(arg, Function) and arg.name == "POINT" else (arg, arg) if kinds.kind_of(meta(arg).type) == "point" else (arg,)
+            inner = (
+                arg.args
+                if isinstance(arg, Function) and arg.name == "POINT"
+                else (arg, arg)
+                if kinds.kind_of(meta(arg).type) == "point"
+                else (arg,)
+            )
             known.extend(isinstance(item, Literal) and item.value is not None for item in inner)
         return known
 
@@ -260,7 +268,9 @@ class DuckDB(Dialect):
         """BOX: a polygon."""
         numbers: list[str] = []
         for arg in node.args:
-            numbers.extend(self.coordinates(writer, arg) if kinds.kind_of(meta(arg).type) == "point" else [self.double(writer.expr(arg), arg)])
+            numbers.extend(
+                self.coordinates(writer, arg) if kinds.kind_of(meta(arg).type) == "point" else [self.double(writer.expr(arg), arg)]
+            )
         return f"hven_box({', '.join(numbers)})"
 
     def numbers(self, writer: Writer, node: Expr) -> str:

@@ -1,0 +1,423 @@
+"""Names to columns: a parsed query -> a `Bound` one, every expression typed, every star spelt out, joins as plain conditions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hven.adql.expressions import Expressions, meta
+from hven.adql.functions import MAPPING, QUERY, Functions
+from hven.adql.grouping import check_groups, has_local_aggregate, key, literals
+from hven.adql.joins import join
+from hven.adql.output import Outputs
+from hven.adql.scope import Names, Scope, Source, View, names_of, nearest, same
+from hven.adql.tree import (
+    Bound,
+    ColumnRef,
+    CommonTable,
+    Derived,
+    Expr,
+    FromItem,
+    Ident,
+    Join,
+    Literal,
+    Meta,
+    OrderItem,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    Star,
+    TableRef,
+)  # fmt: skip
+from hven.errors import BindError
+from hven.model.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.adql.scope import Catalogue
+    from hven.model.table import Column
+
+NOWHERE = Scope(View())
+
+
+def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) -> Bound:
+    """Resolve every name of a query.
+
+    Parameters
+    ----------
+    query
+        What `hven.adql.parse` gave, or a tree that a program built.
+    catalogue
+        The tables that the reader may know of.
+    functions
+        The functions that may be called; `hven.adql.functions.MAPPING` in descriptors.
+
+    Raises
+    ------
+    BindError
+        A name, a type or a unit does not fit: with line, column and the nearest name.
+    """
+    binder = Binder(query.text, catalogue, functions)
+    try:
+        bound, outputs = binder.query(query, None)
+    except RecursionError:
+        raise BindError("the query is nested too deeply", text=query.text, remedy="write it flatter") from None
+    slots = binder.slots
+    return Bound(
+        bound,
+        outputs.columns,
+        tuple(binder.tables.values()),
+        tuple([slots.get(index) for index in range(max(slots) + 1)]) if slots else (),
+        frozenset(binder.free - binder.fixed),
+        binder.volatile,
+    )
+
+
+def bind_expression(expr: Expr, columns: Sequence[Column], *, functions: Functions = MAPPING, text: str = "") -> Expr:
+    """Bind a value expression over plain columns: a mapping's source columns, or those of one table.
+
+    Its literals are written into the SQL text, never made parameters.
+
+    Raises
+    ------
+    BindError
+        As `bind`; `text` is for line and column.
+    """
+    return _alone(expr, columns, functions, text, condition=False)
+
+
+def bind_condition(expr: Expr, columns: Sequence[Column], *, functions: Functions = MAPPING, text: str = "") -> Expr:
+    """Bind a search condition over plain columns, as `bind_expression` does."""
+    return _alone(expr, columns, functions, text, condition=True)
+
+
+def _alone(expr: Expr, columns: Sequence[Column], functions: Functions, text: str, *, condition: bool) -> Expr:
+    binder = Binder(text, NO_TABLES, functions)
+    binder.inline = 1
+    binder.clause = "an expression over single rows"
+    scope = Scope(View([Source(0, Names(columns), None, ())]))
+    try:
+        return binder.condition(expr, scope) if condition else binder.expression(expr, scope)
+    except RecursionError:
+        raise BindError("the expression is nested too deeply", text=text, remedy="write it flatter") from None
+
+
+class _NoTables:
+    """A catalogue without tables."""
+
+    def find(self, parts: Sequence[Ident]) -> list[Table]:  # noqa: ARG002  (the contract's signature)
+        """Find nothing."""
+        return []
+
+    def names(self) -> list[str]:
+        """There are none."""
+        return []
+
+
+NO_TABLES = _NoTables()
+
+
+class Binder(Expressions):
+    """Binds one query with its subqueries, CTEs and views."""
+
+    def __init__(self, text: str, catalogue: Catalogue, functions: Functions) -> None:
+        super().__init__(text, functions)
+        self.catalogue = catalogue
+        self.tables: dict[str, Table] = {}
+        self.count = 0
+        self.ctes: list[tuple[Ident, Table, Names]] = []
+        self.views: list[str] = []
+
+    # --- queries
+
+    def subquery(self, query: Query, scope: Scope) -> tuple[Query, tuple[Column, ...]]:
+        """Bind a subquery that sees the columns around it."""
+        clause, self.clause = self.clause, "SELECT"
+        bound, outputs = self.query(query, scope)
+        self.clause = clause
+        return bound, outputs.columns
+
+    def query(self, node: Query, outer: Scope | None) -> tuple[Query, Outputs]:
+        """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
+        before = len(self.ctes)
+        ctes = tuple([self.common_table(cte, outer) for cte in node.ctes])
+        offset = None if node.offset is None else self.number(node.offset)
+        body: Select | SetOperation | Query
+        if isinstance(node.body, Select):
+            body, outputs, scope = self.select(node.body, outer)
+            order = self.order_of_select(node.order_by, body, outputs, scope) if node.order_by else ()
+        else:
+            body, outputs = self.operand(node.body, outer)
+            order = self.order_of_set(node.order_by, outputs)
+        if node.order_by and isinstance(body, Select) and body.distinct:
+            for item, raw in zip(order, node.order_by, strict=True):
+                if not isinstance(item.expr, Literal):
+                    self.fail("ORDER BY after SELECT DISTINCT sorts by selected columns only", raw.at, "select the expression too")
+        del self.ctes[before:]
+        return Query(body, order, offset, ctes, at=node.at, text=node.text), outputs
+
+    def operand(self, node: Select | SetOperation | Query, outer: Scope | None) -> tuple[Select | SetOperation | Query, Outputs]:
+        """Bind one side of a set operation."""
+        if isinstance(node, Select):
+            select, outputs, _ = self.select(node, outer)
+            return select, outputs
+        if isinstance(node, Query):
+            return self.query(node, outer)
+        left, one = self.operand(node.left, outer)
+        right, two = self.operand(node.right, outer)
+        if len(one.columns) != len(two.columns):
+            self.fail(
+                f"{node.op} joins rows of {len(one.columns)} columns with rows of {len(two.columns)}",
+                node.at,
+                "select the same number of columns on both sides",
+            )
+        return SetOperation(node.op, left, right, node.all, at=node.at), one.united(two, self, node)
+
+    def common_table(self, node: CommonTable, outer: Scope | None) -> CommonTable:
+        """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it."""
+        for name, _, _ in self.ctes:
+            if name.name.lower() == node.name.name.lower():
+                self.fail(f"WITH names {node.name.name!r} twice", node.at)
+        query, outputs = self.query(node.query, outer)
+        table = Table(schema="", name=node.name.name, columns=outputs.columns)
+        self.ctes.append((node.name, table, outputs.names()))
+        return CommonTable(node.name, query, at=node.at)
+
+    def number(self, node: Literal) -> Literal:
+        """TOP and OFFSET: a whole number that may vary."""
+        bound = self.literal(node, NOWHERE)
+        if not isinstance(node.value, int) or node.value < 0:
+            self.fail(f"{node.value!r} rows", node.at, "TOP and OFFSET take a whole number, 0 or more")
+        return bound  # type: ignore[return-value]
+
+    def select(self, node: Select, outer: Scope | None) -> tuple[Select, Outputs, Scope]:
+        """Bind one SELECT."""
+        clause = self.clause
+        source, view = (None, View()) if node.source is None else self.from_item(node.source, outer)
+        scope = Scope(view, outer)
+        where = None
+        if node.where is not None:
+            self.clause = "WHERE"
+            where = self.condition(node.where, scope)
+        self.clause = "SELECT"
+        outputs = Outputs()
+        for item in node.items:
+            if isinstance(item, Star):
+                self.star(item, scope, outputs)
+            else:
+                outputs.add(self.expression(item.expr, scope), item.alias, item.at)
+        scope.aliases = outputs.aliases
+        self.clause = "GROUP BY"
+        group_by = tuple([self.group(item, scope, outputs) for item in node.group_by])
+        having = None
+        if node.having is not None:
+            self.clause = "HAVING"
+            having = self.condition(node.having, scope)
+        self.clause = clause
+        top = None if node.top is None else self.number(node.top)
+        bound = Select(tuple(outputs.items), source, where, group_by, having, node.distinct, top, at=node.at)
+        if group_by or having is not None or has_local_aggregate(outputs.items):
+            check_groups(bound, (), view, self.text)
+            self.freeze(bound, ())
+        return bound, outputs, scope
+
+    def freeze(self, select: Select, order: Sequence[Expr]) -> None:
+        """Literals inside GROUP BY's expressions are part of the shape: the same expression stands elsewhere too."""
+        if all(isinstance(item, ColumnRef) for item in select.group_by):
+            return
+        parts = [*select.group_by, *(item.expr for item in select.items if isinstance(item, SelectItem)), *order]
+        if select.having is not None:
+            parts.append(select.having)
+        self.fixed.update(literal.slot for part in parts for literal in literals(part))
+
+    def group(self, node: Expr, scope: Scope, outputs: Outputs) -> Expr:
+        """One expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position."""
+        if isinstance(node, Literal) and isinstance(node.value, int):
+            self.shape(node)
+            return self.grouped_alias(outputs.at(node.value, self, node), node)
+        if isinstance(node, ColumnRef) and not node.qualifier and not scope.view.find(node.name):
+            found = scope.alias(node.name)
+            if len(found) == 1:
+                return self.grouped_alias(found[0], node)
+        return self.expression(node, scope)
+
+    def grouped_alias(self, expr: Expr, node: Expr) -> Expr:
+        """Check that an output column can be grouped by."""
+        if meta(expr).aggregate:
+            self.fail("GROUP BY cannot use the result of an aggregate function", node.at)
+        return expr
+
+    def star(self, node: Star, scope: Scope, outputs: Outputs) -> None:
+        """Spell out ``*`` or ``t.*``."""
+        if node.qualifier:
+            sources = scope.qualified(node.qualifier)
+            if len(sources) != 1:
+                name = ".".join(part.name for part in node.qualifier)
+                if sources:
+                    self.fail(f"table {name!r} is ambiguous: FROM has it {len(sources)} times", node.at, "give an alias to each")
+                raise scope.missing_table(node.qualifier, node.at, self.text)
+            for index, column in enumerate(sources[0].names.columns):
+                if not column.hidden:
+                    outputs.add(sources[0].ref(index, node.at), None, node.at)
+            return
+        if not scope.view.sources:
+            self.fail("* needs a FROM", node.at)
+        for item in scope.view.star():
+            outputs.add(item.read(node.at), Ident(item.name, quoted=True) if item.expr is not None else None, node.at)
+
+    # --- ORDER BY
+
+    def order_of_select(self, items: Sequence[OrderItem], select: Select, outputs: Outputs, scope: Scope) -> tuple[OrderItem, ...]:
+        """Bind ORDER BY: positions, names of the output, then expressions over FROM."""
+        clause, self.clause = self.clause, "ORDER BY"
+        keys: dict[object, int] | None = None
+        bound: list[OrderItem] = []
+        for item in items:
+            position = self.position(item.expr, outputs)
+            if position is None:
+                expr = self.expression(item.expr, scope)
+                if keys is None:
+                    keys = {}
+                    for index, output in enumerate(outputs.items, 1):
+                        keys.setdefault(key(output.expr), index)
+                found = keys.get(key(expr))
+                if found is not None:
+                    self.fixed.update(literal.slot for literal in literals(expr))
+                    self.fixed.update(literal.slot for literal in literals(outputs.items[found - 1].expr))
+                    position = found
+                else:
+                    bound.append(OrderItem(expr, item.descending, at=item.at))
+                    continue
+            bound.append(OrderItem(outputs.position(position, item.expr.at), item.descending, at=item.at))
+        self.clause = clause
+        rest = [item.expr for item in bound if not isinstance(item.expr, Literal)]
+        if rest and (select.group_by or has_local_aggregate(outputs.items) or any(meta(expr).aggregate for expr in rest)):
+            check_groups(select, rest, scope.view, self.text)
+            self.freeze(select, rest)
+        return tuple(bound)
+
+    def order_of_set(self, items: Sequence[OrderItem], outputs: Outputs) -> tuple[OrderItem, ...]:
+        """Bind ORDER BY of a set operation: positions and names of the output only."""
+        bound = []
+        for item in items:
+            position = self.position(item.expr, outputs)
+            if position is None:
+                near = nearest(item.expr.name.name, [column.name for column in outputs.columns]) if isinstance(item.expr, ColumnRef) else ""
+                self.fail(
+                    "ORDER BY of a set operation takes names or positions of its output columns",
+                    item.at if item.at >= 0 else item.expr.at,
+                    near,
+                )
+            bound.append(OrderItem(outputs.position(position, item.expr.at), item.descending, at=item.at))
+        return tuple(bound)
+
+    def position(self, node: Expr, outputs: Outputs) -> int | None:
+        """Give the position of an output column that ORDER BY names or counts, or None."""
+        if isinstance(node, Literal) and isinstance(node.value, int):
+            self.shape(node)
+            outputs.at(node.value, self, node)
+            return node.value
+        if isinstance(node, ColumnRef) and not node.qualifier:
+            found = outputs.find(node.name)
+            if len({key(outputs.items[index].expr) for index in found}) > 1:
+                self.fail(
+                    f"ORDER BY {node.name.name} is ambiguous: {len(found)} output columns are called so",
+                    node.at,
+                    "give them aliases, or sort by position",
+                )
+            return found[0] + 1 if found else None
+        return None
+
+    # --- FROM
+
+    def from_item(self, node: FromItem, outer: Scope | None) -> tuple[FromItem, View]:
+        """Bind one item of FROM."""
+        if isinstance(node, TableRef):
+            return self.table(node, outer)
+        if isinstance(node, Derived):
+            query, outputs = self.nested(node.query, outer)
+            number = self.next()
+            names = outputs.names()
+            bound = Derived(query, node.alias, at=node.at, number=number, columns=outputs.columns)
+            return bound, View([Source(number, names, node.alias, ())])
+        if isinstance(node, Join):
+            return join(self, node, outer)
+        self.fail(f"{type(node).__name__} cannot stand in FROM", node.at)
+
+    def nested(self, query: Query, outer: Scope | None) -> tuple[Query, Outputs]:
+        """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
+        clause, self.clause = self.clause, "SELECT"
+        done = self.query(query, outer)
+        self.clause = clause
+        return done
+
+    def next(self) -> int:
+        """Number the next item of FROM."""
+        self.count += 1
+        return self.count
+
+    def table(self, node: TableRef, outer: Scope | None) -> tuple[FromItem, View]:
+        """Bind a table, a view, or a name of WITH."""
+        if len(node.parts) == 1:
+            for name, table, names in self.ctes:
+                if _cte_is(node.parts[0], name):
+                    number = self.next()
+                    ref = TableRef((name,), node.alias, at=node.at, number=number, table=table, cte=True)
+                    return ref, View([Source(number, names, node.alias, (node.parts[0],))])
+        found = self.catalogue.find(node.parts)
+        written = ".".join(part.name for part in node.parts)
+        if not found:
+            near = nearest(written, [*self.catalogue.names(), *(name.name for name, _, _ in self.ctes)])
+            if not near and len(node.parts) == 1:
+                bare = {name.rpartition(".")[2]: name for name in self.catalogue.names()}
+                close = nearest(written, bare)
+                near = f"did you mean {bare[close.split(chr(39))[1]]!r}?" if close else ""
+            self.fail(f"no table {written!r}", node.at, near)
+        if len(found) > 1:
+            self.fail(f"table {written!r} is ambiguous: {', '.join(table.qualified for table in found)}", node.at, "write the schema too")
+        table = found[0]
+        if table.view is not None:
+            return self.view(node, table)
+        number = self.next()
+        self.tables[table.qualified] = table
+        bound = TableRef(node.parts, node.alias, at=node.at, number=number, table=table, where=node.where)
+        path = (Ident(table.schema), Ident(table.name)) if table.schema else (Ident(table.name),)
+        return bound, View([Source(number, names_of(table), node.alias, path)])
+
+    def view(self, node: TableRef, table: Table) -> tuple[FromItem, View]:
+        """Bind a view as the derived table that it stands for; the table's own words describe its columns."""
+        from hven.adql.parser import parse
+
+        if table.qualified in self.views:
+            self.fail(f"the view {table.qualified} reads itself", node.at)
+        self.views.append(table.qualified)
+        text, ctes, clause = self.text, self.ctes, self.clause
+        self.text, self.ctes, self.clause = table.view or "", [], "SELECT"
+        self.inline += 1
+        try:
+            query, outputs = self.query(parse(self.text), None)
+        except BindError as error:
+            raise BindError(f"in the view {table.qualified}: {error.message}", text=text, offset=node.at, remedy=error.remedy) from error
+        finally:
+            self.inline -= 1
+            self.text, self.ctes, self.clause = text, ctes, clause
+            self.views.pop()
+        number = self.next()
+        names = outputs.names(table.columns)
+        alias = node.alias or Ident(table.name, quoted=True)
+        bound = Derived(query, alias, at=node.at, number=number, columns=names.columns)
+        return bound, View([Source(number, names, node.alias, (Ident(table.schema), Ident(table.name)))])
+
+
+def _cte_is(ident: Ident, name: Ident) -> bool:
+    return same(ident, name.name if name.quoted else name.name.lower())
+
+
+def with_meta(node: Expr, **changes: object) -> Expr:
+    """Copy an expression with another meta."""
+    return replace(node, meta=replace(meta(node), **changes))  # type: ignore[arg-type]
+
+
+__all__ = ["Binder", "Meta", "bind", "bind_condition", "bind_expression", "with_meta"]

@@ -1,0 +1,317 @@
+"""Where names are looked up: the catalogue of tables, and the columns that FROM puts into view."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from hven.adql.tree import ColumnRef, Expr, Ident, Meta
+from hven.errors import BindError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hven.model.table import Column, Table
+
+
+class Catalogue(Protocol):
+    """The tables that a query may know of."""
+
+    def find(self, parts: Sequence[Ident]) -> list[Table]:
+        """Give every table that ``[[catalog.]schema.]table`` may mean: none, one, or (ambiguous) several."""
+
+    def names(self) -> Iterable[str]:
+        """Qualified names of all tables, for "did you mean"."""
+
+
+def same(ident: Ident, name: str) -> bool:
+    """Tell whether an identifier means a stored name (ADQL 2.1 section 2.1.2).
+
+    A regular identifier is compared without case, a delimited one as it is written.
+    """
+    return ident.name == name or (not ident.quoted and ident.name.lower() == name.lower())
+
+
+class Tables:
+    """A ready-made catalogue over a list of tables; an unqualified name is looked up in every schema."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._tables = tuple(tables)
+        self._by_name: dict[str, list[Table]] = {}
+        for table in self._tables:
+            self._by_name.setdefault(table.name.lower(), []).append(table)
+
+    def find(self, parts: Sequence[Ident]) -> list[Table]:
+        """Find by ``table`` or ``schema.table``; a catalog in front is an error of the caller's query: no match."""
+        if not 1 <= len(parts) <= 2:
+            return []
+        found = [table for table in self._by_name.get(parts[-1].name.lower(), ()) if same(parts[-1], table.name)]
+        if len(parts) == 2:
+            found = [table for table in found if same(parts[0], table.schema)]
+        return found
+
+    def names(self) -> list[str]:
+        """Qualified names of all tables."""
+        return [table.qualified for table in self._tables]
+
+
+# --- what FROM puts into view ----------------------------------------------------------------------------------
+
+
+class Names:
+    """Columns by name: made once per table and kept, because a query should not pay for the width of a table."""
+
+    __slots__ = ("_lower", "columns", "metas")
+
+    def __init__(self, columns: Sequence[Column], names: Sequence[str] = (), metas: Sequence[Meta] = ()) -> None:
+        self.columns = tuple(columns)
+        self.metas = list(metas) or [column_meta(column) for column in self.columns]
+        self._lower: dict[str, list[tuple[str, int]]] = {}
+        for index, name in enumerate(names or [column.name for column in self.columns]):
+            self._lower.setdefault(name.lower(), []).append((name, index))
+
+    def find(self, ident: Ident) -> list[int]:
+        """Give the positions of the columns that the identifier may mean."""
+        found = self._lower.get(ident.name.lower())
+        if found is None:
+            return []
+        return [index for name, index in found if not ident.quoted or name == ident.name]
+
+
+def column_meta(column: Column) -> Meta:
+    """What is known of a column's value."""
+    return Meta(
+        column.type, column.unit, column.ucd, column.utype, column.description,
+        column, not column.required, origins=frozenset((column.name,)),
+    )  # fmt: skip
+
+
+_KEPT: dict[int, tuple[Table, Names]] = {}
+
+
+def names_of(table: Table) -> Names:
+    """Give the `Names` of a table, kept by the table's identity."""
+    kept = _KEPT.get(id(table))
+    if kept is not None and kept[0] is table:
+        return kept[1]
+    names = Names(table.columns)
+    if len(_KEPT) > 2048:
+        _KEPT.clear()
+    _KEPT[id(table)] = (table, names)
+    return names
+
+
+@dataclass(slots=True)
+class Source:
+    """One item of FROM: a table reference, a CTE or a derived table.
+
+    Attributes
+    ----------
+    alias
+        The name that hides the table's own, or None.
+    path
+        The table's own name: schema and table (or the CTE's name).
+    optional
+        True on the side of an outer join whose rows may be missing.
+    """
+
+    number: int
+    names: Names
+    alias: Ident | None
+    path: tuple[Ident, ...]
+    optional: bool = False
+
+    def ref(self, index: int, at: int) -> ColumnRef:
+        """Refer to a column by its position."""
+        column = self.names.columns[index]
+        known = self.names.metas[index]
+        if self.optional and not known.nullable:
+            known = replace(known, nullable=True)
+        return ColumnRef(Ident(column.name, quoted=True), at=at, meta=known, source=self.number, column=column)
+
+    def exposed(self, qualifier: Sequence[Ident]) -> bool:
+        """Tell whether the qualifier means this item by the name that FROM gave it."""
+        if self.alias is not None:
+            return len(qualifier) == 1 and _alias_is(qualifier[0], self.alias)
+        return self.hidden(qualifier)
+
+    def hidden(self, qualifier: Sequence[Ident]) -> bool:
+        """Tell whether the qualifier means this item by the table's own name, although an alias hides it."""
+        if not self.path or len(qualifier) > len(self.path):
+            return False
+        return all(same(ident, own.name) for ident, own in zip(reversed(qualifier), reversed(self.path), strict=False))
+
+
+def _alias_is(ident: Ident, alias: Ident) -> bool:
+    """Compare a name with an alias: a regular alias is known by its lower-case form (SQL-92 5.2, with PostgreSQL's case)."""
+    if not ident.quoted:
+        return ident.name.lower() == alias.name.lower()
+    return ident.name == (alias.name if alias.quoted else alias.name.lower())
+
+
+@dataclass(slots=True)
+class Item:
+    """A column in view without a qualifier: of one source, or merged by USING and NATURAL (then `expr` says how)."""
+
+    name: str
+    source: Source
+    index: int
+    expr: Expr | None = None  # COALESCE(left, right) of a FULL JOIN
+
+    def read(self, at: int) -> Expr:
+        """Give the expression that a reference to this item becomes."""
+        return self.expr if self.expr is not None else self.source.ref(self.index, at)
+
+
+@dataclass(slots=True)
+class View:
+    """What FROM (or a part of it) puts into view.
+
+    Attributes
+    ----------
+    merged
+        Columns merged by USING or NATURAL, by lower-case name.
+    shadowed
+        (source number, column position) that unqualified names no longer see, because they were merged.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    merged: dict[str, Item] = field(default_factory=dict)
+    shadowed: set[tuple[int, int]] = field(default_factory=set)
+
+    def find(self, ident: Ident) -> list[Item]:
+        """Give all columns that an unqualified name may mean."""
+        if self.merged:
+            item = self.merged.get(ident.name.lower())
+            if item is not None and same(ident, item.name):
+                return [item, *self._plain(ident)]
+        return self._plain(ident)
+
+    def _plain(self, ident: Ident) -> list[Item]:
+        return [
+            Item(ident.name, source, index)
+            for source in self.sources
+            for index in source.names.find(ident)
+            if not self.shadowed or (source.number, index) not in self.shadowed
+        ]
+
+    def star(self) -> list[Item]:
+        """Give the columns of ``*``, in order: merged ones first (SQL-92 7.5)."""
+        items = list(self.merged.values())
+        for source in self.sources:
+            for index, column in enumerate(source.names.columns):
+                if (source.number, index) not in self.shadowed and not column.hidden:
+                    items.append(Item(column.name, source, index))
+        return items
+
+
+@dataclass(slots=True)
+class Scope:
+    """A SELECT's view, with those of the queries around it (correlated subqueries look there)."""
+
+    view: View
+    outer: Scope | None = None
+    aliases: Sequence[tuple[Ident, Expr]] = ()  # of the select list: HAVING and ORDER BY find them after FROM's columns
+
+    def resolve(self, ref: ColumnRef, text: str) -> Expr:
+        """Find what a column reference means.
+
+        Raises
+        ------
+        BindError
+            No such column or table, or several; names the candidates or the nearest.
+        """
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope._qualified(ref, text) if ref.qualifier else scope._unqualified(ref, text)
+            if found is not None:
+                return found
+            scope = scope.outer
+        raise self._missing(ref, text)
+
+    def _unqualified(self, ref: ColumnRef, text: str) -> Expr | None:
+        items = self.view.find(ref.name)
+        if not items:
+            found = self.alias(ref.name) if self.aliases else []
+            return found[0] if len(found) == 1 else None
+        if len(items) > 1:
+            raise _ambiguous(ref, [f"{label(item.source)}.{item.name}" for item in items], text)
+        return items[0].read(ref.at)
+
+    def _qualified(self, ref: ColumnRef, text: str) -> Expr | None:
+        sources = self.qualified(ref.qualifier)
+        if not sources:
+            # the facts of a source's file are single names with a dot: file.path, source.row
+            dotted = Ident(".".join([part.name for part in ref.qualifier] + [ref.name.name]), quoted=True)
+            items = self.view.find(dotted)
+            return items[0].read(ref.at) if len(items) == 1 else None
+        found = [(source, index) for source in sources for index in source.names.find(ref.name)]
+        if len(found) > 1:
+            raise _ambiguous(ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text)
+        if not found:
+            near = nearest(ref.name.name, [column.name for source in sources for column in source.names.columns if not column.hidden])
+            raise BindError(f"no column {ref.name.name!r} in {label(sources[0])}", text=text, offset=ref.at, remedy=near)
+        return found[0][0].ref(found[0][1], ref.at)
+
+    def qualified(self, qualifier: Sequence[Ident]) -> list[Source]:
+        """Give the FROM items that a qualifier means: by alias, else by the name that an alias hides.
+
+        SQL-92 6.3 would refuse the second; services accept it widely.
+        """
+        return [source for source in self.view.sources if source.exposed(qualifier)] or [
+            source for source in self.view.sources if source.hidden(qualifier)
+        ]
+
+    def alias(self, ident: Ident) -> list[Expr]:
+        """Give the outputs with that alias."""
+        return [expr for alias, expr in self.aliases if same(ident, alias.name) or _alias_is(ident, alias)]
+
+    def _sources(self) -> list[Source]:
+        scope: Scope | None = self
+        sources: list[Source] = []
+        while scope is not None:
+            sources.extend(scope.view.sources)
+            scope = scope.outer
+        return sources
+
+    def missing_table(self, qualifier: Sequence[Ident], at: int, text: str) -> BindError:
+        """Say that FROM has no such table."""
+        name = ".".join(part.name for part in qualifier)
+        known = [label(source) for source in self._sources()]
+        remedy = nearest(name, known) or (f"FROM has {', '.join(known)}" if known else "there is no FROM")
+        return BindError(f"no table {name!r} in FROM", text=text, offset=at, remedy=remedy)
+
+    def _missing(self, ref: ColumnRef, text: str) -> BindError:
+        if ref.qualifier:
+            return self.missing_table(ref.qualifier, ref.at, text)
+        sources = self._sources()
+        names = list(dict.fromkeys(column.name for source in sources for column in source.names.columns if not column.hidden))
+        where = (
+            f" in {label(sources[0])}" if len(sources) == 1 else f" in {', '.join(label(source) for source in sources)}" if sources else ""
+        )
+        exact = [name for name in names if name.lower() == ref.name.name.lower()]
+        remedy = f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest(ref.name.name, names)
+        return BindError(f"no column {ref.name.name!r}{where}", text=text, offset=ref.at, remedy=remedy)
+
+
+def label(source: Source) -> str:
+    """Name a FROM item for people."""
+    if source.alias is not None:
+        return source.alias.name
+    return ".".join(part.name for part in source.path) or "the subquery"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Write "did you mean ..?" with the nearest known word, or nothing."""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return f"did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def _ambiguous(ref: ColumnRef, candidates: list[str], text: str) -> BindError:
+    names = list(dict.fromkeys(candidates))
+    several = ", ".join(names) if len(names) > 1 else f"{len(candidates)} columns of {names[0].rpartition('.')[0]}"
+    return BindError(
+        f"column {ref.name.name!r} is ambiguous: {several}", text=text, offset=ref.at, remedy="qualify it, or give an alias to each table"
+    )

@@ -1,0 +1,410 @@
+"""Bound tree -> SQL text: strings and numbers leave as parameters or are written anew, names are always quoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hven.adql import kinds
+from hven.adql.expressions import meta
+from hven.adql.tree import (
+    And,
+    Between,
+    Binary,
+    Bound,
+    Case,
+    Cast,
+    ColumnRef,
+    Compare,
+    Derived,
+    Exists,
+    Expr,
+    FromItem,
+    Function,
+    In,
+    IsNull,
+    Join,
+    Like,
+    Literal,
+    Not,
+    Or,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    Subquery,
+    TableRef,
+    Unary,
+)  # fmt: skip
+from hven.errors import BindError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.model.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """SQL text; `slots` are the `Literal.slot`s of its parameters, in order: give ``[values[slot] for slot in slots]``."""
+
+    sql: str
+    slots: tuple[int, ...]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The same as `slots`."""
+        return self.slots
+
+
+class Dialect:
+    """How one database writes things. The methods here are what SQL-92 says; a dialect says what it does in another way.
+
+    Methods that end in an underscore-free noun get finished SQL for their operands, and the bound nodes where types matter.
+
+    Attributes
+    ----------
+    functions
+        Function name -> template (``{0}``, ``{1}`` .. are the arguments, ``{*}`` all of them with commas), or a method's name with
+        a leading ``.``: it is called with (writer, node) and gives SQL.
+    lenient
+        True if a value that cannot be computed is to be NULL instead of an error (mappings).
+    """
+
+    name = "sql"
+    functions: Mapping[str, str] = {}
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self.lenient = lenient
+
+    def quote(self, name: str) -> str:
+        """Write an identifier; NUL is in no identifier."""
+        return '"' + name.replace('"', '""').replace("\0", "") + '"'
+
+    def placeholder(self, number: int, value: float | str | None) -> str:  # noqa: ARG002  (dialects look at it)
+        """Write the parameter with this number, from 1."""
+        return f"${number}"
+
+    def string(self, value: str) -> str:
+        """Write a string."""
+        return "'" + value.replace("'", "''") + "'"
+
+    def number(self, value: float) -> str:
+        """Write a number; a float keeps every bit and looks like one."""
+        if isinstance(value, int):
+            return f"({value})" if value < 0 else str(value)
+        if value != value or value in {float("inf"), float("-inf")}:
+            return f"CAST('{value}' AS DOUBLE PRECISION)"
+        text = repr(value)
+        text = text if "e" in text else f"{text}e0"
+        return f"({text})" if text.startswith("-") else text
+
+    def type_name(self, type_: Type) -> str:
+        """Write a type."""
+        raise NotImplementedError
+
+    def cast(self, text: str, type_: Type) -> str:
+        """Convert SQL to a type."""
+        return f"CAST({text} AS {self.type_name(type_)})"
+
+    def converted(self, writer: Writer, node: Cast) -> str:
+        """Write ADQL's CAST."""
+        return self.cast(writer.expr(node.operand), meta(node).type)
+
+    def output(self, writer: Writer, node: Expr, type_: Type) -> str:
+        """Write a select item as exactly its declared type."""
+        return self.cast(writer.expr(node), type_)
+
+    def quotient(self, writer: Writer, node: Binary) -> str:
+        """Write a division: of whole numbers it is cut towards zero."""
+        return f"({writer.expr(node.left)} / {writer.expr(node.right)})"
+
+    def operator(self, op: str) -> str:
+        """Write a binary operator."""
+        return op
+
+    def predicate(self, writer: Writer, node: Function) -> str:
+        """Write CONTAINS or INTERSECTS as a condition."""
+        raise NotImplementedError
+
+    def direction(self, text: str, *, descending: bool) -> str:
+        """Write one key of ORDER BY: NULLs come last either way."""
+        return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
+
+    def table(self, writer: Writer, node: TableRef) -> str:
+        """Write a stored table."""
+        return writer.tables[node.table.qualified if node.table is not None else ""]
+
+
+def write(bound: Bound, dialect: Dialect, tables: Mapping[str, str]) -> Written:
+    """Write a bound query.
+
+    Parameters
+    ----------
+    bound
+        What `hven.adql.bind.bind` gave, filtered by `auth.permit`.
+    dialect
+        The database's ways.
+    tables
+        Qualified table name -> SQL text that stands for its rows (already quoted).
+    """
+    writer = Writer(dialect, tables, bound.free)
+    try:
+        text = writer.query(bound.query)
+    except RecursionError:
+        raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+    return Written(text, tuple(writer.parameters))
+
+
+def write_expression(expr: Expr, dialect: Dialect) -> str:
+    """Write a bound expression over columns of ``t0``, every literal inline."""
+    return Writer(dialect, {}, frozenset()).expr(expr)
+
+
+class Writer:
+    """Walks a bound tree; `parameters` collects the slots of its parameters."""
+
+    def __init__(self, dialect: Dialect, tables: Mapping[str, str], free: frozenset[int]) -> None:
+        self.dialect = dialect
+        self.tables = tables
+        self.free = free
+        self.parameters: list[int] = []
+        self._numbers: dict[int, int] = {}
+
+    # --- queries
+
+    def query(self, node: Query, types: Sequence[Type] | None = None) -> str:
+        """Write ``[WITH] body [ORDER BY] [LIMIT] [OFFSET]``."""
+        head = ""
+        if node.ctes:
+            head = "WITH " + ", ".join(f"{self.cte(cte.name.name)} AS ({self.query(cte.query)})" for cte in node.ctes) + " "
+        top = None
+        if isinstance(node.body, Select):
+            top = node.body.top
+            text = self.select(node.body, types or types_of(node.body))
+        else:
+            text = self.operand(node.body, types or types_of(node.body), bare=not node.order_by and node.offset is None)
+        if node.order_by:
+            keys = [
+                self.dialect.direction(
+                    str(item.expr.value) if isinstance(item.expr, Literal) else self.expr(item.expr), descending=item.descending
+                )
+                for item in node.order_by
+            ]
+            text += " ORDER BY " + ", ".join(keys)
+        if top is not None:
+            text += f" LIMIT {self.literal(top)}"
+        if node.offset is not None:
+            text += f" OFFSET {self.literal(node.offset)}"
+        return head + text
+
+    def operand(self, node: Select | SetOperation | Query, types: Sequence[Type], *, bare: bool = False) -> str:
+        """Write one side of a set operation."""
+        if isinstance(node, SetOperation):
+            text = f"{self.operand(node.left, types)} {node.op}{' ALL' if node.all else ''} {self.operand(node.right, types)}"
+            return text if bare else f"({text})"
+        if isinstance(node, Query):
+            return f"({self.query(node, types)})"
+        limit = "" if node.top is None else f" LIMIT {self.literal(node.top)}"
+        return f"({self.select(node, types)}{limit})"
+
+    def select(self, node: Select, types: Sequence[Type]) -> str:
+        """Write one SELECT without its TOP."""
+        items = ", ".join([self.item(item, type_) for item, type_ in zip(node.items, types, strict=True) if isinstance(item, SelectItem)])
+        parts = [f"SELECT {'DISTINCT ' if node.distinct else ''}{items}"]
+        if node.source is not None:
+            parts.append(f"FROM {self.source(node.source)}")
+        if node.where is not None:
+            parts.append(f"WHERE {self.expr(node.where)}")
+        if node.group_by:
+            parts.append("GROUP BY " + ", ".join([self.expr(item) for item in node.group_by]))
+        if node.having is not None:
+            parts.append(f"HAVING {self.expr(node.having)}")
+        return " ".join(parts)
+
+    def item(self, node: SelectItem, type_: Type) -> str:
+        """Write a select item with its name, as its declared type."""
+        name = self.dialect.quote(node.column.name if node.column is not None else "")
+        if isinstance(node.expr, ColumnRef) and meta(node.expr).type == type_:
+            return f"{self.column(node.expr)} AS {name}"
+        return f"{self.dialect.output(self, node.expr, type_)} AS {name}"
+
+    def cte(self, name: str) -> str:
+        """Name a CTE so that it can be no stored table."""
+        return self.dialect.quote(f"with {name.lower()}")
+
+    # --- FROM
+
+    def source(self, node: FromItem) -> str:
+        """Write an item of FROM; each has its number as alias."""
+        if isinstance(node, TableRef):
+            if node.cte:
+                return f"{self.cte(node.parts[-1].name)} AS t{node.number}"
+            table = self.dialect.table(self, node)
+            if node.where is not None:
+                return f"(SELECT * FROM {table} AS t0 WHERE {self.expr(node.where)}) AS t{node.number}"
+            return f"{table} AS t{node.number}"
+        if isinstance(node, Derived):
+            return f"({self.query(node.query)}) AS t{node.number}"
+        if not isinstance(node, Join):
+            raise TypeError(f"{type(node).__name__} cannot stand in FROM")
+        left, right = self.source(node.left), self.source(node.right)
+        if isinstance(node.right, Join):
+            right = f"({right})"
+        if node.on is None:
+            return f"{left} CROSS JOIN {right}"
+        return f"{left} {node.kind} JOIN {right} ON {self.expr(node.on)}"
+
+    # --- expressions
+
+    def expr(self, node: Expr) -> str:
+        """Write an expression; anything but a leaf or a call is in parentheses."""
+        return METHODS[type(node)](self, node)
+
+    def column(self, node: ColumnRef) -> str:
+        """Write a column reference."""
+        return f"t{node.source}.{self.dialect.quote(node.column.name if node.column is not None else node.name.name)}"
+
+    def literal(self, node: Literal) -> str:
+        """Write a literal: a parameter if its slot is free."""
+        value = node.value
+        if node.slot in self.free:
+            number = self._numbers.get(node.slot)
+            if number is None:
+                self.parameters.append(node.slot)
+                number = self._numbers[node.slot] = len(self.parameters)
+            return self.dialect.placeholder(number, value)
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool):
+            return "TRUE" if value else "FALSE"
+        return self.dialect.string(value) if isinstance(value, str) else self.dialect.number(value)
+
+    def unary(self, node: Unary) -> str:
+        """Write ``-x``."""
+        operand = self.expr(node.operand)
+        if meta(node).type != meta(node.operand).type and meta(node.operand).type.is_numeric:
+            operand = self.dialect.cast(operand, meta(node).type)
+        return f"({self.dialect.operator(node.op)} {operand})"
+
+    def binary(self, node: Binary) -> str:
+        """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
+        if node.op == "/":
+            return self.dialect.quotient(self, node)
+        left, type_ = self.expr(node.left), meta(node).type
+        if type_.is_integer and meta(node.left).type != type_:
+            left = self.dialect.cast(left, type_)
+        return f"({left} {self.dialect.operator(node.op)} {self.expr(node.right)})"
+
+    def function(self, node: Function) -> str:
+        """Write a call by the dialect's template."""
+        if node.name in {"CONTAINS", "INTERSECTS"}:
+            return f"CAST({self.dialect.predicate(self, node)} AS INTEGER)"
+        if node.star:
+            return "count(*)"
+        template = self.dialect.functions.get(node.name)
+        if template is None:  # a function that the engine knows by its own name: those beside a descriptor
+            template = f"{self.dialect.quote(node.name.lower())}({{*}})"
+        if template.startswith("."):
+            made: str = getattr(self.dialect, template[1:])(self, node)
+            return made
+        args = [self.expr(arg) for arg in node.args]
+        if node.distinct:
+            args[0] = f"DISTINCT {args[0]}"
+        return template.replace("{*}", ", ".join(args)) if "{*}" in template else template.format(*args)
+
+    def cast(self, node: Cast) -> str:
+        """Write CAST."""
+        return self.dialect.converted(self, node)
+
+    def case(self, node: Case) -> str:
+        """Write CASE; the binder made every WHEN a condition."""
+        whens = " ".join(f"WHEN {self.expr(when)} THEN {self.expr(then)}" for when, then in node.whens)
+        otherwise = "" if node.otherwise is None else f" ELSE {self.expr(node.otherwise)}"
+        return f"CASE {whens}{otherwise} END"
+
+    def subquery(self, node: Subquery) -> str:
+        """Write a scalar subquery."""
+        return f"({self.query(node.query)})"
+
+    def compare(self, node: Compare) -> str:
+        """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
+        for call, one in ((node.left, node.right), (node.right, node.left)):
+            if (
+                isinstance(call, Function)
+                and call.name in {"CONTAINS", "INTERSECTS"}
+                and isinstance(one, Literal)
+                and one.slot not in self.free
+            ):
+                if node.op in {"=", "<>"} and one.value in {0, 1}:
+                    wanted = (one.value == 1) == (node.op == "=")
+                    text = self.dialect.predicate(self, call)
+                    return text if wanted else f"(NOT {text})"
+        return f"({self.expr(node.left)} {node.op} {self.expr(node.right)})"
+
+    def conjunction(self, node: And) -> str:
+        """Write AND."""
+        return "(" + " AND ".join([self.expr(part) for part in node.parts]) + ")"
+
+    def disjunction(self, node: Or) -> str:
+        """Write OR."""
+        return "(" + " OR ".join([self.expr(part) for part in node.parts]) + ")"
+
+    def negation(self, node: Not) -> str:
+        """Write NOT."""
+        return f"(NOT {self.expr(node.operand)})"
+
+    def between(self, node: Between) -> str:
+        """Write BETWEEN."""
+        word = "NOT BETWEEN" if node.negated else "BETWEEN"
+        return f"({self.expr(node.operand)} {word} {self.expr(node.low)} AND {self.expr(node.high)})"
+
+    def among(self, node: In) -> str:
+        """Write IN."""
+        word = "NOT IN" if node.negated else "IN"
+        if isinstance(node.choices, Subquery):
+            return f"({self.expr(node.operand)} {word} {self.subquery(node.choices)})"
+        return f"({self.expr(node.operand)} {word} ({', '.join([self.expr(choice) for choice in node.choices])}))"
+
+    def like(self, node: Like) -> str:
+        """Write LIKE and ILIKE."""
+        word = "ILIKE" if node.ignore_case else "LIKE"
+        return f"({self.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {self.expr(node.pattern)})"
+
+    def isnull(self, node: IsNull) -> str:
+        """Write IS NULL."""
+        return f"({self.expr(node.operand)} IS {'NOT ' if node.negated else ''}NULL)"
+
+    def exists(self, node: Exists) -> str:
+        """Write EXISTS."""
+        return f"EXISTS ({self.query(node.query)})"
+
+
+METHODS: dict[type, Callable[[Writer, Any], str]] = {
+    ColumnRef: Writer.column, Literal: Writer.literal, Unary: Writer.unary, Binary: Writer.binary, Function: Writer.function, Cast: Writer.cast,
+    Case: Writer.case, Subquery: Writer.subquery, Compare: Writer.compare, And: Writer.conjunction, Or: Writer.disjunction, Not: Writer.negation,
+    Between: Writer.between, In: Writer.among, Like: Writer.like, IsNull: Writer.isnull, Exists: Writer.exists,
+}  # fmt: skip
+
+
+def types_of(node: Select | SetOperation | Query) -> list[Type]:
+    """Give the output types of a body: those that hold both sides of a set operation."""
+    if isinstance(node, Query):
+        return types_of(node.body)
+    if isinstance(node, SetOperation):
+        left, right = types_of(node.left), types_of(node.right)
+        nulls = [_nulls(node.left), _nulls(node.right)]
+        return [
+            two if one_null else one if two_null else kinds.wider((one, two))
+            for one, two, one_null, two_null in zip(left, right, *nulls, strict=True)
+        ]  # fmt: skip
+    return [item.column.type for item in node.items if isinstance(item, SelectItem) and item.column is not None]
+
+
+def _nulls(node: Select | SetOperation | Query) -> list[bool]:
+    """Tell which output columns are nothing but NULL."""
+    if isinstance(node, Query):
+        return _nulls(node.body)
+    if isinstance(node, SetOperation):
+        return [one and two for one, two in zip(_nulls(node.left), _nulls(node.right), strict=True)]
+    return [isinstance(item, SelectItem) and isinstance(item.expr, Literal) and item.expr.value is None for item in node.items]
