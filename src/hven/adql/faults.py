@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -10,7 +9,7 @@ from hven.adql.reserved import RESERVED
 from hven.errors import ParseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 #: Words of other dialects: what to say and to do instead.
 FOREIGN: Final[dict[str, tuple[str, str]]] = {
@@ -142,9 +141,15 @@ def shorten(found: str, limit: int = 40) -> str:
     return found if len(found) <= limit else found[: limit - 3] + "..."
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
+def nearest(word: str, choices: Sequence[str]) -> str | None:
     """Find the keyword that a mistyped word was probably meant to be."""
-    near = difflib.get_close_matches(word.upper(), sorted(choices), n=1, cutoff=0.7)
+    import difflib
+
+    if len(word) > 30:
+        return None
+    word = word.upper()
+    swapped = [choice for choice in choices if sorted(choice) == sorted(word)]  # ADN, FORM
+    near = swapped or difflib.get_close_matches(word, choices, n=1, cutoff=0.7)
     return near[0] if near else None
 
 

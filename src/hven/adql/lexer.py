@@ -26,7 +26,7 @@ _DELIMITED = r'"[^"]*+(?:""[^"]*+)*+"'
 _SIGNS = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~]"
 
 _TOKENS = re.compile(rf"{_GAP}*+(?:({_WORD})|({_FIGURES})|({_STRINGS})|({_DELIMITED})|({_SIGNS})|(\Z)|(.++))", re.DOTALL)
-_PIECES = re.compile(rf"{_GAP}*+({_WORD}|{_FIGURES}|{_STRINGS}|{_DELIMITED}|{_SIGNS}|.++)", re.DOTALL)
+_PIECES = re.compile(rf"{_GAP}*+({_WORD}|{_FIGURES}|{_STRINGS}|{_DELIMITED}|{_SIGNS}|\Z|.++)", re.DOTALL)
 _STRING_PARTS = re.compile(rf"{_GAP}|({_TEXT})")
 
 _WORDS = {form: word for word in RESERVED for form in (word, word.lower(), word.capitalize())}
@@ -148,6 +148,8 @@ def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
     values: list[int | float | str] = []
     key: list[str] = []
     for piece in _PIECES.findall(text):
+        if not piece:
+            break
         first = piece[0]
         if first > "9":  # words, and the signs above the digits: most pieces
             key.append(piece)

@@ -42,7 +42,7 @@ class QueryParser(FromParser):
         tags = self.tags
         at = self.ats[0]
         if tags[0] == END:
-            self.refuse("the query is empty", "write SELECT ... FROM ...")
+            self.refuse("the query is empty", "write SELECT ... FROM ...", at=0)
         ctes: tuple[CommonTable, ...] = ()
         if tags[0] == "WITH" and not self.old:
             ctes = self.common_tables()

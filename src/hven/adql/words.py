@@ -95,13 +95,20 @@ class Words:
             remedy = f"leave the comma before {self.found(i)} out, or write what should follow it"
         elif tag == END:
             remedy = "complete the text"
+        elif expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
+            remedy = "separate columns with commas"
+        elif expected.startswith("NULL or NOT NULL"):
+            remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
         elif tag == ")" and expected.startswith("the end"):
             remedy = "there is no opening parenthesis for it"
         elif expected.startswith("a name") and tag in RESERVED:
             message = f"{value} is a reserved word of ADQL and cannot be a name"
             remedy = f'write it in double quotes: "{value}"'
         elif tag in RESERVED and tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and self.tags[i + 1] == STRING:
-            message, remedy = f"ADQL has no {tag} '...' literals", "write CAST('...' AS TIMESTAMP), or the string alone"
+            instead = (
+                "compute with numbers of days or seconds" if tag == "INTERVAL" else "write CAST('...' AS TIMESTAMP), or the string alone"
+            )
+            message, remedy = f"ADQL has no {tag} '...' literals", instead
         elif tag in RESERVED and "value" in expected:
             if self.tags[i + 1] == "(":
                 message, remedy = f"ADQL has no function {value}", "see the functions of this service in /tap/capabilities"

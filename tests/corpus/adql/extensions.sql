@@ -1,0 +1,25 @@
+-- Declared extensions: pairs of a query and what it must give: the canonical text of its tree, or the error (read by test_pairs.py).
+
+--# CASE
+SELECT CASE WHEN a > 1 AND b = 2 THEN 'x' WHEN a IS NULL THEN 'y' ELSE 'z' END, CASE a WHEN 1 THEN 2 END FROM t
+--> SELECT CASE WHEN a > 1 AND b = 2 THEN 'x' WHEN a IS NULL THEN 'y' ELSE 'z' END, CASE a WHEN 1 THEN 2 END FROM t
+
+--# bitwise operators
+SELECT a & 3 | b ^ ~c, (a | b) & c, a + 1 & 2 FROM t
+--> SELECT a & 3 | b ^ ~c, (a | b) & c, a + 1 & 2 FROM t
+
+--# remainder
+SELECT a % 2 * 3 FROM t WHERE a % 2 = 1
+--> SELECT a % 2 * 3 FROM t WHERE a % 2 = 1
+
+--# scalar subquery
+SELECT a, (SELECT MAX(b) FROM u) AS m FROM t WHERE c > (SELECT AVG(c) FROM t) + 1
+--> SELECT a, (SELECT MAX(b) FROM u) AS m FROM t WHERE c > (SELECT AVG(c) FROM t) + 1
+
+--# scalar union
+SELECT a FROM t WHERE a = ((SELECT b FROM u) EXCEPT (SELECT b FROM v))
+--> SELECT a FROM t WHERE a = (SELECT b FROM u EXCEPT SELECT b FROM v)
+
+--# truth values
+SELECT a FROM t WHERE b = TRUE OR c = false
+--> SELECT a FROM t WHERE b = TRUE OR c = FALSE

@@ -1,0 +1,283 @@
+-- What is refused, with place and remedy: pairs of a query and what it must give: the canonical text of its tree, or the error (read by test_pairs.py).
+
+--# mistyped SELECT
+SELCT a FROM t
+--! line 1, column 1: expected SELECT, found 'SELCT'; did you mean SELECT?
+
+--# mistyped FROM
+SELECT a FORM t
+--! line 1, column 10: expected a comma or FROM, found 'FORM'; did you mean FROM?
+
+--# mistyped WHERE
+SELECT a FROM t WHRE b = 1
+--! line 1, column 17: expected a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end, found 'WHRE'; did you mean WHERE?
+
+--# mistyped AND
+SELECT a FROM t WHERE b = 1 ADN c = 2
+--! line 1, column 29: expected an operator, AND, OR or the next clause, found 'ADN'; did you mean AND?
+
+--# mistyped ORDER
+SELECT a FROM t WHERE b = 1 ODRER BY b
+--! line 1, column 29: expected an operator, AND, OR or the next clause, found 'ODRER'; did you mean ORDER?
+
+--# nothing
+  -- only a comment
+--! line 1, column 1: the query is empty; write SELECT ... FROM ...
+
+--# nothing after SELECT
+SELECT
+--! line 1, column 7: expected a value, found the end of the text; complete the text
+
+--# a comma too many
+SELECT a, FROM t
+--! line 1, column 11: expected a value, found FROM; leave the comma before FROM out, or write what should follow it
+
+--# a second query
+SELECT a FROM t; SELECT b FROM t
+--! line 1, column 18: only one query at a time; send each query by itself
+
+--# another statement
+DROP TABLE t
+--! line 1, column 1: DROP cannot be sent: only queries can; ADQL has SELECT and no other statement
+
+--# LIMIT
+SELECT a FROM t LIMIT 10
+--! line 1, column 17: ADQL has no LIMIT; write SELECT TOP n ... instead
+
+--# LIMIT after WHERE
+SELECT a FROM t WHERE a = 1 LIMIT 10
+--! line 1, column 29: ADQL has no LIMIT; write SELECT TOP n ... instead
+
+--# TOP before DISTINCT
+SELECT TOP 10 DISTINCT a FROM t
+--! line 1, column 15: DISTINCT stands before TOP; write SELECT DISTINCT TOP 10
+
+--# TOP of a name
+SELECT TOP n a FROM t
+--! line 1, column 12: TOP must be a whole number without a sign, found 'n'; write a number such as 100
+
+--# negative OFFSET
+SELECT a FROM t OFFSET -1
+--! line 1, column 24: OFFSET must be a whole number without a sign, found '-'; write a number such as 100
+
+--# clauses in the wrong order
+SELECT a FROM t ORDER BY a WHERE b = 1
+--! line 1, column 28: WHERE cannot stand here; the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET
+
+--# reserved word as a name
+SELECT a AS size FROM t
+--! line 1, column 13: size is a reserved word of ADQL and cannot be a name; write it in double quotes: "size"
+
+--# reserved word as a column
+SELECT date FROM t
+--! line 1, column 8: expected a value, found date; date is a reserved word: as a name, write it in double quotes: "date"
+
+--# reserved word as a table
+SELECT a FROM table
+--! line 1, column 15: table is a reserved word of ADQL and cannot be a name; write it in double quotes: "table"
+
+--# function name as a column
+SELECT abs FROM t
+--! line 1, column 8: abs is the name of a function of ADQL: its arguments in parentheses are missing; write ABS(...); a column of that name is written "abs"
+
+--# name with underscore
+SELECT _a FROM t
+--! line 1, column 8: a name may not begin with an underscore: _a; write it in double quotes: "_a"
+
+--# name with digit
+SELECT 2mass FROM t
+--! line 1, column 8: '2mass' is neither a number nor a name; a name that begins with a digit is written "2mass"
+
+--# name with an accent
+SELECT grégory FROM t
+--! line 1, column 10: the letter 'é' may not stand in a name without quotes; names have A-Z, a-z, 0-9 and _; write others in double quotes
+
+--# smart quotes
+SELECT a FROM t WHERE b = ‘x’
+--! line 1, column 27: a typographic quote ('‘', U+2018) is not ADQL; write a straight single quote: '
+
+--# smart dash
+SELECT a FROM t WHERE b = −1
+--! line 1, column 27: a typographic dash ('−', U+2212) is not ADQL; write a plain hyphen: -
+
+--# no-break space
+SELECT a FROM t
+--! line 1, column 9: a special space ('\xa0', U+00A0) is not ADQL; write a plain space (such ones come from web pages and PDFs)
+
+--# string without end
+SELECT a FROM t WHERE b = 'x
+--! line 1, column 27: this string has no end; close it with a single quote; a quote inside a string is doubled: 'it''s'
+
+--# name without end
+SELECT "a FROM t
+--! line 1, column 8: this name in double quotes has no end; close it with a double quote (strings take single quotes)
+
+--# empty name
+SELECT "" FROM t
+--! line 1, column 8: an empty name; write a name between the double quotes; the empty string is ''
+
+--# comment of C
+SELECT a /* all */ FROM t
+--! line 1, column 11: ADQL has no /* comments */; comments begin with two hyphens and go to the end of the line: --
+
+--# double equals
+SELECT a FROM t WHERE b == 1
+--! line 1, column 26: ADQL has no == operator; write a single =
+
+--# backticks
+SELECT `a` FROM t
+--! line 1, column 8: a backtick is not ADQL; write special names in double quotes: "name"
+
+--# brackets
+SELECT a[1] FROM t
+--! line 1, column 9: square brackets are not ADQL; write special names in double quotes: "name"; ADQL has no array elements
+
+--# cast with colons
+SELECT a::integer FROM t
+--! line 1, column 9: ADQL has no :: casts; write CAST(x AS type)
+
+--# parameter
+SELECT a FROM t WHERE b = ?
+--! line 1, column 27: a question mark is not ADQL; write the value itself
+
+--# hexadecimal
+SELECT 0xFF FROM t
+--! line 1, column 8: ADQL has no hexadecimal numbers: 0xFF; write 255
+
+--# too large a number
+SELECT 1e999 FROM t
+--! line 1, column 8: the number 1e999 is too large or too long; write it with at most 400 digits, within 1.8E308
+
+--# derived table without name
+SELECT a FROM (SELECT a FROM t)
+--! line 1, column 32: a subquery in FROM needs a name; write AS and a name after it: (SELECT ...) AS t
+
+--# JOIN without table
+SELECT a FROM t JOIN
+--! line 1, column 21: expected a table, found the end of the text; complete the text
+
+--# ON without JOIN
+SELECT a FROM t, u ON t.a = u.a
+--! line 1, column 20: there is no JOIN for this ON; write JOIN in place of the comma, or move the condition to WHERE
+
+--# ON after NATURAL JOIN
+SELECT a FROM t NATURAL JOIN u ON t.a = u.a
+--! line 1, column 32: a NATURAL join takes no ON; leave NATURAL or ON out
+
+--# USING with a table
+SELECT a FROM t JOIN u USING (t.a)
+--! line 1, column 32: USING takes column names without the table; write the name alone, or use ON
+
+--# function as a condition
+SELECT a FROM t WHERE CONTAINS(p, c)
+--! line 1, column 23: CONTAINS gives a number, not a condition; compare it: 1 = CONTAINS(...)
+
+--# value as a condition
+SELECT a FROM t WHERE a
+--! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; complete the text
+
+--# condition as a value
+SELECT a > 1 FROM t
+--! line 1, column 8: a condition cannot be used as a value; combine conditions with AND, OR and NOT, or write CASE WHEN ... END
+
+--# comparison chain
+SELECT a FROM t WHERE 1 < a < 2
+--! line 1, column 29: comparisons cannot be chained; join two of them with AND
+
+--# two signs
+SELECT - -a FROM t
+--! line 1, column 10: two signs in a row; put the inner one into parentheses: -(-x)
+
+--# LIKE with ESCAPE
+SELECT a FROM t WHERE a LIKE 'x' ESCAPE '!'
+--! line 1, column 34: ADQL's LIKE has no ESCAPE; leave it out
+
+--# IS something
+SELECT a FROM t WHERE a IS 1
+--! line 1, column 28: expected NULL or NOT NULL after IS, found the number 1; write IS NULL or IS NOT NULL; other values are compared with =
+
+--# wrong type
+SELECT CAST(a AS FLOAT) FROM t
+--! line 1, column 18: expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON), found FLOAT; write REAL or DOUBLE PRECISION
+
+--# number joined
+SELECT 'a' || -1 FROM t
+--! line 1, column 15: || joins strings; this is a number; turn it into a string with CAST(x AS VARCHAR)
+
+--# text in arithmetic
+SELECT 'a' * 2 FROM t
+--! line 1, column 8: * needs numbers; this is a string
+
+--# text plus text
+SELECT 'a' + 'b' FROM t
+--! line 1, column 8: + needs numbers; this is a string; strings are joined with ||
+
+--# too few arguments
+SELECT MOD(a) FROM t
+--! line 1, column 8: MOD takes 2 arguments, not 1; write MOD(a number, a number)
+
+--# too many corners
+SELECT POLYGON(1, 2, 3, 4, 5, 6, 7) FROM t
+--! line 1, column 34: POLYGON has a longitude without a latitude; write POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, ...) or POLYGON(point1, point2, point3, ...)
+
+--# coordinate system that is no string
+SELECT POINT(ICRS, 1, 2) FROM t
+--! line 1, column 14: the coordinate system of POINT must be a string; write POINT(lon, lat); the coordinate system may be left out
+
+--# unit in double quotes
+SELECT IN_UNIT(a, "deg") FROM t
+--! line 1, column 19: IN_UNIT needs a string in single quotes here; strings take single quotes: 'deg'
+
+--# window function
+SELECT ROW_NUMBER() OVER (ORDER BY a) FROM t
+--! line 1, column 21: ADQL has no window functions (OVER); use GROUP BY in a subquery and join it
+
+--# SQL function that ADQL reserves
+SELECT SUBSTRING(a, 1, 2) FROM t
+--! line 1, column 8: ADQL has no SUBSTRING; see the functions of this service in /tap/capabilities
+
+--# five parts
+SELECT a.b.c.d.e FROM t
+--! line 1, column 8: a column name has at most four parts; write [[catalog.]schema.]table.column
+
+--# WITH inside
+SELECT a FROM (WITH x AS (SELECT a FROM t) SELECT a FROM x) AS d
+--! line 1, column 16: WITH can only stand at the beginning of the whole query; move it there; its tables can be used in every subquery
+
+--# recursive WITH
+WITH RECURSIVE x AS (SELECT a FROM t) SELECT a FROM x
+--! line 1, column 6: ADQL has no recursive WITH; leave RECURSIVE out; a WITH table sees only those before it
+
+--# ORDER BY before UNION
+SELECT a FROM t ORDER BY a UNION SELECT a FROM u
+--! line 1, column 28: ORDER BY and OFFSET cannot stand before UNION; put them at the end, or that query into parentheses
+
+--# parenthesis not closed
+SELECT (a + 1 FROM t
+--! line 1, column 15: expected a closing parenthesis, found FROM
+
+--# parenthesis not opened
+SELECT a FROM t)
+--! line 1, column 16: expected the end of the query, found ')'; there is no opening parenthesis for it
+
+--# list not closed
+SELECT a FROM t WHERE a IN (1, 2
+--! line 1, column 33: expected a comma or a closing parenthesis in the list of IN, found the end of the text; complete the text
+
+--# on line three
+SELECT a
+FROM t
+WHERE b = = 2
+--! line 3, column 11: ADQL has no == operator; write a single =
+
+--# missing comma
+SELECT a b c FROM t
+--! line 1, column 12: expected a comma or FROM, found 'c'; separate columns with commas
+
+--# timestamp literal
+SELECT a FROM t WHERE b > TIMESTAMP '2020-01-01'
+--! line 1, column 27: ADQL has no TIMESTAMP '...' literals; write CAST('...' AS TIMESTAMP), or the string alone
+
+--# interval literal
+SELECT a FROM t WHERE b > INTERVAL '1' DAY
+--! line 1, column 27: ADQL has no INTERVAL '...' literals; compute with numbers of days or seconds
