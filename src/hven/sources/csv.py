@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from hven.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources import Context, Source
 from hven.sources._reading.cells import guess
-from hven.sources._reading.delimited import Parsed, Shape, rejects_of, run
+from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, fields, look
-from hven.sources._reading.files import DataFile, FileOptions, assemble, check_names, data_files, total
+from hven.sources._reading.files import DataFile, FileOptions, check_names
+from hven.sources._reading.rows import Nulls, TextRows
 from hven.sources._reading.text import TextFile, check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-
-def _nulls(value: object) -> object:
-    if isinstance(value, (str, int, float)):
-        value = [value]
-    if isinstance(value, list):
-        value = {"*": value}
-    if isinstance(value, dict):
-        return {str(key): [str(word) for word in (words if isinstance(words, list) else [words])] for key, words in value.items()}
-    return value
-
-
-Nulls = Annotated[dict[str, list[str]], BeforeValidator(_nulls)]
 
 
 class Options(FileOptions):
@@ -63,76 +51,30 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return DelimitedText(options, context)
 
 
-class DelimitedText:
+class DelimitedText(TextRows):
     """The rows of one or more delimited text files."""
 
     def __init__(self, options: Options, context: Context) -> None:
+        super().__init__(options, context)
         self.options = options
-        self.context = context
-        self.files = data_files(options, context.directory)
-
-    # -- the contract ------------------------------------------------------------------------
 
     def columns(self) -> list[Column]:
         """Columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
         first, kinds = self._guessed
         return [first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name])) for name in first.names]
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows file by file."""
-        first, kinds = self._guessed
-        names = check_names(columns, first.names, self.files[0].name)
-        real = [name for name in names if name != ROW and name not in FILE_FACTS]
-        left = limit
-        for file in self.files:
-            for batch in self._file_batches(file, names, real, kinds):
-                part = batch if left is None else batch.slice(0, left)
-                for at in range(0, part.num_rows, self.context.batch):
-                    yield part.slice(at, self.context.batch)
-                if left is not None:
-                    left -= part.num_rows
-                    if left <= 0:
-                        return
+    def _names(self) -> list[str]:
+        return list(self._guessed[0].names)
 
-    def pins(self) -> list[Pin]:
-        """The files with their checksums."""
-        return [file.pin() for file in self.files]
+    def _declared(self) -> Mapping[str, object]:
+        return self.options.types
 
-    def size(self) -> int:
-        """Bytes on disk."""
-        return total(self.files)
-
-    def done(self) -> int:
-        """Bytes on disk read so far."""
-        return sum(file.progress for file in self.files)
-
-    # -- how ---------------------------------------------------------------------------------
-
-    def _file_batches(
-        self, file: DataFile, names: Sequence[str], real: Sequence[str], kinds: Mapping[str, pa.DataType]
-    ) -> Iterator[pa.RecordBatch]:
+    def _start(self, file: DataFile, real: Sequence[str]) -> tuple[TextFile, Shape]:
+        kinds = self._guessed[1]
         text, seen = self._opened(file)
         self._same_columns(file, seen, real)
-        shape = self._shape(seen, {name: kinds.get(name, pa.string()) for name in seen.names})
         text.skip(seen.offset)
-        first = 1
-        try:
-            for parsed in run(text.blocks(), shape, real, file.name):
-                self._report(parsed, first, file)
-                number: pa.Array | int = first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
-                if parsed.good:
-                    yield assemble(names, parsed.arrays, parsed.good, number, file)
-                first += parsed.total
-        finally:
-            text.close()
-
-    def _report(self, parsed: Parsed, first: int, file: DataFile) -> None:
-        declared = {**self.context.wanted, **dict.fromkeys(self.options.types)}
-        for reject in rejects_of(parsed, first, file.name, declared):
-            if self.context.reject is None:
-                where = f"row {reject.row}" + (f", column {reject.column}: {reject.value!r} is" if reject.column else ":")
-                raise SourceError(f"{where} {reject.reason}", place=Place(file=file.name))
-            self.context.reject(reject)
+        return text, self._shape(seen, {name: kinds.get(name, pa.string()) for name in seen.names})
 
     def _opened(self, file: DataFile) -> tuple[TextFile, Look]:
         options = self.options
@@ -209,8 +151,8 @@ class DelimitedText:
                 for name, cell in zip(seen.names, record, strict=False):
                     cells.setdefault(name, []).append(cell)
         first = looks[0]
-        declared = self._declared(first)
-        kinds = {name: declared.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
+        said = self._said(first)
+        kinds = {name: said.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
         return first, kinds
 
     def _sampled(self, data: bytes, seen: Look) -> Iterator[list[str]]:
@@ -244,7 +186,7 @@ class DelimitedText:
         wanted = self.context.wanted.get(name)
         return found if wanted is None else _nearest(found, wanted)
 
-    def _declared(self, seen: Look) -> dict[str, pa.DataType]:
+    def _said(self, seen: Look) -> dict[str, pa.DataType]:
         """Types that somebody said: the options, else the ECSV header."""
         result: dict[str, pa.DataType] = {}
         for name, column in seen.described.items():

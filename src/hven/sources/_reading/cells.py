@@ -39,8 +39,8 @@ _TRUE = pa.array(["true", "t", "yes", "y", "1"])
 _FALSE = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
 _INT = r"^[+-]?\d{1,18}$"
-_TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d*)?)?)?)?(?:Z|[+-]00:?00)?$"
-_ZONE = r"(?:Z|[+-]00:?00)$"
+_TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d*)?)?)?)?(?:Z|[+-]00(?::?00)?)?$"
+_ZONE = r"(?:Z|[+-]00(?::?00)?)$"
 BLANKS = " \t\r\n\v\f"
 
 
@@ -119,7 +119,7 @@ def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
     return values
 
 
-def _bad(text: pa.Array, fits: pa.Array) -> pa.Array | None:
+def _bad(fits: pa.Array) -> pa.Array | None:
     bad = pc.fill_null(pc.invert(fits), False)
     return bad if pc.any(bad).as_py() else None
 
@@ -136,7 +136,7 @@ def _booleans(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     lower = pc.utf8_lower(text)
     true = pc.is_in(lower, value_set=_TRUE)
     known = pc.or_(true, pc.is_in(lower, value_set=_FALSE))
-    bad = _bad(text, pc.or_(known, pc.is_null(text)))
+    bad = _bad(pc.or_(known, pc.is_null(text)))
     return pc.if_else(known, true, pa.scalar(None, pa.bool_())), bad
 
 
@@ -144,7 +144,7 @@ def _floats(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | Non
     try:
         values, bad = pc.cast(text, pa.float64()), None
     except pa.ArrowInvalid:
-        bad = _bad(text, pc.match_substring_regex(text, _FLOAT))
+        bad = _bad(pc.match_substring_regex(text, _FLOAT))
         # Fortran writes 1.5D+03
         values, more = halving(pc.replace_substring_regex(_keep(text, bad), "[dD]", "e"), pa.float64())
         bad = _or(bad, more)
@@ -167,7 +167,7 @@ def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
         other = pc.if_else(pc.is_valid(exact), pa.scalar(None, text.type), rest)
         real, unreal = _floats(other, pa.float64())
         whole = pc.and_(pc.equal(real, pc.floor(real)), pc.less(pc.abs(real), 2.0**53))
-        bad = _or(bad, _or(unreal, _bad(other, whole)))
+        bad = _or(bad, _or(unreal, _bad(whole)))
         whole = pc.fill_null(whole, False)
         integral = pc.cast(pc.if_else(whole, real, pa.scalar(None, pa.float64())), pa.int64())
         values = pc.coalesce(values, exact, integral)
@@ -175,14 +175,14 @@ def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
         limits = np.iinfo(kind.to_pandas_dtype())
         low, high = max(int(limits.min), -(2**63)), min(int(limits.max), 2**63 - 1)
         fits = pc.and_(pc.greater_equal(values, pa.scalar(low, pa.int64())), pc.less_equal(values, pa.scalar(high, pa.int64())))
-        outside = _bad(text, fits)
+        outside = _bad(fits)
         bad = _or(bad, outside)
         values = pc.cast(_keep(values, outside), kind)
     return values, bad
 
 
 def _times(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    bad = _bad(text, pc.match_substring_regex(text, _TIME))
+    bad = _bad(pc.match_substring_regex(text, _TIME))
     text = pc.replace_substring_regex(_keep(text, bad), _ZONE, "")
     text = pc.replace_substring_regex(text, r"(\.\d{6})\d+$", r"\1")  # microseconds are what is stored
     text = pc.replace_substring_regex(text, r"\.$", "")

@@ -1,0 +1,192 @@
+"""The ReadMe of a catalogue as CDS writes it: byte-by-byte descriptions, title, abstract (Standards for Astronomical Catalogues 2.0)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from hven.errors import Place, SourceError
+from hven.model.table import Column
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FIELD = re.compile(r"^\s{0,8}(?:(\d+)\s*-\s*)?(\d+)\s+([AIFED]\S*|\d+[AIFEDX]\S*)\s+(\S+)\s+(\S+)\s*(.*)$")
+_HEAD = re.compile(r"^Byte-(?:by|per)-byte Description of file\s*:\s*(.*)$", re.IGNORECASE)
+_NULL = re.compile(r"^(?:[\[\]][^\[\]]*[\[\]])?\s*\?(?:=(\S+))?\s*")
+_RANGE = re.compile(r"^([\[\]])([^\[\]]*)[\[\]]\s*")
+_NUMBER = re.compile(r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteField:
+    """One column: bytes `start` (from 0) to `end` (exclusive)."""
+
+    start: int
+    end: int
+    null: str | None
+    column: Column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMe:
+    """What a ReadMe says."""
+
+    title: str | None = None
+    authors: str | None = None
+    bibcode: str | None = None
+    abstract: str | None = None
+    summaries: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[ByteField]] = field(default_factory=dict)
+
+
+def read(path: Path) -> ReadMe:
+    """Read a ReadMe.
+
+    Raises
+    ------
+    SourceError
+        The file is not there.
+    """
+    try:
+        lines = path.read_text("latin-1").splitlines()
+    except OSError as error:
+        raise SourceError(
+            f"the ReadMe cannot be read: {error.strerror}",
+            place=Place(file=path.name),
+            remedy="its path starts at the descriptor's directory",
+        ) from error
+    tables: dict[str, list[ByteField]] = {}
+    at = 0
+    while at < len(lines):
+        match = _HEAD.match(lines[at])
+        at += 1
+        if not match:
+            continue
+        named = match.group(1)
+        while at < len(lines) and not lines[at].startswith("---"):  # names may go on in the next line
+            named += " " + lines[at].strip()
+            at += 1
+        fields, at = _fields(lines, at)
+        for name in re.split(r"[\s,]+", named):
+            if name:
+                tables[name] = fields
+    return ReadMe(
+        title=_title(lines),
+        authors=next((line.strip() for line in lines[3:8] if re.match(r"\s{2,}\S+.*\w\.", line)), None),
+        bibcode=next(
+            (match.group(1) for line in lines[:40] if (match := re.search(r"=\s*(\d{4}[A-Za-z&.]{1,6}[\w.&]{8,13}[A-Z])", line))), None
+        ),
+        abstract=_section(lines, ("Abstract:", "Description:")),
+        summaries=_summaries(lines),
+        tables=tables,
+    )
+
+
+def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:
+    """Give the columns of a table; ``tyc2.dat`` also serves ``tyc2.dat.07`` and ``tyc2.dat.gz``.
+
+    Raises
+    ------
+    SourceError
+        The ReadMe doesn't describe it.
+    """
+    if not readme.tables:
+        raise SourceError("no byte-by-byte description is in it", place=Place(file=where), remedy="give the columns with `fields`")
+    for known, fields in readme.tables.items():
+        pattern = known.replace("*", "")
+        if known == name or PurePath(name).match(known) or (pattern and PurePath(name).name.startswith(pattern)):
+            return fields
+    raise SourceError(
+        f"no byte-by-byte description of {name!r}", place=Place(file=where), remedy=f"`table:` is one of {', '.join(readme.tables)}"
+    )
+
+
+def _fields(lines: list[str], at: int) -> tuple[list[ByteField], int]:
+    """Read from the line above ``Bytes Format Units`` to the closing rule."""
+    found: list[ByteField] = []
+    texts: list[list[str]] = []
+    rules = 0
+    indent = 0
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        if line.startswith("---"):
+            rules += 1
+            if rules == 3:
+                break
+            continue
+        if rules < 2:
+            continue
+        match = _FIELD.match(line)
+        if match and (not found or int(match.group(1) or match.group(2)) > found[-1].start):
+            start = int(match.group(1) or match.group(2)) - 1
+            found.append(_byte_field(start, int(match.group(2)), match.group(3), match.group(4), match.group(5)))
+            texts.append([match.group(6)])
+            indent = match.start(6)
+        elif texts and line[: max(indent - 4, 20)].strip() == "":
+            texts[-1].append(line.strip())
+    return [_explained(item, " ".join(text)) for item, text in zip(found, texts, strict=True)], at
+
+
+def _byte_field(start: int, end: int, form: str, unit: str, label: str) -> ByteField:
+    letter = form[0]
+    width = end - start
+    kind = Type("char", f"{width}*") if letter not in "IFED" else Type("int" if width <= 9 else "long") if letter == "I" else Type("double")
+    return ByteField(start=start, end=end, null=None, column=Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit))
+
+
+def _explained(item: ByteField, text: str) -> ByteField:
+    """Take limits and null values off the front of an explanation."""
+    text = text.strip()
+    null = _NULL.match(text)
+    limits = _RANGE.match(text)
+    low = high = None
+    if limits:
+        parts = re.split(r"[,/]", limits.group(2))
+        if len(parts) == 2 and item.column.type.is_numeric:
+            low, high = (float(part) if _NUMBER.match(part.strip()) else None for part in parts)
+    rest = text[null.end() :] if null else text[limits.end() :] if limits else text
+    rest = re.sub(r"^\+=\s*|^[+-]\s+", "", rest)  # "+=": values in increasing order
+    rest = re.sub(r"\s*\((?:\d+|G\d+)\)\s*$", "", rest).strip()
+    word = null.group(1) if null else None
+    column = item.column.having(description=rest or None, minimum=low, maximum=high, null=word)
+    return ByteField(start=item.start, end=item.end, null=word, column=column)
+
+
+def _title(lines: list[str]) -> str | None:
+    match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0]) if lines else None
+    full = lines[2].strip() if len(lines) > 2 and lines[1].startswith("===") else ""
+    return full or (match.group(2) if match else None)
+
+
+def _section(lines: list[str], heads: tuple[str, ...]) -> str | None:
+    for at, line in enumerate(lines):
+        if line.strip() in heads:
+            text: list[str] = []
+            for more in lines[at + 1 :]:
+                if more.strip() and not more.startswith(" "):
+                    break
+                text.append(more.strip())
+            paragraphs = " ".join(word or "\n" for word in text).split("\n")
+            return "\n\n".join(" ".join(part.split()) for part in paragraphs if part.strip()) or None
+    return None
+
+
+def _summaries(lines: list[str]) -> dict[str, str]:
+    """Read the file summary: name -> explanation."""
+    found: dict[str, str] = {}
+    inside = 0
+    for line in lines:
+        if line.strip() == "File Summary:":
+            inside = 1
+        elif inside and line.startswith("---"):
+            inside += 1
+            if inside > 3:
+                break
+        elif inside == 3 and (match := re.match(r"^(\S+)\s+\d+\s+\S+\s+\*?(.*)$", line)):
+            found[match.group(1)] = match.group(2).strip()
+    return found

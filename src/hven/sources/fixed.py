@@ -1,0 +1,218 @@
+"""Text with columns at fixed bytes: said in the descriptor, or by the ReadMe of a catalogue as CDS writes it."""
+
+from __future__ import annotations
+
+import codecs
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hven.errors import SourceError
+from hven.model.table import Column
+from hven.model.types import from_arrow, parse_type
+from hven.sources import Context, Source
+from hven.sources._reading import readme
+from hven.sources._reading.cells import guess
+from hven.sources._reading.delimited import Shape
+from hven.sources._reading.files import DataFile, FileOptions
+from hven.sources._reading.rows import Nulls, TextRows
+from hven.sources._reading.text import TextFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+UNIT = "\x1f"  # the separator between columns after cutting: never part of a text file that people read
+
+
+def _short(value: object) -> object:
+    return {"bytes": str(value)} if isinstance(value, (str, int)) else value
+
+
+class FieldOptions(BaseModel):
+    """One column: its bytes, and what is known of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: str = Field(pattern=r"^\s*\d+\s*(-\s*\d+\s*)?$", description="First and last byte, counted from 1: `16-27`.")
+    type: str | None = Field(None, description="Guessed if not given.")
+    unit: str | None = None
+    description: str | None = None
+
+
+class Options(FileOptions):
+    """What a descriptor may say of fixed-width text: `fields`, or `readme` and perhaps `table`."""
+
+    fields: dict[str, Annotated[FieldOptions, BeforeValidator(_short)]] = Field(
+        default_factory=dict, description="By column name: `16-27`, or a mapping with bytes, type, unit, description."
+    )
+    readme: str | None = Field(None, description="A CDS ReadMe, relative to the descriptor.")
+    table: str | None = Field(None, description="The file's name in the ReadMe, if it is not this one's.")
+    comment: str | None = Field(None, description="Lines that begin so are left out.")
+    skip: int = Field(0, ge=0, description="Lines at the top to leave out.")
+    encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252 ...")
+    null: Nulls = Field(default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all).")
+
+    @model_validator(mode="after")
+    def _one_description(self) -> Options:
+        if bool(self.fields) == (self.readme is not None):
+            raise ValueError("give either `fields` or `readme`")
+        return self
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open fixed-width text.
+
+    Raises
+    ------
+    SourceError
+        No such file or ReadMe, a table it doesn't describe, bytes in the wrong order.
+    """
+    return FixedText(options, context)
+
+
+class FixedText(TextRows):
+    """The rows of one or more files of fixed-width text."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        super().__init__(options, context)
+        self.options = options
+
+    def columns(self) -> list[Column]:
+        """Give the columns as the ReadMe or the descriptor has them; types that nobody said are guessed."""
+        return [
+            item.column.having(type=item.column.type if item.column.type.arrow == kind else from_arrow(kind))
+            for item, kind in self._known.values()
+        ]
+
+    def _names(self) -> list[str]:
+        return list(self._known)
+
+    def _declared(self) -> Mapping[str, object]:
+        return {} if not self.options.fields else {name: None for name, item in self.options.fields.items() if item.type}
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
+        fields, said = self._read_me() if self.options.readme is not None else self._said()
+        cells: dict[str, list[str]] = {}
+        if len(said) < len(fields):
+            text = self._opened(self.files[0])
+            block = next(text.blocks(), None)
+            text.close()
+            for line in block.data.decode(errors="replace").splitlines()[:4000] if block else []:
+                for item in fields:
+                    cells.setdefault(item.column.name, []).append(line[item.start : item.end])
+        known = {}
+        for item in fields:
+            name = item.column.name
+            kind = said.get(name) or guess(pa.array(cells.get(name, []), pa.string()), nulls=self._nulls(item))
+            wanted = self.context.wanted.get(name)
+            if wanted is not None and (
+                pa.types.is_string(wanted) or ((pa.types.is_integer(wanted) or pa.types.is_floating(wanted)) and kind != pa.timestamp("us"))
+            ):
+                kind = wanted
+            known[name] = (item, kind)
+        return known
+
+    def _nulls(self, item: readme.ByteField) -> tuple[str, ...]:
+        null = self.options.null
+        return (*null.get("*", ()), *null.get(item.column.name, ()), *([item.null] if item.null else []))
+
+    def _read_me(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+        path = self.context.directory / (self.options.readme or "")
+        name = self.options.table or self.files[0].path.name
+        fields = readme.table(readme.read(path), name, path.name)
+        return fields, {item.column.name: item.column.type.arrow for item in fields}
+
+    def _said(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+        fields: list[readme.ByteField] = []
+        said: dict[str, pa.DataType] = {}
+        for name, item in self.options.fields.items():
+            first, _, last = (part.strip() for part in item.bytes.partition("-"))
+            start, end = int(first) - 1, int(last or first)
+            if start < 0 or end <= start:
+                raise SourceError(
+                    f"fields: {name}: bytes {item.bytes!r} end before they begin", remedy="first and last byte, counted from 1: `16-27`"
+                )
+            column = Column(name=name, unit=item.unit, description=item.description)
+            if item.type is not None:
+                try:
+                    column = column.having(type=parse_type(item.type))
+                except ValueError as error:
+                    raise SourceError(f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ...") from error
+                said[name] = column.type.arrow
+            fields.append(readme.ByteField(start=start, end=end, null=None, column=column))
+        return fields, said
+
+    def _opened(self, file: DataFile) -> TextFile:
+        text = TextFile(file, encoding=self.options.encoding, quote=None, comment=self.options.comment)
+        head = text.head()
+        if not head.strip():
+            text.close()
+            raise SourceError(f"{file.name} is empty", remedy="get the file anew, or `ignore:` it")
+        at = 0
+        for _ in range(self.options.skip):
+            at = head.find(b"\n", at) + 1 or len(head)
+        text.skip(at)
+        return text
+
+    def _start(self, file: DataFile, real: Sequence[str]) -> tuple[TextFile, Shape]:
+        names = list(real) or self._names()[:1]
+        items = [self._known[name][0] for name in names]
+        text = self._opened(file)
+        single = codecs.lookup(self.options.encoding).name != "utf-8"
+        shape = Shape(
+            names=names,
+            kinds={name: self._known[name][1] for name in names},
+            delimiter=UNIT,
+            quote=None,
+            nulls={**self.options.null, **{name: self._nulls(item) for name, item in zip(names, items, strict=True) if item.null}},
+            transform=cutter([(item.start, item.end) for item in items], characters=single),
+        )
+        return text, shape
+
+
+def cutter(ranges: Sequence[tuple[int, int]], *, characters: bool) -> Callable[[bytes], bytes]:
+    """Make a function that cuts lines at fixed places and puts separators between the pieces, vectorised.
+
+    Parameters
+    ----------
+    characters
+        True if the file was recoded, so that one of its bytes is one character now.
+    """
+    reach = max(end for _, end in ranges)
+    width = sum(end - start for start, end in ranges) + len(ranges)
+
+    def cut(data: bytes) -> bytes:
+        data = data.replace(UNIT.encode(), b" ").replace(b"\r\n", b"\n")
+        if not data.endswith(b"\n"):
+            data += b"\n"
+        wide = characters and not data.isascii()
+        signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4") if wide else np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(signs == 10)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        lengths = ends - starts
+        filled = lengths > 0
+        starts, lengths = starts[filled], lengths[filled]
+        n = len(starts)
+        if n == 0:
+            return b""
+        if n * (lengths[0] + 1) == len(signs) and (lengths == lengths[0]).all():
+            lines = signs.reshape(n, lengths[0] + 1)[:, :-1]
+        else:
+            index = np.minimum(starts[:, None] + np.arange(reach), len(signs) - 1)
+            lines = np.where(np.arange(reach) < lengths[:, None], signs[index], 32)
+        out = np.full((n, width), 32, signs.dtype)
+        at = 0
+        for start, end in ranges:
+            there = lines[:, start:end]
+            out[:, at : at + there.shape[1]] = there
+            at += end - start + 1
+            out[:, at - 1] = ord(UNIT)
+        out[:, -1] = 10
+        whole = np.ascontiguousarray(out).tobytes()
+        return whole.decode("utf-32-le").encode() if wide else whole
+
+    return cut
