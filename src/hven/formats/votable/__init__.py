@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hven.formats import Format
 from hven.formats.votable.head import field_ids
-from hven.formats.votable.write import write, write_error
+from hven.formats.votable.writer import write, write_error
 
 FORMAT = Format(
     name="votable",

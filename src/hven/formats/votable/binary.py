@@ -67,7 +67,7 @@ class Rows:
         self._layout: list[tuple[int, str | None]] = []  # per column: its record, and its field there (None: variable)
         fields: list[tuple[str, str, tuple[int, ...]]] = [("flags", "u1", (self._flags,))] if self._flags else []
         for number, column in enumerate(self._columns):
-            fixed = _fixed(column)
+            fixed = cell_format(column)
             if fixed is None:
                 fields.append(("count", ">i4", ()))
                 self._layout.append((len(self._records), None))
@@ -121,10 +121,11 @@ class Rows:
         column = self._columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
-            _fixed_text(target, array, column)
+            (_fixed_strings if pa.types.is_nested(array.type) else _fixed_text)(target, array, column)
             return
         if kind.arraysize is None and not pa.types.is_nested(array.type):
-            target[...] = self._numbers(array, number, null_row=None)
+            numbers = self._numbers(array, number, null_row=None)
+            target[...] = numbers.astype(np.uint8) << 7 if kind.datatype == "bit" else numbers
             return
         _, values = literal.flat(array)
         null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
@@ -154,12 +155,12 @@ class Rows:
 
     def _numbers(self, values: pa.Array, number: int, null_row: Array | None) -> Any:
         """Give flat values as numpy, nulls filled. `null_row` marks elements of rows that are null as a whole."""
-        datatype = self._columns[number].type.datatype
-        if datatype in {"boolean", "bit"}:
+        kind = self._columns[number].type
+        if kind.datatype in {"boolean", "bit"}:
             truth = pc.fill_null(values, _FALSE).to_numpy(zero_copy_only=False)
-            if datatype == "bit":
-                lost = values.is_null().to_numpy(zero_copy_only=False) if values.null_count and not self._flags else None
-                if lost is not None and (null_row is None or (lost & ~null_row).any()):
+            if kind.datatype == "bit":
+                lost = values.null_count - (0 if null_row is None or not self._flags else int(null_row.sum()))
+                if lost > 0 and (kind.arraysize is not None or not self._flags):
                     self._magic_of(number)
                 return truth
             shown = np.where(truth, np.uint8(ord("T")), np.uint8(ord("F")))
@@ -171,8 +172,7 @@ class Rows:
         if pa.types.is_floating(values.type):
             return values.to_numpy(zero_copy_only=False)  # nulls become NaN
         whole_row_nulls = 0 if null_row is None else int(null_row.sum())
-        scalar = self._columns[number].type.arraysize is None
-        fill = 0 if (scalar and self._flags) or values.null_count <= whole_row_nulls else int(self._magic_of(number))
+        fill = 0 if (kind.arraysize is None and self._flags) or values.null_count <= whole_row_nulls else int(self._magic_of(number))
         return pc.fill_null(values, pa.scalar(fill, values.type)).to_numpy(zero_copy_only=False)
 
     def _cells(self, array: pa.Array, number: int) -> tuple[pa.Array, Array]:
@@ -200,7 +200,7 @@ class Rows:
 _ELEMENT = {"floatComplex": ">f4", "doubleComplex": ">f8", "boolean": "u1"}
 
 
-def _fixed(column: Column) -> tuple[str, tuple[int, ...]] | None:
+def cell_format(column: Column) -> tuple[str, tuple[int, ...]] | None:
     """Say the numpy format and shape of a fixed-size cell; None if its size varies."""
     kind = column.type
     size = 1
@@ -293,6 +293,28 @@ def _fixed_text(target: Array, array: pa.Array, column: Column) -> None:
     at = np.arange(len(raw)) - np.repeat(offsets[:-1] - offsets[0], lengths)
     out[rows, at] = raw
     target[...] = out.reshape(-1).view(target.dtype)
+
+
+def _fixed_strings(target: Array, array: pa.Array, column: Column) -> None:
+    """Write arrays of strings into cells of fixed size; missing strings are empty.
+
+    Raises
+    ------
+    DataError
+        More strings, or longer ones, than the cell has room for.
+    """
+    kind = column.type
+    width, room = kind.shape[0] or 1, int(np.prod([length or 1 for length in kind.shape[1:]]))
+    offsets, values = literal.flat(array)
+    counts = np.diff(offsets)
+    if len(counts) and int(counts.max()) > room:
+        message = f"column {column.name!r} is declared with arraysize {kind.arraysize}, but a value has {int(counts.max())} strings"
+        raise DataError(message, remedy="declare the column's real length, or `*`")
+    grid = np.zeros(len(array) * room, _cell(kind.datatype, width))
+    cells = np.zeros(len(values), grid.dtype)
+    _fixed_text(cells, values, column)
+    grid[np.arange(len(values)) + np.repeat(np.arange(len(array)) * room - offsets[:-1], counts)] = cells
+    target[...] = grid.view(target.dtype)
 
 
 def _bits(truth: Array, offsets: Array) -> tuple[pa.Array, Array]:

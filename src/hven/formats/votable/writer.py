@@ -95,10 +95,10 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
             kind = _fit_text(kind, None if batch is None else batch.column(number))
-        elif serialization == "BINARY" and kind.arraysize is None and not column.required:
+        elif serialization == "BINARY" and not column.required:
             if kind.datatype == "bit":
-                kind = Type("boolean", None, kind.xtype)
-            elif kind.datatype == "unsignedByte" and heads.magic(column, serialization) is None:
+                kind = Type("boolean", kind.arraysize, kind.xtype)
+            elif kind.datatype == "unsignedByte" and kind.arraysize is None and heads.magic(column, serialization) is None:
                 kind = Type("short", None, kind.xtype)
         fitted.append(column if kind is column.type else column.having(type=kind))
     return tuple(fitted)

@@ -1,0 +1,93 @@
+"""A file's bytes as UTF-8 chunks: gzip undone, other encodings turned into UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import zlib
+from typing import TYPE_CHECKING, BinaryIO
+
+from hven.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK = 1 << 20
+_DECLARED = re.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._\-]+)[\"']")
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF16_LE, "utf-16"), (b"\0<", "utf-16-be"), (b"<\0", "utf-16-le"))
+
+
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Read a file piece by piece, as UTF-8.
+
+    Raises
+    ------
+    SourceError
+        Empty, gzip that breaks off, or bytes that are not in the encoding the document declares.
+    """
+    stream = _plain(file)
+    start = b""
+    for chunk in stream:
+        start += chunk
+        if len(start) >= 256:
+            break
+    if not start.strip():
+        raise SourceError("the file is empty")
+    encoding = _encoding(start)
+    if encoding in {"utf-8", "ascii"}:
+        yield start
+        yield from stream
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        first = decoder.decode(start).lstrip("\ufeff")
+        yield re.sub(r"(<\?xml[^>]*?\sencoding\s*=\s*[\"'])[^\"']*", r"\1UTF-8", first, count=1).encode()
+        for chunk in stream:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:
+        message = f"the document is not in the encoding it declares ({encoding}): {error}"
+        raise SourceError(message) from error
+
+
+def _encoding(start: bytes) -> str:
+    for mark, name in _BOMS:
+        if start.startswith(mark):
+            return name
+    declared = _DECLARED.match(start)
+    if declared is None:
+        return "utf-8"
+    try:
+        name = codecs.lookup(declared.group(1).decode()).name
+    except LookupError:
+        message = f"the document declares the encoding {declared.group(1).decode()!r}, which is not known"
+        raise SourceError(message) from None
+    return name if not name.startswith("utf-16") else "utf-8"  # 8-bit text that claims to be UTF-16 is mistaken
+
+
+def _plain(file: BinaryIO) -> Iterator[bytes]:
+    """Undo gzip, member after member."""
+    chunk = file.read(CHUNK)
+    if not chunk.startswith(b"\x1f\x8b"):
+        while chunk:
+            yield chunk
+            chunk = file.read(CHUNK)
+        return
+    inflate = zlib.decompressobj(31)
+    try:
+        while chunk:
+            data = inflate.decompress(chunk, CHUNK)
+            if data:
+                yield data
+            if inflate.eof:
+                chunk = inflate.unused_data or file.read(CHUNK)
+                if chunk and not chunk.startswith(b"\x1f"):
+                    break  # padding after the last member
+                inflate = zlib.decompressobj(31)
+            else:
+                chunk = inflate.unconsumed_tail or file.read(CHUNK)
+                if not chunk:
+                    raise SourceError("the gzip stream breaks off")
+    except zlib.error as error:
+        message = f"the gzip stream is damaged: {error}"
+        raise SourceError(message) from error

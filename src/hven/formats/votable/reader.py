@@ -1,0 +1,380 @@
+"""The VOTable reader: an XML parser for the metadata; the rows, wherever they are, go past it in big pieces.
+
+The parser is fed up to the tag that opens TABLEDATA or STREAM and again from the tag that closes it, so that neither
+memory nor time goes into a tree of cells. No DTD is loaded, no entity is resolved, nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+from lxml import etree
+
+from hven.errors import SourceError
+from hven.formats import Head, Read
+from hven.formats.votable import describe, rows, unpack
+from hven.formats.votable.bytestream import chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hven.model.table import Column
+
+BATCH = 65_536
+_OPENING = re.compile(rb"<(?:[\w.-]+:)?(TABLEDATA|STREAM)(?=[\s/>])(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*>")
+_CLOSING = {"TABLEDATA": re.compile(rb"</(?:[\w.-]+:)?TABLEDATA\s*>"), "STREAM": re.compile(rb"<")}
+_PIECE = 4 << 20  # bytes of rows that are turned into columns at once
+_LONGEST = 256 << 20  # bytes of a single row that are put up with
+_WHITE = bytes(range(33))
+_ROWS = ("TABLEDATA", "BINARY", "BINARY2")
+
+
+def read(file: BinaryIO, table: int | str | None = None, batch: int = BATCH) -> Read:
+    """Read one table of a VOTable document (1.0 to 1.5, any serialization, gzip undone) as a stream.
+
+    Parameters
+    ----------
+    file
+        Only read forwards; it must stay open until the batches are exhausted.
+    table
+        Its number in the document from 0, its name or its ID. None: the first TABLE with rows outside RESOURCEs of
+        type meta; without one, the first TABLE.
+    batch
+        Rows per batch at most.
+
+    Returns
+    -------
+    The head and the batches. INFOs that stand after the rows are added to ``head.infos`` when the batches are exhausted.
+
+    Raises
+    ------
+    SourceError
+        Not XML, no VOTable, no such table, a service's error document (with its message), rows elsewhere (``href``),
+        entity declarations; while iterating also: a value that is none, rows that break off, a QUERY_STATUS of ERROR
+        after the rows.
+    """
+    document = _Document(file)
+    found = document.find(table)
+    return Read(head=found, batches=document.batches(batch))
+
+
+class _Document:
+    """A document being read: where the parser stands, and what has been seen."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._chunks = chunks(file)
+        self._rest = b""  # read, not fed yet
+        self._parser = etree.XMLPullParser(
+            events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+        )
+        self._open: list[Any] = []  # elements that are open, outermost first
+        self._tables = 0
+        self._number = -1  # of the table that is open
+        self._head: Head | None = None
+        self._infos: list[Any] = []
+        self._ended = False
+        self._status: str | None = None
+
+    # -- finding the table
+
+    def find(self, wanted: int | str | None) -> Head:
+        """Read up to the rows of the wanted table."""
+        spare: Head | None = None
+        seen: list[str] = []
+        while True:
+            event = self._advance()
+            if event is None:
+                break
+            kind, element = event
+            name = describe.tag(element)
+            if kind == "rows":
+                if self._is_wanted(wanted):
+                    self._check(element)
+                    self._head = self._describe()
+                    return self._head
+                self._skip(element)
+            elif name == "TABLE" and kind == "end":
+                seen.append(element.get("name") or element.get("ID") or str(self._number))
+                if spare is None and self._is_wanted(wanted, rows=False):
+                    spare = self._describe(element)
+                element.clear()
+        if spare is not None:
+            self._head = spare
+            return spare
+        raise self._nothing(wanted, seen)
+
+    def _nothing(self, wanted: int | str | None, seen: list[str]) -> SourceError:
+        if self._status is not None:
+            return SourceError(f"the document is a service's error answer: {self._status}")
+        if wanted is not None and seen:
+            return SourceError(f"the document has no table {wanted!r}", remedy=f"there are: {', '.join(seen)}")
+        return SourceError("the document has no TABLE")
+
+    def _is_wanted(self, wanted: int | str | None, *, rows: bool = True) -> bool:
+        """Decide about the table that is open (or, without rows, has just ended)."""
+        if wanted is None:
+            return not rows or all(place.get("type") != "meta" for place in self._open if describe.tag(place) == "RESOURCE")
+        if isinstance(wanted, int):
+            return wanted == self._number
+        return wanted in {self._table.get("name"), self._table.get("ID")}
+
+    def _describe(self, table: Any = None) -> Head:
+        above = [place for place in self._open if describe.tag(place) in {"VOTABLE", "RESOURCE"}]
+        found = describe.head(self._table if table is None else table, above)
+        self._infos = found.infos if isinstance(found.infos, list) else []
+        return found
+
+    def _check(self, element: Any) -> None:
+        """Refuse what is not read: rows in another file, FITS, Parquet, rows without FIELDs."""
+        place = self._serialization(element)
+        if place not in _ROWS:
+            message = f"line {element.sourceline}: rows as {place} are not read from a VOTable"
+            raise SourceError(message, remedy=f"read the {place} file itself")
+        if element.get("href"):
+            message = f"line {element.sourceline}: the rows are in another file ({element.get('href')}), which is not fetched"
+            raise SourceError(message, remedy="use a document that holds its rows")
+        if element.get("encoding", "base64").lower() != "base64":
+            message = f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}; only base64 is read"
+            raise SourceError(message)
+        if not describe.children(self._table, "FIELD"):
+            message = f"line {element.sourceline}: the table has rows, but no FIELD says what they are"
+            raise SourceError(message)
+
+    def _serialization(self, element: Any) -> str:
+        name = describe.tag(element)
+        return name if name == "TABLEDATA" else describe.tag(element.getparent())
+
+    # -- feeding the parser
+
+    def _advance(self) -> tuple[str, Any] | None:
+        """Give the next event: start, end, or ``rows`` when the opening tag of rows has just been read; None at the end."""
+        while True:
+            for kind, element in self._parser.read_events():
+                self._note(kind, element)
+                name = describe.tag(element)
+                if kind == "start" and name in {"TABLEDATA", "STREAM"} and any(describe.tag(place) == "TABLE" for place in self._open):
+                    return "rows", element
+                return kind, element
+            if not self._feed():
+                return None
+
+    def _feed(self) -> bool:
+        """Feed the parser up to the next tag that opens rows, or as far as there is anything; False at the end."""
+        if self._ended:
+            return False
+        if not self._rest:
+            self._rest = next(self._chunks, b"")
+        if not self._rest:
+            self._ended = True
+            self._close()
+            return True
+        opening = _OPENING.search(self._rest)
+        if opening is not None:
+            piece, self._rest = self._rest[: opening.end()], self._rest[opening.end() :]
+        else:
+            cut = self._rest.rfind(b"<")
+            if cut >= 0 and b">" not in self._rest[cut:]:  # a tag that the chunk's end cuts in two
+                more = next(self._chunks, b"")
+                if more:
+                    self._rest += more
+                    return self._feed()
+            piece, self._rest = self._rest, b""
+        self._parse(piece)
+        return True
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            self._parser.feed(piece)
+        except etree.XMLSyntaxError as error:
+            raise _not_xml(error) from error
+
+    def _close(self) -> None:
+        try:
+            self._parser.close()
+        except etree.XMLSyntaxError as error:
+            raise _not_xml(error) from error
+
+    def _note(self, kind: str, element: Any) -> None:
+        """Keep the list of open elements, and look at what matters wherever it stands."""
+        name = describe.tag(element)
+        if kind == "start":
+            if not self._open:
+                _check_root(element)
+            self._open.append(element)
+            if name == "TABLE":
+                self._number = self._tables
+                self._tables += 1
+                self._table = element
+            return
+        self._open.pop()
+        if name != "INFO":
+            return
+        if (element.get("name") or "").upper() == "QUERY_STATUS" and (element.get("value") or "").upper() == "ERROR":
+            self._status = "".join(element.itertext()).strip() or "no message"
+        if self._head is not None:
+            self._infos.append(describe.info(element))
+
+    # -- rows
+
+    def _raw(self, element: Any) -> Iterator[bytes]:
+        """Give the bytes between the opening tag just read and its closing tag, which stays unread."""
+        if self._rest.startswith(b"") and self._is_closed(element):
+            return
+        closing = _CLOSING[describe.tag(element)]
+        keep = 32  # a closing tag is no longer, unless its prefix is
+        while True:
+            found = closing.search(self._rest)
+            if found is not None:
+                piece, self._rest = self._rest[: found.start()], self._rest[found.start() :]
+                if piece:
+                    yield piece
+                return
+            if len(self._rest) > keep:
+                piece, self._rest = self._rest[:-keep], self._rest[-keep:]
+                yield piece
+            more = next(self._chunks, b"")
+            if not more:
+                raise SourceError("the document breaks off within its rows")
+            self._rest += more
+
+    def _is_closed(self, element: Any) -> bool:
+        """Tell whether the tag was ``<TABLEDATA/>``: then its end has been read already."""
+        for kind, other in self._parser.read_events():
+            self._note(kind, other)
+            if other is element and kind == "end":
+                return True
+        return False
+
+    def _skip(self, element: Any) -> None:
+        for _ in self._raw(element):
+            pass
+
+    def batches(self, size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, then read the document to its end."""
+        head = self._head
+        if head is None:
+            return
+        element = self._open[-1] if self._open and describe.tag(self._open[-1]) in {"TABLEDATA", "STREAM"} else None
+        columns = list(head.columns)
+        schema = pa.schema([column.arrow.with_nullable(True) for column in columns])
+        if element is not None:
+            text = describe.tag(element) == "TABLEDATA"
+            source = self._tabledata(element, columns) if text else self._binary(element, columns)
+            for arrays in source:
+                whole = pa.RecordBatch.from_arrays(arrays, schema=schema)
+                for start in range(0, whole.num_rows, size):
+                    yield whole.slice(start, size)
+        self._status = None
+        while (event := self._advance()) is not None:
+            kind, other = event
+            if kind == "rows":
+                self._skip(other)
+            elif kind == "end" and describe.tag(other) in {"TABLE", "RESOURCE"}:
+                other.clear()
+        if self._status is not None and element is not None:
+            message = f"the service that wrote the document broke off: {self._status}"
+            raise SourceError(message)
+
+    def _tabledata(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
+        prefix = f"{element.prefix}:".encode() if element.prefix else b""
+        last = b"</" + prefix + b"TR>"
+        waiting: list[bytes] = []
+        size = done = 0
+        for piece in self._raw(element):
+            waiting.append(piece)
+            size += len(piece)
+            if size < _PIECE:
+                continue
+            text = b"".join(waiting)
+            cut = text.rfind(last)
+            if cut < 0:
+                waiting = [text]
+                if size > _LONGEST:
+                    message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
+                    raise SourceError(message)
+                continue
+            cut += len(last)
+            arrays = self._cells(text[:cut], columns, prefix, done)
+            done += len(arrays[0])
+            yield arrays
+            waiting, size = [text[cut:]], len(text) - cut
+        text = b"".join(waiting)
+        if text.strip():
+            arrays = self._cells(text, columns, prefix, done)
+            if len(arrays[0]):
+                yield arrays
+
+    def _cells(self, text: bytes, columns: list[Column], prefix: bytes, done: int) -> list[pa.Array]:
+        try:
+            return rows.typed(rows.cells(text, len(columns), prefix, done), columns, done)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"TABLEDATA is not UTF-8 after row {done}") from error
+
+    def _binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
+        unpacker = unpack.Unpacker(columns, self._serialization(element))
+        bytes_left = text_left = b""
+        done = 0
+        for data, final in _paired(self._decoded(element)):
+            bytes_left += data
+            if len(bytes_left) < _PIECE and not final:
+                continue
+            arrays, count, used = unpacker.unpack(bytes_left, done)
+            bytes_left = bytes_left[used:]
+            done += count
+            if count:
+                yield arrays
+            elif len(bytes_left) > _LONGEST:
+                message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
+                raise SourceError(message)
+        if bytes_left or text_left:
+            message = f"the rows break off within row {done + 1}"
+            raise SourceError(message)
+
+    def _decoded(self, element: Any) -> Iterator[bytes]:
+        """Undo base64, in whole groups of four."""
+        left = b""
+        for piece in self._raw(element):
+            text = left + piece.translate(None, _WHITE)
+            whole = len(text) // 4 * 4
+            left = text[whole:]
+            yield _base64(text[:whole])
+        if left:
+            yield _base64(left + b"=" * (-len(left) % 4))
+
+
+def _base64(text: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(text, strict_mode=b"=" not in text)
+    except binascii.Error as error:
+        message = f"STREAM is not base64: {error}"
+        raise SourceError(message) from error
+
+
+def _paired(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Say of each piece whether it is the last."""
+    held: bytes | None = None
+    for piece in pieces:
+        if held is not None:
+            yield held, False
+        held = piece
+    if held is not None:
+        yield held, True
+
+
+def _check_root(element: Any) -> None:
+    dtd = element.getroottree().docinfo.internalDTD
+    if dtd is not None and any(True for _ in dtd.iterentities()):
+        raise SourceError("the document declares entities, which a VOTable has no use for", remedy="write the text itself")
+    name = describe.tag(element)
+    if name != "VOTABLE":
+        message = f"the document is no VOTable: its root element is {name}"
+        raise SourceError(message)
+
+
+def _not_xml(error: etree.XMLSyntaxError) -> SourceError:
+    line, column = error.position if error.position else (None, None)
+    message = f"line {line}, column {column}: the document is not well-formed XML: {error.msg}"
+    return SourceError(message)
