@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import ExitStack
-from functools import partial
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hven
