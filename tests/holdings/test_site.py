@@ -1,0 +1,208 @@
+"""A site: what is published is seen within a second in every process; metadata edits need no reload; faults keep the last good state."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+
+from hven.auth.permit import OWNER
+from hven.errors import StorageError
+from hven.holdings import Site
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT64
+from hven.settings import Settings
+from hven.testing.site import publish, site_with, table_of, tiny_site
+
+STARS = pa.table({"id": [1, 2, 3], "ra": [10.0, 20.0, 30.0], "dec": [-1.0, 0.0, 1.0], "name": ["a", "é", None]})
+
+DESCRIPTOR = """\
+collection: cat
+title: A catalogue
+description: Stars of the test
+tables:
+  stars:
+    description: Stars
+    position: [ra, dec]
+    columns:
+      id: {type: int64, description: Number}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+    source: {kind: csv, files: stars.csv}
+"""
+TABLE = Table(
+    schema="cat",
+    name="stars",
+    position=("ra", "dec"),
+    columns=(Column(name="id", type=INT64), Column(name="ra", type=FLOAT64, unit="deg"), Column(name="dec", type=FLOAT64, unit="deg")),
+)
+ROWS = STARS.select(["id", "ra", "dec"])
+
+
+@pytest.fixture
+def site(tmp_path):
+    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "id,ra,dec\n1,10,-1\n"}) as opened:
+        publish(opened, TABLE, ROWS)
+        opened.refresh()
+        yield opened
+
+
+def descriptor(site: Site, text: str) -> None:
+    (site.settings.collections / "cat" / "cat.yaml").write_text(text, encoding="utf-8")
+
+
+def test_a_tiny_site_publishes_rows(tmp_path):
+    with tiny_site(tmp_path, {"s.stars": STARS, "t.x": pa.table({"a": [1]})}) as site:
+        holdings = site.current()
+        assert [schema.name for schema in holdings.schemas] == ["s", "t"]
+        item = holdings.published["s.stars"]
+        assert (item.rows, item.table.position) == (3, ("ra", "dec"))
+        assert item.coverage is not None
+        assert item.table.column("name").type.datatype == "unicodeChar"
+        read = pa.Table.from_batches(site.engine.read(item.relation))
+        assert sorted(read.column("id").to_pylist()) == [1, 2, 3]
+        assert holdings.relation("s.stars") is item.relation
+        with pytest.raises(KeyError):
+            holdings.relation("s.nope")
+
+
+def test_nothing_changes_until_something_does(site):
+    first = site.current()
+    assert site.refresh() is first
+    publish(site, table_of("cat.more", pa.table({"a": [1]})), pa.table({"a": [1]}))
+    second = site.refresh()
+    assert second.version != first.version
+    assert set(first.published) == {"cat.stars"}  # the old picture stays as it was
+    assert set(second.published) == {"cat.stars", "cat.more"}
+
+
+def test_a_description_is_seen_as_the_descriptor_says_it_now(site):
+    table = site.current().published["cat.stars"].table
+    assert (table.description, table.column("id").description, table.column("ra").ucd) == ("Stars", "Number", "pos.eq.ra;meta.main")
+    before = site.current().version
+    descriptor(site, DESCRIPTOR.replace("Number", "Running number").replace("description: Stars\n", "description: Suns\n", 1))
+    deadline = time.monotonic() + 5
+    while site.current().version == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    table = site.current().published["cat.stars"].table
+    assert table.column("id").description == "Running number"
+    rows = site.current().catalogue().memory["TAP_SCHEMA.columns"].rows.to_pylist()
+    assert [row["description"] for row in rows if row["column_name"] == "id"] == ["Running number"]
+    assert (table.description, site.current().schemas[0].description) == ("Suns", "Stars of the test")
+
+
+def test_what_becomes_private_is_hidden_at_once(site):
+    assert "cat.stars" in site.current().catalogue().names()
+    descriptor(site, DESCRIPTOR + "access: private\n")
+    holdings = site.refresh()
+    assert "cat.stars" not in holdings.catalogue().names()
+    assert "cat.stars" in holdings.catalogue(OWNER).names()
+    descriptor(site, DESCRIPTOR)
+    assert "cat.stars" in site.refresh().catalogue().names()
+
+
+def test_a_descriptor_with_faults_leaves_the_last_good_one_in_force(site):
+    good = site.current()
+    descriptor(site, DESCRIPTOR.replace("description: Number", "descripton: Nummer"))
+    holdings = site.refresh()
+    assert holdings.published["cat.stars"].table == good.published["cat.stars"].table
+    assert len(holdings.problems) == 1
+    assert "cat.yaml:9" in holdings.problems[0]
+    descriptor(site, DESCRIPTOR)
+    assert site.refresh().problems == ()
+
+
+@pytest.mark.parametrize(("text", "names"), [("access: private\n", []), ("", ["cat.stars"])])
+def test_a_process_that_starts_with_a_faulty_descriptor_hides_what_may_be_private(site, text, names):
+    descriptor(site, DESCRIPTOR + text + "nonsense: 1\n")
+    with Site(site.settings) as other:
+        found = other.current()
+        assert [name for name in found.catalogue().names() if not name.startswith("TAP_")] == names
+        assert found.problems
+
+
+def test_a_collection_without_descriptor_goes_on(site):
+    (site.settings.collections / "cat" / "cat.yaml").unlink()
+    assert site.refresh().published["cat.stars"].rows == 3
+
+
+def test_another_process_is_seen_within_a_second(site, tmp_path):
+    code = f"""
+import sys, json, pathlib, time
+from hven.holdings import Site
+from hven.settings import Settings
+with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as site:
+    print(json.dumps(site.current().published["cat.stars"].rows), flush=True)
+    sys.stdin.readline()
+    began = time.monotonic()
+    while site.current().published["cat.stars"].rows == 3 and time.monotonic() - began < 10:
+        time.sleep(0.01)
+    print(json.dumps([site.current().published["cat.stars"].rows, time.monotonic() - began]), flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline()) == 3
+        publish(site, TABLE, ROWS.slice(0, 2))
+        child.stdin.write("\n")
+        child.stdin.flush()
+        rows, _ = json.loads(child.stdout.readline())
+        assert rows == 2
+        child.wait(timeout=30)
+
+
+def test_a_store_that_fails_later_keeps_the_last_state_and_says_so(site, monkeypatch):
+    good = site.current()
+
+    def broken() -> int:
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(site.store, "version", broken)
+    holdings = site.refresh()
+    assert holdings.published.keys() == good.published.keys()
+    assert any("the disk is gone" in problem for problem in holdings.problems)
+    monkeypatch.undo()
+    assert site.refresh().problems == ()
+    with Site(site.settings) as other:
+        monkeypatch.setattr(other.store, "version", broken)
+        with pytest.raises(StorageError):
+            other.current()
+
+
+def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
+    text = (
+        DESCRIPTOR
+        + """\
+  bright:
+    view: SELECT id AS star, ra FROM cat.stars WHERE ra > 15
+    description: Bright ones
+  brighter: {view: SELECT star FROM cat.bright}
+"""
+    )
+    with site_with(tmp_path, text, {"stars.csv": ""}) as site:
+        publish(site, TABLE, ROWS)
+        holdings = site.refresh()
+        assert holdings.problems == ()
+        view = holdings.published["cat.bright"]
+        assert [(column.name, column.unit) for column in view.table.columns] == [("star", None), ("ra", "deg")]
+        assert (view.relation, view.table.description) == (None, "Bright ones")
+        kinds = {row["table_name"]: row["table_type"] for row in holdings.catalogue().memory["TAP_SCHEMA.tables"].rows.to_pylist()}
+        assert (kinds["cat.stars"], kinds["cat.bright"], kinds["cat.brighter"]) == ("table", "view", "view")
+        descriptor(site, text.replace("    description: Stars\n", "    description: Stars\n    access: private\n"))
+        holdings = site.refresh()
+        assert [name for name in holdings.catalogue().names() if name.startswith("cat.")] == []
+        assert "cat.brighter" in holdings.catalogue(OWNER).names()
+        descriptor(site, text.replace("SELECT id AS star", "SELECT idd AS star"))
+        holdings = site.refresh()
+        assert "cat.bright" not in holdings.published
+        assert any("view cat.bright" in problem and "idd" in problem for problem in holdings.problems)
+
+
+def test_settings_reach_the_site(tmp_path):
+    with Site(Settings(directory=tmp_path, store=f"sqlite:///{tmp_path}/else.sqlite")) as site:
+        assert site.current().published == {}
+        assert (tmp_path / "else.sqlite").exists()
