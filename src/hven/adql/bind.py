@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.adql.expressions import Expressions, meta
 from hven.adql.functions import MAPPING, QUERY, Functions
 from hven.adql.grouping import check_groups, has_local_aggregate, key, literals
-from hven.adql.joins import join
+from hven.adql.joins import Joins
 from hven.adql.output import Outputs
 from hven.adql.scope import Names, Scope, Source, View, names_of, nearest, same
 from hven.adql.tree import (
@@ -21,7 +19,6 @@ from hven.adql.tree import (
     Ident,
     Join,
     Literal,
-    Meta,
     OrderItem,
     Query,
     Select,
@@ -30,6 +27,7 @@ from hven.adql.tree import (
     Star,
     TableRef,
 )  # fmt: skip
+from hven.adql.values import meta
 from hven.errors import BindError
 from hven.model.table import Table
 
@@ -119,7 +117,7 @@ class _NoTables:
 NO_TABLES = _NoTables()
 
 
-class Binder(Expressions):
+class Binder(Joins):
     """Binds one query with its subqueries, CTEs and views."""
 
     def __init__(self, text: str, catalogue: Catalogue, functions: Functions) -> None:
@@ -335,7 +333,7 @@ class Binder(Expressions):
     def from_item(self, node: FromItem, outer: Scope | None) -> tuple[FromItem, View]:
         """Bind one item of FROM."""
         if isinstance(node, TableRef):
-            return self.table(node, outer)
+            return self.table(node)
         if isinstance(node, Derived):
             query, outputs = self.nested(node.query, outer)
             number = self.next()
@@ -343,8 +341,8 @@ class Binder(Expressions):
             bound = Derived(query, node.alias, at=node.at, number=number, columns=outputs.columns)
             return bound, View([Source(number, names, node.alias, ())])
         if isinstance(node, Join):
-            return join(self, node, outer)
-        self.fail(f"{type(node).__name__} cannot stand in FROM", node.at)
+            return self.join(node, outer)
+        raise self.fault(f"{type(node).__name__} cannot stand in FROM", node.at)
 
     def nested(self, query: Query, outer: Scope | None) -> tuple[Query, Outputs]:
         """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
@@ -354,11 +352,11 @@ class Binder(Expressions):
         return done
 
     def next(self) -> int:
-        """Number the next item of FROM."""
+        """Give the number of the next item of FROM."""
         self.count += 1
         return self.count
 
-    def table(self, node: TableRef, outer: Scope | None) -> tuple[FromItem, View]:
+    def table(self, node: TableRef) -> tuple[FromItem, View]:
         """Bind a table, a view, or a name of WITH."""
         if len(node.parts) == 1:
             for name, table, names in self.ctes:
@@ -413,11 +411,3 @@ class Binder(Expressions):
 
 def _cte_is(ident: Ident, name: Ident) -> bool:
     return same(ident, name.name if name.quoted else name.name.lower())
-
-
-def with_meta(node: Expr, **changes: object) -> Expr:
-    """Copy an expression with another meta."""
-    return replace(node, meta=replace(meta(node), **changes))  # type: ignore[arg-type]
-
-
-__all__ = ["Binder", "Meta", "bind", "bind_condition", "bind_expression", "with_meta"]

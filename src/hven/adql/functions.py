@@ -164,7 +164,7 @@ _COORDSYS = "coordsys TEXT LITERAL, "
 
 
 def _shape(name: str, result: str, doc: str, *forms: str) -> Entry:
-    """A geometry constructor: each form with and without the deprecated first argument."""
+    """Make a geometry constructor: each form with and without the deprecated first argument."""
     both = [f"({prefix}{form}) -> {result}" for form in forms for prefix in ("", _COORDSYS)]
     return _f("geometry", name, *both, doc=doc)
 

@@ -67,7 +67,7 @@ def integral(value: int) -> Type:
     return INT64 if -(2**63) <= value < 2**63 else FLOAT64
 
 
-def literal_class(value: float | str | None) -> str:
+def literal_class(value: object) -> str:
     """Say what a plan must know of a literal besides its value: two texts with other classes are other shapes."""
     if isinstance(value, bool):
         return "b"

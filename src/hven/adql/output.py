@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
-from hven.adql.expressions import kind, meta
-from hven.adql.scope import Names, nearest
+from hven.adql.scope import Names
 from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta, SelectItem, SetOperation, Unary
+from hven.adql.values import kind, meta
 from hven.model.table import Column
 from hven.model.types import INT32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.adql.expressions import Expressions
+    from hven.adql.fitting import Fitting
 
 
 class Outputs:
@@ -70,7 +70,7 @@ class Outputs:
             if called.name.lower() == lower and (not ident.quoted or ident.name == called.name or (not called.quoted and ident.name == lower))
         ]  # fmt: skip
 
-    def at(self, position: int, binder: Expressions, node: Expr) -> Expr:
+    def at(self, position: int, binder: Fitting, node: Expr) -> Expr:
         """Give the expression at a position from 1."""
         if not 1 <= position <= len(self.items):
             binder.fail(f"there is no output column {position}", node.at, f"the positions are 1 to {len(self.items)}")
@@ -97,7 +97,7 @@ class Outputs:
             )
         return Names(columns, [ident.name for ident in self.called], metas)
 
-    def united(self, other: Outputs, binder: Expressions, node: SetOperation) -> Outputs:
+    def united(self, other: Outputs, binder: Fitting, node: SetOperation) -> Outputs:
         """Give the output of a set operation: metadata of the left side, types that hold both (ADQL 2.1 section 4.6)."""
         result = Outputs()
         for index, (left, right) in enumerate(zip(self.items, other.items, strict=True), 1):
@@ -143,6 +143,3 @@ def made_name(expr: Expr, position: int) -> str:
     if isinstance(inner, Binary) and isinstance(inner.right, Literal) and inner.right.at < 0:  # IN_UNIT's factor
         inner = inner.left
     return inner.name.name if isinstance(inner, ColumnRef) else f"col_{position}"
-
-
-__all__ = ["Outputs", "nearest"]

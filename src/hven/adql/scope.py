@@ -80,7 +80,7 @@ class Names:
 
 
 def column_meta(column: Column) -> Meta:
-    """What is known of a column's value."""
+    """Say what is known of a column's value."""
     return Meta(
         column.type, column.unit, column.ucd, column.utype, column.description,
         column, not column.required, origins=frozenset((column.name,)),
@@ -224,13 +224,14 @@ class Scope:
         """
         scope: Scope | None = self
         while scope is not None:
-            found = scope._qualified(ref, text) if ref.qualifier else scope._unqualified(ref, text)
+            found = scope.qualified_column(ref, text) if ref.qualifier else scope.plain_column(ref, text)
             if found is not None:
                 return found
             scope = scope.outer
         raise self._missing(ref, text)
 
-    def _unqualified(self, ref: ColumnRef, text: str) -> Expr | None:
+    def plain_column(self, ref: ColumnRef, text: str) -> Expr | None:
+        """Find an unqualified column here, then among the aliases of the select list."""
         items = self.view.find(ref.name)
         if not items:
             found = self.alias(ref.name) if self.aliases else []
@@ -239,7 +240,8 @@ class Scope:
             raise _ambiguous(ref, [f"{label(item.source)}.{item.name}" for item in items], text)
         return items[0].read(ref.at)
 
-    def _qualified(self, ref: ColumnRef, text: str) -> Expr | None:
+    def qualified_column(self, ref: ColumnRef, text: str) -> Expr | None:
+        """Find a qualified column here."""
         sources = self.qualified(ref.qualifier)
         if not sources:
             # the facts of a source's file are single names with a dot: file.path, source.row

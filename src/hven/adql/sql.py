@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
-from hven.adql.expressions import meta
 from hven.adql.tree import (
     And,
     Between,
@@ -36,12 +36,16 @@ from hven.adql.tree import (
     TableRef,
     Unary,
 )  # fmt: skip
+from hven.adql.values import meta
 from hven.errors import BindError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.types import Type
+
+
+PREDICATES = frozenset({"CONTAINS", "INTERSECTS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,6 @@ class Written:
 class Dialect:
     """How one database writes things. The methods here are what SQL-92 says; a dialect says what it does in another way.
 
-    Methods that end in an underscore-free noun get finished SQL for their operands, and the bound nodes where types matter.
-
     Attributes
     ----------
     functions
@@ -72,7 +74,7 @@ class Dialect:
     """
 
     name = "sql"
-    functions: Mapping[str, str] = {}
+    functions: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *, lenient: bool = False) -> None:
         self.lenient = lenient
@@ -81,7 +83,7 @@ class Dialect:
         """Write an identifier; NUL is in no identifier."""
         return '"' + name.replace('"', '""').replace("\0", "") + '"'
 
-    def placeholder(self, number: int, value: float | str | None) -> str:  # noqa: ARG002  (dialects look at it)
+    def placeholder(self, number: int, value: object) -> str:  # noqa: ARG002  (dialects look at it)
         """Write the parameter with this number, from 1."""
         return f"${number}"
 
@@ -93,7 +95,7 @@ class Dialect:
         """Write a number; a float keeps every bit and looks like one."""
         if isinstance(value, int):
             return f"({value})" if value < 0 else str(value)
-        if value != value or value in {float("inf"), float("-inf")}:
+        if not math.isfinite(value):
             return f"CAST('{value}' AS DOUBLE PRECISION)"
         text = repr(value)
         text = text if "e" in text else f"{text}e0"
@@ -119,9 +121,9 @@ class Dialect:
         """Write a division: of whole numbers it is cut towards zero."""
         return f"({writer.expr(node.left)} / {writer.expr(node.right)})"
 
-    def operator(self, op: str) -> str:
-        """Write a binary operator."""
-        return op
+    def operation(self, op: str, left: str, right: str) -> str:
+        """Write ``left op right``."""
+        return f"({left} {op} {right})"
 
     def predicate(self, writer: Writer, node: Function) -> str:
         """Write CONTAINS or INTERSECTS as a condition."""
@@ -285,7 +287,7 @@ class Writer:
         operand = self.expr(node.operand)
         if meta(node).type != meta(node.operand).type and meta(node.operand).type.is_numeric:
             operand = self.dialect.cast(operand, meta(node).type)
-        return f"({self.dialect.operator(node.op)} {operand})"
+        return f"({node.op} {operand})"
 
     def binary(self, node: Binary) -> str:
         """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
@@ -294,11 +296,11 @@ class Writer:
         left, type_ = self.expr(node.left), meta(node).type
         if type_.is_integer and meta(node.left).type != type_:
             left = self.dialect.cast(left, type_)
-        return f"({left} {self.dialect.operator(node.op)} {self.expr(node.right)})"
+        return self.dialect.operation(node.op, left, self.expr(node.right))
 
     def function(self, node: Function) -> str:
         """Write a call by the dialect's template."""
-        if node.name in {"CONTAINS", "INTERSECTS"}:
+        if node.name in PREDICATES:
             return f"CAST({self.dialect.predicate(self, node)} AS INTEGER)"
         if node.star:
             return "count(*)"
@@ -330,16 +332,11 @@ class Writer:
     def compare(self, node: Compare) -> str:
         """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
         for call, one in ((node.left, node.right), (node.right, node.left)):
-            if (
-                isinstance(call, Function)
-                and call.name in {"CONTAINS", "INTERSECTS"}
-                and isinstance(one, Literal)
-                and one.slot not in self.free
-            ):
-                if node.op in {"=", "<>"} and one.value in {0, 1}:
-                    wanted = (one.value == 1) == (node.op == "=")
-                    text = self.dialect.predicate(self, call)
-                    return text if wanted else f"(NOT {text})"
+            if not (isinstance(call, Function) and call.name in PREDICATES and isinstance(one, Literal)):
+                continue
+            if one.slot not in self.free and node.op in {"=", "<>"} and one.value in {0, 1}:
+                text = self.dialect.predicate(self, call)
+                return text if (one.value == 1) == (node.op == "=") else f"(NOT {text})"
         return f"({self.expr(node.left)} {node.op} {self.expr(node.right)})"
 
     def conjunction(self, node: And) -> str:

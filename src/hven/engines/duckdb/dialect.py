@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
-from hven.adql.expressions import meta
 from hven.adql.grouping import walk
 from hven.adql.sql import Dialect
 from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Subquery
+from hven.adql.values import meta
 from hven.model.types import FLOAT64, POLYGON
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hven.adql.sql import Writer
     from hven.model.types import Type
 
@@ -30,7 +32,7 @@ MACROS: tuple[str, ...] = (
        THEN hven_haversine(lon, lat, lon0, lat0) <= pow(sin(radians(r + {TOLERANCE}) / 2), 2)
        ELSE r >= 180 OR hven_haversine(lon, lat, lon0 + 180, -lat0) >= pow(sin(radians(180 - r - {TOLERANCE}) / 2), 2) END""",
     r"""CREATE OR REPLACE TEMP MACRO hven_sexagesimal_parts(s) AS coalesce(
-       nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD°\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM''′\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"″]?)?\s*$',
+       nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\x{B0}\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM''\x{2032}\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"\x{2033}]?)?\s*$',
               ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}),
        nullif(regexp_extract(s, '^\s*([+-]?)(\d{2,3})(\d{2})(\d{2}(?:\.\d*)?)\s*$', ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}))""",
     """CREATE OR REPLACE TEMP MACRO hven_sexagesimal_of(p) AS CASE
@@ -71,7 +73,7 @@ class DuckDB(Dialect):
     """DuckDB 1.5."""
 
     name = "duckdb"
-    functions: ClassVar[dict[str, str]] = {
+    functions: ClassVar[Mapping[str, str]] = {
         "ABS": "abs({0})", "CEILING": "ceil({0})", "DEGREES": "degrees({0})", "EXP": "exp({0})", "FLOOR": "floor({0})",
         "LOG": "CASE WHEN {0} > 0 THEN ln({0}) END", "LOG10": "CASE WHEN {0} > 0 THEN log10({0}) END", "MOD": ".remainder", "PI": "pi()",
         "POWER": "pow({0}, {1})", "RADIANS": "radians({0})", "RAND": ".random", "ROUND": ".rounded", "SQRT": "CASE WHEN {0} >= 0 THEN sqrt({0}) END",
@@ -99,7 +101,7 @@ class DuckDB(Dialect):
         "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
     }  # fmt: skip
 
-    def placeholder(self, number: int, value: float | str | None) -> str:
+    def placeholder(self, number: int, value: object) -> str:
         """Write a parameter; a whole number beyond 64 bits is a double."""
         return f"CAST(${number} AS DOUBLE)" if isinstance(value, int) and not -(2**63) <= value < 2**63 else f"${number}"
 
@@ -133,9 +135,11 @@ class DuckDB(Dialect):
             return f"TRY({text})"
         return text
 
-    def operator(self, op: str) -> str:
-        """Exclusive or is a function's job: see `Writer.binary` and `xor` below."""
-        return op
+    def operation(self, op: str, left: str, right: str) -> str:
+        """Write an operation; ``^`` is exclusive or, ``%`` by zero gives NULL."""
+        if op == "^":
+            return f"xor({left}, {right})"
+        return f"({left} % nullif({right}, 0))" if op == "%" else super().operation(op, left, right)
 
     def quotient(self, writer: Writer, node: Binary) -> str:
         """Divide: whole numbers are cut towards zero; by zero gives NULL."""

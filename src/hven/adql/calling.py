@@ -1,0 +1,235 @@
+"""Function calls: the signature that fits, what comes out, and the functions that become something else when bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from hven.adql import kinds
+from hven.adql.fitting import Fitting
+from hven.adql.functions import ACCEPTS, Entry, Functions, Signature
+from hven.adql.scope import Scope, nearest
+from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Meta
+from hven.adql.values import derived, kind, meta, result_ucd
+from hven.model import units
+from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Calling(Fitting):
+    """Binds calls.
+
+    Attributes
+    ----------
+    clause
+        The clause that is being bound; aggregates are legal in some only.
+    volatile
+        True once a function was met that may answer differently over the same rows.
+    """
+
+    def __init__(self, text: str, functions: Functions) -> None:
+        super().__init__(text)
+        self.functions = functions
+        self.volatile = False
+        self.clause = "SELECT"
+
+    def expression(self, node: Expr, scope: Scope) -> Expr:
+        """Bind an argument."""
+        raise NotImplementedError
+
+    def function(self, node: Function, scope: Scope) -> Expr:
+        """Find the function, choose the signature that fits, and say what comes out."""
+        name = node.name.upper()
+        entry = self.functions.get(name)
+        if entry is None:
+            near = nearest(name, self.functions.names)
+            self.fail(f"no function {node.name}", node.at, near)
+        if entry.aggregate:
+            return self.aggregate(node, entry, scope)
+        if node.distinct or node.star:
+            self.fail(f"{'DISTINCT' if node.distinct else '*'} belongs to aggregate functions, and {name} is none", node.at)
+        self.volatile = self.volatile or entry.volatile
+        return self.call(node, entry, [self.expression(arg, scope) for arg in node.args])
+
+    def aggregate(self, node: Function, entry: Entry, scope: Scope) -> Expr:
+        """COUNT, SUM ..: not in WHERE, ON or GROUP BY, and not inside one another."""
+        if self.clause not in {"SELECT", "HAVING", "ORDER BY"}:
+            remedy = "use HAVING" if self.clause == "WHERE" else ""
+            self.fail(f"{entry.name} is an aggregate function and cannot stand in {self.clause}", node.at, remedy)
+        if node.star:
+            if entry.name != "COUNT":
+                self.fail(f"{entry.name}(*) means nothing", node.at, "only COUNT takes *")
+            return Function("COUNT", star=True, at=node.at, meta=Meta(INT64, None, "meta.number", nullable=False, aggregate=True))
+        clause, self.clause = self.clause, f"the argument of {entry.name}"
+        args = [self.expression(arg, scope) for arg in node.args]
+        self.clause = clause
+        return self.call(node, entry, args)
+
+    def call(self, node: Function, entry: Entry, args: list[Expr]) -> Expr:
+        """Choose the signature and compute what is known of the result."""
+        signature, reason = None, ""
+        for candidate in entry.signatures:
+            wrong = self.misfit(candidate, args)
+            if wrong is None:
+                signature = candidate
+                break
+            reason = reason or wrong
+        if signature is None:
+            self.misused(node, entry, args, reason)
+        for index, arg in enumerate(args):
+            wants = signature.word(index)
+            if wants.literal and isinstance(arg, Literal):
+                self.shape(arg)
+            if wants.word == "TIMESTAMP" and kind(arg) == "text":
+                if isinstance(arg, Literal):
+                    args[index] = self.as_time(arg)
+                else:
+                    args[index] = Cast(arg, "TIMESTAMP", at=arg.at, meta=derived((meta(arg),), TIMESTAMP, None, meta(arg).ucd))
+        special = SPECIAL.get(entry.name)
+        if special is not None:
+            done = special(self, node, args)
+            if done is not None:
+                return done
+        type_ = signature.type
+        if type_ is None:
+            if signature.result == "COMMON":
+                args, type_ = self.unified(args, entry.name)
+            elif signature.result == "SUM":
+                type_ = INT64 if meta(args[0]).type.is_integer else FLOAT64
+            else:
+                type_ = meta(args[0]).type if kind(args[0]) != "null" else FLOAT64 if signature.args[0].word == "NUMERIC" else STRING
+        inner = [meta(arg) for arg in args]
+        first = inner[0] if inner else None
+        unit = (first.unit if first is not None else None) if entry.unit == "same" else entry.unit or None
+        got = derived(tuple(inner), type_, unit, result_ucd(entry.ucd, first))
+        if entry.aggregate:
+            got = Meta(type_, unit, got.ucd, None, None, None, entry.name != "COUNT", aggregate=True, origins=got.origins)
+        elif not args:
+            got = Meta(type_, unit, got.ucd, nullable=False, constant=not entry.volatile)
+        elif entry.volatile:
+            got = Meta(type_, unit, got.ucd, origins=got.origins, aggregate=got.aggregate)
+        return Function(entry.name, tuple(args), node.distinct, at=node.at, meta=got)
+
+    def misfit(self, signature: Signature, args: Sequence[Expr]) -> str | None:
+        """Say why arguments do not fit a signature, or None."""
+        if len(args) < signature.minimum or (signature.maximum is not None and len(args) > signature.maximum):
+            return "count"
+        for index, arg in enumerate(args):
+            wants = signature.word(index)
+            have = kind(arg)
+            if wants.literal and not isinstance(arg, Literal):
+                return f"argument {index + 1} ({wants.name}) must be written as a literal"
+            accepted = ACCEPTS[wants.word]
+            if have in accepted or "any" in accepted or (have == "null" and not wants.literal):
+                continue
+            if "integer" in accepted and have == "number" and meta(arg).type.is_integer:
+                continue
+            return f"argument {index + 1} ({wants.name}) must be {_either(wants.word)}, and {self.said(arg)}"
+        return None
+
+    def misused(self, node: Function, entry: Entry, args: Sequence[Expr], reason: str) -> NoReturn:
+        """Say how a function is to be called."""
+        forms = [signature for signature in entry.signatures if "coordsys" not in signature.text] or list(entry.signatures)
+        shown = " or ".join(dict.fromkeys(signature.text.partition(" ->")[0] for signature in forms))
+        reasons = [wrong for signature in forms if (wrong := self.misfit(signature, args)) not in {None, "count"}]
+        if reasons:
+            self.fail(f"{entry.name}: {reasons[0]}", node.at, f"it is {shown}")
+        if reason not in {"", "count"}:
+            self.fail(f"{entry.name}: {reason}", node.at, f"it is {shown}")
+        counts = sorted({count for signature in forms for count in range(signature.minimum, (signature.maximum or signature.minimum) + 1)})
+        wants = " or ".join(str(count) for count in counts)
+        if any(signature.maximum is None for signature in forms):
+            wants = f"at least {counts[0]}"
+        self.fail(
+            f"{entry.name} takes {wants} argument{'' if wants in {'1', 'at least 1'} else 's'}, and {len(args)} {'is' if len(args) == 1 else 'are'} given",
+            node.at,
+            f"it is {shown}",
+        )
+
+    # --- functions that become something else
+
+    def in_unit(self, node: Function, args: list[Expr]) -> Expr:
+        """``IN_UNIT(x, 'unit')`` becomes a product with the factor (ADQL 2.1 section 4.7)."""
+        value, target = args
+        inner = meta(value)
+        wanted = str(target.value) if isinstance(target, Literal) else ""
+        if inner.unit is None:
+            self.fail(f"IN_UNIT: {self.said(value, bare=True)} has no unit", node.at, "only values whose unit is known can be converted")
+        try:
+            factor = units.factor(inner.unit, wanted)
+        except ValueError as error:
+            self.fail(f"IN_UNIT: {error}", target.at)
+        got = derived((inner,), FLOAT64, wanted, inner.ucd)
+        if factor == 1:
+            return Cast(value, "DOUBLE PRECISION", at=node.at, meta=got)
+        return Binary("*", value, Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False)), at=node.at, meta=got)
+
+    def constructor(self, node: Function, args: list[Expr]) -> Expr | None:
+        """Shapes lose the coordinate system, and points written in place are taken apart into their numbers."""
+        if args and kind(args[0]) == "text":
+            args = args[1:]
+        flat: list[Expr] = []
+        for arg in args:
+            if isinstance(arg, Function) and arg.name == "POINT":
+                flat.extend(arg.args)
+            else:
+                flat.append(arg)
+        if node.name.upper() == "POLYGON" and all(kind(arg) in {"number", "null"} for arg in flat):
+            if len(flat) % 2:
+                self.fail(f"POLYGON has {len(flat)} coordinates: one is missing", node.at, "give longitude and latitude of each corner")
+        elif node.name.upper() == "POLYGON":
+            flat = args
+        name = node.name.upper()
+        type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
+        got = derived(tuple(meta(arg) for arg in flat), type_, "deg", "pos.eq" if name == "POINT" else None)
+        return Function(name, tuple(flat), at=node.at, meta=got)
+
+    def distance(self, node: Function, args: list[Expr]) -> Expr | None:
+        """``DISTANCE(p1, p2)``: points written in place are taken apart."""
+        if all(isinstance(arg, Function) and arg.name == "POINT" for arg in args):
+            args = [coordinate for arg in args for coordinate in arg.args]  # type: ignore[attr-defined]
+        got = derived(tuple(meta(arg) for arg in args), FLOAT64, "deg", "pos.angDistance")
+        return Function("DISTANCE", tuple(args), at=node.at, meta=got)
+
+    def intersects(self, node: Function, args: list[Expr]) -> Expr | None:
+        """INTERSECTS with a point is CONTAINS (ADQL 2.1 section 4.2.14)."""
+        got = derived((meta(args[0]), meta(args[1])), INT32, None, None)
+        if kind(args[0]) == "point":
+            return Function("CONTAINS", tuple(args), at=node.at, meta=got)
+        if kind(args[1]) == "point":
+            return Function("CONTAINS", (args[1], args[0]), at=node.at, meta=got)
+        return None
+
+    def coordinate(self, node: Function, args: list[Expr]) -> Expr | None:
+        """``COORD1(POINT(a, b))`` is a."""
+        point = args[0]
+        if isinstance(point, Function) and point.name == "POINT":
+            value = point.args[0 if node.name.upper() == "COORD1" else 1]
+            return Cast(
+                value, "DOUBLE PRECISION", at=node.at, meta=derived((meta(value),), FLOAT64, meta(value).unit or "deg", meta(value).ucd)
+            )
+        return None
+
+    def coordsys(self, node: Function, args: list[Expr]) -> Expr | None:
+        """COORDSYS is known when the query is bound."""
+        shape = node.args[0]
+        name = "UNKNOWNFRAME"
+        if isinstance(shape, Function) and shape.args and isinstance(shape.args[0], Literal) and isinstance(shape.args[0].value, str):
+            name = shape.args[0].value or name
+        elif (column := meta(args[0]).column) is not None and column.frame:
+            name = column.frame
+        return Literal(name, at=node.at, meta=Meta(STRING, constant=True, nullable=False))
+
+
+SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
+    "IN_UNIT": Calling.in_unit, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
+    "POLYGON": Calling.constructor, "DISTANCE": Calling.distance, "INTERSECTS": Calling.intersects, "COORD1": Calling.coordinate,
+    "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys,
+}  # fmt: skip
+
+
+def _either(word: str) -> str:
+    return {"GEOMETRY": "a geometry", "ORDERED": "a number, a string or a timestamp", "TIMESTAMP": "a timestamp"}.get(word) or kinds.WORDS[
+        next(iter(ACCEPTS[word]))
+    ]

@@ -1,0 +1,92 @@
+"""What is known of bound values: their meta, their kind, and how units and UCDs come out of several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.adql import kinds
+from hven.adql.tree import Expr, Literal, Meta
+from hven.model import units
+from hven.model.types import BOOLEAN, FLOAT64, STRING, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NONE: frozenset[str] = frozenset()
+CONDITION = Meta(BOOLEAN)
+UNICODE = Type("unicodeChar", "*")
+
+
+def meta(node: Expr) -> Meta:
+    """Give the meta of a bound expression."""
+    found = node.meta
+    if found is None:
+        raise TypeError(f"{type(node).__name__} is not bound")
+    return found
+
+
+def kind(node: Expr) -> str:
+    """Give the kind of a bound expression; ``null`` for a literal NULL."""
+    if isinstance(node, Literal) and node.value is None:
+        return "null"
+    return kinds.kind_of(meta(node).type)
+
+
+def literal_type(value: object) -> Type:
+    """Give the type of a literal."""
+    if isinstance(value, bool):
+        return BOOLEAN
+    if isinstance(value, int):
+        return kinds.integral(value)
+    if isinstance(value, float):
+        return FLOAT64
+    return UNICODE if isinstance(value, str) and not value.isascii() else STRING
+
+
+def derived(parts: Sequence[Meta], type_: Type, unit: str | None, ucd: str | None) -> Meta:
+    """Give the meta of a value computed from others."""
+    origins = NONE
+    nullable = aggregate = False
+    constant = True
+    for part in parts:
+        origins = origins | part.origins if origins and part.origins else origins or part.origins
+        nullable = nullable or part.nullable
+        aggregate = aggregate or part.aggregate
+        constant = constant and part.constant
+    return Meta(type_, unit, ucd, None, None, None, nullable, constant, aggregate, origins)
+
+
+def truth(*parts: Expr) -> Meta:
+    """Give the meta of a condition."""
+    if not any(part.meta is not None and (part.meta.aggregate or part.meta.origins) for part in parts):
+        return CONDITION
+    return derived([part.meta for part in parts if part.meta is not None], BOOLEAN, None, None)
+
+
+def added(one: Meta, two: Meta) -> tuple[str | None, str | None]:
+    """Give unit and UCD of a sum: a bare constant takes the other's; unlike units leave none."""
+    if two.constant and two.unit is None:
+        return one.unit, one.ucd
+    if one.constant and one.unit is None:
+        return two.unit, two.ucd
+    if one.unit is None or two.unit is None or not units.same(one.unit, two.unit):
+        return None, None
+    return one.unit, None
+
+
+def common_ucd(parts: Sequence[Meta]) -> str | None:
+    """Give the UCD that all values share which are not constants."""
+    ucds = {part.ucd for part in parts if not part.constant}
+    return ucds.pop() if len(ucds) == 1 else None
+
+
+def result_ucd(rule: str, first: Meta | None) -> str | None:
+    """Apply the UCD rule of a function."""
+    if rule == "same":
+        return first.ucd if first is not None else None
+    if rule.startswith("+"):
+        if first is None or first.ucd is None:
+            return None
+        words = [word for word in first.ucd.split(";") if word.lower() != "meta.main"]
+        return ";".join([*words, rule[1:]]) if rule[1:] not in words else ";".join(words)
+    return rule or None
