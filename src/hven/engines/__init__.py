@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
     import pyarrow as pa
 
     from hven.adql.tree import Bound
@@ -96,6 +97,9 @@ class Execution(Protocol):
 
     schema: pa.Schema
 
+    small: bool
+    """True if the answer is ready, or nearly: it may be read on the event loop. Never true if `Plan.small` is false."""
+
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
     def cancel(self) -> None:
@@ -109,7 +113,7 @@ class Plan(Protocol):
     """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching."""
 
     small: bool
-    """True if an index makes the answer quick (well below a millisecond of work): it may run on the event loop."""
+    """True if an index can make the answer quick: `execute` may be called on the event loop; then `Execution.small` says whether it is."""
 
     def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run with these literal values (by `Literal.slot`) over these relations (by qualified table name).
@@ -180,4 +184,3 @@ class Engine(Protocol):
 
 
 __all__ = ["Engine", "Execution", "Limits", "Live", "Memory", "Plan", "Relation", "Snapshot", "Staging"]
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from hven.adql.tree import Binary, Expr, Literal, Unary
+from hven.adql.tree import Binary, Cast, Expr, Literal, Unary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +25,8 @@ def constant(expr: Expr, free: frozenset[int]) -> Constant | None:
             return lambda values: values[slot]
         fixed = expr.value
         return lambda _: fixed
+    if isinstance(expr, Cast) and expr.target == "TIMESTAMP" and is_text(expr.operand):
+        return constant(expr.operand, free)  # who compares it with timestamps reads the text
     if isinstance(expr, Unary) and expr.op in "+-":
         inner = constant(expr.operand, free)
         if inner is None or is_text(expr.operand):

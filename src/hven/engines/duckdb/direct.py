@@ -179,7 +179,7 @@ class Direct:
                 raise NotDirect
             keys[str(number)] = key
         order_of = [(str(number), "descending" if order.descending else "ascending") for number, order in enumerate(self.orders)]
-        return rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of, null_placement="at_end"))]
+        return rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of))]
 
     def _computed(self, stored: Stored, rows: Rows, values: Values) -> pa.RecordBatch:
         plain = tuple(item for item in self.output if isinstance(item, str))
@@ -458,7 +458,7 @@ def _compare(side: Expr, op: str, value: Constant, names: Names, free: frozenset
         return lambda frame, values: _OPERATORS[op](frame.column(at), _text(value(values)))
     if kind.is_integer:
         return lambda frame, values: _compare_whole(frame.column(at), op, _number(value(values)))
-    if kind.is_numeric and kind.datatype == "double":
+    if kind.is_numeric:
         return lambda frame, values: _compare_floats(frame.column(at), op, _number(value(values)))
     raise NotDirect
 
@@ -483,7 +483,9 @@ def _moment(value: float | str | None) -> pa.Scalar:
 
 
 def _compare_floats(column: pa.Array, op: str, value: float) -> Any:
-    found = _OPERATORS[op](column, pa.scalar(float(value)))
+    if isinstance(value, int) and abs(value) > 2**24:
+        raise NotDirect  # beside a float32 the engines differ
+    found = _OPERATORS[op](column, pa.scalar(float(value)))  # a double: so is a float32 column then
     return pc.or_(found, pc.is_nan(column)) if op in {">", ">="} else found
 
 
