@@ -182,11 +182,11 @@ class QueryParser(FromParser):
 
     def nested_query(self, first: Query | None) -> Query:
         """Read a subquery up to its closing parenthesis; `first` is its first operand, if it was read already."""
-        self.deeper()
+        self.deeper(2)
         if self.tags[self.i] == "WITH":
             self.with_inside()
         query = self.select_expression(None if first is None else bare(first))
-        self.depth -= 1
+        self.depth -= 2
         return query
 
     # --- SELECT ----------------------------------------------------------------------------------------------

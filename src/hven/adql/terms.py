@@ -92,7 +92,7 @@ class ExpressionParser(Words):
         first_i = self.i
         at = self.ats[first_i]
         tags = self.tags
-        first = self.factor()
+        first = self.predicate()
         tag = tags[self.i]
         if tag not in {"AND", "OR"}:
             return first
@@ -111,7 +111,7 @@ class ExpressionParser(Words):
             i = self.i
             if tag == "OR":
                 and_at = self.ats[i]
-            part = self.factor()
+            part = self.predicate()
             if not isinstance(part, CONDITIONS):
                 self.no_condition(part, i)
             ands.append(part)
@@ -122,24 +122,26 @@ class ExpressionParser(Words):
         ors.append(last)
         return Or(tuple(ors), at=at)
 
-    def factor(self) -> Expr:
-        """Read ``[NOT] predicate``, or a value."""
+    def negation(self) -> Expr:
+        """Read ``NOT predicate``."""
         i = self.i
-        if self.tags[i] != "NOT":
-            return self.predicate()
+        self.deeper()
         self.i += 1
         if self.tags[self.i] == "NOT":
             self.refuse("NOT stands twice", "leave both out, or use parentheses: NOT (NOT ...)")
         operand = self.predicate()
         if not isinstance(operand, CONDITIONS):
             self.no_condition(operand, i + 1)
+        self.depth -= 1
         return Not(operand, at=self.ats[i])
 
     def predicate(self) -> Expr:
-        """Read one comparison or other predicate, a value, or a condition in parentheses."""
+        """Read ``[NOT] predicate``, a value, or a condition in parentheses."""
         i = self.i
         at = self.ats[i]
         tags = self.tags
+        if tags[i] == "NOT":
+            return self.negation()
         if tags[i] == "EXISTS":
             self.i += 1
             return Exists(self.subquery("EXISTS"), at=at)
@@ -343,6 +345,7 @@ class ExpressionParser(Words):
 
     def signed(self) -> Expr:
         """Read ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
+        self.deeper()
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.i]) in {"-", "+", "~"}:
             if tag != "~" and signs and signs[-1][0] != "~":
@@ -361,6 +364,7 @@ class ExpressionParser(Words):
             self.refuse(f"{signs[-1][0]} needs a number; this is {called(said)}", at=self.ats[i])
         for sign, at in reversed(signs):
             node = Unary(sign, node, at=at)
+        self.depth -= 1
         return node
 
     def parenthesis(self) -> Expr:
@@ -479,7 +483,7 @@ class ExpressionParser(Words):
     def case(self) -> Expr:
         """Read ``CASE [operand] WHEN .. THEN .. [ELSE ..] END``."""
         at = self.ats[self.i]
-        self.deeper()
+        self.deeper(2)
         self.i += 1
         tags = self.tags
         operand = None if tags[self.i] == "WHEN" else self.operand()
@@ -496,7 +500,7 @@ class ExpressionParser(Words):
             self.i += 1
             otherwise = self.operand()
         self.expect("END", "WHEN, ELSE or END")
-        self.depth -= 1
+        self.depth -= 2
         return Case(operand, tuple(whens), otherwise, at=at)
 
     # --- what the query parser adds --------------------------------------------------------------------------

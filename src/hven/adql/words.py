@@ -10,7 +10,8 @@ from hven.adql.reserved import RESERVED
 from hven.adql.tree import Expr, Ident, Literal
 from hven.errors import ParseError, Place
 
-#: Parentheses, functions, CASE and subqueries (which count twice) may nest so deep; five Python frames each.
+#: So deep may the text nest. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three: at most five
+#: Python frames each, so that half of the usual stack is left to the caller.
 DEEPEST: Final = 100
 
 

@@ -1,0 +1,317 @@
+"""Trees: what the parser makes of each construct, with positions; and mapping expressions with their places."""
+
+from __future__ import annotations
+
+import pytest
+
+from hven.adql import parse, parse_condition, parse_expression
+from hven.adql.text import write
+from hven.adql.tree import (
+    And,
+    Between,
+    Binary,
+    Case,
+    Cast,
+    ColumnRef,
+    CommonTable,
+    Compare,
+    Derived,
+    Exists,
+    Function,
+    Ident,
+    In,
+    IsNull,
+    Join,
+    Like,
+    Literal,
+    Not,
+    Or,
+    OrderItem,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    Star,
+    Subquery,
+    TableRef,
+    Unary,
+)
+from hven.errors import ParseError, Place
+
+
+def col(*parts):
+    *qualifier, name = (Ident(part) for part in parts)
+    return ColumnRef(name, tuple(qualifier))
+
+
+def table(*parts, alias=None):
+    return TableRef(tuple(Ident(part) for part in parts), Ident(alias) if alias else None)
+
+
+def num(value):
+    return Literal(value)
+
+
+def value(text):
+    """The tree of one value, by way of a query."""
+    item = parse(f"SELECT {text} FROM t").body.items[0]
+    return item.expr
+
+
+def condition(text):
+    return parse(f"SELECT a FROM t WHERE {text}").body.where
+
+
+def source(text):
+    return parse(f"SELECT * FROM {text}").body.source
+
+
+SIMPLE = Query(Select((SelectItem(col("a")),), table("t")))
+OTHER = Query(Select((SelectItem(col("b")),), table("u")))
+
+
+def test_every_clause_has_its_field():
+    text = "SELECT DISTINCT TOP 5 a, t.b AS x, t.*, * FROM s.t WHERE a = 1 GROUP BY a, b HAVING COUNT(*) > 2 ORDER BY x DESC, 2 OFFSET 7"
+    tree = parse(text)
+    assert tree == Query(
+        Select(
+            (SelectItem(col("a")), SelectItem(col("t", "b"), Ident("x")), Star((Ident("t"),)), Star()),
+            table("s", "t"),
+            Compare("=", col("a"), num(1)),
+            (col("a"), col("b")),
+            Compare(">", Function("COUNT", star=True), num(2)),
+            distinct=True,
+            top=num(5),
+        ),
+        (OrderItem(col("x"), descending=True), OrderItem(num(2))),
+        num(7),
+    )
+    assert tree.text == text
+
+
+def test_positions_and_slots():
+    text = "SELECT TOP 5 a\nFROM t WHERE (b + 2) * 3 >= 'x' AND c IN (4, 5) OFFSET 6"
+    tree = parse(text)
+    top = tree.body.top
+    compare, membership = tree.body.where.parts
+    assert (top.at, top.slot) == (text.index("5"), 0)
+    assert compare.at == text.index("(b")
+    assert compare.left.left.at == text.index("b + 2")
+    assert (compare.right.at, compare.right.slot) == (text.index("'x'"), 3)
+    assert [(choice.slot, choice.at) for choice in membership.choices] == [(4, text.index("4")), (5, text.index("5)"))]
+    assert tree.offset.slot == 6
+    assert tree.body.source.at == text.index("t WHERE")
+    assert tree.at == tree.body.at == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("NULL", Literal(None)),
+        ("'it''s'", Literal("it's")),
+        ('c.s."T".a', ColumnRef(Ident("a"), (Ident("c"), Ident("s"), Ident("T", quoted=True)))),
+        ("a - b - c", Binary("-", Binary("-", col("a"), col("b")), col("c"))),
+        ("a + b * c", Binary("+", col("a"), Binary("*", col("b"), col("c")))),
+        ("(a + b) * c", Binary("*", Binary("+", col("a"), col("b")), col("c"))),
+        ("-a * b", Binary("*", Unary("-", col("a")), col("b"))),
+        ("a | b & c + 1", Binary("|", col("a"), Binary("&", col("b"), Binary("+", col("c"), num(1))))),
+        ("a ^ b & c", Binary("^", col("a"), Binary("&", col("b"), col("c")))),
+        ("~-a", Unary("~", Unary("-", col("a")))),
+        ("a || b || c", Binary("||", Binary("||", col("a"), col("b")), col("c"))),
+        ("COUNT(DISTINCT a)", Function("COUNT", (col("a"),), distinct=True)),
+        ("ivo_hasword(a, 'x')", Function("IVO_HASWORD", (col("a"), Literal("x")))),
+        ("CAST(a AS varchar(8))", Cast(col("a"), "VARCHAR", 8)),
+        ("CAST(a AS Double Precision)", Cast(col("a"), "DOUBLE PRECISION")),
+        ("CASE a WHEN 1 THEN b END", Case(col("a"), ((num(1), col("b")),), None)),
+        ("CASE WHEN a = 1 THEN b ELSE c END", Case(None, ((Compare("=", col("a"), num(1)), col("b")),), col("c"))),
+        ("(SELECT a FROM t)", Subquery(SIMPLE)),
+        ("((SELECT a FROM t) UNION SELECT b FROM u)", Subquery(Query(SetOperation("UNION", SIMPLE.body, OTHER.body)))),
+    ],
+)
+def test_values(text, tree):
+    assert value(text) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("a != 1", Compare("<>", col("a"), num(1))),
+        ("a = 1 AND b = 2 AND c = 3", And(tuple(Compare("=", col(name), num(n)) for n, name in enumerate("abc", 1)))),
+        (
+            "a = 1 OR b = 2 AND c = 3",
+            Or((Compare("=", col("a"), num(1)), And((Compare("=", col("b"), num(2)), Compare("=", col("c"), num(3)))))),
+        ),
+        ("NOT (a = 1 OR b = 2)", Not(Or((Compare("=", col("a"), num(1)), Compare("=", col("b"), num(2)))))),
+        ("a NOT BETWEEN 1 AND 2", Between(col("a"), num(1), num(2), negated=True)),
+        ("a IN (1)", In(col("a"), (num(1),))),
+        ("a NOT IN (SELECT b FROM u)", In(col("a"), Subquery(OTHER), negated=True)),
+        ("a IN ((SELECT b FROM u))", In(col("a"), Subquery(OTHER))),
+        ("a IN ((SELECT b FROM u), 1)", In(col("a"), (Subquery(OTHER), num(1)))),
+        ("a NOT ILIKE 'x%'", Like(col("a"), Literal("x%"), negated=True, ignore_case=True)),
+        ("a IS NOT NULL", IsNull(col("a"), negated=True)),
+        ("EXISTS (SELECT b FROM u)", Exists(OTHER)),
+        ("((a)) IS NULL", IsNull(col("a"))),
+    ],
+)
+def test_conditions(text, tree):
+    assert condition(text) == tree
+
+
+A, B, C = table("a"), table("b"), table("c")
+ON_AB = Compare("=", col("a", "x"), col("b", "x"))
+ON_BC = Compare("=", col("b", "x"), col("c", "x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("a, b", Join(A, B, "CROSS")),
+        ("a CROSS JOIN b", Join(A, B, "CROSS")),
+        ("a AS x, s.b y", Join(table("a", alias="x"), table("s", "b", alias="y"), "CROSS")),
+        ("a NATURAL FULL OUTER JOIN b", Join(A, B, "FULL", natural=True)),
+        ("a LEFT JOIN b USING (x, y)", Join(A, B, "LEFT", using=(Ident("x"), Ident("y")))),
+        ("a JOIN b ON a.x = b.x JOIN c ON b.x = c.x", Join(Join(A, B, on=ON_AB), C, on=ON_BC)),
+        ("a JOIN b JOIN c ON b.x = c.x ON a.x = b.x", Join(A, Join(B, C, on=ON_BC), on=ON_AB)),
+        ("a JOIN b NATURAL JOIN c ON a.x = b.x", Join(A, Join(B, C, natural=True), on=ON_AB)),
+        ("a JOIN (b JOIN c ON b.x = c.x) ON a.x = b.x", Join(A, Join(B, C, on=ON_BC), on=ON_AB)),
+        ("a JOIN b JOIN c ON b.x = c.x", Join(Join(A, B), C, on=ON_BC)),
+        ("a, b JOIN c ON b.x = c.x", Join(A, Join(B, C, on=ON_BC), "CROSS")),
+        ("(SELECT a FROM t) x", Derived(SIMPLE, Ident("x"))),
+        ("((SELECT a FROM t) AS x CROSS JOIN b)", Join(Derived(SIMPLE, Ident("x")), B, "CROSS")),
+        (
+            "((SELECT a FROM t) UNION ALL SELECT b FROM u) AS x",
+            Derived(Query(SetOperation("UNION", SIMPLE.body, OTHER.body, all=True)), Ident("x")),
+        ),
+        ("(a NATURAL JOIN b) AS j", Derived(Query(Select((Star(),), Join(A, B, natural=True))), Ident("j"))),
+    ],
+)
+def test_from(text, tree):
+    assert source(text) == tree
+
+
+def test_set_operations_bind_as_the_grammar_says():
+    one, two, three = (Select((SelectItem(col("a")),), table(name)) for name in "tuv")
+    texts = [f"SELECT a FROM {name}" for name in "tuv"]
+
+    def body(form):
+        return parse(form.format(*texts)).body
+
+    assert body("{} UNION {} EXCEPT {}") == SetOperation("EXCEPT", SetOperation("UNION", one, two), three)
+    assert body("{} UNION {} INTERSECT {}") == SetOperation("UNION", one, SetOperation("INTERSECT", two, three))
+    assert body("({} UNION {}) INTERSECT {}") == SetOperation("INTERSECT", SetOperation("UNION", one, two), three)
+    assert body("{} EXCEPT ({} EXCEPT ALL {})") == SetOperation("EXCEPT", one, SetOperation("EXCEPT", two, three, all=True))
+
+
+def test_order_belongs_to_the_whole_or_to_the_parenthesis():
+    whole = parse("SELECT a FROM t UNION SELECT b FROM u ORDER BY 1")
+    assert isinstance(whole.body, SetOperation)
+    assert len(whole.order_by) == 1
+    part = parse("SELECT a FROM t UNION (SELECT b FROM u ORDER BY 1)")
+    assert part.order_by == ()
+    assert part.body.right == Query(OTHER.body, (OrderItem(num(1)),))
+
+
+def test_common_tables():
+    tree = parse('WITH x AS (SELECT a FROM t), "Y" AS (SELECT b FROM u) SELECT a FROM x')
+    assert tree.ctes == (CommonTable(Ident("x"), SIMPLE), CommonTable(Ident("Y", quoted=True), OTHER))
+
+
+def test_trees_are_equal_whatever_the_layout():
+    assert parse("select a from t where b=1") == parse("SELECT a\nFROM t -- all of it\nWHERE ((b) = 1);")
+
+
+# --- ADQL 2.0 ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT a FROM t UNION SELECT a FROM u",
+        "SELECT a FROM t ORDER BY t.a",
+        "SELECT a FROM t ORDER BY a + 1",
+        "SELECT a FROM t GROUP BY FLOOR(a)",
+        "SELECT a FROM t WHERE a ILIKE 'x'",
+        "SELECT a FROM t OFFSET 1",
+        "SELECT CAST(a AS INTEGER) FROM t",
+        "SELECT CASE WHEN a = 1 THEN 2 END FROM t",
+        "SELECT a % 2 FROM t",
+        "SELECT ~a FROM t",
+        "WITH x AS (SELECT a FROM t) SELECT a FROM x",
+        "SELECT * FROM a CROSS JOIN b",
+        "SELECT a FROM t WHERE b = (SELECT c FROM u)",
+    ],
+)
+def test_version_2_0_has_not_what_came_later(text):
+    assert parse(text)
+    with pytest.raises(ParseError):
+        parse(text, "2.0")
+
+
+def test_version_2_0_does_not_reserve_what_came_later():
+    assert parse("SELECT bigint, in_unit FROM offset", "2.0").body.source == table("offset")
+    with pytest.raises(ParseError, match="reserved word"):
+        parse("SELECT a FROM offset")
+
+
+# --- mapping expressions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("file.path", col("file", "path")),
+        ("file.size", col("file", "size")),
+        ("target.time_min", col("target", "time_min")),
+        ("source.date", col("source", "date")),
+        ("m_u - 0.03", Binary("-", col("m_u"), num(0.03))),
+        ("substring(a, 1, 2)", Function("SUBSTRING", (col("a"), num(1), num(2)))),
+        ("trim(a) || '.fits'", Binary("||", Function("TRIM", (col("a"),)), Literal(".fits"))),
+        ("parse_time(date_obs)", Function("PARSE_TIME", (col("date_obs"),))),
+    ],
+)
+def test_mapping_expressions(text, tree):
+    assert parse_expression(text) == tree
+    assert parse_expression(write(tree)) == tree
+
+
+def test_mapping_conditions():
+    assert parse_condition("quality > 0 AND file.size IS NOT NULL") == And(
+        (Compare(">", col("quality"), num(0)), IsNull(col("file", "size"), negated=True))
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "column", "message"),
+    [
+        (parse_expression, "a +", 4, "expected a value"),
+        (parse_expression, "a = 1", 1, "expected a value, found a condition"),
+        (parse_expression, "a b", 3, "expected the end of the text"),
+        (parse_expression, "a; b", 2, "only one query"),
+        (parse_expression, "", 1, "empty"),
+        (parse_expression, "date", 1, "expected a value"),
+        (parse_expression, "SELECT a FROM t", 1, "must stand in parentheses"),
+        (parse_condition, "a", 2, "expected a comparison"),
+        (parse_condition, "a == 1", 4, "=="),
+        (parse_condition, "a = \u201cx\u201d", 5, "typographic"),
+    ],
+)
+def test_faults_in_mappings_have_their_place(read, text, column, message):
+    with pytest.raises(ParseError, match=message) as caught:
+        read(text)
+    assert (caught.value.line, caught.value.column) == (1, column)
+    with pytest.raises(ParseError, match=message) as caught:
+        read(text, Place(file="c.yaml", line=12, column=20))
+    assert caught.value.place == Place(file="c.yaml", line=12, column=20 + column - 1)
+    assert str(caught.value).startswith(f"c.yaml:12:{19 + column}: ")
+
+
+def test_fault_on_a_later_line_of_a_mapping():
+    with pytest.raises(ParseError) as caught:
+        parse_expression("a\n  * / b", Place(file="c.yaml", line=12, column=20))
+    assert caught.value.place == Place(file="c.yaml", line=13, column=5)
+
+
+def test_place_without_a_line_stays():
+    with pytest.raises(ParseError) as caught:
+        parse_condition("a <", Place(file="c.yaml"))
+    assert str(caught.value).startswith("c.yaml: ")
