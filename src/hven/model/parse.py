@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 _TRUE, _FALSE = pa.array(["t", "true", "1", "y", "yes"]), pa.array(["f", "false", "0", "n", "no"])
+_MISSING = pa.array(["null", "-", "--", "n/a", "none"])  # what services write for missing numbers, against the standard
 _UNKNOWN = pa.array(["?", "", "\0"])
 
 
@@ -86,7 +87,8 @@ def _scalars(texts: pa.Array, kind: Type, null: str | None) -> pa.Array:
 
 
 def _odd_numbers(texts: pa.Array, kind: Type, storage: pa.DataType) -> pa.Array:
-    """Read what Arrow does not: ``+5``, ``-0x1``, ``5.0`` for a whole number, ``1d5``; or say which row is wrong."""
+    """Read what Arrow does not: ``+5``, ``5.0`` for a whole number, ``1d5``, ``null`` and ``-``; or say which row is wrong."""
+    texts = pc.if_else(pc.is_in(pc.utf8_lower(texts), value_set=_MISSING), NULL, texts)
     plain = pc.replace_substring_regex(texts, r"^\+", "")
     if pa.types.is_floating(storage):
         plain = pc.replace_substring_regex(plain, r"[dD]([+-]?\d+)$", r"e\1")
@@ -94,9 +96,9 @@ def _odd_numbers(texts: pa.Array, kind: Type, storage: pa.DataType) -> pa.Array:
     else:
         plain = pc.replace_substring_regex(plain, r"^([+-]?\d+)\.0*$", r"\1")
         pattern = r"^-?\d+$|^0[xX][0-9a-fA-F]+$"
-    wrong = pc.invert(pc.fill_null(pc.match_substring_regex(plain, pattern), True))  # noqa: FBT003
+    wrong = pc.invert(pc.fill_null(pc.match_substring_regex(plain, pattern), True))
     if pc.any(wrong).as_py():
-        row = pc.index(wrong, True).as_py()  # noqa: FBT003
+        row = pc.index(wrong, True).as_py()
         raise BadLiteral(row, texts[row].as_py(), kind)
     try:
         return plain.cast(storage)
@@ -124,7 +126,7 @@ def _truths(texts: pa.Array, kind: Type) -> pa.Array:
     known = pc.or_(true, false)
     other = pc.invert(pc.or_(known, pc.or_(pc.is_in(small, value_set=_UNKNOWN), texts.is_null())))
     if pc.any(other).as_py():
-        row = pc.index(other, True).as_py()  # noqa: FBT003
+        row = pc.index(other, True).as_py()
         raise BadLiteral(row, texts[row].as_py(), kind)
     return pc.if_else(known, true, pa.scalar(None, pa.bool_()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hven.formats import Format
 from hven.formats.votable.head import field_ids
+from hven.formats.votable.reader import read
 from hven.formats.votable.writer import write, write_error
 
 FORMAT = Format(
@@ -13,6 +14,7 @@ FORMAT = Format(
     aliases=("votable/b2", "votable/b", "votable/td"),
     write=write,
     write_error=write_error,
+    read=read,
     by_alias={
         "votable/b2": {"serialization": "BINARY2"},
         "votable/b": {"serialization": "BINARY"},
@@ -27,4 +29,4 @@ FORMAT = Format(
     },
 )
 
-__all__ = ["FORMAT", "field_ids", "write", "write_error"]
+__all__ = ["FORMAT", "field_ids", "read", "write", "write_error"]

@@ -204,8 +204,6 @@ def cell_format(column: Column) -> tuple[str, tuple[int, ...]] | None:
     """Say the numpy format and shape of a fixed-size cell; None if its size varies."""
     kind = column.type
     size = 1
-    if kind.is_timestamp:
-        return None
     for length in kind.shape:
         if length is None:
             return None

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 _DECLARED = re.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._\-]+)[\"']")
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF16_LE, "utf-16"), (b"\0<", "utf-16-be"), (b"<\0", "utf-16-le"))
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (b"\0<", "utf-16-be"),
+    (b"<\0", "utf-16-le"),
+)
 
 
 def chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _ARRAYSIZE = re.compile(r"\d+(?:x\d+)*(?:x?\d*\*)?|\*")
+_MOST = 1 << 24  # values in one cell
 _TEMPLATE = re.compile(r"\$\{([^}]*)\}|([{}])")
 
 
@@ -56,8 +58,14 @@ def type_of(element: Any) -> Type:
     if size is not None and not _ARRAYSIZE.fullmatch(size):
         message = f"{_who(element)} has arraysize={size!r}, which VOTable does not know"
         raise SourceError(message)
+    count = _count(size)
+    if count is not None and not 0 < count <= _MOST:
+        if count or tag(element) != "PARAM":
+            message = f"{_who(element)} has arraysize={size!r}: cells of {count} values are not read"
+            raise SourceError(message)
+        size = "*"
     by_case = {name.lower(): name for name in BY_VOTABLE}
-    datatype = by_case.get(said.lower())
+    datatype = by_case.get("unicodechar" if said.lower() == "unicodestring" else said.lower())
     if datatype is None:
         try:
             plain = parse_type(said.lower())
@@ -66,7 +74,7 @@ def type_of(element: Any) -> Type:
             raise SourceError(message, remedy=f"known: {', '.join(BY_VOTABLE)}") from None
         datatype, size = plain.datatype, size or plain.arraysize
     if datatype in {"char", "unicodeChar"}:
-        if element.get("datatype") is None:
+        if element.get("datatype") is None or said.lower().endswith("string"):
             size = size or "*"
     elif size == "1":
         size = None  # one number, as everybody means by it
@@ -75,6 +83,12 @@ def type_of(element: Any) -> Type:
     if found.special is not None and not _carries(found):
         found = Type(datatype, size)  # an xtype on a carrier that cannot hold it says nothing
     return found
+
+
+def _count(size: str | None) -> int | None:
+    """Multiply the fixed dimensions (of a variable one, its bound counts too); None for a scalar and for ``*``."""
+    lengths = [int(length) for length in re.findall(r"\d+", size or "")]
+    return prod(lengths) if lengths else None
 
 
 def _carries(kind: Type) -> bool:
@@ -129,7 +143,9 @@ def column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Ma
         maximum=maximum,
         enum=enum,
         frame=ref if ref in set(frames) else None,
-        link=_TEMPLATE.sub(lambda found: f"{{{found.group(1)}}}" if found.group(2) is None else found.group(2) * 2, links[0]) if links else None,
+        link=_TEMPLATE.sub(lambda found: f"{{{found.group(1)}}}" if found.group(2) is None else found.group(2) * 2, links[0])
+        if links
+        else None,
     )
 
 

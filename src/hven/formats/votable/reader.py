@@ -76,7 +76,8 @@ class _Document:
         self._head: Head | None = None
         self._infos: list[Any] = []
         self._ended = False
-        self._status: str | None = None
+        self._errors: list[str] = []  # messages of QUERY_STATUS=ERROR
+        self._refusals: list[str] = []  # the same in Simple Cone Search's words
 
     # -- finding the table
 
@@ -107,8 +108,8 @@ class _Document:
         raise self._nothing(wanted, seen)
 
     def _nothing(self, wanted: int | str | None, seen: list[str]) -> SourceError:
-        if self._status is not None:
-            return SourceError(f"the document is a service's error answer: {self._status}")
+        for said in (*self._errors, *self._refusals):
+            return SourceError(f"the document is a service's error answer: {said}")
         if wanted is not None and seen:
             return SourceError(f"the document has no table {wanted!r}", remedy=f"there are: {', '.join(seen)}")
         return SourceError("the document has no TABLE")
@@ -138,9 +139,6 @@ class _Document:
             raise SourceError(message, remedy="use a document that holds its rows")
         if element.get("encoding", "base64").lower() != "base64":
             message = f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}; only base64 is read"
-            raise SourceError(message)
-        if not describe.children(self._table, "FIELD"):
-            message = f"line {element.sourceline}: the table has rows, but no FIELD says what they are"
             raise SourceError(message)
 
     def _serialization(self, element: Any) -> str:
@@ -210,10 +208,12 @@ class _Document:
                 self._table = element
             return
         self._open.pop()
+        if name in {"INFO", "PARAM"} and element.get("name") == "Error":  # Simple Cone Search 1.03 section 2.3
+            self._refusals.append((element.get("value") or "").strip() or "no message")
         if name != "INFO":
             return
         if (element.get("name") or "").upper() == "QUERY_STATUS" and (element.get("value") or "").upper() == "ERROR":
-            self._status = "".join(element.itertext()).strip() or "no message"
+            self._errors.append("".join(element.itertext()).strip() or "no message")
         if self._head is not None:
             self._infos.append(describe.info(element))
 
@@ -221,7 +221,7 @@ class _Document:
 
     def _raw(self, element: Any) -> Iterator[bytes]:
         """Give the bytes between the opening tag just read and its closing tag, which stays unread."""
-        if self._rest.startswith(b"") and self._is_closed(element):
+        if self._is_closed(element):
             return
         closing = _CLOSING[describe.tag(element)]
         keep = 32  # a closing tag is no longer, unless its prefix is
@@ -260,23 +260,31 @@ class _Document:
         element = self._open[-1] if self._open and describe.tag(self._open[-1]) in {"TABLEDATA", "STREAM"} else None
         columns = list(head.columns)
         schema = pa.schema([column.arrow.with_nullable(True) for column in columns])
-        if element is not None:
+        if element is not None and not columns:
+            self._expect_none(element)
+        elif element is not None:
             text = describe.tag(element) == "TABLEDATA"
             source = self._tabledata(element, columns) if text else self._binary(element, columns)
             for arrays in source:
                 whole = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 for start in range(0, whole.num_rows, size):
                     yield whole.slice(start, size)
-        self._status = None
+        before = len(self._errors)
         while (event := self._advance()) is not None:
             kind, other = event
             if kind == "rows":
                 self._skip(other)
             elif kind == "end" and describe.tag(other) in {"TABLE", "RESOURCE"}:
                 other.clear()
-        if self._status is not None and element is not None:
-            message = f"the service that wrote the document broke off: {self._status}"
+        if len(self._errors) > before and element is not None:
+            message = f"the service that wrote the document broke off: {self._errors[-1]}"
             raise SourceError(message)
+
+    def _expect_none(self, element: Any) -> None:
+        """Pass over the rows of a table without FIELDs: there may be none."""
+        for piece in self._raw(element):
+            if piece.strip():
+                raise SourceError("the table has rows, but no FIELD says what they are")
 
     def _tabledata(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         prefix = f"{element.prefix}:".encode() if element.prefix else b""
@@ -315,7 +323,7 @@ class _Document:
 
     def _binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         unpacker = unpack.Unpacker(columns, self._serialization(element))
-        bytes_left = text_left = b""
+        bytes_left = b""
         done = 0
         for data, final in _paired(self._decoded(element)):
             bytes_left += data
@@ -329,7 +337,7 @@ class _Document:
             elif len(bytes_left) > _LONGEST:
                 message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
                 raise SourceError(message)
-        if bytes_left or text_left:
+        if bytes_left:
             message = f"the rows break off within row {done + 1}"
             raise SourceError(message)
 
@@ -375,6 +383,6 @@ def _check_root(element: Any) -> None:
 
 
 def _not_xml(error: etree.XMLSyntaxError) -> SourceError:
-    line, column = error.position if error.position else (None, None)
+    line, column = error.position
     message = f"line {line}, column {column}: the document is not well-formed XML: {error.msg}"
     return SourceError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ def _reference(entity: bytes) -> str:
     body = entity[1:-1]
     try:
         if body[:1] == b"#":
-            return chr(int(body[2:], 16) if body[1:2] == b"x" else int(body[1:]))
+            return chr(int(b"0" + body[1:], 16) if body[1:2] == b"x" else int(body[1:]))
     except (ValueError, OverflowError):
         pass
     message = f"TABLEDATA holds the entity {entity.decode(errors='replace')}, which nothing defines"
@@ -164,8 +165,15 @@ def _cell(cell: Any, row: int) -> str:
     if len(cell):
         message = f"row {row} holds an element or entity inside a cell"
         raise SourceError(message)
-    if cell.get("encoding", "none") != "none":
-        message = f"row {row} has a cell with encoding={cell.get('encoding')!r}, which is not supported"
+    encoding = cell.get("encoding", "none")
+    if encoding == "base64":
+        try:
+            return binascii.a2b_base64(cell.text or "").decode()
+        except ValueError as error:
+            message = f"row {row} has a cell that is not base64 of UTF-8: {error}"
+            raise SourceError(message) from error
+    if encoding != "none":
+        message = f"row {row} has a cell with encoding={encoding!r}, which is not supported"
         raise SourceError(message)
     return cell.text or ""
 

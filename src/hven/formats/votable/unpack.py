@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_ITEM = {"unsignedByte": 1, "short": 2, "int": 4, "long": 8, "float": 4, "double": 8, "floatComplex": 8, "doubleComplex": 16, "boolean": 1, "char": 1, "unicodeChar": 2}
+_WIDEST = 256 << 20
+_ITEM = {
+    "unsignedByte": 1,
+    "short": 2,
+    "int": 4,
+    "long": 8,
+    "float": 4,
+    "double": 8,
+    "floatComplex": 8,
+    "doubleComplex": 16,
+    "boolean": 1,
+    "char": 1,
+    "unicodeChar": 2,
+}
 _LENGTH = struct.Struct(">i").unpack_from
 
 
@@ -51,6 +64,8 @@ class Unpacker:
             else:
                 fields.append((f"c{number}", *fixed))
         self._records.append(np.dtype(fields))
+        if sum(record.itemsize for record in self._records) > _WIDEST:
+            raise SourceError(f"a row of the table has more than {_WIDEST >> 20} MiB")
 
     def unpack(self, data: bytes, first: int) -> tuple[list[pa.Array], int, int]:
         """Decode as many whole rows as there are.
@@ -173,7 +188,7 @@ class Unpacker:
             return pa.array(true, mask=gone if null is None else gone | null)
         native = items.astype(items.dtype.newbyteorder("="))
         if native.dtype.kind == "f" and not self._flags and kind.arraysize is None:
-            null = np.isnan(native)
+            null = np.asarray(np.isnan(native))
         if column.null is not None:
             try:
                 magic = native == native.dtype.type(column.null)
@@ -233,11 +248,14 @@ def _gather(raw: Array, starts: Array, offsets: Array) -> Array:
     """Copy stretches that lie apart into one."""
     total = int(offsets[-1])
     index = np.arange(total) + np.repeat(starts - offsets[:-1], np.diff(offsets))
-    return raw[index]
+    gathered: Array = raw[index]
+    return gathered
 
 
 def _strings(data: Array, offsets: Array) -> pa.Array:
-    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(data))])
+    return pa.Array.from_buffers(
+        pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(data))]
+    )
 
 
 def from_utf8(data: Array, offsets: Array) -> pa.Array:
