@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hven.errors import DescriptorError, Fault, UserError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping as Dict, Sequence
+    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping as Dict
     from pathlib import Path
 
     import pyarrow as pa
@@ -44,7 +49,21 @@ class Call:
         UserError
             The file cannot be imported, or has no such function.
         """
-        raise NotImplementedError
+        spec = importlib.util.spec_from_file_location(f"hven_beside_{self.path.stem}", self.path)
+        if spec is None or spec.loader is None:
+            raise UserError(f"{self.path.name} is no Python file", place=self.place)
+        module = importlib.util.module_from_spec(spec)
+        sys.path.insert(0, str(self.path.parent))  # the file may import its neighbours
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever the curator's file raises is the curator's to see
+            raise UserError(f"{self.path.name} cannot be imported: {type(error).__name__}: {error}", place=self.place) from error
+        finally:
+            sys.path.remove(str(self.path.parent))
+        function = getattr(module, self.name, None)
+        if not callable(function):
+            raise UserError(f"{self.path.name} has no function {self.name!r}", place=self.place)
+        return function  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +107,11 @@ class Mapping:
     wanted
         For `sources.Context.wanted`: source columns that are only copied -> Arrow type of their target.
     copies
-        Target -> source column where a value is only copied or cast: a null in the one and not in the other is a value that
-        could not be converted.
+        Target -> source column where a value only crosses over: numbers and text, or one and the same type, in one unit. The
+        caller may take it from the source batch itself.
+    conversions
+        Target -> source column where the query converts one value (text to a time, another unit): a null in the one and
+        not in the other is a value that could not be converted.
     lookups
         Further relations for `engine.compute`.
     calls
@@ -105,6 +127,8 @@ class Mapping:
     needed: tuple[str, ...] = ()
     wanted: Dict[str, pa.DataType] = field(default_factory=dict)
     copies: Dict[str, str] = field(default_factory=dict)
+    conversions: Dict[str, str] = field(default_factory=dict)
+    warnings: tuple[Fault, ...] = ()
     lookups: Dict[str, pa.Table] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
     source: Table
@@ -113,9 +137,23 @@ class Mapping:
 def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> Mapping:  # noqa: A001  (what it does)
     """Turn the settings of a table into bound queries over its source.
 
+    Parameters
+    ----------
+    spec
+        The table; one with several sources is compiled for each.
+    source_columns
+        What `Source.columns` gave.
+    resource
+        The collection: constants, Python functions, ``{site.url}``.
+
     Raises
     ------
     DescriptorError
         Every fault that shows only when the source's columns are known: unknown names, types, units that cannot be converted.
     """
-    raise NotImplementedError
+    from hven.descriptor.compiling import Compiler
+
+    mapping, faults = Compiler(spec, source_columns, resource).run()
+    if mapping is None:
+        raise DescriptorError([fault for fault in faults if fault.severity == "error"])
+    return mapping

@@ -111,7 +111,7 @@ def _as_text(options: Any, written: Any, loc: Sequence[str | int]) -> bool:
         if isinstance(inner, dict | list):
             return _as_text(inner, node, loc[position + 1 :])
         if isinstance(node, Written) and not isinstance(inner, str):
-            options[step] = str(node)  # type: ignore[index]
+            options[step] = str(node)
             return True
         return False
     return False
@@ -132,7 +132,9 @@ def _traps(options: Any, written: Any, what: str, faults: Faults) -> None:
 
 
 def _say(item: Any, written: Entries, model: type[BaseModel], name: str, what: str, faults: Faults) -> None:
-    place, node, path = written.place, written, []
+    place: Place = written.place
+    node: Any = written
+    path: list[str] = []
     parent: type[BaseModel] | None = model
     key_place: Place | None = None
     for step in item["loc"]:

@@ -118,6 +118,7 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
         frame=_text(fields, "frame"),
         group_by=tuple(str(item) for item in fields.get("group_by", ())),
         for_each=tuple(str(item) for item in fields.get("for_each", ())),
+        max_rejects=fields.get("max_rejects"),
         place=name.place,
     )
 
@@ -329,9 +330,9 @@ def _foreign(what: str, fields: Fields, around: Surroundings, names: list[str], 
         if "target" not in item:
             continue
         own = item.get("columns", (name,))
-        for column in own:
-            if closed and column not in names:
-                faults.error(f"{what}.keys.{name}: the table has no column {str(column)!r}", column.place, nearest(column, names))
+        for mine in own:
+            if closed and mine not in names:
+                faults.error(f"{what}.keys.{name}: the table has no column {str(mine)!r}", mine.place, nearest(mine, names))
         target = str(item["target"])
         theirs = tuple(str(column) for column in item.get("target_columns", own))
         if len(theirs) != len(own):

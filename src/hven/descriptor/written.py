@@ -294,7 +294,7 @@ class _Builder:
             style = event.style or ""
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
-            value = Written(event.value, self.page, start, event.end_mark.index, style)
+            value = Written(event.value, self.page, start, int(event.end_mark.index), style)  # type: ignore[union-attr]  # the C parser marks every event
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self.items(event, depth)
         else:

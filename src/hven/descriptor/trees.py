@@ -1,0 +1,205 @@
+"""Trees that settings become: constants replaced, values turned into text, cast, padded, converted."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hven.adql.tree import And, Binary, Case, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Node, Not, Or
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.model.types import Type
+
+N = TypeVar("N")
+LARGEST = 20_000  # nodes of one expression after all names in it were replaced
+CASTS = {"unsignedByte": "SMALLINT", "short": "SMALLINT", "int": "INTEGER", "long": "BIGINT", "float": "REAL", "double": "DOUBLE PRECISION"}
+NULL = Literal(None)
+
+
+def rewrite(node: N, change: Callable[[Expr], Expr | None]) -> N:
+    """Copy a tree; where `change` gives another expression, that stands there instead, else its parts are looked at."""
+    if isinstance(node, tuple):
+        parts = tuple(rewrite(part, change) for part in node)
+        return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
+    if not isinstance(node, Node):
+        return node
+    if isinstance(node, Expr):
+        other = change(node)
+        if other is not None:
+            return other  # type: ignore[return-value]
+    changes: dict[str, Any] = {}
+    for item in fields(node):
+        if item.name in {"meta", "column", "table", "at"}:
+            continue
+        old = getattr(node, item.name)
+        if isinstance(old, Node | tuple):
+            new = rewrite(old, change)
+            if new is not old:
+                changes[item.name] = new
+    return replace(node, **changes) if changes else node
+
+
+def moved(tree: Expr, at: int) -> Expr:
+    """Give every node of a tree one position: that of the name it was put in for."""
+    return _moved(tree, at)  # type: ignore[no-any-return]
+
+
+def _moved(node: Any, at: int) -> Any:
+    if isinstance(node, tuple):
+        return tuple(_moved(part, at) for part in node)
+    if not isinstance(node, Node):
+        return node
+    changes = {item.name: _moved(getattr(node, item.name), at) for item in fields(node) if item.name not in {"meta", "column", "table", "at"}}
+    return replace(node, at=at, **changes)
+
+
+def size(node: Any) -> int:
+    """Count the nodes of a tree."""
+    if isinstance(node, tuple):
+        return sum(size(part) for part in node)
+    if not isinstance(node, Node):
+        return 0
+    return 1 + sum(size(getattr(node, item.name)) for item in fields(node) if item.name not in {"meta", "column", "table", "at"})
+
+
+def name(column: str, at: int = -1) -> ColumnRef:
+    """Refer to a column by its exact name."""
+    return ColumnRef(Ident(column, quoted=True), at=at)
+
+
+def text(tree: Expr, meta: Meta) -> Expr:
+    """Turn a value into text."""
+    if meta.type.is_string:
+        return tree
+    if meta.type.is_boolean:
+        return Case(None, ((_truth(tree), Literal("true")), (Not(_truth(tree)), Literal("false"))), NULL)
+    return Cast(tree, "VARCHAR")
+
+
+def _truth(tree: Expr) -> Expr:
+    return Compare("=", tree, Literal(True))
+
+
+def joined(parts: list[Expr]) -> Expr:
+    """Put texts one after the other; NULL if one of them is NULL."""
+    tree = parts[0]
+    for part in parts[1:]:
+        tree = Binary("||", tree, part)
+    return tree
+
+
+def formatted(tree: Expr, spec: str) -> Expr:
+    """Write a number as ``05d``, ``.3f`` or ``08.3f`` say."""
+    if spec.endswith("d"):
+        return _padded(Cast(tree, "BIGINT"), int(spec[1:-1] or 0))
+    width, _, decimals = spec[:-1].partition(".")
+    return _fixed(tree, int(decimals), int(width or 0))
+
+
+def _padded(whole: Expr, width: int) -> Expr:
+    """Zeros in front, up to `width` characters with the sign."""
+    if width <= 1:
+        return Cast(whole, "VARCHAR")
+    positive = _zeros(whole, width)
+    if width == 2:
+        negative: Expr = Cast(whole, "VARCHAR")
+    else:
+        negative = Binary("||", Literal("-"), _zeros(Binary("-", Literal(0), whole), width - 1))
+    return Case(None, ((Compare("<", whole, Literal(0)), negative),), positive)
+
+
+def _zeros(whole: Expr, width: int) -> Expr:
+    limit = Literal(10**width)
+    cut = Function("SUBSTRING", (Cast(Binary("+", whole, limit), "VARCHAR"), Literal(2)))
+    return Case(None, ((Compare("<", whole, limit), cut),), Cast(whole, "VARCHAR"))
+
+
+def _fixed(tree: Expr, decimals: int, width: int) -> Expr:
+    """Give exactly so many decimals: the whole and the decimal part are made of one rounded whole number."""
+    scale = 10**decimals
+    number = Cast(Function("ROUND", (Binary("*", Function("ABS", (tree,)), Literal(scale)), Literal(0))), "BIGINT")
+    part = Function("MOD", (number, Literal(scale)))
+    whole = Cast(Function("ROUND", (Binary("/", Cast(Binary("-", number, part), "DOUBLE PRECISION"), Literal(float(scale))), Literal(0))), "BIGINT")
+
+    def digits(room: int) -> Expr:
+        head = _padded(whole, room)
+        return joined([head, Literal("."), _zeros(part, decimals)]) if decimals else head
+
+    room = width - decimals - (1 if decimals else 0)
+    negative = And((Compare("<", tree, Literal(0)), Compare(">", number, Literal(0))))
+    return Case(None, ((negative, Binary("||", Literal("-"), digits(room - 1))),), digits(room))
+
+
+class Unfit(Exception):  # noqa: N818
+    """A value of one type cannot become one of another; says why and the remedy."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+
+def cast(tree: Expr, meta: Meta, target: Type) -> Expr:
+    """Bring a value to the kind of a column: text to numbers and times, anything to text.
+
+    Numbers stay as computed: whoever stores them casts safely, and so finds 3.7 in a column of whole numbers.
+
+    Raises
+    ------
+    Unfit
+        There is no such conversion.
+    """
+    kind = meta.type
+    if isinstance(tree, Literal) and tree.value is None:
+        return tree
+    if kind.arrow == target.arrow:
+        return tree
+    if target.is_string:
+        if kind.is_array or kind.is_geometry:
+            raise Unfit(f"a value of type {kind} does not become text", "name a column or expression of type string")
+        return text(tree, meta)
+    if target.is_numeric:
+        return _to_number(tree, kind, target)
+    if target.is_timestamp:
+        if kind.is_string:
+            return Function("PARSE_TIME", (tree,))
+        raise Unfit(f"{_article(kind)} does not become a timestamp", "write iso(x) if x is a Julian date, parse_time(x) for text")
+    if target.is_boolean:
+        return _to_boolean(tree, kind)
+    if target.is_geometry and kind.is_string:
+        raise Unfit(f"text does not become {_article(target)}", "write REGION(x), or POINT(lon, lat)")
+    if target.is_array and kind.is_array:
+        return tree
+    if target.arrow.equals(kind.arrow) or (target.special is not None and kind.is_array):
+        return tree
+    raise Unfit(f"{_article(kind)} does not become {_article(target)}")
+
+
+def _to_number(tree: Expr, kind: Type, target: Type) -> Expr:
+    if kind.is_numeric:
+        return tree
+    if kind.is_string:
+        return Cast(tree, CASTS[target.datatype])
+    if kind.is_boolean:
+        return Case(None, ((_truth(tree), Literal(1)), (Not(_truth(tree)), Literal(0))), NULL)
+    remedy = "write jd(x) or mjd(x)" if kind.is_timestamp else ""
+    raise Unfit(f"{_article(kind)} does not become a number", remedy)
+
+
+def _to_boolean(tree: Expr, kind: Type) -> Expr:
+    if kind.is_numeric:
+        return Case(None, ((IsNull(tree), NULL), (Compare("=", tree, Literal(0)), Literal(False))), Literal(True))
+    if not kind.is_string:
+        raise Unfit(f"{_article(kind)} does not become a boolean")
+    lower = Function("LOWER", (Function("TRIM", (tree,)),))
+    yes = Or(tuple(Compare("=", lower, Literal(word)) for word in ("true", "t", "yes", "y", "1")))
+    no = Or(tuple(Compare("=", lower, Literal(word)) for word in ("false", "f", "no", "n", "0")))
+    return Case(None, ((yes, Literal(True)), (no, Literal(False))), NULL)
+
+
+def _article(kind: Type) -> str:
+    if kind.is_string:
+        return "text"
+    word = str(kind)
+    return f"a value of type {word}"
