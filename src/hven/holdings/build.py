@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hven import adql
 from hven.errors import HvenError
 from hven.holdings.catalogue import Catalogue
-from hven.holdings.overlay import PRIVATE_ACCESS, access, overlay
+from hven.holdings.overlay import overlay
 from hven.holdings.picture import Holdings, Published
 from hven.model.table import Schema
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Table
     from hven.store import Record
+
+PRIVATE = "private"
 
 
 def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str | None = None) -> Holdings:
@@ -43,8 +45,8 @@ def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str 
         resource = item.resource if item is not None else None
         spec = _spec(resource, record.table.name)
         table = overlay(record, spec, resource)
-        if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE_ACCESS)):
-            table = table.having(access=PRIVATE_ACCESS)
+        if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE)):
+            table = table.having(access=PRIVATE)
         published[name] = Published(
             table=table,
             relation=record.snapshot,
@@ -128,7 +130,7 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
             else {name: value for name in ("description", "unit", "ucd", "utype", "label") if (value := getattr(own, name)) is not None}
         )
         columns.append(column.having(**changes))
-    private = access(spec, resource) != "public" or any(published[table.qualified].table.access != "public" for table in bound.tables)
-    table = replace(spec.table, columns=tuple(columns), access=PRIVATE_ACCESS if private else "public")
+    private = spec.table.access != "public" or any(published[table.qualified].table.access != "public" for table in bound.tables)
+    table = replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public")
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
     return Published(table=table, relation=None, updated=newest, resource=resource)

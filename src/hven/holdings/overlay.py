@@ -24,7 +24,6 @@ FOLLOWING = (
     "rank", "std", "hidden", "minimum", "maximum",
 )  # fmt: skip
 _PLAIN = Column(name="")
-PRIVATE_ACCESS = "private"
 
 
 def inherited(spec: TableSpec, final: Table) -> dict[str, dict[str, Any]]:
@@ -74,18 +73,13 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         description=now.description,
         title=now.title,
         utype=now.utype,
-        access=access(spec, resource),
+        access=now.access,
         index=now.index,
         keys=tuple(key for key in now.keys if names.issuperset(key.columns)),
         groups=tuple(group for group in now.groups if names.issuperset(group.roles.values())),
         frames=now.frames or table.frames,
         enums={**table.enums, **now.enums},
     )
-
-
-def access(spec: TableSpec, resource: Resource) -> str:
-    """Give the access of a table: public only if it and its collection are."""
-    return PRIVATE_ACCESS if PRIVATE_ACCESS in {spec.table.access, resource.access} else spec.table.access
 
 
 def resolved_keys(keys: tuple[Key, ...], visible: Mapping[str, Table]) -> tuple[Key, ...]:

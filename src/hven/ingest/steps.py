@@ -193,7 +193,7 @@ class _Run:
                     report=report,
                     progress=self.progress,
                     sample=self.report.sample,
-                    most=_most(spec),
+                    most=MOST if spec.max_rejects is None else spec.max_rejects,
                 )
                 filling.append(one)
                 done = one.run(new_id())
@@ -290,9 +290,3 @@ class _Run:
             self.report.warnings.append(
                 f"{', '.join(changed)} changed during the ingest; what it said at the beginning was done: ingest again"
             )
-
-
-def _most(spec: TableSpec) -> float:
-    """Give the share of rows that may be rejected: ``max_rejects`` of the table, a share or a percentage."""
-    value = getattr(spec, "max_rejects", None)
-    return MOST if value is None else float(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven import query
 from hven.auth.permit import OWNER
-from hven.errors import DataError, HvenError
+from hven.errors import HvenError
 from hven.holdings.build import build
 from hven.holdings.watch import Seen
 from hven.ingest.report import TestResult
@@ -80,17 +80,30 @@ class Trial:
 
 def _compare(word: str, wanted: object, first: dict[str, object], count: int) -> str | None:
     lower = {name.lower(): value for name, value in first.items()}
+    value: object
     if word.lower() in lower:
         value = lower[word.lower()]
     elif word == "rows":
         value = count
     elif not count:
         return f"{word}: expected {wanted}, and there is no row"
+    elif word in {"minimum", "maximum"}:
+        return _bound(word, wanted, next(iter(first.values())))
     else:
-        raise DataError(f"the test expects {word!r}, which the query does not give", remedy=f"it gives {', '.join(first)}, and rows")
-    if _same(value, wanted):
-        return None
-    return f"{word} is {value}, expected {wanted}"
+        return f"the query gives no column {word!r}; it gives {', '.join(first)}"
+    return None if _same(value, wanted) else f"{word} is {value}, expected {wanted}"
+
+
+def _bound(word: str, wanted: object, value: object) -> str | None:
+    if not isinstance(value, (int, float)):
+        return f"the first value is {value}, which has no {word}"
+    low = word == "minimum"
+    limit = float(str(wanted))
+    return (
+        None
+        if (value >= limit if low else value <= limit)
+        else f"the first value is {value}, expected {'at least' if low else 'at most'} {wanted}"
+    )
 
 
 def _same(value: object, wanted: object) -> bool:

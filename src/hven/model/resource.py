@@ -133,6 +133,7 @@ class TableSpec:
     frame: str | None = None
     group_by: tuple[str, ...] = ()
     for_each: tuple[str, ...] = ()
+    max_rejects: float | None = None  # share of the rows; None: ingest's default
     place: Place
 
 
