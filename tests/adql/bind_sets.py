@@ -1,0 +1,142 @@
+"""Table sets of the corpus's schema-needing records, made from `schemas.json` and from the words inside the records."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hven.adql.functions import QUERY, Arg, Entry, Functions, Signature
+from hven.adql.scope import Tables
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32, POINT, REGION, STRING, TIMESTAMP, Type, parse_type
+from shared import shared
+
+WORDS = {
+    "": "double", "null": "double", "real": "float32", "double precision": "float64", "spoint": "point", "bytea": "uint8", "unicode": "unicode",
+    "clob": "string", "text": "string", "blob": "uint8[*]", "binary": "uint8[*]", "polygon": "polygon", "circle": "circle", "char": "string",
+    "varchar": "string", "REGION": "adql:REGION",
+}  # fmt: skip
+
+
+def type_of(word: str, default: str = "double") -> Type:
+    word = word.strip()
+    array = re.fullmatch(r"(\w+)\[(\d+)\]", word)
+    if array:
+        return parse_type(f"{type_of(array[1]).scalar.name}[{array[2]}]")
+    bare = re.sub(r"\(.*\)", "", word).strip()
+    if bare in {"", "null"}:
+        bare = default
+    return parse_type(WORDS.get(bare, WORDS.get(bare.lower(), bare.lower())))
+
+
+def vollt(text: str) -> Tables:
+    """``aschema.foo(colS! VARCHAR, colI INTEGER); ..``: a name without an exclamation mark is its lower-case form there."""
+    tables = []
+    for schema, name, mark, columns in re.findall(r"(?:(\w+)\.)?(\w+)(!?)\(([^)]*)\)", text):
+        made = []
+        for item in filter(None, (part.strip() for part in columns.split(","))):
+            label, _, kind = item.partition(" ")
+            column = label.rstrip("!") if label.endswith("!") else label.lower()
+            made.append(Column(name=column, type=type_of(kind, "string" if column in {"ivoid", "short_name", "name"} else "double")))
+        tables.append(Table(schema=schema, name=name if mark else name.lower(), columns=tuple(made)))
+    return Tables(tables)
+
+
+def dachs(name: str, words: str) -> Table:
+    columns = []
+    default = "float32" if "all real" in words else "double"
+    kept = words
+    words = re.sub(r"\((?:all real|delimited names)\)", "", words)
+    delimited = "delimited names" in kept
+    for match in re.finditer(r'("(?:[^"]|"")+"|\w+)\s*([A-Za-z ]*?)\s*(?:\[([^\]]*)\])?\s*(?:,|$)', words):
+        label, kind, facts = match.groups()
+        unit, _, ucd = (facts or "").partition(",")
+        column = label[1:-1].replace('""', '"') if delimited else label.lower()
+        columns.append(Column(name=column, type=type_of(kind or "", default), unit=unit.strip() or None, ucd=ucd.strip() or None))
+    schema, _, table = name.rpartition(".")
+    return Table(schema=schema, name=table, columns=tuple(columns))
+
+
+def opencadc(name: str, words: str) -> Table:
+    columns = []
+    for item in re.split(r",\s*(?![^(\[]*[)\]])", words.partition(";")[0]):
+        label, _, kind = item.strip().partition(" ")
+        columns.append(Column(name=label.strip('"'), type=type_of(kind.replace("*", ""), "string")))
+    schema, _, table = name.rpartition(".")
+    return Table(schema=schema, name=table, columns=tuple(columns))
+
+
+def sets() -> dict[str, Tables]:
+    """All named table sets."""
+    raw = json.loads(shared("corpora/adql/schemas.json").read_text())
+    querytest = [dachs(name, words) for name, words in raw["dachs-querytest"].items()]
+    upload = Table(schema="TAP_UPLOAD", name="adql", columns=querytest[0].columns)
+    adqltest = [dachs(name, words) for name, words in raw["dachs-adqltest"].items() if "as test" not in words]
+    mock = [opencadc(name, words) for name, words in raw["opencadc-mock"].items() if name != "functions"]
+    tap_test = "opencadc-tap_test (TAP_SCHEMA + tap_test.AllDataTypes)"
+    # newer than some of its queries, says the file; those name these two as well
+    everything = opencadc(
+        "tap_test.AllDataTypes",
+        raw[tap_test]["tap_test.AllDataTypes"].replace(
+            "t_blob, t_binary_n, t_varbinary_n, t_varbinary binary",
+            "t_blob binary, t_binary_n binary, t_varbinary_n binary, t_varbinary binary, t_byte smallint, t_timestamp timestamp",
+        ),
+    )
+    return {
+        "dachs-adqltest": Tables([*adqltest, upload, *standard()]),
+        "dachs-querytest": Tables([*querytest, *standard()]),
+        "opencadc-mock": Tables(mock),
+        tap_test: Tables([everything, *standard()]),
+    }
+
+
+def standard() -> list[Table]:
+    """TAP_SCHEMA as TAP 1.1 has it."""
+    words = {
+        "schemas": "schema_name utype description schema_index:int",
+        "tables": "schema_name table_name table_type utype description table_index:int",
+        "columns": "table_name column_name datatype arraysize:int xtype description utype unit ucd indexed:int principal:int std:int",
+        "keys": "key_id from_table target_table utype description",
+        "key_columns": "key_id from_column target_column",
+    }
+    return [
+        Table(schema="TAP_SCHEMA", name=name, columns=tuple(Column(name=item.partition(":")[0], type=INT32 if item.endswith(":int") else STRING) for item in text.split()))
+        for name, text in words.items()
+    ]  # fmt: skip
+
+
+KINDS = {
+    "REGION": "GEOMETRY",
+    "VARCHAR": "TEXT",
+    "INTEGER": "NUMERIC",
+    "REAL": "NUMERIC",
+    "DOUBLE": "NUMERIC",
+    "BIGINT": "NUMERIC",
+    "TIMESTAMP": "TIMESTAMP",
+    "POINT": "POINT",
+}
+RESULTS = {
+    "REGION": REGION,
+    "VARCHAR": STRING,
+    "INTEGER": INT32,
+    "DOUBLE": FLOAT64,
+    "BIGINT": Type("long"),
+    "TIMESTAMP": TIMESTAMP,
+    "POINT": POINT,
+}
+
+
+def declared(texts: list[str]) -> Functions:
+    """Further functions: ``toto(attr VARCHAR) -> VARCHAR``."""
+    entries: dict[str, Entry] = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)\((.*)\)\s*->\s*(\w+)", text.strip())
+        assert match, text
+        args = tuple(
+            Arg(name, KINDS.get(word.upper(), "ANY")) for name, word in (item.split() for item in match[2].split(",") if item.strip())
+        )
+        signature = Signature(args, match[3], text, RESULTS[match[3].upper()])
+        name = match[1].upper()
+        before = entries[name].signatures if name in entries else ()
+        entries[name] = Entry(name=name, signatures=(*before, signature), doc="", group="udf")
+    return Functions([*(entry for entry in QUERY if entry.name not in entries), *entries.values()])
