@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.adql import parse, parse_condition, parse_expression
+from hven.adql import parse, parse_condition, parse_expression, quote
 from hven.adql.calls import kind
 from hven.adql.reserved import RESERVED
 from hven.adql.text import write
@@ -255,3 +255,12 @@ def test_names_after_a_dot_need_quotes_in_queries_only():
 def test_what_has_no_text():
     with pytest.raises(TypeError, match="CommonTable"):
         write(CommonTable(Ident("x"), Query(Select((Star(),)))))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("main", "main"), ("TAP_SCHEMA", "TAP_SCHEMA"), ("size", '"size"'), ("2mass", '"2mass"'), ('a"b', '"a""b"'), ("naïve", '"naïve"')],
+)
+def test_quote(name, text):
+    assert quote(name) == text
+    assert parse(f"SELECT * FROM {text}").body.source.parts[0].name == name

@@ -2,5 +2,6 @@
 
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.parser import parse, parse_condition, parse_expression
+from hven.adql.text import quote
 
-__all__ = ["bind", "bind_condition", "bind_expression", "parse", "parse_condition", "parse_expression"]
+__all__ = ["bind", "bind_condition", "bind_expression", "parse", "parse_condition", "parse_expression", "quote"]

@@ -95,6 +95,11 @@ def name(ident: Ident) -> str:
     return '"' + ident.name.replace('"', '""') + '"'
 
 
+def quote(text: str) -> str:
+    """Write a name as a query must write it: bare where that is allowed (whatever its case), else in double quotes."""
+    return name(Ident(text))
+
+
 def literal(value: float | str | None) -> str:
     """Write a value as a literal; what ADQL has no literal for becomes a CAST of its text."""
     if value is None:
