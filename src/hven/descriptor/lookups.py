@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from hven import plugins
 from hven.adql.tree import And, Case, Compare, Expr, In, IsNull, Literal, Not
 from hven.descriptor import trees
+from hven.descriptor.naming import origins_of
 from hven.descriptor.options import source_spec
 from hven.descriptor.shapes import nearest
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Written
@@ -20,13 +21,18 @@ from hven.model.types import FLOAT64, INT64, STRING, Type
 from hven.sources import Context
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from hven.adql.tree import Meta
-    from hven.descriptor.compiling import Compiler, _Round
+    from hven.descriptor.naming import Names
+    from hven.descriptor.shapes import Faults
     from hven.errors import Place
     from hven.model.resource import Setting
 
 FEW = 64  # up to so many keys become a CASE, more a join
 MOST = 2_000_000
+Found = tuple[list[Any], list[Any], Column]  # keys, values, what the values are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +46,7 @@ class Lookup:
     key_type: Type
     value: Column
     keys: tuple[Any, ...]
+    values: tuple[Any, ...]
     missing: str
     origins: frozenset[str]
     place: Place
@@ -61,47 +68,74 @@ class Lookup:
         return And((there, Not(In(self.key, tuple(Literal(key) for key in self.keys))))) if self.keys else there
 
 
-def lookup(compiler: Compiler, targets: _Round, setting: Setting, column: Column | None, what: str) -> Expr:
-    """Give the tree of a looked-up value; notes the lookup with the compiler."""
-    from hven.descriptor.compiling import _Broken, written
+class Lookups:
+    """All lookups of one table."""
 
-    fields = setting.value
-    text = written(fields["from"], setting.place)
-    key, meta = compiler.bound(text, f"{what}.from", targets)
-    origins = compiler.origins(meta)
-    compiler.used |= origins
-    typed = column if column is not None and column.name in compiler.spec.given and "type" in compiler.spec.given[column.name] else None
-    if "values" in fields:
-        keys, values, value = _written_here(fields["values"], meta, typed, what, compiler)
-        label = "the lookup"
-    else:
-        keys, values, value = _from_table(fields, meta, what, compiler)
-        label = str(fields["table"]) if isinstance(fields["table"], str) else "the lookup's table"
-    if keys is None or values is None or value is None:
-        raise _Broken
-    missing = fields.get("missing", "error")
-    known = next((one for one in compiler.lookups.values() if (one.column, one.key, one.place) == (setting.column, key, setting.place)), None)
-    if known is None:
-        name = f"lookup_{len(compiler.lookups) + 1}"
-        rows = None
-        if len(keys) > FEW:
-            rows = pa.table({f"{name}.key": pa.array(keys, meta.type.arrow), f"{name}.value": pa.array(values, value.type.arrow)})
-        known = Lookup(
-            name=name, column=setting.column, label=label, key=key, key_type=meta.type, value=value, keys=tuple(keys), missing=missing, origins=origins,
-            place=setting.place, rows=rows,
-        )  # fmt: skip
-        compiler.lookups[name] = known
-        if rows is not None:
-            compiler.columns.extend(known.table().columns)
-    if known.rows is not None:
-        found: Expr = trees.name(f"{known.name}.value")
-        if missing != "keep":
-            return found
-        kept = _kept(key, meta, value.type)
-        return Case(None, ((IsNull(trees.name(f"{known.name}.key")), kept),), found)
-    otherwise = _kept(key, meta, value.type) if missing == "keep" else trees.NULL
-    whens = tuple((Compare("=", key, Literal(one)), Literal(other)) for one, other in zip(keys, values, strict=True))
-    return Case(None, whens, otherwise) if whens else otherwise
+    def __init__(self, names: Names, directory: Path) -> None:
+        self.names, self.directory = names, directory
+        self._known: list[Lookup] = []
+
+    def __iter__(self) -> Iterator[Lookup]:
+        return iter(self._known)
+
+    @property
+    def relations(self) -> dict[str, pa.Table]:
+        """The rows of those that are joined, by name."""
+        return {one.name: one.rows for one in self._known if one.rows is not None}
+
+    def owns(self, column: str) -> bool:
+        """Tell whether a column is one of a lookup's relation."""
+        return any(column in {f"{one.name}.key", f"{one.name}.value"} for one in self._known)
+
+    def joined(self, found: list[Expr]) -> list[Lookup]:
+        """Give the lookups whose relations these trees read."""
+        read = {name for tree in found for name in origins_of(tree)}
+        return [one for one in self._known if one.rows is not None and {f"{one.name}.key", f"{one.name}.value"} & read]
+
+    def tree(self, setting: Setting, key: Expr, meta: Meta, origins: frozenset[str], typed: Column | None, what: str) -> Expr | None:
+        """Give the tree of a looked-up value; None after a fault.
+
+        Parameters
+        ----------
+        key, meta, origins
+            What is looked up, and its source columns.
+        typed
+            The target column, if the descriptor says its type.
+        """
+        fields = setting.value
+        missing = fields.get("missing", "error")
+        known = next((one for one in self._known if one.column == setting.column and one.key == key and one.place == setting.place), None)
+        if known is None:
+            found = self._written(fields["values"], meta, typed, what) if "values" in fields else self._read(fields, meta, what)
+            if found is None:
+                return None
+            keys, values, value = found
+            name = f"lookup_{len(self._known) + 1}"
+            rows = None
+            if len(keys) > FEW:
+                rows = pa.table({f"{name}.key": pa.array(keys, meta.type.arrow), f"{name}.value": pa.array(values, value.type.arrow)})
+            label = str(fields["table"]) if isinstance(fields.get("table"), str) else "the lookup"
+            known = Lookup(
+                name=name, column=setting.column, label=label, key=key, key_type=meta.type, value=value, keys=tuple(keys), values=tuple(values),
+                missing=missing, origins=origins, place=setting.place, rows=rows,
+            )  # fmt: skip
+            self._known.append(known)
+            if rows is not None:
+                self.names.columns.extend(known.table().columns)
+        otherwise = _kept(key, meta, known.value.type) if missing == "keep" else trees.NULL
+        if known.rows is not None:
+            value_tree: Expr = trees.name(f"{known.name}.value")
+            if missing != "keep":
+                return value_tree
+            return Case(None, ((IsNull(trees.name(f"{known.name}.key")), otherwise),), value_tree)
+        whens = tuple((Compare("=", key, Literal(one)), Literal(other)) for one, other in zip(known.keys, known.values, strict=True))
+        return Case(None, whens, otherwise) if whens else otherwise
+
+    def _written(self, entries: dict[Written, Written], meta: Meta, column: Column | None, what: str) -> Found | None:
+        return _written_here(entries, meta, column, what, self.names.faults)
+
+    def _read(self, fields: Any, meta: Meta, what: str) -> Found | None:
+        return _from_table(fields, meta, what, self.directory, self.names.faults)
 
 
 def _kept(key: Expr, meta: Meta, kind: Type) -> Expr:
@@ -109,8 +143,8 @@ def _kept(key: Expr, meta: Meta, kind: Type) -> Expr:
 
 
 def _written_here(
-    entries: dict[Written, Written], meta: Meta, column: Column | None, what: str, compiler: Compiler
-) -> tuple[list[Any] | None, list[Any] | None, Column | None]:
+    entries: dict[Written, Written], meta: Meta, column: Column | None, what: str, faults: Faults
+) -> Found | None:
     keys: list[Any] = []
     broken = False
     for key in entries:
@@ -119,10 +153,10 @@ def _written_here(
         elif DECIMAL.fullmatch(key):
             keys.append(int(key) if WHOLE.fullmatch(key) else float(key))
         else:
-            compiler.faults.error(f"{what}.values: the key {str(key)!r} is compared with a number", key.place, "write a number, or CAST(x AS VARCHAR) under 'from'")
+            faults.error(f"{what}.values: the key {str(key)!r} is compared with a number", key.place, "write a number, or CAST(x AS VARCHAR) under 'from'")
             broken = True
     if broken:
-        return None, None, None
+        return None
     texts = list(entries.values())
     if column is not None:
         kind = column.type
@@ -137,22 +171,20 @@ def _written_here(
         elif DECIMAL.fullmatch(text):
             values.append(int(text) if WHOLE.fullmatch(text) else float(text))
         else:
-            compiler.faults.error(f"{what}.values: {str(text)!r} is no number", text.place)
+            faults.error(f"{what}.values: {str(text)!r} is no number", text.place)
             broken = True
     whole = all(isinstance(value, int) for value in values)
-    return (None, None, None) if broken else (keys, values, Column(name="value", type=INT64 if whole else FLOAT64))
+    return None if broken else (keys, values, Column(name="value", type=INT64 if whole else FLOAT64))
 
 
-def _from_table(fields: Any, meta: Meta, what: str, compiler: Compiler) -> tuple[list[Any] | None, list[Any] | None, Column | None]:
-    faults = compiler.faults
-    nothing = (None, None, None)
+def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Faults) -> Found | None:
     said: Written | Entries = fields["table"]
     spec = source_spec(said, f"{what}.table", faults)
     if spec is None:
-        return nothing
+        return None
     try:
         module = plugins.load("sources", spec.kind)
-        source = module.open(module.Options.model_validate(dict(spec.options)), Context(directory=compiler.resource.path.parent))
+        source = module.open(module.Options.model_validate(dict(spec.options)), Context(directory=directory))
         columns = {column.name: column for column in source.columns()}
         names = list(columns)
         chosen = []
@@ -160,28 +192,28 @@ def _from_table(fields: Any, meta: Meta, what: str, compiler: Compiler) -> tuple
             word = fields.get(role)
             if word is None and len(names) <= position:
                 faults.error(f"{what}.table has only {len(names)} columns", said.place, "a lookup needs a key and a value")
-                return nothing
+                return None
             if word is not None and word not in columns:
                 faults.error(f"{what}.{role}: the table has no column {str(word)!r}", word.place, nearest(word, names) or f"known: {', '.join(names[:12])}")
-                return nothing
+                return None
             chosen.append(str(word) if word is not None else names[position])
         rows = pa.Table.from_batches(list(source.batches(chosen)))
     except HvenError as error:
         faults.error(f"{what}.table: {error.message}", said.place, error.remedy)
-        return nothing
+        return None
     if rows.num_rows > MOST:
         faults.error(f"{what}.table has {rows.num_rows:,} rows; a lookup may have {MOST:,}", said.place, "join it in a 'query' source")
-        return nothing
+        return None
     rows = rows.filter(pc.is_valid(rows.column(chosen[0])))
     try:
         keys = rows.column(chosen[0]).cast(meta.type.arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         kind = columns[chosen[0]].type
         faults.error(f"{what}: the key {chosen[0]} is {kind}, what is looked up {meta.type}", said.place, "bring both to one type: CAST(x AS VARCHAR) under 'from'")
-        return nothing
+        return None
     counts = pc.value_counts(keys)
     twice = [item["values"].as_py() for item in counts if item["counts"].as_py() > 1][:3] if len(counts) < len(keys) else []
     if twice:
         faults.error(f"{what}.table: the key {twice[0]!r} stands there more than once", said.place, "each key once")
-        return nothing
+        return None
     return keys.to_pylist(), rows.column(chosen[1]).to_pylist(), columns[chosen[1]]

@@ -241,8 +241,8 @@ def _let(what: str, fields: Fields, around: Surroundings, faults: Faults) -> dic
             visit(inner, (*chain, name))
         ordered.setdefault(name, (texts[name], texts[name].place))
 
-    for name in uses:
-        visit(name, ())
+    for start in uses:
+        visit(start, ())
     return ordered
 
 

@@ -1,0 +1,259 @@
+"""Names in the expressions of one table: what each stands for, what type it has, and where the fault is if it is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hven.adql import parse_condition, parse_expression
+from hven.adql.bind import bind, bind_condition, bind_expression
+from hven.adql.functions import MAPPING, Extra
+from hven.adql.scope import Tables, same
+from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
+from hven.descriptor import trees
+from hven.descriptor.expressions import walk
+from hven.descriptor.outcome import SOURCE, Call
+from hven.descriptor.shapes import Faults, nearest
+from hven.descriptor.written import Page, Written
+from hven.errors import BindError, ParseError
+from hven.model.table import Column, Table
+from hven.model.types import INT64, STRING, TIMESTAMP
+from hven.sources import FILE_FACTS, ROW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.errors import Place
+    from hven.model.resource import Resource, TableSpec
+
+_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP}
+
+
+class Broken(Exception):  # noqa: N818
+    """A fault was noted already; what depends on it says nothing more."""
+
+
+class Targets(Protocol):
+    """The table's own columns, for ``target.x``."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What sets them, by name."""
+
+    def value(self, name: str, asked: Place | None, what: str) -> Expr:
+        """Give the final tree of a target column; raises `Broken` after a fault."""
+
+
+def written(text: str, place: Place) -> Written:
+    """Give text its place, if a program made it."""
+    if isinstance(text, Written):
+        return text
+    page = Page(place.file or "", "\n" * ((place.line or 1) - 1) + " " * ((place.column or 1) - 1) + text)
+    return Written(text, page, len(page.text) - len(text), len(page.text), "made")
+
+
+class Names:
+    """The source's columns, ``let``, constants, Python functions; resolves and types expressions over them.
+
+    Attributes
+    ----------
+    real
+        Columns of the source.
+    columns
+        All that expressions may read: real ones, file facts, the row number, results of Python calls, lookups.
+    used
+        Columns that anything but a plain copy reads.
+    """
+
+    def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
+        self.spec, self.resource = spec, resource
+        self.faults = Faults()
+        self.what = f"tables.{spec.table.name}"
+        self.real = list(source_columns)
+        facts = [Column(name=name, type=_FACT_TYPES.get(name, STRING)) for name in FILE_FACTS]
+        self.columns = [*self.real, *facts, Column(name=ROW, type=INT64, required=True)]
+        self.python = {function.name.lower(): function for function in resource.functions}
+        self.calls: dict[Function, Call] = {}
+        self.call_origins: dict[str, frozenset[str]] = {}
+        self.lets: dict[str, Expr | None] = {}
+        self.used: set[str] = set()
+        for function in resource.functions:
+            try:
+                MAPPING.extended([Extra(name=function.name, args=(), result=function.type)])
+            except ValueError as error:
+                self.faults.error(f"functions.{function.name}: {error}", function.place, "give it another name")
+
+    def failed(self) -> bool:
+        """True if there are errors."""
+        return any(fault.severity == "error" for fault in self.faults.found)
+
+    def let(self, name: str, text: Written) -> None:
+        """Bind one ``let``; those it needs came before."""
+        if self.find(Ident(name)) is not None:
+            self.faults.error(f"{self.what}.let: {name} is a column of the source already", text.place, "choose another name")
+        try:
+            tree, _ = self.bound(text, f"{self.what}.let.{name}", None)
+            self.lets[name] = tree
+        except Broken:
+            self.lets[name] = None
+
+    def find(self, ident: Ident) -> Column | None:
+        """Find a column of the source by a name as written; exact before case-blind."""
+        exact = [column for column in self.columns if column.name == ident.name]
+        if exact or ident.quoted:
+            return exact[0] if exact else None
+        found = [column for column in self.columns if same(ident, column.name)]
+        return found[0] if len(found) == 1 else None
+
+    def bound(self, text: Written, what: str, targets: Targets | None) -> tuple[Expr, Meta]:
+        """Parse an expression, replace its names, type it: gives the tree over the source alone, and what its value is."""
+        try:
+            tree = parse_expression(str(text))
+        except ParseError as error:
+            self.faults.error(f"{what}: {error.message}", text.at(error.offset), error.remedy)
+            raise Broken from None
+        tree = self.expanded(tree, text, what, targets)
+        return tree, self.typed(tree, text, what)
+
+    def condition(self, text: str, place: Place, what: str, targets: Targets | None) -> Expr | None:
+        """Parse and type a condition over the source; None after a fault."""
+        value = written(text, place)
+        try:
+            tree = parse_condition(str(value))
+            tree = self.expanded(tree, value, what, targets)
+            bound = bind_condition(tree, self.columns, text=str(value))
+        except (ParseError, BindError) as error:
+            self.say(error, value, what)
+            return None
+        except Broken:
+            return None
+        self.used |= origins_of(bound)
+        return tree
+
+    def say(self, error: ParseError | BindError, text: Written, what: str) -> None:
+        """Place a fault of ADQL in the YAML file."""
+        self.faults.error(f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset), error.remedy)
+
+    def typed(self, tree: Expr, text: Written, what: str, offset: int = 0) -> Meta:
+        """Bind for the type, unit and origins."""
+        try:
+            bound = bind_expression(tree, self.columns, text=str(text))
+        except BindError as error:
+            self.faults.error(f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset + offset), error.remedy)
+            raise Broken from None
+        if bound.meta is None:
+            raise AssertionError
+        return bound.meta
+
+    def expanded(self, tree: Expr, text: Written, what: str, targets: Targets | None, offset: int = 0) -> Expr:
+        """Replace let names, constants, target columns, header cards and Python calls by what they stand for."""
+
+        def change(node: Expr) -> Expr | None:
+            if isinstance(node, ColumnRef):
+                return self.name(node, text, what, targets, offset)
+            if isinstance(node, Function):
+                if node.name == "HEADER":
+                    return self.header(node, text, what, offset)
+                if node.name.lower() in self.python:
+                    return self.call(node, text, what, targets, offset)
+            return None
+
+        tree = trees.rewrite(tree, change)
+        if trees.size(tree) > trees.LARGEST:
+            self.faults.error(f"{what}: with all names replaced, the expression has more than {trees.LARGEST:,} parts", text.place, "simplify the 'let' names")
+            raise Broken
+        return tree
+
+    def name(self, node: ColumnRef, text: Written, what: str, targets: Targets | None, offset: int) -> Expr:
+        """Give what one name stands for: a source column, then a let name, then a constant; ``target.x``, ``site.x``."""
+        prefix = ".".join(part.name for part in node.qualifier)
+        word = node.name.name
+        if prefix.lower() == "target":
+            if targets is None:
+                self.faults.error(f"{what}: target.{word} does not exist yet here", text.at(node.at + offset), "use the source's columns")
+                raise Broken
+            value = targets.value(word, text.at(node.at + offset), what)
+            return trees.moved(value, node.at)
+        if prefix.lower() == "site" and word in self.resource.site:
+            return Literal(self.resource.site[word], at=node.at)
+        if prefix:
+            dotted = self.find(Ident(f"{prefix}.{word}", quoted=True)) or self.find(Ident(f"{prefix.lower()}.{word.lower()}", quoted=True))
+            if dotted is not None:
+                return trees.name(dotted.name, node.at)
+            known = [column.name for column in self.columns] + [f"target.{name}" for name in (targets.settings if targets else ())]
+            self.faults.error(f"{what}: no {prefix}.{word}", text.at(node.at + offset), nearest(f"{prefix}.{word}", known))
+            raise Broken
+        column = self.find(node.name)
+        if column is not None:
+            return trees.name(column.name, node.at)
+        for name, tree in self.lets.items():
+            if same(node.name, name):
+                if tree is None:
+                    raise Broken
+                return trees.moved(tree, node.at)
+        for name, value in self.resource.let.items():
+            if same(node.name, name):
+                return Literal(value, at=node.at)
+        known = [*(column.name for column in self.real), *self.spec.let, *self.resource.let]
+        ambiguous = [column.name for column in self.real if column.name.lower() == word.lower()]
+        remedy = f'write one of {", ".join(chr(34) + name + chr(34) for name in ambiguous)}' if len(ambiguous) > 1 else nearest(word, known)
+        if not remedy and word in {column.name for column in self.spec.table.columns}:
+            remedy = f"write target.{word} for the table's own column"
+        message = f"{word} may be several columns" if len(ambiguous) > 1 else f"the source has no column {word!r}, and no 'let' is called so"
+        self.faults.error(f"{what}: {message}", text.at(node.at + offset), remedy or f"the source has: {some(known)}")
+        raise Broken
+
+    def header(self, node: Function, text: Written, what: str, offset: int) -> Expr:
+        """Replace ``header('DATE-OBS')`` by the source column that the card became."""
+        card = node.args[0].value if len(node.args) == 1 and isinstance(node.args[0], Literal) else None
+        if not isinstance(card, str):
+            self.faults.error(f"{what}: header takes the name of a card: header('DATE-OBS')", text.at(node.at + offset))
+            raise Broken
+        folded = card.lower().replace("-", "_").replace(" ", "_")
+        for column in self.real:
+            if column.name == card or column.name.lower().replace("-", "_").replace(" ", "_") == folded:
+                return trees.name(column.name, node.at)
+        self.faults.error(f"{what}: the source has no header card {card!r}", text.at(node.at + offset), nearest(card, [column.name for column in self.real]))
+        raise Broken
+
+    def call(self, node: Function, text: Written, what: str, targets: Targets | None, offset: int) -> Expr:
+        """Replace a call of a Python function by the column that it will fill."""
+        function = self.python[node.name.lower()]
+        args = tuple(self.expanded(arg, text, what, targets, offset) for arg in node.args)
+        if function.arguments is not None and len(args) != function.arguments:
+            self.faults.error(f"{what}: {function.name} takes {function.arguments} arguments, not {len(args)}", text.at(node.at + offset))
+            raise Broken
+        if not args:
+            self.faults.error(f"{what}: {function.name} needs at least one argument", text.at(node.at + offset), "without one it cannot know how many rows there are")
+            raise Broken
+        key = Function(function.name, args)
+        if key not in self.calls:
+            origins: set[str] = set()
+            for arg in args:
+                origins |= self.origins(self.typed(arg, text, what, offset))
+            output = f"call.{len(self.calls) + 1}"
+            source = Table(schema="", name=SOURCE, columns=tuple(self.columns))
+            items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
+            query = bind(Query(Select(items, TableRef((Ident(SOURCE),)))), Tables([source]), functions=MAPPING)
+            self.calls[key] = Call(name=function.name, path=function.path, args=query, output=output, type=function.type, place=text.at(node.at + offset))
+            self.call_origins[output] = frozenset(origins)
+            self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))
+            self.used |= origins
+        return trees.name(self.calls[key].output, node.at)
+
+    def origins(self, meta: Meta) -> frozenset[str]:
+        """Names of the source columns behind a value, through Python calls."""
+        found: set[str] = set()
+        for name in meta.origins:
+            found |= self.call_origins.get(name, {name})
+        return frozenset(found)
+
+
+def origins_of(tree: Any) -> set[str]:
+    """Names of all columns in a tree."""
+    return {node.name.name for node in walk(tree) if isinstance(node, ColumnRef)}
+
+
+def some(names: Sequence[str]) -> str:
+    """List the first names."""
+    shown = ", ".join(names[:12])
+    return f"{shown} ..." if len(names) > 12 else shown or "no columns"

@@ -1,0 +1,257 @@
+"""The values of all columns of a table, for one granule: what sets each, conversions inserted, metadata completed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta
+from hven.descriptor import trees
+from hven.descriptor.constants import constant
+from hven.descriptor.expressions import Hole, holes, inner, walk
+from hven.descriptor.lookups import Lookups
+from hven.descriptor.naming import Broken, Names, some, written
+from hven.descriptor.shapes import nearest
+from hven.model import units
+from hven.model.resource import Setting
+from hven.model.table import Column
+from hven.model.types import STRING
+
+if TYPE_CHECKING:
+    from hven.descriptor.written import Written
+    from hven.errors import Place
+    from hven.model.resource import Granule
+
+INHERITED = ("ucd", "utype", "description", "label", "display", "link", "minimum", "maximum")
+
+
+class Round:
+    """The values of all target columns for one granule (or for the table, if it has none)."""
+
+    def __init__(self, names: Names, lookups: Lookups, granule: Granule | None) -> None:
+        self.names, self.lookups = names, lookups
+        self.spec = names.spec
+        self.granule = granule
+        self.settings: dict[str, Setting] = {setting.column: setting for setting in names.spec.settings}
+        self.declared = {column.name: column for column in self.spec.table.columns}
+        if granule is not None:
+            self.settings |= {setting.column: setting for setting in granule.settings}
+            if "granule_gid" in self.declared and "granule_gid" not in self.settings:
+                self.settings["granule_gid"] = Setting(column="granule_gid", how="set", value=written(granule.gid, granule.place), place=granule.place)
+        self.order = self._order()
+        self.trees: dict[str, Expr | None] = {}
+        self.described: dict[str, Column] = {}
+        self.origins: dict[str, frozenset[str]] = {}
+        self.copies: dict[str, str] = {}
+        self.conversions: dict[str, str] = {}
+        self.condition: Expr | None = None
+        self.chain: list[str] = []
+
+    def _order(self) -> list[str]:
+        names = list(self.declared)
+        if self.spec.follow:
+            taken = {name.lower() for name in (*names, *self.settings)}
+            names = [column.name for column in self.names.real if column.name.lower() not in taken]
+            own = {column.name.lower(): column.name for column in self.names.real}
+            placed: list[str] = []
+            for lower, name in own.items():  # refined columns stay where the source has them
+                mine = next((known for known in (*self.declared, *self.settings) if known.lower() == lower), None)
+                placed.append(mine if mine is not None else name)
+            names = [*dict.fromkeys([*placed, *self.declared])]
+        return [*names, *(name for name in self.settings if name not in names)]
+
+    def evaluate(self) -> None:
+        """Work out every column; faults are collected."""
+        for name in self.order:
+            try:
+                self.value(name, None, "")
+            except Broken:
+                continue
+        if self.granule is not None and self.granule.condition is not None:
+            what = f"{self.names.what}.granules[{self.granule.gid}].if"
+            self.condition = self.names.condition(*self.granule.condition, what, self)
+
+    def items(self) -> list[tuple[str, Expr]]:
+        """Name and tree of every column, in order."""
+        return [(name, tree) for name in self.order if (tree := self.trees.get(name)) is not None]
+
+    def value(self, name: str, asked: Place | None, what: str) -> Expr:
+        """Give the final tree of a target column."""
+        if name in self.trees:
+            tree = self.trees[name]
+            if tree is None:
+                raise Broken
+            return tree
+        faults = self.names.faults
+        if name in self.chain:
+            cycle = [*self.chain[self.chain.index(name) :], name]
+            if asked is not None:
+                faults.error(f"{what}: {' needs '.join('target.' + step for step in cycle)}: a cycle", asked)
+            raise Broken
+        if name not in self.order:
+            if asked is not None:
+                faults.error(f"{what}: the table has no column {name!r}", asked, nearest(name, self.order))
+            raise Broken
+        self.chain.append(name)
+        self.trees[name] = None
+        try:
+            del self.trees[name]
+            tree = self._make(name)
+        except Broken:
+            self.trees[name] = None
+            raise
+        finally:
+            self.chain.pop()
+        self.trees[name] = tree
+        return tree
+
+    def _make(self, name: str) -> Expr:
+        names = self.names
+        setting = self.settings.get(name)
+        column = self.declared.get(name)
+        where = f"{names.what}.{setting.how}.{name}" if setting is not None else f"{names.what}.columns.{name}"
+        place = setting.place if setting is not None else self.spec.places.get(name, self.spec.place)
+        tree, meta, copy = self._raw(name, setting, column, where, place)
+        column = self._described(name, column, meta, copy)
+        self.described[name] = column
+        self.origins[name] = names.origins(meta)
+        converted = self._converted(tree, meta, column, where, place)
+        self._note(name, tree, converted, meta, column, setting)
+        return converted
+
+    def _raw(self, name: str, setting: Setting | None, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, Column | None]:
+        """Give the value before conversion, what it is, and the source column if it is one unchanged."""
+        names = self.names
+        if setting is None:
+            source = names.find(Ident(name))
+            if source is None:
+                return self._absent(name, column, where, place)
+            tree: Expr = trees.name(source.name)
+            return tree, names.typed(tree, written("", place), where), source
+        if setting.how == "set":
+            tree = self._constant(setting, column, where)
+        elif setting.how == "text":
+            tree = self._template(written(setting.value, setting.place), where)
+        elif setting.how == "lookup":
+            tree = self._lookup(setting, column, where)
+        else:
+            tree, meta = names.bound(written(setting.value, setting.place), where, self)
+            return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
+        return tree, names.typed(tree, written("", place), where), None
+
+    def _absent(self, name: str, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, None]:
+        if column is not None and column.std and not column.required:
+            return trees.NULL, Meta(column.type, constant=True), None
+        names = self.names
+        known = [item.name for item in names.real]
+        remedy = nearest(name, known)
+        remedy = f"write under 'map': {name}: {remedy[14:-2]}" if remedy else f"set it under set, text, map or lookup; the source has: {some(known)}"
+        names.faults.error(f"{where}: nothing gives this column a value, and the source has no column {name!r}", place, remedy)
+        raise Broken
+
+    def _constant(self, setting: Setting, column: Column | None, where: str) -> Expr:
+        value = written(setting.value, setting.place)
+        if column is None or "type" not in self.spec.given.get(column.name, ()):
+            source = self.names.find(Ident(setting.column))
+            column = Column(name=setting.column, type=source.type if source is not None else STRING)
+        tree = constant(value, column, where, self.names.faults)
+        if tree is None:
+            raise Broken
+        return tree
+
+    def _lookup(self, setting: Setting, column: Column | None, where: str) -> Expr:
+        names = self.names
+        key, meta = names.bound(written(setting.value["from"], setting.place), f"{where}.from", self)
+        origins = names.origins(meta)
+        names.used |= origins
+        typed = column if column is not None and "type" in self.spec.given.get(column.name, ()) else None
+        tree = self.lookups.tree(setting, key, meta, origins, typed, where)
+        if tree is None:
+            raise Broken
+        return tree
+
+    def _template(self, template: Written, where: str) -> Expr:
+        names = self.names
+        parts: list[Expr] = []
+        for part in holes(template, where, names.faults):
+            if isinstance(part, str):
+                parts.append(Literal(part))
+                continue
+            tree = self._hole(part, template, where)
+            meta = names.typed(tree, template, where, part.offset)
+            if part.spec:
+                if not meta.type.is_numeric:
+                    names.faults.error(f"{where}: {{{part.text}:{part.spec}}} needs a number, not {meta.type}", template.at(part.offset))
+                    raise Broken
+                parts.append(trees.formatted(tree, part.spec))
+            else:
+                parts.append(trees.text(tree, meta))
+        return trees.joined(parts) if parts else Literal("")
+
+    def _hole(self, part: Hole, template: Written, where: str) -> Expr:
+        names = self.names
+        if part.name is not None:
+            exact = names.find(Ident(part.name, quoted=True))  # DATE-OBS, file.path
+            if exact is not None:
+                return trees.name(exact.name, 0)
+        tree = inner(template, part, where, names.faults)
+        if tree is None:
+            raise Broken
+        return names.expanded(tree, template, where, self, part.offset)
+
+    def _described(self, name: str, column: Column | None, meta: Meta, copy: Column | None) -> Column:
+        """Complete what the descriptor says by what the value brings along."""
+        if column is None:
+            column = Column(name=name)
+        given = self.spec.given.get(name, frozenset())
+        changes: dict[str, Any] = {}
+        if "type" not in given:
+            changes["type"] = meta.type
+        if "unit" not in given:
+            changes["unit"] = _vounit(meta.unit)
+        if copy is not None:
+            for key in INHERITED:
+                if key not in given and getattr(column, key) is None:
+                    changes[key] = getattr(copy, key)
+        elif "ucd" not in given and column.ucd is None and meta.column is not None:
+            changes["ucd"] = meta.ucd
+        return column.having(**changes)
+
+    def _converted(self, tree: Expr, meta: Meta, column: Column, where: str, place: Place) -> Expr:
+        """Insert the conversion of unit and type."""
+        faults = self.names.faults
+        if meta.unit and column.unit and meta.type.is_numeric and not units.same(meta.unit, column.unit):
+            if not units.convertible(meta.unit, column.unit):
+                faults.error(f"{where}: a value in {meta.unit} cannot be converted to {column.unit}", place, "correct the unit, or convert it in an expression")
+                raise Broken
+            tree = Function("IN_UNIT", (tree, Literal(column.unit)))
+            meta = self.names.typed(tree, written("", place), where)
+        try:
+            return trees.cast(tree, meta, column.type)
+        except trees.Unfit as error:
+            faults.error(f"{where}: {error.message}", place, error.remedy)
+            raise Broken from None
+
+    def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column, setting: Setting | None) -> None:
+        """Remember plain copies and single conversions; everything else reads its columns in the query."""
+        source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
+        simple = (meta.type.is_numeric or meta.type.is_string) and (column.type.is_numeric or column.type.is_string)
+        if source is None or source in self.names.call_origins:
+            self.names.used |= self.origins[name]
+        elif (converted is tree or simple) and not (isinstance(converted, Function) and converted.name == "IN_UNIT") and _no_unit(converted):
+            self.copies[name] = source
+        else:
+            self.conversions[name] = source
+            self.names.used.add(source)
+
+
+def _no_unit(tree: Expr) -> bool:
+    return not any(isinstance(node, Function) and node.name == "IN_UNIT" for node in walk(tree))
+
+
+def _vounit(unit: str | None) -> str | None:
+    if unit is None:
+        return None
+    try:
+        return units.check(unit) or None
+    except ValueError:
+        return unit
