@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.sky.rings import Rings, cross, usable
+from hven.sky.rings import Rings, cross
 from hven.sky.sphere import TOLERANCE, angles, distance, in_circle
 
 if TYPE_CHECKING:
@@ -232,24 +232,22 @@ def _repeat(starts: Indexes, numbers: Numbers, rows: int) -> tuple[Indexes, Numb
 
 
 def _good(starts: Indexes, numbers: Numbers) -> Flags:
+    """Say which rows are polygons: three pairs or more, all of them positions."""
     size = np.diff(starts)
-    bad = np.concatenate([[0], np.cumsum(~np.isfinite(numbers))])
-    return (size >= 6) & (size % 2 == 0) & (bad[starts[1:]] == bad[starts[:-1]])
+    wrong = ~np.isfinite(numbers)
+    used = slice(int(starts[0]), int(starts[-1]))
+    second = (np.arange(used.start, used.stop) - np.repeat(starts[:-1], size)) % 2 == 1
+    wrong[used] |= second & (np.abs(numbers[used]) > 90.0)
+    bad = np.concatenate([[0], np.cumsum(wrong)])
+    found: Flags = (size >= 6) & (size % 2 == 0) & (bad[starts[1:]] == bad[starts[:-1]])
+    return found
 
 
 def _rings(starts: Indexes, numbers: Numbers) -> tuple[Flags, Rings | None]:
     """Give which rows are polygons, and those rows' rings."""
     good = _good(starts, numbers)
     rows = np.flatnonzero(good)
-    if not len(rows):
-        return good, None
-    rings = _of_rows(starts, numbers, rows)
-    fine = usable(rings.lon, rings.lat, rings.offsets)
-    if not fine.all():
-        good[rows[~fine]] = False
-        rows = rows[fine]
-        return good, _of_rows(starts, numbers, rows) if len(rows) else None
-    return good, rings
+    return good, _of_rows(starts, numbers, rows) if len(rows) else None
 
 
 def _of_rows(starts: Indexes, numbers: Numbers, rows: Indexes) -> Rings:

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hven.sky.sphere import distance
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
@@ -34,7 +38,12 @@ EVERYWHERE.flags.writeable = NOWHERE.flags.writeable = False
 
 _MARGIN = 1e-11  # radians by which a cover is wider than its shape: more than any rounding, less than a cell of order 29
 _WIDTH = 0.68  # times 2**-order: no cell is narrower (radians), so its neighbours hold all within that distance
-_REACH = 1.05  # times 2**-order: no corner is farther from its cell's centre (radians)
+# cdshealpix 0.9 sizes cells by the latitude of the cone's centre, so a touched cell may be left out near the latitudes where their
+# size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another road for wide cones.
+_WIDE = 2.0  # degrees
+_SPREAD = 0.8  # of the radius, times the radius in radians
+_MOST = 1 << 18  # cells that `grown` looks at, at most
+_REACH = 1.12  # times 2**-order: no corner is farther from its cell's centre (radians)
 
 
 @cache
@@ -123,10 +132,16 @@ def cone_ranges(lon: float, lat: float, radius: float, order: int | None = None)
     if radius >= 180.0:
         return EVERYWHERE
     depth = order_for(radius) if order is None else order
+    if radius > _WIDE:
+        return grown(lambda x, y: _cone_gap(distance(x, y, lon, lat), radius), depth)
     cells, depths, _ = _compiled().cone_search(
         depth, 0, math.radians(lon % 360.0), math.radians(lat), math.radians(radius) + _MARGIN, False
     )
     return _ranges(cells, depths)
+
+
+def _cone_gap(away: Numbers, radius: float) -> tuple[Numbers, Numbers]:
+    return np.maximum(away - radius, 0.0), np.abs(away - radius)
 
 
 def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> tuple[Indexes, Indexes]:
@@ -180,8 +195,6 @@ def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 
 def _around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
     """Give the cells (own and neighbouring) that the cones of `rows` may touch: row numbers, cells."""
-    from hven.sky.sphere import distance
-
     own = index(order, lon[rows], lat[rows])
     near = np.zeros((len(rows), 9), dtype=np.int64)
     _compiled().neighbours(order, own.astype(np.uint64), near, _threads(len(rows)))
@@ -214,11 +227,32 @@ def polygon_cells(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
     return _ranges(cells[full], depths[full]) if inner else _ranges(cells, depths)
 
 
-def zone_cells(lon1: float, lat1: float, lon2: float, lat2: float, order: int) -> Indexes:
-    """Give the ranges that cover lon1 <= lon <= lon2, lat1 <= lat <= lat2 (degrees, lon1 and lon2 in [0, 360])."""
+def grown(gap: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int) -> Indexes:
+    """Cover a shape of which only distances are known, from the twelve base cells down.
+
+    Parameters
+    ----------
+    gap
+        Gives for positions (degrees) the distance to the shape (0 inside) and to its boundary.
+    order
+        Finest cells to use; coarser ones where the boundary is too long for it (`_MOST` cells).
+    """
     _check(order)
-    cells, depths, _ = _compiled().zone_search(order, math.radians(lon1), math.radians(lat1), math.radians(lon2), math.radians(lat2), False)
-    return _ranges(cells, depths)
+    cells = np.arange(12, dtype=np.int64)
+    done: list[Indexes] = []
+    for depth in range(order + 1):
+        away, rim = gap(*center(depth, cells))
+        reach = math.degrees(_REACH / 2**depth)
+        touched, whole = away <= reach, (away <= 0.0) & (rim >= reach)
+        shift = 2 * (ORDER - depth)
+        kept = cells[touched & ~whole]
+        last = depth == order or 4 * len(kept) > _MOST
+        final = cells[touched] if last else cells[whole]
+        done.append(np.stack([final << shift, (final + 1) << shift], axis=1))
+        if last:
+            break
+        cells = ((kept << 2)[:, None] + np.arange(4)).ravel()
+    return merge(np.concatenate(done))
 
 
 def _ranges(cells: Any, depths: Any) -> Indexes:
@@ -275,4 +309,5 @@ def within(ranges: Indexes, cells: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     if not len(ranges):
         return np.zeros(wanted.shape, dtype=np.bool_)
     at = np.searchsorted(ranges[:, 0], wanted, side="right") - 1
-    return (at >= 0) & (wanted < ranges[np.maximum(at, 0), 1])
+    found: npt.NDArray[np.bool_] = (at >= 0) & (wanted < ranges[np.maximum(at, 0), 1])
+    return found

@@ -85,30 +85,7 @@ def _rim(shape: Shape, lon: float, lat: float) -> float:
     if not isinstance(shape, Range):
         message = f"no boundary of a {type(shape).__name__}"
         raise TypeError(message)
-    found = [math.inf]
-    for parallel in _parallels(shape):
-        turn = (lon - shape.lon1) % 360.0
-        if turn <= shape.width:
-            found.append(abs(lat - parallel))
-        else:
-            found += [float(distance(lon, lat, end, parallel)) for end in (shape.lon1, shape.lon2)]
-    if shape.width < 360.0:
-        for end in (shape.lon1, shape.lon2):
-            found.append(_meridian_gap(shape, end, lon, lat))
-    return min(found)
-
-
-def _meridian_gap(shape: Range, end: float, lon: float, lat: float) -> float:
-    """Give the distance to the side of a range at longitude `end`: the foot of the perpendicular, or a corner."""
-    phi, turn = math.radians(lat), math.radians(lon - end)
-    foot = math.degrees(math.atan2(math.sin(phi), math.cos(phi) * math.cos(turn)))
-    inside = shape.lat1 <= foot <= shape.lat2
-    choices = [shape.lat1, shape.lat2, foot] if inside else [shape.lat1, shape.lat2]
-    return min(float(distance(lon, lat, end, choice)) for choice in choices)
-
-
-def _parallels(shape: Range) -> list[float]:
-    return [lat for lat in (shape.lat1, shape.lat2) if abs(lat) < 90.0]
+    return float(shape.rim(lon, lat)[0])
 
 
 def _touch(a: Polygon, b: Polygon) -> bool:
@@ -155,7 +132,7 @@ def _crosses_range(a: Polygon, b: Range) -> bool:
                     return True
     along = np.cross(ring.normal, ring.a)
     length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(ring.b - ring.a, axis=1) / 2.0, 1.0))
-    for parallel in _parallels(b):
+    for parallel in b.parallels:
         # the edge is a cos t + along sin t; where is its height that of the parallel?
         size, phase = np.hypot(ring.a[:, 2], along[:, 2]), np.arctan2(along[:, 2], ring.a[:, 2])
         with np.errstate(invalid="ignore", divide="ignore"):

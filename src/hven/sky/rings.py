@@ -34,7 +34,7 @@ class Rings:
     lon, lat
         Vertices of all rings one after the other, degrees, shape (v,).
     offsets
-        Where each ring begins, and the end: shape (n + 1,). Every ring needs three vertices; see `usable`.
+        Where each ring begins, and the end: shape (n + 1,). Every ring needs three vertices.
     right
         False: inside is the side of the smaller area. True: inside is to the right hand of somebody who walks on the
         sphere's outside from vertex to vertex - counter-clockwise seen from the origin, as DALI 1.1 section 3.3.7 has it.
@@ -57,8 +57,9 @@ class Rings:
         self.normal = normal / np.where(self.real, length, 1.0)[:, None]
         self.turn = (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0  # eastward positive
         self._areas()
-        self.left = (self.left_area <= SKY / 2.0) & (not right)
-        self.area = np.where(self.left, self.left_area, SKY - self.left_area) if not right else SKY - self.left_area
+        # the signed area is that of the left side, less the sky if that is the smaller number
+        self.left = (self.signed >= 0.0) & (not right)
+        self.area = np.where(self.signed > 0.0, SKY - self.signed, -self.signed) if right else np.abs(self.signed)
         self.north = self._north()
 
     def _areas(self) -> None:
@@ -75,9 +76,7 @@ class Rings:
         top = np.sum(corner * np.cross(self.a - corner, self.b - corner), axis=1)
         bottom = 1.0 + np.sum(corner * self.a, axis=1) + np.sum(corner * self.b, axis=1) + np.sum(self.a * self.b, axis=1)
         total = np.degrees(np.degrees(np.add.reduceat(2.0 * np.arctan2(top, bottom), self.first)))
-        # a small ring's area must not drown in a full turn
-        self.signed = total
-        self.left_area = np.where(total < 0.0, SKY + total, np.where(total > SKY, total - SKY, total))
+        self.signed = np.where(total > SKY / 2.0, total - SKY, np.where(total < -SKY / 2.0, total + SKY, total))
         self.reach = np.degrees(2.0 * np.arcsin(np.minimum(np.sqrt(self._chord()) / 2.0, 1.0)))
 
     def _chord(self) -> Numbers:
@@ -102,7 +101,8 @@ class Rings:
         begin = np.where(self.turn >= 0.0, self.lon, self.lon[self.next])
         end = np.where(self.turn >= 0.0, self.lon[self.next], self.lon)
         spans = np.where(begin <= end, (lon >= begin) & (lon < end), (lon >= begin) | (lon < end))
-        return spans & np.where(self.turn >= 0.0, height < 0.0, height > 0.0) & (self.turn != 0.0)
+        found: Flags = spans & np.where(self.turn >= 0.0, height < 0.0, height > 0.0) & (self.turn != 0.0)
+        return found
 
     def _on(self, xyz: Numbers, height: Numbers, edges: Any) -> Flags:
         """Say whether points lie on edges, within the tolerance."""
@@ -110,7 +110,8 @@ class Rings:
         after = np.sum(np.cross(normal, a) * xyz, axis=-1) >= -_EPS
         before = np.sum(np.cross(b, normal) * xyz, axis=-1) >= -_EPS
         at_vertex = np.sum((a - xyz) ** 2, axis=-1) <= _EPS * _EPS
-        return ((np.abs(height) <= _EPS) & after & before & self.real[edges]) | at_vertex
+        found: Flags = ((np.abs(height) <= _EPS) & after & before & self.real[edges]) | at_vertex
+        return found
 
     def contain(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test point i against ring i; the boundary belongs to the ring. NaN is never inside."""
@@ -120,7 +121,8 @@ class Rings:
         odd = np.bitwise_xor.reduceat(self._crossed(lon[self.owner], height), self.first)
         edge = self._on(xyz[self.owner], height, slice(None))
         known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-        return ((odd ^ self.north) | np.logical_or.reduceat(edge, self.first)) & known
+        found: Flags = ((odd ^ self.north) | np.logical_or.reduceat(edge, self.first)) & known
+        return found
 
     def holds(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test many points against the one ring there is, shape (n,)."""
@@ -168,7 +170,8 @@ def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) 
     height = np.abs(np.sum(xyz * normal, axis=-1))
     beside = (np.sum(np.cross(normal, a) * xyz, axis=-1) >= 0.0) & (np.sum(np.cross(b, normal) * xyz, axis=-1) >= 0.0) & real
     chord = np.sqrt(np.minimum(np.sum((xyz - a) ** 2, axis=-1), np.sum((xyz - b) ** 2, axis=-1)))
-    return np.degrees(np.where(beside, np.arcsin(np.minimum(height, 1.0)), 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))))
+    found: Numbers = np.degrees(np.where(beside, np.arcsin(np.minimum(height, 1.0)), 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))))
+    return found
 
 
 def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
@@ -176,12 +179,5 @@ def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbe
     acb, bda = -np.sum(ab * c, axis=-1), np.sum(ab * d, axis=-1)
     cbd, dac = -np.sum(cd * b, axis=-1), np.sum(cd * a, axis=-1)
     signs = np.sign(np.stack([np.where(np.abs(value) > _EPS, value, 0.0) for value in np.broadcast_arrays(acb, bda, cbd, dac)])).sum(axis=0)
-    return np.abs(signs) == 4.0
-
-
-def usable(lon: Numbers, lat: Numbers, offsets: Indexes) -> Flags:
-    """Say which rings are polygons: three vertices or more, all of them positions."""
-    counts = np.diff(offsets)
-    good = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-    bad = np.concatenate([[0], np.cumsum(~good)])
-    return (counts >= 3) & (bad[offsets[1:]] == bad[offsets[:-1]])
+    found: Flags = np.abs(signs) == 4.0
+    return found

@@ -14,7 +14,7 @@ import numpy as np
 
 from hven.sky import healpix
 from hven.sky.rings import Rings
-from hven.sky.sphere import SKY, TOLERANCE, angles, circle_area, in_circle, vectors, wrap
+from hven.sky.sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -206,10 +206,10 @@ class Polygon(Shape):
         total = np.sum(ring.normal * arcs[:, None], axis=0)
         if not ring.left[0]:
             total = -total
+        if ring.reach[0] < 0.1:  # degrees: the sum has cancelled away; a plane does better
+            return self._planar()
         if np.linalg.norm(total) < 1e-14:
             total = ring.mean[0]
-        elif ring.reach[0] < 0.1:  # degrees: the sum has cancelled away; a plane does better
-            return self._planar()
         lon, lat = angles(total)
         return Point(float(lon), float(lat))
 
@@ -326,16 +326,36 @@ class Range(Shape):
 
     def cover(self, order: int) -> Indexes:
         """Cells that touch the range."""
-        margin = 1e-9
-        south, north = max(self.lat1 - margin, -90.0), min(self.lat2 + margin, 90.0)
-        wider = margin / max(math.cos(math.radians(max(abs(south), abs(north)))), 1e-9)
-        if self.width + 2.0 * wider >= 360.0:
-            parts = [(0.0, 180.0), (180.0, 360.0)]
-        else:
-            begin = (self.lon1 - wider) % 360.0
-            end = begin + self.width + 2.0 * wider
-            parts = [(begin, end)] if end <= 360.0 else [(begin, 360.0), (0.0, end - 360.0)]
-        return healpix.merge(np.concatenate([healpix.zone_cells(lon1, south, lon2, north, order) for lon1, lon2 in parts]))
+        if self.width == 360.0 and self.lat1 <= -90.0 and self.lat2 >= 90.0:
+            return healpix.EVERYWHERE
+        return healpix.grown(self._gaps, order)
+
+    def _gaps(self, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
+        rim = self.rim(lon, lat)
+        return np.where(self._holds(lon, lat), 0.0, rim), rim
+
+    @property
+    def parallels(self) -> list[float]:
+        """The latitudes at which the range ends; a pole is no end."""
+        return [lat for lat in (self.lat1, self.lat2) if abs(lat) < 90.0]
+
+    def rim(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
+        """Give the distance of positions to the boundary, degrees; infinite if there is none."""
+        lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
+        nearest = np.full(lon.shape, np.inf)
+        for parallel in self.parallels:
+            beside = wrap(lon - self.lon1) <= self.width
+            corner = np.minimum(distance(lon, lat, self.lon1, parallel), distance(lon, lat, self.lon2, parallel))
+            nearest = np.minimum(nearest, np.where(beside, np.abs(lat - parallel), corner))
+        if self.width < 360.0:
+            phi = np.radians(lat)
+            for end in (self.lon1, self.lon2):
+                # the foot of the perpendicular on that meridian, or the nearer corner
+                foot = np.degrees(np.arctan2(np.sin(phi), np.cos(phi) * np.cos(np.radians(lon - end))))
+                foot = np.where((foot >= self.lat1) & (foot <= self.lat2), foot, self.lat1)
+                for choice in (foot, self.lat1, self.lat2):
+                    nearest = np.minimum(nearest, distance(lon, lat, end, choice))
+        return nearest
 
     def text(self) -> str:
         """``range lon1 lon2 lat1 lat2``."""

@@ -106,7 +106,8 @@ def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
 def separation(a: Numbers, b: Numbers) -> Numbers:
     """Give the angle between unit vectors in degrees, accurate at every separation."""
     across = np.linalg.norm(np.cross(a, b), axis=-1)
-    return np.degrees(np.arctan2(across, np.sum(a * b, axis=-1)))
+    found: Numbers = np.degrees(np.arctan2(across, np.sum(a * b, axis=-1)))
+    return found
 
 
 def circle_area(radius: npt.ArrayLike) -> Any:

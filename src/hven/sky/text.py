@@ -19,8 +19,9 @@ _FRAMES = {
     "GALACTIC_II": "GALACTIC", "SUPER_GALACTIC": "SUPER_GALACTIC", "ECLIPTIC": "ECLIPTIC", "GEO_C": "GEO_C", "GEO_D": "GEO_D", "UNKNOWNFRAME": None,
 }  # fmt: skip
 _REFERENCES = frozenset(
-    "GEOCENTER BARYCENTER HELIOCENTER TOPOCENTER LSR LSRK LSRD GALACTIC_CENTER LOCAL_GROUP_CENTER EMBARYCENTER MOON MERCURY VENUS MARS JUPITER SATURN URANUS NEPTUNE PLUTO RELOCATABLE UNKNOWNREFPOS".split()
-)  # noqa: SIM905  (words of STC-S)
+    "GEOCENTER BARYCENTER HELIOCENTER TOPOCENTER LSR LSRK LSRD GALACTIC_CENTER LOCAL_GROUP_CENTER EMBARYCENTER MOON "  # noqa: SIM905  (words of STC-S)
+    "MERCURY VENUS MARS JUPITER SATURN URANUS NEPTUNE PLUTO RELOCATABLE UNKNOWNREFPOS".split()
+)
 _FLAVOURS = frozenset({"SPHERICAL2", "CARTESIAN2", "CARTESIAN3"})
 _SHAPES = frozenset(
     {
@@ -227,9 +228,7 @@ def _stcs(words: _Words, outer: str | None) -> Placed:
         shape = Range(0.0, 360.0, -90.0, 90.0)
     elif kind == "BOX":
         _count("Box", numbers, 4, offset)
-        lon, lat, half_width, half_height = numbers
-        # STC-S gives the half sizes no name of their own: its bsize is the full size, as ADQL's BOX has it
-        shape = _guard(lambda: Box(lon, lat, half_width, half_height), offset)
+        shape = _guard(lambda: Box(*numbers), offset)  # bsize is the full size, as in ADQL's BOX
     else:
         shape = _of_numbers({"POSITION": "point", "CIRCLE": "circle", "POLYGON": "polygon"}[kind], numbers, offset)
     _trailer(words)

@@ -1,0 +1,148 @@
+"""Frame: what longitudes and latitudes mean - on the sky or on a body - and how to get from one to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+CELESTIAL = {
+    "ICRS": "icrs",
+    "FK5": "fk5",
+    "FK4": "fk4",
+    "GALACTIC": "galactic",
+    "SUPER_GALACTIC": "supergalactic",
+    "ECLIPTIC": "barycentrictrueecliptic",
+}
+"""Word of the IVOA refframe vocabulary (upper case, ``_`` for ``-``) -> astropy's name; other words have no transformation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A frame of longitude and latitude, in degrees.
+
+    Attributes
+    ----------
+    name
+        Of a celestial frame: ICRS, FK5, FK4, GALACTIC, SUPER_GALACTIC, ECLIPTIC; of a body-fixed one: BODY.
+    body
+        ``Mars``; None on the sky.
+    code
+        IAU or NAIF code of the body-fixed frame: ``49910``, ``IAU_MARS``.
+    graphic
+        True: planetographic latitudes; False: planetocentric ones (the default of the IAU's cartography group).
+    flattening
+        (a - c) / a of the reference ellipsoid: needed between graphic and centric latitudes.
+    west
+        True: longitude grows to the west.
+    signed
+        True: longitudes run from -180 to 180; False: from 0 to 360.
+    equinox, epoch
+        Julian or Besselian years as text: ``J2000``, ``B1950``, ``2016.0``.
+    observer
+        Where the directions are seen from: BARYCENTER, GEOCENTER, a spacecraft.
+    """
+
+    name: str = "ICRS"
+    body: str | None = None
+    code: str | None = None
+    graphic: bool = False
+    flattening: float = 0.0
+    west: bool = False
+    signed: bool = False
+    equinox: str | None = None
+    epoch: str | None = None
+    observer: str | None = None
+
+    @property
+    def celestial(self) -> bool:
+        """True if this is a frame of the sky."""
+        return self.body is None and self.name.upper().replace("-", "_") in CELESTIAL
+
+
+ICRS = Frame()
+
+
+def convert(lon: npt.ArrayLike, lat: npt.ArrayLike, source: Frame, target: Frame) -> tuple[Numbers, Numbers]:
+    """Bring positions from one frame into another.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, of one shape. NaN stays NaN.
+
+    Raises
+    ------
+    ValueError
+        There is no way between the two: another body, or a frame that nothing is known about.
+    """
+    lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    if source == target:
+        return _shown(lon, target), lat
+    if source.body is not None or target.body is not None:
+        if source.body != target.body or source.name != target.name:
+            message = f"there is no way from {_title(source)} to {_title(target)}"
+            raise ValueError(message)
+        if source.code is not None and target.code is not None and source.code != target.code:
+            message = f"{source.code} and {target.code} are different frames of {source.body}"
+            raise ValueError(message)
+        return _shown(lon if source.west == target.west else -lon, target), _latitude(lat, source, target)
+    east = -lon if source.west else lon
+    if (source.name.upper(), source.equinox, source.epoch) != (target.name.upper(), target.equinox, target.epoch):
+        east, lat = _celestial(east, lat, source, target)
+    return _shown(-east if target.west else east, target), lat
+
+
+def _title(frame: Frame) -> str:
+    return f"{frame.name} of {frame.body}" if frame.body else frame.name
+
+
+def _shown(lon: Numbers, frame: Frame) -> Numbers:
+    """Bring longitudes into the range of the frame; what is in it already stays bit for bit."""
+    low, high = (-180.0, 180.0) if frame.signed else (0.0, 360.0)
+    if bool(((lon >= low) & (lon < high)).all()):
+        return lon
+    turned = (lon - low) % 360.0 + low
+    return np.where((lon >= low) & (lon < high), lon, np.where(turned >= high, low, turned))
+
+
+def _latitude(lat: Numbers, source: Frame, target: Frame) -> Numbers:
+    if source.graphic == target.graphic:
+        return lat
+    flattening = source.flattening or target.flattening
+    ratio = (1.0 - flattening) ** 2  # tan(centric) = (c/a)^2 tan(graphic) on the ellipsoid
+    phi = np.radians(lat)
+    sin, cos = np.sin(phi), np.cos(phi)
+    return np.degrees(np.arctan2(sin * ratio, cos) if source.graphic else np.arctan2(sin, cos * ratio))
+
+
+def _celestial(lon: Numbers, lat: Numbers, source: Frame, target: Frame) -> tuple[Numbers, Numbers]:
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+
+    known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+    there = SkyCoord(np.where(known, lon, 0.0) * units.deg, np.where(known, lat, 0.0) * units.deg, frame=_astropy(source)).transform_to(
+        _astropy(target)
+    )
+    spherical = there.spherical
+    return np.where(known, spherical.lon.deg, np.nan), np.where(known, spherical.lat.deg, np.nan)
+
+
+def _astropy(frame: Frame) -> Any:
+    from astropy.coordinates import frame_transform_graph
+
+    name = CELESTIAL.get(frame.name.upper().replace("-", "_"))
+    if name is None:
+        message = f"nothing is known about the frame {frame.name!r}: {', '.join(CELESTIAL)}"
+        raise ValueError(message)
+    made = frame_transform_graph.lookup_name(name)
+    arguments = {}
+    if frame.equinox and name in {"fk5", "fk4", "barycentrictrueecliptic"}:
+        arguments["equinox"] = frame.equinox
+    return made(**arguments)

@@ -1,0 +1,367 @@
+"""Shapes: areas, insides, middles and mutual relations, against identities of the sphere, shapely in small fields, and sampling."""
+
+import math
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from hven.sky import SKY, Box, Circle, Moc, Point, Polygon, Range, Region, arrays, contains, distance, in_polygon, intersects
+from hven.sky.sphere import offset
+
+LON = st.one_of(st.floats(0, 359.999), st.sampled_from([0.0, 180.0, 359.99999]))
+LAT = st.one_of(st.floats(-90, 90), st.sampled_from([-90.0, 0.0, 90.0, 89.9999]))
+SIZE = st.floats(-4, 1.8).map(lambda power: 10.0**power)
+SPOKES = st.lists(st.tuples(st.integers(0, 35), st.floats(0.3, 1)), min_size=4, max_size=12, unique_by=lambda t: t[0]).map(sorted)
+
+
+@st.composite
+def polygons(draw, size=SIZE):
+    """A star-shaped polygon around a known point, its spokes less than half a turn apart."""
+    lon, lat, radius, spokes = draw(LON), draw(LAT), draw(size), draw(SPOKES)
+    assume(all((b[0] - a[0]) % 36 < 17 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
+    towards, part = np.array(spokes, dtype=float).T
+    lons, lats = offset(lon, lat, towards * 10, part * radius)
+    if draw(st.booleans()):
+        lons, lats = lons[::-1], lats[::-1]
+    return Polygon(tuple(lons.tolist()), tuple(lats.tolist())), (lon, lat), radius
+
+
+def sample(n=4000, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
+
+
+def test_octant_hemisphere_and_tiny_squares():
+    octant = Polygon((0, 90, 0), (0, 0, 90))
+    assert octant.area() == pytest.approx(SKY / 8, rel=1e-14)
+    assert octant.contains([45, 45, 135, 0, 90, 10], [35, -1, 35, 0, 0, 90]).tolist() == [True, False, False, True, True, True]
+    assert Polygon((0, 90, 180, 270), (0, 0, 0, 0)).area() == pytest.approx(SKY / 2, rel=1e-12)
+    for lat in (0, 60, -89):
+        side = 1e-4
+        x = side / math.cos(math.radians(lat))
+        tiny = Polygon((10, 10 + x, 10 + x, 10), (lat, lat, lat + side, lat + side))
+        assert tiny.area() == pytest.approx(side * side, rel=1e-4)
+
+
+@given(polygons())
+def test_polygon_holds_what_is_inside_and_nothing_outside(case):
+    shape, (lon, lat), radius = case
+    assert shape.contains(lon, lat)
+    there = offset(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
+    assert not shape.contains(*there).any()
+    assert shape.contains(shape.lons, shape.lats).all()
+    assert not shape.contains((lon + 180) % 360, -lat)
+    assert 0 < shape.area() <= Circle(lon, lat, radius).area()
+
+
+@given(polygons(), st.integers(0, 11))
+def test_vertices_may_begin_anywhere_and_run_either_way(case, turn):
+    shape, _, _ = case
+    turn %= len(shape.lons)
+    rolled = Polygon(shape.lons[turn:] + shape.lons[:turn], shape.lats[turn:] + shape.lats[:turn])
+    back = Polygon(shape.lons[::-1], shape.lats[::-1])
+    lon, lat = sample(500)
+    assert rolled.area() == pytest.approx(shape.area(), rel=1e-7)
+    assert back.area() == pytest.approx(shape.area(), rel=1e-7)
+    assert (shape.contains(lon, lat) == rolled.contains(lon, lat)).all()
+    assert (shape.contains(lon, lat) == back.contains(lon, lat)).all()
+
+
+@given(polygons(size=st.floats(5, 80)))
+def test_dali_side_and_its_complement_make_the_sky(case):
+    shape, _, _ = case
+    one, two = (Polygon(lons, lats, side="dali") for lons, lats in ((shape.lons, shape.lats), (shape.lons[::-1], shape.lats[::-1])))
+    assert one.area() + two.area() == pytest.approx(SKY)
+    assert min(one.area(), two.area()) == pytest.approx(shape.area(), rel=1e-7)
+    lon, lat = sample(500)
+    assert (one.contains(lon, lat) ^ two.contains(lon, lat)).all()
+    small = one if one.area() < two.area() else two
+    assert (small.contains(lon, lat) == shape.contains(lon, lat)).all()
+
+
+def test_dali_polygons_run_counter_clockwise_seen_from_the_origin():
+    # north, east, south, west: east is left of north for somebody who looks up
+    assert Polygon((0, 10, 0, 350), (10, 0, -10, 0), side="dali").area() < SKY / 2
+    assert Polygon((0, 350, 0, 10), (10, 0, -10, 0), side="dali").area() > SKY / 2
+
+
+@given(polygons(size=st.floats(1, 80)))
+def test_area_and_middle_are_those_of_a_sample(case):
+    shape, (lon, lat), radius = case
+    rng = np.random.default_rng(3)
+    n = 20_000
+    # evenly over the cap around it
+    part = np.degrees(2 * np.arcsin(np.sqrt(rng.uniform(0, 1, n)) * math.sin(math.radians(radius / 2))))
+    lons, lats = offset(lon, lat, rng.uniform(0, 360, n), part)
+    inside = shape.contains(lons, lats)
+    share = inside.mean()
+    assert shape.area() == pytest.approx(
+        share * Circle(lon, lat, radius).area(), abs=6 * math.sqrt(share * (1 - share) / n + 1e-9) * Circle(lon, lat, radius).area()
+    )
+    xyz = np.array(
+        [np.cos(np.radians(lats)) * np.cos(np.radians(lons)), np.cos(np.radians(lats)) * np.sin(np.radians(lons)), np.sin(np.radians(lats))]
+    )[:, inside]
+    mean = xyz.mean(axis=1)
+    middle = shape.centroid()
+    away = distance(
+        middle.lon, middle.lat, math.degrees(math.atan2(mean[1], mean[0])), math.degrees(math.atan2(mean[2], math.hypot(mean[0], mean[1])))
+    )
+    assert away < 8 * radius / math.sqrt(max(inside.sum(), 1))
+
+
+@given(st.floats(0, 359), SPOKES, st.floats(-5, -1).map(lambda p: 10**p))
+def test_small_fields_on_the_equator_are_planar(lon, spokes, size):
+    towards, part = np.array(spokes, dtype=float).T
+    x, y = size * part * np.sin(np.radians(towards * 10)), size * part * np.cos(np.radians(towards * 10))
+    flat = shapely.Polygon(np.stack([x, y], axis=1))
+    assume(flat.is_valid and flat.area > 0.01 * size * size)
+    shape = Polygon(tuple((lon + x).tolist()), tuple(y.tolist()))
+    # degrees of longitude keep 14 digits only
+    assert shape.area() == pytest.approx(flat.area, rel=1e-4 + 1e-11 / size)
+    rng = np.random.default_rng(1)
+    px, py = rng.uniform(-size, size, (2, 300))
+    points = shapely.points(px, py)
+    clear = shapely.distance(flat.boundary, points) > size * 1e-4 + 1e-12
+    assert (shape.contains(lon + px, py) == shapely.contains(flat, points))[clear].all()
+    middle = shape.centroid()
+    assert distance(middle.lon, middle.lat, lon + flat.centroid.x, flat.centroid.y) < size * 1e-4 + 1e-12
+
+
+def test_polygons_over_poles_and_longitude_zero():
+    cap = Polygon((0, 120, 240), (80, 80, 80))
+    assert cap.contains([0, 77], [90, 89]).all()
+    assert not cap.contains(60, 80)
+    assert cap.centroid().lat == pytest.approx(90)
+    south = Polygon((0, 90, 180, 270), (-60, -60, -60, -60))
+    assert south.contains(123, -90)
+    assert not south.contains(123, 90)
+    wedge = Polygon((350, 10, 10, 350), (-5, -5, 5, 5))
+    assert wedge.contains([0, 359, 1, 180], [0, 0, 0, 0]).tolist() == [True, True, True, False]
+    pole_vertex = Polygon((0, 90, 45), (70, 70, 90))
+    assert pole_vertex.contains([45, 45, 225], [80, 60, 80]).tolist() == [True, False, False]
+    same = Polygon((0, 90, 211), (70, 70, 90))
+    assert same.area() == pytest.approx(pole_vertex.area())
+
+
+def test_concave_polygons_leave_their_bays_out():
+    shape = Polygon((0, 10, 10, 5, 0), (0, 0, 10, 2, 10))
+    assert shape.contains([5, 1, 9, 5], [1, 5, 5, 5]).tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("lons", "lats", "why"),
+    [
+        ((1, 2), (1, 2), "three"),
+        ((0, 180, 90), (0, 0, 50), "antipodes"),
+        ((0, 1, 2), (0, 91, 0), "91"),
+        ((0, float("nan"), 1), (0, 0, 1), "nan"),
+        ((0, 1, 2, 3), (0, 1, 2), "three"),
+    ],
+)
+def test_what_is_no_polygon_is_refused(lons, lats, why):
+    with pytest.raises(ValueError, match=why):
+        Polygon(lons, lats)
+
+
+def test_repeated_vertices_and_flat_polygons_do_no_harm():
+    closed = Polygon((0, 10, 10, 0, 0), (0, 0, 10, 10, 0))
+    assert closed.area() == pytest.approx(Polygon((0, 10, 10, 0), (0, 0, 10, 10)).area())
+    assert closed.contains(5, 5)
+    flat = Polygon((0, 1, 2), (0, 0, 0))
+    assert flat.area() == pytest.approx(0, abs=1e-12)
+    assert flat.contains(1.5, 0)
+    assert not flat.contains([1.5, 50], [1, 20]).any()
+    assert len(flat.cover(10))
+
+
+# --- boxes and ranges ---------------------------------------------------------------------------------------
+
+
+@given(LON, st.floats(-89, 89), st.floats(0.001, 170), st.floats(0.001, 170))
+def test_box_has_its_arms(lon, lat, width, height):
+    box = Box(lon, lat, width, height)
+    assert box.contains(lon, lat)
+    for towards, arm in ((0, height / 2), (180, height / 2), (90, width / 2), (270, width / 2)):
+        assert box.contains(*offset(lon, lat, towards, arm * (1 - 1e-9)))
+        assert not box.contains(*offset(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
+
+
+@pytest.mark.parametrize("sizes", [(0, 1), (1, 0), (180, 1), (1, 200), (-1, 1), (float("nan"), 1)])
+def test_impossible_boxes_are_refused(sizes):
+    with pytest.raises(ValueError, match="of the box"):
+        Box(0, 0, *sizes)
+
+
+def test_ranges_wrap_and_reach_the_poles():
+    wrapped = Range(350, 10, -5, 5)
+    assert wrapped.contains([0, 355, 10, 349, 0], [0, 5, -5, 0, 6]).tolist() == [True, True, True, False, False]
+    assert wrapped.area() == pytest.approx(Range(0, 20, -5, 5).area())
+    assert Range(0, 360, -90, 90).area() == pytest.approx(SKY)
+    assert Range(10, 20, 80, 90).contains(123, 90)
+    assert Range(-math.inf, math.inf, 0, math.inf).contains([0, 200], [90, 10]).all()
+    with pytest.raises(ValueError, match="north of its end"):
+        Range(0, 1, 5, 4)
+
+
+@given(LON, LON, LAT, LAT)
+def test_area_of_a_range_is_that_of_a_sample(lon1, lon2, lat1, lat2):
+    shape = Range(lon1, lon2, min(lat1, lat2), max(lat1, lat2))
+    lon, lat = sample(20_000)
+    share = shape.contains(lon, lat).mean()
+    assert shape.area() == pytest.approx(share * SKY, abs=6 * SKY * math.sqrt((share * (1 - share) + 1e-4) / 20_000))
+
+
+def test_regions_add_up():
+    apart = Region((Circle(0, 0, 1), Circle(90, 0, 2)))
+    assert apart.area() == pytest.approx(Circle(0, 0, 1).area() + Circle(0, 0, 2).area())
+    assert apart.contains([0, 90, 45], [0, 1, 0]).tolist() == [True, True, False]
+    same = Region((Circle(0, 0, 1), Circle(0, 0, 1)))
+    assert same.area() == pytest.approx(Circle(0, 0, 1).area(), rel=0.02)
+    with pytest.raises(ValueError, match="at least one"):
+        Region(())
+
+
+def test_a_moc_of_a_shape_holds_it():
+    moc = Moc.parse(Circle(10, 20, 3).moc(8))
+    lon, lat = sample(20_000)
+    assert moc.contains(lon, lat)[Circle(10, 20, 3).contains(lon, lat)].all()
+
+
+# --- relations ----------------------------------------------------------------------------------------------
+
+SHAPES = st.one_of(
+    st.builds(Circle, LON, LAT, st.floats(0.5, 120)),
+    polygons(size=st.floats(2, 80)).map(lambda case: case[0]),
+    st.builds(
+        lambda a, w, b, h: Range(a, (a + w) % 360, b, min(b + h, 90.0)), LON, st.floats(1, 300), st.floats(-90, 80), st.floats(1, 60)
+    ),
+)
+GRID = sample(3000, seed=9)
+
+
+@settings(max_examples=300)
+@given(SHAPES, SHAPES)
+def test_relations_agree_with_a_sample_of_positions(a, b):
+    in_a, in_b = a.contains(*GRID), b.contains(*GRID)
+    if (in_a & in_b).any():
+        assert intersects(a, b)
+        assert intersects(b, a)
+    if (in_b & ~in_a).any():
+        assert not contains(a, b)
+    if contains(a, b):
+        assert intersects(a, b)
+        assert a.area() >= b.area() * (1 - 1e-9)
+    # if a fine cover of one does not meet that of the other, they do not touch
+    from hven.sky import healpix
+
+    if not len(healpix.intersect(a.cover(6), b.cover(6))):
+        assert not intersects(a, b)
+
+
+@settings(max_examples=200)
+@given(SHAPES)
+def test_every_shape_holds_and_touches_itself_and_its_small_insides(shape):
+    assert intersects(shape, shape)
+    assert contains(shape, shape)
+    lon, lat = (values[shape.contains(*GRID)][:5] for values in GRID)
+    for x, y in zip(lon.tolist(), lat.tolist(), strict=True):
+        assert contains(shape, Point(x, y))
+        assert intersects(shape, Circle(x, y, 1e-6))
+        if (
+            shape.contains(*offset(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
+            and shape.contains(*offset(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
+        ):
+            assert contains(shape, Circle(x, y, 0.05))
+            assert contains(shape, Box(x, y, 0.02, 0.02)) or abs(y) > 89
+    assert contains(Circle(0, 0, 180), shape)
+
+
+@given(LON, LAT, st.floats(0.1, 89), LON, LAT, st.floats(0.1, 89))
+def test_circles_touch_by_distance(lon1, lat1, radius1, lon2, lat2, radius2):
+    away = float(distance(lon1, lat1, lon2, lat2))
+    a, b = Circle(lon1, lat1, radius1), Circle(lon2, lat2, radius2)
+    assume(abs(away - radius1 - radius2) > 1e-9)
+    assume(abs(away + radius2 - radius1) > 1e-9)
+    assert intersects(a, b) == (away < radius1 + radius2)
+    assert contains(a, b) == (away + radius2 < radius1)
+    assert arrays.circles_intersect(lon1, lat1, radius1, lon2, lat2, radius2) == intersects(a, b)
+    assert arrays.circle_in_circle(lon2, lat2, radius2, lon1, lat1, radius1) == contains(a, b)
+
+
+def test_crossing_bars_touch_without_a_vertex_inside_each_other():
+    flat, tall = Polygon((-10 % 360, 10, 10, 350), (-1, -1, 1, 1)), Polygon((359, 1, 1, 359), (-10, -10, 10, 10))
+    assert intersects(flat, tall)
+    assert not contains(flat, tall)
+    assert intersects(Range(350, 10, -1, 1), tall)
+    assert intersects(flat, Range(359, 1, -10, 10))
+    assert intersects(Circle(0, 0, 0.1), tall)
+    assert not intersects(Polygon((20, 30, 30), (0, 0, 5)), flat)
+
+
+def test_great_circle_edges_bulge_out_of_parallels():
+    edge = Polygon((0, 90, 90, 0), (50, 50, 45, 45))
+    bulge = Range(40, 50, 55, 58)
+    assert intersects(edge, bulge)
+    assert not intersects(edge, Range(0, 5, 55, 58))
+
+
+# --- columns ------------------------------------------------------------------------------------------------
+
+
+def _arrow(shapes):
+    rows = [np.stack([shape.lons, shape.lats], axis=1).ravel() for shape in shapes]
+    return np.concatenate([[0], np.cumsum([len(row) for row in rows])]), np.concatenate(rows)
+
+
+MANY = st.lists(polygons(size=st.floats(0.01, 70)).map(lambda case: case[0]), min_size=1, max_size=8)
+
+
+@settings(max_examples=150)
+@given(MANY, st.data())
+def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
+    offsets, numbers = _arrow(shapes)
+    n = len(shapes)
+    lon, lat = np.array(data.draw(st.lists(st.tuples(LON, LAT), min_size=n, max_size=n))).T
+    near = [offset(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)]
+    for x, y in ((lon, lat), (np.array([float(p[0]) for p in near]), np.array([float(p[1]) for p in near]))):
+        assert in_polygon(x, y, offsets, numbers).tolist() == [bool(shape.contains(a, b)) for shape, a, b in zip(shapes, x, y, strict=True)]
+        radius = data.draw(st.floats(0.01, 120))
+        circles = [Circle(a, b, radius) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+        pairs = list(zip(shapes, circles, strict=True))
+        assert arrays.circle_meets_polygon(x, y, radius, offsets, numbers).tolist() == [intersects(c, s) for s, c in pairs]
+        assert arrays.circle_in_polygon(x, y, radius, offsets, numbers).tolist() == [contains(s, c) for s, c in pairs]
+        assert arrays.polygon_in_circle(offsets, numbers, x, y, radius).tolist() == [contains(c, s) for s, c in pairs]
+    assert arrays.polygon_areas(offsets, numbers) == pytest.approx([shape.area() for shape in shapes], rel=1e-12)
+    middles = arrays.polygon_centroids(offsets, numbers)
+    assert distance(*middles, [s.centroid().lon for s in shapes], [s.centroid().lat for s in shapes]) == pytest.approx(0, abs=1e-12)
+
+
+@settings(max_examples=150)
+@given(MANY, MANY)
+def test_columns_of_pairs_of_polygons(one, two):
+    n = min(len(one), len(two))
+    one, two = one[:n], two[:n]
+    a, b = _arrow(one), _arrow(two)
+    assert arrays.polygons_intersect(*a, *b).tolist() == [intersects(x, y) for x, y in zip(one, two, strict=True)]
+    assert arrays.polygon_in_polygon(*a, *b).tolist() == [contains(y, x) for x, y in zip(one, two, strict=True)]
+    first = _arrow(one[:1])
+    assert arrays.polygons_intersect(*first, *b).tolist() == [intersects(one[0], y) for y in two]
+    assert arrays.polygon_in_polygon(*a, *_arrow(two[:1])).tolist() == [contains(two[0], x) for x in one]
+
+
+def test_constant_polygons_and_bad_rows():
+    square = [0.0, 0.0, 10.0, 0.0, 10.0, 10.0, 0.0, 10.0]
+    offsets, numbers = np.arange(6) * 8, np.tile(square, 5)
+    lon, lat = np.array([5.0, 20.0, 5.0, np.nan, 0.0]), np.array([5.0, 5.0, 11.0, 5.0, 0.0])
+    assert in_polygon(lon, lat, offsets, numbers).tolist() == [True, False, False, False, True]
+    assert in_polygon(lon, lat, [0, 8], square).tolist() == [True, False, False, False, True]
+    bad_offsets = np.array([0, 8, 8, 13, 19, 25])
+    bad_numbers = np.array([*square, 1, 2, 3, 4, 5, 0, 0, 10, 0, np.nan, 10, 0, 0, 10, 0, 5, 99])
+    assert in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
+    assert np.isnan(arrays.polygon_areas(bad_offsets, bad_numbers)).tolist() == [False, True, True, True, True]
+    assert in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
+    assert in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
+    assert arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]

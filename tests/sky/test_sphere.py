@@ -1,0 +1,111 @@
+"""Distances and circles against astropy, from nano-arcseconds to antipodes."""
+
+import math
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from hven.sky import Circle, distance, in_circle
+from hven.sky.sphere import angles, offset, separation, vectors, wrap
+
+LON = st.one_of(st.floats(-720, 720), st.sampled_from([0.0, 90.0, 180.0, 270.0, 359.9999999999, 360.0, -1e-12]))
+LAT = st.one_of(st.floats(-90, 90), st.sampled_from([90.0, -90.0, 0.0, 89.999999999, -1e-13]))
+
+
+@given(LON, LAT, LON, LAT)
+def test_distance_is_astropys(lon1, lat1, lon2, lat2):
+    theirs = SkyCoord(lon1 * u.deg, lat1 * u.deg).separation(SkyCoord(lon2 * u.deg, lat2 * u.deg)).deg
+    # longitudes of several turns lose digits before either of us sees them
+    assert distance(lon1, lat1, lon2, lat2) == pytest.approx(theirs, abs=3e-13, rel=1e-13)
+
+
+@given(LON, LAT, st.floats(0, 360), st.floats(-12, 2.25))
+def test_distance_of_an_offset_is_the_offset(lon, lat, towards, power):
+    assume(abs(lat) < 89.99)
+    arc = 10.0**power
+    there = offset(lon % 360.0, lat, towards, arc)
+    # the far point itself is rounded to the last digit of its coordinates
+    rounding = 4e-13
+    assert float(distance(lon % 360.0, lat, *there)) == pytest.approx(arc, abs=rounding)
+
+
+def test_tiny_and_antipodal_separations_keep_their_digits():
+    tiny = 1e-10
+    assert distance(0, 45, 0, 45 + tiny) == pytest.approx((45 + tiny) - 45, rel=1e-9)
+    assert distance(10, 0, 10 + tiny, 0) == pytest.approx((10 + tiny) - 10, rel=1e-9)
+    assert distance(0, 0, 180 - 1e-7, 0) == pytest.approx(180 - 1e-7, abs=1e-12)
+    assert distance(123, 45, 303, -45) == pytest.approx(180, abs=1e-12)
+    assert np.isnan(distance(np.nan, 0, 0, 0))
+
+
+def test_distance_broadcasts():
+    found = distance(np.zeros((3, 1)), 0, np.arange(4.0), 0)
+    assert found.shape == (3, 4)
+    assert found[2] == pytest.approx([0, 1, 2, 3])
+
+
+@given(LON, LAT, st.lists(st.tuples(LON, LAT), min_size=1, max_size=40), st.one_of(st.floats(0, 180), st.sampled_from([0.0, 90.0, 180.0])))
+def test_circle_is_the_distance(lon0, lat0, points, radius):
+    lon, lat = np.array(points).T
+    away = distance(lon, lat, lon0, lat0)
+    sure = np.abs(away - radius) > 1e-11
+    expected = away <= radius
+    assert (in_circle(lon, lat, lon0, lat0, radius) == expected)[sure].all()
+    assert (in_circle(lon, lat, np.full(len(lon), lon0), lat0, radius) == expected)[sure].all()
+    assert (Circle(lon0, lat0, radius).contains(lon, lat) == expected)[sure].all()
+
+
+@given(LON, LAT, st.floats(1e-9, 179), st.floats(0, 360))
+def test_rim_belongs_to_the_circle(lon, lat, radius, towards):
+    there = offset(lon % 360, lat, towards, radius)
+    assert not in_circle(*there, lon % 360, lat, radius - 1e-11)
+    assert in_circle(*there, lon % 360, lat, radius + 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("point", "circle"),
+    [
+        ((0, 1), (0, 0, 1)),
+        ((1, 0), (0, 0, 1)),
+        ((359, 0), (0, 0, 1)),
+        ((77, 90), (1, 89, 1)),
+        ((200, 0), (20, 0, 180)),
+        ((90, 0), (0, 0, 90)),
+    ],
+)
+def test_exact_rim(point, circle):
+    assert in_circle(*point, *circle)
+    assert in_circle(np.array([point[0]] * 3), np.array([point[1]] * 3), *circle).all()
+
+
+def test_nan_and_negative_radii_are_never_inside():
+    lon = np.array([0.0, np.nan, 0.0])
+    lat = np.array([0.0, 0.0, np.nan])
+    assert in_circle(lon, lat, 0, 0, 180).tolist() == [True, False, False]
+    assert in_circle(lon, lat, 0, 0, 50).tolist() == [True, False, False]
+    assert not in_circle(lon, lat, 0, 0, -1).any()
+    assert not in_circle(lon, lat, 0, 0, np.nan).any()
+    assert in_circle(np.zeros(3), np.zeros(3), 0, 0, np.array([1.0, -1.0, np.nan])).tolist() == [True, False, False]
+
+
+@given(LON, LAT)
+def test_vectors_and_back(lon, lat):
+    back = angles(vectors(lon, lat))
+    assert distance(*back, lon, lat) < 1e-12
+    assert 0 <= back[0] < 360
+    assert 0 <= float(wrap(lon)) < 360
+
+
+@given(LON, LAT, LON, LAT)
+def test_separation_of_vectors_is_the_distance(lon1, lat1, lon2, lat2):
+    assert separation(vectors(lon1, lat1), vectors(lon2, lat2)) == pytest.approx(distance(lon1, lat1, lon2, lat2), abs=1e-12)
+
+
+def test_area_of_circles():
+    assert Circle(0, 0, 90).area() == pytest.approx(360 * 360 / math.pi / 2)
+    assert Circle(0, 0, 180).area() == pytest.approx(41252.96124941927)
+    assert Circle(0, 0, 1e-6).area() == pytest.approx(math.pi * 1e-12, rel=1e-12)
