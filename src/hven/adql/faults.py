@@ -30,8 +30,26 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "SEMI": ("ADQL has no SEMI JOIN", "write WHERE EXISTS (SELECT ...)"),
     "ANTI": ("ADQL has no ANTI JOIN", "write WHERE NOT EXISTS (SELECT ...)"),
     "TABLESAMPLE": ("ADQL has no TABLESAMPLE", "use TOP, or a condition on RAND()"),
+    "ASCENDING": ("ADQL has no ASCENDING", "write ASC, or leave it out"),
+    "DESCENDING": ("ADQL has no DESCENDING", "write DESC"),
+    "CURRENT_TIMESTAMP": ("ADQL has no CURRENT_TIMESTAMP", "write the time as a string: '2000-01-01T12:00:00'"),
+    "CURRENT_DATE": ("ADQL has no CURRENT_DATE", "write the time as a string: '2000-01-01T12:00:00'"),
     "DIV": ("ADQL has no DIV operator", "write FLOOR(a / b)"),
     "SUBSTRING": ("ADQL has no SUBSTRING", "see the functions of this service in /tap/capabilities"),
+}
+
+#: Two signs in a row that other languages have: what to write instead.
+PAIRS: Final[dict[tuple[str, str], str]] = {
+    ("=", "="): "write a single =",
+    ("=", ">"): "write >=",
+    ("=", "<"): "write <=",
+    ("&", "&"): "write AND",
+    ("|", "||"): "write OR",
+    ("-", ">"): "ADQL has no parts of values",
+    ("*", "*"): "write POWER(a, b)",
+    ("<", "<"): "write a * POWER(2, n)",
+    (">", ">"): "write FLOOR(a / POWER(2, n))",
+    ("/", "/"): "write FLOOR(a / b); comments begin with two hyphens: --",
 }
 
 _STATEMENTS: Final = frozenset((

@@ -138,7 +138,10 @@ class FromParser(ExpressionParser):
             self.refuse("a table name has at most three parts", "write [[catalog.]schema.]table", at=at)
         if self.tags[self.i] == "(":
             self.refuse("ADQL has no functions in FROM", "name a table", at=at)
-        return TableRef(tuple(parts), self.alias(), at=at)
+        alias = self.alias()
+        if self.tags[self.i] == "(":
+            self.refuse("ADQL has no list of column names here", "name the columns in a subquery, with AS")
+        return TableRef(tuple(parts), alias, at=at)
 
     def alias(self) -> Ident | None:
         """Read ``[AS] alias``."""

@@ -207,6 +207,8 @@ class QueryParser(FromParser):
             top = self.whole_literal("TOP")
             if tags[self.i] in {"DISTINCT", "ALL"}:
                 self.refuse(f"{tags[self.i]} stands before TOP", f"write SELECT {tags[self.i]} TOP {top.value}")
+            if tags[self.i] == ",":
+                self.refuse("there is no comma after TOP and its number", f"write TOP {top.value} and the columns")
         items = [self.select_item()]
         while tags[self.i] == ",":
             self.i += 1

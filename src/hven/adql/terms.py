@@ -79,6 +79,8 @@ class ExpressionParser(Words):
         if isinstance(node, Function) and node.name in {"CONTAINS", "INTERSECTS"}:
             self.refuse(f"{node.name} gives a number, not a condition", f"compare it: 1 = {node.name}(...)", at=self.ats[i])
         tag = self.tags[self.i]
+        if tag == "~":
+            self.refuse("ADQL has no ~ operator between two values", "use LIKE or ILIKE, with % and _")
         if tag in {NAME, QUOTED, NUMBER, STRING, END}:
             self.unexpected(
                 "a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)", "BETWEEN", "IN", "LIKE", "ILIKE", "IS", "AND", "OR"
@@ -154,7 +156,8 @@ class ExpressionParser(Words):
             if tags[self.i] in _COMPARE:
                 if tags[self.i] == "=" and tags[self.i - 1] == "=":
                     self.unexpected("a value")
-                self.refuse("comparisons cannot be chained", "join two of them with AND")
+                joined = isinstance(right, Binary) and right.op == "||"
+                self.refuse("comparisons cannot be chained", "|| joins strings: write OR" if joined else "join two of them with AND")
             return Compare(tag, left, right, at=at)
         if tag not in _PREDICATES:
             return left
@@ -219,6 +222,8 @@ class ExpressionParser(Words):
             self.expect(")", "a closing parenthesis")
             self.depth -= 1
             return Subquery(query, at=at)
+        if tags[self.i] == ")":
+            self.refuse("the list of IN is empty", "write at least one value")
         items: list[Expr] = []
         while True:
             i = self.i

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
-from hven.adql.faults import FOREIGN, is_reserved, is_statement, nearest, shorten
+from hven.adql.faults import FOREIGN, PAIRS, is_reserved, is_statement, nearest, shorten
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import Expr, Ident, Literal
@@ -13,6 +13,8 @@ from hven.errors import ParseError, Place
 #: So deep may the text nest. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three: at most five
 #: Python frames each, so that half of the usual stack is left to the caller.
 DEEPEST: Final = 100
+
+_FOREIGN_RESERVED: Final = frozenset(FOREIGN) & RESERVED
 
 
 class Words:
@@ -75,7 +77,7 @@ class Words:
         message = f"expected {expected}, found {self.found(i)}"
         # a foreign or mistyped keyword was perhaps just read as an alias
         for j in (i, i - 1):
-            if j < 0 or self.tags[j] not in {NAME, "FETCH", "ESCAPE", "SUBSTRING"}:
+            if j < 0 or self.tags[j] not in {NAME, *_FOREIGN_RESERVED}:
                 continue
             word = str(self.values[j]).upper()
             if j < i and i >= 2 and self.tags[j - 1] in {"AS", "."}:
@@ -86,18 +88,26 @@ class Words:
             if near and near != word:
                 self.refuse(f"expected {expected}, found {self.found(j)}", f"did you mean {near}?", at=self.ats[j])
         remedy = ""
-        if tag == "=" and before == "=":
-            message, remedy = "ADQL has no == operator", "write a single ="
+        if (before, tag) in PAIRS and self.ats[i] == self.ats[i - 1] + 1:
+            message, remedy = f"ADQL has no {before}{tag} operator", PAIRS[before, tag]
         elif tag == "*" and before == "/":
             message, remedy = "ADQL has no /* comments */", "comments begin with two hyphens and go to the end of the line: --"
         elif tag == ";" or (before == ";" and i):
             message, remedy = "only one query at a time", "send each query by itself"
         elif before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
             remedy = f"leave the comma before {self.found(i)} out, or write what should follow it"
-        elif tag == END:
-            remedy = "complete the text"
+        elif tag == "," and before == ",":
+            remedy = "leave one comma out"
         elif expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
             remedy = "separate columns with commas"
+        elif expected == "a comma or FROM" and tag == END:
+            remedy = "ADQL needs FROM and a table"
+        elif expected.startswith("a comparison"):
+            remedy = "a value alone is no condition"
+        elif tag == END:
+            remedy = "complete the text"
+        elif expected.startswith("BY after"):
+            remedy = f"write {before} BY"
         elif expected.startswith("NULL or NOT NULL"):
             remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
         elif tag == ")" and expected.startswith("the end"):
@@ -115,7 +125,7 @@ class Words:
                 message, remedy = f"ADQL has no function {value}", "see the functions of this service in /tap/capabilities"
             else:
                 remedy = f'{value} is a reserved word: as a name, write it in double quotes: "{value}"'
-        elif tag == STRING and "name" in expected:
+        elif tag == STRING and ("name" in expected or expected == "a table"):
             remedy = "names take double quotes, or none; single quotes make a string"
         elif tag == QUOTED and ("string" in expected or "number" in expected):
             remedy = "strings take single quotes; double quotes make a name"

@@ -174,7 +174,7 @@ SELECT a FROM t WHERE CONTAINS(p, c)
 
 --# value as a condition
 SELECT a FROM t WHERE a
---! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; complete the text
+--! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; a value alone is no condition
 
 --# condition as a value
 SELECT a > 1 FROM t
@@ -267,8 +267,8 @@ SELECT a FROM t WHERE a IN (1, 2
 --# on line three
 SELECT a
 FROM t
-WHERE b = = 2
---! line 3, column 11: ADQL has no == operator; write a single =
+WHERE b == 2
+--! line 3, column 10: ADQL has no == operator; write a single =
 
 --# missing comma
 SELECT a b c FROM t
@@ -281,3 +281,83 @@ SELECT a FROM t WHERE b > TIMESTAMP '2020-01-01'
 --# interval literal
 SELECT a FROM t WHERE b > INTERVAL '1' DAY
 --! line 1, column 27: ADQL has no INTERVAL '...' literals; compute with numbers of days or seconds
+
+--# GROUP without BY
+SELECT a FROM t GROUP a
+--! line 1, column 23: expected BY after GROUP, found 'a'; write GROUP BY
+
+--# comma after TOP
+SELECT TOP 10, a FROM t
+--! line 1, column 14: there is no comma after TOP and its number; write TOP 10 and the columns
+
+--# two commas
+SELECT a,, b FROM t
+--! line 1, column 10: expected a value, found ','; leave one comma out
+
+--# empty list
+SELECT a FROM t WHERE a IN ()
+--! line 1, column 29: the list of IN is empty; write at least one value
+
+--# string as a table
+SELECT a FROM 't'
+--! line 1, column 15: expected a table, found the string 't'; names take double quotes, or none; single quotes make a string
+
+--# reversed operator
+SELECT a FROM t WHERE a => 1
+--! line 1, column 26: ADQL has no => operator; write >=
+
+--# AND of C
+SELECT a FROM t WHERE a = 1 && b = 2
+--! line 1, column 30: ADQL has no && operator; write AND
+
+--# OR of C
+SELECT a FROM t WHERE a = 1 || b = 2
+--! line 1, column 34: comparisons cannot be chained; || joins strings: write OR
+
+--# power sign
+SELECT a ** 2 FROM t
+--! line 1, column 11: ADQL has no ** operator; write POWER(a, b)
+
+--# regular expression
+SELECT a FROM t WHERE a ~ 'x'
+--! line 1, column 25: ADQL has no ~ operator between two values; use LIKE or ILIKE, with % and _
+
+--# ASCENDING
+SELECT a FROM t ORDER BY a ASCENDING
+--! line 1, column 28: ADQL has no ASCENDING; write ASC, or leave it out
+
+--# the time now
+SELECT CURRENT_TIMESTAMP FROM t
+--! line 1, column 8: ADQL has no CURRENT_TIMESTAMP; write the time as a string: '2000-01-01T12:00:00'
+
+--# no FROM
+SELECT 1
+--! line 1, column 9: expected a comma or FROM, found the end of the text; ADQL needs FROM and a table
+
+--# column list of an alias
+SELECT x FROM t AS u (x)
+--! line 1, column 22: ADQL has no list of column names here; name the columns in a subquery, with AS
+
+--# IN of nothing
+SELECT a FROM t WHERE a IN b
+--! line 1, column 28: expected a list in parentheses or a subquery after IN, found 'b'
+
+--# quote inside a string
+SELECT a FROM t WHERE b = 'O'Brien'
+--! line 1, column 35: this string has no end; close it with a single quote; a quote inside a string is doubled: 'it''s'
+
+--# mistyped JOIN
+SELECT a FROM t u JION v ON u.a = v.a
+--! line 1, column 19: expected a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end, found 'JION'; did you mean JOIN?
+
+--# mistyped LIKE
+SELECT a FROM t WHERE a LIKES 'x'
+--! line 1, column 25: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found 'LIKES'; did you mean LIKE?
+
+--# row values
+SELECT a FROM t WHERE (a, b) IN (SELECT c FROM u)
+--! line 1, column 25: ADQL has no rows of values (a, b); compare the parts one by one, joined with AND
+
+--# ANY
+SELECT a FROM t WHERE a = ANY (SELECT b FROM u)
+--! line 1, column 27: ADQL has no function ANY; see the functions of this service in /tap/capabilities
