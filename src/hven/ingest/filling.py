@@ -90,11 +90,18 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
     for one in spec.sources:
         module = plugins.load("sources", one.kind)
         options = module.Options.model_validate(dict(one.options))
-        columns = tuple(module.open(options, context).columns())
+        source = module.open(options, context)
+        columns = tuple(source.columns())
         mapping = mappings.compile(spec, columns, resource)
-        wanted = replace(context, wanted=mapping.wanted)
-        entries.append(Entry(spec=one, source=module.open(options, wanted), columns=columns, mapping=mapping))
+        if mapping.wanted and counts_bytes(source):  # files are text that can be read in the target's types at once
+            source = module.open(options, replace(context, wanted=mapping.wanted))
+        entries.append(Entry(spec=one, source=source, columns=columns, mapping=mapping))
     return entries
+
+
+def counts_bytes(source: Source) -> bool:
+    """Tell a source of files, whose size and progress are bytes."""
+    return hasattr(source, "done")
 
 
 def table_of(spec: TableSpec, entries: Sequence[Entry]) -> Table:

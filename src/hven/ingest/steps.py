@@ -19,7 +19,7 @@ from hven.errors import DataError, HvenError, NotFound, SourceError
 from hven.holdings.overlay import inherited
 from hven.holdings.watch import files
 from hven.ingest import space
-from hven.ingest.filling import MOST, Entry, Filled, Filling, Progress, look, unread
+from hven.ingest.filling import MOST, Entry, Filled, Filling, Progress, counts_bytes, look, unread
 from hven.ingest.order import ordered
 from hven.ingest.rejects import Rejects
 from hven.ingest.report import Report, TableReport
@@ -32,10 +32,8 @@ from hven.store.runs import ABORTED, COMPLETED, ERROR
 from hven.store.state import lease_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
     from hven.holdings import Site
     from hven.model.resource import Resource, TableSpec
@@ -173,14 +171,16 @@ class _Run:
         filling: list[Filling] = []
         inputs: dict[str, str] = {}
 
-        def query(text: str) -> Iterator[pa.RecordBatch]:
-            return self.trial.rows(text, inputs)
-
         def reject(row: Reject) -> None:
             filling[0].reject(row)
 
-        context = Context(directory=self.path.parent, secret=partial(secret, self.site.settings.directory), query=query, reject=reject)
         with ExitStack() as stack:
+            context = Context(
+                directory=self.path.parent,
+                secret=partial(secret, self.site.settings.directory),
+                query=lambda text: self.trial.rows(text, inputs, stack),  # type: ignore[arg-type,return-value]
+                reject=reject,
+            )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
                 entries = look(spec, self.resource, context)
@@ -216,7 +216,7 @@ class _Run:
         if self.report.sample is not None:
             return
         before = self.site.store.current()[1].get(spec.table.qualified)
-        sizes = [entry.source.size() or 0 for entry in entries if hasattr(entry.source, "done")]
+        sizes = [entry.source.size() or 0 for entry in entries if counts_bytes(entry.source)]
         space.check(self.site, self.resource.name, max(before.snapshot.bytes if before is not None else 0, sum(sizes)))
 
     def _record(self, spec: TableSpec, done: Filled) -> Record:

@@ -15,15 +15,28 @@ from hven.ingest.report import TestResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import ExitStack
 
     import pyarrow as pa
 
     from hven.holdings import Holdings, Site
     from hven.model.resource import Resource, Test
+    from hven.query import Result
     from hven.store import Record
 
 ALL = 2**62  # rows: an ingest has no MAXREC
 HOURS = 24 * 3600.0
+
+
+class Answer:
+    """Batches with what is known of their columns: what the source kind ``query`` reads."""
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+        self.columns = result.columns
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self._result.batches()
 
 
 class Trial:
@@ -54,12 +67,20 @@ class Trial:
             self._holdings = build({**self._published, **self._staged}, seen)
         return self._holdings
 
-    def rows(self, text: str, inputs: dict[str, str]) -> Iterator[pa.RecordBatch]:
-        """Answer a query for a table that is made from others; `inputs` takes which snapshots were read."""
-        with query.run(text, OWNER, site=self) as result:  # type: ignore[arg-type]
-            held = {**self._published, **self._staged}
-            inputs.update({table.qualified: held[table.qualified].id for table in result.tables if table.qualified in held})
-            yield from result.batches()
+    def rows(self, text: str, inputs: dict[str, str], stack: ExitStack) -> Answer:
+        """Answer a query for a table that is made from others.
+
+        Parameters
+        ----------
+        inputs
+            Takes which snapshots were read.
+        stack
+            Closes the query, however the ingest ends.
+        """
+        result = stack.enter_context(query.run(text, OWNER, site=self))  # type: ignore[arg-type]
+        held = {**self._published, **self._staged}
+        inputs.update({table.qualified: held[table.qualified].id for table in result.tables if table.qualified in held})
+        return Answer(result)
 
     def test(self, test: Test) -> TestResult:
         """Run one test of the descriptor."""

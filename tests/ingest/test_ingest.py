@@ -1,0 +1,385 @@
+"""From a descriptor and files to served rows: counts, rejects, unions, granules, tables from tables, tests, history."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.errors import Conflict, DataError, DescriptorError, NotFound, SourceError, StorageError
+from hven.holdings import Site
+from hven.ingest import Progress, ingest
+from hven.testing.site import site_with
+
+STARS = """\
+collection: cat
+title: A catalogue
+tables:
+  stars:
+    primary: id
+    columns:
+      id: {type: int32}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      mag: {type: float32, unit: mag, minimum: -2, maximum: 30}
+      name: {type: "string[8*]"}
+    source: {kind: csv, files: stars.csv}
+"""
+ROWS = "id,ra,dec,mag,name\n1,10.5,-20.25,4.5,Alpha\n2,11.5,20,5.5,Beta\n3,359.5,89,,\n"
+
+
+def rows(site: Site, adql: str) -> list[dict]:
+    with query.run(adql, OWNER, site=site) as result:
+        return [row for batch in result.batches() for row in batch.to_pylist()]
+
+
+def rejects(report, table: str) -> list[dict]:
+    with Path(report.tables[table].rejects).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_file_becomes_a_served_table(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        seen: list[Progress] = []
+        report = ingest(site, "cat", progress=seen.append)
+        table = report.tables["cat.stars"]
+        assert (table.read, table.skipped, table.rejected, table.published) == (3, 0, 0, 3)
+        assert report.published
+        assert {item.step for item in seen} == {"read", "finish", "publish"}
+        assert rows(site, "SELECT id, ra, dec, mag, name FROM cat.stars ORDER BY id") == [
+            {"id": 1, "ra": 10.5, "dec": -20.25, "mag": 4.5, "name": "Alpha"},
+            {"id": 2, "ra": 11.5, "dec": 20.0, "mag": 5.5, "name": "Beta"},
+            {"id": 3, "ra": 359.5, "dec": 89.0, "mag": None, "name": None},
+        ]
+        run = site.store.runs.of("cat")[0]
+        assert (run.phase, run.summary["tables"]["cat.stars"]["published"]) == ("COMPLETED", 3)
+        assert json.loads(Path(run.report).read_text())["tables"]["cat.stars"]["read"] == 3
+        assert "3 rows" in report.text()
+
+
+def test_what_is_stored_about_a_snapshot(tmp_path):
+    import hashlib
+
+    with site_with(tmp_path, STARS + "    map: {mag: mag + 1}\n", {"stars.csv": ROWS}) as site:
+        report = ingest(site, "cat")
+        record = site.store.current()[1]["cat.stars"]
+        assert (record.run, record.id) == (report.run, report.tables["cat.stars"].snapshot)
+        told = record.provenance
+        path = site.settings.collections / "cat" / "cat.yaml"
+        assert told["hashes"]["cat.yaml"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert told["pins"][0]["sha256"] == hashlib.sha256(ROWS.encode()).hexdigest()
+        assert told["origins"]["mag"] == ["mag"]
+        assert told["counts"] == {"read": 3, "skipped": 0, "rejected": 0, "published": 3}
+        assert told["row_id"] == ["id"]
+        assert told["software"].startswith("hven ")
+
+
+BAD = """\
+id,ra,dec,mag,name
+1,10,20,4.5,good
+2,10,95,4.5,lat
+3,400,20,4.5,lon
+4,10,20,99,range
+5,10,20,4.5,far too long
+x,10,20,4.5,id
+7,10,20,4.5,good
+8,10,20,4.5,good
+9,10,20,4.5,good
+10,10,20,4.5,good
+11,10,20,4.5,good
+12,10,20,4.5
+"""
+
+
+def test_bad_rows_are_kept_aside_with_place_value_and_reason(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": BAD}) as site:
+        report = ingest(site, "cat")
+        table = report.tables["cat.stars"]
+        assert (table.read, table.rejected, table.published) == (12, 6, 6)
+        kept = {row["row"]: row for row in rejects(report, "cat.stars")}
+        assert sorted(kept, key=int) == ["2", "3", "4", "5", "6", "12"]
+        assert (kept["2"]["column"], kept["2"]["value"], kept["2"]["file"]) == ("dec", "95.0", "stars.csv")
+        assert "latitude" in kept["2"]["reason"]
+        assert json.loads(kept["2"]["text"])["name"] == "lat"
+        assert "outside -2 to 30" in kept["4"]["reason"]
+        assert "longer than 8" in kept["5"]["reason"]
+        assert (kept["6"]["column"], kept["6"]["value"]) == ("id", "x")
+        assert [str(item) for item in table.findings["ra: sphere"].offenders] == ["stars.csv:3 ra = 400.0"]
+        assert [row["id"] for row in rows(site, "SELECT id FROM cat.stars ORDER BY id")] == [1, 7, 8, 9, 10, 11]
+
+
+def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
+    lines = "id,ra,dec,mag,name\n" + "".join(f"{n},10,95,1,a\n" for n in range(6)) + "".join(f"1{n},10,5,1,a\n" for n in range(4))
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+        data = site.settings.collections / "cat" / "stars.csv"
+        data.write_text(lines)
+        with pytest.raises(
+            DataError, match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is no latitude.*stars.csv:1 dec = 95"
+        ):
+            ingest(site, "cat")
+        data.write_text("id,ra,dec,mag,name\n")
+        with pytest.raises(DataError, match="would be empty: the source has no rows"):
+            ingest(site, "cat")
+        assert len(rows(site, "SELECT id FROM cat.stars")) == 3
+        assert [run.phase for run in site.store.runs.of("cat")] == ["ERROR", "ERROR", "COMPLETED"]
+        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 0.6\n")
+        data.write_text(lines)
+        assert ingest(site, "cat").tables["cat.stars"].published == 4
+        # nothing of the failed runs is left on the disk
+        kept = {Path(record.snapshot.path).name for record in site.store.snapshots("cat")}
+        assert {path.name for path in (site.settings.var / "snapshots" / "cat.stars").iterdir()} == kept
+
+
+def test_a_duplicate_key_names_the_key_and_publishes_nothing(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
+        with pytest.raises(DataError, match="2"):
+            ingest(site, "cat")
+        assert site.current().published == {}
+
+
+def test_values_that_do_not_fit_their_column(tmp_path):
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    columns: {a: {type: int16}, b: {type: int16, required: true}}
+    map: {a: x * 1.5, b: y}
+    source: {kind: csv, files: t.csv}
+"""
+    with site_with(tmp_path, text, {"t.csv": "x,y\n2,1\n3,1\n4,70000\n6,\n8,5\n10,5\n"}) as site:
+        report = ingest(site, "cat")
+        assert rows(site, "SELECT a, b FROM cat.t ORDER BY a") == [{"a": 3, "b": 1}, {"a": 12, "b": 5}, {"a": 15, "b": 5}]
+        kept = {row["row"]: row["reason"] for row in rejects(report, "cat.t")}
+        assert sorted(kept) == ["2", "3", "4"]
+        assert "does not fit the column a" in kept["2"]
+        assert "b is required" in kept["4"]
+
+
+def test_where_rules_and_warnings(tmp_path):
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    columns: {a: {type: int32}, t: {type: timestamp}}
+    where: keep = 1
+    map: {t: parse_time(seen)}
+    rules:
+      small: {if: a < 100, severity: error, message: a is too large}
+      even: {if: "MOD(a, 2) = 0", severity: warning}
+    source: {kind: csv, files: t.csv}
+"""
+    data = "a,keep,seen\n2,1,2020-01-01\n3,1,2020-01-02\n4,0,2020-01-03\n500,1,2020-01-04\n6,1,soon\n"
+    with site_with(tmp_path, text, {"t.csv": data}) as site:
+        report = ingest(site, "cat")
+        table = report.tables["cat.t"]
+        assert (table.read, table.skipped, table.rejected, table.published) == (5, 1, 1, 3)
+        found = {item.message: item for item in table.findings.values()}
+        assert found["a is too large"].offenders[0].row == 4
+        assert [item.severity for item in table.findings.values()].count("warning") == 2
+        empty = table.findings["t: empty"]
+        assert (empty.count, str(empty.offenders[0])) == (1, "t.csv:5 seen = soon")
+        assert "warning" in report.text()
+
+
+def test_a_union_and_granules(tmp_path):
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    columns: {id: {type: string}, kind: {type: string}, x: {type: float64}}
+    granules:
+      - {gid: a, set: {kind: first}, text: {id: "{n}_a"}}
+      - {gid: b, set: {kind: second}, text: {id: "{n}_b"}, if: x > 1}
+    source:
+      - {kind: csv, files: one.csv}
+      - {kind: csv, files: two.csv}
+"""
+    with site_with(tmp_path, text, {"one.csv": "n,x\n1,1\n2,2\n", "two.csv": "x,n\n3,3\n"}) as site:
+        report = ingest(site, "cat")
+        assert (report.tables["cat.t"].read, report.tables["cat.t"].published) == (3, 5)
+        assert [row["id"] for row in rows(site, "SELECT id FROM cat.t ORDER BY id")] == ["1_a", "2_a", "2_b", "3_a", "3_b"]
+        assert len(site.store.current()[1]["cat.t"].provenance["pins"]) == 2
+
+
+FROM_TABLES = """\
+collection: cat
+title: t
+tables:
+  brightest:
+    source: {kind: query, adql: "SELECT name, mag FROM cat.bright WHERE mag < 5"}
+  bright:
+    source: {kind: query, adql: "SELECT id, name, mag FROM cat.stars WHERE mag < 6"}
+"""
+
+
+def test_tables_made_from_tables_follow_their_inputs(tmp_path):
+    text = FROM_TABLES + STARS.partition("tables:\n")[2]
+    with site_with(tmp_path, text, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+        assert rows(site, "SELECT name FROM cat.brightest") == [{"name": "Alpha"}]
+        records = site.store.current()[1]
+        assert records["cat.bright"].provenance["inputs"] == {"cat.stars": records["cat.stars"].id}
+        assert records["cat.brightest"].provenance["inputs"] == {"cat.bright": records["cat.bright"].id}
+        assert site.current().published["cat.bright"].table.column("mag").unit == "mag"
+
+
+def test_tables_made_from_each_other_are_refused(tmp_path):
+    text = FROM_TABLES.replace("FROM cat.stars", "FROM cat.brightest")
+    with site_with(tmp_path, text, {}) as site, pytest.raises(DescriptorError, match="made from each other"):
+        ingest(site, "cat")
+
+
+def test_the_descriptors_tests_keep_wrong_data_from_being_published(tmp_path):
+    tests = """\
+tests:
+  - {query: SELECT COUNT(*) AS n FROM cat.stars, expect: {n: 3}}
+  - {query: SELECT id FROM cat.stars WHERE ra < 20 ORDER BY id, expect: {rows: 2, id: 1}}
+  - {query: SELECT MAX(ra) AS m FROM cat.stars, expect: {minimum: 300, maximum: 360}}
+"""
+    with site_with(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
+        report = ingest(site, "cat")
+        assert [test.passed for test in report.tests] == [True, True, True]
+        (site.settings.collections / "cat" / "stars.csv").write_text(ROWS + "4,1,1,1,new\n")
+        with pytest.raises(DataError, match=r"2 of 3 tests of cat failed: SELECT COUNT.* n is 4, expected 3"):
+            ingest(site, "cat")
+        assert len(rows(site, "SELECT id FROM cat.stars")) == 3
+
+
+def test_samples_and_dry_runs(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        report = ingest(site, "cat", dry_run=True)
+        assert (report.published, report.rows) == (False, 3)
+        assert site.current().published == {}
+        assert list((site.settings.var / "snapshots").glob("*/*")) == []
+        report = ingest(site, "cat", sample=2)
+        assert len(rows(site, "SELECT id FROM cat.stars")) == 2
+        assert any("first 2 rows" in warning for warning in report.warnings)
+        assert site.store.current()[1]["cat.stars"].provenance["sample"] == 2
+
+
+def test_history_rollback_and_pruning(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}, keep_snapshots=2) as site:
+        data = site.settings.collections / "cat" / "stars.csv"
+        for count in range(1, 5):
+            data.write_text("".join(ROWS.splitlines(keepends=True)[: 1 + min(count, 3)]))
+            ingest(site, "cat")
+        assert len(site.store.snapshots("cat")) == 2
+        assert len(list((site.settings.var / "snapshots").glob("*/*"))) == 2
+        data.write_text("".join(ROWS.splitlines(keepends=True)[:2]))
+        ingest(site, "cat")
+        assert len(rows(site, "SELECT id FROM cat.stars")) == 1
+        site.store.rollback("cat")
+        site.refresh()
+        assert len(rows(site, "SELECT id FROM cat.stars")) == 3
+
+
+def test_a_second_ingest_is_told_who_runs(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        tried: list[str] = []
+
+        def again(_progress: Progress) -> None:
+            if not tried:
+                with (
+                    Site(site.settings) as other,
+                    pytest.raises(Conflict, match=r"the ingest of cat is being done by process \d+ on .* since 20") as caught,
+                ):
+                    ingest(other, "cat")
+                tried.append(str(caught.value))
+
+        ingest(site, "cat", progress=again)
+        assert tried
+        ingest(site, "cat")
+
+
+def test_a_descriptor_that_changes_meanwhile_is_told(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        path = site.settings.collections / "cat" / "cat.yaml"
+        report = ingest(site, "cat", progress=lambda _: path.write_text(STARS + "description: new\n"))
+        assert any("cat.yaml changed during the ingest" in warning for warning in report.warnings)
+        report = ingest(site, "cat", progress=lambda _: path.write_text(STARS + "nonsense: 1\n"))
+        assert any("has faults now" in warning for warning in report.warnings)
+        assert report.published
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+        before = sorted((site.settings.var / "snapshots").glob("*/*"))
+
+        def stop(progress: Progress) -> None:
+            if progress.step == "finish":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ingest(site, "cat", progress=stop)
+        assert sorted((site.settings.var / "snapshots").glob("*/*")) == before
+        assert site.store.runs.of("cat")[0].phase == "ABORTED"
+        assert len(rows(site, "SELECT id FROM cat.stars")) == 3
+        ingest(site, "cat")
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "match"),
+    [
+        ({}, SourceError, r"cat.yaml:\d+.*no file stars.csv"),
+        ({"stars.csv": ""}, SourceError, "empty"),
+        ({"stars.csv": b"\x00\x01\x02" * 100}, SourceError, "NUL bytes"),
+        ({"stars.csv": "id;ra\n1;2\n"}, DescriptorError, "dec"),
+    ],
+)
+def test_unreadable_sources_are_told_with_their_place(tmp_path, files, error, match):
+    with site_with(tmp_path, STARS, files) as site:
+        with pytest.raises(error, match=match):
+            ingest(site, "cat")
+        assert site.store.runs.of("cat")[0].phase == "ERROR"
+
+
+def test_unknown_collections_and_faulty_descriptors(tmp_path):
+    with site_with(tmp_path, STARS + "nonsense: 1\n", {}) as site:
+        with pytest.raises(NotFound, match="known: cat"):
+            ingest(site, "cot")
+        with pytest.raises(DescriptorError, match="nonsense"):
+            ingest(site, "cat")
+
+
+def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
+    import shutil
+    from types import SimpleNamespace
+
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site, pytest.raises(StorageError, match="raise disk_budget"):
+        ingest(site, "cat")
+    with Site(site.settings.__class__(directory=tmp_path)) as other:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
+        with pytest.raises(StorageError, match="5 bytes are free"):
+            ingest(other, "cat")
+
+
+def test_python_functions_beside_the_descriptor(tmp_path):
+    text = """\
+collection: cat
+title: t
+functions: [{file: fun.py, names: {twice: float64}}]
+tables:
+  t:
+    columns: {a: {type: float64}}
+    map: {a: twice(x)}
+    source: {kind: csv, files: t.csv}
+"""
+    good = "import pyarrow.compute as pc\n\ndef twice(x):\n    return pc.multiply(x, 2.0)\n"
+    with site_with(tmp_path, text, {"t.csv": "x\n1\n2\n", "fun.py": good}) as site:
+        ingest(site, "cat")
+        assert rows(site, "SELECT a FROM cat.t ORDER BY a") == [{"a": 2.0}, {"a": 4.0}]
+        (site.settings.collections / "cat" / "fun.py").write_text("def twice(x):\n    return x[:1]\n")
+        with pytest.raises(DataError, match="gave 1 values for 2 rows"):
+            ingest(site, "cat")
+        (site.settings.collections / "cat" / "fun.py").write_text("def twice(x):\n    return 1 / 0\n")
+        with pytest.raises(DataError, match="the function twice failed: ZeroDivisionError"):
+            ingest(site, "cat")
