@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from hven.ingest import Progress as Seen
+
 
 class Progress:
-    """Called by ingest: ``progress(table, phase, rows, done, total)``; `done` and `total` in the source's own unit."""
+    """Called by ingest with each `hven.ingest.Progress`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet or not sys.stderr.isatty()
@@ -39,13 +41,14 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, table: str, phase: str, rows: int, done: int | None = None, total: int | None = None) -> None:
+    def __call__(self, now: Seen) -> None:
         """Show where an ingest is."""
         if self._bar is None:
             return
-        task = self._tasks.get(table)
+        task = self._tasks.get(now.table)
         if task is None:
-            task = self._tasks[table] = self._bar.add_task(table, total=total, rows=0, rate="")
+            task = self._tasks[now.table] = self._bar.add_task(now.table, total=now.total, rows=0, rate="")
         elapsed = self._bar.tasks[task].elapsed or 0
-        rate = f"{rows / elapsed:,.0f}/s" if elapsed > 0.2 else ""
-        self._bar.update(task, description=f"{table} {phase}", completed=done or 0, total=total, rows=rows, rate=rate)
+        rate = f"{now.rows / elapsed:,.0f}/s" if elapsed > 0.2 and now.step == "read" else ""
+        step = "" if now.step == "read" else f" {now.step}"
+        self._bar.update(task, description=now.table + step, completed=now.done or 0, total=now.total, rows=now.rows, rate=rate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hven.adql.scope import nearest
 from hven.adql.tree import Ident
 from hven.errors import NotFound
 
@@ -40,8 +41,7 @@ def table_named(text: str, catalogue: Catalogue) -> Table:
     found = catalogue.find(parts) if len(parts) == 2 else []
     if len(found) == 1:
         return found[0]
-    near = catalogue.near(parts) if parts else None
-    remedy = f"did you mean {near}?" if near else "the site's first page lists them"
+    remedy = nearest(text, catalogue.names()) or "the site's first page lists them"
     raise NotFound(f"no table {text!r} here", remedy=remedy)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
 
 from hven.dali.encoding import Encoder, choose
+from hven.formats import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 ONE_WRITE = 256 * 1024  # answers up to this size leave as one body with a Content-Length
 CHUNK = 512 * 1024  # bytes gathered before they are sent
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
-
-
-class Answering(Protocol):
-    """What makes the bytes: head, format and options for a result."""
-
-    def __call__(self, result: Result) -> Iterator[bytes]: ...
 
 
 def etag(result: Result, *parts: object) -> str:
@@ -63,7 +58,6 @@ async def answer(
     options: Mapping[str, str],
     *,
     headers: Mapping[str, str],
-    media_type: str | None = None,
 ) -> Response:
     """Make the response for a result.
 
@@ -73,7 +67,7 @@ async def answer(
         The query failed before its first batch.
     """
     every = dict(headers)
-    every["content-type"] = media_type or fmt.media_types[0]
+    every["content-type"] = options.get(MEDIA_TYPE) or fmt.media_types[0]
     if result.small:
         chunks = _start(result, fmt, head, options)
         body = b"".join(itertools.islice(chunks, 64))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from hven import adql, formats
+from hven import formats
+from hven.adql.functions import QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,13 +37,13 @@ def table_access(settings: Settings) -> str:
 
 
 def _language() -> str:
-    udfs = _features(f"{REG}#features-udf", adql.signatures())
-    geometry = _features(f"{REG}#features-adqlgeo", [(name, None) for name in adql.geometry_names()])
+    udfs = _features(f"{REG}#features-udf", [(form, entry.doc) for entry in QUERY.udfs for form in entry.declared])
+    geometry = _features(f"{REG}#features-adqlgeo", [(entry.name, None) for entry in QUERY if entry.group == "geometry"])
     others = "".join(_features(kind, [(form, None) for form in forms]) for kind, forms in FEATURES)
     return (
         "<language><name>ADQL</name>"
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
-        f"<description>ADQL 2.1 with CASE and bitwise operators as extensions</description>{geometry}{udfs}{others}</language>"
+        "<description>ADQL 2.1 with CASE and bitwise operators as extensions</description>{geometry}{udfs}{others}</language>"
     )
 
 
@@ -57,5 +58,5 @@ def _formats() -> Iterable[str]:
     for fmt in formats.offered():
         aliases = "".join(f"<alias>{escape(alias)}</alias>" for alias in (fmt.name, *fmt.aliases))
         yield f"<outputFormat><mime>{escape(fmt.media_types[0])}</mime>{aliases}</outputFormat>"
-        for media_type, ivoid in fmt.ivoids.items():
+        for media_type, ivoid in fmt.ivoids.items():  # the serialisations of VOTable have IVOIDs of their own
             yield f"<outputFormat ivo-id={quoteattr(ivoid)}><mime>{escape(media_type)}</mime></outputFormat>"

@@ -115,7 +115,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def _answer(request: Request, around: Surroundings, table: Table, params: dali.Params) -> Response:
         ra, dec, radius = _centre(params)
         verb = params.one("VERB", "2") or "2"
-        fmt, options = formats.select(params.one("RESPONSEFORMAT"))
+        fmt, options = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
         maxrec = params.whole("MAXREC")
         verbosity = int(verb) if verb in {"1", "2", "3"} else 2
         result = query.run(

@@ -75,7 +75,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 async def _answer(request: Request, around: Surroundings, params: dali.Params) -> Response:
     text = _query_of(params)
-    fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
+    fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
     maxrec = params.whole("MAXREC")
     who = around.reader(request)
 
