@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hven.adql import parse
@@ -103,6 +103,10 @@ def test_any_text_gives_words_or_a_fault(text):
 
 
 @given(st.text(alphabet=st.sampled_from("'\"-\n 1a.e_()\u00e9\u0663"), max_size=40))
+@example("1e\u0663")
+@example("1_0")
+@example("'a''")
+@example("a --1")
 def test_shape_agrees_with_the_words(text):
     """The two expressions cut alike: same literals in the same slots; a text that has no words shares no key with one that has."""
     key, values = shape(text)

@@ -61,7 +61,7 @@ def number(figures: str) -> int | float:
     ValueError
         The number is too long or too large for a double.
     """
-    if len(figures) > _LONGEST or "_" in figures:
+    if len(figures) > _LONGEST or "_" in figures or not figures.isascii():  # float() reads more than ADQL has
         raise ValueError(figures)
     if figures.isdigit():
         return int(figures)
