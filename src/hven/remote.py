@@ -1,1 +1,248 @@
-"""The only outward HTTP client: SSRF guard, rate ceiling, size limit, secrets, retry. Grows with *Sync*."""
+"""The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors. Grows with *Sync*."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urljoin, urlsplit
+
+from hven.errors import Forbidden, SourceError, StorageError, TooLarge, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+
+REDIRECTS = 5
+_NAME = re.compile(r"[^A-Za-z0-9._+-]+")
+_ENDINGS = {
+    "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/fits": ".fits", "image/fits": ".fits", "application/x-votable+xml": ".vot",
+    "text/xml": ".xml", "application/xml": ".xml", "application/vnd.apache.parquet": ".parquet",
+}  # fmt: skip
+
+
+def download(
+    url: str,
+    directory: Path,
+    *,
+    limit: int = 4 * 1024**3,
+    seconds: float = 60.0,
+    allow_private: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Path:
+    """Fetch a file into `directory`; an unfinished one is never left under its name.
+
+    Parameters
+    ----------
+    limit
+        Bytes at most.
+    seconds
+        Without any byte for that long, it is given up.
+    allow_private
+        True lets addresses through that are not on the public internet (this machine, the institute's own network).
+    progress
+        Called with the bytes so far and, if the server tells, the bytes to come in all.
+
+    Returns
+    -------
+    Path
+        The file, named after the server's word for it or the last part of the address.
+
+    Raises
+    ------
+    UserError
+        No http(s) address; a name without an address; an answer other than 200.
+    Forbidden
+        The address is private.
+    TooLarge
+        More than `limit` bytes.
+    StorageError
+        The disk is full.
+    """
+    with _answer(url, seconds, allow_private) as (response, final):
+        length = response.headers.get("content-length", "")
+        expected = int(length) if length.isdigit() and "content-encoding" not in response.headers else None
+        if expected is not None and expected > limit:
+            raise TooLarge(f"{_shown(url)} has {expected:,} bytes, more than {limit:,}", remedy="download it yourself and use the file")
+        path = directory / _name_of(response, final)
+        got = 0
+        unfinished: str | None = None
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            number, unfinished = tempfile.mkstemp(dir=directory, prefix=".unfinished-")
+            with os.fdopen(number, "wb") as file:
+                for part in _parts(response, url):
+                    got += len(part)
+                    if got > limit:
+                        raise TooLarge(f"{_shown(url)} has more than {limit:,} bytes", remedy="download it yourself and use the file")
+                    file.write(part)
+                    if progress is not None:
+                        progress(got, expected)
+            if expected is not None and got < expected:
+                raise SourceError(f"{_shown(url)} broke off after {got:,} of {expected:,} bytes", remedy="try again")
+            Path(unfinished).chmod(0o644)
+            Path(unfinished).replace(path)
+            unfinished = None
+        except OSError as error:
+            raise StorageError(
+                f"{path.name} cannot be written: {error.strerror}", remedy=f"look at the space and rights of {directory}"
+            ) from error
+        finally:
+            if unfinished is not None:
+                Path(unfinished).unlink(missing_ok=True)
+    return path
+
+
+class _answer:  # noqa: N801  (reads as what it gives)
+    """The answer to a GET, redirects followed one by one, each address checked and then used (no second look-up)."""
+
+    def __init__(self, url: str, seconds: float, allow_private: bool) -> None:
+        import httpx
+
+        self.url, self.allow_private = url, allow_private
+        self.client = httpx.Client(timeout=httpx.Timeout(seconds, connect=15.0), follow_redirects=False, trust_env=True)
+
+    def __enter__(self) -> tuple[httpx.Response, str]:
+        try:
+            return self._followed()
+        except BaseException:
+            self.client.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def _followed(self) -> tuple[httpx.Response, str]:
+        import httpx
+
+        url = self.url
+        for _ in range(REDIRECTS + 1):
+            host, address = resolve(url, allow_private=self.allow_private)
+            try:
+                request = self._request(url, host, address)
+                response = self.client.send(request, stream=True)
+            except httpx.TimeoutException as error:
+                raise UserError(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+            except httpx.TransportError as error:
+                raise UserError(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+            if response.is_redirect:
+                target = urljoin(url, response.headers.get("location", ""))
+                response.close()
+                if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+                    raise Forbidden(f"{_shown(url)} leads from https to {_shown(target)}", remedy="use that address if you trust it")
+                url = target
+                continue
+            if response.status_code != 200:
+                response.close()
+                raise UserError(
+                    f"{_shown(url)} answers {response.status_code} {response.reason_phrase}", remedy="open it in a browser and look"
+                )
+            return response, url
+        raise UserError(f"{_shown(self.url)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
+
+    def _request(self, url: str, host: str, address: str | None) -> httpx.Request:
+        """Make the request go to the address that was checked, under the host's name."""
+        import httpx
+
+        target = httpx.URL(url)
+        if address is None:
+            return self.client.build_request("GET", target)
+        return self.client.build_request(
+            "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode()}, extensions={"sni_hostname": host}
+        )
+
+
+def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
+    """Check an address and find the number behind its name.
+
+    Returns
+    -------
+    host, address
+        `address` is None where a proxy is in use: then the proxy does the looking up.
+
+    Raises
+    ------
+    UserError
+        Not http(s), no host, an unknown name.
+    Forbidden
+        Any of its numbers is not on the public internet.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UserError(f"{_shown(url)} is no http or https address", remedy="https://host/path")
+    if parts.username or parts.password:
+        raise UserError("an address must not hold a password", remedy="download the file yourself")
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, ValueError) as error:
+        if _proxied(parts.scheme) and not _literal(parts.hostname):
+            return parts.hostname, None
+        raise UserError(f"no machine is called {parts.hostname}", remedy="look at the address and the network") from error
+    numbers = [str(item[4][0]).partition("%")[0] for item in found]
+    private = [number for number in numbers if not _public(number)]
+    if private and not allow_private:
+        raise Forbidden(
+            f"{parts.hostname} is {private[0]}, which is not on the public internet",
+            remedy="download the file yourself, or allow private addresses in the settings",
+        )
+    return parts.hostname, None if _proxied(parts.scheme) else numbers[0]
+
+
+def _public(number: str) -> bool:
+    address = ipaddress.ip_address(number)
+    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    return address.is_global and not address.is_multicast and (inner is None or inner.is_global)
+
+
+def _literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _proxied(scheme: str) -> bool:
+    return any(os.environ.get(name) for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"))
+
+
+def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
+    import httpx
+
+    try:
+        yield from response.iter_bytes(1 << 20)
+    except httpx.TimeoutException as error:
+        raise UserError(f"{_shown(url)} stopped sending", remedy="try again later") from error
+    except httpx.HTTPError as error:
+        raise UserError(f"{_shown(url)} broke off: {error}", remedy="try again") from error
+
+
+def _name_of(response: httpx.Response, url: str) -> str:
+    match = re.search(r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", response.headers.get("content-disposition", ""), re.IGNORECASE)
+    raw = unquote(match.group(1)) if match else unquote(urlsplit(url).path)
+    name = _NAME.sub("_", raw.replace("\\", "/").rsplit("/", 1)[-1]).strip("._")[:120] or "data"
+    ending = _ENDINGS.get(response.headers.get("content-type", "").partition(";")[0].strip().lower(), "")
+    return name if "." in name or not ending else name + ending
+
+
+def _shown(url: str) -> str:
+    """Write an address without its password and query (they may hold secrets)."""
+    parts = urlsplit(url)
+    return (
+        f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if _has_port(url) else ''}{parts.path}"[:200]
+        if parts.hostname
+        else repr(url[:80])
+    )
+
+
+def _has_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port is not None
+    except ValueError:
+        return False

@@ -1,0 +1,371 @@
+"""What `hven new` guesses of a source: kind, column names, units, key, position, words for null."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import unicodedata
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.reserved import RESERVED
+from hven.model import ucd, units
+from hven.model.types import FLOAT64, INT32, INT64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from hven.model.table import Column
+
+SIGNS = {
+    "%": " percent ",
+    "+": " plus ",
+    "&": " and ",
+    "@": " at ",
+    "*": " star ",
+    "<": " lt ",
+    ">": " gt ",
+    "=": " eq ",
+    "°": " deg ",
+    "²": "2",
+    "³": "3",
+}
+GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu",
+    "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "delta", "Σ": "sigma", "Ω": "omega",
+}  # fmt: skip
+WORDS = {
+    "days": "d", "day": "d", "hours": "h", "hour": "h", "minutes": "min", "seconds": "s", "sec": "s", "years": "yr", "year": "yr", "degree": "deg",
+    "degrees": "deg", "radians": "rad", "parsec": "pc", "parsecs": "pc", "astronomical units": "AU", "magnitudes": "mag", "magnitude": "mag",
+    "jupiter masses": "jupiterMass", "jupiter radii": "jupiterRad", "earth masses": "earthMass", "earth radii": "earthRad", "solar masses": "solMass",
+    "solar radii": "solRad", "solar luminosities": "solLum", "kelvin": "K", "metres": "m", "meters": "m", "kilometres": "km", "kilometers": "km",
+}  # fmt: skip
+_BRACKETS = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
+_SUFFIX = re.compile(r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE)
+_SENTINELS = (
+    -9999.0,
+    -999.0,
+    -99.0,
+    -9.0,
+    99.99,
+    99.999,
+    99.0,
+    999.0,
+    9999.0,
+    999.9,
+    9.99e9,
+    -999.9,
+    -99.9,
+    -9999.9,
+    -1.0e30,
+    -32768.0,
+    -2147483648.0,
+)
+
+
+def kind_of(path: Path) -> str | None:
+    """Tell the kind of source from a file's first bytes, decompressed; None if they tell nothing."""
+    with path.open("rb") as file:
+        start = file.read(8192)
+    for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+        if start.startswith(magic):
+            try:
+                with opener(path, "rb") as inside:
+                    start = inside.read(4096)
+            except (OSError, EOFError, lzma.LZMAError, zlib.error):
+                return None
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        import zstandard
+
+        with path.open("rb") as file:
+            try:
+                start = zstandard.ZstdDecompressor().stream_reader(file).read(4096)
+            except zstandard.ZstdError:
+                return None
+    if start.startswith(b"SIMPLE  ="):
+        return "fits"
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith(b"SQLite format 3\0"):
+        return "sql"
+    if re.search(rb"<(?:\w+:)?VOTABLE[\s>]", start, re.IGNORECASE):
+        return "votable"
+    if b"\0" not in start or start[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return "csv"
+    return None
+
+
+def identifier(name: str) -> str:
+    """Make a regular ADQL identifier of any text: lower case, plain letters, no reserved word.
+
+    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``.
+    """
+    text = "".join(GREEK.get(sign, SIGNS.get(sign, sign)) for sign in name.strip())
+    text = re.sub(r"-$", " minus", text)
+    text = re.sub(r"(?<=[a-z])#|#(?=\w)", " number ", text) if text.strip("#") else text
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    text = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "column"
+    if not text[0].isalpha():
+        text = f"c_{text}"
+    return f"{text[:64]}_" if text.upper() in RESERVED else text[:64]
+
+
+def unit_of(text: str | None) -> str | None:
+    """Give the VOUnits spelling of what somebody wrote as a unit; None if it is none."""
+    if not text or not text.strip():
+        return None
+    text = WORDS.get(text.strip().lower(), text.strip())
+    try:
+        return units.check(text) or None
+    except ValueError:
+        return None
+
+
+def split_unit(name: str) -> tuple[str, str | None]:
+    """Take a unit off the end of a heading: ``'Diameter (km)'`` -> ``('Diameter', 'km')``."""
+    match = _BRACKETS.search(name)
+    if match and (unit := unit_of(match.group(1))) and name[: match.start()].strip():
+        return name[: match.start()].strip(), unit
+    match = _SUFFIX.search(name)
+    if match:
+        return name, unit_of(match.group(1).replace("_s", "/s").replace("_yr", "/yr"))
+    return name, None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one column's values.
+
+    Attributes
+    ----------
+    words
+        For text: what does not read as a number, with its count; empty if most does not.
+    """
+
+    rows: int = 0
+    nulls: int = 0
+    minimum: Any = None
+    maximum: Any = None
+    numbers: int = 0
+    words: dict[str, int] = field(default_factory=dict)
+    sexagesimal: int = 0
+    whole: bool = True
+
+    def add(self, values: pa.Array) -> None:
+        """Count a batch."""
+        self.rows += len(values)
+        self.nulls += values.null_count
+        if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+            bounds = pc.min_max(values)
+            for name, better in (("minimum", min), ("maximum", max)):
+                value = bounds[name[:3]].as_py()
+                known = getattr(self, name)
+                if value is not None:
+                    setattr(self, name, value if known is None else better(known, value))
+        elif pa.types.is_string(values.type) and self.rows <= 200_000:
+            number = pc.match_substring_regex(values, r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$")
+            self.numbers += pc.sum(number).as_py() or 0
+            self.whole &= not pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
+            self.sexagesimal += (
+                pc.sum(pc.match_substring_regex(values, r"^\s*[+-]?\d{1,3}[: ]\s?\d{1,2}[: ]\s?\d{1,2}(?:\.\d*)?\s*$")).as_py() or 0
+            )
+            if len(self.words) <= 8:
+                for item in pc.value_counts(values.filter(pc.invert(number)).drop_null()).to_pylist()[:9]:
+                    self.words[item["values"]] = self.words.get(item["values"], 0) + item["counts"]
+
+    @property
+    def null_words(self) -> list[str]:
+        """Few words among many numbers stand for no number."""
+        filled = self.rows - self.nulls
+        if not self.words or len(self.words) > 3 or self.numbers < 0.7 * filled or filled < 20:
+            return []
+        return sorted(self.words) if all(len(word) <= 12 for word in self.words) else []
+
+    @property
+    def is_sexagesimal(self) -> bool:
+        """Nearly all values are like 12 34 56.7 or -12:34:56."""
+        filled = self.rows - self.nulls
+        return filled > 0 and self.sexagesimal >= 0.98 * filled
+
+    @property
+    def sentinels(self) -> list[float]:
+        """Extremes that look like a code for no value."""
+        return [value for value in (self.minimum, self.maximum) if value is not None and float(value) in _SENTINELS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """One column of the descriptor to be.
+
+    Attributes
+    ----------
+    source
+        The name in the source.
+    expression
+        ADQL over the source, if it is not the source's column of this name as it is.
+    doubt
+        A comment for the curator.
+    """
+
+    source: str
+    column: Column
+    expression: str | None = None
+    doubt: str | None = None
+    key: bool = False
+
+
+def quoted(name: str) -> str:
+    """Write a source column's name in an expression."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and name.upper() not in RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete: bool, narrow: bool) -> list[Guess]:
+    """Guess names, types, units and UCDs of all columns.
+
+    Parameters
+    ----------
+    complete
+        All rows were seen.
+    narrow
+        Types were guessed from text: whole numbers may get smaller words.
+    """
+    taken: set[str] = set()
+    guesses: list[Guess] = []
+    for column in columns:
+        heading, unit = split_unit(column.name)
+        doubt = None
+        if column.unit:
+            unit = unit_of(column.unit)
+            doubt = None if unit else f"the source says unit {column.unit!r}, which is none"
+        elif unit is None and column.description:
+            unit = split_unit(column.description)[1]
+        name = identifier(heading)
+        number = 2
+        while name in taken:
+            stem = identifier(column.name) if number == 2 and identifier(column.name) not in taken else f"{identifier(heading)}_{number}"
+            name, number = stem, number + 1
+        taken.add(name)
+        kind = column.type
+        facts = seen.get(column.name, Seen())
+        if narrow and complete and kind == INT64 and facts.maximum is not None and max(abs(facts.maximum), abs(facts.minimum)) < 2**31 - 1:
+            kind = INT32
+        elif narrow and facts.null_words:
+            kind = (INT32 if complete and facts.rows else INT64) if facts.whole else FLOAT64
+        target = column.having(
+            name=name,
+            type=kind,
+            unit=unit,
+            label=None,
+            null=None,
+            minimum=None,
+            maximum=None,
+            ucd=column.ucd if column.ucd and not ucd.check(column.ucd) else None,
+        )
+        plain = identifier(column.name) == name and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column.name)
+        guesses.append(
+            Guess(
+                source=column.name,
+                column=target,
+                expression=None if plain and column.name.lower() == name else quoted(column.name),
+                doubt=doubt,
+            )
+        )
+    return _with_ucds(guesses, seen)
+
+
+def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
+    found = ucd.suggest_all([(split_unit(item.source)[0], item.column.unit, item.column.description) for item in guesses])
+    said = {item.column.ucd for item in guesses}
+    result = []
+    for item, guess in zip(guesses, found, strict=True):
+        if item.column.ucd is None and guess is not None and not (guess.endswith(";meta.main") and guess in said):
+            item = replace(item, column=item.column.having(ucd=guess))  # noqa: PLW2901
+        result.append(_position(item, seen.get(item.source, Seen())))
+    return result
+
+
+def _position(item: Guess, facts: Seen) -> Guess:
+    """Make degrees of positions: sexagesimal text is read, and right numbers without a unit are degrees."""
+    word = item.column.ucd or ""
+    if not word.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
+        return item
+    if item.column.type.is_string and facts.is_sexagesimal:
+        call = f"sexagesimal({quoted(item.source)}, 'hour')" if word.startswith("pos.eq.ra") else f"sexagesimal({quoted(item.source)})"
+        return replace(item, column=item.column.having(type=FLOAT64, unit="deg"), expression=call)
+    if (
+        item.column.unit is None
+        and item.column.type.is_numeric
+        and facts.minimum is not None
+        and facts.minimum >= -180
+        and facts.maximum <= 360
+    ):
+        hours = word.startswith("pos.eq.ra") and facts.maximum <= 24 and facts.rows > 100
+        doubt = (
+            "no value is above 24: are these hours? then write `map: {" + item.column.name + ": 15 * " + quoted(item.source) + "}`"
+            if hours
+            else item.doubt
+        )
+        return replace(item, column=item.column.having(unit="deg"), doubt=doubt)
+    return item
+
+
+def positions_of(guesses: Sequence[Guess]) -> tuple[str, str] | None:
+    """Find longitude and latitude in degrees: the main equatorial ones first."""
+    pairs = (
+        ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("pos.eq.ra", "pos.eq.dec"), ("pos.bodyrc.lon;meta.main", "pos.bodyrc.lat;meta.main"),
+        ("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.galactic.lon;meta.main", "pos.galactic.lat;meta.main"), ("pos.galactic.lon", "pos.galactic.lat"),
+        ("pos.earth.lon", "pos.earth.lat"),
+    )  # fmt: skip
+    for pair in pairs:
+        found = [
+            next((item.column.name for item in guesses if item.column.ucd == word and item.column.type == FLOAT64), None) for word in pair
+        ]
+        if found[0] and found[1]:
+            return found[0], found[1]
+    for lon, lat in (("longitude", "latitude"), ("long", "lat"), ("lon", "lat"), ("reclong", "reclat")):
+        names = {item.column.name for item in guesses if item.column.type.is_numeric}
+        if {lon, lat} <= names:
+            return lon, lat
+    return None
+
+
+def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
+    """Give expressions for right ascension and declination in degrees, if they stand in pieces as in CDS catalogues (RAh RAm RAs DE- DEd DEm DEs)."""
+    there = set(names)
+    if not {"RAh", "RAm", "DE-", "DEd"} <= there:
+        return None
+    ra = "RAh + RAm / 60.0" + (" + coalesce(RAs, 0) / 3600.0" if "RAs" in there else "")
+    dec = "DEd" + (" + coalesce(DEm, 0) / 60.0" if "DEm" in there else "") + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in there else "")
+    return f"15 * ({ra})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({dec})"
+
+
+def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Guess]:
+    """Give columns that may name a row: whole, filled, called or described so; the likeliest first."""
+
+    def likely(item: Guess) -> int:
+        name, word = item.column.name, item.column.ucd or ""
+        if word.startswith("meta.id;meta.main"):
+            return 0
+        if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"}:
+            return 1
+        if word.startswith(("meta.id", "meta.record")):
+            return 2
+        if re.search(r"(^|_)(id|uid|number|name|designation|identifier)$", name):
+            return 3
+        return 9
+
+    able = [
+        item
+        for item in guesses
+        if (item.column.type.is_integer or item.column.type.is_string) and seen.get(item.source, Seen(nulls=1)).nulls == 0
+    ]
+    return sorted((item for item in able if likely(item) < 9), key=likely)[:4]
