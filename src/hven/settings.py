@@ -220,7 +220,9 @@ def load(directory: Path, environment: Mapping[str, str] | None = None) -> Setti
     _refine(data)
     overrides = _from_environment(environment, faults)
     faults += _faults(data, text)
-    faults += [Fault(message=f"{_variable(key)}: {message}", place=Place(file="environment")) for key, message in _check(_nested(overrides))]
+    faults += [
+        Fault(message=f"{_variable(key)}: {message}", place=Place(file="environment")) for key, message in _check(_nested(overrides))
+    ]
     if faults:
         raise DescriptorError(faults)
     for key, value in overrides.items():
@@ -242,7 +244,13 @@ def _parsed(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
         place = re.search(r"\(at line (\d+), column (\d+)\)|\(at end of document\)", str(error))
         line, column = (int(place[1]), int(place[2])) if place and place[1] else (text.count("\n") + 1, None)
         message = str(error).partition(" (at ")[0]
-        faults.append(Fault(message=f"not TOML: {message}", place=Place(file=FILE, line=line, column=column), remedy='text stands in double quotes: name = "x"'))
+        faults.append(
+            Fault(
+                message=f"not TOML: {message}",
+                place=Place(file=FILE, line=line, column=column),
+                remedy='text stands in double quotes: name = "x"',
+            )
+        )
         raise DescriptorError(faults) from None
 
 
@@ -317,7 +325,11 @@ def _line(text: str, key: str) -> int | None:
                 return line
             continue
         match = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", row)
-        if match and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]]) and (section not in {"alias"} or number == index):
+        if (
+            match
+            and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]])
+            and (section != "alias" or number == index)
+        ):
             return line
     return head
 
@@ -343,7 +355,9 @@ def _from_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             continue
         close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
         if close:
-            faults.append(Fault(message=f"there is no setting {variable}", place=Place(file="environment"), remedy=f"did you mean {close[0]}?"))
+            faults.append(
+                Fault(message=f"there is no setting {variable}", place=Place(file="environment"), remedy=f"did you mean {close[0]}?")
+            )
     return found
 
 
@@ -370,7 +384,9 @@ def _settings(directory: Path, data: dict[str, Any]) -> Settings:
 # --- hven init -----------------------------------------------------------------------------------------------
 
 
-def template(*, name: str = "Hven site", authority: str = "example.org", contact_name: str | None = None, contact_email: str | None = None) -> str:
+def template(
+    *, name: str = "Hven site", authority: str = "example.org", contact_name: str | None = None, contact_email: str | None = None
+) -> str:
     """Write the first hven.toml of a site: what is set, and the most wanted settings as comments."""
     quoted = json.dumps  # TOML's basic strings are JSON's
     contact = f"contact_name = {quoted(contact_name)}" if contact_name else '# contact_name = "The data team"'
@@ -402,13 +418,20 @@ authority = {quoted(authority)}          # ivo://{authority}/...
 """
 
 
-def init(directory: Path, *, name: str | None = None, authority: str = "example.org", contact_name: str | None = None, contact_email: str | None = None) -> Path:
+def init(
+    directory: Path,
+    *,
+    name: str | None = None,
+    authority: str = "example.org",
+    contact_name: str | None = None,
+    contact_email: str | None = None,
+) -> Path:
     """Make a site: hven.toml, collections/, .gitignore. Files that are there already stay.
 
     Returns
     -------
     Path
-        The hven.toml.
+        The directory.
 
     Raises
     ------
@@ -430,4 +453,4 @@ def init(directory: Path, *, name: str | None = None, authority: str = "example.
         message = f"cannot make a site in {directory}: {error.strerror}"
         raise UserError(message) from error
     load(directory, {})
-    return file
+    return directory

@@ -40,7 +40,7 @@ def check_name(name: Written, what: str, faults: Faults, *, plain: bool = False)
     if plain:
         faults.error(f"{why}; it cannot be the name of {what}", name.place, "begin with a letter, then letters, digits and _")
         return False
-    faults.warning(f"{why}: queries must write \"{text}\" in double quotes", name.place, "another name is easier for readers")
+    faults.warning(f'{why}: queries must write "{text}" in double quotes', name.place, "another name is easier for readers")
     return True
 
 
@@ -54,7 +54,9 @@ def columns(read: Mapping[Written, Fields], what: str, faults: Faults) -> tuple[
             continue
         if str(name).lower() in seen:
             first = seen[str(name).lower()]
-            faults.error(f"{what}: columns {first} and {name} differ only in case", name.place, f"the first one is in line {first.place.line}")
+            faults.error(
+                f"{what}: columns {first} and {name} differ only in case", name.place, f"the first one is in line {first.place.line}"
+            )
             continue
         seen[str(name).lower()] = name
         column = _column(str(name), fields, f"{what}.{name}", faults)
@@ -64,7 +66,9 @@ def columns(read: Mapping[Written, Fields], what: str, faults: Faults) -> tuple[
 
 
 def _column(name: str, fields: Fields, what: str, faults: Faults) -> Column:
-    words: dict[str, Any] = {key: str(value) if isinstance(value, str) else value for key, value in fields.items() if key not in {"type", "optional"}}
+    words: dict[str, Any] = {
+        key: str(value) if isinstance(value, str) else value for key, value in fields.items() if key not in {"type", "optional"}
+    }
     kind = FLOAT64
     if "type" in fields:
         try:
@@ -72,7 +76,11 @@ def _column(name: str, fields: Fields, what: str, faults: Faults) -> Column:
         except ValueError:
             word = re.match(r"[A-Za-z0-9]*", fields["type"])
             hint = nearest(word.group() if word else "", type_names())
-            faults.error(f"{what}: there is no type {str(fields['type'])!r}", fields["type"].place, hint or f"known: {', '.join(list(type_names())[:16])} ...")
+            faults.error(
+                f"{what}: there is no type {str(fields['type'])!r}",
+                fields["type"].place,
+                hint or f"known: {', '.join(list(type_names())[:16])} ...",
+            )
             del fields["type"]
     if "unit" in fields:
         check_unit(fields["unit"], what, faults)
@@ -110,7 +118,9 @@ def check_ucd(ucd: Written, what: str, faults: Faults) -> None:
         faults.warning(f"{what}: {found}", ucd.place)
 
 
-def check_references(fields_by_name: Mapping[Written, Fields], names: Iterable[str], frames: Iterable[str], enums: Iterable[str], what: str, faults: Faults) -> None:
+def check_references(
+    fields_by_name: Mapping[Written, Fields], names: Iterable[str], frames: Iterable[str], enums: Iterable[str], what: str, faults: Faults
+) -> None:
     """Check what columns refer to: frames, enums, and the columns in their link templates."""
     known, known_frames, known_enums = list(names), list(frames), list(enums)
     for name, fields in fields_by_name.items():

@@ -151,10 +151,18 @@ class Compiler:
 
     def _needed(self, queries: tuple[Bound, ...], checks: tuple[Check, ...]) -> tuple[str, ...]:
         found: set[str] = {ROW}
-        for bound in [*queries, *(check.bound for check in checks if check.over == SOURCE), *(call.args for call in self.names.calls.values())]:
+        for bound in [
+            *queries,
+            *(check.bound for check in checks if check.over == SOURCE),
+            *(call.args for call in self.names.calls.values()),
+        ]:
             found |= origins_of(bound.query)
         made = self.names.call_origins
-        return tuple(column.name for column in self.names.columns if column.name in found and column.name not in made and not self.lookups.owns(column.name))
+        return tuple(
+            column.name
+            for column in self.names.columns
+            if column.name in found and column.name not in made and not self.lookups.owns(column.name)
+        )
 
     def _wanted(self, table: Table, copies: dict[str, str]) -> dict[str, Any]:
         """Types for columns that are copied once and read by nothing else."""

@@ -43,7 +43,9 @@ def constant(value: Written, column: Column, what: str, faults: Faults) -> Expr 
             faults.error(f"{what} must be an ISO time, not {text!r}", value.place, "write 2026-11-20T09:30:00")
             return None
         return Cast(Literal(text.replace("Z", "").strip()), "TIMESTAMP")
-    faults.error(f"{what}: a column of type {kind} cannot be set to a constant", value.place, "use an expression under 'map': POINT(10, 20)")
+    faults.error(
+        f"{what}: a column of type {kind} cannot be set to a constant", value.place, "use an expression under 'map': POINT(10, 20)"
+    )
     return None
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql import parse_condition, parse_expression
 from hven.adql.tree import ColumnRef, Expr, Function, Ident, Node
-from hven.descriptor.written import Written
 from hven.errors import ParseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.descriptor.shapes import Faults
+    from hven.descriptor.written import Written
 
 PREFIXES = ("target", "file", "site", "source")  # what may stand before a dot in a name
 _NAME = re.compile(r"[^\W\d][\w-]*(?:\.[\w-]+)?")

@@ -7,6 +7,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
+from hven.adql.functions import MAPPING
+from hven.adql.reserved import RESERVED
 from hven.descriptor.shapes import nearest
 from hven.descriptor.written import Page, Written, page_of
 from hven.errors import Place
@@ -30,6 +32,8 @@ def functions(entries: Iterable[Fields], directory: Path, hashes: dict[str, str]
         if "file" not in entry:
             continue
         for function in _of_file(entry, directory, hashes, faults):
+            if MAPPING.get(function.name) is not None or function.name.upper() in RESERVED:
+                faults.error(f"functions: {function.name} is a word of ADQL already", function.place, "give the function another name")
             if function.name.lower() in made:
                 faults.error(f"functions: {function.name} stands in two files", function.place)
             made[function.name.lower()] = function
@@ -60,7 +64,9 @@ def _of_file(entry: Fields, directory: Path, hashes: dict[str, str], faults: Fau
         typed = [function for function in found if function is not None]
         if not typed:
             faults.error(
-                f"functions: {file} has no function with a type for its result", file.place, 'annotate it, -> "float64", or say names: {function: float64}'
+                f"functions: {file} has no function with a type for its result",
+                file.place,
+                'annotate it, -> "float64", or say names: {function: float64}',
             )
         return typed
     made = []
@@ -78,14 +84,22 @@ def _of_file(entry: Fields, directory: Path, hashes: dict[str, str], faults: Fau
             unit = str(fields["unit"]) if "unit" in fields else None
             ucd = str(fields["ucd"]) if "ucd" in fields else None
             made.append(
-                PythonFunction(name=str(name), path=path, type=kind, unit=unit, ucd=ucd, arguments=_count(defined[str(name)]), place=name.place)
+                PythonFunction(
+                    name=str(name), path=path, type=kind, unit=unit, ucd=ucd, arguments=_count(defined[str(name)]), place=name.place
+                )
             )
     return made
 
 
 def _annotated(node: ast.FunctionDef, path: Path, page: Page, faults: Faults) -> PythonFunction | None:
     returns = node.returns
-    word = returns.value if isinstance(returns, ast.Constant) and isinstance(returns.value, str) else ast.unparse(returns) if returns is not None else ""
+    word = (
+        returns.value
+        if isinstance(returns, ast.Constant) and isinstance(returns.value, str)
+        else ast.unparse(returns)
+        if returns is not None
+        else ""
+    )
     place = Place(file=page.name, line=node.lineno, column=node.col_offset + 1)
     match = _WITH_UNIT.fullmatch(PLAIN.get(word, word))
     kind: Type | None = None
@@ -95,7 +109,11 @@ def _annotated(node: ast.FunctionDef, path: Path, page: Page, faults: Faults) ->
         except ValueError:
             kind = None
     if match is None or kind is None:
-        faults.error(f"the result of {node.name} has no type known here: {word}", place, 'write -> "float64", "string", "timestamp" or "float64 {deg}"')
+        faults.error(
+            f"the result of {node.name} has no type known here: {word}",
+            place,
+            'write -> "float64", "string", "timestamp" or "float64 {deg}"',
+        )
         return None
     return PythonFunction(name=node.name, path=path, type=kind, unit=match["unit"], arguments=_count(node), place=place)
 

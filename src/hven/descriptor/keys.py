@@ -92,7 +92,11 @@ LOOKUP = Record(
 
 _ASSIGN = (
     Key("set", Dict(Constant()), "constants: column: value, read as the text that stands there and typed by the column"),
-    Key("text", Dict(TEXT), "templates: column: '{orbit}_{cube}'; names as in expressions, also {file.path}, {site.url}, {target.x}; {{ and }} for braces"),
+    Key(
+        "text",
+        Dict(TEXT),
+        "templates: column: '{orbit}_{cube}'; names as in expressions, also {file.path}, {site.url}, {target.x}; {{ and }} for braces",
+    ),
     Key("map", Dict(EXPRESSION, expressions=True), "expressions: column: ADQL over the source's columns, 'let' names, and target.x"),
     Key("lookup", Dict(LOOKUP), "column: a value found in a table"),
 )
@@ -256,7 +260,12 @@ TEST = Record(
     "A query with what it must answer",
     (
         Key("query", Expression("a query"), "ADQL", required=True),
-        Key("expect", Free("column: value of the first row; rows: how many; minimum, maximum: of the first value"), "what the answer must be", required=True),
+        Key(
+            "expect",
+            Free("column: value of the first row; rows: how many; minimum, maximum: of the first value"),
+            "what the answer must be",
+            required=True,
+        ),
         Key("name", TEXT, "what is tested"),
     ),
 )
@@ -308,4 +317,21 @@ COLLECTION = Record(
     },
 )  # fmt: skip
 
-RECORDS = (COLLECTION, TABLE, COLUMN, PERSON, LOOKUP, GRANULE, RULE, LINK, SYNC, FOREIGN, GROUP, FRAME, _LOOP_TABLE, FUNCTIONS, TEST, COLLECTION_LOOP)
+RECORDS = (
+    COLLECTION,
+    TABLE,
+    COLUMN,
+    PERSON,
+    LOOKUP,
+    GRANULE,
+    RULE,
+    LINK,
+    SYNC,
+    FOREIGN,
+    GROUP,
+    FRAME,
+    _LOOP_TABLE,
+    FUNCTIONS,
+    TEST,
+    COLLECTION_LOOP,
+)

@@ -53,15 +53,19 @@ class Lookup:
     rows: pa.Table | None = None
 
     def table(self) -> Table:
-        """The relation that is joined."""
-        return Table(schema="", name=self.name, columns=(Column(name=f"{self.name}.key", type=self.key_type), self.value.having(name=f"{self.name}.value")))
+        """Describe the relation that is joined."""
+        return Table(
+            schema="",
+            name=self.name,
+            columns=(Column(name=f"{self.name}.key", type=self.key_type), self.value.having(name=f"{self.name}.value")),
+        )
 
     def on(self) -> Expr:
-        """The join's condition."""
+        """Give the join's condition."""
         return Compare("=", self.key, trees.name(f"{self.name}.key"))
 
     def unmatched(self) -> Expr:
-        """True for rows that have a key, but none that is known."""
+        """Give the condition of rows that have a key, but none that is known."""
         there = IsNull(self.key, negated=True)
         if self.rows is not None:
             return And((there, IsNull(trees.name(f"{self.name}.key"))))
@@ -142,9 +146,7 @@ def _kept(key: Expr, meta: Meta, kind: Type) -> Expr:
     return trees.text(key, meta) if kind.is_string else trees.cast(key, meta, kind)
 
 
-def _written_here(
-    entries: dict[Written, Written], meta: Meta, column: Column | None, what: str, faults: Faults
-) -> Found | None:
+def _written_here(entries: dict[Written, Written], meta: Meta, column: Column | None, what: str, faults: Faults) -> Found | None:
     keys: list[Any] = []
     broken = False
     for key in entries:
@@ -153,7 +155,11 @@ def _written_here(
         elif DECIMAL.fullmatch(key):
             keys.append(int(key) if WHOLE.fullmatch(key) else float(key))
         else:
-            faults.error(f"{what}.values: the key {str(key)!r} is compared with a number", key.place, "write a number, or CAST(x AS VARCHAR) under 'from'")
+            faults.error(
+                f"{what}.values: the key {str(key)!r} is compared with a number",
+                key.place,
+                "write a number, or CAST(x AS VARCHAR) under 'from'",
+            )
             broken = True
     if broken:
         return None
@@ -161,7 +167,9 @@ def _written_here(
     if column is not None:
         kind = column.type
     else:
-        kind = INT64 if all(WHOLE.fullmatch(text) for text in texts) else FLOAT64 if all(DECIMAL.fullmatch(text) for text in texts) else STRING
+        kind = (
+            INT64 if all(WHOLE.fullmatch(text) for text in texts) else FLOAT64 if all(DECIMAL.fullmatch(text) for text in texts) else STRING
+        )
     if not kind.is_numeric:
         return keys, [None if text.is_null else str(text) for text in texts], Column(name="value", type=STRING)
     values: list[Any] = []
@@ -194,7 +202,11 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
                 faults.error(f"{what}.table has only {len(names)} columns", said.place, "a lookup needs a key and a value")
                 return None
             if word is not None and word not in columns:
-                faults.error(f"{what}.{role}: the table has no column {str(word)!r}", word.place, nearest(word, names) or f"known: {', '.join(names[:12])}")
+                faults.error(
+                    f"{what}.{role}: the table has no column {str(word)!r}",
+                    word.place,
+                    nearest(word, names) or f"known: {', '.join(names[:12])}",
+                )
                 return None
             chosen.append(str(word) if word is not None else names[position])
         rows = pa.Table.from_batches(list(source.batches(chosen)))
@@ -209,7 +221,11 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
         keys = rows.column(chosen[0]).cast(meta.type.arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         kind = columns[chosen[0]].type
-        faults.error(f"{what}: the key {chosen[0]} is {kind}, what is looked up {meta.type}", said.place, "bring both to one type: CAST(x AS VARCHAR) under 'from'")
+        faults.error(
+            f"{what}: the key {chosen[0]} is {kind}, what is looked up {meta.type}",
+            said.place,
+            "bring both to one type: CAST(x AS VARCHAR) under 'from'",
+        )
         return None
     counts = pc.value_counts(keys)
     twice = [item["values"].as_py() for item in counts if item["counts"].as_py() > 1][:3] if len(counts) < len(keys) else []

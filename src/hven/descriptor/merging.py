@@ -140,12 +140,17 @@ def from_toml(settings: Settings) -> Entries:
     section = max(text.find("[defaults"), 0)
 
     def place(key: str) -> int:
-        found = re.compile(rf'^[ \t]*"?{re.escape(key)}"?[ \t]*=|^\[defaults\.(?:.*\.)?{re.escape(key)}\]', re.MULTILINE).search(text, section)
+        found = re.compile(rf'^[ \t]*"?{re.escape(key)}"?[ \t]*=|^\[defaults\.(?:.*\.)?{re.escape(key)}\]', re.MULTILINE).search(
+            text, section
+        )
         return found.start() if found else section
 
     def convert(value: Any, start: int) -> Any:
         if isinstance(value, dict):
-            return Entries({Written(key, page, place(key), place(key), '"'): convert(item, place(key)) for key, item in value.items()}, page.place(start))
+            return Entries(
+                {Written(key, page, place(key), place(key), '"'): convert(item, place(key)) for key, item in value.items()},
+                page.place(start),
+            )
         if isinstance(value, list):
             return Items([convert(item, start) for item in value], page.place(start))
         if isinstance(value, bool):
@@ -246,7 +251,9 @@ def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -
             continue
         for key in loop:
             if key != "each" and key not in makes:
-                faults.error(f"{what}for has no key {str(key)!r}", key.place, nearest(key, ("each", *makes)) or f"known: each, {', '.join(makes)}")
+                faults.error(
+                    f"{what}for has no key {str(key)!r}", key.place, nearest(key, ("each", *makes)) or f"known: each, {', '.join(makes)}"
+                )
         for values in _rounds(loop, what, faults):
             for key, part in loop.items():
                 if str(key) in makes and isinstance(part, Entries):
@@ -266,7 +273,9 @@ def _add(result: dict[Written, Any], key: Written, made: Entries, what: str, fau
     for name, item in made.items():
         if name in joined:
             first = next(other for other in joined if other == name).place
-            faults.error(f"{what}{key}.{name} is made twice", name.place, f"the other one is in {first}; does the name lack the loop's {{...}}?")
+            faults.error(
+                f"{what}{key}.{name} is made twice", name.place, f"the other one is in {first}; does the name lack the loop's {{...}}?"
+            )
         else:
             joined[name] = item
     result[key] = Entries(joined, old.place)
@@ -309,5 +318,3 @@ def substitute(value: Any, values: Mapping[str, str], *, keep: bool = False) -> 
     # inside a map, 'text' and 'link' are templates wherever they stand
     pairs = {substitute(key, values): substitute(item, values, keep=keep or key in KEEP_BRACES) for key, item in value.items()}
     return Entries(pairs, value.place, flow=value.flow)
-
-

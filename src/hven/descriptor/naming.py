@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.adql import parse_condition, parse_expression
 from hven.adql.bind import bind, bind_condition, bind_expression
-from hven.adql.functions import MAPPING, Extra
+from hven.adql.functions import MAPPING
 from hven.adql.scope import Tables, same
 from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
 from hven.descriptor import trees
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP}
 
 
-class Broken(Exception):  # noqa: N818
+class Broken(Exception):
     """A fault was noted already; what depends on it says nothing more."""
 
 
@@ -76,14 +76,9 @@ class Names:
         self.call_origins: dict[str, frozenset[str]] = {}
         self.lets: dict[str, Expr | None] = {}
         self.used: set[str] = set()
-        for function in resource.functions:
-            try:
-                MAPPING.extended([Extra(name=function.name, args=(), result=function.type)])
-            except ValueError as error:
-                self.faults.error(f"functions.{function.name}: {error}", function.place, "give it another name")
 
     def failed(self) -> bool:
-        """True if there are errors."""
+        """Tell whether there are errors."""
         return any(fault.severity == "error" for fault in self.faults.found)
 
     def let(self, name: str, text: Written) -> None:
@@ -159,7 +154,11 @@ class Names:
 
         tree = trees.rewrite(tree, change)
         if trees.size(tree) > trees.LARGEST:
-            self.faults.error(f"{what}: with all names replaced, the expression has more than {trees.LARGEST:,} parts", text.place, "simplify the 'let' names")
+            self.faults.error(
+                f"{what}: with all names replaced, the expression has more than {trees.LARGEST:,} parts",
+                text.place,
+                "simplify the 'let' names",
+            )
             raise Broken
         return tree
 
@@ -195,10 +194,12 @@ class Names:
                 return Literal(value, at=node.at)
         known = [*(column.name for column in self.real), *self.spec.let, *self.resource.let]
         ambiguous = [column.name for column in self.real if column.name.lower() == word.lower()]
-        remedy = f'write one of {", ".join(chr(34) + name + chr(34) for name in ambiguous)}' if len(ambiguous) > 1 else nearest(word, known)
+        remedy = f"write one of {', '.join(chr(34) + name + chr(34) for name in ambiguous)}" if len(ambiguous) > 1 else nearest(word, known)
         if not remedy and word in {column.name for column in self.spec.table.columns}:
             remedy = f"write target.{word} for the table's own column"
-        message = f"{word} may be several columns" if len(ambiguous) > 1 else f"the source has no column {word!r}, and no 'let' is called so"
+        message = (
+            f"{word} may be several columns" if len(ambiguous) > 1 else f"the source has no column {word!r}, and no 'let' is called so"
+        )
         self.faults.error(f"{what}: {message}", text.at(node.at + offset), remedy or f"the source has: {some(known)}")
         raise Broken
 
@@ -208,11 +209,16 @@ class Names:
         if not isinstance(card, str):
             self.faults.error(f"{what}: header takes the name of a card: header('DATE-OBS')", text.at(node.at + offset))
             raise Broken
+        exact = [column for column in self.real if column.name == card]
         folded = card.lower().replace("-", "_").replace(" ", "_")
-        for column in self.real:
-            if column.name == card or column.name.lower().replace("-", "_").replace(" ", "_") == folded:
-                return trees.name(column.name, node.at)
-        self.faults.error(f"{what}: the source has no header card {card!r}", text.at(node.at + offset), nearest(card, [column.name for column in self.real]))
+        alike = [column for column in self.real if column.name.lower().replace("-", "_").replace(" ", "_") == folded]
+        if exact or alike:
+            return trees.name((exact or alike)[0].name, node.at)
+        self.faults.error(
+            f"{what}: the source has no header card {card!r}",
+            text.at(node.at + offset),
+            nearest(card, [column.name for column in self.real]),
+        )
         raise Broken
 
     def call(self, node: Function, text: Written, what: str, targets: Targets | None, offset: int) -> Expr:
@@ -223,7 +229,11 @@ class Names:
             self.faults.error(f"{what}: {function.name} takes {function.arguments} arguments, not {len(args)}", text.at(node.at + offset))
             raise Broken
         if not args:
-            self.faults.error(f"{what}: {function.name} needs at least one argument", text.at(node.at + offset), "without one it cannot know how many rows there are")
+            self.faults.error(
+                f"{what}: {function.name} needs at least one argument",
+                text.at(node.at + offset),
+                "without one it cannot know how many rows there are",
+            )
             raise Broken
         key = Function(function.name, args)
         if key not in self.calls:
@@ -234,7 +244,9 @@ class Names:
             source = Table(schema="", name=SOURCE, columns=tuple(self.columns))
             items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
             query = bind(Query(Select(items, TableRef((Ident(SOURCE),)))), Tables([source]), functions=MAPPING)
-            self.calls[key] = Call(name=function.name, path=function.path, args=query, output=output, type=function.type, place=text.at(node.at + offset))
+            self.calls[key] = Call(
+                name=function.name, path=function.path, args=query, output=output, type=function.type, place=text.at(node.at + offset)
+            )
             self.call_origins[output] = frozenset(origins)
             self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))
             self.used |= origins

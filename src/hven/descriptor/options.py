@@ -40,7 +40,9 @@ def source_spec(value: Entries | Written, what: str, faults: Faults) -> SourceSp
         if found is None:
             faults.error(f"{what}: no kind of source is known for {kind(value)}", value.place, "write {kind: csv, files: ...}")
             return None
-        return _checked(found, {"files": str(value)}, Entries({Written("files", value.page, value.start, value.end): value}, value.place), what, faults)
+        return _checked(
+            found, {"files": str(value)}, Entries({Written("files", value.page, value.start, value.end): value}, value.place), what, faults
+        )
     said = value.get("kind")  # type: ignore[call-overload]
     files = value.get("files")  # type: ignore[call-overload]
     first = files[0] if isinstance(files, Items) and files else files
@@ -73,7 +75,9 @@ def plain(value: Any) -> Any:
     return float(text) if DECIMAL.fullmatch(text) and retyped(value) is None and str(float(text)) == text else text
 
 
-def _checked(name: str, options: dict[str, Any], written: Entries, what: str, faults: Faults, place: Place | None = None) -> SourceSpec | None:
+def _checked(
+    name: str, options: dict[str, Any], written: Entries, what: str, faults: Faults, place: Place | None = None
+) -> SourceSpec | None:
     place = place or written.place
     try:
         module = plugins.load("sources", name)
@@ -154,7 +158,11 @@ def _say(item: Any, written: Entries, model: type[BaseModel], name: str, what: s
     if item["type"] == "extra_forbidden":
         word = str(item["loc"][-1])
         known = _names(parent) if len(path) <= 1 else []
-        faults.error(f"{what} of kind {name} has no option {word!r}", key_place or place, nearest(word, known) or (f"known: {', '.join(known)}" if known else ""))
+        faults.error(
+            f"{what} of kind {name} has no option {word!r}",
+            key_place or place,
+            nearest(word, known) or (f"known: {', '.join(known)}" if known else ""),
+        )
     elif item["type"] == "missing":
         faults.error(f"{what} of kind {name} lacks the option {path[-1]!r}", place)
     else:

@@ -109,13 +109,16 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         schema=str(name),
         access=fields.get("access", "public"),
         constants=frozenset(constants),
-        functions=frozenset(function.name.lower() for function in python),
+        directory=path.parent,
+        hashes=result.hashes,
         standard=standard,
     )
     specs = _tables(fields, around, faults)
     for service in fields.get("services", ()):
         if service not in SERVICES:
-            faults.error(f"no service is called {str(service)!r}", service.place, nearest(service, SERVICES) or f"known: {', '.join(SERVICES)}")
+            faults.error(
+                f"no service is called {str(service)!r}", service.place, nearest(service, SERVICES) or f"known: {', '.join(SERVICES)}"
+            )
     if not standard and "tables" not in fields.places:
         faults.warning("the collection has no tables", name.place, "add 'tables'")
     if not standard and "title" not in fields.places:

@@ -8,7 +8,6 @@ from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta
 from hven.descriptor import trees
 from hven.descriptor.constants import constant
 from hven.descriptor.expressions import Hole, holes, inner, walk
-from hven.descriptor.lookups import Lookups
 from hven.descriptor.naming import Broken, Names, some, written
 from hven.descriptor.shapes import nearest
 from hven.model import units
@@ -17,6 +16,7 @@ from hven.model.table import Column
 from hven.model.types import STRING
 
 if TYPE_CHECKING:
+    from hven.descriptor.lookups import Lookups
     from hven.descriptor.written import Written
     from hven.errors import Place
     from hven.model.resource import Granule
@@ -36,7 +36,9 @@ class Round:
         if granule is not None:
             self.settings |= {setting.column: setting for setting in granule.settings}
             if "granule_gid" in self.declared and "granule_gid" not in self.settings:
-                self.settings["granule_gid"] = Setting(column="granule_gid", how="set", value=written(granule.gid, granule.place), place=granule.place)
+                self.settings["granule_gid"] = Setting(
+                    column="granule_gid", how="set", value=written(granule.gid, granule.place), place=granule.place
+                )
         self.order = self._order()
         self.trees: dict[str, Expr | None] = {}
         self.described: dict[str, Column] = {}
@@ -115,7 +117,7 @@ class Round:
         self.described[name] = column
         self.origins[name] = names.origins(meta)
         converted = self._converted(tree, meta, column, where, place)
-        self._note(name, tree, converted, meta, column, setting)
+        self._note(name, tree, converted, meta, column)
         return converted
 
     def _raw(self, name: str, setting: Setting | None, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, Column | None]:
@@ -144,7 +146,11 @@ class Round:
         names = self.names
         known = [item.name for item in names.real]
         remedy = nearest(name, known)
-        remedy = f"write under 'map': {name}: {remedy[14:-2]}" if remedy else f"set it under set, text, map or lookup; the source has: {some(known)}"
+        remedy = (
+            f"write under 'map': {name}: {remedy[14:-2]}"
+            if remedy
+            else f"set it under set, text, map or lookup; the source has: {some(known)}"
+        )
         names.faults.error(f"{where}: nothing gives this column a value, and the source has no column {name!r}", place, remedy)
         raise Broken
 
@@ -221,7 +227,11 @@ class Round:
         faults = self.names.faults
         if meta.unit and column.unit and meta.type.is_numeric and not units.same(meta.unit, column.unit):
             if not units.convertible(meta.unit, column.unit):
-                faults.error(f"{where}: a value in {meta.unit} cannot be converted to {column.unit}", place, "correct the unit, or convert it in an expression")
+                faults.error(
+                    f"{where}: a value in {meta.unit} cannot be converted to {column.unit}",
+                    place,
+                    "correct the unit, or convert it in an expression",
+                )
                 raise Broken
             tree = Function("IN_UNIT", (tree, Literal(column.unit)))
             meta = self.names.typed(tree, written("", place), where)
@@ -231,13 +241,15 @@ class Round:
             faults.error(f"{where}: {error.message}", place, error.remedy)
             raise Broken from None
 
-    def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column, setting: Setting | None) -> None:
+    def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
         source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
         simple = (meta.type.is_numeric or meta.type.is_string) and (column.type.is_numeric or column.type.is_string)
         if source is None or source in self.names.call_origins:
             self.names.used |= self.origins[name]
-        elif (converted is tree or simple) and not (isinstance(converted, Function) and converted.name == "IN_UNIT") and _no_unit(converted):
+        elif (
+            (converted is tree or simple) and not (isinstance(converted, Function) and converted.name == "IN_UNIT") and _no_unit(converted)
+        ):
             self.copies[name] = source
         else:
             self.conversions[name] = source

@@ -81,7 +81,7 @@ class Text:
             return None
         found = None if self.any else trap(value)
         if found is not None:
-            faults.error(f"{what} must be text, but YAML reads {str(value)} as {found}", value.place, f'write "{value}" in quotes')
+            faults.error(f"{what} must be text, but YAML reads {value!s} as {found}", value.place, f'write "{value}" in quotes')
             return None
         return value
 
@@ -97,7 +97,9 @@ class Constant:
     def read(self, value: Any, what: str, faults: Faults) -> Written | None:
         """Give the text as written."""
         if not isinstance(value, Written):
-            faults.error(f"{what} must be one constant, not {kind(value)}", value.place, "templates go under 'text', expressions under 'map'")
+            faults.error(
+                f"{what} must be one constant, not {kind(value)}", value.place, "templates go under 'text', expressions under 'map'"
+            )
             return None
         return value
 
@@ -118,7 +120,7 @@ class Flag:
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """A boolean."""
+        """Give a boolean."""
         return {"type": "boolean"}
 
 
@@ -139,7 +141,7 @@ class Number:
         found = retyped(value)
         if found is not None:
             remedy = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else ""
-            faults.error(f"{what} must be {name}, but YAML reads {str(value)} as {found}", value.place, remedy)
+            faults.error(f"{what} must be {name}, but YAML reads {value!s} as {found}", value.place, remedy)
             return None
         if not (WHOLE if self.whole else DECIMAL).fullmatch(value):
             faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
@@ -153,7 +155,7 @@ class Number:
         return number
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """A number."""
+        """Give a number with its bounds."""
         bounds = {"minimum": self.minimum, "maximum": self.maximum}
         return {"type": "integer" if self.whole else "number"} | {key: bound for key, bound in bounds.items() if bound is not None}
 
@@ -173,7 +175,7 @@ class Choice:
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """An enumeration."""
+        """Give an enumeration."""
         return {"enum": list(self.words)}
 
 
@@ -199,7 +201,7 @@ class Expression:
         found = retyped(value)
         if found is not None:
             plain = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else "text stands in quotes within quotes: \"'...'\""
-            faults.error(f"{what}: YAML reads {str(value)} as {found}", value.place, plain)
+            faults.error(f"{what}: YAML reads {value!s} as {found}", value.place, plain)
             return None
         return value
 
@@ -261,7 +263,7 @@ class Many:
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """An array, or one."""
+        """Give an array, perhaps or a single value."""
         inner = self.shape.json(definitions)
         array = {"type": "array", "items": inner}
         return {"anyOf": [inner, array]} if self.one else array
@@ -294,7 +296,7 @@ class Dict:
         return result
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """An object with free names."""
+        """Give an object with free names."""
         return {"type": "object", "additionalProperties": self.shape.json(definitions)}
 
 

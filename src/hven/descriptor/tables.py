@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,15 @@ from hven.descriptor.keys import ASSIGNMENTS
 from hven.descriptor.options import source_spec
 from hven.descriptor.shapes import nearest
 from hven.descriptor.written import Written
-from hven.errors import Place
 from hven.model.resource import Granule, Link, Rule, Setting, TableSpec
 from hven.model.table import Column, FrameRef, Group, Key, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from hven.descriptor.shapes import Faults, Fields
+    from hven.errors import Place
 
 ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 POSITIONS = (
@@ -41,8 +43,10 @@ class Surroundings:
         The collection's name.
     constants
         Names of the collection's ``let``.
-    functions
-        Names of Python functions, lower case.
+    directory
+        Where the descriptor stands.
+    hashes
+        Takes the SHA-256 of files that tables use.
     standard
         True while a standard itself is read: tables need no source.
     """
@@ -50,7 +54,8 @@ class Surroundings:
     schema: str
     access: str
     constants: frozenset[str]
-    functions: frozenset[str]
+    directory: Path
+    hashes: dict[str, str]
     standard: bool = False
 
 
@@ -71,9 +76,9 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
     let = _let(what, fields, around, faults)
     where = fields.get("where")
     if where is not None:
-        _check(where, f"{what}.where", around, names, faults, condition=True, target=False)
+        _check(where, f"{what}.where", names, faults, condition=True, target=False)
     granules = tuple(_granules(what, fields, names, typed, closed, around, faults))
-    rules = tuple(_rules(what, fields, names, closed, around, faults))
+    rules = tuple(_rules(what, fields, names, closed, faults))
     links = tuple(_links(what, fields, names, closed, around, faults))
     specs = tuple(spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None)
     frames = tuple(_frame(str(key), item) for key, item in fields.get("frames", {}).items())
@@ -99,7 +104,9 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
     )
     for key in ("group_by", "for_each"):
         if key in fields:
-            faults.warning(f"{what}.{key} is read, but not carried out yet", fields.places[key], "prepare such rows in a 'query' or 'python' source")
+            faults.warning(
+                f"{what}.{key} is read, but not carried out yet", fields.places[key], "prepare such rows in a 'query' or 'python' source"
+            )
     return TableSpec(
         table=table,
         sources=specs,
@@ -133,7 +140,9 @@ def _check_kind(what: str, fields: Fields, around: Surroundings, faults: Faults)
             if key in fields:
                 faults.error(f"{what}: a view has no {key!r}", fields.places[key], "say it in the view's query, or give the table a source")
     elif "source" not in fields.places and not around.standard:
-        faults.error(f"{what} has neither 'source' nor 'view'", fields.place, "say where its rows come from: source: {kind: csv, files: ...}")
+        faults.error(
+            f"{what} has neither 'source' nor 'view'", fields.place, "say where its rows come from: source: {kind: csv, files: ...}"
+        )
 
 
 def _settings(what: str, fields: Fields, faults: Faults) -> tuple[Setting, ...]:
@@ -144,7 +153,11 @@ def _settings(what: str, fields: Fields, faults: Faults) -> tuple[Setting, ...]:
             old = found.get(str(target))
             if old is not None:
                 first = f"line {old.place.line}"
-                faults.error(f"{what}: {target} is set twice, under '{old.how}' and under '{how}'", target.place, f"the first one is in {first}: keep one")
+                faults.error(
+                    f"{what}: {target} is set twice, under '{old.how}' and under '{how}'",
+                    target.place,
+                    f"the first one is in {first}: keep one",
+                )
                 continue
             found[str(target)] = Setting(column=str(target), how=how, value=value, place=target.place)
     return tuple(found.values())
@@ -167,38 +180,55 @@ def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, 
             if setting.column in typed:
                 constant(value, typed[setting.column], where, faults)
         elif setting.how == "text":
-            check_template(value, where, around, None, faults)
+            check_template(value, where, None, faults)
         elif setting.how == "map":
-            _check(value, where, around, None, faults)
+            _check(value, where, None, faults)
         else:
             _check_lookup(value, where, around, faults)
 
 
 def _check_lookup(value: Fields, where: str, around: Surroundings, faults: Faults) -> None:
     if "from" in value:
-        _check(value["from"], f"{where}.from", around, None, faults)
+        _check(value["from"], f"{where}.from", None, faults)
     if ("table" in value) == ("values" in value):
         faults.error(f"{where} needs either 'table' or 'values'", value.place)
     for key in ("key", "value"):
         if key in value and "values" in value:
             faults.error(f"{where}: {key!r} belongs to 'table', not to 'values'", value.places[key])
+    table = value.get("table")
+    if isinstance(table, Written):
+        path = around.directory / str(table)
+        if path.is_file():
+            around.hashes[str(table)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            there = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+            faults.error(f"{where}.table: there is no file {table} beside the descriptor", table.place, nearest(table, there))
 
 
-def _check(value: Written, where: str, around: Surroundings, targets: list[str] | None, faults: Faults, *, condition: bool = False, target: bool = True) -> None:
+def _check(
+    value: Written,
+    where: str,
+    targets: list[str] | None,
+    faults: Faults,
+    *,
+    condition: bool = False,
+    target: bool = True,
+) -> None:
     """Parse; names of the source are checked when the source is known."""
     tree = expression(value, where, faults, condition=condition)
     if tree is None:
         return
     for prefix, name, node in references(tree):
         if prefix == "target" and not target:
-            faults.error(f"{where}: target.{name} does not exist yet here", value.at(node.at), "conditions over source rows use the source's columns")
+            faults.error(
+                f"{where}: target.{name} does not exist yet here", value.at(node.at), "conditions over source rows use the source's columns"
+            )
         elif prefix == "target" and targets is not None and name not in targets:
             faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), nearest(name, targets))
 
 
-def check_template(template: Written, where: str, around: Surroundings, targets: list[str] | None, faults: Faults) -> None:
+def check_template(template: Written, where: str, targets: list[str] | None, faults: Faults) -> None:
     """Check a template: braces, and whatever stands in them that is more than a name."""
-
     for part in holes(template, where, faults):
         if isinstance(part, Hole):
             prefix, dot, rest = part.text.partition(".")
@@ -237,8 +267,8 @@ def _let(what: str, fields: Fields, around: Surroundings, faults: Faults) -> dic
                 faults.error(message, texts[name].place)
             ordered[name] = (texts[name], texts[name].place)
             return
-        for inner in sorted(uses[name] & uses.keys()):
-            visit(inner, (*chain, name))
+        for needed in sorted(uses[name] & uses.keys()):
+            visit(needed, (*chain, name))
         ordered.setdefault(name, (texts[name], texts[name].place))
 
     for start in uses:
@@ -261,11 +291,11 @@ def _granules(
         _check_values(where, settings, typed, around, faults)
         condition = item.get("if")
         if condition is not None:
-            _check(condition, f"{where}.if", around, names if closed else None, faults, condition=True)
+            _check(condition, f"{where}.if", names if closed else None, faults, condition=True)
         yield Granule(gid=gid, settings=settings, condition=None if condition is None else (condition, condition.place), place=item.place)
 
 
-def _rules(what: str, fields: Fields, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> Iterator[Rule]:
+def _rules(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Rule]:
     for name, item in fields.get("rules", {}).items():
         if "if" not in item:
             continue
@@ -274,7 +304,13 @@ def _rules(what: str, fields: Fields, names: list[str], closed: bool, around: Su
         tree = expression(condition, where, faults, condition=True)
         if tree is not None and closed:
             _only_targets(condition, tree, where, names, faults)
-        yield Rule(name=str(name), condition=condition, severity=item.get("severity", "error"), message=_text(item, "message"), place=condition.place)
+        yield Rule(
+            name=str(name),
+            condition=condition,
+            severity=item.get("severity", "error"),
+            message=_text(item, "message"),
+            place=condition.place,
+        )
 
 
 def _only_targets(value: Written, tree: Any, where: str, names: list[str], faults: Faults) -> None:
@@ -315,7 +351,9 @@ def _check_link(template: Written, where: str, names: list[str], closed: bool, a
                 faults.error(f"{where}: no {part.text}", template.at(part.offset), f"known: {', '.join('site.' + key for key in SITE)}")
         elif part.text not in around.constants:
             hint = f"write {{target.{part.text}}}" if part.text in names else nearest(part.text, around.constants)
-            faults.error(f"{where}: no {part.text!r} here; links know {{target.column}}, {{site.url}} and constants", template.at(part.offset), hint)
+            faults.error(
+                f"{where}: no {part.text!r} here; links know {{target.column}}, {{site.url}} and constants", template.at(part.offset), hint
+            )
 
 
 def _known(what: str, key: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[str]:
@@ -370,7 +408,9 @@ def find_position(made: tuple[Column, ...]) -> tuple[str, str] | None:
     return next(((by_ucd[lon], by_ucd[lat]) for lon, lat in POSITIONS if lon in by_ucd and lat in by_ucd), None)
 
 
-def _position(what: str, fields: Fields, made: tuple[Column, ...], names: list[str], closed: bool, faults: Faults) -> tuple[str, str] | None:
+def _position(
+    what: str, fields: Fields, made: tuple[Column, ...], names: list[str], closed: bool, faults: Faults
+) -> tuple[str, str] | None:
     if "position" not in fields:
         return find_position(made)
     pair = tuple(_known(what, "position", fields, names, closed, faults))

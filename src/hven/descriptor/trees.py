@@ -51,7 +51,9 @@ def _moved(node: Any, at: int) -> Any:
         return tuple(_moved(part, at) for part in node)
     if not isinstance(node, Node):
         return node
-    changes = {item.name: _moved(getattr(node, item.name), at) for item in fields(node) if item.name not in {"meta", "column", "table", "at"}}
+    changes = {
+        item.name: _moved(getattr(node, item.name), at) for item in fields(node) if item.name not in {"meta", "column", "table", "at"}
+    }
     return replace(node, at=at, **changes)
 
 
@@ -121,7 +123,9 @@ def _fixed(tree: Expr, decimals: int, width: int) -> Expr:
     scale = 10**decimals
     number = Cast(Function("ROUND", (Binary("*", Function("ABS", (tree,)), Literal(scale)), Literal(0))), "BIGINT")
     part = Function("MOD", (number, Literal(scale)))
-    whole = Cast(Function("ROUND", (Binary("/", Cast(Binary("-", number, part), "DOUBLE PRECISION"), Literal(float(scale))), Literal(0))), "BIGINT")
+    whole = Cast(
+        Function("ROUND", (Binary("/", Cast(Binary("-", number, part), "DOUBLE PRECISION"), Literal(float(scale))), Literal(0))), "BIGINT"
+    )
 
     def digits(room: int) -> Expr:
         head = _padded(whole, room)
@@ -132,7 +136,7 @@ def _fixed(tree: Expr, decimals: int, width: int) -> Expr:
     return Case(None, ((negative, Binary("||", Literal("-"), digits(room - 1))),), digits(room))
 
 
-class Unfit(Exception):  # noqa: N818
+class Unfit(Exception):
     """A value of one type cannot become one of another; says why and the remedy."""
 
     def __init__(self, message: str, remedy: str = "") -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # the stubs do not export it
@@ -19,6 +18,7 @@ from hven.errors import Fault, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LARGEST = 4 * 1024**2  # bytes of one file
 DEEPEST = 60
@@ -55,7 +55,7 @@ class Written(str):
     style: str
     plain: bool
 
-    def __new__(cls, value: str, page: Page, start: int, end: int, style: str = "") -> Written:
+    def __new__(cls, value: str, page: Page, start: int, end: int, style: str = "") -> Self:
         """Make the text with its place."""
         self = super().__new__(cls, value)
         self.page, self.start, self.end, self.style = page, start, end, style
@@ -145,7 +145,10 @@ _BOOLEAN = re.compile(r"(?:yes|no|on|off|true|false)", re.IGNORECASE)
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?\s*(?:Z|[-+]\d\d?(?::?\d\d)?)?)?")
-_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+|(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|nan))", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"[-+]?(?:0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+|(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|nan))",
+    re.IGNORECASE,
+)
 WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
@@ -193,7 +196,11 @@ def read_page(path: Path, name: str, faults: list[Fault]) -> Page | None:
         size = path.stat().st_size
         if size > LARGEST:
             faults.append(
-                Fault(message=f"the file has {size:,} bytes; a descriptor may have {LARGEST:,}", place=Place(file=name), remedy="put data into a file of its own")
+                Fault(
+                    message=f"the file has {size:,} bytes; a descriptor may have {LARGEST:,}",
+                    place=Place(file=name),
+                    remedy="put data into a file of its own",
+                )
             )
             return None
         data = path.read_bytes()
@@ -251,7 +258,7 @@ def parse(page: Page, faults: list[Fault]) -> Value | None:
     return None
 
 
-class _Stop(Exception):  # noqa: N818
+class _Stop(Exception):
     def __init__(self, message: str, place: Place, remedy: str = "") -> None:
         super().__init__(message)
         self.fault = Fault(message=message, place=place, remedy=remedy)
@@ -271,7 +278,9 @@ class _Builder:
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if value is not None:
-                    raise _Stop("a second YAML document begins here", self.page.place(_index(event)), "one file, one document: remove '---'")
+                    raise _Stop(
+                        "a second YAML document begins here", self.page.place(_index(event)), "one file, one document: remove '---'"
+                    )
                 value = self.value(next(self.events), 0)
         return value
 
@@ -331,13 +340,19 @@ class _Builder:
             value = self.value(next(self.events), depth + 1)
             if not isinstance(key, Written):
                 place = key.place
-                self.faults.append(Fault(message="a key must be one word or text", place=place, remedy="is a template or a list missing its quotes?"))
+                self.faults.append(
+                    Fault(message="a key must be one word or text", place=place, remedy="is a template or a list missing its quotes?")
+                )
             elif key == "<<" and key.plain:
                 merged.extend(part for part in (value if isinstance(value, Items) else [value]) if isinstance(part, Entries))
             elif key in found:
                 first = next(old for old in found if old == key)
                 self.faults.append(
-                    Fault(message=f"the key {str(key)!r} stands twice in one map", place=key.place, remedy=f"the first one is in line {first.place.line}")
+                    Fault(
+                        message=f"the key {str(key)!r} stands twice in one map",
+                        place=key.place,
+                        remedy=f"the first one is in line {first.place.line}",
+                    )
                 )
             else:
                 found[key] = value
@@ -370,12 +385,18 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
     line = page.text[line_start:].partition("\n")[0]
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
-        return Fault(message="a tab stands in the indentation", place=page.place(line_start + indent.index("\t")), remedy="indent with spaces")
+        return Fault(
+            message="a tab stands in the indentation", place=page.place(line_start + indent.index("\t")), remedy="indent with spaces"
+        )
     place = page.place(index)
     if page.text[index : index + 1] in {"@", "`", "%"}:
         return Fault(message=f"a value cannot begin with {page.text[index]!r} in YAML", place=place, remedy="put the value in quotes")
     if "mapping values are not allowed" in problem:
-        return Fault(message="a second ': ' stands in an unquoted value, or the line is indented wrongly", place=place, remedy="put the value in quotes")
+        return Fault(
+            message="a second ': ' stands in an unquoted value, or the line is indented wrongly",
+            place=place,
+            remedy="put the value in quotes",
+        )
     if "could not find expected ':'" in problem:
         return Fault(message="this line is no 'key: value'", place=place)
     context = getattr(error, "context", None)
@@ -383,6 +404,14 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
     if context and "flow" in context and opened is not None:
         comment = re.compile(r"[ \t]#").search(page.text, opened.index, page.text.rfind("\n", 0, index) + 1 or index)
         if comment is not None:
-            return Fault(message="the ' #' begins a comment here, and the rest of the line is lost", place=page.place(comment.start() + 1), remedy="put the whole value in double quotes")
+            return Fault(
+                message="the ' #' begins a comment here, and the rest of the line is lost",
+                place=page.place(comment.start() + 1),
+                remedy="put the whole value in double quotes",
+            )
     since = f" ({context}, line {opened.line + 1})" if context and opened is not None and opened.line != mark.line else ""
-    return Fault(message=f"not YAML: {problem}{since}", place=place, remedy="quotes around values with ': ', ' #', or a leading [ { * & ! | > ' \" % @ are the usual cure")
+    return Fault(
+        message=f"not YAML: {problem}{since}",
+        place=place,
+        remedy="quotes around values with ': ', ' #', or a leading [ { * & ! | > ' \" % @ are the usual cure",
+    )

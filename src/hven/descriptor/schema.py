@@ -1,0 +1,46 @@
+"""The JSON Schema of descriptors, for editors: said by the same keys that check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hven import plugins
+from hven.descriptor.keys import COLLECTION
+from hven.descriptor.options import ENDINGS
+from hven.errors import UserError
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """Give the schema (draft 2020-12); options of sources come from the kinds that are installed."""
+    definitions: dict[str, Any] = {}
+    COLLECTION.json(definitions)
+    collection = definitions.pop("collection")
+    source = _source(definitions)
+    table = definitions["table"]["properties"]
+    table["source"] = {"description": table["source"]["description"], "anyOf": [source, {"type": "array", "items": source}]}
+    return {
+        "$schema": DIALECT,
+        "title": "Descriptor of a collection",
+        **collection,
+        # an include may say the rest, so nothing but the shape is required here
+        "required": [],
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _source(definitions: dict[str, Any]) -> dict[str, Any]:
+    """One definition per kind; ``kind`` may be left out where the files' names tell it."""
+    choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
+    for kind in plugins.names("sources"):
+        try:
+            options = plugins.load("sources", kind).Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
+        except UserError:  # a kind whose extra is not installed
+            continue
+        options["properties"] = {"kind": {"const": kind, "description": f"a source of kind {kind}"}, **options.get("properties", {})}
+        if kind not in ENDINGS:
+            options["required"] = ["kind", *options.get("required", [])]
+        definitions[f"source_{kind}"] = options
+        choices.append({"$ref": f"#/$defs/source_{kind}"})
+    return {"anyOf": choices}
