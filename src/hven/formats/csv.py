@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from hven.formats import End, Head
     from hven.model.types import Type
 
-_PIECE = 1 << 27  # bytes of text made at once, about
 _CARE = re.compile(rb'[",\r\n]')
 
 
@@ -56,12 +55,9 @@ def _quote(text: str) -> str:
 
 
 def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
-    if not batch.num_rows or not kinds:
+    if not kinds:
         return
-    each = 4 * len(kinds) + 4 * batch.nbytes // batch.num_rows + 8
-    step = max(1, _PIECE // each)
-    for start in range(0, batch.num_rows, step):
-        part = batch if step >= batch.num_rows else batch.slice(start, step)
+    for part in literal.pieces(batch, 4 * len(kinds)):
         cells = [_cells(part.column(number), kind) for number, kind in enumerate(kinds)]
         cells[-1] = literal.joined(cells[-1], "\r\n")
         yield literal.characters(literal.joined(*cells, between=",")).tobytes()
@@ -69,7 +65,7 @@ def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
 
 def _cells(array: pa.Array, kind: Type) -> pa.Array:
     array = literal.storage(array, kind)
-    shown = literal.text(array, kind, null="")
+    shown = literal.text(array, kind, null="null")
     if pa.types.is_string(array.type) or (kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp):
         shown = _quoted(shown)
     return literal.filled(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hven.model.types import Type
 
 
+_CONTROLS = re.compile(rb"[\x00-\x1f]")
+_PIECE = 1 << 27
 _STRING, _INT64 = pa.string(), pa.int64()
 _ZERO, NULL = pa.scalar(0, _INT64), pa.scalar(None, _STRING)
 _YEAR_0, _YEAR_10000 = -62_167_219_200_000_000, 253_402_300_800_000_000  # microseconds since 1970
@@ -55,7 +60,7 @@ def storage(array: pa.Array, kind: Type) -> pa.Array:
     if pa.types.is_dictionary(have):
         return storage(array.dictionary_decode(), kind)
     if pa.types.is_fixed_size_list(have) and pa.types.is_list(wanted):
-        array = _as_list(array)
+        array = variable(array)
     if pa.types.is_timestamp(have) and have.tz is not None and pa.types.is_timestamp(wanted):
         array = array.cast(pa.timestamp(have.unit, "UTC")).cast(pa.timestamp(have.unit))  # the instant, shown in UTC
     if pa.types.is_timestamp(have) and pa.types.is_timestamp(wanted):
@@ -107,8 +112,10 @@ def _close_nulls(array: pa.Array, offsets: np.ndarray[Any, Any], values: pa.Arra
     return np.concatenate([[0], np.cumsum(lengths)]), values.filter(pa.array(keep))
 
 
-def _as_list(array: pa.Array) -> pa.Array:
-    """Turn fixed-size lists into variable ones, nulls kept."""
+def variable(array: pa.Array) -> pa.Array:
+    """Turn fixed-size lists into variable ones, nulls kept; variable ones are given back."""
+    if not pa.types.is_fixed_size_list(array.type):
+        return array
     offsets, values = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size, array.values
     values = values.slice(array.offset * array.type.list_size, len(array) * array.type.list_size)
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
@@ -121,6 +128,21 @@ def characters(array: pa.Array) -> memoryview:
         return memoryview(b"")
     ends = memoryview(offsets).cast("i")
     return memoryview(data)[ends[array.offset] : ends[array.offset + len(array)]]
+
+
+def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
+    """Cut a batch so that what is written of each piece stays well below Arrow's 2 GiB per string column.
+
+    Parameters
+    ----------
+    per_row
+        Bytes that writing adds to each row: tags, separators, padding.
+    """
+    if not batch.num_rows:
+        return
+    step = max(1, _PIECE // (per_row + 4 * batch.nbytes // batch.num_rows + 1))
+    for start in range(0, batch.num_rows, step):
+        yield batch if step >= batch.num_rows else batch.slice(start, step)
 
 
 def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
@@ -144,9 +166,9 @@ def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
         return timestamps(array)
     if not pa.types.is_nested(array.type):
         return _scalars(array, kind)
-    offsets, values = flat(_as_list(array) if array.null_count and pa.types.is_fixed_size_list(array.type) else array)
+    offsets, values = flat(variable(array) if array.null_count else array)
     if pa.types.is_string(values.type):
-        parts, between, ends = filled(_json_strings(values), "null"), ",", ("[", "]")
+        parts, between, ends = filled(json_strings(values), "null"), ",", ("[", "]")
     else:
         parts, between, ends = _elements(values, kind, null), " ", ("", "")
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
@@ -210,9 +232,12 @@ def _long_years(array: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(plain, r"\.0+$", "")
 
 
-def _json_strings(values: pa.Array) -> pa.Array:
-    shown = pc.replace_substring(pc.replace_substring(values, "\\", "\\\\"), '"', '\\"')
-    for code in (*range(0x20), 0x7F):
-        if pc.any(pc.match_substring(shown, chr(code))).as_py():
-            shown = pc.replace_substring(shown, chr(code), f"\\u{code:04x}")
+def json_strings(array: pa.Array) -> pa.Array:
+    """Write strings as JSON does, in quotes; nulls stay null."""
+    data = bytes(characters(array))
+    shown = array
+    if b"\\" in data or b'"' in data:
+        shown = pc.replace_substring(pc.replace_substring(shown, "\\", "\\\\"), '"', '\\"')
+    for code in sorted({found[0] for found in _CONTROLS.findall(data)}):
+        shown = pc.replace_substring(shown, chr(code), f"\\u{code:04x}")
     return joined('"', shown, '"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.formats import Format
 from hven.formats.votable.head import field_ids
 from hven.formats.votable.reader import read
-from hven.formats.votable.writer import write, write_error
+from hven.formats.votable.writer import metadata, write, write_error
 
 FORMAT = Format(
     name="votable",
@@ -29,4 +29,4 @@ FORMAT = Format(
     },
 )
 
-__all__ = ["FORMAT", "field_ids", "read", "write", "write_error"]
+__all__ = ["FORMAT", "field_ids", "metadata", "read", "write", "write_error"]

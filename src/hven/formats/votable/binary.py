@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _FALSE, _NOTHING = pa.scalar(False, pa.bool_()), pa.scalar(b"", pa.binary())
 _LINE = 3 * 65_536  # bytes per base64 line: a multiple of three, so that lines join without padding
-_PIECE = 1 << 27  # bytes of rows made at once
 
 
 class Base64:
@@ -83,12 +82,9 @@ class Rows:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """Give the bytes of all rows, in pieces of bounded size."""
-        if not batch.num_rows or not self._columns:
-            return
-        each = self._width + 3 * batch.nbytes // batch.num_rows + 1
-        step = max(1, _PIECE // each)
-        for start in range(0, batch.num_rows, step):
-            yield self._piece(batch if step >= batch.num_rows else batch.slice(start, step))
+        if self._columns:
+            for part in literal.pieces(batch, self._width):
+                yield self._piece(part)
 
     def _piece(self, batch: pa.RecordBatch) -> memoryview:
         n = batch.num_rows

@@ -112,7 +112,9 @@ def _values(column: Column, null: str | None, options: tuple[tuple[str, str], ..
         if column.maximum is not None:
             inner += f'<MAX value="{show(column.maximum)}"/>'
     inner += "".join(f"<OPTION{attribute('name', label)} value={quoted(code)}/>" for code, label in options)
-    return f"<VALUES{attribute('null', null)}>{inner}</VALUES>" if inner or null is not None else ""
+    if not inner:
+        return f"<VALUES{attribute('null', null)}/>" if null is not None else ""
+    return f"<VALUES{attribute('null', null)}>{inner}</VALUES>"
 
 
 def _integer(value: float) -> str:

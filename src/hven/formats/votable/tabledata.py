@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 
-_PIECE = 1 << 27  # bytes of text made at once, about
-
 
 class Rows:
     """Encoder for one set of columns."""
@@ -30,12 +28,9 @@ class Rows:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """Give the text of all rows, in pieces of bounded size."""
-        if not batch.num_rows or not self._columns:
-            return
-        each = 9 * len(self._columns) + 4 * batch.nbytes // batch.num_rows + 24
-        step = max(1, _PIECE // each)
-        for start in range(0, batch.num_rows, step):
-            yield self._piece(batch if step >= batch.num_rows else batch.slice(start, step))
+        if self._columns:
+            for part in literal.pieces(batch, 9 * len(self._columns) + 24):
+                yield self._piece(part)
 
     def _piece(self, batch: pa.RecordBatch) -> memoryview:
         cells = [self._cells(batch.column(number), number) for number in range(len(self._columns))]

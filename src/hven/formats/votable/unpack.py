@@ -173,7 +173,7 @@ class Unpacker:
             return pa.array([], kind.arrow)
         if null is None:  # BINARY has no other null than an array of nothing but nulls
             gone = np.isnan(items) if pa.types.is_floating(found.type) else found.is_null().to_numpy(zero_copy_only=False)
-            null = gone.reshape(rows, per).all(axis=1)
+            null = np.asarray(gone.reshape(rows, per).all(axis=1))
         return parse.fold(np.arange(rows + 1, dtype=np.int64) * per, found, null, kind)
 
     def _items(self, items: Array, column: Column, null: Array | None) -> pa.Array:

@@ -83,6 +83,12 @@ def write_error(message: str) -> bytes:
     return heads.error(message).encode()
 
 
+def metadata(head: Head, end: End) -> str:
+    """Write a document whose table has no DATA: what other formats carry along."""
+    columns = fit(head.columns, None, DEFAULT)
+    return heads.before(head, columns, DEFAULT) + heads.after(head, _trailing(end, None))
+
+
 def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
 

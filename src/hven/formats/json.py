@@ -1,0 +1,120 @@
+"""JSON: what the columns are, then the rows as lists, then how it ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.errors import HvenError
+from hven.formats import Format
+from hven.model import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hven.formats import End, Head
+    from hven.model.table import Column
+    from hven.model.types import Type
+
+
+def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
+    """Write ``{"metadata": [...], "data": [[...], ...], "status": "OK"}``.
+
+    NaN and infinities become null (JSON has no word for them); timestamps are DALI text; arrays are flat lists.
+    A late error makes ``"status": "ERROR"`` with its ``"message"``, and the document is valid; rows that MAXREC cut
+    off make ``"status": "OVERFLOW"``.
+    """
+    batches = iter(batches)
+    batch = next(batches, None)
+    kinds = [column.type for column in head.columns]
+    start = _start(head)
+    first = True
+    failure: Exception | None = None
+    try:
+        while batch is not None:
+            for part in literal.pieces(batch, 4 * len(kinds)) if kinds else ():
+                rows = literal.characters(_rows(part, kinds))
+                yield start + (rows[1:] if first else rows).tobytes()  # without the first row's comma
+                start, first = b"", False
+            if start:
+                yield start
+                start = b""
+            batch = next(batches, None)
+    except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
+        failure = error
+    yield start + _stop(end(), failure)
+
+
+def _start(head: Head) -> bytes:
+    about: dict[str, Any] = {}
+    if head.name:
+        about["name"] = head.name
+    if head.description:
+        about["description"] = head.description
+    if head.infos:
+        about["info"] = [
+            {"name": item.name, "value": item.value, **({"content": item.content} if item.content else {})} for item in head.infos
+        ]
+    about["metadata"] = [_column(column) for column in head.columns]
+    return json.dumps(about, ensure_ascii=False)[:-1].encode() + b',\n"data": ['
+
+
+def _column(column: Column) -> dict[str, str]:
+    kind = column.type
+    said = {
+        "name": column.name,
+        "datatype": kind.datatype,
+        "arraysize": kind.arraysize,
+        "xtype": kind.xtype,
+        "unit": column.unit,
+        "ucd": column.ucd,
+        "utype": column.utype,
+        "description": column.description,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _stop(end: End, failure: Exception | None) -> bytes:
+    status: dict[str, str] = {"status": "OVERFLOW" if end.overflow else "OK"}
+    if failure is not None or end.error is not None:
+        status = {"status": "ERROR", "message": end.error or str(failure)}
+    return b"\n],\n" + json.dumps(status, ensure_ascii=False)[1:].encode() + b"\n"
+
+
+def _rows(part: pa.RecordBatch, kinds: list[Type]) -> pa.Array:
+    cells = [_cells(literal.storage(part.column(number), kind), kind) for number, kind in enumerate(kinds)]
+    return literal.joined(",\n[", literal.joined(*cells, between=","), "]")
+
+
+def _cells(array: pa.Array, kind: Type) -> pa.Array:
+    if not pa.types.is_nested(array.type):
+        return literal.filled(_values(array, kind), "null")
+    offsets, values = literal.flat(literal.variable(array))
+    parts = literal.filled(_values(values, kind), "null")
+    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
+    shown = literal.joined("[", pc.binary_join(lists, literal.word(",")), "]")
+    return literal.filled(pc.if_else(array.is_valid(), shown, literal.NULL) if array.null_count else shown, "null")
+
+
+def _values(array: pa.Array, kind: Type) -> pa.Array:
+    if kind.is_timestamp:
+        return literal.joined('"', literal.timestamps(array), '"')
+    if pa.types.is_string(array.type):
+        return literal.json_strings(array)
+    if pa.types.is_floating(array.type):
+        finite = pc.is_finite(array)
+        shown = array.cast(pa.string())
+        return shown if not array.null_count and pc.all(finite).as_py() else pc.if_else(finite, shown, literal.NULL)
+    return array.cast(pa.int8()).cast(pa.string()) if kind.datatype == "bit" else array.cast(pa.string())
+
+
+def write_error(message: str) -> bytes:
+    """Write an error document."""
+    return json.dumps({"status": "ERROR", "message": message}, ensure_ascii=False).encode() + b"\n"
+
+
+FORMAT = Format(name="json", media_types=("application/json",), extension="json", write=write, write_error=write_error)

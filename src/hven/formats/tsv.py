@@ -1,0 +1,62 @@
+"""Tab-separated values: one line per row, nothing quoted, so TABs and line breaks in values become blanks."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from hven.formats import Format
+from hven.model import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
+
+    from hven.formats import End, Head
+    from hven.model.types import Type
+
+_CARE = re.compile(rb"[\t\r\n]")
+
+
+def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+    """Write a header line, then a line per row (IANA text/tab-separated-values).
+
+    Null and the empty string look the same. TSV cannot say that rows are missing or broke off: a late error passes through.
+
+    Parameters
+    ----------
+    options
+        ``header=absent`` leaves the header line out.
+    """
+    names = "\t".join(re.sub(r"[\t\r\n]", " ", column.name) for column in head.columns)
+    start = b"" if options.get("header", "present").lower() == "absent" else f"{names}\n".encode()
+    kinds = [column.type for column in head.columns]
+    for batch in batches:
+        for part in literal.pieces(batch, 4 * len(kinds)) if kinds else ():
+            yield start + _lines(part, kinds)
+            start = b""
+        if start:
+            yield start
+            start = b""
+    if start:
+        yield start
+    end()
+
+
+def _lines(part: pa.RecordBatch, kinds: list[Type]) -> bytes:
+    cells = [_cells(part.column(number), kind) for number, kind in enumerate(kinds)]
+    cells[-1] = literal.joined(cells[-1], "\n")
+    return literal.characters(literal.joined(*cells, between="\t")).tobytes()
+
+
+def _cells(array: pa.Array, kind: Type) -> pa.Array:
+    shown = literal.text(literal.storage(array, kind), kind, null="null")
+    if kind.datatype in {"char", "unicodeChar"} and _CARE.search(literal.characters(shown)):
+        shown = pc.replace_substring_regex(shown, r"\r\n|[\t\r\n]", " ")
+    return literal.filled(shown)
+
+
+FORMAT = Format(name="tsv", media_types=("text/tab-separated-values",), extension="tsv", write=write)
