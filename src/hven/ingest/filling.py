@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -154,6 +155,7 @@ class Filling:
         self.sample = sample
         self.most = most
         self._schema = self.table.arrow
+        self._lock = threading.Lock()  # sources tell of unreadable rows from their own thread
 
     def run(self, ident: str) -> Filled:
         """Read, map, check, stage, finish.
@@ -209,7 +211,8 @@ class Filling:
         with closing(Ahead(batches)) as ahead:
             for batch in ahead:
                 since = self.report.spend("read", since)
-                self.report.read += batch.num_rows
+                with self._lock:
+                    self.report.read += batch.num_rows
                 done += batch.num_rows
                 since = self._batch(transform, validation, batch, writing, since)
                 self._judge()
@@ -236,32 +239,43 @@ class Filling:
             reached[at] = True
             broken = list(validation.broken(mapped, prepared))
             rows = mapped.rows
-            errors = [item for item in broken if item.severity == ERROR]
-            for item in broken:
-                self._tell(item, rows, prepared, batch, at)
-            if errors:
-                bad = np.zeros(rows.num_rows, bool)
-                for item in errors:
-                    bad |= np.asarray(item.rows)
-                self._set_aside(errors, bad, rows, batch, at)
-                thrown[at[bad]] = True
-                rows = rows.filter(pa.array(~bad))
+            if broken:
+                with self._lock:
+                    bad = self._sort_out(broken, rows, prepared, batch, at)
+                if bad.any():
+                    thrown[at[bad]] = True
+                    rows = rows.filter(pa.array(~bad))
             since = self.report.spend("check", since)
             if rows.num_rows:
                 self.report.published += rows.num_rows
                 writing.put(_shaped(rows, self._schema))
                 since = self.report.spend("stage", since)
-        self.report.skipped += batch.num_rows - int(reached.sum())
-        self.report.rejected += int(thrown.sum())
+        with self._lock:
+            self.report.skipped += batch.num_rows - int(reached.sum())
+            self.report.rejected += int(thrown.sum())
         return since
 
+    def _sort_out(self, broken: Sequence[Broken], rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> Any:
+        """Tell what is wrong, set rows with errors aside; gives their mask."""
+        bad = np.zeros(rows.num_rows, bool)
+        errors = [item for item in broken if item.severity == ERROR]
+        for item in errors:
+            bad |= np.asarray(item.rows)
+        for item in broken:
+            self._tell(item, rows, prepared, batch, at)
+        if errors:
+            self._set_aside(errors, bad, rows, batch, at)
+        return bad
+
     def reject(self, row: Reject) -> None:
-        """Take a row that the source could not read (for `Context.reject`)."""
-        self.report.read += 1
-        self.report.rejected += 1
+        """Take a row that the source could not read (for `Context.reject`, in any thread)."""
         offender = Offender(file=row.file, row=row.row, column=row.column, value=row.value if row.value is not None else row.text)
-        self.report.find(f"{row.column or 'row'}: {row.reason}", f"{row.column or 'a row'}: {row.reason}", ERROR, 1, [offender])
-        self.rejects.add(row.file, row.row, row.column, row.value, row.reason, row.text)
+        with self._lock:
+            self.report.read += 1
+            self.report.rejected += 1
+            self.report.find(f"{row.column or 'row'}: {row.reason}", f"{row.column or 'a row'}: {row.reason}", ERROR, 1, [offender])
+            self.rejects.add(row.file, row.row, row.column, row.value, row.reason, row.text)
+        self._judge()  # a file of nothing but such rows gives no batch
 
     def _tell(self, item: Broken, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> None:
         count = int(pc.sum(item.rows).as_py() or 0)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
 
+RULES = 500  # different rules that are counted one by one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offender:
@@ -64,6 +66,8 @@ class TableReport:
 
     def find(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
         """Count rows that break a rule; the first few are kept."""
+        if rule not in self.findings and len(self.findings) >= RULES:
+            rule, message = f"other {severity}s", f"other {severity}s"
         known = self.findings.setdefault(rule, Finding(rule=rule, message=message, severity=severity))
         known.count += count
         known.offenders.extend(offenders[: OFFENDERS - len(known.offenders)])

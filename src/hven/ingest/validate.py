@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.adql import tree
 from hven.descriptor.mapping import SOURCE, TARGET
 from hven.ingest.casting import whole
 from hven.sources import ROW
@@ -53,9 +54,14 @@ class Validation:
     engine: Engine
     mapping: Mapping
     _codes: dict[str, pa.Array] = field(default_factory=dict)
+    _deliberate: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         table = self.mapping.table
+        for query in self.mapping.queries:
+            body = query.query.body
+            if isinstance(body, tree.Select) and len(body.items) == len(query.columns):
+                self._deliberate.update(column.name for item, column in zip(body.items, query.columns, strict=True) if _may_be_null(item))
         for column in table.columns:
             labels = table.enums.get(column.enum) if column.enum else None
             if labels:
@@ -130,7 +136,13 @@ class Validation:
         """Tell of expressions that gave nothing although all they are made from is there: an unreadable date, say."""
         for column in self.mapping.table.columns:
             values = mapped.rows.column(column.name)
-            if column.name in self.mapping.copies or not values.null_count or not column.origins or column.required:
+            if (
+                column.name in self.mapping.copies
+                or column.name in self._deliberate
+                or not values.null_count
+                or not column.origins
+                or column.required
+            ):
                 continue
             origins = [name for name in column.origins if name in batch.schema.names]
             if len(origins) != len(column.origins):
@@ -166,3 +178,14 @@ def _if(
 ) -> Iterator[Broken]:
     if pc.any(mask).as_py():
         yield Broken(rule=rule, message=message, severity=severity, rows=pc.fill_null(mask, False), column=column, source=source)
+
+
+def _may_be_null(node: object) -> bool:
+    """Tell that an expression gives null on purpose: it chooses by cases."""
+    if isinstance(node, tree.Case) or (isinstance(node, tree.Function) and node.name == "NULLIF"):
+        return True
+    if isinstance(node, tuple):
+        return any(_may_be_null(part) for part in node)
+    if is_dataclass(node) and type(node).__module__ == tree.__name__:
+        return any(_may_be_null(getattr(node, item.name)) for item in fields(node) if item.name not in {"meta", "column", "table"})
+    return False
