@@ -130,6 +130,15 @@ def _is_bad(piece):
         return True
 
 
+@pytest.mark.parametrize("bad", ["\0", "\ud800"])
+@pytest.mark.parametrize("where", ["'{}'", "-- {}\n'x'", "'a' '{}'"])
+def test_shape_does_not_hide_what_the_parser_refuses(bad, where):
+    text = "SELECT a FROM t WHERE b = " + where.format(bad)
+    with pytest.raises(ParseError):
+        parse(text)
+    assert shape(text)[0] != shape(text.replace(bad, "y"))[0]
+
+
 def test_shape_forgets_values_gaps_and_comments():
     one = shape("SELECT a FROM t WHERE b = 'x' AND c < 1.5 AND d IN (1, 2)")
     two = shape("SELECT a -- which?\n\nFROM t WHERE b='it''s' AND c<.25 AND d IN (7,\t8)")

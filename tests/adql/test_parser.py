@@ -220,6 +220,15 @@ def test_trees_are_equal_whatever_the_layout():
     assert parse("select a from t where b=1") == parse("SELECT a\nFROM t -- all of it\nWHERE ((b) = 1);")
 
 
+@pytest.mark.parametrize(
+    "text", ["SELECT a FROM t WHERE b 'x\x01\ny'", 'SELECT a FROM t u "x\x01\ny"', "SELECT a\x07 FROM t", "SELECT \U000e0041 FROM t"]
+)
+def test_messages_have_no_control_characters(text):
+    with pytest.raises(ParseError) as caught:
+        parse(text)
+    assert str(caught.value).isprintable()
+
+
 # --- ADQL 2.0 ------------------------------------------------------------------------------------------------
 
 

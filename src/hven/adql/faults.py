@@ -155,8 +155,10 @@ def lexical_fault(text: str, at: int) -> NoReturn:
 
 
 def shorten(found: str, limit: int = 40) -> str:
-    """Cut what is quoted in a message."""
-    return found if len(found) <= limit else found[: limit - 3] + "..."
+    """Cut what is quoted in a message; control characters are spelt out, since messages travel in XML and headers."""
+    if len(found) > limit:
+        found = found[: limit - 3] + "..."
+    return found if found.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in found)
 
 
 def nearest(word: str, choices: Sequence[str]) -> str | None:

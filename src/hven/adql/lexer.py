@@ -145,6 +145,8 @@ def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
     values
         The values of the literals: the n-th is that of the literal with `slot` n in the tree.
     """
+    if "\0" in text or not (text.isascii() or _is_unicode(text)):
+        return (text,), ()
     values: list[int | float | str] = []
     key: list[str] = []
     for piece in _PIECES.findall(text):
@@ -167,3 +169,12 @@ def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
         else:
             key.append(piece)
     return tuple(key), tuple(values)
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
