@@ -47,7 +47,6 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         log_access=False,
         workers_kill_timeout=10,
         respawn_failed_workers=True,
-        process_name="hven",
         websockets=False,
     ).serve()
 
