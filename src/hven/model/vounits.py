@@ -121,6 +121,9 @@ _REFUSED = (
 )
 
 
+_DEPTH = 32  # parentheses in one unit
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A parsed unit.
@@ -508,11 +511,14 @@ def parse(text: str | None) -> Unit:
     if len(bare) > 500:
         message = f"{bare[:40]!r}... is no unit: {len(bare)} characters"
         raise ValueError(message)
+    if bare.count("(") > _DEPTH:
+        message = f"{bare[:40]!r} is no unit: more than {_DEPTH} parentheses"
+        raise ValueError(message)
     reader = _Reader(str(text))
     try:
         scale, found = reader.whole()
-    except (OverflowError, RecursionError):
-        message = f"{bare[:40]!r} is no unit: a number too large, or parentheses too deep"
+    except OverflowError:
+        message = f"{bare[:40]!r} is no unit: a number too large"
         raise ValueError(message) from None
     factors = collect(found)
     if not (scale > 0.0 and math.isfinite(scale)):

@@ -1,0 +1,112 @@
+"""UCDs: the words of the standard, the grammar, and guesses."""
+
+import csv
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.model import ucd
+from hven.model.ucdwords import FLAGS, REPLACED
+from shared import shared
+
+
+def test_the_words_are_those_of_the_standard():
+    with shared("standards/vocab/ucd1plus.csv").open() as file:
+        assert {row["word"]: row["flag"] for row in csv.DictReader(file)} == FLAGS
+    with shared("standards/vocab/ucd1plus-deprecated.csv").open() as file:
+        assert {row["deprecated"]: row["replacement"] for row in csv.DictReader(file)} == REPLACED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pos.eq.ra;meta.main",
+        "phot.mag;em.opt.V",
+        "stat.error;pos.eq.ra",
+        "POS.EQ.RA;META.MAIN",
+        "ivoa:pos.eq.ra",
+        "VOX:Image_Title",
+        "meta.id",
+        "time.start;obs.exposure",
+        "",
+    ],
+)
+def test_good_ucds(text):
+    assert ucd.check(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("em.opt.V", "may not come first"), ("phot.mag;stat.error", "'stat.error' may only come first"), ("pos.gal.lon", "write 'pos.galactic.lon'"), ("POS_EQ_RA_MAIN", "write 'pos.eq.ra;meta.main'"),
+        ("pos.eq.rra", "did you mean 'pos.eq.ra'"), ("phot.mag; em.opt.V", "no blanks: write 'phot.mag;em.opt.V'"), ("meta.id;", "empty word"), ("pos..eq", "is no word"), ("%", "is no word"), ("ivoa:foo", "no word 'foo'"), ("meta.main", "may not come first"),
+    ],
+)  # fmt: skip
+def test_bad_ucds_say_why(text, why):
+    problems = ucd.check(text)
+    assert problems
+    assert re.search(re.escape(why), " | ".join(problems))
+
+
+@given(st.sampled_from(sorted(FLAGS)), st.lists(st.sampled_from(sorted(FLAGS)), max_size=3))
+def test_order_follows_the_flags(first, later):
+    good = FLAGS[first] != "S" and all(FLAGS[word] != "P" for word in later)
+    assert (not ucd.check(";".join([first, *later]))) == good
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_judged(text):
+    problems = ucd.check(text)
+    assert all(isinstance(problem, str) and problem for problem in problems)
+
+
+def test_every_guess_of_the_table_is_valid():
+    for _, guess in ucd._NAMES:
+        assert not ucd.check(guess.format(band="em.opt.V", band2="em.IR.J")), guess
+    assert all(FLAGS[band] == "S" for band in ucd._BANDS.values())
+    assert not any(ucd.check(guess) for _, guess in (*ucd._BY_UNIT, *ucd._MAIN_BY_TEXT))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "expected"),
+    [
+        ("ra", "deg", "pos.eq.ra;meta.main"), ("RAJ2000", None, "pos.eq.ra;meta.main"), ("_DE.icrs", "deg", "pos.eq.dec;meta.main"), ("DEdeg", "deg", "pos.eq.dec;meta.main"), ("dec", "deg", "pos.eq.dec;meta.main"),
+        ("e_RAdeg", "mas", "stat.error;pos.eq.ra"), ("ra_error", "mas", "stat.error;pos.eq.ra"), ("GLON", "deg", "pos.galactic.lon"), ("Vmag", "mag", "phot.mag;em.opt.V"), ("e_Vmag", "mag", "stat.error;phot.mag;em.opt.V"),
+        ("Jmag", "mag", "phot.mag;em.IR.J"), ("B-V", "mag", "phot.color;em.opt.B;em.opt.V"), ("phot_g_mean_mag", "mag", "phot.mag;em.opt"), ("bp_rp", "mag", "phot.color;em.opt.B;em.opt.R"), ("Plx", "mas", "pos.parallax.trig"),
+        ("pmRA", "mas/yr", "pos.pm;pos.eq.ra"), ("pmDE", "mas.yr**-1", "pos.pm;pos.eq.dec"), ("e_pmRA", "mas/yr", "stat.error;pos.pm;pos.eq.ra"), ("HIP", None, "meta.id"), ("name", None, "meta.id"), ("designation", None, "meta.id"),
+        ("SpType", None, "src.spType"), ("z", None, "src.redshift"), ("z", "mag", "phot.mag"), ("RV", "km/s", "spect.dopplerVeloc;pos.heliocentric"), ("MJD", "d", "time.epoch;obs"), ("epoch", "yr", "time.epoch"), ("flag", None, "meta.code"),
+        ("period", "d", "time.period"), ("Teff", "K", "phys.temperature.effective"), ("radius", "solRad", "phys.size.radius"), ("mass", "solMass", "phys.mass"), ("access_url", None, "meta.ref.url"), ("filename", None, "meta.id;meta.file"),
+        ("incidence_min", "deg", "pos.incidenceAng;stat.min"), ("c7x", None, None), ("ra", "mas/yr", "pos.pm"), ("q1", "Jy", "phot.flux.density"), ("name", "K", None), ("dec", "m", None), ("x_err", "mm", "stat.error;pos.cartesian.x"),
+    ],
+)  # fmt: skip
+def test_guesses(name, unit, expected):
+    assert ucd.suggest(name, unit) == expected
+    assert expected is None or not ucd.check(expected)
+
+
+@given(
+    st.one_of(st.text(max_size=20), st.from_regex(r"(e_)?[a-zA-Z]{1,6}(_?(mag|err|min|max|id))?", fullmatch=True)),
+    st.sampled_from([None, "deg", "mag", "foo", "mas/yr", "K"]),
+)
+def test_every_guess_is_valid(name, unit):
+    found = ucd.suggest(name, unit, "the proper motion in right ascension")
+    assert found is None or not ucd.check(found)
+
+
+def test_descriptions_are_asked_last():
+    assert ucd.suggest("c1", "deg", "Right ascension (ICRS) at Ep=2016.0") == "pos.eq.ra"
+    assert ucd.suggest("c1", "mas/yr", "Proper motion in right ascension") == "pos.pm;pos.eq.ra"
+    assert ucd.suggest("c1", "mas", "Error of the right ascension") is None
+    assert ucd.suggest("c1", "K", "Right ascension") is None
+
+
+def test_one_main_of_a_kind_and_one_main_identifier():
+    columns = [("HIP", None, None), ("name", None, None), ("RAJ2000", "deg", None), ("ra", "deg", None), ("dec", "deg", None)]
+    assert ucd.suggest_all(columns) == ["meta.id;meta.main", "meta.id", "pos.eq.ra;meta.main", "pos.eq.ra", "pos.eq.dec;meta.main"]
+
+
+def test_canonical_spelling():
+    assert ucd.canonical("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
+    assert ucd.canonical("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"
