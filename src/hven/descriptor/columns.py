@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.reserved import RESERVED
 from hven.descriptor.expressions import Hole, holes
 from hven.descriptor.shapes import Fields, nearest
+from hven.model import ucd as ucds
 from hven.model import units
 from hven.model.table import Column
 from hven.model.types import FLOAT64, parse_type, type_names
@@ -108,13 +109,7 @@ def check_unit(unit: Written, what: str, faults: Faults) -> None:
 
 def check_ucd(ucd: Written, what: str, faults: Faults) -> None:
     """Warn of words that are not in the UCD list, and of ones in the wrong place."""
-    import importlib
-
-    try:
-        words = importlib.import_module("hven.model.ucd")
-    except ImportError:
-        return
-    for found in words.check(str(ucd)):
+    for found in ucds.check(str(ucd)):
         faults.warning(f"{what}: {found}", ucd.place)
 
 

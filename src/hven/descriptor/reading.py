@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hven import plugins
 from hven.descriptor.columns import check_name
 from hven.descriptor.functions import functions
 from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
+from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.merging import Gathered, apply_standard, expand, gather, standards
 from hven.descriptor.options import plain
 from hven.descriptor.shapes import Fields, kind, nearest
 from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
-from hven.errors import DescriptorError, Fault
+from hven.errors import DescriptorError, Fault, HvenError
 from hven.model.resource import Person, Resource, TableSpec, Test
+from hven.sources import Context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from hven.settings import Settings
 
 SERVICES = ("tap", "cone", "sia", "ssa", "datalink", "soda", "hapi", "das2", "epn-tap", "obscore", "oai", "portal", "tfcat", "maps")
+FILES = ("csv", "fixed", "fits", "votable", "parquet")  # kinds that can be looked at without secrets or other tables
 TAKEN = ("tap_schema", "tap_upload", "uws")
 TEXTS = ("publisher", "licence", "licence_url", "citation", "bibcode", "doi", "reference_url", "short_name", "created")
 LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type")
@@ -49,9 +53,38 @@ def load(path: Path, settings: Settings) -> Resource:
     return resource
 
 
-def check(path: Path, settings: Settings) -> list[Fault]:
-    """Give all faults and warnings of a descriptor, in the order of its lines; nothing is opened but the files it consists of."""
-    return read(path, settings)[1]
+def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault]:
+    """Give all faults and warnings of a descriptor, in the order of its lines.
+
+    Parameters
+    ----------
+    sources
+        True: if the text is right, sources that are files are opened and the expressions checked against their columns.
+    """
+    resource, faults = read(path, settings)
+    if sources and resource is not None and not any(fault.severity == "error" for fault in faults):
+        for spec in resource.tables:
+            faults = [*faults, *_against_sources(spec, resource)]
+    return faults
+
+
+def _against_sources(spec: TableSpec, resource: Resource) -> list[Fault]:
+    """Compile a table over its sources. Those that are no files are looked at by ingest: they may need secrets, or other tables."""
+    found: dict[Fault, None] = {}
+    for source in spec.sources:
+        if source.kind not in FILES:
+            continue
+        module = plugins.load("sources", source.kind)
+        try:
+            opened = module.open(module.Options.model_validate(dict(source.options)), Context(directory=resource.path.parent, reject=lambda _row: None))
+            found |= dict.fromkeys(compile_mapping(spec, opened.columns(), resource).warnings)
+        except DescriptorError as error:
+            found |= dict.fromkeys(error.faults)
+        except HvenError as error:
+            place = error.place if str(error.place) else source.place
+            message = error.message if place is source.place else f"{error.place}: {error.message}"
+            found[Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)] = None
+    return list(found)
 
 
 def load_standard(name: str, settings: Settings) -> Resource:
