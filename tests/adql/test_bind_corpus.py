@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
+from adql_tables import declared, sets, type_of, vollt
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.errors import UserError
-from shared import SHARED, shared
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bind_sets import declared, sets, type_of, vollt
-
 from hven.model.table import Column, Table
+from shared import SHARED, shared
 
 #: Records whose label contradicts the standard, or asks for a setting that a service may have and Hven has not: the rule.
 STRINGS = "SQL-92 6.13 (ADQL 2.1 section 2.4.3): || joins character strings; CAST the others"

@@ -8,13 +8,19 @@ from hven.adql import kinds
 from hven.adql.fitting import Fitting
 from hven.adql.functions import ACCEPTS, Entry, Functions, Signature
 from hven.adql.scope import Scope, nearest
-from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Meta
+from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta
 from hven.adql.values import derived, kind, meta, result_ucd
 from hven.model import units
 from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+_NULLS = {
+    "NUMERIC": ("DOUBLE PRECISION", FLOAT64), "REAL": ("DOUBLE PRECISION", FLOAT64), "INTEGER": ("INTEGER", INT32), "BIGINT": ("BIGINT", INT64),
+    "TEXT": ("VARCHAR", STRING), "TIMESTAMP": ("TIMESTAMP", TIMESTAMP), "POINT": ("POINT", POINT),
+}  # fmt: skip
 
 
 class Calling(Fitting):
@@ -47,6 +53,8 @@ class Calling(Fitting):
             self.fail(f"no function {node.name}", node.at, near)
         if entry.aggregate:
             return self.aggregate(node, entry, scope)
+        if entry.name == "HEADER" and len(node.args) == 1 and isinstance(node.args[0], Literal) and isinstance(node.args[0].value, str):
+            return scope.resolve(ColumnRef(Ident(node.args[0].value, quoted=True), at=node.at), self.text)
         if node.distinct or node.star:
             self.fail(f"{'DISTINCT' if node.distinct else '*'} belongs to aggregate functions, and {name} is none", node.at)
         self.volatile = self.volatile or entry.volatile
@@ -81,7 +89,10 @@ class Calling(Fitting):
             wants = signature.word(index)
             if wants.literal and isinstance(arg, Literal):
                 self.shape(arg)
-            if wants.word == "TIMESTAMP" and kind(arg) == "text":
+            if kind(arg) == "null" and wants.word in _NULLS:  # engines choose by type, and a bare NULL has none
+                target, type_ = _NULLS[wants.word]
+                args[index] = Cast(arg, target, at=arg.at, meta=Meta(type_, constant=True))
+            elif wants.word == "TIMESTAMP" and kind(arg) == "text":
                 if isinstance(arg, Literal):
                     args[index] = self.as_time(arg)
                 else:
@@ -91,24 +102,24 @@ class Calling(Fitting):
             done = special(self, node, args)
             if done is not None:
                 return done
-        type_ = signature.type
-        if type_ is None:
+        result = signature.type
+        if result is None:
             if signature.result == "COMMON":
-                args, type_ = self.unified(args, entry.name)
+                args, result = self.unified(args, entry.name)
             elif signature.result == "SUM":
-                type_ = INT64 if meta(args[0]).type.is_integer else FLOAT64
+                result = INT64 if meta(args[0]).type.is_integer else FLOAT64
             else:
-                type_ = meta(args[0]).type if kind(args[0]) != "null" else FLOAT64 if signature.args[0].word == "NUMERIC" else STRING
+                result = meta(args[0]).type if kind(args[0]) != "null" else FLOAT64 if signature.args[0].word == "NUMERIC" else STRING
         inner = [meta(arg) for arg in args]
         first = inner[0] if inner else None
         unit = (first.unit if first is not None else None) if entry.unit == "same" else entry.unit or None
-        got = derived(tuple(inner), type_, unit, result_ucd(entry.ucd, first))
+        got = derived(tuple(inner), result, unit, result_ucd(entry.ucd, first))
         if entry.aggregate:
-            got = Meta(type_, unit, got.ucd, None, None, None, entry.name != "COUNT", aggregate=True, origins=got.origins)
+            got = Meta(result, unit, got.ucd, None, None, None, entry.name != "COUNT", aggregate=True, origins=got.origins)
         elif not args:
-            got = Meta(type_, unit, got.ucd, nullable=False, constant=not entry.volatile)
+            got = Meta(result, unit, got.ucd, nullable=False, constant=not entry.volatile)
         elif entry.volatile:
-            got = Meta(type_, unit, got.ucd, origins=got.origins, aggregate=got.aggregate)
+            got = Meta(result, unit, got.ucd, origins=got.origins, aggregate=got.aggregate)
         return Function(entry.name, tuple(args), node.distinct, at=node.at, meta=got)
 
     def misfit(self, signature: Signature, args: Sequence[Expr]) -> str | None:

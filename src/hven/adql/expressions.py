@@ -169,14 +169,15 @@ class Expressions(Calling):
         )  # fmt: skip
 
     def case(self, node: Case, scope: Scope) -> Expr:
-        """``CASE [x] WHEN .. THEN .. ELSE .. END``."""
+        """``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
         operand = None if node.operand is None else self.expression(node.operand, scope)
         whens: list[tuple[Expr, Expr]] = []
         for when, then in node.whens:
             if operand is None:
                 test = self.condition(when, scope)
             else:
-                _, test = self.comparable(operand, self.expression(when, scope), "CASE", when.at)
+                left, right = self.comparable(operand, self.expression(when, scope), "CASE", when.at)
+                test = Compare("=", left, right, at=when.at, meta=truth(left, right))
             whens.append((test, self.expression(then, scope)))
         otherwise = None if node.otherwise is None else self.expression(node.otherwise, scope)
         results = [then for _, then in whens] + ([otherwise] if otherwise is not None else [])
@@ -189,7 +190,7 @@ class Expressions(Calling):
         tests = [test.meta for test, _ in whens if test.meta is not None]
         units = {item.unit for item in parts if item.unit is not None or not item.constant}
         got = derived((*parts, *tests), type_, units.pop() if len(units) == 1 else None, common_ucd(parts))
-        return Case(operand, tuple(whens), otherwise, at=node.at, meta=got)
+        return Case(None, tuple(whens), otherwise, at=node.at, meta=got)
 
     def scalar(self, node: Subquery, scope: Scope) -> Expr:
         """Bind a subquery as a value: it must have one column."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 # What a signature's argument words accept, as kinds of `hven.adql.kinds`
 ACCEPTS: dict[str, frozenset[str]] = {
     "NUMERIC": frozenset({"number"}),
+    "REAL": frozenset({"number"}),
     "INTEGER": frozenset({"integer"}),
+    "BIGINT": frozenset({"integer"}),
     "TEXT": frozenset({"text"}),
     "TIMESTAMP": frozenset({"time", "text"}),  # ISO text is read as a timestamp
     "BOOLEAN": frozenset({"boolean"}),
@@ -140,8 +142,8 @@ def _signature(name: str, text: str) -> Signature:
     return Signature(tuple(args), result.strip(), f"{name}{text}", RESULTS.get(result.strip()))
 
 
-_UDF_WORDS = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "VARCHAR",
-              "ORDERED": "VARCHAR", "ANY": "VARCHAR", "COMMON": "VARCHAR"}  # fmt: skip
+_UDF_WORDS = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
+              "ORDERED": "DOUBLE PRECISION", "COMMON": "DOUBLE PRECISION", "ANY": "VARCHAR"}  # fmt: skip
 
 
 def _forms(name: str, signature: Signature) -> Iterator[str]:
@@ -233,8 +235,8 @@ UDFS: tuple[Entry, ...] = (
     _f("udf", "IVO_HASWORD", "(haystack TEXT, needle TEXT) -> INTEGER", doc="1 if every word of needle is a word of haystack, compared without case and without stemming."),
     _f("aggregate", "IVO_STRING_AGG", "(expression TEXT, delimiter TEXT) -> TEXT", doc="The values that are not NULL, joined by the delimiter."),
     _f("udf", "IVO_INTERVAL_OVERLAPS", "(a1 NUMERIC, b1 NUMERIC, a2 NUMERIC, b2 NUMERIC) -> INTEGER", doc="1 if the closed intervals a1..b1 and a2..b2 have a number in common; 0 if bounds are reversed."),
-    _f("udf", "IVO_HEALPIX_INDEX", "(hpxOrder INTEGER, long NUMERIC, lat NUMERIC) -> BIGINT", "(hpxOrder INTEGER, point POINT) -> BIGINT", doc="Number of the HEALPix cell (NESTED) that a position is in.", ucd="pos.healpix"),
-    _f("udf", "IVO_HEALPIX_CENTER", "(hpxOrder INTEGER, hpxIndex INTEGER) -> POINT", doc="Centre of a HEALPix cell (NESTED).", unit="deg"),
+    _f("udf", "IVO_HEALPIX_INDEX", "(hpxOrder INTEGER, long REAL, lat REAL) -> BIGINT", "(hpxOrder INTEGER, point POINT) -> BIGINT", doc="Number of the HEALPix cell (NESTED) that a position is in.", ucd="pos.healpix"),
+    _f("udf", "IVO_HEALPIX_CENTER", "(hpxOrder INTEGER, hpxIndex BIGINT) -> POINT", doc="Centre of a HEALPix cell (NESTED).", unit="deg"),
     _f("udf", "IVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
     _f("udf", "IVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
     _f("udf", "IVO_HMS_TO_DEGREES", "(hms TEXT) -> DOUBLE", doc="Degrees from h:m:s, h m s or 12h34m56s; NULL if it is none of these.", unit="deg"),
@@ -245,19 +247,19 @@ UDFS: tuple[Entry, ...] = (
     # --- helpful in mappings, harmless in queries
     _f("udf", "JD", "(t TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp.", unit="d", ucd="time.epoch"),
     _f("udf", "MJD", "(t TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp.", unit="d", ucd="time.epoch"),
-    _f("udf", "ISO", "(jd NUMERIC) -> TIMESTAMP", doc="Timestamp of a Julian date, rounded to the millisecond: a double resolves no more than 40 microseconds.", ucd="same"),
-    _f("udf", "SUBSTRING", "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT", doc="Part of a string; the first character is 1.", ucd="same"),
-    _f("udf", "TRIM", "(s TEXT) -> TEXT", doc="Without white space at both ends.", ucd="same"),
+    _f("udf", "ISO", "(jd NUMERIC) -> TIMESTAMP", doc="Timestamp of a Julian date, rounded to a tenth of a millisecond: a double resolves no more than 40 microseconds.", ucd="same"),
+    _f("mapping", "SUBSTRING", "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT", doc="Part of a string; the first character is 1.", ucd="same", mapping=True),
+    _f("mapping", "TRIM", "(s TEXT) -> TEXT", doc="Without white space at both ends.", ucd="same", mapping=True),
     _f("udf", "REPLACE", "(s TEXT, old TEXT, new TEXT) -> TEXT", doc="Every `old` replaced by `new`.", ucd="same"),
     _f("udf", "SPLIT_PART", "(s TEXT, separator TEXT, n INTEGER) -> TEXT", doc="The n-th piece between separators, from 1; empty if there are fewer."),
     _f("udf", "LENGTH", "(s TEXT) -> BIGINT", doc="Number of characters.", ucd="meta.number"),
-    _f("udf", "CONCAT", "(x ORDERED ...) -> TEXT", doc="Everything as text, one after the other; NULLs are left out."),
+    _f("mapping", "CONCAT", "(x ORDERED ...) -> TEXT", doc="Everything as text, one after the other; NULLs are left out.", mapping=True),
     _f("udf", "REGEXP_MATCH", "(s TEXT, pattern TEXT) -> INTEGER", doc="1 if the regular expression (RE2) matches anywhere in the string."),
     _f("udf", "REGEXP_EXTRACT", "(s TEXT, pattern TEXT LITERAL [, n INTEGER LITERAL]) -> TEXT", doc="What the n-th group of the expression matched (0, the whole, by default); NULL if there is no match."),
     _f("udf", "REGEXP_REPLACE", "(s TEXT, pattern TEXT, new TEXT) -> TEXT", doc="Every match of the expression replaced; \\1 is its first group."),
-    _f("udf", "NULLIF", "(x ORDERED, y ORDERED) -> SAME", doc="NULL if x = y, else x.", unit="same", ucd="same"),
-    _f("udf", "GREATEST", "(x ORDERED ...) -> COMMON", doc="The largest value; NULLs are left out.", unit="same", ucd="same"),
-    _f("udf", "LEAST", "(x ORDERED ...) -> COMMON", doc="The smallest value; NULLs are left out.", unit="same", ucd="same"),
+    _f("mapping", "NULLIF", "(x ORDERED, y ORDERED) -> SAME", doc="NULL if x = y, else x.", unit="same", ucd="same", mapping=True),
+    _f("udf", "GREATEST", "(x ORDERED, y ORDERED ...) -> COMMON", doc="The largest value; NULLs are left out.", unit="same", ucd="same"),
+    _f("udf", "LEAST", "(x ORDERED, y ORDERED ...) -> COMMON", doc="The smallest value; NULLs are left out.", unit="same", ucd="same"),
     _f("udf", "SIGN", "(x NUMERIC) -> INTEGER", doc="-1, 0 or 1."),
     _f("aggregate", "STDDEV", _X, doc="Standard deviation of the sample.", unit="same", ucd="+stat.stdev"),
     _f("aggregate", "VARIANCE", _X, doc="Variance of the sample."),
@@ -266,6 +268,7 @@ UDFS: tuple[Entry, ...] = (
     _f("mapping", "PARSE_TIME", "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP", "(text TIMESTAMP) -> TIMESTAMP",
        doc="Timestamp from text: ISO 8601 with its usual liberties, or by a format of strptime (%d/%m/%Y %H:%M:%S); NULL if it is none.", mapping=True, ucd="same"),
     _f("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text; kind 'hour' or 'deg' (the default).", unit="deg", mapping=True, ucd="same"),
+    _f("mapping", "HEADER", "(card TEXT LITERAL) -> SAME", doc="The source column of that very name, such as the FITS card DATE-OBS.", mapping=True),
     _f("mapping", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its batch, from 1.", mapping=True),
 )  # fmt: skip
 

@@ -289,9 +289,8 @@ class Scope:
             return self.missing_table(ref.qualifier, ref.at, text)
         sources = self._sources()
         names = list(dict.fromkeys(column.name for source in sources for column in source.names.columns if not column.hidden))
-        where = (
-            f" in {label(sources[0])}" if len(sources) == 1 else f" in {', '.join(label(source) for source in sources)}" if sources else ""
-        )
+        labels = ", ".join(label(source) for source in sources)
+        where = f" in {labels}" if labels else ""
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
         remedy = f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest(ref.name.name, names)
         return BindError(f"no column {ref.name.name!r}{where}", text=text, offset=ref.at, remedy=remedy)
@@ -301,7 +300,7 @@ def label(source: Source) -> str:
     """Name a FROM item for people."""
     if source.alias is not None:
         return source.alias.name
-    return ".".join(part.name for part in source.path) or "the subquery"
+    return ".".join(part.name for part in source.path)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

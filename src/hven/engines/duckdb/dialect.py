@@ -126,17 +126,15 @@ class DuckDB(Dialect):
 
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
-        text = writer.expr(node)
-        if not (
-            kinds.kind_of(type_) in {"text", "region", "moc"} and not isinstance(node, Literal) and meta(node).type.duckdb == "VARCHAR"
-        ):
-            text = self.cast(text, type_)
+        text = self.cast(writer.expr(node), type_)
         if self.lenient and not isinstance(node, Literal | Cast) and not meta(node).aggregate and not _untriable(node):
             return f"TRY({text})"
         return text
 
     def operation(self, op: str, left: str, right: str) -> str:
-        """Write an operation; ``^`` is exclusive or, ``%`` by zero gives NULL."""
+        """Write an operation; ``||`` joins text, ``^`` is exclusive or, ``%`` by zero gives NULL."""
+        if op == "||":  # a bare NULL would be a number
+            return f"({left if left != 'NULL' else 'CAST(NULL AS VARCHAR)'} || {right})"
         if op == "^":
             return f"xor({left}, {right})"
         return f"({left} % nullif({right}, 0))" if op == "%" else super().operation(op, left, right)
@@ -283,8 +281,13 @@ class DuckDB(Dialect):
 
     def shape_text(self, writer: Writer, node: Expr) -> str:
         """Write a shape as text."""
-        text = writer.expr(node)
-        return text if kinds.kind_of(meta(node).type) in {"region", "moc"} else f"hven_text(CAST({text} AS DOUBLE[]))"
+        kind = kinds.kind_of(meta(node).type)
+        if kind in {"region", "moc"}:
+            return writer.expr(node)
+        if kind == "point":
+            lon, lat = self.coordinates(writer, node)
+            return f"('point ' || CAST({lon} AS VARCHAR) || ' ' || CAST({lat} AS VARCHAR))"
+        return f"hven_text({self.numbers(writer, node)})"
 
     def area(self, writer: Writer, node: Function) -> str:
         """AREA in square degrees."""

@@ -1,0 +1,49 @@
+"""Runs ADQL on a real DuckDB: parse, bind, write, execute."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import duckdb
+import pyarrow as pa
+
+from hven.adql import bind, parse
+from hven.adql.functions import QUERY
+from hven.adql.scope import Tables
+from hven.adql.sql import write
+from hven.engines.duckdb.dialect import DuckDB
+from hven.engines.duckdb.functions import register
+from hven.model.table import Table
+
+
+@lru_cache(maxsize=1)
+def connection() -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    register(con)
+    return con
+
+
+def run(text, tables: dict[Table, pa.Table] | list[tuple[Table, pa.Table]], *, functions=QUERY, lenient=False) -> pa.Table:
+    """Give the answer of a query over these tables; its Arrow types are the declared ones, or the test fails."""
+    pairs = list(tables)
+    con = connection().cursor()
+    bound = bind(parse(text), Tables(table for table, _ in pairs), functions=functions)
+    names = {}
+    for number, (table, rows) in enumerate(pairs):
+        con.register(f"rows_{number}", rows)
+        names[table.qualified] = f"rows_{number}"
+    written = write(bound, DuckDB(lenient=lenient), names)
+    answer = con.execute(written.sql, [bound.slots[slot] for slot in written.slots]).to_arrow_table()
+    assert answer.column_names == [column.name for column in bound.columns]
+    for field, column in zip(answer.schema, bound.columns, strict=True):
+        wanted = column.type.arrow
+        assert field.type == wanted or pa.types.is_list(wanted) or pa.types.is_fixed_size_list(wanted), (field, wanted, written.sql)
+    return answer
+
+
+def value(expression, tables=None, **options):
+    """Give the one value of an expression over a table of one row."""
+    if tables is None:
+        tables = [(Table(schema="s", name="one", columns=()), pa.table({"dummy": pa.array([1])}))]
+    answer = run(f"SELECT {expression} AS v FROM {tables[0][0].qualified}", tables, **options)
+    return answer.column("v")[0].as_py()
