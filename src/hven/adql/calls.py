@@ -106,9 +106,9 @@ def _fits(letter: str, arg: Expr) -> bool:
         return not said or said == letter or (letter == "s" and isinstance(arg, Literal))
     if letter == "l":
         return isinstance(arg, Literal) and isinstance(arg.value, str)
-    if letter == "i" and isinstance(arg, Unary):
+    if letter == "i" and isinstance(arg, Unary) and arg.op != "~":
         arg = arg.operand
-    return isinstance(arg, Literal) and isinstance(arg.value, int)
+    return isinstance(arg, Literal) and isinstance(arg.value, int) and not isinstance(arg.value, bool)
 
 
 def _remedy(letter: str, arg: Expr) -> str:
@@ -122,52 +122,44 @@ def _remedy(letter: str, arg: Expr) -> str:
 
 
 def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, str] | None:
-    numbers, forms_with_point = _SHAPES[name]
+    numbers, with_point = _SHAPES[name]
     rest = args
     if name != "DISTANCE" and args and isinstance(args[0], Literal) and isinstance(args[0].value, str):
         rest = args[1:]  # the deprecated coordinate system
-    for arg in rest:
-        if kind(arg) == "s":
-            return (
-                f"{name} needs {'a number or a point' if forms_with_point or name == 'POLYGON' else 'a number'} here",
-                arg,
-                f"write {_FORMS[name]}",
-            )
-    wrong = f"{name} cannot have {len(rest)} argument{'' if len(rest) == 1 else 's'}", None, f"write {_FORMS[name]}"
-    if name == "POLYGON":
-        kinds = [kind(arg) for arg in rest]
-        if len(rest) < 3:
-            return wrong
-        if "n" not in kinds:
-            if "g" in kinds or len(rest) < numbers or len(rest) % 2:
-                return None  # points, as far as the text shows
-            return None
-        if "g" in kinds:
-            return "POLYGON takes either numbers or points, not both", rest[kinds.index("g")], f"write {_FORMS[name]}"
-        if len(rest) < numbers:
-            return "POLYGON needs three corners at least", None, f"write {_FORMS[name]}"
-        if len(rest) % 2:
-            return "POLYGON has a longitude without a latitude", rest[-1], f"write {_FORMS[name]}"
-        return None
-    if len(rest) == numbers:
-        for arg in rest:
-            if kind(arg) == "g":
-                return f"{name} needs a number here", arg, f"write {_FORMS[name]}"
-        if len(args) > numbers and not rest:
-            return wrong
-        return None
-    if len(rest) in forms_with_point:
-        points = rest if name == "DISTANCE" else rest[:1]
-        for arg in points:
-            if kind(arg) == "n":
-                return f"{name} needs a point here", arg, f"write {_FORMS[name]}"
-        for arg in rest[len(points) :]:
-            if kind(arg) == "g":
-                return f"{name} needs a number here", arg, f"write {_FORMS[name]}"
-        return None
-    if len(rest) == numbers + 1 and name != "DISTANCE":
-        return f"the coordinate system of {name} must be a string", rest[0], f"write {_FORMS[name]}; the coordinate system may be left out"
-    return wrong
+    kinds = [kind(arg) for arg in rest]
+    remedy = f"write {_FORMS[name]}"
+    if "s" in kinds:
+        needed = "a number or a point" if with_point or name == "POLYGON" else "a number"
+        return f"{name} needs {needed} here", rest[kinds.index("s")], remedy
+    if name == "POLYGON" and len(rest) >= 3:
+        return _polygon_fault(rest, kinds, remedy)
+    if len(rest) == numbers and name != "POLYGON":
+        wanted = "n" * numbers
+    elif len(rest) in with_point:
+        wanted = "gg" if name == "DISTANCE" else "g" + "n" * (len(rest) - 1)
+    elif len(rest) == numbers + 1 and name != "DISTANCE":
+        first = rest[0]
+        if isinstance(first, ColumnRef) and first.name.quoted:
+            remedy = f"strings take single quotes: '{first.name.name}'"
+        return f"the coordinate system of {name} must be a string", first, f"{remedy}; the coordinate system may be left out"
+    else:
+        return f"{name} cannot have {len(rest)} argument{'' if len(rest) == 1 else 's'}", None, remedy
+    for letter, said, arg in zip(wanted, kinds, rest, strict=True):
+        if said and said != letter:
+            return f"{name} needs {'a point' if letter == 'g' else 'a number'} here", arg, remedy
+    return None
+
+
+def _polygon_fault(rest: tuple[Expr, ...], kinds: list[str], remedy: str) -> tuple[str, Expr | None, str] | None:
+    if "n" not in kinds:
+        return None  # points, or columns of either kind
+    if "g" in kinds:
+        return "POLYGON takes either numbers or points, not both", rest[kinds.index("g")], remedy
+    if len(rest) < 6:
+        return "POLYGON needs three corners at least", None, remedy
+    if len(rest) % 2:
+        return "POLYGON has a longitude without a latitude", rest[-1], remedy
+    return None
 
 
 def stands_alone(node: Expr) -> bool:
