@@ -179,7 +179,8 @@ class Direct:
                 raise NotDirect
             keys[str(number)] = key
         order_of = [(str(number), "descending" if order.descending else "ascending") for number, order in enumerate(self.orders)]
-        return rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of))]
+        ordered: Rows = rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of))]
+        return ordered
 
     def _computed(self, stored: Stored, rows: Rows, values: Values) -> pa.RecordBatch:
         plain = tuple(item for item in self.output if isinstance(item, str))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 _OPEN = 64  # snapshots of other days that are kept mapped
+_MAPPINGS = 64
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -57,6 +58,7 @@ class DuckEngine:
         self._watch = Watch()
         self._lock = threading.Lock()
         self._stored: OrderedDict[str, Stored] = OrderedDict()
+        self._mappings: OrderedDict[int, tuple[Bound, DuckPlan]] = OrderedDict()  # by id of the query, which is kept
         self._held: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
         self._closed = False
 
@@ -68,10 +70,24 @@ class DuckEngine:
 
     def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""
-        plan = DuckPlan(self, bound, lenient=True)
+        plan = self._lenient(bound)
         relations = {name: Memory(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])) for name, rows in inputs.items()}
         execution = plan.execute(bound.slots, relations, Limits())
         return pa.Table.from_batches(execution, schema=execution.schema)
+
+    def _lenient(self, bound: Bound) -> DuckPlan:
+        """Give the plan of a mapping, which is used batch after batch."""
+        with self._lock:
+            kept = self._mappings.get(id(bound))
+            if kept is not None and kept[0] is bound:
+                self._mappings.move_to_end(id(bound))
+                return kept[1]
+        plan = DuckPlan(self, bound, lenient=True)
+        with self._lock:
+            self._mappings[id(bound)] = (bound, plan)
+            while len(self._mappings) > _MAPPINGS:
+                self._mappings.popitem(last=False)
+        return plan
 
     def run(
         self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits

@@ -36,7 +36,7 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
         # not temporary: one definition for all cursors of the instance, which is in memory anyway
         con.execute(text.replace("TEMP MACRO", "MACRO"))
     for name, (arguments, result) in UDFS.items():
-        con.create_function(name, FUNCTIONS[name], list(arguments), result, type="arrow", side_effects=False)  # type: ignore[arg-type]
+        con.create_function(name, FUNCTIONS[name], list(arguments), result, **_VECTORISED)
 
 
 class Shapes:
@@ -70,7 +70,7 @@ class Shapes:
         take = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[:-1][rows], size)
         return Shapes(starts, self.numbers[take])
 
-    def fixed(self, size: int) -> tuple[Numbers, ...]:
+    def fixed(self, size: int) -> Any:
         """Give the numbers of rows that all have `size` of them, as that many columns."""
         rows = self.numbers[self.starts[0] : self.starts[-1]].reshape(-1, size)
         return tuple(rows[:, number] for number in range(size))
@@ -299,8 +299,10 @@ def _of_texts(test: Callable[[Shape | Moc, Shape | Moc], bool]) -> Callable[[Any
 
 def _area_text(text: Any) -> pa.Array:
     rows, back = _distinct(text)
-    made = [_text(row[0]) for row in rows]
-    areas = np.array([np.nan if item is None else item.fraction * _SKY if isinstance(item, Moc) else item.area() for item in made])[back]
+    made: list[Any] = [_text(row[0]) for row in rows]
+    areas = np.array([np.nan if item is None else float(item.fraction) * _SKY if isinstance(item, Moc) else item.area() for item in made])[
+        back
+    ]
     return pa.array(areas, mask=np.isnan(areas))
 
 
@@ -350,6 +352,7 @@ def _healpix_center(order: Any, cell: Any) -> pa.Array:
     return _pairs(lon, lat)
 
 
+_VECTORISED: Any = {"type": "arrow", "side_effects": False}  # duckdb's stubs know enums only
 _SKY = 360.0 * 360.0 / np.pi
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_in_polygon": _in_polygon,

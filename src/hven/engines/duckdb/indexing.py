@@ -41,7 +41,7 @@ def build_key(stored: Stored, column: str, number: int) -> KeyFiles:
     directory = stored.path
     if pa.types.is_string(kind):
         return _build_text(stored, column, number)
-    chunks = [_numbers(batch.column(place)) for batch in stored.batches]
+    chunks = [numbers_of(batch.column(place)) for batch in stored.batches]
     has = [_present(batch.column(place)) for batch in stored.batches]
     values = np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
     present = np.concatenate([np.ones(len(chunk), bool) if mask is None else mask for chunk, mask in zip(chunks, has, strict=True)])
@@ -85,7 +85,7 @@ def _write_gathered(path: Path, values: npt.NDArray[Any] | None, order: npt.NDAr
     target.flush()
 
 
-def _numbers(column: pa.Array) -> npt.NDArray[Any]:
+def numbers_of(column: pa.Array) -> npt.NDArray[Any]:
     """Give the stored numbers of a column without copying; what stands where a value is null does not matter."""
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -161,7 +161,7 @@ def _unique(stored: Stored, name: str) -> bool:
     if pa.types.is_string(kind):
         return False
     place = stored.schema.get_field_index(name)
-    values = np.sort(np.concatenate([_numbers(batch.column(place)) for batch in stored.batches]))
+    values = np.sort(np.concatenate([numbers_of(batch.column(place)) for batch in stored.batches]))
     return all(
         bool((values[a + 1 : a + _STEP + 1] != values[a : a + _STEP][: len(values) - 1 - a]).all())
         for a in range(0, max(len(values) - 1, 0), _STEP)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hven.adql.tree import ColumnRef, Join, Select, TableRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from hven.adql.tree import Bound, Query
+    from hven.adql.tree import Bound, Expr, Query
 
 N = TypeVar("N")
 
@@ -69,18 +69,21 @@ def rewrite(node: N, change: Callable[[Any], Any]) -> N:
         return node
     new = change(node)
     if new is not node:
-        return new  # type: ignore[no-any-return]
+        return new
     changes = {}
     for name in _parts(type(node)):
         old = getattr(node, name)
         copy = rewrite(old, change)
         if copy is not old:
             changes[name] = copy
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]
+    return replace(node, **changes) if changes else node
 
 
-def narrowed(bound: Bound, numbers: frozenset[int]) -> Bound:
-    """Give the query with these table references reading ``hven.candidates<number>`` instead of their tables."""
+def narrowed(bound: Bound, numbers: frozenset[int], joins: Mapping[int, Expr] | None = None) -> Bound:
+    """Give the query with these table references reading ``hven.candidates<number>`` instead of their tables.
+
+    `joins` replaces conditions, found by the `id` of their node.
+    """
     tables = {table.qualified: table for table in bound.tables}
     kept = {
         node.table.qualified
@@ -93,7 +96,7 @@ def narrowed(bound: Bound, numbers: frozenset[int]) -> Bound:
             table = node.table.having(schema="hven", name=f"candidates{node.number}")
             tables[table.qualified] = table
             return replace(node, table=table)
-        return node
+        return joins.get(id(node), node) if joins else node
 
     query = rewrite(bound.query, change)
     return replace(bound, query=query, tables=tuple(table for name, table in tables.items() if name in kept or table.schema == "hven"))

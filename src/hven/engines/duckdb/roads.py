@@ -69,7 +69,8 @@ class Found:
             return spread(self.ranges)
         if len(self.pieces) == 1:
             return np.sort(self.pieces[0])
-        return np.unique(np.concatenate(self.pieces)) if self.pieces else np.empty(0, np.int64)
+        found: Rows = np.unique(np.concatenate(self.pieces)) if self.pieces else np.empty(0, np.int64)
+        return found
 
 
 NOTHING = Found(0, np.empty((0, 2), np.int64))
@@ -84,7 +85,8 @@ def spread(ranges: Rows) -> Rows:
     if not len(lengths):
         return np.empty(0, np.int64)
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) + np.repeat(ranges[:, 0] - (ends - lengths), lengths)
+    found: Rows = np.arange(ends[-1]) + np.repeat(ranges[:, 0] - (ends - lengths), lengths)
+    return found
 
 
 class Access:
@@ -262,6 +264,7 @@ class Scope:
     leaves: dict[int, TableRef] = field(default_factory=dict)
     direct: set[int] = field(default_factory=set)  # leaves that are not inside a derived table
     conditions: list[tuple[Expr, frozenset[int]]] = field(default_factory=list)  # (conjunct, leaves it may narrow)
+    outer: set[int] = field(default_factory=set)  # id of the conjuncts that stand in ON of an outer join
     through: dict[tuple[int, str], Expr] = field(default_factory=dict)  # column of a derived table -> expression inside
 
     def column(self, expr: Expr) -> ColumnRef | None:
@@ -319,6 +322,8 @@ def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
         kind = item.kind.upper()
         narrowed = {"INNER": left | right, "CROSS": left | right, "LEFT": right, "RIGHT": left}.get(kind, frozenset())
         scope.conditions += [(part, narrowed) for part in conjuncts(item.on)]
+        if kind not in {"INNER", "CROSS"}:
+            scope.outer.update(id(part) for part in conjuncts(item.on))
         return left | right
     return frozenset()
 
