@@ -99,12 +99,14 @@ def _text(text: str) -> Shape | Moc | None:
             return Moc.parse(text)
         except ValueError:
             return None
-    for read in (lambda: parse("multishape", text.lower()), lambda: stcs(text).shape):
-        try:
-            return read()
-        except ValueError:
-            continue
-    return None
+    try:
+        return parse("multishape", text.lower())
+    except ValueError:
+        pass  # no DALI text: STC-S, then
+    try:
+        return stcs(text).shape
+    except ValueError:
+        return None
 
 
 def _whole(column: Any) -> Any:
@@ -138,12 +140,17 @@ def _in_point(inner: Shapes, outer: Shapes) -> Flags:
     return found
 
 
+def _with_circles(test: Callable[..., Flags], circles: Shapes, polygons: Shapes) -> Flags:
+    lon, lat, radius = circles.fixed(3)
+    return test(lon, lat, radius, polygons.starts, polygons.numbers)
+
+
 _CONTAINS: dict[tuple[int, int], Test] = {
     (POINT, POINT): _in_point,
     (POINT, CIRCLE): lambda a, b: np.asarray(arrays.in_circle(*a.fixed(2), *b.fixed(3))),
-    (POINT, POLYGON): lambda a, b: arrays.in_polygon(*a.fixed(2), b.starts, b.numbers),
+    (POINT, POLYGON): lambda a, b: arrays.in_polygon(a.fixed(2)[0], a.fixed(2)[1], b.starts, b.numbers),
     (CIRCLE, CIRCLE): lambda a, b: arrays.circle_in_circle(*a.fixed(3), *b.fixed(3)),
-    (CIRCLE, POLYGON): lambda a, b: arrays.circle_in_polygon(*a.fixed(3), b.starts, b.numbers),
+    (CIRCLE, POLYGON): lambda a, b: _with_circles(arrays.circle_in_polygon, a, b),
     (POLYGON, CIRCLE): lambda a, b: arrays.polygon_in_circle(a.starts, a.numbers, *b.fixed(3)),
     (POLYGON, POLYGON): lambda a, b: arrays.polygon_in_polygon(a.starts, a.numbers, b.starts, b.numbers),
 }
@@ -152,7 +159,7 @@ _INTERSECTS: dict[tuple[int, int], Test] = {
     (POINT, CIRCLE): _CONTAINS[POINT, CIRCLE],
     (POINT, POLYGON): _CONTAINS[POINT, POLYGON],
     (CIRCLE, CIRCLE): lambda a, b: arrays.circles_intersect(*a.fixed(3), *b.fixed(3)),
-    (CIRCLE, POLYGON): lambda a, b: arrays.circle_meets_polygon(*a.fixed(3), b.starts, b.numbers),
+    (CIRCLE, POLYGON): lambda a, b: _with_circles(arrays.circle_meets_polygon, a, b),
     (POLYGON, POLYGON): lambda a, b: arrays.polygons_intersect(a.starts, a.numbers, b.starts, b.numbers),
 }
 

@@ -67,7 +67,7 @@ def rewrite(node: N, change: Callable[[Any], Any]) -> N:
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
     if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
         return node
-    new = change(node)
+    new: N = change(node)
     if new is not node:
         return new
     changes = {}
@@ -76,7 +76,7 @@ def rewrite(node: N, change: Callable[[Any], Any]) -> N:
         copy = rewrite(old, change)
         if copy is not old:
             changes[name] = copy
-    return replace(node, **changes) if changes else node
+    return replace(node, **changes) if changes else node  # type: ignore[type-var]  # a dataclass: asked above
 
 
 def narrowed(bound: Bound, numbers: frozenset[int], joins: Mapping[int, Expr] | None = None) -> Bound:
