@@ -41,7 +41,9 @@ def tycho_csv() -> Path:
 def _from_package(work: Path, target: Path) -> None:
     for part in ("parts", "lists/partial", "cache/archives/partial"):
         (work / part).mkdir(parents=True)
-    parts = subprocess.run(["apt-config", "shell", "P", "Dir::Etc::sourceparts/d"], check=True, capture_output=True, text=True).stdout.split("'")[1]
+    parts = subprocess.run(
+        ["apt-config", "shell", "P", "Dir::Etc::sourceparts/d"], check=True, capture_output=True, text=True
+    ).stdout.split("'")[1]
     sources = (Path(parts) / "debian.sources").read_text().replace("Types: deb\n", "Types: deb-src\n")
     (work / "parts" / "debian.sources").write_text(sources)
     options = [
@@ -57,11 +59,12 @@ def _from_package(work: Path, target: Path) -> None:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, everything)
     raw = ", ".join(f"trim(column{at:02d}) AS {name}" for at, name in enumerate(COLUMNS[:23]))
+    kinds = ", ".join(f"'column{at:02d}': 'VARCHAR'" for at in range(32))
     # TYC1 TYC2 TYC3 make the identifier; the catalogue's field 24 is HIP with CCDM
     with duckdb.connect() as connection:
         connection.execute(
             f"COPY (SELECT {raw}, regexp_extract(column23, '[0-9]+') AS hip FROM read_csv('{work / 'all.dat'}', delim='|', header=false, "
-            f"all_varchar=true, quote='', escape='', null_padding=true, auto_detect=false, columns={{{', '.join(f"'column{at:02d}': 'VARCHAR'" for at in range(32))}}})) "
+            f"all_varchar=true, quote='', escape='', null_padding=true, auto_detect=false, columns={{{kinds}}})) "
             f"TO '{target}.part' (HEADER, DELIMITER ',')"
         )
     Path(f"{target}.part").replace(target)

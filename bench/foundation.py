@@ -80,7 +80,17 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     groups = [
         (ingest, ("foundation.ingest",)),
         (words, ("foundation.words.new", "foundation.words.seen")),
-        (over_http, ("foundation.cone.tap", "foundation.cone.scs", "foundation.cones32", "foundation.trivial", "foundation.dump", "foundation.memory")),
+        (
+            over_http,
+            (
+                "foundation.cone.tap",
+                "foundation.cone.scs",
+                "foundation.cones32",
+                "foundation.trivial",
+                "foundation.dump",
+                "foundation.memory",
+            ),
+        ),
         (start, ("foundation.start", "foundation.idle")),
     ]
     if big:
@@ -126,7 +136,15 @@ def ingest() -> Iterator[Journey]:
             return timed(lambda: connection.execute(f"CREATE TABLE stars AS SELECT * FROM read_csv('{csv}')"))
 
     value, reference, ratio = pairs(ours, theirs, 3)
-    yield Journey(name="foundation.ingest", value=value, unit="s", reference=reference, ratio=ratio, target=3.0, note="whole process / CREATE TABLE AS read_csv")
+    yield Journey(
+        name="foundation.ingest",
+        value=value,
+        unit="s",
+        reference=reference,
+        ratio=ratio,
+        target=3.0,
+        note="whole process / CREATE TABLE AS read_csv",
+    )
 
 
 def ready() -> None:
@@ -163,7 +181,14 @@ def words() -> Iterator[Journey]:
             connection.execute("CREATE TABLE main (tyc VARCHAR, ra DOUBLE, dec DOUBLE, vt FLOAT)")
             plain = "SELECT tyc, ra, dec, vt FROM main WHERE abs(ra - 83.{}) < 0.1 AND abs(dec - 22) < 0.1 AND vt < 12.5 ORDER BY vt"
             reference = median(lambda: connection.execute("EXPLAIN " + plain.format(next(numbers))).fetchall(), 100)
-    yield against("foundation.words.new", fresh * 1e3, reference * 1e3, max(1.0, 1.0 / (reference * 1e3)), unit="ms", note="goal < 1 ms; reference: DuckDB's EXPLAIN of the like")
+    yield against(
+        "foundation.words.new",
+        fresh * 1e3,
+        reference * 1e3,
+        max(1.0, 1.0 / (reference * 1e3)),
+        unit="ms",
+        note="goal < 1 ms; reference: DuckDB's EXPLAIN of the like",
+    )
     yield against("foundation.words.seen", seen * 1e3, reference * 1e3, max(0.2, 0.2 / (reference * 1e3)), unit="ms", note="goal < 0.2 ms")
 
 
@@ -198,16 +223,34 @@ def over_http() -> Iterator[Journey]:
     with served(SITE) as server:
         connection = server.connect()
         for name, address in (
-            ("foundation.cone.tap", lambda ra, dec: tap(f"SELECT {EIGHT} FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 0.1))")),
+            (
+                "foundation.cone.tap",
+                lambda ra, dec: tap(f"SELECT {EIGHT} FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 0.1))"),
+            ),
             ("foundation.cone.scs", lambda ra, dec: f"/cone/tycho.main?RA={ra}&DEC={dec}&SR=0.1"),
         ):
             places = iter(cones(700))
             value = median(lambda: _good(ask(connection, address(*next(places)))), 500, warm=100) * 1e3  # noqa: B023
-            yield Journey(name=name, value=value, unit="ms", reference=alone, ratio=value - alone, target=1.5, note="ratio: ms more than the engine call")
+            yield Journey(
+                name=name,
+                value=value,
+                unit="ms",
+                reference=alone,
+                ratio=value - alone,
+                target=1.5,
+                note="ratio: ms more than the engine call",
+            )
         yield _many(server)
         trivial = median(lambda: _good(ask(connection, tap("SELECT TOP 1 tyc FROM tycho.main"))), 300, warm=50) * 1e3
         health = median(lambda: _good(ask(connection, "/health")), 300, warm=50) * 1e3
-        yield against("foundation.trivial", trivial, health, max(5.0, 2.0 / health), unit="ms", note="goal about 2 ms; reference: /health of the same server")
+        yield against(
+            "foundation.trivial",
+            trivial,
+            health,
+            max(5.0, 2.0 / health),
+            unit="ms",
+            note="goal about 2 ms; reference: /health of the same server",
+        )
         yield from _dumps(server, connection)
 
 
@@ -220,7 +263,9 @@ def _many(server: Server) -> Journey:
     """32 clients of mixed cones: wrk with a table of places."""
     script = CACHE / "cones.lua"
     lines = ",\n".join(f'"/cone/tycho.main?RA={ra}&DEC={dec}&SR=0.1"' for ra, dec in cones(5000))
-    script.write_text(f"local paths = {{{lines}}}\nlocal at = 0\nrequest = function()\n at = at % #paths + 1\n return wrk.format('GET', paths[at])\nend\n")
+    script.write_text(
+        f"local paths = {{{lines}}}\nlocal at = 0\nrequest = function()\n at = at % #paths + 1\n return wrk.format('GET', paths[at])\nend\n"
+    )
     command = ["wrk", "-t2", "-c32", "-d8s", "--latency", "-s", str(script), f"http://127.0.0.1:{server.port}"]
     subprocess.run([*command[:3], "-d2s", *command[4:]], check=True, capture_output=True)
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -345,7 +390,9 @@ def fifty_million() -> Iterator[Journey]:
             ra, dec = next(places)
 
             def call() -> None:
-                with query.run(f"SELECT {columns} FROM {table} WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {sr}))", site=site) as result:
+                with query.run(
+                    f"SELECT {columns} FROM {table} WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {sr}))", site=site
+                ) as result:
                     list(result.batches())
 
             return timed(call)
@@ -354,5 +401,15 @@ def fifty_million() -> Iterator[Journey]:
         for _ in range(100):
             one(large, "big.main", "*", radius, a)
             one(small, "tycho.main", EIGHT, 0.1, b)
-        value, reference, ratio = pairs(lambda: one(large, "big.main", "*", radius, a), lambda: one(small, "tycho.main", EIGHT, 0.1, b), 1000)
-    yield Journey(name="foundation.big.cone", value=value * 1e3, unit="ms", reference=reference * 1e3, ratio=ratio, target=1.5, note="beside 2.5 M rows, equal counts")
+        value, reference, ratio = pairs(
+            lambda: one(large, "big.main", "*", radius, a), lambda: one(small, "tycho.main", EIGHT, 0.1, b), 1000
+        )
+    yield Journey(
+        name="foundation.big.cone",
+        value=value * 1e3,
+        unit="ms",
+        reference=reference * 1e3,
+        ratio=ratio,
+        target=1.5,
+        note="beside 2.5 M rows, equal counts",
+    )

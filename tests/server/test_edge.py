@@ -76,7 +76,9 @@ def test_cors_for_some() -> None:
 
 
 def test_preflight_is_answered_at_the_edge() -> None:
-    status, headers, body = ask(application(), "/tap/sync", method="OPTIONS", origin="https://x.example", access_control_request_headers="authorization")
+    status, headers, body = ask(
+        application(), "/tap/sync", method="OPTIONS", origin="https://x.example", access_control_request_headers="authorization"
+    )
     assert (status, body) == (204, b"")
     assert headers["access-control-allow-headers"] == "authorization"
     assert "POST" in headers["access-control-allow-methods"]
@@ -94,6 +96,8 @@ def test_an_alias_yields_to_what_the_reader_says() -> None:
     assert json.loads(body)["query"] == {"verb": "1"}
 
 
-@pytest.mark.parametrize(("path", "seen"), [("/hven/tap/sync", "/tap/sync"), ("/hven", "/"), ("/tap/sync", "/tap/sync"), ("/hvenx", "/hvenx")])
+@pytest.mark.parametrize(
+    ("path", "seen"), [("/hven/tap/sync", "/tap/sync"), ("/hven", "/"), ("/tap/sync", "/tap/sync"), ("/hvenx", "/hvenx")]
+)
 def test_the_root_path_is_taken_off(path: str, seen: str) -> None:
     assert json.loads(ask(application(root_path="/hven"), path)[2])["path"] == seen

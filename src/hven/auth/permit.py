@@ -59,7 +59,7 @@ class Policy(Protocol):
         """May `who` know that `table` exists? None: no opinion."""
 
     def rows(self, table: Table, who: Reader) -> Expr | None:
-        """A condition that `who`'s rows of `table` meet, bound over the table alone; None: every row."""
+        """Give a condition that `who`'s rows of `table` meet, bound over the table alone; None: every row."""
 
 
 class Access:

@@ -25,14 +25,17 @@ def query(
     adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")],
     form: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="votable, csv, tsv, json, parquet, fits, arrow, text (default: by the file's ending, else text)."),
+        typer.Option(
+            "--format", "-f", help="votable, csv, tsv, json, parquet, fits, arrow, text (default: by the file's ending, else text)."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Rows at most.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
 ) -> None:
     """Run ADQL over what is published."""
-    from hven import formats, query as road
+    from hven import formats
+    from hven import query as road
     from hven.auth.permit import ANONYMOUS, OWNER
 
     text = sys.stdin.read() if adql == "-" else adql

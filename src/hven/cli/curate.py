@@ -50,7 +50,9 @@ def check(
     found = settings(context)
     names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
     if name and not (found.collections / name / f"{name}.yaml").is_file():
-        raise NotFound(f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one")
+        raise NotFound(
+            f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one"
+        )
     faults: list[Fault] = []
     for one in names:
         faults += descriptor.check(found.collections / one / f"{one}.yaml", found)

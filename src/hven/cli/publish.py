@@ -16,7 +16,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 def ingest(
     context: typer.Context,
     name: Name,
-    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Read and publish only so many rows of each source: a first look.")] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help="Read and publish only so many rows of each source: a first look.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +51,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     """Show what is published, how big it is and when it came; and what is wrong."""
     with open_site(context) as site:
         current = site.current()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "table": item.table.qualified,
                 "rows": item.rows,
@@ -60,7 +62,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             }
             for item in sorted(current.published.values(), key=lambda item: item.table.qualified)
         ]
-        running = [{"name": lease.name, "holder": lease.holder, "since": lease.since, "what": lease.what} for lease in site.store.leases.all()]
+        running = [{"name": lease.name, "holder": lease.holder, "since": lease.since} for lease in site.store.leases.all()]
         if as_json:
             show_json({"tables": rows, "problems": list(current.problems), "running": running, "version": current.version})
             return
@@ -72,7 +74,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     else:
         print("Nothing is published yet. hven new NAME --from FILE writes a descriptor; hven ingest NAME publishes it.")
     for lease in running:
-        print(f"running: {lease['what'] or lease['name']} by {lease['holder']} since {lease['since']}")
+        print(f"running: {lease['name']} by {lease['holder']} since {lease['since']}")
     for problem in current.problems:
         print(f"problem: {problem}")
 
@@ -101,7 +103,10 @@ def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
             for record in records
         ]
     moves = [{"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events]
-    done = [{"run": run.id, "kind": run.kind, "phase": run.phase, "started": run.started, "ended": run.ended, "message": run.message} for run in runs]
+    done = [
+        {"run": run.id, "kind": run.kind, "phase": run.phase, "started": run.started, "ended": run.ended, "message": run.message}
+        for run in runs
+    ]
     if as_json:
         show_json({"snapshots": snapshots, "events": moves, "runs": done})
         return

@@ -47,7 +47,9 @@ def caching(result: Result, tag: str) -> dict[str, str]:
 def unchanged(request: Request, tag: str) -> bool:
     """Whether the reader has this answer already (If-None-Match)."""
     known = request.headers.get("if-none-match")
-    return known is not None and (known.strip() == "*" or tag.removeprefix("W/") in {item.strip().removeprefix("W/") for item in known.split(",")})
+    return known is not None and (
+        known.strip() == "*" or tag.removeprefix("W/") in {item.strip().removeprefix("W/") for item in known.split(",")}
+    )
 
 
 async def answer(
@@ -68,6 +70,8 @@ async def answer(
     """
     every = dict(headers)
     every["content-type"] = options.get(MEDIA_TYPE) or fmt.media_types[0]
+    if result.small and result.limit != 0:
+        result.begin()
     if result.small:
         chunks = _start(result, fmt, head, options)
         body = b"".join(itertools.islice(chunks, 64))
@@ -77,8 +81,7 @@ async def answer(
                 return whole(request, body + rest, every)
             chunks = iter((rest,))
         return Streamed(request, itertools.chain((body,), chunks), result, every)
-    chunks = await anyio.to_thread.run_sync(_primed, result, fmt, head, options, abandon_on_cancel=False)
-    first, more = chunks
+    first, more = await anyio.to_thread.run_sync(_primed, result, fmt, head, options)
     if more is None:
         return whole(request, first, every)
     return Streamed(request, itertools.chain((first,), more), result, every)
@@ -147,7 +150,7 @@ class Streamed(Response):
         self._result = result
         self._head = request.method == "HEAD"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
         """Send the body; three tasks: a thread that writes, the sender, and a watch for the reader's leaving."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -31,25 +31,24 @@ class Encoder:
     """A streaming compressor that flushes what it is fed, so that readers see rows as they come."""
 
     def __init__(self, encoding: str) -> None:
-        self._flush_mode: Any
+        self._zstd: Any = None
+        self._gzip: Any = None
         if encoding == "zstd":
             import zstandard
 
             self._zstd = zstandard.ZstdCompressor(level=LEVEL_ZSTD).compressobj()
-            self._gzip = None
             self._flush_mode = zstandard.COMPRESSOBJ_FLUSH_BLOCK
         else:
-            self._zstd = None
             self._gzip = zlib.compressobj(LEVEL_GZIP, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     def feed(self, data: bytes) -> bytes:
         """Compress a piece."""
         if self._gzip is not None:
-            return self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+            return bytes(self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH))
         return bytes(self._zstd.compress(data) + self._zstd.flush(self._flush_mode))
 
     def finish(self) -> bytes:
         """Close the stream."""
         if self._gzip is not None:
-            return self._gzip.flush()
+            return bytes(self._gzip.flush())
         return bytes(self._zstd.flush())

@@ -75,4 +75,7 @@ def _votable(inside: str) -> bytes:
 
 def _clean(text: str) -> str:
     """Replace what XML 1.0 cannot hold."""
-    return "".join(char if char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff" else "\ufffd" for char in text)
+    return "".join(
+        char if char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff" else "\ufffd"
+        for char in text
+    )

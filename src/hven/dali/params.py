@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from hven.errors import ParamError, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from starlette.requests import Request
 
@@ -167,7 +167,9 @@ def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=10_000)
     except UnicodeDecodeError as error:
-        raise ParamError(f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})", remedy="percent-encode UTF-8") from None
+        raise ParamError(
+            f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})", remedy="percent-encode UTF-8"
+        ) from None
     except ValueError as error:
         raise ParamError(f"{where} cannot be read: {error}") from None
 
@@ -187,7 +189,7 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 
-    async def bounded() -> AsyncIterator[bytes]:
+    async def bounded() -> AsyncGenerator[bytes, None]:
         size = 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -214,5 +216,3 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
 
 def _too_large(size: int, limit: int) -> TooLarge:
     return TooLarge(f"the request has {size:,} bytes or more; the limit is {limit:,}", remedy="send less, or ask the site's owner")
-
-

@@ -43,13 +43,15 @@ def _language() -> str:
     return (
         "<language><name>ADQL</name>"
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
-        "<description>ADQL 2.1 with CASE and bitwise operators as extensions</description>{geometry}{udfs}{others}</language>"
+        "<description>ADQL 2.1 with CASE and bitwise operators as extensions</description>"
+        f"{geometry}{udfs}{others}</language>"
     )
 
 
 def _features(kind: str, forms: Iterable[tuple[str, str | None]]) -> str:
     inside = "".join(
-        f"<feature><form>{escape(form)}</form>{f'<description>{escape(text)}</description>' if text else ''}</feature>" for form, text in forms
+        f"<feature><form>{escape(form)}</form>{f'<description>{escape(text)}</description>' if text else ''}</feature>"
+        for form, text in forms
     )
     return f"<languageFeatures type={quoteattr(kind)}>{inside}</languageFeatures>" if inside else ""
 

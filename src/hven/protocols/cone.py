@@ -55,6 +55,19 @@ def applies(table: Table) -> bool:
     return table.position is not None and identifier(table) is not None
 
 
+def _searchable(table: Table) -> Table:
+    """Let a table through that cones can be asked of.
+
+    Raises
+    ------
+    NotFound
+        It has no positions or no identifier.
+    """
+    if not applies(table):
+        raise NotFound(f"{table.qualified} has no positions to search", remedy="ask it by TAP")
+    return table
+
+
 @lru_cache(maxsize=1_000)
 def cone_query(table: Table, verbosity: int) -> tree.Query:
     """Build the query of a cone with literals 0, 1, 2 for RA, DEC and SR."""
@@ -100,9 +113,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def cone(request: Request) -> Response:
         try:
             catalogue = site.current().catalogue(around.reader(request), around.policies)
-            table = dali.table_named(request.path_params["table"], catalogue)
-            if not applies(table):
-                raise NotFound(f"{table.qualified} has no positions to search", remedy="ask it by TAP")
+            table = _searchable(dali.table_named(request.path_params["table"], catalogue))
             params = await dali.read(request, 64 * 1024)
             return await _answer(request, around, table, params)
         except Exception as error:  # noqa: BLE001  (one table of errors)
@@ -173,4 +184,6 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     ]
 
 
-PROTOCOL = Protocol(name="cone", title="Simple Cone Search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)
+PROTOCOL = Protocol(
+    name="cone", title="Simple Cone Search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
+)

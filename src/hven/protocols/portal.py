@@ -36,7 +36,11 @@ def pages() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     found = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     found.filters["thousands"] = lambda value: "" if value is None else f"{value:,}".replace(",", "\u202f")
     found.filters["ago"] = ago
@@ -63,7 +67,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
     site = around.site
 
     async def home(request: Request) -> Response:
-        return _page(request, around, "home.html", lambda holdings, catalogue: {"collections": _collections(holdings, catalogue, around, request)})
+        return _page(
+            request, around, "home.html", lambda holdings, catalogue: {"collections": _collections(holdings, catalogue, around, request)}
+        )
 
     async def collection(request: Request) -> Response:
         name = request.path_params["name"]
@@ -103,7 +109,11 @@ def _page(request: Request, around: Surroundings, template: str, content: Any) -
         catalogue = holdings.catalogue(who, around.policies)
         # an hour of the tag's life: the page says how long ago things were
         tag = f'W/"{holdings.version}-{catalogue.key}-{int(datetime.now(UTC).timestamp() // 3600)}"'
-        headers = {"etag": tag, "cache-control": f"{'public' if who.anonymous else 'private'}, no-cache", "vary": "accept-encoding, authorization, cookie"}
+        headers = {
+            "etag": tag,
+            "cache-control": f"{'public' if who.anonymous else 'private'}, no-cache",
+            "vary": "accept-encoding, authorization, cookie",
+        }
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         text = pages().get_template(template).render(**_frame(request, around), **content(holdings, catalogue))
@@ -132,7 +142,9 @@ def _collections(holdings: Holdings, catalogue: Catalogue, around: Surroundings,
 
 def _collection(schema: Schema, holdings: Holdings, around: Surroundings, request: Request) -> dict[str, Any]:
     base = dali.base(request, around.site.settings)
-    tables = [_table(holdings.published[table.qualified], table, around, base) for table in schema.tables if table.qualified in holdings.published]
+    tables = [
+        _table(holdings.published[table.qualified], table, around, base) for table in schema.tables if table.qualified in holdings.published
+    ]
     return {
         "name": schema.name,
         "resource": holdings.resources[schema.name],
@@ -160,7 +172,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """A page is its own way."""
+    """Give none: a page is its own way."""
     return []
 
 

@@ -39,7 +39,7 @@ SHORT = 20_000  # characters: parsing more than this would hold up the event loo
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """The resources of DALI 1.1 section 2 below ``/tap``."""
+    """Give the resources of DALI 1.1 section 2 below ``/tap``."""
     site = around.site
 
     async def sync(request: Request) -> Response:
@@ -193,9 +193,11 @@ def ways(published: Published, base: str) -> Sequence[Way]:
         Way(
             title="TAP with curl",
             url=f"{base}/tap/sync",
-            example=f"curl {base}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode \"QUERY={text}\"",
+            example=f'curl {base}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode "QUERY={text}"',
         ),
     ]
 
 
-PROTOCOL = Protocol(name="tap", title="Table Access (TAP)", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)
+PROTOCOL = Protocol(
+    name="tap", title="Table Access (TAP)", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
+)

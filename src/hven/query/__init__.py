@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hven.query.road import explain, run
 from hven.query.result import Result
+from hven.query.road import explain, run
 
 PRIVATE = ("road", "result", "shapes")
 

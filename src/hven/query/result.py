@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from hven.errors import Cancelled, HvenError
 from hven.formats import End
@@ -37,7 +37,8 @@ class Result:
     volatile
         True if asking again may give other rows (RAND): never answered from a cache.
     small
-        True if the answer costs well below a millisecond: a face may compute it without leaving the event loop.
+        True if `begin` costs well below a millisecond: a face may call it on the event loop. After `begin`: true if the
+        answer itself is ready, or nearly.
     """
 
     columns: tuple[Column, ...]
@@ -66,10 +67,7 @@ class Result:
             self.overflow = True
             return
         try:
-            if self._cancelled:
-                raise Cancelled("the query was stopped before it began")
-            self._execution = self._begin()
-            for batch in self._execution:
+            for batch in self.begin():
                 if self.limit is not None and self.rows + batch.num_rows > self.limit:
                     kept = self.limit - self.rows
                     self.rows = self.limit
@@ -84,6 +82,21 @@ class Result:
             raise
         finally:
             self.close()
+
+    def begin(self) -> Execution:
+        """Begin to run, if that has not happened; afterwards `small` says whether the answer is ready, or nearly.
+
+        Raises
+        ------
+        Cancelled
+            It was stopped before.
+        """
+        if self._execution is None:
+            if self._cancelled or self._begin is None:
+                raise Cancelled("the query was stopped before it began")
+            self._execution = self._begin()
+            self.small = self.small and self._execution.small
+        return self._execution
 
     def end(self) -> End:
         """Say how it ended; for `Format.write`."""
@@ -109,7 +122,7 @@ class Result:
             execution, self._execution = self._execution, None
             execution.close()
 
-    def __enter__(self) -> Result:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -143,7 +143,9 @@ def _prepare(
     return prepared, literals if shape is not None else bound.slots
 
 
-def _relations(bound: tree.Bound, holdings: Holdings, reach: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None) -> dict[str, Relation]:
+def _relations(
+    bound: tree.Bound, holdings: Holdings, reach: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None
+) -> dict[str, Relation]:
     found: dict[str, Relation] = {}
     for table in bound.tables:
         name = table.qualified
@@ -187,6 +189,7 @@ class _InTurn:
             self._give_back()
             raise
         self.schema = self._running.schema
+        self.small = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return iter(self._running)

@@ -65,7 +65,11 @@ def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable
 async def _plain(request: Request, error: Exception) -> Response:
     """Answer what no route knows."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    text = f"{error.detail}: {request.method} {request.url.path}" if error.status_code != 404 else f"there is nothing at {request.url.path}; / lists what is here"
+    text = (
+        f"{error.detail}: {request.method} {request.url.path}"
+        if error.status_code != 404
+        else f"there is nothing at {request.url.path}; / lists what is here"
+    )
     return PlainTextResponse(f"{text} [request {dali.request_id(request)}]\n", error.status_code, headers=error.headers)
 
 

@@ -90,7 +90,11 @@ class Edge:
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
         wanted = _header(scope, b"access-control-request-headers") or b"*"
-        headers = [(b"access-control-allow-methods", ALLOWED), (b"access-control-allow-headers", wanted), (b"access-control-max-age", b"86400")]
+        headers = [
+            (b"access-control-allow-methods", ALLOWED),
+            (b"access-control-allow-headers", wanted),
+            (b"access-control-max-age", b"86400"),
+        ]
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
