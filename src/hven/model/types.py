@@ -34,18 +34,136 @@ class Scalar:
 
 
 SCALARS: tuple[Scalar, ...] = (
-    Scalar(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="L", hapi="integer", numpy=""),
-    Scalar(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="X", hapi="integer", numpy=""),
-    Scalar(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", postgres="smallint", fits="B", hapi="integer", numpy="u1", rank=1),
-    Scalar(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", postgres="smallint", fits="I", hapi="integer", numpy=">i2", rank=2),
-    Scalar(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", postgres="integer", fits="J", hapi="integer", numpy=">i4", rank=3),
-    Scalar(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", postgres="bigint", fits="K", hapi="double", numpy=">i8", rank=4),
-    Scalar(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", postgres="real", fits="E", hapi="double", numpy=">f4", rank=5),
-    Scalar(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", postgres="double precision", fits="D", hapi="double", numpy=">f8", rank=6),
-    Scalar(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", postgres="real[]", fits="C", hapi="double", numpy=">c8"),
-    Scalar(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", postgres="double precision[]", fits="M", hapi="double", numpy=">c16"),
-    Scalar(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text", fits="A", hapi="string", numpy=""),
-    Scalar(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text", fits="A", hapi="string", numpy=""),
+    Scalar(
+        name="bool",
+        votable="boolean",
+        adql="BOOLEAN",
+        arrow=pa.bool_(),
+        duckdb="BOOLEAN",
+        postgres="boolean",
+        fits="L",
+        hapi="integer",
+        numpy="",
+    ),
+    Scalar(
+        name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="X", hapi="integer", numpy=""
+    ),
+    Scalar(
+        name="uint8",
+        votable="unsignedByte",
+        adql="SMALLINT",
+        arrow=pa.uint8(),
+        duckdb="UTINYINT",
+        postgres="smallint",
+        fits="B",
+        hapi="integer",
+        numpy="u1",
+        rank=1,
+    ),
+    Scalar(
+        name="int16",
+        votable="short",
+        adql="SMALLINT",
+        arrow=pa.int16(),
+        duckdb="SMALLINT",
+        postgres="smallint",
+        fits="I",
+        hapi="integer",
+        numpy=">i2",
+        rank=2,
+    ),
+    Scalar(
+        name="int32",
+        votable="int",
+        adql="INTEGER",
+        arrow=pa.int32(),
+        duckdb="INTEGER",
+        postgres="integer",
+        fits="J",
+        hapi="integer",
+        numpy=">i4",
+        rank=3,
+    ),
+    Scalar(
+        name="int64",
+        votable="long",
+        adql="BIGINT",
+        arrow=pa.int64(),
+        duckdb="BIGINT",
+        postgres="bigint",
+        fits="K",
+        hapi="double",
+        numpy=">i8",
+        rank=4,
+    ),
+    Scalar(
+        name="float32",
+        votable="float",
+        adql="REAL",
+        arrow=pa.float32(),
+        duckdb="REAL",
+        postgres="real",
+        fits="E",
+        hapi="double",
+        numpy=">f4",
+        rank=5,
+    ),
+    Scalar(
+        name="float64",
+        votable="double",
+        adql="DOUBLE PRECISION",
+        arrow=pa.float64(),
+        duckdb="DOUBLE",
+        postgres="double precision",
+        fits="D",
+        hapi="double",
+        numpy=">f8",
+        rank=6,
+    ),
+    Scalar(
+        name="complex64",
+        votable="floatComplex",
+        adql="REAL",
+        arrow=pa.list_(pa.float32(), 2),
+        duckdb="REAL[2]",
+        postgres="real[]",
+        fits="C",
+        hapi="double",
+        numpy=">c8",
+    ),
+    Scalar(
+        name="complex128",
+        votable="doubleComplex",
+        adql="DOUBLE PRECISION",
+        arrow=pa.list_(pa.float64(), 2),
+        duckdb="DOUBLE[2]",
+        postgres="double precision[]",
+        fits="M",
+        hapi="double",
+        numpy=">c16",
+    ),
+    Scalar(
+        name="string",
+        votable="char",
+        adql="VARCHAR",
+        arrow=pa.string(),
+        duckdb="VARCHAR",
+        postgres="text",
+        fits="A",
+        hapi="string",
+        numpy="",
+    ),
+    Scalar(
+        name="unicode",
+        votable="unicodeChar",
+        adql="VARCHAR",
+        arrow=pa.string(),
+        duckdb="VARCHAR",
+        postgres="text",
+        fits="A",
+        hapi="string",
+        numpy="",
+    ),
 )
 BY_NAME = {row.name: row for row in SCALARS}
 BY_VOTABLE = {row.votable: row for row in SCALARS}
@@ -67,13 +185,45 @@ class Xtype:
 _D = pa.float64()
 XTYPES: tuple[Xtype, ...] = (
     # 'us' reaches years -290307 to 294246; DALI section 3.3.3
-    Xtype(name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP", postgres="timestamp"),
+    Xtype(
+        name="timestamp",
+        votable="char",
+        arraysize="*",
+        adql="TIMESTAMP",
+        arrow=pa.timestamp("us"),
+        duckdb="TIMESTAMP",
+        postgres="timestamp",
+    ),
     Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]", postgres="spoint"),
     Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_D, 3), duckdb="DOUBLE[3]", postgres="scircle"),
-    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_D, 4), duckdb="DOUBLE[4]", postgres="double precision[]"),
+    Xtype(
+        name="range",
+        votable="double",
+        arraysize="4",
+        adql="RANGE",
+        arrow=pa.list_(_D, 4),
+        duckdb="DOUBLE[4]",
+        postgres="double precision[]",
+    ),
     Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_D), duckdb="DOUBLE[]", postgres="spoly"),
-    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]", postgres="double precision[]"),
-    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_D), duckdb="DOUBLE[]", postgres="double precision[]"),
+    Xtype(
+        name="interval",
+        votable="double",
+        arraysize="2",
+        adql="INTERVAL",
+        arrow=pa.list_(_D, 2),
+        duckdb="DOUBLE[2]",
+        postgres="double precision[]",
+    ),
+    Xtype(
+        name="multiinterval",
+        votable="double",
+        arraysize="*",
+        adql="INTERVAL",
+        arrow=pa.list_(_D),
+        duckdb="DOUBLE[]",
+        postgres="double precision[]",
+    ),
     Xtype(name="moc", votable="char", arraysize="*", adql="MOC", arrow=pa.string(), duckdb="VARCHAR", postgres="smoc"),
     Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
     Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
@@ -194,8 +344,12 @@ class Type:
 
     def _sql(self, dialect: str) -> str:
         if self.special is not None:
-            return str(getattr(self.special, dialect))
+            name = str(getattr(self.special, dialect))
+            lists = "DOUBLE[" if dialect == "duckdb" else "double precision["
+            return name.replace(lists, f"{getattr(self.scalar, dialect)}[") if self.datatype != self.special.votable else name
         base = str(getattr(self.scalar, dialect))
+        if self.is_array and self.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
+            return f"{base}[]"
         if self.is_array:
             n = _count(self.shape)
             return f"{base}[{n}]" if n is not None and dialect == "duckdb" else f"{base}[]"
@@ -226,9 +380,10 @@ def _count(shape: tuple[int | None, ...]) -> int | None:
 def _arrow(kind: Type) -> pa.DataType:
     special = kind.special
     if special is not None:
-        if kind.datatype == "float" and pa.types.is_list(special.arrow):
-            return pa.list_(pa.float32())
-        return special.arrow
+        if kind.datatype == special.votable or not (pa.types.is_list(special.arrow) or pa.types.is_fixed_size_list(special.arrow)):
+            return special.arrow
+        base = kind.scalar.arrow  # a geometry of floats, an interval of integers
+        return pa.list_(base, special.arrow.list_size) if pa.types.is_fixed_size_list(special.arrow) else pa.list_(base)
     if kind.is_string:
         return pa.string()
     base = kind.scalar.arrow
@@ -240,7 +395,8 @@ def _arrow(kind: Type) -> pa.DataType:
     return pa.list_(base) if n is None else pa.list_(base, n)
 
 
-_WORD = re.compile(r"([a-z]+\d*)(?:\[([0-9x*]+)\])?(?::(\S+))?", re.IGNORECASE)
+# an arraysize: numbers joined by x, of which the last may be variable (VOTable 1.4 section 2.2)
+_WORD = re.compile(r"([a-z]+\d*)(?:\[((?:\d+x)*(?:\d+\*?|\*)|\*x\*|\*x\d+)\])?(?::(\S+))?", re.IGNORECASE)
 ALIASES = {
     "float": "float32", "double": "float64", "int": "int32", "short": "int16", "long": "int64", "byte": "uint8",
     "boolean": "bool", "text": "string", "str": "string", "char": "string", "unicodechar": "unicode",
@@ -265,6 +421,9 @@ def parse_type(text: str) -> Type:
     """
     if text in BY_XTYPE:
         row = BY_XTYPE[text]
+        return Type(row.votable, row.arraysize, text)
+    if text in LEGACY_XTYPES:
+        row = BY_XTYPE[LEGACY_XTYPES[text]]
         return Type(row.votable, row.arraysize, text)
     match = _WORD.fullmatch(text.strip())
     name = match.group(1).lower() if match else ""
