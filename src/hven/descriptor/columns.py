@@ -37,9 +37,11 @@ def check_name(name: Written, what: str, faults: Faults, *, plain: bool = False)
         return False
     if REGULAR.fullmatch(text) and text.upper() not in RESERVED:
         return True
-    why = f"{text.upper()} is a reserved word of ADQL" if REGULAR.fullmatch(text) else f"{text!r} is no plain name"
+    reserved = REGULAR.fullmatch(text) is not None
+    why = f"{text.upper()} is a reserved word of ADQL" if reserved else f"{text!r} is no plain name"
     if plain:
-        faults.error(f"{why}; it cannot be the name of {what}", name.place, "begin with a letter, then letters, digits and _")
+        remedy = "choose another name" if reserved else "begin with a letter, then letters, digits and _"
+        faults.error(f"{why}; it cannot be the name of {what}", name.place, remedy)
         return False
     faults.warning(f'{why}: queries must write "{text}" in double quotes', name.place, "another name is easier for readers")
     return True

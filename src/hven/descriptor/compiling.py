@@ -144,7 +144,7 @@ class Compiler:
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
         known = [column.name for column in columns]
         for key, wanted in (("primary", table.primary), ("position", table.position or ())):
-            for name in wanted:
+            for name in wanted if self.spec.follow else ():  # else it was checked when the descriptor was read
                 if name not in known:
                     self.faults.error(f"{self.what}.{key}: the table has no column {name!r}", self.spec.place, nearest(name, known))
         return table

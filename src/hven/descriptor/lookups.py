@@ -110,7 +110,11 @@ class Lookups:
         missing = fields.get("missing", "error")
         known = next((one for one in self._known if one.column == setting.column and one.key == key and one.place == setting.place), None)
         if known is None:
-            found = self._written(fields["values"], meta, typed, what) if "values" in fields else self._read(fields, meta, what)
+            found: Found | None = None
+            if "values" in fields:
+                found = self._written(fields["values"], meta, typed, what)
+            elif "table" in fields:
+                found = self._read(fields, meta, what)
             if found is None:
                 return None
             keys, values, value = found

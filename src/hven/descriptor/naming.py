@@ -150,6 +150,10 @@ class Names:
                     return self.header(node, text, what, offset)
                 if node.name.lower() in self.python:
                     return self.call(node, text, what, targets, offset)
+                if MAPPING.get(node.name) is None:
+                    known = [name.lower() for name in MAPPING.names] + list(self.python)
+                    self.faults.error(f"{what}: no function {node.name.lower()}", text.at(node.at + offset), nearest(node.name, known))
+                    raise Broken
             return None
 
         tree = trees.rewrite(tree, change)

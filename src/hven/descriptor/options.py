@@ -132,7 +132,14 @@ def _traps(options: Any, written: Any, what: str, faults: Faults) -> None:
     elif isinstance(written, Written):
         found = retyped(written)
         if found is not None:
-            faults.error(f"{what}: YAML reads {written} as {found}", written.place, f'write "{written}" in quotes')
+            meant = (
+                f"write {int(written)}, or "
+                if str(written).isdigit()
+                else "write true or false, or "
+                if found.startswith("the boolean")
+                else "write "
+            )
+            faults.error(f"{what}: YAML reads {written} as {found}", written.place, f'{meant}"{written}" in quotes')
 
 
 def _say(item: Any, written: Entries, model: type[BaseModel], name: str, what: str, faults: Faults) -> None:

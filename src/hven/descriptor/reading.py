@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from hven import plugins
@@ -11,7 +12,7 @@ from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
 from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.merging import Gathered, apply_standard, expand, gather, standards
 from hven.descriptor.options import plain
-from hven.descriptor.shapes import Fields, kind, nearest
+from hven.descriptor.shapes import Fields, in_order, kind, nearest
 from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
 from hven.errors import DescriptorError, Fault, HvenError
@@ -59,13 +60,30 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     Parameters
     ----------
     sources
-        True: if the text is right, sources that are files are opened and the expressions checked against their columns.
+        True: sources that are files are opened, and the expressions checked against their columns.
     """
     resource, faults = read(path, settings)
-    if sources and resource is not None and not any(fault.severity == "error" for fault in faults):
-        for spec in resource.tables:
-            faults = [*faults, *_against_sources(spec, resource)]
-    return faults
+    if not sources or resource is None:
+        return faults
+    wrong = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
+    for spec in resource.tables:
+        found = _against_sources(spec, resource)
+        # a line that has a fault already says nothing reliable about what follows from it
+        faults += [
+            fault
+            for fault in found
+            if fault not in faults and (fault.place.file, fault.place.line) not in wrong and not _follows(fault, spec, faults)
+        ]
+    return sorted(faults, key=in_order)
+
+
+def _follows(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
+    """Tell whether a column has no value only because what should set it was refused."""
+    match = re.match(rf"tables\.{re.escape(spec.table.name)}\.columns\.(.*): nothing gives this column a value", fault.message)
+    if match is None:
+        return False
+    setting = re.compile(rf"tables\.{re.escape(spec.table.name)}\.(?:granules\S*\.)?(?:{'|'.join(ASSIGNMENTS)})\.{re.escape(match[1])}\b")
+    return any(setting.match(other.message) for other in faults)
 
 
 def _against_sources(spec: TableSpec, resource: Resource) -> list[Fault]:
@@ -76,7 +94,9 @@ def _against_sources(spec: TableSpec, resource: Resource) -> list[Fault]:
             continue
         module = plugins.load("sources", source.kind)
         try:
-            opened = module.open(module.Options.model_validate(dict(source.options)), Context(directory=resource.path.parent, reject=lambda _row: None))
+            opened = module.open(
+                module.Options.model_validate(dict(source.options)), Context(directory=resource.path.parent, reject=lambda _row: None)
+            )
             found |= dict.fromkeys(compile_mapping(spec, opened.columns(), resource).warnings)
         except DescriptorError as error:
             found |= dict.fromkeys(error.faults)
@@ -217,7 +237,7 @@ def _constants(fields: Fields, faults: Faults) -> dict[str, str | int | float | 
 
 
 def _person(fields: Fields) -> Person:
-    return Person(**{key: str(value) for key, value in fields.items()})
+    return Person(**{"name": "", **{key: str(value) for key, value in fields.items()}})
 
 
 def _site_contact(settings: Settings) -> Person | None:

@@ -110,7 +110,8 @@ class Round:
         names = self.names
         setting = self.settings.get(name)
         column = self.declared.get(name)
-        where = f"{names.what}.{setting.how}.{name}" if setting is not None else f"{names.what}.columns.{name}"
+        inside = f".granules[{self.granule.gid}]" if self.granule is not None and setting in self.granule.settings else ""
+        where = f"{names.what}{inside}.{setting.how}.{name}" if setting is not None else f"{names.what}.columns.{name}"
         place = setting.place if setting is not None else self.spec.places.get(name, self.spec.place)
         tree, meta, copy = self._raw(name, setting, column, where, place)
         column = self._described(name, column, meta, copy)
@@ -166,6 +167,8 @@ class Round:
 
     def _lookup(self, setting: Setting, column: Column | None, where: str) -> Expr:
         names = self.names
+        if "from" not in setting.value:
+            raise Broken
         key, meta = names.bound(written(setting.value["from"], setting.place), f"{where}.from", self)
         origins = names.origins(meta)
         names.used |= origins

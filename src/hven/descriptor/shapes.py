@@ -29,8 +29,12 @@ class Faults:
 
     def sorted(self) -> list[Fault]:
         """All of them in the order of the files' lines, each once."""
-        unique = dict.fromkeys(self.found)
-        return sorted(unique, key=lambda fault: (fault.place.file or "", fault.place.line or 0, fault.place.column or 0))
+        return sorted(dict.fromkeys(self.found), key=in_order)
+
+
+def in_order(fault: Fault) -> tuple[str, int, int]:
+    """Sort faults by file, line and column."""
+    return fault.place.file or "", fault.place.line or 0, fault.place.column or 0
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -317,7 +317,8 @@ def _only_targets(value: Written, tree: Any, where: str, names: list[str], fault
     folded = {name.lower() for name in names}
     for prefix, name, node in references(tree):
         if prefix not in {"", "target"} or name.lower() not in folded:
-            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), nearest(name, names))
+            hint = nearest(name, names) or "conditions here see the table's own columns"
+            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), hint)
 
 
 def _links(what: str, fields: Fields, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> Iterator[Link]:

@@ -401,6 +401,9 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
         return Fault(message="this line is no 'key: value'", place=place)
     context = getattr(error, "context", None)
     opened = getattr(error, "context_mark", None)
+    if context == "while scanning a quoted scalar" and opened is not None:
+        remedy = "close it; a quote inside single quotes is doubled: ''"
+        return Fault(message="the quote that opens here is not closed", place=page.place(opened.index), remedy=remedy)
     if context and "flow" in context and opened is not None:
         comment = re.compile(r"[ \t]#").search(page.text, opened.index, page.text.rfind("\n", 0, index) + 1 or index)
         if comment is not None:

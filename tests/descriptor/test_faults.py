@@ -1,0 +1,58 @@
+"""Bad descriptors, pair by pair: NAME.yaml and, in NAME.txt, everything that `hven check` must say about it.
+
+UPDATE_GOLDEN=1 rewrites the .txt files (never in CI); review the difference as prose.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hven.descriptor import check, load
+from hven.errors import DescriptorError
+from hven.settings import Settings
+
+CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors" / "bad"
+CASES = sorted(path.stem for path in CORPUS.glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Copy the corpus into a site, so that messages name files as a curator sees them."""
+    directory = tmp_path_factory.mktemp("site")
+    shutil.copytree(CORPUS, directory / "collections" / "x", ignore=shutil.ignore_patterns("*.txt"))
+    return Settings(directory=directory)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_fault_is_said_at_its_place(case, site):
+    path = site.collections / "x" / f"{case}.yaml"
+    faults = check(path, site)
+    said = "".join(f"{fault.severity}: {fault}\n" for fault in faults).replace(str(site.directory), "SITE").replace("collections/x/", "")
+    golden = CORPUS / f"{case}.txt"
+    if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":
+        golden.write_text(said, encoding="utf-8")
+    assert said == golden.read_text(encoding="utf-8")
+    assert faults, "a bad descriptor without a fault"
+    for fault in faults:
+        assert fault.place.file is not None
+        assert fault.place.line is not None or "cannot read" in fault.message
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_load_raises_the_errors_that_need_no_data(case, site):
+    path = site.collections / "x" / f"{case}.yaml"
+    expected = [fault for fault in check(path, site, sources=False) if fault.severity == "error"]
+    if not expected:
+        load(path, site)
+        return
+    with pytest.raises(DescriptorError) as caught:
+        load(path, site)
+    assert list(caught.value.faults) == expected
+
+
+def test_a_corpus_without_orphans():
+    assert {path.stem for path in CORPUS.glob("*.txt")} == set(CASES)
