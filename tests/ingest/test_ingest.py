@@ -12,7 +12,7 @@ from hven import query
 from hven.auth.permit import OWNER
 from hven.errors import Conflict, DataError, DescriptorError, NotFound, SourceError, StorageError
 from hven.holdings import Site
-from hven.ingest import Progress, ingest
+from hven.ingest import Progress, ingest, run_tests
 from hven.testing.site import site_with
 
 STARS = """\
@@ -251,6 +251,13 @@ tests:
         with pytest.raises(DataError, match=r"2 of 3 tests of cat failed: SELECT COUNT.* n is 4, expected 3"):
             ingest(site, "cat")
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
+        assert run_tests(site, "cat") == []
+        (site.settings.collections / "cat" / "cat.yaml").write_text(
+            STARS + tests.replace("n: 3", "n: 12").replace("FROM cat.stars WHERE", "FROM cat.nope WHERE")
+        )
+        first, second = run_tests(site, "cat")
+        assert str(first).endswith("cat.yaml:14:13: the test SELECT COUNT(*) AS n FROM cat.stars failed: n is 3, expected 12")
+        assert "nope" in second.message
 
 
 def test_samples_and_dry_runs(tmp_path):

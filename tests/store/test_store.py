@@ -133,6 +133,18 @@ def test_a_lease_excludes_and_says_who_and_since_when(store):
     store.leases.acquire("ingest c")
 
 
+def test_nothing_is_rolled_back_or_removed_during_an_ingest(store):
+    store.publish("c", [record("c.a", "1a")], run="r1")
+    store.publish("c", [record("c.a", "2a")], run="r2")
+    with store.leases.held("ingest c", what="the ingest of c"):
+        for change in (store.rollback, store.remove):
+            with pytest.raises(Conflict, match="the ingest of c is being done by process"):
+                change("c")
+    store.rollback("c")
+    store.remove("c")
+    assert store.rollback("c") == {"c.a": "2a"}  # what was removed comes back
+
+
 def test_a_lease_runs_out(store):
     lease = store.leases.acquire("x", seconds=-1)
     other = store.leases.acquire("x")

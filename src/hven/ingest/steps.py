@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import hven
 from hven import descriptor
-from hven.errors import DataError, HvenError, NotFound, SourceError
+from hven.errors import DataError, HvenError, SourceError
 from hven.holdings.overlay import inherited
-from hven.holdings.watch import files
 from hven.ingest import space
 from hven.ingest.filling import MOST, Entry, Filled, Filling, Progress, counts_bytes, look, unread
 from hven.ingest.order import ordered
 from hven.ingest.rejects import Rejects
 from hven.ingest.report import Report, TableReport
 from hven.ingest.secrets import secret
-from hven.ingest.trial import Trial
+from hven.ingest.trial import Trial, load
 from hven.sources import Context
 from hven.store import Record
 from hven.store.database import now
@@ -73,11 +72,7 @@ def ingest(
     StorageError
         The disk.
     """
-    path = files(site.settings).get(name)
-    if path is None:
-        known = ", ".join(files(site.settings)) or "none"
-        raise NotFound(f"there is no descriptor collections/{name}/{name}.yaml", remedy=f"known: {known}")
-    resource = descriptor.load(path, site.settings)
+    resource, path = load(site, name)
     run = new_id()
     with site.store.leases.held(lease_name(name), what=f"the ingest of {name}") as lease:
         site.store.runs.mark_dead(name)

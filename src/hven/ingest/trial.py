@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven import query
+from hven import descriptor, query
 from hven.auth.permit import OWNER
-from hven.errors import HvenError
+from hven.errors import Fault, HvenError, NotFound
 from hven.holdings.build import build
-from hven.holdings.watch import Seen
+from hven.holdings.watch import Seen, files
 from hven.ingest.report import TestResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -83,20 +85,60 @@ class Trial:
         return Answer(result)
 
     def test(self, test: Test) -> TestResult:
-        """Run one test of the descriptor."""
-        name = test.name or " ".join(test.query.split())[:80]
-        try:
-            with query.run(test.query, OWNER, site=self) as result:  # type: ignore[arg-type]
-                first: dict[str, object] = {}
-                count = 0
-                for batch in result.batches():
-                    if not count and batch.num_rows:
-                        first = batch.slice(0, 1).to_pylist()[0]
-                    count += batch.num_rows
-        except HvenError as error:
-            return TestResult(name=name, passed=False, message=str(error))
-        wrong = [message for word, wanted in test.expect.items() if (message := _compare(word, wanted, first, count)) is not None]
-        return TestResult(name=name, passed=not wrong, message="; ".join(wrong))
+        """Run one test of the descriptor over what is staged."""
+        return run_test(self, test)
+
+
+def run_tests(site: Site, name: str) -> list[Fault]:
+    """Run the tests of a collection's descriptor over what is published; gives those that fail, with their places.
+
+    Raises
+    ------
+    NotFound
+        No such descriptor.
+    DescriptorError
+        It has faults.
+    """
+    resource = load(site, name)[0]
+    results = [(test, run_test(site, test)) for test in resource.tests]
+    return [
+        Fault(message=f"the test {result.name} failed: {result.message}", place=test.place) for test, result in results if not result.passed
+    ]
+
+
+def load(site: Site, name: str) -> tuple[Resource, Path]:
+    """Read a collection's descriptor; gives its file too.
+
+    Raises
+    ------
+    NotFound
+        There is none; the remedy lists those that are.
+    DescriptorError
+        It has faults.
+    """
+    known = files(site.settings)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise NotFound(f"there is no descriptor collections/{name}/{name}.yaml", remedy=f"{hint}known: {', '.join(known) or 'none'}")
+    return descriptor.load(known[name], site.settings), known[name]
+
+
+def run_test(site: Site | Trial, test: Test) -> TestResult:
+    """Run one test of a descriptor; an error of its query is a failure."""
+    name = test.name or " ".join(test.query.split())[:80]
+    try:
+        with query.run(test.query, OWNER, site=site) as result:  # type: ignore[arg-type]
+            first: dict[str, object] = {}
+            count = 0
+            for batch in result.batches():
+                if not count and batch.num_rows:
+                    first = batch.slice(0, 1).to_pylist()[0]
+                count += batch.num_rows
+    except HvenError as error:
+        return TestResult(name=name, passed=False, message=str(error))
+    wrong = [message for word, wanted in test.expect.items() if (message := _compare(word, wanted, first, count)) is not None]
+    return TestResult(name=name, passed=not wrong, message="; ".join(wrong))
 
 
 def _compare(word: str, wanted: object, first: dict[str, object], count: int) -> str | None:

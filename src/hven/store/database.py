@@ -69,6 +69,7 @@ leases = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
     sa.Column("since", sa.Text, nullable=False),
     sa.Column("expires", sa.Float, nullable=False),
 )

@@ -7,7 +7,7 @@ import platform
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,18 @@ SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who holds what, since when, until when (seconds since 1970)."""
+    """Who holds what, since when, until when (seconds since 1970); `what` says it to a person."""
 
     name: str
     holder: str
     since: str
     expires: float
+    what: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its holder, for a person: ``process 7 on host``."""
+        return _shown(self.holder)
 
     @property
     def alive(self) -> bool:
@@ -55,15 +61,11 @@ class Leases:
         """
         me = holder()
         with self._database.writing() as connection:
-            found = _read(connection, name)
-            if found is not None and found.alive:
-                raise Conflict(
-                    f"{what or name} is being done by {_shown(found.holder)} since {found.since}",
-                    remedy="wait until it ends, or stop that process",
-                )
-            lease = Lease(name=name, holder=me, since=now(), expires=time.time() + seconds)
+            free(connection, name)
+            lease = Lease(name=name, holder=me, since=now(), expires=time.time() + seconds, what=what or name)
             connection.execute(sa.delete(leases).where(leases.c.name == name))
-            connection.execute(sa.insert(leases).values(name=name, holder=me, since=lease.since, expires=lease.expires))
+            values = {"name": name, "holder": me, "what": lease.what, "since": lease.since, "expires": lease.expires}
+            connection.execute(sa.insert(leases).values(**values))
         return lease
 
     def renew(self, lease: Lease, *, seconds: float = SECONDS) -> Lease:
@@ -79,7 +81,7 @@ class Leases:
             done = connection.execute(sa.update(leases).where(_same(lease)).values(expires=expires))
             if done.rowcount != 1:
                 raise Conflict(f"the lease {lease.name!r} of {lease.since} was lost to another process")
-        return Lease(name=lease.name, holder=lease.holder, since=lease.since, expires=expires)
+        return replace(lease, expires=expires)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back; one that was lost already is left alone."""
@@ -115,6 +117,21 @@ class Leases:
             over.set()
             thread.join()
             self.release(lease)
+
+
+def free(connection: sa.Connection, name: str) -> None:
+    """Refuse to go on while somebody holds a lease; part of the caller's transaction.
+
+    Raises
+    ------
+    Conflict
+        The message says who holds it, and since when.
+    """
+    found = _read(connection, name)
+    if found is not None and found.alive:
+        raise Conflict(
+            f"{found.what} is being done by {found.shown} since {found.since}", remedy="wait until it ends, or stop that process"
+        )
 
 
 def check(connection: sa.Connection, lease: Lease) -> None:

@@ -147,11 +147,14 @@ class Store:
         ------
         NotFound
             No such collection, snapshot, or nothing earlier is kept.
+        Conflict
+            The collection is being ingested.
         """
         with self._database.writing() as connection:
             rows = list(connection.execute(sa.select(pointers)))
             one = {row.table_name: row for row in rows}.get(name)
             collection = one.collection if one is not None else name
+            leasing.free(connection, lease_name(collection))
             present = {row.table_name: row.snapshot for row in rows if row.collection == collection}
             state = (
                 _earlier_table(connection, name, present, snapshot) if one is not None else _earlier(connection, name, present, snapshot)
@@ -166,8 +169,11 @@ class Store:
         ------
         NotFound
             Nothing of that name is published or kept.
+        Conflict
+            The collection is being ingested.
         """
         with self._database.writing() as connection:
+            leasing.free(connection, lease_name(collection))
             known = connection.execute(sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)).first()
             if known is None:
                 raise NotFound(f"there is no collection {collection!r} in the system state")
