@@ -49,6 +49,7 @@ WORDS = {
 }  # fmt: skip
 _BRACKETS = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
 _SUFFIX = re.compile(r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE)
+_NOTHING = re.compile(r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})")
 _SENTINELS = (
     -9999.0,
     -999.0,
@@ -182,11 +183,11 @@ class Seen:
 
     @property
     def null_words(self) -> list[str]:
-        """Few words among many numbers stand for no number."""
+        """Few words among many numbers stand for no number, if they are signs or words such as ``missing``."""
         filled = self.rows - self.nulls
         if not self.words or len(self.words) > 3 or self.numbers < 0.7 * filled or filled < 20:
             return []
-        return sorted(self.words) if all(len(word) <= 12 for word in self.words) else []
+        return sorted(self.words) if all(_NOTHING.fullmatch(word.strip()) for word in self.words) else []
 
     @property
     def is_sexagesimal(self) -> bool:
@@ -248,6 +249,8 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             doubt = None if unit else f"the source says unit {column.unit!r}, which is none"
         elif unit is None and column.description:
             unit = split_unit(column.description)[1]
+        if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
+            heading = re.split(r"[\[(,;:]", split_unit(column.description)[0])[0].strip()[:40]
         name = identifier(heading)
         number = 2
         while name in taken:
@@ -283,7 +286,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
 
 
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
-    found = ucd.suggest_all([(split_unit(item.source)[0], item.column.unit, item.column.description) for item in guesses])
+    found = ucd.suggest_all([(item.column.name if item.expression else item.source, item.column.unit, item.column.description) for item in guesses])
     said = {item.column.ucd for item in guesses}
     result = []
     for item, guess in zip(guesses, found, strict=True):

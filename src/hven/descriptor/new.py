@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ def draft(name: str, kind: str, options: Mapping[str, Any], directory: Path, *, 
     options, notes = _null_words(kind, options, guesses, seen)
     key = _key(module, options, directory, guesses, seen)
     guesses += _assembled_position(guesses)
-    title, description = _about(source, options, directory)
+    title, description = _about(source)
     return _written(name, kind, options, guesses, positions_of(guesses), key, (rows, complete), notes, title, description, origin)
 
 
@@ -257,13 +258,11 @@ def _assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
     ]
 
 
-def _about(source: Source, options: Mapping[str, Any], directory: Path) -> tuple[str | None, str | None]:
-    """Take a title and a description from what carries them."""
+def _about(source: Source) -> tuple[str | None, str | None]:
+    """Take a title and a description from a source that has them (`about`)."""
     said = getattr(source, "about", None)
-    if callable(said):
-        title, description = said()
-        return title, description
-    return None, None
+    title, description = said() if callable(said) else (None, None)
+    return title, description
 
 
 # -- writing ------------------------------------------------------------------------------------
@@ -308,14 +307,25 @@ def comment(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)[:300]
 
 
+def _folded(key: str, text: str) -> list[str]:
+    """Write a long text over several lines."""
+    paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+    if not paragraphs or not all(part.isprintable() for part in paragraphs) or len(text) < 90:
+        return [f"{key}: {scalar(' '.join(text.split()))}"]
+    lines = [f"{key}: >-"]
+    for number, part in enumerate(paragraphs):
+        lines += [""] * bool(number)
+        lines += textwrap.wrap(part, 110, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines
+
+
 def _column(item: Guess, width: int) -> str:
     column = item.column
-    said: dict[str, Any] = {"type": str(column.type)}
-    for key in ("unit", "ucd", "utype", "description", "display"):
-        value = getattr(column, key)
-        if value and key != "display":
+    said: dict[str, Any] = {"type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)}
+    for key in ("unit", "ucd", "utype", "description"):
+        if value := getattr(column, key):
             said[key] = value
-    line = f"      {scalar(column.name)}:".ljust(width + 8) + flow(said)
+    line = f"      {scalar(column.name)}:".ljust(width + 7) + " " + flow(said)
     return line + (f"  # {comment(item.doubt)}" if item.doubt else "")
 
 
@@ -342,7 +352,7 @@ def _written(
         f"title: {scalar(title or name.replace('_', ' ').capitalize())}" + ("" if title else "  # one line for people"),
     ]
     if description:
-        lines += ["description: " + scalar(description)]
+        lines += _folded("description", description)
     else:
         lines += ["# description: some sentences - what, from where, how good"]
     lines += [
@@ -366,7 +376,7 @@ def _written(
     mapped = [item for item in guesses if item.expression]
     if mapped:
         lines.append("    map:  # source columns that are called otherwise, and expressions")
-        lines += [f"      {scalar(item.column.name)}:".ljust(width + 8) + scalar(item.expression) for item in mapped]
+        lines += [f"      {scalar(item.column.name)}:".ljust(width + 7) + " " + scalar(item.expression) for item in mapped]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

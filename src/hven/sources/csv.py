@@ -88,7 +88,7 @@ class DelimitedText(TextRows):
             wide = head[:2] in {b"\xff\xfe", b"\xfe\xff"} or head[:64].count(b"\0") >= 16
             remedy = "say `encoding: utf-16`" if wide else "this is no text file: is its kind fits, parquet or votable?"
             raise SourceError(
-                f"{file.name} holds NUL bytes", place=Place(file=file.name, line=head.count(b"\n", 0, head.find(b"\0")) + 1), remedy=remedy
+                "NUL bytes in a text file", place=Place(file=file.name, line=head.count(b"\n", 0, head.find(b"\0")) + 1), remedy=remedy
             )
         seen = look(
             head,
@@ -107,7 +107,7 @@ class DelimitedText(TextRows):
         for name in real:
             if name not in seen.names:
                 raise SourceError(
-                    f"{file.name} has no column {name!r}, which {self.files[0].name} has",
+                    f"no column {name!r}, which {self.files[0].name} has",
                     place=Place(file=file.name),
                     remedy="`ignore:` it, or make it a source entry of its own",
                 )
@@ -189,7 +189,7 @@ class DelimitedText(TextRows):
     def _said(self, seen: Look) -> dict[str, pa.DataType]:
         """Types that somebody said: the options, else the ECSV header."""
         result: dict[str, pa.DataType] = {}
-        for name, column in seen.described.items():
+        for name, column in seen.described.items() if seen.typed else ():
             result[name] = _nearest(column.type.arrow, self.context.wanted.get(name, column.type.arrow))
         for name, word in self.options.types.items():
             if name not in seen.names:
@@ -223,7 +223,7 @@ def _nearest(found: pa.DataType, wanted: pa.DataType) -> pa.DataType:
 
 def _type(seen: Look, name: str, kind: pa.DataType) -> Any:
     column = seen.described.get(name)
-    return column.type if column is not None and column.type.arrow == kind else from_arrow(kind)
+    return column.type if column is not None and seen.typed and column.type.arrow == kind else from_arrow(kind)
 
 
 def _squeezed(quote: str) -> Any:

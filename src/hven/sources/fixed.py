@@ -87,6 +87,13 @@ class FixedText(TextRows):
             for item, kind in self._known.values()
         ]
 
+    def about(self) -> tuple[str | None, str | None]:
+        """Give title and abstract of the ReadMe."""
+        if self.options.readme is None:
+            return None, None
+        found = readme.read(self.context.directory / self.options.readme)
+        return found.title, found.abstract
+
     def _names(self) -> list[str]:
         return list(self._known)
 

@@ -14,6 +14,7 @@ from hven.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources._reading.cells import no_nan
 from hven.sources._reading.files import DataFile, FileOptions, assemble, check_names, data_files
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class ParquetRows:
             try:
                 for batch in opened.iter_batches(self.context.batch, columns=real or opened.schema_arrow.names[:1]):
                     part = batch if left is None else batch.slice(0, left)
-                    arrays = {name: _carried(part.column(name), known[name].type.arrow, file, name) for name in real}
+                    arrays = {name: no_nan(_carried(part.column(name), known[name].type.arrow, file, name)) for name in real}
                     yield assemble(names, arrays, part.num_rows, first, file)
                     first += part.num_rows
                     self.rows += part.num_rows

@@ -153,6 +153,11 @@ class _Rows:
         return batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
 
 
+def _left(limit: int | None, number: int) -> int:
+    """Count the rows to fetch next; `number` is the next row's."""
+    return ROWS if limit is None else max(0, min(ROWS, limit - number + 1))
+
+
 class SqliteRows(_Rows):
     """A table or query of a SQLite file, opened read-only."""
 
@@ -184,7 +189,7 @@ class SqliteRows(_Rows):
         number = 1
         with self._open() as connection:
             cursor = self._execute(connection, self._select())
-            while rows := cursor.fetchmany(ROWS if limit is None else min(ROWS, limit - number + 1)):
+            while (size := _left(limit, number)) and (rows := cursor.fetchmany(size)):
                 yield self._assembled(rows, names, number)
                 number += len(rows)
         if limit is None:
@@ -431,7 +436,7 @@ class AnyRows(_Rows):
         try:
             with self.engine.connect() as connection:
                 result = connection.execution_options(stream_results=True, max_row_buffer=ROWS).execute(sa.text(self._text()))
-                while rows := result.fetchmany(ROWS if limit is None else min(ROWS, limit - number + 1)):
+                while (size := _left(limit, number)) and (rows := result.fetchmany(size)):
                     yield self._assembled(rows, names, number)
                     number += len(rows)
         except sa.exc.SQLAlchemyError as error:

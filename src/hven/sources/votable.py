@@ -11,6 +11,7 @@ from pydantic import Field
 from hven import plugins
 from hven.errors import Place, SourceError, UserError
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources._reading.cells import no_nan
 from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, check_names, data_files, total
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import Read
+    from hven.formats import Head, Read
     from hven.model.table import Column
 
 
@@ -66,6 +67,10 @@ class Tables:
         """Give the FIELDs."""
         return self._columns
 
+    def about(self) -> tuple[str | None, str | None]:
+        """Give the table's description, if it has one."""
+        return None, self._head.description
+
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows file by file."""
         names = check_names(columns, [column.name for column in self._columns], self.files[0].name)
@@ -93,9 +98,13 @@ class Tables:
 
     @cached_property
     def _columns(self) -> list[Column]:
+        return _distinct(self._head.columns)
+
+    @cached_property
+    def _head(self) -> Head:
         stream = self.files[0].open()
         try:
-            return list(self._read(stream, self.files[0]).head.columns)
+            return self._read(stream, self.files[0]).head
         finally:
             stream.close()
 
@@ -112,7 +121,9 @@ class Tables:
         stream = file.open()
         try:
             read = self._read(stream, file)
-            there = {column.name: column for column in read.head.columns}
+            fields = _distinct(read.head.columns)
+            there = {column.name: column for column in fields}
+            places = {column.name: number for number, column in enumerate(fields)}
             for column in self._columns:
                 if column.name in names and (column.name not in there or there[column.name].type.arrow != column.type.arrow):
                     has = "no field" if column.name not in there else "another type of field"
@@ -122,7 +133,7 @@ class Tables:
             first = 1
             try:
                 for batch in read.batches:
-                    arrays = {name: batch.column(name) for name in names if name != ROW and name not in FILE_FACTS}
+                    arrays = {name: no_nan(batch.column(places[name])) for name in names if name != ROW and name not in FILE_FACTS}
                     yield assemble(names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows
             except UserError as error:
@@ -132,6 +143,19 @@ class Tables:
             file.finish()
         finally:
             stream.close()
+
+
+def _distinct(columns: Sequence[Column]) -> list[Column]:
+    """Number fields that have the name of another one: VOTable allows that, tables of a database do not."""
+    taken: set[str] = set()
+    result: list[Column] = []
+    for column in columns:
+        name, number = column.name, 2
+        while name.lower() in taken:
+            name, number = f"{column.name}_{number}", number + 1
+        taken.add(name.lower())
+        result.append(column if name == column.name else column.having(name=name))
+    return result
 
 
 def _located(error: UserError, file: DataFile) -> SourceError:

@@ -119,6 +119,14 @@ def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
     return values
 
 
+def no_nan(values: pa.Array) -> pa.Array:
+    """Make NaN null: in all carriers of the field it stands for no value."""
+    if not pa.types.is_floating(values.type):
+        return values
+    nan = pc.is_nan(values)
+    return pc.if_else(nan, pa.scalar(None, values.type), values) if pc.any(nan).as_py() else values
+
+
 def _bad(fits: pa.Array) -> pa.Array | None:
     bad = pc.fill_null(pc.invert(fits), False)
     return bad if pc.any(bad).as_py() else None
@@ -148,7 +156,7 @@ def _floats(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | Non
         # Fortran writes 1.5D+03
         values, more = halving(pc.replace_substring_regex(_keep(text, bad), "[dD]", "e"), pa.float64())
         bad = _or(bad, more)
-    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    values = no_nan(values)
     return (values if kind == pa.float64() else pc.cast(values, kind, safe=False)), bad
 
 

@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from hven.errors import Place, SourceError
 from hven.sources import Reject
-from hven.sources._reading.cells import NULL_WORDS, convert, nulled, numbers_in, trimmed, without
+from hven.sources._reading.cells import NULL_WORDS, convert, no_nan, nulled, trimmed, without
 from hven.sources._reading.text import check_utf8
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hven.sources._reading.text import Block
 
 _COLUMN = re.compile(r"CSV column #(\d+)")
+NUL = "holds a NUL byte"
 _PADDED = tuple(" " * n for n in range(1, 33))
 
 
@@ -102,7 +103,7 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
                 learnt.add(name)
                 texts = {*texts, name} if len(learnt) <= 3 else set(wanted)
     total = table.num_rows + len(ragged)
-    padded = b" " in data or b"\t" in data
+    padded = b" " in data or b"\t" in data or (shape.quote is not None and shape.quote.encode() in data)
     arrays: dict[str, pa.Array] = {}
     faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
     for name in wanted:
@@ -122,8 +123,7 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             arrays[name] = nulled(trimmed(cells) if padded else cells, words)
         else:
             arrays[name] = without(cells, words) if words else cells
-            if pa.types.is_floating(kind):
-                arrays[name] = _no_nan(arrays[name])
+            arrays[name] = no_nan(arrays[name])
     if not ragged and not faults:
         return Parsed(arrays, total, total)
     return _sorted_out(arrays, ragged, faults, total, data, shape, len(table))
@@ -163,11 +163,6 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     )
 
 
-def _no_nan(values: pa.Array) -> pa.Array:
-    nan = pc.is_nan(values)
-    return pc.if_else(nan, pa.scalar(None, values.type), values) if pc.any(nan).as_py() else values
-
-
 def _reason(kind: pa.DataType) -> str:
     if pa.types.is_integer(kind):
         return f"not a whole number that fits {kind}"
@@ -177,7 +172,7 @@ def _reason(kind: pa.DataType) -> str:
         return "neither true nor false"
     if pa.types.is_timestamp(kind):
         return "not a time of the form YYYY-MM-DDThh:mm:ss"
-    return "holds a NUL byte"
+    return NUL
 
 
 def _sorted_out(
@@ -234,12 +229,9 @@ def run(blocks: Iterator[Block], shape: Shape, wanted: Sequence[str], file: str)
 def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.DataType]) -> Iterator[Reject]:
     """Say each fault with its row number in the file, and the remedy where the type was only guessed."""
     for at, column, value, reason, text in parsed.rejects:
-        hint = (
-            ""
-            if column is None or column in declared
-            else f"; the type was guessed from a sample: if this value is right, declare {column} as string"
-        )
+        guessed = column is not None and column not in declared and reason != NUL
+        hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string" if guessed else ""
         yield Reject(file=file, row=first + at, column=column, value=value, reason=reason + hint, text=text)
 
 
-__all__ = ["Parsed", "Shape", "numbers_in", "parse", "rejects_of", "run"]
+__all__ = ["Parsed", "Shape", "parse", "rejects_of", "run"]

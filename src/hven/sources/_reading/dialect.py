@@ -21,6 +21,7 @@ WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ",
 _CANDIDATES = ("\t", ";", "|", ",")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
 _TIME = re.compile(r"\s*\d{4}-\d\d-\d\d.*|\s*\d\d?:\d\d.*")
+_NUMBERED = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 _ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
          "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
 
@@ -34,7 +35,9 @@ class Look:
     offset
         Bytes before the first data row.
     described
-        Columns with metadata, if the file carries any (ECSV).
+        Columns with metadata, if the file carries any (ECSV, numbered comments).
+    typed
+        True if these say types, too.
     header
         True if the names were read from the file.
     """
@@ -46,16 +49,18 @@ class Look:
     header: bool
     described: dict[str, Column]
     description: str | None = None
+    typed: bool = False
 
 
 def fields(line: str, delimiter: str, quote: str | None) -> list[str]:
     """Split one record, blanks around fields taken off."""
     if delimiter == WHITESPACE:
-        if quote and quote in line:
-            return next(csv.reader([re.sub(r"[ \t]+", " ", line.strip())], delimiter=" ", quotechar=quote), [])
-        return line.split()
+        line, delimiter = re.sub(r"[ \t]+", " ", line.strip()), " "
     if quote and quote in line:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])]
+        try:
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])]
+        except csv.Error:  # quotes that mean nothing with this delimiter
+            pass
     return [cell.strip() for cell in line.split(delimiter)]
 
 
@@ -128,10 +133,13 @@ def look(
         return _ecsv(lines, file)
     sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
     last_comment = ""
+    numbered: dict[int, str] = {}
     while lines.more() and (not lines.peek().strip() or (sign and lines.peek().lstrip().startswith(sign))):
         line = lines.take(1)
         if sign and line.strip(sign + " \t\r"):
             last_comment = line.lstrip()[len(sign) :]
+            if match := _NUMBERED.fullmatch(last_comment):
+                numbered[int(match.group(1))] = match.group(2).strip()
     start = lines.at
     sample = [line for line in lines.sample(400) if line.strip() and not (sign and line.lstrip().startswith(sign))]
     cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote)
@@ -169,7 +177,14 @@ def look(
             )
     else:
         final = _named(found, width, records, file, lines.line)
-    return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described={})
+    return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described=_described(final, numbered))
+
+
+def _described(names: Sequence[str], numbered: dict[int, str]) -> dict[str, Column]:
+    """Take descriptions from comments that number the columns: ``#  3: Planetary mass [Jupiter masses]``."""
+    if set(numbered) != set(range(1, len(names) + 1)):
+        return {}
+    return {name: Column(name=name, type=Type("char", "*"), description=numbered[number]) for number, name in enumerate(names, 1)}
 
 
 def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]], file: str, line: int) -> list[str]:
@@ -262,7 +277,7 @@ def _ecsv(lines: _Lines, file: str) -> Look:
         meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
     described_as = meta.get("description") if isinstance(meta, dict) else None
     return Look(
-        names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described,
+        names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described, typed=True,
         description=str(described_as) if described_as else None,
     )  # fmt: skip
 

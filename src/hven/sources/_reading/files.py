@@ -283,18 +283,47 @@ class Stream:
         return SourceError(f"{self.file.name} is {what}: {error}", remedy="get the file anew")
 
 
-def _decompressed(raw: io.BufferedReader, kind: str | None) -> BinaryIO:
+def _decompressed(raw: io.BufferedIOBase, kind: str | None) -> BinaryIO:
     if kind == "gz":
-        return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+        return cast("BinaryIO", gzip.GzipFile(fileobj=cast("BinaryIO", raw)))
     if kind == "bz2":
-        return cast("BinaryIO", bz2.BZ2File(raw))
+        return cast("BinaryIO", bz2.BZ2File(cast("BinaryIO", raw)))
     if kind == "xz":
-        return cast("BinaryIO", lzma.LZMAFile(raw))
+        return cast("BinaryIO", lzma.LZMAFile(cast("BinaryIO", raw)))
     if kind == "zst":
+        return cast("BinaryIO", _Zstandard(raw))
+    return cast("BinaryIO", raw)
+
+
+class _Zstandard(io.RawIOBase):
+    """Frames of Zstandard, one after the other; unlike the library's own reader it notices a missing end."""
+
+    def __init__(self, raw: io.BufferedIOBase) -> None:
         import zstandard
 
-        return cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=False))
-    return raw
+        self.make = zstandard.ZstdDecompressor().decompressobj
+        self.frame = self.make()
+        self.raw = raw
+        self.begun = False
+        self.ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self.ready:
+            data = self.frame.unused_data if self.frame.eof else b""
+            if self.frame.eof:
+                self.frame, self.begun = self.make(), False
+            data = data or self.raw.read(CHUNK)
+            if not data:
+                if self.begun:
+                    raise EOFError("the last frame is not complete")
+                return b""
+            self.begun = True
+            self.ready = self.frame.decompress(data)
+        part, self.ready = (self.ready, b"") if size < 0 else (self.ready[:size], self.ready[size:])
+        return part
 
 
 def data_files(options: FileOptions, directory: Path) -> list[DataFile]:
@@ -315,6 +344,11 @@ def total(files: Sequence[DataFile]) -> int:
 
 
 _FACT_TYPES: dict[str, pa.DataType] = {"file.size": pa.int64(), "file.mtime": pa.timestamp("us")}
+
+
+def fact_type(name: str) -> pa.DataType:
+    """Give the type of one of `FILE_FACTS`."""
+    return _FACT_TYPES.get(name, pa.string())
 
 
 def check_names(columns: Sequence[str] | None, known: Sequence[str], where: str) -> list[str]:
@@ -350,8 +384,7 @@ def assemble(
         if name == ROW:
             out.append(pa.array(np.arange(number, number + rows, dtype=np.int64)) if isinstance(number, int) else number)
         elif name in FILE_FACTS:
-            kind = _FACT_TYPES.get(name, pa.string())
-            out.append(pa.repeat(pa.scalar(file.fact(name) if file else None, kind), rows))
+            out.append(pa.repeat(pa.scalar(file.fact(name) if file else None, fact_type(name)), rows))
         else:
             out.append(arrays[name])
     if not out:  # a batch without columns forgets how many rows it has

@@ -75,13 +75,11 @@ def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header |
         if not block.strip(b"\0 ") and not cards:
             return None
         if not cards and index == 0 and not block.startswith(b"SIMPLE  ="):
-            raise SourceError(
-                f"{file} is not FITS: it does not begin with SIMPLE", place=Place(file=file), remedy="look what it is, or `ignore:` it"
-            )
+            raise SourceError("not FITS: it does not begin with SIMPLE", place=Place(file=file), remedy="look what it is, or `ignore:` it")
         if not cards and index > 0 and not block.startswith(b"XTENSION"):
             return None  # special records after the last HDU
         if len(block) < BLOCK and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
-            raise SourceError(f"{file} ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew")
+            raise SourceError(f"ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew")
         text = block.decode("latin-1")
         for at in range(0, len(text), 80):
             card = text[at : at + 80]

@@ -12,7 +12,7 @@ from hven.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
-from hven.sources._reading.files import DataFile, FileOptions, assemble, check_names, data_files
+from hven.sources._reading.files import DataFile, FileOptions, check_names, data_files, fact_type
 from hven.sources.fits.cards import Header, Value, read_header
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STRUCTURE = {"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""}
 _UNIT = re.compile(r"\[([^\]]{1,20})\]\s*")
 SAMPLE = 200
+ROWS = 1000  # files per batch
 
 
 class HeaderRows:
@@ -43,11 +44,17 @@ class HeaderRows:
         """Yield one row per file."""
         names = check_names(columns, list(self._columns), "the headers")
         real = [name for name in names if name != ROW and name not in FILE_FACTS]
-        for file in self.files[:limit]:
-            self.read += 1
-            batch = self._row(file, names, real)
-            if batch is not None:
-                yield batch
+        rows: list[tuple[int, DataFile, dict[str, Value]]] = []
+        for number, file in enumerate(self.files[:limit], 1):
+            self.read = number
+            row = self._row(number, file, real)
+            if row is not None:
+                rows.append((number, file, row))
+            if len(rows) == ROWS:
+                yield self._batch(rows, names)
+                rows = []
+        if rows:
+            yield self._batch(rows, names)
 
     def pins(self) -> list[Pin]:
         """Name the files; only their headers were read, so there is no checksum."""
@@ -119,31 +126,36 @@ class HeaderRows:
                             comments.setdefault(key, header.comments.get(key, ""))
         return values
 
-    def _row(self, file: DataFile, names: Sequence[str], real: Sequence[str]) -> pa.RecordBatch | None:
-        number = self.read
+    def _row(self, number: int, file: DataFile, real: Sequence[str]) -> dict[str, Value] | None:
+        """Give a file's values, fitted to their columns; None if it is refused."""
         try:
             values = self._cards(file, {})
         except SourceError as error:
             self._reject(Reject(file=file.name, row=number, column=None, value=None, reason=error.message), error)
             return None
-        arrays: dict[str, pa.Array] = {}
+        row: dict[str, Value] = {}
         for name in real:
             kind, value = self._columns[name].type.arrow, values.get(name)
             try:
-                arrays[name] = pa.array([_fitted(value, kind)], kind)
+                row[name] = _fitted(value, kind)
+                pa.scalar(row[name], kind)
             except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-                self._reject(
-                    Reject(
-                        file=file.name,
-                        row=number,
-                        column=name,
-                        value=str(value),
-                        reason=f"not {self._columns[name].type} as in the other files",
-                    ),
-                    None,
-                )
+                reason = f"not {self._columns[name].type} as in the other files"
+                self._reject(Reject(file=file.name, row=number, column=name, value=str(value), reason=reason), None)
                 return None
-        return assemble(names, arrays, 1, pa.array([number], pa.int64()), file)
+        return row
+
+    def _batch(self, rows: Sequence[tuple[int, DataFile, dict[str, Value]]], names: Sequence[str]) -> pa.RecordBatch:
+        """Put the rows of many files together."""
+        arrays: list[pa.Array] = []
+        for name in names:
+            if name == ROW:
+                arrays.append(pa.array([number for number, _, _ in rows], pa.int64()))
+            elif name in FILE_FACTS:
+                arrays.append(pa.array([file.fact(name) for _, file, _ in rows], fact_type(name)))
+            else:
+                arrays.append(pa.array([values[name] for _, _, values in rows], self._columns[name].type.arrow))
+        return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
     def _reject(self, reject: Reject, error: SourceError | None) -> None:
         if self.context.reject is None:

@@ -80,7 +80,7 @@ class TableRows:
             index += 1
         what = "no table" if wanted is None else f"no table HDU {wanted!r}"
         there = f"its tables are {', '.join(tables)}" if tables else "`mode: header` makes a row per file from header cards"
-        raise SourceError(f"{file} has {what} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=there)
+        raise SourceError(f"{what} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=there)
 
     def _rows(self, file: DataFile, names: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
         stream = file.open()
@@ -92,9 +92,7 @@ class TableRows:
             for name in real:
                 if name not in items or items[name].column.type.arrow != self._kind(name):
                     has = "no column" if name not in items else "another type of column"
-                    raise SourceError(
-                        f"{file.name} has {has} {name!r} than {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it"
-                    )
+                    raise SourceError(f"{has} {name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")
             count, width = header.number("NAXIS2"), header.number("NAXIS1")
             rows = count if limit is None else min(count, limit)
             read, heap = stream.read, None
@@ -107,7 +105,7 @@ class TableRows:
                 data = read(n * width)
                 if len(data) < n * width:
                     raise SourceError(
-                        f"{file.name} ends after row {first + len(data) // max(width, 1)} of {count}",
+                        f"ends after row {first + len(data) // max(width, 1)} of {count}",
                         place=Place(file=file.name),
                         remedy="get the file anew",
                     )

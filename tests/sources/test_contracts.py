@@ -1,0 +1,130 @@
+"""Every built-in source keeps the contract."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.io import fits
+
+from hven.testing.source import SourceContract
+
+ROWS = [{"name": "Vega", "ra": 279.23, "n": 1}, {"name": "Deneb", "ra": 310.36, "n": 2}, {"name": None, "ra": None, "n": 3}]
+
+
+class TestCsv(SourceContract):
+    kind = "csv"
+    rows = ROWS
+
+    def make(self, directory):
+        (directory / "stars.csv").write_text("name,ra,n\nVega,279.23,1\nDeneb,310.36,2\n,,3\n")
+        return {"files": "stars.csv"}
+
+
+class TestFixed(SourceContract):
+    kind = "fixed"
+    rows = ROWS
+
+    def make(self, directory):
+        (directory / "stars.dat").write_text("Vega  279.23 1\nDeneb 310.36 2\n             3\n")
+        return {"files": "stars.dat", "fields": {"name": "1-5", "ra": "7-12", "n": 14}}
+
+
+class TestParquet(SourceContract):
+    kind = "parquet"
+    rows = ROWS
+
+    def make(self, directory):
+        pq.write_table(pa.Table.from_pylist(ROWS), directory / "stars.parquet")
+        return {"files": "stars.parquet"}
+
+
+class TestVotable(SourceContract):
+    kind = "votable"
+    rows = ROWS
+
+    def make(self, directory):
+        cells = "".join(
+            f"<TR><TD>{row['name'] or ''}</TD><TD>{'NaN' if row['ra'] is None else row['ra']}</TD><TD>{row['n']}</TD></TR>" for row in ROWS
+        )
+        (directory / "stars.vot").write_text(
+            '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+            '<FIELD name="name" datatype="char" arraysize="*"/><FIELD name="ra" datatype="double" unit="deg"/>'
+            f'<FIELD name="n" datatype="int"/><DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
+        )
+        return {"files": "stars.vot"}
+
+
+class TestFitsTable(SourceContract):
+    kind = "fits"
+    rows = ROWS
+
+    def make(self, directory):
+        columns = [
+            fits.Column("name", "6A", array=["Vega", "Deneb", ""]),
+            fits.Column("ra", "D", unit="deg", array=[279.23, 310.36, np.nan]),
+            fits.Column("n", "J", array=[1, 2, 3]),
+        ]
+        fits.BinTableHDU.from_columns(columns).writeto(directory / "stars.fits", overwrite=True)
+        return {"files": "stars.fits"}
+
+
+class TestFitsHeader(SourceContract):
+    kind = "fits"
+    rows = [
+        {"OBJECT": "Sun", "EXPTIME": 1.5, "NAXIS": 0},
+        {"OBJECT": "Moon", "EXPTIME": 2.0, "NAXIS": 0},
+        {"OBJECT": None, "EXPTIME": None, "NAXIS": 0},
+    ]
+
+    def make(self, directory):
+        for number, row in enumerate(self.rows):
+            header = fits.Header({key: value for key, value in row.items() if value is not None and key != "NAXIS"})
+            fits.PrimaryHDU(header=header).writeto(directory / f"{number}.fits", overwrite=True)
+        return {"files": "*.fits", "mode": "header", "cards": ["OBJECT", "EXPTIME", "NAXIS"]}
+
+    def test_pins_say_what_was_read(self, tmp_path):
+        """Only headers are read, so there is no checksum, and the pin says so."""
+        source = self.source(tmp_path)
+        self.table(source)
+        assert [pin.detail for pin in source.pins()] == ["header only"] * 3
+        assert (source.size(), source.done()) == (3, 3)
+
+
+class TestSqlite(SourceContract):
+    kind = "sql"
+    rows = ROWS
+    has_files = False
+
+    def make(self, directory):
+        (directory / "stars.db").unlink(missing_ok=True)
+        with sqlite3.connect(directory / "stars.db") as connection:
+            connection.execute("CREATE TABLE stars (name TEXT, ra REAL, n INTEGER)")
+            connection.executemany("INSERT INTO stars VALUES (?, ?, ?)", [tuple(row.values()) for row in ROWS])
+        connection.close()
+        return {"file": "stars.db", "table": "stars"}
+
+
+class TestPython(SourceContract):
+    kind = "python"
+    rows = ROWS
+    has_files = False
+
+    def make(self, directory):
+        (directory / "walk.py").write_text(f"def rows():\n    yield from {ROWS!r}\n")
+        return {"file": "walk.py"}
+
+
+class TestQuery(SourceContract):
+    kind = "query"
+    rows = ROWS
+    has_files = False
+
+    def make(self, directory):
+        return {"adql": "SELECT name, ra, n FROM stars"}
+
+    def context(self, directory):
+        return replace(super().context(directory), query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()))

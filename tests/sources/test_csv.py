@@ -1,0 +1,342 @@
+"""Delimited text: dialects, types, nulls, rejects, places of faults; real files that people made."""
+
+from __future__ import annotations
+
+import bz2
+import csv as plain
+import gzip
+import hashlib
+import io
+import lzma
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shared import shared
+
+from hven.errors import SourceError
+from hven.sources import ROW, Context, csv
+from hven.sources._reading import text
+
+
+def opened(path, rejects=None, wanted=None, batch=131_072, **options):
+    context = Context(directory=path.parent, reject=rejects.append if rejects is not None else None, wanted=wanted or {}, batch=batch)
+    return csv.open(csv.Options.model_validate({"files": path.name, **options}), context)
+
+
+def rows(path, columns=None, **options):
+    return pa.Table.from_batches(list(opened(path, **options).batches(columns))).to_pylist()
+
+
+def types(path, **options):
+    return {column.name: str(column.type) for column in opened(path, **options).columns()}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="a.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+# -- dialects -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "first"),
+    [
+        ("a,b\n1,x\n", ["a", "b"], (1, "x")),
+        ("a;b\n1,5;x\n2,5;y\n", ["a", "b"], ("1,5", "x")),
+        ("a\tb c\n1\tx y\n", ["a", "b c"], (1, "x y")),
+        ("a|b\n 1| x \n", ["a", "b"], (1, "x")),
+        ("a   b\n1 \t x\n  22    yy\n", ["a", "b"], (1, "x")),
+        ("#a;b\n1;x\n", ["a", "b"], (1, "x")),
+        ("# written by hand\n#\n#a;b\n1;x\n# a remark between\n2;y\n", ["a", "b"], (1, "x")),
+        ("1,x\n2,y\n", ["column_1", "column_2"], (1, "x")),
+        (",b\n0,x\n1,y\n", ["column_1", "b"], (0, "x")),
+        ("\ufeffa,b\r\n1,x\r\n", ["a", "b"], (1, "x")),
+        ("a,b\r1,x\r2,y\r", ["a", "b"], (1, "x")),
+        ("\n\na,b\n\n1,x\n", ["a", "b"], (1, "x")),
+    ],
+)  # fmt: skip
+def test_the_look_is_guessed(write, content, names, first):
+    path = write(content)
+    found = rows(path)
+    assert list(found[0]) == names
+    assert tuple(found[0].values()) == first
+
+
+def test_what_is_said_is_not_guessed(write):
+    path = write("first line of talk\nsecond\n1!2,5!'a!b'\n", "odd.txt")
+    found = rows(path, skip=2, delimiter="!", decimal=",", quote="'", names=["i", "f", "s"], header=False)
+    assert found == [{"i": 1, "f": 2.5, "s": "a!b"}]
+
+
+def test_thousands_and_null_words(write):
+    path = write("n,m,s\n1'000,-999,NA\n2'500'000,99.99,none of them\n3,-999.0,\n")
+    found = rows(path, thousands="'", null={"m": [-999, "99.99"]})
+    assert [row["n"] for row in found] == [1000, 2_500_000, 3]
+    assert [row["m"] for row in found] == [None, None, None]
+    assert [row["s"] for row in found] == ["NA", "none of them", None], "words for no number are text in a column of text"
+
+
+def test_padding_and_plus_signs_do_not_hurt(write):
+    path = write("a| b |c\n  +4 |  NaN | x\n    |  -   |   \n -5 | 1.5D+02|y z\n")
+    assert rows(path) == [{"a": 4, "b": None, "c": "x"}, {"a": None, "b": None, "c": None}, {"a": -5, "b": 150.0, "c": "y z"}]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress])
+def test_compressed_files_are_read_as_they_are(write, pack):
+    path = write(pack(b"a,b\n1,x\n"), "a.csv.packed")
+    assert rows(path) == [{"a": 1, "b": "x"}]
+    damaged = write(pack(b"a,b\n" + b"".join(b"%d,x\n" % n for n in range(9000)))[:-20], "b.csv.packed")
+    with pytest.raises(SourceError, match="damaged or cut short"):
+        rows(damaged)
+
+
+# -- types ----------------------------------------------------------------------------------
+
+
+def test_types_are_guessed_and_names_stay_text(write):
+    path = write(
+        "i,f,b,t,d,code,big,word,mixed,empty\n"
+        "1,1.5,true,2011-02-15T00:00:00.34,1999-12-31,00042,12345678901234567890,x,1,\n"
+        "-2,1e5,False,2011-02-15 10:20,2000-01-01,01234,1,y,a,\n"
+    )
+    assert types(path) == {
+        "i": "int64", "f": "float64", "b": "bool", "t": "timestamp", "d": "timestamp", "code": "string", "big": "string", "word": "string",
+        "mixed": "string", "empty": "string",
+    }  # fmt: skip
+    first = rows(path)[0]
+    assert (first["code"], first["t"], first["big"]) == ("00042", datetime(2011, 2, 15, 0, 0, 0, 340_000), "12345678901234567890")
+
+
+def test_wanted_types_are_read_at_once(write):
+    path = write("id,x,flag,when\n1,2,1,2020-01-01T00:00:00Z\n2,3.0,0,2020-01-02T00:00:00.1234567Z\n")
+    wanted = {"id": pa.string(), "x": pa.int32(), "flag": pa.bool_(), "when": pa.timestamp("us")}
+    batch = next(opened(path, wanted=wanted).batches())
+    assert {item.name: item.type for item in batch.schema} == wanted
+    assert batch.to_pylist()[1] == {"id": "2", "x": 3, "flag": False, "when": datetime(2020, 1, 2, 0, 0, 0, 123456)}
+
+
+def test_ecsv_gives_names_types_units_descriptions(write):
+    path = write(
+        "# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n# - {name: ra, unit: deg, datatype: float64, description: 'Right ascension, mean'}\n"
+        "# - {name: n, datatype: int32}\n# meta: {description: A small table}\nra,n\n1,2\n",
+        "a.ecsv",
+    )
+    ra, n = opened(path).columns()
+    assert (ra.unit, ra.description, str(ra.type), str(n.type)) == ("deg", "Right ascension, mean", "float64", "int32")
+    assert rows(path) == [{"ra": 1.0, "n": 2}]
+
+
+# -- faults ---------------------------------------------------------------------------------
+
+
+def test_a_value_that_does_not_fit_is_kept_aside_with_its_row(write):
+    lines = [f"{n},{n / 2}\n" for n in range(1, 120_001)]
+    lines[99_999] = "abc,1\n"
+    lines[110_000] = "5,6,7\n"
+    path = write("id,x\n# no comment sign here\n".replace("# no comment sign here\n", "") + "".join(lines))
+    rejects = []
+    found = pa.Table.from_batches(list(opened(path, rejects).batches(["id", ROW])))
+    assert found.num_rows == 119_998
+    numbers = found.column(ROW).to_pylist()
+    assert found.column("id").to_pylist() == numbers, "row numbers stay true after rejects"
+    assert [(item.row, item.column, item.value, item.text) for item in rejects] == [
+        (100_000, "id", "abc", "abc,1"),
+        (110_001, None, None, "5,6,7"),
+    ]
+    assert "declare id as string" in rejects[0].reason
+    assert rejects[1].reason == "3 fields where 2 are expected"
+
+
+def test_without_anybody_to_take_rejects_the_first_is_an_error(write):
+    path = write("id\n" + "1\n" * 500_000 + "x\n")
+    with pytest.raises(SourceError, match=r"a\.csv: row 500001, column id: 'x' is not a whole number"):
+        rows(path, types={"id": "int64"})
+
+
+def test_wanted_types_make_plain_rejects(write):
+    path = write("n\n1\n300000\n7\n")
+    rejects = []
+    found = pa.Table.from_batches(list(opened(path, rejects, wanted={"n": pa.int16()}).batches()))
+    assert found.column("n").to_pylist() == [1, 7]
+    assert [(item.row, item.value, item.reason) for item in rejects] == [(2, "300000", "not a whole number that fits int16")]
+
+
+def test_rows_are_counted_over_quoted_line_ends(write):
+    path = write('a,b\n1,"two\nlines"\n2,"say ""hi"", then\n\nleave"\nx,y\n' + "3,z\n" * 3)
+    rejects = []
+    found = pa.Table.from_batches(list(opened(path, rejects, types={"a": "int32"}).batches(["a", "b", ROW]))).to_pylist()
+    assert found[:2] == [{"a": 1, "b": "two\nlines", ROW: 1}, {"a": 2, "b": 'say "hi", then\n\nleave', ROW: 2}]
+    assert [row[ROW] for row in found] == [1, 2, 4, 5, 6]
+    assert [(item.row, item.value) for item in rejects] == [(3, "x")]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"", {}, r"a\.csv is empty"),
+        (b"\n \n", {}, r"a\.csv is empty"),
+        (b"a,b\n1,\xe9\n", {}, r"a\.csv:2: byte 0xe9 \(byte 3 of the line\) is not UTF-8; say `encoding: latin-1`"),
+        (b"a,b\n1,x\n", {"encoding": "klingon"}, "no encoding is called 'klingon'"),
+        ("a,b\n1,x\n".encode("utf-16"), {}, "NUL bytes.*encoding: utf-16"),
+        (b"a,b,c\n1,2,3\n4,5,6\n", {"delimiter": ";"}, "delimiter ';' finds a single column; comma would give 3"),
+        (b"a,b\n1,2\n", {"delimiter": "::"}, "more than one character"),
+        (b"a,A,a\n1,2,3\n", {}, "1 column name occurs twice in the header: a; name all columns"),
+        (b"a,b\n1,2\n", {"names": ["x", "y", "z"], "header": True}, "`names` has 3 names, but the header has 2"),
+        (b"a,b\n1,2\n", {"types": {"c": "int32"}}, "no column 'c'"),
+        (b"a,b\n1,2\n", {"types": {"a": "number"}}, "no type 'number'"),
+        (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value opens here and does not close"),
+    ],
+)  # fmt: skip
+def test_faults_of_a_file_are_told_with_place_and_remedy(write, monkeypatch, content, options, message):
+    monkeypatch.setattr(text, "LONGEST", 1 << 20)
+    path = write(content)
+    with pytest.raises(SourceError, match=message):
+        rows(path, **options)
+
+
+def test_a_header_alone_is_an_empty_table(write):
+    path = write("a,b\n")
+    assert types(path) == {"a": "string", "b": "string"}
+    assert list(opened(path).batches()) == []
+
+
+def test_nul_bytes_in_a_row_reject_that_row(write):
+    path = write(b"a,b\n" + b"1,x\n" * 2000 + b"2,y\0z\n3,w\n")
+    rejects = []
+    assert sum(batch.num_rows for batch in opened(path, rejects).batches()) == 2001
+    assert [(item.row, item.column, item.reason) for item in rejects] == [(2001, "b", "holds a NUL byte")]
+
+
+def test_other_encodings(write):
+    assert rows(write("name\nAnders Ångström\n".encode("latin-1")), encoding="latin-1") == [{"name": "Anders Ångström"}]
+    assert rows(write("a,b\n1,µ\n".encode("utf-16")), encoding="utf-16") == [{"a": 1, "b": "µ"}]
+
+
+def test_missing_files_are_told_with_the_nearest(tmp_path, write):
+    write("a\n1\n", "stars.csv")
+    with pytest.raises(SourceError, match=r"no file stras\.csv .*did you mean 'stars\.csv'"):
+        opened(tmp_path / "stras.csv")
+    with pytest.raises(SourceError, match=r"no file matches \*\.dat"):
+        opened(tmp_path / "*.dat")
+
+
+# -- several files --------------------------------------------------------------------------
+
+
+def test_files_are_read_in_order_each_with_its_facts(tmp_path):
+    for name, content in (("b/2.csv", "x,y\n3,c\n"), ("a/1.csv", "y,x\na,1\nb,2\n"), ("a/1_old.csv", "x,y\n9,z\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    source = csv.open(csv.Options(files=["**/*.csv"], ignore=["*_old*"]), Context(directory=tmp_path))
+    found = pa.Table.from_batches(list(source.batches(["x", "y", ROW, "file.path", "file.stem", "file.size", "file.md5"]))).to_pylist()
+    assert [(row["x"], row["y"], row[ROW], row["file.path"], row["file.stem"], row["file.size"]) for row in found] == [
+        (1, "a", 1, "a/1.csv", "1", 12),
+        (2, "b", 2, "a/1.csv", "1", 12),
+        (3, "c", 1, "b/2.csv", "2", 8),
+    ]
+    assert found[2]["file.md5"] == hashlib.md5(b"x,y\n3,c\n").hexdigest()
+    assert source.done() == source.size() == 20
+
+
+def test_a_file_without_a_column_is_told(tmp_path):
+    (tmp_path / "1.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "2.csv").write_text("x,z\n1,2\n")
+    source = csv.open(csv.Options(files=["*.csv"]), Context(directory=tmp_path))
+    with pytest.raises(SourceError, match=r"2\.csv: no column 'y', which 1\.csv has"):
+        list(source.batches())
+
+
+# -- against another reader -----------------------------------------------------------------
+
+cell = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n",; \t'), max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    table=st.lists(st.tuples(cell, cell, st.integers(-(2**40), 2**40)), min_size=1, max_size=30), size=st.sampled_from([16, 64, 1 << 20])
+)
+def test_what_pythons_writer_wrote_is_read_back(tmp_path_factory, table, size):
+    """Any text, cut into blocks anywhere; blanks around it are not kept."""
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    out = io.StringIO(newline="")
+    writer = plain.writer(out, quoting=plain.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(["a", "b", "n"])
+    writer.writerows(table)
+    path.write_text(out.getvalue(), newline="")
+    before = text.BLOCK
+    text.BLOCK = size
+    try:
+        source = opened(path, header=True, delimiter=",", types={"a": "string", "b": "string", "n": "int64"})
+        found = [tuple(row.values()) for row in pa.Table.from_batches(list(source.batches())).to_pylist()]
+    finally:
+        text.BLOCK = before
+    assert found == [(a.strip(" \t\n") or None, b.strip(" \t\n") or None, n) for a, b, n in table]
+
+
+# -- real files -----------------------------------------------------------------------------
+
+REAL = [
+    ("helio/hfc/charm/ch_results.csv.gz", 1219, 33),
+    ("helio/hfc/charm/ch_observatory.csv", 2, 10),
+    ("helio/sunspots/silso_SN_d_tot_V2.0.csv.gz", 75_422, 8),
+    ("helio/hec/lists/icme_earth_cycle23.txt", 322, 28),
+    ("planetary/craters/LROCCraters.csv.gz", 19_335, 6),
+    ("planetary/Meteorite_Landings.csv.gz", 45_716, 12),
+    ("planetary/vims_flybys.csv", 957, 10),
+    ("planetary/omega_corrupted_obs.csv", 29, 2),
+    ("sync/desi-tiles/tiles-main-20210512-rev00425.ecsv.gz", 20_298, 13),
+    ("sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz", 4058, 25),
+    ("radio/lfe/LFEs_joined.csv.gz", 4553, 8),
+    ("images/clusters/DeepPlanck.csv", 1094, 8),
+    ("vo/eso_raw_sinfoni_sgra.csv", 50, 63),
+]
+
+
+@pytest.mark.parametrize(("name", "count", "width"), REAL)
+def test_real_files_need_no_options(name, count, width):
+    path = shared(f"data/{name}")
+    rejects = []
+    source = opened(path, rejects)
+    assert (sum(batch.num_rows for batch in source.batches()), len(source.columns()), rejects) == (count, width, [])
+
+
+def test_tycho_with_bars_and_blanks():
+    source = opened(shared("data/stars/tyc2.dat.07.xz"), [], null={"column_22": 999})
+    found = pa.Table.from_batches(list(source.batches(["column_3", "column_4", "column_18", "column_22"])))
+    assert found.num_rows == 127_000
+    assert [str(kind) for kind in found.schema.types] == ["double", "double", "double", "int64"]
+    blank = found.column("column_3").null_count
+    assert 0 < blank < 127_000
+    assert blank == found.column("column_4").null_count, "stars without a mean position have neither coordinate"
+    assert 999 not in found.column("column_22").unique().to_pylist()
+
+
+def test_numbered_comments_describe_the_columns():
+    columns = opened(shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")).columns()
+    assert columns[2].description == "Planetary mass [Jupiter masses]"
+
+
+def test_memory_stays_flat(tmp_path):
+    """A file many times as large as a block never lies in memory as a whole."""
+    path = Path(tmp_path) / "big.csv"
+    with path.open("w") as file:
+        file.write("a,b,c\n")
+        for _ in range(60):
+            file.write("1,2.5,some text that takes room\n" * 20_000)
+    before = pa.total_allocated_bytes()
+    most = 0
+    for batch in opened(path).batches():
+        most = max(most, pa.total_allocated_bytes() - before)
+        del batch
+    assert most < 30 * (1 << 20) < path.stat().st_size
