@@ -242,6 +242,8 @@ def _table(head: Head, plans: Sequence[_Plan], rows: int, *, overflow: bool, spo
     yield _header([(name, _plain(value) if isinstance(value, str) else value) for name, value in cards])
     written = heap_at = 0
     for batch in _again(spool):
+        if not batch.num_rows:
+            continue
         out = np.zeros(batch.num_rows, record)
         for number, plan in enumerate(plans):
             heap_at = _fill(out[f"c{number}"], batch.column(number), plan, heap_at)

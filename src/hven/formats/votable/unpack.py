@@ -133,6 +133,8 @@ class Unpacker:
         return np.array(starts, np.int64).reshape(-1, len(gaps)), np.array(counts, np.int64).reshape(-1, len(steps)), used
 
     def _decode(self, records: list[Array], cells: list[tuple[Array, Array]], raw: Array, rows: int, first: int) -> list[pa.Array]:
+        if not rows:
+            return [pa.array([], column.type.arrow) for column in self._columns]
         arrays = []
         variable = iter(cells)
         for number, column in enumerate(self._columns):
@@ -155,7 +157,7 @@ class Unpacker:
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
             width = values.dtype.itemsize
-            flat = np.ascontiguousarray(values).view(np.uint8).reshape(rows, width) if rows else np.zeros((0, width), np.uint8)
+            flat = np.ascontiguousarray(values).view(np.uint8).reshape(rows, width)
             return self._text(flat.reshape(-1), np.arange(rows + 1, dtype=np.int64) * width, column, null)
         if kind.datatype == "bit":
             size = _size(kind)
@@ -164,13 +166,11 @@ class Unpacker:
                 return pa.array(truth, mask=null)
             return parse.fold(np.arange(rows + 1, dtype=np.int64) * size, pa.array(truth), null, kind)
         items = values.reshape(-1)
-        per = len(items) // rows if rows else 1
+        per = len(items) // rows
         nested = pa.types.is_nested(kind.arrow)
         found = self._items(items, column, None if nested else null)
         if not nested:
             return found
-        if not rows:
-            return pa.array([], kind.arrow)
         if null is None:  # BINARY has no other null than an array of nothing but nulls
             gone = np.isnan(items) if pa.types.is_floating(found.type) else found.is_null().to_numpy(zero_copy_only=False)
             null = np.asarray(gone.reshape(rows, per).all(axis=1))

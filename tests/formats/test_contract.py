@@ -1,0 +1,111 @@
+"""Every built-in format through the contract, read back by somebody else where somebody else can."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.io import fits
+
+from hven import plugins
+from hven.formats.votable import read
+from hven.testing.format import FormatContract
+
+
+class VOTable(FormatContract):
+    name = "votable"
+    marks_errors = True
+
+    def rows(self, data):
+        return [row for batch in read(io.BytesIO(data)).batches for row in batch.to_pylist()]
+
+
+class TestBinary2(VOTable):
+    options = {"serialization": "BINARY2"}
+
+
+class TestBinary(VOTable):
+    options = {"serialization": "binary"}
+
+
+class TestTableData(VOTable):
+    options = {"serialization": "TableData"}
+
+
+class TestCsv(FormatContract):
+    name = "csv"
+
+    def rows(self, data):
+        return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
+class TestTsv(FormatContract):
+    name = "tsv"
+
+    def rows(self, data):
+        return list(csv.DictReader(io.StringIO(data.decode()), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+    def check(self, data, rows):
+        lines = data.decode().split("\n")
+        assert lines[-1] == ""
+        assert len(lines) == rows + 2
+        assert len({line.count("\t") for line in lines[:-1]}) == 1
+
+
+class TestJson(FormatContract):
+    name = "json"
+    marks_errors = True
+
+    def rows(self, data):
+        told = json.loads(data)
+        names = [column["name"] for column in told["metadata"]]
+        assert all(len(row) == len(names) for row in told["data"])
+        return [dict(zip(names, row, strict=True)) for row in told["data"]]
+
+
+class TestText(FormatContract):
+    name = "text"
+    marks_errors = True
+
+    def check(self, data, rows):
+        lines = data.decode().split("\n")
+        assert lines[-1] == ""
+        assert len([line for line in lines[:-1] if line != "(there are more rows)"]) == rows + 2
+
+
+class TestParquet(FormatContract):
+    name = "parquet"
+
+    def rows(self, data):
+        return pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
+
+
+class TestArrow(FormatContract):
+    name = "arrow"
+
+    def rows(self, data):
+        return pa.ipc.open_stream(data).read_all().to_pylist()
+
+
+class TestFits(FormatContract):
+    name = "fits"
+    widest = 999
+
+    def rows(self, data):
+        assert len(data) % 2880 == 0
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*NULL .undefined. values.*")
+            warnings.filterwarnings("ignore", message="It is strongly recommended that column names.*")
+            with fits.open(io.BytesIO(data)) as units:
+                units.verify("exception")
+                table = units[1].data
+                return [{name: table[name][number] for name in table.names} for number in range(len(table))]
+
+
+def test_no_format_is_forgotten():
+    tried = {one.name for one in (VOTable, TestCsv, TestTsv, TestJson, TestText, TestParquet, TestArrow, TestFits)}
+    assert set(plugins.names("formats")) == tried

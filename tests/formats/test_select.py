@@ -1,0 +1,56 @@
+"""RESPONSEFORMAT and Accept lead to formats."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from hven import formats
+from hven.errors import ParamError
+from hven.model.table import Column
+from hven.model.types import parse_type
+
+CASES = [
+    (None, None, "votable", "application/x-votable+xml", None),
+    ("", None, "votable", "application/x-votable+xml", None),
+    ("votable", "text/csv", "votable", "application/x-votable+xml", None),
+    ("VOTable/TD", None, "votable", "application/x-votable+xml", "TABLEDATA"),
+    ("votable/b", None, "votable", "application/x-votable+xml", "BINARY"),
+    ("votable/b2", None, "votable", "application/x-votable+xml", "BINARY2"),
+    ("application/x-votable+xml;serialization=tabledata", None, "votable", "application/x-votable+xml;serialization=tabledata", "tabledata"),
+    ("application/x-votable+xml; charset=utf-8; Serialization=BINARY2", None, "votable", "application/x-votable+xml; charset=utf-8; Serialization=BINARY2", "BINARY2"),
+    ("text/xml", None, "votable", "text/xml", "TABLEDATA"),
+    ("csv", None, "csv", "text/csv;header=present", None),
+    ("text/csv", None, "csv", "text/csv", None),
+    (None, "text/html,application/xhtml+xml,*/*;q=0.8", "votable", "application/x-votable+xml", None),
+    (None, "text/csv;q=0.4, application/json", "json", "application/json", None),
+    (None, "text/csv;q=0, application/fits;q=x", "votable", "application/x-votable+xml", None),
+]
+
+
+@pytest.mark.parametrize(("asked", "accept", "name", "media_type", "serialization"), CASES)
+def test_select(asked, accept, name, media_type, serialization):
+    found, options = formats.select(asked, accept)
+    assert found.name == name
+    assert options[formats.MEDIA_TYPE] == media_type
+    assert options.get("serialization") == serialization
+
+
+@pytest.mark.parametrize("asked", ["word", "application/x-votable+xml;serialization=FITS", "votable;serialization=", "a/b;c=d", ";", "votable/"])
+def test_what_is_not_known_is_refused_with_what_is(asked):
+    with pytest.raises(ParamError, match=r"RESPONSEFORMAT.*known: votable, votable/b2"):
+        formats.select(asked)
+
+
+def test_options_are_the_callers_own():
+    _, options = formats.select("csv")
+    options["header"] = "absent"
+    assert "header" not in formats.select("csv")[1]
+
+
+@pytest.mark.parametrize(("asked", "lines"), [("text/csv;header=absent", b"1\r\n"), ("text/csv;header=present", b"n\r\n1\r\n"), ("csv", b"n\r\n1\r\n")])
+def test_header_of_csv(asked, lines):
+    found, options = formats.select(asked)
+    head = formats.Head(columns=[Column(name="n", type=parse_type("int32"))])
+    batch = pa.RecordBatch.from_arrays([pa.array([1], pa.int32())], names=["n"])
+    assert b"".join(found.write(head, iter([batch]), formats.End, options)) == lines
