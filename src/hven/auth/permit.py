@@ -11,7 +11,8 @@ import hashlib
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hven.adql.tree import Bound, Expr, TableRef
+from hven.adql.tree import And, Bound, Expr, Literal, TableRef
+from hven.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 N = TypeVar("N")
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,10 @@ class Policy(Protocol):
         """May `who` know that `table` exists? None: no opinion."""
 
     def rows(self, table: Table, who: Reader) -> Expr | None:
-        """Give a condition that `who`'s rows of `table` meet, bound over the table alone; None: every row."""
+        """Give a condition that `who`'s rows of `table` meet, bound over the table alone; None: every row.
+
+        Asked of stored tables: a view shows the rows that its tables do.
+        """
 
 
 class Access:
@@ -90,7 +95,7 @@ def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy]
     for table in tables:
         conditions = [found for policy in policies if (found := policy.rows(table, who)) is not None]
         if conditions:
-            filters[table.qualified] = _conjunction(conditions)
+            filters[table.qualified] = _settled(_conjunction(conditions))
     return filters
 
 
@@ -106,45 +111,63 @@ def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> t
     private = [table.qualified for table in bound.tables if not visible(table, ANONYMOUS, policies)]
     if not filters:
         return bound, scope_of(filters, private)
-    return replace(bound, query=_rewrite(bound.query, _filtering(filters))), scope_of(filters, private)
+    known = {table.qualified for table in bound.tables}
+    return replace(bound, query=_rewrite(bound.query, TableRef, _filtering(filters, known))), scope_of(filters, private)
 
 
 def scope_of(filters: dict[str, Expr], private: Sequence[str]) -> Scope:
     """Name the scope: ``public``, or a digest of the filters and of the private tables that are involved."""
     if not filters and not private:
         return PUBLIC
-    text = repr(sorted((name, repr(expr)) for name, expr in filters.items())) + repr(sorted(private))
+    text = repr(sorted((name, spell(expr)) for name, expr in filters.items())) + repr(sorted(private))
     return Scope(hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
+def spell(node: object) -> str:
+    """Write a tree as text that is the same in every process: what ``==`` compares, and nothing else."""
+    if isinstance(node, tuple):
+        return f"({','.join(spell(part) for part in node)})"
+    if is_dataclass(node) and not isinstance(node, type):
+        return f"{type(node).__name__}({','.join(spell(getattr(node, item.name)) for item in fields(node) if item.compare)})"
+    return repr(node)
+
+
 def _conjunction(conditions: list[Expr]) -> Expr:
-    from hven.adql.tree import And
-
-    return conditions[0] if len(conditions) == 1 else And(tuple(conditions))
+    return conditions[0] if len(conditions) == 1 else And(tuple(conditions), meta=conditions[0].meta)
 
 
-def _filtering(filters: dict[str, Expr]) -> Callable[[TableRef], TableRef]:
+def _settled(condition: Expr) -> Expr:
+    """Take the slots off a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
+    return _rewrite(condition, Literal, lambda literal: replace(literal, slot=-1))
+
+
+def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[TableRef], TableRef]:
     def one(ref: TableRef) -> TableRef:
-        if ref.table is None or ref.table.qualified not in filters:
+        if ref.cte:
             return ref
-        return replace(ref, where=filters[ref.table.qualified])
+        if ref.table is None or ref.table.qualified not in known:
+            # nobody was asked about it: better no answer than too much of one
+            name = ".".join(part.name for part in ref.parts)
+            message = f"the table {name} is read without having been bound"
+            raise ServiceError(message)
+        return replace(ref, where=filters[ref.table.qualified]) if ref.table.qualified in filters else ref
 
     return one
 
 
-def _rewrite(node: N, change: Callable[[TableRef], TableRef]) -> N:
-    """Copy a tree, with every TableRef changed; parts without one are shared."""
-    if isinstance(node, TableRef):
+def _rewrite(node: N, kind: type[M], change: Callable[[M], M]) -> N:
+    """Copy a tree, with every node of a kind changed; parts without one are shared."""
+    if isinstance(node, kind):
         return change(node)  # type: ignore[return-value]
     if isinstance(node, tuple):
-        parts = tuple(_rewrite(part, change) for part in node)
+        parts = tuple(_rewrite(part, kind, change) for part in node)
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
     if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
         return node
     changes = {}
     for item in fields(node):
         old = getattr(node, item.name)
-        new = _rewrite(old, change)
+        new = _rewrite(old, kind, change)
         if new is not old:
             changes[item.name] = new
     return replace(node, **changes) if changes else node  # type: ignore[type-var]

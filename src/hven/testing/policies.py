@@ -1,0 +1,54 @@
+"""Policies for tests alone: a reader who sees half of the rows, to be tried on every face, count and cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.adql.tree import ColumnRef, Compare, Expr, Function, Ident, Literal, Meta
+from hven.auth.permit import Access
+from hven.model.types import BOOLEAN, INT32
+
+if TYPE_CHECKING:
+    from hven.auth.permit import Policy, Reader
+    from hven.model.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class HalfHidden:
+    """Hides every row whose `column` is odd, or null, of all tables that have such a column.
+
+    Attributes
+    ----------
+    column
+        Name of a whole-number column, exactly as the table has it.
+    exempt
+        Groups whose members see every row.
+    """
+
+    column: str
+    exempt: frozenset[str] = frozenset({"owner"})
+
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
+        """Have no opinion about tables."""
+        return None
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:
+        """Give ``MOD(column, 2) = 0``."""
+        if who.groups & self.exempt:
+            return None
+        found = next((column for column in table.columns if column.name == self.column), None)
+        if found is None or not found.type.is_integer:
+            return None
+        value = ColumnRef(
+            Ident(found.name, quoted=True), source=0, column=found, meta=Meta(found.type, found.unit, found.ucd, column=found)
+        )
+        two = Literal(2, meta=Meta(INT32, nullable=False, constant=True))
+        zero = Literal(0, meta=Meta(INT32, nullable=False, constant=True))
+        rest = Function("MOD", (value, two), meta=Meta(found.type))
+        return Compare("=", rest, zero, meta=Meta(BOOLEAN))
+
+
+def half_hidden(column: str = "n") -> tuple[Policy, ...]:
+    """Give the policies of a site that hides the odd rows from everybody but its owner."""
+    return (Access(), HalfHidden(column))
