@@ -115,7 +115,7 @@ class Compiler:
         for rule in self.spec.rules:
             text = written(rule.condition, rule.place)
             try:
-                tree = trees.rewrite(parse_condition(str(text)), _without_prefix)
+                tree = trees.unslotted(trees.rewrite(parse_condition(str(text)), _without_prefix))
                 bound = bind_condition(tree, table.columns, functions=MAPPING, text=str(text))
             except (ParseError, BindError) as error:
                 self.names.say(error, text, f"{self.what}.rules.{rule.name}")

@@ -145,6 +145,8 @@ class Names:
         def change(node: Expr) -> Expr | None:
             if isinstance(node, ColumnRef):
                 return self.name(node, text, what, targets, offset)
+            if isinstance(node, Literal):
+                return Literal(node.value, at=node.at)
             if isinstance(node, Function):
                 if node.name == "HEADER":
                     return self.header(node, text, what, offset)

@@ -41,6 +41,15 @@ def rewrite(node: N, change: Callable[[Expr], Expr | None]) -> N:
     return replace(node, **changes) if changes else node
 
 
+def unslotted(tree: N) -> N:
+    """Take the numbers off literals: those of one text say nothing in a query put together from many."""
+
+    def change(node: Expr) -> Expr | None:
+        return Literal(node.value, at=node.at) if isinstance(node, Literal) and node.slot >= 0 else None
+
+    return rewrite(tree, change)
+
+
 def moved(tree: Expr, at: int) -> Expr:
     """Give every node of a tree one position: that of the name it was put in for."""
     return _moved(tree, at)  # type: ignore[no-any-return]

@@ -1,0 +1,52 @@
+"""Runs a descriptor's mappings over its sources, as ingest does, without a site."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pyarrow as pa
+
+from hven import plugins
+from hven.descriptor.mapping import compile
+from hven.sources import ROW, Context
+
+
+def compiled(spec, resource, source=0):
+    one = spec.sources[source]
+    module = plugins.load("sources", one.kind)
+    options = module.Options.model_validate(dict(one.options))
+    context = Context(directory=resource.path.parent)
+    mapping = compile(spec, module.open(options, context).columns(), resource)
+    return mapping, module.open(options, context)
+
+
+def run(engine, mapping, batch):
+    """Give one Arrow table per query, in the order of source rows, with the row number last."""
+    batch = batch if isinstance(batch, pa.RecordBatch) else batch.combine_chunks().to_batches()[0]
+    for call in mapping.calls:
+        arguments = engine.compute(call.args, {"source": batch, **mapping.lookups})
+        batch = batch.append_column(call.output, call.load()(*[column.combine_chunks() for column in arguments.columns]))
+    return batch, [engine.compute(query, {"source": batch, **mapping.lookups}).sort_by(ROW) for query in mapping.queries]
+
+
+def rows(engine, resource):
+    """Give the rows of every table as JSON would have them."""
+    found = {}
+    for spec in resource.tables:
+        mapping, source = compiled(spec, resource)
+        found[spec.table.name] = []
+        for batch in source.batches(mapping.needed):
+            for table in run(engine, mapping, batch)[1]:
+                table = table.drop_columns([ROW])
+                types = {column.name: column.type for column in mapping.table.columns}
+                assert table.column_names == list(types)
+                found[spec.table.name] += [{name: _plain(value, types[name]) for name, value in row.items()} for row in table.to_pylist()]
+    return found
+
+
+def _plain(value, kind):
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if value is None or not kind.is_string:
+        return value
+    return str(value)
