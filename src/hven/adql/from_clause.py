@@ -49,9 +49,15 @@ class FromParser(ExpressionParser):
                 self.no_join(joins)
             given += 1
             conditions[-1].append(self.join_condition())
-        if given < wanting:
-            return self.chain(first, joins, conditions)
-        left, kind, natural = first, "", False
+        inside = any(len(given_here) > 1 for given_here in conditions) or any(
+            given_here and (natural or kind == "CROSS") for (kind, natural, _), given_here in zip(joins, conditions, strict=True)
+        )
+        left = first
+        if given < wanting and not inside:  # the grammar permits joins without a condition: from left to right
+            for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
+                on, using = given_here[0] if given_here else (None, ())
+                left = Join(left, right, kind, natural, on, using, at=left.at)
+            return left
         waiting: list[tuple[FromItem, str]] = []
         for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
             if natural or kind == "CROSS":
@@ -60,22 +66,10 @@ class FromParser(ExpressionParser):
                 waiting.append((left, kind))
                 left = right
             for on, using in given_here:
-                before, before_kind = waiting.pop()
-                left = Join(before, left, before_kind, on=on, using=using, at=before.at)
-        return left
-
-    def chain(
-        self,
-        left: FromItem,
-        joins: list[tuple[str, bool, FromItem]],
-        conditions: list[list[tuple[Expr | None, tuple[Ident, ...]]]],
-    ) -> FromItem:
-        """Join from left to right where a join has no condition, as the grammar permits."""
-        for (kind, natural, right), given in zip(joins, conditions, strict=True):
-            if len(given) > 1 or (given and (natural or kind == "CROSS")):
-                self.refuse("it is not clear which JOIN this condition belongs to", "give every JOIN its own ON or USING")
-            on, using = given[0] if given else (None, ())
-            left = Join(left, right, kind, natural, on, using, at=left.at)
+                before, kind_before = waiting.pop()
+                left = Join(before, left, kind_before, on=on, using=using, at=before.at)
+        for before, kind_before in reversed(waiting):
+            left = Join(before, left, kind_before, at=before.at)
         return left
 
     def no_join(self, joins: list[tuple[str, bool, FromItem]]) -> NoReturn:
@@ -194,9 +188,7 @@ class FromParser(ExpressionParser):
         return result
 
     def joined_query(self) -> Query:
-        """Read joined tables as a subquery: all their columns."""
+        """Read a query, or joined tables as one (all their columns), in parentheses."""
         at = self.ats[self.i]
-        item = self.joined(None)
-        if not isinstance(item, Join):
-            self.unexpected("a subquery", "SELECT", "JOIN")
-        return Query(Select((Star(at=at),), item, at=at), at=at)
+        found = self.in_parentheses()
+        return Query(Select((Star(at=at),), found, at=at), at=at) if isinstance(found, FromItem) else found

@@ -170,12 +170,12 @@ class QueryParser(FromParser):
         """Read a subquery in parentheses."""
         if self.tags[self.i] != "(":
             self.unexpected(f"a subquery in parentheses after {what}")
+        after = self.tags[self.i + 1]
+        if what == "EXISTS" and after != "SELECT" and not (after == NAME and nearest(str(self.values[self.i + 1]), ("SELECT",))):
+            return self.joined_query()
         self.deeper()
         self.i += 1
-        if self.tags[self.i] in {NAME, QUOTED} and what == "EXISTS" and not nearest(str(self.values[self.i]), ("SELECT",)):
-            query = self.joined_query()
-        else:
-            query = self.nested_query(None)
+        query = self.nested_query(None)
         self.expect(")", "a closing parenthesis")
         self.depth -= 1
         return query
