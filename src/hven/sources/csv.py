@@ -172,7 +172,7 @@ class DelimitedText(TextRows):
                 continue
             start = data.find(b"\n", at) + 1 if at else 0
             part = data[start : start + (300_000 if at == 0 else 100_000)]
-            lines = part.decode(errors="replace").splitlines()
+            lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
                 lines = lines[:-1]
             for line in lines:

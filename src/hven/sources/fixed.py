@@ -108,7 +108,7 @@ class FixedText(TextRows):
             text = self._opened(self.files[0])
             block = next(text.blocks(), None)
             text.close()
-            for line in block.data.decode(errors="replace").splitlines()[:4000] if block else []:
+            for line in block.data.decode(errors="replace").split("\n")[:4000] if block else []:
                 for item in fields:
                     cells.setdefault(item.column.name, []).append(line[item.start : item.end])
         known = {}

@@ -240,7 +240,7 @@ class _Lines:
     def sample(self, number: int) -> list[str]:
         """The next lines, not taken; lines inside quoted values are joined roughly."""
         text = self.head[self.at : self.at + 400_000].decode(errors="replace")
-        lines = text.splitlines()
+        lines = [line.rstrip("\r") for line in text.split("\n")]
         if len(self.head) > self.at + 400_000 and len(lines) > 1:
             lines.pop()
         joined: list[str] = []

@@ -1,0 +1,250 @@
+"""FITS: tables of every kind against astropy, header rows, odd real files."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits as theirs
+from shared import shared
+
+from hven.errors import SourceError
+from hven.sources import ROW, Context, fits
+
+
+def opened(path, rejects=None, batch=131_072, **options):
+    context = Context(directory=path.parent, reject=rejects.append if rejects is not None else None, batch=batch)
+    return fits.open(fits.Options.model_validate({"files": path.name, **options}), context)
+
+
+def table(source, columns=None, limit=None):
+    return pa.Table.from_batches(list(source.batches(columns, limit)))
+
+
+def same(ours, value, null):
+    """Compare one cell of ours with astropy's."""
+    if isinstance(value, (str, np.str_)):
+        return ours == (value.rstrip() or None)
+    if isinstance(value, (bool, np.bool_)):
+        return ours is bool(value)
+    value = np.asarray(value)
+    if value.dtype.kind == "U":
+        return [item or "" for item in ours] == [item.rstrip() for item in value.ravel()]
+    if value.dtype.kind == "c":
+        flat = np.stack([value.real, value.imag], -1).ravel()
+        ours = np.ravel(np.asarray(ours, float))
+    else:
+        flat = value.ravel()
+        ours = [ours] if value.ndim == 0 else ours
+    return len(ours) == len(flat) and all(
+        (mine is None and (theirs_ != theirs_ or (null is not None and theirs_ == null))) or mine == theirs_
+        for mine, theirs_ in zip(ours, flat.tolist(), strict=True)
+    )
+
+
+def differences(path, hdu, found):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bad TNULLs
+        with theirs.open(path) as hdus:
+            unit = hdus[hdu]
+            assert found.num_rows == len(unit.data)
+            result = []
+            for column in unit.columns:
+                values = found.column(column.name).to_pylist()
+                result += [
+                    (column.name, row) for row, value in enumerate(unit.data[column.name]) if not same(values[row], value, column.null)
+                ]  # fmt: skip
+    return result
+
+
+def columns_of_every_kind(n=7):
+    counted = np.arange(n)
+    ragged = np.empty(n, object)
+    ragged[:] = [np.arange(k, dtype=">i4") for k in range(n)]
+    reals = np.empty(n, object)
+    reals[:] = [np.linspace(0, 1, (3 * k) % 5) for k in range(n)]
+    return [
+        theirs.Column("logical", "L", array=counted % 2 == 0),
+        theirs.Column("bits", "11X", array=(counted[:, None] * 37 >> np.arange(11)) % 2 == 1),
+        theirs.Column("byte", "B", array=counted.astype("u1"), null=3),
+        theirs.Column("short", "I", array=counted - 3, null=-3, unit="d"),
+        theirs.Column("word", "J", array=counted * 100_000, disp="I8"),
+        theirs.Column("long", "K", array=counted * 10**15),
+        theirs.Column("unsigned", "J", bzero=2**31, array=(counted + 2**31).astype("u4")),
+        theirs.Column("signed_byte", "B", bzero=-128, array=(counted - 100).astype("i1")),
+        theirs.Column("real", "E", array=np.where(counted == 2, np.nan, counted / 3).astype("f4"), unit="mag"),
+        theirs.Column("double", "D", array=counted / 7),
+        theirs.Column("complex", "C", array=(counted + 1j).astype("c8")),
+        theirs.Column("vector", "3D", array=counted[:, None] + np.arange(3.0)),
+        theirs.Column("matrix", "6I", dim="(3,2)", array=np.arange(6 * n).reshape(n, 2, 3)),
+        theirs.Column("text", "8A", array=[f"a{k:3}" if k else "" for k in range(n)]),
+        theirs.Column("words", "12A", dim="(4,3)", array=np.array([[f"x{k}", "", "abcd"] for k in range(n)])),
+        theirs.Column("ragged", "PJ()", array=ragged),
+        theirs.Column("reals", "QD()", array=reals),
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 1000])
+def test_every_kind_of_column_is_read_as_astropy_reads_it(tmp_path, batch):
+    path = tmp_path / "a.fits"
+    theirs.HDUList([theirs.PrimaryHDU(np.zeros(5)), theirs.BinTableHDU.from_columns(columns_of_every_kind())]).writeto(path)
+    found = table(opened(path, batch=batch))
+    assert differences(path, 1, found) == []
+    kinds = {column.name: str(column.type) for column in opened(path).columns()}
+    assert kinds == {
+        "logical": "bool", "bits": "bit[11]", "byte": "uint8", "short": "int16", "word": "int32", "long": "int64", "unsigned": "int64", "signed_byte": "int16",
+        "real": "float32", "double": "float64", "complex": "complex64", "vector": "float64[3]", "matrix": "int16[3x2]", "text": "string[8*]",
+        "words": "string[4x3]", "ragged": "int32[*]", "reals": "float64[*]",
+    }  # fmt: skip
+    assert {column.unit for column in opened(path).columns()} == {None, "d", "mag"}
+
+
+def test_scaled_columns_are_numbers(tmp_path):
+    path = tmp_path / "a.fits"
+    hdu = theirs.BinTableHDU.from_columns([theirs.Column("t", "I", array=[0, 100, -1]), theirs.Column("f", "E", array=[1.0, 2.0, 3.0])])
+    hdu.header.update({"TSCAL1": 0.01, "TZERO1": 273.15, "TNULL1": -1, "TSCAL2": 2.0})
+    hdu.writeto(path)
+    found = table(opened(path)).to_pydict()
+    assert found["t"] == [pytest.approx(273.15), pytest.approx(274.15), None]
+    assert found["f"] == [2.0, 4.0, 6.0]
+
+
+def test_metadata_come_from_the_cards(tmp_path):
+    path = tmp_path / "a.fits"
+    hdu = theirs.BinTableHDU.from_columns([theirs.Column("RA", "D", array=[1.0]), theirs.Column("F", "E", array=[1.0])])
+    hdu.header.update(
+        {"TUNIT1": "deg", "TUCD1": "pos.eq.ra", "TCOMM1": "Right ascension", "TUTYP1": "x:y", "TDISP1": "F8.3", "TNULL2": -99}
+    )
+    hdu.header["TTYPE2"] = ("F", "Flux in the fibre")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        hdu.writeto(path, output_verify="silentfix")
+    ra, flux = opened(path).columns()
+    assert (ra.unit, ra.ucd, ra.description, ra.utype, ra.display) == ("deg", "pos.eq.ra", "Right ascension", "x:y", "F8.3")
+    assert flux.description == "Flux in the fibre"
+    assert table(opened(path)).column("F").to_pylist() == [1.0], "TNULL means nothing for floats"
+
+
+def test_ascii_tables(tmp_path):
+    path = tmp_path / "a.fits"
+    columns = [
+        theirs.Column("n", "I4", array=[1, -2, 3]),
+        theirs.Column("x", "F8.3", array=[1.5, 2.25, -3.125]),
+        theirs.Column("s", "A5", array=["a", "bc", ""]),
+    ]
+    theirs.TableHDU.from_columns(columns).writeto(path)
+    assert table(opened(path)).to_pylist() == [
+        {"n": 1, "x": 1.5, "s": "a"},
+        {"n": -2, "x": 2.25, "s": "bc"},
+        {"n": 3, "x": -3.125, "s": None},
+    ]
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"2.250", b"2.2x0"))
+    rejects = []
+    assert table(opened(path, rejects), ["n", ROW]).num_rows == 3, "a column that nobody wants harms nobody"
+    assert table(opened(path, rejects), ["x", ROW]).to_pylist() == [{"x": 1.5, ROW: 1}, {"x": -3.125, ROW: 3}]
+    assert [(item.row, item.column, item.value) for item in rejects] == [(2, "x", "2.2x0")]
+
+
+def test_tables_are_chosen_by_number_or_name(tmp_path):
+    path = tmp_path / "a.fits"
+    tables = [
+        theirs.BinTableHDU.from_columns([theirs.Column("x", "J", array=[number])], name=name) for number, name in ((1, "ONE"), (2, "TWO"))
+    ]
+    theirs.HDUList([theirs.PrimaryHDU(), theirs.ImageHDU(np.zeros((3, 3))), *tables]).writeto(path)
+    assert [table(opened(path, **options)).to_pylist() for options in ({}, {"hdu": 2}, {"hdu": 3}, {"hdu": "two"})] == [
+        [{"x": 1}],
+        [{"x": 1}],
+        [{"x": 2}],
+        [{"x": 2}],
+    ]
+    with pytest.raises(SourceError, match=r"a\.fits: no table HDU 'three' among 4 HDUs; its tables are 2 ONE, 3 TWO"):
+        opened(path, hdu="three").columns()
+
+
+def test_broken_files_are_told(tmp_path):
+    path = tmp_path / "a.fits"
+    theirs.BinTableHDU.from_columns([theirs.Column("x", "J", array=np.arange(5000))]).writeto(path)
+    path.write_bytes(path.read_bytes()[:-10_000])
+    with pytest.raises(SourceError, match=r"ends after row \d+ of 5000"):
+        table(opened(path))
+    path.write_text("hello")
+    with pytest.raises(SourceError, match="not FITS"):
+        opened(path).columns()
+    theirs.PrimaryHDU(np.zeros(3)).writeto(path, overwrite=True)
+    with pytest.raises(SourceError, match="no table among 1 HDU; `mode: header`"):
+        opened(path).columns()
+
+
+REAL = [
+    ("interferometry/jmdc/JMDC_2017-03-28.fits.gz", None, 1, 251),
+    ("interferometry/jmdc/JMDC_2016-08-31.fits.gz", None, 1, 159),
+    ("helio/flares/hessi_flare_list_201802.fits", 3, 3, 30),
+    ("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", None, 1, 30),
+    ("helio/spoca/20111231_230008.CHMap.fits", "ChainCodes", 3, 12),
+    ("interferometry/oifits/2009-11-eps_Aur-avg5.oifits", "OI_VIS2", "OI_VIS2", 10),
+    ("helio/images/iris_l2_20130801_074720_4040000014_SJI_1400_t000.fits", None, 2, 4),
+]
+
+
+@pytest.mark.parametrize(("name", "hdu", "number", "width"), REAL)
+def test_real_tables_are_read_as_astropy_reads_them(name, hdu, number, width):
+    path = shared(f"data/{name}")
+    source = opened(path, **({} if hdu is None else {"hdu": hdu}))
+    assert len(source.columns()) == width
+    found = table(source)
+    assert differences(path, number, found) == []
+    assert source.pins()[0].sha256
+
+
+# -- header rows ----------------------------------------------------------------------------
+
+
+def test_headers_of_real_images_are_those_that_astropy_reads():
+    path = shared("data/helio/images")
+    source = opened(path / "*.fits", mode="header", cards=["DATE-OBS", "TELESCOP", "NAXIS1", "EXPTIME", "CDELT1"])
+    found = table(source, ["DATE-OBS", "TELESCOP", "NAXIS1", "EXPTIME", "CDELT1", "file.name"]).to_pylist()
+    assert len(found) == len(list(path.glob("*.fits")))
+    for row in found:
+        header = theirs.Header.fromfile(path / row.pop("file.name"))
+        assert row == {key: header.get(key) for key in row}
+
+
+def test_several_hdus_are_searched_in_order(tmp_path):
+    for number in range(3):
+        first = theirs.PrimaryHDU(header=theirs.Header({"A": number}))
+        second = theirs.ImageHDU(np.zeros((50, 50)), header=theirs.Header({"A": 99, "B": 0.5}), name="SCI")
+        theirs.HDUList([first, second]).writeto(tmp_path / f"{number}.fits")
+    assert table(opened(tmp_path / "*.fits", mode="header", hdu=[0, "SCI"], cards=["A", "B"])).to_pylist() == [
+        {"A": n, "B": 0.5} for n in range(3)
+    ]
+    assert table(opened(tmp_path / "*.fits", mode="header", hdu=1, cards=["A"])).to_pylist() == [{"A": 99}] * 3
+
+
+def test_long_strings_units_and_hierarchs(tmp_path):
+    header = theirs.Header()
+    header["LONG"] = ("it''s " + "a very long text " * 10).strip()
+    header["EXPTIME"] = (1.5, "[s] exposure time")
+    header["HIERARCH ESO DET DIT"] = (3, "integration")
+    header["FLAG"] = True
+    theirs.PrimaryHDU(header=header).writeto(tmp_path / "a.fits")
+    source = opened(tmp_path / "a.fits", mode="header", cards=["LONG", "EXPTIME", "ESO DET DIT", "FLAG", "NONE"])
+    described = {column.name: column for column in source.columns()}
+    assert (described["EXPTIME"].unit, described["EXPTIME"].description) == ("s", "exposure time")
+    assert table(source).to_pylist() == [{"LONG": header["LONG"], "EXPTIME": 1.5, "ESO DET DIT": 3, "FLAG": True, "NONE": None}]
+
+
+def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
+    theirs.PrimaryHDU(header=theirs.Header({"A": 1})).writeto(tmp_path / "1.fits")
+    (tmp_path / "2.fits").write_text("not FITS at all")
+    theirs.PrimaryHDU(header=theirs.Header({"A": 3})).writeto(tmp_path / "3.fits")
+    rejects = []
+    assert table(opened(tmp_path / "*.fits", rejects, mode="header", cards=["A"]), ["A", ROW]).to_pylist() == [
+        {"A": 1, ROW: 1},
+        {"A": 3, ROW: 3},
+    ]
+    assert [(item.file, item.row) for item in rejects] == [("2.fits", 2)]
+    with pytest.raises(SourceError, match=r"2\.fits: not FITS"):
+        table(opened(tmp_path / "*.fits", mode="header", cards=["A"]))

@@ -1,0 +1,125 @@
+"""Fixed-width text, said by hand or by a CDS ReadMe; against astropy's reader of such catalogues."""
+
+from __future__ import annotations
+
+import lzma
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shared import shared
+
+from hven.errors import SourceError
+from hven.sources import ROW, Context, fixed
+from hven.sources._reading import readme
+from hven.sources.fixed import UNIT, cutter
+
+
+def opened(path, rejects=None, **options):
+    context = Context(directory=path.parent, reject=rejects.append if rejects is not None else None)
+    return fixed.open(fixed.Options.model_validate({"files": path.name, **options}), context)
+
+
+def table(source, columns=None):
+    return pa.Table.from_batches(list(source.batches(columns)))
+
+
+def test_tycho_is_read_by_its_readme_as_astropy_reads_it():
+    from astropy.io import ascii as theirs
+
+    path = shared("data/stars/tyc2.dat.07.xz")
+    source = opened(path, readme="tycho2-ReadMe.txt", table="tyc2.dat")
+    found = table(source)
+    assert found.num_rows == 127_000
+    lines = lzma.open(path, "rt").read().splitlines()[:300]
+    reader = theirs.get_reader(theirs.Cds, readme=str(path.parent / "tycho2-ReadMe.txt"))
+    reader.data.table_name = "tyc2.dat"
+    expected = reader.read(lines)
+    assert expected.colnames == found.column_names
+    for name in expected.colnames:
+        masks = getattr(expected[name], "mask", [False] * 300)
+        values = [None if masked else value for value, masked in zip(expected[name].tolist(), masks, strict=True)]
+        ours = found.column(name).slice(0, 300).to_pylist()
+        assert [value.strip() or None if isinstance(value, str) else value for value in values] == ours, name
+    described = {column.name: column for column in source.columns()}
+    assert (described["RAmdeg"].unit, described["pmRA"].unit, described["pmRA"].description) == (
+        "deg",
+        "mas/yr",
+        "Proper motion in RA*cos(dec)",
+    )
+    assert (described["TYC1"].minimum, described["TYC1"].maximum) == (1, 9537)
+    title, abstract = source.about()
+    assert title == "The Tycho-2 Catalogue of the 2.5 Million Brightest Stars"
+    assert abstract.startswith("The Tycho-2 Catalogue is an astrometric reference catalogue")
+
+
+def test_null_words_of_a_readme():
+    found = readme.read(shared("data/interferometry/jmdc/ReadMe-JSDC-II_346.txt"))
+    fields = {item.column.name: item for item in found.tables["jsdc_v2.dat"]}
+    assert (fields["Bmag"].null, fields["LDD"].null, fields["RAh"].null) == ("-", "-1", None)
+    assert (fields["DE-"].start, fields["DE-"].end, fields["CalFlag"].column.maximum) == (49, 50, 7)
+    assert len(found.tables) == 2
+    assert found.bibcode == "2014ASPC..485..223B"
+
+
+def test_columns_said_by_hand(tmp_path):
+    (tmp_path / "a.dat").write_text("top line\n001Vega   0.03\n002Deneb  1.25\n\n003\n")
+    source = opened(
+        tmp_path / "a.dat",
+        skip=1,
+        fields={"id": {"bytes": "1-3", "type": "string"}, "name": "4-9", "mag": {"bytes": "10-14", "unit": "mag"}},
+    )
+    assert table(source).to_pylist() == [
+        {"id": "001", "name": "Vega", "mag": 0.03},
+        {"id": "002", "name": "Deneb", "mag": 1.25},
+        {"id": "003", "name": None, "mag": None},
+    ]
+    assert [column.unit for column in source.columns()] == [None, None, "mag"]
+
+
+def test_values_that_do_not_fit_are_kept_aside(tmp_path):
+    (tmp_path / "a.dat").write_text("1 1.0\n2 x.0\n3 3.0\n")
+    rejects = []
+    source = opened(tmp_path / "a.dat", rejects, fields={"n": "1", "x": {"bytes": "3-5", "type": "float64"}})
+    assert table(source, ["n", ROW]).to_pylist() == [{"n": n, ROW: n} for n in (1, 2, 3)]
+    assert table(source, ["n", "x", ROW]).to_pylist() == [{"n": 1, "x": 1.0, ROW: 1}, {"n": 3, "x": 3.0, ROW: 3}]
+    assert [(item.row, item.column, item.value, item.reason) for item in rejects] == [(2, "x", "x.0", "not a number")]
+
+
+def test_bytes_are_characters_in_recoded_files(tmp_path):
+    (tmp_path / "a.dat").write_bytes("Ångström 12\nBrahe    7 \n".encode("latin-1"))
+    source = opened(tmp_path / "a.dat", encoding="latin-1", fields={"name": "1-9", "n": "10-11"})
+    assert table(source).to_pylist() == [{"name": "Ångström", "n": 12}, {"name": "Brahe", "n": 7}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"readme": "None"}, "the ReadMe cannot be read"),
+        ({"readme": "ReadMe"}, r"ReadMe: no byte-by-byte description of 'a\.dat'; `table:` is one of b\.dat"),
+        ({"fields": {"x": "5-3"}}, "x: bytes '5-3' end before they begin"),
+        ({"fields": {"x": {"bytes": "1-3", "type": "int"}, "y": {"bytes": "4", "type": "nix"}}}, "no type 'nix'"),
+    ],
+)
+def test_faults(tmp_path, options, message):
+    (tmp_path / "a.dat").write_text("1 2 3\n")
+    rule = "-" * 80
+    (tmp_path / "ReadMe").write_text(
+        f"Byte-by-byte Description of file: b.dat\n{rule}\n   Bytes Format Units Label Explanations\n{rule}\n   1-  4  I4      ---     n     number\n{rule}\n"
+    )
+    with pytest.raises(SourceError, match=message):
+        opened(tmp_path / "a.dat", **options).columns()
+
+
+line = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
+
+
+@settings(deadline=None)
+@given(lines=st.lists(line.filter(bool), min_size=1, max_size=20), edges=st.lists(st.integers(0, 35), min_size=2, max_size=8, unique=True))
+def test_cutting_is_slicing(lines, edges):
+    """Lines of any length, long and short: each piece is what a slice would give, padded with blanks."""
+    edges = sorted(edges)
+    ranges = list(zip(edges[:-1], edges[1:], strict=True))
+    cut = cutter(ranges, characters=False)("\n".join(lines).encode()).decode()
+    assert cut.split("\n")[:-1] == [UNIT.join(text[a:b].ljust(b - a) for a, b in ranges) for text in lines]
