@@ -1,0 +1,184 @@
+"""The house keeps its rules: floors, sizes, first lines, and nothing of one machine in what is published."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import ROOT
+
+SOURCE = ROOT / "src" / "hven"
+MODULES = sorted(SOURCE.rglob("*.py"))
+LONGEST = 800
+PORTS = {"sources", "engines", "media", "remote"}
+# who may import what, the local imports in functions included: driver -> rooms
+HELD = {
+    "duckdb": {"sources", "engines"},
+    "psycopg": {"sources", "engines"},
+    "sqlalchemy": {"store", "sources"},
+    "httpx": {"remote", "sources"},
+    "starlette": {"dali", "protocols", "server", "testing", "lint"},
+    "granian": {"server", "cli"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "lxml": {"sources", "formats", "dali", "protocols", "lint", "media", "testing"},
+    "yaml": {"descriptor", "cli", "sources"},
+}
+# heavy: a module that imports one of them at its top makes every start slow
+HEAVY = {"astropy", "mocpy", "shapely", "cdshealpix", "duckdb", "psycopg", "sqlalchemy"}
+SLOW_TO_START = {"sky", "model", "adql", "plugins", "errors", "auth", "settings"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    return parts[0].removesuffix(".py")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(nodes):
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def run(*command, timeout=600):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def tool(word: str) -> str:
+    path = Path(sys.executable).parent / word
+    assert path.exists(), f"{word} is not installed beside the interpreter"
+    return str(path)
+
+
+def test_the_tree_was_found():
+    assert len(MODULES) > 60
+
+
+def test_floors_hold():
+    done = run(tool("lint-imports"), "--no-cache")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "KEPT" in done.stdout
+
+
+def test_the_floors_name_every_room():
+    """The contract is exhaustive only as long as nobody takes that word out of it."""
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8")
+    assert re.search(r"^exhaustive\s*=\s*true", contract, re.MULTILINE | re.IGNORECASE)
+    words = set(re.findall(r"[a-z_]+", contract))
+    assert {room(path) for path in MODULES} - {"__init__"} <= words
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_is_short_and_says_what_it_is_for(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= LONGEST, f"{name(path)} has more than {LONGEST} lines: split it by meaning"
+    first = text.partition("\n")[0]
+    assert re.match(r'r?"""\S.{15,}', first), f"the first line of {name(path)} is no sentence about it: {first!r}"
+
+
+def test_most_modules_are_short():
+    sizes = sorted(path.read_text(encoding="utf-8").count("\n") for path in MODULES)
+    assert sizes[len(sizes) // 2] <= 250
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=name)
+def test_a_door_says_what_its_room_is_for_and_exports_few_names(path):
+    module = tree(path)
+    doc = ast.get_docstring(module)
+    assert doc
+    assert doc.splitlines()[0].rstrip().endswith((".", ":"))
+    for node in module.body:
+        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
+            assert len(ast.literal_eval(node.value)) <= 25, f"{name(path)} exports too many names"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_nothing_is_left_undone_or_hidden(path):
+    text = path.read_text(encoding="utf-8")
+    for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"):
+        assert not re.search(rf"\b{word}\b", text), f"{word} in {name(path)}"
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ExceptHandler):
+            quiet = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+            assert not (quiet and all(isinstance(each, ast.Pass) for each in node.body)), f"{name(path)}:{node.lineno} swallows every error"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec"}, f"{name(path)}:{node.lineno} calls {node.func.id}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_outside_libraries_stay_in_their_rooms(path):
+    found = set(imports(ast.walk(tree(path))))
+    for library, rooms in HELD.items():
+        assert library not in found or room(path) in rooms, f"{name(path)} imports {library}, which belongs to {sorted(rooms)}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in SLOW_TO_START], ids=name)
+def test_heavy_libraries_are_imported_on_first_use(path):
+    top = tree(path).body
+    assert not HEAVY & set(imports(top)), f"{name(path)} makes everybody wait for {HEAVY & set(imports(top))}"
+
+
+def tracked() -> list[Path]:
+    done = run("git", "ls-files", "-z")
+    if done.returncode:
+        pytest.skip("this is no git checkout")
+    return [ROOT / word for word in done.stdout.split("\0") if word and (ROOT / word).is_file()]
+
+
+def test_nothing_tracked_names_this_machine_or_a_registry():
+    hosts = [
+        "py" + "pi.org",
+        "python" + "hosted.org",
+        "registry." + "npmjs.org",
+        "deb." + "debian.org",
+        "security." + "debian.org",
+        "index." + "crates.io",
+        "proxy." + "golang.org",
+    ]
+    places = ["/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "/Us" + "ers/"]
+    pattern = re.compile(
+        "|".join([*(re.escape(host) for host in hosts), *(rf"(?<![\w.~}})/-]){re.escape(place)}" for place in places)]).encode()
+    )
+    found = []
+    for path in tracked():
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            match = pattern.search(line)
+            if match:
+                found.append(f"{name(path)}:{number}: {match.group().decode()}")
+    assert not found, "\n".join(found)
+
+
+def test_no_large_or_copied_material_is_tracked():
+    large = [f"{name(path)}: {path.stat().st_size:,}" for path in tracked() if path.stat().st_size > 600_000]
+    assert not large, "\n".join(large)
+
+
+@pytest.mark.slow
+def test_ruff_is_content():
+    done = run(tool("ruff"), "check", "--no-cache", "src", "tests")
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.slow
+def test_the_format_is_ruffs():
+    done = run(tool("ruff"), "format", "--no-cache", "--check", "src", "tests")
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.slow
+def test_types_hold():
+    done = run(tool("mypy"))
+    assert done.returncode == 0, done.stdout[-6000:]
