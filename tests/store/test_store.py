@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from hven.engines import Snapshot
 from hven.errors import Conflict, NotFound, StorageError
@@ -17,11 +18,30 @@ from hven.model.table import Column, Table
 from hven.store import FORMAT, Lease, Record, Store
 from hven.store import database as db
 from hven.store import leases as leasing
+from postgres import server
+
+
+@pytest.fixture(scope="session")
+def address():
+    with server() as found:
+        yield f"postgresql+psycopg://{found}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.outside)])
+def url(request):
+    if request.param == "sqlite":
+        return None
+    found = request.getfixturevalue("address")
+    engine = sa.create_engine(found)
+    with engine.begin() as connection:
+        db.metadata.drop_all(connection)
+    engine.dispose()
+    return found
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path)
+def store(tmp_path, url):
+    opened = Store(tmp_path, url)
     yield opened
     opened.close()
 
@@ -203,8 +223,8 @@ def test_runs_that_died_are_shown_as_aborted(store):
         store.runs.get("r1")
 
 
-def test_many_threads_and_two_stores_write_without_losing_anything(tmp_path):
-    stores = [Store(tmp_path), Store(tmp_path)]
+def test_many_threads_and_two_stores_write_without_losing_anything(tmp_path, url):
+    stores = [Store(tmp_path, url), Store(tmp_path, url)]
     errors = []
 
     def write(store: Store, name: str) -> None:

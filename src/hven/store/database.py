@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FORMAT = 1
+ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
 metadata = sa.MetaData()
@@ -106,10 +107,17 @@ class Database:
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             message = f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
             raise StorageError(message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database") from error
+        if not self.sqlite and self.url.get_backend_name() != "postgresql":
+            message = f"the store cannot be kept in {self.url.get_backend_name()}"
+            raise StorageError(message, remedy="sqlite or postgresql+psycopg")
         if self.sqlite:
             sa.event.listen(self.engine, "connect", _pragmas)
             sa.event.listen(self.engine, "begin", _begin)
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def _shown(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -117,8 +125,6 @@ class Database:
     def _open(self) -> None:
         with self.writing() as connection:
             if not sa.inspect(connection).has_table("meta"):
-                if not self.sqlite:  # two processes may begin at once
-                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(4869466)"))
                 metadata.create_all(connection)
                 if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
                     connection.execute(sa.insert(meta), [{"key": "format", "value": str(FORMAT)}, {"key": "version", "value": "0"}])
@@ -142,12 +148,15 @@ class Database:
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction that writes: all or nothing, one writer at a time."""
         with self._plain(), self.engine.connect().execution_options(hven_write=True) as connection, connection.begin():
+            if not self.sqlite:
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({ONE_WRITER})"))
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """One transaction that sees one state."""
-        with self._plain(), self.engine.connect() as connection, connection.begin():
+        options = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._plain(), self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
