@@ -82,9 +82,7 @@ _BRANCHES: dict[str, tuple[str, ...]] = {
         "spect: dopplerVeloc dopplerVeloc.opt dopplerVeloc.radio index line.asymmetry line.broad line.broad.Zeeman line.eqWidth",
         "spect: line.intensity line.profile line.width",
     ),
-    "C": (
-        "phot: color",
-    ),
+    "C": ("phot: color",),
     "V": (
         "phys: electField magField veloc",
         "pos: distance pm precess",
