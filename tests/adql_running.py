@@ -23,11 +23,11 @@ def connection() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def run(text, tables: dict[Table, pa.Table] | list[tuple[Table, pa.Table]], *, functions=QUERY, lenient=False) -> pa.Table:
+def run(text, tables: list[tuple[Table, pa.Table]], *, functions=QUERY, lenient=False, catalogue=None) -> pa.Table:
     """Give the answer of a query over these tables; its Arrow types are the declared ones, or the test fails."""
     pairs = list(tables)
     con = connection().cursor()
-    bound = bind(parse(text), Tables(table for table, _ in pairs), functions=functions)
+    bound = bind(parse(text), catalogue or Tables(table for table, _ in pairs), functions=functions)
     names = {}
     for number, (table, rows) in enumerate(pairs):
         con.register(f"rows_{number}", rows)

@@ -168,7 +168,7 @@ class Binder(Joins):
         if len(one.columns) != len(two.columns):
             self.fail(
                 f"{node.op} joins rows of {len(one.columns)} columns with rows of {len(two.columns)}",
-                node.at,
+                node.right.at,
                 "select the same number of columns on both sides",
             )
         return SetOperation(node.op, left, right, node.all, at=node.at), one.united(two, self, node)
@@ -293,6 +293,7 @@ class Binder(Joins):
         rest = [item.expr for item in bound if not isinstance(item.expr, Literal)]
         if rest and (select.group_by or has_local_aggregate(outputs.items) or any(meta(expr).aggregate for expr in rest)):
             check_groups(select, rest, scope.view, self.text)
+            check_groups(select, (), scope.view, self.text)
             self.freeze(select, rest)
         return tuple(bound)
 

@@ -53,7 +53,7 @@ class Expressions(Calling):
 
     def subquery(self, query: Query, scope: Scope) -> tuple[Query, tuple[Column, ...]]:
         """Bind a subquery inside `scope`."""
-        self.fail("a subquery cannot stand here", query.at)
+        raise NotImplementedError
 
     # --- the door
 

@@ -78,7 +78,7 @@ class Fitting:
     def as_time(self, node: Expr) -> Expr:
         """Read a string literal as a timestamp."""
         if not meta(node).constant:
-            self.fail(f"{self.said(node)} and is compared with a timestamp", node.at, "CAST(.. AS TIMESTAMP)")
+            self.fail(f"{self.said(node)} and is compared with a timestamp", node.at, "write CAST(.. AS TIMESTAMP)")
         if isinstance(node, Literal) and not ISO.fullmatch(str(node.value)):
             self.fail(f"{node.value!r} is no timestamp", node.at, "timestamps look like '2026-11-20T10:15:00'")
         inner = meta(node)
@@ -110,7 +110,7 @@ class Fitting:
 
     def as_text(self, node: Expr) -> str:
         """Say how to make text of a value."""
-        return f"CAST({node.name.name} AS VARCHAR)" if isinstance(node, ColumnRef) else "CAST(.. AS VARCHAR)"
+        return f"write CAST({node.name.name} AS VARCHAR)" if isinstance(node, ColumnRef) else "write CAST(.. AS VARCHAR)"
 
     def unified(self, nodes: Sequence[Expr], what: str) -> tuple[list[Expr], Type]:
         """Give several values one type."""

@@ -91,8 +91,14 @@ def _check(node: Any, keys: set[object], local: set[int], text: str, *, grouped:
     if isinstance(node, ColumnRef):
         if node.source in local:
             name = node.name.name
-            remedy = f"add {name} to GROUP BY, or write MIN({name})" if grouped else f"write GROUP BY {name}, or MIN({name})"
-            raise BindError(f"column {name!r} stands beside an aggregate and is not grouped by", text=text, offset=node.at, remedy=remedy)
+            if grouped:
+                message, remedy = (
+                    f"column {name!r} is neither grouped by nor inside an aggregate",
+                    f"add {name} to GROUP BY, or write MIN({name})",
+                )
+            else:
+                message, remedy = f"column {name!r} stands beside an aggregate", f"add GROUP BY {name}, or write MIN({name})"
+            raise BindError(message, text=text, offset=node.at, remedy=remedy)
         return
     for part in _parts(node):
         value = getattr(node, part)

@@ -107,7 +107,7 @@ class Outputs:
                 continue
             if one != two and "null" not in {one, two}:
                 binder.fail(
-                    f"{node.op}: column {index} is {kinds.WORDS[one]} ({mine.name}) on the left and {kinds.WORDS[two]} ({theirs.name}) on the right", node.at,
+                    f"{node.op}: column {index} is {kinds.WORDS[one]} ({mine.name}) on the left and {kinds.WORDS[two]} ({theirs.name}) on the right", right.at,
                     "CAST one of them",
                 )  # fmt: skip
             type_ = mine.type if two == "null" else theirs.type if one == "null" else kinds.wider((mine.type, theirs.type))

@@ -243,12 +243,14 @@ class Scope:
     def qualified_column(self, ref: ColumnRef, text: str) -> Expr | None:
         """Find a qualified column here."""
         sources = self.qualified(ref.qualifier)
-        if not sources:
-            # the facts of a source's file are single names with a dot: file.path, source.row
-            dotted = Ident(".".join([part.name for part in ref.qualifier] + [ref.name.name]), quoted=True)
-            items = self.view.find(dotted)
-            return items[0].read(ref.at) if len(items) == 1 else None
         found = [(source, index) for source in sources for index in source.names.find(ref.name)]
+        if not found:
+            # the facts of a source's file are single names with a dot: file.path, source.row
+            items = self.view.find(Ident(".".join([part.name for part in ref.qualifier] + [ref.name.name]), quoted=True))
+            if len(items) == 1:
+                return items[0].read(ref.at)
+        if not sources:
+            return None
         if len(found) > 1:
             raise _ambiguous(ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text)
         if not found:

@@ -126,7 +126,7 @@ class DuckDB(Dialect):
 
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
-        text = self.cast(writer.expr(node), type_)
+        text = writer.expr(node) if isinstance(node, Cast) and meta(node).type == type_ else self.cast(writer.expr(node), type_)
         if self.lenient and not isinstance(node, Literal | Cast) and not meta(node).aggregate and not _untriable(node):
             return f"TRY({text})"
         return text

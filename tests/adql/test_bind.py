@@ -1,0 +1,252 @@
+"""The binder: our own pairs (tests/corpus/adql-bind), output columns, what a plan may reuse, row filters, views."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adql_sky import BRIGHT, CATALOGUE, FILES, PHOTOMETRY, STARS
+from hven.adql import bind, bind_condition, bind_expression, parse, parse_condition, parse_expression
+from hven.adql.scope import Tables
+from hven.adql.sql import write
+from hven.adql.tree import ColumnRef, Compare, Function, Ident, Literal, Query, Select, SelectItem, TableRef
+from hven.engines.duckdb.dialect import DuckDB
+from hven.errors import BindError
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT64
+
+FOLDER = Path(__file__).parent.parent / "corpus" / "adql-bind"
+
+
+def blocks(name):
+    """Cut a file at its marks: ``--#`` title, query, then lines that begin with ``--!``, ``--=`` or ``-->``."""
+    for block in (FOLDER / name).read_text(encoding="utf-8").split("--# ")[1:]:
+        title, rest = block.split("\n", 1)
+        lines = rest.strip("\n").split("\n")
+        cut = next(index for index, line in enumerate(lines) if line[:3] in {"--!", "--=", "-->"})
+        yield pytest.param("\n".join(lines[:cut]), {line[:3]: line[4:] for line in lines[cut:]}, id=title)
+
+
+@pytest.mark.parametrize(("query", "expected"), list(blocks("errors.sql")))
+def test_error(query, expected):
+    with pytest.raises(BindError) as caught:
+        bind(parse(query), CATALOGUE)
+    assert str(caught.value) == expected["--!"]
+
+
+def said(columns):
+    return "; ".join(f"{column.name} {column.type}" + (f" {column.unit}" if column.unit else "") for column in columns)
+
+
+@pytest.mark.parametrize(("query", "expected"), list(blocks("written.sql")))
+def test_written(query, expected):
+    bound = bind(parse(query), CATALOGUE)
+    assert said(bound.columns) == expected["--="]
+    assert write(bound, DuckDB(), FILES).sql == expected["-->"]
+
+
+def test_there_are_pairs():
+    assert len(list(blocks("errors.sql"))) > 50
+    assert len(list(blocks("written.sql"))) > 25
+
+
+def columns(query, catalogue=CATALOGUE):
+    return bind(parse(query), catalogue).columns
+
+
+# --- output columns
+
+
+def test_a_column_passed_on_keeps_everything():
+    (column,) = columns("SELECT ra FROM stars")
+    assert column is STARS.column("ra")
+    (renamed,) = columns("SELECT q.x FROM (SELECT ra AS x FROM stars) AS q")
+    assert renamed == STARS.column("ra").having(name="x")
+
+
+def test_names_are_unique_and_valid():
+    got = columns(
+        "SELECT ra, stars.ra, ra AS \"RA\", COUNT(*), COUNT(*), MAX(dec), ra + 1, 'x', CAST(ra AS REAL), -dec, IN_UNIT(dec, 'rad') FROM stars GROUP BY ra, dec"
+    )
+    names = [column.name for column in got]
+    assert names == ["ra", "ra_2", "RA_3", "count_all", "count_all_2", "max_dec", "col_7", "col_8", "ra_4", "dec", "dec_2"]
+    assert len({name.lower() for name in names}) == len(names)
+
+
+def test_aliases_are_kept_as_written():
+    assert [column.name for column in columns('SELECT ra AS RAdeg, dec "de c", id AS "SELECT" FROM stars')] == ["RAdeg", "de c", "SELECT"]
+
+
+def test_star_leaves_hidden_columns_out_but_they_can_be_named():
+    assert "secret" not in [column.name for column in columns("SELECT * FROM stars")]
+    assert [column.name for column in columns("SELECT secret FROM stars")] == ["secret"]
+
+
+def test_columns_of_outer_joins_may_be_null():
+    assert columns("SELECT id FROM stars")[0].required
+    assert [c.required for c in columns("SELECT s.id, p.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id")] == [True, False]
+    assert [c.required for c in columns("SELECT s.id, p.id FROM stars AS s RIGHT JOIN photometry AS p ON s.id = p.id")] == [False, True]
+    assert [c.required for c in columns("SELECT s.id, p.id FROM stars AS s FULL JOIN photometry AS p ON s.id = p.id")] == [False, False]
+    assert not columns("SELECT q.id FROM (SELECT p.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id) AS q")[0].required
+
+
+def test_merged_columns_come_first_and_once():
+    assert [column.name for column in columns("SELECT * FROM labels JOIN photometry USING (id)")] == [
+        "id",
+        "Name",
+        'odd "one"',
+        "flux",
+        "name_2",
+    ]
+    assert [column.name for column in columns("SELECT photometry.* FROM labels JOIN photometry USING (id)")] == ["id", "flux", "name"]
+
+
+def test_origins_reach_through_subqueries():
+    (column,) = columns("SELECT q.m * 2 AS x FROM (SELECT rmag - dec AS m FROM stars) AS q")
+    assert set(column.origins) == {"rmag", "dec"}
+
+
+def test_union_has_the_words_of_the_left_and_the_types_of_both():
+    one, two = columns("SELECT id, rmag FROM stars UNION SELECT flux, flux FROM photometry")
+    assert (one.name, one.type, one.ucd, one.required) == ("id", FLOAT64, "meta.id;meta.main", False)
+    assert (two.name, two.type, two.unit) == ("rmag", FLOAT64, "mag")
+    assert columns("SELECT NULL AS x FROM stars UNION SELECT id FROM stars")[0].type == INT64
+
+
+# --- names
+
+
+NAMED = Tables(
+    [
+        Table(schema="My Schema", name="Mixed", columns=(Column(name="RAdeg"), Column(name="plain"))),
+        Table(schema="other", name="mixed", columns=(Column(name="a"),)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "fine"),
+    [
+        ('SELECT radeg FROM "My Schema".mixed', True),
+        ('SELECT "RAdeg" FROM "My Schema"."Mixed"', True),
+        ('SELECT "radeg" FROM "My Schema".mixed', False),
+        ('SELECT RADEG FROM "my schema".mixed', False),
+        ('SELECT "Mixed".RAdeg FROM "Mixed"', True),
+        ("SELECT * FROM mixed", False),  # in both schemas
+        ('SELECT a FROM "mixed"', True),
+        ("SELECT a FROM catalog1.other.mixed", False),
+    ],
+)
+def test_case_of_names(query, fine):
+    if fine:
+        bind(parse(query), NAMED)
+    else:
+        with pytest.raises(BindError):
+            bind(parse(query), NAMED)
+
+
+def test_the_catalogue_decides_what_errors_may_name():
+    with pytest.raises(BindError) as caught:
+        bind(parse("SELECT * FROM photometri"), Tables([STARS]))
+    assert "photometry" not in str(caught.value)
+
+
+def test_file_facts_are_single_names_with_a_dot():
+    source = Tables([Table(schema="", name="source", columns=(Column(name="file.path"), Column(name="source.row"), Column(name="a")))])
+    bound = bind(parse("SELECT file.path, source.row, source.a FROM source"), source)
+    assert [column.name for column in bound.columns] == ["file.path", "source.row", "a"]
+
+
+def test_bound_lists_the_stored_tables():
+    bound = bind(parse("WITH w AS (SELECT id FROM photometry) SELECT b.id FROM bright AS b JOIN w ON b.id = w.id"), CATALOGUE)
+    assert {table.qualified for table in bound.tables} == {"sky.stars", "sky.photometry"}
+
+
+# --- what a plan may reuse
+
+
+def test_free_slots_and_the_shape():
+    text = "SELECT TOP 5 id, IN_UNIT(ra, 'rad') FROM stars WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 20, 0.5)) AND variable = 1 AND name = 'x' ORDER BY 2"
+    bound = bind(parse(text), CATALOGUE)
+    assert [value for slot, value in enumerate(bound.slots) if slot in bound.free] == [5, 10, 20, 0.5, "x"]
+    fixed = [value for slot, value in enumerate(bound.slots) if slot not in bound.free]
+    assert "rad" in fixed
+    assert 2 in fixed  # the position in ORDER BY
+    assert fixed.count(1) == 2  # of CONTAINS and of the boolean
+
+
+def test_grouping_by_an_expression_fixes_its_literals():
+    bound = bind(parse("SELECT rmag / 2, COUNT(*) FROM stars WHERE id < 7 GROUP BY rmag / 2"), CATALOGUE)
+    assert [bound.slots[slot] for slot in bound.free] == [7]
+    bound = bind(parse("SELECT name, rmag / 2 AS x FROM stars ORDER BY rmag / 2"), CATALOGUE)
+    assert not bound.free
+
+
+def test_literals_of_views_and_of_programs_are_no_slots():
+    bound = bind(parse("SELECT id FROM bright"), CATALOGUE)
+    assert bound.slots == ()
+    made = Query(
+        Select((SelectItem(ColumnRef(Ident("id"))),), TableRef((Ident("stars"),)), Compare("=", ColumnRef(Ident("name")), Literal("it's")))
+    )
+    bound = bind(made, CATALOGUE)
+    assert write(bound, DuckDB(), FILES).sql.endswith("= 'it''s')")
+
+
+# --- conditions and expressions alone
+
+
+def test_expressions_over_plain_columns():
+    bound = bind_expression(parse_expression("rmag * 2 + secret"), STARS.columns)
+    assert bound.meta.origins == {"rmag", "secret"}
+    assert bind_condition(parse_condition("ra > 10 AND name IS NOT NULL"), STARS.columns).meta.type.is_boolean
+    with pytest.raises(BindError, match="is an aggregate function"):
+        bind_expression(parse_expression("MAX(ra)"), STARS.columns)
+    with pytest.raises(BindError, match="no condition"):
+        bind_condition(parse_expression("ra + 1"), STARS.columns)
+
+
+def test_row_filters_are_applied_before_anything_else():
+    where = bind_condition(parse_condition("id % 2 = 0 AND name <> 7"), PHOTOMETRY.columns)
+    bound = bind(parse("SELECT s.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id"), CATALOGUE)
+    join = bound.query.body.source
+    filtered = replace(
+        bound, query=replace(bound.query, body=replace(bound.query.body, source=replace(join, right=replace(join.right, where=where))))
+    )
+    sql = write(filtered, DuckDB(), FILES).sql
+    assert (
+        """LEFT JOIN (SELECT * FROM "sky.photometry" AS t0 WHERE (((t0."id" % nullif(2, 0)) = 0) AND (t0."name" <> 7))) AS t2 ON""" in sql
+    )
+
+
+def test_a_view_lends_its_words():
+    column = columns("SELECT rmag FROM bright")[0]
+    assert column.description == BRIGHT.column("rmag").description
+    assert [column.name for column in columns("SELECT bright.* FROM sky.bright")] == ["id", "rmag", "label"]
+
+
+def test_points_are_taken_apart_for_the_engine():
+    bound = bind(
+        parse("SELECT id FROM stars WHERE 1 = INTERSECTS(CIRCLE('ICRS', POINT('ICRS', 1, 2), 3), POINT('ICRS', ra, dec))"), CATALOGUE
+    )
+    call = bound.query.body.where.right
+    assert isinstance(call, Function)
+    assert call.name == "CONTAINS"
+    assert [arg.name for arg in call.args] == ["POINT", "CIRCLE"]
+    assert [len(arg.args) for arg in call.args] == [2, 3]
+
+
+def test_too_deep_is_an_error_not_a_crash():
+    expr = ColumnRef(Ident("ra"))
+    for _ in range(20_000):
+        expr = Function("ABS", (expr,))
+    with pytest.raises(BindError, match="nested too deeply"):
+        bind(Query(Select((SelectItem(expr),), TableRef((Ident("stars"),)))), CATALOGUE)
+
+
+def test_wide_tables_do_not_confuse():
+    wide = Table(schema="w", name="wide", columns=tuple(Column(name=f"c{number}") for number in range(400)))
+    bound = bind(parse("SELECT * FROM wide WHERE c399 > 1"), Tables([wide]))
+    assert len(bound.columns) == 400
+    assert bound.columns[17] is wide.columns[17]
