@@ -12,6 +12,9 @@ from hven.adql.tree import Derived, Expr, FromItem, Ident, Join, Query, Select, 
 JOIN_WORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "CROSS"))
 SET_WORDS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT"))
 
+Joined = tuple[str, bool, FromItem]  # kind, natural, the table on the right
+Condition = tuple[Expr | None, tuple[Ident, ...]]  # ON, or USING
+
 
 class FromParser(ExpressionParser):
     """Reads what stands in FROM."""
@@ -35,8 +38,8 @@ class FromParser(ExpressionParser):
         first = first or self.table()
         if tags[self.i] not in JOIN_WORDS and tags[self.i] not in {"ON", "USING"}:
             return first
-        joins: list[tuple[str, bool, FromItem]] = []
-        conditions: list[list[tuple[Expr | None, tuple[Ident, ...]]]] = []
+        joins: list[Joined] = []
+        conditions: list[list[Condition]] = []
         wanting = given = 0
         while (tag := tags[self.i]) in JOIN_WORDS or tag in {"ON", "USING"}:
             if tag in JOIN_WORDS:
@@ -49,30 +52,9 @@ class FromParser(ExpressionParser):
                 self.no_join(joins)
             given += 1
             conditions[-1].append(self.join_condition())
-        inside = any(len(given_here) > 1 for given_here in conditions) or any(
-            given_here and (natural or kind == "CROSS") for (kind, natural, _), given_here in zip(joins, conditions, strict=True)
-        )
-        left = first
-        if given < wanting and not inside:  # the grammar permits joins without a condition: from left to right
-            for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
-                on, using = given_here[0] if given_here else (None, ())
-                left = Join(left, right, kind, natural, on, using, at=left.at)
-            return left
-        waiting: list[tuple[FromItem, str]] = []
-        for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
-            if natural or kind == "CROSS":
-                left = Join(left, right, kind, natural, at=left.at)
-            else:
-                waiting.append((left, kind))
-                left = right
-            for on, using in given_here:
-                before, kind_before = waiting.pop()
-                left = Join(before, left, kind_before, on=on, using=using, at=before.at)
-        for before, kind_before in reversed(waiting):
-            left = Join(before, left, kind_before, at=before.at)
-        return left
+        return nested(first, joins, conditions, chained=given < wanting)
 
-    def no_join(self, joins: list[tuple[str, bool, FromItem]]) -> NoReturn:
+    def no_join(self, joins: list[Joined]) -> NoReturn:
         """Refuse a condition that has no join."""
         tag = self.tags[self.i]
         if joins and joins[-1][1]:
@@ -99,7 +81,7 @@ class FromParser(ExpressionParser):
         self.expect("JOIN")
         return kind, natural
 
-    def join_condition(self) -> tuple[Expr | None, tuple[Ident, ...]]:
+    def join_condition(self) -> Condition:
         """Read ``ON condition`` or ``USING (a, b)``."""
         tags = self.tags
         self.i += 1
@@ -192,3 +174,37 @@ class FromParser(ExpressionParser):
         at = self.ats[self.i]
         found = self.in_parentheses()
         return Query(Select((Star(at=at),), found, at=at), at=at) if isinstance(found, FromItem) else found
+
+
+def nested(first: FromItem, joins: list[Joined], conditions: list[list[Condition]], *, chained: bool) -> FromItem:
+    """Make the tree of joins that stand one behind the other.
+
+    Parameters
+    ----------
+    conditions
+        What was read behind the table of each join.
+    chained
+        Some joins have no condition, as the grammar permits: then they go from left to right, if that is possible.
+    """
+    inside = any(len(given_here) > 1 for given_here in conditions) or any(
+        given_here and (natural or kind == "CROSS") for (kind, natural, _), given_here in zip(joins, conditions, strict=True)
+    )
+    left = first
+    if chained and not inside:
+        for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
+            on, using = given_here[0] if given_here else (None, ())
+            left = Join(left, right, kind, natural, on, using, at=left.at)
+        return left
+    waiting: list[tuple[FromItem, str]] = []
+    for (kind, natural, right), given_here in zip(joins, conditions, strict=True):
+        if natural or kind == "CROSS":
+            left = Join(left, right, kind, natural, at=left.at)
+        else:
+            waiting.append((left, kind))
+            left = right
+        for on, using in given_here:
+            before, kind_before = waiting.pop()
+            left = Join(before, left, kind_before, on=on, using=using, at=before.at)
+    for before, kind_before in reversed(waiting):
+        left = Join(before, left, kind_before, at=before.at)
+    return left

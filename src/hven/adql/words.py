@@ -71,11 +71,12 @@ class Words:
 
     def unexpected(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current word: say what was expected, and what was probably meant."""
+        self.mistyped(expected, keywords)
+        self.refuse(*self.advice(expected))
+
+    def mistyped(self, expected: str, keywords: tuple[str, ...]) -> None:
+        """Refuse a foreign or mistyped keyword: the current word, or the one before, which was perhaps just read as an alias."""
         i = self.i
-        tag, value = self.tags[i], self.values[i]
-        before = self.tags[i - 1] if i else ""
-        message = f"expected {expected}, found {self.found(i)}"
-        # a foreign or mistyped keyword was perhaps just read as an alias
         for j in (i, i - 1):
             if j < 0 or self.tags[j] not in {NAME, *_FOREIGN_RESERVED}:
                 continue
@@ -87,6 +88,13 @@ class Words:
             near = nearest(word, keywords)
             if near and near != word:
                 self.refuse(f"expected {expected}, found {self.found(j)}", f"did you mean {near}?", at=self.ats[j])
+
+    def advice(self, expected: str) -> tuple[str, str]:
+        """Give message and remedy for the current word, which should be something else."""
+        i = self.i
+        tag, value = self.tags[i], self.values[i]
+        before = self.tags[i - 1] if i else ""
+        message = f"expected {expected}, found {self.found(i)}"
         remedy = ""
         if (before, tag) in PAIRS and self.ats[i] == self.ats[i - 1] + 1:
             message, remedy = f"ADQL has no {before}{tag} operator", PAIRS[before, tag]
@@ -129,7 +137,7 @@ class Words:
             remedy = "names take double quotes, or none; single quotes make a string"
         elif tag == QUOTED and ("string" in expected or "number" in expected):
             remedy = "strings take single quotes; double quotes make a name"
-        self.refuse(message, remedy)
+        return message, remedy
 
     def expect(self, tag: str, expected: str = "") -> None:
         """Go past a word that must stand here."""
