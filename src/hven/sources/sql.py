@@ -14,7 +14,7 @@ from hven.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
-from hven.sources._reading.cells import convert
+from hven.sources._reading.cells import convert, no_nan
 from hven.sources._reading.delimited import Shape, parse
 from hven.sources._reading.files import CHUNK, DataFile, assemble, check_names
 from hven.sources._reading.text import Block
@@ -378,7 +378,9 @@ def _finished(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """Make lists of what arrays were sent as."""
     if not pa.types.is_list(kind):
         return values
-    return pa.compute.split_pattern(values, " ").cast(pa.list_(kind.value_type))
+    parts = pa.compute.split_pattern(values, " ")
+    items = no_nan(parts.values.cast(kind.value_type))
+    return pa.ListArray.from_arrays(parts.offsets, items, type=kind, mask=parts.is_null())
 
 
 def _postgres_type(oid: int) -> pa.DataType:

@@ -1,0 +1,47 @@
+"""A PostgreSQL server of one's own for tests: a new cluster in a temporary directory, on a Unix socket, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.contextmanager
+def server():
+    """Yield a SQLAlchemy URL; skip where there is no PostgreSQL, but not in CI."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL must be installed in CI")
+        pytest.skip("PostgreSQL is not installed")
+    programs_at = programs[-1].parent
+    home = Path(tempfile.mkdtemp(prefix="hven-pg-"))
+    as_user = {}
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        person = pwd.getpwnam("postgres")
+        os.chown(home, person.pw_uid, person.pw_gid)
+        as_user = {"user": person.pw_uid, "group": person.pw_gid, "extra_groups": []}
+
+    def run(program, *arguments):
+        done = subprocess.run(
+            [programs_at / program, *arguments], cwd=home, capture_output=True, text=True, timeout=60, check=False, **as_user
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        run("initdb", "-D", f"{home}/data", "-U", "hven", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        options = f"-k {home} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB"
+        run("pg_ctl", "-D", f"{home}/data", "-l", f"{home}/log", "-w", "-o", options, "start")
+        try:
+            yield f"postgresql://hven:sesame@/postgres?host={home}"
+        finally:
+            run("pg_ctl", "-D", f"{home}/data", "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,179 @@
+"""Databases: SQLite, a real PostgreSQL, SQLAlchemy's road; addresses that stay secret."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+from shared import shared
+
+from hven.errors import SourceError
+from hven.sources import ROW, Context, sql
+
+sys.path.insert(0, str(Path(__file__).parent))
+from postgres_server import server
+
+
+def opened(directory, rejects=None, secret=None, wanted=None, **options):
+    context = Context(directory=directory, reject=rejects.append if rejects is not None else None, secret=secret, wanted=wanted or {})
+    return sql.open(sql.Options.model_validate(options), context)
+
+
+def table(source, columns=None, limit=None):
+    return pa.Table.from_batches(list(source.batches(columns, limit)))
+
+
+# -- SQLite ---------------------------------------------------------------------------------
+
+
+def test_a_real_catalogue():
+    path = shared("data/stars")
+    source = opened(path, file="OpenNGC.kscat.sqlite", table="cat")
+    found = table(source, ["name", "ra", "dec", "type", ROW])
+    with sqlite3.connect(path / "OpenNGC.kscat.sqlite") as connection:
+        expected = connection.execute("SELECT name, ra, dec, type FROM cat").fetchall()
+    connection.close()
+    assert [tuple(row.values())[:4] for row in found.to_pylist()] == expected
+    assert found.column(ROW).to_pylist() == list(range(1, 13_961))
+    assert source.pins()[0].sha256
+    assert source.pins()[0].detail == 'SELECT * FROM "cat"'
+
+
+def test_values_of_other_types_are_kept_aside(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE t (n INTEGER, x REAL, s TEXT, b BOOLEAN, e INTEGER)")
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, NULL)", [(k, k / 2, f"s{k}", k % 2) for k in range(6000)])
+        connection.execute("INSERT INTO t VALUES ('many', 1, 'x', 1, NULL)")
+    connection.close()
+    rejects = []
+    source = opened(tmp_path, rejects, file="a.db", table="t")
+    assert [str(column.type) for column in source.columns()] == ["int64", "float64", "string", "bool", "int64"]
+    assert table(source).num_rows == 6000
+    assert [(item.row, item.column, item.value) for item in rejects] == [(6001, "n", "many")]
+    with pytest.raises(SourceError, match="table t, row 6001, column n: 'many' is not int64"):
+        table(opened(tmp_path, file="a.db", table="t"))
+
+
+def test_the_file_is_not_written_to(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE t (n INTEGER)")
+    connection.close()
+    with pytest.raises(SourceError, match="its tables are t"):
+        table(opened(tmp_path, file="a.db", query="DELETE FROM t"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"file": "none.db", "table": "t"}, r"no file none\.db"),
+        ({"file": "text.db", "table": "t"}, r"text\.db is no SQLite file"),
+        ({"url": "mickey", "table": "t"}, "no database URL"),
+        ({"url": "nosuch://user:sesame@host/db", "table": "t"}, "no database URL"),
+        ({"url": "$HFC", "table": "t"}, r"the secret \$HFC can't be resolved here"),
+        ({"url": "postgresql://hven:sesame@127.0.0.1:1/db", "table": "t"}, "table t: connection"),
+    ],
+)
+def test_faults_never_show_the_password(tmp_path, options, message):
+    (tmp_path / "text.db").write_text("hello " * 1000)
+    with pytest.raises(SourceError, match=message) as caught:
+        opened(tmp_path, **options).columns()
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"table": "t"}, {"file": "a", "url": "b", "table": "t"}, {"file": "a"}, {"file": "a", "table": "t", "query": "q"}]
+)
+def test_one_address_and_one_table(options):
+    with pytest.raises(ValidationError, match="give either"):
+        sql.Options.model_validate(options)
+
+
+def test_sqlalchemys_road(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE t (n INTEGER, s TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(k, f"a:{k}") for k in range(5)])
+    connection.close()
+    options = sql.Options(url="$DB", query="SELECT n, s FROM t WHERE s <> 'b:c' ORDER BY n")
+    source = sql.AnyRows(options, f"sqlite:///{tmp_path}/a.db", Context(directory=tmp_path))
+    try:
+        assert table(source, limit=3).to_pylist() == [{"n": k, "s": f"a:{k}"} for k in range(3)]
+        assert table(source, [ROW, "s"]).column(ROW).to_pylist() == [1, 2, 3, 4, 5]
+    finally:
+        source.engine.dispose()
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    import psycopg
+
+    with server() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA hfc;
+                CREATE TABLE hfc."Flares" (id bigint, "Class" text, peak timestamp, seen timestamptz, flux real, area double precision, n smallint, ok boolean,
+                    price numeric(10, 3), box real[], day date, note json, empty text);
+                COMMENT ON COLUMN hfc."Flares".flux IS 'Peak flux, 1-8 A';
+                INSERT INTO hfc."Flares" VALUES
+                    (1, 'X1.2', '2011-02-15 01:44:00.25', '2011-02-15 01:44:00+02', 1.5e-4, 'NaN', 7, true, 12.345, '{1,2.5,NULL}', '2011-02-15', '{"a": "b,c"}', ''),
+                    (9007199254740993, 'say "M", or' || chr(10) || 'C', NULL, NULL, NULL, 2, -1, false, NULL, NULL, NULL, NULL, NULL);
+                CREATE TABLE many AS SELECT g AS n, g / 7.0::float8 AS x, 'row ' || g AS s FROM generate_series(1, 200000) g;
+                """
+            )
+        yield url
+
+
+@pytest.mark.outside
+def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
+    source = opened(tmp_path, secret=lambda name: {"$PG": postgres}[name], url="$PG", table="hfc.Flares")
+    assert {column.name: str(column.type) for column in source.columns()} == {
+        "id": "int64", "Class": "string", "peak": "timestamp", "seen": "timestamp", "flux": "float32", "area": "float64", "n": "int16", "ok": "bool",
+        "price": "float64", "box": "float32[*]", "day": "timestamp", "note": "string", "empty": "string",
+    }  # fmt: skip
+    assert [column.description for column in source.columns() if column.name == "flux"] == ["Peak flux, 1-8 A"]
+    first, second = table(source).to_pylist()
+    assert first == {
+        "id": 1, "Class": "X1.2", "peak": datetime(2011, 2, 15, 1, 44, 0, 250_000), "seen": datetime(2011, 2, 14, 23, 44), "flux": pytest.approx(1.5e-4),
+        "area": None, "n": 7, "ok": True, "price": 12.345, "box": [1.0, 2.5, None], "day": datetime(2011, 2, 15), "note": '{"a": "b,c"}', "empty": None,
+    }  # fmt: skip
+    assert (second["id"], second["Class"], second["ok"], second["box"]) == (9007199254740993, 'say "M", or\nC', False, None)
+    assert source.pins()[0].name == "$PG"
+    assert "sesame" not in repr(source.pins())
+
+
+@pytest.mark.outside
+def test_rows_of_postgresql_are_streamed(tmp_path, postgres):
+    source = opened(tmp_path, url=postgres, query="SELECT * FROM many ORDER BY n;")
+    batches = list(source.batches(["s", ROW, "x"]))
+    assert len(batches) > 1 or batches[0].num_rows == 200_000
+    found = pa.Table.from_batches(batches)
+    assert found.column(ROW).to_pylist() == list(range(1, 200_001))
+    assert found.column("s")[199_999].as_py() == "row 200000"
+    assert found.column("x")[6].as_py() == 1.0
+    assert table(source, limit=10).num_rows == 10
+    stream = source.batches()
+    next(stream)
+    stream.close()
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"table": "nix"}, "table nix: .*does not exist"),
+        ({"query": "SELECT 1 AS a, 2 AS a"}, "two columns of one name"),
+        ({"query": "DROP TABLE many"}, "the query: "),
+    ],
+)
+def test_faults_of_postgresql(tmp_path, postgres, options, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        table(opened(tmp_path, url=postgres, **options))
+    assert "sesame" not in str(caught.value)

@@ -1,0 +1,111 @@
+"""VOTable, Parquet and query sources: metadata, several tables and files, faults with the file's name."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io.votable import parse_single_table
+from shared import shared
+
+from hven.errors import SourceError
+from hven.sources import ROW, Context, parquet, query, votable
+
+
+def table(source, columns=None, limit=None):
+    return pa.Table.from_batches(list(source.batches(columns, limit)))
+
+
+def vot(path, **options):
+    return votable.open(votable.Options.model_validate({"files": path.name, **options}), Context(directory=path.parent))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "width"),
+    [
+        ("data/vo/scs-result.xml", 1273, 9),
+        ("data/helio/hec/hec_goes_xray.vot.xml.gz", 1000, 12),
+        ("data/helio/hec/wind_typeii_soho_cme_1.xml", 0, 13),
+        ("data/interferometry/searchcal/SearchCal-HD_32617.scvot.gz", 990, 390),
+        ("data/interferometry/topcat_query_vizier.xml", 500, 18),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::Warning")  # astropy's, of files that are not quite right
+def test_real_votables_have_the_columns_that_astropy_sees(name, rows, width):
+    path = shared(name)
+    source = vot(path)
+    columns = source.columns()
+    assert len(columns) == width
+    assert len({column.name for column in columns}) == width, "names are made distinct"
+    assert sum(batch.num_rows for batch in source.batches()) == rows
+    theirs = parse_single_table(gzip.open(path) if path.suffix == ".gz" else str(path), verify="ignore")
+    assert [column.ucd for column in columns] == [field.ucd for field in theirs.fields]
+
+
+def test_a_file_that_is_none_is_told_by_name(tmp_path):
+    (tmp_path / "a.vot").write_text("<html><body>Not found</body></html>")
+    with pytest.raises(SourceError, match=r"a\.vot"):
+        vot(tmp_path / "a.vot").columns()
+
+
+def test_types_that_tables_do_not_have(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "u": pa.array([1, 2**40], pa.uint64()),
+                "d": pa.array([date(2020, 1, 1), None]),
+                "t": pa.array([datetime(2020, 1, 1, 12, tzinfo=UTC)] * 2, pa.timestamp("ns", "Europe/Paris")),
+                "c": pa.array(["x", "y"]).dictionary_encode(),
+                "b": pa.array([b"ab", None]),
+                "f": pa.array([float("nan"), 1.0]),
+                "l": pa.array([[1.0], None], pa.large_list(pa.float32())),
+                "s": pa.array([{"a": 1}, None]),
+            }
+        ),
+        path,
+    )
+    source = parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path))
+    assert [(column.name, str(column.type)) for column in source.columns()] == [
+        ("u", "int64"), ("d", "timestamp"), ("t", "timestamp"), ("c", "string"), ("b", "uint8[*]"), ("f", "float64"), ("l", "float32[*]"),
+    ]  # fmt: skip
+    found = table(source, ["u", "d", "t", "c", "b", "f", "l", ROW]).to_pylist()
+    assert list(found[0].values()) == [1, datetime(2020, 1, 1), datetime(2020, 1, 1, 12), "x", [97, 98], None, [1.0], 1]
+    assert list(found[1].values()) == [2**40, None, datetime(2020, 1, 1, 12), "y", None, 1.0, None, 2]
+    assert (source.size(), source.done()) == (2, 2)
+
+
+def test_metadata_in_the_footer(tmp_path):
+    text = (
+        '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+        '<FIELD name="ra" datatype="double" unit="deg" ucd="pos.eq.ra"><DESCRIPTION>Right ascension</DESCRIPTION></FIELD></TABLE></RESOURCE></VOTABLE>'
+    )
+    rows = pa.table({"ra": [1.0]}).replace_schema_metadata({"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": text})
+    pq.write_table(rows, tmp_path / "a.parquet")
+    (column,) = parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path)).columns()
+    assert (column.unit, column.ucd, column.description) == ("deg", "pos.eq.ra", "Right ascension")
+
+
+def test_what_is_no_parquet(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense PAR1")
+    with pytest.raises(SourceError, match=r"a\.parquet: no readable Parquet file"):
+        parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path)).columns()
+
+
+def test_a_query_runs_once_for_columns_and_rows(tmp_path):
+    asked = []
+
+    def answer(adql):
+        asked.append(adql)
+        return iter(pa.table({"n": [1, 2, 3]}).to_batches())
+
+    source = query.open(query.Options(adql="SELECT n FROM a.b"), replace(Context(directory=tmp_path), query=answer))
+    assert [str(column.type) for column in source.columns()] == ["int64"]
+    assert table(source, ["n", ROW]).to_pylist() == [{"n": k, ROW: k} for k in (1, 2, 3)]
+    assert asked == ["SELECT n FROM a.b"]
+    with pytest.raises(SourceError, match="needs a site"):
+        query.open(query.Options(adql="SELECT 1"), Context(directory=tmp_path))
