@@ -7,7 +7,7 @@ of this old protocol look at.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -68,9 +68,26 @@ def _searchable(table: Table) -> Table:
     return table
 
 
-@lru_cache(maxsize=1_000)
+@dataclass(frozen=True, slots=True)
+class _Cone:
+    """What is the same for all cones over one table: the query, with literals 0, 1, 2 for RA, DEC and SR."""
+
+    table: Table
+    query: tree.Query
+
+
+_known: dict[tuple[str, int], _Cone] = {}
+
+
 def cone_query(table: Table, verbosity: int) -> tree.Query:
-    """Build the query of a cone with literals 0, 1, 2 for RA, DEC and SR."""
+    """Give the query of a cone; built once for each state of a table."""
+    known = _known.get((table.qualified, verbosity))
+    if known is None or known.table is not table:  # a new state of the holdings has new tables
+        known = _known[table.qualified, verbosity] = _Cone(table, _built(table, verbosity))
+    return known.query
+
+
+def _built(table: Table, verbosity: int) -> tree.Query:
     name = identifier(table)
     assert table.position is not None  # noqa: S101  (applies() said so)
     assert name is not None  # noqa: S101
@@ -91,7 +108,6 @@ def _ref(column: Column) -> tree.Expr:
     return tree.ColumnRef(tree.Ident(column.name, quoted=True))
 
 
-@lru_cache(maxsize=1_000)
 def _dressed(columns: tuple[Column, ...], table: Table) -> tuple[Column, ...]:
     """Give the three columns that the protocol is about their UCDs, and nobody else."""
     name = identifier(table)

@@ -1,0 +1,107 @@
+"""Cone search as Simple Cone Search 1.03 has it."""
+
+from __future__ import annotations
+
+import io
+
+import astropy.coordinates as coord
+import numpy as np
+import pytest
+from asking import Client
+from astropy import units as u
+from astropy.io.votable import parse
+from conftest import rows
+from lxml import etree
+
+V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
+
+
+def fields(body: bytes) -> dict[str, str]:
+    return {item.get("name"): item.get("ucd") for item in etree.fromstring(body).iterfind(".//v:FIELD", V)}
+
+
+@pytest.mark.parametrize(("ra", "dec", "sr"), [(10, 10, 5), (0.01, -0.01, 8), (123, 90, 6), (200, -89.5, 10), (350, 40, 60), (1, 1, 180)])
+def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: float, sr: float) -> None:
+    answer = client.get("/cone/stars.main", RA=ra, DEC=dec, SR=sr)
+    assert answer.status == 200
+    found = parse(io.BytesIO(answer.body)).get_first_table().to_table()
+    stars = rows()
+    places = coord.SkyCoord(stars["ra"].to_numpy() * u.deg, stars["dec"].to_numpy() * u.deg)
+    inside = places.separation(coord.SkyCoord(ra * u.deg, dec * u.deg)).deg <= sr
+    assert sorted(found["id"]) == sorted(np.array(stars["id"].to_pylist())[inside])
+
+
+@pytest.mark.parametrize(("verb", "names"), [("1", "id ra dec number"), ("2", "id ra dec number mag"), ("3", "id ra dec number mag note"), ("", "id ra dec number mag")])
+def test_verb_goes_by_rank(client: Client, verb: str, names: str) -> None:
+    answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=5, VERB=verb)
+    assert list(fields(answer.body)) == names.split()
+
+
+def test_exactly_one_field_has_each_main_ucd(client: Client) -> None:
+    ucds = list(fields(client.get("/cone/stars.main", RA=10, DEC=10, SR=5, VERB=3).body).values())
+    for main in ("meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"):
+        assert ucds.count(main) == 1
+
+
+def test_radius_zero_asks_for_the_columns_alone(client: Client) -> None:
+    answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=0)
+    assert answer.status == 200
+    assert len(fields(answer.body)) == 5
+    assert len(parse(io.BytesIO(answer.body)).get_first_table().array) == 0
+
+
+def test_maxrec_cuts_and_says_so(client: Client) -> None:
+    answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=180, MAXREC=7)
+    assert len(parse(io.BytesIO(answer.body)).get_first_table().array) == 7
+    assert b"OVERFLOW" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("params", "word"),
+    [
+        ({"DEC": 1, "SR": 1}, "RA is missing"),
+        ({"RA": 1, "SR": 1}, "DEC is missing"),
+        ({"RA": 1, "DEC": 1}, "SR is missing"),
+        ({"RA": "ten", "DEC": 1, "SR": 1}, "not a number"),
+        ({"RA": 1, "DEC": 91, "SR": 1}, "out of range"),
+        ({"RA": 361, "DEC": 1, "SR": 1}, "out of range"),
+        ({"RA": 1, "DEC": 1, "SR": -1}, "out of range"),
+        ({"RA": "nan", "DEC": 1, "SR": 1}, "finite"),
+        ({"RA": 1, "DEC": 1, "SR": 1, "RESPONSEFORMAT": "docx"}, "docx"),
+        ({"RA": 1, "DEC": 1, "SR": 1, "MAXREC": "x"}, "MAXREC"),
+    ],
+)
+def test_faults_are_an_info_named_error_under_status_200(client: Client, params: dict[str, object], word: str) -> None:
+    answer = client.get("/cone/stars.main", **params)
+    assert answer.status == 200
+    tree = etree.fromstring(answer.body)
+    (info,) = tree.xpath("v:INFO[@name='Error']", namespaces=V)
+    assert word in info.get("value")
+    assert not tree.xpath(".//v:TABLE", namespaces=V)
+
+
+def test_an_unknown_table_is_404_with_the_nearest_name(client: Client) -> None:
+    answer = client.get("/cone/stars.mian", RA=1, DEC=1, SR=1)
+    assert answer.status == 404
+    assert "stars.main" in answer.text
+
+
+def test_a_private_table_is_no_table(client: Client) -> None:
+    private = client.get("/cone/secret.main", RA=1, DEC=1, SR=1)
+    absent = client.get("/cone/secret.nothing", RA=1, DEC=1, SR=1)
+    assert private.status == absent.status == 404
+    assert "secret.main'" not in absent.text
+
+
+def test_other_formats(client: Client) -> None:
+    answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=5, RESPONSEFORMAT="csv", VERB=1)
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.text.splitlines()[0] == "id,ra,dec,number"
+
+
+def test_what_the_reader_has_already_is_not_sent_again(client: Client) -> None:
+    first = client.get("/cone/stars.main", RA=10, DEC=10, SR=5)
+    again = client.ask("GET", "/cone/stars.main", b"RA=10&DEC=10&SR=5", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    other = client.ask("GET", "/cone/stars.main", b"RA=11&DEC=10&SR=5", headers={"if-none-match": first.headers["etag"]})
+    assert other.status == 200
