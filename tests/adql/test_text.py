@@ -141,11 +141,15 @@ def joins(left, conditions):
         kind_word, how = kind_and_how
         if kind_word == "CROSS":
             return Join(first, second, "CROSS")
+        if how == "free":
+            return Join(first, second, kind_word)
         if how == "natural":
             return Join(first, second, kind_word, natural=True)
         return Join(first, second, kind_word, using=how) if isinstance(how, tuple) else Join(first, second, kind_word, on=how)
 
-    how = st.tuples(st.sampled_from(["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]), st.just("natural") | lists(IDENTS) | conditions)
+    how = st.tuples(
+        st.sampled_from(["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]), st.sampled_from(["natural", "free"]) | lists(IDENTS) | conditions
+    )
     return st.builds(make, left, left, how)
 
 
@@ -197,7 +201,7 @@ def test_conditions_come_back(tree):
     assert parse_condition(write(tree)) == tree
 
 
-@settings(max_examples=40)  # large trees
+@settings(max_examples=20)  # large trees
 @given(QUERIES)
 def test_queries_come_back(tree):
     text = write(tree)
