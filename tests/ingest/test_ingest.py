@@ -137,7 +137,7 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
 
 def test_a_duplicate_key_names_the_key_and_publishes_nothing(tmp_path):
     with site_with(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
-        with pytest.raises(DataError, match="2"):
+        with pytest.raises(DataError, match=r"cat.stars: the primary key \(id\) is not unique.*first: id = 2 \(2 times\)"):
             ingest(site, "cat")
         assert site.current().published == {}
 
@@ -367,6 +367,36 @@ def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
         with pytest.raises(StorageError, match="5 bytes are free"):
             ingest(other, "cat")
+
+
+def test_lookups_and_codes(tmp_path):
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    columns: {nm: {type: float32, unit: nm}, grade: {type: string, enum: grades}, seen: {type: timestamp}}
+    enums: {grades: {A: good, B: bad}}
+    lookup: {nm: {from: band, table: bands.csv, key: name, value: nm}}
+    map: {grade: UPPER(g), seen: "CASE WHEN g <> 'x' THEN parse_time(t) END"}
+    source: {kind: csv, files: t.csv}
+"""
+    files = {"t.csv": "band,g,t\nu,a,2020-01-01\ng,b,2020-01-01\nq,a,2020-01-01\nu,x,2020-01-01\n", "bands.csv": "name,nm\nu,365\ng,464\n"}
+    with site_with(tmp_path, text, files) as site:
+        report = ingest(site, "cat")
+        table = report.tables["cat.t"]
+        assert (table.rejected, table.published) == (1, 3)
+        assert [(row["file"], row["row"]) for row in rejects(report, "cat.t")] == [("t.csv", "3")]
+        assert {name: (item.severity, item.count) for name, item in table.findings.items() if item.severity == "warning"} == {
+            "grade: enum": ("warning", 1)
+        }
+        assert rows(site, "SELECT nm, grade FROM cat.t ORDER BY nm, grade") == [
+            {"nm": 365.0, "grade": "A"},
+            {"nm": 365.0, "grade": "X"},
+            {"nm": 464.0, "grade": "B"},
+        ]
+        pinned = site.store.current()[1]["cat.t"].provenance["hashes"]
+        assert "bands.csv" in pinned
 
 
 def test_python_functions_beside_the_descriptor(tmp_path):

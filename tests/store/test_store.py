@@ -201,6 +201,26 @@ def test_a_held_lease_is_renewed(store):
     assert store.leases.all() == []
 
 
+def test_a_held_lease_may_be_waited_for(store):
+    released = threading.Event()
+
+    def hold():
+        with store.leases.held("x"):
+            started.set()
+            time.sleep(0.3)
+            released.set()
+
+    started = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    started.wait()
+    with pytest.raises(Conflict), store.leases.held("x"):
+        pass
+    with store.leases.held("x", wait=30):
+        assert released.is_set()
+    thread.join()
+
+
 def test_the_paths_of_all_kept_snapshots_are_known(store):
     store.publish("c", [record("c.a", "1a")], run="r1")
     store.publish("c", [record("c.a", "2a")], run="r2")

@@ -6,12 +6,14 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from hven.errors import StorageError
+from hven.errors import Conflict, StorageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from hven.holdings import Site
+    from hven.store import Lease
 
 FACTOR = 2.0  # rows are spooled once and written once
 RUNS = 20  # runs of a collection whose reports and rejects are kept
@@ -58,8 +60,17 @@ def occupied(directory: Path) -> int:
 
 
 def sweep(site: Site) -> list[str]:
-    """Remove what crashed ingests left behind."""
-    return site.engine.sweep(site.store.known())
+    """Remove what crashed ingests left behind; if another process sweeps or publishes at this moment, it can wait."""
+    try:
+        with files_lease(site):
+            return site.engine.sweep(site.store.known())
+    except Conflict:
+        return []
+
+
+def files_lease(site: Site, wait: float = 0.0) -> AbstractContextManager[Lease]:
+    """Give the lease that keeps a sweep and a publication apart: what is published in between must not look forgotten."""
+    return site.store.leases.held("files", what="tidying or publishing", wait=wait)
 
 
 def prune(site: Site, collection: str) -> None:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from hven.sources import Reject
     from hven.store import Lease
 
+WAIT = 300.0  # seconds for another process to end its sweep
+
 
 def ingest(
     site: Site,
@@ -265,11 +267,12 @@ class _Run:
             self.report.warnings.append(
                 f"only the first {self.report.sample:,} rows of each source are published; ingest again without a sample"
             )
-        self.site.store.publish(self.resource.name, self.trial.records(), run=self.report.run, lease=self.lease)
-        self.report.published = True
-        for one in filled:
-            if one.snapshot is not None:
-                self.site.engine.published(one.snapshot)
+        with space.files_lease(self.site, wait=WAIT):
+            self.site.store.publish(self.resource.name, self.trial.records(), run=self.report.run, lease=self.lease)
+            self.report.published = True
+            for one in filled:
+                if one.snapshot is not None:
+                    self.site.engine.published(one.snapshot)
         self.site.refresh()
 
     def _changed(self) -> None:

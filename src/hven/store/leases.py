@@ -88,6 +88,16 @@ class Leases:
         with self._database.writing() as connection:
             connection.execute(sa.delete(leases).where(_same(lease)))
 
+    def _waited(self, name: str, seconds: float, what: str, wait: float) -> Lease:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                return self.acquire(name, seconds=seconds, what=what)
+            except Conflict:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
+
     def all(self) -> list[Lease]:
         """Every lease in force."""
         with self._database.reading() as connection:
@@ -95,9 +105,20 @@ class Leases:
         return [lease for lease in found if lease.alive]
 
     @contextmanager
-    def held(self, name: str, *, seconds: float = SECONDS, what: str = "") -> Iterator[Lease]:
-        """Hold a lease for a block; a thread renews it every third of its time."""
-        lease = self.acquire(name, seconds=seconds, what=what)
+    def held(self, name: str, *, seconds: float = SECONDS, what: str = "", wait: float = 0.0) -> Iterator[Lease]:
+        """Hold a lease for a block; a thread renews it every third of its time.
+
+        Parameters
+        ----------
+        wait
+            Seconds to wait for another holder.
+
+        Raises
+        ------
+        Conflict
+            Somebody holds it, and goes on doing so.
+        """
+        lease = self._waited(name, seconds, what, wait)
         over = threading.Event()
 
         def keep() -> None:
