@@ -213,7 +213,7 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
                 )
                 return None
             chosen.append(str(word) if word is not None else names[position])
-        rows = pa.Table.from_batches(list(source.batches(chosen)))
+        rows = pa.Table.from_batches(list(source.batches(list(dict.fromkeys(chosen)))))
     except HvenError as error:
         faults.error(f"{what}.table: {error.message}", said.place, error.remedy)
         return None

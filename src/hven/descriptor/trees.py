@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 N = TypeVar("N")
-LARGEST = 20_000  # nodes of one expression after all names in it were replaced
+LARGEST = 5_000  # nodes of one expression after all names in it were replaced
 CASTS = {"unsignedByte": "SMALLINT", "short": "SMALLINT", "int": "INTEGER", "long": "BIGINT", "float": "REAL", "double": "DOUBLE PRECISION"}
 NULL = Literal(None)
 

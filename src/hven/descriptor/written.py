@@ -78,8 +78,8 @@ class Written(str):
         elif self.style in {"|", ">"}:
             position = raw.find("\n") + 1
         for character in self[:offset]:
-            position = _next(raw, position, character) + 1
-        return self.page.place(self.start + min(_next(raw, position, self[offset : offset + 1]), max(len(raw) - 1, 0)))
+            position = _next(raw, position, character, self.style) + 1
+        return self.page.place(self.start + min(_next(raw, position, self[offset : offset + 1], self.style), max(len(raw) - 1, 0)))
 
     @property
     def is_null(self) -> bool:
@@ -93,26 +93,31 @@ class Written(str):
         return Written(value, self.page, self.start, self.end, "made-plain" if self.plain else "made")
 
 
-def _next(raw: str, position: int, character: str) -> int:
+def _next(raw: str, position: int, character: str, style: str) -> int:
     """Find `character` in the raw text at or after `position`, over escapes, doubled quotes and folds."""
+    if style == '"':
+        while raw[position : position + 2] == "\\\n":  # the value goes on in the next line
+            position += 2
+            while raw[position : position + 1] in {" ", "\t"}:
+                position += 1
+        if raw[position : position + 1] == "\\":
+            return _after_escape(raw, position)
     if position >= len(raw) or not character:
         return position
     if character.isspace():
-        return position if raw[position].isspace() else _after_escape(raw, position)
+        return position
     while position < len(raw) and raw[position].isspace():
         position += 1
-    if position >= len(raw) or raw[position] == character:
-        if raw[position : position + 2] == "''" and character == "'":
-            return position + 1
-        return position
-    return _after_escape(raw, position)
+    if style == '"' and raw[position : position + 1] == "\\":
+        return _next(raw, position, character, style)
+    if style == "'" and character == "'" and raw[position : position + 2] == "''":
+        return position + 1
+    return position
 
 
 def _after_escape(raw: str, position: int) -> int:
-    if position < len(raw) and raw[position] == "\\":
-        extra = {"x": 2, "u": 4, "U": 8}.get(raw[position + 1 : position + 2], 0)
-        return position + 1 + extra
-    return position
+    """Give the last character of the escape that begins here."""
+    return position + 1 + {"x": 2, "u": 4, "U": 8}.get(raw[position + 1 : position + 2], 0)
 
 
 class Items(list[Any]):

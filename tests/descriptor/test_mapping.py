@@ -1,0 +1,210 @@
+"""Mappings against independent answers: Python's format(), astropy's units; what ingest is told besides the queries."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from astropy import units as u
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hven.descriptor import load
+from hven.descriptor.mapping import compile
+from hven.engines.duckdb.engine import DuckEngine
+from hven.errors import DescriptorError
+from hven.model.table import Column, columns_of
+from hven.model.types import parse_type
+from hven.settings import Settings
+from hven.sources import ROW
+
+sys.path.insert(0, str(Path(__file__).parent))
+from mapped import run  # noqa: E402
+
+HEAD = "collection: c\ntitle: t\nlet: {base: 'https://x.example'}\ntables:\n  main:\n    source: data.csv\n"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    engine = DuckEngine(tmp_path_factory.mktemp("engine"), memory=256 * 1024**2)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("c")
+
+
+def descriptor(directory, text):
+    path = directory / "c.yaml"
+    path.write_text(HEAD + text)
+    return load(path, Settings(directory=directory))
+
+
+def mapped(engine, resource, batch, columns=None):
+    batch = batch.append_column(ROW, pa.array(range(1, batch.num_rows + 1), pa.int64()))
+    known = columns or columns_of(batch.schema)
+    mapping = compile(resource.tables[0], [column for column in known if column.name != ROW], resource)
+    return mapping, *run(engine, mapping, batch)
+
+
+specs = st.sampled_from(["02d", "05d", "012d", ".0f", ".1f", ".3f", "07.2f", "012.4f"])
+
+
+@settings(max_examples=60)
+@given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=30))
+def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec, values):
+    resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
+    _, _, (table,) = mapped(engine, resource, pa.record_batch({"n": pa.array(values, pa.int64())}))
+    assert table.column("t").to_pylist() == [format(value, spec) for value in values]
+
+
+@settings(max_examples=60)
+@given(
+    spec=st.sampled_from([".0f", ".1f", ".3f", "07.2f", "012.4f"]),
+    values=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 16), min_size=1, max_size=30),
+)
+def test_decimals_are_written_as_python_writes_them(engine, directory, spec, values):
+    """Sixteenths are exact in binary, so only the tie rule differs: halves go away from zero, as ADQL's ROUND does."""
+    resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
+    _, _, (table,) = mapped(engine, resource, pa.record_batch({"n": pa.array(values, pa.float64())}))
+    digits = int(spec.partition(".")[2][:-1])
+    for found, value in zip(table.column("t").to_pylist(), values, strict=True):
+        if (abs(value) * 10**digits) % 1 != 0.5:
+            wanted = format(value, spec)
+            assert found == (wanted.replace("-", "0" if spec[0] == "0" else "", 1) if float(wanted) == 0 and wanted[0] == "-" else wanted)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [("deg", "arcsec"), ("hourangle", "deg"), ("d", "s"), ("km/s", "m.s-1"), ("Angstrom", "nm"), ("rad", "deg"), ("mJy", "Jy")],
+)
+def test_units_are_converted_as_astropy_does(engine, directory, here, there):
+    resource = descriptor(directory, f"    columns: {{x: {{type: float64, unit: {there}}}}}\n")
+    batch = pa.record_batch({"x": pa.array([1.0, -2.5, None])})
+    columns = [Column(name="x", type=parse_type("float64"), unit=here)]
+    mapping, _, (table,) = mapped(engine, resource, batch, columns)
+    factor = u.Unit(here).to(u.Unit(there.replace("m.s-1", "m s-1")))
+    assert table.column("x").to_pylist() == [pytest.approx(factor, rel=1e-14), pytest.approx(-2.5 * factor, rel=1e-14), None]
+    assert mapping.conversions == {"x": "x"}
+    assert "x" not in mapping.copies
+    assert mapping.wanted == {}
+
+
+def test_a_unit_that_cannot_be_converted_is_a_fault(directory):
+    resource = descriptor(directory, "    columns:\n      x: {type: float64, unit: kg}\n")
+    with pytest.raises(DescriptorError, match=r"c\.yaml:8:7: tables\.main\.columns\.x: a value in deg cannot be converted to kg"):
+        compile(resource.tables[0], [Column(name="x", unit="deg")], resource)
+
+
+def test_what_the_source_says_fills_what_the_descriptor_leaves_out(directory):
+    resource = descriptor(directory, "    columns: {x: {description: Mine}, y: {unit: arcsec}, s: {}}\n    map: {s: x + y}\n")
+    said = [
+        Column(name="X", type=parse_type("float32"), unit="mag", ucd="phot.mag", description="Theirs", label="X!"),
+        Column(name="y", type=parse_type("float64"), unit="mag", ucd="pos.eq.ra"),
+    ]
+    with pytest.raises(DescriptorError, match="cannot be converted to arcsec"):
+        compile(resource.tables[0], said, resource)
+    table = compile(resource.tables[0], [said[0], said[1].having(unit="arcsec")], resource).table
+    x, y, s = table.columns
+    assert (x.type, x.unit, x.ucd, x.description, x.label) == (parse_type("float32"), "mag", "phot.mag", "Mine", "X!")
+    assert (y.unit, y.ucd) == ("arcsec", "pos.eq.ra")
+    assert s.type == parse_type("float64")
+    assert (x.origins, s.origins) == (("X",), ("X", "y"))
+
+
+def test_what_the_reader_may_do_itself(directory):
+    """`wanted` holds columns that are copied once and read by nothing else; `needed` everything that is read."""
+    resource = descriptor(
+        directory,
+        "    columns: {a: string, b: float32, c: int16, d: timestamp, e: int64}\n"
+        "    where: c > 0\n    map: {e: a2}\n    let: {unused: z + 1}\n",
+    )
+    columns = [
+        Column(name=name, type=parse_type(kind))
+        for name, kind in (("a", "int64"), ("b", "float64"), ("c", "int64"), ("d", "string"), ("a2", "int64"), ("z", "int64"))
+    ]
+    mapping = compile(resource.tables[0], columns, resource)
+    assert mapping.wanted == {"a": pa.string(), "b": pa.float32(), "a2": pa.int64()}
+    assert mapping.copies == {"a": "a", "b": "b", "c": "c", "e": "a2"}
+    assert mapping.conversions == {"d": "d"}
+    assert mapping.needed == ("a", "b", "c", "d", "a2", ROW)
+
+
+def test_skipped_rows_are_those_a_query_leaves_out(engine, directory):
+    resource = descriptor(directory, "    columns: {x: int32}\n    where: x > 1 OR x < -1\n")
+    mapping, batch, (table,) = mapped(engine, resource, pa.record_batch({"x": pa.array([0, 5, None, -3, 1])}))
+    assert table.column(ROW).to_pylist() == [2, 4]
+    assert engine.compute(mapping.where, {"source": batch}).column(ROW).to_pylist() == [2, 4]
+
+
+def test_rules_find_the_rows_that_break_them(engine, directory):
+    resource = descriptor(
+        directory,
+        "    columns: {a: float64, b: float64}\n    rules:\n      order: {if: a <= b, message: a after b, severity: warning}\n      far: target.b < 100\n",
+    )
+    mapping, _, (table,) = mapped(engine, resource, pa.record_batch({"a": pa.array([1.0, 3.0, None]), "b": pa.array([2.0, 2.0, 200.0])}))
+    order, far = mapping.checks
+    assert (order.name, order.message, order.severity, order.over, order.columns) == ("order", "a after b", "warning", "target", ("a", "b"))
+    assert (far.message, far.severity) == ("not target.b < 100", "error")
+    assert engine.compute(order.bound, {"target": table}).column(ROW).to_pylist() == [2]  # a null passes
+    assert engine.compute(far.bound, {"target": table}).column(ROW).to_pylist() == [3]
+
+
+@pytest.mark.parametrize("entries", [3, 500])
+def test_lookups_small_and_large(engine, directory, entries):
+    """A few keys become a CASE, many a join: the same answers, each row once."""
+    (directory / f"big{entries}.csv").write_text("k,v\n" + "".join(f"K{n},{n * 2}\n" for n in range(entries)))
+    resource = descriptor(
+        directory,
+        f"    columns: {{v: int32, w: int32, s: string}}\n    where: n >= 0\n    lookup:\n      v: {{from: k, table: big{entries}.csv}}\n"
+        f"      w: {{from: lower(k), table: big{entries}.csv, missing: 'null'}}\n      s: {{from: k, table: big{entries}.csv, value: k, missing: keep}}\n",
+    )
+    batch = pa.record_batch({"k": pa.array(["K1", None, "K2", "nowhere", "K0", "K1", "skipped"]), "n": pa.array([1, 2, 3, 4, 5, 6, -1])})
+    mapping, batch, (table,) = mapped(engine, resource, batch)
+    assert bool(mapping.lookups) == (entries > 64)
+    assert table.column("v").to_pylist() == [2, None, 4, None, 0, 2]
+    assert table.column("w").to_pylist() == [None] * 6
+    assert table.column("s").to_pylist() == ["K1", None, "K2", "nowhere", "K0", "K1"]
+    (check,) = mapping.checks
+    assert (check.name, check.over) == ("lookup.v", "source")
+    assert engine.compute(check.bound, {"source": batch, **mapping.lookups}).column(ROW).to_pylist() == [4]
+    assert resource.hashes.keys() == {"c.yaml", f"big{entries}.csv"}
+
+
+def test_a_lookup_with_a_key_twice_is_refused(directory):
+    (directory / "twice.csv").write_text("k,v\na,1\nb,2\na,3\n")
+    resource = descriptor(directory, "    columns: {v: int32}\n    lookup: {v: {from: k, table: twice.csv}}\n")
+    with pytest.raises(DescriptorError, match="the key 'a' stands there more than once"):
+        compile(resource.tables[0], [Column(name="k", type=parse_type("string"))], resource)
+
+
+def test_let_names_do_not_explode(directory):
+    lets = "".join(f"      x{n}: x{n - 1} + x{n - 1}\n" for n in range(1, 30))
+    resource = descriptor(directory, f"    columns: {{y: float64}}\n    let:\n      x0: v\n{lets}    map: {{y: x29}}\n")
+    with pytest.raises(DescriptorError, match="more than 5,000 parts"):
+        compile(resource.tables[0], [Column(name="v")], resource)
+
+
+def test_sql_in_names_and_constants_stays_text(engine, directory):
+    evil = "x'); DROP TABLE source; --"
+    resource = descriptor(
+        directory, f'    columns: {{a: string, b: string}}\n    set: {{a: "{evil}"}}\n    text: {{b: "{{{evil[:1]}}}\'; SELECT 1"}}\n'
+    )
+    _, _, (table,) = mapped(engine, resource, pa.record_batch({"x": pa.array(["v"]), evil: pa.array([1])}))
+    assert table.column("a").to_pylist() == [evil]
+    assert table.column("b").to_pylist() == ["v'; SELECT 1"]
+
+
+def test_a_function_that_cannot_be_imported_says_so(directory):
+    (directory / "bad.py").write_text("import nowhere_at_all\n\ndef f(x) -> float:\n    return x\n")
+    path = directory / "c.yaml"
+    path.write_text(HEAD.replace("let:", "functions: bad.py\nlet:") + "    columns: {y: float64}\n    map: {y: f(v)}\n")
+    resource = load(path, Settings(directory=directory))  # reading a descriptor runs nothing
+    mapping = compile(resource.tables[0], [Column(name="v")], resource)
+    with pytest.raises(Exception, match="bad.py cannot be imported: ModuleNotFoundError") as caught:
+        mapping.calls[0].load()
+    assert "c.yaml" in str(caught.value)
