@@ -30,7 +30,16 @@ def test_every_type(golden, name, kind, options):
 
 def test_a_described_table(golden):
     columns = [
-        Column(name="ra", type=parse_type("float64"), unit="deg", ucd="pos.eq.ra;meta.main", description="Right ascension", frame="icrs", minimum=0, maximum=360),
+        Column(
+            name="ra",
+            type=parse_type("float64"),
+            unit="deg",
+            ucd="pos.eq.ra;meta.main",
+            description="Right ascension",
+            frame="icrs",
+            minimum=0,
+            maximum=360,
+        ),
         Column(name="dec", type=parse_type("float64"), unit="deg", ucd="pos.eq.dec;meta.main", utype="a:b.c", frame="icrs"),
         Column(name="e_ra", type=parse_type("float32"), unit="mas", ucd="stat.error;pos.eq.ra"),
         Column(name="n obs", type=parse_type("int16"), null="-99", description="Number of <observations> & more"),
@@ -54,7 +63,10 @@ def test_a_described_table(golden):
         name="stars",
         id="main",
         description="Stars & more",
-        infos=[Info(name="QUERY", value="SELECT * FROM stars WHERE ra < 3"), Info(name="citation", value="doi:1", content="A & B", ucd="meta.bib")],
+        infos=[
+            Info(name="QUERY", value="SELECT * FROM stars WHERE ra < 3"),
+            Info(name="citation", value="doi:1", content="A & B", ucd="meta.bib"),
+        ],
         frames=[
             FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
             FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),

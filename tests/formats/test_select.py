@@ -17,8 +17,20 @@ CASES = [
     ("VOTable/TD", None, "votable", "application/x-votable+xml", "TABLEDATA"),
     ("votable/b", None, "votable", "application/x-votable+xml", "BINARY"),
     ("votable/b2", None, "votable", "application/x-votable+xml", "BINARY2"),
-    ("application/x-votable+xml;serialization=tabledata", None, "votable", "application/x-votable+xml;serialization=tabledata", "tabledata"),
-    ("application/x-votable+xml; charset=utf-8; Serialization=BINARY2", None, "votable", "application/x-votable+xml; charset=utf-8; Serialization=BINARY2", "BINARY2"),
+    (
+        "application/x-votable+xml;serialization=tabledata",
+        None,
+        "votable",
+        "application/x-votable+xml;serialization=tabledata",
+        "tabledata",
+    ),
+    (
+        "application/x-votable+xml; charset=utf-8; Serialization=BINARY2",
+        None,
+        "votable",
+        "application/x-votable+xml; charset=utf-8; Serialization=BINARY2",
+        "BINARY2",
+    ),
     ("text/xml", None, "votable", "text/xml", "TABLEDATA"),
     ("csv", None, "csv", "text/csv;header=present", None),
     ("text/csv", None, "csv", "text/csv", None),
@@ -36,7 +48,9 @@ def test_select(asked, accept, name, media_type, serialization):
     assert options.get("serialization") == serialization
 
 
-@pytest.mark.parametrize("asked", ["word", "application/x-votable+xml;serialization=FITS", "votable;serialization=", "a/b;c=d", ";", "votable/"])
+@pytest.mark.parametrize(
+    "asked", ["word", "application/x-votable+xml;serialization=FITS", "votable;serialization=", "a/b;c=d", ";", "votable/"]
+)
 def test_what_is_not_known_is_refused_with_what_is(asked):
     with pytest.raises(ParamError, match=r"RESPONSEFORMAT.*known: votable, votable/b2"):
         formats.select(asked)
@@ -48,7 +62,9 @@ def test_options_are_the_callers_own():
     assert "header" not in formats.select("csv")[1]
 
 
-@pytest.mark.parametrize(("asked", "lines"), [("text/csv;header=absent", b"1\r\n"), ("text/csv;header=present", b"n\r\n1\r\n"), ("csv", b"n\r\n1\r\n")])
+@pytest.mark.parametrize(
+    ("asked", "lines"), [("text/csv;header=absent", b"1\r\n"), ("text/csv;header=present", b"n\r\n1\r\n"), ("csv", b"n\r\n1\r\n")]
+)
 def test_header_of_csv(asked, lines):
     found, options = formats.select(asked)
     head = formats.Head(columns=[Column(name="n", type=parse_type("int32"))])

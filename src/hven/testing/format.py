@@ -84,7 +84,7 @@ class FormatContract:
     """
 
     name: str
-    options: Mapping[str, str] = {}  # noqa: RUF012  (never changed)
+    options: Mapping[str, str] = {}
     widest = 10_000
     marks_errors = False
 
@@ -133,7 +133,10 @@ class FormatContract:
 
     def test_other_arrow_types_are_brought_home(self) -> None:
         """What an engine may yield: large strings, dictionaries, narrower and wider numbers, dates."""
-        columns = [Column(name=name, type=parse_type(word)) for name, word in (("a", "string"), ("b", "string"), ("c", "int64"), ("d", "timestamp"))]
+        columns = [
+            Column(name=name, type=parse_type(word))
+            for name, word in (("a", "string"), ("b", "string"), ("c", "int64"), ("d", "timestamp"))
+        ]
         arrays = [
             pa.array(["x", None], pa.large_string()),
             pa.array(["y", None]).dictionary_encode(),
@@ -163,7 +166,14 @@ class FormatContract:
         """Odd names, equal names and metadata in any script do no harm."""
         names = ["select", "with space", 'quo"te', "a,b", "<tag>&", "größe", "日本語", "tab\tname", "$x", "1st"]
         columns = [
-            Column(name=name, type=parse_type("string"), description=f"Über <{name}> & mehr", unit="m.s**-1", ucd="meta.id", link="https://x/{a}?b=1&c")
+            Column(
+                name=name,
+                type=parse_type("string"),
+                description=f"Über <{name}> & mehr",
+                unit="m.s**-1",
+                ucd="meta.id",
+                link="https://x/{a}?b=1&c",
+            )
             for name in names
         ]
         batch = pa.RecordBatch.from_arrays([pa.array([name, None, "\x01\x1b[31m", ""]) for name in names], names=names)

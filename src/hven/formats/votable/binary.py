@@ -120,8 +120,7 @@ class Rows:
             (_fixed_strings if pa.types.is_nested(array.type) else _fixed_text)(target, array, column)
             return
         if kind.arraysize is None and not pa.types.is_nested(array.type):
-            numbers = self._numbers(array, number, null_row=None)
-            target[...] = numbers.astype(np.uint8) << 7 if kind.datatype == "bit" else numbers
+            target[...] = self._numbers(array, number, null_row=None)
             return
         _, values = literal.flat(array)
         null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None

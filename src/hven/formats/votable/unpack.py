@@ -160,10 +160,10 @@ class Unpacker:
             flat = np.ascontiguousarray(values).view(np.uint8).reshape(rows, width)
             return self._text(flat.reshape(-1), np.arange(rows + 1, dtype=np.int64) * width, column, null)
         if kind.datatype == "bit":
+            if kind.arraysize is None:  # writers do not agree which of the eight bits it is
+                return pa.array(values != 0, mask=null)
             size = _size(kind)
             truth = np.unpackbits(np.ascontiguousarray(values).reshape(rows, -1), axis=1)[:, :size].astype(bool).reshape(-1)
-            if kind.arraysize is None:
-                return pa.array(truth, mask=null)
             return parse.fold(np.arange(rows + 1, dtype=np.int64) * size, pa.array(truth), null, kind)
         items = values.reshape(-1)
         per = len(items) // rows

@@ -93,18 +93,20 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
 
     Text that is not ASCII makes ``unicodeChar`` of ``char``; a value longer than the declared length makes it ``*``; an
-    array of strings gets a real width; in BINARY, where a null byte or bit could not be said, ``unsignedByte`` becomes
-    ``short`` and ``bit`` ``boolean``.
+    array of strings gets a real width. In the binary serializations ``bit`` becomes ``boolean`` where clients fail on it
+    (STIL on a single bit, astropy on variable arrays) or where BINARY could not say null, and so does BINARY's
+    ``unsignedByte`` become ``short``.
     """
     fitted = []
     for number, column in enumerate(columns):
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
             kind = _fit_text(kind, None if batch is None else batch.column(number))
-        elif serialization == "BINARY" and not column.required:
-            if kind.datatype == "bit":
+        elif kind.datatype == "bit" and serialization != "TABLEDATA":
+            if serialization == "BINARY" or kind.arraysize is None or None in kind.shape:
                 kind = Type("boolean", kind.arraysize, kind.xtype)
-            elif kind.datatype == "unsignedByte" and kind.arraysize is None and heads.magic(column, serialization) is None:
+        elif serialization == "BINARY" and not column.required and kind.datatype == "unsignedByte" and kind.arraysize is None:
+            if heads.magic(column, serialization) is None:
                 kind = Type("short", None, kind.xtype)
         fitted.append(column if kind is column.type else column.having(type=kind))
     return tuple(fitted)
