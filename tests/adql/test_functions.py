@@ -1,5 +1,7 @@
 """The function table against numpy, astropy and the words of the standard, on a real DuckDB."""
 
+# ruff: noqa: DTZ001  (timestamps in tables have no zone)
+
 from __future__ import annotations
 
 import datetime as dt

@@ -1,5 +1,7 @@
 """Written SQL on a real DuckDB: answers worked out by hand, plans used again with other values, and hostile names and strings."""
 
+# ruff: noqa: DTZ001  (timestamps in tables have no zone)
+
 from __future__ import annotations
 
 import duckdb
@@ -249,6 +251,16 @@ def test_templates_do_not_read_their_arguments():
         [(table, data)],
     )
     assert got["x"].to_pylist() == ["a{1}"]
+
+
+def test_long_chains():
+    """A thousand links are walked, not descended into; what DuckDB itself takes is another matter."""
+    terms = 600
+    assert rows("SELECT " + " + ".join(["id"] * terms) + " AS x FROM stars WHERE id = 2") == [(2 * terms,)]
+    assert len(rows(" UNION ALL ".join(["SELECT id FROM stars"] * 400))) == 2400
+    assert sorted(rows(" UNION ".join(["SELECT id FROM stars"] * 100))) == [(n,) for n in range(1, 7)]
+    assert len(rows("SELECT id FROM stars WHERE " + " OR ".join(f"id = {n}" for n in range(3000)))) == 6
+    assert len(rows("SELECT id FROM stars WHERE id IN (" + ", ".join(map(str, range(3000))) + ")")) == 6
 
 
 def test_expressions_alone():

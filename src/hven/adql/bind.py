@@ -163,7 +163,20 @@ class Binder(Joins):
             return select, outputs
         if isinstance(node, Query):
             return self.query(node, outer)
-        left, one = self.operand(node.left, outer)
+        chain: list[SetOperation] = []
+        first: Select | SetOperation | Query = node
+        while isinstance(first, SetOperation):
+            chain.append(first)
+            first = first.left
+        bound, outputs = self.operand(first, outer)
+        for link in reversed(chain):
+            bound, outputs = self.united(link, bound, outputs, outer)
+        return bound, outputs
+
+    def united(
+        self, node: SetOperation, left: Select | SetOperation | Query, one: Outputs, outer: Scope | None
+    ) -> tuple[SetOperation, Outputs]:
+        """Bind the right side of a set operation and join it to the left one."""
         right, two = self.operand(node.right, outer)
         if len(one.columns) != len(two.columns):
             self.fail(

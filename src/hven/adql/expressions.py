@@ -112,8 +112,19 @@ class Expressions(Calling):
         )  # fmt: skip
 
     def binary(self, node: Binary, scope: Scope) -> Expr:
-        """``+ - * / ||`` and the bitwise ones."""
-        left, right = self.expression(node.left, scope), self.expression(node.right, scope)
+        """``+ - * / ||`` and the bitwise ones; a chain of a thousand is walked, not descended into."""
+        chain: list[Binary] = []
+        first: Expr = node
+        while isinstance(first, Binary):
+            chain.append(first)
+            first = first.left
+        bound = self.expression(first, scope)
+        for link in reversed(chain):
+            bound = self.operation(link, bound, self.expression(link.right, scope))
+        return bound
+
+    def operation(self, node: Binary, left: Expr, right: Expr) -> Binary:
+        """Join two bound operands."""
         op = node.op
         one, two = meta(left), meta(right)
         unit: str | None = None

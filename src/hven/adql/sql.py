@@ -117,9 +117,9 @@ class Dialect:
         """Write a select item as exactly its declared type."""
         return self.cast(writer.expr(node), type_)
 
-    def quotient(self, writer: Writer, node: Binary) -> str:
+    def quotient(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
         """Write a division: of whole numbers it is cut towards zero."""
-        return f"({writer.expr(node.left)} / {writer.expr(node.right)})"
+        return f"({left} / {right})"
 
     def operation(self, op: str, left: str, right: str) -> str:
         """Write ``left op right``."""
@@ -203,7 +203,14 @@ class Writer:
     def operand(self, node: Select | SetOperation | Query, types: Sequence[Type], *, bare: bool = False) -> str:
         """Write one side of a set operation."""
         if isinstance(node, SetOperation):
-            text = f"{self.operand(node.left, types)} {node.op}{' ALL' if node.all else ''} {self.operand(node.right, types)}"
+            # a chain needs no parentheses as long as its operators bind equally
+            chain, first = [node], node.left
+            while isinstance(first, SetOperation) and (first.op == "INTERSECT") == (node.op == "INTERSECT"):
+                chain.append(first)
+                first = first.left
+            text = self.operand(first, types)
+            for link in reversed(chain):
+                text += f" {link.op}{' ALL' if link.all else ''} {self.operand(link.right, types)}"
             return text if bare else f"({text})"
         if isinstance(node, Query):
             return f"({self.query(node, types)})"
@@ -291,12 +298,21 @@ class Writer:
 
     def binary(self, node: Binary) -> str:
         """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
-        if node.op == "/":
-            return self.dialect.quotient(self, node)
-        left, type_ = self.expr(node.left), meta(node).type
-        if type_.is_integer and meta(node.left).type != type_:
-            left = self.dialect.cast(left, type_)
-        return self.dialect.operation(node.op, left, self.expr(node.right))
+        chain: list[Binary] = []
+        first: Expr = node
+        while isinstance(first, Binary):
+            chain.append(first)
+            first = first.left
+        text = self.expr(first)
+        for link in reversed(chain):
+            right, type_ = self.expr(link.right), meta(link).type
+            if link.op == "/":
+                text = self.dialect.quotient(link, text, right)
+                continue
+            if type_.is_integer and meta(link.left).type != type_:
+                text = self.dialect.cast(text, type_)
+            text = self.dialect.operation(link.op, text, right)
+        return text
 
     def function(self, node: Function) -> str:
         """Write a call by the dialect's template."""
@@ -385,23 +401,24 @@ METHODS: dict[type, Callable[[Writer, Any], str]] = {
 
 
 def types_of(node: Select | SetOperation | Query) -> list[Type]:
-    """Give the output types of a body: those that hold both sides of a set operation."""
-    if isinstance(node, Query):
-        return types_of(node.body)
-    if isinstance(node, SetOperation):
-        left, right = types_of(node.left), types_of(node.right)
-        nulls = [_nulls(node.left), _nulls(node.right)]
-        return [
-            two if one_null else one if two_null else kinds.wider((one, two))
-            for one, two, one_null, two_null in zip(left, right, *nulls, strict=True)
-        ]  # fmt: skip
-    return [item.column.type for item in node.items if isinstance(item, SelectItem) and item.column is not None]
+    """Give the output types of a body: those that hold both sides of a set operation, where NULL has no say."""
+    found: list[list[tuple[Type, bool]]] = []
+    left: Select | SetOperation | Query = node
+    sides: list[Select | SetOperation | Query] = []
+    while isinstance(left, SetOperation):
+        sides.append(left.right)
+        left = left.left
+    for side in (left, *reversed(sides)):
+        if isinstance(side, Select):
+            found.append(
+                [(item.column.type, _is_null(item.expr)) for item in side.items if isinstance(item, SelectItem) and item.column is not None]
+            )
+        else:
+            found.append([(type_, False) for type_ in types_of(side.body if isinstance(side, Query) else side)])
+    if len(found) == 1:
+        return [type_ for type_, _ in found[0]]
+    return [kinds.wider([type_ for type_, null in column if not null] or [column[0][0]]) for column in zip(*found, strict=True)]
 
 
-def _nulls(node: Select | SetOperation | Query) -> list[bool]:
-    """Tell which output columns are nothing but NULL."""
-    if isinstance(node, Query):
-        return _nulls(node.body)
-    if isinstance(node, SetOperation):
-        return [one and two for one, two in zip(_nulls(node.left), _nulls(node.right), strict=True)]
-    return [isinstance(item, SelectItem) and isinstance(item.expr, Literal) and item.expr.value is None for item in node.items]
+def _is_null(node: Expr) -> bool:
+    return isinstance(node, Literal) and node.value is None

@@ -139,9 +139,8 @@ class DuckDB(Dialect):
             return f"xor({left}, {right})"
         return f"({left} % nullif({right}, 0))" if op == "%" else super().operation(op, left, right)
 
-    def quotient(self, writer: Writer, node: Binary) -> str:
+    def quotient(self, node: Binary, left: str, right: str) -> str:
         """Divide: whole numbers are cut towards zero; by zero gives NULL."""
-        left, right = writer.expr(node.left), writer.expr(node.right)
         type_ = meta(node).type
         if type_.is_integer:
             return f"({self.cast(left, type_)} // nullif({right}, 0))"
