@@ -110,3 +110,31 @@ def test_one_main_of_a_kind_and_one_main_identifier():
 def test_canonical_spelling():
     assert ucd.canonical("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
     assert ucd.canonical("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("POS_EQ_RA_MAIN", "pos.eq.ra;meta.main"),
+        ("PHOT_MAG_V", "phot.mag;em.opt.V"),
+        ("PHOT_JHN_B-V", "phot.color;em.opt.B;em.opt.V"),
+        ("pos.gal.lon", "pos.galactic.lon"),
+        ("phot.mag; em.opt.V", "phot.mag;em.opt.V"),
+        ("pos.pm.ra;pos.frame", "pos.pm;pos.eq.ra;pos.frame"),
+        ("meta.id", "meta.id"),
+        ("CODE_WHATEVER", None),
+        ("foo", None),
+        ("", None),
+        ("?", None),
+        ("REFER_CODE", "meta.bib.bibcode"),
+    ],
+)
+def test_old_ucds_are_brought_up_to_date(old, new):
+    assert ucd.modern(old) == new
+    assert new is None or ucd.check(new) == []
+
+
+def test_every_replacement_that_is_offered_is_valid():
+    for new in ucd._UCD1.values():
+        assert ucd.check(new) == []
+    assert "is UCD1" in ucd.check("CODE_WHATEVER")[0]

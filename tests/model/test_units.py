@@ -62,6 +62,7 @@ def test_what_curators_write(written, right):
         "Mibyte",
         "mas.yr**-1",
         "10mas",
+        "'Y:M:D'",
     ],
 )
 def test_vounits_stay_as_they_are(text):

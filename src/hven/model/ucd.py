@@ -14,21 +14,46 @@ if TYPE_CHECKING:
 
 _KNOWN = {word.lower(): word for word in FLAGS}
 _OLD = {word.lower(): new for word, new in REPLACED.items()}
-# UCD1, as SCS 1.03 still asks for them: what they are in UCD1+
+# UCD1, as SCS 1.03 still asks for it and old tables still have it: what it is in UCD1+
 _UCD1 = {
     "pos_eq_ra_main": "pos.eq.ra;meta.main",
     "pos_eq_dec_main": "pos.eq.dec;meta.main",
     "id_main": "meta.id;meta.main",
     "pos_eq_ra": "pos.eq.ra",
     "pos_eq_dec": "pos.eq.dec",
+    "pos_eq_pmra": "pos.pm;pos.eq.ra",
+    "pos_eq_pmdec": "pos.pm;pos.eq.dec",
+    "pos_gal_lon": "pos.galactic.lon",
+    "pos_gal_lat": "pos.galactic.lat",
+    "pos_parlx_trig": "pos.parallax.trig",
+    "id_crossid": "meta.id.cross",
+    "id_alternative": "meta.id",
+    "id_catalog": "meta.id",
+    "id_number": "meta.id",
+    "code_quality": "meta.code.qual",
+    "code_misc": "meta.code",
+    "refer_code": "meta.bib.bibcode",
+    "data_link": "meta.ref.url",
+    "note": "meta.note",
+    "error": "stat.error",
+    "stat_correlation": "stat.correlation",
+    "time_date": "time.epoch",
+    "spect_type_mk": "src.spType",
+    "class_object": "src.class",
+    "redshift_hc": "src.redshift",
+    "veloc_hc": "spect.dopplerVeloc;pos.heliocentric",
 }
+_UCD1_MAGNITUDE = re.compile(r"phot_(?:mag|jhn|[a-z0-9-]+)_([ubvrijhk])")
+_UCD1_COLOUR = re.compile(r"phot_(?:ci|jhn)_([ubvrijhk])-([ubvrijhk])")
 _WORD = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-Za-z0-9][\w-]*)*)")
 
 
 @lru_cache(maxsize=4096)
 def _problems(text: str) -> tuple[str, ...]:
-    if text.lower() in _UCD1:
-        return (f"{text!r} is UCD1: write {_UCD1[text.lower()]!r}",)
+    if (newer := _of_ucd1(text)) is not None:
+        return (f"{text!r} is UCD1: write {newer!r}",)
+    if re.fullmatch(r"[A-Z][A-Z0-9-]*(_[A-Z0-9/-]+)+", text):
+        return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
     if any(char.isspace() for char in text):
         return (f"a UCD has no blanks: write {''.join(text.split())!r}", *_problems("".join(text.split())))
     found: list[str] = []
@@ -66,6 +91,23 @@ def check(text: str) -> list[str]:
         As written. UCDs are compared without case; words of namespaces other than ``ivoa:`` are not judged.
     """
     return list(_problems(text)) if text else []
+
+
+def _of_ucd1(text: str) -> str | None:
+    lower = text.lower()
+    if lower in _UCD1:
+        return _UCD1[lower]
+    colour, magnitude = _UCD1_COLOUR.fullmatch(lower), _UCD1_MAGNITUDE.fullmatch(lower)
+    if colour is not None:
+        return f"phot.color;{_BANDS[colour[1]]};{_BANDS[colour[2]]}"
+    return f"phot.mag;{_BANDS[magnitude[1]]}" if magnitude is not None else None
+
+
+def modern(text: str) -> str | None:
+    """Bring a UCD up to date - UCD1, deprecated words, blanks - and give it if it is then valid, else None."""
+    bare = canonical(_of_ucd1(text.strip()) or text)
+    found = ";".join(REPLACED.get(word, _OLD.get(word.lower(), word)) for word in bare.split(";"))
+    return found if found and not check(found) else None
 
 
 def canonical(text: str) -> str:

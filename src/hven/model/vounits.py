@@ -106,15 +106,15 @@ _WORDS: dict[str, str] = {
 # a whole text that is no unit, and what to do about it
 _REFUSED = (
     (
-        re.compile(r"""^["']?(h+[:. ]m+[:. ]s+|hms|hh?mm?ss?)(\.s+)?["']?$""", re.IGNORECASE),
+        re.compile(r"""^"?(h+[:. ]m+[:. ]s+|hms|hh?mm?ss?)(\.s+)?"?$""", re.IGNORECASE),
         "sexagesimal hours are text, not a unit: convert with sexagesimal() and write 'deg'",
     ),
     (
-        re.compile(r"""^["']?(d+[:. ]m+[:. ]s+|dms|dd?mm?ss?)(\.s+)?["']?$""", re.IGNORECASE),
+        re.compile(r"""^"?(d+[:. ]m+[:. ]s+|dms|dd?mm?ss?)(\.s+)?"?$""", re.IGNORECASE),
         "sexagesimal degrees are text, not a unit: convert with sexagesimal() and write 'deg'",
     ),
     (
-        re.compile(r"""^["']?(y+([-:/]m+([-:/]d+.*)?)?|iso-?8601|date|datetime|timestamp|utc|isot)["']?$""", re.IGNORECASE),
+        re.compile(r"""^"?(y+([-:/]m+([-:/]d+.*)?)?|iso-?8601|date|datetime|timestamp|utc|isot)"?$""", re.IGNORECASE),
         "a calendar date has no unit: use the type timestamp",
     ),
     (re.compile(r"^(deg|°)?(c|celsius|f|fahrenheit|degc|degf)$", re.IGNORECASE), "VOUnits has no such temperature: convert to K"),
