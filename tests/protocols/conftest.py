@@ -18,7 +18,7 @@ from hven.testing.site import tiny_site
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asking import Client  # noqa: E402  (the file beside this one)
+from asking import Client
 
 COLUMNS = (
     Column(name="id", type=STRING, ucd="meta.id;meta.main", description="identifier", rank=1),

@@ -10,8 +10,9 @@ import pytest
 from asking import Client
 from astropy import units as u
 from astropy.io.votable import parse
-from conftest import rows
 from lxml import etree
+
+from conftest import rows
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 
@@ -31,7 +32,10 @@ def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: f
     assert sorted(found["id"]) == sorted(np.array(stars["id"].to_pylist())[inside])
 
 
-@pytest.mark.parametrize(("verb", "names"), [("1", "id ra dec number"), ("2", "id ra dec number mag"), ("3", "id ra dec number mag note"), ("", "id ra dec number mag")])
+@pytest.mark.parametrize(
+    ("verb", "names"),
+    [("1", "id ra dec number"), ("2", "id ra dec number mag"), ("3", "id ra dec number mag note"), ("", "id ra dec number mag")],
+)
 def test_verb_goes_by_rank(client: Client, verb: str, names: str) -> None:
     answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=5, VERB=verb)
     assert list(fields(answer.body)) == names.split()

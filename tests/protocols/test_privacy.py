@@ -1,0 +1,139 @@
+"""A policy that hides half of the rows, and a private table, over every face, count, cache and page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from asking import Client
+
+from conftest import STARS, rows
+from hven.auth.permit import OWNER
+from hven.holdings import Site
+from hven.server import create
+from hven.testing.policies import half_hidden
+from hven.testing.site import publish, tiny_site
+
+EVERYTHING = [
+    "/",
+    "/collections/stars",
+    "/collections/secret",
+    "/health",
+    "/tap/tables",
+    "/tap/tables?detail=min",
+    "/tap/capabilities",
+    "/tap/availability",
+]
+
+
+def asked(client: Client, query: str) -> list[list[object]]:
+    answer = client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=query)
+    assert answer.status == 200, answer.text
+    return list(json.loads(answer.body)["data"])
+
+
+@pytest.fixture(scope="module")
+def halved(site: Site) -> Client:
+    return Client(create(site, policies=half_hidden("number")))
+
+
+@pytest.fixture(scope="module")
+def owner(site: Site) -> Client:
+    return Client(create(site, policies=half_hidden("number"), reader=lambda _: OWNER))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT COUNT(*) AS n FROM stars.main",
+        "SELECT COUNT(*) AS n FROM stars.main WHERE number >= 0",
+        "SELECT COUNT(*) AS n FROM stars.main AS a JOIN stars.main AS b ON a.id = b.id",
+        "SELECT COUNT(*) AS n FROM (SELECT id FROM stars.main) AS s",
+        "WITH s AS (SELECT id FROM stars.main) SELECT COUNT(*) AS n FROM s",
+        "SELECT COUNT(*) AS n FROM stars.main WHERE id IN (SELECT id FROM stars.main)",
+        "SELECT COUNT(*) AS n FROM stars.main AS a WHERE EXISTS (SELECT 1 FROM stars.main AS b WHERE b.id = a.id)",
+        "SELECT COUNT(*) AS n FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 180))",
+        "SELECT COUNT(*) AS n FROM (SELECT id FROM stars.main UNION SELECT id FROM stars.main) AS u",
+    ],
+)
+def test_counts_are_of_the_rows_one_may_see(client: Client, halved: Client, owner: Client, query: str) -> None:
+    assert asked(client, query) == [[2000]]
+    assert asked(halved, query) == [[1000]]
+    assert asked(owner, query) == [[2000]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT number FROM stars.main WHERE id = 's7'",
+        "SELECT number FROM stars.main WHERE id IN ('s7', 's9')",
+        "SELECT number FROM stars.main WHERE number = 7",
+        "SELECT number FROM stars.main WHERE number BETWEEN 7 AND 7",
+        "SELECT TOP 1000 number FROM stars.main WHERE MOD(number, 2) = 1 ORDER BY mag",
+        "SELECT number FROM stars.main WHERE number = 7 OR 1 = 1 AND number = 9",
+        "SELECT b.number FROM stars.main AS a LEFT JOIN stars.main AS b ON b.number = a.number + 1 WHERE b.number IS NOT NULL",
+    ],
+)
+def test_hidden_rows_are_found_by_no_road(halved: Client, client: Client, query: str) -> None:
+    assert asked(client, query)
+    assert asked(halved, query) == []
+
+
+def test_extremes_and_groups_are_of_the_rows_one_may_see(halved: Client) -> None:
+    assert asked(halved, "SELECT MAX(number) AS n FROM stars.main") == [[1998]]
+    assert asked(halved, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)") == [[0, 1000]]
+
+
+def test_cones_have_the_rows_one_may_see(client: Client, halved: Client) -> None:
+    def numbers(asking: Client) -> set[int]:
+        text = asking.get("/cone/stars.main", RA=100, DEC=20, SR=40, VERB=1, RESPONSEFORMAT="csv").text
+        return {int(line.split(",")[3]) for line in text.splitlines()[1:]}
+
+    whole = numbers(client)
+    assert numbers(halved) == {number for number in whole if number % 2 == 0} < whole
+
+
+def test_one_readers_tag_is_not_anothers(client: Client, halved: Client) -> None:
+    query = b"LANG=ADQL&QUERY=SELECT+COUNT(*)+AS+n+FROM+stars.main"
+    whole = client.ask("GET", "/tap/sync", query).headers
+    half = halved.ask("GET", "/tap/sync", query, headers={"if-none-match": whole["etag"]})
+    assert half.status == 200
+    assert half.headers["cache-control"].startswith("private")
+    assert whole["cache-control"].startswith("public")
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+def test_a_private_table_is_named_nowhere(client: Client, path: str) -> None:
+    assert not re.search(r"secret\.main", client.get(path).text)
+
+
+def test_a_private_table_is_not_in_tap_schema_but_for_its_owner(client: Client, owner: Client) -> None:
+    for query in (
+        "SELECT table_name FROM TAP_SCHEMA.tables WHERE table_name LIKE 'secret%'",
+        "SELECT schema_name FROM TAP_SCHEMA.schemas WHERE schema_name = 'secret'",
+        "SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = 'secret.main'",
+    ):
+        assert asked(client, query) == []
+        assert asked(owner, query)
+    assert asked(owner, "SELECT COUNT(*) AS n FROM secret.main") == [[2000]]
+
+
+def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:
+    def told(name: str) -> str:
+        return client.get("/tap/sync", LANG="ADQL", QUERY=f"SELECT * FROM {name}").text.replace(name, "NAME")
+
+    for name in ("secret.main", "secret.mian", "secre.main", "secret.x", "secret"):
+        assert "no table 'NAME'" in told(name)
+        assert "secret" not in told(name).lower()
+
+
+def test_what_becomes_private_is_gone_at_once(tmp_path: Path) -> None:
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
+        client = Client(create(site))
+        assert client.get("/tap/tables/stars.main").status == 200
+        publish(site, STARS.having(access="private"), rows(100))
+        site.refresh()
+        assert client.get("/tap/tables/stars.main").status == 404
+        assert client.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main").status == 400

@@ -1,0 +1,253 @@
+"""TAP's synchronous face, its metadata resources and their documents."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from asking import Client
+from astropy.io import fits
+from astropy.io.votable import parse
+from lxml import etree
+
+from shared import shared
+
+V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
+
+
+def status_of(body: bytes) -> list[str]:
+    return [item.get("value") for item in etree.fromstring(body).iterfind(".//v:INFO[@name='QUERY_STATUS']", V)]
+
+
+def message(body: bytes) -> str:
+    (info,) = etree.fromstring(body).xpath("//v:INFO[@name='QUERY_STATUS']", namespaces=V)
+    assert info.get("value") == "ERROR"
+    return str(info.text)
+
+
+def ask(client: Client, query: str, **params: object):
+    return client.get("/tap/sync", LANG="ADQL", QUERY=query, **params)
+
+
+def test_get_and_post_answer_the_same(client: Client) -> None:
+    query = "SELECT TOP 5 id, mag FROM stars.main ORDER BY mag"
+    assert ask(client, query).body == client.post("/tap/sync", LANG="ADQL", QUERY=query).body
+
+
+def test_names_of_parameters_have_no_case(client: Client) -> None:
+    answer = client.get("/tap/sync", lang="ADQL", Query="SELECT COUNT(*) AS n FROM stars.main", ResponseFormat="csv")
+    assert answer.text.split() == ["n", "2000"]
+
+
+@pytest.mark.parametrize(
+    "form", ["votable", "votable/td", "votable/b2", "votable/b", "application/x-votable+xml;serialization=TABLEDATA", "text/xml"]
+)
+def test_votables_are_read_by_astropy(client: Client, form: str) -> None:
+    answer = ask(client, "SELECT TOP 50 * FROM stars.main", RESPONSEFORMAT=form)
+    table = parse(io.BytesIO(answer.body)).get_first_table().to_table()
+    assert len(table) == 50
+    assert str(table["mag"].unit) == "mag"
+    assert status_of(answer.body) == ["OK"]
+
+
+def test_every_format_has_the_rows(client: Client) -> None:
+    query = "SELECT TOP 20 id, ra, number FROM stars.main ORDER BY number"
+
+    def body(form: str) -> bytes:
+        answer = ask(client, query, RESPONSEFORMAT=form)
+        assert answer.status == 200, form
+        return answer.body
+
+    assert body("csv").decode().splitlines()[1].startswith("s0,")
+    assert body("tsv").decode().splitlines()[1].startswith("s0\t")
+    assert len(json.loads(body("json"))["data"]) == 20
+    assert pq.read_table(io.BytesIO(body("parquet"))).num_rows == 20
+    assert pa.ipc.open_stream(body("arrow")).read_all().column("number").to_pylist() == list(range(20))
+    with fits.open(io.BytesIO(body("fits"))) as file:
+        assert list(file[1].data["number"]) == list(range(20))
+
+
+def test_maxrec_marks_the_overflow_after_the_table(client: Client) -> None:
+    answer = ask(client, "SELECT * FROM stars.main", MAXREC=10)
+    assert status_of(answer.body) == ["OK", "OVERFLOW"]
+    assert len(parse(io.BytesIO(answer.body)).get_first_table().array) == 10
+    assert status_of(ask(client, "SELECT * FROM stars.main", MAXREC=2000).body) == ["OK"]
+
+
+def test_maxrec_zero_is_metadata_alone(client: Client) -> None:
+    answer = ask(client, "SELECT * FROM stars.main", MAXREC=0)
+    assert "OVERFLOW" in status_of(answer.body)
+    assert len(etree.fromstring(answer.body).findall(".//v:FIELD", V)) == 6
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("SELECT ramag FROM stars.main", 400, ["line 1, column 8", "ramag", "did you mean"]),
+        ("SELECT * FROM stars.mian", 400, ["stars.main"]),
+        ("SELCT * FROM stars.main", 400, ["line 1, column 1", "SELECT"]),
+        ("SELECT * FROM stars.main WHERE id = \u2018s1\u2019", 400, ["typographic", "straight"]),
+        ("SELECT \x00 FROM stars.main", 400, ["NUL"]),
+        ("SELECT " + "(" * 10_000 + "1" + ")" * 10_000 + " FROM stars.main", 400, ["nested"]),
+        ("SELECT 1 FROM stars.main WHERE id = '" + "x" * 1_100_000 + "'", 413, ["1,000,000"]),
+        ("SELECT * FROM stars.main LIMIT 5", 400, ["TOP"]),
+        ("SELECT * FROM secret.main", 400, ["secret.main"]),
+        ("", 400, ["QUERY is missing"]),
+    ],
+)
+def test_bad_queries_are_error_documents_with_a_place(client: Client, query: str, status: int, words: list[str]) -> None:
+    answer = client.post("/tap/sync", LANG="ADQL", QUERY=query)
+    assert answer.status == status
+    text = message(answer.body)
+    for word in words:
+        assert word in text
+    assert "Traceback" not in text
+    assert answer.headers["x-request-id"] in text
+
+
+@pytest.mark.parametrize(
+    ("params", "word"),
+    [
+        ({"LANG": "OOBLECK"}, "OOBLECK"),
+        ({"RESPONSEFORMAT": "docx"}, "docx"),
+        ({"MAXREC": "-1"}, "MAXREC"),
+        ({"MAXREC": "many"}, "MAXREC"),
+        ({"REQUEST": "getCapabilities"}, "REQUEST"),
+        ({"UPLOAD": "t,http://127.0.0.1/x"}, "upload"),
+    ],
+)
+def test_bad_parameters_are_said(client: Client, params: dict[str, str], word: str) -> None:
+    answer = client.get("/tap/sync", **{"LANG": "ADQL", "QUERY": "SELECT TOP 1 * FROM stars.main", **params})
+    assert answer.status == 400
+    assert word in message(answer.body)
+
+
+def test_unknown_parameters_change_nothing(client: Client) -> None:
+    query = "SELECT TOP 3 * FROM stars.main"
+    assert ask(client, query).body == ask(client, query, DUMMY="ignore-me").body
+
+
+@pytest.mark.parametrize("hostile", ["'; DROP TABLE x; --", '"; DROP TABLE x; --', "' OR '1'='1", "\\'; SELECT 1"])
+def test_strings_stay_strings(client: Client, hostile: str) -> None:
+    quoted = hostile.replace("'", "''")
+    answer = ask(client, f"SELECT COUNT(*) AS n FROM stars.main WHERE id = '{quoted}'", RESPONSEFORMAT="csv")
+    assert answer.text.split() == ["n", "0"]
+
+
+@pytest.mark.parametrize("function", ["read_csv('/etc/passwd')", "read_text('/etc/passwd')", "duckdb_tables()", "pragma_database_list()"])
+def test_the_engines_own_functions_are_out_of_reach(client: Client, function: str) -> None:
+    assert ask(client, f"SELECT * FROM {function}").status == 400
+    assert ask(client, f"SELECT {function} FROM stars.main").status == 400
+
+
+def test_bodies_are_compressed_on_request(client: Client) -> None:
+    query = b"LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+TOP+1000+*+FROM+stars.main+ORDER+BY+number"
+    plain = client.ask("GET", "/tap/sync", query)
+    packed = client.ask("GET", "/tap/sync", query, headers={"accept-encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    packed = client.ask("GET", "/tap/sync", query, headers={"accept-encoding": "gzip;q=0.5, zstd"})
+    assert packed.headers["content-encoding"] == "zstd"
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(packed.body) == plain.body
+
+
+def test_head_has_the_headers_alone(client: Client) -> None:
+    answer = client.ask("HEAD", "/tap/sync", b"LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+stars.main")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"].startswith("application/x-votable+xml")
+
+
+def test_an_etag_follows_query_format_and_data(client: Client) -> None:
+    tags = {
+        ask(client, "SELECT TOP 1 * FROM stars.main").headers["etag"],
+        ask(client, "SELECT TOP 2 * FROM stars.main").headers["etag"],
+        ask(client, "SELECT TOP 1 * FROM stars.main", RESPONSEFORMAT="csv").headers["etag"],
+    }
+    assert len(tags) == 3
+    one = ask(client, "SELECT TOP 1 * FROM stars.main").headers["etag"]
+    again = client.ask("GET", "/tap/sync", b"LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+stars.main", headers={"if-none-match": one})
+    assert again.status == 304
+
+
+def test_rand_is_never_answered_from_a_cache(client: Client) -> None:
+    query = b"LANG=ADQL&QUERY=SELECT+TOP+1+RAND()+AS+r+FROM+stars.main"
+    tag = client.ask("GET", "/tap/sync", query).headers["etag"]
+    assert client.ask("GET", "/tap/sync", query, headers={"if-none-match": tag}).status == 200
+
+
+# --- documents -----------------------------------------------------------------------------------------------
+
+
+def valid(body: bytes, tmp_path: Path) -> None:
+    """Judge a document by the schemas of the standards."""
+    schemas = shared("xsd/all.xsd")
+    file = tmp_path / "document.xml"
+    file.write_bytes(body)
+    done = subprocess.run(
+        ["xmllint", "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
+        env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize(
+    "path", ["/tap/capabilities", "/tap/availability", "/tap/tables", "/tap/tables?detail=min", "/tap/tables?detail=max"]
+)
+def test_documents_keep_their_schemas(client: Client, path: str, tmp_path: Path) -> None:
+    answer = client.get(path)
+    assert answer.status == 200
+    valid(answer.body, tmp_path)
+
+
+def test_one_table(client: Client) -> None:
+    tree = etree.fromstring(client.get("/tap/tables/stars.main").body)
+    assert tree.findtext("name") == "stars.main"
+    assert [item.findtext("name") for item in tree.iterfind("column")] == ["id", "ra", "dec", "number", "mag", "note"]
+    assert tree.find("column[name='note']").findtext("description") == "remarks & <more>"
+
+
+@pytest.mark.parametrize("name", ["stars.nothing", "nothing.main", "secret.main", "main", "a.b.c", "'", "%00"])
+def test_no_such_table_is_404(client: Client, name: str) -> None:
+    assert client.get(f"/tap/tables/{name}").status == 404
+
+
+def test_min_has_no_columns(client: Client) -> None:
+    assert etree.fromstring(client.get("/tap/tables?detail=min").body).find(".//column") is None
+    assert client.get("/tap/tables?detail=some").status == 400
+
+
+def test_tables_and_tap_schema_say_the_same(client: Client) -> None:
+    tree = etree.fromstring(client.get("/tap/tables").body)
+    told = {
+        (
+            table.findtext("name"),
+            column.findtext("name"),
+            column.findtext("dataType"),
+            column.find("dataType").get("arraysize"),
+            column.findtext("unit"),
+        )
+        for table in tree.iterfind(".//table")
+        for column in table.iterfind("column")
+    }
+    answer = ask(client, "SELECT table_name, column_name, datatype, arraysize, unit FROM TAP_SCHEMA.columns", RESPONSEFORMAT="json")
+    assert told == {tuple(row) for row in json.loads(answer.body)["data"]}
+
+
+def test_capabilities_tell_what_is_true(client: Client) -> None:
+    tree = etree.fromstring(client.get("/tap/capabilities").body)
+    (tap,) = tree.xpath("capability[@standardID='ivo://ivoa.net/std/TAP']")
+    assert tap.findtext("interface/accessURL") == "http://vo.example/tap"
+    for form in tap.findall("outputFormat"):
+        for name in [form.findtext("mime"), *(alias.text for alias in form.findall("alias"))]:
+            assert ask(client, "SELECT TOP 1 id FROM stars.main", RESPONSEFORMAT=name).status == 200, name
+    for version in tap.findall("language/version"):
+        assert client.get("/tap/sync", LANG=f"ADQL-{version.text}", QUERY="SELECT TOP 1 id FROM stars.main").status == 200
