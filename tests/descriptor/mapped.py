@@ -7,7 +7,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from hven import plugins
-from hven.descriptor.mapping import compile
+from hven.descriptor import mapping as mappings
 from hven.sources import ROW, Context
 
 
@@ -16,7 +16,7 @@ def compiled(spec, resource, source=0):
     module = plugins.load("sources", one.kind)
     options = module.Options.model_validate(dict(one.options))
     context = Context(directory=resource.path.parent)
-    mapping = compile(spec, module.open(options, context).columns(), resource)
+    mapping = mappings.compile(spec, module.open(options, context).columns(), resource)
     return mapping, module.open(options, context)
 
 
@@ -36,8 +36,8 @@ def rows(engine, resource):
         mapping, source = compiled(spec, resource)
         found[spec.table.name] = []
         for batch in source.batches(mapping.needed):
-            for table in run(engine, mapping, batch)[1]:
-                table = table.drop_columns([ROW])
+            for answer in run(engine, mapping, batch)[1]:
+                table = answer.drop_columns([ROW])
                 types = {column.name: column.type for column in mapping.table.columns}
                 assert table.column_names == list(types)
                 found[spec.table.name] += [{name: _plain(value, types[name]) for name, value in row.items()} for row in table.to_pylist()]

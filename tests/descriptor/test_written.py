@@ -28,7 +28,7 @@ def plainly(value):
     return str(value)
 
 
-texts = st.text(st.sampled_from(string.ascii_letters + string.digits + " .,:;#'\"|>(){}[]&*!%@`-+=/\\é☉𝛼\n\t"), max_size=40)
+texts = st.text(st.sampled_from(string.ascii_letters + string.digits + " .,:;#'\"|>(){}[]&*!%@`-+=/\\é☉\U0001d6fc\n\t"), max_size=40)
 documents = st.recursive(
     texts,
     lambda inner: st.one_of(

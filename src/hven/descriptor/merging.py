@@ -221,16 +221,33 @@ def _with_optional(base: Entries, table: Entries, faults: Faults) -> Entries:
             faults.error(f"the standard has no optional column {str(item)!r}", item.place, known)
     own = set(_keys(table, "columns"))
     chosen = {str(item) for item in asked} | own
+    gone = optional - chosen
     kept: dict[Written, Any] = {}
     for key, value in columns.items():
-        if str(key) in optional and str(key) not in chosen:
+        if str(key) in gone:
             continue
         if isinstance(value, Entries):
             stay = {name: item for name, item in value.items() if name != "optional"}
             stay.setdefault(Written("std", key.page, key.start, key.end), Written("true", key.page, key.start, key.end))
             value = Entries(stay, value.place)  # noqa: PLW2901
         kept[key] = value
-    return Entries({name: Entries(kept, columns.place) if name == "columns" else item for name, item in base.items()}, base.place)
+    rest = {key: _without(value, gone) if key in ASSIGNMENTS else value for key, value in base.items()}
+    return Entries(
+        {key: Entries(kept, columns.place) if key == "columns" else _applicable(key, value, gone) for key, value in rest.items()},
+        base.place,
+    )
+
+
+def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
+    """Leave out a standard's rules about optional columns that this table does not have."""
+    if key != "rules" or not isinstance(value, Entries) or not gone:
+        return value
+    about = re.compile(rf"\b(?:{'|'.join(map(re.escape, gone))})\b")
+
+    def text(rule: Any) -> str:
+        return str(rule.get("if", "") if isinstance(rule, Entries) else rule)  # type: ignore[call-overload]
+
+    return Entries({name: rule for name, rule in value.items() if not about.search(text(rule))}, value.place)
 
 
 # --- loops ---------------------------------------------------------------------------------------------------

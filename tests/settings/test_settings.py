@@ -1,0 +1,146 @@
+"""hven.toml and HVEN_*: every fault at once, with its line; `init` makes a site that loads."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from hven.errors import DescriptorError, UserError
+from hven.settings import DOCS, Alias, QueryLimits, Settings, init, load, names
+
+
+def site(tmp_path, text):
+    (tmp_path / "hven.toml").write_text(text)
+    return tmp_path
+
+
+def faults(tmp_path, text, environment=None):
+    with pytest.raises(DescriptorError) as caught:
+        load(site(tmp_path, text), environment or {})
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path):
+    assert load(site(tmp_path, ""), {}) == Settings(directory=tmp_path)
+
+
+def test_everything(tmp_path):
+    text = """
+name = "Uraniborg"
+authority = "uraniborg.example"
+public_url = "https://vo.example.org/hven/"
+port = 9000
+workers = 4
+disk_budget = "1.5 GiB"
+cors = ["https://portal.example"]
+[limits]
+seconds = 5
+memory = "512 MiB"
+maxrec_default = 10
+[[alias]]
+path = "/cs/scs.xml"
+to = "/cone/stars.main"
+rename = {cat = "TABLE"}
+set = {VERB = "2"}
+[defaults]
+publisher = "Uraniborg"
+[defaults.contact]
+name = "Tycho"
+"""
+    found = load(
+        site(tmp_path, text),
+        {
+            "HVEN_PORT": "9001",
+            "HVEN_LIMITS_SECONDS": "7.5",
+            "HVEN_CORS": "https://a.example,https://b.example",
+            "HVEN_NOTHING_OF_OURS": "x",
+        },
+    )
+    assert (found.name, found.authority, found.port, found.workers) == ("Uraniborg", "uraniborg.example", 9001, 4)
+    assert (found.public_url, found.root_path) == ("https://vo.example.org/hven", "/hven")
+    assert found.disk_budget == 1_610_612_736
+    assert found.limits == QueryLimits(seconds=7.5, memory=512 * 1024**2, maxrec_default=10)
+    assert found.cors == ("https://a.example", "https://b.example")
+    assert found.aliases == (Alias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),)
+    assert found.defaults == {"publisher": "Uraniborg", "contact": {"name": "Tycho"}}
+
+
+def test_every_fault_at_once_with_its_line(tmp_path):
+    text = """nam = "x"
+port = 99999
+public_url = "vo.example.org"
+[limits]
+second = 3
+seconds = 0
+memory = "much"
+maxrec_default = 30_000_000
+[[alias]]
+path = "/a"
+to = "/b"
+[[alias]]
+path = "a"
+"""
+    found = faults(tmp_path, text, {"HVEN_PROT": "1", "HVEN_WORKERS": "many"})
+    assert found == [
+        "environment: there is no setting HVEN_PROT; did you mean HVEN_PORT?",
+        "hven.toml:1: nam: there is no such setting; did you mean 'name'?",
+        "hven.toml:2: port: input should be less than or equal to 65535, not 99999",
+        "hven.toml:3: public_url: 'vo.example.org' does not look right; expected an address such as 'https://vo.example.org/hven'",
+        "hven.toml:5: limits.second: there is no such setting; did you mean 'seconds'?",
+        "hven.toml:6: limits.seconds: input should be greater than 0, not 0",
+        "hven.toml:7: limits.memory: input should be a valid integer, unable to parse string as an integer, not 'much'",
+        "hven.toml:8: limits.maxrec_default (30000000) is above limits.maxrec_hard (20000000)",
+        "hven.toml:12: alias.1.to: is missing",
+        "hven.toml:13: alias.1.path: 'a' does not look right; expected a path that begins with '/'",
+        "environment: HVEN_WORKERS: input should be a valid integer, unable to parse string as an integer, not 'many'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name = "x\nport = 1\n', "hven.toml:1:10: not TOML: Illegal character '\\n'"),
+        ("name = x\n", "hven.toml:1:8: not TOML: Invalid value"),
+        ('name = "a"\nname = "b"\n', "hven.toml:2:11: not TOML: Cannot overwrite a value"),
+        ("[limits\n", "hven.toml:1:8: not TOML"),
+    ],
+)
+def test_bad_toml(tmp_path, text, said):
+    assert faults(tmp_path, text)[0].startswith(said)
+
+
+def test_bad_bytes(tmp_path):
+    (tmp_path / "hven.toml").write_bytes(b'name = "x"\ntitle = "caf\xe9"\n')
+    with pytest.raises(DescriptorError, match=r"hven\.toml:2: not UTF-8"):
+        load(tmp_path, {})
+
+
+def test_no_site(tmp_path):
+    with pytest.raises(UserError, match=r"is no site: it has no hven\.toml; hven init"):
+        load(tmp_path, {})
+    with pytest.raises(UserError, match="there is no such directory"):
+        load(tmp_path / "nowhere", {})
+
+
+def test_init_makes_a_site_and_never_overwrites(tmp_path):
+    made = init(tmp_path / "a" / "b", name='The "best" site \\ ever', contact_name="T. Brahe", contact_email="t@example.org")
+    found = load(made, {})
+    assert (found.name, found.contact_name, found.contact_email) == ('The "best" site \\ ever', "T. Brahe", "t@example.org")
+    assert found.collections.is_dir()
+    with pytest.raises(UserError, match="is a site already"):
+        init(made)
+
+
+def test_the_commented_settings_of_the_template_are_right(tmp_path):
+    made = init(tmp_path / "x")
+    file = made / "hven.toml"
+    bare = [line.removeprefix("# ") for line in file.read_text().splitlines() if " = " in line or line.startswith(("# [", "["))]
+    file.write_text("\n".join(bare))
+    assert load(made, {}).aliases[0].path == "/old/scs.xml"
+
+
+def test_every_setting_has_a_key_and_a_word():
+    ours = {field.name for field in fields(Settings)} - {"directory", "aliases"} | {"alias"}
+    ours |= {f"limits.{field.name}" for field in fields(QueryLimits)} | {f"alias.{field.name}" for field in fields(Alias)}
+    assert set(names()) == ours == set(DOCS)
