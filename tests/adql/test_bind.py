@@ -184,6 +184,12 @@ def test_grouping_by_an_expression_fixes_its_literals():
     assert not bound.free
 
 
+def test_very_many_literals_are_all_part_of_the_shape():
+    bound = bind(parse(f"SELECT TOP 3 id FROM stars WHERE id IN ({', '.join(map(str, range(500)))})"), CATALOGUE)
+    assert not bound.free
+    assert len(bound.slots) == 501
+
+
 def test_literals_of_views_and_of_programs_are_no_slots():
     bound = bind(parse("SELECT id FROM bright"), CATALOGUE)
     assert bound.slots == ()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 NOWHERE = Scope(View())
+MANY = 128  # literals: a longer list does not come again with other values, and engines take parameters slower than text
 
 
 def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) -> Bound:
@@ -63,12 +64,15 @@ def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) ->
     except RecursionError:
         raise BindError("the query is nested too deeply", text=query.text, remedy="write it flatter") from None
     slots = binder.slots
+    free = frozenset(binder.free - binder.fixed)
+    if len(free) > MANY:
+        free = frozenset()
     return Bound(
         bound,
         outputs.columns,
         tuple(binder.tables.values()),
         tuple([slots.get(index) for index in range(max(slots) + 1)]) if slots else (),
-        frozenset(binder.free - binder.fixed),
+        free,
         binder.volatile,
     )
 

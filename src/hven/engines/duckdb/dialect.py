@@ -25,7 +25,7 @@ MACROS: tuple[str, ...] = (
        pow(sin(radians(lat1 - lat2) / 2), 2) + cos(radians(lat1)) * cos(radians(lat2)) * pow(sin(radians(lon1 - lon2) / 2), 2)""",
     # sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation
     """CREATE OR REPLACE TEMP MACRO hven_distance(lon1, lat1, lon2, lat2) AS
-       degrees(2 * atan2(sqrt(greatest(hven_haversine(lon1, lat1, lon2, lat2), 0)), sqrt(greatest(hven_haversine(lon1 + 180, -lat1, lon2, lat2), 0))))""",
+       degrees(2 * atan2(sqrt(abs(hven_haversine(lon1, lat1, lon2, lat2))), sqrt(abs(hven_haversine(lon1 + 180, -lat1, lon2, lat2)))))""",
     # beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead
     f"""CREATE OR REPLACE TEMP MACRO hven_in_circle(lon, lat, lon0, lat0, r) AS
        abs(lat - lat0) <= r + 1e-9 AND r >= 0 AND CASE WHEN r <= 90
