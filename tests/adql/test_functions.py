@@ -1,7 +1,5 @@
 """The function table against numpy, astropy and the words of the standard, on a real DuckDB."""
 
-# ruff: noqa: DTZ001  (timestamps in tables have no zone)
-
 from __future__ import annotations
 
 import datetime as dt
@@ -17,12 +15,13 @@ from hypothesis import strategies as st
 from adql_running import run, value
 from hven.adql import bind, parse, parse_expression
 from hven.adql.bind import bind_expression
-from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra
+from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra, reference
 from hven.adql.scope import Tables
 from hven.engines.duckdb.dialect import DuckDB
 from hven.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
+from shared import ROOT
 
 ONE = Tables([Table(schema="s", name="one", columns=())])
 
@@ -323,3 +322,8 @@ def test_misuse_is_said_with_the_signature(expression):
 
 def test_infinity_is_a_number():
     assert value("EXP(1000)") == math.inf
+
+
+def test_the_reference_lists_every_function_as_it_is():
+    text = (ROOT / "docs" / "reference" / "adql.md").read_text(encoding="utf-8")
+    assert text.partition("reference() -->\n\n")[2].rstrip() == reference().rstrip()

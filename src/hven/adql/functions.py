@@ -222,7 +222,7 @@ STANDARD: tuple[Entry, ...] = (
     _f("geometry", "CENTROID", "(g GEOMETRY) -> POINT", doc="Centre of a shape.", unit="deg"),
     _f("geometry", "COORD1", "(p POINT) -> DOUBLE", doc="First coordinate of a point.", unit="deg"),
     _f("geometry", "COORD2", "(p POINT) -> DOUBLE", doc="Second coordinate of a point.", unit="deg"),
-    _f("geometry", "COORDSYS", "(g GEOMETRY) -> TEXT", doc="Coordinate system of a shape; deprecated. Shapes here carry none: the answer is ICRS or what the constructor named."),
+    _f("geometry", "COORDSYS", "(g GEOMETRY) -> TEXT", doc="Coordinate system of a shape; deprecated. The name that the constructor in the call has, or the column's frame, else UNKNOWNFRAME."),
     _f("geometry", "DISTANCE", "(p1 POINT, p2 POINT) -> DOUBLE", "(lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC) -> DOUBLE",
        doc="Angle between two positions along the great circle.", unit="deg", ucd="pos.angDistance"),
     _f("geometry", "CONTAINS", "(inner GEOMETRY, outer GEOMETRY) -> INTEGER", doc="1 if the first shape lies in the second, borders included, else 0."),
@@ -265,7 +265,7 @@ UDFS: tuple[Entry, ...] = (
     _f("aggregate", "VARIANCE", _X, doc="Variance of the sample."),
     _f("aggregate", "MEDIAN", _X, doc="Median.", unit="same", ucd="+stat.median"),
     # --- of mapping expressions only
-    _f("mapping", "PARSE_TIME", "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP", "(text TIMESTAMP) -> TIMESTAMP",
+    _f("mapping", "PARSE_TIME", "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP", "(time TIMESTAMP) -> TIMESTAMP",
        doc="Timestamp from text: ISO 8601 with its usual liberties, or by a format of strptime (%d/%m/%Y %H:%M:%S); NULL if it is none.", mapping=True, ucd="same"),
     _f("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text; kind 'hour' or 'deg' (the default).", unit="deg", mapping=True, ucd="same"),
     _f("mapping", "HEADER", "(card TEXT LITERAL) -> SAME", doc="The source column of that very name, such as the FITS card DATE-OBS.", mapping=True),
@@ -333,3 +333,34 @@ def _entry(extra: Extra) -> Entry:
 
 QUERY = Functions(entry for entry in STANDARD + UDFS if not entry.mapping)
 MAPPING = Functions(STANDARD + UDFS)
+
+
+def reference() -> str:
+    """Write the functions as the tables of docs/reference/adql.md."""
+    lines: list[str] = []
+    for group, title in GROUPS.items():
+        entries = sorted((entry for entry in MAPPING if entry.group == group), key=lambda entry: entry.name)
+        lines += [f"### {title}", "", "| function | gives | |", "|---|---|---|"]
+        for entry in entries:
+            shown = entry.name if entry in STANDARD else entry.name.lower()
+            forms = [text for text in entry.signatures if "coordsys" not in text.text and "more" not in text.text] or list(entry.signatures)
+            calls = "<br>".join(f"`{shown}{_plain(form)}`" for form in forms)
+            lines.append(f"| {calls} | {_GIVES.get(forms[0].result, forms[0].result)} | {entry.doc} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+_GIVES = {"SAME": "as its argument", "COMMON": "the type of both", "SUM": "BIGINT or DOUBLE"}
+
+
+def _plain(signature: Signature) -> str:
+    """Write a signature's arguments: ``(x, [n])``."""
+    return (
+        "(" + ", ".join(f"[{arg.name}]" if arg.optional else f"{arg.name} .." if arg.repeated else arg.name for arg in signature.args) + ")"
+    )
+
+
+GROUPS = {
+    "math": "Mathematical", "trigonometry": "Trigonometric, in radians", "aggregate": "Aggregate", "string": "Strings", "conditional": "Conditional",
+    "unit": "Units", "geometry": "Geometry, in degrees", "udf": "User defined, declared in the capabilities", "mapping": "In descriptors only",
+}  # fmt: skip
