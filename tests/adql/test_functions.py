@@ -320,7 +320,9 @@ def test_misuse_is_said_with_the_signature(expression):
         assert caught.value.column >= 8
 
 
-def test_infinity_is_a_number():
+def test_infinity_and_nan_are_numbers():
+    assert math.isnan(value("POWER(-1, 0.5)"))
+    assert value("CASE WHEN POWER(-1, 0.5) = POWER(-1, 0.5) AND POWER(-1, 0.5) > EXP(1000) THEN 1 ELSE 0 END") == 1
     assert value("EXP(1000)") == math.inf
 
 
