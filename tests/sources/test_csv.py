@@ -16,11 +16,11 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared import shared
 
 from hven.errors import SourceError
 from hven.sources import ROW, Context, csv
 from hven.sources._reading import text
+from shared import shared
 
 
 def opened(path, rejects=None, wanted=None, batch=131_072, **options):

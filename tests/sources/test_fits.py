@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.io import fits as theirs
-from shared import shared
 
 from hven.errors import SourceError
 from hven.sources import ROW, Context, fits
+from shared import shared
 
 
 def opened(path, rejects=None, batch=131_072, **options):
@@ -39,7 +39,7 @@ def same(ours, value, null):
         flat = value.ravel()
         ours = [ours] if value.ndim == 0 else ours
     return len(ours) == len(flat) and all(
-        (mine is None and (theirs_ != theirs_ or (null is not None and theirs_ == null))) or mine == theirs_
+        (mine is None and (np.isnan(theirs_) or (null is not None and theirs_ == null))) or mine == theirs_
         for mine, theirs_ in zip(ours, flat.tolist(), strict=True)
     )
 

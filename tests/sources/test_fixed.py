@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import lzma
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared import shared
 
 from hven.errors import SourceError
 from hven.sources import ROW, Context, fixed
 from hven.sources._reading import readme
 from hven.sources.fixed import UNIT, cutter
+from shared import shared
 
 
 def opened(path, rejects=None, **options):
@@ -32,7 +33,8 @@ def test_tycho_is_read_by_its_readme_as_astropy_reads_it():
     source = opened(path, readme="tycho2-ReadMe.txt", table="tyc2.dat")
     found = table(source)
     assert found.num_rows == 127_000
-    lines = lzma.open(path, "rt").read().splitlines()[:300]
+    with lzma.open(path, "rt") as text:
+        lines = text.read().splitlines()[:300]
     reader = theirs.get_reader(theirs.Cds, readme=str(path.parent / "tycho2-ReadMe.txt"))
     reader.data.table_name = "tyc2.dat"
     expected = reader.read(lines)
@@ -120,6 +122,6 @@ line = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
 def test_cutting_is_slicing(lines, edges):
     """Lines of any length, long and short: each piece is what a slice would give, padded with blanks."""
     edges = sorted(edges)
-    ranges = list(zip(edges[:-1], edges[1:], strict=True))
+    ranges = list(itertools.pairwise(edges))
     cut = cutter(ranges, characters=False)("\n".join(lines).encode()).decode()
     assert cut.split("\n")[:-1] == [UNIT.join(text[a:b].ljust(b - a) for a, b in ranges) for text in lines]

@@ -49,7 +49,7 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
         (1501, "n", "not int64"),
         (1502, None, "unknown column 'm': the first rows have none of that name"),
     ]
-    with pytest.raises(SourceError, match="row 150[12]"):
+    with pytest.raises(SourceError, match=r"row 150[12]"):
         table(opened(tmp_path, code))
 
 
@@ -75,9 +75,7 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
 )
 def test_faults_stand_at_the_users_line(tmp_path, code, options, message):
     with pytest.raises(SourceError, match=message):
-        source = opened(tmp_path, code, **options)
-        source.columns()
-        list(source.batches())
+        list(opened(tmp_path, code, **options).batches())
 
 
 def test_the_file_is_imported_anew_and_leaves_nothing_behind(tmp_path):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
-from shared import shared
 
 from hven.errors import SourceError
 from hven.sources import ROW, Context, sql
+from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parent))
 from postgres_server import server

@@ -38,8 +38,8 @@ SIGNS = {
     "³": "3",
 }
 GREEK = {
-    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu",
-    "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "delta", "Σ": "sigma", "Ω": "omega",
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu",  # noqa: RUF001  (Greek is meant)
+    "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "delta", "Σ": "sigma", "Ω": "omega",  # noqa: RUF001  (Greek is meant)
 }  # fmt: skip
 WORDS = {
     "days": "d", "day": "d", "hours": "h", "hour": "h", "minutes": "min", "seconds": "s", "sec": "s", "years": "yr", "year": "yr", "degree": "deg",
@@ -286,7 +286,9 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
 
 
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
-    found = ucd.suggest_all([(item.column.name if item.expression else item.source, item.column.unit, item.column.description) for item in guesses])
+    found = ucd.suggest_all(
+        [(item.column.name if item.expression else item.source, item.column.unit, item.column.description) for item in guesses]
+    )
     said = {item.column.ucd for item in guesses}
     result = []
     for item, guess in zip(guesses, found, strict=True):

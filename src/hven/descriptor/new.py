@@ -18,7 +18,7 @@ from hven.descriptor.options import guess_kind
 from hven.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.table import Column
 from hven.model.types import FLOAT64
-from hven.sources import Context, Source
+from hven.sources import Context, Reject, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,11 +150,16 @@ def draft(name: str, kind: str, options: Mapping[str, Any], directory: Path, *, 
     """
     options = dict(options)
     module = plugins.load("sources", kind)
-    source, options = _opened(module, kind, options, Context(directory=directory))
+    refused: list[Reject] = []
+    source, options = _opened(module, kind, options, Context(directory=directory, reject=refused.append))
     columns = source.columns()
     seen, rows, complete = _look(source, columns)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
+    if refused:
+        first = refused[0]
+        where = f"row {first.row}" + (f", column {first.column}" if first.column else "")
+        notes.insert(0, f"{len(refused):,} rows cannot be read like this and would be refused, the first: {where}: {first.reason}")
     key = _key(module, options, directory, guesses, seen)
     guesses += _assembled_position(guesses)
     title, description = _about(source)
@@ -210,8 +215,10 @@ def _null_words(kind: str, options: dict[str, Any], guesses: Sequence[Guess], se
     if words:
         options = {**options, "null": {name: found[0] if len(found) == 1 else found for name, found in words.items()}}
     for item in guesses:
-        for value in seen[item.source].sentinels:
-            notes.append(f"{item.column.name} reaches {value:g}: if that stands for no value, " + (_advice(kind, item, value)))
+        notes += [
+            f"{item.column.name} reaches {value:g}: if that stands for no value, {_advice(kind, item, value)}"
+            for value in seen[item.source].sentinels
+        ]
     return options, notes[:6]
 
 

@@ -76,7 +76,7 @@ class Source(Protocol):
     """Rows of one ``source:`` entry."""
 
     def columns(self) -> list[Column]:
-        """What is there, with whatever the carrier says of types, units, UCDs and descriptions.
+        """Say what is there, with whatever the carrier says of types, units, UCDs and descriptions.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Source(Protocol):
         """Yield rows. `columns` selects by name and may name `ROW` and `FILE_FACTS`; None = all real columns."""
 
     def pins(self) -> list[Pin]:
-        """What was read, with checksums; complete after `batches` is exhausted."""
+        """Say what was read, with checksums; complete after `batches` is exhausted."""
 
     def size(self) -> int | None:
         """Bytes or rows to come, for a progress bar; None if unknown."""

@@ -12,7 +12,6 @@ from pydantic import Field
 from hven.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
-from hven.sources import Context, Source
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, fields, look
@@ -22,6 +21,8 @@ from hven.sources._reading.text import TextFile, check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.sources import Context, Source
 
 
 class Options(FileOptions):
@@ -156,7 +157,7 @@ class DelimitedText(TextRows):
         return first, kinds
 
     def _sampled(self, data: bytes, seen: Look) -> Iterator[list[str]]:
-        """Some thousand records from the front, the middle and the end of a block."""
+        """Yield some thousand records from the front, the middle and the end of a block."""
         quote = self.options.quote or None
         if quote and quote.encode() in data[:200_000]:
             import csv as plain
@@ -213,7 +214,7 @@ def _plain(kind: pa.DataType) -> bool:
 
 
 def _nearest(found: pa.DataType, wanted: pa.DataType) -> pa.DataType:
-    """The type to read as, given what the text looks like and what the target column has."""
+    """Choose the type to read as, given what the text looks like and what the target column has."""
     if not _plain(wanted):
         return found if found != pa.string() or not pa.types.is_list(wanted) else pa.string()
     if pa.types.is_timestamp(wanted) and found != wanted:

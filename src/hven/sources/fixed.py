@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hven.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
-from hven.sources import Context, Source
 from hven.sources._reading import readme
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
@@ -23,6 +22,8 @@ from hven.sources._reading.text import TextFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from hven.sources import Context, Source
 
 UNIT = "\x1f"  # the separator between columns after cutting: never part of a text file that people read
 

@@ -163,7 +163,7 @@ class FunctionRows:
         try:
             result = self.function(**self.options.arguments)
             if not isinstance(result, Iterable):
-                raise SourceError(
+                raise SourceError(  # noqa: TRY301  (told as it is, below)
                     f"{self.options.function}() gives a {type(result).__name__}, not rows",
                     place=Place(file=self.options.file),
                     remedy="let it `yield` dictionaries",

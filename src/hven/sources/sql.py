@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from hven.sources._reading.text import Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 ROWS = 32_768
 SAMPLE = 5_000
@@ -286,7 +286,7 @@ class PostgresRows(_Rows):
 
         with self._connect() as connection:
             try:
-                cursor = connection.execute(sql.SQL("SELECT * FROM ({}) AS hven_source LIMIT 0").format(sql.SQL(self._select())))  # type: ignore[arg-type]
+                cursor = connection.execute(sql.SQL("SELECT * FROM ({}) AS hven_source LIMIT 0").format(sql.SQL(self._select())))
             except Exception as error:
                 raise self._failed(error) from error
             found = [(item.name, item.type_code) for item in cursor.description or ()]

@@ -146,7 +146,7 @@ class Tables:
 
 
 def _distinct(columns: Sequence[Column]) -> list[Column]:
-    """Number fields that have the name of another one: VOTable allows that, tables of a database do not."""
+    """Give fields that have the name of another one a number: VOTable allows that, tables of a database do not."""
     taken: set[str] = set()
     result: list[Column] = []
     for column in columns:

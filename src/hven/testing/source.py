@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class SourceContract:
-    """What every source keeps. pytest collects subclasses whose names begin with ``Test``::
+    r"""What every source keeps.
+
+    pytest collects subclasses whose names begin with ``Test``::
 
         class TestMine(SourceContract):
             kind = "mine"

@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hven.errors import Place, SourceError
 from hven.model.table import Column
@@ -15,6 +15,8 @@ from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import yaml
 
 WHITESPACE = "whitespace"
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
@@ -87,7 +89,7 @@ def guess_delimiter(lines: Sequence[str], quote: str | None) -> str:
 
 
 def is_value(cell: str) -> bool:
-    """True if a cell is a number or a time, so that it can't be a column's name."""
+    """Say whether a cell is a number or a time, so that it can't be a column's name."""
     return bool(_NUMBER.fullmatch(cell) or _TIME.fullmatch(cell))
 
 
@@ -238,7 +240,7 @@ class _Lines:
         del delimiter
 
     def sample(self, number: int) -> list[str]:
-        """The next lines, not taken; lines inside quoted values are joined roughly."""
+        """Give the next lines, not taken; lines inside quoted values are joined roughly."""
         text = self.head[self.at : self.at + 400_000].decode(errors="replace")
         lines = [line.rstrip("\r") for line in text.split("\n")]
         if len(self.head) > self.at + 400_000 and len(lines) > 1:
@@ -308,7 +310,9 @@ def _loader() -> Any:
         return loader.construct_scalar(node)
 
     Tolerant.add_multi_constructor("!", plain)
-    Tolerant.add_constructor("tag:yaml.org,2002:omap", lambda loader, node: loader.construct_sequence(node, deep=True))
+    Tolerant.add_constructor(
+        "tag:yaml.org,2002:omap", lambda loader, node: list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True))
+    )
     return Tolerant
 
 

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +22,7 @@ from hven.errors import SourceError
 from hven.sources import FILE_FACTS, ROW, Pin
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
 
 CHUNK = 1 << 20
@@ -228,7 +228,7 @@ class DataFile:
                 return self.path.resolve().as_uri()
 
     def pin(self) -> Pin:
-        """What was read, for the record."""
+        """Say what was read, for the record."""
         return Pin(name=self.name, bytes=self.stat.st_size, modified=self.modified.isoformat(timespec="seconds"), sha256=self.sha256)
 
 

@@ -72,7 +72,7 @@ class TextFile:
             self.quoted = re.compile(rb"(?:\A|[\n" + d + rb"])[ ]*" + q + rb"(?:[^" + q + rb"]+|" + q + q + rb")*(" + q + rb"|\Z)")
 
     def head(self) -> bytes:
-        """The first megabyte, cut at a line end if there is more; it will be read again by `blocks`."""
+        """Give the first megabyte, cut at a line end if there is more; it will be read again by `blocks`."""
         if not self.rest and not self.ended:
             self.rest = self._more(HEAD).removeprefix(b"\xef\xbb\xbf")
         cut = len(self.rest) if self.ended else self.rest.rfind(b"\n") + 1 or len(self.rest)
@@ -113,13 +113,13 @@ class TextFile:
         self.stream.close()
 
     def _cut(self) -> int:
-        """The end of the last whole record."""
+        """Find the end of the last whole record."""
         end = self.rest.rfind(b"\n") + 1
         if self.quote is None or self.rest.find(self.quote, 0, end) < 0:
             return end
-        last = None
-        for last in self.quoted.finditer(self.rest):
-            pass
+        last: re.Match[bytes] | None = None
+        for match in self.quoted.finditer(self.rest):
+            last = match
         if last is None or last.group(1):  # the last quoted value is closed
             if last is None or last.end() <= end:
                 return end

@@ -95,7 +95,8 @@ class TableRows:
                     raise SourceError(f"{has} {name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")
             count, width = header.number("NAXIS2"), header.number("NAXIS1")
             rows = count if limit is None else min(count, limit)
-            read, heap = stream.read, None
+            read: Callable[[int], bytes] = stream.read
+            heap = None
             if any(items[name].heap for name in real):  # the heap comes after the rows: they need the file's end first
                 spool = _spooled(stream, header.data_bytes)
                 read, heap = spool.read, _heap_of(spool, header)

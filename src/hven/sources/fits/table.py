@@ -159,7 +159,7 @@ def binary_column(rows: np.ndarray, item: Field, heap: Callable[[int, int], byte
     raw = np.ascontiguousarray(rows[:, item.start : item.start + item.width])
     if item.code == "A":
         return _strings(raw, item)
-    count = item.repeat if item.code != "X" else item.repeat
+    count = item.repeat
     flat = _flat(raw, item)
     values = flat if flat is not None else pa.array([], item.column.type.scalar.arrow)
     if item.code in "CM":
