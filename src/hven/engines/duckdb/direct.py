@@ -106,7 +106,7 @@ class Direct:
 
     def whole(self, stored: Stored, values: Values, limit: int | None, size: int) -> Iterator[pa.RecordBatch]:
         """Answer without candidates: there is no condition and no order."""
-        begin, end = self._window(values, limit, stored.manifest.rows)
+        begin, end = self._window(values, limit, 1 if self.count else stored.manifest.rows)
         if self.count:
             yield from _counted(stored.manifest.rows, self.schema, begin, end)
             return
