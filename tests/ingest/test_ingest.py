@@ -130,6 +130,10 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
         (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 0.6\n")
         data.write_text(lines)
         assert ingest(site, "cat").tables["cat.stars"].published == 4
+        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + "    max_rejects: 1\n")
+        data.write_text("id,ra,dec,mag,name\n")
+        assert ingest(site, "cat").tables["cat.stars"].published == 0
+        assert rows(site, "SELECT COUNT(*) AS n FROM cat.stars") == [{"n": 0}]
         # nothing of the failed runs is left on the disk
         kept = {Path(record.snapshot.path).name for record in site.store.snapshots("cat")}
         assert {path.name for path in (site.settings.var / "snapshots" / "cat.stars").iterdir()} == kept

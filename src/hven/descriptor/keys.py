@@ -222,7 +222,7 @@ TABLE = Record(
         Key("source", Many(SOURCE), "where the rows come from; a list is put together"),
         Key("view", Expression("a query"), "ADQL whose answer this table is, instead of a source"),
         Key("where", CONDITION, "condition over source rows; others are skipped and counted"),
-        Key("max_rejects", Number(minimum=0, maximum=1), "share of the rows that may be rejected before nothing is published; default 0.5"),
+        Key("max_rejects", Number(minimum=0, maximum=1), "share of the rows that may be rejected before nothing is published; default 0.5; 1: publish even an empty table"),
         Key("let", Dict(EXPRESSION, expressions=True), "names for intermediate expressions"),
         *_ASSIGN,
         Key("for", Many(_LOOP_TABLE), "loops that make similar columns"),

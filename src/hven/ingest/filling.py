@@ -286,14 +286,19 @@ class Filling:
         self.report.find(item.rule, item.message, item.severity, count, offenders)
 
     def _set_aside(self, errors: Sequence[Broken], bad: Any, rows: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> None:
-        """Write rejected rows to the rejects file: the exceptional road, so row by row."""
-        names = [name for name in batch.schema.names if name not in {ROW, FILE}]
-        masks = [np.asarray(item.rows) for item in errors]
-        for place in np.flatnonzero(bad):
-            reasons = [item for item, mask in zip(errors, masks, strict=True) if mask[place]]
-            first = _offender(reasons[0], int(place), rows, batch, batch, at)
-            text = as_text(names, [batch.column(name)[int(at[place])].as_py() for name in names])
-            self.rejects.add(first.file, first.row, first.column, first.value, "; ".join(item.message for item in reasons), text)
+        """Write rejected rows to the rejects file."""
+        places = np.flatnonzero(bad)
+        sources = batch.take(pa.array(at[places])).to_pylist()
+        targets = rows.take(pa.array(places)).to_pylist()
+        masks = [np.asarray(item.rows)[places] for item in errors]
+        for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            reasons = [item for item, mask in zip(errors, masks, strict=True) if mask[number]]
+            first = reasons[0].column
+            value = None if first is None else (source if reasons[0].source else target).get(first)
+            file, row = source.pop(FILE, None), source.pop(ROW, None)
+            self.rejects.add(
+                file, row, first, None if value is None else str(value), "; ".join(item.message for item in reasons), as_text(source)
+            )
 
     def _judge(self, *, final: bool = False) -> None:
         report = self.report
@@ -306,9 +311,13 @@ class Filling:
                 place=self.spec.place,
                 remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",
             )
-        if final and not report.published:
+        if final and not report.published and self.most < 1:
             why = "the source has no rows" if not report.read else f"all {report.read:,} rows were left out or rejected"
-            raise DataError(f"{report.table} would be empty: {why}", place=self.spec.place, remedy="look at where: and at the files")
+            raise DataError(
+                f"{report.table} would be empty: {why}",
+                place=self.spec.place,
+                remedy="look at where: and at the files; max_rejects: 1 publishes an empty table",
+            )
 
 
 def _shaped(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

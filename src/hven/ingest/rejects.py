@@ -10,7 +10,7 @@ import orjson
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Any, Self, TextIO
@@ -70,7 +70,6 @@ class Rejects:
         self.close()
 
 
-def as_text(names: Sequence[str], values: Sequence[object]) -> str:
+def as_text(row: Mapping[str, object]) -> str:
     """Write a source row as JSON."""
-    row = dict(zip(names, values, strict=True))
-    return orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    return orjson.dumps(dict(row), default=str).decode()
