@@ -108,11 +108,11 @@ def identifier(name: str) -> str:
 
     ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``.
     """
-    text = "".join(GREEK.get(sign, SIGNS.get(sign, sign)) for sign in name.strip())
+    text = "".join(GREEK.get(sign, SIGNS.get(sign, sign)) for sign in name.strip().lstrip("#"))
     text = re.sub(r"-$", " minus", text)
-    text = re.sub(r"(?<=[a-z])#|#(?=\w)", " number ", text) if text.strip("#") else text
+    text = text.replace("#", " number ")
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    text = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "column"
+    text = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "unnamed"
     if not text[0].isalpha():
         text = f"c_{text}"
     return f"{text[:64]}_" if text.upper() in RESERVED else text[:64]

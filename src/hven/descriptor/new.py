@@ -51,6 +51,21 @@ def create(settings: Settings, name: str, source: str, *, kind: str | None = Non
     path = directory / f"{name}.yaml"
     if path.exists():
         raise Conflict(f"{path} exists", remedy="edit it, or remove it first")
+    made = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
+    try:
+        text = _drafted(settings, name, source, kind, table)
+        path.write_text(text, encoding="utf-8")
+    except BaseException:
+        if made and not any(directory.iterdir()):
+            directory.rmdir()
+        raise
+    return path
+
+
+def _drafted(settings: Settings, name: str, source: str, kind: str | None, table: str | None) -> str:
+    """Find out what the source is, and draft."""
+    directory = settings.collections / name
     if source.startswith("$"):
         options: dict[str, Any] = {"url": source}
         kind = kind or "sql"
@@ -75,10 +90,7 @@ def create(settings: Settings, name: str, source: str, *, kind: str | None = Non
         if key is None:
             raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
         options[key] = int(table) if table.isdigit() and kind != "sql" else table
-    text = draft(name, kind, options, directory, origin=source)
-    directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    return draft(name, kind, options, directory, origin=source)
 
 
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:

@@ -1,0 +1,259 @@
+"""hven new: guesses of names, types, units, UCDs, positions, keys; YAML that always reads back."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven import descriptor
+from hven.adql.reserved import RESERVED
+from hven.descriptor.guesses import identifier, kind_of, split_unit
+from hven.descriptor.new import create, draft, flow, scalar
+from hven.errors import Conflict, SourceError, UsageError, UserError
+from hven.settings import Settings
+from shared import shared
+
+
+def read(text):
+    return yaml.safe_load(text)
+
+
+@pytest.fixture
+def home(tmp_path):
+    path = tmp_path / "collections/x"
+    path.mkdir(parents=True)
+    return path
+
+
+def faults(tmp_path, text):
+    path = tmp_path / "collections/x/x.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return [str(fault) for fault in descriptor.check(path, Settings(directory=tmp_path))]
+
+
+# -- names and units ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("RAJ2000", "raj2000"), ("e_Vmag", "e_vmag"), ("Diameter (km)", "diameter_km"), ("err+", "err_plus"), ("err-", "err_minus"), ("2MASS", "c_2mass"),
+        ("#ID", "id"), ("Ångström", "angstrom"), ("\u03c3_V", "sigma_v"), ("SELECT", "select_"), ("date", "date_"), ("", "unnamed"), ("日本", "unnamed"), ("a  b--c", "a_b_c"),
+        ("pm (mas/yr)", "pm_mas_yr"), ("99%", "c_99_percent"),
+    ],
+)  # fmt: skip
+def test_names_become_identifiers(name, expected):
+    assert identifier(name) == expected
+
+
+@given(st.text(max_size=80))
+def test_any_name_becomes_a_regular_identifier(name):
+    made = identifier(name)
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", made)
+    assert made.upper() not in RESERVED
+    assert identifier(made) == made
+
+
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [
+        ("Diameter (km)", ("Diameter", "km")), ("Period [days]", ("Period", "d")), ("v [km/s]", ("v", "km/s")), ("Alt_km", ("Alt_km", "km")),
+        ("Speed_km_s", ("Speed_km_s", "km/s")), ("Flag (see note)", ("Flag (see note)", None)), ("(km)", ("(km)", None)), ("plain", ("plain", None)),
+    ],
+)  # fmt: skip
+def test_units_in_headings(heading, expected):
+    assert split_unit(heading) == expected
+
+
+# -- YAML -----------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=60) | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
+def test_any_scalar_reads_back_as_it_was(value):
+    assert read(f"k: {flow([value])}") == {"k": [value]} or (isinstance(value, float) and float(read(flow([value]))[0]) == value)
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=40) | st.lists(st.text(max_size=10), max_size=3), max_size=4))
+def test_any_options_read_back_as_they_were(options):
+    assert read("source: " + flow(options)) == {"source": options}
+
+
+@given(
+    key=st.sampled_from(
+        [
+            "y",
+            "no",
+            "on",
+            "null",
+            "n",
+            "True",
+            "~",
+            "1e5",
+            "0o7",
+            "12:30:45",
+            "=",
+            "- x",
+            "a: b",
+            "a #b",
+            "@x",
+            "`x",
+            "%",
+            "[a",
+            "{",
+            "*x",
+            "&x",
+            "!x",
+        ]
+    )
+)
+def test_words_that_yaml_takes_for_something_else(key):
+    assert read(f"{scalar(key)}: {scalar(key)}") == {key: key}
+
+
+def test_metadata_cannot_break_out(tmp_path, home):
+    """Header texts with quotes, line ends, braces and comment signs stay text."""
+    evil = ["a: {b", 'x" , y: "', "it's # no comment", "---", "two\nlines", "\\n", "{{ 7*7 }}", "é\x07\u2028", "- item"]
+    path = home / "a.csv"
+    path.write_text(",".join('"' + name.replace('"', '""') + '"' for name in evil) + "\n" + ",".join("1" * len(evil)) + "\n")
+    text = draft("x", "csv", {"files": "a.csv", "header": True}, home, origin="a.csv\ntables: {}")
+    assert faults(tmp_path, text) == []
+    table = read(text)["tables"]["main"]
+    assert len(table["columns"]) == len(evil)
+    assert [value[1:-1].replace('""', '"') for value in table["map"].values()] == [name.strip() for name in evil]
+
+
+# -- guesses --------------------------------------------------------------------------------
+
+
+def test_a_plain_catalogue(tmp_path, home):
+    path = home / "a.csv"
+    path.write_text("name,ra (deg),dec (deg),Vmag (mag),n,code\nSirius,101.28,-16.71,-1.44,3,007\nVega,279.23,38.78,0.03,3,012\n")
+    text = draft("x", "csv", {"files": "a.csv"}, home)
+    assert faults(tmp_path, text) == []
+    table = read(text)["tables"]["main"]
+    assert table["position"] == ["ra", "dec"]
+    assert table["primary"] == ["name"]
+    assert table["columns"] == {
+        "name": {"type": "string", "ucd": "meta.id;meta.main"},
+        "ra": {"type": "float64", "unit": "deg", "ucd": "pos.eq.ra;meta.main"},
+        "dec": {"type": "float64", "unit": "deg", "ucd": "pos.eq.dec;meta.main"},
+        "vmag": {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V"},
+        "n": {"type": "int32"},
+        "code": {"type": "string"},
+    }
+    assert table["map"] == {"ra": '"ra (deg)"', "dec": '"dec (deg)"', "vmag": '"Vmag (mag)"'}
+
+
+def test_words_for_null_and_keys_that_are_none(tmp_path, home):
+    path = home / "a.csv"
+    path.write_text("id,speed\n" + "".join(f"{k % 50},{k * 1.5}\n" for k in range(60)) + "50,xxx\n51,missing\n")
+    text = draft("x", "csv", {"files": "a.csv"}, home)
+    table = read(text)["tables"]["main"]
+    assert table["source"]["null"] == {"speed": ["missing", "xxx"]}
+    assert table["columns"]["speed"]["type"] == "float64"
+    assert "primary" not in table, "ids occur twice"
+    assert faults(tmp_path, text) == []
+
+
+def test_sexagesimal_positions_and_numbered_comments(tmp_path):
+    path = shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")
+    text = draft("x", "csv", {"files": str(path)}, path.parent)
+    table = read(text)["tables"]["main"]
+    assert table["position"] == ["right_ascension", "declination"]
+    assert table["map"]["right_ascension"] == "sexagesimal(column_17, 'hour')"
+    assert table["map"]["declination"] == "sexagesimal(column_18)"
+    axis = table["columns"]["semi_major_axis"]
+    assert (axis["type"], axis["unit"], axis["description"]) == ("float64", "AU", "Semi-major axis [Astronomical Units]")
+    assert faults(tmp_path, text) == []
+
+
+def test_positions_in_pieces(tmp_path):
+    rule = "-" * 60
+    (tmp_path / "a.dat").write_text("Vega   18 36 56.34 +38 47 01.3\nSirius 06 45 08.92 -16 42 58.0\n")
+    (tmp_path / "ReadMe").write_text(
+        f"X/1   A list   (Brahe+ 1598)\n{'=' * 60}\nA list of bright stars\n\nByte-by-byte Description of file: a.dat\n{rule}\n   Bytes Format Units Label Explanations\n{rule}\n"
+        "   1-  6  A6      ---     Name   Name\n   8-  9  I2      h       RAh    RA\n  11- 12  I2      min     RAm    RA\n  14- 18  F5.2    s       RAs    RA\n"
+        "      20  A1      ---     DE-    sign\n  21- 22  I2      deg     DEd    Dec\n  24- 25  I2      arcmin  DEm    Dec\n  27- 30  F4.1    arcsec  DEs    Dec\n"
+        + rule
+        + "\n"
+    )
+    path = create(Settings(directory=tmp_path / "s"), "bright", str(tmp_path / "a.dat"))
+    table = read(path.read_text())["tables"]["main"]
+    assert table["source"]["kind"] == "fixed", "a ReadMe beside the file is used"
+    assert table["position"] == ["ra", "dec"]
+    assert table["map"]["ra"] == "15 * (RAh + RAm / 60.0 + coalesce(RAs, 0) / 3600.0)"
+    assert read(path.read_text())["title"] == "A list of bright stars"
+    assert [str(fault) for fault in descriptor.check(path, Settings(directory=tmp_path / "s"))] == []
+
+
+REAL = [
+    ("csv", "data/helio/hfc/charm/ch_results.csv.gz", 33, None),
+    ("csv", "data/planetary/craters/mars_craters_km.csv", 3, ["longitude", "latitude"]),
+    ("csv", "data/sync/desi-tiles/tiles-main-20210512-rev00425.ecsv.gz", 13, ["ra", "dec"]),
+    ("fits", "data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits", 30, ["ra", "dec"]),
+    ("fits", "data/interferometry/jmdc/JMDC_2017-03-28.fits.gz", 251, ["raj2000", "dej2000"]),
+    ("votable", "data/interferometry/searchcal/SearchCal-HD_32617.scvot.gz", 390, None),
+    ("votable", "data/vo/scs-result.xml", 9, ["raj2000", "dej2000"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "width", "position"), REAL)
+def test_real_files_give_descriptors_without_faults(tmp_path, kind, name, width, position):
+    path = shared(name)
+    assert kind_of(path) == kind
+    text = draft("x", kind, {"files": str(path)}, path.parent)
+    assert faults(tmp_path, text) == []
+    table = read(text)["tables"]["main"]
+    assert len(table["columns"]) == width
+    if position:
+        assert table["position"] == position
+
+
+def test_images_become_rows_of_header_cards(tmp_path):
+    path = create(Settings(directory=tmp_path), "images", str(shared("data/helio/images") / "*.fits"))
+    table = read(path.read_text())["tables"]["main"]
+    assert table["source"]["mode"] == "header"
+    assert table["columns"]["telescop"]["type"] == "string"
+    assert table["map"]["date_obs"] == '"DATE-OBS"'
+
+
+# -- the verb -------------------------------------------------------------------------------
+
+
+def test_a_database_needs_a_table(tmp_path):
+    with sqlite3.connect(tmp_path / "a.bin") as connection:
+        connection.execute("CREATE TABLE t (id INTEGER, s TEXT)")
+        connection.execute("INSERT INTO t VALUES (1, 'x')")
+    connection.close()
+    site = Settings(directory=tmp_path)
+    with pytest.raises(UserError, match="say which table with --table"):
+        create(site, "db", str(tmp_path / "a.bin"))
+    path = create(site, "db", str(tmp_path / "a.bin"), table="t")
+    assert read(path.read_text())["tables"]["main"]["source"] == {"kind": "sql", "file": "../../a.bin", "table": "t"}
+
+
+def test_refusals(tmp_path):
+    site = Settings(directory=tmp_path)
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "b.bin").write_bytes(b"\x7fELF\0\0\0")
+    made = create(site, "one", str(tmp_path / "a.csv"))
+    assert read(made.read_text())["tables"]["main"]["source"] == {"kind": "csv", "files": "../../a.csv"}
+    for name, source, error, message in [
+        ("one", "a.csv", Conflict, "exists"),
+        ("two words", "a.csv", UsageError, "cannot be the name of a collection; .*two_words"),
+        ("select", "a.csv", UsageError, "cannot be the name"),
+        ("two", "none.csv", SourceError, "no file none.csv"),
+        ("two", str(tmp_path), SourceError, "is a directory"),
+        ("two", str(tmp_path / "*.dat"), SourceError, "no file matches"),
+        ("two", str(tmp_path / "b.bin"), SourceError, "cannot be seen what"),
+        ("two", "postgresql://u:p@h/db", UsageError, "belongs into a secret"),
+    ]:
+        with pytest.raises(error, match=message):
+            create(site, name, source)
+    assert not (tmp_path / "collections/two").exists(), "nothing is left of what failed"

@@ -1,0 +1,125 @@
+"""The outward HTTP client: downloads, limits, redirects, and addresses it must not go to."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+
+import pytest
+
+from hven import remote
+from hven.errors import Forbidden, SourceError, TooLarge, UserError
+
+BODY = b"a,b\n1,2\n" * 1000
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    seen: list[str] = []
+
+    def do_GET(self):
+        type(self).seen.append(self.headers["Host"])
+        status, headers, body = {
+            "/data/stars.csv": (200, {}, BODY),
+            "/named": (200, {"Content-Disposition": 'attachment; filename="../../etc/pass wd.csv"'}, BODY),
+            "/typed": (200, {"Content-Type": "text/csv; charset=utf-8"}, BODY),
+            "/moved": (302, {"Location": "/data/stars.csv"}, b""),
+            "/around": (302, {"Location": "/around"}, b""),
+            "/inside": (302, {"Location": "http://169.254.169.254/latest/meta-data"}, b""),
+            "/file": (302, {"Location": "file:///etc/passwd"}, b""),
+            "/short": (200, {"Content-Length": str(2 * len(BODY))}, BODY),
+        }.get(self.path, (404, {}, b"no"))
+        self.send_response(status)
+        for key, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def site():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://localhost:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/data/stars.csv", "stars.csv"), ("/named", "pass_wd.csv"), ("/typed", "typed.csv"), ("/moved", "stars.csv")]
+)
+def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
+    told = []
+    found = remote.download(site + path, tmp_path / "data", allow_private=True, progress=lambda got, of: told.append((got, of)))
+    assert found == tmp_path / "data" / name
+    assert found.read_bytes() == BODY
+    assert told[-1] == (len(BODY), len(BODY))
+    assert [item.name for item in (tmp_path / "data").iterdir()] == [name]
+    assert Pages.seen[-1] == site.removeprefix("http://"), "the host is asked by its name, at the address that was checked"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "error", "message"),
+    [
+        ("/none", {}, UserError, "answers 404"),
+        ("/around", {}, UserError, "leads on and on"),
+        ("/file", {}, UserError, "no http or https address"),
+        ("/short", {}, UserError, "broke off"),
+        ("/data/stars.csv", {"limit": 100}, TooLarge, "more than 100"),
+    ],
+)
+def test_faults_leave_nothing_behind(tmp_path, site, path, options, error, message):
+    with pytest.raises(error, match=message):
+        remote.download(site + path, tmp_path / "data", allow_private=True, **options)
+    assert not list(tmp_path.glob("data/*"))
+    assert not list(tmp_path.glob("data/.*"))
+
+
+def test_private_addresses_are_refused_at_every_step(tmp_path, site, monkeypatch):
+    with pytest.raises(Forbidden, match="not on the public internet"):
+        remote.download(site + "/data/stars.csv", tmp_path)
+    monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
+    with pytest.raises(Forbidden, match=r"169\.254\.169\.254"):
+        remote.download(site + "/inside", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1/", "http://[::1]/", "http://10.1.2.3/x", "http://192.168.0.1/", "http://0.0.0.0/", "http://[::ffff:127.0.0.1]/", "http://2130706433/",
+        "http://169.254.169.254/", "http://100.64.0.1/", "http://224.0.0.1/", "http://[fe80::1]/", "http://localhost/",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_not_public(address):
+    with pytest.raises(Forbidden):
+        remote.resolve(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ftp://x/y", "no http"),
+        ("nonsense", "no http"),
+        ("http://u:p@example.org/", "must not hold a password"),
+        ("http://x.invalid/", "no machine"),
+    ],
+)
+def test_addresses_that_are_none(address, message):
+    with pytest.raises(UserError, match=message):
+        remote.resolve(address)
+
+
+def test_secrets_in_an_address_are_not_shown(tmp_path, site):
+    with pytest.raises(UserError) as caught:
+        remote.download(site + "/none?token=sesame", tmp_path, allow_private=True)
+    assert "sesame" not in str(caught.value)
+
+
+def test_broken_answers_are_user_errors(tmp_path):
+    assert issubclass(SourceError, UserError)
+    with pytest.raises(UserError, match="cannot be reached"):
+        remote.download("http://127.0.0.1:9/", tmp_path, allow_private=True)
