@@ -187,7 +187,8 @@ class _Search:
         if not isinstance(relation, Memory):
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
-        return relation.rows.select(list(self._plan.columns(number, relation.rows.schema)))
+        rows, _ = self._engine.rows(relation)
+        return rows.select(list(self._plan.columns(number, rows.schema)))
 
     def _match(self, place: int, match: Match) -> None:
         usable = []

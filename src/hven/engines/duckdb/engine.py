@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from hven.engines import Limits, Memory, Snapshot
-from hven.engines.duckdb.layout import Stored
+from hven.engines.duckdb.layout import Stored, without_nan
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution, Watch
 from hven.engines.duckdb.staging import LOCK, DiskStaging
@@ -102,7 +102,7 @@ class DuckEngine:
         if isinstance(relation, Snapshot):
             return self.stored(relation).table, True
         if isinstance(relation, Memory):
-            return relation.rows, False
+            return clean(relation.rows), False
         message = f"the embedded engine cannot read {type(relation).__name__.lower()} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
@@ -207,6 +207,15 @@ class DuckEngine:
         for path in list(self._held):
             os.close(self._held.pop(path))
         shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def clean(rows: pa.Table) -> pa.Table:
+    """Give rows in memory without NaN, as stored ones are."""
+    for number, column in enumerate(rows.columns):
+        changed = without_nan(column)
+        if changed is not column:
+            rows = rows.set_column(number, rows.schema.field(number), changed)
+    return rows
 
 
 def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | bool | int | float | list[str]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.engines.duckdb.keys import KeyIndex
 from hven.errors import StorageError
@@ -260,6 +261,17 @@ class Projection:
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return self.take(rows[order]).take(pa.array(back))
+
+
+def without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Turn NaN into null.
+
+    They are one thing in VOTable and FITS (VOTable 1.4 section 6); engines order NaN in ways of their own, so none is kept.
+    """
+    if not pa.types.is_floating(column.type):
+        return column
+    wrong = pc.is_nan(column)
+    return pc.if_else(wrong, pa.scalar(None, column.type), column) if pc.any(wrong).as_py() else column
 
 
 def load(path: Path) -> npt.NDArray[Any]:

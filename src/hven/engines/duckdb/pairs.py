@@ -251,11 +251,16 @@ def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:
 
 
 def radii(side: Side, rows: pa.Table, values: Sequence[float | str | None]) -> Numbers | None:
-    """Give the radius of every row of the driver; NaN and negative ones find nothing."""
+    """Give the radius of every row of the driver; NaN stands for null and finds nothing.
+
+    None if there are true NaNs: DuckDB calls everything smaller than NaN.
+    """
     if isinstance(side.radius, str):
-        return doubles(rows.column(side.radius))
+        column = rows.column(side.radius)
+        found = doubles(column)
+        return np.minimum(found, 180.0) if int(np.isnan(found).sum()) == column.null_count else None
     value = side.radius(values)
-    return np.full(rows.num_rows, float(value)) if isinstance(value, int | float) else None
+    return np.full(rows.num_rows, min(float(value), 180.0)) if isinstance(value, int | float) else None
 
 
 def rows_with_keys(index: KeyIndex, keys: Any, limit: int) -> Found | None:

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from hven.engines import Limits
+
+
+AGAIN = 0.1  # seconds
 
 
 class Cursors:
@@ -141,6 +145,7 @@ class DuckExecution:
     ) -> None:
         self.schema = schema
         self._cursors = cursors
+        self._watch = watch
         self._limits = limits
         self._memory = memory
         self._lock = threading.Lock()
@@ -148,19 +153,16 @@ class DuckExecution:
         self._reader: pa.RecordBatchReader | None = None
         self._cursor: Cursor | None = cursors.take()
         if limits.seconds is not None:
-            watch.at(time.monotonic() + limits.seconds, _weak_stop(self))
+            watch.at(time.monotonic() + limits.seconds, _weakly(self, lambda late: late._stop("timeout")))
         try:
             for name, (rows, keep) in relations.items():
                 self._cursor.register(name, rows, keep=keep)
-            if self._stopped is None:
-                self._reader = self._cursor.con.execute(sql, list(arguments)).to_arrow_reader(limits.batch)
-        except KINDS as error:
-            fault = self._translate(error)
-            self.close()
-            raise fault from error
         except BaseException:
             self.close()
             raise
+        con = self._cursor.con
+        # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called meanwhile
+        self._open = lambda: con.execute(sql, list(arguments)).to_arrow_reader(limits.batch)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         wanted = None if self._limits.rows is None else self._limits.rows + 1
@@ -168,9 +170,9 @@ class DuckExecution:
             while wanted is None or wanted > 0:
                 if self._stopped is not None:
                     raise self._translate(InterruptedError("INTERRUPT"))
-                if self._reader is None:
-                    return
                 try:
+                    if self._reader is None:
+                        self._reader = self._open()
                     batch = self._reader.read_next_batch()
                 except StopIteration:
                     if self._stopped is not None:  # an interrupted stream may end as if it were complete
@@ -195,8 +197,15 @@ class DuckExecution:
             if self._cursor is None or self._stopped is not None:
                 return
             self._stopped = why
-            # under the lock: once the cursor is given back, it must not be interrupted
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Interrupt, and again until the cursor is given back: DuckDB forgets an interrupt that comes just before it begins."""
+        with self._lock:  # once the cursor is given back, it must not be interrupted
+            if self._cursor is None:
+                return
             self._cursor.con.interrupt()
+        self._watch.at(time.monotonic() + AGAIN, _weakly(self, DuckExecution._interrupt))
 
     def close(self) -> None:
         """Free everything; see `hven.engines.Execution.close`."""
@@ -215,18 +224,16 @@ class DuckExecution:
         return translate(error, stopped=self._stopped, seconds=self._limits.seconds, memory=self._memory)
 
 
-def _weak_stop(execution: DuckExecution) -> Callable[[], None]:
-    """Stop an execution at its deadline, without keeping it alive until then."""
-    import weakref
-
+def _weakly(execution: DuckExecution, act: Callable[[DuckExecution], None]) -> Callable[[], None]:
+    """Act on an execution later, without keeping it alive until then."""
     known = weakref.ref(execution)
 
-    def stop() -> None:
+    def later() -> None:
         found = known()
         if found is not None:
-            found._stop("timeout")  # noqa: SLF001  (the same class's affair)
+            act(found)
 
-    return stop
+    return later
 
 
 class ReadyExecution:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from hven.engines import Snapshot
 from hven.engines.duckdb.indexing import build_key, check_primary, wanted_keys
-from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
+from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored, without_nan
 from hven.engines.duckdb.statistics import Statistics, coverage
 from hven.errors import StorageError
 from hven.sky import healpix
@@ -85,8 +85,7 @@ class DiskStaging:
         if self._done:
             message = "this staging is finished or abandoned"
             raise StorageError(message)
-        if not batch.schema.equals(self._schema):
-            batch = _conform(batch, self._schema)
+        batch = _conform(batch, self._schema)
         if not batch.num_rows:
             return
         self._rows += batch.num_rows
@@ -228,7 +227,7 @@ class DiskStaging:
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Give a batch the columns and types of the table, by name."""
+    """Give a batch the columns and types of the table, by name; NaN becomes null."""
     missing = [name for name in schema.names if name not in batch.schema.names]
     if missing:
         message = f"rows without the columns {', '.join(missing)} cannot be stored"
@@ -236,7 +235,7 @@ def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for item in schema:
         column = batch.column(item.name)
-        columns.append(column if column.type.equals(item.type) else column.cast(item.type))
+        columns.append(without_nan(column if column.type.equals(item.type) else column.cast(item.type)))
     # nullability is checked by ingest with row numbers; here it only would stop the writing
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -1,0 +1,36 @@
+"""One engine and one sky for all tests of this room."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+class Relations(dict):
+    """Relations by name, with a short repr: hypothesis writes it into its reports."""
+
+    def __repr__(self):
+        return f"Relations({', '.join(self)})"
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    from hven.engines import duckdb
+
+    opened = duckdb.open(tmp_path_factory.mktemp("snapshots"), memory=512 * 1024**2, threads=2)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def relations(engine):
+    from rows import LIST, STARS, circles, sky, stage
+
+    from hven.engines import Memory
+
+    # more than ten thousand rows: then a road through an index is not open to every condition
+    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified: Memory(circles(60))})

@@ -1,0 +1,129 @@
+"""Tables for the tests of engines: skies full of edge cases, and running a query with or without indexes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Limits
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP
+
+COLUMNS = (
+    Column(name="id", type=INT64),
+    Column(name="ra", type=FLOAT64),
+    Column(name="dec", type=FLOAT64),
+    Column(name="mag", type=FLOAT64, indexed=True),
+    Column(name="colour", type=FLOAT32, indexed=True),
+    Column(name="field", type=INT32, indexed=True),
+    Column(name="name", type=STRING, indexed=True),
+    Column(name="seen", type=TIMESTAMP, indexed=True),
+    Column(name="note", type=STRING),
+)
+STARS = Table(schema="sky", name="stars", columns=COLUMNS, primary=("id",), position=("ra", "dec"))
+LIST = Table(
+    schema="TAP_UPLOAD",
+    name="list",
+    columns=(Column(name="n", type=INT64), Column(name="lon"), Column(name="lat"), Column(name="r"), Column(name="k", type=INT64)),
+)
+_count = itertools.count()
+
+
+def sky(rows: int, seed: int = 0) -> pa.Table:
+    """Stars everywhere, more at the poles and at the meridian; some without a position, with NaN, with infinities, with nulls."""
+    rng = np.random.default_rng(seed)
+    ra = rng.uniform(0, 360, rows)
+    dec = np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
+    kind = rng.integers(0, 12, rows)
+    ra[kind == 0] = rng.choice([0.0, 360.0, 359.9999999, 1e-9, -1e-7, 180.0], int((kind == 0).sum()))
+    dec[kind == 1] = rng.choice([90.0, -90.0, 89.999999, -89.9999], int((kind == 1).sum()))
+    ra[kind == 2] = np.nan
+    ra, dec = np.where(kind == 3, 10 + rng.normal(0, 0.01, rows), ra), np.where(kind == 3, 20 + rng.normal(0, 0.01, rows), dec)
+    mag = np.round(rng.normal(10, 3, rows), 1)
+    mag[rng.random(rows) < 0.05] = np.nan
+    mag[rng.random(rows) < 0.02] = math.inf
+    words = np.array(["", "a", "Ä", "ab", "alpha Cen", "NGC 224", "NGC 7000", "zz", "日本", "a'b"])
+    return pa.table(
+        {
+            "id": pa.array(rng.permutation(rows).astype(np.int64) * 3),
+            "ra": pa.array(ra, mask=kind == 4),
+            "dec": pa.array(dec, mask=(kind == 4) | (kind == 5)),
+            "mag": pa.array(mag, mask=rng.random(rows) < 0.1),
+            "colour": pa.array(np.round(rng.normal(0.5, 1, rows), 2).astype(np.float32), mask=rng.random(rows) < 0.1),
+            "field": pa.array(rng.integers(-5, 40, rows).astype(np.int32), mask=rng.random(rows) < 0.1),
+            "name": pa.array(words[rng.integers(0, len(words), rows)], mask=rng.random(rows) < 0.1),
+            "seen": pa.array(rng.integers(0, 10**15, rows), mask=rng.random(rows) < 0.1).cast(pa.timestamp("us")),
+            "note": pa.array(words[rng.integers(0, len(words), rows)]),
+        },
+        schema=STARS.arrow,
+    )
+
+
+def circles(rows: int, seed: int = 1) -> pa.Table:
+    """Circles of an upload: small and large ones, some that are none."""
+    rng = np.random.default_rng(seed)
+    lon, lat = rng.uniform(-10, 370, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
+    lon[::5], lat[::5] = 10.0, 20.0 + rng.normal(0, 0.01, len(lat[::5]))
+    lat[::7] = rng.choice([90.0, -90.0, 89.9999], len(lat[::7]))
+    radius = rng.choice([0.0, 1e-6, 0.01, 1.0, 20.0, -1.0], rows)
+    return pa.table(
+        {
+            "n": np.arange(rows),
+            "lon": pa.array(lon, mask=rng.random(rows) < 0.05),
+            "lat": lat,
+            "r": pa.array(radius, mask=rng.random(rows) < 0.1),
+            "k": rng.integers(-10, 3000, rows),
+        },
+        schema=LIST.arrow,
+    )
+
+
+def stage(engine, table: Table, rows: pa.Table, step: int = 1000):
+    """Write a snapshot."""
+    staging = engine.stage(table, f"test-{next(_count):04d}")
+    for batch in rows.to_batches(max_chunksize=step):
+        staging.write(batch)
+    return staging.finish()
+
+
+def plan(engine, text: str, tables):
+    bound = bind(parse(text), Tables(tables))
+    return bound, engine.prepare(bound)
+
+
+def answer(engine, text: str, relations, tables=(STARS, LIST), limits: Limits | None = None) -> pa.Table:
+    """Run a query."""
+    bound, prepared = plan(engine, text, tables)
+    execution = prepared.execute(bound.slots, relations, limits or Limits())
+    return pa.Table.from_batches(execution, schema=execution.schema)
+
+
+def both(engine, text: str, relations, tables=(STARS, LIST)) -> tuple[list, list]:
+    """Run a query with and without indexes."""
+    with_them = answer(engine, text, relations, tables)
+    engine.indexes = False
+    try:
+        without = answer(engine, text, relations, tables)
+    finally:
+        engine.indexes = True
+    return plain(with_them), plain(without)
+
+
+def plain(rows: pa.Table) -> list[tuple]:
+    """Give rows that can be compared: sums and distances to eleven digits, NaN as text."""
+    return [tuple(_plain(value) for value in row.values()) for row in rows.to_pylist()]
+
+
+def _plain(value):
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else value if math.isinf(value) else float(f"{value:.11g}") + 0.0
+    return value
+
+
+def unordered(rows: list[tuple]) -> list[str]:
+    return sorted(map(repr, rows))
