@@ -208,3 +208,17 @@ def test_a_function_that_cannot_be_imported_says_so(directory):
     with pytest.raises(Exception, match=r"bad\.py cannot be imported: ModuleNotFoundError") as caught:
         mapping.calls[0].load()
     assert "c.yaml" in str(caught.value)
+
+
+def test_a_unit_in_the_header_counts_where_it_can(engine, directory):
+    """``sep (arcmin)`` says arc minutes; ``mag (V)`` says no volts."""
+    resource = descriptor(
+        directory,
+        "    columns: {s: {type: float64, unit: arcsec}, m: {type: float64, unit: mag}, t: {type: float32, unit: s}}\n"
+        "    map: {s: '\"sep (arcmin)\"', m: '\"mag (V)\"', t: '\"time [min]\"'}\n",
+    )
+    batch = pa.record_batch({"sep (arcmin)": pa.array(["1.5", None]), "mag (V)": pa.array([2.0, 3.0]), "time [min]": pa.array([1, 2])})
+    mapping, _, (table,) = mapped(engine, resource, batch)
+    assert [table.column(name).to_pylist() for name in "smt"] == [[90.0, None], [2.0, 3.0], [60.0, 120.0]]
+    assert mapping.conversions == {"s": "sep (arcmin)", "t": "time [min]"}
+    assert mapping.copies == {"m": "mag (V)"}

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from hven import plugins
 from hven.adql.tree import And, Case, Compare, Expr, In, IsNull, Literal, Not
 from hven.descriptor import trees
-from hven.descriptor.naming import origins_of
+from hven.descriptor.naming import header_unit, origins_of
 from hven.descriptor.options import source_spec
 from hven.descriptor.shapes import nearest
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Written
 from hven.errors import HvenError
+from hven.model import units
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, Type
 from hven.sources import Context
@@ -114,7 +115,7 @@ class Lookups:
             if "values" in fields:
                 found = self._written(fields["values"], meta, typed, what)
             elif "table" in fields:
-                found = self._read(fields, meta, what)
+                found = self._read(fields, meta, typed, what)
             if found is None:
                 return None
             keys, values, value = found
@@ -142,8 +143,24 @@ class Lookups:
     def _written(self, entries: dict[Written, Written], meta: Meta, column: Column | None, what: str) -> Found | None:
         return _written_here(entries, meta, column, what, self.names.faults)
 
-    def _read(self, fields: Any, meta: Meta, what: str) -> Found | None:
-        return _from_table(fields, meta, what, self.directory, self.names.faults)
+    def _read(self, fields: Any, meta: Meta, typed: Column | None, what: str) -> Found | None:
+        found = _from_table(fields, meta, what, self.directory, self.names.faults)
+        return None if found is None else _in_unit(found, typed, what, fields.place, self.names.faults)
+
+
+def _in_unit(found: Found, target: Column | None, what: str, place: Place, faults: Faults) -> Found | None:
+    """Convert the values of a lookup to the unit of the column."""
+    keys, values, value = found
+    said = value.unit or header_unit(value.name)
+    if target is None or not target.unit or not said or not value.type.is_numeric or units.same(said, target.unit):
+        return found
+    if not units.convertible(said, target.unit):
+        if value.unit is None:  # brackets in a header may be anything
+            return found
+        faults.error(f"{what}: values in {said} cannot be converted to {target.unit}", place, "correct the unit")
+        return None
+    factor = units.factor(said, target.unit)
+    return keys, [None if item is None else item * factor for item in values], Column(name=value.name, type=FLOAT64, unit=target.unit)
 
 
 def _kept(key: Expr, meta: Meta, kind: Type) -> Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.adql import parse_condition, parse_expression
@@ -15,6 +16,7 @@ from hven.descriptor.outcome import SOURCE, Call
 from hven.descriptor.shapes import Faults, nearest
 from hven.descriptor.written import Page, Written
 from hven.errors import BindError, ParseError
+from hven.model import units
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING, TIMESTAMP
 from hven.sources import FILE_FACTS, ROW
@@ -275,3 +277,17 @@ def some(names: Sequence[str]) -> str:
     """List the first names."""
     shown = ", ".join(names[:12])
     return f"{shown} ..." if len(names) > 12 else shown or "no columns"
+
+
+_IN_BRACKETS = re.compile(r".*\S\s*(?:\[([^\]]+)\]|\(([^)]+)\))\s*")
+
+
+def header_unit(name: str) -> str | None:
+    """Read the unit in a header such as ``sep (arcmin)``; it counts only where the target's unit is of the same kind."""
+    match = _IN_BRACKETS.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        return units.check(match[1] or match[2]) or None
+    except ValueError:
+        return None

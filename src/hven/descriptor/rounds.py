@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta
+from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta
 from hven.descriptor import trees
 from hven.descriptor.constants import constant
-from hven.descriptor.expressions import Hole, holes, inner, walk
-from hven.descriptor.naming import Broken, Names, some, written
+from hven.descriptor.expressions import Hole, holes, inner
+from hven.descriptor.naming import Broken, Names, header_unit, some, written
 from hven.descriptor.shapes import nearest
 from hven.model import units
 from hven.model.resource import Setting
 from hven.model.table import Column
-from hven.model.types import STRING
+from hven.model.types import FLOAT64, STRING
 
 if TYPE_CHECKING:
     from hven.descriptor.lookups import Lookups
@@ -238,6 +238,11 @@ class Round:
                 raise Broken
             tree = Function("IN_UNIT", (tree, Literal(column.unit)))
             meta = self.names.typed(tree, written("", place), where)
+        elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
+            said = header_unit(tree.name.name)
+            if said is not None and units.convertible(said, column.unit) and not units.same(said, column.unit):
+                tree = Binary("*", trees.cast(tree, meta, FLOAT64), Literal(units.factor(said, column.unit)))
+                meta = self.names.typed(tree, written("", place), where)
         try:
             return trees.cast(tree, meta, column.type)
         except trees.Unfit as error:
@@ -250,17 +255,11 @@ class Round:
         simple = (meta.type.is_numeric or meta.type.is_string) and (column.type.is_numeric or column.type.is_string)
         if source is None or source in self.names.call_origins:
             self.names.used |= self.origins[name]
-        elif (
-            (converted is tree or simple) and not (isinstance(converted, Function) and converted.name == "IN_UNIT") and _no_unit(converted)
-        ):
+        elif converted is tree or (simple and isinstance(converted, Cast) and converted.operand is tree):
             self.copies[name] = source
         else:
             self.conversions[name] = source
             self.names.used.add(source)
-
-
-def _no_unit(tree: Expr) -> bool:
-    return not any(isinstance(node, Function) and node.name == "IN_UNIT" for node in walk(tree))
 
 
 def _vounit(unit: str | None) -> str | None:
