@@ -82,7 +82,10 @@ def test_names_types_and_positions_belong_to_the_rows(site):
 
 
 def test_columns_can_be_hidden_and_titled(site):
-    found = table(site, TEXT.replace("size: {unit: arcsec}", "size: {hidden: true, label: Size, ucd: phys.angSize}") + "    title: New\n    index: 3\n")
+    found = table(
+        site,
+        TEXT.replace("size: {unit: arcsec}", "size: {hidden: true, label: Size, ucd: phys.angSize}") + "    title: New\n    index: 3\n",
+    )
     assert (found.title, found.index, found.column("size").hidden, found.column("size").ucd) == ("New", 3, True, "phys.angSize")
     listed = site.current().catalogue().memory["TAP_SCHEMA.columns"].rows.to_pylist()
     assert '"size"' not in [row["column_name"] for row in listed if row["table_name"] == "cat.t"]

@@ -10,7 +10,8 @@ import time
 import pyarrow as pa
 import pytest
 
-from hven.auth.permit import OWNER
+from hven import query
+from hven.auth.permit import ANONYMOUS, OWNER, PUBLIC
 from hven.errors import StorageError
 from hven.holdings import Site
 from hven.model.table import Column, Table
@@ -103,6 +104,21 @@ def test_what_becomes_private_is_hidden_at_once(site):
     assert "cat.stars" in holdings.catalogue(OWNER).names()
     descriptor(site, DESCRIPTOR)
     assert "cat.stars" in site.refresh().catalogue().names()
+
+
+def test_an_answer_from_tap_schema_is_remembered_for_those_alone_who_see_the_same(site):
+    def scope(who):
+        with query.run("SELECT table_name FROM TAP_SCHEMA.tables", who, site=site) as result:
+            names = [name for batch in result.batches() for name in batch.column(0).to_pylist()]
+            return result.scope, "cat.stars" in names
+
+    assert scope(ANONYMOUS)[0].public
+    descriptor(site, DESCRIPTOR + "access: private\n")
+    site.refresh()
+    assert scope(ANONYMOUS) == (PUBLIC, False)
+    mine, seen = scope(OWNER)
+    assert seen
+    assert not mine.public
 
 
 def test_a_descriptor_with_faults_leaves_the_last_good_one_in_force(site):

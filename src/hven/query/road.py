@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 
 from hven import adql
 from hven.adql import lexer
-from hven.auth import permit
+from hven.auth import Scope, permit
 from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.engines import Limits, Memory
 from hven.errors import Overloaded, TooLarge
+from hven.holdings import TAP_SCHEMA
 from hven.query.result import Result
 from hven.query.shapes import Prepared, Shapes
 
@@ -135,6 +136,9 @@ def _prepare(
         catalogue = catalogue.extended([table for table, _ in uploads.values()])
     bound = adql.bind(parsed, catalogue)
     permitted, scope = permit(bound, who, policies)
+    if reach != "public" and any(table.schema == TAP_SCHEMA for table in bound.tables):
+        # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of
+        scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
     prepared = Prepared(bound=permitted, plan=site.engine.prepare(permitted), scope=scope)
     if shape is not None:
         shapes.keep(shape, literals, prepared)
