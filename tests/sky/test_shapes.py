@@ -365,3 +365,12 @@ def test_constant_polygons_and_bad_rows():
     assert in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
     assert in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
     assert arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
+
+
+def test_a_polygon_that_cuts_itself_holds_nothing_far_away():
+    tie = Polygon((0, 10, 0, 10), (0, 10, 10, 0))
+    lon, lat = sample(2000)
+    inside = tie.contains(lon, lat)
+    assert not inside[(lon > 11) | (np.abs(lat) > 11)].any()
+    assert tie.contains([5, 5], [9, 1]).all()
+    assert not tie.contains([1, 9], [5, 5]).any()

@@ -227,6 +227,27 @@ def polygon_cells(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
     return _ranges(cells[full], depths[full]) if inner else _ranges(cells, depths)
 
 
+def arc_ranges(a: Numbers, b: Numbers, order: int) -> Indexes:
+    """Cover great-circle arcs between unit vectors (shape (n, 3)) by small cones along them."""
+    from hven.sky.sphere import angles
+
+    length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(b - a, axis=1) / 2.0, 1.0))
+    # cones of a quarter of a cell; larger ones where the arcs are too long for it
+    radius = max(_WIDTH / 2.0 ** (order + 2), float(length.sum()) / _MOST)
+    steps = np.maximum(np.ceil(length / (1.9 * radius)), 1.0).astype(np.int64)
+    which = np.repeat(np.arange(len(a)), steps)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps, steps)
+    part = (number + 0.5) / steps[which]
+    turn = length[which]
+    scale = np.maximum(np.sin(turn), 1e-300)[:, None]
+    xyz = a[which] * (np.sin((1.0 - part) * turn)[:, None] / scale) + b[which] * (np.sin(part * turn)[:, None] / scale)
+    short = turn < 1e-9  # the middle serves
+    xyz[short] = (a[which] + b[which])[short]
+    lon, lat = angles(xyz)
+    _, ranges = cones_ranges(lon, lat, math.degrees(radius * 0.9999))
+    return degrade(merge(ranges), order)
+
+
 def grown(gap: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int) -> Indexes:
     """Cover a shape of which only distances are known, from the twelve base cells down.
 

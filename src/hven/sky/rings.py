@@ -61,6 +61,12 @@ class Rings:
         self.left = (self.signed >= 0.0) & (not right)
         self.area = np.where(self.signed > 0.0, SKY - self.signed, -self.signed) if right else np.abs(self.signed)
         self.north = self._north()
+        if not right and bool((self.reach < 89.0).any()):
+            # what lies opposite is outside, even if the ring cuts itself and has no area to compare
+            far = -self.mean
+            lon = wrap(np.degrees(np.arctan2(far[:, 1], far[:, 0])))
+            crossed = self._crossed(lon[self.owner], np.sum(far[self.owner] * self.normal, axis=1))
+            self.north = np.where(self.reach < 89.0, np.bitwise_xor.reduceat(crossed, self.first), self.north)
 
     def _areas(self) -> None:
         """Sum signed triangles from one point per ring: exact for any size, without cancellation for small ones."""

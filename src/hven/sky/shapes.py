@@ -238,8 +238,11 @@ class Polygon(Shape):
             middle = self.centroid()
             return healpix.cone_ranges(middle.lon, middle.lat, float(ring.reach[0]), order)
         if ring.area[0] <= SKY / 2.0:
-            return healpix.polygon_cells(lons, lats, order)
-        return healpix.invert(healpix.polygon_cells(lons, lats, order, inner=True))
+            found = healpix.polygon_cells(lons, lats, order)
+        else:
+            found = healpix.invert(healpix.polygon_cells(lons, lats, order, inner=True))
+        # cdshealpix 0.9 may miss a cell that only an edge passes through
+        return healpix.merge(np.concatenate([found, healpix.arc_ranges(ring.a[ring.real], ring.b[ring.real], order)]))
 
     def text(self) -> str:
         """``polygon lon lat lon lat ...``."""
