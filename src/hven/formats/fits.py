@@ -7,6 +7,7 @@ lengths and ranges are noted, and at the end the table goes out in one pass over
 
 from __future__ import annotations
 
+import re
 import tempfile
 import unicodedata
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ _MOST = 999  # FITS 4.0 section 7.3.1: TFIELDS
 _LIMITS = {"B": (0, 255), "I": (-(2**15), 2**15 - 1), "J": (-(2**31), 2**31 - 1), "K": (-(2**63), 2**63 - 1)}
 _WIDER = {"B": "I", "I": "J", "J": "K"}
 _DTYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">f4", "M": ">f8"}
-_NOT_PLAIN = bytes(range(0x80, 0x100))
+_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_NOT_PLAIN = bytes([*range(0x20), *range(0x7F, 0x100)])
 _LETTERS = 64  # different characters that are looked up one by one; beyond them all become "?"
 _HEAP_FROM = 256  # strings whose longest has more bytes than this go to the heap
 
@@ -126,14 +128,15 @@ def _ready(array: pa.Array, plan: _Plan) -> pa.Array:
 def _ascii(array: pa.Array) -> tuple[pa.Array, int]:
     """Write text in ASCII; gives the number of characters that had to be replaced."""
     data = bytes(literal.characters(array))
-    if data.isascii() and b"\0" not in data:
+    if data.isascii() and not _CONTROLS.search(data):
         return array, 0
     text = data.decode()
-    replaced = len(text) - len(data.translate(None, _NOT_PLAIN)) + data.count(0)
+    replaced = len(text) - len(data.translate(None, _NOT_PLAIN))
+    array = pc.replace_substring_regex(array, r"[\t\r\n]", " ")
     odd = sorted({mark for mark in text if mark > "~"})
     for mark in odd if len(odd) <= _LETTERS else ():
         array = pc.replace_substring(array, mark, _letter(mark))
-    return pc.replace_substring_regex(array, r"[^\x01-\x7E]", "?"), replaced
+    return pc.replace_substring_regex(array, r"[^ -~]", "?"), replaced
 
 
 def _letter(mark: str) -> str:

@@ -317,9 +317,10 @@ class _Document:
 
     def _cells(self, text: bytes, columns: list[Column], prefix: bytes, done: int) -> list[pa.Array]:
         try:
-            return rows.typed(rows.cells(text, len(columns), prefix, done), columns, done)
-        except UnicodeDecodeError as error:
-            raise SourceError(f"TABLEDATA is not UTF-8 after row {done}") from error
+            return rows.typed(rows.cells(text, columns, prefix, done), columns, done)
+        except pa.ArrowInvalid as error:
+            message = f"TABLEDATA is not UTF-8 after row {done}"
+            raise SourceError(message) from error
 
     def _binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         unpacker = unpack.Unpacker(columns, self._serialization(element))

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from lxml import etree
 
 from hven.errors import SourceError
-from hven.model import parse
+from hven.formats.votable.unpack import Unpacker
+from hven.model import literal, parse
 from hven.model.literal import characters
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _NAMED = {b"&lt;": "<", b"&gt;": ">", b"&quot;": '"', b"&apos;": "'"}
 _LT, _GT, _SLASH, _T, _D, _R = (ord(mark) for mark in "<>/TDR")
 
 
-def cells(text: bytes, count: int, prefix: bytes, first: int) -> list[pa.Array]:
-    """Split whole rows into `count` string columns.
+def cells(text: bytes, columns: Sequence[Column], prefix: bytes, first: int) -> list[pa.Array]:
+    """Split whole rows into string columns.
 
     Parameters
     ----------
@@ -42,8 +43,8 @@ def cells(text: bytes, count: int, prefix: bytes, first: int) -> list[pa.Array]:
     SourceError
         Not well-formed, or a row has more cells than there are FIELDs.
     """
-    found = None if prefix or b"<!" in text or b"<?" in text else _plain(text, count)
-    return found if found is not None else _parsed(text, count, prefix, first)
+    found = None if prefix or b"<!" in text or b"<?" in text else _plain(text, len(columns))
+    return found if found is not None else _parsed(text, columns, prefix, first)
 
 
 def _plain(text: bytes, count: int) -> list[pa.Array] | None:
@@ -102,6 +103,8 @@ def _columns(
     offsets = np.zeros(len(at) + 1, np.int32)
     np.cumsum(stops - starts, out=offsets[1:])
     every = pa.Array.from_buffers(pa.string(), len(at), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    if not text.isascii():
+        every.validate(full=True)
     index = np.arange(rows, dtype=np.int64) * count
     columns = [every.take(pa.array(index + number)) for number in range(count)]
     return [_unescape(column) for column in columns] if b"&" in text else columns
@@ -140,7 +143,7 @@ def _reference(entity: bytes) -> str:
     raise SourceError(message)
 
 
-def _parsed(text: bytes, count: int, prefix: bytes, first: int) -> list[pa.Array]:
+def _parsed(text: bytes, columns: Sequence[Column], prefix: bytes, first: int) -> list[pa.Array]:
     """Split any well-formed rows: comments, CDATA, attributes, missing cells."""
     name = prefix[:-1].decode()
     space = f" xmlns:{name}='x'" if name else ""
@@ -150,32 +153,42 @@ def _parsed(text: bytes, count: int, prefix: bytes, first: int) -> list[pa.Array
     except etree.XMLSyntaxError as error:
         message = f"TABLEDATA is not well-formed after row {first}: {error.msg}"
         raise SourceError(message) from error
-    columns: list[list[str]] = [[] for _ in range(count)]
+    found: list[list[str]] = [[] for _ in columns]
     for number, row in enumerate(root, first + 1):
-        got = [_cell(cell, number) for cell in row]
-        if len(got) > count:
-            message = f"row {number} has {len(got)} cells, but the table has {count} FIELDs"
+        if len(row) > len(columns):
+            message = f"row {number} has {len(row)} cells, but the table has {len(columns)} FIELDs"
             raise SourceError(message)
-        for column, value in zip(columns, got + [""] * (count - len(got)), strict=True):
-            column.append(value)
-    return [pa.array(column, pa.string()) for column in columns]
+        got = [_cell(cell, number, column) for cell, column in zip(row, columns, strict=False)]
+        for texts, value in zip(found, got + [""] * (len(columns) - len(got)), strict=True):
+            texts.append(value)
+    return [pa.array(texts, pa.string()) for texts in found]
 
 
-def _cell(cell: Any, row: int) -> str:
+def _cell(cell: Any, row: int, column: Column) -> str:
     if len(cell):
         message = f"row {row} holds an element or entity inside a cell"
         raise SourceError(message)
     encoding = cell.get("encoding", "none")
     if encoding == "base64":
-        try:
-            return binascii.a2b_base64(cell.text or "").decode()
-        except ValueError as error:
-            message = f"row {row} has a cell that is not base64 of UTF-8: {error}"
-            raise SourceError(message) from error
+        return _encoded(cell.text or "", row, column)
     if encoding != "none":
         message = f"row {row} has a cell with encoding={encoding!r}, which is not supported"
         raise SourceError(message)
     return cell.text or ""
+
+
+def _encoded(text: str, row: int, column: Column) -> str:
+    """Read a cell that holds the base64 of its BINARY form (VOTable 1.1 section 5.1, later dropped)."""
+    plain = column.having(null=None)
+    try:
+        arrays, count, _ = Unpacker([plain], "BINARY").unpack(binascii.a2b_base64(text), row - 1)
+    except binascii.Error as error:
+        message = f"row {row}, column {column.name!r}: the cell is not base64: {error}"
+        raise SourceError(message) from error
+    if count != 1 or (pa.types.is_nested(arrays[0].type) and column.type.datatype in {"char", "unicodeChar"}):
+        message = f"row {row}, column {column.name!r}: the cell's base64 holds no value of type {column.type.datatype}"
+        raise SourceError(message)
+    return literal.text(arrays[0], column.type, null=column.null or "")[0].as_py() or ""
 
 
 def typed(texts: Sequence[pa.Array], columns: Sequence[Column], first: int) -> list[pa.Array]:

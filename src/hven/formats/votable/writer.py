@@ -102,14 +102,17 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
             kind = _fit_text(kind, None if batch is None else batch.column(number))
-        elif kind.datatype == "bit" and serialization != "TABLEDATA":
-            if serialization == "BINARY" or kind.arraysize is None or None in kind.shape:
-                kind = Type("boolean", kind.arraysize, kind.xtype)
+        elif kind.datatype == "bit" and _no_bits(kind, serialization):
+            kind = Type("boolean", kind.arraysize, kind.xtype)
         elif serialization == "BINARY" and not column.required and kind.datatype == "unsignedByte" and kind.arraysize is None:
             if heads.magic(column, serialization) is None:
                 kind = Type("short", None, kind.xtype)
         fitted.append(column if kind is column.type else column.having(type=kind))
     return tuple(fitted)
+
+
+def _no_bits(kind: Type, serialization: str) -> bool:
+    return serialization == "BINARY" or (serialization == "BINARY2" and (kind.arraysize is None or None in kind.shape))
 
 
 def _fit_text(kind: Type, array: pa.Array | None) -> Type:
