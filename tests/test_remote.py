@@ -123,3 +123,16 @@ def test_broken_answers_are_user_errors(tmp_path):
     assert issubclass(SourceError, UserError)
     with pytest.raises(UserError, match="cannot be reached"):
         remote.download("http://127.0.0.1:9/", tmp_path, allow_private=True)
+
+
+def test_hven_new_takes_an_address(tmp_path, site):
+    from hven.descriptor.new import create
+    from hven.settings import load
+
+    (tmp_path / "hven.toml").write_text("allow_private = true\n")
+    path = create(load(tmp_path), "stars", f"{site}/data/stars.csv")
+    assert "source: {kind: csv, files: data/stars.csv}" in path.read_text()
+    (tmp_path / "hven.toml").write_text("")
+    with pytest.raises(Forbidden):
+        create(load(tmp_path), "others", f"{site}/data/stars.csv")
+    assert not (tmp_path / "collections/others").exists()

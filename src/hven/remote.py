@@ -189,7 +189,7 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     if private and not allow_private:
         raise Forbidden(
             f"{parts.hostname} is {private[0]}, which is not on the public internet",
-            remedy="download the file yourself, or allow private addresses in the settings",
+            remedy="download the file yourself, or say `allow_private = true` in hven.toml",
         )
     return parts.hostname, None if _proxied(parts.scheme) else numbers[0]
 

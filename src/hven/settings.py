@@ -78,6 +78,7 @@ class Settings:
     limits: QueryLimits = field(default_factory=QueryLimits)
     keep_snapshots: int = 3
     disk_budget: int | None = None  # bytes of var/, None = what the disk has
+    allow_private: bool = False  # downloads from addresses that are not on the public internet
     cors: tuple[str, ...] = ("*",)
     aliases: tuple[Alias, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +129,7 @@ DOCS: dict[str, str] = {
     "limits": "what one query may use",
     "keep_snapshots": "how many states of a table are kept for rollback",
     "disk_budget": "bytes that var/ may take: 200 GiB; default: what the disk has",
+    "allow_private": "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
     "cors": "web origins that may call the services from a browser",
     "alias": "old addresses answered by one of our faces",
     "defaults": "merged below every descriptor",
@@ -154,6 +156,7 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "workers": (int, {"ge": 1, "le": 256}),
     "keep_snapshots": (int, {"ge": 1}),
     "disk_budget": (int, {"ge": 1}),
+    "allow_private": (bool, {}),
     "cors": (list[StrictStr], {}),
     "defaults": (dict[str, Any], {}),
     "accent": (StrictStr, {"pattern": r"^#[0-9a-fA-F]{6}$"}),

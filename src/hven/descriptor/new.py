@@ -98,7 +98,7 @@ def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[
     if source.startswith(("http://", "https://")):
         from hven import remote
 
-        path = remote.download(source, directory / "data")
+        path = remote.download(source, directory / "data", allow_private=settings.allow_private)
         return path, {"files": path.relative_to(directory).as_posix()}
     here = Path.cwd() / Path(source).expanduser()
     first = here
