@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hven.formats import Format, Head
     from hven.query import Result
 
+T = TypeVar("T")
 ONE_WRITE = 256 * 1024  # answers up to this size leave as one body with a Content-Length
 CHUNK = 512 * 1024  # bytes gathered before they are sent
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
@@ -81,10 +82,28 @@ async def answer(
                 return whole(request, body + rest, every)
             chunks = iter((rest,))
         return Streamed(request, itertools.chain((body,), chunks), result, every)
-    first, more = await anyio.to_thread.run_sync(_primed, result, fmt, head, options)
+    first, more = await _watched(request, result, lambda: _primed(result, fmt, head, options))
     if more is None:
         return whole(request, first, every)
     return Streamed(request, itertools.chain((first,), more), result, every)
+
+
+async def _watched(request: Request, result: Result, call: Callable[[], T]) -> T:
+    """Run a call in a thread; the query is cancelled if its reader leaves meanwhile."""
+    found: list[T] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            result.cancel()
+
+        tasks.start_soon(watch)
+        try:
+            found.append(await _in_thread(call))
+        finally:
+            tasks.cancel_scope.cancel()
+    return found[0]
 
 
 def whole(request: Request, body: bytes, headers: Mapping[str, str], status: int = 200) -> Response:

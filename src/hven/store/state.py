@@ -304,7 +304,10 @@ def _earlier(connection: sa.Connection, collection: str, present: Mapping[str, s
     states = [_event(row) for row in connection.execute(query)]
     if not states:
         raise NotFound(f"nothing of {collection!r} was ever published")
-    if wanted is None:
+    if wanted is None and not present:  # removed: what was shown last comes back, wherever it came from
+        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
+        candidates = [event for event in map(_event, connection.execute(query)) if event.state]
+    elif wanted is None:
         shown = next((number for number, event in enumerate(states) if dict(event.state) == dict(present)), -1)
         candidates = states[shown + 1 :]
     else:

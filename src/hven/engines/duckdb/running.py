@@ -153,16 +153,16 @@ class DuckExecution:
         self._reader: pa.RecordBatchReader | None = None
         self._cursor: Cursor | None = cursors.take()
         if limits.seconds is not None:
-            watch.at(time.monotonic() + limits.seconds, _weakly(self, lambda late: late._stop("timeout")))
+            watch.at(time.monotonic() + limits.seconds, _weakly(self, lambda late: late.stop("timeout")))
         try:
             for name, (rows, keep) in relations.items():
                 self._cursor.register(name, rows, keep=keep)
         except BaseException:
             self.close()
             raise
-        con = self._cursor.con
+        con: Any = self._cursor.con
         # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called meanwhile
-        self._open = lambda: con.execute(sql, list(arguments)).to_arrow_reader(limits.batch)
+        self._open: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(limits.batch)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         wanted = None if self._limits.rows is None else self._limits.rows + 1
@@ -190,9 +190,10 @@ class DuckExecution:
 
     def cancel(self) -> None:
         """Stop soon; see `hven.engines.Execution.cancel`."""
-        self._stop("cancel")
+        self.stop("cancel")
 
-    def _stop(self, why: str) -> None:
+    def stop(self, why: str) -> None:
+        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
         with self._lock:
             if self._cursor is None or self._stopped is not None:
                 return

@@ -1,0 +1,112 @@
+"""Run ``hven serve`` as a user does, on a free port of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+HVEN = [sys.executable, "-m", "hven"]
+
+
+def hven(*words: object, cwd: Path | None = None, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a verb; by default it must succeed."""
+    done = subprocess.run([*HVEN, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+    assert not ok or done.returncode == 0, f"hven {words}: {done.stdout}\n{done.stderr}"
+    return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A running server."""
+
+    port: int
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, **params: object) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", path + ("?" + urlencode(params) if params else ""))
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def ask(self, query: str, form: str = "json", **params: object) -> list[list[object]]:
+        status, _, body = self.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY=query, **params)
+        assert status == 200, body[:1000]
+        return list(json.loads(body)["data"])
+
+    def lines(self) -> list[dict[str, object]]:
+        """The access log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def serving(site: Path, *, workers: int = 2) -> Iterator[Serving]:
+    """Serve a site until the block ends."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    log = site / "serve.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*HVEN, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        made = Serving(port=port, process=process, log=log)
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError):
+                    if made.get("/health")[0] == 200:
+                        break
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            yield made
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(30)
+
+
+DESCRIPTOR = """\
+collection: stars
+title: Made-up stars
+subjects: [stars]
+tables:
+  main:
+    description: as it was
+    position: [ra, dec]
+    primary: [id]
+    source: {kind: csv, files: stars.csv}
+    columns:
+      id: {type: string, ucd: meta.id;meta.main, description: the first words}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      mag: {type: float32, unit: mag}
+"""
+
+
+def star_site(directory: Path, number: int = 1000) -> Path:
+    """Make a site with one ingested collection."""
+    hven("init", directory)
+    folder = directory / "collections" / "stars"
+    folder.mkdir(parents=True)
+    (folder / "stars.yaml").write_text(DESCRIPTOR)
+    lines = [f"s{n},{n * 7.31 % 360:.5f},{n * 3.7 % 180 - 90:.5f},{n % 20}" for n in range(number)]
+    (folder / "stars.csv").write_text("id,ra,dec,mag\n" + "\n".join(lines) + "\n")
+    hven("ingest", "stars", "--site", directory)
+    return directory

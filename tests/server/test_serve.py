@@ -1,0 +1,180 @@
+"""Several processes behind one address: edits, ingests, leaving readers, dying workers, graceful stops."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from serving import DESCRIPTOR, Serving, hven, serving, star_site
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(star_site(tmp_path_factory.mktemp("serve") / "site", 300_000)) as made:
+        yield made
+
+
+def site_of(server: Serving) -> Path:
+    return server.log.parent
+
+
+def within(seconds: float, true: object, times: int = 12) -> float:
+    """Wait until a call is true `times` times running (so in every process); give the seconds it took."""
+    begun = time.perf_counter()
+    running = 0
+    first = 0.0
+    while running < times:
+        if true():  # type: ignore[operator]
+            first = first or time.perf_counter() - begun
+            running += 1
+        else:
+            running, first = 0, 0.0
+        assert time.perf_counter() - begun < seconds + 5
+    return first
+
+
+def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: Serving) -> None:
+    descriptor = site_of(server) / "collections" / "stars" / "stars.yaml"
+    descriptor.write_text(DESCRIPTOR.replace("the first words", "other words").replace("as it was", "as it is now"))
+
+    def seen() -> bool:
+        told = server.ask("SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND column_name = 'id'")
+        return (
+            told == [["other words"]]
+            and b"other words" in server.get("/tap/tables/stars.main")[2]
+            and b"as it is now" in server.get("/")[2]
+        )
+
+    assert within(1.0, seen) < 1.0
+
+
+def test_a_broken_edit_leaves_the_last_good_one_and_health_says_so(server: Serving) -> None:
+    descriptor = site_of(server) / "collections" / "stars" / "stars.yaml"
+    good = descriptor.read_text()
+    descriptor.write_text("collection: [")
+    try:
+        within(1.0, lambda: b'"degraded"' in server.get("/health")[2])
+        assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
+    finally:
+        descriptor.write_text(good)
+    within(1.0, lambda: b'"ok"' in server.get("/health")[2])
+
+
+def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: Serving) -> None:
+    site = site_of(server)
+    rows = (site / "collections" / "stars" / "stars.csv").read_text()
+    (site / "collections" / "stars" / "stars.csv").write_text(rows + "extra,1,1,1\n")
+    hven("ingest", "stars", "--site", site)
+    within(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_001]])
+    hven("rollback", "stars", "--site", site)
+    within(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]])
+    hven("remove", "stars", "--site", site)
+    within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 404)
+    hven("rollback", "stars", "--site", site)
+    within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 200)
+
+
+def test_many_readers_at_once_each_get_their_own(server: Serving) -> None:
+    def one(number: int) -> bool:
+        return server.ask(f"SELECT id FROM stars.main WHERE id = 's{number}'") == [[f"s{number}"]]
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(one, range(200)))
+
+
+def test_a_reader_who_leaves_cancels_the_query(server: Serving) -> None:
+    """A cross join of 9 x 10^10 pairs would run for minutes; after its reader has left, the process has nothing to do."""
+    query = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE a.mag + b.mag > 1000"
+    with socket.create_connection(("127.0.0.1", server.port)) as reader:
+        reader.sendall(f"GET /tap/sync?LANG=ADQL&QUERY={quote(query)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        time.sleep(1.5)
+        assert busy(server, 0.5) > 0.1
+    for _ in range(20):
+        if busy(server, 0.5) < 0.05:
+            break
+    else:
+        pytest.fail("the query runs on without a reader")
+
+
+def busy(server: Serving, seconds: float) -> float:
+    """CPU seconds that the server's processes use in a while, per second."""
+
+    def used() -> float:
+        total = 0.0
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[1]) == server.process.pid or int(entry.name) == server.process.pid:
+                    total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return total
+
+    before = used()
+    time.sleep(seconds)
+    return (used() - before) / seconds
+
+
+def test_a_reader_who_leaves_in_the_middle_of_a_dump_leaves_no_trace(server: Serving) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port)) as reader:
+            reader.sendall(b"GET /tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+stars.main HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert reader.recv(1000).startswith(b"HTTP/1.1 200")
+    assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
+
+
+def test_a_dump_is_streamed(server: Serving) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+*+FROM+stars.main")
+    with contextlib.closing(connection), connection.getresponse() as answer:
+        assert answer.getheader("content-length") is None
+        assert answer.read().count(b"\n") == 300_001
+
+
+def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
+    workers = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and (entry / "stat").exists()
+        and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    time.sleep(0.2)
+    assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
+    within(10.0, lambda: server.get("/health")[0] == 200)
+
+
+def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
+    with serving(star_site(tmp_path / "site", 200_000), workers=1) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request("GET", "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+*+FROM+stars.main")
+        with contextlib.closing(connection), connection.getresponse() as answer:
+            head = answer.read(1000)
+            server.process.terminate()
+            assert (head + answer.read()).count(b"\n") == 200_001
+        assert server.process.wait(30) == 0
+
+
+def test_the_log_has_every_request_with_its_id(server: Serving) -> None:
+    status, headers, body = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nothing FROM stars.main")
+    assert status == 400
+    assert headers["x-request-id"].encode() in body
+    for _ in range(50):
+        found = [line for line in server.lines() if line["id"] == headers["x-request-id"]]
+        if found:
+            break
+        time.sleep(0.05)
+    assert found[0]["status"] == 400
