@@ -374,3 +374,12 @@ def test_a_polygon_that_cuts_itself_holds_nothing_far_away():
     assert not inside[(lon > 11) | (np.abs(lat) > 11)].any()
     assert tie.contains([5, 5], [9, 1]).all()
     assert not tie.contains([1, 9], [5, 5]).any()
+
+
+def test_a_range_that_is_a_pole_is_covered():
+    from hven.sky import healpix
+
+    for shape in (Range(1e-53, 0, 90, 90), Range(0, 0, -90, -90), Range(10, 20, 90, 90)):
+        lon, lat = np.array([0.0, 100.0, 200.0, 300.0]), np.full(4, shape.lat1)
+        assert shape.contains(lon, lat).all()
+        assert healpix.within(shape.cover(5), healpix.index(29, lon, lat)).all()

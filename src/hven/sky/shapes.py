@@ -339,8 +339,8 @@ class Range(Shape):
 
     @property
     def parallels(self) -> list[float]:
-        """The latitudes at which the range ends; a pole is no end."""
-        return [lat for lat in (self.lat1, self.lat2) if abs(lat) < 90.0]
+        """The latitudes at which the range ends; a range that goes on to a pole has none there."""
+        return [*([self.lat1] if self.lat1 > -90.0 else []), *([self.lat2] if self.lat2 < 90.0 else [])]
 
     def rim(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Give the distance of positions to the boundary, degrees; infinite if there is none."""
