@@ -7,43 +7,63 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Any
 
-import click
+from hven.errors import Cancelled, ServiceError, UsageError, UserError
 
-from hven.errors import ServiceError, UsageError, UserError
-
-PRIVATE = ()
+STOPPED = 130  # what shells report of a program that Ctrl-C ended
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; give the exit code."""
-    from hven.cli.verbs import app
-
     words = site_first(list(sys.argv[1:] if argv is None else argv))
     try:
-        code = app(words, prog_name="hven", standalone_mode=False)
-    except click.exceptions.Abort:
+        code = _run(words)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, Cancelled):
         _say("stopped")
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return 2
+        return STOPPED
     except UsageError as error:
         _say(str(error))
         return 2
-    except (UserError, ServiceError) as error:
+    except UserError as error:
         _say(str(error))
-        return 1 if isinstance(error, UserError) else 3
-    except KeyboardInterrupt:
-        _say("stopped")
-        return 130
-    except BrokenPipeError:  # `hven query .. | head`
+        return 1
+    except ServiceError as error:
+        _say(str(error))
+        return 3
+    except BrokenPipeError:  # `hven query .. | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            return _ours(error)
+        _say(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+        return 1
     except Exception as error:  # noqa: BLE001  (the last net: a person gets a sentence, the file gets the traceback)
-        _say(f"something went wrong in Hven itself ({type(error).__name__}: {error}); please report it with {_kept(error)}")
-        return 3
-    return code if isinstance(code, int) else 0
+        return _ours(error)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    """Run one verb; typer's own errors become exit codes here."""
+    import typer
+
+    from hven.cli.verbs import app
+
+    refusal: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("hven", words) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except refusal as error:
+        error.show()
+        return 2
+    return 0
 
 
 def site_first(words: list[str]) -> list[str]:
@@ -60,6 +80,11 @@ def site_first(words: list[str]) -> list[str]:
 
 def _say(text: str) -> None:
     print(f"hven: {text}" if "\n" not in text else text, file=sys.stderr)
+
+
+def _ours(error: Exception) -> int:
+    _say(f"something went wrong in Hven itself ({type(error).__name__}: {error}); please report it with {_kept(error)}")
+    return 3
 
 
 def _kept(error: BaseException) -> Path:

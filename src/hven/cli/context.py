@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,18 +58,34 @@ def show_json(value: Any) -> None:
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """Print a table for people; numbers to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """Print a table for people, in aligned columns; numbers stand right. Nothing is cut: ids are there to be copied."""
+    shown = [["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max([len(heading), *(len(row[at]) for row in shown)]) for at, heading in enumerate(headings)]
+    right = [all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))]
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    numeric = [all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))]
-    for heading, is_number in zip(headings, numeric, strict=True):
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    Console(highlight=False).print(table)
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(
+            cell.rjust(width) if number else cell.ljust(width) for cell, width, number in zip(cells, widths, right, strict=True)
+        ).rstrip()
+
+    if title:
+        print(title if rows else f"{title}: none")
+    if not rows:
+        return
+    print(line(headings))
+    print("  ".join("-" * width for width in widths))
+    for row in shown:
+        print(line(row))
+
+
+def moment(stamp: str | None) -> str:
+    """Write a time for people: 2026-11-20 09:51:05 (UTC)."""
+    return stamp[:19].replace("T", " ") if stamp else ""
+
+
+def spelled(context: typer.Context, *words: str) -> str:
+    """Write a command that the reader may copy, with the ``--site`` that this one had."""
+    return " ".join(["hven", *(["--site", shlex.quote(context.obj)] if context.obj else []), *words])
 
 
 def size(count: int | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven.cli.context import settings, show_json
+from hven.cli.context import settings, show_json, spelled
 
 if TYPE_CHECKING:
     from hven.errors import Fault
@@ -20,7 +21,7 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A direct
     from hven.settings import init as make
 
     made = make(directory)
-    print(f"{made} is a site now. Next: hven --site {directory} new NAME --from FILE")
+    print(f"{made} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")
 
 
 def new(
@@ -34,7 +35,7 @@ def new(
     from hven.descriptor import new as room
 
     path = room.create(settings(context), name, source, kind=kind, table=table)
-    print(f"wrote {path}\nLook it over, then: hven check {name} && hven ingest {name}")
+    print(f"wrote {path}\nLook it over, then: {spelled(context, 'check', name)} && {spelled(context, 'ingest', name)}")
 
 
 def check(

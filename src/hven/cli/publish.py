@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hven.cli.context import settings, show_json, show_table, size
+from hven.cli.context import moment, settings, show_json, show_table, size, spelled
 from hven.cli.context import site as open_site
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -69,10 +69,16 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     if rows:
         show_table(
             ["table", "rows", "size", "updated", "access"],
-            [[row["table"], row["rows"], size(row["bytes"]), row["updated"], row["access"]] for row in rows],
+            [
+                [row["table"] + " (view)" * (row["kind"] == "view"), row["rows"], size(row["bytes"]), moment(row["updated"]), row["access"]]
+                for row in rows
+            ],
         )
     else:
-        print("Nothing is published yet. hven new NAME --from FILE writes a descriptor; hven ingest NAME publishes it.")
+        print(
+            f"Nothing is published yet. {spelled(context, 'new NAME --from FILE')} writes a descriptor; "
+            f"{spelled(context, 'ingest NAME')} publishes it."
+        )
     for lease in running:
         print(f"running: {lease['name']} by {lease['holder']} since {lease['since']}")
     for problem in current.problems:
@@ -102,9 +108,20 @@ def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
             }
             for record in records
         ]
-    moves = [{"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events]
+    moves: list[dict[str, Any]] = [
+        {"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events
+    ]
     done = [
-        {"run": run.id, "kind": run.kind, "phase": run.phase, "started": run.started, "ended": run.ended, "message": run.message}
+        {
+            "run": run.id,
+            "kind": run.kind,
+            "phase": run.phase,
+            "started": run.started,
+            "ended": run.ended,
+            "message": run.message,
+            "dry_run": bool(run.summary.get("dry_run")),
+            "sample": run.summary.get("sample"),
+        }
         for run in runs
     ]
     if as_json:
@@ -112,14 +129,28 @@ def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
         return
     show_table(
         ["", "snapshot", "table", "rows", "size", "created"],
-        [["*" if s["published"] else "", s["snapshot"], s["table"], s["rows"], size(s["bytes"]), s["created"]] for s in snapshots],
+        [["*" if s["published"] else "", s["snapshot"], s["table"], s["rows"], size(s["bytes"]), moment(s["created"])] for s in snapshots],
         title="Snapshots (* = published)",
     )
+    print()
     show_table(
         ["run", "kind", "phase", "started", "ended", "message"],
-        [[run["run"], run["kind"], run["phase"], run["started"], run["ended"], run["message"]] for run in done],
+        [[run["run"], _kind(run), run["phase"], moment(run["started"]), moment(run["ended"]), run["message"]] for run in done],
         title="Runs",
     )
+    print()
+    show_table(
+        ["at", "action", "tables"],
+        [[moment(move["at"]), move["action"], ", ".join(f"{table} {now}" for table, now in move["state"].items())] for move in moves],
+        title="Moves",
+    )
+
+
+def _kind(run: dict[str, Any]) -> str:
+    """Say what kind of run it was: ingest, ingest (dry), ingest (sample 100)."""
+    if run["dry_run"]:
+        return f"{run['kind']} (dry)"
+    return f"{run['kind']} (sample {run['sample']})" if run["sample"] else run["kind"]
 
 
 def rollback(
@@ -157,4 +188,6 @@ def remove(
     if purge:
         print(f"{len(dropped)} snapshots deleted")
     else:
-        print(f"the data are kept: hven rollback {name} brings them back, hven remove {name} --purge deletes them")
+        print(
+            f"the data are kept: {spelled(context, 'rollback', name)} brings them back, {spelled(context, 'remove', name, '--purge')} deletes them"
+        )
