@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ VALUES = {
     "string": st.text(ASCII, min_size=1, max_size=20),
     "unicode": st.text(LETTERS, min_size=1, max_size=20),
     "string[6]": st.text(ASCII, min_size=1, max_size=6),
-    "timestamp": st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)),  # noqa: DTZ001
+    "timestamp": st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)),
     "int16[3]": st.lists(_ints(16), min_size=3, max_size=3),
     "int32[*]": st.lists(_ints(32), min_size=1, max_size=5),
     "float64[2x*]": st.lists(st.tuples(FLOAT64, FLOAT64), min_size=1, max_size=3).map(

@@ -10,12 +10,12 @@ import subprocess
 
 import pyarrow as pa
 import pytest
-from shared import shared
 
 from hven.formats import End, Info
 from hven.model.table import Column, FrameRef, Group
 from hven.model.types import parse_type
 from hven.testing.format import document, every_type
+from shared import shared
 
 pytestmark = pytest.mark.outside
 serializations = pytest.mark.parametrize("serialization", ["TABLEDATA", "BINARY", "BINARY2"])
@@ -38,15 +38,23 @@ def run(*words, **environment):
 ABOUT = {
     "name": "sample",
     "description": "Every type & more",
-    "infos": [Info(name="QUERY", value="SELECT * FROM x WHERE a < 1 & b"), Info(name="citation", value="x", content="größer", ucd="meta.bib")],
-    "frames": [FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"), FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER")],
+    "infos": [
+        Info(name="QUERY", value="SELECT * FROM x WHERE a < 1 & b"),
+        Info(name="citation", value="x", content="größer", ucd="meta.bib"),
+    ],
+    "frames": [
+        FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
+        FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
+    ],
     "groups": [Group(name="g", roles={"value": "twice", "error": "single"}, description="a value with its error")],
     "params": [(Column(name="radius", type=parse_type("float64"), unit="deg", ucd="phys.angSize"), 0.5)],
     "links": ["https://example.org/"],
     "enums": {"sizes": {"1": "small", "3": "big"}},
     "descriptors": [
-        '<RESOURCE type="meta" utype="adhoc:service"><PARAM name="accessURL" datatype="char" arraysize="*" value="https://example.org/dl"/>'
-        '<GROUP name="inputParams"><PARAM name="ID" datatype="char" arraysize="*" value="" ref="text"/></GROUP></RESOURCE>\n'
+        (
+            '<RESOURCE type="meta" utype="adhoc:service"><PARAM name="accessURL" datatype="char" arraysize="*" value="https://example.org/dl"/>'
+            '<GROUP name="inputParams"><PARAM name="ID" datatype="char" arraysize="*" value="" ref="text"/></GROUP></RESOURCE>\n'
+        )
     ],
 }
 
@@ -56,7 +64,13 @@ def described(serialization):
     columns = [
         column.having(description=f"the <{column.name}> & co", ucd="meta.note", **more)
         for column in columns
-        for more in [{"twice": {"unit": "deg", "frame": "icrs", "minimum": -5.0}, "whole": {"enum": "sizes"}, "text": {"link": "https://x/{text}"}}.get(column.name, {})]
+        for more in [
+            {
+                "twice": {"unit": "deg", "frame": "icrs", "minimum": -5.0},
+                "whole": {"enum": "sizes"},
+                "text": {"link": "https://x/{text}"},
+            }.get(column.name, {})
+        ]
     ]
     return columns, batch, {"serialization": serialization}
 
@@ -64,7 +78,9 @@ def described(serialization):
 def validates(data, path):
     path.write_bytes(data)
     xsd = shared("xsd")
-    code, _, said = run(tool("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), str(path), XML_CATALOG_FILES=str(xsd / "catalog.xml"))
+    code, _, said = run(
+        tool("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), str(path), XML_CATALOG_FILES=str(xsd / "catalog.xml")
+    )
     assert code == 0, said[-500:]
 
 
@@ -102,7 +118,11 @@ def test_votlint(tmp_path, serialization):
 @serializations
 def test_stil_reads_the_same_values(tmp_path, serialization):
     columns, batch, options = described(serialization)
-    keep = [number for number, column in enumerate(columns) if column.name not in VARIABLE and column.type.arraysize in {None, "*", "5"} and "[" not in str(column.type)]
+    keep = [
+        number
+        for number, column in enumerate(columns)
+        if column.name not in VARIABLE and column.type.arraysize in {None, "*", "5"} and "[" not in str(column.type)
+    ]
     path = tmp_path / "read.vot"
     path.write_bytes(document("votable", [columns[number] for number in keep], [batch.select(keep)], End(rows=3), options))
     code, said, wrong = run(tool("stilts"), "-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
@@ -122,7 +142,9 @@ def test_stil_reads_fits(tmp_path):
     columns, batch = every_type()
     path = tmp_path / "all.fits"
     path.write_bytes(document("fits", columns, [batch], name="sample"))
-    code, said, wrong = run(tool("stilts"), "tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'")
+    code, said, wrong = run(
+        tool("stilts"), "tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'"
+    )
     assert code == 0, wrong
     rows = list(csv.DictReader(io.StringIO(said)))
     assert [row["flag"] for row in rows] == ["true", "", "false"]

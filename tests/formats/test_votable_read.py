@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import io
 import json
@@ -12,12 +13,12 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared import SHARED, shared
 
 from hven.errors import SourceError
 from hven.formats.votable import read
 from hven.model.types import Type
 from hven.testing.format import document, every_type
+from shared import SHARED, shared
 
 
 def _index():
@@ -125,8 +126,8 @@ def test_rows_as_text(rows, expected):
 def test_text_keeps_its_characters():
     fields = '<FIELD name="a" datatype="char" arraysize="*"/>'
     text = "a &lt;b&gt; &amp;amp; &amp;lt; &quot;c&quot; &apos; &#38;#65; é  "
-    assert values(table(cells(text), fields)) == [("a <b> &amp; &lt; \"c\" ' &#65; é  ",)]
-    assert values(table(cells(text + "<!-- x -->"), fields)) == [("a <b> &amp; &lt; \"c\" ' &#65; é  ",)]
+    assert values(table(cells(text), fields)) == [('a <b> &amp; &lt; "c" \' &#65; é  ',)]
+    assert values(table(cells(text + "<!-- x -->"), fields)) == [('a <b> &amp; &lt; "c" \' &#65; é  ',)]
     assert values(table(cells("a > b"), fields)) == [("a > b",)]
     assert values(table(cells("one\r\ntwo\rthree&#13;"), fields)) == [("one\ntwo\nthree\r",)]
 
@@ -183,7 +184,16 @@ def test_types_as_they_are_written(said, kind):
     assert read(io.BytesIO(table("<TABLEDATA/>", f'<FIELD name="a" {said}/>'))).head.columns[0].type == kind
 
 
-@pytest.mark.parametrize("said", ['datatype="bar"', 'datatype="int" arraysize="x"', 'datatype="int" arraysize="0"', 'datatype="int" arraysize="99999999999"', 'datatype="int" arraysize="-1"'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        'datatype="bar"',
+        'datatype="int" arraysize="x"',
+        'datatype="int" arraysize="0"',
+        'datatype="int" arraysize="99999999999"',
+        'datatype="int" arraysize="-1"',
+    ],
+)
 def test_types_that_are_none(said):
     with pytest.raises(SourceError, match=r"FIELD 'a' \(line 2\) has"):
         read(io.BytesIO(table("<TABLEDATA/>", f'<FIELD name="a" {said}/>')))
@@ -208,7 +218,7 @@ def test_types_that_are_none(said):
         ('bit" arraysize="5', "1 0 110", None),
         ('bit" arraysize="4', "1 0 11", [True, False, True, True]),
         ('floatComplex" arraysize="*', "1 2  3 4", [[1, 2], [3, 4]]),
-        ('floatComplex', "1 2", [1, 2]),
+        ("floatComplex", "1 2", [1, 2]),
         ('int" arraysize="2x*', "1 2 3 4", [1, 2, 3, 4]),
         ('boolean" arraysize="*', "T f ? 1", [True, False, None, True]),
         ('char" arraysize="3x*', "abcd  é", ["abc", "d", "é"]),
@@ -265,10 +275,22 @@ def test_metadata():
       <GROUP name="pos"><DESCRIPTION>where</DESCRIPTION><FIELDref ref="col1" utype="hven:value"/><FIELDref ref="kind"/></GROUP>
       <GROUP><PARAMref ref="p"/></GROUP>
       <LINK href="http://x/"/>"""
-    around = ('<INFO name="QUERY" value="SELECT"> x </INFO><COOSYS ID="sys" system="ICRS" epoch="J2016.0"/><TIMESYS ID="t" timescale="TT" refposition="GEOCENTER"/>', "")
+    around = (
+        '<INFO name="QUERY" value="SELECT"> x </INFO><COOSYS ID="sys" system="ICRS" epoch="J2016.0"/><TIMESYS ID="t" timescale="TT" refposition="GEOCENTER"/>',
+        "",
+    )
     head = read(io.BytesIO(table("<TABLEDATA/>", fields, around=around))).head
     ra, kind = head.columns
-    assert (ra.name, ra.unit, ra.ucd, ra.utype, ra.frame, ra.null, ra.minimum, ra.maximum) == ("ra", "deg", "pos.eq.ra", "a:b", "sys", "-1", 0.0, 360.0)
+    assert (ra.name, ra.unit, ra.ucd, ra.utype, ra.frame, ra.null, ra.minimum, ra.maximum) == (
+        "ra",
+        "deg",
+        "pos.eq.ra",
+        "a:b",
+        "sys",
+        "-1",
+        0.0,
+        360.0,
+    )
     assert ra.description == "Right <ascension>"
     assert ra.link == "http://x/{ra}?{{y}}"
     assert (kind.name, kind.enum) == ("kind", "kind")
@@ -379,15 +401,19 @@ def test_damage_is_an_error_of_ours_or_harmless(data, serialization):
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(document_bytes) - 1))
         size = data.draw(st.integers(0, 5))
-        document_bytes[at : at + size] = data.draw(st.binary(max_size=5) | st.sampled_from([b"<", b">", b"&", b"</TD>", b"<TD>", b"<!--", b"]]>", b"=", b'"']))
-    try:
+        document_bytes[at : at + size] = data.draw(
+            st.binary(max_size=5) | st.sampled_from([b"<", b">", b"&", b"</TD>", b"<TD>", b"<!--", b"]]>", b"=", b'"'])
+        )
+    with contextlib.suppress(SourceError):  # any other error fails the test
         for part in read(io.BytesIO(bytes(document_bytes))).batches:
             part.validate(full=True)
-    except SourceError as error:
-        assert str(error)
 
 
-BOMB = '<!DOCTYPE VOTABLE [<!ENTITY a "aaaaaaaaaa">' + "".join(f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True)) + "]>"
+BOMB = (
+    '<!DOCTYPE VOTABLE [<!ENTITY a "aaaaaaaaaa">'
+    + "".join(f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True))
+    + "]>"
+)
 
 
 @pytest.mark.parametrize(
@@ -411,7 +437,10 @@ BOMB = '<!DOCTYPE VOTABLE [<!ENTITY a "aaaaaaaaaa">' + "".join(f'<!ENTITY {new} 
         ((BOMB + table(cells("1")).decode()[22:]).encode(), "declares entities"),
         (b'<!DOCTYPE VOTABLE [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + table(cells("&x;"))[22:], "declares entities"),
         (b"<?xml version='1.0' encoding='klingon'?><VOTABLE/>", "klingon"),
-        (b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO></RESOURCE></VOTABLE>", "error answer: no such table"),
+        (
+            b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO></RESOURCE></VOTABLE>",
+            "error answer: no such table",
+        ),
     ],
 )
 def test_refused_with_a_reason(data, why):
@@ -450,4 +479,4 @@ def test_memory_stays_flat():
         finally:
             tracemalloc.stop()
 
-    assert peak(24 << 20) < 1.2 * peak(12 << 20)
+    assert peak(16 << 20) < 1.2 * peak(8 << 20)

@@ -214,7 +214,8 @@ def timestamps(array: pa.Array) -> pa.Array:
     """Write timestamps in DALI's form: ``2020-01-01T00:00:00``, with a fraction of a second only where there is one."""
     values = pc.fill_null(array.cast(_INT64), _ZERO).to_numpy() if array.null_count else array.cast(_INT64).to_numpy()
     if len(values) and not (int(values.min()) >= _YEAR_0 and int(values.max()) < _YEAR_10000):
-        return _long_years(array)
+        shown = _long_years(values)
+        return pc.if_else(array.is_valid(), shown, NULL) if array.null_count else shown
     seconds, micro = np.divmod(values, 1_000_000)
     whole = pa.Array.from_buffers(pa.timestamp("s"), len(values), [None, pa.py_buffer(seconds)])
     shown = pc.binary_replace_slice(whole.cast(_STRING), 10, 11, "T")
@@ -225,11 +226,10 @@ def timestamps(array: pa.Array) -> pa.Array:
     return pc.if_else(array.is_valid(), shown, NULL) if array.null_count else shown
 
 
-def _long_years(array: pa.Array) -> pa.Array:
-    """Do the same where years have a sign or more than four digits: rare, so slower."""
-    plain = pc.utf8_rtrim(pc.replace_substring(array.cast(_STRING), " ", "T"), characters="0")
-    plain = pc.if_else(pc.ends_with(plain, "."), joined(plain, "000000"), plain)
-    return pc.replace_substring_regex(plain, r"\.0+$", "")
+def _long_years(values: np.ndarray[Any, Any]) -> pa.Array:
+    """Do the same where years have a sign or more than four digits: rare, and Arrow knows no years beyond 32767."""
+    shown = pa.array(np.datetime_as_string(values.view("M8[us]")), _STRING)
+    return pc.utf8_rtrim(pc.utf8_rtrim(shown, characters="0"), characters=".")  # there are six digits after a point
 
 
 def json_strings(array: pa.Array) -> pa.Array:

@@ -26,6 +26,7 @@ SERIALIZATIONS = {
     "BINARY2": ('<DATA><BINARY2><STREAM encoding="base64">\n', "</STREAM></BINARY2></DATA>\n"),
 }
 DEFAULT = "BINARY2"
+_BYTE, _SHORT = Type("unsignedByte"), Type("short")
 
 
 def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
@@ -104,9 +105,8 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
             kind = _fit_text(kind, None if batch is None else batch.column(number))
         elif kind.datatype == "bit" and _no_bits(kind, serialization):
             kind = Type("boolean", kind.arraysize, kind.xtype)
-        elif serialization == "BINARY" and not column.required and kind.datatype == "unsignedByte" and kind.arraysize is None:
-            if heads.magic(column, serialization) is None:
-                kind = Type("short", None, kind.xtype)
+        elif serialization == "BINARY" and kind == _BYTE and not column.required and heads.magic(column, serialization) is None:
+            kind = _SHORT
         fitted.append(column if kind is column.type else column.having(type=kind))
     return tuple(fitted)
 
