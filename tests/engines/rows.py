@@ -41,7 +41,7 @@ def sky(rows: int, seed: int = 0) -> pa.Table:
     dec = np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
     kind = rng.integers(0, 12, rows)
     ra[kind == 0] = rng.choice([0.0, 360.0, 359.9999999, 1e-9, -1e-7, 180.0], int((kind == 0).sum()))
-    dec[kind == 1] = rng.choice([90.0, -90.0, 89.999999, -89.9999], int((kind == 1).sum()))
+    dec[kind == 1] = rng.choice([90.0, -90.0, 89.9999993, -89.9998], int((kind == 1).sum()))
     ra[kind == 2] = np.nan
     ra, dec = np.where(kind == 3, 10 + rng.normal(0, 0.01, rows), ra), np.where(kind == 3, 20 + rng.normal(0, 0.01, rows), dec)
     mag = np.round(rng.normal(10, 3, rows), 1)
@@ -115,13 +115,13 @@ def both(engine, text: str, relations, tables=(STARS, LIST)) -> tuple[list, list
 
 
 def plain(rows: pa.Table) -> list[tuple]:
-    """Give rows that can be compared: sums and distances to eleven digits, NaN as text."""
+    """Give rows that can be compared: sums and distances to nine digits, NaN as text."""
     return [tuple(_plain(value) for value in row.values()) for row in rows.to_pylist()]
 
 
 def _plain(value):
     if isinstance(value, float):
-        return "NaN" if math.isnan(value) else value if math.isinf(value) else float(f"{value:.11g}") + 0.0
+        return "NaN" if math.isnan(value) else value if math.isinf(value) else float(f"{value:.9g}") + 0.0
     return value
 
 

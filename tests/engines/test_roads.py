@@ -14,7 +14,7 @@ from hven.model.table import Table
 
 # no shrinking: the queries are short as they are, and each costs a look at all rows
 quick = settings(
-    max_examples=50,
+    max_examples=40,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     report_multiple_bugs=False,
@@ -23,7 +23,7 @@ quick = settings(
 
 lons = st.one_of(st.sampled_from([0.0, 360.0, 359.99999, 10.0, 180.0]), st.floats(0, 360))
 lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 20.0, 89.99999]), st.floats(-90, 90))
-radii = st.one_of(st.sampled_from([0.0, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 180), st.floats(0, 0.1))
+radii = st.one_of(st.sampled_from([0.0, 1e-300, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 180), st.floats(0, 0.1))
 
 
 def number(value: float) -> str:
@@ -164,7 +164,7 @@ def test_joins(engine, relations, join, swap, match, radius, where):
     [
         "SELECT u.n, s.id FROM sky.stars AS s, TAP_UPLOAD.list AS u WHERE DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.5",
         "SELECT u.n, s.id, t.id FROM TAP_UPLOAD.list AS u JOIN sky.stars AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.5 "
-        "JOIN sky.stars AS t ON DISTANCE(s.ra, s.dec, t.ra, t.dec) < 0.01 WHERE u.n < 8 AND t.id < 3000",
+        "JOIN sky.stars AS t ON DISTANCE(s.ra, s.dec, t.ra, t.dec) < 0.01 WHERE u.n < 4 AND t.id < 900",
         "SELECT a.id, b.id FROM sky.stars AS a JOIN sky.stars AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.001 AND a.id < b.id WHERE a.id < 900",
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.stars AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.5 AND s.mag > 12",
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u, sky.stars AS s WHERE CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.lon, u.lat, 1)) = 1 AND "

@@ -32,6 +32,7 @@ from hven.adql.tree import (
     TableRef,
 )
 from hven.engines.duckdb.constants import constant
+from hven.engines.duckdb.covers import cover
 from hven.engines.duckdb.geometry import (
     MIRROR,
     ConstantShape,
@@ -114,7 +115,7 @@ class InShape(Access):
         if stored.manifest.position != self.columns or (self.one is not None and self.one(values) != 1):
             return None
         shape = self.shape.make(values)
-        return None if shape is None else of_cover(stored, shape.cover(order_of(shape)), limit)
+        return None if shape is None else of_cover(stored, cover(shape), limit)
 
     def describe(self) -> str:
         """See `Access.describe`."""
@@ -232,23 +233,11 @@ class Either(Access):
         return "union of " + ", ".join(part.describe() for part in self.parts)
 
 
-def order_of(shape: object) -> int:
-    """Give the HEALPix order whose cells suit the size of a shape: some dozen of them cover it."""
-    from hven.sky import Circle, Polygon
-    from hven.sky.healpix import order_for
-
-    if isinstance(shape, Circle):
-        return order_for(shape.radius)
-    # a polygon may be long and thin: its cells follow its area, but not below a tenth of a degree
-    return order_for(float(np.sqrt(max(shape.area(), 0.03) / np.pi))) if isinstance(shape, Polygon) else 6
-
-
-def of_cover(stored: Stored, cover: Rows, limit: int) -> Found | None:
-    """Give the rows whose HEALPix index lies in a cover (ranges at order 29)."""
-    healpix = stored.healpix
-    if not len(cover):
+def of_cover(stored: Stored, ranges: Rows, limit: int) -> Found | None:
+    """Give the rows whose HEALPix index lies in ranges at order 29."""
+    if not len(ranges):
         return NOTHING
-    places = healpix.searchsorted(cover.ravel()).reshape(-1, 2)
+    places = stored.healpix.searchsorted(ranges.ravel()).reshape(-1, 2)
     count = int((places[:, 1] - places[:, 0]).sum())
     return None if count > limit else Found(count, places)
 
