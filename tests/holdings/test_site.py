@@ -189,6 +189,30 @@ def test_a_store_that_fails_later_keeps_the_last_state_and_says_so(site, monkeyp
             other.current()
 
 
+def test_a_bug_of_ours_stops_neither_the_watch_nor_the_other_collections(site, monkeypatch):
+    from hven import descriptor as room
+
+    load = room.load
+
+    def broken(path, settings):
+        if "cat.yaml" in str(path):
+            raise KeyError("oops")
+        return load(path, settings)
+
+    monkeypatch.setattr(room, "load", broken)
+    descriptor(site, DESCRIPTOR + "description: new\n")
+    holdings = site.refresh()
+    assert holdings.published["cat.stars"].rows == 3
+    assert any("please report" in problem for problem in holdings.problems)
+    with Site(site.settings, watch=True) as other:
+        monkeypatch.setattr(other, "refresh", lambda: 1 / 0)
+        deadline = time.monotonic() + 10
+        while not any("division" in problem for problem in other.current().problems) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert any("looking for changes failed" in problem for problem in other.current().problems)
+        assert other.current().published["cat.stars"].rows == 3
+
+
 def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
     text = (
         DESCRIPTOR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from hven import plugins
@@ -49,6 +50,7 @@ class Site:
         self._lock = threading.Lock()
         self._holdings: Holdings | None = None
         self._trouble: str | None = None
+        self._failing = False
         self._looked = 0.0
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,9 +100,10 @@ class Site:
             if self._holdings is None:
                 raise
             trouble = str(error)
-        if changed or self._holdings is None or trouble != self._trouble:
+        if changed or self._holdings is None or trouble != self._trouble or self._failing:
             self._holdings = build(self._records, self._descriptors.seen, trouble)
             self._trouble = trouble
+            self._failing = False
         self._looked = time.monotonic()
         return self._holdings
 
@@ -108,8 +111,15 @@ class Site:
         while not self._over.wait(LOOK):
             try:
                 self.refresh()
-            except HvenError as error:  # the last state stays; the next look may do better
-                self._trouble = str(error)
+            except Exception as error:  # noqa: BLE001  (without this thread nothing new would ever be seen)
+                self._failed(f"looking for changes failed: {error if isinstance(error, HvenError) else repr(error)}")
+
+    def _failed(self, problem: str) -> None:
+        """Keep the last state and say what is wrong with it."""
+        last = self._holdings
+        self._failing = True
+        if last is not None and problem not in last.problems:
+            self._holdings = replace(last, problems=(*last.problems, problem))
 
     def close(self) -> None:
         """Stop watching and free everything."""

@@ -73,13 +73,15 @@ class Descriptors:
         try:
             resource = descriptor.load(path, self.settings)
         except HvenError as error:
-            watched = (path, *(before.files[1:] if before is not None else ()))
-            last = before.resource if before is not None else None
-            return Seen(
-                name=name, stamp=stamp(watched), files=watched, resource=last, problem=str(error), closed=last is None and _closed(path)
-            )
-        watched = (path, *(file for file in parts(resource, path) if file != path))
-        return Seen(name=name, stamp=(*taken, *stamp(watched[1:])), files=watched, resource=resource)
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  (our bug over one descriptor must not stop all the others)
+            problem = f"{path}: Hven failed to read it ({type(error).__name__}: {error}); please report this"
+        else:
+            watched = (path, *(file for file in parts(resource, path) if file != path))
+            return Seen(name=name, stamp=(*taken, *stamp(watched[1:])), files=watched, resource=resource)
+        watched = (path, *(before.files[1:] if before is not None else ()))
+        last = before.resource if before is not None else None
+        return Seen(name=name, stamp=(*taken, *stamp(watched[1:])), files=watched, resource=last, problem=problem, closed=last is None and _closed(path))
 
 
 def files(settings: Settings) -> dict[str, Path]:

@@ -109,8 +109,10 @@ class Validation:
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
             low, high = column.minimum, column.maximum
-            tests = [pc.less(values, pa.scalar(low))] if low is not None else []
-            tests += [pc.greater(values, pa.scalar(high))] if high is not None else []
+            # 0.7 as float32 is less than 0.7: bounds are rounded as the values were
+            kind = values.type if pa.types.is_floating(values.type) else pa.float64()
+            tests = [pc.less(values, pa.scalar(low, kind))] if low is not None else []
+            tests += [pc.greater(values, pa.scalar(high, kind))] if high is not None else []
             outside = tests[0] if len(tests) == 1 else pc.or_kleene(*tests)
             limits = f"{'' if low is None else f'{low:g}'} to {'' if high is None else f'{high:g}'}".strip()
             yield from _if(outside, f"{name}: range", f"{name} is outside {limits}", name)
@@ -128,6 +130,8 @@ class Validation:
             return
         lon, lat = self.mapping.table.position
         latitude, longitude = rows.column(lat), rows.column(lon)
+        if not all(pa.types.is_floating(values.type) or pa.types.is_integer(values.type) for values in (latitude, longitude)):
+            return
         yield from _if(pc.greater(pc.abs(latitude), 90.0), f"{lat}: sphere", f"{lat} is no latitude: outside -90 to 90 degrees", lat)
         wrong = pc.or_kleene(pc.less(longitude, -180.0), pc.greater(longitude, 360.0))
         yield from _if(wrong, f"{lon}: sphere", f"{lon} is no longitude: outside 0 to 360 (or -180 to 180) degrees", lon)
