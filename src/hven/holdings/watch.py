@@ -81,7 +81,14 @@ class Descriptors:
             return Seen(name=name, stamp=(*taken, *stamp(watched[1:])), files=watched, resource=resource)
         watched = (path, *(before.files[1:] if before is not None else ()))
         last = before.resource if before is not None else None
-        return Seen(name=name, stamp=(*taken, *stamp(watched[1:])), files=watched, resource=last, problem=problem, closed=last is None and _closed(path))
+        return Seen(
+            name=name,
+            stamp=(*taken, *stamp(watched[1:])),
+            files=watched,
+            resource=last,
+            problem=problem,
+            closed=last is None and _closed(path),
+        )
 
 
 def files(settings: Settings) -> dict[str, Path]:
