@@ -222,3 +222,34 @@ def test_a_unit_in_the_header_counts_where_it_can(engine, directory):
     assert [table.column(name).to_pylist() for name in "smt"] == [[90.0, None], [2.0, 3.0], [60.0, 120.0]]
     assert mapping.conversions == {"s": "sep (arcmin)", "t": "time [min]"}
     assert mapping.copies == {"m": "mag (V)"}
+
+
+def test_text_that_cannot_be_read_is_told(engine, directory):
+    """A null that comes of text is no silent one: an implicit conversion refuses the row, an explicit one warns, once per text."""
+    resource = descriptor(
+        directory,
+        "    columns: {a: timestamp, b: bool, c: timestamp, d: float64, e: float64, f: timestamp}\n    where: n > 0\n    let: {t: parse_time(text)}\n"
+        "    map: {c: t, d: jd(t), e: \"sexagesimal(hms, 'hour')\", f: \"COALESCE(parse_time(text), parse_time(text, '%d/%m/%Y'))\"}\n",
+    )
+    batch = pa.record_batch(
+        {
+            "a": pa.array(["2026-01-01", "soon", None, "", "later"]),
+            "b": pa.array(["yes", "no", "perhaps", None, "x"]),
+            "text": pa.array(["2026-01-01T00:00:00", "31/12/2026", None, "2026", "never"]),
+            "hms": pa.array(["1:00:00", "x", "", None, "y"]),
+            "n": pa.array([1, 1, 1, 1, 0]),
+        }
+    )
+    mapping, batch, (table,) = mapped(engine, resource, batch)
+    assert table.column("d").to_pylist()[:3] == [2461041.5, None, None]
+    assert str(table.column("f").to_pylist()[1]) == "2026-12-31 00:00:00"
+    found = {
+        (check.name, check.severity, check.columns): engine.compute(check.bound, {"source": batch}).column(ROW).to_pylist()
+        for check in mapping.checks
+    }
+    assert found == {
+        ("read.a", "error", ("a",)): [2],
+        ("read.b", "error", ("b",)): [3],
+        ("read.c", "warning", ("text",)): [2, 4],
+        ("read.e", "warning", ("hms",)): [2],
+    }

@@ -57,7 +57,7 @@ class Compiler:
         try:
             queries = tuple(self._query(one.items(), source, [where, one.condition]) for one in rounds)
             alone = None if where is None else self._query([], source, [where])
-            checks = (*self._lookup_checks(source, where), *self._rules(table))
+            checks = (*self._lookup_checks(source, where), *self._readings(rounds, source, where), *self._rules(table))
         except BindError as error:
             self.faults.error(f"{self.what}: {error.message}", self.spec.place, error.remedy)
         if self.names.failed():
@@ -109,6 +109,23 @@ class Compiler:
                     columns=tuple(sorted(one.origins)),
                     place=one.place,
                 )
+
+    def _readings(self, rounds: list[Round], source: Table, where: Expr | None) -> Iterator[Check]:
+        """Find rows whose text could not be read; several columns of one text are told once."""
+        told: set[tuple[Expr, Expr]] = set()
+        for reading in (reading for one in rounds for reading in one.readings):
+            if (reading.given, reading.made) in told:
+                continue
+            told.add((reading.given, reading.made))
+            yield Check(
+                name=reading.name,
+                message=reading.message,
+                severity=reading.severity,
+                bound=self._query([], source, [where, reading.failed()]),
+                over=SOURCE,
+                columns=(reading.source,),
+                place=reading.place,
+            )
 
     def _rules(self, table: Table) -> Iterator[Check]:
         target = Table(schema="", name=TARGET, columns=(*table.columns, Column(name=ROW, type=INT64, required=True)))

@@ -100,7 +100,7 @@ class Mapping:
     where
         ``SELECT ROW FROM source WHERE ..`` alone, or None.
     checks
-        Rules, and lookups with ``missing: error``.
+        Rules, lookups with ``missing: error``, text that could not be read as a time, a boolean or an angle.
     needed
         Columns to ask of the source: real ones, `ROW` and FILE_FACTS.
     wanted
@@ -109,8 +109,8 @@ class Mapping:
         Target -> source column where a value only crosses over: numbers and text, or one and the same type, in one unit. The
         caller may take it from the source batch itself.
     conversions
-        Target -> source column where the query converts one value (text to a time, another unit): a null in the one and
-        not in the other is a value that could not be converted.
+        Target -> source column where the query converts one value (text to a time, another unit). `checks` find the rows
+        whose text could not be read.
     lookups
         Further relations for `engine.compute`.
     calls

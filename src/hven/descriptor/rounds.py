@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta
+from hven.adql.tree import And, Binary, Case, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Not
 from hven.descriptor import trees
 from hven.descriptor.constants import constant
 from hven.descriptor.expressions import Hole, holes, inner
-from hven.descriptor.naming import Broken, Names, header_unit, some, written
+from hven.descriptor.naming import Broken, Names, header_unit, origins_of, some, written
 from hven.descriptor.shapes import nearest
 from hven.model import units
 from hven.model.resource import Setting
@@ -16,12 +17,44 @@ from hven.model.table import Column
 from hven.model.types import FLOAT64, STRING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hven.descriptor.lookups import Lookups
     from hven.descriptor.written import Written
     from hven.errors import Place
     from hven.model.resource import Granule
 
 INHERITED = ("ucd", "utype", "description", "label", "display", "link", "minimum", "maximum")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Text that is read as something else: rows where something was `given` and nothing `made` of it are told."""
+
+    name: str
+    message: str
+    severity: str
+    given: Expr
+    made: Expr
+    source: str
+    place: Place
+
+    def failed(self) -> Expr:
+        """Give the condition of those rows."""
+        return And((IsNull(self.given, negated=True), Not(Compare("=", self.given, Literal(""))), IsNull(self.made)))
+
+
+def readers(tree: Expr) -> Iterator[tuple[Function, Expr]]:
+    """Find calls that read text; not those inside COALESCE, CASE or NULLIF, which expect that some fail."""
+    if isinstance(tree, Case) or (isinstance(tree, Function) and tree.name in {"COALESCE", "NULLIF"}):
+        return
+    if isinstance(tree, Function) and tree.name in {"PARSE_TIME", "SEXAGESIMAL"} and isinstance(tree.args[0], ColumnRef):
+        yield tree, tree.args[0]
+    for item in fields(tree):
+        value = getattr(tree, item.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Expr):
+                yield from readers(part)
 
 
 class Round:
@@ -47,6 +80,7 @@ class Round:
         self.conversions: dict[str, str] = {}
         self.condition: Expr | None = None
         self.chain: list[str] = []
+        self.readings: list[Reading] = []
 
     def _order(self) -> list[str]:
         names = list(self.declared)
@@ -118,7 +152,7 @@ class Round:
         self.described[name] = column
         self.origins[name] = names.origins(meta)
         converted = self._converted(tree, meta, column, where, place)
-        self._note(name, tree, converted, meta, column)
+        self._note(name, tree, converted, meta, column, place)
         return converted
 
     def _raw(self, name: str, setting: Setting | None, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, Column | None]:
@@ -138,8 +172,22 @@ class Round:
             tree = self._lookup(setting, column, where)
         else:
             tree, meta = names.bound(written(setting.value, setting.place), where, self)
+            self._watch(name, tree, place)
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
         return tree, names.typed(tree, written("", place), where), None
+
+    def _watch(self, name: str, tree: Expr, place: Place) -> None:
+        """Note where an expression reads text as a time or an angle: text that is none would become null without a word."""
+        for call, given in readers(tree):
+            if not self.names.typed(given, written("", place), name).type.is_string:
+                continue
+            sources = sorted(origins_of(given))
+            message = f"{name}: the text cannot be read by {call.name.lower()}"
+            self.readings.append(
+                Reading(
+                    name=f"read.{name}", message=message, severity="warning", given=given, made=call, source=", ".join(sources), place=place
+                )
+            )
 
     def _absent(self, name: str, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, None]:
         if column is not None and column.std and not column.required:
@@ -249,7 +297,7 @@ class Round:
             faults.error(f"{where}: {error.message}", place, error.remedy)
             raise Broken from None
 
-    def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column) -> None:
+    def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column, place: Place) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
         source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
         simple = (meta.type.is_numeric or meta.type.is_string) and (column.type.is_numeric or column.type.is_string)
@@ -260,6 +308,11 @@ class Round:
         else:
             self.conversions[name] = source
             self.names.used.add(source)
+            if meta.type.is_string:
+                message = f"{name}: the text cannot be read as {column.type}"
+                self.readings.append(
+                    Reading(name=f"read.{name}", message=message, severity="error", given=tree, made=converted, source=source, place=place)
+                )
 
 
 def _vounit(unit: str | None) -> str | None:
