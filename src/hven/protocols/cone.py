@@ -201,5 +201,5 @@ def ways(published: Published, base: str) -> Sequence[Way]:
 
 
 PROTOCOL = Protocol(
-    name="cone", title="Simple Cone Search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
+    name="cone", title="Cone search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
 )

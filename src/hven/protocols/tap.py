@@ -199,5 +199,5 @@ def ways(published: Published, base: str) -> Sequence[Way]:
 
 
 PROTOCOL = Protocol(
-    name="tap", title="Table Access (TAP)", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
+    name="tap", title="TAP", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
 )

@@ -31,7 +31,10 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until stopped by SIGINT or SIGTERM; running answers get ten seconds to end."""
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.log import LogLevels
 
+    logging.config.dictConfig(LOGGING)
+    logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     os.environ[SITE] = str(settings.directory.resolve())
     Granian(
         "hven.server.processes:application",
@@ -44,6 +47,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         loop=Loops.uvloop,
         backlog=1024,
         log_dictconfig=LOGGING,
+        log_level=LogLevels.warning,
         log_access=False,
         workers_kill_timeout=10,
         respawn_failed_workers=True,
