@@ -164,6 +164,10 @@ def test_an_unknown_serialization_is_refused():
         next(write(Head(columns=[Column(name="a")]), iter([]), End, {"serialization": "FITS"}))
 
 
+def test_a_table_without_columns_has_no_data():
+    assert b"<DATA>" not in document("votable", [], [])
+
+
 def test_ids_are_xml_names_and_unique():
     assert field_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == ("ra", "n_obs", "_1st", "gr__e", "ra_2", "_", "a.b-c")
 

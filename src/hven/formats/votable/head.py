@@ -22,6 +22,16 @@ VERSION = "1.4"
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
 LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 
+# the refframe vocabulary's words of VOTable 1.5 in those of 1.4, which has a closed list
+_SYSTEMS = {
+    "FK4": "eq_FK4",
+    "FK5": "eq_FK5",
+    "ECLIPTIC": "ecl_FK5",
+    "GALACTIC": "galactic",
+    "GALACTIC_II": "galactic",
+    "SUPER_GALACTIC": "supergalactic",
+}
+
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -156,8 +166,9 @@ def _frame(item: FrameRef) -> str:
             attribute("timeorigin", item.timeorigin) + attribute("timescale", item.timescale) + attribute("refposition", item.refposition)
         )
         return f"<TIMESYS{attribute('ID', item.id)}{inner}/>\n"
+    system = _SYSTEMS.get(item.system or "", item.system)
     # COOSYS/@refposition came with 1.5
-    return f"<COOSYS{attribute('ID', item.id)}{attribute('system', item.system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
+    return f"<COOSYS{attribute('ID', item.id)}{attribute('system', system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
 
 
 def _group(item: Group, ids: Mapping[str, str]) -> str:
