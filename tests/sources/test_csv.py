@@ -195,6 +195,11 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"a,b\n1,2\n", {"names": ["x", "y", "z"], "header": True}, "`names` has 3 names, but the header has 2"),
         (b"a,b\n1,2\n", {"types": {"c": "int32"}}, "no column 'c'"),
         (b"a,b\n1,2\n", {"types": {"a": "number"}}, "no type 'number'"),
+        (b"a,b,c\n" + b"1,2\n1,2,3,4\n1\n" * 9, {}, r"a\.csv:1: no delimiter cuts the lines into equal numbers of fields \(comma: 1 to 4\)"),
+        (b"1989 1  2 3\n1989 1 B 2 3\n1989 1 B 2 3 4\n" * 9, {}, "kind: fixed"),
+        (b'{"type": "FeatureCollection"}\n', {}, "looks like JSON"),
+        (b"<!DOCTYPE html><html></html>\n", {}, "looks like XML or HTML"),
+        (b"1," * 20_000 + b"1\n", {}, "a record of 20,001 fields"),
         (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value opens here and does not close"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,9 @@ class DelimitedText(TextRows):
 
             text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
             delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
-            records = list(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
+            records: list[list[str]] = []
+            with contextlib.suppress(plain.Error):  # a value that never ends: what came before it is enough
+                records.extend(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
             yield from records[: max(1, len(records) - 1)] if len(data) > 400_000 else records
             return
         for at in (0, len(data) // 2, len(data) - 100_000):

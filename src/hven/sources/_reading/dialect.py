@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import yaml
 
 WHITESPACE = "whitespace"
+WIDEST = 10_000  # columns
+LONGEST = 50_000  # characters of one record in the sample
+_OTHERS = (
+    (r"<\?xml|<!DOCTYPE|<html", "XML or HTML", "a VOTable is of `kind: votable`"),
+    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "`kind: python` reads anything"),
+)
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
 _CANDIDATES = ("\t", ";", "|", ",")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
@@ -66,18 +72,25 @@ def fields(line: str, delimiter: str, quote: str | None) -> list[str]:
     return [cell.strip() for cell in line.split(delimiter)]
 
 
-def guess_delimiter(lines: Sequence[str], quote: str | None) -> str:
+def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> str:
     """Find the delimiter that cuts all lines into the same number of fields.
 
     Tab, semicolon, bar and comma are tried, then blanks. Of several that fit, one that gives at least half
     as many fields as the best comes first in this order: commas stand inside values more often than semicolons.
+
+    Raises
+    ------
+    SourceError
+        Most lines have a delimiter, but their numbers of fields differ.
     """
-    lines = [line for line in lines if line.strip()][:400]
+    lines = [line for line in lines if line.strip()]
     scores: dict[str, int] = {}
+    spread: dict[str, Counter[int]] = {}
     for delimiter in (*_CANDIDATES, WHITESPACE):
         counts = Counter(len(fields(line, delimiter, quote)) for line in lines)
         if not counts:
             break
+        spread[delimiter] = counts
         number, times = counts.most_common(1)[0]
         if number > 1 and times >= 0.9 * len(lines):
             scores[delimiter] = number
@@ -85,7 +98,18 @@ def guess_delimiter(lines: Sequence[str], quote: str | None) -> str:
     for delimiter in _CANDIDATES:
         if best and scores.get(delimiter, 0) * 2 >= best:
             return delimiter
-    return WHITESPACE if WHITESPACE in scores else ","
+    if WHITESPACE in scores:
+        return WHITESPACE
+    for delimiter, counts in spread.items():
+        # fields of uneven number: a wrong guess would refuse nearly every row
+        if sum(times for number, times in counts.items() if number > (3 if delimiter == WHITESPACE else 1)) > 0.5 * len(lines):
+            word = next(word for word, value in WORDS.items() if value == delimiter)
+            raise SourceError(
+                f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
+                place=place,
+                remedy=f"say `delimiter: {word}` if that is right, `skip:` what stands above the table; columns at fixed bytes are of `kind: fixed`",
+            )
+    return ","
 
 
 def is_value(cell: str) -> bool:
@@ -131,6 +155,9 @@ def look(
     """
     lines = _Lines(head)
     lines.take(skip)
+    for pattern, what, remedy in _OTHERS:
+        if delimiter is None and re.match(pattern, lines.peek().lstrip(), re.IGNORECASE):
+            raise SourceError(f"this looks like {what}, not like delimited text", place=Place(file=file, line=lines.line), remedy=remedy)
     if lines.peek().startswith("# %ECSV"):
         return _ecsv(lines, file)
     sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
@@ -143,12 +170,21 @@ def look(
             if match := _NUMBERED.fullmatch(last_comment):
                 numbered[int(match.group(1))] = match.group(2).strip()
     start = lines.at
-    sample = [line for line in lines.sample(400) if line.strip() and not (sign and line.lstrip().startswith(sign))]
-    cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote)
+    sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
+    cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
     records = [fields(line, cut, quote) for line in sample]
+    if records and len(records[0]) > WIDEST:
+        raise SourceError(
+            f"a record of {len(records[0]):,} fields",
+            place=Place(file=file, line=lines.line),
+            remedy=f"this is no table, or the delimiter is not {cut!r}",
+        )
     width = Counter(len(record) for record in records).most_common(1)[0][0] if records else 0
     if delimiter is not None and width == 1:
-        other = guess_delimiter(sample, quote)
+        try:
+            other = guess_delimiter(sample, quote, Place(file=file))
+        except SourceError:
+            other = cut
         parts = len(fields(sample[-1], other, quote))
         if other not in {cut, WHITESPACE} and parts > 2:
             word = next((word for word, value in WORDS.items() if value == other), other)
@@ -239,21 +275,25 @@ class _Lines:
             text += "\n" + self.take(1)
         del delimiter
 
-    def sample(self, number: int) -> list[str]:
+    def sample(self, number: int, more: int) -> list[str]:
         """Give the next lines, not taken; lines inside quoted values are joined roughly."""
         text = self.head[self.at : self.at + 400_000].decode(errors="replace")
         lines = [line.rstrip("\r") for line in text.split("\n")]
         if len(self.head) > self.at + 400_000 and len(lines) > 1:
             lines.pop()
         joined: list[str] = []
+        inside = False  # of a quoted value
         for line in lines:
-            if joined and joined[-1].count('"') % 2:
+            if inside and len(joined[-1]) < LONGEST:
                 joined[-1] += "\n" + line
             elif len(joined) >= number:
                 break
             else:
                 joined.append(line)
-        return joined
+                inside = False
+            inside ^= line.count('"') % 2 == 1
+        later = self.head[max(self.at + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
+        return joined + [line.rstrip("\r") for line in later[-more:] if '"' not in line]
 
 
 def _ecsv(lines: _Lines, file: str) -> Look:

@@ -96,7 +96,7 @@ class TextFile:
                         place=Place(file=self.file.name, line=self.line),
                         remedy='say `quote: ""` if quotes are ordinary characters in this file',
                     )
-                self.rest += self._more(BLOCK)
+                self.rest += self._more(max(BLOCK, len(self.rest)))  # doubling, so that looking again stays cheap
                 continue
             data, self.rest = self.rest[:cut], self.rest[cut:]
             line, self.line = self.line, self.line + data.count(b"\n")
