@@ -109,7 +109,7 @@ def _build_text(stored: Stored, column: str, number: int) -> KeyFiles:
     order = (
         pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
         if values.num_chunks == 1
-        else pc.sort_indices(values, null_placement="at_end")
+        else pc.sort_indices(values)
     )
     count = len(values) - values.null_count
     rows = np.asarray(order)[:count]
