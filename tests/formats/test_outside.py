@@ -104,6 +104,8 @@ def test_schema_of_real_tables_written_back(tmp_path):
                 batches = list(found.batches)
         except SourceError:
             continue  # test_votable_read says which and why
+        if not found.head.columns:
+            continue
         head = replace(found.head, infos=[info for info in found.head.infos if info.name != "QUERY_STATUS"])
         target = tmp_path / path.name
         target.write_bytes(b"".join(write(head, iter(batches), End, {"serialization": ("BINARY2", "TABLEDATA", "BINARY")[number % 3]})))

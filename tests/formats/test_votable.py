@@ -164,8 +164,9 @@ def test_an_unknown_serialization_is_refused():
         next(write(Head(columns=[Column(name="a")]), iter([]), End, {"serialization": "FITS"}))
 
 
-def test_a_table_without_columns_has_no_data():
-    assert b"<DATA>" not in document("votable", [], [])
+def test_without_columns_there_is_no_table():
+    data = document("votable", [], [], params=[(Column(name="p"), 1.0)])
+    assert [child.tag.rpartition("}")[2] for child in etree.fromstring(data)[0]] == ["INFO", "PARAM"]
 
 
 def test_ids_are_xml_names_and_unique():

@@ -214,6 +214,8 @@ def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
     parts += [info(item) for item in head.infos]
     parts += [_frame(item) for item in head.frames]
     parts += [param(column, value) for column, value in head.params]
+    if not columns:  # a TABLE without FIELDs is not valid
+        return "".join(parts)
     parts.append(f"<TABLE{attribute('ID', head.id)}{attribute('name', head.name)}>\n")
     if head.description:
         parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
@@ -230,7 +232,7 @@ def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
 
 def after(head: Head, trailing: str) -> str:
     """Everything after DATA: the trailing QUERY_STATUS and the descriptors."""
-    return f"</TABLE>\n{trailing}</RESOURCE>\n{''.join(head.descriptors)}</VOTABLE>\n"
+    return f"{'</TABLE>' if head.columns else ''}\n{trailing}</RESOURCE>\n{''.join(head.descriptors)}</VOTABLE>\n"
 
 
 def error(message: str) -> str:

@@ -50,7 +50,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     batches = iter(batches)
     batch = next(batches, None)
     columns = fit(head.columns, batch, serialization)
-    opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")  # without FIELDs there may be no DATA
+    opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
     start = (heads.before(head, columns, serialization) + opening).encode()
     rows = (tabledata.Rows if serialization == "TABLEDATA" else binary.Rows)(columns, serialization)
     encoded = None if serialization == "TABLEDATA" else binary.Base64()
