@@ -152,7 +152,7 @@ import sys, json, pathlib, time
 from hven.holdings import Site
 from hven.settings import Settings
 with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as site:
-    print(json.dumps(site.current().published["cat.stars"].rows), flush=True)
+    print(json.dumps([site.current().published["cat.stars"].rows, site.current().version]), flush=True)
     sys.stdin.readline()
     began = time.monotonic()
     while site.current().published["cat.stars"].rows == 3 and time.monotonic() - began < 10:
@@ -162,7 +162,7 @@ with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as si
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        assert json.loads(child.stdout.readline()) == 3
+        assert json.loads(child.stdout.readline()) == [3, site.current().version]  # ETags are the same in all processes
         publish(site, TABLE, ROWS.slice(0, 2))
         child.stdin.write("\n")
         child.stdin.flush()

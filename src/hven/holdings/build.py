@@ -62,11 +62,10 @@ def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str 
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
     problems += _views(published, resources)
     schemas = _schemas(published, resources)
-    state = (
-        repr([(item.table, getattr(item.relation, "id", None)) for item in published.values()])
-        + repr(schemas)
-        + repr(sorted(resources.items()))
-    )
+    # the same in every process: no sets in here, whose order is each process's own
+    texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
+    shown = [(item.table, getattr(item.relation, "id", None), item.updated) for item in published.values()]
+    state = repr((shown, schemas, texts))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
     return Holdings(schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems))
 
