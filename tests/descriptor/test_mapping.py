@@ -54,7 +54,7 @@ def mapped(engine, resource, batch, columns=None):
 specs = st.sampled_from(["02d", "05d", "012d", ".0f", ".1f", ".3f", "07.2f", "012.4f"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=30))
 def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec, values):
     resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
@@ -62,7 +62,7 @@ def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec
     assert table.column("t").to_pylist() == [format(value, spec) for value in values]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     spec=st.sampled_from([".0f", ".1f", ".3f", "07.2f", "012.4f"]),
     values=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 16), min_size=1, max_size=30),
@@ -225,31 +225,22 @@ def test_a_unit_in_the_header_counts_where_it_can(engine, directory):
 
 
 def test_text_that_cannot_be_read_is_told(engine, directory):
-    """A null that comes of text is no silent one: an implicit conversion refuses the row, an explicit one warns, once per text."""
+    """An implicit conversion of text is no silent null: it refuses the row. What an expression makes of text is the expression's."""
     resource = descriptor(
-        directory,
-        "    columns: {a: timestamp, b: bool, c: timestamp, d: float64, e: float64, f: timestamp}\n    where: n > 0\n    let: {t: parse_time(text)}\n"
-        "    map: {c: t, d: jd(t), e: \"sexagesimal(hms, 'hour')\", f: \"COALESCE(parse_time(text), parse_time(text, '%d/%m/%Y'))\"}\n",
+        directory, "    columns: {a: timestamp, b: bool, c: timestamp}\n    where: n > 0\n    map: {c: parse_time(text)}\n"
     )
     batch = pa.record_batch(
         {
             "a": pa.array(["2026-01-01", "soon", None, "", "later"]),
             "b": pa.array(["yes", "no", "perhaps", None, "x"]),
             "text": pa.array(["2026-01-01T00:00:00", "31/12/2026", None, "2026", "never"]),
-            "hms": pa.array(["1:00:00", "x", "", None, "y"]),
             "n": pa.array([1, 1, 1, 1, 0]),
         }
     )
     mapping, batch, (table,) = mapped(engine, resource, batch)
-    assert table.column("d").to_pylist()[:3] == [2461041.5, None, None]
-    assert str(table.column("f").to_pylist()[1]) == "2026-12-31 00:00:00"
+    assert [str(value) for value in table.column("c").to_pylist()[:2]] == ["2026-01-01 00:00:00", "None"]
     found = {
         (check.name, check.severity, check.columns): engine.compute(check.bound, {"source": batch}).column(ROW).to_pylist()
         for check in mapping.checks
     }
-    assert found == {
-        ("read.a", "error", ("a",)): [2],
-        ("read.b", "error", ("b",)): [3],
-        ("read.c", "warning", ("text",)): [2, 4],
-        ("read.e", "warning", ("hms",)): [2],
-    }
+    assert found == {("read.a", "error", ("a",)): [2], ("read.b", "error", ("b",)): [3]}

@@ -252,8 +252,10 @@ def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
 
 # --- loops ---------------------------------------------------------------------------------------------------
 
+MOST_ROUNDS = 5_000
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
-KEEP_BRACES = {"text", "links", "link"}
+KEEPMOST_ROUNDS = 5_000
+_BRACES = {"text", "links", "link"}
 
 
 def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -> Entries:
@@ -316,6 +318,9 @@ def _rounds(loop: Entries, what: str, faults: Faults) -> list[dict[str, str]]:
     if len(lengths) > 1:
         counts = ", ".join(f"{name} has {len(values)}" for name, values in lists.items())
         faults.error(f"{what}for.each: lists that go in step must have one length: {counts}", each.place)
+        return []
+    if max(lengths) > MOST_ROUNDS:
+        faults.error(f"{what}for.each: {max(lengths):,} rounds; {MOST_ROUNDS:,} are allowed", each.place)
         return []
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 

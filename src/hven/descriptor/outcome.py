@@ -100,7 +100,7 @@ class Mapping:
     where
         ``SELECT ROW FROM source WHERE ..`` alone, or None.
     checks
-        Rules, lookups with ``missing: error``, text that could not be read as a time, a boolean or an angle.
+        Rules, lookups with ``missing: error``, text that could not be read as a time or a boolean.
     needed
         Columns to ask of the source: real ones, `ROW` and FILE_FACTS.
     wanted

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import And, Binary, Case, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Not
+from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Not
 from hven.descriptor import trees
 from hven.descriptor.constants import constant
 from hven.descriptor.expressions import Hole, holes, inner
-from hven.descriptor.naming import Broken, Names, header_unit, origins_of, some, written
+from hven.descriptor.naming import Broken, Names, header_unit, some, written
 from hven.descriptor.shapes import nearest
 from hven.model import units
 from hven.model.resource import Setting
@@ -17,8 +17,6 @@ from hven.model.table import Column
 from hven.model.types import FLOAT64, STRING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from hven.descriptor.lookups import Lookups
     from hven.descriptor.written import Written
     from hven.errors import Place
@@ -42,19 +40,6 @@ class Reading:
     def failed(self) -> Expr:
         """Give the condition of those rows."""
         return And((IsNull(self.given, negated=True), Not(Compare("=", self.given, Literal(""))), IsNull(self.made)))
-
-
-def readers(tree: Expr) -> Iterator[tuple[Function, Expr]]:
-    """Find calls that read text; not those inside COALESCE, CASE or NULLIF, which expect that some fail."""
-    if isinstance(tree, Case) or (isinstance(tree, Function) and tree.name in {"COALESCE", "NULLIF"}):
-        return
-    if isinstance(tree, Function) and tree.name in {"PARSE_TIME", "SEXAGESIMAL"} and isinstance(tree.args[0], ColumnRef):
-        yield tree, tree.args[0]
-    for item in fields(tree):
-        value = getattr(tree, item.name)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Expr):
-                yield from readers(part)
 
 
 class Round:
@@ -172,22 +157,8 @@ class Round:
             tree = self._lookup(setting, column, where)
         else:
             tree, meta = names.bound(written(setting.value, setting.place), where, self)
-            self._watch(name, tree, place)
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
         return tree, names.typed(tree, written("", place), where), None
-
-    def _watch(self, name: str, tree: Expr, place: Place) -> None:
-        """Note where an expression reads text as a time or an angle: text that is none would become null without a word."""
-        for call, given in readers(tree):
-            if not self.names.typed(given, written("", place), name).type.is_string:
-                continue
-            sources = sorted(origins_of(given))
-            message = f"{name}: the text cannot be read by {call.name.lower()}"
-            self.readings.append(
-                Reading(
-                    name=f"read.{name}", message=message, severity="warning", given=given, made=call, source=", ".join(sources), place=place
-                )
-            )
 
     def _absent(self, name: str, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, None]:
         if column is not None and column.std and not column.required:
