@@ -196,3 +196,6 @@ def test_readers_with_other_rows_have_another_reach(holdings):
     assert names[0] == "public"
     assert names[1] == names[2] != names[3]
     assert len(set(names)) == 3
+    first, second = (holdings.catalogue(Reader(name=name), policies) for name in ("a", "bb"))
+    assert first is second  # the same tables: one TAP_SCHEMA
+    assert holdings.relation("TAP_SCHEMA.tables", names[3]) is first.memory["TAP_SCHEMA.tables"]

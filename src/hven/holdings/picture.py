@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource
     from hven.model.table import Schema, Table
 
+ROWS = "/"  # in a reach: before it, which tables are seen; behind it, which rows
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -84,14 +86,13 @@ class Holdings:
         else:
             filters = dict(row_filters([item.table for item in self.published.values()], who, policies))
         hidden = sorted(name for name, item in self.published.items() if not visible(item.table, who, policies))
-        if not filters and hidden == sorted(name for name, item in self.published.items() if item.table.access != "public"):
-            return "public"
-        text = repr(hidden) + repr(sorted((name, repr(expr)) for name, expr in filters.items()))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        private = sorted(name for name, item in self.published.items() if item.table.access != "public")
+        seen = "public" if hidden == private else _digest(repr(hidden))
+        return f"{seen}{ROWS}{_digest(repr(sorted((name, repr(expr)) for name, expr in filters.items())))}" if filters else seen
 
     def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
         """Give the schemas and tables that `who` may know of, with TAP_SCHEMA."""
-        key = self.reach(who, policies)
+        key = self.reach(who, policies).partition(ROWS)[0]  # who sees other rows of the same tables has the same catalogue
         known = self._catalogues.get(key)
         if known is None:
             # two threads may both make it; they make the same
@@ -120,10 +121,15 @@ class Holdings:
         item = self.published.get(name)
         if item is not None and item.relation is not None:
             return item.relation
+        reach = reach.partition(ROWS)[0]
         catalogue = self._catalogues.get(reach) or (self.catalogue() if reach == "public" else None)
         if catalogue is None or name not in catalogue.memory:
             raise KeyError(name)
         return catalogue.memory[name]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _known(table: Table, seen: Mapping[str, Table]) -> Table:
