@@ -254,8 +254,7 @@ def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
 
 MOST_ROUNDS = 5_000
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
-KEEPMOST_ROUNDS = 5_000
-_BRACES = {"text", "links", "link"}
+KEEP_BRACES = {"text", "links", "link"}
 
 
 def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -> Entries:
