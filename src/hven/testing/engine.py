@@ -1,0 +1,314 @@
+"""What every engine must honour: subclass `EngineContract`, say how the engine is opened, and pytest runs it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Limits, Memory
+from hven.errors import Cancelled, DataError, EvaluationError, HvenError, Timeout
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from hven.engines import Engine, Relation, Snapshot
+
+STARS = Table(
+    schema="sky",
+    name="stars",
+    columns=(
+        Column(name="id", type=INT64),
+        Column(name="ra", type=FLOAT64, unit="deg"),
+        Column(name="dec", type=FLOAT64, unit="deg"),
+        Column(name="mag", type=FLOAT64, indexed=True),
+        Column(name="name", type=STRING, indexed=True),
+        Column(name="seen", type=TIMESTAMP),
+        Column(name="band", type=INT32),
+        Column(name="flux", type=parse_type("float64[2]")),
+    ),
+    primary=("id",),
+    position=("ra", "dec"),
+)
+ROWS = 5000
+
+
+def stars(rows: int = ROWS) -> pa.Table:
+    """Give stars on a spiral from pole to pole, every tenth without a magnitude, every hundredth without a position."""
+    import numpy as np
+
+    number = np.arange(rows)
+    dec = np.degrees(np.arcsin(2 * (number + 0.5) / rows - 1))
+    ra = (number * 137.50776405003785) % 360
+    when = dt.datetime(2000, 1, 1)  # noqa: DTZ001  (storage has no zone)
+    return pa.table(
+        {
+            "id": pa.array((number * 7919) % rows, pa.int64()),
+            "ra": pa.array(ra, mask=number % 100 == 7),
+            "dec": pa.array(dec, mask=number % 100 == 7),
+            "mag": pa.array((number % 97) / 10, mask=number % 10 == 3),
+            "name": pa.array([f"star {n % 500} é" for n in number.tolist()]),
+            "seen": pa.array([when + dt.timedelta(hours=n) for n in number.tolist()], pa.timestamp("us")),
+            "band": pa.array(number % 5, pa.int32()),
+            "flux": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2.0 * rows)), 2),
+        },
+        schema=STARS.arrow,
+    )
+
+
+class EngineContract:
+    """Subclass this as ``class TestMyEngine(EngineContract)`` and write `open`."""
+
+    def open(self, directory: Path) -> Engine:
+        """Open the engine with an empty storage in `directory`."""
+        raise NotImplementedError
+
+    # --- helpers ---------------------------------------------------------------------------------------------
+
+    def _engine(self, tmp_path: Path) -> Engine:
+        """Open in a directory of this test."""
+        return self.open(tmp_path / "snapshots")
+
+    def _write(self, engine: Engine, rows: pa.Table, name: str = "a", table: Table = STARS) -> Snapshot:
+        """Stage rows in batches of a thousand."""
+        staging = engine.stage(table, name)
+        for batch in rows.to_batches(max_chunksize=1000):
+            staging.write(batch)
+        return staging.finish()
+
+    def _ask(
+        self, engine: Engine, text: str, relation: Relation, limits: Limits | None = None, table: Table = STARS
+    ) -> list[dict[str, Any]]:
+        """Run a query to its end."""
+        bound = bind(parse(text), Tables([table]))
+        execution = engine.prepare(bound).execute(bound.slots, {table.qualified: relation}, limits or Limits())
+        return [row for batch in execution for row in batch.to_pylist()]
+
+    # --- storage ---------------------------------------------------------------------------------------------
+
+    def test_what_is_written_is_read(self, tmp_path: Path) -> None:
+        """What is written is read."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        back = pa.Table.from_batches(list(engine.read(snapshot))).sort_by("seen")
+        assert snapshot.rows == ROWS == back.num_rows
+        assert back.to_pylist() == stars().to_pylist()
+        assert next(batch.schema.names for batch in engine.read(snapshot, ["mag", "id"])) == ["mag", "id"]
+        engine.close()
+
+    def test_statistics_and_coverage(self, tmp_path: Path) -> None:
+        """Statistics and coverage."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        mag, name = snapshot.statistics["mag"], snapshot.statistics["name"]
+        assert (mag["nulls"], mag["minimum"], mag["maximum"]) == (ROWS // 10, 0.0, 9.6)
+        assert (name["nulls"], name["non_ascii"], name["max_length"]) == (0, True, len("star 499 é"))
+        assert 400 <= _number(name["distinct"]) <= 600
+        assert snapshot.coverage is not None
+        assert "/" in snapshot.coverage
+        assert snapshot.bytes > ROWS * 8
+        engine.close()
+
+    def test_no_rows(self, tmp_path: Path) -> None:
+        """No rows."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars(0))
+        assert snapshot.rows == 0
+        assert self._ask(engine, "SELECT COUNT(*) AS n, MIN(mag) AS m FROM sky.stars", snapshot) == [{"n": 0, "m": None}]
+        assert self._ask(engine, "SELECT * FROM sky.stars WHERE id = 1", snapshot) == []
+        assert self._ask(engine, "SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 1", snapshot) == []
+        engine.close()
+
+    def test_the_primary_key_is_unique(self, tmp_path: Path) -> None:
+        """The primary key is unique."""
+        engine = self._engine(tmp_path)
+        rows = pa.concat_tables([stars(), stars().slice(10, 2)])
+        said = _fault(DataError, lambda: self._write(engine, rows))
+        assert "id = " in said
+        assert "2 keys" in said
+        assert engine.sweep(set()) == []  # nothing was left
+        engine.close()
+
+    def test_an_abandoned_staging_leaves_nothing(self, tmp_path: Path) -> None:
+        """An abandoned staging leaves nothing."""
+        engine = self._engine(tmp_path)
+        staging = engine.stage(STARS, "a")
+        staging.write(stars().to_batches()[0])
+        staging.abandon()
+        staging.abandon()
+        assert engine.sweep(set()) == []
+        self._write(engine, stars())
+        engine.close()
+
+    def test_a_dropped_snapshot_serves_its_readers(self, tmp_path: Path) -> None:
+        """A dropped snapshot serves its readers."""
+        engine = self._engine(tmp_path)
+        first, second = self._write(engine, stars()), self._write(engine, stars(10), "b")
+        bound = bind(parse("SELECT id, mag FROM sky.stars"), Tables([STARS]))
+        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": first}, Limits(batch=100))
+        batches = iter(execution)
+        seen = next(batches).num_rows
+        engine.drop(first)
+        assert seen + sum(batch.num_rows for batch in batches) == ROWS
+        assert len(self._ask(engine, "SELECT id FROM sky.stars", second)) == 10
+        engine.close()
+
+    def test_sweep_keeps_what_is_known_or_new(self, tmp_path: Path) -> None:
+        """Sweep keeps what is known or new."""
+        engine = self._engine(tmp_path)
+        first, second = self._write(engine, stars(10)), self._write(engine, stars(20), "b")
+        engine.published(first)
+        engine.published(second)
+        third = self._write(engine, stars(30), "c")  # not published yet
+        assert engine.sweep({second.path}) == [first.path]
+        assert len(self._ask(engine, "SELECT id FROM sky.stars", second)) == 20
+        assert len(self._ask(engine, "SELECT id FROM sky.stars", third)) == 30
+        engine.close()
+
+    # --- queries ---------------------------------------------------------------------------------------------
+
+    def test_conditions_order_and_groups(self, tmp_path: Path) -> None:
+        """Conditions order and groups."""
+        engine = self._engine(tmp_path)
+        rows = stars().to_pylist()
+        for relation in (self._write(engine, stars()), Memory(stars())):
+            bright = sorted(row["id"] for row in rows if row["mag"] is not None and row["mag"] < 0.5)
+            assert sorted(row["id"] for row in self._ask(engine, "SELECT id FROM sky.stars WHERE mag < 0.5", relation)) == bright
+            first = self._ask(engine, "SELECT TOP 3 id FROM sky.stars ORDER BY id DESC OFFSET 1", relation)
+            assert [row["id"] for row in first] == [ROWS - 2, ROWS - 3, ROWS - 4]
+            groups = self._ask(engine, "SELECT band, COUNT(*) AS n FROM sky.stars GROUP BY band ORDER BY band", relation)
+            assert groups == [{"band": band, "n": ROWS // 5} for band in range(5)]
+            assert len(self._ask(engine, "SELECT * FROM sky.stars WHERE name = 'star 7 é'", relation)) == ROWS // 500
+            assert self._ask(engine, "SELECT id FROM sky.stars WHERE name = 'x'' OR 1=1 --'", relation) == []
+        engine.close()
+
+    def test_cones_find_what_astropy_finds(self, tmp_path: Path) -> None:
+        """Cones find what astropy finds."""
+        import astropy.units as u
+        from astropy.coordinates import SkyCoord
+
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        known = [row for row in stars().to_pylist() if row["ra"] is not None]
+        places = SkyCoord([row["ra"] for row in known], [row["dec"] for row in known], unit="deg")
+        for lon, lat, radius in ((10, 20, 5), (0, 90, 12), (359.9, -0.1, 3), (180, -89, 100), (40, 0, 0.01)):
+            near = places.separation(SkyCoord(lon, lat, unit="deg")) <= radius * u.deg
+            wanted = sorted(row["id"] for row, flag in zip(known, near, strict=True) if flag)
+            for form in (f"CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1", f"DISTANCE(ra, dec, {lon}, {lat}) <= {radius}"):
+                assert sorted(row["id"] for row in self._ask(engine, f"SELECT id FROM sky.stars WHERE {form}", snapshot)) == wanted
+        engine.close()
+
+    def test_answers_have_the_promised_types(self, tmp_path: Path) -> None:
+        """Answers have the promised types."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        text = "SELECT COUNT(*) AS n, SUM(band) AS s, AVG(mag) AS a, MAX(seen) AS t, MAX(name) AS w, CAST(MIN(mag) AS REAL) AS r FROM sky.stars"
+        bound = bind(parse(text), Tables([STARS]))
+        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        (batch,) = list(execution)
+        wanted = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
+        assert batch.schema.equals(wanted)
+        assert execution.schema.equals(wanted)
+        engine.close()
+
+    def test_one_row_more_than_the_limit(self, tmp_path: Path) -> None:
+        """One row more than the limit."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        for text in (
+            "SELECT id FROM sky.stars",
+            "SELECT id + 1 AS n FROM sky.stars",
+            "SELECT id FROM sky.stars WHERE id < 500",
+            "SELECT id FROM sky.stars ORDER BY mag",
+        ):
+            assert len(self._ask(engine, text, snapshot, Limits(rows=100))) == 101
+            assert len(self._ask(engine, text, snapshot, Limits(rows=0))) == 1
+        assert len(self._ask(engine, "SELECT id FROM sky.stars WHERE id < 5", snapshot, Limits(rows=100))) == 5
+        engine.close()
+
+    def test_what_cannot_be_computed_is_said_or_null(self, tmp_path: Path) -> None:
+        """What cannot be computed is said or null."""
+        engine = self._engine(tmp_path)
+        words = Table(schema="s", name="words", columns=(Column(name="w", type=STRING),))
+        rows = pa.table({"w": ["1", "x", None, "3"]})
+        text = "SELECT CAST(w AS INTEGER) AS n FROM s.words"
+        assert "'x'" in _fault(EvaluationError, lambda: self._ask(engine, text, Memory(rows), table=words))
+        found = engine.compute(bind(parse(text), Tables([words])), {"s.words": rows})
+        assert found.column("n").to_pylist() == [1, None, None, 3]
+        engine.close()
+
+    def test_timeouts_and_cancellation(self, tmp_path: Path) -> None:
+        """Timeouts and cancellation."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        endless = "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
+        begin = time.monotonic()
+        assert "0.2 s" in _fault(Timeout, lambda: self._ask(engine, endless, snapshot, Limits(seconds=0.2)))
+        bound = bind(parse("SELECT a.id AS x, b.id AS y FROM sky.stars AS a, sky.stars AS b"), Tables([STARS]))
+        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        batches = iter(execution)
+        next(batches)
+        stopper = threading.Thread(target=execution.cancel)
+        stopper.start()
+        stopper.join()
+        execution.cancel()
+        assert "cancelled" in _fault(Cancelled, lambda: list(batches))
+        execution.close()
+        execution.close()
+        assert time.monotonic() - begin < 30
+        assert len(self._ask(engine, "SELECT id FROM sky.stars", snapshot)) == ROWS  # nobody else was hurt
+        engine.close()
+
+    def test_threads_do_not_disturb_each_other(self, tmp_path: Path) -> None:
+        """Threads do not disturb each other."""
+        engine = self._engine(tmp_path)
+        snapshot = self._write(engine, stars())
+        faults: list[BaseException] = []
+
+        def work(seed: int) -> None:
+            try:
+                for turn in range(6):
+                    low = (seed * 37 + turn * 101) % (ROWS - 20)
+                    for text in (
+                        f"SELECT id FROM sky.stars WHERE id BETWEEN {low} AND {low + 9}",
+                        f"SELECT id FROM sky.stars WHERE id + 0 BETWEEN {low} AND {low + 9}",
+                    ):
+                        found = sorted(row["id"] for row in self._ask(engine, text, snapshot))
+                        assert found == list(range(low, low + 10))
+            except BaseException as error:  # noqa: BLE001  (handed to the test)
+                faults.append(error)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not faults
+        engine.close()
+
+
+def _fault(kind: type[HvenError], call: Callable[[], object]) -> str:
+    """Give the message of the error that a call must raise."""
+    try:
+        call()
+    except kind as error:
+        return str(error)
+    message = f"{kind.__name__} was not raised"
+    raise AssertionError(message)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(value)
+    return value
+
+
+__all__: Sequence[str] = ["ROWS", "STARS", "EngineContract", "stars"]

@@ -1,0 +1,194 @@
+"""Queries in DuckDB: shut off from the machine, bounded, honest about what went wrong."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pyarrow as pa
+import pytest
+from rows import LIST, STARS, answer, plan, sky, stage
+
+from hven.adql import bind, parse
+from hven.adql.functions import MAPPING
+from hven.adql.scope import Tables
+from hven.engines import Limits, Memory, duckdb
+from hven.engines.duckdb.faults import plain, translate
+from hven.engines.duckdb.running import Watch
+from hven.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT64, STRING
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM '/etc/passwd'",
+        "COPY (SELECT 1) TO '/tmp/hven-must-not-exist'",
+        "ATTACH '/tmp/hven-must-not-exist.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SELECT * FROM read_parquet('https://example.org/x.parquet')",
+        "SET memory_limit = '100GB'",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "SELECT * FROM secret_local_variable",
+        "SELECT getenv('HOME')",
+        "EXPORT DATABASE '/tmp/hven-must-not-exist'",
+    ],
+)
+def test_no_sql_reaches_the_machine(engine, sql):
+    """Even if somebody got SQL of their own past the writer."""
+    secret_local_variable = pa.table({"x": [1]})
+    with pytest.raises(ServiceError):
+        list(engine.run(sql, [], {}, secret_local_variable.schema, Limits()))
+
+
+def test_strings_never_become_sql(engine, relations):
+    for text in ("x'; DROP TABLE stars; --", "' OR ''='", 'a"b', "\x00", "\\", "$1", "%s", "🙂"):
+        literal = "'" + text.replace("'", "''") + "'"
+        assert answer(engine, f"SELECT id FROM sky.stars WHERE note = {literal}", relations).num_rows == 0
+        assert answer(engine, f"SELECT TOP 1 {literal} AS t FROM sky.stars", relations).to_pylist() == [{"t": text}]
+
+
+def test_out_of_memory_is_too_large(tmp_path):
+    small = duckdb.open(tmp_path, memory=64 * 1024**2, threads=1)
+    table = Table(schema="s", name="t", columns=(Column(name="x", type=INT64), Column(name="s", type=STRING)))
+    rows = Memory(pa.table({"x": range(60_000), "s": ["text " * 40] * 60_000}))
+    text = "SELECT IVO_STRING_AGG(a.s, ',') AS s FROM s.t AS a, s.t AS b"
+    with pytest.raises(TooLarge, match="more memory") as caught:
+        answer(small, text, {"s.t": rows}, (table,), Limits(seconds=50))
+    assert "fewer" in caught.value.remedy
+    small.close()
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("CAST(note AS INTEGER)", "cannot be read as INTEGER"),
+        ("CAST(note AS DOUBLE PRECISION)", "cannot be read as DOUBLE PRECISION"),
+        ("CAST(id * 100000 AS SMALLINT)", "out of the range of SMALLINT"),
+        ("id * 9223372036854775807", "out of the range of BIGINT"),
+    ],
+)
+def test_evaluation_errors_in_plain_words(engine, relations, expression, words):
+    with pytest.raises(EvaluationError, match=words) as caught:
+        answer(engine, f"SELECT {expression} AS v FROM sky.stars WHERE id > 0 AND note <> ''", relations)
+    for jargon in ("INT32", "INT64", "LINE 1", "TRY_CAST", "Conversion Error"):
+        assert jargon not in str(caught.value)
+
+
+def test_a_late_error_comes_while_iterating(engine):
+    table = Table(schema="s", name="t", columns=(Column(name="w", type=STRING),))
+    rows = Memory(pa.table({"w": ["1"] * 500_000 + ["x"]}))
+    bound, prepared = plan(engine, "SELECT CAST(w AS INTEGER) AS n FROM s.t", (table,))
+    execution = prepared.execute(bound.slots, {"s.t": rows}, Limits())
+    seen = 0
+    with pytest.raises(EvaluationError, match="'x'"):
+        for batch in execution:
+            seen += batch.num_rows
+    assert seen > 100_000
+
+
+def test_an_unread_answer_gives_its_cursor_back(engine, relations):
+    bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
+    for _ in range(5):
+        execution = prepared.execute(bound.slots, relations, Limits(batch=100))
+        next(iter(execution))
+        del execution
+        gc.collect()
+    free = len(engine._cursors._free)
+    prepared.execute(bound.slots, relations, Limits()).close()
+    assert len(engine._cursors._free) == free
+
+
+def test_a_late_cancel_hurts_nobody(engine, relations):
+    bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
+    first = prepared.execute(bound.slots, relations, Limits())
+    assert sum(batch.num_rows for batch in first) == 13_000
+    second = prepared.execute(bound.slots, relations, Limits())  # the same cursor
+    first.cancel()
+    assert sum(batch.num_rows for batch in second) == 13_000
+
+
+def test_small_answers_can_be_cancelled_too(engine, relations):
+    bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE id < 3000", (STARS,))
+    execution = prepared.execute(bound.slots, relations, Limits())
+    execution.cancel()
+    with pytest.raises(Cancelled):
+        list(execution)
+
+
+def test_deadlines_fire_in_order_and_end(engine):
+    watch, fired, done = Watch(), [], threading.Event()
+    now = time.monotonic()
+    watch.at(now + 0.2, lambda: (fired.append("late"), done.set()))
+    watch.at(now + 0.05, lambda: fired.append("early"))
+    watch.at(now + 100, lambda: fired.append("never"))
+    assert done.wait(10)
+    watch.close()
+    assert fired == ["early", "late"]
+
+
+def test_time_limit_of_a_match(engine, relations):
+    with pytest.raises(Timeout):
+        answer(
+            engine,
+            "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b WHERE a.mag + b.mag > a.id",
+            relations,
+            limits=Limits(seconds=0.01),
+        )
+
+
+def test_mapping_expressions_over_batches(engine):
+    source = Table(schema="", name="source", columns=(Column(name="w", type=STRING), Column(name="x", type=FLOAT64)))
+    text = "SELECT CAST(w AS INTEGER) AS n, SQRT(x) AS r, w || '!' AS t, 10 / CAST(w AS INTEGER) AS q, CASE WHEN x > 0 THEN 'up' ELSE 'down' END AS c FROM source"
+    bound = bind(parse(text), Tables([source]), functions=MAPPING)
+    batch = pa.record_batch({"w": ["1", "x", None, "0"], "x": [4.0, -4.0, None, 0.25]})
+    for _ in range(2):  # the second time with the plan kept
+        found = engine.compute(bound, {"source": batch})
+        assert found.to_pydict() == {
+            "n": [1, None, None, 0],
+            "r": [2.0, None, None, 0.5],
+            "t": ["1!", "x!", None, "0!"],
+            "q": [10, None, None, None],
+            "c": ["up", "down", "down", "up"],
+        }
+    assert found.schema.field("n").type == pa.int32()
+
+
+def test_a_relation_that_nobody_gave(engine):
+    with pytest.raises(StorageError, match=r"sky\.stars"):
+        answer(engine, "SELECT note FROM sky.stars WHERE note = 'a'", {})
+
+
+def test_many_tables_at_once_keep_their_names_apart(engine):
+    tables = [Table(schema="s", name=f"t{i}", columns=(Column(name="x", type=INT64),)) for i in range(12)]
+    relations = {table.qualified: stage(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)}
+    for i, table in enumerate(tables):
+        assert answer(engine, f"SELECT x + 0 AS y FROM {table.qualified}", relations, tables).to_pylist() == [{"y": i}]
+    everything = ", ".join(f"{table.qualified}" for table in tables)
+    assert answer(engine, f"SELECT COUNT(*) AS n FROM {everything}", relations, tables).to_pylist() == [{"n": 1}]
+
+
+def test_a_new_snapshot_is_read_by_the_same_plan(engine):
+    old, new = stage(engine, STARS, sky(50)), stage(engine, STARS, sky(70))
+    bound, prepared = plan(engine, "SELECT COUNT(note) AS n FROM sky.stars", (STARS, LIST))
+    for snapshot, rows in ((old, 50), (new, 70), (old, 50)):
+        assert [row["n"] for batch in prepared.execute(bound.slots, {"sky.stars": snapshot}, Limits()) for row in batch.to_pylist()] == [
+            rows
+        ]
+
+
+def test_words_of_errors():
+    assert (
+        plain("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
+        == "a value cannot be computed: the text 'ab' cannot be read as INTEGER"
+    )
+    assert isinstance(translate(OSError("IO Error: No space left on device")), StorageError)
+    assert isinstance(translate(RuntimeError("Catalog Error: no such thing")), ServiceError)
+    assert "12.5 s" in str(translate(InterruptedError("INTERRUPT"), stopped="timeout", seconds=12.5))

@@ -1,0 +1,269 @@
+"""Snapshots on disk: order, indexes, sizes beyond one run, faults of the disk, crashes."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rows import STARS, answer, sky, stage
+
+from hven.engines import Limits, Memory, duckdb
+from hven.engines.duckdb import staging
+from hven.engines.duckdb.keys import KeyIndex
+from hven.errors import DataError, StorageError
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
+from hven.sky import healpix
+
+KEYED = Table(schema="s", name="keyed", columns=(Column(name="id", type=INT64), Column(name="x", type=FLOAT64)), primary=("id",))
+
+
+@pytest.fixture
+def own(tmp_path):
+    engine = duckdb.open(tmp_path / "snapshots", memory=256 * 1024**2, threads=2)
+    yield engine
+    engine.close()
+
+
+def files(engine) -> list[str]:
+    return sorted(str(path.relative_to(engine.directory)) for path in engine.directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("run", [None, 60_000])
+def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
+    if run:  # many runs, many parts: what happens to fifty million rows
+        monkeypatch.setattr(staging, "RUN", run)
+        monkeypatch.setattr(staging, "PART", 100_000)
+    rows = sky(40_000, seed=2)
+    snapshot = stage(own, STARS, rows)
+    stored = own.stored(snapshot)
+    assert snapshot.rows == 40_000
+    assert len(snapshot.parts) > (1 if run else 0)
+    back = pa.Table.from_batches(list(own.read(snapshot)))
+    cells = healpix.index(29, back["ra"].to_numpy(), back["dec"].to_numpy())
+    with_position = len(stored.healpix)
+    assert (cells[:with_position] == stored.healpix).all()
+    assert (np.diff(stored.healpix) >= 0).all()
+    assert (cells[with_position:] == -1).all()
+    # nothing is lost or changed, but NaN is null
+    mags = [None if value is None or math.isnan(value) else value for value in rows.sort_by("id")["mag"].to_pylist()]
+    assert back.sort_by("id")["mag"].to_pylist() == mags
+    assert back.sort_by("id")["note"].to_pylist() == rows.sort_by("id")["note"].to_pylist()
+    assert not [name for name in files(own) if "run-" in name]
+
+
+def test_rows_without_position_are_stored_by_key(own, monkeypatch):
+    monkeypatch.setattr(staging, "RUN", 10_000)
+    ids = np.random.default_rng(0).permutation(20_000) - 10_000
+    snapshot = stage(own, KEYED, pa.table({"id": ids, "x": ids / 7.0}))
+    back = pa.Table.from_batches(list(own.read(snapshot)))
+    assert back["id"].to_pylist() == sorted(ids.tolist())
+    assert own.stored(snapshot).key("id").rows is None  # the stored order is the order of the key
+
+
+def test_rows_without_any_order_stay_as_they_came(own, monkeypatch):
+    monkeypatch.setattr(staging, "RUN", 10_000)
+    plain = Table(schema="s", name="plain", columns=KEYED.columns)
+    ids = np.random.default_rng(0).permutation(20_000)
+    snapshot = stage(own, plain, pa.table({"id": ids, "x": ids / 7.0}))
+    assert pa.Table.from_batches(list(own.read(snapshot)))["id"].to_pylist() == ids.tolist()
+
+
+def test_duplicates_of_a_compound_or_textual_key(own):
+    two = Table(schema="s", name="two", columns=(Column(name="a", type=STRING), Column(name="b", type=INT64)), primary=("a", "b"))
+    stage(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 2, 1]}))
+    with pytest.raises(DataError, match=r"a = 'x', b = 1 \(2 times\)"):
+        stage(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 1, 1]}))
+    with pytest.raises(DataError, match="null in 1 rows"):
+        stage(own, two, pa.table({"a": ["x", None], "b": [1, 1]}))
+    assert len(files(own)) == len([name for name in files(own) if "/test-" in name])
+    assert not [name for name in files(own) if ".staging" in name]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    """In a process of its own, whose files may not grow beyond 300 kB."""
+    code = textwrap.dedent(
+        f"""
+        import resource, signal, sys
+        sys.path[:0] = {[str(Path(__file__).parent)]!r}
+        from pathlib import Path
+        from rows import STARS, sky, stage
+        from hven.engines import duckdb
+        from hven.errors import StorageError
+        engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        try:
+            stage(engine, STARS, sky(20_000))
+        except StorageError as error:
+            print(error)
+        print([str(path) for path in Path({str(tmp_path)!r}).rglob("*") if path.is_file()])
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    said, left = done.stdout.strip().split("\n")
+    assert "disk is full" in said
+    assert "keep_snapshots" in said
+    assert left == "[]"
+
+
+def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
+    code = textwrap.dedent(
+        f"""
+        import os, signal, sys
+        sys.path[:0] = {[str(Path(__file__).parent)]!r}
+        from pathlib import Path
+        from rows import STARS, sky
+        from hven.engines import duckdb
+        from hven.engines.duckdb import staging
+        staging.RUN = 100_000
+        engine = duckdb.open(Path({str(own.directory)!r}), memory=256 * 1024**2, threads=1)
+        writing = engine.stage(STARS, "killed")
+        for batch in sky(20_000).to_batches(max_chunksize=1000):
+            writing.write(batch)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        """
+    )
+    kept = stage(own, STARS, sky(100))
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline().strip() == "ready"
+        assert own.sweep({kept.path}) == []  # it lives
+        child.send_signal(signal.SIGKILL)
+        child.wait(30)
+    finally:
+        child.kill()
+        child.communicate()
+    assert [name for name in files(own) if "killed" in name]
+    assert own.sweep({kept.path}) == ["sky.stars/killed.staging"]
+    assert not [name for name in files(own) if "killed" in name]
+    assert answer(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
+
+
+@pytest.mark.parametrize("name", ["00000.arrow", "snapshot.json", "position.npy", "key000.values.npy"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_damage_is_named(own, name, how):
+    snapshot = stage(own, STARS, sky(2000))
+    path = own.directory / snapshot.path / name
+    path.chmod(0o600)
+    if how == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(StorageError, match=name.replace(".", r"\.")):
+        answer(own, "SELECT * FROM sky.stars WHERE id = 3 OR DISTANCE(ra, dec, 1, 2) < 1", {"sky.stars": snapshot})
+
+
+def test_names_that_are_no_file_names(own):
+    odd = Table(schema='../Sch "ema"', name="tä/b le", columns=KEYED.columns)
+    snapshot = stage(own, odd, pa.table({"id": [1], "x": [2.0]}))
+    assert (own.directory / snapshot.path).is_dir()
+    assert len(Path(snapshot.path).parts) == 2
+    with pytest.raises(StorageError):
+        own.stage(odd, "../x")
+
+
+def test_memory_of_writing_is_bounded(tmp_path):
+    """Fifty times more rows than fit into a run take hardly more memory than one run."""
+    code = textwrap.dedent(
+        f"""
+        import resource, sys
+        sys.path[:0] = {[str(Path(__file__).parent)]!r}
+        from pathlib import Path
+        import numpy as np, pyarrow as pa
+        from hven.engines import duckdb
+        from hven.engines.duckdb import staging
+        from hven.model.table import Column, Table
+        from hven.model.types import INT64
+        staging.RUN = 2_000_000
+        staging.PART = 2_000_000
+        table = Table(schema="s", name="t", columns=(Column(name="ra"), Column(name="dec"), *(Column(name=f"x{{i}}") for i in range(18))), position=("ra", "dec"))
+        engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
+        rng = np.random.default_rng(0)
+
+        def anonymous():
+            return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) // 1024
+
+        peak = 0
+        writing = engine.stage(table, "a")
+        for _ in range(70):
+            writing.write(pa.record_batch({{name: rng.uniform(0, 90, 10_000) for name in table.arrow.names}}, schema=table.arrow))
+            peak = max(peak, anonymous())
+        start = anonymous()
+        snapshot = writing.finish()
+        print(snapshot.bytes // 2**20, max(peak, anonymous()), len(snapshot.parts))
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    size, peak, parts = map(int, done.stdout.split())
+    assert size > 100
+    assert parts > 40
+    assert peak < 190, f"{peak} MB for {size} MB"
+
+
+# --- key indexes ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=st.lists(st.integers(-20, 20), min_size=1, max_size=60),
+    low=st.one_of(st.none(), st.integers(-25, 25), st.floats(-25, 25), st.just(2**40)),
+    high=st.one_of(st.none(), st.integers(-25, 25), st.floats(-25, 25), st.just(-(2**40))),
+    low_open=st.booleans(),
+    high_open=st.booleans(),
+    kind=st.sampled_from([pa.int16(), pa.int32(), pa.int64(), pa.float64()]),
+)
+def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
+    array = np.sort(np.array(values)).astype(kind.to_pandas_dtype())
+    index = KeyIndex(kind=kind, count=len(array), values=array, rows=None, text=lambda row: None)
+    begin, end = index.span(low, high, low_open=low_open, high_open=high_open)
+
+    def inside(value):
+        above = low is None or (value > low if low_open else value >= low)
+        return above and (high is None or (value < high if high_open else value <= high))
+
+    assert array[begin:end].tolist() == [value for value in array.tolist() if inside(value)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.lists(st.text(alphabet="abÄz日😀", max_size=3), min_size=1),
+    low=st.text(alphabet="abÄz日😀", max_size=3),
+    low_open=st.booleans(),
+)
+def test_spans_of_text(values, low, low_open):
+    ordered = sorted(values, key=lambda text: text.encode())
+    index = KeyIndex(kind=pa.string(), count=len(ordered), values=None, rows=None, text=ordered.__getitem__)
+    begin, end = index.span(low, None, low_open=low_open)
+    assert ordered[begin:end] == [text for text in ordered if text.encode() > low.encode() or (text == low and not low_open)]
+
+
+def test_timestamps_are_looked_up_as_text(own):
+    table = Table(schema="s", name="t", columns=(Column(name="t", type=TIMESTAMP, indexed=True),))
+    rows = pa.table({"t": pa.array([10**15 + 7, None, -5, 0, 1], pa.timestamp("us"))})
+    relations = {"s.t": stage(own, table, rows)}
+    for condition, wanted in (
+        ("t < '1970-01-01'", 1),
+        ("t = '1970-01-01T00:00:00'", 1),
+        ("t > '1970-01-01T00:00:00.000001'", 1),
+        ("t >= '1970-01-01'", 3),
+    ):
+        assert answer(own, f"SELECT t FROM s.t WHERE {condition}", relations, (table,)).num_rows == wanted
+
+
+def test_memory_relations_have_no_nan_either(own):
+    rows = pa.table({"id": [1, 2], "x": [1.0, float("nan")]})
+    assert answer(own, "SELECT id FROM s.keyed WHERE x > 0", {"s.keyed": Memory(rows)}, (KEYED,), Limits()).to_pylist() == [{"id": 1}]
