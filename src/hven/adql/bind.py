@@ -153,10 +153,10 @@ class Binder(Joins):
         else:
             body, outputs = self.operand(node.body, outer)
             order = self.order_of_set(node.order_by, outputs)
-        if node.order_by and isinstance(body, Select) and body.distinct:
-            for item, raw in zip(order, node.order_by, strict=True):
+        if isinstance(body, Select) and body.distinct:
+            for item in order:
                 if not isinstance(item.expr, Literal):
-                    self.fail("ORDER BY after SELECT DISTINCT sorts by selected columns only", raw.at, "select the expression too")
+                    self.fail("ORDER BY after SELECT DISTINCT sorts by selected columns only", item.at, "select the expression too")
         del self.ctes[before:]
         return Query(body, order, offset, ctes, at=node.at, text=node.text), outputs
 
@@ -302,6 +302,8 @@ class Binder(Joins):
                     self.fixed.update(literal.slot for literal in literals(expr))
                     self.fixed.update(literal.slot for literal in literals(outputs.items[found - 1].expr))
                     position = found
+                elif meta(expr).constant:
+                    continue  # sorts nothing, and engines refuse it
                 else:
                     bound.append(OrderItem(expr, item.descending, at=item.at))
                     continue

@@ -125,6 +125,10 @@ class Dialect:
         """Write ``left op right``."""
         return f"({left} {op} {right})"
 
+    def branch(self, writer: Writer, node: Expr) -> str:
+        """Write one of several values that CASE or COALESCE may give."""
+        return writer.expr(node)
+
     def predicate(self, writer: Writer, node: Function) -> str:
         """Write CONTAINS or INTERSECTS as a condition."""
         raise NotImplementedError
@@ -337,8 +341,8 @@ class Writer:
 
     def case(self, node: Case) -> str:
         """Write CASE; the binder made every WHEN a condition."""
-        whens = " ".join(f"WHEN {self.expr(when)} THEN {self.expr(then)}" for when, then in node.whens)
-        otherwise = "" if node.otherwise is None else f" ELSE {self.expr(node.otherwise)}"
+        whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then)}" for when, then in node.whens)
+        otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise)}"
         return f"CASE {whens}{otherwise} END"
 
     def subquery(self, node: Subquery) -> str:

@@ -31,7 +31,7 @@ SELECT id FROM stars WHERE INTERSECTS(CIRCLE(10, 20, 0.5), POINT(ra, dec)) = 1
 --# polygon
 SELECT id FROM stars WHERE 1 = CONTAINS(POINT(ra, dec), POLYGON(1, 1, 2, 1, 2, 2))
 --= id int64
---> SELECT t1."id" AS "id" FROM "sky.stars" AS t1 WHERE hven_in_polygon(t1."ra", t1."dec", CAST(list_value(CAST($1 AS DOUBLE), CAST($2 AS DOUBLE), CAST($3 AS DOUBLE), CAST($4 AS DOUBLE), CAST($5 AS DOUBLE), CAST($6 AS DOUBLE)) AS DOUBLE[]))
+--> SELECT t1."id" AS "id" FROM "sky.stars" AS t1 WHERE hven_in_polygon(t1."ra", t1."dec", list_value(CAST($1 AS DOUBLE), CAST($2 AS DOUBLE), CAST($3 AS DOUBLE), CAST($4 AS DOUBLE), CAST($5 AS DOUBLE), CAST($6 AS DOUBLE)))
 
 --# contains as a value
 SELECT CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.5)) AS inside FROM stars
@@ -41,7 +41,7 @@ SELECT CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.5)) AS inside FROM stars
 --# region column
 SELECT id FROM stars WHERE 1 = INTERSECTS(footprint, CIRCLE(10, 20, 0.5))
 --= id int64
---> SELECT t1."id" AS "id" FROM "sky.stars" AS t1 WHERE hven_intersects_text(t1."footprint", hven_text(CAST(array_value(CAST($1 AS DOUBLE), CAST($2 AS DOUBLE), CAST($3 AS DOUBLE)) AS DOUBLE[])))
+--> SELECT t1."id" AS "id" FROM "sky.stars" AS t1 WHERE hven_intersects_text(t1."footprint", hven_text(list_value(CAST($1 AS DOUBLE), CAST($2 AS DOUBLE), CAST($3 AS DOUBLE))))
 
 --# distance of points
 SELECT DISTANCE(POINT(ra, dec), POINT(10, 20)) AS d FROM stars WHERE DISTANCE(ra, dec, 10, 20) < 0.1

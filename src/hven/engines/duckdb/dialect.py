@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hven.adql import kinds
 from hven.adql.grouping import walk
 from hven.adql.sql import Dialect
-from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Subquery
+from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Query
 from hven.adql.values import meta
 from hven.model.types import FLOAT64, POLYGON
 
@@ -80,7 +80,7 @@ class DuckDB(Dialect):
         "TRUNCATE": ".rounded", "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END", "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
         "ATAN": "atan({0})", "ATAN2": "atan2({0}, {1})", "COS": "cos({0})", "COT": "(cos({0}) / nullif(sin({0}), 0))", "SIN": "sin({0})", "TAN": "tan({0})",
         "COUNT": "count({0})", "SUM": ".total", "AVG": "avg({0})", "MIN": "min({0})", "MAX": "max({0})",
-        "LOWER": "lower({0})", "UPPER": "upper({0})", "COALESCE": "coalesce({*})",
+        "LOWER": "lower({0})", "UPPER": "upper({0})", "COALESCE": ".coalesced",
         "POINT": ".shape", "CIRCLE": ".shape", "POLYGON": ".shape", "BOX": ".box", "REGION": "{0}", "AREA": ".area", "CENTROID": ".centroid",
         "COORD1": "({0})[1]", "COORD2": "({0})[2]", "DISTANCE": ".distance",
         "IVO_HASHLIST_HAS": "CAST(list_contains(string_split(lower({0}), '#'), lower({1})) AS INTEGER)",
@@ -163,6 +163,15 @@ class DuckDB(Dialect):
             return self.cast(self.cast(numbers, POLYGON), type_)
         return self.cast(text, type_)
 
+    def branch(self, writer: Writer, node: Expr) -> str:
+        """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists."""
+        text = writer.expr(node)
+        return f"CAST({text} AS DOUBLE[])" if meta(node).type.duckdb.startswith("DOUBLE[") else text
+
+    def coalesced(self, writer: Writer, node: Function) -> str:
+        """COALESCE."""
+        return f"coalesce({', '.join(self.branch(writer, arg) for arg in node.args)})"
+
     # --- pieces
 
     def as_text(self, text: str, node: Expr) -> str:
@@ -239,7 +248,11 @@ class DuckDB(Dialect):
         return f"CAST(({text})[1] AS DOUBLE)", f"CAST(({text})[2] AS DOUBLE)"
 
     def shape(self, writer: Writer, node: Function) -> str:
-        """POINT, CIRCLE, POLYGON: a list of numbers, NULL if one of them is."""
+        """POINT, CIRCLE, POLYGON as their storage types."""
+        return f"CAST({self.listed(writer, node)} AS {meta(node).type.duckdb})"
+
+    def listed(self, writer: Writer, node: Function) -> str:
+        """POINT, CIRCLE, POLYGON as a list of numbers, NULL if one of them is."""
         numbers: list[str] = []
         for arg in node.args:
             if kinds.kind_of(meta(arg).type) == "point":
@@ -247,8 +260,6 @@ class DuckDB(Dialect):
             else:
                 numbers.append(self.double(writer.expr(arg), arg))
         made = f"list_value({', '.join(numbers)})"
-        if node.name != "POLYGON":
-            made = f"array_value({', '.join(numbers)})"
         tests = [f"{text} IS NULL" for text, known in zip(numbers, self._constant(node), strict=True) if not known]
         return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {made} END" if tests else made
 
@@ -276,6 +287,8 @@ class DuckDB(Dialect):
 
     def numbers(self, writer: Writer, node: Expr) -> str:
         """Write a shape as the DOUBLE[] that the functions take."""
+        if isinstance(node, Function) and node.name in {"POINT", "CIRCLE", "POLYGON"}:
+            return self.listed(writer, node)
         return f"CAST({writer.expr(node)} AS DOUBLE[])"
 
     def shape_text(self, writer: Writer, node: Expr) -> str:
@@ -336,4 +349,4 @@ class DuckDB(Dialect):
 
 def _untriable(node: Expr) -> bool:
     """DuckDB's TRY refuses subqueries and functions that may answer differently."""
-    return any(isinstance(item, Subquery) or (isinstance(item, Function) and item.name in {"RAND", "ROW_NUMBER"}) for item in walk(node))
+    return any(isinstance(item, Query) or (isinstance(item, Function) and item.name in {"RAND", "ROW_NUMBER"}) for item in walk(node))
