@@ -208,7 +208,11 @@ class Round:
             meta = names.typed(tree, template, where, part.offset)
             if part.spec:
                 if not meta.type.is_numeric:
-                    names.faults.error(f"{where}: {{{part.text}:{part.spec}}} needs a number, not {meta.type}", template.at(part.offset))
+                    names.faults.error(
+                        f"{where}: {{{part.text}:{part.spec}}} needs a number, not {meta.type}",
+                        template.at(part.offset),
+                        f"write {{CAST({part.text} AS BIGINT):{part.spec}}}" if part.spec.endswith("d") else "",
+                    )
                     raise Broken
                 parts.append(trees.formatted(tree, part.spec))
             else:
