@@ -164,6 +164,16 @@ def test_an_unknown_serialization_is_refused():
         next(write(Head(columns=[Column(name="a")]), iter([]), End, {"serialization": "FITS"}))
 
 
+def test_ids_do_not_clash_with_frames_and_tables():
+    from hven.model.table import FrameRef
+
+    columns = [Column(name="icrs", frame="icrs"), Column(name="main"), Column(name="main")]
+    data = document("votable", columns, [], id="main", frames=[FrameRef(id="icrs", kind="coosys", system="ICRS")])
+    ids = [element.get("ID") for element in etree.fromstring(data).iter() if element.get("ID")]
+    assert ids == ["icrs_2", "main_3", "icrs", "main", "main_2"]
+    assert read(io.BytesIO(data)).head.columns[0].frame == "icrs_2"
+
+
 def test_without_columns_there_is_no_table():
     data = document("votable", [], [], params=[(Column(name="p"), 1.0)])
     assert [child.tag.rpartition("}")[2] for child in etree.fromstring(data)[0]] == ["INFO", "PARAM"]

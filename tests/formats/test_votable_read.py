@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.errors import SourceError
-from hven.formats.votable import read
+from hven.formats.votable import read, reader
 from hven.model.types import Type
 from hven.testing.format import document, every_type
 from shared import SHARED, shared
@@ -450,6 +450,13 @@ def test_refused_with_a_reason(data, why):
 
 def test_an_external_dtd_is_not_fetched():
     assert values(b'<!DOCTYPE VOTABLE SYSTEM "http://127.0.0.1:9/VOTable.dtd">' + table(cells("1"), namespace="")[22:]) == [(1,)]
+
+
+def test_metadata_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(reader, "_METADATA", 1 << 20)
+    info = b'<INFO name="a" value="b"/>\n' * 50_000
+    with pytest.raises(SourceError, match="1 MiB beside its rows"):
+        values(gzip.compress(b"<VOTABLE><RESOURCE>" + info + table(cells("1")), 1))
 
 
 def test_memory_stays_flat():

@@ -160,15 +160,15 @@ def status(value: str, message: str | None = None) -> str:
     )
 
 
-def _frame(item: FrameRef) -> str:
+def _frame(item: FrameRef, ident: str) -> str:
     if item.kind == "timesys":
         inner = (
             attribute("timeorigin", item.timeorigin) + attribute("timescale", item.timescale) + attribute("refposition", item.refposition)
         )
-        return f"<TIMESYS{attribute('ID', item.id)}{inner}/>\n"
+        return f"<TIMESYS{attribute('ID', ident)}{inner}/>\n"
     system = _SYSTEMS.get(item.system or "", item.system)
     # COOSYS/@refposition came with 1.5
-    return f"<COOSYS{attribute('ID', item.id)}{attribute('system', system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
+    return f"<COOSYS{attribute('ID', ident)}{attribute('system', system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
 
 
 def _group(item: Group, ids: Mapping[str, str]) -> str:
@@ -206,25 +206,26 @@ def _literal(kind: Type, value: object) -> str:
 def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
     """Everything up to the first row's container (DATA not included)."""
     names = tuple(column.name for column in columns)
-    frames = {item.id for item in head.frames}
-    ids = field_ids((*frames, *names))[len(frames) :] if frames else field_ids(names)
+    # columns have the first choice of an ID, so that `field_ids` says the same to everybody
+    ids = field_ids((*names, *(item.id for item in head.frames), *([head.id] if head.id else [])))
+    frames = {item.id: ident for item, ident in zip(head.frames, ids[len(names) :], strict=False)}
     parts = [OPEN, '<RESOURCE type="results">\n']
     if head.status:
         parts.append(status("OK"))
     parts += [info(item) for item in head.infos]
-    parts += [_frame(item) for item in head.frames]
+    parts += [_frame(item, frames[item.id]) for item in head.frames]
     parts += [param(column, value) for column, value in head.params]
     if not columns:  # a TABLE without FIELDs is not valid
         return "".join(parts)
-    parts.append(f"<TABLE{attribute('ID', head.id)}{attribute('name', head.name)}>\n")
+    parts.append(f"<TABLE{attribute('ID', ids[-1] if head.id else None)}{attribute('name', head.name)}>\n")
     if head.description:
         parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
     enums = head.enums
-    for column, ident in zip(columns, ids, strict=True):
+    for column, ident in zip(columns, ids, strict=False):
         options = tuple(enums[column.enum].items()) if column.enum is not None and column.enum in enums else ()
-        parts.append(field(column, ident, serialization, options, column.frame if column.frame in frames else None))
+        parts.append(field(column, ident, serialization, options, frames.get(column.frame) if column.frame else None))
     if head.groups:
-        by_name = dict(zip(names, ids, strict=True))
+        by_name = dict(zip(names, ids, strict=False))
         parts += [_group(item, by_name) for item in head.groups]
     parts += [f"<LINK href={quoted(link)}/>\n" for link in head.links]
     return "".join(parts)

@@ -28,6 +28,7 @@ _OPENING = re.compile(rb"<(?:[\w.-]+:)?(TABLEDATA|STREAM)(?=[\s/>])(?:[^<>\"']|\
 _CLOSING = {"TABLEDATA": re.compile(rb"</(?:[\w.-]+:)?TABLEDATA\s*>"), "STREAM": re.compile(rb"<")}
 _PIECE = 4 << 20  # bytes of rows that are turned into columns at once
 _LONGEST = 256 << 20  # bytes of a single row that are put up with
+_METADATA = 16 << 20  # bytes beside rows that are put up with: they become a tree in memory
 _WHITE = bytes(range(33))
 _ROWS = ("TABLEDATA", "BINARY", "BINARY2")
 
@@ -75,6 +76,7 @@ class _Document:
         self._number = -1  # of the table that is open
         self._head: Head | None = None
         self._infos: list[Any] = []
+        self._fed = 0
         self._ended = False
         self._errors: list[str] = []  # messages of QUERY_STATUS=ERROR
         self._refusals: list[str] = []  # the same in Simple Cone Search's words
@@ -184,6 +186,10 @@ class _Document:
         return True
 
     def _parse(self, piece: bytes) -> None:
+        self._fed += len(piece)
+        if self._fed > _METADATA:
+            message = f"the document has more than {_METADATA >> 20} MiB beside its rows"
+            raise SourceError(message)
         try:
             self._parser.feed(piece)
         except etree.XMLSyntaxError as error:
