@@ -76,7 +76,7 @@ def right(row: dict[str, str]) -> dict | None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with site_with(tmp_path_factory.mktemp("site"), TEXT, {"t.csv": ""}, keep_snapshots=1) as opened:
+    with site_with(tmp_path_factory.mktemp("site"), TEXT, {"t.csv": ""}, keep_snapshots=2) as opened:
         yield opened
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from hven.errors import Conflict, StorageError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hven.store import Lease
 
 FACTOR = 2.0  # rows are spooled once and written once
+GRACE = 1.0  # seconds in which every process sees what was published
 RUNS = 20  # runs of a collection whose reports and rejects are kept
 
 
@@ -75,7 +77,10 @@ def files_lease(site: Site, wait: float = 0.0) -> AbstractContextManager[Lease]:
 
 def prune(site: Site, collection: str) -> None:
     """Keep the last snapshots of a collection, and the last reports."""
-    for snapshot in site.store.prune(collection, site.settings.keep_snapshots):
+    gone = site.store.prune(collection, site.settings.keep_snapshots)
+    if gone and site.settings.keep_snapshots < 2:
+        time.sleep(GRACE)  # other processes may look for the state before this one until they have seen this one
+    for snapshot in gone:
         site.engine.drop(snapshot)
     old = site.store.runs.of(collection, limit=10_000)[RUNS:]
     for run in old:
