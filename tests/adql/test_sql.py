@@ -1,6 +1,6 @@
 """Written SQL on a real DuckDB: answers worked out by hand, plans used again with other values, and hostile names and strings."""
 
-# ruff: noqa: DTZ001  (timestamps in tables have no zone)
+
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from hven.adql.tree import (
     TableRef,
     Unary,
 )  # fmt: skip
-from hven.adql.values import meta
+from hven.adql.values import is_null, meta
 from hven.errors import BindError
 
 if TYPE_CHECKING:
@@ -415,14 +415,10 @@ def types_of(node: Select | SetOperation | Query) -> list[Type]:
     for side in (left, *reversed(sides)):
         if isinstance(side, Select):
             found.append(
-                [(item.column.type, _is_null(item.expr)) for item in side.items if isinstance(item, SelectItem) and item.column is not None]
+                [(item.column.type, is_null(item.expr)) for item in side.items if isinstance(item, SelectItem) and item.column is not None]
             )
         else:
             found.append([(type_, False) for type_ in types_of(side.body if isinstance(side, Query) else side)])
     if len(found) == 1:
         return [type_ for type_, _ in found[0]]
     return [kinds.wider([type_ for type_, null in column if not null] or [column[0][0]]) for column in zip(*found, strict=True)]
-
-
-def _is_null(node: Expr) -> bool:
-    return isinstance(node, Literal) and node.value is None

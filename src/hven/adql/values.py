@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
-from hven.adql.tree import Expr, Literal, Meta
+from hven.adql.tree import Case, Expr, Function, Literal, Meta
 from hven.model import units
 from hven.model.types import BOOLEAN, FLOAT64, STRING, Type
 
@@ -26,10 +26,17 @@ def meta(node: Expr) -> Meta:
 
 
 def kind(node: Expr) -> str:
-    """Give the kind of a bound expression; ``null`` for a literal NULL."""
-    if isinstance(node, Literal) and node.value is None:
-        return "null"
-    return kinds.kind_of(meta(node).type)
+    """Give the kind of a bound expression; ``null`` for NULL and what can be nothing else."""
+    return "null" if is_null(node) else kinds.kind_of(meta(node).type)
+
+
+def is_null(node: Expr) -> bool:
+    """Tell whether an expression is NULL whatever the row: it then fits every type."""
+    if isinstance(node, Literal):
+        return node.value is None
+    if isinstance(node, Case):
+        return all(is_null(then) for _, then in node.whens) and (node.otherwise is None or is_null(node.otherwise))
+    return isinstance(node, Function) and node.name in {"COALESCE", "GREATEST", "LEAST"} and all(is_null(arg) for arg in node.args)
 
 
 def literal_type(value: object) -> Type:
