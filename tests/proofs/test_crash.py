@@ -22,7 +22,7 @@ from hven.auth.permit import OWNER
 from hven.ingest import ingest
 from hven.testing.site import site_with
 
-KILLS = int(os.environ.get("HVEN_PROOF_KILLS", "10"))  # the full proof takes hundreds
+KILLS = 200 if os.environ.get("HVEN_PROOF") == "full" else 10  # scripts/proof runs the full one
 
 DESCRIPTOR = """\
 collection: cat
