@@ -54,18 +54,18 @@ def mapped(engine, resource, batch, columns=None):
 specs = st.sampled_from(["02d", "05d", "012d", ".0f", ".1f", ".3f", "07.2f", "012.4f"])
 
 
-@settings(max_examples=30)
-@given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=30))
+@settings(max_examples=15)
+@given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=60))
 def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec, values):
     resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
     _, _, (table,) = mapped(engine, resource, pa.record_batch({"n": pa.array(values, pa.int64())}))
     assert table.column("t").to_pylist() == [format(value, spec) for value in values]
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     spec=st.sampled_from([".0f", ".1f", ".3f", "07.2f", "012.4f"]),
-    values=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 16), min_size=1, max_size=30),
+    values=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 16), min_size=1, max_size=60),
 )
 def test_decimals_are_written_as_python_writes_them(engine, directory, spec, values):
     """Sixteenths are exact in binary, so only the tie rule differs: halves go away from zero, as ADQL's ROUND does."""

@@ -251,6 +251,9 @@ def test_the_schema_for_editors_has_every_key_and_resolves():
 
     look(made)
     assert {"source_csv", "source_fits", "source_votable"} <= made["$defs"].keys()
+    options = made["$defs"]["source_csv"]["properties"]  # what may be written, not what the models make of it
+    assert [choice["type"] for choice in options["files"]["anyOf"]] == [["string", "number"], "array"]
+    assert options["kind"]["const"] == "csv"
 
 
 def test_a_directory_or_missing_file_is_a_fault_too(site):

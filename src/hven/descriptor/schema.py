@@ -38,9 +38,27 @@ def _source(definitions: dict[str, Any]) -> dict[str, Any]:
             options = plugins.load("sources", kind).Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
         except UserError:  # a kind whose extra is not installed
             continue
-        options["properties"] = {"kind": {"const": kind, "description": f"a source of kind {kind}"}, **options.get("properties", {})}
+        options["properties"] = {name: _relaxed(item) for name, item in options.get("properties", {}).items()}
+        options["properties"] = {"kind": {"const": kind, "description": f"a source of kind {kind}"}, **options["properties"]}
         if kind not in ENDINGS:
             options["required"] = ["kind", *options.get("required", [])]
         definitions[f"source_{kind}"] = options
         choices.append({"$ref": f"#/$defs/source_{kind}"})
     return {"anyOf": choices}
+
+
+def _relaxed(said: dict[str, Any]) -> dict[str, Any]:
+    """Say what is accepted, not what comes of it: one value for a list, one list for all columns, a number where text is wanted."""
+    if "anyOf" in said:
+        return {**said, "anyOf": [_relaxed(item) for item in said["anyOf"]]}
+    about: dict[str, Any] = {key: said[key] for key in ("description", "default", "title") if key in said}
+    kind = said.get("type")
+    if kind == "array":
+        one = _relaxed(said.get("items", {}))
+        return {**about, "anyOf": [one, {"type": "array", "items": one}]}
+    if kind == "object" and isinstance(said.get("additionalProperties"), dict):
+        one = _relaxed(said["additionalProperties"])
+        return {**about, "anyOf": [one, {"type": "object", "additionalProperties": one}]}
+    if kind == "string" and not {"enum", "const", "pattern"} & said.keys():
+        return {**said, "type": ["string", "number"]}
+    return said
