@@ -148,7 +148,7 @@ source = st.sampled_from([
 def plain(draw):
     items = ", ".join(f"{item} AS c{number}" for number, item in enumerate(draw(st.lists(value, min_size=1, max_size=3))))
     where = draw(st.one_of(st.just(""), conditions(2).map(" WHERE {}".format)))
-    order = draw(st.one_of(st.just(""), numbers(1).map(" ORDER BY {}".format), st.just(" ORDER BY 1 DESC, c0")))
+    order = draw(st.one_of(st.just(""), numbers(1).map(" ORDER BY ABS({})".format), st.just(" ORDER BY 1 DESC, c0")))
     top = draw(st.sampled_from(["", "TOP 3 ", "DISTINCT "]))
     return f"SELECT {top}{items} FROM {draw(source)}{where}{'' if 'DISTINCT' in top else order}"
 
