@@ -15,7 +15,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from cdshealpix import cdshealpix as rust
 
@@ -40,10 +39,21 @@ def stars(rows, start, rng, step=2_500_000):
         n = min(step, rows - low)
         part = slice(low, low + n)
         hip = pa.array(rng.integers(1, 120_000, n).astype(np.int32), mask=rng.random(n) < 0.95)
-        yield index[part], pa.table({
-            "id": (np.arange(n) + low + start).astype(np.int64), "ra": lon[part], "dec": lat[part], "pmra": rng.normal(0, 20, n), "pmdec": rng.normal(0, 20, n),
-            "mag": rng.uniform(5, 15, n).astype(np.float32), "bv": pa.array(rng.normal(0.6, 0.3, n).astype(np.float32), mask=rng.random(n) < 0.1), "hip": hip,
-        })
+        yield (
+            index[part],
+            pa.table(
+                {
+                    "id": (np.arange(n) + low + start).astype(np.int64),
+                    "ra": lon[part],
+                    "dec": lat[part],
+                    "pmra": rng.normal(0, 20, n),
+                    "pmdec": rng.normal(0, 20, n),
+                    "mag": rng.uniform(5, 15, n).astype(np.float32),
+                    "bv": pa.array(rng.normal(0.6, 0.3, n).astype(np.float32), mask=rng.random(n) < 0.1),
+                    "hip": hip,
+                }
+            ),
+        )
 
 
 def wide(rows, rng):
@@ -61,7 +71,9 @@ def wide(rows, rng):
         elif kind == 6:
             columns[f"t{i}"] = pa.array(rng.integers(0, 10**15, rows)).cast(pa.timestamp("us"))
         else:
-            columns[f"n{i}"] = pa.nulls(rows, pa.float64()) if i % 16 == 7 else pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=2 * rows)), 2)
+            columns[f"n{i}"] = (
+                pa.nulls(rows, pa.float64()) if i % 16 == 7 else pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=2 * rows)), 2)
+            )
     table = pa.table(columns)
     index = healpix(columns["ra"], columns["dec"])
     order = np.argsort(index)
@@ -128,7 +140,9 @@ def arrow_cone(table, index, lon, lat, radius):
         return table.slice(0, 0)
     batches = table.take(pa.array(np.concatenate(rows)))
     ra, dec = (np.asarray(batches[name]) * DEGREE for name in ("ra", "dec"))
-    d = 2 * np.arcsin(np.sqrt(np.sin((dec - lat * DEGREE) / 2) ** 2 + np.cos(dec) * np.cos(lat * DEGREE) * np.sin((ra - lon * DEGREE) / 2) ** 2))
+    d = 2 * np.arcsin(
+        np.sqrt(np.sin((dec - lat * DEGREE) / 2) ** 2 + np.cos(dec) * np.cos(lat * DEGREE) * np.sin((ra - lon * DEGREE) / 2) ** 2)
+    )
     return batches.filter(pa.array(d <= radius * DEGREE))
 
 
@@ -138,14 +152,17 @@ def run(name, tables, queries, args, directory, wide_table=False):
     folder.mkdir()
     begin = time.perf_counter()
     files = write_parts(folder, tables, args.batch)
-    print(f"\n== {name}: written in {time.perf_counter() - begin:.1f} s, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB, batches of {args.batch}", flush=True)
+    print(
+        f"\n== {name}: written in {time.perf_counter() - begin:.1f} s, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB, batches of {args.batch}",
+        flush=True,
+    )
     begin = time.perf_counter()
     table = open_parts(files)
     print(f"open {1000 * (time.perf_counter() - begin):.2f} ms, {table.num_rows} rows, {table.column(0).num_chunks} batches")
     index = np.load(folder / "position.npy", mmap_mode="r")
     con = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "4GB"})
     con.register("mapped", table)
-    results = {"arrow": measure("pa.Table registered", con, "mapped", args.repeat, queries)}
+    measure("pa.Table registered", con, "mapped", args.repeat, queries)
     con.register("scanned", ds.dataset(files, format="ipc"))
     measure("dataset registered", con, "scanned", args.repeat, queries)
     rng = np.random.default_rng(5)
@@ -180,19 +197,41 @@ def main():
     try:
         if args.rows:
             some = ",".join(str(v) for v in rng.integers(0, args.rows, 1000))
-            run("stars", stars(args.rows, 0, rng), {
-                "dump1M": "SELECT * FROM {t} LIMIT 1000000", "group": "SELECT CAST(mag AS INT) m, COUNT(*), AVG(bv) FROM {t} GROUP BY m",
-                "filter": "SELECT id, ra, dec FROM {t} WHERE mag < 5.05", "box": f"SELECT * FROM {{t}} WHERE {box}", "count": "SELECT COUNT(*) FROM {t} WHERE bv > 1 AND mag < 9",
-                "top": "SELECT * FROM {t} ORDER BY mag LIMIT 10", "nohip": "SELECT COUNT(*) FROM {t} WHERE hip IS NOT NULL",
-                "keys": f"SELECT * FROM {{t}} JOIN (SELECT unnest([{some}]) AS k) ON k = id",
-            }, args, directory)
+            run(
+                "stars",
+                stars(args.rows, 0, rng),
+                {
+                    "dump1M": "SELECT * FROM {t} LIMIT 1000000",
+                    "group": "SELECT CAST(mag AS INT) m, COUNT(*), AVG(bv) FROM {t} GROUP BY m",
+                    "filter": "SELECT id, ra, dec FROM {t} WHERE mag < 5.05",
+                    "box": f"SELECT * FROM {{t}} WHERE {box}",
+                    "count": "SELECT COUNT(*) FROM {t} WHERE bv > 1 AND mag < 9",
+                    "top": "SELECT * FROM {t} ORDER BY mag LIMIT 10",
+                    "nohip": "SELECT COUNT(*) FROM {t} WHERE hip IS NOT NULL",
+                    "keys": f"SELECT * FROM {{t}} JOIN (SELECT unnest([{some}]) AS k) ON k = id",
+                },
+                args,
+                directory,
+            )
         if args.wide:
             index, table = wide(args.wide, rng)
-            run("wide", [(index, table)], {
-                "dump": "SELECT * FROM {t}", "three": "SELECT id, s4, f0 FROM {t}", "text": "SELECT id, s4 FROM {t} WHERE s4 = 'target 00042'", "like": "SELECT COUNT(*) FROM {t} WHERE s5 LIKE '%42%'",
-                "group": "SELECT s4, COUNT(*), AVG(f0) FROM {t} GROUP BY s4", "time": "SELECT id, t6 FROM {t} WHERE t6 > TIMESTAMP '2001-01-01'", "null": "SELECT COUNT(*) FROM {t} WHERE n7 IS NULL",
-                "array": "SELECT SUM(n15[1]) FROM {t}", "star1": "SELECT * FROM {t} WHERE id = 4242",
-            }, args, directory)
+            run(
+                "wide",
+                [(index, table)],
+                {
+                    "dump": "SELECT * FROM {t}",
+                    "three": "SELECT id, s4, f0 FROM {t}",
+                    "text": "SELECT id, s4 FROM {t} WHERE s4 = 'target 00042'",
+                    "like": "SELECT COUNT(*) FROM {t} WHERE s5 LIKE '%42%'",
+                    "group": "SELECT s4, COUNT(*), AVG(f0) FROM {t} GROUP BY s4",
+                    "time": "SELECT id, t6 FROM {t} WHERE t6 > TIMESTAMP '2001-01-01'",
+                    "null": "SELECT COUNT(*) FROM {t} WHERE n7 IS NULL",
+                    "array": "SELECT SUM(n15[1]) FROM {t}",
+                    "star1": "SELECT * FROM {t} WHERE id = 4242",
+                },
+                args,
+                directory,
+            )
     finally:
         if args.directory is None:
             shutil.rmtree(directory)

@@ -125,7 +125,7 @@ class Plan(Protocol):
         """
 
     def explain(self) -> str:
-        """The road that will be taken, and the engine's own text, for people."""
+        """Say which road will be taken, and give the engine's own text, for people."""
 
 
 class Staging(Protocol):

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound, Expr, TableRef
     from hven.engines import Relation
-    from hven.engines.duckdb.engine import DuckEngine
     from hven.engines.duckdb.layout import Stored
+    from hven.engines.duckdb.machine import Machine
 
     Values = Sequence[float | str | None]
 
@@ -98,7 +98,7 @@ class Candidates:
         leaf = self.leaves[number]
         return leaf.alias.name if leaf.alias is not None else leaf.table.qualified if leaf.table is not None else str(number)
 
-    def find(self, engine: DuckEngine, values: Values, relations: Mapping[str, Relation], seconds: float | None) -> Reduced:
+    def find(self, engine: Machine, values: Values, relations: Mapping[str, Relation], seconds: float | None) -> Reduced:
         """Look everything up for these values."""
         return _Search(self, engine, values, relations, seconds).run()
 
@@ -130,9 +130,7 @@ class Candidates:
 class _Search:
     """One run of `Candidates.find`."""
 
-    def __init__(
-        self, plan: Candidates, engine: DuckEngine, values: Values, relations: Mapping[str, Relation], seconds: float | None
-    ) -> None:
+    def __init__(self, plan: Candidates, engine: Machine, values: Values, relations: Mapping[str, Relation], seconds: float | None) -> None:
         self._plan = plan
         self._engine = engine
         self._values = values

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.engines import Execution, Limits, Relation
-    from hven.engines.duckdb.engine import DuckEngine
     from hven.engines.duckdb.layout import Stored
+    from hven.engines.duckdb.machine import Machine
     from hven.engines.duckdb.roads import Access
 
     Values = Sequence[float | str | None]
@@ -39,7 +39,7 @@ PROBED = 100_000  # rows that are tried in index order before ORDER BY .. TOP go
 class DuckPlan:
     """A prepared query (`hven.engines.Plan`)."""
 
-    def __init__(self, engine: DuckEngine, bound: Bound, *, lenient: bool = False) -> None:
+    def __init__(self, engine: Machine, bound: Bound, *, lenient: bool = False) -> None:
         self._engine = engine
         self._bound = bound
         self._lenient = lenient

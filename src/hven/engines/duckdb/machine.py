@@ -1,0 +1,32 @@
+"""What plans need of the engine that runs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+    from hven.engines import Limits, Relation, Snapshot
+    from hven.engines.duckdb.layout import Stored
+    from hven.engines.duckdb.running import DuckExecution
+
+
+class Machine(Protocol):
+    """The engine, as its plans see it."""
+
+    indexes: bool
+    """False only in tests that prove that indexes change nothing but time."""
+
+    def stored(self, snapshot: Snapshot) -> Stored:
+        """Open a snapshot, or find it open."""
+
+    def rows(self, relation: Relation) -> tuple[pa.Table, bool]:
+        """Give the rows of a relation, and whether they are worth remembering."""
+
+    def run(
+        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits
+    ) -> DuckExecution:
+        """Start a query in DuckDB."""
