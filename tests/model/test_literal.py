@@ -92,6 +92,15 @@ def test_storage(array, kind, expected):
     assert found.to_pylist() == expected
 
 
+@pytest.mark.parametrize("rows", [0, 1, 8192, 8193, 20_000])
+def test_the_first_rows_leave_early(rows):
+    batch = pa.RecordBatch.from_arrays([pa.array(range(rows))], names=["a"])
+    parts = list(literal.early([batch, batch]))
+    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([batch, batch]))
+    assert parts[0].num_rows == (4096 if rows > 8192 else rows)
+    assert parts[-1].num_rows == rows
+
+
 def test_pieces_are_bounded():
     batch = pa.RecordBatch.from_arrays([pa.array(["x" * 1_000_000] * 100)], names=["a"])
     parts = list(literal.pieces(batch, 10))

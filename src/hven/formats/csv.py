@@ -34,7 +34,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     """
     start = b"" if options.get("header", "present").lower() == "absent" else _header([column.name for column in head.columns])
     kinds = [column.type for column in head.columns]
-    for batch in batches:
+    for batch in literal.early(batches):
         for piece in _pieces(batch, kinds):
             yield start + piece if start else piece
             start = b""

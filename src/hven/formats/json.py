@@ -28,7 +28,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     A late error makes ``"status": "ERROR"`` with its ``"message"``, and the document is valid; rows that MAXREC cut
     off make ``"status": "OVERFLOW"``.
     """
-    batches = iter(batches)
+    batches = literal.early(batches)
     batch = next(batches, None)
     kinds = [column.type for column in head.columns]
     start = _start(head)

@@ -34,7 +34,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     names = "\t".join(re.sub(r"[\t\r\n]", " ", column.name) for column in head.columns)
     start = b"" if options.get("header", "present").lower() == "absent" else f"{names}\n".encode()
     kinds = [column.type for column in head.columns]
-    for batch in batches:
+    for batch in literal.early(batches):
         for part in literal.pieces(batch, 4 * len(kinds)) if kinds else ():
             yield start + _lines(part, kinds)
             start = b""

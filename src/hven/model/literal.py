@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hven.model.types import Type
 
 
 _CONTROLS = re.compile(rb"[\x00-\x1f]")
 _PIECE = 1 << 27
+_EARLY = 4096  # rows
 _STRING, _INT64 = pa.string(), pa.int64()
 _ZERO, NULL = pa.scalar(0, _INT64), pa.scalar(None, _STRING)
 _YEAR_0, _YEAR_10000 = -62_167_219_200_000_000, 253_402_300_800_000_000  # microseconds since 1970
@@ -143,6 +144,18 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
     step = max(1, _PIECE // (per_row + 4 * batch.nbytes // batch.num_rows + 1))
     for start in range(0, batch.num_rows, step):
         yield batch if step >= batch.num_rows else batch.slice(start, step)
+
+
+def early(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut the first batch in two, so that the first bytes leave after a few milliseconds whatever its size."""
+    first = True
+    for batch in batches:
+        if first and batch.num_rows > 2 * _EARLY:
+            yield batch.slice(0, _EARLY)
+            yield batch.slice(_EARLY)
+        else:
+            yield batch
+        first = False
 
 
 def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:

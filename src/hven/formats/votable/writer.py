@@ -47,7 +47,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     if serialization not in SERIALIZATIONS:
         message = f"VOTable serialization {serialization!r} is not written"
         raise UserError(message, remedy=f"known: {', '.join(SERIALIZATIONS)}")
-    batches = iter(batches)
+    batches = literal.early(batches)
     batch = next(batches, None)
     columns = fit(head.columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
