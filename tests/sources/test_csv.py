@@ -137,6 +137,15 @@ def test_ecsv_gives_names_types_units_descriptions(write):
     assert rows(path) == [{"ra": 1.0, "n": 2}]
 
 
+def test_json_strings_of_ecsv_are_unpacked(write):
+    path = write(
+        "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: n, datatype: int32}\n# - {name: s, datatype: string, subtype: json}\nn s\n"
+        '0 """C:\\\\new"""\n1 """B8.2"""\n2 """say \\""hi\\"" \\\\"""\n3 null\n4 "[1, 2]"\n',
+        "a.ecsv",
+    )
+    assert [row["s"] for row in rows(path)] == ["C:\\new", "B8.2", 'say "hi" \\', None, "[1, 2]"]
+
+
 # -- faults ---------------------------------------------------------------------------------
 
 

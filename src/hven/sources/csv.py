@@ -124,6 +124,7 @@ class DelimitedText(TextRows):
             quote=options.quote or None,
             decimal=options.decimal,
             thousands=options.thousands,
+            encoded=seen.encoded,
             nulls=options.null,
             transform=_squeezed(options.quote) if white else None,
             as_text=set(seen.names) if options.thousands else {name for name in seen.names if name in options.null},

@@ -75,7 +75,7 @@ class ParquetRows:
                         left -= part.num_rows
                         if left <= 0:
                             return
-            except pa.ArrowException as error:
+            except (pa.ArrowException, OSError) as error:
                 raise SourceError(
                     f"cannot be read after row {first - 1}: {error}", place=Place(file=file.name), remedy="get the file anew"
                 ) from error

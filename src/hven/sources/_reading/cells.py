@@ -95,6 +95,19 @@ def nulled(text: pa.Array, nulls: Sequence[str]) -> pa.Array:
     return pc.if_else(words, pa.scalar(None, text.type), text) if pc.any(words).as_py() else text
 
 
+def decoded(text: pa.Array) -> pa.Array:
+    """Take JSON's quotes off strings, and its null; other JSON stays as it is."""
+    text = pc.if_else(pc.equal(text, "null"), pa.scalar(None, text.type), text)
+    quoted = pc.match_substring_regex(text, r'(?s)^".*"$')
+    if not pc.any(quoted).as_py():
+        return text
+    bare = pc.utf8_slice_codeunits(text, 1, -1)
+    # a doubled backslash steps aside first, so that what follows it is not taken for an escape
+    for code, sign in (("\\\\", "\0"), ('\\"', '"'), ("\\/", "/"), ("\\n", "\n"), ("\\t", "\t"), ("\0", "\\")):
+        bare = pc.replace_substring(bare, code, sign)
+    return pc.if_else(quoted, bare, text)
+
+
 def numbers_in(words: Sequence[str]) -> list[float]:
     """Give those null words that are numbers: -999 also means -999.0."""
     found = []

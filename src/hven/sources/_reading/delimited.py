@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from hven.errors import Place, SourceError
 from hven.sources import Reject
-from hven.sources._reading.cells import NULL_WORDS, convert, no_nan, nulled, trimmed, without
+from hven.sources._reading.cells import NULL_WORDS, convert, decoded, no_nan, nulled, trimmed, without
 from hven.sources._reading.text import check_utf8
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Shape:
         Makes a block delimited before it is parsed (runs of blanks, fixed columns), or None.
     as_text
         Columns that the quick parser can't read (padded null words, plus signs); learnt on the way.
+    encoded
+        Columns whose text is JSON strings (ECSV).
     """
 
     names: list[str]
@@ -55,6 +57,7 @@ class Shape:
     nulls: Mapping[str, Sequence[str]] = field(default_factory=dict)
     transform: Callable[[bytes], bytes] | None = None
     as_text: set[str] = field(default_factory=set)
+    encoded: frozenset[str] = frozenset()
 
     def words(self, name: str) -> tuple[str, ...]:
         """Null words that hold for a column."""
@@ -120,7 +123,8 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
                 shape.as_text.add(name)
             arrays[name] = values
         elif pa.types.is_string(kind):
-            arrays[name] = nulled(trimmed(cells) if padded else cells, words)
+            cells = trimmed(cells) if padded else cells
+            arrays[name] = nulled(decoded(cells) if name in shape.encoded else cells, words)
         else:
             arrays[name] = without(cells, words) if words else cells
             arrays[name] = no_nan(arrays[name])

@@ -46,6 +46,8 @@ class Look:
         Columns with metadata, if the file carries any (ECSV, numbered comments).
     typed
         True if these say types, too.
+    encoded
+        Columns of JSON strings.
     header
         True if the names were read from the file.
     """
@@ -58,6 +60,7 @@ class Look:
     described: dict[str, Column]
     description: str | None = None
     typed: bool = False
+    encoded: frozenset[str] = frozenset()
 
 
 def fields(line: str, delimiter: str, quote: str | None) -> list[str]:
@@ -309,6 +312,7 @@ def _ecsv(lines: _Lines, file: str) -> Look:
         head = yaml.load(text.getvalue(), _Tolerant)  # noqa: S506  (a SafeLoader)
         cut = str(head.get("delimiter", " "))
         described = {str(item["name"]): _ecsv_column(item) for item in head["datatype"]}
+        encoded = frozenset(str(item["name"]) for item in head["datatype"] if item.get("subtype"))
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise SourceError(
             f"the ECSV header cannot be read: {error}", place=Place(file=file, line=line), remedy="check it with astropy"
@@ -319,7 +323,7 @@ def _ecsv(lines: _Lines, file: str) -> Look:
         meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
     described_as = meta.get("description") if isinstance(meta, dict) else None
     return Look(
-        names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described, typed=True,
+        names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described, typed=True, encoded=encoded,
         description=str(described_as) if described_as else None,
     )  # fmt: skip
 

@@ -95,6 +95,8 @@ class HeaderRows:
         missing = [key for key, kind in found.items() if kind is None and key in (self.cards or ())]
         if missing and len(missing) == len(found):
             raise SourceError(f"no file has any of the cards {', '.join(missing)}", remedy="look at another `hdu`")
+        if not found:
+            raise SourceError("the headers have no cards but those of structure", remedy="look at another `hdu`")
         return {key: _column(key, kind or pa.string(), comments.get(key, "")) for key, kind in found.items()}
 
     def _cards(self, file: DataFile, comments: dict[str, str]) -> dict[str, Value]:

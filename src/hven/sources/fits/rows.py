@@ -61,7 +61,10 @@ class TableRows:
     def _fields(self) -> list[Field]:
         stream = self.files[0].open()
         try:
-            return fields_of(self._find(stream, self.files[0].name), self.files[0].name)
+            found = fields_of(self._find(stream, self.files[0].name), self.files[0].name)
+            if not found:
+                raise SourceError("the table has no columns", place=Place(file=self.files[0].name), remedy="choose another `hdu`")
+            return found
         finally:
             stream.close()
 
@@ -111,9 +114,22 @@ class TableRows:
                         remedy="get the file anew",
                     )
                 place = spool.tell() if spool else 0
-                yield self._batch(
-                    np.frombuffer(data, np.uint8).reshape(n, width), items, real, names, first + 1, file, heap, ascii=header.kind == "TABLE"
-                )
+                try:
+                    batch = self._batch(
+                        np.frombuffer(data, np.uint8).reshape(n, width),
+                        items,
+                        real,
+                        names,
+                        first + 1,
+                        file,
+                        heap,
+                        ascii=header.kind == "TABLE",
+                    )
+                except SourceError as error:
+                    raise (
+                        error if error.place.file else SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
+                    ) from error
+                yield batch
                 if spool:
                     spool.seek(place)
             if limit is None or rows == count:

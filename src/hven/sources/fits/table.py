@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _BINARY = re.compile(r"(\d*)([LXBIJKAEDCMPQ])(.*)")
 _HEAP = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")
+MOST = 1 << 31  # bytes of variable-length arrays in one batch: what 32-bit offsets reach
 _ASCII = re.compile(r"([AIFED])(\d+)(?:\.(\d+))?")
 _NUMPY = {"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16", "A": "u1"}
 _VOTABLE = {"L": "boolean", "X": "bit", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "D": "double",
@@ -241,9 +242,13 @@ def _from_heap(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] 
     size = 1 if item.code in "LBAX" else np.dtype(_NUMPY[item.code]).itemsize
     sizes = ((lengths + 7) // 8 if item.code == "X" else lengths * size).astype("i8")
     kept = sizes > 0
+    if (lengths < 0).any() or (starts < 0).any() or starts.max(initial=0) > 2**48 or lengths.max(initial=0) > MOST or sizes.sum() > MOST:
+        raise SourceError(f"column {item.name}: the descriptors of its variable-length arrays make no sense", remedy="get the file anew")
     low = int(starts[kept].min()) if kept.any() else 0
     high = int((starts + sizes)[kept].max()) if kept.any() else 0
-    data = np.frombuffer(heap(low, high - low) if heap and high else b"", np.uint8)
+    data = np.frombuffer(heap(low, min(high - low, 2 * MOST)) if heap and high else b"", np.uint8)
+    if len(data) < high - low:
+        raise SourceError(f"column {item.name}: variable-length arrays lie beyond the end of the file", remedy="get the file anew")
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
     index = np.arange(total) - np.repeat(ends - sizes, sizes) + np.repeat(starts - low, sizes)
