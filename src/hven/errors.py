@@ -29,8 +29,11 @@ Inside, code raises plain meaning; `server.errors` and `cli` map class to status
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +163,7 @@ class NotFound(UserError):
 
 
 class Forbidden(UserError):
-    """This reader may not do that."""
+    """The reader may not do that."""
 
 
 class Unauthenticated(UserError):

@@ -6,8 +6,8 @@ import difflib
 import importlib
 import importlib.metadata
 import pkgutil
-from functools import lru_cache
-from types import ModuleType  # noqa: TC003  (numpydoc and users read it)
+from functools import cache
+from types import ModuleType
 
 from hven.errors import UserError
 
@@ -23,7 +23,7 @@ GROUPS: dict[str, str] = {
 EXTRAS: dict[str, str] = {}  # name of a missing import -> the extra that brings it
 
 
-@lru_cache(maxsize=None)
+@cache
 def names(group: str) -> tuple[str, ...]:
     """All names in a group, built-ins first; nothing is imported but the room's door.
 
@@ -34,7 +34,9 @@ def names(group: str) -> tuple[str, ...]:
     """
     room = importlib.import_module(GROUPS[group])
     builtin = sorted(
-        item.name for item in pkgutil.iter_modules(room.__path__) if not item.name.startswith("_") and item.name not in getattr(room, "PRIVATE", ())
+        item.name
+        for item in pkgutil.iter_modules(room.__path__)
+        if not item.name.startswith("_") and item.name not in getattr(room, "PRIVATE", ())
     )
     found = list(builtin)
     for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
@@ -45,7 +47,7 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(group: str, name: str) -> ModuleType:
     """Import the module that implements `name`.
 
