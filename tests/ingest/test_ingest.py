@@ -373,6 +373,25 @@ def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
             ingest(other, "cat")
 
 
+def test_a_row_that_is_unreadable_in_several_columns_is_one_row(tmp_path):
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    columns: {a: int32, b: int32}
+    source: {kind: KIND}
+"""
+    code = "def rows():\n    yield from [{'a': 1, 'b': 2}] * 1500\n    yield {'a': 'foo', 'b': 'bar'}\n    yield {'a': 3, 'b': 4}\n"
+    sources = {"csv, files: t.csv": {"t.csv": "a,b\n" + "1,2\n" * 1500 + "foo,bar\n3,4\n"}, "python, file: t.py": {"t.py": code}}
+    for number, (kind, files) in enumerate(sources.items()):
+        with site_with(tmp_path / str(number), text.replace("KIND", kind), files) as site:
+            report = ingest(site, "cat")
+            table = report.tables["cat.t"]
+            assert (table.read, table.rejected, table.published) == (1502, 1, 1501)
+            assert {row["row"] for row in rejects(report, "cat.t")} == {"1501"}
+
+
 def test_lookups_and_codes(tmp_path):
     text = """\
 collection: cat

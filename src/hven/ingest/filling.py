@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FILE = "file.path"
 MOST = 0.5  # share of rows that may be rejected, unless the descriptor says otherwise
+HEARD = 200_000  # unreadable rows that are remembered
 EARLY = 1_000_000  # rows after which a share that is too large ends the reading
 
 
@@ -155,6 +156,7 @@ class Filling:
         self.sample = sample
         self.most = most
         self._schema = self.table.arrow
+        self._heard: dict[tuple[str | None, int | None], None] = {}
         self._lock = threading.Lock()  # sources tell of unreadable rows from their own thread
 
     def run(self, ident: str) -> Filled:
@@ -271,11 +273,24 @@ class Filling:
         """Take a row that the source could not read (for `Context.reject`, in any thread)."""
         offender = Offender(file=row.file, row=row.row, column=row.column, value=row.value if row.value is not None else row.text)
         with self._lock:
-            self.report.read += 1
-            self.report.rejected += 1
+            if self._first_of(row):
+                self.report.read += 1
+                self.report.rejected += 1
             self.report.find(f"{row.column or 'row'}: {row.reason}", f"{row.column or 'a row'}: {row.reason}", ERROR, 1, [offender])
             self.rejects.add(row.file, row.row, row.column, row.value, row.reason, row.text)
         self._judge()  # a file of nothing but such rows gives no batch
+
+    def _first_of(self, row: Reject) -> bool:
+        """Tell whether this row was not heard of before: a row may be unreadable in several columns."""
+        key = (row.file, row.row)
+        if row.row is None:
+            return True
+        if key in self._heard:
+            return False
+        self._heard[key] = None
+        if len(self._heard) > HEARD:  # reasons for one row come close together
+            del self._heard[next(iter(self._heard))]
+        return True
 
     def _tell(self, item: Broken, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> None:
         count = int(pc.sum(item.rows).as_py() or 0)

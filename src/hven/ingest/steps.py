@@ -168,8 +168,13 @@ class _Run:
         filling: list[Filling] = []
         inputs: dict[str, str] = {}
 
+        early: list[Reject] = []  # of sources that read their first rows to know their columns
+
         def reject(row: Reject) -> None:
-            filling[0].reject(row)
+            if filling:
+                filling[0].reject(row)
+            else:
+                early.append(row)
 
         with ExitStack() as stack:
             context = Context(
@@ -193,6 +198,9 @@ class _Run:
                     most=MOST if spec.max_rejects is None else spec.max_rejects,
                 )
                 filling.append(one)
+                if not any(counts_bytes(entry.source) for entry in entries):  # files are read anew
+                    for row in early:
+                        one.reject(row)
                 done = one.run(new_id())
             except SourceError as error:
                 raise unread(error, spec.sources[0]) from error
