@@ -244,3 +244,16 @@ def test_text_that_cannot_be_read_is_told(engine, directory):
         for check in mapping.checks
     }
     assert found == {("read.a", "error", ("a",)): [2], ("read.b", "error", ("b",)): [3]}
+
+
+def test_names_that_come_from_the_source_are_looked_at(directory):
+    resource = descriptor(directory, "")
+    assert [
+        str(fault)
+        for fault in mappings.compile(resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource).warnings
+    ] == [
+        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; another name, under 'columns' and 'map', is easier for readers"
+        for name in ("date", "B-V")
+    ]
+    with pytest.raises(DescriptorError, match="the source has columns 'B' and 'b', which differ only in case"):
+        mappings.compile(resource.tables[0], [Column(name="B"), Column(name="b")], resource)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hven.adql import parse_condition
 from hven.adql.bind import bind, bind_condition
 from hven.adql.functions import MAPPING
+from hven.adql.reserved import RESERVED
 from hven.adql.scope import Tables
 from hven.adql.tree import And, ColumnRef, Expr, Ident, Join, Not, Query, Select, SelectItem, TableRef
 from hven.descriptor import trees
+from hven.descriptor.columns import REGULAR
 from hven.descriptor.lookups import Lookups
 from hven.descriptor.naming import Names, origins_of, written
 from hven.descriptor.outcome import SOURCE, TARGET, Check, Mapping
@@ -53,6 +55,8 @@ class Compiler:
         if self.names.failed():
             return None, self.faults.sorted()
         table = self._table(rounds)
+        if self.names.failed():
+            return None, self.faults.sorted()
         source = Table(schema="", name=SOURCE, columns=tuple(self.names.columns))
         try:
             queries = tuple(self._query(one.items(), source, [where, one.condition]) for one in rounds)
@@ -157,6 +161,7 @@ class Compiler:
             for one in rounds:
                 origins |= one.origins.get(name, frozenset())
             columns.append(rounds[0].described[name].having(origins=tuple(sorted(origins))))
+        self._check_followed([column.name for column in columns])
         old = self.spec.table
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
         known = [column.name for column in columns]
@@ -165,6 +170,18 @@ class Compiler:
                 if name not in known:
                     self.faults.error(f"{self.what}.{key}: the table has no column {name!r}", self.spec.place, nearest(name, known))
         return table
+
+    def _check_followed(self, names: list[str]) -> None:
+        """Names that came from the source itself: no two that differ only in case, and a word about those that need quotes."""
+        seen: dict[str, str] = {}
+        for name in names:
+            if name.lower() in seen:
+                message = f"{self.what}: the source has columns {seen[name.lower()]!r} and {name!r}, which differ only in case"
+                self.faults.error(message, self.spec.place, "list the table's columns under 'columns', and name one of the two otherwise")
+            seen.setdefault(name.lower(), name)
+            if name not in self.spec.given and (REGULAR.fullmatch(name) is None or name.upper() in RESERVED):
+                message = f'{self.what}: queries must write "{name}" in double quotes'
+                self.faults.warning(message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers")
 
     def _needed(self, queries: tuple[Bound, ...], checks: tuple[Check, ...]) -> tuple[str, ...]:
         found: set[str] = {ROW}

@@ -68,17 +68,10 @@ class Round:
         self.readings: list[Reading] = []
 
     def _order(self) -> list[str]:
-        names = list(self.declared)
-        if self.spec.follow:
-            taken = {name.lower() for name in (*names, *self.settings)}
-            names = [column.name for column in self.names.real if column.name.lower() not in taken]
-            own = {column.name.lower(): column.name for column in self.names.real}
-            placed: list[str] = []
-            for lower, name in own.items():  # refined columns stay where the source has them
-                mine = next((known for known in (*self.declared, *self.settings) if known.lower() == lower), None)
-                placed.append(mine if mine is not None else name)
-            names = [*dict.fromkeys([*placed, *self.declared])]
-        return [*names, *(name for name in self.settings if name not in names)]
+        """Columns in order: those of the source, if they are followed (refined ones stay where they are), then the others."""
+        said = {name.lower(): name for name in (*self.settings, *self.declared)}
+        followed = [said.get(column.name.lower(), column.name) for column in self.names.real] if self.spec.follow else []
+        return list(dict.fromkeys([*followed, *self.declared, *self.settings]))
 
     def evaluate(self) -> None:
         """Work out every column; faults are collected."""
