@@ -67,6 +67,8 @@ def test_astropy_reads_what_we_write(sample, serialization):
                 assert np.array_equal(np.asarray(got).reshape(-1), _complex(value, column.type))
             elif column.type.is_timestamp:
                 assert got == value.isoformat().rstrip("0").rstrip(".") if value.microsecond else got == value.isoformat()
+            elif isinstance(value, str) and not value.strip():
+                assert not got.strip()  # astropy takes a cell of blanks for empty
             elif isinstance(value, str):
                 assert got == (value.rstrip() if column.type.arraysize == "6" and serialization != "TABLEDATA" else value)
             else:
