@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 FILE = "file.path"
 MOST = 0.5  # share of rows that may be rejected, unless the descriptor says otherwise
 HEARD = 200_000  # unreadable rows that are remembered
+BATCH = 64 * 1024**2  # bytes of a batch, about: several are on their way at once
+LEAST = 8192  # rows of a batch, however wide
 EARLY = 1_000_000  # rows after which a share that is too large ends the reading
 
 
@@ -95,8 +97,10 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
         source = module.open(options, context)
         columns = tuple(source.columns())
         mapping = mappings.compile(spec, columns, resource)
-        if mapping.wanted and counts_bytes(source):  # files are text that can be read in the target's types at once
-            source = module.open(options, replace(context, wanted=mapping.wanted))
+        rows = min(context.batch, max(LEAST, BATCH // (12 * max(len(columns), 1))))
+        if counts_bytes(source) and (mapping.wanted or rows != context.batch):
+            # a file may be read in the target's types at once; and a wide one in shorter batches
+            source = module.open(options, replace(context, wanted=mapping.wanted, batch=rows))
         entries.append(Entry(spec=one, source=source, columns=columns, mapping=mapping))
     return entries
 
