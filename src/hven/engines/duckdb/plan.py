@@ -17,7 +17,7 @@ from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
 from hven.engines.duckdb.narrow import narrowed
 from hven.engines.duckdb.roads import Best, KeySpan
-from hven.engines.duckdb.running import ReadyExecution
+from hven.engines.duckdb.running import LaterExecution, ReadyExecution
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
@@ -78,12 +78,22 @@ class DuckPlan:
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
+        if self._direct is not None and self._engine.indexes:
+            ready = self._arrow(self._direct, values, relations, limits, QUICK)
+            if ready is not None:
+                return ready
+            if self.small:  # who believed that is not kept waiting
+                return LaterExecution(self.schema, lambda: self._long(values, relations, limits))
+        return self._long(values, relations, limits)
+
+    def _long(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
+        """Run what takes its time."""
         reduced = Reduced()
         leaves = {}
         if self._candidates is not None and self._engine.indexes:
             leaves = self._candidates.leaves
             if self._direct is not None:
-                ready = self._arrow(self._direct, values, relations, limits)
+                ready = self._arrow(self._direct, values, relations, limits, MANY)
                 if ready is not None:
                     return ready
             if self._candidates:
@@ -99,14 +109,16 @@ class DuckPlan:
 
     # --- Arrow alone -----------------------------------------------------------------------------------------
 
-    def _arrow(self, direct: arrow.Direct, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution | None:
+    def _arrow(
+        self, direct: arrow.Direct, values: Values, relations: Mapping[str, Relation], limits: Limits, most_rows: int
+    ) -> Execution | None:
         relation = None if direct.leaf.table is None else _wanted(relations, direct.leaf.table.qualified)
         if not isinstance(relation, Snapshot):
             return None
         stored = self._engine.stored(relation)
         limit = None if limits.rows is None else limits.rows + 1
         try:
-            batches, rows = self._arrow_batches(direct, stored, values, limit, limits)
+            batches, rows = self._arrow_batches(direct, stored, values, limit, limits, most_rows)
             if batches is None:
                 return None
             first = next(batches, None)  # now: some values show only here that DuckDB must have them
@@ -116,16 +128,16 @@ class DuckPlan:
         return ReadyExecution(self.schema, chain, small=rows <= QUICK, limits=limits)
 
     def _arrow_batches(
-        self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, limits: Limits
+        self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, limits: Limits, most_rows: int
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         access = self._access()
-        found = None if access is None else access.look_up(stored, values, min(most(stored), MANY))
+        found = None if access is None else access.look_up(stored, values, min(most(stored), most_rows))
         if found is not None and (not direct.orders or found.count <= arrow.SORTED):
             return direct.some(stored, found.rows(), values, limit), found.count
         if direct.condition is None and not direct.orders:
             end = direct.window(values, limit)[1]
             return direct.whole(stored, values, limit, limits.batch), 0 if direct.count or end is None else end
-        return self._in_order(direct, stored, values, limit)
+        return self._in_order(direct, stored, values, limit, min(PROBED, most_rows))
 
     def _access(self) -> Access | None:
         if self._candidates is None or self._direct is None:
@@ -141,13 +153,13 @@ class DuckPlan:
         return column.name if column.indexed or column.unique or column.name in direct.leaf.table.primary else None
 
     def _in_order(
-        self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None
+        self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, most_rows: int
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         """Read rows in the order of an index until there are enough."""
         name = self._order_key()
         index = stored.key(name) if name is not None else None
         end = direct.window(values, limit)[1]
-        if index is None or end is None or end > PROBED:
+        if index is None or end is None or end > most_rows:
             return None, 0
         low, high = 0, index.count
         access = self._access()
@@ -171,7 +183,7 @@ class DuckPlan:
             kept += passing
             count += sum(len(part) for part in passing)
             tried += size
-            if tried > PROBED and count < end:
+            if tried > most_rows and count < end:
                 return None, 0
             step *= 4
         if count < end and not complete and index.count < stored.manifest.rows:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from hven.engines import Limits
+    from hven.engines import Execution, Limits
 
 
 AGAIN = 0.1  # seconds
@@ -272,6 +272,48 @@ class ReadyExecution:
     def close(self) -> None:
         """Free everything."""
         self._batches = iter(())
+
+
+class LaterExecution:
+    """A query that begins when it is read (`hven.engines.Execution`): `execute` came back at once, maybe on the event loop."""
+
+    small = False
+
+    def __init__(self, schema: pa.Schema, start: Callable[[], Execution]) -> None:
+        self.schema = schema
+        self._start = start
+        self._lock = threading.Lock()
+        self._begun: Execution | None = None
+        self._cancelled = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        if self._cancelled:
+            raise Cancelled("the query was cancelled")
+        begun = self._start()
+        with self._lock:
+            self._begun = begun
+        self._pass_on(begun)
+        try:
+            yield from begun
+        finally:
+            begun.close()
+
+    def cancel(self) -> None:
+        """Stop soon."""
+        with self._lock:
+            self._cancelled = True
+            begun = self._begun
+        if begun is not None:
+            begun.cancel()
+
+    def _pass_on(self, begun: Execution) -> None:
+        if self._cancelled:
+            begun.cancel()
+
+    def close(self) -> None:
+        """Free everything."""
+        if self._begun is not None:
+            self._begun.close()
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
