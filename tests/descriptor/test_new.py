@@ -161,6 +161,17 @@ def test_words_for_null_and_keys_that_are_none(tmp_path, home):
     assert faults(tmp_path, text) == []
 
 
+def test_codes_for_no_value_stand_apart(tmp_path, home):
+    rows = "".join(f"{k},{12 + k / 50 if k % 7 else 99.99},{9900 + k},{-999 if k == 5 else k / 3}\n" for k in range(100))
+    (home / "a.csv").write_text("n,mag,count,x\n" + rows)
+    text = draft("x", "csv", {"files": "a.csv"}, home)
+    assert re.findall(r"# (\w+) reaches (\S+): .* say `(.*)`", text) == [
+        ("mag", "99.99", "null: {mag: 99.99}"),
+        ("x", "-999", "null: {x: -999}"),
+    ]
+    assert faults(tmp_path, text) == []
+
+
 def test_sexagesimal_positions_and_numbered_comments(tmp_path):
     path = shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")
     text = draft("x", "csv", {"files": str(path)}, path.parent)

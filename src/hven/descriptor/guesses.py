@@ -146,6 +146,8 @@ class Seen:
 
     Attributes
     ----------
+    inner
+        Least and greatest value that is no usual code for "no value".
     words
         For text: what does not read as a number, with its count; empty if most does not.
     """
@@ -154,6 +156,7 @@ class Seen:
     nulls: int = 0
     minimum: Any = None
     maximum: Any = None
+    inner: tuple[Any, Any] = (None, None)
     numbers: int = 0
     words: dict[str, int] = field(default_factory=dict)
     sexagesimal: int = 0
@@ -170,6 +173,17 @@ class Seen:
                 known = getattr(self, name)
                 if value is not None:
                     setattr(self, name, value if known is None else better(known, value))
+            if self.sentinels or any(value is not None and float(value) in _SENTINELS for value in bounds.as_py().values()):
+                codes = pa.array([code for code in _SENTINELS if not pa.types.is_integer(values.type) or code.is_integer()]).cast(
+                    values.type, safe=False
+                )
+                bounds = pc.min_max(values.filter(pc.invert(pc.is_in(values, value_set=codes))))
+            low, high = bounds["min"].as_py(), bounds["max"].as_py()
+            if low is not None:
+                self.inner = (
+                    low if self.inner[0] is None else min(low, self.inner[0]),
+                    high if self.inner[1] is None else max(high, self.inner[1]),
+                )
         elif pa.types.is_string(values.type) and self.rows <= 200_000:
             number = pc.match_substring_regex(values, r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$")
             self.numbers += pc.sum(number).as_py() or 0
@@ -198,7 +212,10 @@ class Seen:
     @property
     def sentinels(self) -> list[float]:
         """Extremes that look like a code for no value."""
-        return [value for value in (self.minimum, self.maximum) if value is not None and float(value) in _SENTINELS]
+        low, high = self.inner
+        codes = {value for value in (self.minimum, self.maximum) if value is not None and float(value) in _SENTINELS}
+        # a code stands apart from the values proper
+        return sorted(code for code in codes if low is None or max(low - code, code - high) > 0.5 * (high - low))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

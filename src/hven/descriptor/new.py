@@ -380,7 +380,7 @@ def _written(
         "# reference_url: https://...",
         "tables:",
         "  main:",
-        f"    # {rows:,} rows" + ("" if complete else " and more were not counted: the guesses are from these"),
+        f"    # {rows:,} rows" if complete else f"    # guessed from the first {rows - rows % 1000:,} rows",
     ]
     if described < len(guesses) / 2:
         lines.append(f"    # {len(guesses) - described} of {len(guesses)} columns have no description: readers look for it first")
