@@ -108,6 +108,8 @@ KNOWN = [
     ("POINT(1, NULL)", None), ("COORD1(POINT(10, 20))", 10.0), ("COORD2(CENTROID(CIRCLE(10, 20, 1)))", 20.0), ("COORDSYS(POINT('GALACTIC', 1, 2))", "GALACTIC"),
     ("AREA(POINT(1, 2))", 0.0), ("DISTANCE(1, 2, NULL, 4)", None), ("DISTANCE(POINT(1, 2), POINT(NULL, 4))", None), ("CONTAINS(POINT(1, NULL), CIRCLE(1, 2, 3))", None),
     ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, NULL))", None), ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, -1))", 0), ("CONTAINS(POINT(1, 2), CIRCLE(181, -2, 180))", 1), ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, 0))", 1),
+    ("CONTAINS(POINT(NULL, 50), CIRCLE(1, 2, 3))", None), ("CONTAINS(POINT(NULL, 50), CIRCLE(1, 2, 180))", None), ("CONTAINS(POINT(5, NULL), CIRCLE(1, 2, 100))", None), ("CONTAINS(POINT(5, 1), CIRCLE(NULL, 50, 3))", None), ("CASE WHEN NOT DISTANCE(NULL, 50, 1, 2) < 3 THEN 1 ELSE 0 END", 0), ("CASE WHEN 3 > DISTANCE(1, 2, 1, 4) THEN 1 ELSE 0 END", 1),
+    ("CASE WHEN DISTANCE(1, 2, 1, 4) <= 2.0000001 THEN 1 ELSE 0 END", 1), ("CASE WHEN NOT 3 >= DISTANCE(1, 2, 1, 6) THEN 1 ELSE 0 END", 1),
     ("CONTAINS(POINT(NULL, 1), POLYGON(0, 0, 2, 0, 2, 2, 0, 2))", None),
     ("ivo_hashlist_has('sci#Cal#3', 'CAL')", 1), ("ivo_hashlist_has('a#b', 'a#b')", 0), ("ivo_hashlist_has('ab#c', 'a')", 0), ("ivo_hashlist_has(NULL, 'a')", None),
     ("ivo_nocasematch('Sirius A', 'sirius%')", 1), ("ivo_nocasematch('Sirius', 's_')", 0),

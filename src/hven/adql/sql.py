@@ -125,6 +125,10 @@ class Dialect:
         """Write ``left op right``."""
         return f"({left} {op} {right})"
 
+    def comparison(self, writer: Writer, node: Compare) -> str:
+        """Write a comparison."""
+        return f"({writer.expr(node.left)} {node.op} {writer.expr(node.right)})"
+
     def branch(self, writer: Writer, node: Expr) -> str:
         """Write one of several values that CASE or COALESCE may give."""
         return writer.expr(node)
@@ -357,7 +361,7 @@ class Writer:
             if one.slot not in self.free and node.op in {"=", "<>"} and one.value in {0, 1}:
                 text = self.dialect.predicate(self, call)
                 return text if (one.value == 1) == (node.op == "=") else f"(NOT {text})"
-        return f"({self.expr(node.left)} {node.op} {self.expr(node.right)})"
+        return self.dialect.comparison(self, node)
 
     def conjunction(self, node: And) -> str:
         """Write AND."""

@@ -46,7 +46,7 @@ SELECT id FROM stars WHERE 1 = INTERSECTS(footprint, CIRCLE(10, 20, 0.5))
 --# distance of points
 SELECT DISTANCE(POINT(ra, dec), POINT(10, 20)) AS d FROM stars WHERE DISTANCE(ra, dec, 10, 20) < 0.1
 --= d float64 deg
---> SELECT CAST(hven_distance(t1."ra", t1."dec", CAST($1 AS DOUBLE), CAST($2 AS DOUBLE)) AS DOUBLE) AS "d" FROM "sky.stars" AS t1 WHERE (hven_distance(t1."ra", t1."dec", CAST($3 AS DOUBLE), CAST($4 AS DOUBLE)) < $5)
+--> SELECT CAST(hven_distance(t1."ra", t1."dec", CAST($1 AS DOUBLE), CAST($2 AS DOUBLE)) AS DOUBLE) AS "d" FROM "sky.stars" AS t1 WHERE ((abs(t1."dec" - CAST($4 AS DOUBLE)) <= $5 + 1e-9 OR t1."ra" + CAST($3 AS DOUBLE) IS NULL) AND (hven_distance(t1."ra", t1."dec", CAST($3 AS DOUBLE), CAST($4 AS DOUBLE)) < $5))
 
 --# unit
 SELECT IN_UNIT(ra, 'arcsec') AS s FROM stars

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hven.adql import kinds
 from hven.adql.grouping import walk
 from hven.adql.sql import Dialect
-from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Query
+from hven.adql.tree import Binary, Cast, Compare, Expr, Function, Literal, Query
 from hven.adql.values import meta
 from hven.model.types import FLOAT64, POLYGON
 
@@ -26,11 +26,12 @@ MACROS: tuple[str, ...] = (
     # sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation
     """CREATE OR REPLACE TEMP MACRO hven_distance(lon1, lat1, lon2, lat2) AS
        degrees(2 * atan2(sqrt(abs(hven_haversine(lon1, lat1, lon2, lat2))), sqrt(abs(hven_haversine(lon1 + 180, -lat1, lon2, lat2)))))""",
+    # first a test that costs little: the latitudes; it must not make FALSE of what is NULL
     # beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead
     f"""CREATE OR REPLACE TEMP MACRO hven_in_circle(lon, lat, lon0, lat0, r) AS
-       abs(lat - lat0) <= r + 1e-9 AND r >= 0 AND CASE WHEN r <= 90
+       (abs(lat - lat0) <= r + 1e-9 OR lon + lon0 IS NULL) AND r >= 0 AND CASE WHEN r <= 90
        THEN hven_haversine(lon, lat, lon0, lat0) <= pow(sin(radians(r + {TOLERANCE}) / 2), 2)
-       ELSE r >= 180 OR hven_haversine(lon, lat, lon0 + 180, -lat0) >= pow(sin(radians(180 - r - {TOLERANCE}) / 2), 2) END""",
+       ELSE hven_haversine(lon, lat, lon0 + 180, -lat0) >= CASE WHEN r >= 180 THEN -1 ELSE pow(sin(radians(180 - r - {TOLERANCE}) / 2), 2) END END""",
     r"""CREATE OR REPLACE TEMP MACRO hven_sexagesimal_parts(s) AS coalesce(
        nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\x{B0}\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM''\x{2032}\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"\x{2033}]?)?\s*$',
               ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}),
@@ -162,6 +163,17 @@ class DuckDB(Dialect):
             numbers = f"regexp_split_to_array(trim({text}, {_SPACE}), '[\\s,]+')"
             return self.cast(self.cast(numbers, POLYGON), type_)
         return self.cast(text, type_)
+
+    def comparison(self, writer: Writer, node: Compare) -> str:
+        """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
+        plain = super().comparison(writer, node)
+        near, limit, op = (node.left, node.right, node.op) if node.op in {"<", "<="} else (node.right, node.left, node.op)
+        if op not in {"<", "<=", ">", ">="} or not (isinstance(near, Function) and near.name == "DISTANCE" and len(near.args) == 4):
+            return plain
+        if not meta(limit).constant:
+            return plain
+        lon1, lat1, lon2, lat2 = self.doubles(writer, near.args)
+        return f"((abs({lat1} - {lat2}) <= {writer.expr(limit)} + 1e-9 OR {lon1} + {lon2} IS NULL) AND {plain})"
 
     def branch(self, writer: Writer, node: Expr) -> str:
         """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists."""
