@@ -248,3 +248,19 @@ def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
     assert [(item.file, item.row) for item in rejects] == [("2.fits", 2)]
     with pytest.raises(SourceError, match=r"2\.fits: not FITS"):
         table(opened(tmp_path / "*.fits", mode="header", cards=["A"]))
+
+
+def test_the_votable_of_a_fits_plus_file_describes_the_columns(tmp_path):
+    text = (
+        '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+        '<FIELD name="ra" datatype="double" unit="deg" ucd="pos.eq.ra"><DESCRIPTION>Right ascension</DESCRIPTION></FIELD>'
+        '<FIELD name="n" datatype="int" ucd="meta.number"/></TABLE></RESOURCE></VOTABLE>'
+    )
+    primary = theirs.PrimaryHDU(np.frombuffer(text.encode(), np.uint8))
+    primary.header["VOTMETA"] = True
+    rows = theirs.BinTableHDU.from_columns([theirs.Column("ra", "D", array=[1.0]), theirs.Column("n", "J", unit="ct", array=[2])])
+    theirs.HDUList([primary, rows]).writeto(tmp_path / "a.fits")
+    ra, n = opened(tmp_path / "a.fits").columns()
+    assert (ra.unit, ra.ucd, ra.description) == ("deg", "pos.eq.ra", "Right ascension")
+    assert (n.unit, n.ucd) == ("ct", "meta.number"), "the card's own word counts first"
+    assert table(opened(tmp_path / "a.fits")).to_pylist() == [{"ra": 1.0, "n": 2}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hven.errors import Place, SourceError
+from hven import plugins
+from hven.errors import HvenError, Place, SourceError
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
 from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble, check_names, data_files, total
 from hven.sources.fits.cards import Header, read_header
@@ -30,8 +32,9 @@ class TableRows:
         self.files = data_files(options, context.directory)
 
     def columns(self) -> list[Column]:
-        """Columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say."""
-        return [item.column for item in self._fields]
+        """Give the columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say, or the VOTable that a FITS-plus file carries."""
+        said = {column.name: column for column in self._votable()}
+        return [_described(item.column, said.get(item.name)) for item in self._fields]
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows file by file."""
@@ -67,6 +70,21 @@ class TableRows:
             return found
         finally:
             stream.close()
+
+    def _votable(self) -> list[Column]:
+        """Read the metadata that TOPCAT and STILTS keep in the primary HDU (FITS-plus: VOTMETA = T)."""
+        stream = self.files[0].open()
+        try:
+            header = read_header(stream.read, 0, self.files[0].name)
+            if header is None or header.values.get("VOTMETA") is not True:
+                return []
+            text = stream.read(header.number("NAXIS1"))
+        finally:
+            stream.close()
+        try:
+            return list(plugins.load("formats", "votable").FORMAT.read(io.BytesIO(text), table=0).head.columns)
+        except HvenError:  # bad metadata do not spoil good data
+            return []
 
     def _find(self, stream: Stream, file: str) -> Header:
         """Go to the wanted table and stand at its data."""
@@ -188,6 +206,13 @@ class TableRows:
                 f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}", place=Place(file=reject.file)
             )
         self.context.reject(reject)
+
+
+def _described(column: Column, said: Column | None) -> Column:
+    """Add what another description knows and the cards do not."""
+    if said is None:
+        return column
+    return column.having(**{key: getattr(column, key) or getattr(said, key) for key in ("unit", "ucd", "utype", "description")})
 
 
 def _skip(stream: Stream, size: int) -> None:
