@@ -443,3 +443,21 @@ tables:
         (site.settings.collections / "cat" / "fun.py").write_text("def twice(x):\n    return 1 / 0\n")
         with pytest.raises(DataError, match="the function twice failed: ZeroDivisionError"):
             ingest(site, "cat")
+
+
+def test_a_table_made_from_another_collections_tables(tmp_path):
+    other = """\
+collection: derived
+title: t
+tables:
+  bright:
+    source: {kind: query, adql: "SELECT id, mag FROM cat.stars WHERE mag < 5"}
+"""
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+    with site_with(tmp_path, other, {}) as site:
+        ingest(site, "derived")
+        record = site.store.current()[1]["derived.bright"]
+        assert record.provenance["inputs"] == {"cat.stars": site.store.current()[1]["cat.stars"].id}
+        assert record.table.column("mag").unit == "mag"
+        assert rows(site, "SELECT id FROM derived.bright") == [{"id": 1}]

@@ -47,7 +47,8 @@ class Trial:
     def __init__(self, site: Site, resource: Resource) -> None:
         self.engine = site.engine
         self.settings = replace(site.settings, limits=replace(site.settings.limits, maxrec_default=ALL, maxrec_hard=ALL, seconds=HOURS))
-        self._resource = resource
+        resources = {**site.current().resources, resource.name: resource}
+        self._seen = {name: Seen(name=name, stamp=(), files=(), resource=one) for name, one in resources.items()}
         present = site.store.current()[1]
         self._published = {name: record for name, record in present.items() if record.collection != resource.name}
         self._staged: dict[str, Record] = {}
@@ -65,8 +66,7 @@ class Trial:
     def current(self) -> Holdings:
         """Give the holdings with the staged tables in place of the collection's old ones."""
         if self._holdings is None:
-            seen = {self._resource.name: Seen(name=self._resource.name, stamp=(), files=(), resource=self._resource)}
-            self._holdings = build({**self._published, **self._staged}, seen)
+            self._holdings = build({**self._published, **self._staged}, self._seen)
         return self._holdings
 
     def rows(self, text: str, inputs: dict[str, str], stack: ExitStack) -> Answer:
