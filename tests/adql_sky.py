@@ -46,7 +46,7 @@ FILES = {table.qualified: f'"{table.qualified}"' for table in (STARS, PHOTOMETRY
 
 
 def _time(*parts: int) -> dt.datetime:
-    return dt.datetime(*parts)  # noqa: DTZ001  (timestamps in tables have no zone)
+    return dt.datetime(*parts)
 
 
 ROWS = [

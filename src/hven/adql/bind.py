@@ -215,6 +215,7 @@ class Binder(Joins):
         where = None
         if node.where is not None:
             self.clause = "WHERE"
+            scope.later = [item.alias for item in node.items if isinstance(item, SelectItem) and item.alias is not None]
             where = self.condition(node.where, scope)
         self.clause = "SELECT"
         outputs = Outputs()

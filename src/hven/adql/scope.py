@@ -213,6 +213,7 @@ class Scope:
     view: View
     outer: Scope | None = None
     aliases: Sequence[tuple[Ident, Expr]] = ()  # of the select list: HAVING and ORDER BY find them after FROM's columns
+    later: Sequence[Ident] = ()  # aliases that are not there yet: for the remedy in WHERE
 
     def resolve(self, ref: ColumnRef, text: str) -> Expr:
         """Find what a column reference means.
@@ -295,6 +296,8 @@ class Scope:
         where = f" in {labels}" if labels else ""
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
         remedy = f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest(ref.name.name, names)
+        if any(_alias_is(ref.name, alias) for alias in self.later):
+            remedy = f"{ref.name.name} is named in the select list, which comes after WHERE: write its expression here"
         return BindError(f"no column {ref.name.name!r}{where}", text=text, offset=ref.at, remedy=remedy)
 
 

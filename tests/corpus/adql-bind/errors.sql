@@ -230,3 +230,7 @@ SELECT ra & 3 FROM stars
 --# LEFT JOIN without condition
 SELECT * FROM stars LEFT JOIN photometry USING (ra)
 --! line 1, column 15: USING (ra): no such column on the right side
+
+--# alias in WHERE
+SELECT rmag - 0.5 AS m FROM stars WHERE m < 3
+--! line 1, column 41: no column 'm' in sky.stars; m is named in the select list, which comes after WHERE: write its expression here
