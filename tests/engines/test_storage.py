@@ -175,6 +175,7 @@ def test_names_that_are_no_file_names(own):
         own.stage(odd, "../x")
 
 
+@pytest.mark.slow
 def test_memory_of_writing_is_bounded(tmp_path):
     """Fifty times more rows than fit into a run take hardly more memory than one run."""
     code = textwrap.dedent(

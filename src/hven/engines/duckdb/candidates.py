@@ -33,15 +33,19 @@ from hven.errors import StorageError, Timeout
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
     from hven.adql.tree import Bound, Expr, TableRef
     from hven.engines import Relation
     from hven.engines.duckdb.layout import Stored
     from hven.engines.duckdb.machine import Machine
 
     Values = Sequence[float | str | None]
+    Rows = npt.NDArray[np.int64]
 
 SHARE = 5  # candidates are used if they are less than one in so many rows
 FEW = 10_000  # or less than this
+PRODUCT = 2_000_000  # pairs that DuckDB may try one by one
 KEYS = 500_000  # rows on the other side of a join by key that are looked up one by one
 
 
@@ -196,6 +200,9 @@ class _Search:
                 continue
             if side.target in self._result.tables or drivers > DRIVERS or drivers > 4 * stored.manifest.rows + FEW:
                 continue
+            known = self._found.get(side.target)
+            if known is not None and known.count * drivers <= PRODUCT:
+                continue  # so few are left on both sides that DuckDB tries them all
             usable.append((drivers, side))
         if not usable:
             return
@@ -213,6 +220,10 @@ class _Search:
         if pairs is None:
             return
         owner, row = pairs
+        known = self._found.get(side.target)
+        if known is not None and side.doubled == side.target:
+            keep = _among(row, known.rows())
+            owner, row = owner[keep], row[keep]
         columns = self._plan.columns(side.target, target.schema)
         tables = self._result.tables
         if side.doubled == side.target:
@@ -238,6 +249,14 @@ class _Search:
         found = rows_with_keys(index, self._rows(join.driver).column(join.other), most(stored))
         if found is not None and (known is None or found.count < known.count):
             self._found[join.target] = found
+
+
+def _among(rows: Rows, wanted: Rows) -> npt.NDArray[np.bool_]:
+    """Say which rows are among ascending ones."""
+    if not len(wanted):
+        return np.zeros(len(rows), np.bool_)
+    found: npt.NDArray[np.bool_] = wanted[np.minimum(np.searchsorted(wanted, rows), len(wanted) - 1)] == rows
+    return found
 
 
 def most(stored: Stored) -> int:
