@@ -18,6 +18,7 @@ SOFTWARE = f"Hven/{__version__}"
 def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:
     """Describe a result for a format."""
     wanted = {column.frame for column in result.columns if column.frame}
+    enums = {column.enum for column in result.columns if column.enum}
     there = {column.name for column in result.columns}
     frames = {frame.id: frame for table in result.tables for frame in table.frames if frame.id in wanted}
     groups = [group for table in result.tables for group in table.groups if there.issuperset(group.roles.values())]
@@ -27,5 +28,6 @@ def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None,
         infos=(*infos, Info(name="software", value=SOFTWARE)),
         frames=tuple(frames.values()),
         groups=tuple(groups),
+        enums={name: words for table in result.tables for name, words in table.enums.items() if name in enums},
         status=status,
     )

@@ -142,7 +142,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def _answer(request: Request, around: Surroundings, table: Table, params: dali.Params) -> Response:
         ra, dec, radius = _centre(params)
         verb = params.one("VERB", "2") or "2"
-        fmt, options = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
+        # TABLEDATA as text/xml is what every client since 2008 reads (SCS 1.03 section 2.2)
+        fmt, options = formats.select(params.one("RESPONSEFORMAT") or "text/xml")
         maxrec = params.whole("MAXREC")
         verbosity = int(verb) if verb in {"1", "2", "3"} else 2
         result = query.run(
