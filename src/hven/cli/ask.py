@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven.cli.context import site as open_site
+from hven.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def query(
     from hven import query as road
     from hven.auth.permit import ANONYMOUS, OWNER
 
-    text = sys.stdin.read() if adql == "-" else adql
+    text = _read_text(adql)
     fmt, options = formats.select(form or _by_ending(output))
     with open_site(context) as site, road.run(text, ANONYMOUS if public else OWNER, site=site, maxrec=maxrec) as result:
         head = formats.Head(columns=result.columns, infos=(formats.Info(name="QUERY", value=text),))
@@ -51,13 +52,15 @@ def query(
             print(f"hven: {result.rows:,} rows to {output}", file=sys.stderr)
 
 
-def explain(context: typer.Context, adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query.")]) -> None:
+def explain(
+    context: typer.Context, adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")]
+) -> None:
     """Say which road a query takes, and the engine's own text."""
     from hven import query as road
     from hven.auth.permit import OWNER
 
     with open_site(context) as site:
-        print(road.explain(adql, OWNER, site=site))
+        print(road.explain(_read_text(adql), OWNER, site=site))
 
 
 def _first_then_rest(result: Result) -> Iterator[pa.RecordBatch]:
@@ -69,13 +72,43 @@ def _first_then_rest(result: Result) -> Iterator[pa.RecordBatch]:
     return batches if first is None else itertools.chain((first,), batches)
 
 
+ENDINGS = {"xml": "votable", "fit": "fits", "arrow": "arrow", "pq": "parquet", "text": "text"}  # besides the formats' own
+
+
 def _by_ending(output: Path | None) -> str:
+    """Choose the format that a file's name asks for.
+
+    Raises
+    ------
+    UsageError
+        Its ending says nothing.
+    """
     if output is None:
         return "text"
     from hven import formats
 
     ending = output.suffix.lstrip(".").lower()
-    return next((fmt.name for fmt in formats.offered() if fmt.extension.lstrip(".") == ending), "votable")
+    known = {fmt.extension.lstrip("."): fmt.name for fmt in formats.offered()} | ENDINGS
+    if ending not in known:
+        raise UsageError(
+            f"{output}: the ending {output.suffix or '(none)'} says no format",
+            remedy="say --format: " + ", ".join(sorted(set(known.values()))),
+        )
+    return known[ending]
+
+
+def _read_text(adql: str) -> str:
+    """Give the query, from standard input if it is ``-``."""
+    if adql != "-":
+        return adql
+    given = sys.stdin.buffer.read()
+    try:
+        return given.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = given[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"standard input is not UTF-8: byte {given[error.start]:#04x} in line {line}", remedy="save the query as UTF-8"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
     moves: list[dict[str, Any]] = [
         {"at": event.at, "action": event.action, "run": event.run, "state": dict(event.state)} for event in events
     ]
-    done = [
+    done: list[dict[str, Any]] = [
         {
             "run": run.id,
             "kind": run.kind,
