@@ -127,9 +127,8 @@ def _lists(offsets: npt.NDArray[np.int64], numbers: Numbers) -> pa.Array:
 
 def _pairs(lon: Numbers, lat: Numbers) -> pa.Array:
     """Write positions as lists of two; null where there is none."""
-    missing = np.isnan(lon)
-    offsets = pa.array(np.arange(len(lon) + 1, dtype=np.int32) * 2, mask=np.append(missing, False))
-    return pa.ListArray.from_arrays(offsets, pa.array(np.stack([lon, lat], axis=1).ravel()))
+    offsets = pa.array(np.arange(len(lon) + 1, dtype=np.int32) * 2)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.stack([lon, lat], axis=1).ravel()), mask=pa.array(np.isnan(lon)))
 
 
 # --- one shape against another ------------------------------------------------------------------------------------------

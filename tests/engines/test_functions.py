@@ -1,0 +1,101 @@
+"""Functions given to DuckDB: each row's answer is that of the shapes themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hven.engines.duckdb import functions
+from hven.engines.duckdb.dialect import UDFS
+from hven.sky import Moc, contains, intersects
+from hven.sky.shapes import from_array
+
+LIST = pa.list_(pa.float64())
+near = st.floats(-3, 3).map(lambda x: round(x, 3))
+small = st.floats(0.05, 2).map(lambda x: round(x, 3))
+
+
+@st.composite
+def shapes(draw) -> list[float]:
+    lon, lat = 40 + draw(near), 10 + draw(near)
+    kind = draw(st.sampled_from(["point", "circle", "range", "polygon"]))
+    if kind == "point":
+        return [lon, lat]
+    if kind == "circle":
+        return [lon, lat, draw(small)]
+    width, height = draw(small), draw(small)
+    if kind == "range":
+        return [lon, lon + width, lat, lat + height]
+    return [lon, lat, lon + width, lat, lon + width / 2, lat + height]
+
+
+def shape(numbers):
+    return from_array({2: "point", 3: "circle", 4: "range"}.get(len(numbers), "polygon"), numbers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(shapes(), shapes()), min_size=1, max_size=20))
+def test_pairs_of_shapes(pairs):
+    one, two = pa.array([a for a, _ in pairs], LIST), pa.array([b for _, b in pairs], LIST)
+    inside = functions.FUNCTIONS["hven_contains"](one, two).to_pylist()
+    assert inside == [contains(shape(b), shape(a)) for a, b in pairs]
+    assert functions.FUNCTIONS["hven_intersects"](one, two).to_pylist() == [intersects(shape(a), shape(b)) for a, b in pairs]
+
+
+def test_what_is_no_shape_holds_nothing():
+    odd = pa.array([[1.0], [], [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]], LIST)
+    point = pa.array([[1.0, 2.0]] * 4, LIST)
+    assert functions.FUNCTIONS["hven_contains"](point, odd).to_pylist()[:3] == [False] * 3
+    assert functions.FUNCTIONS["hven_area"](odd).to_pylist()[:3] == [None] * 3
+    assert functions.FUNCTIONS["hven_centroid"](odd).to_pylist()[:3] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "held", "touch"),
+    [
+        ("point 10 20", "circle 10 20 1", True, True),
+        ("Circle ICRS 10 20 0.5", "circle 10 20 1", True, True),
+        ("circle 10 20 2", "Circle ICRS 10 20 1", False, True),
+        ("circle 10 20 1", "circle 50 20 1", False, False),
+        ("no shape", "circle 50 20 1", False, False),
+        ("circle 10 20 0.01", str(Moc.of_positions([10.0], [20.0], 4)), True, True),
+        (str(Moc.of_positions([200.0], [20.0], 4)), "circle 10 20 5", False, False),
+    ],
+)
+def test_shapes_as_text(inner, outer, held, touch):
+    rows = (pa.array([inner] * 3), pa.array([outer] * 3))
+    if not inner.startswith("point"):
+        assert functions.FUNCTIONS["hven_intersects_text"](*rows).to_pylist() == [touch] * 3
+        assert functions.FUNCTIONS["hven_contains_text"](*rows).to_pylist() == [held] * 3
+
+
+def test_areas_and_middles_of_text():
+    text = pa.array(["circle 10 20 1", "0/0", "x", "circle 10 20 1"])
+    areas = functions.FUNCTIONS["hven_area_text"](text).to_pylist()
+    assert areas[0] == areas[3] == pytest.approx(np.pi, rel=1e-3)
+    assert areas[1] == pytest.approx(129600 / np.pi / 12)
+    assert areas[2] is None
+    middles = functions.FUNCTIONS["hven_centroid_text"](text).to_pylist()
+    assert middles[0] == pytest.approx([10, 20])
+    assert middles[1] == pytest.approx([45, 41.8], abs=3)
+    assert middles[2] is None
+
+
+def test_boxes_and_cells():
+    box = functions.FUNCTIONS["hven_box"](*(pa.array([value] * 2) for value in (10.0, 0.0, 2.0, 4.0))).to_pylist()
+    assert len(box[0]) == 8
+    assert box[0] == box[1]
+    order, lon, lat = pa.array([0, 3, 29, 40]), pa.array([45.0] * 4), pa.array([41.0] * 4)
+    cells = functions.FUNCTIONS["hven_healpix"](order, lon, lat).to_pylist()
+    assert cells[0] == 0
+    assert cells[3] is None
+    assert cells[1] == cells[2] >> 52
+    centre = functions.FUNCTIONS["hven_healpix_center"](pa.array([29]), pa.array([cells[2]])).to_pylist()[0]
+    assert centre == pytest.approx([45.0, 41.0], abs=1e-6)
+
+
+def test_every_function_of_the_dialect_is_there():
+    assert set(functions.FUNCTIONS) == set(UDFS)
