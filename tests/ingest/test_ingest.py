@@ -461,3 +461,33 @@ tables:
         assert record.provenance["inputs"] == {"cat.stars": site.store.current()[1]["cat.stars"].id}
         assert record.table.column("mag").unit == "mag"
         assert rows(site, "SELECT id FROM derived.bright") == [{"id": 1}]
+
+
+def test_a_collection_of_nothing_but_views(tmp_path):
+    views = """\
+collection: views
+title: t
+tables:
+  bright:
+    view: SELECT id, mag FROM cat.stars WHERE mag < 5
+tests: [{query: SELECT COUNT(*) AS n FROM views.bright, expect: {n: 1}}]
+"""
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+    with site_with(tmp_path, views, {}) as site:
+        assert rows(site, "SELECT id FROM views.bright") == [{"id": 1}]
+        report = ingest(site, "views")
+        assert (report.published, [test.passed for test in report.tests]) == (True, [True])
+        assert rows(site, "SELECT id FROM views.bright") == [{"id": 1}]
+
+
+def test_a_table_taken_out_of_the_descriptor_goes_with_the_next_ingest(tmp_path):
+    more = STARS + "  more:\n    source: {kind: csv, files: stars.csv}\n"
+    with site_with(tmp_path, more, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS)
+        assert "cat.more" in site.refresh().published
+        ingest(site, "cat")
+        assert set(site.current().published) == {"cat.stars"}
+        site.store.rollback("cat")
+        assert set(site.refresh().published) == {"cat.stars", "cat.more"}

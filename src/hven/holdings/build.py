@@ -98,7 +98,7 @@ def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -
         f"{resource.name}.{spec.table.name}": (spec, resource)
         for resource in resources.values()
         for spec in resource.tables
-        if spec.table.view is not None and any(item.table.schema == resource.name for item in published.values())
+        if spec.table.view is not None and _shown(resource, published)
     }
     problems: dict[str, str] = {}
     while wanted:
@@ -114,6 +114,11 @@ def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -
         wanted = {name: pair for name, pair in wanted.items() if name not in ready}
         problems = {name: text for name, text in problems.items() if name not in ready}
     return list(problems.values())
+
+
+def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:
+    """Tell whether views are there: they come and go with their collection's tables; where there are only views, nothing needs an ingest."""
+    return any(item.table.schema == resource.name for item in published.values()) or not any(spec.sources for spec in resource.tables)
 
 
 def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published]) -> Published:

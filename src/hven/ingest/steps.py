@@ -212,8 +212,8 @@ class _Run:
 
     def _specs(self) -> list[TableSpec]:
         specs = ordered(self.resource)
-        if not specs:
-            raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: for a table")
+        if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
+            raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table")
         return specs
 
     def _room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
