@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, OWNER, PUBLIC
-from hven.errors import StorageError
+from hven.auth.permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Reader
+from hven.errors import BindError, StorageError
 from hven.holdings import Site
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
@@ -240,6 +240,33 @@ def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
         holdings = site.refresh()
         assert "cat.bright" not in holdings.published
         assert any("view cat.bright" in problem and "idd" in problem for problem in holdings.problems)
+
+
+class Hides:
+    """A policy that hides a public table from everybody but Ann."""
+
+    def sees(self, table, who):
+        return False if table.qualified == "cat.stars" and who.name != "ann" else None
+
+    def rows(self, table, who):
+        return None
+
+
+def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
+    text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  brighter:\n    view: SELECT id FROM cat.bright\n"
+    policies = (*DEFAULT, Hides())
+    with site_with(tmp_path, text, {"stars.csv": ""}) as site:
+        publish(site, TABLE, ROWS)
+        holdings = site.refresh()
+        assert holdings.published["cat.brighter"].reads == ("cat.stars",)
+        names = [name for name in holdings.catalogue(ANONYMOUS, policies).names() if name.startswith("cat.")]
+        assert names == []
+        assert holdings.reach(ANONYMOUS, policies) != holdings.reach(Reader(name="ann"), policies) == "public"
+        with query.run("SELECT id FROM cat.brighter", Reader(name="ann"), site=site, policies=policies) as result:
+            assert sum(batch.num_rows for batch in result.batches()) == 3
+        with pytest.raises(BindError) as caught:
+            query.run("SELECT id FROM cat.brighter", site=site, policies=policies)
+        assert "stars" not in str(caught.value)
 
 
 def test_settings_reach_the_site(tmp_path):

@@ -137,4 +137,5 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
     private = spec.table.access != "public" or any(published[table.qualified].table.access != "public" for table in bound.tables)
     table = replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public")
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
-    return Published(table=table, relation=None, updated=newest, resource=resource)
+    reads = tuple(sorted({table.qualified for table in bound.tables}))
+    return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads)

@@ -38,6 +38,8 @@ class Published:
         Number of rows; None for a view.
     provenance
         What is stored about its snapshot: see `hven.store.Record`.
+    reads
+        The stored tables that a view reads, directly or through other views.
     """
 
     table: Table
@@ -50,6 +52,7 @@ class Published:
     bytes: int = 0
     statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +88,15 @@ class Holdings:
                 return "public"
         else:
             filters = dict(row_filters([item.table for item in self.published.values()], who, policies))
-        hidden = sorted(name for name, item in self.published.items() if not visible(item.table, who, policies))
+        hidden = sorted(name for name, item in self.published.items() if not self._sees(item, who, policies))
         private = sorted(name for name, item in self.published.items() if item.table.access != "public")
         seen = "public" if hidden == private else _digest(repr(hidden))
         return f"{seen}{ROWS}{_digest(repr(sorted((name, repr(expr)) for name, expr in filters.items())))}" if filters else seen
+
+    def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
+        """Tell whether a reader may know of a table; of a view, only if of everything that it reads."""
+        tables = [item.table, *(self.published[name].table for name in item.reads if name in self.published)]
+        return all(visible(table, who, policies) for table in tables)
 
     def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
         """Give the schemas and tables that `who` may know of, with TAP_SCHEMA."""
@@ -100,7 +108,7 @@ class Holdings:
         return known
 
     def _catalogue(self, key: str, who: Reader, policies: Sequence[Policy]) -> Catalogue:
-        seen = {item.table.qualified: item.table for item in self.published.values() if visible(item.table, who, policies)}
+        seen = {item.table.qualified: item.table for item in self.published.values() if self._sees(item, who, policies)}
         schemas = []
         for schema in self.schemas:
             tables = tuple(_known(table, seen) for table in schema.tables if table.qualified in seen)
