@@ -11,8 +11,7 @@ from asking import Client
 from astropy import units as u
 from astropy.io.votable import parse
 from lxml import etree
-
-from conftest import rows
+from made_stars import rows
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 

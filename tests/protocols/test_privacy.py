@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from asking import Client
+from made_stars import STARS, rows
 
-from conftest import STARS, rows
 from hven.auth.permit import OWNER
 from hven.holdings import Site
 from hven.server import create

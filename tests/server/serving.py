@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
+
 HVEN = [sys.executable, "-m", "hven"]
 
 
@@ -22,6 +26,14 @@ def hven(*words: object, cwd: Path | None = None, ok: bool = True) -> subprocess
     done = subprocess.run([*HVEN, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
     assert not ok or done.returncode == 0, f"hven {words}: {done.stdout}\n{done.stderr}"
     return done
+
+
+def program(name: str) -> str:
+    """Find a program; without it, fail in CI and skip elsewhere."""
+    path = shutil.which(name)
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{name} must be installed in CI")
+    return path or pytest.skip(f"{name} is not installed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,41 +1,46 @@
 """Result -> HTTP response: small ones in one write, big ones streamed from a thread, cancelled when the reader leaves.
 
 The first batch is awaited before the first byte, so that errors that come early are real error documents with a real
-status; late ones become the format's trailing mark (DALI 1.1 section 4.4).
+status; late ones become the format's trailing mark (DALI 1.1 section 4.4). Where a format has none, the exception leaves
+this file and the server cuts the connection: a broken answer must never look whole.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
 
+from hven import __version__
 from hven.dali.encoding import Encoder, choose
+from hven.dali.errors import note
 from hven.formats import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
+    from starlette.requests import HTTPConnection, Request
+    from starlette.types import Message, Receive, Scope, Send
 
     from hven.formats import Format, Head
     from hven.query import Result
 
-T = TypeVar("T")
 ONE_WRITE = 256 * 1024  # answers up to this size leave as one body with a Content-Length
 CHUNK = 512 * 1024  # bytes gathered before they are sent
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
+STALLED = 120.0  # seconds after which a reader who takes nothing is given up
+FIRST = 96  # threads that wait for first batches; more than queries that may run or wait for their turn
 
 
 def etag(result: Result, *parts: object) -> str:
     """Name an answer: equal tags mean equal bytes. Weak, because compression changes the bytes."""
-    text = "\x00".join([result.version, result.scope.key, *map(str, parts)])
+    text = "\x00".join([__version__, result.version, result.scope.key, *map(str, parts)])
     return f'W/"{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]}"'
 
 
@@ -46,11 +51,11 @@ def caching(result: Result, tag: str) -> dict[str, str]:
 
 
 def unchanged(request: Request, tag: str) -> bool:
-    """Whether the reader has this answer already (If-None-Match)."""
+    """Whether the reader has this answer already (If-None-Match, which counts for GET and HEAD alone: RFC 9110 section 13.1.2)."""
     known = request.headers.get("if-none-match")
-    return known is not None and (
-        known.strip() == "*" or tag.removeprefix("W/") in {item.strip().removeprefix("W/") for item in known.split(",")}
-    )
+    if known is None or request.method not in {"GET", "HEAD"}:
+        return False
+    return known.strip() == "*" or tag.removeprefix("W/") in {item.strip().removeprefix("W/") for item in known.split(",")}
 
 
 async def answer(
@@ -62,7 +67,7 @@ async def answer(
     *,
     headers: Mapping[str, str],
 ) -> Response:
-    """Make the response for a result.
+    """Make the response for a result. HEAD gets the headers, and runs nothing.
 
     Raises
     ------
@@ -71,39 +76,58 @@ async def answer(
     """
     every = dict(headers)
     every["content-type"] = options.get(MEDIA_TYPE) or fmt.media_types[0]
-    if result.small and result.limit != 0:
-        result.begin()
-    if result.small:
+    result.request = request_id(request)
+    if request.method == "HEAD":
+        result.close()
+        return without_body(every)
+    # MAXREC=0 runs nothing; what an index answers takes less time here than its way to a thread would
+    if result.limit == 0 or (result.small and result.begin().small):
         chunks = _start(result, fmt, head, options)
-        body = b"".join(itertools.islice(chunks, 64))
-        if len(body) <= ONE_WRITE:
-            rest = b"".join(chunks)
-            if len(body) + len(rest) <= 4 * ONE_WRITE:
-                return whole(request, body + rest, every)
-            chunks = iter((rest,))
-        return Streamed(request, itertools.chain((body,), chunks), result, every)
-    first, more = await _watched(request, result, lambda: _primed(result, fmt, head, options))
+        parts: list[bytes] = []
+        size = 0
+        for chunk in chunks:
+            parts.append(chunk)
+            size += len(chunk)
+            if size > ONE_WRITE:
+                return Streamed(request, itertools.chain((b"".join(parts),), chunks), result, every, Watch(request, result))
+        note(result.failure, result.request)
+        return whole(request, b"".join(parts), every)
+    watch = Watch(request, result)
+    try:
+        first, more = await _in_thread(_primed, result, fmt, head, options, limiter=_first())
+    except BaseException:
+        watch.over()
+        raise
     if more is None:
+        watch.over()
+        note(result.failure, result.request)
         return whole(request, first, every)
-    return Streamed(request, itertools.chain((first,), more), result, every)
+    return Streamed(request, itertools.chain((first,), more), result, every, watch)
 
 
-async def _watched(request: Request, result: Result, call: Callable[[], T]) -> T:
-    """Run a call in a thread; the query is cancelled if its reader leaves meanwhile."""
-    found: list[T] = []
-    async with anyio.create_task_group() as tasks:
+def request_id(request: HTTPConnection) -> str:
+    """Give the id under which the log knows this request; it stands in error documents too."""
+    return str(request.scope.get("hven.request_id", ""))
 
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            result.cancel()
 
-        tasks.start_soon(watch)
-        try:
-            found.append(await _in_thread(call))
-        finally:
-            tasks.cancel_scope.cancel()
-    return found[0]
+class Watch:
+    """Waits for the reader's leaving, and cancels the query then."""
+
+    def __init__(self, request: Request, result: Result) -> None:
+        self.left = False
+        self._request = request
+        self._result = result
+        self._task = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self._result.cancel()
+
+    def over(self) -> None:
+        """Stop waiting."""
+        self._task.cancel()
 
 
 def whole(request: Request, body: bytes, headers: Mapping[str, str], status: int = 200) -> Response:
@@ -114,7 +138,17 @@ def whole(request: Request, body: bytes, headers: Mapping[str, str], status: int
         encoder = Encoder(encoding)
         body = encoder.feed(body) + encoder.finish()
         every["content-encoding"] = encoding
-    return Response(b"" if request.method == "HEAD" else body, status, every)
+    if request.method == "HEAD":
+        return without_body({**every, "content-length": str(len(body))}, status)
+    return Response(body, status, every)
+
+
+def without_body(headers: Mapping[str, str], status: int = 200) -> Response:
+    """Make the response to HEAD; of a length that nobody knows it says nothing."""
+    made = Response(None, status, headers)
+    if "content-length" not in headers:
+        del made.headers["content-length"]
+    return made
 
 
 def _start(result: Result, fmt: Format, head: Head, options: Mapping[str, str]) -> Iterator[bytes]:
@@ -156,68 +190,90 @@ def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class Streamed(Response):
-    """A body that a thread writes while the event loop sends it; a reader who leaves cancels the query."""
+    """A body that threads write, chunk by chunk, while the event loop sends it; a reader who leaves cancels the query.
 
-    def __init__(self, request: Request, chunks: Iterator[bytes], result: Result, headers: Mapping[str, str]) -> None:
+    No thread is held while the reader takes its time. The server's queue of chunks is short, so that a slow reader
+    holds a few of them in memory and no more.
+    """
+
+    def __init__(self, request: Request, chunks: Iterator[bytes], result: Result, headers: Mapping[str, str], watch: Watch) -> None:
         every = dict(headers)
-        self._encoding = choose(request.headers.get("accept-encoding", ""))
-        if self._encoding is not None:
-            every["content-encoding"] = self._encoding
+        encoding = choose(request.headers.get("accept-encoding", ""))
+        if encoding is not None:
+            every["content-encoding"] = encoding
         super().__init__(None, 200, every)
         del self.headers["content-length"]
-        self._chunks = chunks
+        self._encoder = Encoder(encoding) if encoding is not None else None
+        self._chunks: Iterator[bytes] | None = chunks
         self._result = result
-        self._head = request.method == "HEAD"
+        self._watch = watch
+        self._lock = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
-        """Send the body; three tasks: a thread that writes, the sender, and a watch for the reader's leaving."""
+        """Send the body.
+
+        Raises
+        ------
+        HvenError
+            The rows broke off, and the format cannot say so: the server must cut the connection.
+        TimeoutError
+            The reader takes nothing any more.
+        """
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if self._head:
-                await send({"type": "http.response.body", "body": b""})
-                return
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, receive, tasks.cancel_scope)
-                await self._pump(send)
-                tasks.cancel_scope.cancel()
+            while (chunk := await _in_thread(self._following)) is not None and not self._watch.left:
+                if chunk:
+                    await _patiently(send, {"type": "http.response.body", "body": chunk, "more_body": True})
+            if not self._watch.left:
+                await _patiently(send, {"type": "http.response.body", "body": self._last(), "more_body": False})
+        except Exception as error:
+            if not self._watch.left:
+                self._result.failure = self._result.failure or error
+                raise
         finally:
+            self._watch.over()
             self._result.cancel()
-            close: Callable[[], Any] | None = getattr(self._chunks, "close", None)
-            await _in_thread(self._finish, close)
+            if not self._watch.left:
+                note(self._result.failure, self._result.request)
+            await _in_thread(self._finish)
 
-    async def _watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self._result.cancel()
-                scope.cancel()
-                return
+    def _following(self) -> bytes | None:
+        with self._lock:
+            chunk = None if self._chunks is None else next(self._chunks, None)
+            if chunk is None or self._encoder is None:
+                return chunk
+            return self._encoder.feed(chunk)
 
-    async def _pump(self, send: Send) -> None:
-        encoder = Encoder(self._encoding) if self._encoding is not None else None
-        lock = threading.Lock()
+    def _last(self) -> bytes:
+        return b"" if self._encoder is None else self._encoder.finish()
 
-        def following() -> bytes | None:
-            with lock:
-                chunk = next(self._chunks, None)
-                if encoder is None:
-                    return chunk
-                return None if chunk is None else encoder.feed(chunk)
-
-        while True:
-            chunk = await _in_thread(following)
-            if chunk is None:
-                break
-            if chunk:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": encoder.finish() if encoder else b"", "more_body": False})
-
-    def _finish(self, close: Callable[[], Any] | None) -> None:
-        if close is not None:
-            close()
-        self._result.close()
+    def _finish(self) -> None:
+        """Free everything; a thread that is still writing (its task was cancelled) is waited for."""
+        with self._lock:
+            chunks, self._chunks = self._chunks, None
+            close: Callable[[], Any] | None = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+            self._result.close()
 
 
-async def _in_thread(call: Callable[..., Any], *args: Any) -> Any:
-    with anyio.CancelScope(shield=True):
-        return await anyio.to_thread.run_sync(call, *args)
+async def _patiently(send: Send, message: Message) -> None:
+    async with asyncio.timeout(STALLED):
+        await send(message)
+
+
+_limiters: dict[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = {}
+
+
+def _first() -> anyio.CapacityLimiter:
+    """Give the threads that wait for first batches: those of running answers must not wait behind them."""
+    loop = asyncio.get_running_loop()
+    found = _limiters.get(loop)
+    if found is None:
+        _limiters.clear()
+        found = _limiters[loop] = anyio.CapacityLimiter(FIRST)
+    return found
+
+
+async def _in_thread(call: Callable[..., Any], *args: Any, limiter: anyio.CapacityLimiter | None = None) -> Any:
+    return await anyio.to_thread.run_sync(call, *args, limiter=limiter)

@@ -36,14 +36,21 @@ def status_of(error: BaseException) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
+# what readers and circumstances bring about is in the access log; everything else is the owner's business
+_USUAL = (errors.UserError, errors.UsageError, errors.Timeout, errors.Cancelled, errors.Overloaded)
+
+
 def message_of(error: BaseException, request_id: str = "") -> str:
     """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest."""
-    if isinstance(error, errors.HvenError):
-        text = str(error)
-    else:
-        log.error("unforeseen %s in request %s", type(error).__name__, request_id, exc_info=error)
-        text = f"something went wrong; {OURS}"
+    note(error, request_id)
+    text = str(error) if isinstance(error, errors.HvenError) else f"something went wrong; {OURS}"
     return f"{text} [request {request_id}]" if request_id else text
+
+
+def note(error: BaseException | None, request_id: str = "") -> None:
+    """Write an error that is the service's own fault to the log, with its traceback and the request's id."""
+    if error is not None and not isinstance(error, _USUAL):
+        log.error("%s in request %s: %s", type(error).__name__, request_id or "without id", error, exc_info=error)
 
 
 def headers_of(error: BaseException) -> Mapping[str, str]:

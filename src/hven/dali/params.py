@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
+
+import anyio.to_thread
 
 from hven.errors import ParamError, TooLarge
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
+FORM_MOST = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
+LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +71,9 @@ class Params:
         text = self.one(name)
         if text is None:
             return None
-        try:
-            value = float(text)
-        except ValueError:
-            raise ParamError(f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633") from None
+        if not _NUMBER.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
+            raise ParamError(f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633")
+        value = float(text)
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)
         if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
@@ -85,10 +91,9 @@ class Params:
         text = self.one(name)
         if text is None:
             return None
-        try:
-            value = int(text)
-        except ValueError:
-            raise ParamError(f"{name}={text!r} is not a whole number", name=name) from None
+        if not _WHOLE.fullmatch(text):
+            raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
+        value = int(text)
         if value < minimum:
             raise ParamError(f"{name}={text} is too small", name=name, remedy=f"at least {minimum}")
         return value
@@ -131,27 +136,28 @@ async def read(request: Request, limit: int) -> Params:
     pairs = _pairs(request.scope.get("query_string", b""), "the address")
     files: dict[str, Upload] = {}
     if request.method == "POST":
+        alias = request.scope.get("hven.alias")  # an old address: its parameters' names hold for the body too
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(int(declared), limit)
         kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
         if kind == FORM:
-            pairs += _pairs(await _body(request, limit), "the body")
+            body = await _body(request, min(limit, FORM_MOST))
+            more = _pairs(body, "the body") if len(body) <= LONG else await anyio.to_thread.run_sync(_pairs, body, "the body")
         elif kind == MULTIPART:
             more, files = await _multipart(request, limit)
-            pairs += more
         else:
             raise ParamError(f"a body of type {kind!r} is not understood", remedy=f"send {FORM} or {MULTIPART}")
+        pairs = [*pairs, *more] if alias is None else alias.completed([*pairs, *alias.renamed(more)])
     return collect(pairs, files)
 
 
 def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:
     """Gather name-value pairs under upper-case names."""
-    values: dict[str, tuple[str, ...]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in pairs:
-        key = name.upper()
-        values[key] = (*values.get(key, ()), value)
-    return Params(values, files or {})
+        values.setdefault(name.upper(), []).append(value)
+    return Params({name: tuple(found) for name, found in values.items()}, files or {})
 
 
 def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ of this old protocol look at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.holdings import Published
+    from hven.holdings import Holdings, Published
     from hven.model.table import Column, Table
 
 STANDARD = "ivo://ivoa.net/std/ConeSearch"
@@ -68,23 +67,22 @@ def _searchable(table: Table) -> Table:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class _Cone:
-    """What is the same for all cones over one table: the query, with literals 0, 1, 2 for RA, DEC and SR."""
+class Cones:
+    """The queries of cones, with literals 0, 1, 2 for RA, DEC and SR: built once for each state of the holdings."""
 
-    table: Table
-    query: tree.Query
+    def __init__(self) -> None:
+        self._version = ""
+        self._known: dict[tuple[str, int], tuple[Table, tree.Query]] = {}
 
-
-_known: dict[tuple[str, int], _Cone] = {}
-
-
-def cone_query(table: Table, verbosity: int) -> tree.Query:
-    """Give the query of a cone; built once for each state of a table."""
-    known = _known.get((table.qualified, verbosity))
-    if known is None or known.table is not table:  # a new state of the holdings has new tables
-        known = _known[table.qualified, verbosity] = _Cone(table, _built(table, verbosity))
-    return known.query
+    def query(self, version: str, table: Table, verbosity: int) -> tree.Query:
+        """Give the query of a cone over a table of that version of the holdings."""
+        if version != self._version:
+            self._version, self._known = version, {}
+        # readers of other reach may know another state of the table: other keys to follow
+        known = self._known.get((table.qualified, verbosity))
+        if known is None or known[0] is not table:
+            known = self._known[table.qualified, verbosity] = (table, _built(table, verbosity))
+        return known[1]
 
 
 def _built(table: Table, verbosity: int) -> tree.Query:
@@ -125,13 +123,15 @@ def _dressed(columns: tuple[Column, ...], table: Table) -> tuple[Column, ...]:
 def routes(around: Surroundings) -> Sequence[Route]:
     """``/cone/<schema.table>``."""
     site = around.site
+    cones = Cones()
 
     async def cone(request: Request) -> Response:
         try:
-            catalogue = site.current().catalogue(around.reader(request), around.policies)
-            table = _searchable(dali.table_named(request.path_params["table"], catalogue))
             params = await dali.read(request, 64 * 1024)
-            return await _answer(request, around, table, params)
+            # one state of the holdings for the tree and for the query: an ingest may come between
+            holdings = site.current()
+            table = _searchable(dali.table_named(request.path_params["table"], holdings.catalogue(around.reader(request), around.policies)))
+            return await _answer(request, holdings, table, params)
         except Exception as error:  # noqa: BLE001  (one table of errors)
             status = dali.status_of(error)
             if isinstance(error, UserError) and status in {400, 413}:
@@ -139,7 +139,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             body = dali.cone_error(dali.message_of(error, dali.request_id(request)))
             return Response(body, status, dali.headers_of(error), media_type="text/xml")
 
-    async def _answer(request: Request, around: Surroundings, table: Table, params: dali.Params) -> Response:
+    async def _answer(request: Request, holdings: Holdings, table: Table, params: dali.Params) -> Response:
         ra, dec, radius = _centre(params)
         verb = params.one("VERB", "2") or "2"
         # TABLEDATA as text/xml is what every client since 2008 reads (SCS 1.03 section 2.2)
@@ -147,13 +147,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
         maxrec = params.whole("MAXREC")
         verbosity = int(verb) if verb in {"1", "2", "3"} else 2
         result = query.run(
-            cone_query(table, verbosity),
+            cones.query(holdings.version, table, verbosity),
             around.reader(request),
             site=site,
             maxrec=0 if radius == 0 else maxrec,
             policies=around.policies,
             values=(ra, dec, radius),
             key=("cone", table.qualified, verbosity),
+            holdings=holdings,
         )
         try:
             tag = dali.etag(result, "cone", table.qualified, ra, dec, radius, verbosity, maxrec, fmt.name, sorted(options.items()))
@@ -201,6 +202,4 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     ]
 
 
-PROTOCOL = Protocol(
-    name="cone", title="Cone search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
-)
+PROTOCOL = Protocol(name="cone", title="Cone search", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)

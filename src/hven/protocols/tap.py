@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven import adql, dali, formats, query
+from hven import __version__, adql, dali, formats, query
 from hven.dali import vosi
+from hven.dali.params import FORM_MOST
 from hven.errors import HvenError, ParamError
 from hven.formats import Info
 from hven.model.params import Param
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.holdings import Published
+    from hven.holdings import Catalogue, Published
     from hven.model.table import Table
     from hven.query import Result
 
@@ -35,25 +37,30 @@ PARAMS = (
     Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
-SHORT = 20_000  # characters: parsing more than this would hold up the event loop
+SHORT = 1_500  # characters: parsing more than this would hold up the event loop
+LONG_TEXTS = 2  # that are parsed at once: more would only fight over one core
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Give the resources of DALI 1.1 section 2 below ``/tap``."""
     site = around.site
+    limit = max(site.settings.limits.upload, FORM_MOST)
+    parsing = anyio.CapacityLimiter(LONG_TEXTS)
+    documents = dali.Documents()
 
     async def sync(request: Request) -> Response:
         try:
-            params = await dali.read(request, site.settings.limits.upload)
-            return await _answer(request, around, params)
+            return await _answer(request, around, await dali.read(request, limit), parsing)
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return _fault(request, error)
 
     async def tables(request: Request) -> Response:
-        return _described(request, around, lambda: _tables(request, around))
+        detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
+        return _described(request, around, documents, lambda catalogue: _tables(catalogue, detail), "tables", detail)
 
     async def one_table(request: Request) -> Response:
-        return _described(request, around, lambda: _one_table(request, around))
+        name = request.path_params["table"]
+        return _described(request, around, documents, lambda catalogue: _one_table(catalogue, name), "table", name)
 
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, site.settings)}/tap"
@@ -73,7 +80,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     ]
 
 
-async def _answer(request: Request, around: Surroundings, params: dali.Params) -> Response:
+async def _answer(request: Request, around: Surroundings, params: dali.Params, parsing: anyio.CapacityLimiter) -> Response:
     text = _query_of(params)
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
     maxrec = params.whole("MAXREC")
@@ -82,7 +89,7 @@ async def _answer(request: Request, around: Surroundings, params: dali.Params) -
     def ask() -> Result:
         return query.run(text, who, site=around.site, maxrec=maxrec, policies=around.policies)
 
-    result = ask() if len(text) < SHORT else await anyio.to_thread.run_sync(ask)
+    result = ask() if len(text) < SHORT else await anyio.to_thread.run_sync(ask, limiter=parsing)
     try:
         tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()))
         headers = dali.caching(result, tag)
@@ -124,34 +131,34 @@ def _fault(request: Request, error: BaseException) -> Response:
     return Response(dali.votable_error(message), dali.status_of(error), dali.headers_of(error), media_type="application/x-votable+xml")
 
 
-def _described(request: Request, around: Surroundings, make: Callable[[], bytes]) -> Response:
-    """Answer with metadata: tagged by the version of the holdings and the reader's reach."""
+def _described(
+    request: Request, around: Surroundings, documents: dali.Documents, make: Callable[[Catalogue], bytes], *what: str | None
+) -> Response:
+    """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
     try:
+        who = around.reader(request)
         current = around.site.current()
-        reach = current.reach(around.reader(request), around.policies)
-        tag = f'W/"{current.version}-{reach}"'
-        public = "public" if around.reader(request).anonymous else "private"
+        catalogue = current.catalogue(who, around.policies)
+        tag = f'W/"{__version__}-{current.version}-{catalogue.key}"'
+        public = "public" if who.anonymous else "private"
         headers = {"etag": tag, "cache-control": f"{public}, no-cache", "vary": "accept-encoding, authorization, cookie"}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        return dali.whole(request, make(), {**headers, "content-type": vosi.MEDIA_TYPE})
+        body = documents.get((current.version, catalogue.key, *what), lambda: make(catalogue))
+        return dali.whole(request, body, {**headers, "content-type": vosi.MEDIA_TYPE})
     except HvenError as error:
         text = dali.message_of(error, dali.request_id(request))
         return Response(text, dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
 
 
-def _tables(request: Request, around: Surroundings) -> bytes:
-    current = around.site.current()
-    detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
+def _tables(catalogue: Catalogue, detail: str | None) -> bytes:
     if detail not in {None, "min", "max"}:
         raise ParamError(f"detail={detail!r} is not known", name="detail", remedy="min or max")
-    catalogue = current.catalogue(around.reader(request), around.policies)
     return vosi.tables(catalogue.schemas, detail=detail, quote=adql.quote)
 
 
-def _one_table(request: Request, around: Surroundings) -> bytes:
-    catalogue = around.site.current().catalogue(around.reader(request), around.policies)
-    return vosi.table(dali.table_named(request.path_params["table"], catalogue), quote=adql.quote)
+def _one_table(catalogue: Catalogue, name: str) -> bytes:
+    return vosi.table(dali.table_named(name, catalogue), quote=adql.quote)
 
 
 def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
@@ -198,6 +205,4 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     ]
 
 
-PROTOCOL = Protocol(
-    name="tap", title="TAP", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways
-)
+PROTOCOL = Protocol(name="tap", title="TAP", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)

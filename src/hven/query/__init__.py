@@ -5,6 +5,6 @@ from __future__ import annotations
 from hven.query.result import Result
 from hven.query.road import explain, run
 
-PRIVATE = ("road", "result", "shapes")
+PRIVATE = ("road", "result", "shapes", "turns")
 
 __all__ = ["Result", "explain", "run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from hven.errors import Cancelled, HvenError
+from hven.errors import Cancelled, HvenError, ServiceError
 from hven.formats import End
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class Result:
     small
         True if `begin` costs well below a millisecond: a face may call it on the event loop. After `begin`: true if the
         answer itself is ready, or nearly.
+    error, failure
+        What broke the rows off: for the reader, and for the log.
+    request
+        Id that is told with an error.
     """
 
     columns: tuple[Column, ...]
@@ -51,9 +55,12 @@ class Result:
     rows: int = 0
     overflow: bool = False
     error: str | None = None
+    failure: Exception | None = None
+    request: str = ""
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _execution: Execution | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
+    _closed: bool = field(default=False, repr=False)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow batches, at most `limit` of them.
@@ -62,6 +69,8 @@ class Result:
         ------
         EvaluationError, Timeout, Cancelled, Overloaded, TooLarge, StorageError
             At the first batch or later; `end` then says so too. Nothing runs before the first batch is asked for.
+        ServiceError
+            Anything unforeseen, which is its cause and `failure`; its own words are fit for readers.
         """
         if self._begin is None:  # MAXREC=0: metadata only (DALI 1.1 section 3.4.4)
             self.overflow = True
@@ -78,8 +87,12 @@ class Result:
                 self.rows += batch.num_rows
                 yield batch
         except HvenError as error:
-            self.error = str(error)
+            self.error, self.failure = str(error), error
             raise
+        except Exception as error:
+            told = ServiceError("the rows broke off", remedy="this is a fault of the service; its owner finds it in the log")
+            self.error, self.failure = str(told), error
+            raise told from error
         finally:
             self.close()
 
@@ -89,18 +102,28 @@ class Result:
         Raises
         ------
         Cancelled
-            It was stopped before.
+            It was stopped or closed before.
         """
-        if self._execution is None:
-            if self._cancelled or self._begin is None:
+        execution = self._execution
+        if execution is None:
+            if self._begin is None or self._stopped():
                 raise Cancelled("the query was stopped before it began")
-            self._execution = self._begin()
-            self.small = self.small and self._execution.small
-        return self._execution
+            execution = self._execution = self._begin()
+            self.small = self.small and execution.small
+            # another thread may have stopped it meanwhile, and seen nothing to stop
+            if self._stopped():
+                self._execution = None
+                execution.close()
+                raise Cancelled("the query was stopped before it began")
+        return execution
+
+    def _stopped(self) -> bool:
+        return self._cancelled or self._closed
 
     def end(self) -> End:
         """Say how it ended; for `Format.write`."""
-        return End(overflow=self.overflow, error=self.error, rows=self.rows)
+        error = f"{self.error} [request {self.request}]" if self.error is not None and self.request else self.error
+        return End(overflow=self.overflow, error=error, rows=self.rows)
 
     def table(self) -> pa.Table:
         """Read everything into one Arrow table (small answers, tests)."""
@@ -113,13 +136,15 @@ class Result:
     def cancel(self) -> None:
         """Stop the query from any thread, whether it runs already or not."""
         self._cancelled = True
-        if self._execution is not None:
-            self._execution.cancel()
+        execution = self._execution
+        if execution is not None:
+            execution.cancel()
 
     def close(self) -> None:
-        """Free everything; may be called twice."""
-        if self._execution is not None:
-            execution, self._execution = self._execution, None
+        """Free everything, from any thread; may be called twice."""
+        self._closed = True
+        execution, self._execution = self._execution, None
+        if execution is not None:
             execution.close()
 
     def __enter__(self) -> Self:

@@ -12,13 +12,14 @@ from hven.adql import lexer
 from hven.auth import Scope, permit
 from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.engines import Limits, Memory
-from hven.errors import Overloaded, TooLarge
+from hven.errors import TooLarge
 from hven.holdings import TAP_SCHEMA
 from hven.query.result import Result
 from hven.query.shapes import Prepared, Shapes
+from hven.query.turns import InTurn, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from hven.holdings import Holdings, Site
     from hven.model.table import Table
 
-WAIT = 5.0  # seconds that a big query waits for its turn before the reader is told to come back
+SHAPED = 20_000  # characters: a longer text is hardly asked twice, and its words would fill the memory of plans
 
 
 def run(
@@ -42,6 +43,7 @@ def run(
     policies: Sequence[Policy] = DEFAULT,
     values: Sequence[Any] | None = None,
     key: Hashable = None,
+    holdings: Holdings | None = None,
 ) -> Result:
     """Answer a query.
 
@@ -57,6 +59,8 @@ def run(
         Tables that exist for this query only, by qualified name (``TAP_UPLOAD.t``).
     values, key
         For faces: a `key` under which the plan of a tree is kept, and the `values` of its literals by slot.
+    holdings
+        The state to ask; None: that of now. Who builds a tree from the tables of one state must ask the same state.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def run(
         Before anything ran. Errors of running come from `Result.batches`.
     """
     limits = site.settings.limits
-    holdings = site.current()
+    holdings = site.current() if holdings is None else holdings
     if isinstance(query, str) and len(query) > limits.text:
         raise TooLarge(
             f"the query has {len(query):,} characters; the limit is {limits.text:,}",
@@ -78,12 +82,13 @@ def run(
     if maxrec != 0:
         relations = _relations(prepared.bound, holdings, reach, uploads)
         bounds = Limits(rows=limit, seconds=limits.seconds if seconds is None else seconds)
-        state = _state(site)
+        plan, turns = prepared.plan, _state(site).turns
 
         def begin() -> Execution:
-            if prepared.plan.small:
-                return prepared.plan.execute(literals, relations, bounds)
-            return _InTurn(state.turns, lambda: prepared.plan.execute(literals, relations, bounds))
+            if not plan.small:
+                return InTurn(turns, _schema(prepared), lambda: plan.execute(literals, relations, bounds))
+            execution = plan.execute(literals, relations, bounds)
+            return execution if execution.small else InTurn(turns, execution.schema, lambda: execution)
 
     return Result(
         columns=prepared.bound.columns,
@@ -119,10 +124,12 @@ def _prepare(
     shapes = _state(site).shapes
     shape: Hashable = None
     literals: Sequence[Any] = ()
+    words = 0
     if not uploads:
         if isinstance(query, str):
-            words, literals = lexer.shape(query)
-            shape = (holdings.version, reach, words)
+            if len(query) <= SHAPED:
+                pieces, literals = lexer.shape(query)
+                shape, words = (holdings.version, reach, pieces), len(pieces)
         elif key is not None:
             literals = values or ()
             shape = (holdings.version, reach, key)
@@ -141,10 +148,16 @@ def _prepare(
         scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
     prepared = Prepared(bound=permitted, plan=site.engine.prepare(permitted), scope=scope)
     if shape is not None:
-        shapes.keep(shape, literals, prepared)
+        shapes.keep(shape, literals, prepared, words=words)
     elif not isinstance(query, str) and values is not None:
         return prepared, values
     return prepared, literals if shape is not None else bound.slots
+
+
+def _schema(prepared: Prepared) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, column.type.arrow) for column in prepared.bound.columns])
 
 
 def _relations(
@@ -165,7 +178,7 @@ class _State:
     """What the road remembers about a site, in one process."""
 
     shapes: Shapes
-    turns: threading.BoundedSemaphore
+    turns: Turns
 
 
 _states: WeakKeyDictionary[Site, _State] = WeakKeyDictionary()
@@ -176,36 +189,5 @@ def _state(site: Site) -> _State:
     state = _states.get(site)
     if state is None:
         with _lock:
-            state = _states.setdefault(site, _State(Shapes(), threading.BoundedSemaphore(site.settings.limits.concurrent)))
+            state = _states.setdefault(site, _State(Shapes(), Turns(site.settings.limits.concurrent)))
     return state
-
-
-class _InTurn:
-    """An execution that waits for a turn among the big queries, and gives it back; small ones never wait."""
-
-    def __init__(self, turns: threading.BoundedSemaphore, begin: Callable[[], Execution]) -> None:
-        if not turns.acquire(timeout=WAIT):
-            raise Overloaded("too many queries run at the moment", remedy="try again in a few seconds")
-        self._turns: threading.BoundedSemaphore | None = turns
-        try:
-            self._running = begin()
-        except BaseException:
-            self._give_back()
-            raise
-        self.schema = self._running.schema
-        self.small = False
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return iter(self._running)
-
-    def cancel(self) -> None:
-        self._running.cancel()
-
-    def close(self) -> None:
-        self._running.close()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        if self._turns is not None:
-            self._turns.release()
-            self._turns = None

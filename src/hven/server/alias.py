@@ -10,6 +10,36 @@ if TYPE_CHECKING:
 
     from hven.settings import Alias, Settings
 
+Pairs = list[tuple[str, str]]
+
+
+class Old:
+    """One old address. `hven.dali.read` finds it in the request's scope, for the names in a body."""
+
+    def __init__(self, alias: Alias) -> None:
+        self.to = alias.to
+        self._names = {old.upper(): new for old, new in alias.rename.items()}
+        self._set = dict(alias.set)
+
+    def renamed(self, pairs: Pairs) -> Pairs:
+        """Give parameters their present names."""
+        return [(self._names.get(name.upper(), name), value) for name, value in pairs]
+
+    def query(self, query: bytes, *, post: bool) -> bytes:
+        """Rewrite a query string: names, and the fixed values that the reader does not give otherwise."""
+        if not self._names and not self._set:
+            return query
+        kept = self.renamed(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
+        given = {name.upper() for name, _ in kept}
+        if not post:  # what a body says is not known yet; a fixed value beside it would be a contradiction
+            kept += [(name, value) for name, value in self._set.items() if name.upper() not in given]
+        return urlencode(kept).encode()
+
+    def completed(self, pairs: Pairs) -> Pairs:
+        """Add the fixed values to all the parameters of a POST, which have their present names already."""
+        given = {name.upper() for name, _ in pairs}
+        return [*pairs, *((name, value) for name, value in self._set.items() if name.upper() not in given)]
+
 
 class Aliases:
     """Rewrites path and query string before the routes see them; the root path is taken off first."""
@@ -17,7 +47,7 @@ class Aliases:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._root = settings.root_path.rstrip("/")
-        self._known = {alias.path.rstrip("/") or "/": alias for alias in settings.aliases}
+        self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.aliases}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its present address."""
@@ -26,18 +56,8 @@ class Aliases:
             if self._root and (path == self._root or path.startswith(self._root + "/")):
                 path = path[len(self._root) :] or "/"
                 scope = {**scope, "path": path, "raw_path": path.encode()}
-            alias = self._known.get(path.rstrip("/") or "/") if self._known else None
-            if alias is not None:
-                scope = {**scope, "path": alias.to, "raw_path": alias.to.encode(), "query_string": _renamed(scope["query_string"], alias)}
+            old = self._known.get(path.rstrip("/") or "/") if self._known else None
+            if old is not None:
+                query = old.query(scope["query_string"], post=scope["method"] == "POST")
+                scope = {**scope, "path": old.to, "raw_path": old.to.encode(), "query_string": query, "hven.alias": old}
         await self._app(scope, receive, send)
-
-
-def _renamed(query: bytes, alias: Alias) -> bytes:
-    if not alias.rename and not alias.set:
-        return query
-    names = {old.upper(): new for old, new in alias.rename.items()}
-    pairs = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
-    kept = [(names.get(name.upper(), name), value) for name, value in pairs]
-    given = {name.upper() for name, _ in kept}
-    kept += [(name, value) for name, value in alias.set.items() if name.upper() not in given]
-    return urlencode(kept).encode()

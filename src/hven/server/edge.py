@@ -1,15 +1,16 @@
-"""The edge: request ids, the access log, CORS and the Server header, in one pass over each request."""
+"""The edge: request ids, the access log, CORS, security headers, and the last net, in one pass over each request."""
 
 from __future__ import annotations
 
 import logging
-import secrets
+import random
 import time
 from typing import TYPE_CHECKING
 
 import orjson
 
 from hven import __version__
+from hven.dali.errors import note
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,15 +21,19 @@ access = logging.getLogger("hven.access")
 SERVER = f"Hven/{__version__} (IVOA-copy) Starlette".encode()  # IVOA note SoftID 1.0: the operation in a comment
 EXPOSED = b"Content-Encoding, Content-Length, ETag, Last-Modified, Location, WWW-Authenticate, X-Request-Id"
 ALLOWED = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
+LEFT = 499  # what the log says of readers who left before an answer began
 
 
 class Edge:
-    """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client."""
+    """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._origins = {origin.encode() for origin in settings.cors}
         self._any = b"*" in self._origins
+        self._always = [(b"server", SERVER), (b"x-content-type-options", b"nosniff")]
+        if self._any:
+            self._always += [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -36,30 +41,40 @@ class Edge:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        given = _header(scope, b"x-request-id")
-        name = given.decode("ascii", "replace")[:64] if given and given.replace(b"-", b"").isalnum() else secrets.token_hex(6)
+        given, origin, wanted = _three(scope)
+        # an id must be rare, not secret
+        name = given.decode("ascii")[:64] if given and given.replace(b"-", b"").isalnum() else f"{random.getrandbits(48):012x}"
         scope["hven.request_id"] = name
-        origin = _header(scope, b"origin")
-        status = 0
-        sent = 0
+        status = sent = 0
+        over = False
 
         async def sending(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, over
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"] = list(message["headers"])
-                headers.append((b"server", SERVER))
-                headers.append((b"x-request-id", name.encode()))
-                headers += self._cors(origin)
+                headers = [*message["headers"], *self._always, (b"x-request-id", name.encode())]
+                if not self._any:
+                    headers += self._cors(origin)
+                message["headers"] = headers
             else:
                 sent += len(message.get("body", b""))
+                over = not message.get("more_body", False)
             await send(message)
 
+        broken = False
         try:
             if scope["method"] == "OPTIONS" and origin is not None:
-                await self._preflight(scope, sending)
+                await self._preflight(wanted, sending)
             else:
                 await self._app(scope, receive, sending)
+        except Exception as error:
+            # an answer that broke off: the server cuts the connection of an application that fails, so that nobody takes
+            # the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
+            broken = not over
+            if not status:
+                note(error, name)
+            if broken:
+                raise
         finally:
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
@@ -70,37 +85,42 @@ class Edge:
                     "method": scope["method"],
                     "path": scope["path"],
                     "query": scope["query_string"][:2000].decode("utf-8", "replace"),
-                    "status": status,
+                    "status": status or LEFT,
                     "bytes": sent,
                     "ms": round((time.perf_counter() - begun) * 1000, 2),
                 }
+                if broken:
+                    line["cut"] = True
                 access.info(orjson.dumps(line).decode())
 
     def _cors(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
-        if self._any:
-            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
-        if origin is not None and origin in self._origins:
-            return [
-                (b"access-control-allow-origin", origin),
-                (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", EXPOSED),
-                (b"vary", b"origin"),
-            ]
-        return []
+        if origin is None or origin not in self._origins:
+            return [(b"vary", b"origin")]
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", EXPOSED),
+            (b"vary", b"origin"),
+        ]
 
-    async def _preflight(self, scope: Scope, send: Send) -> None:
-        wanted = _header(scope, b"access-control-request-headers") or b"*"
+    async def _preflight(self, wanted: bytes | None, send: Send) -> None:
         headers = [
             (b"access-control-allow-methods", ALLOWED),
-            (b"access-control-allow-headers", wanted),
+            (b"access-control-allow-headers", wanted or b"*"),
             (b"access-control-max-age", b"86400"),
         ]
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
+def _three(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Give the headers that the edge looks at: X-Request-Id, Origin, Access-Control-Request-Headers."""
+    given = origin = wanted = None
     for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+        if key == b"x-request-id":
+            given = bytes(value)
+        elif key == b"origin":
+            origin = bytes(value)
+        elif key == b"access-control-request-headers":
+            wanted = bytes(value)
+    return given, origin, wanted

@@ -67,6 +67,8 @@ LOGGING: dict[str, Any] = {
         "hven": {"handlers": ["plain"], "level": "INFO", "propagate": False},
         "hven.access": {"handlers": ["bare"], "level": "INFO", "propagate": False},
         "_granian": {"handlers": ["plain"], "level": "WARNING", "propagate": False},
+        # an answer that breaks off must be an exception to granian; our own log has said why, with the request's id
+        "_granian.utils": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["plain"], "level": "WARNING"},
 }

@@ -1,0 +1,165 @@
+"""Answers that break off after rows were sent: valid XML with an error, or a connection that is cut; never a clean end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from urllib.parse import quote, urlencode
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from lxml import etree
+from serving import Serving, hven, program, serving
+
+from hven.testing.site import tiny_site
+
+pytestmark = pytest.mark.slow
+
+V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
+ROWS = 1_200_000
+LATE = "SELECT id, CAST(word AS INTEGER) AS n, filler FROM big.main"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A table whose last word is no number, so that a cast fails when most rows are sent; and strict limits."""
+    directory = tmp_path_factory.mktemp("broken") / "site"
+    hven("init", directory)
+    (directory / "hven.toml").write_text('name = "broken"\n[limits]\nseconds = 4\nconcurrent = 1\n')
+    rows = pa.table(
+        {
+            "id": np.arange(ROWS),
+            "word": pa.array([*(["12"] * (ROWS - 1)), "twelve"]),
+            "filler": pa.array(["a text that makes the rows some bytes longer than they would be"] * ROWS),
+        }
+    )
+    with tiny_site(directory, {"big.main": rows}):
+        pass
+    with serving(directory, workers=1) as made:
+        yield made
+
+
+def address(query: str, form: str = "votable") -> str:
+    return "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": form})
+
+
+def log_of(server: Serving, query: str) -> dict[str, object]:
+    for _ in range(100):
+        found = [line for line in server.lines() if quote(query[:30], safe="") in str(line["query"]).replace("+", "%20")]
+        if found:
+            return found[-1]
+        time.sleep(0.05)
+    pytest.fail("the log has no such line")
+
+
+@pytest.mark.parametrize("form", ["votable", "votable/td", "votable/b"])
+def test_a_late_error_closes_a_votable_with_its_status(server: Serving, form: str) -> None:
+    status, headers, body = server.get(address(LATE, form))
+    assert status == 200
+    last = etree.fromstring(body, etree.XMLParser(huge_tree=True)).findall(".//v:INFO[@name='QUERY_STATUS']", V)[-1]
+    assert last.get("value") == "ERROR"
+    assert "twelve" in last.text
+    assert headers["x-request-id"] in last.text
+
+
+def test_a_late_error_closes_json_with_its_status(server: Serving) -> None:
+    found = json.loads(server.get(address(LATE, "json"))[2])
+    assert found["status"] == "ERROR"
+    assert "twelve" in found["message"]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "arrow", "parquet", "fits"])
+@pytest.mark.parametrize("packed", ["identity", "gzip"])
+def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed: str) -> None:
+    done = subprocess.run(
+        [
+            program("curl"),
+            "-s",
+            "-o",
+            "/dev/null",
+            "-H",
+            f"Accept-Encoding: {packed}",
+            "-w",
+            "%{http_code}",
+            server.url + address(LATE, form),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 18 or done.stdout == "400", f"curl took a broken answer for whole: {done}"
+
+
+def test_a_late_error_is_an_incomplete_read_to_scripts(server: Serving) -> None:
+    with pytest.raises(http.client.IncompleteRead):
+        server.get(address(LATE, "csv"))
+    line = log_of(server, LATE)
+    assert (line["status"], line["cut"]) == (200, True)
+    assert server.get("/health")[0] == 200
+
+
+def test_an_old_client_is_answered_and_hung_up_on(server: Serving) -> None:
+    """HTTP/1.0 has no chunks: the body ends with the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as reader:
+        reader.sendall(f"GET {address('SELECT TOP 100000 id, filler FROM big.main', 'csv')} HTTP/1.0\r\n\r\n".encode())
+        answer = b""
+        while piece := reader.recv(1 << 20):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"200"
+    assert b"chunked" not in head.lower()
+    assert body.count(b"\n") == 100_001
+
+
+SLOW = "SELECT COUNT(*) AS n FROM big.main AS a, big.main AS b WHERE a.id + b.id < 0"
+
+
+def test_the_time_limit_is_408_with_the_requests_id(server: Serving) -> None:
+    begun = time.perf_counter()
+    status, headers, body = server.get(address(SLOW))
+    assert status == 408
+    assert time.perf_counter() - begun < 15
+    assert b"time limit of 4 s" in body
+    assert headers["x-request-id"].encode() in body
+
+
+def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving) -> None:
+    """One big query may run at once and one may wait: the third is sent away, and small ones are answered meanwhile."""
+    readers = []
+    try:
+        for _ in range(2):
+            readers.append(socket.create_connection(("127.0.0.1", server.port)))
+            readers[-1].sendall(f"GET {address(SLOW)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(0.4)
+        status, headers, body = server.get(address(SLOW))
+        assert status == 503
+        assert int(headers["retry-after"]) > 0
+        assert headers["x-request-id"].encode() in body
+        assert b"ERROR" in body
+        assert server.ask("SELECT COUNT(*) AS n FROM big.main") == [[ROWS]]
+        assert server.get("/health")[0] == 200
+    finally:
+        for reader in readers:
+            reader.close()
+    # their leaving gave the turns back
+    for _ in range(40):
+        status = server.get(address("SELECT TOP 5 id FROM big.main WHERE filler LIKE '%longer%' ORDER BY word"))[0]
+        if status == 200:
+            break
+        time.sleep(0.1)
+    assert status == 200
+
+
+def test_nobody_ever_sees_a_traceback(server: Serving) -> None:
+    assert "Traceback" not in server.log.read_text()
+    for path in ("/nothing", "/tap/sync", "/tap/tables/x", "/cone/big.main", "/collections/%00", "/tap/sync?QUERY=%ff"):
+        status, headers, body = server.get(path)
+        assert status in {400, 404}
+        assert headers["x-request-id"].encode() in body, path
+        assert b"Traceback" not in body
