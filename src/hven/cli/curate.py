@@ -40,7 +40,7 @@ def new(
 
 def check(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One collection (default: all).")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
     tests: Annotated[bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -156,7 +156,7 @@ def _kind(run: dict[str, Any]) -> str:
 def rollback(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection, or one table as schema.table.")],
-    snapshot: Annotated[str | None, typer.Argument(metavar="[SNAPSHOT]", help="Where to go back to (default: the state before).")] = None,
+    snapshot: Annotated[str | None, typer.Argument(metavar="SNAPSHOT", help="Where to go back to (default: the state before).")] = None,
     as_json: Json = False,
 ) -> None:
     """Publish an earlier snapshot again."""

@@ -1,0 +1,120 @@
+"""One site of real data, served once for all judges."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from running import Server, hven, serving
+from shared import shared
+
+HIPPARCOS = """\
+collection: hipparcos
+title: Stars of Hipparcos and Tycho
+description: 125,982 stars, edited for KStars
+subjects: [stars]
+tables:
+  main:
+    description: One row per star
+    position: [ra, dec]
+    primary: [star]
+    source:
+      kind: fixed
+      files: stars.dat
+      comment: "#"
+      fields:
+        ra_h: {bytes: 1-2, type: float64}
+        ra_m: {bytes: 3-4, type: float64}
+        ra_s: {bytes: 5-9, type: float64}
+        de_sign: {bytes: 11, type: string}
+        de_d: {bytes: 12-13, type: float64}
+        de_m: {bytes: 14-15, type: float64}
+        de_s: {bytes: 16-19, type: float64}
+        pm_ra: {bytes: 21-29, type: float32}
+        pm_dec: {bytes: 30-38, type: float32}
+        parallax: {bytes: 39-45, type: float32}
+        vmag: {bytes: 47-51, type: float32}
+        b_v: {bytes: 52-56, type: float32}
+        sp_type: {bytes: 57-58, type: string}
+        name: {bytes: 84-120, type: string}
+    columns:
+      star: {type: int32, ucd: meta.id;meta.main, description: Number in the file, rank: 1}
+      name: {type: string, ucd: meta.id, description: Common name, rank: 2}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension, rank: 1}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination, rank: 1}
+      pm_ra: {type: float32, unit: mas/yr, ucd: pos.pm;pos.eq.ra, rank: 11}
+      pm_dec: {type: float32, unit: mas/yr, ucd: pos.pm;pos.eq.dec, rank: 11}
+      parallax: {type: float32, unit: mas, ucd: pos.parallax, rank: 11}
+      vmag: {type: float32, unit: mag, ucd: phot.mag;em.opt.V, rank: 4, indexed: true}
+      b_v: {type: float32, unit: mag, ucd: phot.color;em.opt.B;em.opt.V, rank: 11}
+      sp_type: {type: string, ucd: src.spType, rank: 11}
+    map:
+      star: source.row
+      ra: 15 * (ra_h + ra_m / 60 + ra_s / 3600)
+      dec: CASE WHEN de_sign = '-' THEN -1 ELSE 1 END * (de_d + de_m / 60 + de_s / 3600)
+"""
+
+OPENNGC = """\
+collection: openngc
+title: OpenNGC
+description: Galaxies, clusters and nebulae
+subjects: [galaxies]
+tables:
+  main:
+    description: One row per object
+    position: [ra, dec]
+    primary: [id]
+    source:
+      kind: sql
+      file: OpenNGC.sqlite
+      query: SELECT catalog_identifier, name, long_name, ra, dec, magnitude, major_axis FROM cat
+    columns:
+      id: {type: string, ucd: meta.id;meta.main}
+      name: {type: string, ucd: meta.id}
+      long_name: {type: string, ucd: meta.id}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      magnitude: {type: float32, unit: mag, ucd: phot.mag;em.opt}
+      major_axis: {type: float32, unit: arcmin, ucd: phys.angSize.smajAxis}
+    map: {id: catalog_identifier}
+  large:
+    description: Objects larger than half a degree
+    view: SELECT id, name, ra, dec, major_axis FROM openngc.main WHERE major_axis > 30
+"""
+
+DESCRIPTORS = {"hipparcos": HIPPARCOS, "openngc": OPENNGC}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the site as a curator does: some descriptors written, most drafted by ``hven new`` and published as they are."""
+    site = tmp_path_factory.mktemp("outside") / "site"
+    hven("init", site)
+    for name, text in DESCRIPTORS.items():
+        (site / "collections" / name).mkdir(parents=True)
+        (site / "collections" / name / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (site / "collections/hipparcos/stars.dat").write_bytes(lzma.decompress(shared("data/stars/hipparcos-kstars-stars.dat.xz").read_bytes()))
+    shutil.copy(shared("data/stars/OpenNGC.kscat.sqlite"), site / "collections/openngc/OpenNGC.sqlite")
+    drafted = {
+        "jmdc": shared("data/interferometry/jmdc/JMDC_2017-03-28.fits.gz"),
+        "charm": shared("data/helio/hfc/charm/ch_results.csv.gz"),
+        "flares": shared("data/helio/hec/hec_goes_xray.vot.xml.gz"),
+        "tycho": shared("data/stars/tyc2.dat.07.xz"),
+        "maser": shared("data/vo/epntap/maser_epncore.csv"),
+    }
+    for name, path in drafted.items():
+        hven("new", name, "--from", path, "--site", site)
+    assert hven("check", "--site", site).stdout.splitlines()[-1] == "7 descriptors: 0 errors, 0 warnings"
+    for name in [*DESCRIPTORS, *drafted]:
+        hven("ingest", name, "--site", site)
+    return site
+
+
+@pytest.fixture(scope="session")
+def server(site: Path) -> Iterator[Server]:
+    with serving(site, workers=2) as made:
+        yield made

@@ -1,0 +1,315 @@
+"""The documents say what is there: verbs and options, formats, files; links lead somewhere; README's and the tutorial's lines run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+
+from hven import formats, plugins
+from hven.cli.verbs import app
+from hven.settings import DOCS
+from running import HVEN, Server, hven, program, serving, until
+from shared import ROOT
+
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"} & set(path.relative_to(ROOT).parts)
+)
+CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+
+
+# --- reference ------------------------------------------------------------------------------------------------
+
+VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def about(verb: str) -> str:
+    return CLI.partition(f"### hven {verb}")[2].partition("\n### ")[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> None:
+    told = about(verb)
+    assert told, f"docs/reference/cli.md has no section about hven {verb}"
+    heading = told.splitlines()[0]
+    for parameter in VERBS[verb].params:
+        if parameter.param_type_name == "argument":
+            assert f"[{parameter.metavar}]" in heading if not parameter.required else f" {parameter.metavar}" in heading
+        else:
+            for name in parameter.opts:
+                assert f"`{name}" in told or name == "--help", f"{verb} {name}"
+    for word in set(re.findall(r"`(--[a-z-]+)", told)) - {"--purge", "--help"}:
+        assert word in {name for parameter in VERBS[verb].params for name in parameter.opts}, f"hven {verb} has no {word}"
+
+
+def test_no_verb_is_made_up() -> None:
+    assert set(re.findall(r"^### hven ([a-z]+)", CLI, re.MULTILINE)) == set(VERBS)
+    for page in PAGES:
+        for verb in re.findall(r"^\s*hven (?:--site \S+ )?([a-z]+)\b", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert verb in VERBS or verb == "has", f"{page}: hven {verb}"
+
+
+def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
+    (tmp_path / "stars.csv").write_text("name,vmag\nVega,0.03\n")
+    site = tmp_path / "site"
+    hven("init", site)
+    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    report = json.loads(hven("ingest", "stars", "--json", "--site", site).stdout)
+    for key in set(
+        re.findall(r"`\{collection.*?tables: .*?`", about("ingest"))[0].replace("{", ",").replace("}", ",").replace(":", ",").split(",")
+    ):
+        assert not key.strip("` .") or key.strip("` ") in {*report, *report["tables"]["stars.main"], "name", "..."}, key
+    for verb in ("status", "history stars", "check"):
+        shown = json.loads(hven(*verb.split(), "--json", "--site", site).stdout)
+        records = (
+            [shown, *(item for value in shown.values() if isinstance(value, list) for item in value)] if isinstance(shown, dict) else shown
+        )
+        for record in records:
+            assert all(re.search(rf"\b{key}\b", about(verb.split()[0])) for key in record), (verb, record)
+
+
+@pytest.mark.parametrize("name", [fmt.name for fmt in formats.offered()])
+def test_every_format_is_described(name: str) -> None:
+    page = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in page
+    assert name in about("query")
+
+
+@pytest.mark.parametrize("kind", plugins.names("sources"))
+def test_every_source_is_described_with_all_its_options(kind: str) -> None:
+    descriptor = (ROOT / "docs/reference/descriptor.md").read_text(encoding="utf-8")
+    section = descriptor.partition(f"### source: {kind}\n")[2].partition("\n### ")[0]
+    for name, field in plugins.load("sources", kind).Options.model_fields.items():
+        assert f"| `{field.alias or name}`" in section
+    assert kind in (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_is_described() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    assert [name for name in DOCS if f"| `{name}` |" not in page] == []
+
+
+def test_every_key_of_descriptors_is_described() -> None:
+    page = (ROOT / "docs/reference/descriptor.md").read_text(encoding="utf-8")
+    schema = json.loads(hven("schema").stdout)
+    keys: set[str] = set()
+
+    def gather(node: object) -> None:
+        if isinstance(node, dict):
+            properties = node.get("properties")
+            keys.update(properties if isinstance(properties, dict) else ())
+            for value in node.values():
+                gather(value)
+        elif isinstance(node, list):
+            for value in node:
+                gather(value)
+
+    gather(schema)
+    assert len(keys) > 100
+    assert sorted(key for key in keys if not re.search(rf"\b{re.escape(key)}\b", page)) == []
+
+
+# --- links ---------------------------------------------------------------------------------------------------------
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Give the anchors of a page as GitHub makes them from headings."""
+    headings = re.findall(r"^#+ +(.*?) *$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower().replace("`", "")).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        parts = urllib.parse.urlsplit(target)
+        if parts.scheme:
+            assert parts.scheme in {"https", "http", "mailto"}, target
+            continue
+        found = (page.parent / urllib.parse.unquote(parts.path)).resolve() if parts.path else page
+        assert found.exists(), f"{page.relative_to(ROOT)} links to {target}"
+        assert ROOT in found.parents, target
+        if parts.fragment and found.suffix == ".md":
+            assert parts.fragment in anchors(found), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_every_page_is_found_from_the_index() -> None:
+    listed = {
+        (ROOT / "docs" / target.partition("#")[0]).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", prose(ROOT / "docs/README.md"))
+    }
+    decisions = {
+        (ROOT / "docs/decisions" / target).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", prose(ROOT / "docs/decisions/README.md"))
+    }
+    pages = (
+        {page.resolve() for page in PAGES if (ROOT / "docs") in page.parents}
+        - {ROOT / "docs/README.md"}
+        - set((ROOT / "docs/proofs").glob("*.md"))
+    )
+    assert sorted(str(page.relative_to(ROOT)) for page in pages - listed - decisions) == []
+
+
+# --- what is meant to be run runs ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    kind: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [
+        Block(kind.strip(), text)
+        for kind, text in re.findall(r"^```([^\n]*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a directory where ``hven`` is this Hven."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/hven").write_text(f'#!/bin/sh\nexec {shlex.join(HVEN)} "$@"\n')
+    (tmp_path / "bin/hven").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def run(shell: Path, text: str) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=shell,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def python(server: Server, text: str) -> str:
+    """Run a block of Python against the server."""
+    done = subprocess.run([sys.executable, "-"], input=at(server, text), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def at(server: Server, text: str) -> str:
+    assert "127.0.0.1:8080" in text
+    return text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
+
+
+@pytest.mark.slow
+def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
+    """Your first catalogue in five minutes: file, site, descriptor, ingest, query, serve, cone search, pyvo, an edit seen at once."""
+    out = ""
+    done = []
+    with contextlib.ExitStack() as stack:
+        server: Server | None = None
+        for block in blocks(ROOT / "docs/tutorial/first-catalogue.md"):
+            done.append(block.kind)
+            if found := re.fullmatch(r"\w+ file=(\S+)", block.kind):
+                (shell / found[1]).write_text(block.text)
+            elif block.kind == "sh":
+                out = run(shell, block.text)
+            elif block.kind == "text output":
+                assert [line.strip() for line in block.text.strip().splitlines()] == names(out)
+            elif block.kind == "sh serve":
+                assert block.text.strip() == "hven --site mysite serve --port 8080"
+                server = stack.enter_context(serving(shell / "mysite"))
+            elif block.kind == "sh served":
+                assert server is not None
+                answer = run(shell, at(server, block.text)).splitlines()
+                assert answer[0].startswith("name,ra,dec")
+                assert [line.split(",")[0] for line in answer[1:]] == ["Sirius"]
+            elif block.kind == "python served":
+                assert server is not None
+                assert [line.split()[0] for line in python(server, block.text).splitlines()[-3:]] == ["Sirius", "Canopus", "Arcturus"]
+            else:
+                pytest.fail(f"what shall be done with a block of {block.kind!r}?")
+        assert server is not None
+        edited_while_it_runs(server)
+    assert {"csv file=stars.csv", "sh", "text output", "sh serve", "sh served", "python served"} == set(done)
+
+
+def names(out: str) -> list[str]:
+    """Take the first column of a text table."""
+    rule, *rows = out.splitlines()[-100:]
+    while not rule.startswith("---"):
+        rule, *rows = rows
+    width = len(rule.split()[0])
+    return [row[:width].strip() for row in rows]
+
+
+def edited_while_it_runs(server: Server) -> None:
+    path = server.site / "collections/brightest/brightest.yaml"
+    text = path.read_text()
+    edited = re.sub(r"(vmag:\s*\{type: \w+)", r"\1, description: How bright it looks", text, count=1)
+    assert edited != text
+    path.write_text(edited)
+    until(lambda: b"How bright it looks" in server.get("/tap/tables")[2], 5)
+
+
+@pytest.fixture(scope="module")
+def stars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the file that README takes for granted: stars, one of them near the place of its cone search."""
+    file = next(block.text for block in blocks(ROOT / "docs/tutorial/first-catalogue.md") if block.kind == "csv file=stars.csv")
+    path = tmp_path_factory.mktemp("readme") / "stars.csv"
+    path.write_text(file + "zeta Tau,84.41119,21.14254,3.03,7.33\n")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.outside
+def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
+    """The shell lines, the lines for STILTS, the lines of Python, in README's order."""
+    shutil.copy(stars, shell / "stars.csv")
+    demo, verbs, judges, script = (block for block in blocks(ROOT / "README.md") if block.kind in {"sh", "python"})
+    assert [line.split()[0] for line in demo.text.splitlines()] == ["scripts/demo", "scripts/test"]
+    assert all((ROOT / line.split()[0]).stat().st_mode & 0o100 for line in demo.text.splitlines())
+    lines = verbs.text.splitlines()
+    assert "Sirius" in run(shell, "\n".join(lines[:-1]))
+    assert lines[-1].partition("#")[0].strip() == "hven --site mysite serve"
+    program("stilts")
+    with serving(shell / "mysite") as server:
+        told = run(shell, at(server, judges.text).replace("radius=1", "radius=2"))
+        assert "Sirius" in told
+        assert "zeta Tau" in told
+        assert "Sirius" in python(server, script.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(path.parent.name for path in (ROOT / "examples").glob("*/README.md")))
+def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
+    """What an example's README says to type, except for what serves or asks a server."""
+    shutil.copytree(ROOT / "examples" / case, shell / case, ignore=shutil.ignore_patterns("var", "data"))
+    if (shell / case / "make_data.py").exists():
+        run(shell / case, f"{shlex.quote(sys.executable)} make_data.py")
+    lines = [
+        line
+        for block in blocks(shell / case / "README.md")
+        if block.kind == "sh"
+        for line in block.text.splitlines()
+        if not re.search(r" serve\b|^curl", line)
+    ]
+    assert any("ingest" in line for line in lines)
+    assert "rows" in run(shell / case, "\n".join(lines))
