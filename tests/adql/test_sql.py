@@ -1,7 +1,5 @@
 """Written SQL on a real DuckDB: answers worked out by hand, plans used again with other values, and hostile names and strings."""
 
-
-
 from __future__ import annotations
 
 import duckdb

@@ -14,7 +14,7 @@ from hven import descriptor
 from hven.adql.reserved import RESERVED
 from hven.descriptor.guesses import identifier, kind_of, split_unit
 from hven.descriptor.new import create, draft, flow, scalar
-from hven.errors import Conflict, SourceError, UsageError, UserError
+from hven.errors import Conflict, SourceError, UsageError
 from hven.settings import Settings
 from shared import shared
 
@@ -237,16 +237,109 @@ def test_images_become_rows_of_header_cards(tmp_path):
 # -- the verb -------------------------------------------------------------------------------
 
 
-def test_a_database_needs_a_table(tmp_path):
-    with sqlite3.connect(tmp_path / "a.bin") as connection:
-        connection.execute("CREATE TABLE t (id INTEGER, s TEXT)")
-        connection.execute("INSERT INTO t VALUES (1, 'x')")
+def database(path, *statements):
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
     connection.close()
-    site = Settings(directory=tmp_path)
-    with pytest.raises(UserError, match="say which table with --table"):
-        create(site, "db", str(tmp_path / "a.bin"))
-    path = create(site, "db", str(tmp_path / "a.bin"), table="t")
+    return path
+
+
+def test_a_database_with_one_table_needs_no_choice(tmp_path):
+    database(tmp_path / "a.bin", "CREATE TABLE t (id INTEGER, s TEXT)", "INSERT INTO t VALUES (1, 'x')")
+    path = create(Settings(directory=tmp_path), "db", str(tmp_path / "a.bin"))
     assert read(path.read_text())["tables"]["main"]["source"] == {"kind": "sql", "file": "../../a.bin", "table": "t"}
+    assert "--table" not in path.read_text()
+
+
+def test_empty_tables_and_views_are_no_choice_but_named(tmp_path):
+    database(
+        tmp_path / "a.db", 'CREATE TABLE "odd.name" (id INTEGER)', 'INSERT INTO "odd.name" VALUES (1), (2)', "CREATE TABLE spare (id INTEGER)",
+        'CREATE VIEW v AS SELECT * FROM "odd.name"', "CREATE VIEW broken AS SELECT * FROM nowhere",
+    )  # fmt: skip
+    path = create(Settings(directory=tmp_path), "db", str(tmp_path / "a.db"))
+    assert read(path.read_text())["tables"]["main"]["source"]["table"] == '"odd.name"'
+    said = '# this is table "odd.name" (2 rows) of 4; --table chooses another: broken (view), spare (0 rows), v (view, 2 rows)'
+    assert said in path.read_text()
+    assert faults(tmp_path, path.read_text().replace("collection: db", "collection: x")) == []
+
+
+def test_a_database_of_several_tables_lists_them(tmp_path):
+    database(tmp_path / "a.db", "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (1)", "CREATE TABLE b (id INTEGER)",
+             "INSERT INTO b VALUES (1), (2)", "CREATE VIEW c AS SELECT * FROM a")  # fmt: skip
+    site = Settings(directory=tmp_path)
+    with pytest.raises(
+        UsageError, match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); say which table with --table: --table b"
+    ):
+        create(site, "db", str(tmp_path / "a.db"))
+    path = create(site, "db", str(tmp_path / "a.db"), table="c")
+    assert read(path.read_text())["tables"]["main"]["source"]["table"] == "c"
+
+
+def test_a_database_by_its_secret(tmp_path):
+    database(tmp_path / "a.db", "CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)")
+    path = create(Settings(directory=tmp_path), "db", "$OPS", secret=lambda _name: f"sqlite:///{tmp_path}/a.db")
+    assert read(path.read_text())["tables"]["main"]["source"] == {"kind": "sql", "url": "$OPS", "table": "t"}
+
+
+def test_files_of_several_tables_say_which_was_taken(tmp_path):
+    from astropy.io import fits
+
+    def table(name):
+        return fits.BinTableHDU.from_columns([fits.Column("id", "J", array=[1, 2])], name=name)
+
+    fits.HDUList([fits.PrimaryHDU(), table("STARS"), fits.ImageHDU(), table("NOTES")]).writeto(tmp_path / "a.fits")
+    one = "<TABLE name='{0}'><FIELD name='id' datatype='int'/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE>"
+    (tmp_path / "a.vot").write_text(
+        "<VOTABLE version='1.3'><RESOURCE type='meta'><TABLE name='params'><FIELD name='x' datatype='int'/></TABLE></RESOURCE><RESOURCE>"
+        + one.format("stars") + one.format("notes") + "</RESOURCE></VOTABLE>"
+    )  # fmt: skip
+    site = Settings(directory=tmp_path)
+    said = create(site, "f", str(tmp_path / "a.fits")).read_text()
+    assert "# this is table 1 STARS (2 rows) of 2; --table chooses another: 3 NOTES (2 rows)" in said
+    said = create(site, "v", str(tmp_path / "a.vot")).read_text()
+    assert "# this is table 1 stars of 3; --table chooses another: 0 params, 2 notes" in said
+    for name, file, choice in (("g", "a.fits", "NOTES"), ("w", "a.vot", "2")):
+        made = create(site, name, str(tmp_path / file), table=choice)
+        assert "--table" not in made.read_text()
+        assert list(read(made.read_text())["tables"]["main"]["columns"]) == ["id"]
+
+
+def test_fixed_width_text_is_cut_where_all_lines_are_blank(tmp_path):
+    lines = [f"HD{number:5d} {number / 7:8.3f}{'':3}{'ab c' if number % 2 else '':4}" for number in range(1, 400)]
+    (tmp_path / "a.dat").write_text("# a catalogue, 1890\n" + "\n".join(lines) + "\n")
+    site = Settings(directory=tmp_path)
+    made = create(site, "x", str(tmp_path / "a.dat"), kind="fixed")
+    found = read(made.read_text())["tables"]["main"]
+    # what HD is followed by differs: its blanks are not in all lines
+    assert found["source"]["fields"] == {
+        "column_1": "1-2",
+        "column_2": "5-7",
+        "column_3": "11-16",
+        "column_4": "20-21",
+        "column_5": "23-23",
+    }
+    assert found["source"]["comment"] == "#"
+    assert {name: column["type"] for name, column in found["columns"].items()} == {
+        "column_1": "string", "column_2": "int32", "column_3": "float64", "column_4": "string", "column_5": "string",
+    }  # fmt: skip
+    assert faults(tmp_path, made.read_text()) == []
+    (tmp_path / "b.dat").write_text("abc def\nabcdefg\n")
+    with pytest.raises(SourceError, match=r"no column of .*b\.dat is blank in all lines"):
+        create(site, "y", str(tmp_path / "b.dat"), kind="fixed")
+    (tmp_path / "c.dat").write_text("abc\tdef\n")
+    with pytest.raises(SourceError, match="has tabs"):
+        create(site, "y", str(tmp_path / "c.dat"), kind="fixed")
+
+
+def test_old_ucds_are_brought_up_to_date(tmp_path, home):
+    (home / "a.vot").write_text(
+        "<VOTABLE version='1.1'><RESOURCE><TABLE><FIELD name='p' datatype='double' ucd='POS_EQ_RA_MAIN' unit='deg'/>"
+        "<FIELD name='q' datatype='double' ucd='nonsense'/><DATA><TABLEDATA><TR><TD>1</TD><TD>2</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+    )
+    columns = read(draft("x", "votable", {"files": "a.vot"}, home))["tables"]["main"]["columns"]
+    assert columns["p"]["ucd"] == "pos.eq.ra;meta.main"
+    assert "ucd" not in columns["q"]
 
 
 def test_refusals(tmp_path):

@@ -91,7 +91,9 @@ def test_adql_names_sizes_and_shapes(kind, adql, size, shape):
 @given(TYPES)
 def test_a_type_is_one_kind_of_thing(kind):
     kinds = [kind.is_numeric, kind.is_boolean, kind.is_timestamp, kind.is_array, kind.is_string and not kind.is_geometry, kind.is_geometry]
-    if (kind.special is not None and kind.special.adql == "INTERVAL") or (kind.scalar.rank == 0 and kind.arraysize is None and "omplex" in kind.datatype):
+    if (kind.special is not None and kind.special.adql == "INTERVAL") or (
+        kind.scalar.rank == 0 and kind.arraysize is None and "omplex" in kind.datatype
+    ):
         assert not any(kinds)
     else:
         assert sum(kinds) == 1

@@ -354,3 +354,15 @@ def test_memory_stays_flat(tmp_path):
         most = max(most, pa.total_allocated_bytes() - before)
         del batch
     assert most < 30 * (1 << 20) < path.stat().st_size
+
+
+def test_numeric_null_words_meet_columns_of_every_type(write):
+    path = write(
+        "n,i,f,t,b,s\n1,5,1.5,2020-01-01T00:00:00,true,x\n2,-999,-999.0,2021-01-01T00:00:00,false,-999\n1,1,1,2021-01-01T00:00:00,true,y\n"
+    )
+    found = rows(path, null=[-999, 1])
+    assert [row["i"] for row in found] == [5, None, None]
+    assert [row["f"] for row in found] == [1.5, None, None]
+    assert [row["t"] for row in found] == [datetime(2020, 1, 1), datetime(2021, 1, 1), datetime(2021, 1, 1)]
+    assert [row["b"] for row in found] == [True, False, True], "1 is no code in a column of yes and no"
+    assert [row["s"] for row in found] == ["x", None, "y"]

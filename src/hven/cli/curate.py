@@ -32,9 +32,13 @@ def new(
     table: Annotated[str | None, typer.Option("--table", help="Which table of a file or database that has several.")] = None,
 ) -> None:
     """Write a first descriptor from a file or an address: columns, types, units, UCDs as far as they can be guessed."""
-    from hven.descriptor import new as room
+    from functools import partial
 
-    path = room.create(settings(context), name, source, kind=kind, table=table)
+    from hven.descriptor import new as room
+    from hven.ingest.secrets import secret
+
+    found = settings(context)
+    path = room.create(found, name, source, kind=kind, table=table, secret=partial(secret, found.directory))
     print(f"wrote {path}\nLook it over, then: {spelled(context, 'check', name)} && {spelled(context, 'ingest', name)}")
 
 

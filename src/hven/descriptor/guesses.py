@@ -288,7 +288,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             null=None,
             minimum=None,
             maximum=None,
-            ucd=column.ucd if column.ucd and not ucd.check(column.ucd) else None,
+            ucd=ucd.modern(column.ucd) if column.ucd else None,
         )
         plain = identifier(column.name) == name and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column.name)
         guesses.append(

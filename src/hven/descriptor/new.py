@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from hven import plugins
+from hven.descriptor.choosing import chosen
 from hven.descriptor.columns import REGULAR
 from hven.descriptor.guesses import Guess, Seen, guess_columns, identifier, key_candidates, kind_of, positions_of, sexagesimal_parts
 from hven.descriptor.options import guess_kind
@@ -21,7 +23,7 @@ from hven.model.types import FLOAT64
 from hven.sources import Context, Reject, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.settings import Settings
 
@@ -30,13 +32,25 @@ _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
 _TRAPS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
 
 
-def create(settings: Settings, name: str, source: str, *, kind: str | None = None, table: str | None = None) -> Path:
+def create(
+    settings: Settings,
+    name: str,
+    source: str,
+    *,
+    kind: str | None = None,
+    table: str | None = None,
+    secret: Callable[[str], str] | None = None,
+) -> Path:
     """Make ``collections/<name>/<name>.yaml`` from a file, a pattern of files, an address, or a database URL in a secret.
 
     Parameters
     ----------
     source
         A path from the current directory, a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``), or ``$NAME``.
+    table
+        Which one of a file or database that has several: as the source's `table` or `hdu` says it.
+    secret
+        Resolves ``$NAME``.
 
     Raises
     ------
@@ -54,7 +68,7 @@ def create(settings: Settings, name: str, source: str, *, kind: str | None = Non
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
-        text = _drafted(settings, name, source, kind, table)
+        text = _drafted(settings, name, source, kind, table, secret)
         path.write_text(text, encoding="utf-8")
     except BaseException:
         if made and not any(directory.iterdir()):
@@ -63,7 +77,7 @@ def create(settings: Settings, name: str, source: str, *, kind: str | None = Non
     return path
 
 
-def _drafted(settings: Settings, name: str, source: str, kind: str | None, table: str | None) -> str:
+def _drafted(settings: Settings, name: str, source: str, kind: str | None, table: str | None, secret: Callable[[str], str] | None) -> str:
     """Find out what the source is, and draft."""
     directory = settings.collections / name
     if source.startswith("$"):
@@ -90,7 +104,7 @@ def _drafted(settings: Settings, name: str, source: str, kind: str | None, table
         if key is None:
             raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
         options[key] = int(table) if table.isdigit() and kind != "sql" else table
-    return draft(name, kind, options, directory, origin=source)
+    return draft(name, kind, options, directory, origin=source, secret=secret)
 
 
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -140,7 +154,15 @@ def _readme(file: Path, directory: Path, table: str | None) -> dict[str, Any] | 
     return None
 
 
-def draft(name: str, kind: str, options: Mapping[str, Any], directory: Path, *, origin: str | None = None) -> str:
+def draft(
+    name: str,
+    kind: str,
+    options: Mapping[str, Any],
+    directory: Path,
+    *,
+    origin: str | None = None,
+    secret: Callable[[str], str] | None = None,
+) -> str:
     """Write a first descriptor of one table `main`.
 
     Parameters
@@ -149,6 +171,8 @@ def draft(name: str, kind: str, options: Mapping[str, Any], directory: Path, *, 
         Of the source, as they will stand in the descriptor; paths are relative to `directory`.
     origin
         What the curator gave, for the first comment.
+    secret
+        Resolves ``$NAME``.
 
     Returns
     -------
@@ -159,20 +183,29 @@ def draft(name: str, kind: str, options: Mapping[str, Any], directory: Path, *, 
     ------
     SourceError
         The source cannot be read with these options.
+    UsageError
+        It has several tables, and none was chosen.
     """
     options = dict(options)
     module = plugins.load("sources", kind)
     refused: list[Reject] = []
-    source, options = _opened(module, kind, options, Context(directory=directory, reject=refused.append))
+    context = Context(directory=directory, reject=refused.append, secret=secret)
+    guessed: list[str] = []
+    if kind == "fixed" and not {"fields", "readme"} & set(options):
+        options.update(module.guessed(options, context))
+        guessed = ["fields were cut where the first lines are blank: two that touch are one here; give names, and cut what is several"]
+    options, taken = chosen(module, kind, options, context)
+    source, options = _opened(module, kind, options, context)
     columns = source.columns()
     seen, rows, complete = _look(source, columns)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
+    notes = [*taken, *guessed, *notes]
     if refused:
         first = refused[0]
         where = f"row {first.row}" + (f", column {first.column}" if first.column else "")
         notes.insert(0, f"{len(refused):,} rows cannot be read like this and would be refused, the first: {where}: {first.reason}")
-    key = _key(module, options, directory, guesses, seen)
+    key = _key(module, options, context, guesses, seen)
     guesses += _assembled_position(guesses)
     title, description = _about(source)
     return _written(name, kind, options, guesses, positions_of(guesses), key, (rows, complete), notes, title, description, origin)
@@ -186,9 +219,7 @@ def _opened(module: Any, kind: str, options: dict[str, Any], context: Context) -
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise UserError(
-            f"source of kind {kind}: {where}: {first['msg']}" if where else f"source of kind {kind}: {first['msg']}", remedy=_missing(kind)
-        ) from error
+        raise UserError(f"source of kind {kind}: {where}: {first['msg']}" if where else f"source of kind {kind}: {first['msg']}") from error
     except SourceError as error:
         if kind == "fits" and "mode" not in options and "no table" in error.message:
             return _opened(module, kind, {**options, "mode": "header"}, context)
@@ -196,10 +227,6 @@ def _opened(module: Any, kind: str, options: dict[str, Any], context: Context) -
             return _opened(module, kind, {**options, "encoding": "latin-1"}, context)
         raise
     return source, options
-
-
-def _missing(kind: str) -> str:
-    return "say which table with --table" if kind == "sql" else ""
 
 
 def _look(source: Source, columns: Sequence[Column]) -> tuple[dict[str, Seen], int, bool]:
@@ -240,14 +267,15 @@ def _advice(kind: str, item: Guess, value: float) -> str:
     return f"map it: `{item.column.name}: CASE WHEN {item.source} <> {value:g} THEN {item.source} END`"
 
 
-def _key(module: Any, options: Mapping[str, Any], directory: Path, guesses: Sequence[Guess], seen: dict[str, Seen]) -> Guess | None:
+def _key(module: Any, options: Mapping[str, Any], context: Context, guesses: Sequence[Guess], seen: dict[str, Seen]) -> Guess | None:
     """Find a column whose values name the rows: no null, none twice, in all rows (up to five million)."""
     import pyarrow.compute as pc
 
+    quiet = replace(context, reject=lambda _reject: None)
     for item in key_candidates(guesses, seen):
         if item.expression and item.expression.startswith("sexagesimal"):
             continue
-        source = module.open(module.Options.model_validate(dict(options)), Context(directory=directory, reject=lambda _reject: None))
+        source = module.open(module.Options.model_validate(dict(options)), quiet)
         parts: list[pa.Array] = []
         rows = 0
         for batch in source.batches([item.source], 5_000_001):
@@ -323,7 +351,7 @@ def flow(value: Any) -> str:
 
 def comment(text: str) -> str:
     """Make text fit for a comment: one line, nothing that ends it."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)[:300]
+    return "".join(sign if sign.isprintable() else " " for sign in text)[:600]
 
 
 def _folded(key: str, text: str) -> list[str]:

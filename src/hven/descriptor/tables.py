@@ -104,9 +104,7 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
     )
     for key in ("group_by", "for_each"):
         if key in fields:
-            faults.error(
-                f"{what}.{key} is not carried out yet", fields.places[key], "prepare such rows in a 'query' or 'python' source"
-            )
+            faults.error(f"{what}.{key} is not carried out yet", fields.places[key], "prepare such rows in a 'query' or 'python' source")
     return TableSpec(
         table=table,
         sources=specs,

@@ -72,6 +72,35 @@ class Context:
     batch: int = 131_072
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One table of those that a file or database holds.
+
+    A kind with several may have ``tables(options, context) -> list[Offer]``: `options` as far as they are known, without a table.
+
+    Attributes
+    ----------
+    choice
+        What the option (`table`, `hdu`) must say to get it.
+    rows
+        How many, if that is soon told.
+    default
+        This one is read if nothing is said.
+    """
+
+    choice: str | int
+    name: str = ""
+    rows: int | None = None
+    view: bool = False
+    default: bool = False
+
+    def __str__(self) -> str:
+        """Give name and size in words."""
+        name = " ".join(dict.fromkeys(filter(None, (str(self.choice), self.name))))
+        facts = [*(["view"] if self.view else []), *([f"{self.rows:,} row{'s' * (self.rows != 1)}"] if self.rows is not None else [])]
+        return f"{name} ({', '.join(facts)})" if facts else name
+
+
 class Source(Protocol):
     """Rows of one ``source:`` entry."""
 
@@ -94,4 +123,4 @@ class Source(Protocol):
         """Bytes or rows to come, for a progress bar; None if unknown."""
 
 
-__all__ = ["FILE_FACTS", "ROW", "Context", "Pin", "Reject", "Source"]
+__all__ = ["FILE_FACTS", "ROW", "Context", "Offer", "Pin", "Reject", "Source"]

@@ -74,6 +74,59 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return FixedText(options, context)
 
 
+def guessed(options: Mapping[str, object], context: Context) -> dict[str, object]:
+    """Guess `fields` from the columns that are blank in all of the first lines (up to 64 MiB), and `comment`.
+
+    Raises
+    ------
+    SourceError
+        No file, tabs, or no blank column: nothing tells where to cut.
+    """
+    source = FixedText(Options.model_validate({**options, "fields": {"line": 1}}), context)
+    file = source.files[0]
+    text = source._opened(file)  # noqa: SLF001  (the same module)
+    if "comment" not in options and text.head().startswith(b"#"):
+        text.close()
+        return {"comment": "#", **guessed({**options, "comment": "#"}, context)}
+    single = codecs.lookup(source.options.encoding).name != "utf-8"
+    filled = np.zeros(0, bool)
+    seen = 0
+    try:
+        for block in text.blocks():
+            if b"\t" in block.data:
+                raise SourceError(f"{file.name} has tabs: its columns are not at fixed bytes", remedy="read it with --kind csv")
+            filled = _filled(block.data, filled, characters=single)
+            seen += len(block.data)
+            if seen > 64 << 20:
+                break
+    finally:
+        text.close()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], filled, [False]]).astype(np.int8)))
+    if len(edges) < 4:
+        raise SourceError(
+            f"no column of {file.name} is blank in all lines",
+            remedy="say where its columns are: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
+        )
+    ranges = enumerate(edges.reshape(-1, 2).tolist(), 1)
+    return {"fields": {f"column_{number}": f"{first + 1}-{last}" for number, (first, last) in ranges}}
+
+
+def _filled(data: bytes, known: np.ndarray, *, characters: bool) -> np.ndarray:
+    """Mark the places within lines where any line has a sign."""
+    data = data.replace(b"\r\n", b"\n")
+    wide = characters and not data.isascii()
+    signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4") if wide else np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(signs == 10)
+    places = np.flatnonzero((signs != 10) & (signs != 32))
+    line = np.searchsorted(ends, places)
+    starts = np.concatenate([[0], ends + 1])
+    columns = places - starts[line]
+    found = np.zeros(max(len(known), int(columns.max(initial=-1)) + 1), bool)
+    found[: len(known)] = known
+    found[columns] = True
+    return found
+
+
 class FixedText(TextRows):
     """The rows of one or more files of fixed-width text."""
 

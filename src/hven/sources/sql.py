@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +14,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hven.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
+from hven.sources import FILE_FACTS, ROW, Context, Offer, Pin, Reject, Source
 from hven.sources._reading.cells import convert, no_nan
 from hven.sources._reading.delimited import Shape, parse
 from hven.sources._reading.files import CHUNK, DataFile, assemble, check_names
 from hven.sources._reading.text import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 ROWS = 32_768
 SAMPLE = 5_000
+COUNTING = 2.0  # seconds for the numbers of rows in a list of tables
+
+
+_PARTS = re.compile(r'"(?:[^"]|"")+"|[^.]+')  # of a table's name: a dot inside quotes separates nothing
 
 
 class Options(BaseModel):
@@ -68,6 +74,20 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return AnyRows(options, url, context)
 
 
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the tables and views of a database, with numbers of rows where they are soon told.
+
+    Raises
+    ------
+    SourceError
+        As `open`; no such database, no right to look.
+    """
+    known = {key: options[key] for key in ("url", "file") if options.get(key) is not None}
+    source = open(Options.model_validate({**known, "query": "SELECT 1"}), context)
+    found: list[Offer] = source.offers()  # type: ignore[attr-defined]
+    return found
+
+
 class _Rows:
     """What the databases have in common."""
 
@@ -90,7 +110,7 @@ class _Rows:
     def _select(self, quote: str = '"') -> str:
         if self.options.query is not None:
             return self.options.query.strip().rstrip(";")
-        parts = (self.options.table or "").split(".")
+        parts = _PARTS.findall(self.options.table or "")
         return "SELECT * FROM " + ".".join(
             part if part.startswith(quote) else f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts
         )
@@ -153,6 +173,16 @@ class _Rows:
         return batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
 
 
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _spelled(name: str, schema: str | None = None) -> str:
+    """Write a name as the option `table` wants it: quoted if a dot stands in it."""
+    parts = [part for part in (schema, name) if part]
+    return ".".join(_quoted(part) if "." in part else part for part in parts)
+
+
 def _left(limit: int | None, number: int) -> int:
     """Count the rows to fetch next; `number` is the next row's."""
     return ROWS if limit is None else max(0, min(ROWS, limit - number + 1))
@@ -199,6 +229,23 @@ class SqliteRows(_Rows):
         """Name the file with its checksum, and what was asked of it."""
         pin = self.file.pin()
         return [Pin(name=pin.name, bytes=pin.bytes, modified=pin.modified, sha256=pin.sha256, detail=self._select())]
+
+    def offers(self) -> list[Offer]:
+        """List tables and views; counting takes two seconds at most, in the order of names."""
+        until = time.monotonic() + COUNTING
+        with self._open() as connection:
+            rows = self._execute(
+                connection,
+                "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+            ).fetchall()
+            connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+            return [Offer(choice=_spelled(name), rows=self._count(connection, name), view=kind == "view") for name, kind in rows]
+
+    def _count(self, connection: sqlite3.Connection, name: str) -> int | None:
+        try:
+            return int(connection.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0])
+        except sqlite3.Error:  # it takes too long, or a view that is broken
+            return None
 
     def _open(self) -> _Closing:
         return _Closing(self.path)
@@ -295,6 +342,28 @@ class PostgresRows(_Rows):
         if len(set(names)) < len(names):
             raise SourceError(f"{self._what} has two columns of one name", remedy="name them apart with AS")
         return [Column(name=name, type=from_arrow(_postgres_type(oid)), description=comments.get(name)) for name, oid in found]
+
+    def offers(self) -> list[Offer]:
+        """List what this user may read; numbers of rows are the planner's estimates."""
+        text = (
+            "SELECT n.nspname, c.relname, c.relkind, c.reltuples::bigint, current_schema() FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+            " AND NOT c.relispartition AND has_table_privilege(c.oid, 'SELECT')"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2"
+        )
+        with self._connect() as connection:
+            try:
+                rows = connection.execute(text).fetchall()
+            except Exception as error:
+                raise self._failed(error) from error
+        return [
+            Offer(
+                choice=_spelled(name, schema if schema != current else None),
+                rows=count if count >= 0 and kind not in {"v", "f"} else None,
+                view=kind in {"v", "m"},
+            )
+            for schema, name, kind, count, current in rows
+        ]
 
     def _comments(self, connection: Any) -> dict[str, str]:
         if not self.options.table:
@@ -441,6 +510,19 @@ class AnyRows(_Rows):
                 while (size := _left(limit, number)) and (rows := result.fetchmany(size)):
                     yield self._assembled(rows, names, number)
                     number += len(rows)
+        except sa.exc.SQLAlchemyError as error:
+            raise self._failed(error) from error
+
+    def offers(self) -> list[Offer]:
+        """List the tables and views of the default schema; nobody counts their rows."""
+        import sqlalchemy as sa
+
+        try:
+            look = sa.inspect(self.engine)
+            return [
+                *(Offer(choice=_spelled(name)) for name in sorted(look.get_table_names())),
+                *(Offer(choice=_spelled(name), view=True) for name in sorted(look.get_view_names())),
+            ]
         except sa.exc.SQLAlchemyError as error:
             raise self._failed(error) from error
 

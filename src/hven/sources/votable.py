@@ -10,12 +10,12 @@ from pydantic import Field
 
 from hven import plugins
 from hven.errors import Place, SourceError, UserError
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources import FILE_FACTS, ROW, Context, Offer, Pin, Source
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, check_names, data_files, total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -38,6 +38,28 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file.
     """
     return Tables(options, context)
+
+
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the tables of the first file, in its order.
+
+    Raises
+    ------
+    SourceError
+        No such file; it is no VOTable.
+    """
+    from hven.formats.votable.reader import tables as listed
+
+    file = data_files(Options.model_validate(dict(options)), context.directory)[0]
+    stream = file.open()
+    try:
+        found = listed(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)))
+    except UserError as error:
+        raise _located(error, file) from error
+    finally:
+        stream.close()
+    default = next((number for number, item in enumerate(found) if item.data and not item.meta), 0)
+    return [Offer(choice=number, name=item.name, rows=item.rows, default=number == default) for number, item in enumerate(found)]
 
 
 class _Raw(io.RawIOBase):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 from lxml import etree
@@ -62,6 +62,26 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = BATCH) -> 
     return Read(head=found, batches=document.batches(batch))
 
 
+class Listed(NamedTuple):
+    """One TABLE of a document: its name or ID, `nrows` if that is said, whether it has rows, whether it stands in a RESOURCE of type meta."""
+
+    name: str
+    rows: int | None
+    data: bool
+    meta: bool
+
+
+def tables(file: BinaryIO) -> list[Listed]:
+    """List the tables of a document, in its order: those that ``read(file, table=number)`` gives.
+
+    Raises
+    ------
+    SourceError
+        Not XML, no VOTable.
+    """
+    return _Document(file).listed()
+
+
 class _Document:
     """A document being read: where the parser stands, and what has been seen."""
 
@@ -108,6 +128,23 @@ class _Document:
             self._head = spare
             return spare
         raise self._nothing(wanted, seen)
+
+    def listed(self) -> list[Listed]:
+        """Read to the end, past all rows."""
+        found: list[Listed] = []
+        data: set[int] = set()
+        while (event := self._advance()) is not None:
+            kind, element = event
+            if kind == "rows":
+                data.add(self._number)
+                self._skip(element)
+            elif kind == "end" and describe.tag(element) == "TABLE":
+                rows = element.get("nrows") or ""
+                meta = any(place.get("type") == "meta" for place in self._open if describe.tag(place) == "RESOURCE")
+                name = element.get("name") or element.get("ID") or ""
+                found.append(Listed(name, int(rows) if rows.isdecimal() else None, self._number in data, meta))
+                element.clear()
+        return found
 
     def _nothing(self, wanted: int | str | None, seen: list[str]) -> SourceError:
         for said in (*self._errors, *self._refusals):

@@ -120,7 +120,10 @@ def numbers_in(words: Sequence[str]) -> list[float]:
 
 
 def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
-    """Make values null that equal a null word which is a number."""
+    """Make values null that equal a null word which is a number; what is no number (times, booleans, text) stays."""
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return values
     for number in numbers_in(nulls):
         if number != number:  # noqa: PLR0124  (NaN)
             continue

@@ -110,7 +110,8 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
             raise SourceError(
                 f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
                 place=place,
-                remedy=f"say `delimiter: {word}` if that is right, `skip:` what stands above the table; columns at fixed bytes are of `kind: fixed`",
+                remedy=f"say `delimiter: {word}` if that is right, `skip:` what stands above the table; "
+                "columns at fixed bytes: `{kind: fixed, files: ..., fields: {name: 1-9, mag: 11-16}}`, bytes counted from 1 (`hven new ... --kind fixed` drafts them)",
             )
     return ","
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hven.sources._reading.files import FileOptions
+from hven.sources import Offer
+from hven.sources._reading.files import FileOptions, data_files
 from hven.sources.fits.header import HeaderRows
-from hven.sources.fits.rows import TableRows
+from hven.sources.fits.rows import TableRows, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hven.sources import Context, Source
 
 
@@ -24,6 +27,18 @@ class Options(FileOptions):
         None, description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order."
     )
     cards: list[str] | None = Field(None, description="Header: the keywords wanted; default all that occur. A missing card is null.")
+
+
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the table HDUs of the first file, in its order.
+
+    Raises
+    ------
+    SourceError
+        No such file; it is no FITS file.
+    """
+    found = listed(data_files(Options.model_validate(dict(options)), context.directory)[0])
+    return [Offer(choice=index, name=name, rows=rows, default=number == 0) for number, (index, name, rows) in enumerate(found)]
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)

@@ -208,6 +208,22 @@ class TableRows:
         self.context.reject(reject)
 
 
+def listed(file: DataFile) -> list[tuple[int, str, int]]:
+    """Give number, EXTNAME and number of rows of each table HDU."""
+    found = []
+    stream = file.open()
+    try:
+        index = 0
+        while (header := read_header(stream.read, index, file.name)) is not None:
+            if header.kind in {"BINTABLE", "TABLE"}:
+                found.append((index, header.name, header.number("NAXIS2")))
+            _skip(stream, header.data_bytes)
+            index += 1
+    finally:
+        stream.close()
+    return found
+
+
 def _described(column: Column, said: Column | None) -> Column:
     """Add what another description knows and the cards do not."""
     if said is None:
