@@ -119,7 +119,8 @@ class ParquetRows:
 
 def _opened(file: DataFile) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file.path, memory_map=False)
+        # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows, against 80 MB)
+        return pq.ParquetFile(file.path, memory_map=False, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"no readable Parquet file: {error}", place=Place(file=file.name), remedy="get the file anew, or `ignore:` it"

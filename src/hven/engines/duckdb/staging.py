@@ -140,13 +140,15 @@ class DiskStaging:
     # --- runs ------------------------------------------------------------------------------------------------
 
     def _sorted_run(self) -> Run:
-        table = pa.Table.from_batches(self._waiting, schema=self._schema).combine_chunks()
+        table = pa.Table.from_batches(self._waiting, schema=self._schema)
         self._waiting, self._bytes = [], 0
         if self._ordering is None:
-            return Run(table=table, keys=np.empty(0, np.int64))
+            return Run(table=table.combine_chunks(), keys=np.empty(0, np.int64))
         keys = self._ordering(table)
         order = stable_order(keys)
-        return Run(table=_take(table, order), keys=keys[order])
+        columns = table.columns
+        del table
+        return Run(table=pa.Table.from_arrays(_gathered(columns, order), schema=self._schema), keys=keys[order])
 
     def _spill(self) -> None:
         if self._ordering is None:  # the order is that of arrival: a run is a part
@@ -157,6 +159,7 @@ class DiskStaging:
         _write_ipc(path.with_suffix(".arrow"), run.table, durable=False)
         np.save(path.with_suffix(".npy"), run.keys)
         mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
+        pa.default_memory_pool().release_unused()
         self._runs.append(Run(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
 
     def _order(self) -> None:
@@ -299,14 +302,18 @@ def _float_keys(column: pa.ChunkedArray) -> Keys:
     return keys
 
 
-def _take(table: pa.Table, order: npt.NDArray[Any]) -> pa.Table:
-    """Reorder the rows of a table of one chunk, columns in parallel."""
+def _gathered(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[pa.Array]:
+    """Reorder columns, some in parallel; each is let go of (in `columns`) as soon as its copy is made."""
     indices = pa.array(order)
-    if table.num_columns < 2 or table.num_rows < 50_000:
-        return table.take(indices)
+
+    def one(number: int) -> pa.Array:
+        column, columns[number] = columns[number], None
+        return pc.take(column.combine_chunks(), indices)
+
+    if len(columns) < 2 or len(order) < 50_000:
+        return [one(number) for number in range(len(columns))]
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        columns = list(pool.map(lambda column: pc.take(column, indices), table.columns))
-    return pa.Table.from_arrays(columns, schema=table.schema)
+        return list(pool.map(one, range(len(columns))))
 
 
 def _merge(runs: list[Run], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
@@ -324,7 +331,8 @@ def _merge(runs: list[Run], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
         begins = stops
         if len(keys):
             order = stable_order(keys)
-            yield _take(pa.concat_tables(tables).combine_chunks(), order), keys[order]
+            columns = pa.concat_tables(tables).columns
+            yield pa.Table.from_arrays(_gathered(columns, order), schema=tables[0].schema), keys[order]
     for run, end in zip(runs, ends, strict=True):  # rows without a key, as they came
         for begin in range(end, len(run.keys), rows):
             table = run.table.slice(begin, rows)
