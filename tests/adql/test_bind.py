@@ -79,6 +79,33 @@ def test_aliases_are_kept_as_written():
     assert [column.name for column in columns('SELECT ra AS RAdeg, dec "de c", id AS "SELECT" FROM stars')] == ["RAdeg", "de c", "SELECT"]
 
 
+@pytest.mark.parametrize("query", ["SELECT * FROM logs", "SELECT l.* FROM logs AS l", "SELECT * FROM (SELECT l.* FROM logs AS l) AS x"])
+def test_a_star_that_stands_for_nothing_is_refused(query):
+    logs = Table(schema="s", name="logs", columns=(Column(name="secret_id", type=INT64, hidden=True),))
+    with pytest.raises(BindError, match="stands for no column: all of them are hidden; name the columns") as caught:
+        columns(query, Tables([logs]))
+    assert "secret_id" not in str(caught.value)
+    assert [column.name for column in columns("SELECT secret_id FROM logs", Tables([logs]))] == ["secret_id"]
+
+
+def test_chains_of_a_thousand_links_bind_wherever_they_stand():
+    total = " + ".join(f"CASE WHEN rmag > {n} THEN 1 ELSE 0 END" for n in range(1500))
+    bind(parse(f"SELECT SUM({total}) AS x FROM stars"), CATALOGUE)
+    bind(parse(f"SELECT {total} AS x, COUNT(*) AS n FROM stars GROUP BY {total} ORDER BY {total}"), CATALOGUE)
+    bind(parse("SELECT " + " || ".join(["name"] * 1500) + " AS x, COUNT(*) AS n FROM stars GROUP BY name"), CATALOGUE)
+    bind(parse(" UNION ".join(["SELECT rmag FROM stars"] * 1500)), CATALOGUE)
+
+
+@pytest.mark.parametrize("value", ["rmag + 1", "rmag + 1 + id", "2 * (rmag + 1)", "rmag + 1 - rmag / 2 * (rmag + 1)", "(rmag + 1) * id"])
+def test_the_beginning_of_a_chain_may_be_grouped_by(value):
+    grouped = "rmag + 1, id, rmag / 2"
+    bind(parse(f"SELECT {value} AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
+    with pytest.raises(BindError, match="neither grouped by"):
+        bind(parse(f"SELECT {value} + rmag AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
+    with pytest.raises(BindError, match="neither grouped by"):
+        bind(parse(f"SELECT 1 + {value} AS x, COUNT(*) AS n FROM stars GROUP BY rmag + 2, id"), CATALOGUE)
+
+
 def test_star_leaves_hidden_columns_out_but_they_can_be_named():
     assert "secret" not in [column.name for column in columns("SELECT * FROM stars")]
     assert [column.name for column in columns("SELECT secret FROM stars")] == ["secret"]

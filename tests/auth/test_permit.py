@@ -220,3 +220,17 @@ def test_half_hidden_is_what_the_binder_makes_of_it():
     assert HalfHidden("n").rows(PLAIN, ANONYMOUS) is None
     assert HalfHidden("x").rows(STARS, ANONYMOUS) is None, "no whole numbers"
     assert HalfHidden("n").rows(STARS, OWNER) is None
+
+
+def test_chains_of_thousands_are_filtered_whole():
+    one = Select((SelectItem(ColumnRef(Ident("x"), source=1, column=X)),), ref(STARS))
+    tree = one
+    for _ in range(3000):
+        tree = SetOperation("UNION", tree, one)
+    permitted, _ = permit(bound(Query(tree), STARS), ANONYMOUS, POLICIES)
+    found, count = permitted.query.body, 0
+    while isinstance(found, SetOperation):
+        assert found.right.source.where is not None
+        found, count = found.left, count + 1
+    assert count == 3000
+    assert found.source.where is not None

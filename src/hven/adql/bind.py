@@ -267,6 +267,13 @@ class Binder(Joins):
 
     def star(self, node: Star, scope: Scope, outputs: Outputs) -> None:
         """Spell out ``*`` or ``t.*``."""
+        before = len(outputs.items)
+        self.starred(node, scope, outputs)
+        if len(outputs.items) == before and any(column.hidden for source in scope.view.sources for column in source.names.columns):
+            self.fail("* stands for no column: all of them are hidden", node.at, "name the columns that are wanted")
+
+    def starred(self, node: Star, scope: Scope, outputs: Outputs) -> None:
+        """Add the columns that a star stands for."""
         if node.qualifier:
             sources = scope.qualified(node.qualifier)
             if len(sources) != 1:

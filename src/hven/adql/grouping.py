@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Node, Select, SelectItem
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Select, SelectItem
 from hven.errors import BindError
 
 if TYPE_CHECKING:
@@ -32,22 +32,34 @@ def key(node: Any) -> object:
         return ("literal", type(node.value).__name__, node.value)
     if isinstance(node, tuple):
         return tuple([key(item) for item in node])
+    if isinstance(node, Binary):  # a chain of a thousand is one flat key
+        first, links = _chain(node)
+        return ("chain", key(first), *[part for link in links for part in (link.op, key(link.right))])
     if isinstance(node, Node):
         return (type(node).__name__, *[key(getattr(node, name)) for name in _parts(node)])
     return node
 
 
+def _chain(node: Binary) -> tuple[Expr, list[Binary]]:
+    """Take ``a + b + c`` apart: the first operand, and the links from left to right."""
+    links: list[Binary] = []
+    first: Expr = node
+    while isinstance(first, Binary):
+        links.append(first)
+        first = first.left
+    return first, links[::-1]
+
+
 def walk(node: Any) -> Iterator[Node]:
     """Yield every node below and including `node`, subqueries too."""
-    if isinstance(node, tuple):
-        for item in node:
-            yield from walk(item)
-    elif isinstance(node, Node):
-        yield node
-        for name in _parts(node):
-            value = getattr(node, name)
-            if isinstance(value, Node | tuple):
-                yield from walk(value)
+    waiting = [node]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, tuple):
+            waiting.extend(reversed(item))
+        elif isinstance(item, Node):
+            yield item
+            waiting.extend(getattr(item, name) for name in reversed(_parts(item)))
 
 
 def literals(node: Any) -> Iterator[Literal]:
@@ -68,7 +80,7 @@ def check_groups(select: Select, more: Sequence[Expr], view: View, text: str) ->
     BindError
         A column is neither grouped by nor inside an aggregate function.
     """
-    keys = {key(item) for item in select.group_by}
+    keys = _Keys(select.group_by)
     local = {source.number for source in view.sources}
     exprs = [item.expr for item in select.items if isinstance(item, SelectItem)] if not more else []
     if select.having is not None and not more:
@@ -77,14 +89,40 @@ def check_groups(select: Select, more: Sequence[Expr], view: View, text: str) ->
         _check(expr, keys, local, text, grouped=bool(select.group_by))
 
 
-def _check(node: Any, keys: set[object], local: set[int], text: str, *, grouped: bool) -> None:
+class _Keys:
+    """What is grouped by."""
+
+    def __init__(self, exprs: Sequence[Expr]) -> None:
+        self.keys = {key(item) for item in exprs}
+        self.chains = {len(found) for found in self.keys if isinstance(found, tuple) and found[0] == "chain"}
+
+    def has(self, node: Expr) -> bool:
+        """Tell whether this expression is grouped by."""
+        return bool(self.keys) and key(node) in self.keys
+
+    def rest(self, node: Binary) -> list[Expr]:
+        """Give the operands of a chain that are not grouped by; ``a + b`` may be, in ``a + b + c``."""
+        first, links = _chain(node)
+        operands = [first, *[link.right for link in links]]
+        for size in sorted(self.chains, reverse=True):
+            terms = size // 2  # "chain", first, op, right, op, right ...
+            if terms - 1 <= len(links) and self.has(links[terms - 2]):
+                return operands[terms:]
+        return operands
+
+
+def _check(node: Any, keys: _Keys, local: set[int], text: str, *, grouped: bool) -> None:
     if isinstance(node, tuple):
         for item in node:
             _check(item, keys, local, text, grouped=grouped)
         return
     if not isinstance(node, Node) or isinstance(node, Literal):
         return
-    if isinstance(node, Expr) and key(node) in keys:
+    if isinstance(node, Binary):
+        for item in keys.rest(node):
+            _check(item, keys, local, text, grouped=grouped)
+        return
+    if isinstance(node, Expr) and keys.has(node):
         return
     if isinstance(node, Function) and (node.star or _is_aggregate(node)):
         return

@@ -296,9 +296,16 @@ class Scope:
         where = f" in {labels}" if labels else ""
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
         remedy = f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest(ref.name.name, names)
+        if ref.name.quoted and not remedy:
+            remedy = f"double quotes are for names, strings take single quotes: {string(ref.name.name)}"
         if any(_alias_is(ref.name, alias) for alias in self.later):
             remedy = f"{ref.name.name} is named in the select list, which comes after WHERE: write its expression here"
         return BindError(f"no column {ref.name.name!r}{where}", text=text, offset=ref.at, remedy=remedy)
+
+
+def string(text: str) -> str:
+    """Write a string as ADQL has it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def label(source: Source) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hven.adql.tree import And, Bound, Expr, Literal, TableRef
 from hven.errors import ServiceError
@@ -164,10 +164,26 @@ def _rewrite(node: N, kind: type[M], change: Callable[[M], M]) -> N:
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
     if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
         return node
+    # a + b + c, SELECT .. UNION SELECT .. UNION .., joins: a chain of a thousand is walked, not descended into
+    chain: list[Any] = []
+    first: Any = node
+    while is_dataclass(first) and not isinstance(first, kind) and hasattr(first, "left"):
+        chain.append(first)
+        first = first.left
+    if not chain:
+        return _changed(node, {}, kind, change)
+    new = _rewrite(first, kind, change)
+    for link in reversed(chain):
+        new = _changed(link, {"left": new}, kind, change)
+    return new  # type: ignore[no-any-return]
+
+
+def _changed(node: N, done: dict[str, object], kind: type[M], change: Callable[[M], M]) -> N:
+    """Rewrite the parts of one node; `done` are those that are rewritten already."""
     changes = {}
-    for item in fields(node):
+    for item in fields(node):  # type: ignore[arg-type]
         old = getattr(node, item.name)
-        new = _rewrite(old, kind, change)
+        new = done[item.name] if item.name in done else _rewrite(old, kind, change)
         if new is not old:
             changes[item.name] = new
     return replace(node, **changes) if changes else node  # type: ignore[type-var]

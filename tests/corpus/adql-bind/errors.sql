@@ -234,3 +234,7 @@ SELECT * FROM stars LEFT JOIN photometry USING (ra)
 --# alias in WHERE
 SELECT rmag - 0.5 AS m FROM stars WHERE m < 3
 --! line 1, column 41: no column 'm' in sky.stars; m is named in the select list, which comes after WHERE: write its expression here
+
+--# a string in double quotes
+SELECT id FROM stars WHERE name = "M31"
+--! line 1, column 35: no column 'M31' in sky.stars; double quotes are for names, strings take single quotes: 'M31'
