@@ -108,7 +108,7 @@ def test_bad_rows_are_kept_aside_with_place_value_and_reason(tmp_path):
         assert "outside -2 to 30" in kept["4"]["reason"]
         assert "longer than 8" in kept["5"]["reason"]
         assert (kept["6"]["column"], kept["6"]["value"]) == ("id", "x")
-        assert [str(item) for item in table.findings["ra: sphere"].offenders] == ["stars.csv:3 ra = 400.0"]
+        assert [str(item) for item in table.findings["ra: sphere"].offenders] == ["stars.csv row 3: ra = 400.0"]
         assert [row["id"] for row in rows(site, "SELECT id FROM cat.stars ORDER BY id")] == [1, 7, 8, 9, 10, 11]
 
 
@@ -119,7 +119,7 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
         data = site.settings.collections / "cat" / "stars.csv"
         data.write_text(lines)
         with pytest.raises(
-            DataError, match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is no latitude.*stars.csv:1 dec = 95"
+            DataError, match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is no latitude.*stars.csv row 1: dec = 95"
         ):
             ingest(site, "cat")
         data.write_text("id,ra,dec,mag,name\n")
@@ -188,7 +188,7 @@ tables:
         assert found["a is too large"].offenders[0].row == 4
         assert [item.severity for item in table.findings.values()].count("warning") == 2
         empty = table.findings["t: empty"]
-        assert (empty.count, str(empty.offenders[0])) == (1, "t.csv:5 seen = soon")
+        assert (empty.count, str(empty.offenders[0])) == (1, "t.csv row 5: seen = soon")
         assert "warning" in report.text()
 
 

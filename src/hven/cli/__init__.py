@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 from hven.errors import Cancelled, ServiceError, UsageError, UserError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 STOPPED = 130  # what shells report of a program that Ctrl-C ended
 
 
@@ -36,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.errno in FULL:
+            _say(f"the answer cannot be written: {(error.strerror or '').lower()}; make room")
+            return 3
         if error.filename is None:
             return _ours(error)
         _say(f"{error.filename}: {(error.strerror or str(error)).lower()}")

@@ -25,8 +25,10 @@ class Offender:
     value: str | None
 
     def __str__(self) -> str:
-        where = f"{self.file or 'row'}:{self.row}" if self.row is not None else (self.file or "?")
-        what = f" {self.column} = {self.value}" if self.column else f" {self.value}" if self.value else ""
+        row = f"row {self.row:,}" if self.row is not None else ""  # of the data: a header and comments are not counted
+        where = " ".join(part for part in (self.file, row) if part) or "?"
+        value = " ".join(str(self.value).split())[:80] if self.value is not None else None  # on one line
+        what = f": {self.column} = {value}" if self.column else f": {value}" if value else ""
         return where + what
 
 

@@ -151,7 +151,7 @@ def check_primary(table: Table, stored: Stored) -> None:
     shown = "; ".join(
         f"{', '.join(f'{name} = {value!r}' for name, value in zip(names, row, strict=False))} ({row[-1]} times)" for row in first
     )
-    message = f"{table.qualified}: the primary key ({', '.join(names)}) is not unique: {keys:,} keys stand in {rows:,} rows; first: {shown}"
+    message = f"{table.qualified}: the primary key ({', '.join(names)}) is not unique: {keys:,} key{'s stand' if keys > 1 else ' stands'} in {rows:,} rows; first: {shown}"
     raise DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")
 
 

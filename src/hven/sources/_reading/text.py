@@ -88,6 +88,8 @@ class TextFile:
         while not self.ended or self.rest:
             if not self.ended and len(self.rest) < BLOCK:
                 self.rest += self._more(BLOCK)
+            if self.ended:
+                self._closed()
             cut = len(self.rest) if self.ended else self._cut()
             if cut == 0:
                 if len(self.rest) > LONGEST:
@@ -125,6 +127,22 @@ class TextFile:
                 return end
             return self.rest.rfind(b"\n", 0, last.start() + 1) + 1
         return self.rest.rfind(b"\n", 0, last.start() + 1) + 1
+
+    def _closed(self) -> None:
+        """Refuse a file that ends inside a quoted value: all rows after the quote would silently be one value."""
+        if self.quote is None or self.quote not in self.rest:
+            return
+        last: re.Match[bytes] | None = None
+        for match in self.quoted.finditer(self.rest):
+            last = match
+        if last is None or last.group(1):
+            return
+        start = self.rest.index(self.quote, last.start())
+        raise SourceError(
+            "a quoted value opens here and does not close before the file ends",
+            place=Place(file=self.file.name, line=self.line + self.rest.count(b"\n", 0, start)),
+            remedy='close it, or say `quote: ""` if quotes are ordinary characters in this file',
+        )
 
     def _more(self, size: int) -> bytes:
         data = self.stream.read(size)

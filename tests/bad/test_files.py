@@ -1,0 +1,337 @@
+"""Bad files and descriptors, as a curator meets them: what is said, the exit code, and that nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from running import HVEN, hven
+
+GOOD = "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n3,12,22,5.5\n"
+
+DESCRIPTOR = """\
+collection: stars
+title: Stars
+tables:
+  main:
+    primary: [id]
+    position: [ra, dec]
+    source: {kind: csv, files: stars.csv}
+    columns:
+      id: {type: int32, ucd: meta.id;meta.main}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      mag: {type: float32, unit: mag}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Make a site that has published three good rows."""
+    site = tmp_path / "site"
+    hven("init", site)
+    (site / "collections/stars").mkdir(parents=True)
+    (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR)
+    (site / "collections/stars/stars.csv").write_text(GOOD)
+    hven("ingest", "stars", "--site", site)
+    return site
+
+
+def published(site: Path) -> str:
+    return hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
+
+
+def refused(site: Path, *said: str) -> str:
+    """Ingest; it must fail by the data's fault, say these words, and leave what was published."""
+    told = hven("ingest", "stars", "--site", site, code=1).stderr
+    for word in said:
+        assert word in told, told
+    assert published(site) == "3"
+    return told
+
+
+def rewrite(site: Path, text: str | bytes) -> None:
+    (site / "collections/stars/stars.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", ["stars.csv is empty"]),
+        (b"name,mag\n1,2\n", ["stars.yaml:", "id"]),
+        (b"id,ra,dec,mag\n", ["would be empty", "no rows"]),
+        (b"id,ra,dec,mag\n1,10,20,\0\0\n", ["stars.csv:2", "NUL bytes"]),
+        (b"<html><body>404 Not Found</body></html>", ["stars.csv:1", "XML or HTML"]),
+        (b"id,ra,dec,mag\n" + b"1,10,20,3.5\n2,11,21,5,5\n" * 9, ["stars.csv", "5"]),
+        (b"id,ra,dec,mag\nn\xe9e,10,20,3.5\n", ["stars.csv:2", "UTF-8", "encoding"]),
+        (b'id,ra,dec,mag\n1,10,20,"3.5\n2,11,21,4.5\n', ["stars.csv:2", "does not close", "quote"]),
+    ],
+    ids=["empty", "other columns", "no rows", "NUL", "a web page", "rows too long", "latin-1", "open quote"],
+)
+def test_a_file_that_is_not_what_the_descriptor_says(site: Path, content: bytes, said: list[str]) -> None:
+    rewrite(site, content)
+    refused(site, *said)
+
+
+def test_a_delimiter_that_is_wrong_is_named(site: Path) -> None:
+    rewrite(site, GOOD.replace(",", ";"))
+    path = site / "collections/stars/stars.yaml"
+    path.write_text(DESCRIPTOR.replace("files: stars.csv", 'files: stars.csv, delimiter: ","'))
+    refused(site, "the delimiter ',' finds a single column; semicolon would give 4: `delimiter: semicolon`")
+
+
+def test_a_file_that_is_not_there_or_not_ours(site: Path) -> None:
+    path = site / "collections/stars/stars.csv"
+    path.unlink()
+    refused(site, "stars.yaml:", "no file", "stars.csv")
+    path.mkdir()
+    refused(site, "stars.csv", "directory")
+    path.rmdir()
+    if os.geteuid() != 0:  # root reads everything
+        rewrite(site, GOOD)
+        path.chmod(0)
+        refused(site, "stars.csv", "permission")
+
+
+def test_a_file_that_ends_too_early(site: Path) -> None:
+    path = site / "collections/stars/stars.yaml"
+    path.write_text(DESCRIPTOR.replace("stars.csv", "stars.csv.gz"))
+    whole = gzip.compress(("id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n * 7919 % 1000}\n" for n in range(20000))).encode())
+    (path.parent / "stars.csv.gz").write_bytes(whole[: len(whole) // 2])
+    refused(site, "stars.csv.gz is damaged or cut short")
+
+
+def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Path) -> None:
+    rewrite(site, "id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{'n/a!' if n == 123_456 else n % 20}\n" for n in range(1, 150_001)))
+    told = hven("ingest", "stars", "--site", site).stdout
+    assert "stars.main: 149,999 rows (1 rejected of 150,000 read)" in told
+    assert "stars.csv row 123,456: mag = n/a!" in told
+    rejects = Path(re.search(r"kept aside in (\S+)", told)[1])
+    heading, line = rejects.read_text().splitlines()
+    assert "reason" in heading
+    assert "123456" in line
+    assert "n/a!" in line
+    assert published(site) == "149999"
+
+
+def test_a_key_that_is_there_twice(site: Path) -> None:
+    rewrite(site, "id,ra,dec,mag\n" + "".join(f"{17 if n == 4321 else n},1,1,1\n" for n in range(1, 5001)))
+    refused(site, "stars.main: the primary key (id) is not unique", "id = 17 (2 times)", "remove the duplicates")
+
+
+def test_rows_that_are_all_bad(site: Path) -> None:
+    rewrite(site, "id,ra,dec,mag\n1,10,95,1\n2,10,20,1\n3,10,99,1\n")
+    refused(site, "2 of 3 rows of stars.main were rejected", "stars.csv row 1: dec = 95")
+
+
+# --- descriptors -------------------------------------------------------------------------------------------------
+
+
+def test_every_fault_of_a_descriptor_at_once_each_with_its_line(site: Path) -> None:
+    path = site / "collections/stars/stars.yaml"
+    text = DESCRIPTOR.replace("unit: mag}", "unit: parsek}\n      hue: {type: float}")
+    path.write_text(
+        text
+        + "    let: {a: b + 1, b: a + 1}\n    set: {mag: 3}\n    map: {mag: mag, hue: 'colour - 1', huge: mag}\n    positon: [ra, dec]\n"
+    )
+    told = hven("check", "stars", "--site", site, code=1).stdout
+    lines = text.splitlines()
+    for line, words in [
+        (lines.index("      mag: {type: float32, unit: parsek}") + 1, ["parsek", "did you mean 'pc'|no unit"]),
+        (len(lines) + 1, ["cycle"]),
+        (len(lines) + 3, ["mag is set twice"]),
+        (len(lines) + 4, ["positon", "position"]),
+    ]:
+        found = [one for one in told.splitlines() if f"stars.yaml:{line}:" in one]
+        assert all(any(re.search(word, one) for one in found) for word in words), (line, words, told)
+    assert hven("ingest", "stars", "--site", site, code=1).stdout == ""
+    assert published(site) == "3"
+
+
+def test_unknown_names_in_expressions(site: Path) -> None:
+    path = site / "collections/stars/stars.yaml"
+    path.write_text(DESCRIPTOR + "    map: {mag: magg - 1, ra: fn(ra)}\n")
+    told = hven("check", "stars", "--site", site, code=1).stdout
+    assert re.search(r"stars\.yaml:13:\d+: .*magg.*did you mean 'mag'", told)
+    assert re.search(r"stars\.yaml:13:\d+: .*fn", told)
+    assert "2 errors" in told
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("title: no", r"stars.yaml:2:8: .*quotes"),
+        ("title: 12:30", r"stars.yaml:2:8: .*quotes"),
+        ("title: Stars: bright ones", r"stars.yaml:2:\d+: "),
+        ("title: stars # of the north", None),
+        ("title: [stars", r"stars.yaml:\d+:\d+: "),
+        ("title: &a *a", r"stars.yaml:2:\d+: "),
+        ("title: Stars\ntitle: More stars", r"stars.yaml:3:1: .*twice"),
+        ("title:\tStars", r"stars.yaml:2:\d+: .*tab|^1 descriptor"),
+        ("title: !!python/object/apply:os.system [ls]", r"stars.yaml:2:\d+: "),
+        ("title: Stars\n---\nb: 1", r"stars.yaml:3:1: .*document"),
+    ],
+)
+def test_yaml_that_silently_means_something_else(site: Path, written: str, said: str | None) -> None:
+    path = site / "collections/stars/stars.yaml"
+    path.write_text(DESCRIPTOR.replace("title: Stars", written))
+    told = hven("check", "stars", "--site", site, code=1 if said and "^1" not in said else 0).stdout
+    assert re.search(said or "0 errors", told, re.MULTILINE), told
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"\xff\xfet\0", "UTF-16"), (b"title: \xe9", "UTF-8"), (b"title: a\0b", "NUL byte"), (b"", "empty"), (b"- 1", "map")],
+)
+def test_descriptors_that_are_no_text(site: Path, text: bytes, said: str) -> None:
+    (site / "collections/stars/stars.yaml").write_bytes(text)
+    told = hven("check", "stars", "--site", site, code=1).stdout
+    assert "stars.yaml:1" in told
+    assert said in told
+    assert published(site) == "3"
+
+
+def test_settings_with_faults(site: Path) -> None:
+    (site / "hven.toml").write_text('name = "x"\nprot = 80\nworkers = "two"\n')
+    told = hven("status", "--site", site, code=1).stderr
+    assert "hven.toml:2" in told
+    assert "did you mean 'port'" in told
+    assert "hven.toml:3" in told
+    (site / "hven.toml").write_text("name = [\n")
+    assert "hven.toml:" in hven("status", "--site", site, code=1).stderr
+    (site / "hven.toml").write_text('name = "x"\n')
+    assert "HVEN_PORT" in hven("status", "--site", site, code=1, HVEN_PORT="http").stderr
+
+
+# --- the machine, and several at once -------------------------------------------------------------------------------
+
+
+def limited(blocks: int, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a verb that may write no file beyond so many kB, as on a disk that is full."""
+    return subprocess.run(
+        ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *HVEN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
+    rewrite(site, "id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n % 20}\n" for n in range(100_000)))
+    done = limited(1000, "ingest", "stars", "--site", site)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "the disk is full" in done.stderr
+    assert "free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert published(site) == "3"
+    hven("ingest", "stars", "--site", site)
+    assert published(site) == "100000"
+
+    done = limited(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
+    assert done.returncode == 3
+    assert done.stderr == "hven: the answer cannot be written: file too large; make room\n"
+    assert not list(tmp_path.glob("out*"))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*HVEN, "query", "SELECT * FROM stars.main", "--site", site],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (3, "hven: the answer cannot be written: no space left on device; make room\n")
+
+
+SLOW = """\
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def rows():
+    (HERE / "begun").touch()
+    while not (HERE / "go").exists():
+        time.sleep(0.01)
+    yield {"id": 4, "ra": 1.0, "dec": 2.0, "mag": 3.0}
+"""
+
+
+def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(site: Path) -> None:
+    home = site / "collections/stars"
+    (home / "slow.py").write_text(SLOW)
+    descriptor = DESCRIPTOR.replace(
+        "{kind: csv, files: stars.csv}",
+        "{kind: python, file: slow.py, function: rows, columns: {id: int32, ra: float64, dec: float64, mag: float32}}",
+    )
+    (home / "stars.yaml").write_text(descriptor)
+    first = subprocess.Popen([*HVEN, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 30
+        while not (home / "begun").exists():
+            assert first.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        told = hven("ingest", "stars", "--site", site, code=1).stderr
+        assert f"the ingest of stars is being done by process {first.pid}" in told
+        assert "wait until it ends" in told
+        for verb in ("rollback", "remove"):
+            assert f"process {first.pid}" in hven(verb, "stars", "--site", site, code=1).stderr
+        assert (
+            f"running: ingest:stars by process {first.pid}" in hven("status", "--site", site).stdout
+            or str(first.pid) in hven("status", "--site", site).stdout
+        )
+        assert published(site) == "3"
+        (home / "stars.yaml").write_text(descriptor.replace("title: Stars", "title: Other stars"))
+    finally:
+        (home / "go").touch()
+        out, err = first.communicate(timeout=60)
+    assert (first.returncode, err) == (0, "")
+    assert "changed during the ingest; what it said at the beginning was done: ingest again" in out
+    assert published(site) == "1"
+
+
+def test_ctrl_c_publishes_nothing(site: Path) -> None:
+    import signal
+
+    home = site / "collections/stars"
+    (home / "slow.py").write_text(SLOW)
+    (home / "stars.yaml").write_text(
+        DESCRIPTOR.replace(
+            "{kind: csv, files: stars.csv}",
+            "{kind: python, file: slow.py, function: rows, columns: {id: int32, ra: float64, dec: float64, mag: float32}}",
+        )
+    )
+    running = subprocess.Popen([*HVEN, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (home / "begun").exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.wait(1)
+    (home / "go").touch()  # in case it waits for its source
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "hven: stopped\n")
+    assert published(site) == "3"
+    assert not list((site / "var").rglob("*.staging"))
+
+
+def test_a_store_that_is_damaged(site: Path) -> None:
+    (site / "var/hven.sqlite").write_bytes(b"this is no database, whatever its name says" * 100)
+    for extra in ("hven.sqlite-wal", "hven.sqlite-shm"):
+        (site / "var" / extra).unlink(missing_ok=True)
+    told = hven("status", "--site", site, code=3).stderr
+    assert "hven.sqlite" in told
+    assert "restore it from a backup" in told
