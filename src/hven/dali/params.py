@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import anyio.to_thread
 
-from hven.errors import ParamError, TooLarge
+from hven.errors import Cancelled, ParamError, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -180,10 +180,21 @@ def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
         raise ParamError(f"{where} cannot be read: {error}") from None
 
 
+async def _chunks(request: Request) -> AsyncGenerator[bytes, None]:
+    """Read what is sent; a reader who leaves in the middle of it is no fault of ours."""
+    from starlette.requests import ClientDisconnect
+
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise Cancelled("the reader left before the request was complete") from None
+
+
 async def _body(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    async for chunk in _chunks(request):
         size += len(chunk)
         if size > limit:
             raise _too_large(size, limit)
@@ -197,7 +208,7 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
 
     async def bounded() -> AsyncGenerator[bytes, None]:
         size = 0
-        async for chunk in request.stream():
+        async for chunk in _chunks(request):
             size += len(chunk)
             if size > limit:
                 raise _too_large(size, limit)
