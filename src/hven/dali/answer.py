@@ -23,7 +23,7 @@ from hven.dali.errors import note
 from hven.formats import MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from starlette.requests import HTTPConnection, Request
     from starlette.types import Message, Receive, Scope, Send
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 ONE_WRITE = 256 * 1024  # answers up to this size leave as one body with a Content-Length
 CHUNK = 512 * 1024  # bytes gathered before they are sent
+COMPANY = 64 * 1024  # a first chunk of this size leaves alone
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
+SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
 FIRST = 96  # threads that wait for first batches; more than queries that may run or wait for their turn
 
 
@@ -82,27 +84,39 @@ async def answer(
         return without_body(every)
     # MAXREC=0 runs nothing; what an index answers takes less time here than its way to a thread would
     if result.limit == 0 or (result.small and result.begin().small):
-        chunks = _start(result, fmt, head, options)
+        pieces = _start(result, fmt, head, options)
         parts: list[bytes] = []
         size = 0
-        for chunk in chunks:
-            parts.append(chunk)
-            size += len(chunk)
+        for piece in pieces:
+            parts.append(piece)
+            size += len(piece)
             if size > ONE_WRITE:
-                return Streamed(request, itertools.chain((b"".join(parts),), chunks), result, every, Watch(request, result))
+                return Streamed(request, b"".join(parts), Chunks(pieces, result), every, Watch(request, result))
         note(result.failure, result.request)
         return whole(request, b"".join(parts), every)
     watch = Watch(request, result)
+    chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
-        first, more = await _in_thread(_primed, result, fmt, head, options, limiter=_first())
+        first = await _in_thread(chunks.following, limiter=_first()) or b""
+        if len(first) >= COMPANY:
+            return Streamed(request, first, chunks, every, watch)
+        coming = asyncio.ensure_future(_in_thread(chunks.following))
+        coming.add_done_callback(_seen)
+        if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
+            return Streamed(request, first, chunks, every, watch, coming)
     except BaseException:
         watch.over()
+        await _in_thread(chunks.close)
         raise
-    if more is None:
-        watch.over()
-        note(result.failure, result.request)
-        return whole(request, first, every)
-    return Streamed(request, itertools.chain((first,), more), result, every, watch)
+    watch.over()
+    note(result.failure, result.request)
+    return whole(request, first, every)
+
+
+def _seen(future: asyncio.Future[bytes | None]) -> None:
+    """Take note of an error that nobody may be there to see any more."""
+    if not future.cancelled():
+        future.exception()
 
 
 def request_id(request: HTTPConnection) -> str:
@@ -158,26 +172,12 @@ def _start(result: Result, fmt: Format, head: Head, options: Mapping[str, str]) 
     return fmt.write(head, batches if first is None else itertools.chain((first,), batches), result.end, options)
 
 
-def _primed(result: Result, fmt: Format, head: Head, options: Mapping[str, str]) -> tuple[bytes, Iterator[bytes] | None]:
-    """Write the first part; give the rest, or None if that was all."""
-    try:
-        chunks = _gathered(_start(result, fmt, head, options))
-        first = next(chunks, b"")
-        if len(first) >= CHUNK // 8:
-            return first, chunks
-        second = next(chunks, None)
-    except BaseException:
-        result.close()
-        raise
-    return (first, None) if second is None else (first, itertools.chain((second,), chunks))
-
-
-def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _gathered(result: Result, fmt: Format, head: Head, options: Mapping[str, str]) -> Iterator[bytes]:
     """Gather small pieces; the very first piece goes out as it is, for a quick first byte."""
     waiting: list[bytes] = []
     size = 0
     limit = 1
-    for chunk in chunks:
+    for chunk in _start(result, fmt, head, options):
         waiting.append(chunk)
         size += len(chunk)
         if size >= limit:
@@ -189,14 +189,47 @@ def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
+class Chunks:
+    """The chunks of an answer, made one by one in whatever thread asks for the next."""
+
+    def __init__(self, chunks: Iterator[bytes], result: Result) -> None:
+        self.result = result
+        self._chunks: Iterator[bytes] | None = chunks
+        self._lock = threading.Lock()
+
+    def following(self, encoder: Encoder | None = None) -> bytes | None:
+        """Give the next chunk; None: that was all."""
+        with self._lock:
+            chunk = None if self._chunks is None else next(self._chunks, None)
+        return chunk if encoder is None or chunk is None else encoder.feed(chunk)
+
+    def close(self) -> None:
+        """Free everything; a thread that is still writing (its task was cancelled) is waited for."""
+        self.result.cancel()
+        with self._lock:
+            chunks, self._chunks = self._chunks, None
+            close: Callable[[], Any] | None = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+            self.result.close()
+
+
 class Streamed(Response):
-    """A body that threads write, chunk by chunk, while the event loop sends it; a reader who leaves cancels the query.
+    """A body that threads make, chunk by chunk, while the event loop sends it; a reader who leaves cancels the query.
 
     No thread is held while the reader takes its time. The server's queue of chunks is short, so that a slow reader
     holds a few of them in memory and no more.
     """
 
-    def __init__(self, request: Request, chunks: Iterator[bytes], result: Result, headers: Mapping[str, str], watch: Watch) -> None:
+    def __init__(
+        self,
+        request: Request,
+        first: bytes,
+        chunks: Chunks,
+        headers: Mapping[str, str],
+        watch: Watch,
+        coming: asyncio.Future[bytes | None] | None = None,
+    ) -> None:
         every = dict(headers)
         encoding = choose(request.headers.get("accept-encoding", ""))
         if encoding is not None:
@@ -204,10 +237,10 @@ class Streamed(Response):
         super().__init__(None, 200, every)
         del self.headers["content-length"]
         self._encoder = Encoder(encoding) if encoding is not None else None
-        self._chunks: Iterator[bytes] | None = chunks
-        self._result = result
+        self._first = first
+        self._coming = coming
+        self._chunks = chunks
         self._watch = watch
-        self._lock = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
         """Send the body.
@@ -219,42 +252,40 @@ class Streamed(Response):
         TimeoutError
             The reader takes nothing any more.
         """
+        result = self._chunks.result
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while (chunk := await _in_thread(self._following)) is not None and not self._watch.left:
+            async for chunk in self._bodies():
+                if self._watch.left:
+                    return
                 if chunk:
                     await _patiently(send, {"type": "http.response.body", "body": chunk, "more_body": True})
             if not self._watch.left:
-                await _patiently(send, {"type": "http.response.body", "body": self._last(), "more_body": False})
+                last = b"" if self._encoder is None else self._encoder.finish()
+                await _patiently(send, {"type": "http.response.body", "body": last, "more_body": False})
         except Exception as error:
             if not self._watch.left:
-                self._result.failure = self._result.failure or error
+                result.failure = result.failure or error
                 raise
         finally:
             self._watch.over()
-            self._result.cancel()
             if not self._watch.left:
-                note(self._result.failure, self._result.request)
-            await _in_thread(self._finish)
+                note(result.failure, result.request)
+            await _in_thread(self._chunks.close)
 
-    def _following(self) -> bytes | None:
-        with self._lock:
-            chunk = None if self._chunks is None else next(self._chunks, None)
-            if chunk is None or self._encoder is None:
-                return chunk
-            return self._encoder.feed(chunk)
+    async def _bodies(self) -> AsyncIterator[bytes]:
+        yield await self._encoded(self._first)
+        if self._coming is not None:
+            second = await self._coming
+            if second is None:
+                return
+            yield await self._encoded(second)
+        while (chunk := await _in_thread(self._chunks.following, self._encoder)) is not None:
+            yield chunk
 
-    def _last(self) -> bytes:
-        return b"" if self._encoder is None else self._encoder.finish()
-
-    def _finish(self) -> None:
-        """Free everything; a thread that is still writing (its task was cancelled) is waited for."""
-        with self._lock:
-            chunks, self._chunks = self._chunks, None
-            close: Callable[[], Any] | None = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-            self._result.close()
+    async def _encoded(self, chunk: bytes) -> bytes:
+        found: bytes = chunk if self._encoder is None else await _in_thread(self._encoder.feed, chunk)
+        return found
 
 
 async def _patiently(send: Send, message: Message) -> None:

@@ -68,20 +68,28 @@ def _searchable(table: Table) -> Table:
 
 
 class Cones:
-    """The queries of cones, with literals 0, 1, 2 for RA, DEC and SR: built once for each state of the holdings."""
+    """The queries of cones, with literals 0, 1, 2 for RA, DEC and SR, and their columns: made once for each state of the holdings."""
 
     def __init__(self) -> None:
         self._version = ""
         self._known: dict[tuple[str, int], tuple[Table, tree.Query]] = {}
+        self._dressed: dict[tuple[str, int], tuple[tuple[Column, ...], tuple[Column, ...]]] = {}
 
     def query(self, version: str, table: Table, verbosity: int) -> tree.Query:
         """Give the query of a cone over a table of that version of the holdings."""
         if version != self._version:
-            self._version, self._known = version, {}
+            self._version, self._known, self._dressed = version, {}, {}
         # readers of other reach may know another state of the table: other keys to follow
         known = self._known.get((table.qualified, verbosity))
         if known is None or known[0] is not table:
             known = self._known[table.qualified, verbosity] = (table, _built(table, verbosity))
+        return known[1]
+
+    def dressed(self, columns: tuple[Column, ...], table: Table, verbosity: int) -> tuple[Column, ...]:
+        """Give the columns of an answer, those of a plan, with the protocol's UCDs."""
+        known = self._dressed.get((table.qualified, verbosity))
+        if known is None or known[0] is not columns:
+            known = self._dressed[table.qualified, verbosity] = (columns, _dressed(columns, table))
         return known[1]
 
 
@@ -161,7 +169,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             if dali.unchanged(request, tag):
                 result.close()
                 return Response(status_code=304, headers=dali.caching(result, tag))
-            result.columns = _dressed(result.columns, table)
+            result.columns = cones.dressed(result.columns, table, verbosity)
             head = dali.head(result, name=table.name)
             return await dali.answer(request, result, fmt, head, options, headers=dali.caching(result, tag))
         except BaseException:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import logging.config
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hven import settings as settings_room
+from hven.server.log import LOGGING
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -36,6 +38,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     logging.config.dictConfig(LOGGING)
     logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     os.environ[SITE] = str(settings.directory.resolve())
+    _preload(settings)
     Granian(
         "hven.server.processes:application",
         factory=True,
@@ -55,20 +58,14 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     ).serve()
 
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}, "bare": {"format": "%(message)s"}},
-    "handlers": {
-        "plain": {"class": "logging.StreamHandler", "formatter": "plain"},
-        "bare": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stdout"},
-    },
-    "loggers": {
-        "hven": {"handlers": ["plain"], "level": "INFO", "propagate": False},
-        "hven.access": {"handlers": ["bare"], "level": "INFO", "propagate": False},
-        "_granian": {"handlers": ["plain"], "level": "WARNING", "propagate": False},
-        # an answer that breaks off must be an exception to granian; our own log has said why, with the request's id
-        "_granian.utils": {"level": "CRITICAL"},
-    },
-    "root": {"handlers": ["plain"], "level": "WARNING"},
-}
+def _preload(settings: Settings) -> None:
+    """Import here what every worker needs: where workers are forks, that is done once, and its memory is shared."""
+    from hven import formats, plugins, protocols
+    from hven.holdings import Site  # noqa: F401
+    from hven.server.app import create  # noqa: F401
+
+    plugins.load("engines", settings.engine)
+    protocols.known()
+    formats.offered()
+    gc.collect()
+    gc.freeze()  # the collector's marks would unshare the pages
