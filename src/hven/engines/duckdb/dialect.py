@@ -36,8 +36,9 @@ MACROS: tuple[str, ...] = (
        nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\x{B0}\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM''\x{2032}\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"\x{2033}]?)?\s*$',
               ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}),
        nullif(regexp_extract(s, '^\s*([+-]?)(\d{2,3})(\d{2})(\d{2}(?:\.\d*)?)\s*$', ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}))""",
+    # 60 as the last number is what rounding made of 59.99...: it carries over
     """CREATE OR REPLACE TEMP MACRO hven_sexagesimal_of(p) AS CASE
-       WHEN CAST(p.b AS DOUBLE) < 60 AND coalesce(TRY_CAST(p.c AS DOUBLE), 0) < 60
+       WHEN CAST(p.b AS DOUBLE) < 60 + CAST(p.c = '' AS INTEGER) AND CAST(p.b AS DOUBLE) <= 60 AND coalesce(TRY_CAST(p.c AS DOUBLE), 0) <= 60
        THEN CASE WHEN p.g = '-' THEN -1 ELSE 1 END * (CAST(p.a AS DOUBLE) + CAST(p.b AS DOUBLE) / 60 + coalesce(TRY_CAST(p.c AS DOUBLE), 0) / 3600) END""",
     "CREATE OR REPLACE TEMP MACRO hven_sexagesimal(s) AS hven_sexagesimal_of(hven_sexagesimal_parts(s))",
 )
@@ -247,7 +248,10 @@ class DuckDB(Dialect):
             return f"try_strptime({text}, {writer.expr(node.args[1])})"
         formats = ", ".join(self.string(item) for item in TIME_FORMATS)
         bare = f"rtrim(trim({text}, {_SPACE}), 'Zz')"
-        return f"coalesce(TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, [{formats}]))"
+        # :60 is a leap second, or seconds that were rounded up: the minute after
+        carried = f"regexp_replace({bare}, ':60(\\.\\d*)?$', ':59\\1')"
+        plain, late = (f"coalesce(TRY_CAST({item} AS TIMESTAMP), try_strptime({item}, [{formats}]))" for item in (bare, carried))
+        return f"CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END"
 
     # --- geometry
 

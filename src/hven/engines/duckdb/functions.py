@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines.duckdb.dialect import MACROS, UDFS
-from hven.sky import Box, Moc, Shape, arrays, contains, distance, healpix, intersects
+from hven.sky import Box, Moc, Point, Shape, arrays, contains, distance, healpix, intersects
 from hven.sky.shapes import from_array
 
 if TYPE_CHECKING:
@@ -257,7 +257,8 @@ def _centroid(shape: Any) -> pa.Array:
 def _written(shape: Any) -> pa.Array:
     shapes = Shapes.of(shape)
     made = [shapes.shape(row) for row in range(len(shapes))]
-    return pa.array([None if item is None else item.text() for item in made], pa.string())
+    words = [None if item is None else f"point {item.text()}" if isinstance(item, Point) else item.text() for item in made]
+    return pa.array(words, pa.string())
 
 
 # --- shapes that are text ------------------------------------------------------------------------------------------------

@@ -106,11 +106,7 @@ def _present(column: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 def _build_text(stored: Stored, column: str, number: int) -> KeyFiles:
     values = stored.table.column(column)
-    order = (
-        pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
-        if values.num_chunks == 1
-        else pc.sort_indices(values)
-    )
+    order = pc.array_sort_indices(values.combine_chunks(), null_placement="at_end") if values.num_chunks == 1 else pc.sort_indices(values)
     count = len(values) - values.null_count
     rows = np.asarray(order)[:count]
     if count == len(values) and _ascending(rows):
