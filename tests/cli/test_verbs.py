@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from astropy.io import fits, votable
 from astropy.table import Table
 
-from running import HVEN, hven
+from running import HVEN, hven, serving
 
 STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
 
@@ -33,6 +34,29 @@ def site(tmp_path: Path) -> Path:
     hven("init", tmp_path / "site")
     hven("new", "stars", "--from", "stars.csv", "--site", "site", cwd=tmp_path)
     return tmp_path / "site"
+
+
+# --- serve: the rest of it is in tests/server and tests/outside -------------------------------------------
+
+
+def test_an_address_that_cannot_be_served_at(made: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert (
+            f"somebody listens at 127.0.0.1:{port} already; stop it, or say --port N"
+            in hven("serve", "--port", port, cwd=made, code=2).stderr
+        )
+    assert "no address of this machine" in hven("serve", "--host", "192.0.2.1", cwd=made, code=2).stderr
+    assert "no such address" in hven("serve", "--host", "nowhere.invalid", cwd=made, code=2).stderr
+    assert "--port" in hven("serve", "--port", 80000, cwd=made, code=2).stderr
+
+
+def test_two_servers_never_share_a_port(made: Path) -> None:
+    with serving(made) as server:
+        done = hven("serve", "--host", "localhost", "--port", server.port, cwd=made, code=2)
+        assert "somebody listens at localhost" in done.stderr
 
 
 # --- where the site is ------------------------------------------------------------------------------------

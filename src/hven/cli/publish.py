@@ -8,6 +8,7 @@ import typer
 
 from hven.cli.context import moment, settings, show_json, show_table, size, spelled
 from hven.cli.context import site as open_site
+from hven.errors import UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
@@ -36,7 +37,7 @@ def ingest(
 
 def serve(
     context: typer.Context,
-    port: Annotated[int | None, typer.Option("--port", "-p", help="Port (default: of hven.toml, 8080).")] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: of hven.toml, 8080).")] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen at (default: of hven.toml, 127.0.0.1).")] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")] = None,
 ) -> None:
@@ -44,7 +45,41 @@ def serve(
     from hven.server.processes import serve as run
 
     found = settings(context)
-    run(found, host=host or found.host, port=port or found.port, workers=workers or found.workers)
+    port = port or found.port
+    run(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
+
+
+def _free(host: str, port: int) -> str:
+    """Give the numerical address of a host; see that nobody listens there (the workers share their port, and would share it with others).
+
+    Raises
+    ------
+    UsageError
+        There is no such address on this machine, or it is taken.
+    """
+    import errno
+    import socket
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing are nobody
+            trial.bind(address)
+    except socket.gaierror:
+        raise UsageError(
+            f"--host {host}: there is no such address", remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"somebody listens at {host}:{port} already", remedy="stop it, or say --port N") from None
+        if error.errno == errno.EACCES:
+            raise UsageError(f"port {port} is only for root", remedy="take one from 1024 on, behind a reverse proxy") from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(
+                f"--host {host} is no address of this machine", remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
+            ) from None
+        raise
+    return str(address[0])
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
