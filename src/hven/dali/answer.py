@@ -258,8 +258,10 @@ class Streamed(Response):
             async for chunk in self._bodies():
                 if self._watch.left:
                     return
-                if chunk:
-                    await _patiently(send, {"type": "http.response.body", "body": chunk, "more_body": True})
+                # a server queues a few bodies for each reader: they must not be big
+                for start in range(0, len(chunk), CHUNK):
+                    body = chunk if len(chunk) <= CHUNK else chunk[start : start + CHUNK]
+                    await _patiently(send, {"type": "http.response.body", "body": body, "more_body": True})
             if not self._watch.left:
                 last = b"" if self._encoder is None else self._encoder.finish()
                 await _patiently(send, {"type": "http.response.body", "body": last, "more_body": False})

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
 
 
+PIECE = 2 * 1024**2  # bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     """One answer. Iterate `batches` once, then ask `end`; always `close` it (it is a context manager).
@@ -82,10 +85,10 @@ class Result:
                     self.rows = self.limit
                     self.overflow = True
                     if kept:
-                        yield batch.slice(0, kept)
+                        yield from _pieces(batch.slice(0, kept))
                     return
                 self.rows += batch.num_rows
-                yield batch
+                yield from _pieces(batch)
         except HvenError as error:
             self.error, self.failure = str(error), error
             raise
@@ -152,3 +155,14 @@ class Result:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch that is big, without copying."""
+    size = batch.nbytes
+    step = max(1024, PIECE * batch.num_rows // size) if size > PIECE else batch.num_rows
+    if step >= batch.num_rows:
+        yield batch
+        return
+    for start in range(0, batch.num_rows, step):
+        yield batch.slice(start, step)

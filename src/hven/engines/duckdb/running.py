@@ -25,6 +25,30 @@ if TYPE_CHECKING:
 AGAIN = 0.1  # seconds
 
 
+class Allowance:
+    """The time limit of a query. What its reader takes to fetch the rows does not count: a slow line is no slow query."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self._handed: float | None = None
+
+    def hand_out(self) -> None:
+        """Stop the clock: rows are with the reader."""
+        self._handed = time.monotonic()
+
+    def take_back(self) -> None:
+        """Let the clock run on."""
+        if self._handed is not None:
+            self._until += time.monotonic() - self._handed
+            self._handed = None
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        handed = self._handed
+        return self._until - (time.monotonic() if handed is None else handed)
+
+
 class Cursors:
     """Cursors of one DuckDB instance. A cursor serves one query at a time and remembers what is registered in it."""
 
@@ -152,8 +176,9 @@ class DuckExecution:
         self._stopped: str | None = None
         self._reader: pa.RecordBatchReader | None = None
         self._cursor: Cursor | None = cursors.take()
+        self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
         if limits.seconds is not None:
-            watch.at(time.monotonic() + limits.seconds, _weakly(self, lambda late: late.stop("timeout")))
+            watch.at(time.monotonic() + limits.seconds, _weakly(self, DuckExecution._late))
         try:
             for name, (rows, keep) in relations.items():
                 self._cursor.register(name, rows, keep=keep)
@@ -184,9 +209,22 @@ class DuckExecution:
                     batch = batch.slice(0, wanted)
                     wanted -= batch.num_rows
                 if batch.num_rows:
-                    yield fit(batch, self.schema)
+                    fitting = fit(batch, self.schema)
+                    if self._allowance is not None:
+                        self._allowance.hand_out()
+                    yield fitting
+                    if self._allowance is not None:
+                        self._allowance.take_back()
         finally:
             self.close()
+
+    def _late(self) -> None:
+        """Stop if the time is over; look again later if the reader took some of it."""
+        left = 0.0 if self._allowance is None else self._allowance.left
+        if left <= 0:
+            self.stop("timeout")
+        elif self._cursor is not None:
+            self._watch.at(time.monotonic() + max(left, AGAIN), _weakly(self, DuckExecution._late))
 
     def cancel(self) -> None:
         """Stop soon; see `hven.engines.Execution.cancel`."""
@@ -245,7 +283,7 @@ class ReadyExecution:
         self.small = small
         self._batches = batches
         self._limits = limits
-        self._began = time.monotonic()
+        self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
         self._cancelled = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -254,7 +292,7 @@ class ReadyExecution:
         while wanted is None or wanted > 0:
             if self._cancelled:
                 raise Cancelled("the query was cancelled")
-            if seconds is not None and time.monotonic() - self._began > seconds:
+            if self._allowance is not None and self._allowance.left < 0:
                 raise translate(InterruptedError("INTERRUPT"), stopped="timeout", seconds=seconds)
             batch = next(self._batches, None)
             if batch is None:
@@ -263,7 +301,11 @@ class ReadyExecution:
                 batch = batch.slice(0, wanted)
                 wanted -= batch.num_rows
             if batch.num_rows:
+                if self._allowance is not None:
+                    self._allowance.hand_out()
                 yield batch
+                if self._allowance is not None:
+                    self._allowance.take_back()
 
     def cancel(self) -> None:
         """Stop soon."""
