@@ -197,6 +197,7 @@ class DiskStaging:
         self._statistics.add(table)
         _write_ipc(path, table, durable=False)
         self._parts.append((name, table.num_rows, path.stat().st_size))
+        pa.default_memory_pool().release_unused()
 
     # --- indexes ---------------------------------------------------------------------------------------------
 
