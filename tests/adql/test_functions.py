@@ -209,6 +209,7 @@ def test_a_julian_date_of_whole_seconds_stays_whole():
 
 TIMES = {
     "2004-02-03T03:55:33": (2004, 2, 3, 3, 55, 33), "2004-02-03 03:55:33Z": (2004, 2, 3, 3, 55, 33), "2004-034T03:55:33.250": (2004, 2, 3, 3, 55, 33, 250000),
+    "2016-12-31T23:59:60": (2017, 1, 1), "2004-02-03 03:55:60.250Z": (2004, 2, 3, 3, 56, 0, 250000), "2004-034T03:55:60": (2004, 2, 3, 3, 56),
     "2004-034": (2004, 2, 3), "20040203T035533": (2004, 2, 3, 3, 55, 33), "2004/02/03 03:55:33": (2004, 2, 3, 3, 55, 33), "20040203": (2004, 2, 3), "2004-02-03": (2004, 2, 3),
 }  # fmt: skip
 
@@ -223,6 +224,22 @@ def test_parse_time_by_format_and_nonsense():
     assert value("parse_time('yesterday')", functions=MAPPING) is None
     assert value("sexagesimal('12:30:00', 'hour')", functions=MAPPING) == 187.5
     assert value("sexagesimal('-12:30:00')", functions=MAPPING) == -12.5
+
+
+@pytest.mark.parametrize(
+    ("text", "degrees"),
+    [("15 12 60", 15 + 13 / 60), ("-15:59:60.00", -16.0), ("15 60", 16.0), ("151260", 15 + 13 / 60), ("15 12 60.5", None), ("15 60 00", None), ("15 61", None), ("15 60.5", None)],
+)  # fmt: skip
+def test_sixty_at_the_end_carries_over(text, degrees):
+    found = [value(f"sexagesimal('{text}')", functions=MAPPING), value(f"ivo_dms_to_degrees('{text}')")]
+    hours = value(f"ivo_hms_to_degrees('{text}')")
+    assert found == [degrees and pytest.approx(degrees, abs=1e-12)] * 2
+    assert hours == (degrees and pytest.approx(15 * degrees, abs=1e-11))
+
+
+def test_a_minute_of_sixty_is_no_time():
+    assert value("parse_time('2016-12-31T23:60:00')", functions=MAPPING) is None
+    assert value("parse_time('2016-12-31T23:59:61')", functions=MAPPING) is None
 
 
 def test_mapping_functions_are_not_for_queries():

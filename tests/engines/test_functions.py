@@ -99,3 +99,17 @@ def test_boxes_and_cells():
 
 def test_every_function_of_the_dialect_is_there():
     assert set(functions.FUNCTIONS) == set(UDFS)
+
+
+def test_what_is_written_is_read_back():
+    shapes = {
+        "POINT(1.5, -2)": "point 1.5 -2",
+        "CIRCLE(10, 20, 1)": "circle 10 20 1",
+        "POLYGON(0, 0, 10, 0, 10, 10)": "polygon 0 0 10 0 10 10",
+    }
+    numbers = [[1.5, -2.0], [10.0, 20.0, 1.0], [0.0, 0.0, 10.0, 0.0, 10.0, 10.0], None]
+    written = functions.FUNCTIONS["hven_text"](pa.array(numbers, pa.list_(pa.float64())))
+    assert written.to_pylist() == [*shapes.values(), None]
+    middles = functions.FUNCTIONS["hven_centroid_text"](written.drop_null()).to_pylist()
+    assert np.array(middles[:2]) == pytest.approx(np.array([[1.5, -2.0], [10.0, 20.0]]))
+    assert functions.FUNCTIONS["hven_area_text"](written.drop_null()).to_pylist()[0] == 0.0

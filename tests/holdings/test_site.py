@@ -17,6 +17,7 @@ from hven.holdings import Site
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.settings import Settings
+from hven.testing.policies import half_hidden
 from hven.testing.site import publish, site_with, table_of, tiny_site
 
 STARS = pa.table({"id": [1, 2, 3], "ra": [10.0, 20.0, 30.0], "dec": [-1.0, 0.0, 1.0], "name": ["a", "é", None]})
@@ -267,6 +268,80 @@ def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
         with pytest.raises(BindError) as caught:
             query.run("SELECT id FROM cat.brighter", site=site, policies=policies)
         assert "stars" not in str(caught.value)
+
+
+def test_a_public_view_of_a_private_table_is_told(tmp_path):
+    text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n"
+    closed = text.replace("    description: Stars\n", "    description: Stars\n    access: private\n")
+    with site_with(tmp_path, closed, {"stars.csv": ""}) as site:
+        publish(site, TABLE, ROWS)
+        (problem,) = site.refresh().problems
+        assert problem.startswith(
+            "view cat.bright: it is public, but readers do not see it, for cat.stars is private; say `access: private`"
+        )
+        with pytest.raises(BindError, match=r"no table 'cat\.bright'") as caught:
+            query.run("SELECT id FROM cat.bright", site=site)
+        assert "stars" not in str(caught.value)
+        descriptor(site, closed.replace("cat.stars\n", "cat.stars\n    access: private\n"))
+        assert site.refresh().problems == ()
+
+
+def test_rows_are_hidden_under_a_view(tmp_path):
+    text = DESCRIPTOR + "  bright:\n    view: SELECT id AS star FROM cat.stars\n  brighter:\n    view: SELECT star FROM cat.bright\n"
+    with site_with(tmp_path, text, {"stars.csv": ""}) as site:
+        publish(site, TABLE, ROWS)
+        site.refresh()
+        with query.run("SELECT star FROM cat.brighter", site=site, policies=half_hidden("id")) as result:
+            assert [row["star"] for batch in result.batches() for row in batch.to_pylist()] == [2]
+            assert not result.scope.public
+
+
+class Counts:
+    """A policy that counts how often it is asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def sees(self, table, who):
+        self.asked += 1
+        return True
+
+    def rows(self, table, who):
+        return half_hidden("id")[1].rows(table, who)
+
+
+def test_policies_are_asked_once_about_each_reader(site):
+    policies = (counts := Counts(),)
+    holdings = site.current()
+    first = holdings.reach(Reader(name="ann"), policies)
+    asked = counts.asked
+    assert [holdings.reach(Reader(name="ann"), policies) for _ in range(5)] == [first] * 5
+    assert counts.asked == asked
+    assert holdings.reach(Reader(name="bob"), policies) == first
+    assert counts.asked > asked
+    assert holdings.reach(Reader(name="ann"), (Counts(), *DEFAULT)) == first, "other policies that see the same"
+    assert holdings.reach(Reader(name="ann")) == "public"
+    assert holdings.reach(OWNER, half_hidden("id")) != first
+
+
+def test_a_reach_is_the_same_in_every_process(site):
+    """Remembered answers are keyed by it: nothing in it may depend on the process's hashes."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom hven.holdings import Site\nfrom hven.settings import Settings\n"
+        "from hven.testing.policies import half_hidden\n"
+        "with Site(Settings(directory=Path(sys.argv[1]))) as site:\n    print(site.current().reach(policies=half_hidden('id')))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(site.settings.directory)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed},
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert found == {site.current().reach(policies=half_hidden("id"))}
 
 
 def test_settings_reach_the_site(tmp_path):

@@ -119,7 +119,8 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
         data = site.settings.collections / "cat" / "stars.csv"
         data.write_text(lines)
         with pytest.raises(
-            DataError, match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is no latitude.*stars.csv row 1: dec = 95"
+            DataError,
+            match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is no latitude.*stars.csv row 1: dec = 95",
         ):
             ingest(site, "cat")
         data.write_text("id,ra,dec,mag,name\n")
@@ -491,3 +492,48 @@ def test_a_table_taken_out_of_the_descriptor_goes_with_the_next_ingest(tmp_path)
         assert set(site.current().published) == {"cat.stars"}
         site.store.rollback("cat")
         assert set(site.refresh().published) == {"cat.stars", "cat.more"}
+
+
+def test_warnings_of_the_mapping_are_in_the_report(tmp_path):
+    text = "collection: cat\ntables:\n  main:\n    source: {kind: csv, files: a.csv}\n"
+    with site_with(tmp_path, text, {"a.csv": "id,B-V\n1,2\n"}) as site:
+        report = ingest(site, "cat")
+        assert report.published
+        (warning,) = report.warnings
+        assert 'cat.yaml:3:3: tables.main: queries must write "B-V" in double quotes' in warning
+        assert f"warning: {warning}" in report.text()
+        assert ingest(site, "cat", dry_run=True).warnings == report.warnings
+
+
+@pytest.mark.parametrize("kind", ["fits", "votable", "csv"])
+def test_columns_that_differ_in_case_alone(tmp_path, kind):
+    from astropy.io import fits
+
+    from hven.descriptor.new import create
+    from hven.settings import Settings
+
+    path = tmp_path / f"a.{kind}"
+    if kind == "fits":
+        columns = [fits.Column(name, "J", array=[number, number + 1]) for name, number in (("R", 1), ("r", 10), ("R_2", 100))]
+        fits.BinTableHDU.from_columns(columns).writeto(path)
+    elif kind == "csv":
+        path.write_text("R,r,R_2\n1,10,100\n2,11,101\n")
+    else:
+        fields = "".join(f"<FIELD name='{name}' datatype='int'/>" for name in ("R", "r", "R_2"))
+        cells = "".join(f"<TR><TD>{n}</TD><TD>{n + 9}</TD><TD>{n + 99}</TD></TR>" for n in (1, 2))
+        path.write_text(
+            f"<VOTABLE version='1.4'><RESOURCE><TABLE>{fields}<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+        )
+    made = create(Settings(directory=tmp_path), "cat", str(path))
+    with Site(Settings(directory=tmp_path)) as site:
+        assert ingest(site, "cat").warnings == []
+        found = rows(site, "SELECT * FROM cat.main ORDER BY 1")
+        assert [list(row.values()) for row in found] == [[1, 10, 100], [2, 11, 101]]
+        assert next(iter(found[0])) == "r"
+        followed = f"collection: cat\ntables:\n  main:\n    source: {{kind: {kind}, files: ../../a.{kind}}}\n"
+        made.write_text(followed)
+        if kind == "votable":  # the reader has numbered them already
+            assert ingest(site, "cat").published
+        else:
+            with pytest.raises(DescriptorError, match="'R' and 'r', which differ only in case; list the table's columns"):
+                ingest(site, "cat")

@@ -22,7 +22,7 @@ def test_dali_there_and_back(shape):
     assert text.parse("pos", text.write("shape", shape).upper()) == shape
 
 
-@given(st.lists(st.one_of(CIRCLES, RANGES, POLYGONS), min_size=1, max_size=4))
+@given(st.lists(st.one_of(CIRCLES, RANGES, POLYGONS, st.builds(Point, LON, LAT)), min_size=1, max_size=4))
 def test_multishapes_there_and_back(parts):
     region = Region(tuple(parts))
     assert text.parse("multishape", text.write("multishape", region)) == region

@@ -366,3 +366,13 @@ def test_numeric_null_words_meet_columns_of_every_type(write):
     assert [row["t"] for row in found] == [datetime(2020, 1, 1), datetime(2021, 1, 1), datetime(2021, 1, 1)]
     assert [row["b"] for row in found] == [True, False, True], "1 is no code in a column of yes and no"
     assert [row["s"] for row in found] == ["x", None, "y"]
+
+
+def test_seconds_of_sixty_carry_over(write):
+    path = write("t\n2016-12-31T23:59:60\n2016-12-31 23:58:60.5Z\n2016-12-31T00:00:01\n\n")
+    assert [row["t"] for row in rows(path)] == [
+        datetime(2017, 1, 1),
+        datetime(2016, 12, 31, 23, 59, 0, 500_000),
+        datetime(2016, 12, 31, 0, 0, 1),
+    ]
+    assert types(write("t\n2016-12-31T23:60:00\n")) == {"t": "string"}, "an hour of 60 minutes is no time"

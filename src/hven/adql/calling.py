@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
@@ -23,7 +24,7 @@ _NULLS = {
 }  # fmt: skip
 
 
-class Calling(Fitting):
+class Calling(Fitting, ABC):
     """Binds calls.
 
     Attributes
@@ -40,9 +41,9 @@ class Calling(Fitting):
         self.volatile = False
         self.clause = "SELECT"
 
+    @abstractmethod
     def expression(self, node: Expr, scope: Scope) -> Expr:
         """Bind an argument."""
-        raise NotImplementedError
 
     def function(self, node: Function, scope: Scope) -> Expr:
         """Find the function, choose the signature that fits, and say what comes out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
@@ -46,14 +47,14 @@ CASTS: dict[str, Type] = {
 PREDICATES = frozenset({"CONTAINS", "INTERSECTS"})
 
 
-class Expressions(Calling):
+class Expressions(Calling, ABC):
     """Binds expressions; one object per query, which keeps what is found on the way."""
 
     # --- to be given by the binder of queries
 
+    @abstractmethod
     def subquery(self, query: Query, scope: Scope) -> tuple[Query, tuple[Column, ...]]:
         """Bind a subquery inside `scope`."""
-        raise NotImplementedError
 
     # --- the door
 

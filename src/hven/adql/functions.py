@@ -239,8 +239,8 @@ UDFS: tuple[Entry, ...] = (
     _f("udf", "IVO_HEALPIX_CENTER", "(hpxOrder INTEGER, hpxIndex BIGINT) -> POINT", doc="Centre of a HEALPix cell (NESTED).", unit="deg"),
     _f("udf", "IVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
     _f("udf", "IVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
-    _f("udf", "IVO_HMS_TO_DEGREES", "(hms TEXT) -> DOUBLE", doc="Degrees from h:m:s, h m s or 12h34m56s; NULL if it is none of these.", unit="deg"),
-    _f("udf", "IVO_DMS_TO_DEGREES", "(dms TEXT) -> DOUBLE", doc="Degrees from d:m:s, d m s or 12d34m56s; NULL if it is none of these.", unit="deg"),
+    _f("udf", "IVO_HMS_TO_DEGREES", "(hms TEXT) -> DOUBLE", doc="Degrees from h:m:s, h m s or 12h34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg"),
+    _f("udf", "IVO_DMS_TO_DEGREES", "(dms TEXT) -> DOUBLE", doc="Degrees from d:m:s, d m s or 12d34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg"),
     _f("udf", "GAVO_MATCH", "(pattern TEXT, string TEXT) -> INTEGER", doc="1 if the regular expression matches anywhere in the string."),
     _f("udf", "GAVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_jd.", unit="d", ucd="time.epoch"),
     _f("udf", "GAVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_mjd.", unit="d", ucd="time.epoch"),
@@ -266,8 +266,8 @@ UDFS: tuple[Entry, ...] = (
     _f("aggregate", "MEDIAN", _X, doc="Median.", unit="same", ucd="+stat.median"),
     # --- of mapping expressions only
     _f("mapping", "PARSE_TIME", "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP", "(time TIMESTAMP) -> TIMESTAMP",
-       doc="Timestamp from text: ISO 8601 with its usual liberties, or by a format of strptime (%d/%m/%Y %H:%M:%S); NULL if it is none.", mapping=True, ucd="same"),
-    _f("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text; kind 'hour' or 'deg' (the default).", unit="deg", mapping=True, ucd="same"),
+       doc="Timestamp from text: ISO 8601 with its usual liberties, or by a format of strptime (%d/%m/%Y %H:%M:%S); :60 is the minute after; NULL if it is none.", mapping=True, ucd="same"),
+    _f("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text, 60 at the end carries over; kind 'hour' or 'deg' (the default).", unit="deg", mapping=True, ucd="same"),
     _f("mapping", "HEADER", "(card TEXT LITERAL) -> SAME", doc="The source column of that very name, such as the FITS card DATE-OBS.", mapping=True),
     _f("mapping", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its batch, from 1.", mapping=True),
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from hven.adql.expressions import Expressions
 from hven.adql.kinds import wider
 from hven.adql.scope import Item, Scope, Source, View, nearest
@@ -10,12 +12,12 @@ from hven.adql.values import derived, meta
 from hven.model.types import BOOLEAN
 
 
-class Joins(Expressions):
+class Joins(Expressions, ABC):
     """Binds joins."""
 
+    @abstractmethod
     def from_item(self, node: FromItem, outer: Scope | None) -> tuple[FromItem, View]:
         """Bind one item of FROM."""
-        raise NotImplementedError
 
     def join(self, node: Join, outer: Scope | None) -> tuple[FromItem, View]:
         """Bind a join and say what it puts into view."""

@@ -55,7 +55,10 @@ PUBLIC = Scope("public")
 
 
 class Policy(Protocol):
-    """A rule about tables and rows. Built-in: `Access`; a site's own come with *Rights*."""
+    """A rule about tables and rows. Built-in: `Access`; a site's own come with *Rights*.
+
+    Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new object.
+    """
 
     def sees(self, table: Table, who: Reader) -> bool | None:
         """May `who` know that `table` exists? None: no opinion."""
@@ -63,7 +66,7 @@ class Policy(Protocol):
     def rows(self, table: Table, who: Reader) -> Expr | None:
         """Give a condition that `who`'s rows of `table` meet, bound over the table alone; None: every row.
 
-        Asked of stored tables: a view shows the rows that its tables do.
+        Asked of stored tables alone: a view shows the rows that its tables do, whatever is said of its own name.
         """
 
 

@@ -8,6 +8,7 @@ import lzma
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -239,9 +240,9 @@ class Guess:
     key: bool = False
 
 
-def quoted(name: str) -> str:
+def quoted(name: str, *, always: bool = False) -> str:
     """Write a source column's name in an expression."""
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and name.upper() not in RESERVED:
+    if not always and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and name.upper() not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
 
@@ -258,6 +259,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
     """
     taken: set[str] = set()
     guesses: list[Guess] = []
+    folded = Counter(column.name.lower() for column in columns)
     for column in columns:
         heading, unit = split_unit(column.name)
         doubt = None
@@ -290,12 +292,15 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             maximum=None,
             ucd=ucd.modern(column.ucd) if column.ucd else None,
         )
-        plain = identifier(column.name) == name and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column.name)
+        twin = folded[column.name.lower()] > 1  # only quotes tell R from r
+        if twin and doubt is None:
+            doubt = "the source has names that differ in case alone"
+        plain = not twin and identifier(column.name) == name and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column.name)
         guesses.append(
             Guess(
                 source=column.name,
                 column=target,
-                expression=None if plain and column.name.lower() == name else quoted(column.name),
+                expression=None if plain and column.name.lower() == name else quoted(column.name, always=twin),
                 doubt=doubt,
             )
         )

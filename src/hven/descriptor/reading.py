@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven import plugins
+from hven import adql, plugins
+from hven.adql.grouping import walk
+from hven.adql.tree import TableRef
 from hven.descriptor.columns import check_name
 from hven.descriptor.functions import functions
 from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
@@ -66,6 +68,7 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     if not sources or resource is None:
         return faults
     wrong = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
+    faults += _views_of_private_tables(resource)
     for spec in resource.tables:
         found = _against_sources(spec, resource)
         # a line that has a fault already says nothing reliable about what follows from it
@@ -75,6 +78,34 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
             if fault not in faults and (fault.place.file, fault.place.line) not in wrong and not _follows(fault, spec, faults)
         ]
     return sorted(faults, key=in_order)
+
+
+def _views_of_private_tables(resource: Resource) -> list[Fault]:
+    """Warn of views that are called public and read private tables of this collection: only who may see those sees them."""
+    closed = {f"{resource.name}.{spec.table.name}".lower() for spec in resource.tables if spec.table.access != "public"}
+    reads: dict[str, set[str]] = {}
+    views = [spec for spec in resource.tables if spec.table.view is not None and spec.table.access == "public"]
+    for spec in views:
+        try:
+            query = adql.parse(spec.table.view or "")
+        except HvenError:  # it is among the faults already
+            reads[spec.table.name] = set()
+            continue
+        # a name without schema may be the name of a WITH, or another collection's table: what is published is looked at by the holdings
+        references = (node for node in walk(query) if isinstance(node, TableRef))
+        reads[spec.table.name] = {".".join(part.name for part in node.parts).lower() for node in references}
+    found: list[Fault] = []
+    for _ in views:  # views of views
+        for spec in views:
+            hidden = sorted(reads[spec.table.name] & closed)
+            own = f"{resource.name}.{spec.table.name}".lower()
+            if hidden and own not in closed:
+                closed.add(own)
+                message = f"tables.{spec.table.name}: the view is public, but only those see it who may see {' and '.join(hidden)}"
+                found.append(
+                    Fault(message=message, place=spec.place, remedy="say `access: private` here, or make that public", severity="warning")
+                )
+    return found
 
 
 def _follows(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:

@@ -113,7 +113,26 @@ def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -
         published.update(ready)
         wanted = {name: pair for name, pair in wanted.items() if name not in ready}
         problems = {name: text for name, text in problems.items() if name not in ready}
-    return list(problems.values())
+    return [*problems.values(), *_hidden(published, resources)]
+
+
+def _hidden(published: Mapping[str, Published], resources: Mapping[str, Resource]) -> list[str]:
+    """Name the views that are called public and read what is not: nobody sees them but who sees those tables."""
+    found = []
+    for name, item in published.items():
+        said = _spec(item.resource, item.table.name) if item.table.view is not None else None
+        if said is None or said.table.access != "public":
+            continue
+        below = [published[table].table for table in item.reads if table in published]
+        closed = [
+            table.qualified for table in below if (spec := _spec(resources.get(table.schema), table.name)) and spec.table.access != "public"
+        ]
+        if closed:
+            found.append(
+                f"view {name}: it is public, but readers do not see it, for {' and '.join(closed)} {'are' if closed[1:] else 'is'} private;"
+                " say `access: private` of the view, or publish what it reads"
+            )
+    return found
 
 
 def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:

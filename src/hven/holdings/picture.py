@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.auth.permit import ANONYMOUS, DEFAULT, row_filters, visible
+from hven.auth.permit import ANONYMOUS, DEFAULT, row_filters, spell, visible
 from hven.holdings import tap_schema
 from hven.holdings.catalogue import Catalogue
 from hven.holdings.overlay import resolved_keys
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hven.model.table import Schema, Table
 
 ROWS = "/"  # in a reach: before it, which tables are seen; behind it, which rows
+READERS = 4096  # whose reach is remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +80,29 @@ class Holdings:
     version: str = "0"
     problems: tuple[str, ...] = ()
     _catalogues: dict[str, Catalogue] = field(default_factory=dict, repr=False)
+    _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str]] = field(default_factory=dict, repr=False)
 
     def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
-        """Name what `who` may know of and which rows they see: equal words, equal catalogues and equal answers."""
-        if policies is DEFAULT:
-            filters: dict[str, object] = {}
-            if "owner" not in who.groups:  # the usual case costs nothing
-                return "public"
-        else:
-            filters = dict(row_filters([item.table for item in self.published.values()], who, policies))
+        """Name what `who` may know of and which rows they see: equal words, equal catalogues and equal answers.
+
+        It is worked out once for each reader and sequence of policies: policies that change their mind come as another sequence.
+        """
+        if policies is DEFAULT and "owner" not in who.groups:  # the usual case costs nothing
+            return "public"
+        known = self._reaches.get((who, id(policies)))
+        if known is None:
+            if len(self._reaches) >= READERS:
+                self._reaches.clear()
+            # the policies are kept with it: another sequence must not get their id
+            known = self._reaches.setdefault((who, id(policies)), (policies, self._reach(who, policies)))
+        return known[1]
+
+    def _reach(self, who: Reader, policies: Sequence[Policy]) -> str:
+        filters = row_filters([item.table for item in self.published.values()], who, policies)
         hidden = sorted(name for name, item in self.published.items() if not self._sees(item, who, policies))
         private = sorted(name for name, item in self.published.items() if item.table.access != "public")
         seen = "public" if hidden == private else _digest(repr(hidden))
-        return f"{seen}{ROWS}{_digest(repr(sorted((name, repr(expr)) for name, expr in filters.items())))}" if filters else seen
+        return f"{seen}{ROWS}{_digest(repr(sorted((name, spell(expr)) for name, expr in filters.items())))}" if filters else seen
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
         """Tell whether a reader may know of a table; of a view, only if of everything that it reads."""

@@ -186,6 +186,8 @@ class _Run:
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
                 entries = look(spec, self.resource, context)
+                said = dict.fromkeys(str(fault) for entry in entries for fault in entry.mapping.warnings)
+                self.report.warnings += [text for text in said if text not in self.report.warnings]
                 self._room(spec, entries)
                 one = Filling(
                     engine=self.site.engine,

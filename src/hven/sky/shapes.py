@@ -407,8 +407,8 @@ class Region(Shape):
         return healpix.merge(np.concatenate([part.cover(order) for part in self.parts]))
 
     def text(self) -> str:
-        """Write the parts one after the other."""
-        return " ".join(part.text() for part in self.parts)
+        """Write the parts one after the other, each with its word."""
+        return " ".join(f"point {part.text()}" if isinstance(part, Point) else part.text() for part in self.parts)
 
 
 def from_array(kind: str, values: Any) -> Shape:

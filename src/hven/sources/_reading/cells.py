@@ -40,6 +40,7 @@ _FALSE = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
 _INT = r"^[+-]?\d{1,18}$"
 _TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d*)?)?)?)?(?:Z|[+-]00(?::?00)?)?$"
+_SIXTY = r":60(\.\d*)?$"  # a leap second, or seconds that were rounded up: the minute after
 _ZONE = r"(?:Z|[+-]00(?::?00)?)$"
 BLANKS = " \t\r\n\v\f"
 
@@ -210,7 +211,11 @@ def _times(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None
     text = pc.replace_substring_regex(_keep(text, bad), _ZONE, "")
     text = pc.replace_substring_regex(text, r"(\.\d{6})\d+$", r"\1")  # microseconds are what is stored
     text = pc.replace_substring_regex(text, r"\.$", "")
-    values, more = halving(text, pa.timestamp("us"))
+    sixty = pc.fill_null(pc.match_substring_regex(text, _SIXTY), False)
+    carried = pc.any(sixty).as_py()
+    values, more = halving(pc.replace_substring_regex(text, _SIXTY, r":59\1") if carried else text, pa.timestamp("us"))
+    if carried:
+        values = pc.if_else(sixty, pc.add(values, pa.scalar(1_000_000, pa.duration("us"))), values)
     return pc.cast(values, kind), _or(bad, more)
 
 
