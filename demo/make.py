@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="also the planetary nomenclature (246 MB to download)")
     full = parser.parse_args().full
     if not (SITE / "hven.toml").exists():
-        subprocess.run([HVEN, "init", SITE], check=True)
+        subprocess.run([HVEN, "init", SITE], check=True, stdout=subprocess.DEVNULL)
     shutil.copyfile(ROOT / "demo" / "hven.toml", SITE / "hven.toml")
     shutil.copytree(ROOT / "demo" / "collections", SITE / "collections", dirs_exist_ok=True)
     ready = []

@@ -18,7 +18,7 @@ import pytest
 from running import serving
 from shared import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 REAL = "true" in {os.environ.get("CI"), os.environ.get("HVEN_WHEEL_REAL")} or os.environ.get("HVEN_PROOF") == "full"
 

@@ -15,7 +15,7 @@ from astropy.io import votable
 
 from running import Server, hven, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad requests")]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def new(
     kind: Annotated[str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")] = None,
     table: Annotated[str | None, typer.Option("--table", help="Which table of a file or database that has several.")] = None,
 ) -> None:
-    """Write a first descriptor from a file or an address: columns, types, units, UCDs as far as they can be guessed."""
+    """Write a first descriptor, guessed from a file or an address."""
     from functools import partial
 
     from hven.descriptor import new as room
@@ -48,7 +48,7 @@ def check(
     tests: Annotated[bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check hven.toml and descriptors: every fault at once, each with its place."""
+    """Check hven.toml and descriptors: every fault, with its place."""
     from hven import descriptor
     from hven.errors import NotFound
 

@@ -83,7 +83,7 @@ def _free(host: str, port: int) -> str:
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show what is published, how big it is and when it came; and what is wrong."""
+    """Show what is published, how big, since when; and what is wrong."""
     with open_site(context) as site:
         current = site.current()
         rows: list[dict[str, Any]] = [
@@ -121,7 +121,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 
 def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Show a collection's snapshots, runs and moves, the newest first."""
+    """Show a collection's snapshots, runs and moves, newest first."""
     from hven.errors import NotFound
 
     with open_site(context) as site:

