@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,7 +62,7 @@ class Written:
         return self.slots
 
 
-class Dialect:
+class Dialect(ABC):
     """How one database writes things. The methods here are what SQL-92 says; a dialect says what it does in another way.
 
     Attributes
@@ -101,9 +102,9 @@ class Dialect:
         text = text if "e" in text else f"{text}e0"
         return f"({text})" if text.startswith("-") else text
 
+    @abstractmethod
     def type_name(self, type_: Type) -> str:
         """Write a type."""
-        raise NotImplementedError
 
     def cast(self, text: str, type_: Type) -> str:
         """Convert SQL to a type."""
@@ -133,9 +134,9 @@ class Dialect:
         """Write one of several values that CASE or COALESCE may give."""
         return writer.expr(node)
 
+    @abstractmethod
     def predicate(self, writer: Writer, node: Function) -> str:
         """Write CONTAINS or INTERSECTS as a condition."""
-        raise NotImplementedError
 
     def direction(self, text: str, *, descending: bool) -> str:
         """Write one key of ORDER BY: NULLs come last either way."""

@@ -6,6 +6,7 @@ so that only parentheses, functions and subqueries nest, and these are counted.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, NoReturn
 
 from hven.adql.calls import AGGREGATES, CALLABLE, SQL_FUNCTIONS, called, fault, kind, stands_alone
@@ -59,7 +60,7 @@ _TYPE_REMEDIES: Final = {
 }
 
 
-class ExpressionParser(Words):
+class ExpressionParser(Words, ABC):
     """Reads values and conditions from the words of one text."""
 
     __slots__ = ()
@@ -510,10 +511,10 @@ class ExpressionParser(Words):
 
     # --- what the query parser adds --------------------------------------------------------------------------
 
+    @abstractmethod
     def subquery(self, what: str) -> Query:
         """Read a subquery in parentheses."""
-        raise NotImplementedError(what)
 
+    @abstractmethod
     def nested_query(self, first: Query | None) -> Query:
         """Read a subquery up to its closing parenthesis; `first` is its first operand, if it was read already."""
-        raise NotImplementedError(first)

@@ -8,6 +8,7 @@ many, never too few.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,16 +91,16 @@ def spread(ranges: Rows) -> Rows:
     return found
 
 
-class Access:
+class Access(ABC):
     """A way to find the rows of one table that may meet a condition."""
 
+    @abstractmethod
     def look_up(self, stored: Stored, values: Values, limit: int) -> Found | None:
         """Find candidates; None if this road is closed for these values, or leads to more than `limit` rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """Say which index is used."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
