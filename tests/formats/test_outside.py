@@ -69,7 +69,7 @@ def described(serialization):
         for column in columns
         for more in [
             {
-                "twice": {"unit": "deg", "frame": "icrs", "minimum": -5.0},
+                "twice": {"unit": "deg", "frame": "icrs", "minimum": -5.0, "display": "9.3f"},
                 "whole": {"enum": "sizes"},
                 "text": {"link": "https://x/{text}"},
             }.get(column.name, {})

@@ -302,3 +302,31 @@ def test_gzip_and_sizes_of_batches():
     data = gzip.compress(document("votable", columns, [batch] * 4)[:-40]) + gzip.compress(document("votable", columns, [batch] * 4)[-40:])
     assert rows(data) == plain(batch) * 4
     assert [part.num_rows for part in read(io.BytesIO(data), batch=5).batches] == [5, 5, 2]
+
+
+@pytest.mark.parametrize(
+    ("display", "said", "again"),
+    [
+        (".3f", ' precision="F3"', ".3f"), ("8.3f", ' width="8" precision="F3"', "8.3f"), ("%.6f", ' precision="F6"', ".6f"), ("F8.3", ' width="8" precision="F3"', "8.3f"),
+        (".2e", ' precision="E3"', ".2e"), ("E12.4", ' width="12" precision="E5"', "12.4e"), ("D12.4", ' width="12" precision="E5"', "12.4e"), (".0e", ' precision="E1"', ".0e"),
+        (".0f", "", None), ("sexagesimal", "", None), ("iso", "", None), (None, "", None), ("I5", "", None),
+    ],
+)  # fmt: skip
+def test_how_numbers_are_displayed_is_precision_and_width(display, said, again):
+    columns = [Column(name="x", type=parse_type("float64"), display=display), Column(name="n", type=parse_type("int32"), display=display)]
+    batch = pa.record_batch([pa.array([1.23456]), pa.array([1], pa.int32())], names=["x", "n"])
+    text = document("votable", columns, [batch], options={"serialization": "TABLEDATA"})
+    assert f'<FIELD name="x" ID="x" datatype="double"{said}/>'.encode() in text
+    assert b'<FIELD name="n" ID="n" datatype="int"/>' in text
+    assert b"<TD>1.23456</TD>" in text, "values are written whole"
+    assert [column.display for column in read(io.BytesIO(text)).head.columns] == [again, None]
+
+
+@pytest.mark.parametrize(
+    ("said", "display"),
+    [("precision='3'", ".3f"), ("precision='f3' width='0'", ".3f"), ("precision='E4' width='9'", "9.3e"), ("precision='F0'", None),
+     ("precision='three'", None), ("width='9'", None), ("precision='3' width='*'", ".3f")],
+)  # fmt: skip
+def test_precision_as_others_write_it(said, display):
+    text = f"<VOTABLE version='1.4'><RESOURCE><TABLE><FIELD name='x' datatype='float' {said}/><DATA><TABLEDATA/></DATA></TABLE></RESOURCE></VOTABLE>"
+    assert read(io.BytesIO(text.encode())).head.columns[0].display == display

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ARRAYSIZE = re.compile(r"\d+(?:x\d+)*(?:x?\d*\*)?|\*")
 _MOST = 1 << 24  # values in one cell
+_PRECISION = re.compile(r"([EF]?)([1-9][0-9]?)", re.IGNORECASE)
 _TEMPLATE = re.compile(r"\$\{([^}]*)\}|([{}])")
 
 
@@ -143,10 +144,24 @@ def column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Ma
         maximum=maximum,
         enum=enum,
         frame=ref if ref in set(frames) else None,
+        display=_display(element, kind),
         link=_TEMPLATE.sub(lambda found: f"{{{found.group(1)}}}" if found.group(2) is None else found.group(2) * 2, links[0])
         if links
         else None,
     )
+
+
+def _display(element: Any, kind: Type) -> str | None:
+    """Read precision and width (VOTable 1.4 section 4.1): ``F3``, ``3`` -> ``.3f``; ``E3``, three significant figures, -> ``.2e``."""
+    if kind.datatype not in {"float", "double"}:
+        return None
+    precision = _PRECISION.fullmatch((element.get("precision") or "").strip())
+    if precision is None:
+        return None
+    width = (element.get("width") or "").strip()
+    width = width if width.isdecimal() and 0 < len(width) <= 3 and int(width) else ""
+    digits = int(precision.group(2))
+    return f"{width}.{digits - 1}e" if precision.group(1).upper() == "E" else f"{width}.{digits}f"
 
 
 def _bound(text: str | None, kind: Type) -> float | None:

@@ -33,6 +33,9 @@ _SYSTEMS = {
 }
 
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
+_DISPLAY = re.compile(
+    r"%?(?P<width>\d{0,3})\.(?P<digits>\d{1,2})(?P<python>[feFE])|(?P<fits>[FED])(?P<wide>\d{1,3})\.(?P<decimals>\d{1,2})"
+)
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
@@ -104,8 +107,22 @@ def _about(column: Column, ident: str | None, frame: str | None) -> str:
             attribute("utype", column.utype),
             attribute("xtype", kind.xtype),
             attribute("ref", frame),
+            _shown(column),
         )
     )
+
+
+def _shown(column: Column) -> str:
+    """Write how a number is displayed - ``.3f``, ``8.3f``, ``%.3f``, FITS's ``F8.3``, ``.2e`` - as width and precision."""
+    found = _DISPLAY.fullmatch(column.display or "")
+    if found is None or column.type.datatype not in {"float", "double"}:
+        return ""
+    word = (found["python"] or found["fits"]).upper()
+    digits = int(found["digits"] or found["decimals"])
+    width = int(found["width"] or found["wide"] or 0)
+    precision = f"F{digits}" if word == "F" else f"E{digits + 1}"
+    # the schema knows no F0
+    return (f' width="{width}"' if width else "") + (f' precision="{precision}"' if digits or word != "F" else "")
 
 
 def _described(tag: str, attributes: str, description: str | None, inner: str) -> str:
