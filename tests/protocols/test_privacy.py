@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from asking import Client
 from made_stars import STARS, rows
 
 from hven.auth.permit import OWNER
 from hven.holdings import Site
+from hven.ingest import ingest
 from hven.server import create
 from hven.testing.policies import half_hidden
-from hven.testing.site import publish, tiny_site
+from hven.testing.site import publish, site_with, tiny_site
 
 EVERYTHING = [
     "/",
@@ -93,6 +97,46 @@ def test_cones_have_the_rows_one_may_see(client: Client, halved: Client) -> None
 
     whole = numbers(client)
     assert numbers(halved) == {number for number in whole if number % 2 == 0} < whole
+
+
+def shown(client: Client, path: str) -> set[str]:
+    """The numbers of rows that a page shows."""
+    text = client.get(path).text
+    return {number.replace("\u202f", "") for number in re.findall(r"([0-9\u202f]+)(?:</b> rows|</td><td class=\"n wide)", text)}
+
+
+def test_pages_count_the_rows_that_their_reader_may_see(counting: tuple[Client, Client, Client]) -> None:
+    everybody, half, owner = counting
+    for path in ("/", "/collections/stars"):
+        assert shown(everybody, path) == {"2000"}
+        assert shown(half, path) == {"1000"}
+        assert shown(owner, path) == {"2000"}
+        assert shown(half, path) == {"1000"}, "what another reader saw was remembered"
+
+
+def test_a_page_of_one_reader_is_not_anothers(counting: tuple[Client, Client, Client]) -> None:
+    everybody, half, _ = counting
+    assert everybody.get("/").headers["cache-control"].startswith("public")
+    assert half.get("/").headers["cache-control"].startswith("private")
+    again = half.ask("GET", "/", headers={"if-none-match": everybody.get("/").headers["etag"]})
+    assert again.status == 200
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Client, Client]]:
+    """A collection with a descriptor, so that it has pages, as everybody, half-seeing readers and its owner see it."""
+    columns = "\n".join(f"      {column.name}: {{type: {column.type}}}" for column in STARS.columns)
+    descriptor = (
+        f"collection: stars\ntitle: Stars\nsubjects: [stars]\ntables:\n  main:\n    primary: [id]\n"
+        f"    source: {{kind: parquet, files: stars.parquet}}\n    columns:\n{columns}\n"
+    )
+    file = io.BytesIO()
+    pq.write_table(rows(), file)
+    with site_with(tmp_path_factory.mktemp("pages"), descriptor, {"stars.parquet": file.getvalue()}) as site:
+        ingest(site, "stars")
+        site.refresh()
+        half = half_hidden("number")
+        yield Client(create(site)), Client(create(site, policies=half)), Client(create(site, policies=half, reader=lambda _: OWNER))
 
 
 def test_one_readers_tag_is_not_anothers(client: Client, halved: Client) -> None:

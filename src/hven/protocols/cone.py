@@ -8,6 +8,7 @@ of this old protocol look at.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote as urlquote
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -198,7 +199,7 @@ def _centre(params: dali.Params) -> tuple[float, float, float]:
 
 def ways(published: Published, base: str) -> Sequence[Way]:
     """Show a cone search around nowhere in particular."""
-    url = f"{base}/cone/{published.table.qualified}"
+    url = f"{base}/cone/{urlquote(published.table.qualified)}"
     return [
         Way(title="Cone search", url=url, example=f"curl '{url}?RA=83.63&DEC=22.01&SR=1&RESPONSEFORMAT=csv'"),
         Way(

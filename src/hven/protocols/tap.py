@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import anyio
@@ -196,11 +197,15 @@ def ways(published: Published, base: str) -> Sequence[Way]:
             language="python",
             example=f'import pyvo\nprint(pyvo.dal.TAPService("{base}/tap").search("""{text}""").to_table())',
         ),
-        Way(title="TAP with STILTS", url=f"{base}/tap", example=f"stilts tapquery tapurl={base}/tap sync=true adql='{text}' ofmt=ascii"),
+        Way(
+            title="TAP with STILTS",
+            url=f"{base}/tap",
+            example=f"stilts tapquery tapurl={base}/tap sync=true adql={shlex.quote(text)} ofmt=ascii",
+        ),
         Way(
             title="TAP with curl",
             url=f"{base}/tap/sync",
-            example=f'curl {base}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode "QUERY={text}"',
+            example=f"curl {base}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode {shlex.quote(f'QUERY={text}')}",
         ),
     ]
 
