@@ -6,11 +6,13 @@ import contextlib
 import gzip
 import os
 import re
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
 
 from running import HVEN, hven
 
@@ -132,6 +134,40 @@ def test_a_key_that_is_there_twice(site: Path) -> None:
 def test_rows_that_are_all_bad(site: Path) -> None:
     rewrite(site, "id,ra,dec,mag\n1,10,95,1\n2,10,20,1\n3,10,99,1\n")
     refused(site, "2 of 3 rows of stars.main were rejected", "stars.csv row 1: dec = 95")
+
+
+def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
+    """Each is told in a sentence, and leaves no half-made collection."""
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])], name="RIGHT")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "two.fits")
+    with contextlib.closing(sqlite3.connect(tmp_path / "two.sqlite")) as database:
+        database.executescript("CREATE TABLE one (a); CREATE TABLE two (b);")
+    (tmp_path / "half.sqlite").write_bytes((tmp_path / "two.sqlite").read_bytes()[:3000])
+    (tmp_path / "half.csv.gz").write_bytes(gzip.compress(GOOD.encode() * 100)[:60])
+    (tmp_path / "half.xml").write_text('<?xml version="1.0"?><VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/>')
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "what").write_bytes(b"\1\2\3\0\0")
+    for words, code, said in [
+        (["empty.csv"], 1, "empty.csv is empty"),
+        (["half.csv.gz"], 1, "damaged or cut short"),
+        (["half.xml"], 1, "not well-formed XML"),
+        (["half.sqlite"], 1, "half.sqlite"),
+        (["two.sqlite"], 2, "tables and views: one (0 rows), two (0 rows); say which table with --table"),
+        (["two.sqlite", "--table", "three"], 1, "no such table: three; its tables are one, two"),
+        (["two.fits", "--table", "WRONG"], 1, "no table HDU 'WRONG'"),
+        (["nothing.csv"], 1, "no file nothing.csv"),
+        (["."], 1, "is a directory"),
+        (["what"], 1, "--kind"),
+        (["what", "--kind", "nonsense"], 1, "known: csv, fits"),
+        (["$NOT_SET"], 1, "the secret NOT_SET is not set"),
+        (["postgresql://me:secret@db/x"], 2, "belongs into a secret"),
+    ]:
+        told = hven("new", "fresh", "--from", *words, "--site", site, cwd=tmp_path, code=code)
+        assert said in told.stderr, told.stderr
+        assert "secret@" not in told.stderr
+        assert not (site / "collections/fresh").exists()
+    for name in ("select", "2mass", "a b", "../x", ""):
+        hven("new", name, "--from", "two.fits", "--site", site, cwd=tmp_path, code=2)
 
 
 # --- descriptors -------------------------------------------------------------------------------------------------

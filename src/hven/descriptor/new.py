@@ -221,7 +221,7 @@ def _opened(module: Any, kind: str, options: dict[str, Any], context: Context) -
         where = ".".join(str(step) for step in first["loc"])
         raise UserError(f"source of kind {kind}: {where}: {first['msg']}" if where else f"source of kind {kind}: {first['msg']}") from error
     except SourceError as error:
-        if kind == "fits" and "mode" not in options and "no table" in error.message:
+        if kind == "fits" and not {"mode", "hdu"} & options.keys() and "no table" in error.message:
             return _opened(module, kind, {**options, "mode": "header"}, context)
         if kind == "csv" and "is not UTF-8" in error.message and "encoding" not in options:
             return _opened(module, kind, {**options, "encoding": "latin-1"}, context)
