@@ -55,6 +55,19 @@ def test_strings_never_become_sql(engine, relations):
         assert answer(engine, f"SELECT TOP 1 {literal} AS t FROM sky.stars", relations).to_pylist() == [{"t": text}]
 
 
+def test_long_chains_run_or_are_refused_with_words(engine, relations):
+    """However long a chain is, Python does not descend into it; DuckDB takes some hundred links, and groups in parentheses."""
+    cases = [f"CASE WHEN id > {number} THEN 1 ELSE 0 END" for number in range(1100)]
+    with pytest.raises(TooLarge, match="longer chain of operations than the engine takes; put parentheses around groups") as caught:
+        answer(engine, f"SELECT SUM({' + '.join(cases)}) AS n FROM sky.stars", relations)
+    assert "expression depth" not in str(caught.value)
+    groups = ["(" + " + ".join(cases[start : start + 100]) + ")" for start in range(0, 1100, 100)]
+    whole = answer(engine, "SELECT SUM(CASE WHEN id > 1099 THEN 1100 WHEN id > 0 THEN id ELSE 0 END) AS n FROM sky.stars", relations)
+    assert answer(engine, f"SELECT SUM({' + '.join(groups)}) AS n FROM sky.stars", relations).to_pylist() == whole.to_pylist()
+    union = answer(engine, " UNION ALL ".join(["SELECT TOP 1 id FROM sky.stars"] * 1100), relations)
+    assert union.num_rows == 1100
+
+
 def test_out_of_memory_is_too_large(tmp_path):
     small = duckdb.open(tmp_path, memory=64 * 1024**2, threads=1)
     table = Table(schema="s", name="t", columns=(Column(name="x", type=INT64), Column(name="s", type=STRING)))

@@ -18,7 +18,7 @@ from hven.engines.duckdb.layout import Stored, without_nan
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution, Watch
 from hven.engines.duckdb.staging import LOCK, DiskStaging
-from hven.errors import StorageError
+from hven.errors import BindError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +66,10 @@ class DuckEngine:
 
     def prepare(self, bound: Bound) -> DuckPlan:
         """Plan a bound query; see `hven.engines.Engine.prepare`."""
-        return DuckPlan(self, bound)
+        try:
+            return DuckPlan(self, bound)
+        except RecursionError:
+            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
 
     def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""

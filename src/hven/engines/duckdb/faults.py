@@ -58,6 +58,10 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
         return StorageError(
             "the disk is full: no room for the query's temporary data", remedy="free some space in the site's var directory"
         )
+    if "Max expression depth" in text:
+        return TooLarge(
+            "the query has a longer chain of operations than the engine takes", remedy="put parentheses around groups of a hundred"
+        )
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION):
         return EvaluationError(plain(text))
     return ServiceError(

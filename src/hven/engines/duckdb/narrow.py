@@ -16,14 +16,15 @@ N = TypeVar("N")
 
 
 def walk(node: Any) -> Iterator[Any]:
-    """Give every node of a tree, from the root down."""
-    if isinstance(node, tuple):
-        for part in node:
-            yield from walk(part)
-    elif is_dataclass(node) and type(node).__module__ == "hven.adql.tree":
-        yield node
-        for name in _parts(type(node)):
-            yield from walk(getattr(node, name))
+    """Give every node of a tree, from the root down; however deep a chain is, it is not descended into."""
+    waiting = [node]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, tuple):
+            waiting.extend(reversed(item))
+        elif is_dataclass(item) and type(item).__module__ == "hven.adql.tree":
+            yield item
+            waiting.extend([getattr(item, name) for name in reversed(_parts(type(item)))])
 
 
 _SKIPPED = {"at", "meta", "column", "columns", "table", "value", "slot", "text", "source_name"}
@@ -67,16 +68,27 @@ def rewrite(node: N, change: Callable[[Any], Any]) -> N:
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
     if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
         return node
-    new: N = change(node)
-    if new is not node:
-        return new
+    # a chain of a thousand (a + b + c, SELECT .. UNION SELECT ..) is walked to its left end, then rebuilt
+    chain: list[Any] = []
+    first: Any = node
+    while (new := change(first)) is first and hasattr(first, "left"):
+        chain.append(first)
+        first = first.left
+    if new is first:
+        new = _parts_rewritten(first, {}, change)
+    for link in reversed(chain):
+        new = _parts_rewritten(link, {"left": new}, change)
+    return new  # type: ignore[no-any-return]
+
+
+def _parts_rewritten(node: Any, done: Mapping[str, Any], change: Callable[[Any], Any]) -> Any:
     changes = {}
     for name in _parts(type(node)):
         old = getattr(node, name)
-        copy = rewrite(old, change)
+        copy = done[name] if name in done else rewrite(old, change)
         if copy is not old:
             changes[name] = copy
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]  # a dataclass: asked above
+    return replace(node, **changes) if changes else node
 
 
 def narrowed(bound: Bound, numbers: frozenset[int], joins: Mapping[int, Expr] | None = None) -> Bound:
