@@ -1,0 +1,120 @@
+"""What the how-tos say to write does what they say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from running import hven, serving, until
+from shared import ROOT
+
+pytestmark = pytest.mark.slow
+
+STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
+
+
+def block(page: str, kind: str) -> str:
+    """Take the first block of a kind from a how-to."""
+    text = (ROOT / "docs/howto" / page).read_text(encoding="utf-8")
+    found = re.search(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no block of {kind}"
+    return found[1]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "stars.csv").write_text(STARS)
+    hven("init", tmp_path / "site")
+    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", tmp_path / "site")
+    hven("ingest", "stars", "--site", tmp_path / "site")
+    return tmp_path / "site"
+
+
+def test_behind_a_proxy_and_under_old_addresses(site: Path) -> None:
+    settings = block("reverse-proxy.md", "toml") + "\n" + block("old-addresses.md", "toml")
+    public = tomllib.loads(settings)["public_url"]
+    old = tomllib.loads(settings)["alias"][0]["path"]
+    (site / "hven.toml").write_text(settings)
+    with serving(site) as server:
+        for prefix in ("/hven", ""):  # left in place by the proxy, or taken off
+            capabilities = server.get(prefix + "/tap/capabilities")[2].decode()
+            addresses = re.findall(r"<accessURL[^>]*>([^<]+)<", capabilities)
+            assert addresses
+            assert all(address.startswith(public + "/tap") for address in addresses)
+            assert server.get(prefix + "/health")[0] == 200
+            assert f'href="{public}/' in server.get(prefix + "/")[2].decode()
+            status, headers, body = server.get(prefix + old, RA=101, DEC=-16, SR=90, max=1)
+            assert (status, headers["content-type"].partition(";")[0]) == (200, "application/x-votable+xml")
+            assert body.count(b"<TR>") == 1
+            assert b"OVERFLOW" in body
+        told = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nam FROM stars.main", RESPONSEFORMAT="csv")
+        assert told[0] == 400
+        assert server.send("GET", "/health", headers={"X-Request-ID": "abc-123"})[1]["x-request-id"] == "abc-123"
+
+
+def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
+    lines = block("backup.md", "sh")
+    if shutil.which("sqlite3") is None:  # the same, by Python's own
+        lines = re.sub(r"^sqlite3 .*$", "", lines, flags=re.MULTILINE)
+    with serving(site):  # while the site runs
+        subprocess.run(["bash", "-euo", "pipefail", "-c", lines], cwd=site, check=True, timeout=60, capture_output=True)
+        if shutil.which("sqlite3") is None:
+            source, target = sqlite3.connect(site / "var/hven.sqlite"), sqlite3.connect(site / "backup/var/hven.sqlite")
+            source.backup(target)
+            source.close()
+            target.close()
+    moved = tmp_path / "moved"
+    shutil.move(site / "backup", moved)
+    shutil.rmtree(site)
+    assert "stars.main" in hven("status", "--site", moved).stdout
+    assert hven("query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved).stdout.split() == ["name", "Sirius"]
+    assert "secrets.toml" in (moved / ".gitignore").read_text()
+    hven("ingest", "stars", "--site", moved)
+    hven("rollback", "stars", "--site", moved)
+    assert hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", moved).stdout.split() == ["n", "3"]
+
+
+def test_a_private_collection_on_every_road(site: Path) -> None:
+    line = next(line for line in block("private.md", "yaml").splitlines() if line.startswith("access:")).partition("#")[0].strip()
+    path = site / "collections/stars/stars.yaml"
+    text = path.read_text()
+    with serving(site) as server:
+        roads = ["/cone/stars.main?RA=101&DEC=-16&SR=1", "/tap/tables/stars.main", "/collections/stars"]
+        assert [server.get(road)[0] for road in roads] == [200, 200, 200]
+        path.write_text(text + line + "\n")
+        until(lambda: server.get(roads[0])[0] == 404, 5)
+        assert [server.get(road)[0] for road in roads] == [404, 404, 404]
+        assert b"stars.main" not in server.get("/")[2] + server.get("/tap/tables")[2]
+        assert server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main")[0] == 400
+        assert server.rows("SELECT table_name FROM TAP_SCHEMA.tables WHERE table_name LIKE 'stars%'") == []
+        command = re.search(r"hven query --public \"(.*)\"", (ROOT / "docs/howto/private.md").read_text())
+        assert command
+        assert "stars" not in hven("query", "--public", command[1], "--site", site).stdout
+        assert "stars.main" in hven("query", command[1], "--site", site).stdout
+        path.write_text(text)
+        until(lambda: [server.get(road)[0] for road in roads] == [200, 200, 200], 5)
+
+
+def test_secrets_come_from_the_environment_or_from_their_file(site: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ops.sqlite") as database:
+        database.executescript("CREATE TABLE cubes (id INTEGER, name TEXT); INSERT INTO cubes VALUES (1, 'a'), (2, 'b');")
+    database.close()
+    address = f"sqlite:///{tmp_path / 'ops.sqlite'}"
+    hven("new", "cubes", "--from", "$OPS_DB", "--table", "cubes", "--site", site, OPS_DB=address)
+    text = (site / "collections/cubes/cubes.yaml").read_text()
+    assert "$OPS_DB" in text
+    assert str(tmp_path) not in text.partition("source:")[2]
+    told = hven("ingest", "cubes", "--site", site, code=1).stderr
+    assert "the secret OPS_DB is not set" in told
+    (site / "secrets.toml").write_text(f'OPS_DB = "{address}"\n')
+    assert "cubes.main: 2 rows" in hven("ingest", "cubes", "--site", site).stdout
+    shown = hven("status", "--json", "--site", site).stdout + hven("history", "cubes", "--json", "--site", site).stdout
+    assert "ops.sqlite" not in shown
+    (site / "secrets.toml").unlink()
+    assert "cubes.main: 2 rows" in hven("ingest", "cubes", "--site", site, OPS_DB=address).stdout
