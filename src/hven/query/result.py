@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from hven.errors import Cancelled, HvenError, ServiceError
+from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError
 from hven.formats import End
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Result:
         What broke the rows off: for the reader, and for the log.
     request
         Id that is told with an error.
+    guarded
+        True if a policy hides rows: an engine may look at a value before it drops its row, so no error may quote one.
     """
 
     columns: tuple[Column, ...]
@@ -60,6 +62,7 @@ class Result:
     error: str | None = None
     failure: Exception | None = None
     request: str = ""
+    guarded: bool = False
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _execution: Execution | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
@@ -90,14 +93,20 @@ class Result:
                 self.rows += batch.num_rows
                 yield from _pieces(batch)
         except HvenError as error:
-            self.error, self.failure = str(error), error
-            raise
+            told = self._unquoted(error)
+            self.error, self.failure = str(told), told
+            raise told from None if told is not error else error.__cause__
         except Exception as error:
-            told = ServiceError("the rows broke off", remedy="this is a fault of the service; its owner finds it in the log")
-            self.error, self.failure = str(told), error
-            raise told from error
+            broken = ServiceError("the rows broke off", remedy="this is a fault of the service; its owner finds it in the log")
+            self.error, self.failure = str(broken), error
+            raise broken from error
         finally:
             self.close()
+
+    def _unquoted(self, error: HvenError) -> HvenError:
+        if self.guarded and isinstance(error, EvaluationError):
+            return EvaluationError("a value cannot be computed", remedy="look at the casts, divisions and functions of the query")
+        return error
 
     def begin(self) -> Execution:
         """Begin to run, if that has not happened; afterwards `small` says whether the answer is ready, or nearly.
@@ -111,7 +120,10 @@ class Result:
         if execution is None:
             if self._begin is None or self._stopped():
                 raise Cancelled("the query was stopped before it began")
-            execution = self._execution = self._begin()
+            try:
+                execution = self._execution = self._begin()
+            except EvaluationError as error:
+                raise self._unquoted(error) from None
             self.small = self.small and execution.small
             # another thread may have stopped it meanwhile, and seen nothing to stop
             if self._stopped():

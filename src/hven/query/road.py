@@ -98,6 +98,7 @@ def run(
         limit=limit,
         small=prepared.plan.small,
         volatile=prepared.bound.volatile,
+        guarded=prepared.guarded,
         _begin=begin,
     )
 
@@ -146,7 +147,7 @@ def _prepare(
     if reach != "public" and any(table.schema == TAP_SCHEMA for table in bound.tables):
         # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of
         scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
-    prepared = Prepared(bound=permitted, plan=site.engine.prepare(permitted), scope=scope)
+    prepared = Prepared(bound=permitted, plan=site.engine.prepare(permitted), scope=scope, guarded=permitted is not bound)
     if shape is not None:
         shapes.keep(shape, literals, prepared, words=words)
     elif not isinstance(query, str) and values is not None:

@@ -30,6 +30,7 @@ class Prepared:
     bound: Bound
     plan: Plan
     scope: Scope
+    guarded: bool = False
 
 
 def cost(words: int) -> int:

@@ -1,0 +1,337 @@
+"""The road to data: limits, plans that are remembered, turns, cancellation at every moment, what is freed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import ANONYMOUS, OWNER
+from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, ServiceError, TooLarge
+from hven.holdings import Site
+from hven.query import road, turns
+from hven.query.result import PIECE
+from hven.query.shapes import LARGEST, Shapes, cost
+from hven.settings import QueryLimits
+from hven.testing.policies import half_hidden
+from hven.testing.site import publish, table_of, tiny_site
+
+ROWS = 100_000
+ENDLESS = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b WHERE a.n + b.n < -1"
+
+
+def made(number: int = ROWS) -> pa.Table:
+    return pa.table(
+        {
+            "n": np.arange(number, dtype=np.int32),
+            "ra": np.linspace(0, 359, number),
+            "dec": np.linspace(-80, 80, number),
+            "word": ["12" if n % 2 == 0 else f"hidden{n}" for n in range(number)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with tiny_site(tmp_path_factory.mktemp("road"), {"s.t": made()}, limits=QueryLimits(concurrent=1, maxrec_hard=90_000)) as opened:
+        yield opened
+
+
+def state(site: Site) -> road._State:
+    return road._state(site)
+
+
+def ask(site: Site, text: str, **more: object) -> list[dict[str, object]]:
+    with query.run(text, site=site, **more) as result:  # type: ignore[arg-type]
+        return result.table().to_pylist()
+
+
+def eventually(true: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# --- limits --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("maxrec", "rows", "overflow"), [(0, 0, True), (10, 10, True), (None, 90_000, True), (10**9, 90_000, True)])
+def test_maxrec_cuts_and_says_so(site: Site, maxrec: int | None, rows: int, overflow: bool) -> None:
+    with query.run("SELECT n FROM s.t WHERE n >= 0", site=site, maxrec=maxrec) as result:
+        assert sum(batch.num_rows for batch in result.batches()) == rows
+        end = result.end()
+    assert (end.rows, end.overflow, end.error) == (rows, overflow, None)
+
+
+def test_as_many_rows_as_allowed_are_no_overflow(site: Site) -> None:
+    with query.run("SELECT n FROM s.t WHERE n < 10", site=site, maxrec=10) as result:
+        assert len(result.table()) == 10
+        assert not result.end().overflow
+
+
+def test_big_batches_come_in_pieces_and_whole(site: Site) -> None:
+    with query.run("SELECT n, ra, dec, word, word AS again, word AS once_more FROM s.t", site=site, maxrec=80_000) as result:
+        batches = list(result.batches())
+    assert max(batch.nbytes for batch in batches) < 1.5 * PIECE
+    values = [value for batch in batches for value in batch.column(0).to_pylist()]
+    assert len(set(values)) == len(values) == 80_000
+
+
+def test_a_text_that_is_too_long_is_refused_before_it_is_read(site: Site) -> None:
+    with pytest.raises(TooLarge, match="1,000,000"):
+        query.run("SELECT n FROM s.t --" + "x" * 1_000_000, site=site)
+
+
+# --- plans ---------------------------------------------------------------------------------------------------
+
+
+def test_other_numbers_use_the_same_plan_and_get_their_own_rows(site: Site) -> None:
+    ask(site, "SELECT n FROM s.t WHERE n = 1")
+    before = len(state(site).shapes)
+    for number in (5, 7, 99):
+        assert ask(site, f"SELECT n FROM s.t WHERE n = {number}") == [{"n": number}]
+    assert len(state(site).shapes) == before
+
+
+def test_long_lists_are_answered_and_not_kept(site: Site) -> None:
+    before = state(site).shapes.bytes
+    for size in (4_000, 10_000):
+        among = ",".join(str(n) for n in range(size))
+        assert len(ask(site, f"SELECT n FROM s.t WHERE n IN ({among})")) == size
+    assert state(site).shapes.bytes == before
+
+
+def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
+    with tiny_site(tmp_path, {"s.t": made(10)}) as site:
+        assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "ra", "dec", "word"]
+        fewer = made(10).select(["n", "word"])
+        publish(site, table_of("s.t", fewer), fewer)
+        site.refresh()
+        assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "word"]
+        with pytest.raises(BindError):
+            query.run("SELECT ra FROM s.t", site=site)
+
+
+class Plan:
+    """Stands for a prepared query: only its free slots count here."""
+
+    def __init__(self, free: frozenset[int]) -> None:
+        self.bound = self
+        self.free = free
+
+
+def test_shapes_are_bounded_by_their_bytes_and_forget_the_oldest() -> None:
+    shapes = Shapes(budget=10 * cost(100))
+    for number in range(50):
+        shapes.keep(number, (), Plan(frozenset()), words=100)  # type: ignore[arg-type]
+        shapes.find(0, ())
+    assert len(shapes) == 10
+    assert shapes.bytes <= 10 * cost(100)
+    assert shapes.find(0, ()) is not None, "what is used stays"
+    assert shapes.find(20, ()) is None
+    shapes.keep("huge", (), Plan(frozenset()), words=LARGEST)  # type: ignore[arg-type]
+    assert shapes.find("huge", ()) is None
+    for number in range(60, 100):
+        shapes.keep(number, (), Plan(frozenset()), words=100)  # type: ignore[arg-type]
+    assert len(shapes._fixed) == len(shapes) == 10
+
+
+def test_fixed_literals_are_part_of_the_key() -> None:
+    shapes = Shapes()
+    deg, rad = Plan(frozenset({0})), Plan(frozenset({0}))
+    shapes.keep("k", (1, "deg"), deg)  # type: ignore[arg-type]
+    shapes.keep("k", (1, "rad"), rad)  # type: ignore[arg-type]
+    assert shapes.find("k", (77, "deg")) is deg
+    assert shapes.find("k", (1, "rad")) is rad
+    assert shapes.find("k", (1, "arcsec")) is None
+
+
+def test_shapes_withstand_many_threads() -> None:
+    shapes = Shapes(budget=20 * cost(10))
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        numbers = np.random.default_rng(seed).integers(0, 60, 3000).tolist()
+        for number in numbers:
+            found = shapes.find(number, (number,))
+            if found is not None and found.number != number:  # type: ignore[attr-defined]
+                wrong.append(number)
+            plan = Plan(frozenset())
+            plan.number = number  # type: ignore[attr-defined]
+            shapes.keep(number, (number,), plan, words=10)  # type: ignore[arg-type]
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert shapes.bytes == len(shapes) * cost(10) <= 20 * cost(10)
+
+
+# --- turns and cancellation ----------------------------------------------------------------------------------
+
+
+def stopping(result: query.Result) -> tuple[threading.Thread, list[BaseException]]:
+    """Read a result in a thread; what it raised is in the list when the thread ends."""
+    raised: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for _ in result.batches():
+                pass
+        except Exception as error:  # noqa: BLE001  (whatever it is, the test looks at it)
+            raised.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return thread, raised
+
+
+def test_a_cancelled_query_ends_soon_and_gives_its_turn_back(site: Site) -> None:
+    result = query.run(ENDLESS, site=site)
+    thread, raised = stopping(result)
+    eventually(lambda: state(site).turns.running == 1)
+    time.sleep(0.2)
+    result.cancel()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert isinstance(raised[0], Cancelled)
+    assert state(site).turns.running == 0
+
+
+def test_one_runs_one_waits_the_third_is_sent_away_and_small_ones_pass(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "WAIT", 60.0)
+    running, waiting = query.run(ENDLESS, site=site), query.run(ENDLESS, site=site)
+    first = stopping(running)
+    eventually(lambda: state(site).turns.running == 1)
+    second = stopping(waiting)
+    eventually(lambda: state(site).turns._waiting == 1)
+    with pytest.raises(Overloaded, match="try again"):
+        ask(site, ENDLESS)
+    assert ask(site, "SELECT COUNT(*) AS n FROM s.t") == [{"n": ROWS}]
+    waiting.cancel()
+    second[0].join(10)
+    assert isinstance(second[1][0], Cancelled)
+    assert state(site).turns._waiting == 0
+    running.cancel()
+    first[0].join(20)
+    assert state(site).turns.running == 0
+
+
+def test_who_waits_too_long_is_sent_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "WAIT", 0.2)
+    running = query.run(ENDLESS, site=site)
+    thread, _ = stopping(running)
+    eventually(lambda: state(site).turns.running == 1)
+    with pytest.raises(Overloaded):
+        ask(site, ENDLESS)
+    running.cancel()
+    thread.join(20)
+
+
+def test_the_waiting_query_runs_when_its_turn_comes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "WAIT", 60.0)
+    running = query.run(ENDLESS, site=site)
+    thread, _ = stopping(running)
+    eventually(lambda: state(site).turns.running == 1)
+    threading.Timer(0.3, running.cancel).start()
+    assert ask(site, "SELECT MAX(n) AS m FROM s.t WHERE word LIKE '1%'") == [{"m": ROWS - 2}]
+    thread.join(20)
+
+
+@pytest.mark.parametrize("stop", ["cancel", "close"])
+def test_what_was_stopped_before_it_began_never_runs(site: Site, stop: str) -> None:
+    result = query.run(ENDLESS, site=site)
+    getattr(result, stop)()
+    with pytest.raises(Cancelled):
+        list(result.batches())
+    assert state(site).turns.running == 0
+
+
+@pytest.mark.parametrize("stop", ["cancel", "close"])
+def test_a_stop_while_the_engine_begins_is_not_lost(site: Site, stop: str) -> None:
+    result = query.run("SELECT n FROM s.t WHERE n < 5", site=site)
+    begin = result._begin
+
+    def slowly() -> object:
+        assert begin is not None
+        execution = begin()
+        getattr(result, stop)()  # another thread, just now: it saw nothing to stop
+        return execution
+
+    result._begin = slowly  # type: ignore[assignment]
+    with pytest.raises(Cancelled):
+        list(result.batches())
+
+
+def test_a_reader_who_takes_only_some_gives_the_turn_back(site: Site) -> None:
+    with query.run("SELECT n, word FROM s.t WHERE word LIKE '%2%'", site=site) as result:
+        next(result.batches())
+    assert state(site).turns.running == 0
+    result.close()
+    assert state(site).turns.running == 0
+
+
+def test_an_error_in_the_middle_gives_the_turn_back(site: Site) -> None:
+    with query.run("SELECT CAST(word AS INTEGER) AS k FROM s.t WHERE n > 50000", site=site) as result:
+        with pytest.raises(EvaluationError, match="hidden"):
+            list(result.batches())
+        assert "hidden" in str(result.end().error)
+    assert state(site).turns.running == 0
+
+
+def test_the_unforeseen_is_told_in_our_words_and_kept_for_the_log(site: Site) -> None:
+    result = query.run("SELECT n FROM s.t WHERE n < 5", site=site)
+
+    def broken() -> object:
+        raise ZeroDivisionError("secret /etc/passwd")
+
+    result._begin = broken  # type: ignore[assignment]
+    result.request = "abc"
+    with pytest.raises(ServiceError) as told:
+        list(result.batches())
+    assert "secret" not in str(told.value)
+    assert isinstance(result.failure, ZeroDivisionError)
+    assert str(result.end().error).endswith("[request abc]")
+
+
+# --- policies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT a.n FROM s.t AS a JOIN s.t AS b ON a.n = b.n WHERE CAST(b.word AS INTEGER) > 0",
+        "SELECT COUNT(*) AS c FROM s.t WHERE CAST(word AS INTEGER) > 0",
+        "SELECT n FROM s.t WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, -76, 5)) AND CAST(word AS INTEGER) > 0",
+        "SELECT CAST(word AS INTEGER) + n AS k FROM s.t",
+        "SELECT 1 / (CAST(word AS INTEGER) - 12) AS k FROM s.t WHERE n = 7",
+    ],
+)
+def test_no_error_quotes_a_value_that_is_hidden(site: Site, text: str) -> None:
+    """An engine may compute with a row before the policy drops it; what it says of it must not come out."""
+    told = []
+    with contextlib.suppress(EvaluationError), query.run(text, site=site, policies=half_hidden("n")) as result:
+        try:
+            list(result.batches())
+        finally:
+            told.append(str(result.end().error))
+    assert told
+    assert "hidden" not in told[0]
+
+
+def test_readers_of_other_reach_do_not_share_plans(site: Site) -> None:
+    text = "SELECT COUNT(*) AS c FROM s.t WHERE n < 1000"
+    for _ in range(2):
+        assert ask(site, text, who=ANONYMOUS, policies=half_hidden("n")) == [{"c": 500}]
+        assert ask(site, text, who=OWNER, policies=half_hidden("n")) == [{"c": 1000}]
+        assert ask(site, text) == [{"c": 1000}]
