@@ -24,7 +24,7 @@ from hven.protocols import known
 from hven.server import create
 from hven.testing.site import site_with, tiny_site
 
-HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> \" onmouseover=\"alert(2) {{ 7*7 }} ${7*7} </style></title>"
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> \" onmouseover=\"alert(2) {{ 9973*9967 }} ${9973*9967} </style></title>"
 DESCRIPTOR = f"""\
 collection: hostile
 title: {json.dumps(HOSTILE)}
@@ -68,7 +68,7 @@ def test_text_of_descriptors_and_addresses_stays_text(hostile: Site, path: str) 
     assert [tag for tag, _ in elements].count("script") == 1, "only our own"
     assert "img" not in {tag for tag, _ in elements}
     assert not [name for _, attributes in elements for name in attributes if name.startswith("on")]
-    assert "49" not in re.sub(r"sha256-\S+|request \w+", "", answer.text)
+    assert "99400891" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/", "/collections/hostile", "/collections/nothing"])
