@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
 
 STANDARD = "ivo://ivoa.net/std/ConeSearch"
-ID, LON, LAT = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
+MAIN = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
+# the protocol is older than UCD1+ (SCS 1.03 section 2.2), and pyvo finds positions by these words alone
+ID, LON, LAT = "ID_MAIN", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN"
 PARAMS = (
     Param(name="RA", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main", minimum=0, maximum=360, required=True, description="ICRS right ascension"),
     Param(name="DEC", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main", minimum=-90, maximum=90, required=True, description="ICRS declination"),
@@ -42,7 +44,7 @@ PARAMS = (
 
 def identifier(table: Table) -> Column | None:
     """Choose the column that names a row: meta.id;meta.main, else a one-column primary key, else the first meta.id."""
-    main = table.by_ucd(ID)
+    main = table.by_ucd(MAIN[0])
     if main is not None:
         return main
     if len(table.primary) == 1:
@@ -123,7 +125,7 @@ def _dressed(columns: tuple[Column, ...], table: Table) -> tuple[Column, ...]:
     dressed = []
     for column in columns:
         ucd = roles.get(column.name)
-        if ucd is None and (column.ucd or "").lower() in {ID, LON, LAT}:
+        if ucd is None and (column.ucd or "").lower() in MAIN:
             ucd = (column.ucd or "").split(";")[0]
         dressed.append(column.having(ucd=ucd) if ucd else column)
     return tuple(dressed)
