@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from hven.dali.params import collect, read
+from hven.dali.params import read
 from hven.errors import ParamError, TooLarge
+from hven.model.given import collect
 from hven.model.params import Param
 
 

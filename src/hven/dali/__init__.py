@@ -6,8 +6,9 @@ from hven.dali.address import base, table_named
 from hven.dali.answer import answer, caching, etag, request_id, unchanged, whole, without_body
 from hven.dali.documents import Documents
 from hven.dali.errors import cone_error, headers_of, json_error, message_of, status_of, votable_error
-from hven.dali.head import SOFTWARE, head
-from hven.dali.params import Params, Upload, read
+from hven.dali.params import read
+from hven.model.given import Params, Upload
+from hven.query.head import SOFTWARE, head
 
 __all__ = [
     "SOFTWARE",

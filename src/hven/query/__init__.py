@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hven.query.head import head
 from hven.query.result import Result
 from hven.query.road import explain, run
 
-PRIVATE = ("road", "result", "shapes", "turns")
+PRIVATE = ("head", "road", "result", "shapes", "turns")
 
-__all__ = ["Result", "explain", "run"]
+__all__ = ["Result", "explain", "head", "run"]

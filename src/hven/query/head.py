@@ -10,7 +10,7 @@ from hven.formats import Head, Info
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.query import Result
+    from hven.query.result import Result
 
 SOFTWARE = f"Hven/{__version__}"
 

@@ -1,0 +1,122 @@
+"""Params: what was given - names without case to their values, checked against `Param`; the same for a request and for a job."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hven.errors import ParamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hven.model.params import Param
+
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file that came inline with a multipart request."""
+
+    name: str
+    content: bytes
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of one request: upper-case name -> values in order (DALI 1.1 section 3.1)."""
+
+    values: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, Upload] = field(default_factory=dict)
+
+    def one(self, name: str, default: str | None = None) -> str | None:
+        """Give a single-valued parameter; an empty value counts as absent.
+
+        Raises
+        ------
+        ParamError
+            It came more than once with different values.
+        """
+        found = {value for value in self.values.get(name, ()) if value != ""}
+        if len(found) > 1:
+            raise ParamError(f"{name} was given {len(self.values[name])} times, with different values", name=name, remedy="give it once")
+        return found.pop() if found else default
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Give every value of a parameter that may be repeated."""
+        return self.values.get(name, ())
+
+    def number(self, name: str, *, minimum: float | None = None, maximum: float | None = None) -> float | None:
+        """Give a number (DALI 1.1 section 3.3.1), None if absent.
+
+        Raises
+        ------
+        ParamError
+            Not a finite number, or out of bounds.
+        """
+        text = self.one(name)
+        if text is None:
+            return None
+        if not _NUMBER.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
+            raise ParamError(f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633")
+        value = float(text)
+        if not math.isfinite(value):
+            raise ParamError(f"{name}={text} is not a finite number", name=name)
+        if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+            raise ParamError(f"{name}={text} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
+        return value
+
+    def whole(self, name: str, *, minimum: int = 0) -> int | None:
+        """Give a whole number, None if absent.
+
+        Raises
+        ------
+        ParamError
+            Not a whole number, or too small.
+        """
+        text = self.one(name)
+        if text is None:
+            return None
+        if not _WHOLE.fullmatch(text):
+            raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
+        value = int(text)
+        if value < minimum:
+            raise ParamError(f"{name}={text} is too small", name=name, remedy=f"at least {minimum}")
+        return value
+
+    def check(self, known: Iterable[Param]) -> None:
+        """Check values against what a service declares; unknown names are ignored (DALI 1.1 section 3.1).
+
+        Raises
+        ------
+        ParamError
+            A required parameter is absent, or a value is not among the allowed ones.
+        """
+        for param in known:
+            values = self.values.get(param.name, ())
+            if param.required and not any(values):
+                raise ParamError(f"{param.name} is missing", name=param.name, remedy=param.description or "")
+            if param.allowed:
+                for value in values:
+                    if value and value not in param.allowed:
+                        remedy = f"allowed: {', '.join(param.allowed)}"
+                        raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
+
+
+def _bounds(minimum: float | None, maximum: float | None) -> str:
+    low = "" if minimum is None else f"from {minimum:g} "
+    high = "" if maximum is None else f"to {maximum:g}"
+    return (low + high).strip()
+
+
+def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:
+    """Gather name-value pairs under upper-case names."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name.upper(), []).append(value)
+    return Params({name: tuple(found) for name, found in values.items()}, files or {})
