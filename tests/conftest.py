@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, settings
 # the helpers beside the tests (shared.py, ...) are plain modules
 sys.path.insert(0, str(Path(__file__).parent))
 
+from shared import MORE
+
 # speed is measured in bench/: a busy machine must not fail a test of correctness
-settings.register_profile("hven", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("hven", deadline=None, max_examples=40 * MORE, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hven")
 
 

@@ -21,7 +21,7 @@ from hven.engines.duckdb.dialect import DuckDB
 from hven.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
-from shared import ROOT
+from shared import MORE, ROOT
 
 ONE = Tables([Table(schema="s", name="one", columns=())])
 
@@ -154,7 +154,7 @@ def test_mathematics_as_numpy(name):
 angles = st.tuples(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360), st.floats(-90, 90))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30 * MORE, deadline=None)
 @given(st.lists(angles, min_size=1, max_size=50), st.sampled_from([0.0, 1e-7, 1e-3, 1.0]))
 def test_distance_and_cones_as_astropy(rows, scale):
     """Also for points very near each other and near the antipode, where a careless formula loses all digits."""
@@ -182,7 +182,7 @@ def test_distance_and_cones_as_astropy(rows, scale):
     assert got["z"].equals(got["w"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50 * MORE, deadline=None)
 @given(st.lists(st.datetimes(min_value=dt.datetime(1850, 1, 1), max_value=dt.datetime(2150, 1, 1)), min_size=1, max_size=40))
 def test_julian_dates_as_astropy_and_back(times):
     from astropy.time import Time

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adql_running import run
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind, parse
+from shared import MORE
 
 NUMBERS = ["s.id", "s.ra", "s.dec", "s.rmag", "s.flag", "p.flux", "p.id", "1", "2.5", "0", "NULL", "7", "1e3"]
 TEXTS = ["s.name", "'Vega'", "'a''b'", "''", "NULL", "s.footprint"]
@@ -196,19 +197,19 @@ def check(query):
     run(query, ROWS, catalogue=CATALOGUE, lenient=True) if "GROUP" not in query else None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30 * MORE, deadline=None)
 @given(plain())
 def test_plain_queries(query):
     check(query)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 * MORE, deadline=None)
 @given(grouped())
 def test_grouped_queries(query):
     check(query)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20 * MORE, deadline=None)
 @given(united())
 def test_set_operations(query):
     check(query)

@@ -18,6 +18,7 @@ from hven.engines.duckdb.dialect import DuckDB
 from hven.errors import ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
+from shared import MORE
 
 SKY = ROWS
 
@@ -120,7 +121,7 @@ def decimal(given):
     return {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in given.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 * MORE, deadline=None)
 @given(st.sampled_from([shape for shape, _ in SHAPES]), values, values)
 def test_a_plan_can_be_used_again(shape, first, second):
     con = connection().cursor()
@@ -170,7 +171,7 @@ def q(text):
     return "'" + text.replace("'", "''") + "'"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80 * MORE, deadline=None)
 @given(hostile, hostile)
 def test_strings_stay_strings(one, two):
     """As parameters (from a query) and inline (from a program), in every place where a string may stand."""
@@ -202,7 +203,7 @@ def test_strings_stay_strings(one, two):
     assert con.execute("SELECT x FROM victim").fetchall() == [(1,)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80 * MORE, deadline=None)
 @given(
     hostile.filter(lambda text: "\0" not in text and text.strip() != ""),
     hostile.filter(lambda text: "\0" not in text and text.strip() != ""),
@@ -230,7 +231,7 @@ def test_names_stay_names(name, alias):
     assert con.execute("SELECT x FROM victim").fetchall() == [(1,)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * MORE, deadline=None)
 @given(st.one_of(st.floats(allow_nan=False), st.integers(-(2**70), 2**70)))
 def test_numbers_are_written_with_every_bit(number):
     sql = DuckDB().number(number)

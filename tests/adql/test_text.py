@@ -42,6 +42,7 @@ from hven.adql.tree import (
     TableRef,
     Unary,
 )
+from shared import MORE
 
 # --- trees as the parser makes them -----------------------------------------------------------------------------
 
@@ -201,7 +202,7 @@ def test_conditions_come_back(tree):
     assert parse_condition(write(tree)) == tree
 
 
-@settings(max_examples=20)  # large trees
+@settings(max_examples=20 * MORE)  # large trees
 @given(QUERIES)
 def test_queries_come_back(tree):
     text = write(tree)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hven.descriptor import check
 from hven.settings import Settings
+from shared import MORE
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors"
 TEXTS = {
@@ -65,7 +66,7 @@ def site(tmp_path_factory):
     return Settings(directory=directory)
 
 
-@settings(max_examples=120)
+@settings(max_examples=120 * MORE)
 @given(
     name=st.sampled_from(sorted(TEXTS)),
     changes=st.lists(
@@ -84,7 +85,7 @@ def test_changed_at_random(site, name, changes):
         assert fault.place.file
 
 
-@settings(max_examples=40)
+@settings(max_examples=40 * MORE)
 @given(name=st.sampled_from(sorted(TEXTS)), gone=st.integers(0, 60), times=st.integers(1, 3))
 def test_lines_lost(site, name, gone, times):
     lines = TEXTS[name].splitlines(keepends=True)

@@ -23,6 +23,8 @@ from hven.sources import ROW
 sys.path.insert(0, str(Path(__file__).parent))
 from mapped import run
 
+from shared import MORE
+
 HEAD = "collection: c\ntitle: t\nlet: {base: 'https://x.example'}\ntables:\n  main:\n    source: data.csv\n"
 
 
@@ -54,7 +56,7 @@ def mapped(engine, resource, batch, columns=None):
 specs = st.sampled_from(["02d", "05d", "012d", ".0f", ".1f", ".3f", "07.2f", "012.4f"])
 
 
-@settings(max_examples=15)
+@settings(max_examples=15 * MORE)
 @given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=60))
 def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec, values):
     resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
@@ -62,7 +64,7 @@ def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec
     assert table.column("t").to_pylist() == [format(value, spec) for value in values]
 
 
-@settings(max_examples=15)
+@settings(max_examples=15 * MORE)
 @given(
     spec=st.sampled_from([".0f", ".1f", ".3f", "07.2f", "012.4f"]),
     values=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 16), min_size=1, max_size=60),

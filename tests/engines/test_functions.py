@@ -12,6 +12,7 @@ from hven.engines.duckdb import functions
 from hven.engines.duckdb.dialect import UDFS
 from hven.sky import Moc, contains, intersects
 from hven.sky.shapes import from_array
+from shared import MORE
 
 LIST = pa.list_(pa.float64())
 near = st.floats(-3, 3).map(lambda x: round(x, 3))
@@ -36,7 +37,7 @@ def shape(numbers):
     return from_array({2: "point", 3: "circle", 4: "range"}.get(len(numbers), "polygon"), numbers)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * MORE, deadline=None)
 @given(st.lists(st.tuples(shapes(), shapes()), min_size=1, max_size=20))
 def test_pairs_of_shapes(pairs):
     one, two = pa.array([a for a, _ in pairs], LIST), pa.array([b for _, b in pairs], LIST)

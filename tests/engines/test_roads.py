@@ -11,10 +11,11 @@ from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits
 from hven.model.table import Table
+from shared import MORE
 
 # no shrinking: the queries are short as they are, and each costs a look at all rows
 quick = settings(
-    max_examples=40,
+    max_examples=40 * MORE,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     report_multiple_bugs=False,

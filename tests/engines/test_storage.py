@@ -24,6 +24,7 @@ from hven.errors import DataError, StorageError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
 from hven.sky import healpix
+from shared import MORE
 
 KEYED = Table(schema="s", name="keyed", columns=(Column(name="id", type=INT64), Column(name="x", type=FLOAT64)), primary=("id",))
 
@@ -218,7 +219,7 @@ def test_memory_of_writing_is_bounded(tmp_path):
 # --- key indexes ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 * MORE, deadline=None)
 @given(
     values=st.lists(st.integers(-20, 20), min_size=1, max_size=60),
     low=st.one_of(st.none(), st.integers(-25, 25), st.floats(-25, 25), st.just(2**40)),
@@ -239,7 +240,7 @@ def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
     assert array[begin:end].tolist() == [value for value in array.tolist() if inside(value)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100 * MORE, deadline=None)
 @given(
     values=st.lists(st.text(alphabet="abÄz日😀", max_size=3), min_size=1),
     low=st.text(alphabet="abÄz日😀", max_size=3),

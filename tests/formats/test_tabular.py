@@ -22,6 +22,7 @@ from hven.formats.votable import read
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.testing.format import document, every_type
+from shared import MORE
 
 ANY = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 
@@ -100,7 +101,7 @@ def test_text_is_aligned():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40 * MORE)
 @given(sample=tables())
 def test_arrow_and_parquet_keep_every_value(sample):
     columns, batch = sample
@@ -152,7 +153,7 @@ def table_of(data):
             return units[1].header, np.array(units[1].data.view(np.recarray)), {name: units[1].data[name] for name in units[1].data.names}
 
 
-@settings(max_examples=40)
+@settings(max_examples=40 * MORE)
 @given(
     sample=tables(
         kinds=("int16", "int32", "int64", "float32", "float64", "string", "string[6]", "int16[3]", "int32[*]", "bit[11]", "uint8")

@@ -16,6 +16,7 @@ from hven import query
 from hven.auth.permit import OWNER
 from hven.ingest import ingest
 from hven.testing.site import site_with
+from shared import MORE
 
 TEXT = """\
 collection: cat
@@ -80,7 +81,7 @@ def site(tmp_path_factory):
         yield opened
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows)
 def test_each_row_is_published_skipped_or_kept_aside(site, given_rows):
     text = io.StringIO()

@@ -11,6 +11,7 @@ from mocpy import MOC
 
 from hven.sky import Circle, Polygon, Range, healpix
 from hven.sky.sphere import SKY, distance, offset
+from shared import MORE
 
 LON, LAT = (
     st.one_of(st.floats(0, 359.999999), st.just(0.0)),
@@ -54,7 +55,7 @@ def _share(ranges):
     return (ranges[:, 1] - ranges[:, 0]).sum() / healpix.CELLS * SKY
 
 
-@settings(max_examples=200)
+@settings(max_examples=200 * MORE)
 @given(
     LON,
     LAT,
@@ -88,7 +89,7 @@ def test_cones_that_are_none_cover_nothing():
     assert healpix.cone_ranges(0, 0, 180).tolist() == [[0, healpix.CELLS]]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60 * MORE)
 @given(st.lists(st.tuples(LON, LAT), min_size=1, max_size=30), st.floats(-8, 1.7))
 def test_many_cones_are_as_good_as_each(centres, power):
     radius = 10.0**power
@@ -128,7 +129,7 @@ def test_neighbouring_cells_reach_as_far_as_promised():
             assert set(there.tolist()) <= allowed
 
 
-@settings(max_examples=100)
+@settings(max_examples=100 * MORE)
 @given(st.floats(0, 360), st.floats(0, 360), LAT, LAT, st.integers(0, 9))
 def test_a_range_cover_holds_the_range(lon1, lon2, lat1, lat2, order):
     low, high = sorted((lat1, lat2))
@@ -142,7 +143,7 @@ def test_a_range_cover_holds_the_range(lon1, lon2, lat1, lat2, order):
     assert healpix.within(ranges, healpix.index(29, lon, lat)).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=100 * MORE)
 @given(
     LON,
     LAT,

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from hven.sky import Moc, healpix
+from shared import MORE
 
 CELLS = st.integers(0, 6).flatmap(lambda order: st.tuples(st.just(order), st.lists(st.integers(0, (12 << 2 * order) - 1), max_size=60)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200 * MORE)
 @given(CELLS)
 def test_ascii_is_read_by_mocpy_and_read_back(case):
     order, cells = case
