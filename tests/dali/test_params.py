@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from hven.dali.params import read
+from hven.dali.params import FORM_MOST, read
 from hven.errors import ParamError, TooLarge
 from hven.model.given import collect
 from hven.model.params import Param
@@ -65,7 +65,7 @@ def test_an_empty_value_is_no_value() -> None:
     assert collect([("MAXREC", "")]).whole("MAXREC") is None
 
 
-@pytest.mark.parametrize("text", ["ten", "1e3.5", "nan", "inf", "0x10", "1,5"])
+@pytest.mark.parametrize("text", ["ten", "1e3.5", "nan", "inf", "0x10", "1,5", "1_000", "\u0661\u0662", "1e999", "--1"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(ParamError, match="RA"):
         collect([("RA", text)]).number("RA")
@@ -77,7 +77,7 @@ def test_bounds_are_said(text: str, low: float, high: float) -> None:
         collect([("RA", text)]).number("RA", minimum=low, maximum=high)
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "many"])
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "1_000", "\u0661", "9" * 5000])
 def test_maxrec_is_a_whole_number(text: str) -> None:
     with pytest.raises(ParamError, match="MAXREC"):
         collect([("MAXREC", text)]).whole("MAXREC")
@@ -112,6 +112,22 @@ def test_check_knows_required_and_allowed_and_ignores_the_rest() -> None:
         collect([]).check(known)
     with pytest.raises(ParamError, match="allowed: ADQL"):
         collect([("LANG", "OOBLECK")]).check(known)
+
+
+def test_a_long_form_is_read_like_a_short_one() -> None:
+    body = b"QUERY=" + b"x" * 200_000 + b"&LANG=ADQL"
+    found = asyncio.run(read(request(method="POST", body=body), 10**6))
+    assert (len(found.one("QUERY") or ""), found.one("LANG")) == (200_000, "ADQL")
+
+
+def test_a_form_without_files_has_its_own_limit() -> None:
+    with pytest.raises(TooLarge, match="16,777,216"):
+        asyncio.run(read(request(method="POST", body=b"QUERY=" + b"x" * FORM_MOST), 10**9))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_that_a_program_writes_is_read(value: float) -> None:
+    assert collect([("RA", repr(value))]).number("RA") == value
 
 
 @given(st.binary(max_size=200))

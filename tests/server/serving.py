@@ -49,9 +49,15 @@ class Serving:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str, **params: object) -> tuple[int, dict[str, str], bytes]:
+        return self._send("GET", path + ("?" + urlencode(params) if params else ""))
+
+    def head(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        return self._send("HEAD", path)
+
+    def _send(self, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
-            connection.request("GET", path + ("?" + urlencode(params) if params else ""))
+            connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import numpy as np
@@ -154,6 +156,56 @@ def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving
             break
         time.sleep(0.1)
     assert status == 200
+
+
+@pytest.mark.parametrize("form", ["votable", "csv", "fits"])
+def test_who_leaves_in_the_middle_gives_the_turn_back(server: Serving, form: str) -> None:
+    """There is one turn: if a reader who left kept it, the next would wait five seconds and be sent away."""
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as reader:
+            reader.sendall(f"GET {address(DUMP, form)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert reader.recv(1000).startswith(b"HTTP/1.1 200")
+    assert server.get(address(SOME))[0] == 200
+
+
+DUMP = "SELECT id, filler, word FROM big.main WHERE filler LIKE 'a%'"
+SOME = "SELECT TOP 5 id FROM big.main WHERE filler LIKE '%longer%' ORDER BY word"
+
+
+def test_head_runs_nothing(server: Serving) -> None:
+    begun = time.perf_counter()
+    status, headers, body = server.head(address(SLOW))
+    assert (status, body) == (200, b"")
+    assert time.perf_counter() - begun < 3, "the query would take its four seconds and end with 408"
+    assert headers["content-type"].startswith("application/x-votable+xml")
+    assert "content-length" not in headers
+    assert server.head(address("SELECT nothing FROM big.main"))[0] == 400
+
+
+def test_a_stop_ends_what_runs_too_long(tmp_path: Path) -> None:
+    """SIGTERM while a query of minutes runs and a reader sleeps: the server is gone within its grace, and nobody takes his part for whole."""
+    hven("init", tmp_path / "site")
+    rows = pa.table({"id": np.arange(300_000), "filler": ["a text that makes the rows some bytes longer"] * 300_000})
+    with tiny_site(tmp_path / "site", {"big.main": rows}):
+        pass
+    with serving(tmp_path / "site", workers=1) as server:
+        computing = socket.create_connection(("127.0.0.1", server.port))
+        computing.sendall(f"GET {address(SLOW)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        sleeping = socket.create_connection(("127.0.0.1", server.port))
+        sleeping.sendall(f"GET {address('SELECT * FROM big.main', 'csv')} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        with computing, sleeping:
+            assert sleeping.recv(1000).startswith(b"HTTP/1.1 200")
+            time.sleep(0.5)
+            begun = time.perf_counter()
+            server.process.terminate()
+            assert server.process.wait(40) == 0
+            assert time.perf_counter() - begun < 25
+            last = b""
+            with contextlib.suppress(ConnectionError):
+                while piece := sleeping.recv(1 << 20):
+                    last = (last + piece)[-5:]
+            assert last != b"0\r\n\r\n"
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_nobody_ever_sees_a_traceback(server: Serving) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 from pathlib import Path
@@ -14,17 +15,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from hven.dali import read
 from hven.server.alias import Aliases
 from hven.server.edge import Edge
+from hven.server.log import GULP, MOST, Gathering
 from hven.settings import Alias, Settings
 
 
-def ask(app: Any, path: str, query: bytes = b"", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    app: Any, path: str, query: bytes = b"", method: str = "GET", body: bytes = b"", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     """Call an ASGI application; give status, headers and body."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
@@ -101,3 +106,87 @@ def test_an_alias_yields_to_what_the_reader_says() -> None:
 )
 def test_the_root_path_is_taken_off(path: str, seen: str) -> None:
     assert json.loads(ask(application(root_path="/hven"), path)[2])["path"] == seen
+
+
+async def parameters(request: Request) -> JSONResponse:
+    found = await read(request, 10_000)
+    return JSONResponse({name: list(values) for name, values in found.values.items()})
+
+
+def test_an_alias_holds_for_the_body_of_a_post_too() -> None:
+    old = Alias(path="/old", to="/new", rename={"radius": "SR"}, set={"VERB": "3"})
+    made = Settings(directory=Path(), aliases=(old,))
+    app = Edge(Aliases(Starlette(routes=[Route("/new", parameters, methods=["POST"])]), made), made)
+    _, _, body = ask(app, "/old", b"ra=1", method="POST", body=b"Radius=0.5&dec=2", content_type="application/x-www-form-urlencoded")
+    assert json.loads(body) == {"RA": ["1"], "SR": ["0.5"], "DEC": ["2"], "VERB": ["3"]}
+    _, _, body = ask(app, "/old", method="POST", body=b"verb=1", content_type="application/x-www-form-urlencoded")
+    assert json.loads(body) == {"VERB": ["1"]}, "what the reader says wins, and is no contradiction"
+
+
+def test_listed_origins_make_answers_vary() -> None:
+    app = application(cors=("https://a.example",))
+    for headers in ({}, {"origin": "https://b.example"}, {"origin": "https://a.example"}):
+        assert ask(app, "/", **headers)[1]["vary"] == "origin"
+
+
+def test_browsers_are_told_not_to_guess_types() -> None:
+    assert ask(application(), "/")[1]["x-content-type-options"] == "nosniff"
+
+
+def test_an_application_that_fails_before_it_answers_is_logged_with_the_id(caplog: pytest.LogCaptureFixture) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError("inside")
+
+    made = Settings(directory=Path())
+    with pytest.raises(ZeroDivisionError):
+        ask(Edge(failing, made), "/", x_request_id="abc-123")
+    assert "ZeroDivisionError in request abc-123" in caplog.text
+
+
+def test_an_application_that_fails_in_the_middle_fails_for_the_server_too(caplog: pytest.LogCaptureFixture) -> None:
+    """The server then cuts the connection; only after a whole answer is there nothing left to tell."""
+
+    def failing(*, more: bool) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x", "more_body": more})
+            raise ZeroDivisionError
+
+        return app
+
+    made = Settings(directory=Path())
+    with caplog.at_level(logging.INFO, "hven.access"):
+        with pytest.raises(ZeroDivisionError):
+            ask(Edge(failing(more=True), made), "/")
+        assert json.loads(caplog.records[-1].getMessage())["cut"] is True
+        ask(Edge(failing(more=False), made), "/")
+        assert "cut" not in json.loads(caplog.records[-1].getMessage())
+
+
+def test_log_lines_are_gathered_and_none_is_lost() -> None:
+    class Counting(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            return super().write(text)
+
+    stream = Counting()
+    handler = Gathering(stream)
+
+    def line(number: int) -> logging.LogRecord:
+        return logging.LogRecord("x", logging.INFO, "", 0, str(number), None, None)
+
+    async def busy() -> None:
+        for number in range(100):
+            handler.emit(line(number))
+        assert stream.writes == 0
+        await asyncio.sleep(2 * GULP)
+        assert stream.writes == 1
+        for number in range(100, 100 + MOST):
+            handler.emit(line(number))
+        assert stream.writes == 2, "too many wait for nobody"
+
+    asyncio.run(busy())
+    handler.emit(line(100 + MOST))  # no event loop: at once
+    assert [int(text) for text in stream.getvalue().split()] == list(range(101 + MOST))
