@@ -177,3 +177,50 @@ def test_faults_of_postgresql(tmp_path, postgres, options, message):
     with pytest.raises(SourceError, match=message) as caught:
         table(opened(tmp_path, url=postgres, **options))
     assert "sesame" not in str(caught.value)
+
+
+# -- which tables are there -----------------------------------------------------------------
+
+
+def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute('CREATE TABLE "b.c" (x INTEGER PRIMARY KEY AUTOINCREMENT)')  # makes sqlite_sequence, too
+        connection.execute('INSERT INTO "b.c" VALUES (1), (2)')
+        connection.execute("CREATE TABLE sqliteless (x)")
+        connection.execute("CREATE VIEW broken AS SELECT * FROM nowhere")
+    connection.close()
+    found = sql.tables({"file": "a.db"}, Context(directory=tmp_path))
+    assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
+    assert table(opened(tmp_path, file="a.db", table=str(found[0].choice))).num_rows == 2
+    monkeypatch.setattr(sql, "COUNTING", -1.0)
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute(
+            "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n LIMIT 30000) INSERT INTO sqliteless SELECT x FROM n"
+        )
+        connection.execute("CREATE VIEW slow AS SELECT a.x FROM sqliteless AS a, sqliteless AS b WHERE a.x < b.x")
+    connection.close()
+    found = sql.tables({"file": "a.db"}, Context(directory=tmp_path))
+    assert "slow (view)" in [str(item) for item in found], "nobody waits for what takes long to count"
+
+
+def test_the_tables_of_sqlalchemys_road_are_listed(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("CREATE VIEW v AS SELECT * FROM t")
+    connection.close()
+    options = sql.Options.model_validate({"url": "sqlite://", "query": "SELECT 1"})
+    source = sql.AnyRows(options, f"sqlite:///{tmp_path}/a.db", Context(directory=tmp_path))
+    try:
+        assert [str(item) for item in source.offers()] == ["t", "v (view)"]
+    finally:
+        source.engine.dispose()
+
+
+@pytest.mark.outside
+def test_the_tables_of_postgresql_are_listed(tmp_path, postgres):
+    found = sql.tables({"url": "$PG"}, Context(directory=tmp_path, secret=lambda _name: postgres))
+    named = {str(item.choice): item for item in found}
+    assert {"hfc.Flares", "many"} <= set(named)
+    assert not any(name.startswith(("pg_", "information_schema")) for name in named)
+    for item in found:
+        assert opened(tmp_path, url=postgres, table=str(item.choice)).columns()
