@@ -286,6 +286,35 @@ def test_a_public_view_of_a_private_table_is_told(tmp_path):
         assert site.refresh().problems == ()
 
 
+class Grants:
+    """A policy that shows one private table to Ann."""
+
+    def sees(self, table, who):
+        return True if table.qualified == "cat.stars" and who.name == "ann" else None
+
+    def rows(self, table, who):
+        return None
+
+
+def test_who_may_see_the_tables_sees_the_view(tmp_path):
+    text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  own:\n    view: SELECT id FROM cat.stars\n    access: private\n"
+    closed = text.replace("    description: Stars\n", "    description: Stars\n    access: private\n")
+    policies = (*DEFAULT, Grants())
+    with site_with(tmp_path, closed, {"stars.csv": ""}) as site:
+        publish(site, TABLE, ROWS)
+        holdings = site.refresh()
+
+        def seen(who, policies=policies):
+            return [name for name in holdings.catalogue(who, policies).names() if name.startswith("cat.")]
+
+        assert seen(ANONYMOUS) == seen(ANONYMOUS, DEFAULT) == []
+        assert seen(Reader(name="ann")) == ["cat.stars", "cat.bright"]
+        assert seen(OWNER) == ["cat.stars", "cat.bright", "cat.own"]
+        with query.run("SELECT id FROM cat.bright", Reader(name="ann"), site=site, policies=policies) as result:
+            assert sum(batch.num_rows for batch in result.batches()) == 3
+            assert not result.scope.public
+
+
 def test_rows_are_hidden_under_a_view(tmp_path):
     text = DESCRIPTOR + "  bright:\n    view: SELECT id AS star FROM cat.stars\n  brighter:\n    view: SELECT star FROM cat.bright\n"
     with site_with(tmp_path, text, {"stars.csv": ""}) as site:

@@ -157,4 +157,4 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
     table = replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public")
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
     reads = tuple(sorted({table.qualified for table in bound.tables}))
-    return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads)
+    return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access)

@@ -41,6 +41,8 @@ class Published:
         What is stored about its snapshot: see `hven.store.Record`.
     reads
         The stored tables that a view reads, directly or through other views.
+    access
+        What a view's descriptor says of it alone; its table is private if any table is that it reads.
     """
 
     table: Table
@@ -54,6 +56,7 @@ class Published:
     statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
+    access: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,8 @@ class Holdings:
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
         """Tell whether a reader may know of a table; of a view, only if of everything that it reads."""
-        tables = [item.table, *(self.published[name].table for name in item.reads if name in self.published)]
+        own = item.table if item.access is None else item.table.having(access=item.access)
+        tables = [own, *(self.published[name].table for name in item.reads if name in self.published)]
         return all(visible(table, who, policies) for table in tables)
 
     def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
