@@ -259,7 +259,7 @@ def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
     with site_with(tmp_path, text, {"stars.csv": ""}) as site:
         publish(site, TABLE, ROWS)
         holdings = site.refresh()
-        assert holdings.published["cat.brighter"].reads == ("cat.stars",)
+        assert holdings.published["cat.brighter"].reads == ("cat.bright", "cat.stars")
         names = [name for name in holdings.catalogue(ANONYMOUS, policies).names() if name.startswith("cat.")]
         assert names == []
         assert holdings.reach(ANONYMOUS, policies) != holdings.reach(Reader(name="ann"), policies) == "public"
@@ -298,6 +298,7 @@ class Grants:
 
 def test_who_may_see_the_tables_sees_the_view(tmp_path):
     text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  own:\n    view: SELECT id FROM cat.stars\n    access: private\n"
+    text += "  brighter:\n    view: SELECT id FROM cat.bright\n"
     closed = text.replace("    description: Stars\n", "    description: Stars\n    access: private\n")
     policies = (*DEFAULT, Grants())
     with site_with(tmp_path, closed, {"stars.csv": ""}) as site:
@@ -308,11 +309,31 @@ def test_who_may_see_the_tables_sees_the_view(tmp_path):
             return [name for name in holdings.catalogue(who, policies).names() if name.startswith("cat.")]
 
         assert seen(ANONYMOUS) == seen(ANONYMOUS, DEFAULT) == []
-        assert seen(Reader(name="ann")) == ["cat.stars", "cat.bright"]
-        assert seen(OWNER) == ["cat.stars", "cat.bright", "cat.own"]
-        with query.run("SELECT id FROM cat.bright", Reader(name="ann"), site=site, policies=policies) as result:
+        assert seen(Reader(name="ann")) == ["cat.stars", "cat.bright", "cat.brighter"]
+        assert seen(OWNER) == ["cat.stars", "cat.bright", "cat.own", "cat.brighter"]
+        with query.run("SELECT id FROM cat.brighter", Reader(name="ann"), site=site, policies=policies) as result:
             assert sum(batch.num_rows for batch in result.batches()) == 3
             assert not result.scope.public
+
+
+def test_a_public_view_of_a_private_view_is_hidden(tmp_path):
+    text = (
+        DESCRIPTOR
+        + "  within:\n    view: SELECT id FROM cat.stars\n    access: private\n"
+        + "  above:\n    view: WITH fine AS (SELECT id FROM cat.stars) SELECT i.id FROM cat.within AS i JOIN fine AS f ON f.id = i.id\n"
+        + "  other:\n    view: WITH inner_ AS (SELECT id FROM cat.stars) SELECT id FROM inner_\n"
+    )
+    with site_with(tmp_path, text, {"stars.csv": ""}) as site:
+        publish(site, TABLE, ROWS)
+        holdings = site.refresh()
+        (problem,) = holdings.problems
+        assert problem.startswith("view cat.above: it is public, but readers do not see it, for cat.within is private")
+        assert [name for name in holdings.catalogue().names() if name.startswith("cat.")] == ["cat.stars", "cat.other"]
+        with pytest.raises(BindError, match=r"no table 'cat\.above'") as caught:
+            query.run("SELECT id FROM cat.above", site=site)
+        assert "within" not in str(caught.value)
+        with query.run("SELECT id FROM cat.above", OWNER, site=site) as result:
+            assert sum(batch.num_rows for batch in result.batches()) == 3
 
 
 def test_rows_are_hidden_under_a_view(tmp_path):

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven import adql
+from hven.adql.grouping import walk
+from hven.adql.tree import CommonTable, TableRef
 from hven.errors import HvenError
 from hven.holdings.catalogue import Catalogue
 from hven.holdings.overlay import overlay
@@ -142,7 +144,8 @@ def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:
 
 def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published]) -> Published:
     catalogue = Catalogue(key="", schemas=_schemas(published, {}))
-    bound = adql.bind(adql.parse(spec.table.view or ""), catalogue)
+    query = adql.parse(spec.table.view or "")
+    bound = adql.bind(query, catalogue)
     said = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared)}
     columns = []
     for column in bound.columns:
@@ -153,8 +156,16 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
             else {name: value for name in ("description", "unit", "ucd", "utype", "label") if (value := getattr(own, name)) is not None}
         )
         columns.append(column.having(**changes))
-    private = spec.table.access != "public" or any(published[table.qualified].table.access != "public" for table in bound.tables)
+    # the binder tells the stored tables; a view between may be private, too
+    named = {cte.name.name.lower() for cte in walk(query) if isinstance(cte, CommonTable)}
+    parts = [
+        ref.parts for ref in walk(query) if isinstance(ref, TableRef) and not (len(ref.parts) == 1 and ref.parts[0].name.lower() in named)
+    ]
+    between = [table.qualified for part in parts for table in catalogue.find(part) if table.view is not None]
+    reads = tuple(
+        sorted({*(table.qualified for table in bound.tables), *between, *(name for view in between for name in published[view].reads)})
+    )
+    private = spec.table.access != "public" or any(published[name].table.access != "public" for name in reads)
     table = replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public")
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
-    reads = tuple(sorted({table.qualified for table in bound.tables}))
     return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access)

@@ -40,7 +40,7 @@ class Published:
     provenance
         What is stored about its snapshot: see `hven.store.Record`.
     reads
-        The stored tables that a view reads, directly or through other views.
+        The tables and views that a view reads, directly or through other views.
     access
         What a view's descriptor says of it alone; its table is private if any table is that it reads.
     """
@@ -109,8 +109,8 @@ class Holdings:
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
         """Tell whether a reader may know of a table; of a view, only if of everything that it reads."""
-        own = item.table if item.access is None else item.table.having(access=item.access)
-        tables = [own, *(self.published[name].table for name in item.reads if name in self.published)]
+        items = [item, *(self.published[name] for name in item.reads if name in self.published)]
+        tables = [one.table if one.access is None else one.table.having(access=one.access) for one in items]
         return all(visible(table, who, policies) for table in tables)
 
     def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
