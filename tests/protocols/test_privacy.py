@@ -29,6 +29,7 @@ EVERYTHING = [
     "/tap/tables?detail=min",
     "/tap/capabilities",
     "/tap/availability",
+    "/tap/examples",
 ]
 
 

@@ -242,6 +242,18 @@ def test_tables_and_tap_schema_say_the_same(client: Client) -> None:
     assert told == {tuple(row) for row in json.loads(answer.body)["data"]}
 
 
+def test_every_example_runs(client: Client) -> None:
+    answer = client.get("/tap/examples")
+    assert answer.headers["content-type"] == "application/xhtml+xml"
+    tree = etree.fromstring(answer.body)
+    queries = [item.text for item in tree.xpath("//*[@typeof='example']//*[@property='query']")]
+    assert len(queries) == 3
+    for text in queries:
+        assert len(json.loads(ask(client, text, RESPONSEFORMAT="json").body)["data"]) > 0, text
+    (there,) = etree.fromstring(client.get("/tap/capabilities").body).xpath("capability[@standardID='ivo://ivoa.net/std/DALI#examples']")
+    assert there.findtext("interface/accessURL") == "http://vo.example/tap/examples"
+
+
 def test_capabilities_tell_what_is_true(client: Client) -> None:
     tree = etree.fromstring(client.get("/tap/capabilities").body)
     (tap,) = tree.xpath("capability[@standardID='ivo://ivoa.net/std/TAP']")

@@ -46,6 +46,7 @@ def check(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
     tests: Annotated[bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")] = False,
+    examples: Annotated[bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check hven.toml and descriptors: every fault, with its place."""
@@ -61,8 +62,8 @@ def check(
     faults: list[Fault] = []
     for one in names:
         faults += descriptor.check(found.collections / one / f"{one}.yaml", found)
-    if tests and not any(fault.severity == "error" for fault in faults):
-        faults += _tested(context, names)
+    if (tests or examples) and not any(fault.severity == "error" for fault in faults):
+        faults += _tested(context, names, tests=tests, examples=examples)
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
         show_json(
@@ -86,14 +87,15 @@ def check(
         raise typer.Exit(1)
 
 
-def _tested(context: typer.Context, names: list[str]) -> list[Fault]:
+def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool) -> list[Fault]:
     from hven.cli.context import site as open_site
-    from hven.ingest import run_tests
+    from hven.ingest import run_examples, run_tests
 
     found: list[Fault] = []
     with open_site(context) as site:
         for one in names:
-            found += run_tests(site, one)
+            found += run_tests(site, one) if tests else []
+            found += run_examples(site, one) if examples else []
     return found
 
 

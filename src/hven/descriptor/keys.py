@@ -270,6 +270,17 @@ TEST = Record(
     ),
 )
 
+EXAMPLE = Record(
+    "example",
+    "A query for readers to begin with, shown at /tap/examples",
+    (
+        Key("title", TEXT, "what it shows, in one line", required=True),
+        Key("query", Expression("a query"), "ADQL", required=True),
+        Key("description", TEXT, "what to look at, how to go on"),
+    ),
+    hints={"name": "title", "adql": "query"},
+)
+
 COLLECTION_LOOP = Record(
     "tables_loop",
     "Similar tables made by a loop: {b} in names and values is replaced",
@@ -291,6 +302,7 @@ COLLECTION = Record(
         Key("for", Many(COLLECTION_LOOP), "loops that make similar tables"),
         Key("services", Many(TEXT), "faces to offer; default: all that apply"),
         Key("tests", Many(TEST), "queries run after each ingest"),
+        Key("examples", Many(EXAMPLE), "queries for readers to begin with; default: some are made for each table that none reads"),
         Key("short_name", TEXT, "at most 16 characters, for lists"),
         Key("subjects", Many(TEXT), "words of the Unified Astronomy Thesaurus"),
         Key("creators", Many(PERSON), "who made the data, in the order of citation"),
@@ -333,5 +345,6 @@ RECORDS = (
     _LOOP_TABLE,
     FUNCTIONS,
     TEST,
+    EXAMPLE,
     COLLECTION_LOOP,
 )

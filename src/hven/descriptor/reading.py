@@ -18,7 +18,7 @@ from hven.descriptor.shapes import Fields, in_order, kind, nearest
 from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
 from hven.errors import DescriptorError, Fault, HvenError
-from hven.model.resource import Person, Resource, TableSpec, Test
+from hven.model.resource import Example, Person, Resource, TableSpec, Test
 from hven.sources import Context
 
 if TYPE_CHECKING:
@@ -222,6 +222,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         contact=_person(fields["contact"]) if "contact" in fields else _site_contact(settings),
         let=constants,
         tests=tuple(_test(item) for item in fields.get("tests", ()) if "query" in item and "expect" in item),
+        examples=tuple(_example(item) for item in fields.get("examples", ()) if "query" in item and "title" in item),
         hashes=result.hashes,
         functions=python,
         site={"url": public.rstrip("/"), "name": settings.name, "title": settings.title or settings.name, "authority": settings.authority},
@@ -280,6 +281,12 @@ def _site_contact(settings: Settings) -> Person | None:
 def _test(fields: Fields) -> Test:
     query: Written = fields["query"]
     return Test(name=str(fields["name"]) if "name" in fields else None, query=str(query), expect=plain(fields["expect"]), place=query.place)
+
+
+def _example(fields: Fields) -> Example:
+    query: Written = fields["query"]
+    about = str(fields["description"]).strip() if "description" in fields else None
+    return Example(name=str(fields["title"]).strip(), query=str(query).strip(), description=about, place=query.place)
 
 
 __all__ = ["check", "kind", "load", "load_standard", "read"]

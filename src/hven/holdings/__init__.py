@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hven.holdings.catalogue import Catalogue
+from hven.holdings.example_queries import examples
 from hven.holdings.picture import Holdings, Published
 from hven.holdings.site import Site
 from hven.holdings.tap_schema import NAME as TAP_SCHEMA
 
-__all__ = ["TAP_SCHEMA", "Catalogue", "Holdings", "Published", "Site"]
+__all__ = ["TAP_SCHEMA", "Catalogue", "Holdings", "Published", "Site", "examples"]

@@ -5,6 +5,6 @@ from __future__ import annotations
 from hven.ingest.filling import Progress
 from hven.ingest.report import Finding, Offender, Report, TableReport
 from hven.ingest.steps import ingest
-from hven.ingest.trial import run_tests
+from hven.ingest.trial import run_examples, run_tests
 
-__all__ = ["Finding", "Offender", "Progress", "Report", "TableReport", "ingest", "run_tests"]
+__all__ = ["Finding", "Offender", "Progress", "Report", "TableReport", "ingest", "run_examples", "run_tests"]

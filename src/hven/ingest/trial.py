@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from hven import descriptor, query
 from hven.auth.permit import OWNER
-from hven.errors import Fault, HvenError, NotFound
+from hven.errors import Fault, HvenError, NotFound, Place
+from hven.holdings import examples
 from hven.holdings.build import build
 from hven.holdings.watch import Seen, files
 from hven.ingest.report import TestResult
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ALL = 2**62  # rows: an ingest has no MAXREC
 HOURS = 24 * 3600.0
+FEW = 10  # rows of an example that are looked at
 
 
 class Answer:
@@ -104,6 +106,37 @@ def run_tests(site: Site, name: str) -> list[Fault]:
     return [
         Fault(message=f"the test {result.name} failed: {result.message}", place=test.place) for test, result in results if not result.passed
     ]
+
+
+def run_examples(site: Site, name: str) -> list[Fault]:
+    """Run a collection's examples, written and made ones, as ``/tap/examples`` shows them to the site's owner.
+
+    Returns
+    -------
+    list of Fault
+        An error for each that fails; a warning for each that gives no row.
+
+    Raises
+    ------
+    NotFound
+        No such descriptor.
+    DescriptorError
+        It has faults.
+    """
+    resource, path = load(site, name)
+    made = [item for item in examples(site.current(), OWNER, collection=name) if item.place is None]
+    found = []
+    for item in (*resource.examples, *made):
+        place = item.place or Place(file=str(path))
+        try:
+            with query.run(item.query, OWNER, site=site, maxrec=FEW) as result:
+                rows = sum(batch.num_rows for batch in result.batches())
+        except HvenError as error:
+            found.append(Fault(message=f"the example {item.name!r} failed: {error}", place=place))
+        else:
+            if not rows:
+                found.append(Fault(message=f"the example {item.name!r} gives no row", place=place, severity="warning"))
+    return found
 
 
 def load(site: Site, name: str) -> tuple[Resource, Path]:

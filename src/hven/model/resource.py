@@ -97,6 +97,29 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A query for readers to begin with (DALI 1.1 section 2.3): written in a descriptor, or made for a table that none shows.
+
+    Attributes
+    ----------
+    name
+        What it shows, in one line.
+    description
+        What to look at, as plain text.
+    tables
+        Names of the tables that it reads, as a query writes them; filled when it is shown to a reader.
+    place
+        Where it is written; None if it was made.
+    """
+
+    name: str
+    query: str
+    description: str | None = None
+    tables: tuple[str, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
     """One table of a descriptor: what it is (`table`) and how it is filled.
 
@@ -193,6 +216,7 @@ class Resource:
     created: str | None = None
     let: Mapping[str, Any] = field(default_factory=dict)
     tests: tuple[Test, ...] = ()
+    examples: tuple[Example, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
     functions: tuple[PythonFunction, ...] = ()
     site: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""TAP 1.1: ``/tap/sync``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``. Jobs and uploads come with *TAP*."""
+"""TAP 1.1: ``/tap/sync``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``, ``/tap/examples``. Jobs and uploads come with *TAP*."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven import __version__, adql, dali, formats, query
+from hven import __version__, adql, dali, formats, holdings, query
+from hven.dali import examples as dali_examples
 from hven.dali import vosi
 from hven.dali.params import FORM_MOST
 from hven.errors import HvenError, ParamError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.holdings import Catalogue, Published
+    from hven.holdings import Catalogue, Holdings, Published
     from hven.model.table import Table
     from hven.query import Result
 
@@ -57,11 +58,17 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def tables(request: Request) -> Response:
         detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
-        return _described(request, around, documents, lambda catalogue: _tables(catalogue, detail), "tables", detail)
+        return _described(request, around, documents, lambda catalogue, _: _tables(catalogue, detail), "tables", detail)
 
     async def one_table(request: Request) -> Response:
         name = request.path_params["table"]
-        return _described(request, around, documents, lambda catalogue: _one_table(catalogue, name), "table", name)
+        return _described(request, around, documents, lambda catalogue, _: _one_table(catalogue, name), "table", name)
+
+    async def examples(request: Request) -> Response:
+        def make(_: Catalogue, now: Holdings) -> bytes:
+            return dali_examples.document(holdings.examples(now, around.reader(request), around.policies))
+
+        return _described(request, around, documents, make, "examples", media_type=dali_examples.MEDIA_TYPE)
 
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, site.settings)}/tap"
@@ -78,6 +85,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route("/tap/tables/{table:path}", one_table),
         Route("/tap/capabilities", capabilities),
         Route("/tap/availability", availability),
+        Route("/tap/examples", examples),
     ]
 
 
@@ -133,20 +141,26 @@ def _fault(request: Request, error: BaseException) -> Response:
 
 
 def _described(
-    request: Request, around: Surroundings, documents: dali.Documents, make: Callable[[Catalogue], bytes], *what: str | None
+    request: Request,
+    around: Surroundings,
+    documents: dali.Documents,
+    make: Callable[[Catalogue, Holdings], bytes],
+    *what: str | None,
+    media_type: str = vosi.MEDIA_TYPE,
 ) -> Response:
     """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
     try:
         who = around.reader(request)
         current = around.site.current()
         catalogue = current.catalogue(who, around.policies)
-        tag = f'W/"{__version__}-{current.version}-{catalogue.key}"'
+        reach = current.reach(who, around.policies)
+        tag = f'W/"{__version__}-{current.version}-{reach}"'
         public = "public" if who.anonymous else "private"
         headers = {"etag": tag, "cache-control": f"{public}, no-cache", "vary": "accept-encoding, authorization, cookie"}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        body = documents.get((current.version, catalogue.key, *what), lambda: make(catalogue))
-        return dali.whole(request, body, {**headers, "content-type": vosi.MEDIA_TYPE})
+        body = documents.get((current.version, reach, *what), lambda: make(catalogue, current))
+        return dali.whole(request, body, {**headers, "content-type": media_type})
     except HvenError as error:
         text = dali.message_of(error, dali.request_id(request))
         return Response(text, dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
@@ -170,6 +184,7 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
         resource("capabilities", "ivo://ivoa.net/std/VOSI#capabilities"),
         resource("availability", "ivo://ivoa.net/std/VOSI#availability"),
         resource("tables", "ivo://ivoa.net/std/VOSI#tables-1.1", "1.1"),
+        vosi.Capability(standard_id=dali_examples.STANDARD, url=f"{here}/examples", interface="vr:WebBrowser"),
         vosi.Capability(
             standard_id=STANDARD,
             url=here,

@@ -1,0 +1,99 @@
+"""Example queries: the written ones, the made ones, and who is shown which."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import ANONYMOUS, OWNER
+from hven.holdings import Site, examples
+from hven.ingest import ingest, run_examples
+from hven.testing.policies import half_hidden
+from hven.testing.site import site_with, tiny_site
+
+CAT = """\
+collection: cat
+title: A catalogue
+tables:
+  stars:
+    title: Stars
+    description: One row per star
+    position: [ra, dec]
+    columns:
+      id: {type: int64, rank: 1}
+      ra: {type: float64, unit: deg, rank: 2}
+      dec: {type: float64, unit: deg, rank: 2}
+      Odd name: {type: float64, rank: 25}
+    map: {Odd name: ra + dec}
+    source: {kind: csv, files: stars.csv}
+  bright: {view: SELECT id FROM cat.stars WHERE id < 3}
+  hidden: {access: private, source: {kind: csv, files: stars.csv}}
+examples:
+  - title: Northern <stars>
+    description: Those with dec > 0.
+    query: SELECT id, dec FROM Stars WHERE dec > 0
+  - {title: Nothing, query: SELECT id FROM cat.bright WHERE id > 5}
+  - {title: Of the hidden, query: SELECT TOP 1 * FROM cat.hidden}
+"""
+ROWS = "id,ra,dec\n1,10,-1\n2,20,30\n3,200.5,89.9\n"
+
+
+@pytest.fixture
+def site(tmp_path):
+    with site_with(tmp_path, CAT, {"stars.csv": ROWS}) as opened:
+        ingest(opened, "cat")
+        opened.refresh()
+        yield opened
+
+
+def rows(site: Site, text: str) -> int:
+    with query.run(text, OWNER, site=site) as result:
+        return sum(batch.num_rows for batch in result.batches())
+
+
+def test_written_ones_stand_with_their_tables(site):
+    shown = {item.name: item for item in examples(site.current())}
+    assert shown["Northern <stars>"].tables == ("cat.stars",)
+    assert shown["Nothing"].tables == ("cat.bright",)
+    assert not any("first look" in name for name in shown)  # each table that may be seen has its example
+
+
+def test_nobody_is_shown_what_they_cannot_run(site):
+    assert "Of the hidden" not in {item.name for item in examples(site.current(), ANONYMOUS)}
+    assert "Of the hidden" in {item.name for item in examples(site.current(), OWNER)}
+    assert not any("hidden" in item.query for item in examples(site.current(), ANONYMOUS))
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (10.0, 41.8), (359.99, -89.99), (200.0, 66.0), (45.0, 90.0)])
+def test_made_ones_run_and_find_rows(tmp_path, place):
+    table = pa.table({"id": [1], "ra": [place[0]], "dec": [place[1]], "select": ["x"], "Weird ä": [1.0]})
+    with tiny_site(tmp_path, {"sky.odd": table, "plain.numbers": pa.table({"x": [1, 2]})}) as site:
+        made = examples(site.current())
+        assert [item.tables[0] for item in made] == ["plain.numbers", "sky.odd", "sky.odd", "TAP_SCHEMA.tables"]
+        assert [rows(site, item.query) for item in made[:3]] == [2, 1, 1]
+        assert '"select"' in made[1].query
+        assert rows(site, made[3].query) == 7
+
+
+def test_rows_that_are_hidden_lend_no_place(tmp_path):
+    table = pa.table({"number": [1, 3], "ra": [10.0, 10.0], "dec": [10.0, 10.0]})
+    with tiny_site(tmp_path, {"sky.stars": table}) as site:
+        assert any("DISTANCE" in item.query for item in examples(site.current()))
+        assert not any("DISTANCE" in item.query for item in examples(site.current(), ANONYMOUS, half_hidden("number")))
+
+
+def test_they_are_run(site):
+    told = run_examples(site, "cat")
+    assert [(fault.severity, fault.message) for fault in told] == [("warning", "the example 'Nothing' gives no row")]
+    assert (told[0].place.line, told[0].place.column) == (21, 29)
+
+
+def test_one_that_fails_has_its_place(tmp_path):
+    with site_with(tmp_path, CAT.replace("SELECT id, dec FROM", "SELECT id, decc FROM"), {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+        site.refresh()
+        (fault, _) = run_examples(site, "cat")
+        assert fault.severity == "error"
+        assert "did you mean" in fault.message
+        assert str(fault.place).endswith("cat.yaml:20:12")
