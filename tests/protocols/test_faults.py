@@ -1,0 +1,99 @@
+"""Faults of our own over every face: a document with the request's id, the rest in the log; nothing of it to readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asking import Client
+from lxml import etree
+from made_stars import STARS, rows
+
+from hven.holdings import Site
+from hven.server import create
+from hven.testing.site import tiny_site
+
+SECRET = "password=tycho at /etc/site.conf"
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A site whose engine has a bug."""
+
+    def prepare(*_: object) -> object:
+        raise ZeroDivisionError(SECRET)
+
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
+        monkeypatch.setattr(site.engine, "prepare", prepare)
+        yield Client(create(site))
+
+
+@pytest.mark.parametrize("path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"])
+def test_a_bug_is_500_with_the_id_and_its_text_is_in_the_log(broken: Client, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    answer = broken.get(path)
+    assert answer.status == 500
+    etree.fromstring(answer.body)
+    name = answer.headers["x-request-id"]
+    assert name in answer.text
+    assert "password" not in answer.text
+    assert "Traceback" not in answer.text
+    told = [record for record in caplog.records if record.name == "hven" and name in record.getMessage()]
+    assert len(told) == 1, "once"
+    assert told[0].exc_info is not None
+    assert SECRET in told[0].getMessage()
+
+
+def test_a_bug_of_the_engine_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
+        monkeypatch.setattr(site.engine, "run", lambda *_: 1 / 0)
+        answer = Client(create(site)).get("/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note")
+    assert answer.status == 500
+    assert answer.headers["x-request-id"] in answer.text
+    assert "division" not in answer.text
+    assert "ZeroDivisionError" in caplog.text
+    assert answer.headers["x-request-id"] in caplog.text
+
+
+def test_a_page_that_cannot_be_made_says_so(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def nothing(*_: object) -> object:
+        raise KeyError(SECRET)
+
+    client = Client(create(site))
+    monkeypatch.setattr("hven.protocols.portal._table", nothing)
+    monkeypatch.setattr("hven.protocols.portal._collection", nothing)
+    monkeypatch.setattr(type(site.current()), "resources", property(lambda _: {"stars": None}), raising=False)
+    answer = client.get("/")
+    assert answer.status == 500
+    assert "password" not in answer.text
+    assert answer.headers["x-request-id"] in answer.text
+    assert SECRET in caplog.text
+
+
+def test_metadata_that_cannot_be_written_says_so(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("hven.dali.vosi.tables", lambda *_, **__: 1 / 0)
+    answer = Client(create(site)).get("/tap/tables")
+    assert answer.status == 500
+    assert answer.headers["x-request-id"] in answer.text
+    assert "division" not in answer.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH"])
+@pytest.mark.parametrize("path", ["/tap/sync", "/", "/cone/stars.main"])
+def test_other_methods_are_405_with_what_is_allowed(client: Client, method: str, path: str) -> None:
+    answer = client.ask(method, path)
+    assert answer.status == 405
+    assert "GET" in answer.headers["allow"]
+    assert answer.headers["x-request-id"] in answer.text
+
+
+@pytest.mark.parametrize("path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+AVG(mag)+AS+m+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"])
+def test_head_runs_nothing(client: Client, site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = client.get(path)
+    monkeypatch.setattr("hven.query.result.Result.begin", lambda _: pytest.fail("HEAD ran the query"))
+    head = client.ask("HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    for name in ("content-type", "etag", "cache-control"):
+        assert head.headers[name] == get.headers[name]
+    assert "content-length" not in head.headers
