@@ -71,12 +71,16 @@ class Serving:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @contextlib.contextmanager
 def serving(site: Path, *, workers: int = 2) -> Iterator[Serving]:
     """Serve a site until the block ends."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     log = site / "serve.log"
     with log.open("w") as file:
         process = subprocess.Popen(

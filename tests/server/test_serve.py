@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from serving import DESCRIPTOR, Serving, hven, serving, star_site
+from serving import DESCRIPTOR, Serving, free_port, hven, serving, star_site
 
 pytestmark = pytest.mark.slow
 
@@ -143,15 +143,18 @@ def test_a_dump_is_streamed(server: Serving) -> None:
         assert answer.read().count(b"\n") == 300_001
 
 
-def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
-    workers = [
+def workers_of(server: Serving) -> list[int]:
+    return [
         int(entry.name)
         for entry in Path("/proc").iterdir()
         if entry.name.isdigit()
         and (entry / "stat").exists()
         and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
     ]
-    os.kill(workers[0], signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
+    os.kill(workers_of(server)[0], signal.SIGKILL)
     time.sleep(0.2)
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
     within(10.0, lambda: server.get("/health")[0] == 200)
@@ -178,3 +181,26 @@ def test_the_log_has_every_request_with_its_id(server: Serving) -> None:
             break
         time.sleep(0.05)
     assert found[0]["status"] == 400
+
+
+def test_a_site_that_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> None:
+    hven("init", tmp_path / "site")
+    (tmp_path / "site" / "var").mkdir(exist_ok=True)
+    (tmp_path / "site" / "var" / "hven.sqlite").write_text("no database at all, but long enough to be looked at")
+    done = hven("serve", "--site", tmp_path / "site", "--port", free_port(), ok=False)
+    assert done.returncode == 3
+    assert "hven.sqlite" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_site_that_breaks_while_it_is_served_is_told_in_the_log(tmp_path: Path) -> None:
+    with serving(star_site(tmp_path / "site", 10), workers=1) as server:
+        toml = tmp_path / "site" / "hven.toml"
+        toml.write_text(toml.read_text() + "\nnonsense = 1\n")
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        for _ in range(200):
+            if "nonsense" in server.log.read_text():
+                break
+            time.sleep(0.05)
+        assert "there is no such setting" in server.log.read_text()
+        assert "Traceback" not in server.log.read_text()

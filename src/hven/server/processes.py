@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven import settings as settings_room
+from hven.errors import HvenError
 from hven.server.log import LOGGING
 
 if TYPE_CHECKING:
@@ -18,19 +19,40 @@ if TYPE_CHECKING:
     from hven.settings import Settings
 
 SITE = "HVEN_SITE_DIRECTORY"
+BROKEN = 3  # exit code of a worker whose site cannot be opened
 
 
 def application() -> ASGIApp:
-    """Build the application in a worker process; the site's directory comes by the environment."""
+    """Build the application in a worker process; the site's directory comes by the environment.
+
+    Raises
+    ------
+    SystemExit
+        The site cannot be opened any more; the log says why.
+    """
     from hven.holdings import Site
     from hven.server.app import create
 
     logging.config.dictConfig(LOGGING)
-    return create(Site(settings_room.load(Path(os.environ[SITE])), watch=True))
+    try:
+        return create(Site(settings_room.load(Path(os.environ[SITE])), watch=True))
+    except HvenError as error:
+        logging.getLogger("hven").error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
+        raise SystemExit(BROKEN) from None
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until stopped by SIGINT or SIGTERM; running answers get ten seconds to end."""
+    """Serve until stopped by SIGINT or SIGTERM; running answers get ten seconds to end.
+
+    Raises
+    ------
+    StorageError
+        The system state cannot be opened.
+    """
+    from hven.store import Store
+
+    # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
+    Store(settings.var, settings.store).close()
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
