@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     import httpx
 
 REDIRECTS = 5
+_ASKED = {"Accept-Encoding": "gzip, deflate"}
 _NAME = re.compile(r"[^A-Za-z0-9._+-]+")
 _ENDINGS = {
     "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/fits": ".fits", "image/fits": ".fits", "application/x-votable+xml": ".vot",
     "text/xml": ".xml", "application/xml": ".xml", "application/vnd.apache.parquet": ".parquet",
 }  # fmt: skip
+
+
+class Private(Forbidden):
+    """The address is not on the public internet."""
 
 
 def download(
@@ -32,6 +38,7 @@ def download(
     *,
     limit: int = 4 * 1024**3,
     seconds: float = 60.0,
+    total: float | None = None,
     allow_private: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
@@ -43,6 +50,8 @@ def download(
         Bytes at most.
     seconds
         Without any byte for that long, it is given up.
+    total
+        Seconds that everything may take, redirects included; None: as long as bytes come.
     allow_private
         True lets addresses through that are not on the public internet (this machine, the institute's own network).
     progress
@@ -58,13 +67,13 @@ def download(
     UserError
         No http(s) address; a name without an address; an answer other than 200.
     Forbidden
-        The address is private.
+        The address, or one that it leads to, is private (`Private`); it leads from https to http.
     TooLarge
         More than `limit` bytes.
     StorageError
         The disk is full.
     """
-    with _answer(url, seconds, allow_private) as (response, final):
+    with _answer(url, seconds, allow_private, total) as (response, final):
         length = response.headers.get("content-length", "")
         expected = int(length) if length.isdigit() and "content-encoding" not in response.headers else None
         if expected is not None and expected > limit:
@@ -101,21 +110,39 @@ def download(
 class _answer:  # noqa: N801  (reads as what it gives)
     """The answer to a GET, redirects followed one by one, each address checked and then used (no second look-up)."""
 
-    def __init__(self, url: str, seconds: float, allow_private: bool) -> None:
+    def __init__(self, url: str, seconds: float, allow_private: bool, total: float | None) -> None:
         import httpx
 
-        self.url, self.allow_private = url, allow_private
+        self.url, self.allow_private, self.total = url, allow_private, total
+        self.late = False
+        self.timer = threading.Timer(total, self._stop) if total is not None else None
         self.client = httpx.Client(timeout=httpx.Timeout(seconds, connect=15.0), follow_redirects=False, trust_env=True)
 
     def __enter__(self) -> tuple[httpx.Response, str]:
+        if self.timer is not None:
+            self.timer.daemon = True
+            self.timer.start()
         try:
             return self._followed()
-        except BaseException:
-            self.client.close()
+        except Exception as error:
+            self._close(error)
             raise
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._close(error)
+
+    def _stop(self) -> None:
+        """End it from outside: a server that sends a byte now and then never meets a time limit of reading."""
+        self.late = True
         self.client.close()
+
+    def _close(self, error: BaseException | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.client.close()
+        if error is not None and self.late:
+            message = f"{_shown(self.url)} has not sent everything within {self.total:g} s"
+            raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
 
     def _followed(self) -> tuple[httpx.Response, str]:
         import httpx
@@ -151,9 +178,9 @@ class _answer:  # noqa: N801  (reads as what it gives)
 
         target = httpx.URL(url)
         if address is None:
-            return self.client.build_request("GET", target)
+            return self.client.build_request("GET", target, headers=_ASKED)
         return self.client.build_request(
-            "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode()}, extensions={"sni_hostname": host}
+            "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode(), **_ASKED}, extensions={"sni_hostname": host}
         )
 
 
@@ -170,7 +197,7 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     UserError
         Not http(s), no host, an unknown name.
     Forbidden
-        Any of its numbers is not on the public internet.
+        Any of its numbers is not on the public internet (`Private`).
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -187,7 +214,7 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     numbers = [str(item[4][0]).partition("%")[0] for item in found]
     private = [number for number in numbers if not _public(number)]
     if private and not allow_private:
-        raise Forbidden(
+        raise Private(
             f"{parts.hostname} is {private[0]}, which is not on the public internet",
             remedy="download the file yourself, or say `allow_private = true` in hven.toml",
         )
@@ -215,8 +242,11 @@ def _proxied(scheme: str) -> bool:
 def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
     import httpx
 
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in {"identity", "gzip", "x-gzip", "deflate", ""}:  # others unfold a thousandfold and more in one step
+        raise SourceError(f"{_shown(url)} is sent with the encoding {packed!r:.40}, which was not asked for", remedy="ask its owner")
     try:
-        yield from response.iter_bytes(1 << 20)
+        yield from response.iter_bytes()
     except httpx.TimeoutException as error:
         raise UserError(f"{_shown(url)} stopped sending", remedy="try again later") from error
     except httpx.HTTPError as error:

@@ -41,7 +41,8 @@ class QueryLimits:
     seconds: float = 60.0
     memory: int = 2 * 1024**3  # of one process's engine
     text: int = 1_000_000  # bytes of ADQL
-    upload: int = 100 * 1024**2
+    upload: int = 100 * 1024**2  # of all uploads of a query, unpacked; 0 = none
+    upload_rows: int = 10_000_000
     concurrent: int = 32  # running queries per process; more wait, then get 503
 
 
@@ -139,7 +140,8 @@ DOCS: dict[str, str] = {
     "limits.seconds": "time limit of a synchronous query",
     "limits.memory": "memory of one process's engine: 2 GiB",
     "limits.text": "bytes of a query",
-    "limits.upload": "bytes of an upload",
+    "limits.upload": "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
+    "limits.upload_rows": "rows of one uploaded table",
     "limits.concurrent": "running queries per process; more wait, then are told to come again",
     "alias.path": "the old path: /cs/scs.xml",
     "alias.to": "the path that answers it: /cone/stars.main",
@@ -166,6 +168,7 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "limits.memory": (int, {"ge": 64 * 1024**2}),
     "limits.text": (int, {"ge": 1000}),
     "limits.upload": (int, {"ge": 0}),
+    "limits.upload_rows": (int, {"ge": 1}),
     "limits.concurrent": (int, {"ge": 1}),
     "alias.path": (StrictStr, {"pattern": "^/"}),
     "alias.to": (StrictStr, {"pattern": "^/"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -13,6 +14,7 @@ from hven.model.given import Params, Upload, collect
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from starlette.datastructures import UploadFile
     from starlette.requests import Request
 
 FORM = "application/x-www-form-urlencoded"
@@ -110,15 +112,25 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
         form = await MultiPartParser(request.headers, bounded(), max_part_size=limit).parse()
     except MultiPartException as error:
         raise ParamError(f"the multipart body cannot be read: {error.message}") from None
-    try:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files[name] = Upload(name=name, content=await value.read(), media_type=value.content_type)
-            else:
-                pairs.append((name, value))
-    finally:
-        await form.close()
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            pairs.append((name, value))
+        elif name in files:
+            await form.close()
+            raise ParamError(f"the multipart body has two files called {name!r}", name=name, remedy="give each part its own name")
+        else:
+            files[name] = await _file(name, value)
     return pairs, files
+
+
+async def _file(name: str, part: UploadFile) -> Upload:
+    """Keep a part: a small one needs no closing, so that faces that know no files need not think of them."""
+    size = part.size or 0
+    if size > LONG:
+        return Upload(name=name, file=part.file, size=size, media_type=part.content_type)
+    content = await part.read()
+    await part.close()
+    return Upload(name=name, file=BytesIO(content), size=size, media_type=part.content_type)
 
 
 def _too_large(size: int, limit: int) -> TooLarge:

@@ -1,19 +1,22 @@
-"""Arrow IPC stream: for pandas, polars, R, DuckDB; metadata in the fields."""
+"""Arrow IPC: streams for pandas, polars, R, DuckDB, with metadata in the fields; streams and files are read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from hven.formats import Format
+from hven.errors import SourceError
+from hven.formats import Format, Head, Read
 from hven.model import literal
+from hven.model.table import Column
+from hven.model.types import BY_VOTABLE, Type, from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hven.formats import End, Head
-    from hven.model.table import Column
+    from hven.formats import End
 
 
 class _Pipe:
@@ -70,9 +73,79 @@ def _words(said: Mapping[str, str | None]) -> dict[bytes, bytes]:
     return {name.encode(): value.encode() for name, value in said.items() if value}
 
 
+def read(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) -> Read:  # noqa: ARG001  (one table)
+    """Read an Arrow IPC stream or file; columns that no table can hold (structs, maps) are refused.
+
+    Everything is validated: an IPC file may say that a value lies outside its buffers.
+
+    Raises
+    ------
+    SourceError
+        No readable Arrow data; a type without a form in tables; while iterating also: values that are broken or do not fit.
+    """
+    try:
+        start = file.read(6)
+        file.seek(0)
+        if start == b"ARROW1":
+            opened = pa.ipc.open_file(file)
+            parts = (opened.get_batch(number) for number in range(opened.num_record_batches))
+        else:
+            opened = pa.ipc.open_stream(file)
+            parts = iter(opened)
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        message = f"no readable Arrow data: {error}"
+        raise SourceError(message) from error
+    said = {key.decode(): value.decode(errors="replace") for key, value in (opened.schema.metadata or {}).items()}
+    columns = [_column(item) for item in opened.schema]
+    head = Head(columns=columns, name=said.get("name"), description=said.get("description"))
+    return Read(head=head, batches=_rows(parts, columns, batch))
+
+
+def _column(item: pa.Field) -> Column:
+    said = {key.decode(): value.decode(errors="replace") for key, value in (item.metadata or {}).items()}
+    try:
+        kind = from_arrow(item.type)
+    except ValueError as error:
+        message = f"column {item.name!r} is {item.type}, which a table cannot hold"
+        raise SourceError(message, remedy="leave it out, or take it apart") from error
+    if said.get("datatype") in BY_VOTABLE:
+        better = Type(said["datatype"], said.get("arraysize"), said.get("xtype"))
+        with suppress(ValueError):  # an arraysize that is none
+            kind = better if better.arrow == item.type else kind
+    return Column(
+        name=item.name, type=kind, unit=said.get("unit"), ucd=said.get("ucd"), utype=said.get("utype"), description=said.get("description")
+    )
+
+
+def _rows(parts: Iterator[pa.RecordBatch], columns: list[Column], most: int) -> Iterator[pa.RecordBatch]:
+    schema = pa.schema([column.arrow for column in columns])
+    try:
+        for part in parts:
+            part.validate(full=True)
+            for start in range(0, part.num_rows, most):
+                piece = part.slice(start, most)
+                yield pa.RecordBatch.from_arrays(
+                    [_stored(piece.column(number), column) for number, column in enumerate(columns)], schema=schema
+                )
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        message = f"the Arrow data cannot be read: {error}"
+        raise SourceError(message) from error
+
+
+def _stored(values: pa.Array, column: Column) -> pa.Array:
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        values = values.cast(pa.binary())
+        ends = pa.Array.from_buffers(pa.int32(), len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
+        last = ends[-1].as_py()
+        items = pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]]) if last else pa.array([], pa.uint8())
+        return pa.ListArray.from_arrays(ends, items, mask=values.is_null())
+    return literal.storage(values, column.type)
+
+
 FORMAT = Format(
     name="arrow",
     media_types=("application/vnd.apache.arrow.stream",),
     extension="arrows",
     write=write,
+    read=read,
 )

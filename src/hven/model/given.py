@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from hven.errors import ParamError
 
@@ -20,11 +20,18 @@ _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came inline with a multipart request."""
+    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `Params.close`."""
 
     name: str
-    content: bytes
+    file: BinaryIO
+    size: int
     media_type: str | None = None
+
+    @property
+    def content(self) -> bytes:
+        """All of it."""
+        self.file.seek(0)
+        return self.file.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,11 @@ class Params:
 
     values: Mapping[str, tuple[str, ...]]
     files: Mapping[str, Upload] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for upload in self.files.values():
+            upload.file.close()
 
     def one(self, name: str, default: str | None = None) -> str | None:
         """Give a single-valued parameter; an empty value counts as absent.

@@ -30,10 +30,19 @@ def table_access(settings: Settings) -> str:
     """Write the elements of ``tr:TableAccess`` after its interface."""
     limits = settings.limits
     return (
-        f"{_language()}{''.join(_formats())}"
+        f"{_language()}{''.join(_formats())}{_upload_methods(limits.upload)}"
         f"<executionDuration><default>{limits.seconds:.0f}</default><hard>{limits.seconds:.0f}</hard></executionDuration>"
         f'<outputLimit><default unit="row">{limits.maxrec_default}</default><hard unit="row">{limits.maxrec_hard}</hard></outputLimit>'
+        f"{_upload_limit(limits.upload)}"
     )
+
+
+def _upload_methods(limit: int) -> str:
+    return "".join(f'<uploadMethod ivo-id="{REG}#upload-{method}"/>' for method in ("inline", "http", "https") if limit)
+
+
+def _upload_limit(limit: int) -> str:
+    return f'<uploadLimit><default unit="byte">{limit}</default><hard unit="byte">{limit}</hard></uploadLimit>' if limit else ""
 
 
 def _language() -> str:

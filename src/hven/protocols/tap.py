@@ -1,4 +1,4 @@
-"""TAP 1.1: ``/tap/sync``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``, ``/tap/examples``. Jobs and uploads come with *TAP*."""
+"""TAP 1.1: ``/tap/sync``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``, ``/tap/examples``. Jobs come with *TAP*."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hven import __version__, adql, dali, formats, holdings, query
 from hven.dali import examples as dali_examples
 from hven.dali import vosi
 from hven.dali.params import FORM_MOST
+from hven.dali.uploads import Uploads
 from hven.errors import HvenError, ParamError
 from hven.formats import Info
 from hven.model.params import Param
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from hven.auth import Reader
     from hven.holdings import Catalogue, Holdings, Published
     from hven.model.table import Table
     from hven.query import Result
+    from hven.query.uploads import Uploaded
 
 STANDARD = "ivo://ivoa.net/std/TAP"
 LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
@@ -37,6 +40,11 @@ PARAMS = (
     Param(name="QUERY", required=True, description="the query, in ADQL"),
     Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"),
     Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
+    Param(
+        name="UPLOAD",
+        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
+    ),
+    Param(name="EXPLAIN", description="true (Hven's own): answer with the plan of the query, as text, instead of running it"),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 SHORT = 1_500  # characters: parsing more than this would hold up the event loop
@@ -46,13 +54,14 @@ LONG_TEXTS = 2  # that are parsed at once: more would only fight over one core
 def routes(around: Surroundings) -> Sequence[Route]:
     """Give the resources of DALI 1.1 section 2 below ``/tap``."""
     site = around.site
-    limit = max(site.settings.limits.upload, FORM_MOST)
+    limit = site.settings.limits.upload + FORM_MOST
+    uploading = Uploads(site.settings)
     parsing = anyio.CapacityLimiter(LONG_TEXTS)
     documents = dali.Documents()
 
     async def sync(request: Request) -> Response:
         try:
-            return await _answer(request, around, await dali.read(request, limit), parsing)
+            return await _answer(request, around, await dali.read(request, limit), parsing, uploading)
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return _fault(request, error)
 
@@ -89,20 +98,25 @@ def routes(around: Surroundings) -> Sequence[Route]:
     ]
 
 
-async def _answer(request: Request, around: Surroundings, params: dali.Params, parsing: anyio.CapacityLimiter) -> Response:
+async def _answer(
+    request: Request, around: Surroundings, params: dali.Params, parsing: anyio.CapacityLimiter, uploading: Uploads
+) -> Response:
     text = _query_of(params)
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
     maxrec = params.whole("MAXREC")
     who = around.reader(request)
+    uploaded = await uploading.read(params)
+    if _explain(params):
+        return await _plan(text, who, around, uploaded)
 
     def ask() -> Result:
-        return query.run(text, who, site=around.site, maxrec=maxrec, policies=around.policies)
+        return query.run(text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies)
 
     result = ask() if len(text) < SHORT else await anyio.to_thread.run_sync(ask, limiter=parsing)
     try:
         tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()))
-        headers = dali.caching(result, tag)
-        if dali.unchanged(request, tag) and not result.volatile:
+        headers = dali.caching(result, tag) if not uploaded else {"cache-control": "no-store"}  # the tag knows nothing of the uploads
+        if dali.unchanged(request, tag) and not result.volatile and not uploaded:
             result.close()
             return Response(status_code=304, headers=headers)
         head = dali.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
@@ -110,6 +124,19 @@ async def _answer(request: Request, around: Surroundings, params: dali.Params, p
     except BaseException:
         result.close()
         raise
+
+
+def _explain(params: dali.Params) -> bool:
+    said = params.one("EXPLAIN", "false")
+    if said not in {"true", "false", "1", "0"}:  # DALI 1.1 section 3.3.2
+        raise ParamError(f"EXPLAIN={said!r:.60} is not known", name="EXPLAIN", remedy="true or false")
+    return said in {"true", "1"}
+
+
+async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded) -> Response:
+    """Say how the query would be run: our own extension."""
+    plan = await anyio.to_thread.run_sync(lambda: query.explain(text, who, site=around.site, uploads=uploaded, policies=around.policies))
+    return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
 def _query_of(params: dali.Params) -> str:
@@ -127,8 +154,6 @@ def _query_of(params: dali.Params) -> str:
     if language not in LANGUAGES:
         remedy = f"known: {', '.join(LANGUAGES)}"
         raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
-    if params.all("UPLOAD"):
-        raise ParamError("uploads are not offered by this service", name="UPLOAD", remedy="put short lists into IN (...)")
     text = params.one("QUERY")
     if text is None:
         raise ParamError("QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables")

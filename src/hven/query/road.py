@@ -103,10 +103,17 @@ def run(
     )
 
 
-def explain(query: str | tree.Query, who: Reader = ANONYMOUS, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> str:
+def explain(
+    query: str | tree.Query,
+    who: Reader = ANONYMOUS,
+    *,
+    site: Site,
+    uploads: Mapping[str, tuple[Table, pa.Table]] | None = None,
+    policies: Sequence[Policy] = DEFAULT,
+) -> str:
     """Say in words which road a query would take, and the engine's own text."""
     holdings = site.current()
-    prepared, _ = _prepare(query, who, site, holdings, holdings.reach(who, policies), None, policies, None, None)
+    prepared, _ = _prepare(query, who, site, holdings, holdings.reach(who, policies), uploads, policies, None, None)
     return prepared.plan.explain()
 
 

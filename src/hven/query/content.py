@@ -1,0 +1,155 @@
+"""What table a file holds, told by its first bytes: VOTable, FITS, Parquet, Arrow, or delimited text."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, cast
+
+from hven import formats, plugins
+from hven.errors import SourceError
+from hven.model.table import Table
+from hven.sources import Context, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from hven.sources import Source
+
+_START = 4096
+_HTML = re.compile(rb"<(!doctype\s+)?html[\s>]", re.IGNORECASE)
+_WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
+_TEXT_WIDE = (b"\xff\xfe", b"\xfe\xff")
+# what people send by mistake
+_OTHERS = (
+    (b"PK\x03\x04", "a ZIP archive or an office document", "unpack it, or save the sheet as CSV"),
+    (b"%PDF", "a PDF document", ""),
+    (b"\x89HDF", "an HDF5 file", "save the table as VOTable, FITS, Parquet or CSV"),
+    (b"CDF", "a netCDF file", "save the table as VOTable, FITS, Parquet or CSV"),
+    (b"\x89PNG", "an image", ""),
+    (b"\x1f\x8b", "compressed twice", "compress it once"),
+    (b"{", "JSON", "save the table as VOTable, FITS, Parquet or CSV"),
+    (b"[", "JSON", "save the table as VOTable, FITS, Parquet or CSV"),
+)
+
+
+def kind_of(path: Path) -> str:
+    """Say what a file is: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``, whatever it is called.
+
+    Raises
+    ------
+    SourceError
+        Empty, or nothing that holds a table.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START)
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        raise SourceError("it is empty")
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "arrow"
+    if start.startswith(b"SIMPLE  ="):
+        return "fits"
+    if _HTML.search(text[:1024]):
+        raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
+    if text.startswith(b"<") or (start.startswith(_WIDE) and b"<" in start[:16]):
+        return "votable"
+    for mark, what, remedy in _OTHERS:
+        if text.startswith(mark):
+            raise SourceError(f"it is {what}, not a table", remedy=remedy)
+    if b"\0" in start and not start.startswith(_TEXT_WIDE):
+        raise SourceError("it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text")
+    return "csv"
+
+
+@contextmanager
+def table_in(path: Path) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
+    """Open the (first) table of a file.
+
+    Yields
+    ------
+    The table, without schema and name, and its rows.
+
+    Raises
+    ------
+    SourceError
+        Nothing that holds a table, a broken one; also while iterating.
+    """
+    kind = kind_of(path)
+    if kind in {"votable", "arrow"}:
+        reader = formats.load(kind).read
+        if reader is None:  # pragma: no cover  (both have one)
+            raise SourceError(f"{kind} cannot be read")
+        with path.open("rb") as file:
+            found = reader(file)
+            head = found.head
+            about = Table(
+                schema="", name="", columns=tuple(head.columns), description=head.description, groups=tuple(head.groups),
+                frames=tuple(head.frames), enums=head.enums,
+            )  # fmt: skip
+            yield about, found.batches
+        return
+    if kind == "parquet":
+        _check_size(path)
+    try:
+        source = _source(kind, path, Context(), **({"types": _fitting(path)} if kind == "csv" else {}))
+        about, rows = Table(schema="", name="", columns=tuple(source.columns())), source.batches()
+        with closing(cast("Generator[pa.RecordBatch]", rows)):
+            yield about, rows
+    except SourceError as error:  # the remedies of sources speak of descriptors
+        raise SourceError(error.message, place=error.place) from error
+
+
+def _source(kind: str, path: Path, context: Context, **options: object) -> Source:
+    module = plugins.load("sources", kind)
+    source: Source = module.open(module.Options(files=[str(path)], **options), context)
+    return source
+
+
+def _fitting(path: Path) -> dict[str, str]:
+    """Find the columns whose later values do not fit the type that a sample of the text suggests, and the type that holds them all."""
+    kinds: dict[str, str] = {}
+
+    def note(reject: Reject) -> None:
+        if reject.column is None:
+            raise SourceError(f"row {reject.row}: {reject.reason}")
+        if kinds.get(reject.column) != "string":
+            kinds[reject.column] = "float64" if _is_number(reject.value or "") else "string"
+
+    source = _source("csv", path, Context(reject=note))
+    for _ in source.batches():
+        pass
+    whole = {column.name for column in source.columns() if column.type.is_integer}
+    return {name: kind if name in whole else "string" for name, kind in kinds.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a footer that promises more than anybody can have in mind, before memory is taken for it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        said = pq.read_metadata(path)
+        size = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"no readable Parquet file: {error}") from error
+    if size > _PARQUET_MOST:
+        raise SourceError(f"its columns have {size:,} bytes unpacked", remedy="send fewer columns or rows at a time")
+
+
+_PARQUET_MOST = 4 * 1024**3
+
+__all__ = ["kind_of", "table_in"]

@@ -1,0 +1,323 @@
+"""UPLOAD (TAP 1.1 section 2.7.6, DALI 1.1 section 3.4.5): files that come with a query -> tables that exist for it alone."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from hven import remote
+from hven.adql.reserved import RESERVED
+from hven.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError
+from hven.model.table import Table
+from hven.query.content import table_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hven.model.given import Upload
+    from hven.settings import Settings
+
+SCHEMA = "TAP_UPLOAD"
+MOST = 32  # tables with one query
+MOST_COLUMNS, LONGEST_NAME = 4_000, 256
+UNFOLDED = 8  # times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
+_SILENCE = 15.0  # seconds without a byte after which a server is given up
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LISTED = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
+_CHUNK = 1 << 20
+_PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+
+Uploaded = dict[str, tuple[Table, pa.Table]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One ``name,uri`` of UPLOAD."""
+
+    name: str
+    uri: str
+
+    @property
+    def part(self) -> str | None:
+        """The part of the request that holds it (``param:PART``); None: it is fetched."""
+        return self.uri[len("param:") :] if self.uri.lower().startswith("param:") else None
+
+
+def pairs(values: Iterable[str]) -> list[Pair]:
+    """Read the values of UPLOAD: ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it.
+
+    Raises
+    ------
+    ParamError
+        Not of that form; a name that is no ADQL identifier, is reserved or comes twice; a scheme that is not fetched.
+    """
+    found: dict[str, Pair] = {}
+    for value in values:
+        for text in _LISTED.split(value.strip().rstrip(";")):
+            if not text.strip():
+                continue
+            name, comma, uri = (part.strip() for part in text.partition(","))
+            if not comma or not uri:
+                raise _refused(
+                    f"UPLOAD={text.strip()!r:.120} is no pair of name and address", "UPLOAD=mine,param:PART or UPLOAD=mine,https://..."
+                )
+            _check_name(name)
+            if name.lower() in found:
+                raise _refused(f"UPLOAD gives two tables called {name!r}", "names must differ, and not in case alone")
+            if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
+                raise _refused(f"UPLOAD: {uri!r:.120} cannot be fetched", "param:PART (sent with the request), http://... or https://...")
+            found[name.lower()] = Pair(name=name, uri=uri)
+    if len(found) > MOST:
+        raise _refused(f"UPLOAD gives {len(found)} tables; the limit is {MOST}", "ask in several queries")
+    return list(found.values())
+
+
+def _check_name(name: str) -> None:
+    if name.lower().startswith(f"{SCHEMA.lower()}."):
+        raise _refused(f"UPLOAD names its table {name!r:.120}", f"leave {SCHEMA} out: UPLOAD={name.partition('.')[2]:.80},...")
+    if not _NAME.fullmatch(name) or len(name) > 128:
+        raise _refused(f"UPLOAD names its table {name!r:.120}, which is no ADQL identifier", "a letter, then letters, digits and _")
+    if name.upper() in RESERVED:
+        raise _refused(f"UPLOAD names its table {name!r}, which is a reserved word of ADQL", f"another name, such as my_{name.lower()}")
+
+
+def _refused(message: str, remedy: str) -> ParamError:
+    return ParamError(message, name="UPLOAD", remedy=remedy)
+
+
+def read(wanted: Sequence[Pair], files: Mapping[str, Upload | Path], settings: Settings) -> Uploaded:
+    """Fetch and read the tables of one query. It takes its time: not for the event loop.
+
+    Parameters
+    ----------
+    files
+        What came inline, by the name of its part; a job gives the paths under which it keeps them.
+    settings
+        `limits.upload` bounds the bytes of all tables together, unpacked; `limits.upload_rows` the rows of each;
+        `limits.seconds` the time that fetching takes; `allow_private` lets addresses of the own network through.
+
+    Returns
+    -------
+    dict
+        ``TAP_UPLOAD.name`` -> the table and its rows: what `hven.query.run` takes as `uploads`.
+
+    Raises
+    ------
+    ParamError
+        A part that is missing.
+    SourceError
+        No table, or a broken one.
+    TooLarge, Forbidden, UserError
+        More than the limits; an address that may not be fetched, or does not answer.
+    StorageError
+        The disk is full.
+    """
+    limits = settings.limits
+    if limits.upload == 0:
+        raise _refused("uploads are not offered by this service", "put short lists into IN (...)")
+    found: Uploaded = {}
+    room = _Room(limits.upload)
+    until = time.monotonic() + limits.seconds
+    left = limits.upload * UNFOLDED
+    with tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True) as place:
+        for pair in wanted:
+            path = _file(pair, files, Path(place), room, until, settings)
+            try:
+                with table_in(path) as (table, batches):
+                    _check_columns(table)
+                    rows, used = _gathered(pair.name, batches, table.arrow, left, limits.upload_rows)
+            except TooLarge:
+                raise
+            except UserError as error:
+                line = f"line {error.place.line}: " if error.place.line is not None else ""
+                raise SourceError(f"the upload {pair.name!r} cannot be read: {line}{error.message}", remedy=error.remedy) from error
+            left -= used
+            table = table.having(schema=SCHEMA, name=pair.name)
+            found[table.qualified] = (table, rows)
+    return found
+
+
+class _Room:
+    """The bytes that are still allowed."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = self.left = limit
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise self.full()
+
+    def full(self) -> TooLarge:
+        return TooLarge(
+            f"the uploads have more than {self.limit:,} bytes (unpacked), which is the limit", remedy="send fewer columns or rows at a time"
+        )
+
+
+def _gathered(name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int, most_rows: int) -> tuple[pa.Table, int]:
+    """Collect the rows in memory, within limits; nothing that a reader let through may break the engine."""
+    kept: list[pa.RecordBatch] = []
+    size = rows = 0
+    try:
+        for batch in batches:
+            size += batch.nbytes
+            rows += batch.num_rows
+            if rows > most_rows:
+                raise TooLarge(f"the upload {name!r} has more than {most_rows:,} rows, which is the limit", remedy="send it in parts")
+            if size > most:
+                raise TooLarge(
+                    f"the upload {name!r} takes more than {most:,} bytes in memory", remedy="send fewer columns or rows at a time"
+                )
+            if batch.num_rows:
+                batch.validate(full=True)
+                kept.append(batch)
+        return pa.Table.from_batches(kept, schema) if kept else schema.empty_table(), size
+    except (pa.ArrowException, MemoryError) as error:
+        raise SourceError(str(error)) from error
+
+
+def _check_columns(table: Table) -> None:
+    """Names may be whatever a delimited identifier can say, if each is said once (ADQL 2.1 section 2.1.2)."""
+    if not table.columns:
+        raise SourceError("it has no columns")
+    if len(table.columns) > MOST_COLUMNS:
+        raise SourceError(f"it has {len(table.columns):,} columns; the limit is {MOST_COLUMNS:,}", remedy="send those that the query needs")
+    seen: dict[str, str] = {}
+    for column in table.columns:
+        name = column.name
+        if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+            why = (
+                "is empty"
+                if not name.strip()
+                else "begins or ends with a blank"
+                if name != name.strip()
+                else "cannot be written in a query"
+            )
+            raise SourceError(f"the name of a column, {name!r:.80}, {why}", remedy="rename it")
+        other = seen.get(name.lower())
+        seen[name.lower()] = name
+        if other is not None:
+            how = "have the same name" if other == name else f"differ in case alone ({other!r})"
+            raise SourceError(f"two columns {how}: {name!r:.80}", remedy="rename one")
+
+
+# --- from the request or from afar to a plain file --------------------------------------------------------------
+
+
+def _file(pair: Pair, files: Mapping[str, Upload | Path], place: Path, room: _Room, until: float, settings: Settings) -> Path:
+    """Give the upload as a file that is not compressed, and count its bytes."""
+    plain = place / pair.name.lower()
+    if pair.part is None:
+        return _unpacked(pair.name, _fetched(pair, place, room, until, settings), plain, room)
+    given = _part(pair, files)
+    if isinstance(given, Path):
+        return _unpacked(pair.name, given, plain, room)
+    given.file.seek(0)
+    return _copied(pair.name, given.file, plain, room)
+
+
+def _part(pair: Pair, files: Mapping[str, Upload | Path]) -> Upload | Path:
+    """Find the part, by its name as it is or without case, as parameters' names go."""
+    part = pair.part or ""
+    exact = files.get(part)
+    close = [item for name, item in files.items() if name.lower() == part.lower()]
+    if exact is None and len(close) == 1:
+        exact = close[0]
+    if exact is None:
+        there = ", ".join(sorted(files)) or "none; a file goes with a POST of multipart/form-data"
+        raise _refused(f"UPLOAD={pair.name},{pair.uri:.120}: the request has no file {part!r:.80}", f"its files: {there:.200}")
+    return exact
+
+
+def _fetched(pair: Pair, place: Path, room: _Room, until: float, settings: Settings) -> Path:
+    seconds = max(until - time.monotonic(), 0.1)
+    silence = min(_SILENCE, seconds)
+    try:
+        return remote.download(
+            pair.uri,
+            place / "fetched" / pair.name.lower(),
+            limit=room.left,
+            seconds=silence,
+            total=seconds,
+            allow_private=settings.allow_private,
+        )
+    except remote.Private as error:  # which number is behind a name of the own network is nobody's business
+        message = f"UPLOAD {pair.name}: the address, or one that it leads to, is not on the public internet"
+        raise Forbidden(message, remedy=f"send the file with the request: UPLOAD={pair.name},param:PART") from error
+    except TooLarge as error:
+        raise room.full() from error
+    except Forbidden as error:
+        raise Forbidden(f"UPLOAD {pair.name}: {error.message}", remedy=error.remedy) from error
+    except UserError as error:
+        raise SourceError(f"UPLOAD {pair.name}: {error.message}", remedy=error.remedy) from error
+
+
+def _unpacked(name: str, path: Path, plain: Path, room: _Room) -> Path:
+    with path.open("rb") as stream:
+        if _packing(stream):
+            return _copied(name, stream, plain, room)
+    room.take(path.stat().st_size)
+    return path
+
+
+def _packing(stream: BinaryIO) -> str | None:
+    start = stream.read(6)
+    stream.seek(0)
+    return next((kind for mark, kind in _PACKED if start.startswith(mark)), None)
+
+
+def _copied(name: str, stream: BinaryIO, plain: Path, room: _Room) -> Path:
+    """Write it to a file, decompressed piece by piece: a bomb ends at the limit."""
+    packing = _packing(stream)
+    opened = _opened(stream, packing)
+    try:
+        with plain.open("wb") as file:
+            while data := _piece(opened, name, packing):
+                room.take(len(data))
+                file.write(data)
+    except OSError as error:
+        raise StorageError(f"the upload {name!r} cannot be kept: {error.strerror}", remedy="try again later") from error
+    return plain
+
+
+def _opened(stream: BinaryIO, packing: str | None) -> Any:
+    if packing == "gzip":
+        return gzip.GzipFile(fileobj=stream, mode="rb")
+    if packing == "bzip2":
+        return bz2.BZ2File(stream)
+    if packing == "xz":
+        return lzma.LZMAFile(stream)
+    if packing == "zstd":
+        import zstandard
+
+        return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(stream, read_across_frames=True, closefd=False)
+    return stream
+
+
+def _piece(opened: Any, name: str, packing: str | None) -> bytes:
+    try:
+        return cast("bytes", opened.read(_CHUNK))
+    except Exception as error:
+        if packing is None:
+            raise
+        if (
+            not isinstance(error, (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError))
+            and "zstd" not in type(error).__name__.lower()
+        ):
+            raise
+        raise SourceError(
+            f"the upload {name!r} is damaged: its {packing} stream breaks off or is broken", remedy="send it again"
+        ) from error
+
+
+__all__ = ["SCHEMA", "UNFOLDED", "Pair", "Uploaded", "pairs", "read"]
