@@ -348,19 +348,23 @@ class _Document:
                     raise SourceError(message)
                 continue
             cut += len(last)
-            arrays = self._cells(text[:cut], columns, prefix, done)
-            done += len(arrays[0])
-            yield arrays
+            for arrays in self._cells(text[:cut], columns, prefix, done):
+                done += len(arrays[0])
+                yield arrays
             waiting, size = [text[cut:]], len(text) - cut
         text = b"".join(waiting)
         if text.strip():
-            arrays = self._cells(text, columns, prefix, done)
-            if len(arrays[0]):
-                yield arrays
+            for arrays in self._cells(text, columns, prefix, done):
+                if len(arrays[0]):
+                    yield arrays
 
-    def _cells(self, text: bytes, columns: list[Column], prefix: bytes, done: int) -> list[pa.Array]:
+    def _cells(self, text: bytes, columns: list[Column], prefix: bytes, done: int) -> Iterator[list[pa.Array]]:
+        """Turn whole rows into values; few at once where a row takes much more memory than text: an empty cell may be an array of millions."""
         try:
-            return rows.typed(rows.cells(text, columns, prefix, done), columns, done)
+            texts = rows.cells(text, columns, prefix, done)
+            step = max(1, _PIECE * 8 // sum(_width(column.type.arrow) for column in columns))
+            for start in range(0, max(len(texts[0]), 1), step):
+                yield rows.typed([cell.slice(start, step) for cell in texts], columns, done + start)
         except pa.ArrowInvalid as error:
             message = f"TABLEDATA is not UTF-8 after row {done}"
             raise SourceError(message) from error
@@ -395,6 +399,13 @@ class _Document:
             yield _base64(text[:whole])
         if left:
             yield _base64(left + b"=" * (-len(left) % 4))
+
+
+def _width(kind: pa.DataType) -> int:
+    """Give the bytes that a value takes at least."""
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    return kind.bit_width // 8 + 1 if pa.types.is_primitive(kind) else 4
 
 
 def _base64(text: bytes) -> bytes:
