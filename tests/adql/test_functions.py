@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import math
 import re
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import run, value
+from adql_running import connection, run, value
 from hven.adql import bind, parse, parse_expression
 from hven.adql.bind import bind_expression
+from hven.adql.function_examples import EXAMPLES
 from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra, reference
 from hven.adql.scope import Tables
+from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
 from hven.errors import BindError, ParseError
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
+from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP
 from shared import MORE, ROOT
 
 ONE = Tables([Table(schema="s", name="one", columns=())])
@@ -37,14 +41,14 @@ def test_every_function_of_the_standard_is_there():
 
 
 def test_every_function_has_an_sql():
-    special = {"IN_UNIT", "COORDSYS", "CONTAINS", "INTERSECTS", "HEADER"}  # bound into something else, or a predicate
+    special = {"IN_UNIT", "GAVO_SPECCONV", "COORDSYS", "CONTAINS", "INTERSECTS", "HEADER"}  # bound into something else, or a predicate
     missing = [entry.name for entry in MAPPING if entry.name not in DuckDB.functions and entry.name not in special]
     assert missing == []
     methods = [text[1:] for text in DuckDB.functions.values() if text.startswith(".")]
     assert all(callable(getattr(DuckDB, name)) for name in methods)
 
 
-_TYPE = r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION)"
+_TYPE = r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION|MOC|INTEGER\[\])"
 
 
 def test_declared_forms_follow_tapregext():
@@ -59,7 +63,7 @@ def test_declared_forms_follow_tapregext():
 
 SAMPLES = {
     "INTEGER": "1", "BIGINT": "1", "REAL": "0.5", "NUMERIC": "0.5", "TEXT": "'a'", "TIMESTAMP": "'2020-01-01'", "POINT": "POINT(1, 2)", "GEOMETRY": "CIRCLE(1, 2, 3)",
-    "ORDERED": "1", "ANY": "1", "BOOLEAN": "1",
+    "ORDERED": "1", "ANY": "1", "BOOLEAN": "1", "MOC": "MOC('6/1 2-4')", "CIRCLE": "CIRCLE(1, 2, 3)", "POLYGON": "POLYGON(1, 1, 3, 1, 2, 3)",
 }  # fmt: skip
 
 
@@ -77,6 +81,13 @@ def test_every_declared_form_can_be_called_and_computed(name):
             words = ["'ICRS'", *words] if "coordsys" in signature.text else words
         if name == "ISO":
             words = ["2451545.5"]
+        if name.endswith("_TRANSFORM"):
+            words[:2] = ["'ICRS'", "'GALACTIC'"]
+        if name == "GAVO_SPECCONV":
+            words[0] = "IN_UNIT(GAVO_SPECCONV(1, 'm', 'nm'), 'nm')"
+            words[1:] = ["'nm'", "'Hz'"][-len(words) + 1 :]
+        if name == "MOC":
+            words = ["'6/1 2-4'"] if len(words) == 1 else words
         if name == "REGION":
             words = ["'CIRCLE 10 20 1'"]
         if name == "IVO_HEALPIX_INDEX":
@@ -87,6 +98,37 @@ def test_every_declared_form_can_be_called_and_computed(name):
 def test_volatile_functions_are_known_to_the_plan():
     assert bind(parse("SELECT RAND() FROM s.one"), ONE).volatile
     assert not bind(parse("SELECT PI() FROM s.one"), ONE).volatile
+
+
+DATA = pa.table({"x": [1.0, 1.0, 2.0, 3.0], "name": ["a", "b", "c", "d"], "angle": [0.5] * 4})
+THINGS = Table(schema="s", name="things", columns=(Column(name="x"), Column(name="name", type=STRING), Column(name="angle", unit="deg")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def things():
+    connection().register("things", DATA)
+
+
+def test_every_function_has_an_example():
+    assert set(EXAMPLES) == {entry.name for entry in MAPPING}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_is_true(name):
+    """Over four rows: x is 1, 1, 2, 3; name a, b, c, d; angle 0.5 deg."""
+    call, said = EXAMPLES[name]
+    assert name in call
+    if MAPPING.get(name).mapping:  # a mapping expression, not a query
+        bound = bind_expression(parse_expression(call), list(THINGS.columns))
+        got = connection().execute(f"SELECT {write_expression(bound, DuckDB())} FROM things AS t0", []).fetchone()[0]
+    else:
+        got = value(call, [(THINGS, DATA)])
+    if not said:
+        assert isinstance(got, float)
+        return
+    wanted = None if said == "NULL" else ast.literal_eval(said.lstrip("~"))
+    assert got == (pytest.approx(wanted, rel=2e-9) if said[0] == "~" else wanted)
+    assert type(got) is type(wanted)
 
 
 # --- values, against the words of the standards
@@ -348,3 +390,185 @@ def test_infinity_and_nan_are_numbers():
 def test_the_reference_lists_every_function_as_it_is():
     text = (ROOT / "docs" / "reference" / "adql.md").read_text(encoding="utf-8")
     assert text.partition("reference() -->\n\n")[2].rstrip() == reference().rstrip()
+
+
+# --- positions, spectra, MOCs: against astropy and mocpy
+
+
+def test_motion_is_a_straight_line_through_space():
+    """Positions and velocities as vectors of astropy, added; and its own space motion, which also knows of light's travel time."""
+    from astropy import units as u
+    from astropy.coordinates import CartesianRepresentation, Distance, SkyCoord
+    from astropy.time import Time
+
+    rng = np.random.default_rng(1)
+    rows = 200
+    ra, dec, parallax = rng.uniform(0, 360, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows))), rng.uniform(0.1, 700, rows)
+    pm_ra, pm_dec, speed, years = (rng.uniform(-limit, limit, rows) for limit in (5000, 5000, 300, 1000))
+    data = pa.table({"ra": ra, "d": dec, "p": parallax, "a": pm_ra, "b": pm_dec, "v": speed, "t": 2000 + years})
+    table = Table(schema="s", name="t", columns=tuple(Column(name=name) for name in data.column_names))
+    got = np.array(run("SELECT ivo_epoch_prop_pos(ra, d, p, a, b, v, 2000, t) AS m FROM s.t", [(table, data)])["m"].to_pylist())
+    stars = SkyCoord(
+        ra * u.deg, dec * u.deg, Distance(parallax=parallax * u.mas),
+        pm_ra_cosdec=pm_ra * u.mas / u.yr, pm_dec=pm_dec * u.mas / u.yr, radial_velocity=speed * u.km / u.s, obstime=Time(2000.0, format="jyear", scale="tdb"),
+    )  # fmt: skip
+    moved = CartesianRepresentation(stars.cartesian.xyz + stars.velocity.d_xyz * years * u.yr)
+    there = SkyCoord(moved, frame="icrs")
+    assert SkyCoord(*got.T * u.deg).separation(there).to_value(u.mas).max() < 1e-5
+    slow = np.flatnonzero(np.abs(years) < 50)
+    theirs = stars[slow].apply_space_motion(dt=years[slow] * u.yr)
+    assert SkyCoord(*got[slow].T * u.deg).separation(SkyCoord(theirs.ra, theirs.dec)).to_value(u.mas).max() < 1000 * 5 * 0.3
+
+
+def test_motion_of_what_is_not_known():
+    still = "269.452, 4.693"
+    assert value(f"ivo_epoch_prop_pos({still}, NULL, NULL, NULL, NULL, 2000, 2100)") == pytest.approx([269.452, 4.693], abs=1e-12)
+    far, near = (value(f"ivo_epoch_prop_pos({still}, {p}, -801.55, 10362.39, -110.5, 2000, 3000)") for p in ("NULL", "546.98"))
+    assert far != near
+    assert far == value(f"ivo_epoch_prop_pos({still}, -3, -801.55, 10362.39, -110.5, 2000, 3000)")
+    assert value(f"gavo_apply_pm({still}, -801.55 / 3.6e6, 10362.39 / 3.6e6, 1000)") == pytest.approx(far, abs=1e-12)
+    assert value("gavo_apply_pm(1, 2, NULL, 4, 5)") is None
+    for place in range(4):
+        words = ["1", "2", "2000", "2010"]
+        words[place] = "NULL"
+        with pytest.raises(duckdb.Error, match=("ra", "dec", "ref_epoch", "out_epoch")[place]):
+            value(f"ivo_epoch_prop_pos({words[0]}, {words[1]}, 1, 1, 1, 1, {words[2]}, {words[3]})")
+
+
+def test_frames_as_astropy():
+    from astropy import units as u
+    from astropy.coordinates import FK5, BarycentricMeanEcliptic, FK4NoETerms, Galactic, SkyCoord
+
+    frames = {
+        "GALACTIC": Galactic(), "FK5": FK5(equinox="J2000"), "FK4": FK4NoETerms(equinox="B1950", obstime="B1950"), "ECLIPTIC": BarycentricMeanEcliptic(equinox="J2000"),
+    }  # fmt: skip
+    assert value("ivo_geom_transform('ICRS', 'GALACTIC', POINT(120, -23))") == pytest.approx([241.121831182, 3.62785788087], abs=5e-9)
+    rng = np.random.default_rng(2)
+    lon, lat = rng.uniform(0, 360, 100), np.degrees(np.arcsin(rng.uniform(-1, 1, 100)))
+    lat[:2], lon[2:4] = (90, -90), (0, 360)
+    data = pa.table({"a": lon, "b": lat})
+    table = Table(schema="s", name="t", columns=(Column(name="a"), Column(name="b")))
+    names = ["ICRS", *frames]
+    for one in names:
+        for two in names:
+            call = f"ivo_geom_transform('{one}', '{two}', POINT(a, b))"
+            back = f"gavo_transform('{two}', '{one}', CIRCLE({call}, 3))"
+            got = run(f"SELECT {call} AS p, {back} AS c FROM s.t", [(table, data)])
+            start = SkyCoord(lon * u.deg, lat * u.deg, frame=frames.get(one, "icrs"))
+            truth = SkyCoord(start.transform_to(frames.get(two, "icrs")).spherical.without_differentials(), frame="icrs")
+            there = SkyCoord(*np.array(got["p"].to_pylist()).T * u.deg)
+            assert there.separation(truth).to_value(u.uas).max() < 1
+            circles = np.array(got["c"].to_pylist())
+            assert (circles[:, 2] == 3).all()
+            assert SkyCoord(*circles[:, :2].T * u.deg).separation(SkyCoord(lon * u.deg, lat * u.deg)).to_value(u.uas).max() < 1
+
+
+def test_frames_of_polygons_and_of_nothing():
+    corners = [[10.0, 10.0], [12.0, 10.0], [11.0, 12.0]]
+    polygon = value("ivo_geom_transform('ICRS', 'FK4', POLYGON(10, 10, 12, 10, 11, 12))")
+    points = [value(f"ivo_geom_transform('ICRS', 'FK4', POINT({a}, {b}))") for a, b in corners]
+    assert polygon == pytest.approx([number for point in points for number in point], abs=1e-12)
+    assert value("ivo_geom_transform('ICRS', 'FK4', NULL)") is None
+    with pytest.raises(BindError, match=r"no frame .Galactic.*GALACTIC"):
+        value("ivo_geom_transform('ICRS', 'Galactic', POINT(1, 2))")
+
+
+@settings(max_examples=20 * MORE, deadline=None)
+@given(st.lists(st.none() | st.floats(allow_infinity=True), max_size=60), st.integers(-3, 3), st.integers(1, 9), st.integers(1, 12))
+def test_histograms_as_numpy(values, lower, width, bins):
+    data = pa.table({"x": pa.array(values, pa.float64())})
+    got = run(f"SELECT ivo_histogram(x, {lower}, {lower + width}, {bins}) AS h FROM s.t", [(Table(schema="s", name="t", columns=(Column(name="x"),)), data)])["h"][0].as_py()  # fmt: skip
+    known = np.array([v for v in values if v is not None and not math.isnan(v)])
+    inside = known[(known >= lower) & (known < lower + width)]
+    place = np.minimum(np.floor((inside - lower) / width * bins), bins - 1).astype(int)
+    assert len(got) == bins + 2
+    assert sum(got) == len(values)
+    assert got[1:-1] == np.bincount(place, minlength=bins).tolist()
+    assert got[-1] == int((known >= lower + width).sum())
+
+
+def test_histograms_say_what_they_need():
+    for text, words in {"ivo_histogram(ra, 0, ra, 3)": "same in every row", "ivo_histogram(ra, 0, 1, 0)": "0 bins", "ivo_histogram(ra, 0, 1, 10000000)": "bins"}.items():  # fmt: skip
+        with pytest.raises(BindError, match=words):
+            bind(parse(f"SELECT {text} FROM t"), Tables([Table(schema="s", name="t", columns=tuple(SKY))]))
+
+
+def test_random_numbers_of_the_normal_distribution():
+    data = pa.table({"x": np.arange(20_000.0)})
+    got = run("SELECT ivo_normal_random(5, 2) AS r FROM s.t", [(Table(schema="s", name="t", columns=(Column(name="x"),)), data)])[
+        "r"
+    ].to_numpy()
+    assert abs(got.mean() - 5) < 0.1
+    assert abs(got.std() - 2) < 0.1
+    assert abs((np.abs(got - 5) < 2).mean() - 0.6827) < 0.03
+    assert bind(parse("SELECT ivo_normal_random(5, 2) FROM s.one"), ONE).volatile
+
+
+@pytest.mark.parametrize("one", ["nm", "Angstrom", "GHz", "keV", "J", "cm**-1", "um"])
+@pytest.mark.parametrize("two", ["m", "Hz", "eV", "m**-1", "pm"])
+def test_spectra_as_astropy(one, two):
+    from astropy import units as u
+
+    old, new = (u.Unit(unit.replace("**", "^")) for unit in (one, two))
+    truth = (3.7 * old).to_value(new, equivalencies=u.spectral())
+    assert value(f"gavo_specconv(3.7, '{one}', '{two}')") == pytest.approx(truth, rel=1e-12)
+    assert value(f"gavo_specconv(IN_UNIT(gavo_specconv(3.7, '{one}', '{two}'), '{two}'), '{one}')") == pytest.approx(3.7, rel=1e-12)
+
+
+def test_spectra_say_what_they_need():
+    assert value("gavo_specconv(0, 'nm', 'Hz')") is None
+    for text, words in {"gavo_specconv(3, 'Hz')": "no unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is no unit", "gavo_specconv(ra, 'Hz')": "'deg' is no unit"}.items():  # fmt: skip
+        with pytest.raises(BindError, match=words):
+            bind(parse(f"SELECT {text} FROM t"), Tables([Table(schema="s", name="t", columns=tuple(SKY))]))
+
+
+def test_mocs_as_mocpy():
+    import mocpy
+    from astropy import units as u
+
+    rng = np.random.default_rng(3)
+    lon, lat = rng.uniform(0, 360, 3000), np.degrees(np.arcsin(rng.uniform(-1, 1, 3000)))
+    texts = ["3/1-50 200 4/900-1000", "0/0 2/80-100", "6/"]
+    data = pa.table({"a": lon, "b": lat, "m": [texts[n % 3] for n in range(3000)]})
+    table = Table(schema="s", name="t", columns=(Column(name="a"), Column(name="b"), Column(name="m", type=MOC)))
+    calls = [*(f"MOC('{text}')" for text in texts), f"GAVO_MOCUNION(MOC('{texts[0]}'), MOC('{texts[1]}'))", f"GAVO_MOCINTERSECT(MOC('{texts[0]}'), MOC('{texts[1]}'))"]  # fmt: skip
+    theirs = [mocpy.MOC.from_string(text) for text in texts]
+    theirs += [theirs[0].union(theirs[1]), theirs[0].intersection(theirs[1])]
+    for call, moc in zip(calls, theirs, strict=True):
+        got = run(f"SELECT CONTAINS(POINT(a, b), {call}) AS x, INTERSECTS({call}, POINT(a, b)) AS y FROM s.t", [(table, data)])
+        np.testing.assert_array_equal(got["x"].to_numpy(), moc.contains_lonlat(lon * u.deg, lat * u.deg).astype(int))
+        assert got["x"].equals(got["y"])
+    got = run("SELECT CONTAINS(POINT(a, b), m) AS x FROM s.t", [(table, data)])["x"].to_numpy()
+    inside = np.stack([moc.contains_lonlat(lon * u.deg, lat * u.deg) for moc in theirs[:3]])
+    np.testing.assert_array_equal(got, inside[np.arange(3000) % 3, np.arange(3000)].astype(int))
+
+
+def test_the_moc_of_a_shape_holds_the_shape():
+    import mocpy
+
+    text = value("MOC(8, CIRCLE(40, 30, 2))")
+    assert value(f"CONTAINS(CIRCLE(40, 30, 1.99), MOC('{text}'))") == 1
+    moc = mocpy.MOC.from_string(text)
+    assert moc.max_order == 8
+    assert moc.sky_fraction * 41252.96 == pytest.approx(math.pi * 4, rel=0.2)
+    assert value("MOC(2, MOC('4/0-15'))") == "2/0"
+    assert value("MOC(5, POINT(10, 20))") == f"5/{value('ivo_healpix_index(5, 10, 20)')}"
+    assert value("MOC(5, NULL)") is None
+    assert value("MOC('5/7')") == "5/7"
+    with pytest.raises(duckdb.Error, match="too small for this shape"):
+        value("MOC(20, CIRCLE(40, 30, 20))")
+    for bad, words in {
+        "MOC('5/99999999')": "no cells",
+        "MOC('hello')": "hello",
+        "MOC(30, POINT(1, 2))": "no order 30",
+        "MOC(-1, POINT(1, 2))": "literal",
+    }.items():
+        with pytest.raises(BindError, match=words):
+            value(bad)
+
+
+def test_authorities():
+    assert value("gavo_getauthority('ivo://Org.Gavo.DC/tap?x#y')") == "Org.Gavo.DC"
+    assert value("gavo_getauthority('IVO://a.b')") == "a.b"
+    assert value("gavo_getauthority('http://a.b/c')") is None
+    assert value("gavo_getauthority(NULL)") is None

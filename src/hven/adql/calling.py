@@ -13,14 +13,19 @@ from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Liter
 from hven.adql.values import derived, kind, meta, result_ucd
 from hven.model import units
 from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP
+from hven.sky import Moc, healpix
+from hven.sky.frame import ROTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+MOST_BINS = 100_000
+
 _NULLS = {
     "NUMERIC": ("DOUBLE PRECISION", FLOAT64), "REAL": ("DOUBLE PRECISION", FLOAT64), "INTEGER": ("INTEGER", INT32), "BIGINT": ("BIGINT", INT64),
     "TEXT": ("VARCHAR", STRING), "TIMESTAMP": ("TIMESTAMP", TIMESTAMP), "POINT": ("POINT", POINT),
+    "MOC": ("VARCHAR", STRING), "CIRCLE": ("CIRCLE", CIRCLE), "POLYGON": ("POLYGON", POLYGON),
 }  # fmt: skip
 
 
@@ -233,11 +238,61 @@ class Calling(Fitting, ABC):
             name = column.frame
         return Literal(name, at=node.at, meta=Meta(STRING, constant=True, nullable=False))
 
+    def transform(self, node: Function, args: list[Expr]) -> Expr | None:
+        """``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``: frames that are known, in the vocabulary's case."""
+        for arg in args[:2]:
+            name = arg.value if isinstance(arg, Literal) else None
+            if name not in ROTATIONS:
+                self.fail(f"{node.name}: no frame {name!r}", arg.at, nearest(str(name), ROTATIONS) or f"known: {', '.join(ROTATIONS)}")
+        return None
+
+    def histogram(self, node: Function, args: list[Expr]) -> Expr | None:
+        """``IVO_HISTOGRAM(x, 0, 10, 5)``: bounds that are the same in every row, and some bins."""
+        for arg in args[1:3]:
+            if not meta(arg).constant:
+                self.fail(f"{node.name}: the bounds are the same in every row, and this one is not", arg.at)
+        number = args[3].value if isinstance(args[3], Literal) else None
+        if not isinstance(number, int) or not 1 <= number <= MOST_BINS:
+            self.fail(f"{node.name}: there cannot be {number} bins", args[3].at, f"1 to {MOST_BINS}")
+        return None
+
+    def spectral(self, node: Function, args: list[Expr]) -> Expr:
+        """``GAVO_SPECCONV(x, ['from',] 'to')`` becomes a product or a quotient with one factor."""
+        value, target = args[0], args[-1]
+        inner = meta(value)
+        given = args[1].value if len(args) == 3 and isinstance(args[1], Literal) else inner.unit
+        if given is None:
+            self.fail(f"{node.name}: {self.said(value, bare=True)} has no unit", node.at, "name it: GAVO_SPECCONV(x, 'nm', 'GHz')")
+        wanted = str(target.value) if isinstance(target, Literal) else ""
+        try:
+            factor, inverse = units.spectral(str(given), wanted)
+        except ValueError as error:
+            self.fail(f"{node.name}: {error}", target.at)
+        got = derived((inner,), FLOAT64, wanted, None)
+        number = Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False))
+        return Binary("/", number, value, at=node.at, meta=got) if inverse else Binary("*", value, number, at=node.at, meta=got)
+
+    def moc(self, node: Function, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
+        """``MOC('6/1 2-4')`` and ``MOC(6, geo)``: what is written in place is checked now."""
+        first = args[0]
+        if not isinstance(first, Literal):
+            return None
+        if isinstance(first.value, str):
+            self.shape(first)
+            try:
+                Moc.parse(first.value)
+            except ValueError as error:
+                self.fail(f"MOC: {error}", first.at, "a MOC looks like '6/1 2-4 7/20'")
+        elif isinstance(first.value, int) and not 0 <= first.value <= healpix.ORDER:
+            self.fail(f"MOC: there is no order {first.value}", first.at, f"orders are 0 to {healpix.ORDER}")
+        return None
+
 
 SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
     "IN_UNIT": Calling.in_unit, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
     "POLYGON": Calling.constructor, "DISTANCE": Calling.distance, "INTERSECTS": Calling.intersects, "COORD1": Calling.coordinate,
-    "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys,
+    "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys, "IVO_GEOM_TRANSFORM": Calling.transform, "GAVO_TRANSFORM": Calling.transform,
+    "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "MOC": Calling.moc,
 }  # fmt: skip
 
 

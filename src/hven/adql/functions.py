@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
+from hven.adql.function_examples import EXAMPLES
+from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,13 +23,17 @@ ACCEPTS: dict[str, frozenset[str]] = {
     "TIMESTAMP": frozenset({"time", "text"}),  # ISO text is read as a timestamp
     "BOOLEAN": frozenset({"boolean"}),
     "POINT": frozenset({"point"}),
+    "CIRCLE": frozenset({"circle"}),
+    "POLYGON": frozenset({"polygon"}),
+    "MOC": frozenset({"moc"}),
     "GEOMETRY": frozenset({"point", "circle", "polygon", "range", "region", "moc"}),
     "ORDERED": frozenset({"number", "text", "time", "boolean"}),
     "ANY": frozenset({"any"}),
 }
 RESULTS: dict[str, Type] = {
     "DOUBLE": FLOAT64, "INTEGER": INT32, "BIGINT": INT64, "TEXT": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN,
-    "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION,
+    "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
+    "INTEGER[]": Type("int", "*"),
 }  # fmt: skip
 
 
@@ -229,6 +234,12 @@ STANDARD: tuple[Entry, ...] = (
     _f("geometry", "INTERSECTS", "(a GEOMETRY, b GEOMETRY) -> INTEGER", doc="1 if the shapes have a point in common, else 0."),
 )  # fmt: skip
 
+_MOTION = (
+    "ra NUMERIC, dec NUMERIC, parallax NUMERIC, pmra NUMERIC, pmdec NUMERIC, radial_velocity NUMERIC, ref_epoch NUMERIC, out_epoch NUMERIC"
+)
+_TRANSFORM = tuple(f"(from_sys TEXT LITERAL, to_sys TEXT LITERAL, geo {shape}) -> {shape}" for shape in ("POINT", "CIRCLE", "POLYGON"))
+_HISTOGRAM = "(val NUMERIC, lower NUMERIC, upper NUMERIC, nbins INTEGER LITERAL) -> INTEGER[]"
+
 UDFS: tuple[Entry, ...] = (
     _f("udf", "IVO_HASHLIST_HAS", "(hashlist TEXT, item TEXT) -> INTEGER", doc="1 if item is one of the words of a list like a#b#c, compared without case; 0 if item has a # itself."),
     _f("udf", "IVO_NOCASEMATCH", "(value TEXT, pattern TEXT) -> INTEGER", doc="1 if value is LIKE pattern, compared without case."),
@@ -241,6 +252,22 @@ UDFS: tuple[Entry, ...] = (
     _f("udf", "IVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
     _f("udf", "IVO_HMS_TO_DEGREES", "(hms TEXT) -> DOUBLE", doc="Degrees from h:m:s, h m s or 12h34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg"),
     _f("udf", "IVO_DMS_TO_DEGREES", "(dms TEXT) -> DOUBLE", doc="Degrees from d:m:s, d m s or 12d34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg"),
+    _f("udf", "IVO_EPOCH_PROP_POS", f"({_MOTION}) -> POINT", unit="deg",
+       doc="Position at out_epoch (Julian years) of what moves in a straight line: mas, mas/yr (pmra with cos(dec)), km/s. NULL motions are 0, a NULL parallax is infinitely far; a NULL position or epoch is an error."),
+    _f("udf", "IVO_GEOM_TRANSFORM", *_TRANSFORM, unit="deg", doc="A shape in another frame: ICRS, FK5 (J2000), FK4 (B1950), GALACTIC, ECLIPTIC (J2000), in capitals. A rotation alone; centres and corners are turned."),
+    _f("aggregate", "IVO_HISTOGRAM", _HISTOGRAM, doc="Numbers of values in nbins equal bins from lower to upper (not included); before them what lies below, with NULL and NaN, after them what lies above. The bounds are constants."),
+    _f("udf", "IVO_NORMAL_RANDOM", "(mu NUMERIC, sigma NUMERIC) -> DOUBLE", doc="A random number of the normal distribution, another one in each row.", volatile=True),
+    _f("udf", "MOC", "(text TEXT) -> MOC", "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
+       doc="A MOC from its ASCII form, or the cells of an order that a shape touches; CONTAINS and INTERSECTS take it as they take a shape. The cells must not be finer than 1/500 of the shape."),
+    _f("udf", "GAVO_MOCUNION", "(m1 MOC, m2 MOC) -> MOC", doc="What is in one of two MOCs."),
+    _f("udf", "GAVO_MOCINTERSECT", "(m1 MOC, m2 MOC) -> MOC", doc="What is in both of two MOCs."),
+    _f("udf", "GAVO_APPLY_PM", "(ra NUMERIC, dec NUMERIC, pmra NUMERIC, pmde NUMERIC, epdist NUMERIC) -> POINT", doc="Position after epdist Julian years of proper motion in deg/yr (pmra with cos(dec)).", unit="deg"),
+    _f("udf", "GAVO_TRANSFORM", *_TRANSFORM, doc="As ivo_geom_transform.", unit="deg"),
+    _f("aggregate", "GAVO_HISTOGRAM", _HISTOGRAM, doc="As ivo_histogram."),
+    _f("udf", "GAVO_NORMAL_RANDOM", "(mu NUMERIC, sigma NUMERIC) -> DOUBLE", doc="As ivo_normal_random.", volatile=True),
+    _f("udf", "GAVO_SPECCONV", "(expr NUMERIC, dest_unit TEXT LITERAL) -> DOUBLE", "(expr NUMERIC, expr_unit TEXT LITERAL, dest_unit TEXT LITERAL) -> DOUBLE",
+       doc="A wavelength, frequency, energy or wave number in another unit of any of these; without expr_unit the unit is that of the column."),
+    _f("udf", "GAVO_GETAUTHORITY", "(ivoid TEXT) -> TEXT", doc="The authority in an IVOID; NULL if it is none."),
     _f("udf", "GAVO_MATCH", "(pattern TEXT, string TEXT) -> INTEGER", doc="1 if the regular expression matches anywhere in the string."),
     _f("udf", "GAVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_jd.", unit="d", ucd="time.epoch"),
     _f("udf", "GAVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_mjd.", unit="d", ucd="time.epoch"),
@@ -340,17 +367,24 @@ def reference() -> str:
     lines: list[str] = []
     for group, title in GROUPS.items():
         entries = sorted((entry for entry in MAPPING if entry.group == group), key=lambda entry: entry.name)
-        lines += [f"### {title}", "", "| function | gives | |", "|---|---|---|"]
+        lines += [f"### {title}", "", "| function | gives | | for instance |", "|---|---|---|---|"]
         for entry in entries:
             shown = entry.name if entry in STANDARD else entry.name.lower()
             forms = [text for text in entry.signatures if "coordsys" not in text.text and "more" not in text.text] or list(entry.signatures)
             calls = "<br>".join(f"`{shown}{_plain(form)}`" for form in forms)
-            lines.append(f"| {calls} | {_GIVES.get(forms[0].result, forms[0].result)} | {entry.doc} |")
+            lines.append(f"| {calls} | {_GIVES.get(forms[0].result, forms[0].result)} | {entry.doc} | {_example(entry)} |")
         lines.append("")
     return "\n".join(lines)
 
 
-_GIVES = {"SAME": "as its argument", "COMMON": "the type of both", "SUM": "BIGINT or DOUBLE"}
+def _example(entry: Entry) -> str:
+    call, result = EXAMPLES[entry.name]
+    call = call if entry in STANDARD else call.replace(entry.name, entry.name.lower())
+    shown = call.replace("|", "\\|")
+    return f"`{shown}` is `{result.lstrip('~')}`" if result else f"`{shown}`"
+
+
+_GIVES = {"INTEGER[]": "array of INTEGER", "SAME": "as its argument", "COMMON": "the type of both", "SUM": "BIGINT or DOUBLE"}
 
 
 def _plain(signature: Signature) -> str:

@@ -113,6 +113,37 @@ def convertible(from_: str | None, to: str | None) -> bool:
     return True
 
 
+_LIGHT, _PLANCK = 299_792_458.0, 6.626_070_15e-34  # m/s and J s, both exact
+_SPECTRAL = (("m", 0.0), ("Hz", 1.0), ("J", 1.0 / _PLANCK), ("m**-1", _LIGHT))  # unit -> hertz for one of it; 0: a wavelength
+
+
+def spectral(from_: str, to: str) -> tuple[float, bool]:
+    """Give how a wavelength, frequency, energy or wave number becomes another of these.
+
+    Returns
+    -------
+    tuple of float and bool
+        The factor, and whether it is divided by the value (else multiplied with it).
+
+    Raises
+    ------
+    ValueError
+        A unit is none of these.
+    """
+    (one, hertz), (two, other) = _spectral(from_), _spectral(to)
+    if (hertz == 0.0) == (other == 0.0):
+        return (one / two if hertz == 0.0 else one * hertz / (two * other)), False
+    return _LIGHT / (one * (hertz or 1.0) * two * (other or 1.0)), True
+
+
+def _spectral(unit: str) -> tuple[float, float]:
+    for base, hertz in _SPECTRAL:
+        if convertible(unit, base):
+            return factor(unit, base), hertz
+    message = f"{unit!r} is no unit of wavelength, frequency, energy or wave number"
+    raise ValueError(message)
+
+
 def same(a: str | None, b: str | None) -> bool:
     """Say whether two strings mean one unit (``km/s`` and ``km.s**-1``)."""
     if a == b:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,3 +147,41 @@ def _astropy(frame: Frame) -> Any:
     if frame.equinox and name in {"fk5", "fk4", "barycentrictrueecliptic"}:
         arguments["equinox"] = frame.equinox
     return made(**arguments)
+
+
+ROTATIONS = ("ICRS", "FK5", "FK4", "GALACTIC", "ECLIPTIC")
+"""Frames that `turned` knows: FK5 and ECLIPTIC at J2000, FK4 at B1950; words of the IVOA refframe vocabulary."""
+
+
+def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> tuple[Numbers, Numbers]:
+    """Turn positions from one frame into another: a rotation alone, without aberration terms or proper motions.
+
+    Raises
+    ------
+    ValueError
+        A frame that is not among `ROTATIONS`.
+    """
+    for name in (source, target):
+        if name not in ROTATIONS:
+            message = f"nothing is known about the frame {name!r}: {', '.join(ROTATIONS)}"
+            raise ValueError(message)
+    a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
+    x, y, z = _from_icrs(target) @ _from_icrs(source).T @ np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
+    return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+@lru_cache(maxsize=len(ROTATIONS))
+def _from_icrs(name: str) -> Numbers:
+    """Give the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
+    if name == "ICRS":
+        return np.eye(3)
+    from astropy import coordinates
+
+    made = {
+        "FK5": lambda: coordinates.FK5(equinox="J2000"),
+        "FK4": lambda: coordinates.FK4NoETerms(equinox="B1950", obstime="B1950"),  # the elliptic terms of aberration are no rotation
+        "GALACTIC": coordinates.Galactic,
+        "ECLIPTIC": lambda: coordinates.BarycentricMeanEcliptic(equinox="J2000"),
+    }[name]()
+    axes = coordinates.SkyCoord(coordinates.CartesianRepresentation(np.eye(3)), frame="icrs")
+    return np.asarray(axes.transform_to(made).cartesian.xyz.value, dtype=np.float64)

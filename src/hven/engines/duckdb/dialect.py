@@ -40,6 +40,9 @@ MACROS: tuple[str, ...] = (
     """CREATE OR REPLACE TEMP MACRO hven_sexagesimal_of(p) AS CASE
        WHEN CAST(p.b AS DOUBLE) < 60 + CAST(p.c = '' AS INTEGER) AND CAST(p.b AS DOUBLE) <= 60 AND coalesce(TRY_CAST(p.c AS DOUBLE), 0) <= 60
        THEN CASE WHEN p.g = '-' THEN -1 ELSE 1 END * (CAST(p.a AS DOUBLE) + CAST(p.b AS DOUBLE) / 60 + coalesce(TRY_CAST(p.c AS DOUBLE), 0) / 3600) END""",
+    """CREATE OR REPLACE TEMP MACRO hven_bin(x, low, high, bins) AS CASE WHEN x IS NULL OR isnan(x) OR x < low THEN 0
+       WHEN x >= high THEN bins + 1 ELSE least(1 + CAST(floor((x - low) / (high - low) * bins) AS BIGINT), bins) END""",
+    "CREATE OR REPLACE TEMP MACRO hven_bins(counts, bins) AS list_transform(range(bins + 2), lambda i: CAST(coalesce(counts[i], 0) AS INTEGER))",
     "CREATE OR REPLACE TEMP MACRO hven_sexagesimal(s) AS hven_sexagesimal_of(hven_sexagesimal_parts(s))",
 )
 
@@ -58,12 +61,19 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_intersects_text": (("VARCHAR", "VARCHAR"), "BOOLEAN"),
     "hven_area_text": (("VARCHAR",), "DOUBLE"),
     "hven_centroid_text": (("VARCHAR",), "DOUBLE[]"),
+    "hven_in_text": (("DOUBLE", "DOUBLE", "VARCHAR"), "BOOLEAN"),  # (lon, lat, region or MOC)
+    "hven_moc": (("INTEGER", "VARCHAR"), "VARCHAR"),  # (order, shape text)
+    "hven_moc_union": (("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "hven_moc_intersection": (("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "hven_moved": (("DOUBLE",) * 7, "DOUBLE[]"),  # hven.sky.motion.moved
+    "hven_turned": (("VARCHAR", "VARCHAR", "DOUBLE[]"), "DOUBLE[]"),  # (from, to, shape)
     "hven_healpix": (("INTEGER", "DOUBLE", "DOUBLE"), "BIGINT"),  # (order, lon, lat), NESTED
     "hven_healpix_center": (("INTEGER", "BIGINT"), "DOUBLE[]"),
 }
 
 _JD = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
 _MJD = "(40587e0 + epoch_us({0}) / 86400000000e0)"
+_NORMAL = "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))"  # Box and Muller
 _SPACE = "' ' || chr(9) || chr(10) || chr(13)"
 TIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%jT%H:%M:%S.%f", "%Y-%jT%H:%M:%S", "%Y-%jT%H:%M", "%Y-%j", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S",
@@ -93,6 +103,10 @@ class DuckDB(Dialect):
         "IVO_HEALPIX_INDEX": ".healpix", "IVO_HEALPIX_CENTER": "CAST(hven_healpix_center(CAST({0} AS INTEGER), CAST({1} AS BIGINT)) AS DOUBLE[2])",
         "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD,
         "IVO_HMS_TO_DEGREES": "(15 * hven_sexagesimal({0}))", "IVO_DMS_TO_DEGREES": "hven_sexagesimal({0})", "SEXAGESIMAL": ".sexagesimal",
+        "IVO_EPOCH_PROP_POS": ".propagated", "GAVO_APPLY_PM": ".moved", "IVO_GEOM_TRANSFORM": ".turned", "GAVO_TRANSFORM": ".turned",
+        "IVO_HISTOGRAM": ".histogram", "GAVO_HISTOGRAM": ".histogram", "IVO_NORMAL_RANDOM": _NORMAL, "GAVO_NORMAL_RANDOM": _NORMAL,
+        "MOC": ".moc", "GAVO_MOCUNION": "hven_moc_union({0}, {1})", "GAVO_MOCINTERSECT": "hven_moc_intersection({0}, {1})",
+        "GAVO_GETAUTHORITY": "nullif(regexp_extract({0}, '^(?i:ivo)://([^/?#]+)', 1), '')",
         "GAVO_MATCH": "CAST(regexp_matches({1}, {0}) AS INTEGER)",
         # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
         "ISO": "make_timestamp(CAST(round(({0} - 2440587.5e0) * 864000000e0) AS BIGINT) * 100)",
@@ -253,7 +267,40 @@ class DuckDB(Dialect):
         plain, late = (f"coalesce(TRY_CAST({item} AS TIMESTAMP), try_strptime({item}, [{formats}]))" for item in (bare, carried))
         return f"CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END"
 
+    def histogram(self, writer: Writer, node: Function) -> str:
+        """IVO_HISTOGRAM: how often each bin is met."""
+        value, low, high = self.doubles(writer, node.args[:3])
+        bins = writer.expr(node.args[3])
+        return f"hven_bins(histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins})), {bins})"
+
     # --- geometry
+
+    def moved(self, writer: Writer, node: Function) -> str:
+        """GAVO_APPLY_PM: proper motions in degrees per year."""
+        ra, dec, pm_ra, pm_dec, years = self.doubles(writer, node.args)
+        return f"CAST(hven_moved({ra}, {dec}, {years}, 3.6e6 * {pm_ra}, 3.6e6 * {pm_dec}, 0e0, 0e0) AS DOUBLE[2])"
+
+    def propagated(self, writer: Writer, node: Function) -> str:
+        """IVO_EPOCH_PROP_POS: what may be NULL stands for 0, what may not is an error."""
+        ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.doubles(writer, node.args)
+        names = ("ra", "dec", "ref_epoch", "out_epoch")
+        given = [
+            f"CASE WHEN {text} IS NULL THEN error('IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out') ELSE {text} END"
+            for name, text in zip(names, (ra, dec, start, end), strict=True)
+        ]
+        rest = [f"coalesce({text}, 0e0)" for text in (pm_ra, pm_dec, parallax, velocity)]
+        return f"CAST(hven_moved({given[0]}, {given[1]}, {given[3]} - {given[2]}, {', '.join(rest)}) AS DOUBLE[2])"
+
+    def turned(self, writer: Writer, node: Function) -> str:
+        """IVO_GEOM_TRANSFORM: a rotation."""
+        source, target, shape = node.args
+        return f"CAST(hven_turned({writer.expr(source)}, {writer.expr(target)}, {self.numbers(writer, shape)}) AS {meta(node).type.duckdb})"
+
+    def moc(self, writer: Writer, node: Function) -> str:
+        """MOC of text, which it is already, or of a shape."""
+        if len(node.args) == 1:
+            return writer.expr(node.args[0])
+        return f"hven_moc(CAST({writer.expr(node.args[0])} AS INTEGER), {self.shape_text(writer, node.args[1])})"
 
     def coordinates(self, writer: Writer, node: Expr) -> tuple[str, str]:
         """Write longitude and latitude of a point."""
@@ -345,6 +392,9 @@ class DuckDB(Dialect):
         """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.sky."""
         one, two = node.args
         first, second = kinds.kind_of(meta(one).type), kinds.kind_of(meta(two).type)
+        if node.name == "CONTAINS" and first == "point" and second in {"region", "moc"}:
+            lon, lat = self.coordinates(writer, one)
+            return f"hven_in_text({lon}, {lat}, {writer.expr(two)})"
         if {first, second} & {"region", "moc"}:
             return f"hven_{node.name.lower()}_text({self.shape_text(writer, one)}, {self.shape_text(writer, two)})"
         if node.name == "CONTAINS" and first == "point" and second == "circle":
@@ -365,4 +415,8 @@ class DuckDB(Dialect):
 
 def _untriable(node: Expr) -> bool:
     """DuckDB's TRY refuses subqueries and functions that may answer differently."""
-    return any(isinstance(item, Query) or (isinstance(item, Function) and item.name in {"RAND", "ROW_NUMBER"}) for item in walk(node))
+    return any(
+        isinstance(item, Query)
+        or (isinstance(item, Function) and item.name in {"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"})
+        for item in walk(node)
+    )

@@ -22,6 +22,7 @@ _PLAIN = (
     ),
     (re.compile(r"Overflow in (?P<o>\w+) of (?P<t>\w+) \((?P<e>[^)]*)\)"), "{e} is out of the range of {t}"),
     (re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"), "there is no {w} of {n}"),
+    (re.compile(r"executing the UDF: ValueError: (?P<v>[^\n]*)"), "{v}"),
     (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
     (re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""), "'{v}{w}' is no timestamp"),
 )
@@ -63,7 +64,9 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
             "the query has a longer chain of operations than the engine takes", remedy="put parentheses around groups of a hundred"
         )
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION):
-        return EvaluationError(plain(text))
+        said = plain(text)
+        wide = said.endswith("out of the range of BIGINT")
+        return EvaluationError(said, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if wide else "")
     return ServiceError(
         f"the engine could not run the query: {first_line(text)}",
         remedy="please report this: it is a fault of the program, not of the query",

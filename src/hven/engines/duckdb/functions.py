@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.engines.duckdb import moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
 from hven.sky import Box, Moc, Point, Shape, arrays, contains, distance, healpix, intersects
 from hven.sky.shapes import from_array
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Test = Callable[["Shapes", "Shapes"], Flags]
 
+FINEST = 9  # orders that a MOC may be finer than its shape
 POINT, CIRCLE, RANGE, POLYGON, NONE = range(5)
 _KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 
@@ -304,6 +306,52 @@ def _of_texts(test: Callable[[Shape | Moc, Shape | Moc], bool]) -> Callable[[Any
     return evaluate
 
 
+def _in_text(lon: Any, lat: Any, text: Any) -> pa.Array:
+    """Test positions against regions and MOCs: those of one text at once."""
+    rows, back = _distinct(text)
+    lons, lats = _floats(lon), _floats(lat)
+    found = np.zeros(len(lons), np.bool_)
+    order = np.argsort(back, kind="stable")
+    ends = np.cumsum(np.bincount(back, minlength=len(rows)))
+    for number, (word,) in enumerate(rows):
+        shape = _text(word)
+        if shape is not None:
+            some = order[ends[number - 1] if number else 0 : ends[number]]
+            found[some] = shape.contains(lons[some], lats[some])
+    return pa.array(found)
+
+
+def _moc_of(order: Any, text: Any) -> pa.Array:
+    numbers = np.asarray(_whole(order).to_numpy(zero_copy_only=False))
+    rows, back = _distinct(text)
+    made: dict[tuple[int, int], str | None] = {}
+    for number, row in {*zip(numbers.tolist(), back.tolist(), strict=True)}:
+        made[number, row] = _cells_of(_text(rows[row][0]), number)
+    return pa.array([made[pair] for pair in zip(numbers.tolist(), back.tolist(), strict=True)], pa.string())
+
+
+def _cells_of(shape: Shape | Moc | None, order: int) -> str | None:
+    if shape is None:
+        return None
+    if isinstance(shape, Moc):
+        return str(shape.degrade(order))
+    area = shape.area()
+    if area > 0.0 and order > healpix.order_for(float(np.sqrt(area / np.pi))) + FINEST:
+        message = f"MOC: cells of order {order} are too small for this shape"
+        raise ValueError(message)
+    return str(Moc(shape.cover(order), order))
+
+
+def _mocs(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
+    def evaluate(one: Any, two: Any) -> pa.Array:
+        rows, back = _distinct(one, two)
+        made = [(_text(a), _text(b)) for a, b in rows]
+        words = [str(join(a, b)) if isinstance(a, Moc) and isinstance(b, Moc) else None for a, b in made]
+        return pa.array(words, pa.string()).take(pa.array(back))
+
+    return evaluate
+
+
 def _area_text(text: Any) -> pa.Array:
     rows, back = _distinct(text)
     made: list[Any] = [_text(row[0]) for row in rows]
@@ -373,6 +421,12 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_intersects_text": _of_texts(_text_intersects),
     "hven_area_text": _area_text,
     "hven_centroid_text": _centroid_text,
+    "hven_in_text": _in_text,
+    "hven_moc": _moc_of,
+    "hven_moc_union": _mocs(lambda a, b: a | b),
+    "hven_moc_intersection": _mocs(lambda a, b: a & b),
+    "hven_moved": moving.along,
+    "hven_turned": moving.between_frames,
     "hven_healpix": _healpix,
     "hven_healpix_center": _healpix_center,
 }
