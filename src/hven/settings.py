@@ -47,6 +47,19 @@ class QueryLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimits:
+    """What one asynchronous job may use, and how long it is kept."""
+
+    seconds: int = 3600
+    seconds_hard: int = 24 * 3600
+    keep_days: float = 7.0
+    keep_days_hard: float = 92.0
+    archive_days: float = 0.0
+    queued: int = 2000  # of one user or address
+    idle: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything a site's owner may set. Read by :func:`load` from ``hven.toml`` and ``HVEN_*``.
 
@@ -74,9 +87,11 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 2
+    job_workers: int = 1
     engine: str = "duckdb"
     store: str | None = None  # SQLAlchemy URL; None = var/hven.sqlite
     limits: QueryLimits = field(default_factory=QueryLimits)
+    jobs: JobLimits = field(default_factory=JobLimits)
     keep_snapshots: int = 3
     disk_budget: int | None = None  # bytes of var/, None = what the disk has
     allow_private: bool = False  # downloads from addresses that are not on the public internet
@@ -125,9 +140,11 @@ DOCS: dict[str, str] = {
     "host": "address to listen on",
     "port": "port to listen on",
     "workers": "server processes",
+    "job_workers": "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere",
     "engine": "where rows are stored and queries run",
     "store": "SQLAlchemy URL of the system store; default: var/hven.sqlite",
     "limits": "what one query may use",
+    "jobs": "what one asynchronous job may use, and how long it is kept",
     "keep_snapshots": "how many states of a table are kept for rollback",
     "disk_budget": "bytes that var/ may take: 200 GiB; default: what the disk has",
     "allow_private": "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
@@ -143,6 +160,13 @@ DOCS: dict[str, str] = {
     "limits.upload": "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
     "limits.upload_rows": "rows of one uploaded table",
     "limits.concurrent": "running queries per process; more wait, then are told to come again",
+    "jobs.seconds": "time limit of a job that asks for none",
+    "jobs.seconds_hard": "time limit of any job",
+    "jobs.keep_days": "days after which a job and its result are destroyed, if nothing else was asked for",
+    "jobs.keep_days_hard": "days that a job may be kept at most",
+    "jobs.archive_days": "days that a destroyed job stays as ARCHIVED, without its result",
+    "jobs.queued": "jobs of one user or address that may wait and run; further ones are HELD",
+    "jobs.idle": "seconds after which a worker for jobs that has nothing to do ends",
     "alias.path": "the old path: /cs/scs.xml",
     "alias.to": "the path that answers it: /cone/stars.main",
     "alias.rename": "old parameter name -> new one",
@@ -156,6 +180,7 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "root_path": (StrictStr, {"pattern": r"^(/[^\s?#]*[^/\s?#])?$"}),
     "port": (int, {"ge": 1, "le": 65535}),
     "workers": (int, {"ge": 1, "le": 256}),
+    "job_workers": (int, {"ge": 0, "le": 256}),
     "keep_snapshots": (int, {"ge": 1}),
     "disk_budget": (int, {"ge": 1}),
     "allow_private": (bool, {}),
@@ -170,6 +195,13 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "limits.upload": (int, {"ge": 0}),
     "limits.upload_rows": (int, {"ge": 1}),
     "limits.concurrent": (int, {"ge": 1}),
+    "jobs.seconds": (int, {"ge": 1, "le": 2**31 - 1}),
+    "jobs.seconds_hard": (int, {"ge": 1, "le": 2**31 - 1}),
+    "jobs.keep_days": (float, {"gt": 0, "le": 36500}),
+    "jobs.keep_days_hard": (float, {"gt": 0, "le": 36500}),
+    "jobs.archive_days": (float, {"ge": 0, "le": 36500}),
+    "jobs.queued": (int, {"ge": 1}),
+    "jobs.idle": (float, {"gt": 0}),
     "alias.path": (StrictStr, {"pattern": "^/"}),
     "alias.to": (StrictStr, {"pattern": "^/"}),
     "alias.rename": (dict[str, StrictStr], {}),
@@ -193,8 +225,12 @@ def _model(name: str, source: type, prefix: str, skip: tuple[str, ...] = (), **m
 
 
 LimitsModel = _model("Limits", QueryLimits, "limits.")
+JobsModel = _model("Jobs", JobLimits, "jobs.")
 AliasModel = _model("AliasEntry", Alias, "alias.")
-SettingsModel = _model("SettingsFile", Settings, "", ("directory", "limits", "aliases"), limits=LimitsModel, alias=list[AliasModel])  # type: ignore[valid-type]
+Aliases = list[AliasModel]  # type: ignore[valid-type]
+SettingsModel = _model(
+    "SettingsFile", Settings, "", ("directory", "limits", "jobs", "aliases"), limits=LimitsModel, jobs=JobsModel, alias=Aliases
+)
 
 
 def names() -> Iterator[str]:
@@ -303,12 +339,18 @@ _EXAMPLES = {
 
 def _faults(data: dict[str, Any], text: str) -> list[Fault]:
     found = [Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, key))) for key, message in _check(data)]
-    limits = data.get("limits", {})
-    if isinstance(limits, dict):
-        default, hard = (limits.get(key, getattr(QueryLimits(), key)) for key in ("maxrec_default", "maxrec_hard"))
-        if isinstance(default, int) and isinstance(hard, int) and default > hard:
-            place = Place(file=FILE, line=_line(text, "limits.maxrec_default") or _line(text, "limits.maxrec_hard"))
-            found.append(Fault(message=f"limits.maxrec_default ({default}) is above limits.maxrec_hard ({hard})", place=place))
+    pairs = (
+        ("limits", QueryLimits(), "maxrec_default", "maxrec_hard"),
+        ("jobs", JobLimits(), "seconds", "seconds_hard"),
+        ("jobs", JobLimits(), "keep_days", "keep_days_hard"),
+    )
+    for section, usual, one, other in pairs:
+        given = data.get(section, {})
+        if isinstance(given, dict):
+            default, hard = (given.get(key, getattr(usual, key)) for key in (one, other))
+            if isinstance(default, int | float) and isinstance(hard, int | float) and default > hard:
+                place = Place(file=FILE, line=_line(text, f"{section}.{one}") or _line(text, f"{section}.{other}"))
+                found.append(Fault(message=f"{section}.{one} ({default}) is above {section}.{other} ({hard})", place=place))
     return sorted(found, key=lambda fault: fault.place.line or 0)
 
 
@@ -341,7 +383,7 @@ def _line(text: str, key: str) -> int | None:
 
 
 def _known_variables() -> dict[str, str]:
-    return {_variable(name): name for name in DOCS if not name.startswith(("alias", "defaults")) and name != "limits"}
+    return {_variable(name): name for name in DOCS if not name.startswith(("alias", "defaults")) and name not in {"limits", "jobs"}}
 
 
 def _variable(key: str) -> str:
@@ -378,13 +420,14 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _settings(directory: Path, data: dict[str, Any]) -> Settings:
     model = SettingsModel.model_validate(data).model_dump(exclude_none=True)
     limits = QueryLimits(**model.pop("limits", {}))
+    jobs = JobLimits(**model.pop("jobs", {}))
     aliases = tuple(Alias(**item) for item in model.pop("alias", []))
     if "cors" in model:
         model["cors"] = tuple(model["cors"])
     if "public_url" in model:
         model["public_url"] = model["public_url"].rstrip("/")
         model.setdefault("root_path", re.sub(r"^https?://[^/]+", "", model["public_url"]))
-    return Settings(directory=directory, limits=limits, aliases=aliases, **model)
+    return Settings(directory=directory, limits=limits, jobs=jobs, aliases=aliases, **model)
 
 
 # --- hven init -----------------------------------------------------------------------------------------------

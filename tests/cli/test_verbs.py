@@ -159,7 +159,21 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
 def test_help_says_what_every_verb_does() -> None:
     told = hven("--help").stdout
     assert "..." not in told.partition("Commands:")[2]  # one whole sentence each
-    for verb in ("init", "new", "check", "ingest", "serve", "query", "explain", "status", "history", "rollback", "remove", "schema"):
+    for verb in (
+        "init",
+        "new",
+        "check",
+        "ingest",
+        "serve",
+        "work",
+        "query",
+        "explain",
+        "status",
+        "history",
+        "rollback",
+        "remove",
+        "schema",
+    ):
         assert f"  {verb} " in told
         assert len(hven(verb, "-h").stdout.splitlines()) > 5
     assert hven("--version").stdout.startswith("hven 0.")

@@ -150,6 +150,7 @@ def workers_of(server: Serving) -> list[int]:
         if entry.name.isdigit()
         and (entry / "stat").exists()
         and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
+        and (entry / "comm").read_text().strip() != "hven-jobs"
     ]
 
 

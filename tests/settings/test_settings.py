@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from hven.errors import DescriptorError, UserError
-from hven.settings import DOCS, Alias, QueryLimits, Settings, init, load, names
+from hven.settings import DOCS, Alias, JobLimits, QueryLimits, Settings, init, load, names
 
 
 def site(tmp_path, text):
@@ -143,4 +143,5 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
 def test_every_setting_has_a_key_and_a_word():
     ours = {field.name for field in fields(Settings)} - {"directory", "aliases"} | {"alias"}
     ours |= {f"limits.{field.name}" for field in fields(QueryLimits)} | {f"alias.{field.name}" for field in fields(Alias)}
+    ours |= {f"jobs.{field.name}" for field in fields(JobLimits)}
     assert set(names()) == ours == set(DOCS)

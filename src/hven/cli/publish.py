@@ -1,7 +1,9 @@
-"""``hven ingest``, ``serve``, ``status``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
+"""``hven ingest``, ``serve``, ``work``, ``status``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
 
 from __future__ import annotations
 
+import logging
+import logging.config
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +49,25 @@ def serve(
     found = settings(context)
     port = port or found.port
     run(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
+
+
+def work(
+    context: typer.Context,
+    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: job_workers of hven.toml, 1).")] = None,
+) -> None:
+    """Run asynchronous jobs until Ctrl-C.
+
+    Beside a server, or on another machine that shares the site's directory and store.
+    """
+    from hven import jobs, plugins
+    from hven.server.log import LOGGING
+
+    found = settings(context)
+    logging.config.dictConfig(LOGGING)
+    plugins.load("engines", found.engine)
+    number = workers or max(found.job_workers, 1)
+    logging.getLogger("hven").info("running the jobs of %s with up to %s workers", found.directory, number)
+    jobs.keep(found, workers=number)
 
 
 def _free(host: str, port: int) -> str:

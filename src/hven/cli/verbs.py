@@ -41,6 +41,7 @@ for verb in (
     curate.check,
     publish.ingest,
     publish.serve,
+    publish.work,
     ask.query,
     ask.explain,
     publish.status,

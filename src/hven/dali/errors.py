@@ -60,12 +60,12 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
 
 def votable_error(message: str) -> bytes:
     """Write the error document of DALI 1.1 section 4.2: INFO QUERY_STATUS=ERROR, no table."""
-    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(_clean(message))}</INFO></RESOURCE>')
+    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(clean(message))}</INFO></RESOURCE>')
 
 
 def cone_error(message: str) -> bytes:
     """Write the error document of Simple Cone Search 1.03 section 2.3: INFO name="Error" below VOTABLE."""
-    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(_clean(message))}/><RESOURCE type="results"/>')
+    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(clean(message))}/><RESOURCE type="results"/>')
 
 
 def json_error(message: str, status: int) -> bytes:
@@ -80,7 +80,7 @@ def _votable(inside: str) -> bytes:
     ).encode("utf-8", "replace")
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Replace what XML 1.0 cannot hold."""
     return "".join(
         char if char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff" else "\ufffd"

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from hven import __version__, adql, dali, formats, holdings, query
 from hven.dali import examples as dali_examples
-from hven.dali import vosi
+from hven.dali import uws, vosi
 from hven.dali.params import FORM_MOST
 from hven.dali.uploads import Uploads
 from hven.errors import HvenError, ParamError
@@ -94,6 +94,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route("/tap/tables/{table:path}", one_table),
         Route("/tap/capabilities", capabilities),
         Route("/tap/availability", availability),
+        *uws.routes("/tap/async", "tap", site, around.reader, limit=limit),
         Route("/tap/examples", examples),
     ]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import logging.config
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hven import jobs
 from hven import settings as settings_room
 from hven.errors import HvenError
 from hven.server.log import LOGGING
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from hven.settings import Settings
 
+RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
 SITE = "HVEN_SITE_DIRECTORY"
 BROKEN = 3  # exit code of a worker whose site cannot be opened
 
@@ -61,7 +66,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     os.environ[SITE] = str(settings.directory.resolve())
     _preload(settings)
-    Granian(
+    jobs = _Jobs(settings) if settings.job_workers else None
+    server = Granian(
         "hven.server.processes:application",
         factory=True,
         address=host,
@@ -77,7 +83,51 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         workers_kill_timeout=10,
         respawn_failed_workers=True,
         websockets=False,
-    ).serve()
+    )
+    try:
+        server.serve()
+    finally:
+        if jobs is not None:
+            jobs.stop()
+
+
+class _Jobs:
+    """The process that keeps the jobs: a fork of this one, forked again if it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._over = threading.Event()
+        self._pid = self._fork()
+        threading.Thread(target=self._watch, name="jobs", daemon=True).start()
+
+    def _fork(self) -> int:
+        me = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            jobs.keep(self._settings, workers=self._settings.job_workers, parent=me)
+            code = 0
+        except BaseException:
+            logging.getLogger("hven.jobs").exception("the keeper of the jobs failed")
+        finally:
+            os._exit(code)
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            if os.waitpid(self._pid, os.WNOHANG)[0] and not self._over.wait(RESPAWN):
+                logging.getLogger("hven.jobs").warning("the keeper of the jobs died and is started again")
+                self._pid = self._fork()
+            self._over.wait(RESPAWN)
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until its workers have put their jobs back."""
+        self._over.set()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
 
 
 def _preload(settings: Settings) -> None:
@@ -87,6 +137,8 @@ def _preload(settings: Settings) -> None:
     from hven.server.app import create  # noqa: F401
 
     plugins.load("engines", settings.engine)
+    for name in plugins.names("jobs"):
+        plugins.load("jobs", name)
     protocols.known()
     formats.offered()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The system state (snapshots, pointers, runs, leases, releases) on SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL.
+"""The system state (snapshots, pointers, runs, leases, releases, jobs) on SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL.
 
 What readers see is decided by one table here, `pointers`; it changes in one transaction for all tables of a collection.
 """
@@ -6,9 +6,10 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 from __future__ import annotations
 
 from hven.store.database import FORMAT
-from hven.store.leases import Lease, Leases
+from hven.store.jobs import Job, Jobs, Ref
+from hven.store.leases import Lease, Leases, holder
 from hven.store.runs import Run, Runs
 from hven.store.snapshots import Event, Record, Release
 from hven.store.state import Store
 
-__all__ = ["FORMAT", "Event", "Lease", "Leases", "Record", "Release", "Run", "Runs", "Store"]
+__all__ = ["FORMAT", "Event", "Job", "Jobs", "Lease", "Leases", "Record", "Ref", "Release", "Run", "Runs", "Store", "holder"]

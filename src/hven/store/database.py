@@ -14,7 +14,7 @@ from hven.errors import Overloaded, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FORMAT = 1
+FORMAT = 2
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -85,7 +85,44 @@ releases = sa.Table(
     sa.Column("description", sa.Text),
 )
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {}  # format n -> the step that makes it n + 1
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("groups", sa.Text, nullable=False),  # JSON: what the owner belonged to
+    sa.Column("queue", sa.Text, nullable=False),  # whose turn it is: a user, or an address
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text),
+    sa.Column("parent", sa.Text, index=True),
+    sa.Column("depends_on", sa.Text, nullable=False),  # JSON: ids
+    sa.Column("parameters", sa.Text, nullable=False),  # JSON: pairs
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("queued", sa.Text),
+    sa.Column("started", sa.Text),
+    sa.Column("ended", sa.Text),
+    sa.Column("duration", sa.Integer, nullable=False),
+    sa.Column("destruction", sa.Text, nullable=False, index=True),
+    sa.Column("results", sa.Text, nullable=False),  # JSON
+    sa.Column("error", sa.Text),  # JSON
+    sa.Column("progress", sa.Text, nullable=False),  # JSON
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("holder", sa.Text),
+    sa.Column("beat", sa.Integer, nullable=False),  # grows as long as the holder lives: nobody's clock is trusted
+    sa.Index("ix_jobs_listed", "queue", "type", "created"),
+    sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
+    sa.Index("ix_jobs_turns", "queue", "started"),
+)
+
+
+def _add_jobs(connection: sa.Connection) -> None:
+    """Format 2 has jobs."""
+    jobs.create(connection)
+    connection.execute(sa.insert(meta).values(key="jobs", value="0"))
+
+
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {1: _add_jobs}  # format n -> the step that makes it n + 1
 
 
 def now() -> str:
@@ -127,7 +164,10 @@ class Database:
             if not sa.inspect(connection).has_table("meta"):
                 metadata.create_all(connection)
                 if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
-                    connection.execute(sa.insert(meta), [{"key": "format", "value": str(FORMAT)}, {"key": "version", "value": "0"}])
+                    connection.execute(
+                        sa.insert(meta),
+                        [{"key": "format", "value": str(FORMAT)}, {"key": "version", "value": "0"}, {"key": "jobs", "value": "0"}],
+                    )
                 return
             self._upgrade(connection)
 

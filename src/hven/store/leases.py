@@ -42,7 +42,7 @@ class Lease:
     @property
     def alive(self) -> bool:
         """False once it is over, or its holder is known to be dead."""
-        return self.expires > time.time() and not _dead(self.holder)
+        return self.expires > time.time() and not dead(self.holder)
 
 
 class Leases:
@@ -189,7 +189,7 @@ def _read(connection: sa.Connection, name: str) -> Lease | None:
     return None if row is None else Lease(**row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
 
 
-def _dead(text: str) -> bool:
+def dead(text: str) -> bool:
     """Tell that a holder is certainly gone: it ran on this very machine, and its process is no more."""
     words = text.split()
     if len(words) != 4 or words[0] != (platform.node() or "localhost") or words[3] != _machine() or words[3] == "?":

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hven.errors import Conflict, NotFound, StorageError
 from hven.store import leases as leasing
 from hven.store.database import Database, events, meta, now, pointers, releases, snapshots
+from hven.store.jobs import Jobs
 from hven.store.leases import Lease, Leases
 from hven.store.runs import Runs
 from hven.store.snapshots import Event, Record, Release, from_row, to_row
@@ -42,6 +43,7 @@ class Store:
         self._database = Database(url or f"sqlite:///{directory / 'hven.sqlite'}")
         self.leases = Leases(self._database)
         self.runs = Runs(self._database)
+        self.jobs = Jobs(self._database)
 
     def version(self) -> int:
         """Count of pointer moves so far: cheap enough to ask several times a second."""

@@ -1,0 +1,268 @@
+"""Desk: everything that may be asked of the jobs of one type - made, changed, run, aborted, listed, destroyed - by whom."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from hven.errors import Conflict, Forbidden, NotFound, ParamError
+from hven.store import Job
+from hven.store.database import now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from hven.auth import Reader
+    from hven.holdings import Site
+    from hven.model.given import Params
+    from hven.settings import Settings
+    from hven.store import Ref
+
+PHASES = ("PENDING", "QUEUED", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "UNKNOWN", "HELD", "SUSPENDED", "ARCHIVED")
+ACTIVE = ("PENDING", "QUEUED", "EXECUTING")  # WAIT waits in these (UWS 1.1 section 2.2.1.1)
+FINAL = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
+OPEN = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
+CONTROLS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT")  # of the job itself, not of its work
+RUN_ID = 64  # characters, as UWS recommends no more
+VALUES = 4 * 1024**2  # characters of a job's parameters
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks, and from where: the anonymous ones of an address share a list and a queue."""
+
+    reader: Reader
+    address: str
+
+    @property
+    def queue(self) -> str:
+        """Whose turn it is when a job waits."""
+        return f"address {self.address}" if self.reader.name is None else f"user {self.reader.name}"
+
+
+class Desk:
+    """The jobs of one type. Every call is one short transaction of the store; none of them runs a job."""
+
+    def __init__(self, site: Site, kind: str) -> None:
+        self.site = site
+        self.kind = kind
+
+    # --- making ----------------------------------------------------------------------------------------------
+
+    def create(self, params: Params, who: Asker) -> Job:
+        """Make a job; PHASE=RUN lets it wait for its turn at once.
+
+        Parameters
+        ----------
+        params
+            Of the request; RUNID, PHASE, EXECUTIONDURATION and DESTRUCTION are the job's own, all others its work's.
+
+        Raises
+        ------
+        ParamError
+            One of the job's own parameters cannot be; no job was made.
+        """
+        limits = self.site.settings.jobs
+        run = _wanted(params, "PHASE", ("RUN",))
+        destruction = self._destruction(params)
+        duration = self._duration(params)
+        job = Job(
+            id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
+            type=self.kind,
+            created=f"{now()[:23]}000Z",  # to the millisecond, as it is shown: AFTER takes what was shown
+            queue=who.queue,
+            owner=who.reader.name,
+            groups=sorted(who.reader.groups),
+            run_id=_run_id(params),
+            parameters=_kept(params),
+            duration=limits.seconds if duration is None else duration,
+            destruction=destruction or stamp(datetime.now(UTC) + timedelta(days=limits.keep_days)),
+        )
+        self.site.store.jobs.add(job)
+        if run:
+            self.site.store.jobs.enqueue(job.id, among=("PENDING",), most=limits.queued)
+        return job
+
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    def one(self, name: str, who: Asker) -> Job:
+        """Give a job. That of nobody in particular is for everybody who knows its name, which cannot be guessed.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        Forbidden
+            It is another user's.
+        """
+        job = self.site.store.jobs.one(name)
+        if job.type != self.kind:
+            raise NotFound(f"there is no job {name!r:.80}")
+        if job.owner is not None and job.owner != who.reader.name and "owner" not in who.reader.groups:
+            raise Forbidden(f"the job {name} belongs to somebody else", remedy="log in as its owner")
+        return job
+
+    def listed(self, params: Params, who: Asker) -> list[Ref]:
+        """List the asker's jobs, the newest first (UWS 1.1 section 2.2.2.1): PHASE, AFTER, LAST.
+
+        Raises
+        ------
+        ParamError
+            A filter cannot be.
+        """
+        phases = [phase.upper() for phase in params.all("PHASE") if phase]
+        for phase in phases:
+            if phase not in PHASES:
+                raise ParamError(f"PHASE={phase!r:.40} is no phase", name="PHASE", remedy=f"one of {', '.join(PHASES)}")
+        after = params.one("AFTER")
+        last = params.whole("LAST", minimum=1)
+        since = None if after is None else stamp(moment(after, "AFTER"))
+        return self.site.store.jobs.listed(who.queue, self.kind, phases=phases, hidden=("ARCHIVED",), after=since, last=last)
+
+    # --- changing --------------------------------------------------------------------------------------------
+
+    def change(self, job: Job, params: Params) -> None:
+        """Add or replace parameters of a job that is PENDING; set what else the request says of the job itself.
+
+        Raises
+        ------
+        ParamError
+            A value cannot be.
+        Conflict
+            The job is beyond that phase.
+        """
+        given = _kept(params)
+        duration, destruction = self._duration(params), self._destruction(params)
+        phase = _wanted(params, "PHASE", ("RUN", "ABORT"))
+        values: dict[str, object] = {}
+        if given:
+            names = {name.upper() for name, _ in given}
+            values["parameters"] = _bounded([*(pair for pair in job.parameters if pair[0].upper() not in names), *given])
+        if params.one("RUNID") is not None:
+            values["run_id"] = _run_id(params)
+        if values and not self.site.store.jobs.change(job.id, among=("PENDING",), **values):
+            raise Conflict("the parameters of a job can be changed while it is PENDING only", remedy="make another job")
+        if destruction is not None:
+            self.site.store.jobs.change(job.id, among=tuple(phase for phase in PHASES if phase != "ARCHIVED"), destruction=destruction)
+        if duration is not None and not self.site.store.jobs.change(job.id, among=OPEN, duration=duration):
+            raise Conflict("the job has ended: there is no time left to limit")
+        if phase is not None:
+            self.move(job, phase)
+
+    def move(self, job: Job, phase: str) -> None:
+        """RUN or ABORT. What has happened already is no error: a job that runs may be told to RUN, one that has ended to ABORT.
+
+        Raises
+        ------
+        Conflict
+            A job that has ended cannot be run again.
+        """
+        jobs = self.site.store.jobs
+        if phase == "RUN":
+            done = jobs.enqueue(job.id, among=("PENDING", "HELD"), most=self.site.settings.jobs.queued)
+            if done is None and jobs.one(job.id).phase in FINAL:
+                raise Conflict(f"the job is {jobs.one(job.id).phase} and cannot be run again", remedy="make another job")
+        else:
+            jobs.change(job.id, among=OPEN, phase="ABORTED", ended=now(), holder=None)
+
+    def remove(self, job: Job) -> None:
+        """Destroy a job and everything of it; if it runs, it is stopped."""
+        self.site.store.jobs.remove(job.id)
+        shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
+
+    # --- results ---------------------------------------------------------------------------------------------
+
+    def result(self, job: Job, name: str) -> tuple[Path, str]:
+        """Give the file of a result, and its media type.
+
+        Raises
+        ------
+        NotFound
+            There is none of that name, or not yet, or no more.
+        """
+        for item in job.results:
+            if item["id"] == name:
+                path = directory(self.site.settings, job.id) / item["file"]
+                if path.is_file():
+                    return path, item["media_type"]
+        raise NotFound(f"the job has no result {name!r:.80}", remedy=f"it is {job.phase}; a job has results when it is COMPLETED")
+
+    def _duration(self, params: Params) -> int | None:
+        asked = params.whole("EXECUTIONDURATION")
+        if asked is None:
+            return None
+        hard = self.site.settings.jobs.seconds_hard
+        return hard if asked == 0 else min(asked, hard)  # 0 asks for as long as it takes (section 2.1.7)
+
+    def _destruction(self, params: Params) -> str | None:
+        text = params.one("DESTRUCTION")
+        if text is None:
+            return None
+        latest = datetime.now(UTC) + timedelta(days=self.site.settings.jobs.keep_days_hard)
+        return stamp(min(moment(text, "DESTRUCTION"), latest))
+
+
+def directory(settings: Settings, name: str) -> Path:
+    """Give the directory of a job's files."""
+    return settings.var / "jobs" / name
+
+
+def moment(text: str, name: str) -> datetime:
+    """Read a time; without a zone it is UTC (DALI 1.1 section 3.3.3).
+
+    Raises
+    ------
+    ParamError
+        It is none.
+    """
+    found = _TIME.fullmatch(text.strip())
+    date, time, zone = found.groups() if found is not None else ("", None, None)
+    try:
+        return datetime.fromisoformat(f"{date}T{_micro(time or '00:00:00')}{'+00:00' if zone in {None, 'Z'} else zone}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ParamError(f"{name}={text!r:.60} is no time", name=name, remedy="write 2026-11-20T10:30:00Z") from None
+
+
+def _micro(time: str) -> str:
+    whole, dot, part = time.partition(".")
+    return f"{whole}.{part[:6]:0<6}" if dot else whole
+
+
+def stamp(when: datetime) -> str:
+    """Write a time as the store does: sorts as text."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _wanted(params: Params, name: str, allowed: Sequence[str]) -> str | None:
+    text = params.one(name)
+    if text is None:
+        return None
+    if text.upper() not in allowed:
+        raise ParamError(f"{name}={text!r:.40} cannot be asked for", name=name, remedy=f"{name}={' or '.join(allowed)}")
+    return text.upper()
+
+
+def _run_id(params: Params) -> str | None:
+    text = params.one("RUNID")
+    if text is None:
+        return None
+    if len(text) > RUN_ID or not text.isprintable():
+        raise ParamError(f"RUNID={text!r:.40} cannot be a name of a run", name="RUNID", remedy=f"up to {RUN_ID} printable characters")
+    return text
+
+
+def _kept(params: Params) -> list[tuple[str, str]]:
+    return _bounded([(name, value) for name, values in params.values.items() if name not in CONTROLS for value in values])
+
+
+def _bounded(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    size = sum(len(name) + len(value) for name, value in pairs)
+    if size > VALUES:
+        raise ParamError(f"the parameters have {size:,} characters; the limit is {VALUES:,}", remedy="upload long lists as a table")
+    return pairs

@@ -1,0 +1,232 @@
+"""The keeper: forks workers when jobs wait, puts back what dead ones held, destroys what is due. Small, and alone in its process.
+
+It has one thread, so that forking is safe; it closes its connections before, so that no child ever has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven.errors import HvenError
+from hven.jobs.desk import FINAL, OPEN, directory, stamp
+from hven.jobs.worker import ATTEMPTS, BEAT, work_on
+from hven.store import Jobs, Store
+from hven.store.database import now
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from hven.settings import Settings
+    from hven.store import Job
+
+log = logging.getLogger("hven.jobs")
+
+LOOK = 0.1  # seconds between two looks at the store
+REAP = 2.0  # seconds between two looks for jobs that nobody runs any more
+SILENT = 6 * BEAT  # seconds without a sign of life, by our own clock, after which a holder elsewhere counts as dead
+SWEEP = 20.0  # seconds between two looks for what is due
+GRACE = 12.0  # seconds that workers get to put their jobs back
+STRAY = 3600.0  # seconds after which files of no job are removed
+
+
+def keep(settings: Settings, *, workers: int, idle: float | None = None, parent: int | None = None) -> None:
+    """Keep the jobs of a site running until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    workers
+        Processes at most.
+    idle
+        Seconds after which a worker without work ends; None = the site's.
+    parent
+        Id of a process whose end is ours too.
+    """
+    Keeper(settings, workers=workers, idle=settings.jobs.idle if idle is None else idle, parent=parent).run()
+
+
+class Keeper:
+    """See `keep`."""
+
+    def __init__(self, settings: Settings, *, workers: int, idle: float, parent: int | None) -> None:
+        self._settings = settings
+        self._workers = workers
+        self._idle = idle
+        self._parent = parent
+        self._children: set[int] = set()
+        self._over = False
+        self._store: Store | None = None
+        self._silent: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
+        self._failed = 0.0
+
+    def run(self) -> None:
+        """Look and act, until told to stop."""
+        _called("hven-jobs")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        version, looked, reaped, swept = -1, 0.0, 0.0, 0.0
+        while not self._over and self._wanted():
+            try:
+                lost = self._gather()
+                moment = time.monotonic()
+                seen = self._jobs().version()
+                if lost or moment - reaped > REAP:
+                    reaped = moment
+                    self._reap()
+                if seen != version or lost or moment - looked > 1.0:
+                    version, looked = seen, moment
+                    self._staff()
+                if moment - swept > SWEEP:
+                    swept = moment
+                    self._sweep()
+            except (HvenError, OSError) as error:
+                log.warning("looking after the jobs failed: %s", error)
+                time.sleep(1.0)
+            time.sleep(LOOK)
+        self._end()
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._over = True
+
+    def _wanted(self) -> bool:
+        return self._parent is None or os.getppid() == self._parent
+
+    def _open(self) -> Store:
+        if self._store is None:
+            self._store = Store(self._settings.var, self._settings.store)
+        return self._store
+
+    def _jobs(self) -> Jobs:
+        return self._open().jobs
+
+    def _gather(self) -> bool:
+        """Bury the workers that have ended; say whether one did so badly."""
+        bad = False
+        for pid in list(self._children):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                self._children.discard(pid)
+                if status:
+                    bad = True
+                    log.warning("a worker for jobs died: %s", _how(status))
+        return bad
+
+    def _staff(self) -> None:
+        """Have enough workers for what waits."""
+        waiting = self._jobs().waiting()
+        if not waiting or len(self._children) >= self._workers:
+            return
+        busy = len(self._jobs().executing())
+        wanted = min(self._workers, busy + waiting) - len(self._children)
+        for _ in range(wanted):
+            self._fork()
+
+    def _fork(self) -> None:
+        if self._store is not None:  # a child must not have our connections
+            self._store.close()
+            self._store = None
+        gc.collect()
+        me = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._children.add(pid)
+            return
+        code = 1
+        try:
+            _child(self._settings, self._idle, me)
+            code = 0
+        except BaseException:
+            log.exception("a worker for jobs failed")
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Put back the jobs whose holder is dead: certainly so on this machine, or silent for long."""
+        jobs = self._jobs()
+        executing: list[Job] = jobs.executing()
+        moment = time.monotonic()
+        self._silent = {job.id: self._silent[job.id] for job in executing if job.id in self._silent}
+        for job in executing:
+            attempt, beat, since = self._silent.get(job.id, (-1, -1, moment))
+            if (attempt, beat) != (job.attempts, job.beat):
+                self._silent[job.id] = (job.attempts, job.beat, moment)
+                since = moment
+            if not jobs.abandoned(job) and moment - since < SILENT:
+                continue
+            if job.attempts < ATTEMPTS:
+                if jobs.requeue(job, counts=True):
+                    log.warning("the job %s was left by a worker that died; it is run again", job.id)
+                continue
+            message = f"the process that ran it died, {job.attempts} times; it may need more memory than there is, so ask for less"
+            if jobs.finish(job, "ERROR", error={"kind": "fatal", "message": message}):
+                shutil.rmtree(directory(self._settings, job.id), ignore_errors=True)
+                log.error("the job %s has brought down %s workers", job.id, job.attempts)
+
+    def _sweep(self) -> None:
+        """Destroy or archive what is due; remove files of no job."""
+        jobs = self._jobs()
+        archive = self._settings.jobs.archive_days
+        if archive:
+            for job in jobs.due(now(), hidden=("ARCHIVED",)):
+                jobs.change(job.id, among=(*OPEN, *FINAL), phase="ARCHIVED", results=[], holder=None, ended=job.ended or now())
+                shutil.rmtree(directory(self._settings, job.id), ignore_errors=True)
+        for job in jobs.due(stamp(datetime.now(UTC) - timedelta(days=archive))):
+            jobs.remove(job.id)
+            shutil.rmtree(directory(self._settings, job.id), ignore_errors=True)
+        root = self._settings.var / "jobs"
+        old = [path for path in root.iterdir() if path.stat().st_mtime < time.time() - STRAY] if root.is_dir() else []
+        there = jobs.known([path.name for path in old])
+        for path in old:
+            if path.name not in there:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _end(self) -> None:
+        """Send the workers home, and wait for them."""
+        for pid in self._children:
+            _signal(pid, signal.SIGTERM)
+        end = time.monotonic() + GRACE
+        while self._children and time.monotonic() < end:
+            self._gather()
+            time.sleep(0.02)
+        for pid in self._children:
+            _signal(pid, signal.SIGKILL)
+        if self._store is not None:
+            self._store.close()
+
+
+def _child(settings: Settings, idle: float, parent: int) -> None:
+    """Be a worker."""
+    from hven.holdings import Site
+
+    _called("hven-job")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the keeper says when to go
+    with Site(settings) as site:
+        work_on(site, stop, idle=idle, wanted=lambda: os.getppid() == parent)
+
+
+def _called(name: str) -> None:
+    """Name this process for `top` and `ps`."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name, encoding="ascii")
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _how(status: int) -> str:
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"

@@ -1,0 +1,88 @@
+"""The job type ``tap``: an ADQL query whose answer becomes a file (TAP 1.1 section 2.2)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from hven import formats, query
+from hven.errors import ParamError, ServiceError
+from hven.formats import MEDIA_TYPE, Info
+from hven.jobs.types import Type
+from hven.model.params import Param
+from hven.model.types import INT32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from hven.jobs.types import Work
+    from hven.model.given import Params
+    from hven.query import Result
+
+STANDARD = "ivo://ivoa.net/std/TAP"
+LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
+PARAMS = (
+    Param(name="LANG", required=True, allowed=LANGUAGES, description="language of the query"),
+    Param(name="QUERY", required=True, description="the query, in ADQL"),
+    Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"),
+    Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
+    Param(name="RUNID", description="a name of yours that stands in the log"),
+)
+
+
+def query_of(params: Params) -> str:
+    """Read REQUEST, LANG and QUERY (TAP 1.1 section 2.7).
+
+    Raises
+    ------
+    ParamError
+        Something is missing, or asks for what is not offered.
+    """
+    request = params.one("REQUEST")
+    if request is not None and request.lower() != "doquery":
+        raise ParamError(f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery")
+    language = params.one("LANG", "ADQL")
+    if language not in LANGUAGES:
+        remedy = f"known: {', '.join(LANGUAGES)}"
+        raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
+    if params.all("UPLOAD"):
+        raise ParamError("uploads are not offered by this service", name="UPLOAD", remedy="put short lists into IN (...)")
+    text = params.one("QUERY")
+    if text is None:
+        raise ParamError("QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables")
+    return text
+
+
+def run(work: Work) -> None:
+    """Ask, and write the answer."""
+    params = work.params
+    text = query_of(params)
+    fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
+    maxrec = params.whole("MAXREC")
+    seconds = work.job.duration or work.site.settings.jobs.seconds_hard
+    with query.run(text, work.who, site=work.site, maxrec=maxrec, seconds=seconds, policies=work.policies) as result:
+        work.stoppable(result.cancel)
+        head = query.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
+        media_type = options.get(MEDIA_TYPE) or fmt.media_types[0]
+        batches = _counted(result, work)
+        first = next(batches, None)
+        with work.writing("result", media_type=media_type, extension=f".{fmt.extension.lstrip('.')}") as file:
+            rest = batches if first is None else itertools.chain((first,), batches)
+            for chunk in fmt.write(head, rest, result.end, options):
+                file.write(chunk)
+            if result.failure is not None:  # a format that can say so has said it and gone on; a job has an error for that
+                raise result.failure
+            if result.error is not None:
+                raise ServiceError(result.error)
+        work.told(rows=result.rows, overflow=result.overflow)
+
+
+def _counted(result: Result, work: Work) -> Iterator[pa.RecordBatch]:
+    for batch in result.batches():
+        work.told(rows=result.rows)
+        yield batch
+
+
+JOB = Type(name="tap", title="ADQL query", params=PARAMS, run=run)

@@ -1,0 +1,136 @@
+"""Type: what a kind of job is. Work: a job that runs, as its type's function sees it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hven.auth import Reader
+from hven.errors import Cancelled
+from hven.model.given import collect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from hven.auth import Policy
+    from hven.holdings import Site
+    from hven.model.given import Params
+    from hven.model.params import Param
+    from hven.store import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Type:
+    """A kind of job.
+
+    Attributes
+    ----------
+    name
+        As its module's.
+    params
+        What it understands; others are kept, and shown as they came.
+    run
+        Does the work; returns when it is done, raises when it cannot be. Everything it writes goes through `Work.writing`.
+    """
+
+    name: str
+    title: str
+    params: Sequence[Param] = ()
+    run: Callable[[Work], None]
+
+
+class Work:
+    """A running job. Its type's function reads what was asked for, writes results, and says how far it is.
+
+    Attributes
+    ----------
+    site, policies
+        What data there are, and who may see them.
+    job
+        As it was when it was begun.
+    stopped
+        Set when nobody wants it any more.
+    """
+
+    def __init__(self, site: Site, job: Job, directory: Path, policies: Sequence[Policy]) -> None:
+        self.site = site
+        self.job = job
+        self.policies = policies
+        self.directory = directory
+        self.stopped = threading.Event()
+        self.results: list[dict[str, Any]] = []
+        self.progress: dict[str, Any] = {}
+        self._stop: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def params(self) -> Params:
+        """What was asked for."""
+        return collect(self.job.parameters)
+
+    @property
+    def who(self) -> Reader:
+        """Who asked: what they may see is decided when the job runs."""
+        return Reader(name=self.job.owner, groups=frozenset(self.job.groups))
+
+    def told(self, **facts: Any) -> None:
+        """Say how far it is: `rows`, `bytes`, `share` (0 to 1)."""
+        self.progress = {**self.progress, **facts}
+
+    def stoppable(self, stop: Callable[[], None]) -> None:
+        """Name what stops the work that begins now, from another thread.
+
+        Raises
+        ------
+        Cancelled
+            It is to stop at once.
+        """
+        with self._lock:
+            self._stop = stop
+            late = self.stopped.is_set()
+        if late:
+            raise Cancelled("the job was stopped")
+
+    def stop(self) -> None:
+        """Stop the work; may be called twice."""
+        with self._lock:
+            self.stopped.set()
+            stop = self._stop
+        if stop is not None:
+            stop()
+
+    @contextmanager
+    def writing(self, name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:
+        """Write a result; it exists, whole and on the disk, when the block has ended, or not at all."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{name}-{self.job.attempts}{extension}"
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            part.rename(path)
+            handle = os.open(self.directory, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        self.results.append({"id": name, "file": path.name, "media_type": media_type, "bytes": size})
+
+    def discard(self) -> None:
+        """Remove what this attempt wrote; another one's files stay."""
+        self.results.clear()
+        for path in self.directory.glob(f"*-{self.job.attempts}.*"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, or gone
+            self.directory.rmdir()
