@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from hven.auth import Reader
     from hven.holdings import Site
+    from hven.model.given import Params
     from hven.store import Job
 
 LONGEST = 600  # seconds that a request may wait for a change
@@ -164,7 +165,10 @@ class _Resources:
     async def _jobs(self, request: Request) -> Response:
         params = await read(request, self._limit)
         if request.method == "POST":
-            job = await self._call(self._desk.create, params, self._who(request))
+            try:
+                job = await self._call(self._desk.create, params, self._who(request))
+            finally:
+                params.close()
             return self._see(request, job.id)
         here = self._here(request)
 
@@ -185,7 +189,7 @@ class _Resources:
         if request.method == "POST":
             action = params.one("ACTION")
             if action is None:
-                await self._call(self._desk.change, job, params)
+                await self._change(job, params)
                 return self._see(request, job.id)
             if action.upper() != "DELETE":
                 raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="ACTION=DELETE")
@@ -199,6 +203,12 @@ class _Resources:
         place = await self._call(self._site.store.jobs.place, job) if job.phase == "QUEUED" else None
         told = uwsdoc.facts(job, self._here(request, job.id), place)
         return whole(request, uwsdoc.json(told) if _json(request) else uwsdoc.job_xml(told), _kind(request))
+
+    async def _change(self, job: Job, params: Params) -> None:
+        try:
+            await self._call(self._desk.change, job, params)
+        finally:
+            params.close()
 
     async def _wait(self, request: Request, job: Job, seconds: float) -> None:
         """Wait for a change, for the time to be over, or for the reader to leave."""
@@ -224,7 +234,7 @@ class _Resources:
                     if value is None:
                         raise ParamError(f"{name.upper()} is missing", name=name.upper(), remedy=_EXAMPLES[name])
                     params = collect([(name, value)])
-                await self._call(self._desk.change, job, params)
+                await self._change(job, params)
                 return self._see(request, job.id)
             if name in {"parameters", "results"}:
                 told = uwsdoc.facts(job, self._here(request, job.id))
@@ -256,7 +266,7 @@ class _Resources:
                 value = body.decode()
             except UnicodeDecodeError:
                 raise ParamError(f"the value of {name} is not UTF-8", name=name) from None
-            await self._call(self._desk.change, job, collect([(name, value)]))
+            await self._change(job, collect([(name, value)]))
             return self._see(request, job.id)
         values = [value for given, value in job.parameters if given.upper() == name]
         if not values:

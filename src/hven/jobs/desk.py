@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from hven.errors import Conflict, Forbidden, NotFound, ParamError
+from hven.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
+from hven.jobs.types import FILES
 from hven.store import Job
 from hven.store.database import now
 
@@ -29,6 +32,7 @@ FINAL = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
 OPEN = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
 CONTROLS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT")  # of the job itself, not of its work
 RUN_ID = 64  # characters, as UWS recommends no more
+LONGEST = 200  # bytes of a file's name
 VALUES = 4 * 1024**2  # characters of a job's parameters
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 
@@ -84,7 +88,12 @@ class Desk:
             duration=limits.seconds if duration is None else duration,
             destruction=destruction or stamp(datetime.now(UTC) + timedelta(days=limits.keep_days)),
         )
-        self.site.store.jobs.add(job)
+        try:
+            self._keep(job.id, params)
+            self.site.store.jobs.add(job)
+        except BaseException:
+            shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
+            raise
         if run:
             self.site.store.jobs.enqueue(job.id, among=("PENDING",), most=limits.queued)
         return job
@@ -146,7 +155,9 @@ class Desk:
             values["parameters"] = _bounded([*(pair for pair in job.parameters if pair[0].upper() not in names), *given])
         if params.one("RUNID") is not None:
             values["run_id"] = _run_id(params)
-        if values and not self.site.store.jobs.change(job.id, among=("PENDING",), **values):
+        if params.files and job.phase == "PENDING":
+            self._keep(job.id, params)
+        if (values or params.files) and not self.site.store.jobs.change(job.id, among=("PENDING",), **(values or {"run_id": job.run_id})):
             raise Conflict("the parameters of a job can be changed while it is PENDING only", remedy="make another job")
         if destruction is not None:
             self.site.store.jobs.change(job.id, among=tuple(phase for phase in PHASES if phase != "ARCHIVED"), destruction=destruction)
@@ -192,6 +203,24 @@ class Desk:
                 if path.is_file():
                     return path, item["media_type"]
         raise NotFound(f"the job has no result {name!r:.80}", remedy=f"it is {job.phase}; a job has results when it is COMPLETED")
+
+    def _keep(self, name: str, params: Params) -> None:
+        """Keep the files of a request for the job, durably: its row comes after them."""
+        place = directory(self.site.settings, name) / FILES
+        for part, upload in params.files.items():
+            encoded = quote(part, safe="")
+            if len(encoded) > LONGEST or encoded.strip(".") == "":
+                raise ParamError(f"a part of the request is called {part!r:.60}", remedy="give it a short name of letters and digits")
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                with (place / encoded).open("wb") as file:
+                    upload.file.seek(0)
+                    shutil.copyfileobj(upload.file, file, 1 << 20)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                message = f"the file {part!r} cannot be kept: {(error.strerror or '').lower()}"
+                raise StorageError(message, remedy="try again later") from error
 
     def _duration(self, params: Params) -> int | None:
         asked = params.whole("EXECUTIONDURATION")

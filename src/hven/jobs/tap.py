@@ -11,6 +11,7 @@ from hven.formats import MEDIA_TYPE, Info
 from hven.jobs.types import Type
 from hven.model.params import Param
 from hven.model.types import INT32
+from hven.query import uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,11 @@ PARAMS = (
     Param(name="QUERY", required=True, description="the query, in ADQL"),
     Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"),
     Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
+    Param(
+        name="UPLOAD",
+        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
+    ),
+    Param(name="EXPLAIN", description="true (Hven's own): answer with the plan of the query, as text, instead of running it"),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 
@@ -47,8 +53,6 @@ def query_of(params: Params) -> str:
     if language not in LANGUAGES:
         remedy = f"known: {', '.join(LANGUAGES)}"
         raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
-    if params.all("UPLOAD"):
-        raise ParamError("uploads are not offered by this service", name="UPLOAD", remedy="put short lists into IN (...)")
     text = params.one("QUERY")
     if text is None:
         raise ParamError("QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables")
@@ -61,8 +65,9 @@ def run(work: Work) -> None:
     text = query_of(params)
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
     maxrec = params.whole("MAXREC")
+    uploaded = uploads.read(uploads.pairs(params.all("UPLOAD")), work.files, work.site.settings)
     seconds = work.job.duration or work.site.settings.jobs.seconds_hard
-    with query.run(text, work.who, site=work.site, maxrec=maxrec, seconds=seconds, policies=work.policies) as result:
+    with query.run(text, work.who, site=work.site, maxrec=maxrec, seconds=seconds, uploads=uploaded, policies=work.policies) as result:
         work.stoppable(result.cancel)
         head = query.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
         media_type = options.get(MEDIA_TYPE) or fmt.media_types[0]

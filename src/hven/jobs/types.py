@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from hven.auth import Reader
 from hven.errors import Cancelled
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from hven.model.given import Params
     from hven.model.params import Param
     from hven.store import Job
+
+
+FILES = "given"  # below a job's directory: the files that came with it, by their percent-encoded names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,12 @@ class Work:
     def who(self) -> Reader:
         """Who asked: what they may see is decided when the job runs."""
         return Reader(name=self.job.owner, groups=frozenset(self.job.groups))
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What came with the request, by the name of its part."""
+        place = self.directory / FILES
+        return {unquote(path.name): path for path in place.iterdir()} if place.is_dir() else {}
 
     def told(self, **facts: Any) -> None:
         """Say how far it is: `rows`, `bytes`, `share` (0 to 1)."""

@@ -28,10 +28,12 @@ FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def table_access(settings: Settings) -> str:
     """Write the elements of ``tr:TableAccess`` after its interface."""
-    limits = settings.limits
+    limits, jobs = settings.limits, settings.jobs
+    keep, keep_hard = (round(days * 86400) for days in (jobs.keep_days, jobs.keep_days_hard))
     return (
         f"{_language()}{''.join(_formats())}{_upload_methods(limits.upload)}"
-        f"<executionDuration><default>{limits.seconds:.0f}</default><hard>{limits.seconds:.0f}</hard></executionDuration>"
+        f"<retentionPeriod><default>{keep}</default><hard>{keep_hard}</hard></retentionPeriod>"
+        f"<executionDuration><default>{jobs.seconds}</default><hard>{jobs.seconds_hard}</hard></executionDuration>"
         f'<outputLimit><default unit="row">{limits.maxrec_default}</default><hard unit="row">{limits.maxrec_hard}</hard></outputLimit>'
         f"{_upload_limit(limits.upload)}"
     )

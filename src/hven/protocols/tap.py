@@ -1,4 +1,4 @@
-"""TAP 1.1: ``/tap/sync``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``, ``/tap/examples``. Jobs come with *TAP*."""
+"""TAP 1.1: ``/tap/sync``, ``/tap/async``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``, ``/tap/examples``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from hven.dali.params import FORM_MOST
 from hven.dali.uploads import Uploads
 from hven.errors import HvenError, ParamError
 from hven.formats import Info
-from hven.model.params import Param
-from hven.model.types import INT32
+from hven.jobs.tap import PARAMS, STANDARD, query_of
 from hven.protocols import Protocol, Surroundings, Way
 from hven.protocols._tapregext import table_access
 
@@ -33,20 +32,6 @@ if TYPE_CHECKING:
     from hven.query import Result
     from hven.query.uploads import Uploaded
 
-STANDARD = "ivo://ivoa.net/std/TAP"
-LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
-PARAMS = (
-    Param(name="LANG", required=True, allowed=LANGUAGES, description="language of the query"),
-    Param(name="QUERY", required=True, description="the query, in ADQL"),
-    Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"),
-    Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
-    Param(
-        name="UPLOAD",
-        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
-    ),
-    Param(name="EXPLAIN", description="true (Hven's own): answer with the plan of the query, as text, instead of running it"),
-    Param(name="RUNID", description="a name of yours that stands in the log"),
-)
 SHORT = 1_500  # characters: parsing more than this would hold up the event loop
 LONG_TEXTS = 2  # that are parsed at once: more would only fight over one core
 
@@ -102,7 +87,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 async def _answer(
     request: Request, around: Surroundings, params: dali.Params, parsing: anyio.CapacityLimiter, uploading: Uploads
 ) -> Response:
-    text = _query_of(params)
+    text = query_of(params)
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
     maxrec = params.whole("MAXREC")
     who = around.reader(request)
@@ -138,27 +123,6 @@ async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded
     """Say how the query would be run: our own extension."""
     plan = await anyio.to_thread.run_sync(lambda: query.explain(text, who, site=around.site, uploads=uploaded, policies=around.policies))
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
-
-
-def _query_of(params: dali.Params) -> str:
-    """Read REQUEST, LANG and QUERY (TAP 1.1 section 2.7).
-
-    Raises
-    ------
-    ParamError
-        Something is missing, or asks for what is not offered.
-    """
-    request = params.one("REQUEST")
-    if request is not None and request.lower() != "doquery":
-        raise ParamError(f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery")
-    language = params.one("LANG", "ADQL")
-    if language not in LANGUAGES:
-        remedy = f"known: {', '.join(LANGUAGES)}"
-        raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
-    text = params.one("QUERY")
-    if text is None:
-        raise ParamError("QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables")
-    return text
 
 
 def _fault(request: Request, error: BaseException) -> Response:
