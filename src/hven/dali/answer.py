@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ COMPANY = 64 * 1024  # a first chunk of this size leaves alone
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
 SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
+WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
 FIRST = 96  # threads that wait for first batches; more than queries that may run or wait for their turn
 
 
@@ -97,7 +99,7 @@ async def answer(
     watch = Watch(request, result)
     chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
-        first = await _in_thread(chunks.following, limiter=_first()) or b""
+        first = await _in_thread(chunks.following, first=True) or b""
         if len(first) >= COMPANY:
             return Streamed(request, first, chunks, every, watch)
         coming = asyncio.ensure_future(_in_thread(chunks.following))
@@ -295,18 +297,18 @@ async def _patiently(send: Send, message: Message) -> None:
         await send(message)
 
 
-_limiters: dict[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = {}
+_limiters: dict[asyncio.AbstractEventLoop, tuple[anyio.CapacityLimiter, anyio.CapacityLimiter]] = {}
 
 
-def _first() -> anyio.CapacityLimiter:
-    """Give the threads that wait for first batches: those of running answers must not wait behind them."""
+def _limiter(*, first: bool) -> anyio.CapacityLimiter:
+    """Give the threads for chunks: those of running answers must not wait behind those that wait for their first rows."""
     loop = asyncio.get_running_loop()
     found = _limiters.get(loop)
     if found is None:
         _limiters.clear()
-        found = _limiters[loop] = anyio.CapacityLimiter(FIRST)
-    return found
+        found = _limiters[loop] = (anyio.CapacityLimiter(FIRST), anyio.CapacityLimiter(WRITERS))
+    return found[0 if first else 1]
 
 
-async def _in_thread(call: Callable[..., Any], *args: Any, limiter: anyio.CapacityLimiter | None = None) -> Any:
-    return await anyio.to_thread.run_sync(call, *args, limiter=limiter)
+async def _in_thread(call: Callable[..., Any], *args: Any, first: bool = False) -> Any:
+    return await anyio.to_thread.run_sync(call, *args, limiter=_limiter(first=first))

@@ -8,6 +8,7 @@ import logging
 import logging.config
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
 SITE = "HVEN_SITE_DIRECTORY"
+M_ARENA_MAX, ARENAS = -8, 4  # <malloc.h>; pools that threads share
+M_MMAP_THRESHOLD, BIG = -3, 1024**2  # what is bigger goes back to the machine at once
 BROKEN = 3  # exit code of a worker whose site cannot be opened
 
 
@@ -39,6 +42,7 @@ def application() -> ASGIApp:
     from hven.server.app import create
 
     logging.config.dictConfig(LOGGING)
+    _thrifty()
     try:
         return create(Site(settings_room.load(Path(os.environ[SITE])), watch=True))
     except HvenError as error:
@@ -128,6 +132,16 @@ class _Jobs:
             os.kill(self._pid, signal.SIGTERM)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
+
+
+def _thrifty() -> None:
+    """Let threads share a few of the C library's pools: each keeps what its threads once used. See also the room's door."""
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # glibc has it, musl has not
+        mallopt(M_ARENA_MAX, ARENAS)
+        mallopt(M_MMAP_THRESHOLD, BIG)
 
 
 def _preload(settings: Settings) -> None:
