@@ -103,18 +103,28 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) ->
 
 def _column(item: pa.Field) -> Column:
     said = {key.decode(): value.decode(errors="replace") for key, value in (item.metadata or {}).items()}
+    return Column(
+        name=item.name,
+        type=_type(item, said),
+        unit=said.get("unit"),
+        ucd=said.get("ucd"),
+        utype=said.get("utype"),
+        description=said.get("description"),
+    )
+
+
+def _type(item: pa.Field, said: Mapping[str, str]) -> Type:
+    """Take the type that our own writer says, if the values are of it; else the nearest to Arrow's."""
+    if said.get("datatype") in BY_VOTABLE:
+        with suppress(ValueError):  # an arraysize that is none
+            kind = Type(said["datatype"], said.get("arraysize"), said.get("xtype"))
+            if kind.arrow == item.type:
+                return kind
     try:
-        kind = from_arrow(item.type)
+        return from_arrow(item.type)
     except ValueError as error:
         message = f"column {item.name!r} is {item.type}, which a table cannot hold"
         raise SourceError(message, remedy="leave it out, or take it apart") from error
-    if said.get("datatype") in BY_VOTABLE:
-        better = Type(said["datatype"], said.get("arraysize"), said.get("xtype"))
-        with suppress(ValueError):  # an arraysize that is none
-            kind = better if better.arrow == item.type else kind
-    return Column(
-        name=item.name, type=kind, unit=said.get("unit"), ucd=said.get("ucd"), utype=said.get("utype"), description=said.get("description")
-    )
 
 
 def _rows(parts: Iterator[pa.RecordBatch], columns: list[Column], most: int) -> Iterator[pa.RecordBatch]:

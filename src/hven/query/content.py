@@ -12,11 +12,12 @@ from hven.model.table import Table
 from hven.sources import Context, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
 
+    from hven.model.table import Column
     from hven.sources import Source
 
 _START = 4096
@@ -94,15 +95,21 @@ def table_in(path: Path) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
             )  # fmt: skip
             yield about, found.batches
         return
-    if kind == "parquet":
-        _check_size(path)
+    names = _parquet_names(path) if kind == "parquet" else ()
     try:
         source = _source(kind, path, Context(), **({"types": _fitting(path)} if kind == "csv" else {}))
         about, rows = Table(schema="", name="", columns=tuple(source.columns())), source.batches()
+        _nothing_left(names, about)
         with closing(cast("Generator[pa.RecordBatch]", rows)):
             yield about, rows
     except SourceError as error:  # the remedies of sources speak of descriptors
         raise SourceError(error.message, place=error.place) from error
+
+
+def _nothing_left(names: Iterable[str], table: Table) -> None:
+    for name in names:
+        if all(column.name != name for column in table.columns):
+            raise SourceError(f"column {name!r} is of a type that a table cannot hold", remedy="leave it out, or take it apart")
 
 
 def _source(kind: str, path: Path, context: Context, **options: object) -> Source:
@@ -113,19 +120,32 @@ def _source(kind: str, path: Path, context: Context, **options: object) -> Sourc
 
 def _fitting(path: Path) -> dict[str, str]:
     """Find the columns whose later values do not fit the type that a sample of the text suggests, and the type that holds them all."""
-    kinds: dict[str, str] = {}
+    types: dict[str, str] = {}
+    columns: list[Column] = []
+    for _ in range(_PASSES):
+        wrong: dict[str, str] = {}
+        columns = _misfits(path, types, wrong)
+        if not wrong:
+            return types
+        for column in columns:
+            if column.name in wrong:
+                types[column.name] = "float64" if column.type.is_integer and wrong[column.name] == "float64" else "string"
+    return {column.name: "string" for column in columns}
+
+
+def _misfits(path: Path, types: dict[str, str], wrong: dict[str, str]) -> list[Column]:
+    """Read it all once; into `wrong` goes one column at least of every row that does not fit."""
 
     def note(reject: Reject) -> None:
         if reject.column is None:
             raise SourceError(f"row {reject.row}: {reject.reason}")
-        if kinds.get(reject.column) != "string":
-            kinds[reject.column] = "float64" if _is_number(reject.value or "") else "string"
+        if wrong.get(reject.column) != "string":
+            wrong[reject.column] = "float64" if _is_number(reject.value or "") else "string"
 
-    source = _source("csv", path, Context(reject=note))
+    source = _source("csv", path, Context(reject=note), types=types)
     for _ in source.batches():
         pass
-    whole = {column.name for column in source.columns() if column.type.is_integer}
-    return {name: kind if name in whole else "string" for name, kind in kinds.items()}
+    return source.columns()
 
 
 def _is_number(text: str) -> bool:
@@ -136,20 +156,23 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_size(path: Path) -> None:
-    """Refuse a footer that promises more than anybody can have in mind, before memory is taken for it."""
+def _parquet_names(path: Path) -> list[str]:
+    """Give the names of the columns; refuse a footer that promises more than anybody can have in mind, before memory is taken for it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         said = pq.read_metadata(path)
         size = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
+        names = list(said.schema.to_arrow_schema().names)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"no readable Parquet file: {error}") from error
     if size > _PARQUET_MOST:
         raise SourceError(f"its columns have {size:,} bytes unpacked", remedy="send fewer columns or rows at a time")
+    return names
 
 
+_PASSES = 6  # over text, to find types that fit; then every column is text
 _PARQUET_MOST = 4 * 1024**3
 
 __all__ = ["kind_of", "table_in"]

@@ -298,23 +298,16 @@ def _opened(stream: BinaryIO, packing: str | None) -> Any:
     if packing == "xz":
         return lzma.LZMAFile(stream)
     if packing == "zstd":
-        import zstandard
-
-        return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(stream, read_across_frames=True, closefd=False)
+        return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
     return stream
 
 
 def _piece(opened: Any, name: str, packing: str | None) -> bytes:
+    if packing is None:
+        return cast("bytes", opened.read(_CHUNK))
     try:
         return cast("bytes", opened.read(_CHUNK))
-    except Exception as error:
-        if packing is None:
-            raise
-        if (
-            not isinstance(error, (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError))
-            and "zstd" not in type(error).__name__.lower()
-        ):
-            raise
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException, MemoryError) as error:
         raise SourceError(
             f"the upload {name!r} is damaged: its {packing} stream breaks off or is broken", remedy="send it again"
         ) from error

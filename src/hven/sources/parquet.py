@@ -101,6 +101,10 @@ class ParquetRows:
         said = {column.name: column for column in _footer(opened)}
         found: list[Column] = []
         for item in opened.schema_arrow:
+            footer = said.get(item.name)
+            if footer is not None and footer.type.arrow == item.type:
+                found.append(footer)
+                continue
             try:
                 kind = from_arrow(item.type)
             except ValueError:
