@@ -24,7 +24,7 @@ from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
 from hven.errors import BindError, ParseError
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP
+from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, Type
 from shared import MORE, ROOT
 
 ONE = Tables([Table(schema="s", name="one", columns=())])
@@ -146,6 +146,8 @@ KNOWN = [
     ("CAST('12' AS INTEGER)", 12), ("CAST(2.6 AS BIGINT)", 3), ("CAST('1e3' AS DOUBLE PRECISION)", 1000.0),
     ("CAST('2020-02-03T04:05:06.5Z' AS TIMESTAMP)", dt.datetime(2020, 2, 3, 4, 5, 6, 500000)),
     ("CAST(CAST('2020-02-03 04:05:06' AS TIMESTAMP) AS VARCHAR)", "2020-02-03T04:05:06"),
+    ("CAST(POINT(10, -20.5) AS VARCHAR)", "10.0 -20.5"), ("CAST(CIRCLE(1, 2, 3) AS CHAR(5))", "1.0 2"), ("CAST(POLYGON(1, 2, 3, 4, 5, 7) AS VARCHAR)", "1.0 2.0 3.0 4.0 5.0 7.0"),
+    ("CAST(CAST('1.5 2.5 3' AS CIRCLE) AS VARCHAR)", "1.5 2.5 3.0"), ("CAST(MOC('6/1 2') AS VARCHAR)", "6/1 2"), ("CAST(TRUE AS VARCHAR)", "true"), ("CAST(POINT(1, NULL) AS VARCHAR)", None),
     ("CAST('10 -20.5' AS POINT)", [10.0, -20.5]), ("CAST('1 2 3' AS CIRCLE)", [1.0, 2.0, 3.0]), ("CAST('1 2 3 4 5 6' AS POLYGON)", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
     ("POINT(1, NULL)", None), ("COORD1(POINT(10, 20))", 10.0), ("COORD2(CENTROID(CIRCLE(10, 20, 1)))", 20.0), ("COORDSYS(POINT('GALACTIC', 1, 2))", "GALACTIC"),
     ("AREA(POINT(1, 2))", 0.0), ("DISTANCE(1, 2, NULL, 4)", None), ("DISTANCE(POINT(1, 2), POINT(NULL, 4))", None), ("CONTAINS(POINT(1, NULL), CIRCLE(1, 2, 3))", None),
@@ -572,3 +574,51 @@ def test_authorities():
     assert value("gavo_getauthority('IVO://a.b')") == "a.b"
     assert value("gavo_getauthority('http://a.b/c')") is None
     assert value("gavo_getauthority(NULL)") is None
+
+
+# --- queries of constants, arrays
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("SELECT 1", [(1,)]),
+        ("SELECT 1 AS a, UPPER('x') AS b", [(1, "X")]),
+        ("SELECT 2 UNION ALL SELECT 1 ORDER BY 1", [(1,), (2,)]),
+        ("SELECT COUNT(*)", [(1,)]),
+        ("SELECT (SELECT MAX(x) FROM s.things) AS m", [(3.0,)]),
+        ("SELECT x FROM s.things WHERE x IN (SELECT 1 UNION SELECT 2) ORDER BY x", [(1.0,), (1.0,), (2.0,)]),
+        ("WITH q AS (SELECT 5 AS v) SELECT v + a FROM q, (SELECT 2 AS a) AS w", [(7,)]),
+    ],
+)
+def test_what_needs_no_from(query, rows):
+    assert [tuple(row.values()) for row in run(query, [(THINGS, DATA)]).to_pylist()] == rows
+
+
+def test_a_column_needs_a_from():
+    with pytest.raises(BindError, match="no column 'ra'; there is no FROM"):
+        bind(parse("SELECT ra"), ONE)
+    with pytest.raises(ParseError, match="FROM"):
+        parse("SELECT 1", "2.0")
+
+
+def test_arrays_are_values():
+    table = Table(schema="s", name="t", columns=(Column(name="a", type=Type("double", "3")), Column(name="v", type=Type("int", "*"))))
+    data = pa.table({"a": pa.array([[1.0, 2.0, 3.0], None], pa.list_(pa.float64(), 3)), "v": pa.array([[], [1, 2]], pa.list_(pa.int32()))})
+    got = run(
+        "SELECT a, v, CAST(a AS VARCHAR) AS a_text, CAST(v AS VARCHAR) AS v_text FROM s.t WHERE v IS NOT NULL", [(table, data)]
+    ).to_pylist()
+    assert got == [
+        {"a": [1.0, 2.0, 3.0], "v": [], "a_text": "1.0 2.0 3.0", "v_text": ""},
+        {"a": None, "v": [1, 2], "a_text": None, "v_text": "1 2"},
+    ]
+    assert run("SELECT COUNT(*) AS n FROM s.t WHERE a IS NULL", [(table, data)])["n"].to_pylist() == [1]
+
+
+def test_sums_of_bigints_are_bigints_or_an_error():
+    table = Table(schema="s", name="t", columns=(Column(name="n", type=INT64),))
+    data = pa.table({"n": [2**62, 2**62 - 1]})
+    assert run("SELECT SUM(n) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [2**63 - 1]
+    assert run("SELECT SUM(CAST(n AS DOUBLE PRECISION)) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [2.0**63]
+    with pytest.raises(duckdb.Error, match="INT64"):
+        run("SELECT SUM(n) AS s FROM s.t", [(table, pa.table({"n": [2**62, 2**62]}))])

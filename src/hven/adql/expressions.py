@@ -168,11 +168,7 @@ class Expressions(Calling, ABC):
                 self.fail(f"{target}({node.length}) has no room", node.at, "the length is at least 1")
             type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
         have, wanted = kind(operand), kinds.kind_of(type_)
-        if not (
-            have in {"text", "null", wanted}
-            or (wanted == "text" and have in {"number", "time", "boolean"})
-            or {have, wanted} == {"number", "boolean"}
-        ):
+        if not (have in {"text", "null", wanted} or wanted == "text" or {have, wanted} == {"number", "boolean"}):
             self.fail(f"{self.said(operand)} and cannot be cast to {target}", node.at)
         unit = inner.unit if wanted == have else None
         return Cast(

@@ -26,6 +26,7 @@ from hven.errors import ParseError, Place
 
 Body = Select | SetOperation | Query
 
+_ENDS: Final = frozenset((END, ")", ";", "ORDER", "OFFSET", *SET_WORDS))
 _AFTER_FROM: Final = (
     "WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", "JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "AS", "ON", "USING",
 )  # fmt: skip
@@ -215,10 +216,14 @@ class QueryParser(FromParser):
             items.append(self.select_item())
         if tags[self.i] == "INTO":
             self.refuse("ADQL has no SELECT INTO", "upload tables and read results through TAP")
-        if tags[self.i] != "FROM":
+        source = None
+        if tags[self.i] == "FROM":
+            self.i += 1
+            source = self.from_list()
+        elif (
+            self.old or tags[self.i] not in _ENDS or any(isinstance(item, Star) for item in items)
+        ):  # a query of constants needs no table: an extension
             self.unexpected("a comma or FROM", "FROM", "AS")
-        self.i += 1
-        source = self.from_list()
         where = having = None
         group_by: list[Expr] = []
         if tags[self.i] == "WHERE":
@@ -234,7 +239,7 @@ class QueryParser(FromParser):
         if tags[self.i] == "HAVING":
             self.i += 1
             having = self.condition()
-        if tags[self.i] not in {END, ")", ";", "ORDER", "OFFSET", *SET_WORDS}:
+        if tags[self.i] not in _ENDS:
             self.after_clause(where is not None, bool(group_by), having is not None)
         return Select(tuple(items), source, where, tuple(group_by), having, distinct, top, at=at)
 

@@ -296,6 +296,8 @@ class Scope:
         where = f" in {labels}" if labels else ""
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
         remedy = f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest(ref.name.name, names)
+        if not sources:
+            remedy = "there is no FROM: add FROM and a table"
         if ref.name.quoted and not remedy:
             remedy = f"double quotes are for names, strings take single quotes: {string(ref.name.name)}"
         if any(_alias_is(ref.name, alias) for alias in self.later):

@@ -331,8 +331,12 @@ SELECT CURRENT_TIMESTAMP FROM t
 --! line 1, column 8: ADQL has no CURRENT_TIMESTAMP; write the time as a string: '2000-01-01T12:00:00'
 
 --# no FROM
-SELECT 1
+SELECT *
 --! line 1, column 9: expected a comma or FROM, found the end of the text; ADQL needs FROM and a table
+
+--# no FROM, and a condition
+SELECT 1 WHERE 1 = 1
+--! line 1, column 10: expected a comma or FROM, found WHERE
 
 --# column list of an alias
 SELECT x FROM t AS u (x)

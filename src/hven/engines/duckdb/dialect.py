@@ -170,7 +170,7 @@ class DuckDB(Dialect):
         type_ = meta(node).type
         have, wanted = kinds.kind_of(meta(node.operand).type), kinds.kind_of(type_)
         if wanted == "text":
-            text = self.as_text(text, node.operand)
+            text = self.shown(writer, text, node.operand)
             if node.length is None:
                 return text
             return f"rpad({text}, {node.length}, ' ')" if node.target.upper() == "CHAR" else f"left({text}, {node.length})"
@@ -207,6 +207,15 @@ class DuckDB(Dialect):
         if kind == "time":
             return f"replace(CAST({text} AS VARCHAR), ' ', 'T')"
         return text if kind == "text" and not isinstance(node, Literal) else f"CAST({text} AS VARCHAR)"
+
+    def shown(self, writer: Writer, text: str, node: Expr) -> str:
+        """Write any value as text; shapes and arrays as their numbers (DALI 1.1 section 3.3)."""
+        kind = kinds.kind_of(meta(node).type)
+        if kind in {"region", "moc"}:
+            return text
+        if kind in {"array", "interval"} or kind in kinds.GEOMETRY:
+            return f"array_to_string(CAST({self.numbers(writer, node) if kind in kinds.GEOMETRY else text} AS VARCHAR[]), ' ')"
+        return self.as_text(text, node)
 
     def double(self, text: str, node: Expr) -> str:
         """Write a number as DOUBLE."""
