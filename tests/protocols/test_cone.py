@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import astropy.coordinates as coord
 import numpy as np
@@ -11,7 +12,10 @@ from asking import Client
 from astropy import units as u
 from astropy.io.votable import parse
 from lxml import etree
-from made_stars import rows
+from made_stars import STARS, rows
+
+from hven.server import create
+from hven.testing.site import tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 
@@ -45,6 +49,19 @@ def test_exactly_one_field_has_each_main_ucd(client: Client) -> None:
     for main in ("ID_MAIN", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN"):
         assert ucds.count(main) == 1
     assert not any(ucd and ucd.endswith("meta.main") for ucd in ucds)
+
+
+def test_a_numeric_identifier_is_shown_as_text(tmp_path: Path) -> None:
+    numbered = STARS.having(
+        primary=("number",), columns=tuple(column.having(ucd=None) if column.name == "id" else column for column in STARS.columns)
+    )
+    with tiny_site(tmp_path, {"stars.main": (numbered, rows(300))}) as site:
+        for params in ({"SR": 60}, {"SR": 0}, {"SR": 180, "MAXREC": 5}, {"SR": 60, "RESPONSEFORMAT": "votable"}):
+            answer = Client(create(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
+            (field,) = etree.fromstring(answer.body).xpath("//v:FIELD[@ucd='ID_MAIN']", namespaces=V)
+            assert (field.get("name"), field.get("datatype"), field.get("arraysize")) == ("number", "char", "*")
+            found = parse(io.BytesIO(answer.body)).get_first_table().to_table()
+            assert all(str(value).isdigit() for value in found["number"])
 
 
 def test_radius_zero_asks_for_the_columns_alone(client: Client) -> None:

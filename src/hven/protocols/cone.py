@@ -17,7 +17,7 @@ from hven import dali, formats, query
 from hven.adql import tree
 from hven.errors import NotFound, ParamError, UserError
 from hven.model.params import Param
-from hven.model.types import FLOAT64, INT32
+from hven.model.types import FLOAT64, INT32, STRING
 from hven.protocols import Protocol, Surroundings, Way
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _dressed(columns: tuple[Column, ...], table: Table) -> tuple[Column, ...]:
         ucd = roles.get(column.name)
         if ucd is None and (column.ucd or "").lower() in MAIN:
             ucd = (column.ucd or "").split(";")[0]
+        if ucd == ID and not column.type.is_string:  # SCS 1.03 section 2.2: the identifier is text
+            column = column.having(type=STRING)  # noqa: PLW2901
         dressed.append(column.having(ucd=ucd) if ucd else column)
     return tuple(dressed)
 
@@ -172,7 +174,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             if dali.unchanged(request, tag):
                 result.close()
                 return Response(status_code=304, headers=dali.caching(result, tag))
-            result.columns = cones.dressed(result.columns, table, verbosity)
+            result.present(cones.dressed(result.columns, table, verbosity))
             head = dali.head(result, name=table.name)
             return await dali.answer(request, result, fmt, head, options, headers=dali.caching(result, tag))
         except BaseException:

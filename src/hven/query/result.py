@@ -9,7 +9,7 @@ from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError
 from hven.formats import End
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -67,6 +67,7 @@ class Result:
     _execution: Execution | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
     _closed: bool = field(default=False, repr=False)
+    _casts: Mapping[int, pa.DataType] = field(default_factory=dict, repr=False)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow batches, at most `limit` of them.
@@ -88,10 +89,10 @@ class Result:
                     self.rows = self.limit
                     self.overflow = True
                     if kept:
-                        yield from _pieces(batch.slice(0, kept))
+                        yield from _pieces(self._shown(batch.slice(0, kept)))
                     return
                 self.rows += batch.num_rows
-                yield from _pieces(batch)
+                yield from _pieces(self._shown(batch))
         except HvenError as error:
             told = self._unquoted(error)
             self.error, self.failure = str(told), told
@@ -102,6 +103,17 @@ class Result:
             raise broken from error
         finally:
             self.close()
+
+    def present(self, columns: tuple[Column, ...]) -> None:
+        """Show the same columns with other metadata; those of another type are converted, batch by batch."""
+        pairs = zip(columns, self.columns, strict=True)
+        self._casts = {number: new.type.arrow for number, (new, old) in enumerate(pairs) if new.type.arrow != old.type.arrow}
+        self.columns = columns
+
+    def _shown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for number, kind in self._casts.items():
+            batch = batch.set_column(number, batch.schema.names[number], batch.column(number).cast(kind))
+        return batch
 
     def _unquoted(self, error: HvenError) -> HvenError:
         if self.guarded and isinstance(error, EvaluationError):
