@@ -74,11 +74,10 @@ def type_of(element: Any) -> Type:
             message = f"{_who(element)} has datatype={said!r}, which VOTable does not know"
             raise SourceError(message, remedy=f"known: {', '.join(BY_VOTABLE)}") from None
         datatype, size = plain.datatype, size or plain.arraysize
-    if datatype in {"char", "unicodeChar"}:
-        if element.get("datatype") is None or said.lower().endswith("string"):
-            size = size or "*"
-    elif size == "1":
-        size = None  # one number, as everybody means by it
+    if datatype in {"char", "unicodeChar"} and (element.get("datatype") is None or said.lower().endswith("string")):
+        size = size or "*"
+    if size == "1":
+        size = None  # one number or character, as everybody means by it (VOTable 1.3 erratum 3)
     xtype = _get(element, "xtype")
     found = Type(datatype, size, xtype)
     if found.special is not None and not _carries(found):

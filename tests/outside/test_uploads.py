@@ -1,0 +1,103 @@
+"""Uploads by other people's clients: STILTS and pyvo, at once and as jobs; values and matches answered a second time by astropy and numpy."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvo
+from astropy.coordinates import angular_separation
+from astropy.io.votable import parse
+from astropy.table import MaskedColumn, Table
+
+from running import Server, program
+
+pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+
+MATCH = (
+    "SELECT u.n, h.star FROM TAP_UPLOAD.mine AS u JOIN hipparcos.main AS h ON DISTANCE(POINT(h.ra, h.dec), POINT(u.lon, u.lat)) < 2.0/3600"
+)
+
+
+def stilts(*words: str) -> str:
+    done = subprocess.run(
+        [program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def stars(server: Server) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    table = pyvo.dal.TAPService(f"{server.url}/tap").run_sync("SELECT star, ra, dec FROM hipparcos.main").to_table()
+    return tuple(np.asarray(table[name]) for name in ("star", "ra", "dec"))
+
+
+def test_taplint_finds_no_fault_in_uploads(server: Server) -> None:
+    told = stilts("taplint", f"tapurl={server.url}/tap", "stages=CAP UPL", "report=EWFS").splitlines()
+    assert [line for line in told if line[:2] in {"E-", "F-"} or line.startswith("W-UPL")] == []
+    assert any(line.startswith("Section UPL") for line in told)
+
+
+@pytest.mark.parametrize("form", ["TABLEDATA", "BINARY", "BINARY2"])
+@pytest.mark.parametrize("sync", ["true", "false"])
+def test_stilts_sends_a_table_and_gets_it_back(server: Server, tmp_path: Path, form: str, sync: str) -> None:
+    table = Table({"n": np.arange(500), "name": [f"é{n}" if n % 3 else "" for n in range(500)], "x": np.linspace(-1, 1, 500)})
+    table["k"] = MaskedColumn(np.arange(500, dtype=np.int32), mask=np.arange(500) % 7 == 0)
+    sent, back = tmp_path / "sent.fits", tmp_path / "back.vot"
+    table["name"] = [f"e{n}" if n % 3 else "" for n in range(500)]  # FITS has ASCII
+    table["k"].fill_value = -1
+    table.write(sent)
+    stilts(
+        "tapquery", f"tapurl={server.url}/tap", "nupload=1", f"upload1={sent}", "upname1=t", f"upvotformat={form}", f"sync={sync}",
+        *(["poll=200"] if sync == "false" else []),
+        "adql=SELECT * FROM TAP_UPLOAD.t ORDER BY n", f"out={back}", "ofmt=votable",
+    )  # fmt: skip
+    found = parse(back).get_first_table().to_table()
+    assert found.colnames == table.colnames
+    assert (np.asarray(found["x"]) == np.asarray(table["x"])).all()
+    assert [str(value or "") for value in found["name"].filled("")] == list(table["name"])
+    assert (found["k"].mask == table["k"].mask).all()
+    assert (found["k"].compressed() == table["k"].compressed()).all()
+
+
+@pytest.mark.parametrize("mode", ["run_sync", "run_async"])
+def test_pyvo_matches_a_list_by_position(server: Server, mode: str) -> None:
+    star, ra, dec = stars(server)
+    made = np.random.default_rng(5)
+    picked = made.integers(0, len(star), 1_000)
+    lon = ra[picked] + made.normal(0, 1 / 3600, 1_000) / np.cos(np.radians(dec[picked]))
+    lat = np.clip(dec[picked] + made.normal(0, 1 / 3600, 1_000), -90, 90)
+    mine = Table({"n": np.arange(1_000), "lon": lon % 360, "lat": lat})
+    found = getattr(pyvo.dal.TAPService(f"{server.url}/tap"), mode)(MATCH, uploads={"mine": mine}).to_table()
+    expected = set()
+    by_dec = np.argsort(dec)
+    for n in range(1_000):  # only those at about the same declination are worth a closer look
+        near = by_dec[slice(*np.searchsorted(dec[by_dec], [lat[n] - 0.001, lat[n] + 0.001]))]
+        apart = angular_separation(np.radians(lon[n]), np.radians(lat[n]), np.radians(ra[near]), np.radians(dec[near]))
+        expected |= {(n, int(other)) for other in star[near[apart < np.radians(2 / 3600)]]}
+    assert len(expected) > 500
+    assert {(int(row["n"]), int(row["star"])) for row in found} == expected
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # pyvo leaves files open
+def test_pyvo_sends_files_and_texts(server: Server, tmp_path: Path) -> None:
+    service = pyvo.dal.TAPService(f"{server.url}/tap")
+    file = tmp_path / "list.csv"
+    file.write_text("star,remark\n1,first\n2,second\n", encoding="utf-8")
+    query = "SELECT u.remark FROM hipparcos.main AS h JOIN TAP_UPLOAD.list AS u ON u.star = h.star ORDER BY h.star"
+    for given in (str(file), io.BytesIO(file.read_bytes())):
+        assert list(service.run_sync(query, uploads={"list": given}).to_table()["remark"]) == ["first", "second"]
+    assert {method.ivo_id.rpartition("-")[2] for method in service.upload_methods} == {"inline", "http", "https"}
+
+
+def test_pyvo_is_told_what_is_wrong(server: Server) -> None:
+    service = pyvo.dal.TAPService(f"{server.url}/tap")
+    page = io.BytesIO(b"<html><body>Please log in</body></html>")
+    with pytest.raises(pyvo.dal.DALQueryError) as caught:
+        service.run_sync("SELECT * FROM TAP_UPLOAD.t", uploads={"t": page})
+    assert re.search("HTML page", str(caught.value))
