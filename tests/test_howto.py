@@ -6,12 +6,13 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from running import hven, serving, until
+from running import hven, program, serving, until
 from shared import ROOT
 
 pytestmark = pytest.mark.slow
@@ -118,3 +119,28 @@ def test_secrets_come_from_the_environment_or_from_their_file(site: Path, tmp_pa
     assert "ops.sqlite" not in shown
     (site / "secrets.toml").unlink()
     assert "cubes.main: 2 rows" in hven("ingest", "cubes", "--site", site, OPS_DB=address).stdout
+
+
+def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
+    text = (ROOT / "docs/howto/upload-and-match.md").read_text(encoding="utf-8")
+    shutil.copytree(ROOT / "examples/01-csv-to-cone", tmp_path / "site", ignore=shutil.ignore_patterns("var"))
+    hven("ingest", "brightest", "--site", tmp_path / "site")
+    (tmp_path / "mylist.csv").write_text(block("upload-and-match.md", "csv"), encoding="utf-8")
+    program("stilts")
+    with serving(tmp_path / "site") as server:
+
+        def run(*words: str, text: str) -> str:
+            here = text.replace("http://127.0.0.1:8080", server.url)
+            done = subprocess.run([*words, here], cwd=tmp_path, check=False, timeout=120, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        curl, stilts = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        shown = block("upload-and-match.md", "text")
+        assert run("bash", "-euo", "pipefail", "-c", text=curl).splitlines() == shown.splitlines()
+        for told in (
+            run("bash", "-euo", "pipefail", "-c", text=stilts),
+            run(sys.executable, "-c", text=block("upload-and-match.md", "python")),
+        ):
+            assert re.search(r"A +Sirius", told)
+            assert re.search(r"B +Vega", told)
