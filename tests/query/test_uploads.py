@@ -224,6 +224,18 @@ def test_text_whose_later_values_are_wider_than_its_first() -> None:
     assert rows["w"][0].as_py() == "3"
 
 
+def test_text_of_ever_new_surprises_is_text() -> None:
+    names = [f"c{number}" for number in range(12)]
+    rows_ = [["1"] * 12 for _ in range(40_000)]
+    for number in range(12):
+        for later in range(number, 12):  # of a row that does not fit, one column is told at a time
+            rows_[30_000 + number][later] = f"word{number}"
+    text = "\n".join([",".join(names), *(",".join(row) for row in rows_)]) + "\n"
+    _, found = read(text.encode())
+    assert [found[name][30_000 + number].as_py() for number, name in enumerate(names)] == [f"word{number}" for number in range(12)]
+    assert found["c11"][0].as_py() == "1"
+
+
 # --- hostile files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from hven import formats, plugins
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.model.table import Column
     from hven.sources import Source
 
 _START = 4096
@@ -97,7 +97,7 @@ def table_in(path: Path) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
         return
     names = _parquet_names(path) if kind == "parquet" else ()
     try:
-        source = _source(kind, path, Context(), **({"types": _fitting(path)} if kind == "csv" else {}))
+        source = _fitting(path) if kind == "csv" else _source(kind, path, Context())
         about, rows = Table(schema="", name="", columns=tuple(source.columns())), source.batches()
         _nothing_left(names, about)
         with closing(cast("Generator[pa.RecordBatch]", rows)):
@@ -118,34 +118,28 @@ def _source(kind: str, path: Path, context: Context, **options: object) -> Sourc
     return source
 
 
-def _fitting(path: Path) -> dict[str, str]:
-    """Find the columns whose later values do not fit the type that a sample of the text suggests, and the type that holds them all."""
+def _fitting(path: Path) -> Source:
+    """Open text with types that hold all values: where later ones do not fit what a sample suggests, it is read again as something wider."""
     types: dict[str, str] = {}
-    columns: list[Column] = []
     for _ in range(_PASSES):
         wrong: dict[str, str] = {}
-        columns = _misfits(path, types, wrong)
+        source = _source("csv", path, Context(reject=partial(_note, wrong)), types=types)
+        for _batch in source.batches():
+            pass
         if not wrong:
-            return types
-        for column in columns:
+            return source
+        for column in source.columns():
             if column.name in wrong:
                 types[column.name] = "float64" if column.type.is_integer and wrong[column.name] == "float64" else "string"
-    return {column.name: "string" for column in columns}
+    return _source("csv", path, Context(), types={column.name: "string" for column in source.columns()})
 
 
-def _misfits(path: Path, types: dict[str, str], wrong: dict[str, str]) -> list[Column]:
-    """Read it all once; into `wrong` goes one column at least of every row that does not fit."""
-
-    def note(reject: Reject) -> None:
-        if reject.column is None:
-            raise SourceError(f"row {reject.row}: {reject.reason}")
-        if wrong.get(reject.column) != "string":
-            wrong[reject.column] = "float64" if _is_number(reject.value or "") else "string"
-
-    source = _source("csv", path, Context(reject=note), types=types)
-    for _ in source.batches():
-        pass
-    return source.columns()
+def _note(wrong: dict[str, str], reject: Reject) -> None:
+    """Keep which column a value does not fit (of a row one at least), and what would hold it."""
+    if reject.column is None:
+        raise SourceError(f"row {reject.row}: {reject.reason}")
+    if wrong.get(reject.column) != "string":
+        wrong[reject.column] = "float64" if _is_number(reject.value or "") else "string"
 
 
 def _is_number(text: str) -> bool:
