@@ -133,7 +133,8 @@ class Jobs:
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for some in _chunks(names):
-                found.update(connection.execute(sa.select(jobs.c.id, jobs.c.phase).where(jobs.c.id.in_(some))).tuples().all())
+                query = sa.select(jobs.c.id, jobs.c.phase).where(jobs.c.id.in_(some))
+                found.update({row[0]: row[1] for row in connection.execute(query)})
         return found
 
     def listed(
@@ -210,7 +211,7 @@ class Jobs:
             if not waiting:
                 return None
             query = sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "EXECUTING").group_by(jobs.c.queue)
-            running: dict[str, int] = dict(connection.execute(query).tuples().all())
+            running: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
 
             def turn(row: Any) -> tuple[int, str, str]:
                 served = connection.execute(sa.select(sa.func.max(jobs.c.started)).where(jobs.c.queue == row[0])).scalar()

@@ -1,0 +1,412 @@
+"""Jobs below HTTP: whose turn it is, what happens when holders die, when time is over, when the disk is full, when things are due."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.auth import Reader
+from hven.errors import Conflict, NotFound, ParamError, StorageError
+from hven.holdings import Site
+from hven.jobs import Asker, Desk, keeper, run_next, tap, worker
+from hven.jobs.desk import moment, stamp
+from hven.jobs.keeper import Keeper
+from hven.model.given import collect
+from hven.settings import JobLimits
+from hven.store import Job, Store
+from hven.store import database as db
+from hven.testing.site import tiny_site
+
+HERE = Asker(reader=Reader(), address="192.0.2.1")
+THERE = Asker(reader=Reader(), address="192.0.2.2")
+TYCHO = Asker(reader=Reader(name="tycho"), address="192.0.2.1")
+SLOW = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b, s.t AS c WHERE a.x + b.x * c.x > 1"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with tiny_site(tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(site: Site) -> Desk:
+    return Desk(site, "tap")
+
+
+def asked(desk: Desk, who: Asker = HERE, query: str = "SELECT TOP 1 x FROM s.t", **params: str) -> Job:
+    return desk.create(collect([("QUERY", query), ("PHASE", "RUN"), *params.items()]), who)
+
+
+def phase(site: Site, job: Job) -> str:
+    return site.store.jobs.one(job.id).phase
+
+
+def keep(site: Site, **limits: Any) -> Keeper:
+    return Keeper(replace(site.settings, jobs=JobLimits(**limits)), workers=1, idle=1.0, parent=None)
+
+
+# --- the queue -----------------------------------------------------------------------------------------------
+
+
+def order(site: Site) -> list[str]:
+    """Run everything; give the queues in the order in which they were served."""
+    served = []
+    while (job := site.store.jobs.claim()) is not None:
+        served.append(job.queue.split()[1])
+        site.store.jobs.finish(job, "COMPLETED")
+    return served
+
+
+def test_askers_take_turns(site: Site, desk: Desk) -> None:
+    for _ in range(4):
+        asked(desk, HERE)
+    for _ in range(2):
+        asked(desk, THERE)
+    late = asked(desk, TYCHO)
+    assert site.store.jobs.place(site.store.jobs.one(late.id)) == 3
+    assert order(site) == ["192.0.2.1", "192.0.2.2", "tycho", "192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1"]
+
+
+def test_who_has_jobs_running_waits_for_who_has_none(site: Site, desk: Desk) -> None:
+    first = [asked(desk, HERE) for _ in range(3)]
+    assert site.store.jobs.claim().id == first[0].id
+    other = asked(desk, THERE)
+    assert site.store.jobs.claim().id == other.id
+    assert site.store.jobs.claim().id == first[1].id
+
+
+def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
+    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=2)) as site:
+        desk = Desk(site, "tap")
+        made = [asked(desk) for _ in range(3)]
+        assert [phase(site, job) for job in made] == ["QUEUED", "QUEUED", "HELD"]
+        assert phase(site, asked(desk, THERE)) == "QUEUED"
+        run_next(site)
+        desk.move(made[2], "RUN")
+        assert phase(site, made[2]) == "QUEUED"
+        while run_next(site):
+            pass
+        assert phase(site, made[2]) == "COMPLETED"
+
+
+def test_a_thousand_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = threading.Lock()
+    ran: list[str] = []
+
+    def note(work: Any) -> None:
+        with lock:
+            ran.append(work.job.id)
+
+    monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=note))
+    with site.store._database.writing() as connection:  # a thousand single transactions would only measure the disk
+        for number in range(1000):
+            row = Job(
+                id=f"j{number:04}", type="tap", queue=f"address {number % 7}", phase="QUEUED", queued=db.now(), duration=9, destruction="9"
+            )
+            connection.execute(sa.insert(db.jobs).values(**_row(row)))
+
+    def work() -> None:
+        while run_next(site):
+            pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(ran) == [f"j{number:04}" for number in range(1000)]
+    assert set(site.store.jobs.phases(ran).values()) == {"COMPLETED"}
+
+
+def _row(job: Job) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from hven.store.jobs import _packed
+
+    return _packed(asdict(job))
+
+
+def test_a_list_of_a_hundred_thousand_jobs_is_read_by_its_index(site: Site, desk: Desk) -> None:
+    with site.store._database.writing() as connection:
+        given = [
+            _row(Job(id=f"j{number:06}", type="tap", queue=f"address {number % 10}", duration=9, destruction="9"))
+            for number in range(20_000)
+        ]
+        connection.execute(sa.insert(db.jobs), given)
+        plan = " ".join(
+            row[3]
+            for row in connection.exec_driver_sql(
+                "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE queue = 'address 1' AND type = 'tap' AND phase <> 'ARCHIVED' "
+                "ORDER BY created DESC LIMIT 10"
+            )
+        )
+    assert "ix_jobs_listed" in plan
+    assert len(site.store.jobs.listed("address 1", "tap")) == 2000
+
+
+# --- stopping ------------------------------------------------------------------------------------------------
+
+
+def running(site: Site, stop: threading.Event | None = None) -> threading.Thread:
+    thread = threading.Thread(target=run_next, args=(site,), kwargs={"stop": stop})
+    thread.start()
+    while not site.store.jobs.executing():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    return thread
+
+
+@pytest.mark.parametrize("way", ["abort", "delete", "time", "shorter"])
+def test_a_running_query_is_stopped(site: Site, desk: Desk, way: str) -> None:
+    job = asked(desk, query=SLOW, **({"EXECUTIONDURATION": "1"} if way == "time" else {}))
+    thread = running(site)
+    begun = time.monotonic()
+    if way == "abort":
+        desk.move(job, "ABORT")
+        assert phase(site, job) == "ABORTED"
+    elif way == "delete":
+        desk.remove(job)
+    elif way == "shorter":
+        desk.change(site.store.jobs.one(job.id), collect([("EXECUTIONDURATION", "1")]))
+    thread.join(20)
+    assert not thread.is_alive()
+    assert time.monotonic() - begun < 5
+    if way == "delete":
+        with pytest.raises(NotFound):
+            site.store.jobs.one(job.id)
+    else:
+        ended = site.store.jobs.one(job.id)
+        assert ended.phase == "ABORTED"
+        assert ended.ended is not None
+        assert (ended.error is not None) == (way in {"time", "shorter"})
+    assert not [path for path in (site.settings.var / "jobs").glob("*/*") if path.is_file()]
+
+
+def test_a_worker_that_is_sent_home_puts_its_job_back_unharmed(site: Site, desk: Desk) -> None:
+    job = asked(desk, query=SLOW)
+    stop = threading.Event()
+    thread = running(site, stop)
+    assert site.store.jobs.one(job.id).attempts == 1
+    stop.set()
+    thread.join(20)
+    back = site.store.jobs.one(job.id)
+    assert (back.phase, back.attempts, back.holder) == ("QUEUED", 0, None)
+
+
+# --- dying ---------------------------------------------------------------------------------------------------
+
+
+def died(site: Site) -> Job:
+    """Let the next job be claimed by a process that is no more."""
+    job = site.store.jobs.claim()
+    assert job is not None
+    host, _, start, machine = str(job.holder).split()
+    gone = f"{host} 999999999 {start} {machine}"
+    with site.store._database.writing() as connection:
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.id == job.id).values(holder=gone))
+    return site.store.jobs.one(job.id)
+
+
+def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, desk: Desk) -> None:
+    job = asked(desk)
+    held = died(site)
+    keep(site)._reap()
+    assert phase(site, job) == "QUEUED"
+    assert not site.store.jobs.finish(held, "COMPLETED")  # whoever thinks it is still theirs is wrong
+    assert site.store.jobs.beat(held) is None
+    died(site)
+    keep(site)._reap()
+    ended = site.store.jobs.one(job.id)
+    assert ended.phase == "ERROR"
+    assert "died, 2 times" in ended.error["message"]
+
+
+def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: clock[0])
+    job = asked(desk)
+    held = site.store.jobs.claim()
+    with site.store._database.writing() as connection:
+        connection.execute(sa.update(db.jobs).values(holder="elsewhere 7 123 abc-1"))
+    held = site.store.jobs.one(job.id)
+    watching = keep(site)
+    watching._reap()
+    clock[0] += keeper.SILENT - 1
+    watching._reap()
+    assert phase(site, job) == "EXECUTING"
+    assert site.store.jobs.beat(held) == held.duration  # a sign of life
+    for _ in range(3):
+        clock[0] += keeper.SILENT / 2
+        watching._reap()
+    assert phase(site, job) == "QUEUED"
+
+
+def test_a_living_holder_is_left_alone(site: Site, desk: Desk) -> None:
+    job = asked(desk)
+    site.store.jobs.claim()
+    keep(site)._reap()
+    assert phase(site, job) == "EXECUTING"
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = asked(desk)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hven.jobs.types.os.fsync", full)
+    run_next(site)
+    ended = site.store.jobs.one(job.id)
+    assert ended.phase == "ERROR"
+    assert ended.error == {
+        "kind": "transient",
+        "message": "the result cannot be written: no space left on device; try again later, or ask for less",
+    }
+    assert not list((site.settings.var / "jobs").iterdir())
+
+
+def test_what_nobody_foresaw_is_no_traceback(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = asked(desk)
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("the inmost secret")
+
+    monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=broken))
+    run_next(site)
+    ended = site.store.jobs.one(job.id)
+    assert ended.phase == "ERROR"
+    assert "secret" not in ended.error["message"]
+    assert job.id in ended.error["message"]
+    assert "the inmost secret" in caplog.text
+
+
+def test_an_end_that_cannot_be_written_at_once_is_written_later(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = asked(desk)
+    finish, failed = site.store.jobs.finish, []
+
+    def flaky(*args: Any, **values: Any) -> bool:
+        if len(failed) < 2:
+            failed.append(args)
+            raise StorageError("the disk is full")
+        return finish(*args, **values)
+
+    monkeypatch.setattr(site.store.jobs, "finish", flaky)
+    monkeypatch.setattr(worker.time, "sleep", lambda _: None)
+    run_next(site)
+    assert phase(site, job) == "COMPLETED"
+    assert len(failed) == 2
+
+
+def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = asked(desk)
+
+    def late(work: Any) -> None:
+        with work.writing("result", media_type="text/plain", extension=".txt") as file:
+            file.write(b"done")
+        desk.move(job, "ABORT")
+
+    monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=late))
+    run_next(site)
+    ended = site.store.jobs.one(job.id)
+    assert (ended.phase, tuple(ended.results)) == ("ABORTED", ())
+    assert not list((site.settings.var / "jobs").iterdir())
+
+
+# --- the end -------------------------------------------------------------------------------------------------
+
+
+def due(site: Site, job: Job) -> None:
+    site.store.jobs.change(job.id, among=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
+
+
+def test_what_is_due_is_destroyed(site: Site, desk: Desk) -> None:
+    gone, stays = asked(desk), asked(desk)
+    while run_next(site):
+        pass
+    due(site, gone)
+    keep(site)._sweep()
+    with pytest.raises(NotFound):
+        site.store.jobs.one(gone.id)
+    assert [path.name for path in (site.settings.var / "jobs").iterdir()] == [stays.id]
+
+
+def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: Desk) -> None:
+    job = asked(desk)
+    run_next(site)
+    due(site, job)
+    keep(site, archive_days=36500)._sweep()
+    kept = site.store.jobs.one(job.id)
+    assert (kept.phase, tuple(kept.results)) == ("ARCHIVED", ())
+    assert not list((site.settings.var / "jobs").iterdir())
+    assert desk.listed(collect([]), HERE) == []
+    with pytest.raises(Conflict, match="ARCHIVED"):
+        desk.move(kept, "RUN")
+    keep(site, archive_days=1)._sweep()
+    with pytest.raises(NotFound):
+        site.store.jobs.one(job.id)
+
+
+def test_files_of_no_job_are_removed_when_they_are_old(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = asked(desk)
+    run_next(site)
+    (site.settings.var / "jobs" / "stray").mkdir()
+    keep(site)._sweep()
+    assert (site.settings.var / "jobs" / "stray").exists()
+    monkeypatch.setattr(keeper, "STRAY", -1.0)
+    keep(site)._sweep()
+    assert [path.name for path in (site.settings.var / "jobs").iterdir()] == [job.id]
+
+
+# --- times, the format of the store -----------------------------------------------------------------------------
+
+
+@given(st.datetimes(timezones=st.timezones()))
+def test_times_are_read_in_any_zone(when: Any) -> None:
+    try:
+        expected = stamp(when)
+    except OverflowError:
+        return
+    offset = when.utcoffset()
+    if offset is None or offset.total_seconds() % 60:
+        return
+    assert stamp(moment(when.isoformat(), "AFTER")) == expected
+
+
+@given(st.text(max_size=30))
+def test_no_text_breaks_the_reading_of_times(text: str) -> None:
+    try:
+        found = stamp(moment(text, "AFTER"))
+    except ParamError:
+        return
+    assert found.endswith("Z")
+
+
+def test_a_store_of_the_format_before_gets_its_jobs(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'hven.sqlite'}")
+    with engine.begin() as connection:
+        db.jobs.drop(connection)
+        connection.execute(sa.delete(db.meta).where(db.meta.c.key == "jobs"))
+        connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value="1"))
+    engine.dispose()
+    store = Store(tmp_path)
+    store.jobs.add(Job(id="a", type="tap", queue="user a", duration=1, destruction="9"))
+    assert (store.jobs.version(), store.jobs.one("a").phase) == (1, "PENDING")
+    store.close()
