@@ -289,3 +289,18 @@ def test_tables_without_key_or_position(engine, position):
     ):
         indexed, scanned = both(engine, text, relations, (table,))
         assert unordered(indexed) == unordered(scanned)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, n FROM (SELECT id, ra, dec, ROW_NUMBER() OVER (ORDER BY id) AS n FROM sky.stars) AS q WHERE DISTANCE(ra, dec, 10, 20) < 0.01 ORDER BY id",
+        "SELECT id, n FROM (SELECT id, mag, COUNT(*) OVER (PARTITION BY field) AS n FROM sky.stars) AS q WHERE mag BETWEEN 3 AND 3.5 ORDER BY id",
+        "SELECT id, RANK() OVER (ORDER BY mag, id) AS n FROM sky.stars WHERE DISTANCE(ra, dec, 10, 20) < 0.01 ORDER BY id",
+        "SELECT TOP 5 id, COUNT(*) OVER () AS n FROM sky.stars ORDER BY mag, id",
+    ],
+)
+def test_windows_see_all_rows_of_their_query(engine, relations, query):
+    """A condition outside may not narrow what a window inside counts."""
+    with_them, without = both(engine, query, relations)
+    assert with_them == without != []

@@ -61,6 +61,8 @@ def owner(site: Site) -> Client:
         "SELECT COUNT(*) AS n FROM stars.main AS a WHERE EXISTS (SELECT 1 FROM stars.main AS b WHERE b.id = a.id)",
         "SELECT COUNT(*) AS n FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 180))",
         "SELECT COUNT(*) AS n FROM (SELECT id FROM stars.main UNION SELECT id FROM stars.main) AS u",
+        "SELECT TOP 1 COUNT(*) OVER () AS n FROM stars.main",
+        "SELECT MAX(n) AS n FROM (SELECT ROW_NUMBER() OVER (ORDER BY id) AS n FROM stars.main) AS w",
     ],
 )
 def test_counts_are_of_the_rows_one_may_see(client: Client, halved: Client, owner: Client, query: str) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
 from hven.adql.fitting import Fitting
-from hven.adql.functions import ACCEPTS, Entry, Functions, Signature
+from hven.adql.functions import ACCEPTS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
 from hven.adql.scope import Scope, nearest
-from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta
+from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta, OrderItem, Window
 from hven.adql.values import derived, kind, meta, result_ucd
 from hven.model import units
-from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP
+from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP
 from hven.sky import Moc, healpix
 from hven.sky.frame import ROTATIONS
 
@@ -54,7 +54,9 @@ class Calling(Fitting, ABC):
         """Find the function, choose the signature that fits, and say what comes out."""
         name = node.name.upper()
         entry = self.functions.get(name)
-        if entry is None:
+        if entry is None or (name in WINDOWS and not entry.mapping):
+            if name in WINDOWS:
+                self.fail(f"{name} is a window function", node.at, f"write {name}(..) OVER (ORDER BY ..)")
             near = nearest(name, self.functions.names)
             self.fail(f"no function {node.name}", node.at, near)
         if entry.aggregate:
@@ -68,7 +70,7 @@ class Calling(Fitting, ABC):
 
     def aggregate(self, node: Function, entry: Entry, scope: Scope) -> Expr:
         """COUNT, SUM ..: not in WHERE, ON or GROUP BY, and not inside one another."""
-        if self.clause not in {"SELECT", "HAVING", "ORDER BY"}:
+        if self.clause not in {"SELECT", "HAVING", "ORDER BY", "a window"}:
             remedy = "use HAVING" if self.clause == "WHERE" else ""
             self.fail(f"{entry.name} is an aggregate function and cannot stand in {self.clause}", node.at, remedy)
         if node.star:
@@ -79,6 +81,37 @@ class Calling(Fitting, ABC):
         args = [self.expression(arg, scope) for arg in node.args]
         self.clause = clause
         return self.call(node, entry, args)
+
+    def window(self, node: Window, scope: Scope) -> Expr:
+        """Bind ``function OVER (..)``: computed after groups, so that it may hold aggregates, but no window inside another."""
+        function = node.function
+        name = function.name.upper()
+        entry = WINDOWS.get(name) or (self.functions.get(name) if name in OVER_GROUPS else None)
+        if entry is None:
+            near = nearest(name, (*WINDOWS, *OVER_GROUPS))
+            self.fail(
+                f"{name} cannot stand before OVER", function.at, near or f"those that can: {', '.join((*WINDOWS, *sorted(OVER_GROUPS)))}"
+            )
+        if self.clause not in {"SELECT", "ORDER BY"}:
+            self.fail(f"a window function cannot stand in {self.clause}", node.at, "put its query into FROM, and use its column there")
+        if entry.group == "window" and (function.distinct or function.star):
+            self.fail(f"{'DISTINCT' if function.distinct else '*'} belongs to aggregate functions, and {name} is none", function.at)
+        clause, self.clause = self.clause, "a window"
+        args = [self.expression(arg, scope) for arg in function.args]
+        partition = tuple([self.expression(item, scope) for item in node.partition])
+        order = tuple([OrderItem(self.expression(item.expr, scope), item.descending, at=item.at) for item in node.order_by])
+        self.clause = clause
+        called = self.aggregate(function, entry, scope) if function.star else self.call(function, entry, args)
+        if not isinstance(called, Function):
+            raise TypeError(name)
+        parts = [meta(item) for item in (*args, *partition, *(item.expr for item in order))]
+        # it gives one value for each row, whatever it is made of
+        inner, got = derived(parts, BOOLEAN, None, None), meta(called)
+        known = Meta(
+            got.type, got.unit, got.ucd, nullable=got.nullable or name in {"LAG", "LEAD"}, aggregate=inner.aggregate, origins=inner.origins
+        )
+        order = tuple(item for item in order if not meta(item.expr).constant)
+        return Window(called, tuple(item for item in partition if not meta(item).constant), order, at=node.at, meta=known)
 
     def call(self, node: Function, entry: Entry, args: list[Expr]) -> Expr:
         """Choose the signature and compute what is known of the result."""

@@ -28,6 +28,7 @@ from hven.adql.tree import (
     Query,
     Subquery,
     Unary,
+    Window,
 )  # fmt: skip
 from hven.adql.values import CONDITION, UNICODE, added, common_ucd, derived, kind, literal_type, meta, truth
 from hven.model import units
@@ -276,7 +277,7 @@ class Expressions(Calling, ABC):
 
 
 METHODS: dict[type, Callable[..., Expr]] = {
-    Literal: Expressions.literal, ColumnRef: Expressions.column, Unary: Expressions.unary, Binary: Expressions.binary, Function: Expressions.function,
+    Literal: Expressions.literal, ColumnRef: Expressions.column, Unary: Expressions.unary, Binary: Expressions.binary, Function: Expressions.function, Window: Expressions.window,
     Cast: Expressions.cast, Case: Expressions.case, Subquery: Expressions.scalar, Compare: Expressions.compare, And: Expressions.conjunction,
     Or: Expressions.disjunction, Not: Expressions.negation, Between: Expressions.between, In: Expressions.among, Like: Expressions.like,
     IsNull: Expressions.isnull, Exists: Expressions.exists,

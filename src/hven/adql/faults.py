@@ -17,7 +17,7 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "FETCH": ("ADQL has no FETCH FIRST", "write SELECT TOP n ... instead"),
     "ROWNUM": ("ADQL has no ROWNUM", "write SELECT TOP n ... instead"),
     "MINUS": ("ADQL has no MINUS between queries", "write EXCEPT"),
-    "OVER": ("ADQL has no window functions (OVER)", "use GROUP BY in a subquery and join it"),
+    "OVER": ("window functions (OVER) are an extension of ADQL 2.1 queries", "use GROUP BY in a subquery and join it"),
     "WINDOW": ("ADQL has no window functions", "use GROUP BY in a subquery and join it"),
     "QUALIFY": ("ADQL has no QUALIFY", "put the query into a subquery and filter it with WHERE"),
     "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _"),

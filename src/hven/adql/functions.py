@@ -300,6 +300,22 @@ UDFS: tuple[Entry, ...] = (
 )  # fmt: skip
 
 
+WINDOWS: dict[str, Entry] = {entry.name: entry for entry in (
+    _f("window", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its partition, from 1.", ucd="meta.number"),
+    _f("window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows share one.", ucd="meta.number"),
+    _f("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
+    _f("window", "PERCENT_RANK", "() -> DOUBLE", doc="(rank - 1) / (rows - 1)."),
+    _f("window", "CUME_DIST", "() -> DOUBLE", doc="Share of the rows that come not later."),
+    _f("window", "NTILE", "(n INTEGER LITERAL) -> BIGINT", doc="Number of the part, 1 to n, of n parts of nearly equal size."),
+    _f("window", "LAG", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) before, NULL if there is none.", unit="same", ucd="same"),
+    _f("window", "LEAD", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) after, NULL if there is none.", unit="same", ucd="same"),
+    _f("window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="x of the first row.", unit="same", ucd="same"),
+    _f("window", "LAST_VALUE", "(x ORDERED) -> SAME", doc="x of the last row that is not after this one.", unit="same", ucd="same"),
+)}  # fmt: skip
+"""Functions that stand before OVER only; so may these aggregates: `OVER_GROUPS`."""
+OVER_GROUPS = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "STDDEV", "VARIANCE", "MEDIAN"})
+
+
 class Functions:
     """A set of functions: name (upper case) -> `Entry`."""
 

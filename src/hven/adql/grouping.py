@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Select, SelectItem
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Select, SelectItem, Window
 from hven.errors import BindError
 
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ def _check(node: Any, keys: _Keys, local: set[int], text: str, *, grouped: bool)
             _check(item, keys, local, text, grouped=grouped)
         return
     if isinstance(node, Expr) and keys.has(node):
+        return
+    if isinstance(node, Window):  # computed over the groups: its function's name makes no group
+        _check((node.function.args, node.partition, node.order_by), keys, local, text, grouped=grouped)
         return
     if isinstance(node, Function) and (node.star or _is_aggregate(node)):
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql import kinds
 from hven.adql.scope import Names
-from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta, SelectItem, SetOperation, Unary
+from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta, SelectItem, SetOperation, Unary, Window
 from hven.adql.values import kind, meta
 from hven.model.table import Column
 from hven.model.types import INT32
@@ -129,6 +129,8 @@ class Outputs:
 
 def made_name(expr: Expr, position: int) -> str:
     """Make a name for an unnamed expression: ``count_all``, ``max_ra``, ``ra`` of CAST(ra AS ..), else ``col_3``."""
+    if isinstance(expr, Window):
+        expr = expr.function
     if isinstance(expr, Function):
         if expr.star:
             return "count_all"

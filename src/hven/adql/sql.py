@@ -36,6 +36,7 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
     Unary,
+    Window,
 )  # fmt: skip
 from hven.adql.values import is_null, meta
 from hven.errors import BindError
@@ -129,6 +130,13 @@ class Dialect(ABC):
     def comparison(self, writer: Writer, node: Compare) -> str:
         """Write a comparison."""
         return f"({writer.expr(node.left)} {node.op} {writer.expr(node.right)})"
+
+    def over(self, writer: Writer, node: Function, window: str) -> str:
+        """Write a function over a window; SQL's own names."""
+        if node.star:
+            return f"count(*) {window}"
+        args = ", ".join([writer.expr(arg) for arg in node.args])
+        return f"{node.name.lower()}({'DISTINCT ' if node.distinct else ''}{args}) {window}"
 
     def branch(self, writer: Writer, node: Expr) -> str:
         """Write one of several values that CASE or COALESCE may give."""
@@ -340,6 +348,16 @@ class Writer:
             args[0] = f"DISTINCT {args[0]}"
         return template.replace("{*}", ", ".join(args)) if "{*}" in template else template.format(*args)
 
+    def window(self, node: Window) -> str:
+        """Write ``function OVER (..)``; NULLs come last, as in ORDER BY."""
+        parts = []
+        if node.partition:
+            parts.append("PARTITION BY " + ", ".join([self.expr(item) for item in node.partition]))
+        if node.order_by:
+            keys = [self.dialect.direction(self.expr(item.expr), descending=item.descending) for item in node.order_by]
+            parts.append("ORDER BY " + ", ".join(keys))
+        return self.dialect.over(self, node.function, f"OVER ({' '.join(parts)})")
+
     def cast(self, node: Cast) -> str:
         """Write CAST."""
         return self.dialect.converted(self, node)
@@ -403,7 +421,7 @@ class Writer:
 
 
 METHODS: dict[type, Callable[[Writer, Any], str]] = {
-    ColumnRef: Writer.column, Literal: Writer.literal, Unary: Writer.unary, Binary: Writer.binary, Function: Writer.function, Cast: Writer.cast,
+    ColumnRef: Writer.column, Literal: Writer.literal, Unary: Writer.unary, Binary: Writer.binary, Function: Writer.function, Window: Writer.window, Cast: Writer.cast,
     Case: Writer.case, Subquery: Writer.subquery, Compare: Writer.compare, And: Writer.conjunction, Or: Writer.disjunction, Not: Writer.negation,
     Between: Writer.between, In: Writer.among, Like: Writer.like, IsNull: Writer.isnull, Exists: Writer.exists,
 }  # fmt: skip

@@ -7,7 +7,7 @@ so that only parentheses, functions and subqueries nest, and these are counted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from hven.adql.calls import AGGREGATES, CALLABLE, SQL_FUNCTIONS, called, fault, kind, stands_alone
 from hven.adql.faults import FOREIGN, nearest
@@ -30,12 +30,18 @@ from hven.adql.tree import (
     Literal,
     Not,
     Or,
+    OrderItem,
     Query,
     Subquery,
     Unary,
+    Window,
 )
 from hven.adql.words import DEEPEST, Words
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Part = TypeVar("Part")
 Operand = tuple[Expr, bool, int]
 
 CONDITIONS: Final = (Compare, And, Or, Not, Between, In, Like, IsNull, Exists)
@@ -425,7 +431,7 @@ class ExpressionParser(Words, ABC):
                 self.i += 1
                 self.expect(")", "a closing parenthesis")
                 self.depth -= 1
-                return Function(name, star=True, at=at)
+                return self.over(Function(name, star=True, at=at))
             if tags[self.i] in {"DISTINCT", "ALL"}:
                 distinct = tags[self.i] == "DISTINCT"
                 self.i += 1
@@ -449,9 +455,43 @@ class ExpressionParser(Words, ABC):
             elif wrong := fault(name, arguments, "2.0" if self.old else "2.1"):
                 message, arg, remedy = wrong
                 self.refuse(message, remedy, at=at if arg is None else arg.at)
-        if tags[self.i] == "OVER":
+        return self.over(Function(name, arguments, distinct, at=at))
+
+    def over(self, node: Function) -> Expr:
+        """Read ``OVER ([PARTITION BY ..] [ORDER BY ..])`` behind a call, if it is there."""
+        i = self.i
+        if self.tags[i] != NAME or str(self.values[i]).upper() != "OVER" or self.tags[i + 1] != "(":
+            return node
+        if self.old or self.mapping:
             self.refuse(*FOREIGN["OVER"])
-        return Function(name, arguments, distinct, at=at)
+        self.deeper()
+        self.i += 2
+        partition: list[Expr] = []
+        order: list[OrderItem] = []
+        if str(self.values[self.i]).upper() == "PARTITION":
+            self.i += 1
+            partition = self.listed(self.operand, "PARTITION")
+        if self.tags[self.i] == "ORDER":
+            self.i += 1
+            order = self.listed(self.order_item, "ORDER")
+        if str(self.values[self.i]).upper() in {"ROWS", "RANGE", "GROUPS"}:
+            self.refuse("windows have no frame here", "leave it out: aggregates run from the first row of the partition to the current one")
+        self.expect(")", "PARTITION BY, ORDER BY or a closing parenthesis")
+        self.depth -= 1
+        return Window(node, tuple(partition), tuple(order), at=node.at)
+
+    def listed(self, read: Callable[[], Part], word: str) -> list[Part]:
+        """Read ``BY a, b``."""
+        self.expect("BY", f"BY after {word}")
+        items = [read()]
+        while self.tags[self.i] == ",":
+            self.i += 1
+            items.append(read())
+        return items
+
+    @abstractmethod
+    def order_item(self) -> OrderItem:
+        """Read one term of ORDER BY."""
 
     def cast(self) -> Expr:
         """Read ``CAST(x AS type)``."""

@@ -42,6 +42,7 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
     Unary,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -359,6 +360,17 @@ class _Text:
         self.listed(node.args, self.expr)
         self.put(")")
 
+    def window(self, node: Window) -> None:
+        self.function(node.function)
+        self.put(" OVER (")
+        if node.partition:
+            self.put("PARTITION BY ")
+            self.listed(node.partition, self.expr)
+        if node.order_by:
+            self.put(" ORDER BY " if node.partition else "ORDER BY ")
+            self.listed(node.order_by, self.order)
+        self.put(")")
+
     def cast(self, node: Cast) -> None:
         self.put("CAST(")
         self.expr(node.operand)
@@ -409,6 +421,7 @@ _WRITERS: Final[dict[type[Expr], Callable[[_Text, Any], None]]] = {
     Unary: _Text.unary,
     Binary: _Text.binary,
     Function: _Text.function,
+    Window: _Text.window,
     Cast: _Text.cast,
     Case: _Text.case,
 }

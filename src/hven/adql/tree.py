@@ -108,6 +108,15 @@ class Function(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Window(Expr):
+    """``function OVER ([PARTITION BY ..] [ORDER BY ..])`` (declared extension): a value of each row among those beside it."""
+
+    function: Function
+    partition: tuple[Expr, ...] = ()
+    order_by: tuple[OrderItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cast(Expr):
     """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number."""
 

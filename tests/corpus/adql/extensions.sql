@@ -27,3 +27,11 @@ SELECT a FROM t WHERE b = TRUE OR c = false
 --# no FROM
 SELECT 1 AS a, PI() UNION (SELECT TOP 1 2, 3 ORDER BY 1)
 --> SELECT 1 AS a, PI() UNION (SELECT TOP 1 2, 3 ORDER BY 1)
+
+--# window functions
+SELECT rank() over (partition by a, b + 1 order by c desc, d), COUNT(*) OVER (), SUM(DISTINCT a) OVER (ORDER BY a) AS s, LAG(a, 2) OVER (ORDER BY b) - a FROM t ORDER BY RANK() OVER (ORDER BY a)
+--> SELECT RANK() OVER (PARTITION BY a, b + 1 ORDER BY c DESC, d), COUNT(*) OVER (), SUM(DISTINCT a) OVER (ORDER BY a) AS s, LAG(a, 2) OVER (ORDER BY b) - a FROM t ORDER BY RANK() OVER (ORDER BY a)
+
+--# over and partition are names too
+SELECT COUNT(*) over, a AS partition FROM rank AS over WHERE over.a = 1
+--> SELECT COUNT(*) AS over, a AS partition FROM rank AS over WHERE over.a = 1

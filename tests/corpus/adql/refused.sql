@@ -229,8 +229,8 @@ SELECT IN_UNIT(a, "deg") FROM t
 --! line 1, column 19: IN_UNIT needs a string in single quotes here; strings take single quotes: 'deg'
 
 --# window function
-SELECT ROW_NUMBER() OVER (ORDER BY a) FROM t
---! line 1, column 21: ADQL has no window functions (OVER); use GROUP BY in a subquery and join it
+SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM t
+--! line 1, column 32: windows have no frame here; leave it out: aggregates run from the first row of the partition to the current one
 
 --# SQL function that ADQL reserves
 SELECT SUBSTRING(a, 1, 2) FROM t

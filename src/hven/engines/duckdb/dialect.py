@@ -190,6 +190,15 @@ class DuckDB(Dialect):
         lon1, lat1, lon2, lat2 = self.doubles(writer, near.args)
         return f"((abs({lat1} - {lat2}) <= {writer.expr(limit)} + 1e-9 OR {lon1} + {lon2} IS NULL) AND {plain})"
 
+    def over(self, writer: Writer, node: Function, window: str) -> str:
+        """Write a function over a window: sums and means of whole numbers as without one."""
+        if node.name == "SUM" and meta(node).type.is_integer:
+            return self.cast(super().over(writer, node, window), meta(node).type)
+        if node.name in {"SUM", "STDDEV", "VARIANCE"}:
+            name = {"SUM": "sum", "STDDEV": "stddev_samp", "VARIANCE": "var_samp"}[node.name]
+            return f"{name}({'DISTINCT ' if node.distinct else ''}{self.double(writer.expr(node.args[0]), node.args[0])}) {window}"
+        return super().over(writer, node, window)
+
     def branch(self, writer: Writer, node: Expr) -> str:
         """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists."""
         text = writer.expr(node)

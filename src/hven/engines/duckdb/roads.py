@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.adql.grouping import walk
 from hven.adql.tree import (
     And,
     Between,
@@ -31,6 +32,7 @@ from hven.adql.tree import (
     SelectItem,
     Subquery,
     TableRef,
+    Window,
 )
 from hven.engines.duckdb.constants import constant
 from hven.engines.duckdb.covers import cover
@@ -331,7 +333,9 @@ def transparent(query: Query) -> Select | None:
 
 
 def _aggregates(select: Select) -> bool:
-    return any(isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items)
+    if any(isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items):
+        return True
+    return any(isinstance(node, Window) for node in walk(select.items))  # what is left out changes what the others get
 
 
 def accesses(scope: Scope, free: frozenset[int]) -> dict[int, Access]:
