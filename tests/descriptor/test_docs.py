@@ -16,7 +16,7 @@ import pytest
 from hven import plugins
 from hven.descriptor import load, schema
 from hven.descriptor.keys import RECORDS
-from hven.settings import DOCS, QueryLimits, Settings
+from hven.settings import DOCS, JobLimits, QueryLimits, Settings
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
@@ -62,11 +62,12 @@ def test_every_option_of_every_source():
 
 def test_every_setting():
     defaults = {field.name: getattr(Settings(directory=Path()), field.name) for field in fields(Settings)}
-    defaults |= {f"limits.{field.name}": getattr(QueryLimits(), field.name) for field in fields(QueryLimits)}
+    for group, kind in {"limits": QueryLimits, "jobs": JobLimits}.items():
+        defaults |= {f"{group}.{field.name}": getattr(kind(), field.name) for field in fields(kind)}
 
     def shown(name):
         value = defaults.get(name)
-        if value is None or name in {"limits", "defaults", "alias"} or name.startswith("alias."):
+        if value is None or name in {"limits", "jobs", "defaults", "alias"} or name.startswith("alias."):
             return ""
         return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
 
