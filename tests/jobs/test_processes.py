@@ -1,0 +1,149 @@
+"""Workers, keepers and servers that are killed: a job is never lost, never stuck, never run twice to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from running import HVEN, Server, hven, serving, until
+
+pytestmark = pytest.mark.slow
+
+STARS = "".join(f"{number},{number * 0.01:.4f},{number * 0.004:.4f}\n" for number in range(20_000))
+SLOW = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c WHERE a.ra + b.ra * c.dec > 1"
+# a few seconds of work, and then an answer
+LONG = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE SIN(a.ra) * COS(b.dec) + SIN(b.ra) * COS(a.dec) > 0.5"
+QUICK = "SELECT COUNT(*) AS n FROM stars.main"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "stars.csv").write_text(f"id,ra,dec\n{STARS}")
+    site = tmp_path / "site"
+    hven("init", site)
+    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    hven("ingest", "stars", "--site", site)
+    return site
+
+
+def asked(server: Server, query: str) -> str:
+    status, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN", RESPONSEFORMAT="csv")
+    assert status == 303
+    return headers["location"].removeprefix(server.url)
+
+
+def told(server: Server, path: str, wait: int = 0) -> dict[str, object]:
+    status, _, body = server.send("GET", f"{path}?WAIT={wait}", headers={"Accept": "application/json"})
+    assert status == 200
+    return dict(json.loads(body))
+
+
+def phase(server: Server, path: str) -> str:
+    return server.get(f"{path}/phase")[2].decode()
+
+
+def children(pid: int) -> dict[int, str]:
+    """Give the processes below one, with their names."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found[int(entry.name)] = (entry / "comm").read_text().strip()
+    return found
+
+
+def keeper_of(server: Server) -> int:
+    return next(pid for pid, name in children(server.process.pid).items() if name == "hven-jobs")
+
+
+def worker_of(server: Server) -> int:
+    return next(pid for pid, name in children(keeper_of(server)).items() if name == "hven-job")
+
+
+@pytest.fixture
+def server(site: Path) -> Iterator[Server]:
+    with serving(site) as made:
+        yield made
+
+
+def test_nothing_runs_before_the_first_job_and_the_worker_is_replaced_when_it_dies(server: Server) -> None:
+    assert children(keeper_of(server)) == {}
+    path = asked(server, SLOW)
+    until(lambda: phase(server, path) == "EXECUTING")
+    first = worker_of(server)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: phase(server, path) == "EXECUTING" and children(keeper_of(server)) and worker_of(server) != first)
+    assert told(server, path)["jobInfo"]["attempts"] == 2  # type: ignore[index]
+    os.kill(worker_of(server), signal.SIGKILL)
+    until(lambda: phase(server, path) == "ERROR")
+    assert "died, 2 times" in server.get(f"{path}/error")[2].decode()
+    after = asked(server, QUICK)
+    assert told(server, after, 20)["phase"] in {"COMPLETED", "EXECUTING"}
+    until(lambda: server.get(f"{after}/results/result")[2].split() == [b"n", b"20000"])
+
+
+def test_a_killed_keeper_is_replaced_and_its_worker_goes(server: Server) -> None:
+    path = asked(server, SLOW)
+    until(lambda: phase(server, path) == "EXECUTING")
+    keeper, worker = keeper_of(server), worker_of(server)
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: "hven-jobs" in children(server.process.pid).values() and keeper_of(server) != keeper)
+    server.post(f"{path}/phase", PHASE="ABORT")
+    quick = asked(server, QUICK)
+    until(lambda: phase(server, quick) == "COMPLETED")
+    until(lambda: not Path(f"/proc/{worker}").exists() or Path(f"/proc/{worker}/stat").read_text().split(")")[-1].split()[0] == "Z")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
+    with serving(site) as server:
+        path = asked(server, LONG)
+        waiting = [asked(server, QUICK) for _ in range(3)]
+        pending = server.post("/tap/async", LANG="ADQL", QUERY=QUICK)[1]["location"].removeprefix(server.url)
+        until(lambda: phase(server, path) == "EXECUTING")
+        below = [server.process.pid, *children(server.process.pid), *children(keeper_of(server))]
+        if how == signal.SIGKILL:
+            for pid in below:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        else:
+            server.process.terminate()
+            assert server.process.wait(20) == 0
+            assert not any(Path(f"/proc/{pid}").exists() for pid in below)
+    with serving(site) as server:
+        for one in (path, *waiting):
+            until(lambda one=one: phase(server, one) == "COMPLETED", 60)  # type: ignore[misc]
+        assert told(server, path)["jobInfo"]["attempts"] == (2 if how == signal.SIGKILL else 1)  # type: ignore[index]
+        assert phase(server, pending) == "PENDING"
+        assert len(list((site / "var/jobs").glob("*/result-*"))) == 4
+
+
+def test_work_runs_jobs_beside_a_server_that_runs_none(site: Path) -> None:
+    (site / "hven.toml").write_text((site / "hven.toml").read_text() + "\n[jobs]\nidle = 1\n")
+    toml = site / "hven.toml"
+    toml.write_text("job_workers = 0\n" + toml.read_text())
+    with serving(site) as server:
+        assert "hven-jobs" not in children(server.process.pid).values()
+        path = asked(server, QUICK)
+        time.sleep(0.3)
+        assert phase(server, path) == "QUEUED"
+        work = subprocess.Popen([*HVEN, "work", "--site", str(site), "--workers", "2"], stderr=subprocess.PIPE)
+        try:
+            until(lambda: phase(server, path) == "COMPLETED")
+            until(lambda: children(work.pid) == {}, 10)  # idle workers end
+            again = asked(server, QUICK)
+            until(lambda: phase(server, again) == "COMPLETED")
+        finally:
+            work.send_signal(signal.SIGINT)
+            _, err = work.communicate(timeout=20)
+        assert work.returncode == 0
+        assert b"Traceback" not in err
