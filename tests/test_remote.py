@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
+import time
 
 import pytest
 
@@ -18,6 +20,9 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         type(self).seen.append(self.headers["Host"])
+        if self.path in {"/drip", "/slowly"}:  # a byte now and then, in the body or in the headers
+            self.drip(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if self.path == "/drip" else b"X-A: "))
+            return
         status, headers, body = {
             "/data/stars.csv": (200, {}, BODY),
             "/named": (200, {"Content-Disposition": 'attachment; filename="../../etc/pass wd.csv"'}, BODY),
@@ -26,6 +31,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
             "/around": (302, {"Location": "/around"}, b""),
             "/inside": (302, {"Location": "http://169.254.169.254/latest/meta-data"}, b""),
             "/file": (302, {"Location": "file:///etc/passwd"}, b""),
+            "/packed": (200, {"Content-Encoding": "zstd"}, BODY),
+            "/twice": (200, {"Content-Encoding": "gzip, gzip"}, BODY),
             "/short": (200, {"Content-Length": str(2 * len(BODY))}, BODY),
         }.get(self.path, (404, {}, b"no"))
         self.send_response(status)
@@ -33,6 +40,13 @@ class Pages(http.server.BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def drip(self, start):
+        with contextlib.suppress(OSError):
+            self.wfile.write(start)
+            for _ in range(200):
+                time.sleep(0.05)
+                self.wfile.write(b"a")
 
     def log_message(self, *_):
         """Say nothing."""
@@ -136,3 +150,17 @@ def test_hven_new_takes_an_address(tmp_path, site):
     with pytest.raises(Forbidden):
         create(load(tmp_path), "others", f"{site}/data/stars.csv")
     assert not (tmp_path / "collections/others").exists()
+
+
+@pytest.mark.parametrize("path", ["/drip", "/slowly"])
+def test_a_server_that_never_ends_is_given_up(tmp_path, site, path):
+    with pytest.raises(UserError, match=r"has not sent everything within 0\.4 s"):
+        remote.download(site + path, tmp_path, allow_private=True, total=0.4)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/packed", "/twice"])
+def test_encodings_that_were_not_asked_for_are_not_undone(tmp_path, site, path):
+    with pytest.raises(SourceError, match="not asked for"):
+        remote.download(site + path, tmp_path, allow_private=True)
+    assert list(tmp_path.iterdir()) == []

@@ -217,7 +217,7 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY a "ha"><!ENTITY b "&
         (b"PK\x03\x04.......", "ZIP"),
         (b'{"a": 1}', "JSON"),
         (b"\x7fELF\0\0\0", "known kind"),
-        (b"PAR1 and no more", "Parquet"),
+        (b"PAR1\x15\0 and no more", "Parquet"),
         (b"\xff\xff\xff\xff\x10\0\0\0garbage", "Arrow"),
         (b"ARROW1\0\0garbage", "Arrow"),
         (b"SIMPLE  =                    T" + b" " * 50, "cannot be read"),
@@ -229,6 +229,8 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY a "ha"><!ENTITY b "&
         (FIELDS % (b"a ", b"b"), "blank"),
         (FIELDS % (b" ", b"b"), "empty"),
         (b"a,b\n" + b"1,2\n" * 50 + b"1,2,3\n", "row 51"),
+        (b"<!-- a page --><HTML>", "HTML"),
+        (b"BZh91AY&SY and no more", "bzip2 stream"),
         (gzip.compress(gzip.compress(b"a\n1\n")), "twice"),
         (gzip.compress(b"a\n1\n" * 99)[:-12], "gzip stream"),
     ],
@@ -390,12 +392,9 @@ def test_addresses_that_give_no_table(small: Client, far: str, path: str, status
 )
 def test_the_own_network_is_out_of_reach(client: Client, host: str) -> None:
     answer = fetch(client, f"http://{host}:9/x")
-    assert answer.status in {400, 403}
-    assert ("not on the public internet" in told(answer)) or answer.status == 400
-    assert "10.1.2.3," not in told(answer)
-    if host == "localhost":
-        assert "127.0.0.1" not in told(answer)
-        assert answer.status == 403
+    assert answer.status == 403
+    assert "not on the public internet" in told(answer)
+    assert "127.0.0.1" not in told(answer)  # which number a name has is nobody's business
 
 
 # --- much of it

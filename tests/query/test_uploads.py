@@ -236,6 +236,19 @@ def test_text_of_ever_new_surprises_is_text() -> None:
     assert found["c11"][0].as_py() == "1"
 
 
+@pytest.mark.parametrize("first", ["PAR1,PAR2", "[Fe/H],x", "CDFS_ID,z", "BZhang,n", "ARROW1,b", "{x},y", "SIMPLE,b", "PK,b"])
+def test_text_that_begins_like_something_else(first: str) -> None:
+    table, rows = read(f"{first}\n1,2\n3,4\n".encode())
+    assert [column.name for column in table.columns] == first.split(",")
+    assert rows.num_rows == 2
+
+
+def test_a_votable_may_speak_of_html() -> None:
+    text = '<VOTABLE><DESCRIPTION><![CDATA[<html> is not meant]]></DESCRIPTION><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>'
+    assert read(text.encode())[1].num_rows == 0
+    assert read(text.encode("utf-16"))[1].num_rows == 0
+
+
 # --- hostile files
 
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from hven.formats import End
 
 
+_BROKEN = (
+    pa.ArrowException,
+    ValueError,
+    OverflowError,
+    OSError,
+    MemoryError,
+)  # what pyarrow makes of a damaged file; names may be no UTF-8
+
+
 class _Pipe:
     """A file that only remembers what was written until somebody takes it."""
 
@@ -92,17 +101,21 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) ->
         else:
             opened = pa.ipc.open_stream(file)
             parts = iter(opened)
-    except (pa.ArrowException, OSError, MemoryError) as error:
+        said = _said(opened.schema.metadata)
+        columns = [_column(item) for item in opened.schema]
+    except _BROKEN as error:
         message = f"no readable Arrow data: {error}"
         raise SourceError(message) from error
-    said = {key.decode(): value.decode(errors="replace") for key, value in (opened.schema.metadata or {}).items()}
-    columns = [_column(item) for item in opened.schema]
     head = Head(columns=columns, name=said.get("name"), description=said.get("description"))
     return Read(head=head, batches=_rows(parts, columns, batch))
 
 
+def _said(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (metadata or {}).items()}
+
+
 def _column(item: pa.Field) -> Column:
-    said = {key.decode(): value.decode(errors="replace") for key, value in (item.metadata or {}).items()}
+    said = _said(item.metadata)
     return Column(
         name=item.name,
         type=_type(item, said),
@@ -137,7 +150,7 @@ def _rows(parts: Iterator[pa.RecordBatch], columns: list[Column], most: int) -> 
                 yield pa.RecordBatch.from_arrays(
                     [_stored(piece.column(number), column) for number, column in enumerate(columns)], schema=schema
                 )
-    except (pa.ArrowException, OSError, MemoryError) as error:
+    except _BROKEN as error:
         message = f"the Arrow data cannot be read: {error}"
         raise SourceError(message) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from hven.sources import Source
 
 _START = 4096
-_HTML = re.compile(rb"<(!doctype\s+)?html[\s>]", re.IGNORECASE)
+_HTML = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
+_JSON = re.compile(rb'\{\s*["}]|\[\s*[{\["]')
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
 _TEXT_WIDE = (b"\xff\xfe", b"\xfe\xff")
 # what people send by mistake
@@ -29,11 +31,9 @@ _OTHERS = (
     (b"PK\x03\x04", "a ZIP archive or an office document", "unpack it, or save the sheet as CSV"),
     (b"%PDF", "a PDF document", ""),
     (b"\x89HDF", "an HDF5 file", "save the table as VOTable, FITS, Parquet or CSV"),
-    (b"CDF", "a netCDF file", "save the table as VOTable, FITS, Parquet or CSV"),
+    (b"CDF\x01", "a netCDF file", "save the table as VOTable, FITS, Parquet or CSV"),
     (b"\x89PNG", "an image", ""),
     (b"\x1f\x8b", "compressed twice", "compress it once"),
-    (b"{", "JSON", "save the table as VOTable, FITS, Parquet or CSV"),
-    (b"[", "JSON", "save the table as VOTable, FITS, Parquet or CSV"),
 )
 
 
@@ -50,19 +50,21 @@ def kind_of(path: Path) -> str:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
         raise SourceError("it is empty")
-    if start.startswith(b"PAR1"):
+    if start.startswith(b"PAR1") and b"\0" in start:  # `PAR1,PAR2` heads a text
         return "parquet"
-    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+    if start.startswith((b"ARROW1\0", b"\xff\xff\xff\xff")):
         return "arrow"
     if start.startswith(b"SIMPLE  ="):
         return "fits"
-    if _HTML.search(text[:1024]):
+    if _HTML.match(text):
         raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
     if text.startswith(b"<") or (start.startswith(_WIDE) and b"<" in start[:16]):
         return "votable"
     for mark, what, remedy in _OTHERS:
         if text.startswith(mark):
             raise SourceError(f"it is {what}, not a table", remedy=remedy)
+    if _JSON.match(text):
+        raise SourceError("it is JSON, not a table", remedy="save the table as VOTable, FITS, Parquet or CSV")
     if b"\0" in start and not start.startswith(_TEXT_WIDE):
         raise SourceError("it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text")
     return "csv"
@@ -114,7 +116,7 @@ def _nothing_left(names: Iterable[str], table: Table) -> None:
 
 def _source(kind: str, path: Path, context: Context, **options: object) -> Source:
     module = plugins.load("sources", kind)
-    source: Source = module.open(module.Options(files=[str(path)], **options), context)
+    source: Source = module.open(module.Options(files=[path.name], **options), replace(context, directory=path.parent))
     return source
 
 
@@ -159,7 +161,7 @@ def _parquet_names(path: Path) -> list[str]:
         said = pq.read_metadata(path)
         size = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
         names = list(said.schema.to_arrow_schema().names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
         raise SourceError(f"no readable Parquet file: {error}") from error
     if size > _PARQUET_MOST:
         raise SourceError(f"its columns have {size:,} bytes unpacked", remedy="send fewer columns or rows at a time")

@@ -35,7 +35,7 @@ _SILENCE = 15.0  # seconds without a byte after which a server is given up
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LISTED = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
 _CHUNK = 1 << 20
-_PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_PACKED = ((rb"\x1f\x8b", "gzip"), (rb"BZh[1-9]1AY&SY", "bzip2"), (rb"\xfd7zXZ\x00", "xz"), (rb"\x28\xb5\x2f\xfd", "zstd"))
 
 Uploaded = dict[str, tuple[Table, pa.Table]]
 
@@ -129,7 +129,7 @@ def read(wanted: Sequence[Pair], files: Mapping[str, Upload | Path], settings: S
     room = _Room(limits.upload)
     until = time.monotonic() + limits.seconds
     left = limits.upload * UNFOLDED
-    with tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True) as place:
+    with _place() as place:
         for pair in wanted:
             path = _file(pair, files, Path(place), room, until, settings)
             try:
@@ -145,6 +145,13 @@ def read(wanted: Sequence[Pair], files: Mapping[str, Upload | Path], settings: S
             table = table.having(schema=SCHEMA, name=pair.name)
             found[table.qualified] = (table, rows)
     return found
+
+
+def _place() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StorageError(f"there is no place for uploads: {error.strerror}", remedy="try again later") from error
 
 
 class _Room:
@@ -271,9 +278,9 @@ def _unpacked(name: str, path: Path, plain: Path, room: _Room) -> Path:
 
 
 def _packing(stream: BinaryIO) -> str | None:
-    start = stream.read(6)
+    start = stream.read(10)
     stream.seek(0)
-    return next((kind for mark, kind in _PACKED if start.startswith(mark)), None)
+    return next((kind for mark, kind in _PACKED if re.match(mark, start)), None)
 
 
 def _copied(name: str, stream: BinaryIO, plain: Path, room: _Room) -> Path:

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 CHUNK = 1 << 20
-_MAGIC = ((b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zst"))
+_MAGIC = (
+    (b"\x1f\x8b", "gz"),
+    *((b"BZh%d1AY&SY" % level, "bz2") for level in range(1, 10)),  # `BZh...` alone may head a text
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zst"),
+)
 
 
 def _listed(value: object) -> object:
@@ -238,7 +243,7 @@ class Stream:
     def __init__(self, file: DataFile, raw: _Hashing) -> None:
         self.file = file
         buffered = io.BufferedReader(raw, CHUNK)
-        start = buffered.peek(8)[:8]
+        start = buffered.peek(16)[:16]
         self.kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
         self._inner: BinaryIO = _decompressed(buffered, self.kind)
         self._buffered = buffered
