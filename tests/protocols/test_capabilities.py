@@ -81,6 +81,8 @@ def test_execution_ends_at_its_limit(narrow: Client, tap: etree._Element) -> Non
     answer = narrow.get("/tap/sync", LANG="ADQL", QUERY=f"SELECT SUM(SIN(t0.ra + t1.ra * t2.ra)) FROM {tables}")
     assert answer.status in {408, 503, 504, 400}, answer.text
     assert "time limit" in answer.text
+    endless = "WITH RECURSIVE a AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM a) SELECT MAX(n) AS m FROM a"
+    assert "time limit" in narrow.get("/tap/sync", LANG="ADQL", QUERY=endless).text
 
 
 # --- languages

@@ -61,6 +61,7 @@ def owner(site: Site) -> Client:
         "SELECT COUNT(*) AS n FROM stars.main AS a WHERE EXISTS (SELECT 1 FROM stars.main AS b WHERE b.id = a.id)",
         "SELECT COUNT(*) AS n FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 180))",
         "SELECT COUNT(*) AS n FROM (SELECT id FROM stars.main UNION SELECT id FROM stars.main) AS u",
+        "WITH RECURSIVE w AS (SELECT id FROM stars.main UNION SELECT w.id FROM w JOIN stars.main AS s ON s.id = w.id) SELECT COUNT(*) AS n FROM w",
         "SELECT TOP 1 COUNT(*) OVER () AS n FROM stars.main",
         "SELECT MAX(n) AS n FROM (SELECT ROW_NUMBER() OVER (ORDER BY id) AS n FROM stars.main) AS w",
     ],

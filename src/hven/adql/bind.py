@@ -106,6 +106,9 @@ def _alone(expr: Expr, columns: Sequence[Column], functions: Functions, text: st
         raise BindError("the expression is nested too deeply", text=text, remedy="write it flatter") from None
 
 
+ROUNDS = 5  # in which the types of a recursive table must settle
+
+
 class _NoTables:
     """A catalogue without tables."""
 
@@ -195,10 +198,31 @@ class Binder(Joins):
         for name, _, _ in self.ctes:
             if name.name.lower() == node.name.name.lower():
                 self.fail(f"WITH names {node.name.name!r} twice", node.at)
-        query, outputs = self.query(node.query, outer)
+        body = node.query.body
+        if node.recursive and isinstance(body, SetOperation) and body.op == "UNION":
+            query, outputs = self.recursive_table(node, body, outer)
+        else:
+            query, outputs = self.query(node.query, outer)
         table = Table(schema="", name=node.name.name, columns=outputs.columns)
         self.ctes.append((node.name, table, outputs.names()))
-        return CommonTable(node.name, query, at=node.at)
+        return CommonTable(node.name, query, node.recursive, at=node.at)
+
+    def recursive_table(self, node: CommonTable, body: SetOperation, outer: Scope | None) -> tuple[Query, Outputs]:
+        """Bind ``start UNION [ALL] step``: the step reads the rows that the step before it gave, until there are none."""
+        if node.query.order_by or node.query.offset is not None:
+            self.fail("a recursive table has no order", node.query.at, "put ORDER BY and OFFSET at the end of the whole query")
+        start, first = self.operand(body.left, outer)
+        seen = first
+        for _ in range(ROUNDS):  # what n + 1 makes of a short is a long: then n was one from the beginning
+            self.ctes.append((node.name, Table(schema="", name=node.name.name, columns=seen.columns), seen.names()))
+            bound, outputs = self.united(body, start, first, outer)
+            self.ctes.pop()
+            if all(one.type == both.type for one, both in zip(seen.columns, outputs.columns, strict=True)):
+                break
+            seen = outputs
+        else:
+            self.fail(f"the types of the recursive table {node.name.name} do not settle", body.right.at, "CAST its columns in both parts")
+        return Query(bound, at=node.query.at, text=node.query.text), outputs
 
     def number(self, node: Literal) -> Literal:
         """TOP and OFFSET: a whole number that may vary."""

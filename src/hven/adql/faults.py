@@ -23,7 +23,6 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _"),
     "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _"),
     "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
-    "RECURSIVE": ("ADQL has no recursive WITH", "leave RECURSIVE out; a WITH table sees only those before it"),
     "NULLS": ("ADQL has no NULLS FIRST or NULLS LAST", "leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first"),
     "ESCAPE": ("ADQL's LIKE has no ESCAPE", "leave it out"),
     "LATERAL": ("ADQL has no LATERAL", "join with ON"),

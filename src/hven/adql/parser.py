@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NoReturn
 from typing import Literal as OneOf
 
-from hven.adql.faults import FOREIGN, is_statement, nearest
+from hven.adql.faults import is_statement, nearest
 from hven.adql.from_clause import JOIN_WORDS, SET_WORDS, FromParser
 from hven.adql.lexer import END, NAME, QUOTED
 from hven.adql.terms import CONDITIONS
@@ -67,8 +67,8 @@ class QueryParser(FromParser):
         """Read ``WITH name AS (SELECT ..), ..``."""
         tables: list[CommonTable] = []
         self.i += 1
-        if str(self.values[self.i]).upper() == "RECURSIVE" and self.tags[self.i + 1] in {NAME, QUOTED}:
-            self.refuse(*FOREIGN["RECURSIVE"])
+        recursive = str(self.values[self.i]).upper() == "RECURSIVE" and self.tags[self.i + 1] in {NAME, QUOTED}
+        self.i += recursive
         while True:
             at = self.ats[self.i]
             name = self.ident("a name after WITH")
@@ -77,7 +77,7 @@ class QueryParser(FromParser):
             self.expect("AS", "AS (SELECT ...)")
             if self.tags[self.i] != "(":
                 self.unexpected("an opening parenthesis and SELECT")
-            tables.append(CommonTable(name, self.subquery("WITH"), at=at))
+            tables.append(CommonTable(name, self.subquery("WITH"), recursive, at=at))
             if self.tags[self.i] != ",":
                 return tuple(tables)
             self.i += 1

@@ -196,7 +196,12 @@ class Writer:
         """Write ``[WITH] body [ORDER BY] [LIMIT] [OFFSET]``."""
         head = ""
         if node.ctes:
-            head = "WITH " + ", ".join(f"{self.cte(cte.name.name)} AS ({self.query(cte.query)})" for cte in node.ctes) + " "
+            recursive = any(cte.recursive for cte in node.ctes)
+            head = (
+                f"WITH {'RECURSIVE ' if recursive else ''}"
+                + ", ".join(f"{self.cte(cte.name.name)} AS ({self.query(cte.query)})" for cte in node.ctes)
+                + " "
+            )
         top = None
         if isinstance(node.body, Select):
             top = node.body.top

@@ -128,7 +128,7 @@ class _Text:
     def query(self, node: Query) -> None:
         if node.ctes:
             for i, cte in enumerate(node.ctes):
-                self.put(f"{', ' if i else 'WITH '}{name(cte.name)} AS (")
+                self.put(f"{', ' if i else 'WITH RECURSIVE ' if cte.recursive else 'WITH '}{name(cte.name)} AS (")
                 self.query(cte.query)
                 self.put(")")
             self.put(" ")

@@ -313,10 +313,11 @@ class SetOperation(Node):
 
 @dataclass(frozen=True, slots=True)
 class CommonTable(Node):
-    """``name AS (SELECT ..)`` in WITH."""
+    """``name AS (SELECT ..)`` in WITH; `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension)."""
 
     name: Ident
     query: Query
+    recursive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def _language() -> str:
     return (
         "<language><name>ADQL</name>"
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
-        "<description>ADQL 2.1. Extensions: CASE, %, bitwise operators, scalar subqueries, window functions, MOC in CONTAINS and INTERSECTS, no FROM</description>"
+        "<description>ADQL 2.1. Extensions: CASE, %, bitwise operators, scalar subqueries, window functions, WITH RECURSIVE, MOC in CONTAINS and INTERSECTS, no FROM</description>"
         f"{geometry}{udfs}{others}</language>"
     )
 

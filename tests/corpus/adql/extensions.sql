@@ -35,3 +35,11 @@ SELECT rank() over (partition by a, b + 1 order by c desc, d), COUNT(*) OVER (),
 --# over and partition are names too
 SELECT COUNT(*) over, a AS partition FROM rank AS over WHERE over.a = 1
 --> SELECT COUNT(*) AS over, a AS partition FROM rank AS over WHERE over.a = 1
+
+--# recursive WITH
+with recursive a as (select 1 as n from t union all select n + 1 from a where n < 9), b as (select n from a) select n from b
+--> WITH RECURSIVE a AS (SELECT 1 AS n FROM t UNION ALL SELECT n + 1 FROM a WHERE n < 9), b AS (SELECT n FROM a) SELECT n FROM b
+
+--# recursive is a name too
+WITH recursive AS (SELECT a FROM t) SELECT a FROM recursive
+--> WITH recursive AS (SELECT a FROM t) SELECT a FROM recursive

@@ -244,10 +244,6 @@ SELECT a.b.c.d.e FROM t
 SELECT a FROM (WITH x AS (SELECT a FROM t) SELECT a FROM x) AS d
 --! line 1, column 16: WITH can only stand at the beginning of the whole query; move it there; its tables can be used in every subquery
 
---# recursive WITH
-WITH RECURSIVE x AS (SELECT a FROM t) SELECT a FROM x
---! line 1, column 6: ADQL has no recursive WITH; leave RECURSIVE out; a WITH table sees only those before it
-
 --# ORDER BY before UNION
 SELECT a FROM t ORDER BY a UNION SELECT a FROM u
 --! line 1, column 28: ORDER BY and OFFSET cannot stand before UNION; put them at the end, or that query into parentheses
