@@ -424,7 +424,7 @@ def test_a_positional_match_agrees_with_astropy(client: Client) -> None:
 
 
 def test_memory_for_uploads_is_counted_and_given_back(site: Site) -> None:
-    uploads = Uploads(replace(site.settings, limits=QueryLimits(memory=1, upload=8_000)))  # room for 64,000 bytes of values
+    uploads = Uploads(replace(site.settings, limits=QueryLimits(memory=64_000, upload=8_000)))
 
     def read() -> dict[str, tuple[object, pa.Table]]:
         body = b"a\n" + b"123456\n" * 1000

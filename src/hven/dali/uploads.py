@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,6 +27,7 @@ class Uploads:
         self._settings = settings
         self._far = anyio.CapacityLimiter(FETCHED)
         self._near = anyio.CapacityLimiter(PARSED)
+        self._turn = threading.BoundedSemaphore(PARSED)
         self._held = 0
         self._lock = threading.Lock()
 
@@ -45,7 +47,8 @@ class Uploads:
                 return {}
             self._hold(0)
             limiter = self._near if all(pair.part is not None for pair in wanted) else self._far
-            found = await anyio.to_thread.run_sync(uploads.read, wanted, params.files, self._settings, limiter=limiter)
+            reading = partial(uploads.read, wanted, params.files, self._settings, turn=self._turn)
+            found = await anyio.to_thread.run_sync(reading, limiter=limiter)
         finally:
             params.close()
         for _, rows in found.values():

@@ -9,6 +9,7 @@ import re
 import tempfile
 import time
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = "TAP_UPLOAD"
 MOST = 32  # tables with one query
 MOST_COLUMNS, LONGEST_NAME = 4_000, 256
-UNFOLDED = 8  # times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
+UNFOLDED = 5  # times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
 _SILENCE = 15.0  # seconds without a byte after which a server is given up
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LISTED = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
@@ -95,7 +96,13 @@ def _refused(message: str, remedy: str) -> ParamError:
     return ParamError(message, name="UPLOAD", remedy=remedy)
 
 
-def read(wanted: Sequence[Pair], files: Mapping[str, Upload | Path], settings: Settings) -> Uploaded:
+def read(
+    wanted: Sequence[Pair],
+    files: Mapping[str, Upload | Path],
+    settings: Settings,
+    *,
+    turn: AbstractContextManager[object] | None = None,
+) -> Uploaded:
     """Fetch and read the tables of one query. It takes its time: not for the event loop.
 
     Parameters
@@ -105,6 +112,8 @@ def read(wanted: Sequence[Pair], files: Mapping[str, Upload | Path], settings: S
     settings
         `limits.upload` bounds the bytes of all tables together, unpacked; `limits.upload_rows` the rows of each;
         `limits.seconds` the time that fetching takes; `allow_private` lets addresses of the own network through.
+    turn
+        Entered while memory is filled with values, so that a server can bound how many do that at once.
 
     Returns
     -------
@@ -133,7 +142,7 @@ def read(wanted: Sequence[Pair], files: Mapping[str, Upload | Path], settings: S
         for pair in wanted:
             path = _file(pair, files, Path(place), room, until, settings)
             try:
-                with table_in(path) as (table, batches):
+                with turn or nullcontext(), table_in(path) as (table, batches):
                     _check_columns(table)
                     rows, used = _gathered(pair.name, batches, table.arrow, left, limits.upload_rows)
             except TooLarge:
