@@ -23,6 +23,7 @@ from hven.auth import Reader
 from hven.holdings import Site
 from hven.jobs import run_next
 from hven.server import create
+from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 from running import program
 from shared import shared
@@ -158,6 +159,14 @@ def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path
             assert "cannot be read as INTEGER" in error(client.get(f"{path}/error")), form
             assert client.get(f"{path}/results/result").status == 404
             assert int(job(client, path).findtext(f"{UWS}jobInfo/rows", "0")) > 1000  # it came late
+
+
+def test_explain_gives_the_plan(client: Client, site: Site) -> None:
+    path = made(client, EXPLAIN="true", PHASE="RUN")
+    run_next(site)
+    answer = client.get(f"{path}/results/result")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.body == client.post("/tap/sync", LANG="ADQL", QUERY=QUERY, EXPLAIN="true").body
 
 
 def test_an_upload_is_kept_until_the_job_runs(client: Client, site: Site) -> None:
@@ -463,6 +472,14 @@ def test_a_job_sees_what_its_owner_may(site: Site) -> None:
     path = made(client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next(site)
     assert client.get(f"{path}/results/result").text.split() == ["n", "2000"]
+
+
+def test_a_job_runs_under_the_policies_of_the_site(site: Site) -> None:
+    policies = half_hidden("number")
+    client = Client(create(site, policies=policies))
+    path = made(client, QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv", PHASE="RUN")
+    run_next(site, policies=policies)
+    assert client.get(f"{path}/results/result").text.split() == ["n", "1000"]
 
 
 def test_the_anonymous_of_another_address_list_their_own(client: Client) -> None:

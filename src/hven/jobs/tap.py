@@ -59,6 +59,20 @@ def query_of(params: Params) -> str:
     return text
 
 
+def explain_of(params: Params) -> bool:
+    """Read EXPLAIN, our own extension: the plan is wanted instead of the answer.
+
+    Raises
+    ------
+    ParamError
+        It is no boolean (DALI 1.1 section 3.3.2).
+    """
+    said = params.one("EXPLAIN", "false")
+    if said not in {"true", "false", "1", "0"}:
+        raise ParamError(f"EXPLAIN={said!r:.60} is not known", name="EXPLAIN", remedy="true or false")
+    return said in {"true", "1"}
+
+
 def run(work: Work) -> None:
     """Ask, and write the answer."""
     params = work.params
@@ -66,6 +80,11 @@ def run(work: Work) -> None:
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
     maxrec = params.whole("MAXREC")
     uploaded = uploads.read(uploads.pairs(params.all("UPLOAD")), work.files, work.site.settings)
+    if explain_of(params):
+        plan = query.explain(text, work.who, site=work.site, uploads=uploaded, policies=work.policies)
+        with work.writing("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
+            file.write(f"{plan}\n".encode())
+        return
     seconds = work.job.duration or work.site.settings.jobs.seconds_hard
     with query.run(text, work.who, site=work.site, maxrec=maxrec, seconds=seconds, uploads=uploaded, policies=work.policies) as result:
         work.stoppable(result.cancel)

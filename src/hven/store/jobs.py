@@ -93,6 +93,7 @@ def _job(row: Any) -> Job:
     for name in _JSON:
         if values[name] is not None:
             values[name] = json.loads(values[name])
+    values.update({name: tuple(values[name]) for name in ("groups", "depends_on", "results")})
     values["parameters"] = tuple((name, value) for name, value in values["parameters"])
     return Job(**values)
 
