@@ -304,3 +304,14 @@ def test_windows_see_all_rows_of_their_query(engine, relations, query):
     """A condition outside may not narrow what a window inside counts."""
     with_them, without = both(engine, query, relations)
     assert with_them == without != []
+
+
+@pytest.mark.parametrize("moc", ["6/20000-20020", "3/100 5/7", "0/3", "29/0-3", "4/", "0/0-11", "7/81000-81010 8/3"])
+def test_mocs_are_found_by_the_position_index(engine, relations, moc):
+    for what in ("id", "COUNT(*) AS n", "id, mag + 1 AS m"):
+        order = "" if "COUNT" in what else " ORDER BY id"
+        for test in (f"CONTAINS(POINT(ra, dec), MOC('{moc}')) = 1", f"1 = INTERSECTS(MOC('{moc}'), POINT(ra, dec))"):
+            with_them, without = both(engine, f"SELECT {what} FROM sky.stars WHERE {test}{order}", relations)
+            assert with_them == without
+    prepared = plan(engine, f"SELECT id, mag + 1 AS m FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), MOC('{moc}'))", (STARS, LIST))[1]
+    assert "position index (moc)" in prepared.explain()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.sky import SKY, Circle, Polygon, Shape, healpix
+from hven.sky import SKY, Circle, Moc, Polygon, Shape, healpix
 from hven.sky.rings import arc_gap
 from hven.sky.sphere import angles, vectors
 
@@ -24,8 +24,10 @@ _COARSE = 3  # the order from which a polygon that is no small one is refined
 _STEPS = 1  # orders between a polygon's bounding circle and its cover
 
 
-def cover(shape: Shape) -> Indexes:
+def cover(shape: Shape | Moc) -> Indexes:
     """Give ranges at order 29 that hold the shape: half-open, sorted, disjoint."""
+    if isinstance(shape, Moc):
+        return shape.ranges
     if isinstance(shape, Circle):
         return shape.cover(healpix.order_for(max(shape.radius, 1e-7)))
     if isinstance(shape, Polygon):

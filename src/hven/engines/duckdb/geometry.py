@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.engines.duckdb.constants import Constant
-    from hven.sky import Shape
+    from hven.sky import Moc, Shape
 
 MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
 
@@ -68,15 +68,17 @@ def circle_parts(expr: Expr) -> tuple[Expr, Expr, Expr] | None:
 
 @dataclass(frozen=True, slots=True)
 class ConstantShape:
-    """A shape whose numbers are known when the plan runs. `kind`: CIRCLE, BOX or POLYGON."""
+    """A shape whose numbers are known when the plan runs. `kind`: CIRCLE, BOX, POLYGON, or MOC (of its text)."""
 
     kind: str
     numbers: tuple[Constant, ...]
 
-    def make(self, values: Sequence[float | str | None]) -> Shape | None:
+    def make(self, values: Sequence[float | str | None]) -> Shape | Moc | None:
         """Make the shape; None if it is none (the engine then says what is wrong with it)."""
-        from hven.sky import Box, Circle, Polygon
+        from hven.sky import Box, Circle, Moc, Polygon
 
+        if self.kind == "MOC":
+            return Moc.parse(str(self.numbers[0](values)))  # the binder has read it once
         numbers = []
         for number in self.numbers:
             value = number(values)
@@ -95,6 +97,9 @@ class ConstantShape:
 
 def constant_shape(expr: Expr, free: frozenset[int]) -> ConstantShape | None:
     """Recognise a shape of constants."""
+    if isinstance(expr, Function) and expr.name == "MOC" and len(expr.args) == 1 and is_text(expr.args[0]):
+        text = constant(expr.args[0], free)
+        return None if text is None else ConstantShape("MOC", (text,))
     if not isinstance(expr, Function) or expr.name not in {"CIRCLE", "BOX", "POLYGON"}:
         return None
     flat: list[Expr] = []
