@@ -1,0 +1,358 @@
+"""Hven beside GAVO DaCHS: installs DaCHS (Debian), loads the same stars, runs the journeys of bench.tap on both, prints the ratios.
+
+``python -m bench.peer [--rows N] [--only WORD] [--quick] [--json FILE]``. Needs root (apt-get, a PostgreSQL cluster of user postgres).
+Everything of the peer lives in one scratch directory and listens on the loopback interface only; what was started is stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from bench import data, tap
+from bench.foundation import SITE, STARS, ingested, ready, site_of
+from bench.measure import CACHE, HVEN, descendants, free_port, served
+
+# python3-gavo has all of DaCHS; gavodachs2-server only adds an init script, and a postinst that needs a running system PostgreSQL
+PACKAGES = ("python3-gavo", "postgresql-15-pgsphere", "postgresql-15-q3c")
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+DACHS = Path("/usr/bin/dachs")
+PYTHON = Path("/usr/bin/python3")
+# `dachs init`, told that pgSphere is there (see `sphere`)
+INIT = (
+    "from gavo.user import initdachs as i; load = i._loadPgExtension; "
+    "i._loadPgExtension = lambda conn, name: name == 'pg_sphere' or load(conn, name); i.main()"
+)
+OWNER = "postgres"  # PostgreSQL does not run as root; DaCHS needs nothing more than this account
+SCRATCH = Path("/var/tmp/hven-bench-peer")
+KINDS = {"string": "text", "float64": "double precision", "float32": "real", "int16": "smallint", "int32": "integer"}
+
+
+class PeerError(Exception):
+    """The peer cannot be had here; the text says which command failed, and what it said."""
+
+
+def did(
+    command: Sequence[object], seconds: float, *, owner: bool = False, env: dict[str, str] | None = None, text: str | None = None
+) -> str:
+    """Run a command within a time; PeerError with its last words if it fails."""
+    words = [str(word) for word in command]
+    if owner:
+        words = ["runuser", "-u", OWNER, "--", "env", *(f"{name}={value}" for name, value in (env or {}).items()), *words]
+    shown = " ".join(words)
+    try:
+        found = subprocess.run(
+            words,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            cwd="/",
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        )
+    except subprocess.TimeoutExpired:
+        raise PeerError(f"not done within {seconds:.0f} s: {shown}") from None
+    except FileNotFoundError as error:
+        raise PeerError(f"{error.filename} is missing: {shown}") from None
+    if found.returncode:
+        raise PeerError(f"exit status {found.returncode}: {shown}\n" + "\n".join((found.stdout + found.stderr).strip().splitlines()[-25:]))
+    return found.stdout
+
+
+def install() -> None:
+    """Install the packages if they are missing."""
+    if os.geteuid() != 0:
+        raise PeerError("installing DaCHS and making its PostgreSQL cluster needs root; run this as root in a container")
+    if DACHS.exists() and (BINARIES / "postgres").exists() and Path("/usr/share/postgresql/15/extension/q3c.control").exists():
+        return
+    print("installing " + " ".join(PACKAGES), file=sys.stderr)
+    # a cluster of the system's own would be in nobody's way, but nobody needs it
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]
+    try:
+        did(command, 600)
+    except PeerError:
+        did(["apt-get", "update"], 120)
+        did(command, 600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A running DaCHS and its PostgreSQL."""
+
+    port: int
+    pids: tuple[int, ...]  # of the postmaster and of DaCHS
+    rows: int
+    rate: float  # rows per second that DaCHS's own import took in
+
+    def everybody(self) -> list[int]:
+        return [*self.pids, *(child for pid in self.pids for child in descendants(pid))]
+
+
+@contextlib.contextmanager
+def cluster(scratch: Path, port: int) -> Iterator[int]:
+    """Run a PostgreSQL with default settings on the loopback interface; gives the postmaster's pid."""
+    home = scratch / "cluster"
+    if not (home / "PG_VERSION").exists():
+        did([BINARIES / "initdb", "-D", home, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "-U", OWNER], 60, owner=True)
+    stale = home / "postmaster.pid"
+    if stale.exists() and not _alive(int(stale.read_text().split()[0])):
+        stale.unlink()
+    did(
+        [
+            BINARIES / "pg_ctl", "-D", home, "-w", "-t", "60", "-l", scratch / "postgresql.log",
+            "-o", f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={scratch}", "start",
+        ],
+        90, owner=True,
+    )  # fmt: skip
+    try:
+        yield int(stale.read_text().split()[0])
+    finally:
+        did([BINARIES / "pg_ctl", "-D", home, "-m", "fast", "-w", "-t", "60", "stop"], 90, owner=True)
+
+
+def sphere(place: list[object]) -> None:
+    """Load pgSphere. Debian's 1.2.0 has two operators for old DaCHS versions that PostgreSQL 15.19 and later refuse (pgsphere issue 85): left out."""
+    sql = [BINARIES / "psql", *place, "-v", "ON_ERROR_STOP=1", "-q", "-d", "gavo"]
+    try:
+        did([*sql, "-c", "CREATE EXTENSION pg_sphere"], 60, owner=True)
+    except PeerError as error:
+        if "is already the commutator of" not in str(error):
+            raise
+        script = Path("/usr/share/postgresql/15/extension/pg_sphere--1.2.0.sql").read_text()
+        script = re.sub(r"CREATE OPERATOR @ \([^;]*\bsmoc\b[^;]*;", "", script).replace("MODULE_PATHNAME", "$libdir/pg_sphere")
+        did([*sql, "-1", "-f", "-"], 120, owner=True, text=re.sub(r"(?m)^\\.*$", "", script))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def descriptor(service_rows: int) -> str:
+    """Write DaCHS's descriptor of the same table: position index as its documentation recommends, primary key, index on vt."""
+    import yaml
+
+    columns = yaml.safe_load(STARS.format(file="x"))["tables"]["main"]["columns"]
+    lines = []
+    for name, column in columns.items():
+        attributes = {"name": name, "type": KINDS[column["type"]]} | {
+            key: column[key] for key in ("ucd", "unit", "description") if key in column
+        }
+        text = " ".join(f'{key}="{value}"' for key, value in attributes.items())
+        null = '<values nullLiteral="-32768"/>' if column["type"] in {"int16", "int32"} else ""
+        lines.append(f"<column {text}>{null}</column>")
+    return f"""<resource schema="tycho">
+<meta name="title">Tycho-2, {service_rows} stars</meta><meta name="description">Stars to measure with.</meta>
+<meta name="creationDate">2025-01-01T00:00:00</meta><meta name="subject">stars</meta>
+<table id="main" onDisk="True" adql="True" mixin="{MIXIN}" primary="tyc">
+<index columns="vt"/>
+{chr(10).join(lines)}
+</table>
+<data id="import"><sources>first.csv</sources><csvGrammar/><make table="main"><rowmaker idmaps="*"/></make></data>
+</resource>
+"""
+
+
+MIXIN = "//scs#pgs-pos-index"
+
+
+@contextlib.contextmanager
+def dachs(scratch: Path, csv: Path, rows: int) -> Iterator[Peer]:
+    """Run DaCHS with the first `rows` of the stars; what an earlier run has loaded is taken again."""
+    account = pwd.getpwnam(OWNER)
+    scratch.mkdir(parents=True, exist_ok=True)
+    os.chown(scratch, account.pw_uid, account.pw_gid)
+    database, port = free_port(), free_port()
+    env = {"GAVOSETTINGS": str(scratch / "gavo.rc"), "HOME": str(scratch), "GAVOCUSTOM": "/nonexistent"}
+    root = scratch / "gavo"
+    (scratch / "gavo.rc").write_text(
+        f"[general]\nrootDir: {root}\ngavoGroup: {OWNER}\ngroup: {OWNER}\n"
+        f"[web]\nbindAddress: 127.0.0.1\nserverPort: {port}\nserverURL: http://127.0.0.1:{port}\nuser: {OWNER}\n"
+    )
+    marker = scratch / "loaded.json"
+    with cluster(scratch, database) as postmaster:
+        place = ["-h", "127.0.0.1", "-p", database]
+        if (root / "etc" / "dsn").exists():  # the port of the cluster is another in each run
+            (root / "etc" / "dsn").write_text(f"database = gavo\nhost = 127.0.0.1\nport = {database}\n")
+        if not (scratch / "initialised").exists():
+            did([BINARIES / "dropdb", *place, "--if-exists", "gavo"], 60, owner=True)
+            shutil.rmtree(root, ignore_errors=True)
+            did([BINARIES / "createdb", *place, "-T", "template0", "-E", "UTF8", "gavo"], 60, owner=True)
+            sphere(place)
+            did([PYTHON, "-c", INIT, "-d", f"host=127.0.0.1 port={database} user={OWNER} dbname=gavo"], 300, owner=True, env=env)
+            (scratch / "initialised").touch()
+            marker.unlink(missing_ok=True)
+        loaded = json.loads(marker.read_text()) if marker.exists() else {}
+        if loaded.get("rows") != rows:
+            loaded = {"rows": rows, "rate": _load(scratch, root, csv, rows, place, env)}
+            marker.write_text(json.dumps(loaded))
+        with (scratch / "dachs.log").open("ab") as log:
+            words = [*(f"{name}={value}" for name, value in env.items()), str(DACHS), "serve", "start", "--foreground"]
+            process = subprocess.Popen(
+                ["runuser", "-u", OWNER, "--", "env", *words],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        try:
+            _await(process, port, scratch)
+            yield Peer(port=port, pids=(postmaster, process.pid), rows=rows, rate=loaded["rate"])
+        finally:
+            for sign in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(process.pid, sign)
+                    process.wait(15)
+                    break
+
+
+def _load(scratch: Path, root: Path, csv: Path, rows: int, place: list[object], env: dict[str, str]) -> float:
+    """Import 20,000 stars by DaCHS's own grammar (which makes the table and its indexes), the rest by COPY; give the grammar's rows per second."""
+    folder = root / "inputs" / "tycho"
+    folder.mkdir(parents=True, exist_ok=True)
+    sample = min(rows, 20_000)
+    with duckdb.connect() as connection:
+        everything = f"read_csv('{csv}', all_varchar=true, nullstr='')"
+        connection.execute(f"COPY (SELECT * FROM {everything} LIMIT {sample}) TO '{folder / 'first.csv'}' (HEADER)")
+        connection.execute(f"COPY (SELECT * FROM {everything} LIMIT {rows - sample} OFFSET {sample}) TO '{scratch / 'rest.csv'}' (HEADER)")
+    (folder / "q.rd").write_text(descriptor(rows))
+    account = pwd.getpwnam(OWNER)
+    for path in (folder, *folder.iterdir(), scratch / "rest.csv"):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    begun = time.perf_counter()
+    did([DACHS, "imp", "tycho/q"], 300, owner=True, env=env)
+    rate = sample / (time.perf_counter() - begun)
+    script = (
+        f"\\copy tycho.main FROM '{scratch / 'rest.csv'}' (FORMAT csv, HEADER, NULL '')\nCLUSTER tycho.main;\nVACUUM ANALYZE tycho.main;\n"
+    )
+    did([BINARIES / "psql", *place, "-v", "ON_ERROR_STOP=1", "-d", "gavo", "-f", "-"], 600, owner=True, text=script)
+    (scratch / "rest.csv").unlink()
+    return rate
+
+
+def _await(process: subprocess.Popen[bytes], port: int, scratch: Path) -> None:
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError, tap.TapError):
+            tap.Client(f"http://127.0.0.1:{port}/tap").sync("SELECT TOP 1 table_name FROM TAP_SCHEMA.tables", "csv")
+            return
+        time.sleep(0.2)
+    last = "\n".join((scratch / "dachs.log").read_text(errors="replace").splitlines()[-25:])
+    raise PeerError(f"dachs serve did not answer within 90 s:\n{last}")
+
+
+@contextlib.contextmanager
+def ours(csv: Path, rows: int) -> Iterator[tap.Service]:
+    """Run Hven with the same stars."""
+    site = SITE
+    if rows == data.TYCHO_ROWS:
+        ready()
+    else:
+        part = CACHE / f"tycho2-{rows}.csv"
+        if not part.exists():
+            with duckdb.connect() as connection:
+                connection.execute(f"COPY (SELECT * FROM read_csv('{csv}', all_varchar=true) LIMIT {rows}) TO '{part}' (HEADER)")
+        site = CACHE / f"site-{rows}"
+        site_of(site, "tycho", STARS, part)
+        status = subprocess.run([HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True).stdout
+        if '"tycho.main"' not in status:
+            ingested(site, "tycho")
+    with served(site) as server:
+        yield tap.of_server(server)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.peer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=data.TYCHO_ROWS, help="stars to load (default: all)")
+    parser.add_argument("--only", default="", metavar="WORD", help="journeys whose name has this word")
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--scratch", type=Path, default=SCRATCH, help=f"the peer's files (default: {SCRATCH}); kept for the next run")
+    parser.add_argument("--fresh", action="store_true", help="remove the scratch directory first")
+    options = parser.parse_args()
+    csv = data.tycho_csv()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if options.fresh:
+        shutil.rmtree(options.scratch, ignore_errors=True)
+    try:
+        install()
+        with dachs(options.scratch, csv, options.rows) as peer, ours(csv, options.rows) as us:
+            found = compared(us, peer, options)
+    except (PeerError, tap.TapError) as error:
+        print(f"the peer cannot be measured here: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    behind = [name for name, row in found.items() if row["ahead"] is False]
+    print(
+        f"\nHven is ahead in {sum(row['ahead'] is True for row in found.values())} of {len(found)} rows"
+        + (f"; behind: {', '.join(behind)}" if behind else "")
+    )
+    return 1 if behind else 0
+
+
+def compared(us: tap.Service, peer: Peer, options: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """Run each journey on both, one after the other, and print a row per figure."""
+    them = tap.Service(url=f"http://127.0.0.1:{peer.port}/tap", name="DaCHS", pids=peer.everybody)
+    print(f"{peer.rows:,} stars in both; DaCHS's own import took {peer.rate:,.0f} rows/s (20,000 rows, its start included)")
+    print(f"{'journey':<18} {'Hven':>11} {'DaCHS':>11}      {'Hven/DaCHS':>10}")
+    rows: dict[str, dict[str, object]] = {}
+    sides = (us, them)
+    plans = [tap.planned(side, quick=options.quick) for side in sides]
+    if plans[0].rows != plans[1].rows:
+        raise PeerError(f"Hven has {plans[0].rows:,} stars, DaCHS {plans[1].rows:,}")
+    memories = [tap.Memory(side.pids) for side in sides]
+    for journey in tap.JOURNEYS:
+        if not tap.wanted(journey, options.only):
+            continue
+        pair = []
+        for side, memory in zip(sides, memories, strict=True):
+            # both look for the same stars
+            pair.append({figure.name: figure for figure in tap.measured(journey, side, plans[0], memory) if options.only in figure.name})
+        _rows(pair[0], pair[1], rows)
+    if options.only in "memory.idle memory.most":
+        _rows(*({figure.name: figure for figure in memory.figures()} for memory in memories), rows)
+    return rows
+
+
+def _rows(ours_: dict[str, tap.Figure], theirs: dict[str, tap.Figure], rows: dict[str, dict[str, object]]) -> None:
+    for name in ours_ | theirs:
+        mine, other = ours_.get(name), theirs.get(name)
+        known = mine or other
+        ratio = mine.value / other.value if mine and other and other.value else None
+        ahead = None if ratio is None or math.isnan(ratio) else (ratio >= 1) == known.higher  # type: ignore[union-attr]
+        rows[name] = {
+            "hven": mine and mine.value, "dachs": other and other.value, "unit": known.unit, "ratio": ratio, "ahead": ahead,  # type: ignore[union-attr]
+            "notes": [side.note if side else "not offered" for side in (mine, other)],
+        }  # fmt: skip
+        shown = [f"{side.value:>11.4g}" if side else f"{'not offered':>11}" for side in (mine, other)]
+        notes = "" if not known else "  |  ".join(dict.fromkeys(side.note for side in (mine, other) if side and side.note))
+        print(
+            f"{name:<18} {shown[0]} {shown[1]} {known.unit:<4} {ratio if ratio is not None else float('nan'):>10.3g}  {notes}", flush=True
+        )  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
