@@ -44,6 +44,9 @@ class QueryLimits:
     upload: int = 100 * 1024**2  # of all uploads of a query, unpacked; 0 = none
     upload_rows: int = 10_000_000
     concurrent: int = 32  # running queries per process; more wait, then get 503
+    user_tables: int = 50  # that one account may keep; 0 = none
+    user_bytes: int = 1024**3  # on disk, of all tables of an account
+    user_days: float = 30.0  # after which a table that nobody wrote to goes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +163,9 @@ DOCS: dict[str, str] = {
     "limits.upload": "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
     "limits.upload_rows": "rows of one uploaded table",
     "limits.concurrent": "running queries per process; more wait, then are told to come again",
+    "limits.user_tables": "tables that one account may keep in the service; 0: none",
+    "limits.user_bytes": "bytes on disk of all tables that one account keeps",
+    "limits.user_days": "days after the last writing when a user's table goes",
     "jobs.seconds": "time limit of a job that asks for none",
     "jobs.seconds_hard": "time limit of any job",
     "jobs.keep_days": "days after which a job and its result are destroyed, if nothing else was asked for",
@@ -195,6 +201,9 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "limits.upload": (int, {"ge": 0}),
     "limits.upload_rows": (int, {"ge": 1}),
     "limits.concurrent": (int, {"ge": 1}),
+    "limits.user_tables": (int, {"ge": 0}),
+    "limits.user_bytes": (int, {"ge": 1}),
+    "limits.user_days": (float, {"gt": 0, "le": 36500}),
     "jobs.seconds": (int, {"ge": 1, "le": 2**31 - 1}),
     "jobs.seconds_hard": (int, {"ge": 1, "le": 2**31 - 1}),
     "jobs.keep_days": (float, {"gt": 0, "le": 36500}),
@@ -207,7 +216,7 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "alias.rename": (dict[str, StrictStr], {}),
     "alias.set": (dict[str, StrictStr], {}),
 }
-_SIZES = ("disk_budget", "limits.memory", "limits.text", "limits.upload")
+_SIZES = ("disk_budget", "limits.memory", "limits.text", "limits.upload", "limits.user_bytes")
 
 
 def _model(name: str, source: type, prefix: str, skip: tuple[str, ...] = (), **more: Any) -> type[BaseModel]:

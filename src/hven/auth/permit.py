@@ -82,13 +82,26 @@ class Access:
         return None
 
 
+class Owned:
+    """A table that belongs to a reader is theirs alone: not even the site's owner sees it through the service."""
+
+    def sees(self, table: Table, who: Reader) -> bool | None:
+        """No opinion on the site's own tables."""
+        return None if table.owner is None else who.name == table.owner
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
+        """Whose it is, sees all of it."""
+        return None
+
+
+ALWAYS: tuple[Policy, ...] = (Owned(),)  # whatever a site's own policies are
 OWNER = Reader(name="owner", groups=frozenset({"owner"}))
 DEFAULT: tuple[Policy, ...] = (Access(),)
 
 
 def visible(table: Table, who: Reader, policies: Sequence[Policy] = DEFAULT) -> bool:
     """May `who` know of `table`? The first policy with an opinion that is no stops it; somebody must say yes."""
-    opinions = [policy.sees(table, who) for policy in policies]
+    opinions = [policy.sees(table, who) for policy in (*ALWAYS, *policies)]
     return False not in opinions and True in opinions
 
 

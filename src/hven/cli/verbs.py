@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hven import __version__
-from hven.cli import ask, curate, publish
+from hven.cli import ask, curate, publish, users
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +48,8 @@ for verb in (
     publish.history,
     publish.rollback,
     publish.remove,
+    users.tables,
     curate.schema,
 ):
     app.command()(verb)
+app.add_typer(users.user, name="user")

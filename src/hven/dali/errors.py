@@ -28,6 +28,7 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (errors.Overloaded, 503),
     (errors.HvenError, 500),
 )
+CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
 OURS = "this is a fault of the service; its owner finds it in the log under the request's id"
 
 
@@ -55,6 +56,8 @@ def note(error: BaseException | None, request_id: str = "") -> None:
 
 def headers_of(error: BaseException) -> Mapping[str, str]:
     """Give the headers that belong to an error."""
+    if isinstance(error, errors.Unauthenticated):
+        return {"www-authenticate": CHALLENGE}
     return {"retry-after": "5"} if isinstance(error, errors.Overloaded) else {}
 
 

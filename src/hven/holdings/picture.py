@@ -7,20 +7,30 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hven.auth.permit import ANONYMOUS, DEFAULT, row_filters, spell, visible
+from hven.errors import Conflict
 from hven.holdings import tap_schema
 from hven.holdings.catalogue import Catalogue
 from hven.holdings.overlay import resolved_keys
+from hven.model.table import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.auth import Policy, Reader
     from hven.engines import Relation
     from hven.model.resource import Resource
-    from hven.model.table import Schema, Table
+    from hven.model.table import Table
 
+USER_SCHEMA = "tap_user"
+OWN = "~"  # in a reach: behind it, the tables that are the reader's own
 ROWS = "/"  # in a reach: before it, which tables are seen; behind it, which rows
 READERS = 4096  # whose reach is remembered
+OWNERS = 256  # whose catalogue is remembered
+
+
+def nothing(_: str) -> tuple[Published, ...]:
+    """Nobody has tables of their own."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +85,9 @@ class Holdings:
         Changes whenever anything here does: part of plan keys and ETags.
     problems
         What is wrong with descriptors and views; the last good state is in force.
+    own
+        Name of a reader -> the tables that they keep here (`Table.owner`). They are no part of `published` nor of `version`:
+        one reader's upload changes nothing for the others, and two readers may have tables of one name.
     """
 
     schemas: tuple[Schema, ...] = ()
@@ -82,6 +95,8 @@ class Holdings:
     resources: Mapping[str, Resource] = field(default_factory=dict)
     version: str = "0"
     problems: tuple[str, ...] = ()
+    own: Callable[[str], tuple[Published, ...]] = nothing
+    _owners: dict[str, tuple[Catalogue, Mapping[str, Relation]]] = field(default_factory=dict, repr=False)
     _catalogues: dict[str, Catalogue] = field(default_factory=dict, repr=False)
     _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str]] = field(default_factory=dict, repr=False)
 
@@ -90,6 +105,18 @@ class Holdings:
 
         It is worked out once for each reader and sequence of policies: policies that change their mind come as another sequence.
         """
+        return self._common(who, policies) if who.name is None else self._seen(who, policies)[0]
+
+    def _seen(self, who: Reader, policies: Sequence[Policy]) -> tuple[str, tuple[Published, ...]]:
+        """Give the reach of somebody who may have own tables, and these tables."""
+        common = self._common(who, policies)
+        own = tuple(item for item in self.own(who.name or "") if visible(item.table, who, policies))
+        if not own:
+            return common, ()
+        seen, rows, filters = common.partition(ROWS)
+        return f"{seen}{OWN}{_digest(repr((who.name, [item.run for item in own])))}{rows}{filters}", own
+
+    def _common(self, who: Reader, policies: Sequence[Policy]) -> str:
         if policies is DEFAULT and "owner" not in who.groups:  # the usual case costs nothing
             return "public"
         known = self._reaches.get((who, id(policies)))
@@ -115,22 +142,36 @@ class Holdings:
 
     def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
         """Give the schemas and tables that `who` may know of, with TAP_SCHEMA."""
-        key = self.reach(who, policies).partition(ROWS)[0]  # who sees other rows of the same tables has the same catalogue
+        reach, own = self._seen(who, policies) if who.name is not None else (self._common(who, policies), ())
+        key = reach.partition(ROWS)[0]  # who sees other rows of the same tables has the same catalogue
+        if own:
+            return self._owned(key, own, who, policies)
         known = self._catalogues.get(key)
         if known is None:
             # two threads may both make it; they make the same
             known = self._catalogues.setdefault(key, self._catalogue(key, who, policies))
         return known
 
-    def _catalogue(self, key: str, who: Reader, policies: Sequence[Policy]) -> Catalogue:
+    def _catalogue(self, key: str, who: Reader, policies: Sequence[Policy], own: tuple[Schema, ...] = ()) -> Catalogue:
         seen = {item.table.qualified: item.table for item in self.published.values() if self._sees(item, who, policies)}
         schemas = []
         for schema in self.schemas:
             tables = tuple(_known(table, seen) for table in schema.tables if table.qualified in seen)
             if tables:
                 schemas.append(replace(schema, tables=tables))
-        own, memory = tap_schema.build(schemas)
-        return Catalogue(key=key, schemas=(*schemas, own), memory=memory)
+        itself, memory = tap_schema.build([*schemas, *own])
+        return Catalogue(key=key, schemas=(*schemas, *own, itself), memory=memory)
+
+    def _owned(self, key: str, own: Sequence[Published], who: Reader, policies: Sequence[Policy]) -> Catalogue:
+        known = self._owners.get(key)
+        if known is None:
+            schema = Schema(name=USER_SCHEMA, tables=tuple(item.table for item in own), title="Your own tables")
+            made = self._catalogue(key, who, policies, (schema,))
+            known = (made, {item.table.qualified: item.relation for item in own if item.relation is not None})
+            while len(self._owners) >= OWNERS:
+                self._owners.pop(next(iter(self._owners), ""), None)
+            self._owners[key] = known
+        return known[0]
 
     def relation(self, table: Table | str, reach: str = "public") -> Relation:
         """Give the rows of a table; TAP_SCHEMA's are those of a reader's `reach`.
@@ -139,12 +180,24 @@ class Holdings:
         ------
         KeyError
             Not published, or a view.
+        Conflict
+            A reader's own table was changed in this moment.
         """
         name = table if isinstance(table, str) else table.qualified
+        reach = reach.partition(ROWS)[0]
+        if OWN in reach:
+            catalogue, relations = self._owners.get(reach, (None, {}))
+            if name in relations:
+                return relations[name]
+            if catalogue is not None and name in catalogue.memory:
+                return catalogue.memory[name]
+        if not isinstance(table, str) and table.owner is not None:
+            raise Conflict(f"the table {name} was changed in this moment", remedy="ask again")
         item = self.published.get(name)
         if item is not None and item.relation is not None:
             return item.relation
-        reach = reach.partition(ROWS)[0]
+        if OWN in reach:
+            raise Conflict("your tables were changed in this moment", remedy="ask again")
         catalogue = self._catalogues.get(reach) or (self.catalogue() if reach == "public" else None)
         if catalogue is None or name not in catalogue.memory:
             raise KeyError(name)

@@ -131,6 +131,8 @@ class Table:
         ADQL text if this is a view, else None.
     access
         ``public`` or ``private``; a private table is invisible until a policy grants it.
+    owner
+        Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the site's.
     """
 
     schema: str
@@ -149,6 +151,7 @@ class Table:
     access: str = "public"
     index: int | None = None
     standard: str | None = None
+    owner: str | None = None
 
     @property
     def qualified(self) -> str:

@@ -17,8 +17,8 @@ from hven.dali.params import FORM_MOST
 from hven.dali.uploads import Uploads
 from hven.errors import HvenError, ParamError
 from hven.formats import Info
-from hven.jobs.tap import PARAMS, STANDARD, query_of
-from hven.protocols import Protocol, Surroundings, Way
+from hven.jobs.tap import PARAMS, STANDARD, explain_of, query_of
+from hven.protocols import Protocol, Surroundings, Way, _user_tables
 from hven.protocols._tapregext import table_access
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route("/tap/availability", availability),
         *uws.routes("/tap/async", "tap", site, around.reader, limit=limit),
         Route("/tap/examples", examples),
+        *_user_tables.routes(around),
     ]
 
 
@@ -92,7 +93,7 @@ async def _answer(
     maxrec = params.whole("MAXREC")
     who = around.reader(request)
     uploaded = await uploading.read(params)
-    if _explain(params):
+    if explain_of(params):
         return await _plan(text, who, around, uploaded)
 
     def ask() -> Result:
@@ -110,13 +111,6 @@ async def _answer(
     except BaseException:
         result.close()
         raise
-
-
-def _explain(params: dali.Params) -> bool:
-    said = params.one("EXPLAIN", "false")
-    if said not in {"true", "false", "1", "0"}:  # DALI 1.1 section 3.3.2
-        raise ParamError(f"EXPLAIN={said!r:.60} is not known", name="EXPLAIN", remedy="true or false")
-    return said in {"true", "1"}
 
 
 async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded) -> Response:

@@ -151,8 +151,8 @@ def _prepare(
         catalogue = catalogue.extended([table for table, _ in uploads.values()])
     bound = adql.bind(parsed, catalogue)
     permitted, scope = permit(bound, who, policies)
-    if reach != "public" and any(table.schema == TAP_SCHEMA for table in bound.tables):
-        # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of
+    if reach != "public" and any(table.schema == TAP_SCHEMA or table.owner is not None for table in bound.tables):
+        # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is named like others'
         scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
     prepared = Prepared(bound=permitted, plan=site.engine.prepare(permitted), scope=scope, guarded=permitted is not bound)
     if shape is not None:

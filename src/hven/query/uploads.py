@@ -143,7 +143,7 @@ def read(
             path = _file(pair, files, Path(place), room, until, settings)
             try:
                 with turn or nullcontext(), table_in(path) as (table, batches):
-                    _check_columns(table)
+                    check_columns(table)
                     rows, used = _gathered(pair.name, batches, table.arrow, left, limits.upload_rows)
             except TooLarge:
                 raise
@@ -202,7 +202,7 @@ def _gathered(name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, m
         raise SourceError(str(error)) from error
 
 
-def _check_columns(table: Table) -> None:
+def check_columns(table: Table) -> None:
     """Names may be whatever a delimited identifier can say, if each is said once (ADQL 2.1 section 2.1.2)."""
     if not table.columns:
         raise SourceError("it has no columns")

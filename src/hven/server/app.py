@@ -15,6 +15,7 @@ from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.protocols import Surroundings
 from hven.server.alias import Aliases
 from hven.server.edge import Edge
+from hven.server.identity import READER, Identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from hven.holdings import Site
 
 
-def anonymous(request: Request) -> Reader:  # noqa: ARG001  (identity providers come with *Rights*)
-    """Everybody is anonymous until identity providers are plugged in."""
-    return ANONYMOUS
+def identified(request: Request) -> Reader:
+    """Give the reader whom an identity provider has found before any face was asked."""
+    who: Reader = request.scope.get(READER, ANONYMOUS)
+    return who
 
 
-def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable[[Request], Reader] = anonymous) -> ASGIApp:
+def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable[[Request], Reader] = identified) -> ASGIApp:
     """Build the application for a site.
 
     Parameters
@@ -59,7 +61,7 @@ def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable
 
     app = Starlette(routes=routes, exception_handlers={HTTPException: _plain, Exception: _unforeseen}, lifespan=lifespan)
     app.router.redirect_slashes = False
-    return Edge(Aliases(app, site.settings), site.settings)
+    return Edge(Identity(Aliases(app, site.settings), site.store), site.settings)
 
 
 async def _plain(request: Request, error: Exception) -> Response:

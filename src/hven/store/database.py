@@ -14,7 +14,7 @@ from hven.errors import Overloaded, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FORMAT = 2
+FORMAT = 3
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -115,6 +115,28 @@ jobs = sa.Table(
     sa.Index("ix_jobs_turns", "queue", "started"),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("salt", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+)
+user_tables = sa.Table(
+    "user_tables",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # in lower case: names that differ in case alone are one
+    sa.Column("snapshot", sa.Text, nullable=False, unique=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("expires", sa.Text, nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 
 def _add_jobs(connection: sa.Connection) -> None:
     """Format 2 has jobs."""
@@ -122,7 +144,13 @@ def _add_jobs(connection: sa.Connection) -> None:
     connection.execute(sa.insert(meta).values(key="jobs", value="0"))
 
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {1: _add_jobs}  # format n -> the step that makes it n + 1
+def _add_users(connection: sa.Connection) -> None:
+    """Format 3 has accounts, and the tables that belong to them."""
+    users.create(connection)
+    user_tables.create(connection)
+
+
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {1: _add_jobs, 2: _add_users}  # format n -> the step that makes it n + 1
 
 
 def now() -> str:

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 
 from hven.errors import Conflict, NotFound, StorageError
 from hven.store import leases as leasing
-from hven.store.database import Database, events, meta, now, pointers, releases, snapshots
+from hven.store.database import Database, events, meta, now, pointers, releases, snapshots, user_tables
 from hven.store.jobs import Jobs
 from hven.store.leases import Lease, Leases
 from hven.store.runs import Runs
 from hven.store.snapshots import Event, Record, Release, from_row, to_row
+from hven.store.user_tables import UserTables
+from hven.store.users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,6 +46,8 @@ class Store:
         self.leases = Leases(self._database)
         self.runs = Runs(self._database)
         self.jobs = Jobs(self._database)
+        self.users = Users(self._database)
+        self.user_tables = UserTables(self._database)
 
     def version(self) -> int:
         """Count of pointer moves so far: cheap enough to ask several times a second."""
@@ -92,7 +96,8 @@ class Store:
     def known(self) -> set[str]:
         """Give `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
         with self._database.reading() as connection:
-            return {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
+            found = {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
+            return found | set(connection.execute(sa.select(user_tables.c.path)).scalars())
 
     # --- pointers --------------------------------------------------------------------------------------------
 

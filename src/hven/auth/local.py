@@ -1,0 +1,81 @@
+"""Local accounts as an identity provider: ``Authorization: Bearer TOKEN``, or HTTP Basic with the account's name and the token."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from hven.auth.permit import Reader
+from hven.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.store import Store
+
+REMEMBERED = 5.0  # seconds after which an account that was taken away is known to be gone
+MOST = 4096  # tokens that are remembered
+
+
+class Local:
+    """Says who a request comes from. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[bytes, tuple[str, float]] = {}  # digests, so that memory holds no token
+        self._lock = threading.Lock()
+
+    def identify(self, headers: Mapping[str, str]) -> Reader | None:
+        """Give the reader that a request's headers prove; None: they name nobody.
+
+        Raises
+        ------
+        Unauthenticated
+            They name somebody, and do not prove it.
+        """
+        given = headers.get("authorization")
+        if given is None:
+            return None
+        claimed, token = _credentials(given)
+        name = self._holder(token)
+        if name is None or claimed not in {None, name}:
+            raise Unauthenticated("these credentials are not valid here", remedy="check the account's name and the token")
+        return Reader(name=name, groups=frozenset({f"user:{name}"}))
+
+    def _holder(self, token: str) -> str | None:
+        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        known = self._known.get(digest)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        name = self._store.users.holds(token)
+        with self._lock:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known.pop(digest, None)
+            if name is not None:
+                self._known[digest] = (name, time.monotonic() + REMEMBERED)
+        return name
+
+
+def _credentials(given: str) -> tuple[str | None, str]:
+    """Read the header: the name that is claimed, if any, and the token."""
+    scheme, _, rest = given.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return None, rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            name, colon, token = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            colon = ""
+        if colon:
+            return name, token
+    raise Unauthenticated("the header Authorization cannot be read", remedy="Bearer TOKEN, or Basic with the account's name and the token")
+
+
+def provider(store: Store) -> Local:
+    """Open it for a site: what every identity plug-in has."""
+    return Local(store)

@@ -1,0 +1,114 @@
+"""User tables below ``/tap``: PUT, GET, DELETE ``user_tables/NAME`` (DaCHS) and ``tables/tap_user.NAME``, POST ``load/NAME`` (pyvo)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven import adql, dali
+from hven.dali import vosi, vosi_table
+from hven.errors import Cancelled, StorageError, TooLarge, Unauthenticated
+from hven.query import own
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from starlette.requests import Request
+
+    from hven.auth import Reader
+    from hven.holdings import Site
+    from hven.model.table import Table
+    from hven.protocols import Surroundings
+
+KNOWN = 0.3  # seconds after which every process has seen a change: an answer comes when the next request can rely on it
+READ = 2  # bodies that are read at once
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the addresses of user tables."""
+    site = around.site
+    reading = anyio.CapacityLimiter(READ)
+
+    async def put(request: Request) -> Response:
+        return await _written(request, _keep, 201)
+
+    async def load(request: Request) -> Response:
+        return await _written(request, own.append, 200)
+
+    async def _written(request: Request, how: Callable[..., Table], status: int) -> Response:
+        who, name = _asked(request)
+        with tempfile.TemporaryDirectory(prefix="hven-table-", ignore_cleanup_errors=True) as place:
+            path = Path(place) / "body"
+            await _received(request, path, site.settings.limits.upload)
+            table = await anyio.to_thread.run_sync(how, site, who, name, path, limiter=reading)
+        await anyio.sleep(KNOWN)
+        text = f"Query this table as {adql.quote(table.schema)}.{adql.quote(table.name)}\n"
+        return Response(text, status, {"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
+
+    async def get(request: Request) -> Response:
+        who, name = _asked(request)
+        record = await anyio.to_thread.run_sync(own.found, site, who, name)
+        body = vosi.table(record.table, quote=adql.quote)
+        return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"})
+
+    async def delete(request: Request) -> Response:
+        who, name = _asked(request)
+        await anyio.to_thread.run_sync(own.drop, site, who, name)
+        await anyio.sleep(KNOWN)
+        return Response(f"Dropped user table {name}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
+
+    def _asked(request: Request) -> tuple[Reader, str]:
+        who = around.reader(request)
+        if who.name is None:
+            raise Unauthenticated("only who has an account here can keep tables", remedy="send the header Authorization: Bearer TOKEN")
+        return who, own.name_of(request.path_params["table"])
+
+    return [
+        Route("/tap/user_tables/{table}", _told(put), methods=["PUT"]),
+        Route("/tap/user_tables/{table}", _told(get), methods=["GET"]),
+        Route("/tap/user_tables/{table}", _told(delete), methods=["DELETE"]),
+        Route("/tap/tables/{table}", _told(put), methods=["PUT"]),
+        Route("/tap/tables/{table}", _told(delete), methods=["DELETE"]),
+        Route("/tap/load/{table}", _told(load), methods=["POST"]),
+    ]
+
+
+def _keep(site: Site, who: Reader, name: str, path: Path) -> Table:
+    return own.keep(site, who, name, path, vosi_table.described(path))
+
+
+def _told(face: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Say errors in plain text, with their status."""
+
+    async def one(request: Request) -> Response:
+        try:
+            return await face(request)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            text = dali.message_of(error, dali.request_id(request))
+            return Response(f"{text}\n", dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
+
+    return one
+
+
+async def _received(request: Request, path: Path, limit: int) -> None:
+    """Write the body to a file."""
+    from starlette.requests import ClientDisconnect
+
+    size = 0
+    try:
+        async with await anyio.open_file(path, "wb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise TooLarge(f"the table has more than {limit:,} bytes, which is the limit", remedy="load it in parts")
+                await file.write(chunk)
+    except ClientDisconnect:
+        raise Cancelled("the reader left before the request was complete") from None
+    except OSError as error:
+        raise StorageError(f"the table cannot be kept: {error.strerror}", remedy="try again later") from error

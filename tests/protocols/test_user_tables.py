@@ -1,0 +1,190 @@
+"""Tables that readers keep: two conventions, two owners with one name, nothing of it on anybody else's face."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from asking import Answer, Client
+from made_stars import STARS, rows
+
+from hven.holdings import Site
+from hven.protocols import _user_tables
+from hven.query import own
+from hven.server import create
+from hven.settings import QueryLimits
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+CSV = b"id,mine\ns1,10\ns2,20\ns3,30\n"
+OTHER = b"id,theirs\ns7,1.5\n"
+
+
+class Person:
+    """A reader with a token; None: without."""
+
+    def __init__(self, client: Client, token: str | None) -> None:
+        self._client = client
+        self.headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def ask(self, method: str, path: str, body: bytes = b"", **more: str) -> Answer:
+        return self._client.ask(method, path, body=body, headers={**self.headers, **more})
+
+    def query(self, text: str) -> Answer:
+        from urllib.parse import urlencode
+
+        return self.ask("GET", f"/tap/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'json', 'QUERY': text})}")
+
+    def rows(self, text: str) -> list[list[object]]:
+        answer = self.query(text)
+        assert answer.status == 200, answer.text
+        return list(json.loads(answer.body)["data"])
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Site]:
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}, limits=QueryLimits(user_tables=3)) as site:
+        yield site
+
+
+@pytest.fixture
+def people(kept: Site) -> tuple[Person, Person, Person]:
+    client = Client(create(kept))
+    anna, bert = (Person(client, kept.store.users.add(name)) for name in ("anna", "bert"))
+    assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
+    return anna, bert, Person(client, None)
+
+
+def test_a_table_is_kept_queried_joined_appended_described_and_deleted(people: tuple[Person, Person, Person]) -> None:
+    anna, _, _ = people
+    assert anna.rows("SELECT id, mine FROM tap_user.list ORDER BY id") == [["s1", 10], ["s2", 20], ["s3", 30]]
+    assert anna.rows("SELECT s.number, l.mine FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id ORDER BY 1") == [
+        [1, 10], [2, 20], [3, 30],
+    ]  # fmt: skip
+    assert anna.ask("POST", "/tap/load/tap_user.list", b"id\tmine\ns4\t40\n", **{"content-type": "text/tab-separated-values"}).status == 200
+    assert anna.rows("SELECT COUNT(*), SUM(mine) FROM tap_user.list") == [[4, 100]]
+    for path in ("/tap/user_tables/list", "/tap/tables/tap_user.list"):
+        told = anna.ask("GET", path)
+        assert told.status == 200
+        assert "<name>mine</name>" in told.text
+    assert anna.ask("DELETE", "/tap/tables/tap_user.list").status == 200
+    assert anna.query("SELECT * FROM tap_user.list").status == 400
+    assert anna.ask("DELETE", "/tap/user_tables/list").status == 404
+
+
+def test_two_owners_have_tables_of_one_name(people: tuple[Person, Person, Person]) -> None:
+    anna, bert, _ = people
+    assert bert.ask("PUT", "/tap/tables/tap_user.list", OTHER).status == 201
+    text = "SELECT * FROM tap_user.list ORDER BY 1"
+    for _ in range(3):  # whoever asked last, nothing remembered is another's
+        assert anna.rows(text)[0] == ["s1", 10]
+        assert bert.rows(text) == [["s7", 1.5]]
+    tag = anna.query(text).headers["etag"]
+    assert bert.query(text).headers["etag"] != tag
+    assert anna.query(text).headers["cache-control"].startswith("private")
+
+
+def test_a_changed_table_has_another_tag(people: tuple[Person, Person, Person]) -> None:
+    anna, _, _ = people
+    text = "SELECT * FROM tap_user.list"
+    tag = anna.query(text).headers["etag"]
+    assert anna.ask("POST", "/tap/load/list", b"id,mine\ns9,9\n").status == 200
+    assert anna.query(text).headers["etag"] != tag
+
+
+@pytest.mark.parametrize("who", ["bert", "nobody"])
+def test_nobody_else_learns_of_it(people: tuple[Person, Person, Person], who: str) -> None:
+    anna, bert, nobody = people
+    other = bert if who == "bert" else nobody
+    assert "tap_user.list" in anna.ask("GET", "/tap/tables").text
+    assert anna.rows("SELECT table_name FROM TAP_SCHEMA.tables WHERE table_name LIKE 'tap_user%'") == [["tap_user.list"]]
+    for path in ("/", "/tap/tables", "/tap/tables?detail=min", "/tap/examples", "/health", "/tap/capabilities"):
+        assert "tap_user.list" not in other.ask("GET", path).text
+    for table in ("schemas", "tables", "columns", "keys"):
+        assert "tap_user" not in other.query(f"SELECT * FROM TAP_SCHEMA.{table}").text.replace("TAP_SCHEMA", "")
+    assert json.loads(other.ask("GET", "/health").body)["tables"] == json.loads(anna.ask("GET", "/health").body)["tables"] == 1
+    told = other.query("SELECT * FROM tap_user.list")
+    assert told.status == 400
+    for method, path in (("GET", "/tap/user_tables/list"), ("DELETE", "/tap/user_tables/list"), ("POST", "/tap/load/list")):
+        assert other.ask(method, path, CSV).status == (404 if who == "bert" else 401)
+    assert other.ask("GET", "/tap/tables/tap_user.list").status == 404
+    assert other.ask("GET", "/cone/tap_user.list?RA=1&DEC=1&SR=1").text.count("no table 'tap_user.list'") == 1
+    assert anna.rows("SELECT COUNT(*) FROM tap_user.list") == [[3]]
+    assert anna.ask("DELETE", "/tap/user_tables/list").status == 200
+    gone = other.query("SELECT * FROM tap_user.list")
+    assert gone.text.split("[request")[0] == told.text.split("[request")[0], "the same words whether it is there or not"
+
+
+def test_policies_of_the_site_do_not_open_it_and_hold_beside_it(kept: Site) -> None:
+    client = Client(create(kept, policies=half_hidden("number")))
+    anna, bert = (Person(client, kept.store.users.add(name)) for name in ("anna", "bert"))
+    assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
+    assert anna.rows("SELECT number FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id") == [[2]]
+    assert bert.query("SELECT * FROM tap_user.list").status == 400
+
+
+def test_bad_credentials_are_refused_and_none_are_fine(people: tuple[Person, Person, Person], kept: Site) -> None:
+    anna, _, nobody = people
+    token = anna.headers["authorization"].removeprefix("Bearer ")
+    good = base64.b64encode(f"anna:{token}".encode()).decode()
+    swapped = base64.b64encode(f"bert:{token}".encode()).decode()
+    assert nobody.ask("GET", "/tap/user_tables/list", authorization=f"Basic {good}").status == 200
+    for bad in ("Bearer x", "Bearer anna.x", "Bearer ", "Basic !!", f"Basic {swapped}", "Digest a", f"Bearer {token}x", "Bearer nina.x"):
+        answer = nobody.ask("GET", "/tap/tables", authorization=bad)
+        assert answer.status == 401
+        assert "Bearer" in answer.headers["www-authenticate"]
+    assert nobody.ask("GET", "/tap/tables").status == 200
+    assert nobody.ask("PUT", "/tap/user_tables/x", CSV).status == 401
+    assert not any(token.partition(".")[2].encode() in path.read_bytes() for path in (kept.settings.var).glob("hven.sqlite*"))
+
+
+def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> None:
+    anna, bert, _ = people
+    assert anna.ask("PUT", "/tap/user_tables/LIST", CSV).status == 201, "the same table, written anew"
+    for name in ("b", "c"):
+        assert anna.ask("PUT", f"/tap/user_tables/{name}", CSV).status == 201
+    full = anna.ask("PUT", "/tap/user_tables/d", CSV)
+    assert full.status == 413
+    assert "the limit is 3" in full.text
+    assert bert.ask("PUT", "/tap/user_tables/d", CSV).status == 201
+    for name in ("1x", "select", "a-b", "stars.main"):
+        assert anna.ask("PUT", f"/tap/tables/{name}", CSV).status == 400
+    for body in (b"", b"<html></html>", b"a,a\n1,2\n"):
+        assert anna.ask("PUT", "/tap/user_tables/b", body).status == 400
+    assert anna.ask("POST", "/tap/load/b", b"id,strange\n1,2\n").status == 400
+    assert anna.rows("SELECT COUNT(*) FROM tap_user.b") == [[3]]
+    assert len(kept.store.known()) == 5, "one snapshot for each table, and the site's: what was replaced is forgotten"
+    assert kept.engine.sweep(kept.store.known()) == []
+
+
+def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], kept: Site) -> None:
+    anna, _, _ = people
+    ((record, expires),) = kept.store.user_tables.of("anna")
+    wanted = datetime.now(UTC) + timedelta(days=30)
+    assert abs(datetime.fromisoformat(expires) - wanted) < timedelta(minutes=1)
+    kept.store.user_tables.put(record, "2026-01-01T00:00:00Z", most=3, most_bytes=10**9)
+    kept._own.clear()
+    assert anna.query("SELECT * FROM tap_user.list").status == 400
+    assert own.sweep(kept) == 1
+    assert kept.store.user_tables.all() == []
+
+
+def test_a_vosi_table_is_made_without_rows_and_then_loaded(people: tuple[Person, Person, Person]) -> None:
+    anna, _, _ = people
+    described = anna.ask("GET", "/tap/tables/stars.main").body
+    assert anna.ask("PUT", "/tap/tables/tap_user.more", described, **{"content-type": "text/xml"}).status == 201
+    assert anna.rows("SELECT COUNT(*) FROM tap_user.more") == [[0]]
+    assert anna.ask("POST", "/tap/load/tap_user.more", b"id,number\na,7\n").status == 200
+    assert anna.rows("SELECT id, number, mag FROM tap_user.more") == [["a", 7, None]]
+    for body in (b"<table><column><name>x</name></column></table>", b"<table/>", b"<table>", b"<table><column/></table>"):
+        assert anna.ask("PUT", "/tap/tables/tap_user.less", body).status == 400
+
+
+def test_an_answer_comes_when_every_process_knows() -> None:
+    from hven.holdings.site import LOOK
+
+    assert _user_tables.KNOWN > LOOK
