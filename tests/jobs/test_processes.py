@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 STARS = "".join(f"{number},{number * 0.01:.4f},{number * 0.004:.4f}\n" for number in range(20_000))
 SLOW = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c WHERE a.ra + b.ra * c.dec > 1"
 # a few seconds of work, and then an answer
-LONG = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE SIN(a.ra) * COS(b.dec) + SIN(b.ra) * COS(a.dec) > 0.5"
+LONG = (
+    "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE a.id < 6000 AND SIN(a.ra) * COS(b.dec) + SIN(b.ra) * COS(a.dec) > 0.5"
+)
 QUICK = "SELECT COUNT(*) AS n FROM stars.main"
 
 

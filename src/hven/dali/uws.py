@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hven.model.given import Params
     from hven.store import Job
 
-LONGEST = 600  # seconds that a request may wait for a change
+LONGEST = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
 LOOK = 0.1  # seconds between two looks at the store while anybody waits
 THREADS = 8  # that speak with the store
 TEXT = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}

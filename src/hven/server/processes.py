@@ -120,7 +120,11 @@ class _Jobs:
 
     def _watch(self) -> None:
         while not self._over.is_set():
-            if os.waitpid(self._pid, os.WNOHANG)[0] and not self._over.wait(RESPAWN):
+            try:
+                gone = os.waitpid(self._pid, os.WNOHANG)[0]
+            except ChildProcessError:  # `stop` has seen it end
+                return
+            if gone and not self._over.wait(RESPAWN):
                 logging.getLogger("hven.jobs").warning("the keeper of the jobs died and is started again")
                 self._pid = self._fork()
             self._over.wait(RESPAWN)
