@@ -184,6 +184,17 @@ def test_a_vosi_table_is_made_without_rows_and_then_loaded(people: tuple[Person,
         assert anna.ask("PUT", "/tap/tables/tap_user.less", body).status == 400
 
 
+def test_a_job_over_it_is_its_owners(people: tuple[Person, Person, Person]) -> None:
+    anna, bert, nobody = people
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    made = anna.ask("POST", "/tap/async", b"LANG=ADQL&QUERY=SELECT+*+FROM+tap_user.list", **form)
+    path = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
+    assert anna.ask("GET", path).status == 200
+    for other in (bert, nobody):
+        assert other.ask("GET", path).status == 403
+        assert path.rpartition("/")[2] not in other.ask("GET", "/tap/async").text
+
+
 def test_an_answer_comes_when_every_process_knows() -> None:
     from hven.holdings.site import LOOK
 
