@@ -45,7 +45,10 @@ def remove(context: typer.Context, name: Account) -> None:
 
 
 def tables(context: typer.Context, as_json: Json = False) -> None:
-    """Show the tables that readers keep here; those whose time is over go."""
+    """Show the tables that readers keep here.
+
+    Those whose time is over go.
+    """
     from hven.query import own
 
     with open_site(context) as site:
