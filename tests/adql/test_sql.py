@@ -47,6 +47,9 @@ ANSWERS = [
     ("SELECT COUNT(*), COUNT(rmag), COUNT(DISTINCT name), SUM(flag), AVG(flag), MIN(name), MAX(seen) FROM stars WHERE id < 5", None),
     ("SELECT SUM(flag * flag) FROM stars", [(200 * 200 + 100 * 100 + 1 + 255 * 255,)]),  # no overflow of a byte
     ("SELECT id FROM stars WHERE flag - 150 < 0 ORDER BY id", [(2,), (3,), (4,)]),
+    ("SELECT CAST(0.1 AS REAL) + 1, 3 * (CAST(0.1 AS REAL) - id) FROM stars WHERE id = 1", [(1.1000000014901161, -2.6999999955296516)]),  # in DOUBLE
+    ("SELECT COALESCE(CAST(NULL AS REAL), id + 16777216), CASE WHEN id = 1 THEN id + 16777216 ELSE rmag END FROM stars WHERE id = 1", [(16777217.0, 16777217.0)]),
+    ("SELECT GREATEST(CAST(1 AS REAL), id + 16777216), LEAST(CAST(2e7 AS REAL), id + 16777216) FROM stars WHERE id = 1", [(16777217.0, 16777217.0)]),
     ("SELECT flag / 7, id / 4 FROM stars WHERE id = 6", [(36, 1)]),
     ("SELECT s.id, p.flux FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id AND p.flux > 3 WHERE s.id < 3 ORDER BY 1", [(1, 5.0), (2, None)]),
     ("SELECT id, flux FROM stars RIGHT JOIN photometry USING (id) ORDER BY id, flux", [(1, 1.0), (1, 5.0), (2, 2.0), (7, 9.0)]),
@@ -265,4 +268,7 @@ def test_long_chains():
 def test_expressions_alone():
     from hven.adql import bind_expression, parse_expression
 
-    assert write_expression(bind_expression(parse_expression("rmag * 2 - 1.5"), STARS.columns), DuckDB()) == '((t0."rmag" * 2) - 1.5e0)'
+    assert (
+        write_expression(bind_expression(parse_expression("rmag * 2 - 1.5"), STARS.columns), DuckDB())
+        == '((CAST(t0."rmag" AS DOUBLE) * 2) - 1.5e0)'
+    )

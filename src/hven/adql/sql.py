@@ -40,6 +40,7 @@ from hven.adql.tree import (
 )  # fmt: skip
 from hven.adql.values import is_null, meta
 from hven.errors import BindError
+from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -138,7 +139,7 @@ class Dialect(ABC):
         args = ", ".join([writer.expr(arg) for arg in node.args])
         return f"{node.name.lower()}({'DISTINCT ' if node.distinct else ''}{args}) {window}"
 
-    def branch(self, writer: Writer, node: Expr) -> str:
+    def branch(self, writer: Writer, node: Expr, type_: Type) -> str:  # noqa: ARG002  (dialects look at the type of the whole)
         """Write one of several values that CASE or COALESCE may give."""
         return writer.expr(node)
 
@@ -331,8 +332,9 @@ class Writer:
             if link.op == "/":
                 text = self.dialect.quotient(link, text, right)
                 continue
-            if type_.is_integer and meta(link.left).type != type_:
-                text = self.dialect.cast(text, type_)
+            left = meta(link.left).type
+            if left != type_ and (type_.is_integer or (type_ == FLOAT64 and meta(link.right).type != type_)):
+                text = self.dialect.cast(text, type_)  # a REAL and an INTEGER give a DOUBLE; engines have their own opinion of it
             text = self.dialect.operation(link.op, text, right)
         return text
 
@@ -369,8 +371,8 @@ class Writer:
 
     def case(self, node: Case) -> str:
         """Write CASE; the binder made every WHEN a condition."""
-        whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then)}" for when, then in node.whens)
-        otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise)}"
+        whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}" for when, then in node.whens)
+        otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise, meta(node).type)}"
         return f"CASE {whens}{otherwise} END"
 
     def subquery(self, node: Subquery) -> str:

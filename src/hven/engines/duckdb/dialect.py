@@ -112,7 +112,7 @@ class DuckDB(Dialect):
         "ISO": "make_timestamp(CAST(round(({0} - 2440587.5e0) * 864000000e0) AS BIGINT) * 100)",
         "SUBSTRING": "substring({*})", "TRIM": "trim({0}, " + _SPACE + ")", "REPLACE": "replace({*})", "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS BIGINT))",
         "LENGTH": "length({0})", "CONCAT": ".concatenated", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
-        "REGEXP_REPLACE": "regexp_replace({0}, {1}, {2}, 'g')", "NULLIF": "nullif({0}, {1})", "GREATEST": "greatest({*})", "LEAST": "least({*})",
+        "REGEXP_REPLACE": "regexp_replace({0}, {1}, {2}, 'g')", "NULLIF": "nullif({0}, {1})", "GREATEST": ".coalesced", "LEAST": ".coalesced",
         "SIGN": "CAST(sign({0}) AS INTEGER)", "STDDEV": "stddev_samp({0})", "VARIANCE": "var_samp({0})", "MEDIAN": "median({0})",
         "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
     }  # fmt: skip
@@ -199,14 +199,19 @@ class DuckDB(Dialect):
             return f"{name}({'DISTINCT ' if node.distinct else ''}{self.double(writer.expr(node.args[0]), node.args[0])}) {window}"
         return super().over(writer, node, window)
 
-    def branch(self, writer: Writer, node: Expr) -> str:
-        """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists."""
+    def branch(self, writer: Writer, node: Expr, type_: Type) -> str:
+        """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists.
+
+        Beside a REAL it would make a REAL of an INTEGER, too, which cannot hold it.
+        """
         text = writer.expr(node)
+        if type_ == FLOAT64 and not isinstance(node, Literal):
+            return self.double(text, node)
         return f"CAST({text} AS DOUBLE[])" if meta(node).type.duckdb.startswith("DOUBLE[") else text
 
     def coalesced(self, writer: Writer, node: Function) -> str:
-        """COALESCE."""
-        return f"coalesce({', '.join(self.branch(writer, arg) for arg in node.args)})"
+        """COALESCE, GREATEST, LEAST."""
+        return f"{node.name.lower()}({', '.join(self.branch(writer, arg, meta(node).type) for arg in node.args)})"
 
     # --- pieces
 
