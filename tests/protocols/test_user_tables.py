@@ -13,7 +13,6 @@ from asking import Answer, Client
 from made_stars import STARS, rows
 
 from hven.holdings import Site
-from hven.protocols import _user_tables
 from hven.query import own
 from hven.server import create
 from hven.settings import QueryLimits
@@ -198,4 +197,4 @@ def test_a_job_over_it_is_its_owners(people: tuple[Person, Person, Person]) -> N
 def test_an_answer_comes_when_every_process_knows() -> None:
     from hven.holdings.site import LOOK
 
-    assert _user_tables.KNOWN > LOOK
+    assert own.KNOWN > LOOK

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.protocols import Surroundings
 
-KNOWN = 0.3  # seconds after which every process has seen a change: an answer comes when the next request can rely on it
 READ = 2  # bodies that are read at once
 
 
@@ -47,7 +46,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
             path = Path(place) / "body"
             await _received(request, path, site.settings.limits.upload)
             table = await anyio.to_thread.run_sync(how, site, who, name, path, limiter=reading)
-        await anyio.sleep(KNOWN)
         text = f"Query this table as {adql.quote(table.schema)}.{adql.quote(table.name)}\n"
         return Response(text, status, {"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
@@ -60,7 +58,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def delete(request: Request) -> Response:
         who, name = _asked(request)
         await anyio.to_thread.run_sync(own.drop, site, who, name)
-        await anyio.sleep(KNOWN)
         return Response(f"Dropped user table {name}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
     def _asked(request: Request) -> tuple[Reader, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hven.holdings import Site
     from hven.model.table import Table
 
+KNOWN = 0.3  # seconds after which every process has seen a change: then the next request can rely on it, and old files may go
 _BODY = "body"
 _ROWS = 65_536
 
@@ -87,7 +89,9 @@ def drop(site: Site, who: Reader, name: str) -> None:
     """Delete a table."""
     owner = _owner(who)
     with _held(site, owner, name):
-        site.engine.drop(site.store.user_tables.drop(owner, name))
+        before = site.store.user_tables.drop(owner, name)
+        time.sleep(KNOWN)
+        site.engine.drop(before)
 
 
 def found(site: Site, who: Reader, name: str) -> Record:
@@ -148,6 +152,7 @@ def _store(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table
         raise
     finally:
         site.engine.published(snapshot)
+    time.sleep(KNOWN)
     if before is not None:
         site.engine.drop(before)
     return table
@@ -169,4 +174,4 @@ def _fitted(rows: pa.Table, table: Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=table.arrow)
 
 
-__all__ = ["append", "drop", "found", "keep", "name_of", "sweep"]
+__all__ = ["KNOWN", "append", "drop", "found", "keep", "name_of", "sweep"]

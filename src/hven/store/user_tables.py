@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from hven.engines import Snapshot
     from hven.store.database import Database
+
+GRACE = 5.0  # seconds in which processes may still begin to read a table whose time is over
 
 
 class UserTables:
@@ -97,7 +100,8 @@ class UserTables:
 
     def expire(self) -> list[Snapshot]:
         """Forget every table whose time is over; the caller drops their files."""
-        over = user_tables.c.expires <= now()
+        limit = datetime.now(UTC) - timedelta(seconds=GRACE)
+        over = user_tables.c.expires <= limit.isoformat(timespec="microseconds").replace("+00:00", "Z")
         with self._database.reading() as connection:
             if connection.execute(sa.select(user_tables.c.name).where(over).limit(1)).first() is None:
                 return []
