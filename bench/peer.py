@@ -203,6 +203,8 @@ def dachs(scratch: Path, csv: Path, rows: int) -> Iterator[Peer]:
             marker.unlink(missing_ok=True)
         loaded = json.loads(marker.read_text()) if marker.exists() else {}
         if loaded.get("rows") != rows:
+            marker.unlink(missing_ok=True)
+            print(f"loading {rows:,} stars into DaCHS", file=sys.stderr)
             loaded = {"rows": rows, "rate": _load(scratch, root, csv, rows, place, env)}
             marker.write_text(json.dumps(loaded))
         with (scratch / "dachs.log").open("ab") as log:
@@ -242,9 +244,16 @@ def _load(scratch: Path, root: Path, csv: Path, rows: int, place: list[object], 
     begun = time.perf_counter()
     did([DACHS, "imp", "tycho/q"], 300, owner=True, env=env)
     rate = sample / (time.perf_counter() - begun)
-    script = (
-        f"\\copy tycho.main FROM '{scratch / 'rest.csv'}' (FORMAT csv, HEADER, NULL '')\nCLUSTER tycho.main;\nVACUUM ANALYZE tycho.main;\n"
-    )
+    # indexes made after the rows, as DaCHS does; CLUSTER is what its position index asks for
+    script = f"""SET maintenance_work_mem = '512MB';
+CREATE TEMP TABLE kept AS SELECT indexname, indexdef FROM pg_indexes
+  WHERE schemaname = 'tycho' AND tablename = 'main' AND indexname NOT IN (SELECT conname FROM pg_constraint);
+SELECT format('DROP INDEX tycho.%I', indexname) FROM kept \\gexec
+\\copy tycho.main FROM '{scratch / "rest.csv"}' (FORMAT csv, HEADER, NULL '')
+SELECT indexdef FROM kept \\gexec
+SELECT format('CLUSTER tycho.main USING %I', indexname) FROM kept WHERE indexname LIKE 'spoint%' \\gexec
+VACUUM ANALYZE tycho.main;
+"""
     did([BINARIES / "psql", *place, "-v", "ON_ERROR_STOP=1", "-d", "gavo", "-f", "-"], 600, owner=True, text=script)
     (scratch / "rest.csv").unlink()
     return rate
@@ -292,6 +301,7 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, default=SCRATCH, help=f"the peer's files (default: {SCRATCH}); kept for the next run")
     parser.add_argument("--fresh", action="store_true", help="remove the scratch directory first")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
     csv = data.tycho_csv()
     CACHE.mkdir(parents=True, exist_ok=True)
     if options.fresh:
@@ -307,7 +317,7 @@ def main() -> int:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     behind = [name for name, row in found.items() if row["ahead"] is False]
     print(
-        f"\nHven is ahead in {sum(row['ahead'] is True for row in found.values())} of {len(found)} rows"
+        f"\nHven is ahead in {sum(row['ahead'] is True for row in found.values())} of {sum(row['ahead'] is not None for row in found.values())} rows that both have"
         + (f"; behind: {', '.join(behind)}" if behind else "")
     )
     return 1 if behind else 0
@@ -333,25 +343,24 @@ def compared(us: tap.Service, peer: Peer, options: argparse.Namespace) -> dict[s
             pair.append({figure.name: figure for figure in tap.measured(journey, side, plans[0], memory) if options.only in figure.name})
         _rows(pair[0], pair[1], rows)
     if options.only in "memory.idle memory.most":
-        _rows(*({figure.name: figure for figure in memory.figures()} for memory in memories), rows)
+        weights = [{figure.name: figure for figure in memory.figures()} for memory in memories]
+        _rows(weights[0], weights[1], rows)
     return rows
 
 
-def _rows(ours_: dict[str, tap.Figure], theirs: dict[str, tap.Figure], rows: dict[str, dict[str, object]]) -> None:
-    for name in ours_ | theirs:
-        mine, other = ours_.get(name), theirs.get(name)
-        known = mine or other
-        ratio = mine.value / other.value if mine and other and other.value else None
-        ahead = None if ratio is None or math.isnan(ratio) else (ratio >= 1) == known.higher  # type: ignore[union-attr]
+def _rows(mine: dict[str, tap.Figure], theirs: dict[str, tap.Figure], rows: dict[str, dict[str, object]]) -> None:
+    for name in mine | theirs:
+        pair = [side[name] for side in (mine, theirs) if name in side]
+        unit, higher = pair[0].unit or pair[-1].unit, pair[-1].higher
+        ratio = pair[0].value / pair[1].value if len(pair) == 2 and pair[1].value else math.nan
+        ahead = None if math.isnan(ratio) else (ratio > 1) == higher
+        shown = [f"{side[name].value:>11.4g}" if name in side else f"{'not offered':>11}" for side in (mine, theirs)]
+        notes = "  |  ".join(dict.fromkeys(figure.note for figure in pair if figure.note))
+        print(f"{name:<18} {shown[0]} {shown[1]} {unit:<4} {ratio:>10.3g}  {notes}", flush=True)
         rows[name] = {
-            "hven": mine and mine.value, "dachs": other and other.value, "unit": known.unit, "ratio": ratio, "ahead": ahead,  # type: ignore[union-attr]
-            "notes": [side.note if side else "not offered" for side in (mine, other)],
+            "hven": mine[name].value if name in mine else None, "dachs": theirs[name].value if name in theirs else None, "unit": unit,
+            "ratio": None if math.isnan(ratio) else ratio, "ahead": ahead, "note": notes,
         }  # fmt: skip
-        shown = [f"{side.value:>11.4g}" if side else f"{'not offered':>11}" for side in (mine, other)]
-        notes = "" if not known else "  |  ".join(dict.fromkeys(side.note for side in (mine, other) if side and side.note))
-        print(
-            f"{name:<18} {shown[0]} {shown[1]} {known.unit:<4} {ratio if ratio is not None else float('nan'):>10.3g}  {notes}", flush=True
-        )  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":
