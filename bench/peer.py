@@ -127,7 +127,7 @@ def cluster(scratch: Path, port: int) -> Iterator[int]:
 
 
 def sphere(place: list[object]) -> None:
-    """Load pgSphere. Debian's 1.2.0 has two operators for old DaCHS versions that PostgreSQL 15.19 and later refuse (pgsphere issue 85): left out."""
+    """Load pgSphere. Debian's 1.2.0 has two operators for old DaCHS versions that PostgreSQL 15.20 refuses (pgSphere issue 85): left out."""
     sql = [BINARIES / "psql", *place, "-v", "ON_ERROR_STOP=1", "-q", "-d", "gavo"]
     try:
         did([*sql, "-c", "CREATE EXTENSION pg_sphere"], 60, owner=True)
@@ -358,7 +358,7 @@ def _rows(mine: dict[str, tap.Figure], theirs: dict[str, tap.Figure], rows: dict
         notes = "  |  ".join(dict.fromkeys(figure.note for figure in pair if figure.note))
         print(f"{name:<18} {shown[0]} {shown[1]} {unit:<4} {ratio:>10.3g}  {notes}", flush=True)
         rows[name] = {
-            "hven": mine[name].value if name in mine else None, "dachs": theirs[name].value if name in theirs else None, "unit": unit,
+            "hven": mine[name].known if name in mine else None, "dachs": theirs[name].known if name in theirs else None, "unit": unit,
             "ratio": None if math.isnan(ratio) else ratio, "ahead": ahead, "note": notes,
         }  # fmt: skip
 

@@ -10,6 +10,7 @@ import base64
 import http.client
 import io
 import json
+import math
 import random
 import re
 import socket
@@ -86,6 +87,11 @@ class Figure:
     unit: str
     higher: bool = False
     note: str = ""
+
+    @property
+    def known(self) -> float | None:
+        """The value, None if the journey failed: JSON has no nan."""
+        return None if math.isnan(self.value) else self.value
 
 
 class Client:
@@ -738,7 +744,7 @@ def judged(figure: Figure, references: References, found: dict[str, float]) -> J
         found["trivial"] = (
             _median(lambda: client.sync(f"SELECT TOP 1 {references._service.id} FROM {references._service.table}"), 50, 10) * 1e3
         )
-    failed = figure.value != figure.value
+    failed = figure.known is None
     beside = 1.0 if failed else references[reference]
     guide = f"aim {GUIDES[figure.name][2]} {figure.unit}" if figure.name in GUIDES else ""
     note = "; ".join(part for part in (f"beside {reference}", guide, figure.note) if part)
@@ -784,8 +790,8 @@ def main() -> int:
         print(line(figure), flush=True)
         found.append(figure)
     if options.json:
-        options.json.write_text(json.dumps({figure.name: asdict(figure) for figure in found}, indent=1) + "\n")
-    return 1 if any(figure.value != figure.value for figure in found) else 0
+        options.json.write_text(json.dumps({figure.name: asdict(figure) | {"value": figure.known} for figure in found}, indent=1) + "\n")
+    return 1 if any(figure.known is None for figure in found) else 0
 
 
 if __name__ == "__main__":
