@@ -341,11 +341,12 @@ def dumps(service: Service, plan: Plan) -> Iterator[Figure]:
         for _ in range(plan.dumps):
             begun = time.perf_counter()
             answer = client.start(query, spelling, maxrec=rows + 1)
-            answer.read(1)
+            got = len(answer.read(1))
             firsts.append(time.perf_counter() - begun)
-            while answer.read(1 << 20):
-                pass
+            while part := answer.read(1 << 20):
+                got += len(part)
             lasts.append(time.perf_counter() - begun)
+            _expect(answer.status == 200 and got > 0.99 * size * 1e6, f"{name}: as much as the first time")
         yield Figure(name=f"dump.{name}", value=statistics.median(lasts), unit="s", note=f"{rows:,} rows, {size:.0f} MB")
         yield Figure(name=f"first.{name}", value=statistics.median(firsts) * 1e3, unit="ms", note="first byte of the dump")
 
@@ -548,7 +549,7 @@ GUIDES = {
 
 
 class Memory:
-    """Summed PSS of a service, looked at every half second while journeys run (never while single calls are timed in ms)."""
+    """Summed PSS of a service, looked at after each journey, and every half second during crowds and dumps."""
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
         self._pids = pids
