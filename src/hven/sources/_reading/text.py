@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hven.errors import Place, SourceError
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class TextFile:
         self.quote = quote.encode() if quote else None
         self.comment = re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
         self.sign = comment.encode() if comment else b""
+        self.mark = (self.quote or b"") + delimiter.encode()
         if self.quote:
             q, d = re.escape(self.quote), re.escape(delimiter.encode())
             self.quoted = re.compile(rb"(?:\A|[\n" + d + rb"])[ ]*" + q + rb"(?:[^" + q + rb"]+|" + q + q + rb")*(" + q + rb"|\Z)")
@@ -119,14 +122,38 @@ class TextFile:
         end = self.rest.rfind(b"\n") + 1
         if self.quote is None or self.rest.find(self.quote, 0, end) < 0:
             return end
-        last: re.Match[bytes] | None = None
-        for match in self.quoted.finditer(self.rest):
-            last = match
-        if last is None or last.group(1):  # the last quoted value is closed
-            if last is None or last.end() <= end:
-                return end
-            return self.rest.rfind(b"\n", 0, last.start() + 1) + 1
-        return self.rest.rfind(b"\n", 0, last.start() + 1) + 1
+        quick = self._paired(end)
+        if quick is not None:
+            return quick
+        values = [match.span() for match in self.quoted.finditer(self.rest)]
+        while values and end:
+            start, stop = values[-1]
+            if stop < end:  # it ends before this line does
+                break
+            values.pop()
+            if start < end - 1:  # the line end is inside the value; the one that it may begin with is not
+                end = self.rest.rfind(b"\n", 0, start + 1) + 1
+        return end
+
+    def _paired(self, end: int) -> int | None:
+        """Find the same end by whole arrays, where quotes stand as they should; None where one does not.
+
+        Every other quote must begin a field, or follow the one before at once (a doubled quote inside a value): then they pair up.
+        """
+        if len(self.mark) != 2:
+            return None
+        bytes_ = np.frombuffer(self.rest, np.uint8, count=end)
+        quotes = np.flatnonzero(bytes_ == self.mark[0])
+        opening = quotes[0::2]
+        before = bytes_[opening - 1]  # of a quote at 0 this is the last byte: a line end
+        begins = (before == self.mark[1]) | (before == ord("\n"))
+        doubled = np.zeros(len(opening), bool)
+        doubled[1:] = opening[1:] == quotes[1::2][: len(opening) - 1] + 1
+        if not (begins | doubled).all():
+            return None
+        lines = np.flatnonzero(bytes_ == ord("\n"))
+        outside = np.flatnonzero(np.searchsorted(quotes, lines) % 2 == 0)
+        return int(lines[outside[-1]]) + 1 if len(outside) else 0
 
     def _closed(self) -> None:
         """Refuse a file that ends inside a quoted value: all rows after the quote would silently be one value."""
