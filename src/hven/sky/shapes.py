@@ -6,6 +6,7 @@ The boundary belongs to a shape, widened by `hven.sky.sphere.TOLERANCE` (one nan
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def _flags(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, tu
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(ABC):
     """What all shapes can do."""
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
@@ -56,24 +57,25 @@ class Shape:
         flat_lon, flat_lat, shape = _flags(lon, lat)
         return self._holds(flat_lon, flat_lat).reshape(shape)
 
+    @abstractmethod
     def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
-        raise NotImplementedError
+        """Say which finite and other positions are inside; flat arrays."""
 
+    @abstractmethod
     def area(self) -> float:
         """Give the area in square degrees."""
-        raise NotImplementedError
 
+    @abstractmethod
     def centroid(self) -> Point:
         """Give the middle."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cover(self, order: int) -> Indexes:
         """Give HEALPix ranges at order 29 that hold the shape: half-open, sorted, shape (n, 2), cells down to `order`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text(self) -> str:
         """Write the shape as DALI 1.2 ``shape`` does: a word, then numbers."""
-        raise NotImplementedError
 
     def moc(self, order: int) -> str:
         """Give the cover as an ASCII MOC."""
