@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hven.store import Job
 
 LONGEST = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
-LOOK = 0.1  # seconds between two looks at the store while anybody waits
+SOON, LOOK = 0.005, 0.1  # seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
 THREADS = 8  # that speak with the store
 TEXT = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
 LOCAL = {"127.0.0.1", "::1"}
@@ -48,12 +48,14 @@ class Waiting:
         self._limiter = limiter
         self._waiters: dict[str, list[tuple[str, asyncio.Future[None]]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._came = False
 
     async def changed(self, name: str, phase: str) -> None:
         """Return when the job `name` is not in `phase` any more."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (phase, mine)
         self._waiters.setdefault(name, []).append(entry)
+        self._came = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._look())
         try:
@@ -68,6 +70,7 @@ class Waiting:
     async def _look(self) -> None:
         version = -1
         known: set[str] = set()
+        pause = SOON
         try:
             while self._waiters:
                 try:
@@ -77,7 +80,9 @@ class Waiting:
                         self._tell(await anyio.to_thread.run_sync(self._site.store.jobs.phases, list(known), limiter=self._limiter), known)
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
-                await asyncio.sleep(LOOK)
+                pause = SOON if self._came else min(2 * pause, LOOK)
+                self._came = False
+                await asyncio.sleep(pause)
         finally:  # nobody waits for a task that is no more
             self._tell({}, set(self._waiters))
 
