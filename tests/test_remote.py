@@ -139,6 +139,33 @@ def test_broken_answers_are_user_errors(tmp_path):
         remote.download("http://127.0.0.1:9/", tmp_path, allow_private=True)
 
 
+def test_streams_tell_every_status_and_follow_if_they_may(site, monkeypatch):
+    with remote.stream("GET", site + "/moved", follow=False, allow_private=True) as answer:
+        assert (answer.status, answer.location) == (302, site + "/data/stars.csv")
+    with remote.stream("GET", site + "/moved", allow_private=True) as answer:
+        assert (answer.status, answer.url, b"".join(answer.parts)) == (200, site + "/data/stars.csv", BODY)
+    with remote.stream("GET", site + "/none", allow_private=True) as answer:
+        assert answer.status == 404
+    with pytest.raises(UserError, match="leads on and on"), remote.stream("GET", site + "/around", allow_private=True):
+        pass
+    with pytest.raises(remote.Private), remote.stream("GET", site + "/moved"):
+        pass
+    monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
+    with pytest.raises(remote.Private, match=r"169\.254\.169\.254"), remote.stream("GET", site + "/inside"):
+        pass
+    with pytest.raises(UserError, match="no http or https address"), remote.stream("GET", site + "/file"):
+        pass
+
+
+def test_streams_that_end_early_may_be_tried_again(site):
+    with remote.stream("GET", site + "/short", allow_private=True) as answer, pytest.raises(remote.Unreachable, match="broke off"):
+        b"".join(answer.parts)
+    with remote.stream("GET", site + "/packed", allow_private=True) as answer, pytest.raises(SourceError, match="was not asked for"):
+        b"".join(answer.parts)
+    with pytest.raises(remote.Unreachable, match="cannot be reached"), remote.stream("GET", "http://127.0.0.1:9/", allow_private=True):
+        pass
+
+
 def test_hven_new_takes_an_address(tmp_path, site):
     from hven.descriptor.new import create
     from hven.settings import load

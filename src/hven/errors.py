@@ -12,17 +12,22 @@
      |   |- DescriptorError  one or more Faults of a descriptor or of hven.toml
      |   |- SourceError      a file or database that cannot be read
      |   |- DataError        rows that break the rules
+     |   |   |- Guarded      more rows would go or change than may
      |   |- NotFound         no such table, collection, job, snapshot      HTTP 404
+     |   |   |- Gone         it was there, and is not kept any more         HTTP 410
      |   |- Forbidden        known, but not for this reader                HTTP 403
      |   |- Unauthenticated  log in first                                  HTTP 401
      |   |- TooLarge         more than a limit allows                      HTTP 413
      |   |- Conflict         somebody else is at it: a second ingest       HTTP 409
+     |   |- TooOften         wait before the next attempt                  HTTP 429
      |- UsageError           the command line is at fault                  exit 2
      |- ServiceError         we or the machine are at fault                exit 3, HTTP 500
          |- Timeout          the time limit is over                        HTTP 408
          |- Cancelled        the reader left, or asked to stop             HTTP 499
          |- Overloaded       try again later                               HTTP 503
          |- StorageError     disk full, unreadable snapshot                HTTP 500
+             |- Unavailable  a database that is read in place is away      HTTP 503
+             |- Unmergeable  changes do not fit into that snapshot         HTTP 500
 
 Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
 """
@@ -158,8 +163,16 @@ class DataError(UserError):
     """The rows themselves break the rules: see the ingest report."""
 
 
+class Guarded(DataError):
+    """More rows would go or change at once than a guard allows: nothing was published."""
+
+
 class NotFound(UserError):
     """There is no such thing here (or none that this reader may know of)."""
+
+
+class Gone(NotFound):
+    """It was there once, and is not kept any more."""
 
 
 class Forbidden(UserError):
@@ -176,6 +189,10 @@ class TooLarge(UserError):
 
 class Conflict(UserError):
     """Somebody else is doing this at the moment."""
+
+
+class TooOften(UserError):
+    """Too many attempts; wait before the next one."""
 
 
 class UsageError(HvenError):
@@ -200,3 +217,11 @@ class Overloaded(ServiceError):
 
 class StorageError(ServiceError):
     """The disk is full, or a snapshot cannot be read."""
+
+
+class Unavailable(StorageError):
+    """Rows that are read in place cannot be had now: their database is away, or their table has changed."""
+
+
+class Unmergeable(StorageError):
+    """A snapshot is written otherwise than its table is now: no changes can be merged into it, all rows must be staged."""

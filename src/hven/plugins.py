@@ -19,6 +19,7 @@ GROUPS: dict[str, str] = {
     "protocols": "hven.protocols",
     "jobs": "hven.jobs",
     "identity": "hven.auth",
+    "resolvers": "hven.resolver",
 }
 EXTRAS: dict[str, str] = {}  # name of a missing import -> the extra that brings it
 

@@ -1,13 +1,21 @@
-"""The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors. Grows with *Sync*."""
+"""The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors. Grows with *Sync*.
+
+`download` makes a file, `fetch` gives a small answer, `exchange` speaks with a service (POST, DELETE, any status),
+`stream` reads what it says as it comes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
 import socket
 import tempfile
 import threading
+import time
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
@@ -15,7 +23,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 from hven.errors import Forbidden, SourceError, StorageError, TooLarge, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import ssl
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import httpx
 
@@ -30,6 +39,10 @@ _ENDINGS = {
 
 class Private(Forbidden):
     """The address is not on the public internet."""
+
+
+class Unreachable(UserError):
+    """No answer, or none to its end: trying again may help."""
 
 
 def download(
@@ -107,6 +120,213 @@ def download(
     return path
 
 
+def fetch(url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float | None = None, allow_private: bool = False) -> bytes:
+    """Fetch a small answer into memory, as `download` fetches a file; the errors are the same.
+
+    Parameters
+    ----------
+    limit
+        Bytes at most, unpacked.
+    """
+    with _answer(url, seconds, allow_private, total) as (response, _):
+        found = bytearray()
+        for part in _parts(response, url):
+            found += part
+            if len(found) > limit:
+                raise TooLarge(f"{_shown(url)} answers with more than {limit:,} bytes")
+        return bytes(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a service said: any status; `headers` by lower-case name; `url` as it was asked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    @property
+    def location(self) -> str:
+        """Where it sends us, as a whole address; empty: nowhere."""
+        target = self.headers.get("location", "")
+        return urljoin(self.url, target) if target else ""
+
+
+def exchange(
+    method: str,
+    url: str,
+    *,
+    form: Sequence[tuple[str, str]] = (),
+    files: Mapping[str, Path] | None = None,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    seconds: float = 15.0,
+    total: float | None = None,
+    limit: int = 4 * 1024**2,
+    allow_private: bool = False,
+) -> Answer:
+    """Ask a service once; redirects are told, not followed, and every status is an answer.
+
+    Parameters
+    ----------
+    form, files
+        Of a POST: parameters in order, and files by the name of their part.
+    content
+        Or its whole body; its type is in `headers`.
+    seconds, total
+        Without a byte for that long, or not whole after that long (None: four times `seconds`), it is given up.
+    limit
+        Bytes of the answer at most.
+
+    Raises
+    ------
+    UserError
+        No http(s) address; the service cannot be reached, or breaks off.
+    Forbidden
+        The address is private (`Private`).
+    TooLarge
+        More than `limit` bytes.
+    """
+    import httpx
+
+    host, address = resolve(url, allow_private=allow_private)
+    target = httpx.URL(url)
+    asked = {**_ASKED, **(headers or {})}
+    extensions = {}
+    if address is not None:
+        asked["Host"] = target.netloc.decode()
+        extensions["sni_hostname"] = host
+        target = target.copy_with(host=address)
+    data: dict[str, list[str]] = {}
+    for name, value in form:
+        data.setdefault(name, []).append(value)
+    end = time.monotonic() + (4 * seconds if total is None else total)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(
+            httpx.Client(timeout=httpx.Timeout(seconds, connect=min(seconds, 15.0)), follow_redirects=False, verify=_trusted())
+        )
+        parts = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in (files or {}).items()}
+        try:
+            request = client.build_request(
+                method, target, content=content, data=data or None, files=parts or None, headers=asked, extensions=extensions
+            )
+            response = client.send(request, stream=True)
+            stack.callback(response.close)
+            found = bytearray()
+            for part in _parts(response, url):
+                found += part
+                if len(found) > limit:
+                    raise TooLarge(f"{_shown(url)} answers with more than {limit:,} bytes")
+                if time.monotonic() > end:
+                    raise UserError(f"{_shown(url)} does not come to an end", remedy="try again later")
+        except httpx.TimeoutException as error:
+            raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+        except httpx.TransportError as error:
+            raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+    told = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status=response.status_code, headers=told, body=bytes(found), url=url)
+
+
+class Silent(Unreachable):
+    """It was reached, and has not begun to answer within the time it had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """An answer that is being read: any status; `headers` by lower-case name; `url` is where it was found in the end."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    parts: Iterator[bytes]
+
+    @property
+    def location(self) -> str:
+        """Where it sends us, as a whole address; empty: nowhere."""
+        target = self.headers.get("location", "")
+        return urljoin(self.url, target) if target else ""
+
+
+@contextlib.contextmanager
+def stream(
+    method: str,
+    url: str,
+    *,
+    form: Sequence[tuple[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+    secret: str | None = None,
+    seconds: float = 60.0,
+    follow: bool = True,
+    allow_private: bool = False,
+) -> Iterator[Streamed]:
+    """Ask a service, and read its answer as it comes.
+
+    Parameters
+    ----------
+    form
+        Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same service; 303 is followed by GET.
+    secret
+        The header ``Authorization``: for the host of `url` alone.
+    seconds
+        Without a byte for that long, it is given up.
+    follow
+        False: redirects are told, not followed.
+
+    Raises
+    ------
+    Unreachable
+        No answer, or not to its end (while `parts` are read).
+    UserError
+        No http(s) address, too many redirects.
+    Forbidden
+        The address, or one that it leads to, is private (`Private`); it leads from https to http.
+    """
+    import httpx
+
+    data: dict[str, list[str]] = {}
+    for name, value in form:
+        data.setdefault(name, []).append(value)
+    first, start = urlsplit(url), url
+    with httpx.Client(timeout=httpx.Timeout(seconds, connect=min(seconds, 15.0)), follow_redirects=False, verify=_trusted()) as client:
+        for _ in range(REDIRECTS + 1):
+            host, address = resolve(url, allow_private=allow_private)
+            target = httpx.URL(url)
+            asked = {**_ASKED, **(headers or {})}
+            parts = urlsplit(url)
+            if secret is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
+                asked["Authorization"] = secret
+            extensions = {}
+            if address is not None:
+                asked["Host"] = target.netloc.decode()
+                extensions["sni_hostname"] = host
+                target = target.copy_with(host=address)
+            try:
+                request = client.build_request(method, target, data=data or None, headers=asked, extensions=extensions)
+                response = client.send(request, stream=True)
+            except httpx.ReadTimeout as error:
+                raise Silent(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+            except httpx.TimeoutException as error:
+                raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+            except httpx.TransportError as error:
+                raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+            told = {name.lower(): value for name, value in response.headers.items()}
+            found = Streamed(status=response.status_code, headers=told, url=url, parts=_parts(response, url))
+            if not (follow and response.is_redirect and found.location):
+                try:
+                    yield found
+                finally:
+                    response.close()
+                return
+            response.close()
+            if parts.scheme == "https" and urlsplit(found.location).scheme != "https":
+                raise Forbidden(f"{_shown(url)} leads from https to {_shown(found.location)}", remedy="use that address if you trust it")
+            if response.status_code == 303:
+                method, data = "GET", {}
+            url = found.location
+    raise UserError(f"{_shown(start)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
+
+
 class _answer:  # noqa: N801  (reads as what it gives)
     """The answer to a GET, redirects followed one by one, each address checked and then used (no second look-up)."""
 
@@ -114,9 +334,9 @@ class _answer:  # noqa: N801  (reads as what it gives)
         import httpx
 
         self.url, self.allow_private, self.total = url, allow_private, total
-        self.late = False
+        self.late, self.begun = False, time.monotonic()
         self.timer = threading.Timer(total, self._stop) if total is not None else None
-        self.client = httpx.Client(timeout=httpx.Timeout(seconds, connect=15.0), follow_redirects=False, trust_env=True)
+        self.client = httpx.Client(timeout=httpx.Timeout(seconds, connect=15.0), follow_redirects=False, trust_env=True, verify=_trusted())
 
     def __enter__(self) -> tuple[httpx.Response, str]:
         if self.timer is not None:
@@ -140,7 +360,8 @@ class _answer:  # noqa: N801  (reads as what it gives)
         if self.timer is not None:
             self.timer.cancel()
         self.client.close()
-        if error is not None and self.late:
+        late = self.late or (self.total is not None and time.monotonic() - self.begun >= self.total)  # a reading's limit may strike first
+        if error is not None and late:
             message = f"{_shown(self.url)} has not sent everything within {self.total:g} s"
             raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
 
@@ -154,9 +375,9 @@ class _answer:  # noqa: N801  (reads as what it gives)
                 request = self._request(url, host, address)
                 response = self.client.send(request, stream=True)
             except httpx.TimeoutException as error:
-                raise UserError(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+                raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
             except httpx.TransportError as error:
-                raise UserError(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+                raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
             if response.is_redirect:
                 target = urljoin(url, response.headers.get("location", ""))
                 response.close()
@@ -182,6 +403,14 @@ class _answer:  # noqa: N801  (reads as what it gives)
         return self.client.build_request(
             "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode(), **_ASKED}, extensions={"sni_hostname": host}
         )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Read the list of those who sign certificates once: it takes a tenth of a second."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
@@ -248,9 +477,9 @@ def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
     try:
         yield from response.iter_bytes()
     except httpx.TimeoutException as error:
-        raise UserError(f"{_shown(url)} stopped sending", remedy="try again later") from error
+        raise Unreachable(f"{_shown(url)} stopped sending", remedy="try again later") from error
     except httpx.HTTPError as error:
-        raise UserError(f"{_shown(url)} broke off: {error}", remedy="try again") from error
+        raise Unreachable(f"{_shown(url)} broke off: {error}", remedy="try again") from error
 
 
 def _name_of(response: httpx.Response, url: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import fields
 import pytest
 
 from hven.errors import DescriptorError, UserError
-from hven.settings import DOCS, Alias, JobLimits, QueryLimits, Settings, init, load, names
+from hven.settings import DOCS, Alias, Foreign, Portal, QueryLimits, RemoteService, Settings, init, load, names, strangers
+from hven.settings.words import SECTIONS
 
 
 def site(tmp_path, text):
@@ -98,6 +99,20 @@ path = "a"
 
 
 @pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: is for to = '/tap/sync'"),
+        ('to = "/tap/sync"\nwhere = {x = "a = ?"}', "hven.toml:4: alias.0.where: is for the conditions of a `query`, which is missing"),
+        ('to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}', "hven.toml: alias.0.where.x: 'a = 1' does not look right"),
+    ],
+)
+def test_queries_of_aliases_belong_to_tap(tmp_path, entry, said):
+    found = faults(tmp_path, f'[[alias]]\npath = "/a"\n{entry}\n', {})
+    assert len(found) == 1
+    assert found[0].startswith(said)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ('name = "x\nport = 1\n', "hven.toml:1:10: not TOML: Illegal character '\\n'"),
@@ -142,6 +157,81 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
 
 def test_every_setting_has_a_key_and_a_word():
     ours = {field.name for field in fields(Settings)} - {"directory", "aliases"} | {"alias"}
-    ours |= {f"limits.{field.name}" for field in fields(QueryLimits)} | {f"alias.{field.name}" for field in fields(Alias)}
-    ours |= {f"jobs.{field.name}" for field in fields(JobLimits)}
+    sections = {**SECTIONS, "foreign": Foreign, "alias": Alias, "portals": Portal, "remote": RemoteService}
+    ours |= {f"{section}.{field.name}" for section, kind in sections.items() for field in fields(kind)}
     assert set(names()) == ours == set(DOCS)
+
+
+def test_services_elsewhere_are_named_with_their_tables(tmp_path):
+    file = tmp_path / "hven.toml"
+    file.write_text(
+        '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n[[remote]]\nname = "eso"\nurl = "https://eso.example.org/tap"\nkind = "obscore"\n'
+    )
+    assert load(tmp_path, {}).remote == (
+        RemoteService(name="amda", url="https://amda.example.org/tap", tables=("amdadb.epn_core",)),
+        RemoteService(name="eso", url="https://eso.example.org/tap", kind="obscore", tables=("ivoa.obscore",)),
+    )
+    file.write_text(
+        '[[remote]]\nname = "a"\nurl = "https://x.example.org/tap"\n'
+        '[[remote]]\nname = "a"\nurl = "ftp://x.example.org"\ntables = ["x.y; DROP"]\n[[remote]]\nname = "B c"\nurl = "https://x.example.org"\nkind = "ssa"\n'
+    )
+    with pytest.raises(DescriptorError) as caught:
+        load(tmp_path, {})
+    told = " ".join(f"{fault.place.line}:{fault.message}" for fault in caught.value.faults)
+    for word in ("2:remote.0.tables: is missing", "two services a", "remote.1.url", "remote.1.tables", "remote.2.name", "remote.2.kind"):
+        assert word in told, told
+
+
+def test_portals(tmp_path):
+    text = """[portals.medoc]
+path = "/medoc"
+collections = ["soho"]
+levels = ["mission"]
+[portals.psup]
+host = "psup.example.org"
+"""
+    (tmp_path / "hven.toml").write_text(text)
+    found = load(tmp_path, {}).portals
+    assert found == (
+        Portal(name="medoc", path="/medoc", collections=("soho",), levels=("mission",)),
+        Portal(name="psup", host="psup.example.org"),
+    )
+
+
+def test_portals_that_nobody_could_come_to(tmp_path):
+    text = """logo = "../x.svg"
+[portals.none]
+titel = "x"
+[portals.both]
+host = "x.y"
+path = "/x"
+[portals.again]
+host = "X.y"
+[portals.taken]
+path = "/tap/x"
+[portals.Bad]
+path = "x"
+"""
+    found = faults(tmp_path, text)
+    assert "hven.toml:1: logo: '../x.svg' does not look right; expected a picture beside hven.toml, such as 'logo.svg'" in found
+    assert "hven.toml:3: portals.none.titel: there is no such setting; did you mean 'title'?" in found
+    assert any(fault.startswith("hven.toml:2: portals.none: it has neither host nor path") for fault in found)
+    assert any(fault.startswith("hven.toml:4: portals.both: it has a host and a path") for fault in found)
+    assert any(fault.startswith("hven.toml:7: portals.again: x.y is that of portals.both") for fault in found)
+    assert any(fault.startswith("hven.toml:9: portals.taken: /tap is the path of a service") for fault in found)
+    assert any("portals.Bad" in fault for fault in found)
+
+
+def test_what_portals_name_must_be_there(tmp_path):
+    (tmp_path / "collections" / "soho").mkdir(parents=True)
+    (tmp_path / "collections" / "soho" / "soho.yaml").write_text("collection: soho\n")
+    (tmp_path / "logo.svg").write_text("<svg/>")
+    (tmp_path / "hven.toml").write_text(
+        'logo = "logo.svg"\n[portals.sun]\npath = "/sun"\nlogo = "no.png"\ncollections = ["soho", "sohoo"]\n'
+    )
+    found = strangers(load(tmp_path, {}))
+    assert [str(fault) for fault in found] == [
+        "hven.toml:5: portals.sun.collections: there is no collection 'sohoo'; did you mean 'soho'?",
+        "hven.toml:4: portals.sun.logo: there is no file no.png beside hven.toml; write it, or leave the setting out",
+    ]
+    assert {fault.severity for fault in found} == {"warning"}

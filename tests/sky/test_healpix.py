@@ -107,6 +107,35 @@ def test_many_cones_are_as_good_as_each(centres, power):
             assert len(mine) <= 9
 
 
+@pytest.mark.parametrize("count", [3, 6000])  # few are looked at one by one, many by tables
+def test_cells_of_many_cones_hold_them(count):
+    rng = np.random.default_rng(11)
+    lon, lat = rng.uniform(0, 360, count), np.degrees(np.arcsin(rng.uniform(-1, 1, count)))
+    lat[:2] = 90.0, -90.0
+    radius = 10.0 ** rng.uniform(-6, 2.25, count)
+    held = np.zeros((count, 40), bool)
+    towards, part = rng.uniform(0, 360, (count, 40)), np.sqrt(rng.uniform(0, 1, (count, 40)))
+    part[:, 0] = 1.0
+    several = np.zeros(count, int)
+    for order, which, cells in healpix.cones_cells(lon, lat, radius):
+        assert (np.diff(which) >= 0).all()
+        several += np.bincount(which, minlength=count)
+        for row in np.unique(which)[:200]:
+            there = healpix.index(order, *offset(lon[row], lat[row], towards[row], radius[row] * part[row]))
+            mine = cells[which == row]
+            assert len(set(mine.tolist())) == len(mine)
+            held[row] = np.isin(there, mine)
+        held[np.unique(which)[200:]] = True  # enough of each order
+    assert held.all()
+    assert several[radius < 38].max() <= 9
+    assert several.max() <= 12
+
+
+def test_cones_that_are_none_have_no_cells():
+    bad = ([0.0, 0.0, np.nan, 0.0, 10.0], [0.0, 0.0, 0.0, 91.0, 20.0], [-1.0, np.nan, 1.0, 1.0, 5.0])
+    assert [set(which.tolist()) for _, which, _ in healpix.cones_cells(*bad)] == [{4}]
+
+
 def test_neighbouring_cells_reach_as_far_as_promised():
     """`cones_ranges` relies on it: no cell is narrower than _WIDTH / 2**order, no corner farther than _REACH / 2**order."""
     rng = np.random.default_rng(8)
@@ -186,3 +215,26 @@ def test_a_small_polygon_in_large_cells_is_covered():
     inside = shape.contains(*there)
     for order in range(12):
         assert healpix.within(shape.cover(order), healpix.index(29, there[0][inside], there[1][inside])).all()
+
+
+@pytest.mark.parametrize("order", [0, 2, 7, 13])
+def test_a_neighbourhood_holds_all_that_is_near(order):
+    made = np.random.default_rng(order)
+    lon, lat = made.uniform(0, 360, 40), np.degrees(np.arcsin(made.uniform(-1, 1, 40)))
+    lat[:4] = [90.0, -90.0, 89.999, 41.8103]
+    cells = np.unique(healpix.index(order, lon, lat))
+    shift = 2 * (healpix.ORDER - order)
+    wide = healpix.neighbourhood(np.stack([cells << shift, (cells + 1) << shift], axis=1), order)
+    reach = np.degrees(0.689 / 2**order)
+    for turn in np.linspace(0.0, 360.0, 24):
+        x, y = arrays_moved(lon, lat, turn, reach * made.uniform(0, 1, len(lon)))
+        assert healpix.within(wide, healpix.index(healpix.ORDER, x, y)).all()
+    assert len(healpix.neighbourhood(np.empty((0, 2), np.int64), order)) == 0
+
+
+def arrays_moved(lon, lat, turn, far):
+    """Go from positions into a direction along great circles, degrees."""
+    y, turned, away = np.radians(lat), np.radians(turn), np.radians(far)
+    north = np.arcsin(np.clip(np.sin(y) * np.cos(away) + np.cos(y) * np.sin(away) * np.cos(turned), -1, 1))
+    east = np.arctan2(np.sin(turned) * np.sin(away) * np.cos(y), np.cos(away) - np.sin(y) * np.sin(north))
+    return (lon + np.degrees(east)) % 360.0, np.degrees(north)

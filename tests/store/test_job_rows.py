@@ -124,7 +124,9 @@ def test_lists_and_dues(store: Store) -> None:
     assert ids(hidden=("ARCHIVED",)) == "4310"
     assert ids(phases=("ARCHIVED", "ERROR"), last=3) == "542"
     assert ids(after="2026-01-01T00:00:00.3") == "54"
-    assert store.jobs.listed("user a", "other") == []
+    assert ids(phases=("PENDING",)) == ids(phases=("PENDING", "HELD", "PENDING")) == "30"
+    assert ids(phases=("PENDING", "QUEUED"), last=1) == ids(phases=("PENDING",), after="2026-01-01T00:00:00.1") == "3"
+    assert store.jobs.listed("user a", "other") == store.jobs.listed("user a", "other", phases=("PENDING",)) == []
     assert [found.id for found in store.jobs.due("2023", hidden=("ARCHIVED",))] == ["0", "1", "3"]
     assert store.jobs.known(["0", "x", "9"]) == {"0", "9"}
 
@@ -135,3 +137,52 @@ def test_the_place_in_the_queue_counts_turns(store: Store) -> None:
     store.jobs.add(job("b0", queue="user b", phase="QUEUED", queued="7"))
     places = {name: store.jobs.place(store.jobs.one(name)) for name in ("a0", "a1", "a4", "b0")}
     assert places == {"a0": 2, "a1": 3, "a4": 6, "b0": 2}
+
+
+def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: Store) -> None:
+    """For more than one statement takes values; those that wait for the same begin together, and what one failed for ends."""
+    many = tuple(f"m{number:04d}" for number in range(1_200))
+    with store.jobs._database.writing() as connection:
+        row = {column.name: None for column in db.jobs.columns}
+        row |= {
+            "type": "tap",
+            "groups": "[]",
+            "queue": "a",
+            "depends_on": "[]",
+            "parameters": "[]",
+            "created": "1",
+            "duration": 1,
+            "destruction": "2",
+        }
+        row |= {"results": "[]", "progress": "{}", "attempts": 0, "beat": 0}
+        connection.execute(sa.insert(db.jobs), [row | {"id": name, "phase": "COMPLETED"} for name in many])
+    store.jobs.change(many[700], among=("COMPLETED",), phase="EXECUTING")
+    for name in ("w1", "w2"):
+        store.jobs.add(job(name, depends_on=many))
+        assert store.jobs.enqueue(name, among=("PENDING",), most=9_999) == "QUEUED"
+    store.jobs.add(job("after", depends_on=("w1", "w2")))
+    store.jobs.enqueue("after", among=("PENDING",), most=9_999)
+    assert store.jobs.waiting() == 0
+    store.jobs.change(many[700], among=("EXECUTING",), phase="COMPLETED")
+    assert store.jobs.waiting() == 2
+    store.jobs.change("w2", among=("QUEUED",), phase="ABORTED", ended="3")
+    assert store.jobs.waiting() == 1
+    ended = store.jobs.one("after")
+    assert ended.phase == "ERROR"
+    assert ended.error is not None
+    assert "w2, which was aborted" in ended.error["message"]
+
+
+def test_an_index_finds_what_waits_for_others(store: Store) -> None:
+    """However many jobs wait for their turn, those that wait for others are found without looking at them."""
+    from hven.store import kin
+
+    with store.jobs._database.reading() as connection:
+        if connection.dialect.name == "sqlite":
+            told = connection.execute(sa.text(f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {kin.BOUND}")).all()
+            assert any("ix_jobs_bound" in str(row) for row in told)
+        else:
+            connection.execute(sa.text("SET enable_seqscan = off"))
+            told = connection.execute(sa.text(f"EXPLAIN SELECT DISTINCT depends_on FROM jobs WHERE {kin.BOUND}")).all()
+            connection.execute(sa.text("RESET enable_seqscan"))
+            assert any("ix_jobs_bound" in str(row) for row in told)

@@ -193,8 +193,8 @@ def test_the_lease_of_a_dead_process_is_void_at_once(store):
 
 
 def test_a_held_lease_is_renewed(store):
-    with store.leases.held("x", seconds=0.3) as lease:
-        deadline = time.monotonic() + 10
+    with store.leases.held("x", seconds=1.5) as lease:
+        deadline = time.monotonic() + 60
         while store.leases.all()[0].expires <= lease.expires and time.monotonic() < deadline:
             time.sleep(0.02)
         assert store.leases.all()[0].expires > lease.expires
@@ -207,16 +207,18 @@ def test_a_held_lease_may_be_waited_for(store):
     def hold():
         with store.leases.held("x"):
             started.set()
-            time.sleep(0.3)
+            refused.wait(60)
+            time.sleep(0.3)  # the other waits by now
             released.set()
 
-    started = threading.Event()
+    started, refused = threading.Event(), threading.Event()
     thread = threading.Thread(target=hold)
     thread.start()
     started.wait()
     with pytest.raises(Conflict), store.leases.held("x"):
         pass
-    with store.leases.held("x", wait=30):
+    refused.set()
+    with store.leases.held("x", wait=60):
         assert released.is_set()
     thread.join()
 

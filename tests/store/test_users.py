@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 
-from hven.errors import Conflict, NotFound, UserError
-from hven.store import FORMAT, Store
+from hven.errors import Conflict, NotFound, Unauthenticated, UserError
+from hven.store import FORMAT, Job, Store
 
 
 def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):
@@ -35,6 +35,43 @@ def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):
     store.close()
 
 
+def test_another_token_ends_the_old_one_and_all_sessions(tmp_path):
+    store = Store(tmp_path)
+    old = store.users.add("anna")
+    proof = store.sessions.begin("anna", 100.0)
+    new = store.users.renew("anna")
+    assert [store.users.holds(one) for one in (old, new)] == [None, "anna"]
+    assert store.sessions.holder(proof) is None
+    with pytest.raises(NotFound, match="hven user list"):
+        store.users.renew("bert")
+    store.close()
+
+
+def job(name, owner):
+    return Job(id=name, type="tap", queue=f"user {owner}", owner=owner, duration=60, destruction="2999-01-01T00:00:00Z")
+
+
+def test_an_account_goes_with_its_jobs_sessions_and_token(tmp_path):
+    store = Store(tmp_path)
+    token = store.users.add("anna")
+    store.users.add("bert")
+    proof = store.sessions.begin("anna", 100.0)
+    for name, owner in (("a1", "anna"), ("a2", "anna"), ("b1", "bert")):
+        store.jobs.add(job(name, owner))
+    before = store.jobs.version()
+    assert sorted(store.users.remove("anna")) == ["a1", "a2"]
+    assert store.jobs.version() > before, "workers look"
+    assert store.users.holds(token) is None
+    assert store.sessions.holder(proof) is None
+    assert store.jobs.known(["a1", "a2", "b1"]) == {"b1"}
+    with pytest.raises(Unauthenticated):
+        store.sessions.begin("anna", 100.0)
+    store.jobs.add(job("a3", "anna"))  # by a process that has not heard of it
+    store.users.add("anna")
+    assert store.jobs.known(["a3"]) == set(), "whoever has the name next gets nothing of the one before"
+    store.close()
+
+
 def test_names_of_accounts(tmp_path):
     store = Store(tmp_path)
     for name in ("", "Anna", "a.b", "a:b", "owner", "anonymous", "1a", "a" * 65, "a b", "ä"):
@@ -53,11 +90,14 @@ def test_a_store_without_accounts_gets_them(tmp_path):
     with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
         raw.execute("DROP TABLE users")
         raw.execute("DROP TABLE user_tables")
+        raw.execute("DROP TABLE sessions")
+        raw.execute("DROP TABLE retired")
         raw.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
     raw.close()
     store = Store(tmp_path)
     assert store.users.holds(store.users.add("anna")) == "anna"
     assert store.user_tables.of("anna") == []
+    assert store.sessions.holder(store.sessions.begin("anna", 9.0)) == "anna"
     store.close()
     with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
         assert raw.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() == (str(FORMAT),)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from hven.model.params import Param
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
+LARGEST, _LONG = 2**63 - 1, 100
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,10 @@ class Params:
         ParamError
             It came more than once with different values.
         """
-        found = {value for value in self.values.get(name, ()) if value != ""}
+        given = self.values.get(name, ())
+        if len(given) < 2:
+            return given[0] or default if given else default
+        found = {value for value in given if value != ""}
         if len(found) > 1:
             raise ParamError(f"{name} was given {len(self.values[name])} times, with different values", name=name, remedy="give it once")
         return found.pop() if found else default
@@ -84,7 +88,7 @@ class Params:
         return value
 
     def whole(self, name: str, *, minimum: int = 0) -> int | None:
-        """Give a whole number, None if absent.
+        """Give a whole number, None if absent; one beyond 64 bits counts as the largest of them.
 
         Raises
         ------
@@ -96,9 +100,11 @@ class Params:
             return None
         if not _WHOLE.fullmatch(text):
             raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
-        value = int(text)
+        # more than anybody counts to means without bound; Python itself reads no more than some thousand digits
+        value = int(text) if len(text) < _LONG else (-LARGEST if text.lstrip().startswith("-") else LARGEST)
+        value = min(value, LARGEST)
         if value < minimum:
-            raise ParamError(f"{name}={text} is too small", name=name, remedy=f"at least {minimum}")
+            raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
         return value
 
     def check(self, known: Iterable[Param]) -> None:

@@ -141,6 +141,10 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
     """
     if not batch.num_rows:
         return
+    # columns may share their buffers, but none has more than there is; to count what each has takes longer than to write a row
+    if per_row * batch.num_rows + 4 * batch.num_columns * batch.get_total_buffer_size() < _PIECE:
+        yield batch
+        return
     step = max(1, _PIECE // (per_row + 4 * batch.nbytes // batch.num_rows + 1))
     for start in range(0, batch.num_rows, step):
         yield batch if step >= batch.num_rows else batch.slice(start, step)

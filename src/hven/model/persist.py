@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from hven.model.table import Column, FrameRef, Group, Key, Table
+from hven.model.table import Column, FrameRef, Group, Key, Partition, Table
 from hven.model.types import Type
 
 if TYPE_CHECKING:
@@ -70,8 +70,10 @@ def _value_to_json(name: str, value: Any) -> Any:
         return [value.datatype, value.arraysize, value.xtype]
     if name in _PARTS and value and not isinstance(value[0], str):
         return [_to_json(part) for part in value]
+    if isinstance(value, Partition):
+        return _to_json(value)
     if isinstance(value, tuple):
-        return list(value)
+        return [list(item) if isinstance(item, tuple) else item for item in value]
     if name == "enums":
         return {key: dict(labels) for key, labels in value.items()}
     if name == "roles":
@@ -91,6 +93,10 @@ def _from_json(kind: type, data: Mapping[str, Any]) -> Any:
 def _value_from_json(kind: type, name: str, value: Any) -> Any:
     if name == "type" and kind is Column:
         return Type(*value)
+    if kind is Table and name == "partition":
+        return _from_json(Partition, value)
+    if kind is Table and name == "indexes":
+        return tuple(tuple(item) for item in value)
     if kind is Table and name in _PARTS:
         return tuple(_from_json(_PARTS[name], part) for part in value)
     if isinstance(value, list) and (name in _TUPLES or name == "columns"):

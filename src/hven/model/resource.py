@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,12 +64,46 @@ class Granule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule that rows must meet: an ADQL condition; a row for which it is false breaks the rule, NULL passes."""
+    """A rule that rows must meet: an ADQL condition; a row for which it is false breaks the rule, NULL passes.
+
+    Attributes
+    ----------
+    flag
+        Bit of the table's column of flags (`Flags`) that is set in rows that break it; they are published.
+    """
 
     name: str
     condition: str
     severity: str
     message: str | None = None
+    check: str | None = None  # instead of a condition: what is looked at in whole columns
+    columns: tuple[str, ...] = ()
+    of: str | None = None
+    items: bool = False  # values are lists joined by #
+    low: float | None = None
+    high: float | None = None
+    flag: int | None = None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """The column whose bits say which rules a row breaks.
+
+    Attributes
+    ----------
+    bits
+        Name of a rule -> its bit, in the order of bits; rules that are off have none.
+    by
+        Name -> ADQL expression over the table's own columns, by which flagged rows are counted.
+    given
+        True: the rows come with their flags, and the rules only say what the bits mean.
+    """
+
+    column: str
+    bits: Mapping[str, int]
+    by: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    given: bool = False
     place: Place
 
 
@@ -120,6 +154,67 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """How a table follows its source.
+
+    Attributes
+    ----------
+    watermark
+        Source column, or ADQL expression over source columns: larger in rows that were written later. None: all is read each time.
+    overlap
+        Seconds to look back behind the last watermark, which is a time; or
+    overlap_number
+        so much in the watermark's own unit.
+    deletions
+        ``compare``, ``blocks``, ``none``, ``column``.
+    deleted
+        For ``column``: ADQL condition over source rows that are deleted.
+    full
+        Seconds after which everything is read again; infinite: never, for every write moves the watermark. None: nothing is said.
+    page, rate
+        Rows at a time; requests a second.
+    removed, changed
+        Shares of the published rows that may go, or change, before the run stops and asks.
+    """
+
+    REMOVED: ClassVar[float] = 0.1
+    CHANGED: ClassVar[float] = 0.5
+
+    watermark: tuple[str, Place] | None = None
+    overlap: float | None = None
+    overlap_number: float | None = None
+    deletions: str = "compare"
+    deleted: tuple[str, Place] | None = None
+    full: float | None = None
+    page: int | None = None
+    rate: float | None = None
+    removed: float = REMOVED
+    changed: float = CHANGED
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a collection is synchronised by itself.
+
+    Attributes
+    ----------
+    every
+        Seconds; or
+    cron
+        five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone `zone`.
+    jitter
+        Seconds by which a run may be shifted, by chance.
+    """
+
+    every: float | None = None
+    cron: str | None = None
+    jitter: float = 0.0
+    zone: str = "UTC"
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
     """One table of a descriptor: what it is (`table`) and how it is filled.
 
@@ -136,7 +231,7 @@ class TableSpec:
     given
         Column name -> attributes that the descriptor (or its standard) says; all others come from the source.
     sync
-        Kept for *Sync*; so are `group_by` and `for_each`.
+        How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
     """
 
     table: Table
@@ -146,8 +241,9 @@ class TableSpec:
     where: tuple[str, Place] | None = None
     granules: tuple[Granule, ...] = ()
     rules: tuple[Rule, ...] = ()
+    flags: Flags | None = None
     links: tuple[Link, ...] = ()
-    sync: Mapping[str, Any] = field(default_factory=dict)
+    sync: Sync | None = None
     columns_declared: bool = True
     follow: bool = False
     declared: tuple[Column, ...] = ()
@@ -157,15 +253,26 @@ class TableSpec:
     group_by: tuple[str, ...] = ()
     for_each: tuple[str, ...] = ()
     max_rejects: float | None = None  # share of the rows; None: ingest's default
+    defaults: Mapping[str, Setting] = field(default_factory=dict)  # for columns that nothing else gives a value
+    vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    obscore: TableSpec | None = None  # its rows in ivoa.obscore: settings over its own columns
+    radio: TableSpec | None = None  # its rows in ivoa.obscore_radio
+    converted: bool = False  # of these two: expressions give the standard's own units, and nothing is converted by itself
     place: Place
+
+    @property
+    def writes_addresses(self) -> bool:
+        """Tell whether the site's own address goes into its rows."""
+        said = (*self.settings, *(item for granule in self.granules for item in granule.settings), *self.defaults.values())
+        return any("site.url" in str(item.value) for item in said) or any("site.url" in text for text, _ in self.let.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonFunction:
-    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out."""
+    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out. None: it is one of our own."""
 
     name: str
-    path: Path
+    path: Path | None
     type: Type
     unit: str | None = None
     ucd: str | None = None
@@ -186,8 +293,12 @@ class Resource:
         Python functions beside the descriptor that expressions may call.
     let
         Constants for templates and expressions.
+    engine
+        Name of the engine that keeps its rows; None: the site's.
     site
         What ``{site.url}``, ``{site.name}``, ``{site.title}``, ``{site.authority}`` stand for.
+    schedule
+        When it is synchronised by itself (``sync:`` of the collection).
     """
 
     name: str
@@ -220,4 +331,6 @@ class Resource:
     hashes: Mapping[str, str] = field(default_factory=dict)
     functions: tuple[PythonFunction, ...] = ()
     site: Mapping[str, str] = field(default_factory=dict)
+    engine: str | None = None
     index: int | None = None
+    schedule: Schedule | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,12 @@ from hven.model.types import FLOAT64, Type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+MONTHS = {"month": 1, "year": 12}
+FILES = "hven:files"  # utype of the table of a collection's files
+SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}  # units of time that columns may have
+_EVERY = re.compile(r"\s*([1-9][0-9]{0,5})\s*(days?|hours?|months?|years?|d|h|min|s|yr)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +125,38 @@ class FrameRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """How the rows of a big table are cut into pieces, of which a query reads the few that it needs.
+
+    Attributes
+    ----------
+    by
+        ``time`` or ``healpix``.
+    column
+        For time: a timestamp, or a number of days, seconds or years.
+    every
+        For time: the length of a piece, ``1 month``, ``10 d``; None: a month, or 30 days.
+    order
+        For HEALPix: 12 * 4**order pieces.
+    """
+
+    by: str
+    column: str | None = None
+    every: str | None = None
+    order: int = 1
+
+    @property
+    def step(self) -> tuple[int, str] | None:
+        """The length as a number of ``month``, ``year`` or a unit of `SECONDS`; None if it cannot be read."""
+        found = _EVERY.fullmatch(self.every or "")
+        if found is None:
+            return None
+        unit = found[2].lower()
+        unit = {"day": "d", "days": "d", "hour": "h", "hours": "h", "months": "month", "years": "year"}.get(unit, unit)
+        return int(found[1]), unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One table or view.
 
@@ -133,6 +172,10 @@ class Table:
         ``public`` or ``private``; a private table is invisible until a policy grants it.
     owner
         Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the site's.
+    indexes
+        Columns that are searched together, beside those that are `indexed` alone.
+    partition
+        How the rows are cut into pieces, or None.
     """
 
     schema: str
@@ -152,6 +195,17 @@ class Table:
     index: int | None = None
     standard: str | None = None
     owner: str | None = None
+    indexes: tuple[tuple[str, ...], ...] = ()
+    partition: Partition | None = None
+
+    @property
+    def searched(self) -> frozenset[str]:
+        """Names of the columns that have an index, or a part in one; the position is beside these."""
+        names = {column.name for column in self.columns if column.indexed or column.unique}
+        names.update(self.primary, *self.indexes)
+        if self.partition is not None and self.partition.column is not None:
+            names.add(self.partition.column)
+        return frozenset(names)
 
     @property
     def qualified(self) -> str:

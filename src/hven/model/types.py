@@ -158,10 +158,7 @@ class Type:
     @property
     def shape(self) -> tuple[int | None, ...]:
         """Dimensions of an array, first axis fastest as VOTable writes them; None = variable."""
-        if self.arraysize is None:
-            return ()
-        sizes = self.arraysize.split("x")
-        return tuple(None if size.endswith("*") else int(size) for size in sizes)
+        return () if self.arraysize is None else _shape(self.arraysize)
 
     @property
     def arrow(self) -> pa.DataType:
@@ -219,6 +216,11 @@ class Type:
         else:
             size = f"[{self.arraysize}]" if self.arraysize is not None else ""
         return name + size + (f":{self.xtype}" if self.xtype else "")
+
+
+@lru_cache(maxsize=1024)
+def _shape(arraysize: str) -> tuple[int | None, ...]:
+    return tuple(None if size.endswith("*") else int(size) for size in arraysize.split("x"))
 
 
 def _count(shape: tuple[int | None, ...]) -> int | None:

@@ -104,6 +104,21 @@ def _measures(bases: tuple[tuple[str, Fraction], ...]) -> str:
     return write(1.0, bases) or "a plain number"
 
 
+_SPELT = {
+    "degree": "deg", "arcsecond": "arcsec", "arcminute": "arcmin", "milliarcsecond": "mas", "radian": "rad", "sec": "s", "second": "s",
+    "minute": "min", "hour": "h", "hr": "h", "day": "d", "year": "yr", "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km",
+    "parsec": "pc", "kiloparsec": "kpc", "megaparsec": "Mpc", "lightyear": "lyr", "micron": "um", "microns": "um", "angstrom": "Angstrom",
+    "magnitude": "mag", "kelvin": "K", "jansky": "Jy", "hertz": "Hz", "electronvolt": "eV", "joule": "J", "watt": "W", "gram": "g",
+    "kilogram": "kg", "astronomicalunit": "AU", "nanometer": "nm", "nanometre": "nm", "percent": "%",
+}  # fmt: skip
+
+
+def spelt(text: str) -> str:
+    """Give the VOUnits symbol of a unit's English name (``degrees``: ``deg``); empty if it is none."""
+    word = "".join(text.lower().split())
+    return _SPELT.get(word) or _SPELT.get(word.removesuffix("s"), "")
+
+
 def convertible(from_: str | None, to: str | None) -> bool:
     """Say whether values can be converted; False too if either is not a unit."""
     try:

@@ -36,6 +36,7 @@ _WORDS: dict[str, str] = {
         "rad": "radian radians",
         "sr": "steradian steradians",
         "'hourangle'": "hourangle",
+        "'bar'": "bar bars",
         "s": "sec secs second seconds",
         "ms": "msec millisecond milliseconds",
         "us": "usec microsecond microseconds",

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.sky.sphere import distance
+from hven.sky.sphere import distance, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -44,6 +44,8 @@ _WIDE = 2.0  # degrees
 _SPREAD = 0.8  # of the radius, times the radius in radians
 _MOST = 1 << 18  # cells that `grown` looks at, at most
 _REACH = 1.12  # times 2**-order: no corner is farther from its cell's centre (radians)
+_TABLED = 6  # orders up to this have their cells' neighbours and centres in tables (5 MB)
+_BEYOND, _NONE = -1, -2  # "orders" of cones that a cell and its neighbours do not hold, and of what is no cone
 
 
 @cache
@@ -161,25 +163,18 @@ def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
     ranges
         Half-open ranges at order 29, shape (m, 2), disjoint within each cone; at most nine for each cone up to 38 degrees.
     """
-    lon, lat = np.atleast_1d(np.asarray(lons, dtype=np.float64)), np.atleast_1d(np.asarray(lats, dtype=np.float64))
-    size = np.broadcast_to(np.asarray(radius, dtype=np.float64), lon.shape)
-    good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (size >= 0.0)
-    arc = np.radians(np.where(good, size, 0.0)) + _MARGIN
-    orders = np.minimum(np.floor(np.log2(_WIDTH / arc)), ORDER).astype(np.int64)
     which: list[Indexes] = []
     ranges: list[Indexes] = []
-    for order in np.unique(orders[good]):
-        rows = np.flatnonzero(good & (orders == order))
-        if order < 0:
-            for row in rows:
-                found = cone_ranges(float(lon[row]), float(lat[row]), float(size[row]))
-                which.append(np.full(len(found), row, dtype=np.int64))
-                ranges.append(found)
-            continue
-        owner, cells = _around(int(order), rows, lon, lat, arc)
-        shift = 2 * (ORDER - int(order))
+    lon, lat, size, arc, orders = _sized(lons, lats, radius)
+    for order in np.unique(orders[orders >= 0]).tolist():
+        owner, cells = _around(order, np.flatnonzero(orders == order), lon, lat, arc)
+        shift = 2 * (ORDER - order)
         which.append(owner)
         ranges.append(np.stack([cells << shift, (cells + 1) << shift], axis=1))
+    for row in np.flatnonzero(orders == _BEYOND):
+        found = cone_ranges(float(lon[row]), float(lat[row]), float(size[row]))
+        which.append(np.full(len(found), row, dtype=np.int64))
+        ranges.append(found)
     if not which:
         return np.empty(0, dtype=np.int64), NOWHERE
     owners, found = np.concatenate(which), np.concatenate(ranges)
@@ -193,18 +188,106 @@ def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
     return owners[first], np.stack([found[first, 0], found[last, 1]], axis=1)
 
 
+def cones_cells(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> Iterator[tuple[int, Indexes, Indexes]]:
+    """Put many cones into cells, those of each cone of the one order that suits it.
+
+    Parameters
+    ----------
+    lons, lats, radius
+        Degrees, as for `cones_ranges`.
+
+    Yields
+    ------
+    order
+        Ascending.
+    which
+        Number of the cone that each cell belongs to, ascending, shape (m,).
+    cells
+        Those of this order that the cone may touch: at most nine, of cones of more than 38 degrees at most the twelve base cells.
+    """
+    lon, lat, _, arc, orders = _sized(lons, lats, radius)
+    for order in np.unique(orders[orders >= _BEYOND]).tolist():
+        rows = np.flatnonzero(orders == order)
+        yield (max(order, 0), *_around(order, rows, lon, lat, arc))
+
+
+def _sized(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
+    """Give centres and radii in degrees, the latter in radians with a margin, and the order that suits each cone (`_BEYOND`, `_NONE`)."""
+    lon, lat = np.atleast_1d(np.asarray(lons, dtype=np.float64)), np.atleast_1d(np.asarray(lats, dtype=np.float64))
+    size = np.broadcast_to(np.asarray(radius, dtype=np.float64), lon.shape)
+    good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (size >= 0.0)
+    arc = np.radians(np.where(good, size, 0.0)) + _MARGIN
+    orders = np.clip(np.floor(np.log2(_WIDTH / arc)), _BEYOND, ORDER).astype(np.int64)
+    return lon, lat, size, arc, np.where(good, orders, _NONE)
+
+
 def _around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
-    """Give the cells (own and neighbouring) that the cones of `rows` may touch: row numbers, cells."""
-    own = index(order, lon[rows], lat[rows])
-    near = np.zeros((len(rows), 9), dtype=np.int64)
-    _compiled().neighbours(order, own.astype(np.uint64), near, _threads(len(rows)))
-    owner, cells = np.repeat(rows, 9), near.ravel()
+    """Give the cells (own and neighbouring; of `_BEYOND` all base cells) that the cones of `rows` may touch: row numbers, cells."""
+    if order < 0:
+        near = np.broadcast_to(np.arange(12, dtype=np.int64), (len(rows), 12))
+        order = 0
+    else:
+        own = index(order, lon[rows], lat[rows])
+        if order <= _TABLED and len(rows) >= (1 << 2 * order):
+            near = _neighbours_of_all(order)[own]
+        else:
+            near = np.zeros((len(rows), 9), dtype=np.int64)
+            _compiled().neighbours(order, own.astype(np.uint64), near, _threads(len(rows)))
+    if order <= _TABLED and len(rows) >= (1 << 2 * order):
+        # a few cells and many cones: by products of unit vectors, whose rounding is nothing beside cells of this size
+        middle = _centres_of_all(order)[:, near]
+        place = vectors(lon[rows], lat[rows])
+        away = middle[0] * place[:, :1] + middle[1] * place[:, 1:2] + middle[2] * place[:, 2:]
+        close = (away >= np.cos(np.minimum(arc[rows] + _REACH / 2**order, math.pi))[:, None] - 1e-12) & (near >= 0)
+        at, column = np.nonzero(close)
+        return rows[at], near[at, column]
+    owner, cells = np.repeat(rows, near.shape[1]), near.ravel()
     real = cells >= 0
     owner, cells = owner[real], cells[real]
     mid_lon, mid_lat = center(order, cells)
     reach = np.degrees(arc[owner] + _REACH / 2**order)
     close = distance(lon[owner], lat[owner], mid_lon, mid_lat) <= reach
     return owner[close], cells[close]
+
+
+def neighbourhood(ranges: Indexes, order: int) -> Indexes:
+    """Widen a set of cells by the neighbours that its cells of `order` have.
+
+    Parameters
+    ----------
+    ranges
+        Half-open, sorted, disjoint at order 29, shape (n, 2).
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (m, 2)
+        Ranges at order 29 that hold everything within 0.69 / 2^order radians of the set.
+    """
+    _check(order)
+    shift = 2 * (ORDER - order)
+    coarse = degrade(ranges, order) >> shift
+    lengths = coarse[:, 1] - coarse[:, 0]
+    own = np.arange(int(lengths.sum())) + np.repeat(coarse[:, 0] - np.cumsum(lengths) + lengths, lengths)
+    near = np.zeros((len(own), 9), dtype=np.int64)
+    if len(own):
+        _compiled().neighbours(order, own.astype(np.uint64), near, _threads(len(own)))
+    cells = np.unique(near[near >= 0])
+    return merge(np.stack([cells << shift, (cells + 1) << shift], axis=1))
+
+
+@cache
+def _neighbours_of_all(order: int) -> Indexes:
+    """Give for each cell of an order itself and its neighbours, -1 where there is none: shape (cells, 9)."""
+    own = np.arange(12 << 2 * order, dtype=np.uint64)
+    near = np.zeros((len(own), 9), dtype=np.int64)
+    _compiled().neighbours(order, own, near, _threads(len(own)))
+    return near
+
+
+@cache
+def _centres_of_all(order: int) -> Numbers:
+    """Give the unit vectors of the centres of all cells of an order, shape (3, cells)."""
+    return np.ascontiguousarray(vectors(*center(order, np.arange(12 << 2 * order))).T)
 
 
 def polygon_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, order: int) -> Indexes:

@@ -127,6 +127,10 @@ class Rings:
         odd = np.bitwise_xor.reduceat(self._crossed(lon[self.owner], height), self.first)
         edge = self._on(xyz[self.owner], height, slice(None))
         known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its rounding
+        middle = self.mean / np.maximum(np.linalg.norm(self.mean, axis=1), 1e-300)[:, None]
+        away = np.degrees(2.0 * np.arcsin(np.minimum(np.linalg.norm(xyz - middle, axis=1) / 2.0, 1.0)))
+        known &= ~((self.area < SKY / 8.0) & (self.reach < 60.0) & (away > self.reach + 1e-9))
         found: Flags = ((odd ^ self.north) | np.logical_or.reduceat(edge, self.first)) & known
         return found
 

@@ -266,18 +266,23 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
         if not 0.0 < size < 180.0:
             message = f"the {name} {size} of the box is not above 0 and below 180 degrees"
             raise ValueError(message)
-    side = math.radians(width) / 2.0
-    top = math.atan(math.tan(math.radians(height) / 2.0) * math.cos(side))
-    corners = np.array(
-        [
-            (math.cos(p) * math.cos(x), math.cos(p) * math.sin(x), math.sin(p))
-            for x, p in ((-side, -top), (side, -top), (side, top), (-side, top))
-        ]
-    )
-    phi = math.radians(lat)
-    tilt = np.array([[math.cos(phi), 0.0, -math.sin(phi)], [0.0, 1.0, 0.0], [math.sin(phi), 0.0, math.cos(phi)]])
-    lons, lats = angles(corners @ tilt.T)
-    return Polygon(tuple(wrap(lons + lon).tolist()), tuple(lats.tolist()))
+    lons, lats = boxes([lon], [lat], [width], [height])
+    return Polygon(tuple(lons[0].tolist()), tuple(lats[0].tolist()))
+
+
+def boxes(lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    """Give the corners of many boxes at once: longitudes and latitudes, each of shape (n, 4); NaN for what is none (see `Box`)."""
+    lon, lat, width, height = (np.asarray(numbers, dtype=np.float64) for numbers in (lon, lat, width, height))
+    good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (width > 0.0) & (width < 180.0) & (height > 0.0) & (height < 180.0)
+    lon, lat, width, height = (np.where(good, numbers, 1.0)[:, None] for numbers in (lon, lat, width, height))
+    half = np.radians(width) / 2.0
+    top = np.arctan(np.tan(np.radians(height) / 2.0) * np.cos(half))
+    x, p = half * np.array([-1.0, 1.0, 1.0, -1.0]), top * np.array([-1.0, -1.0, 1.0, 1.0])
+    ahead, aside, up = np.cos(p) * np.cos(x), np.cos(p) * np.sin(x), np.sin(p)
+    phi = np.radians(lat)
+    turned = np.stack([np.cos(phi) * ahead - np.sin(phi) * up, aside, np.sin(phi) * ahead + np.cos(phi) * up], axis=-1)
+    lons, lats = angles(turned)
+    return np.where(good[:, None], wrap(lons + lon), np.nan), np.where(good[:, None], lats, np.nan)
 
 
 @dataclass(frozen=True, slots=True)

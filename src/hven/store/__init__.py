@@ -9,7 +9,25 @@ from hven.store.database import FORMAT
 from hven.store.jobs import Job, Jobs, Ref
 from hven.store.leases import Lease, Leases, holder
 from hven.store.runs import Run, Runs
+from hven.store.schedules import Alert, Schedule, Schedules
 from hven.store.snapshots import Event, Record, Release
 from hven.store.state import Store
 
-__all__ = ["FORMAT", "Event", "Job", "Jobs", "Lease", "Leases", "Record", "Ref", "Release", "Run", "Runs", "Store", "holder"]
+__all__ = [
+    "FORMAT",
+    "Alert",
+    "Event",
+    "Job",
+    "Jobs",
+    "Lease",
+    "Leases",
+    "Record",
+    "Ref",
+    "Release",
+    "Run",
+    "Runs",
+    "Schedule",
+    "Schedules",
+    "Store",
+    "holder",
+]

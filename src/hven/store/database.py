@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,20 @@ from hven.errors import Overloaded, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FORMAT = 3
+FORMAT = 5
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
+
+LOOKED = 5.0  # seconds that a server may take to answer at all
+# a machine that vanishes in the middle of a transaction must not hold the lock for ever
+POSTGRES = {
+    "connect_timeout": int(LOOKED),
+    "application_name": "hven store",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": f"-c lock_timeout={int(BUSY * 1000)} -c idle_in_transaction_session_timeout={int(2 * BUSY * 1000)}",
+}
 
 metadata = sa.MetaData()
 
@@ -114,6 +126,14 @@ jobs = sa.Table(
     sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
     sa.Index("ix_jobs_turns", "queue", "started"),
 )
+_BOUND = sa.text("phase = 'QUEUED' AND queued IS NULL")
+bound_jobs = sa.Index("ix_jobs_bound", jobs.c.phase, jobs.c.queued, sqlite_where=_BOUND, postgresql_where=_BOUND)  # see `kin.settle`
+visits = sa.Table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
+    "visits",
+    metadata,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("visitor", sa.Text, nullable=False, index=True),  # hash of the cookie
+)
 
 users = sa.Table(
     "users",
@@ -137,6 +157,64 @@ user_tables = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+retired = sa.Table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
+    "retired",
+    metadata,
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("until", sa.Text, nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False, index=True),
+    sa.Column("expires", sa.Text, nullable=False, index=True),
+)
+
+sync_state = sa.Table(  # what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
+    "sync_state",
+    metadata,
+    sa.Column("snapshot", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False, index=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),  # JSON: watermark, last full reading, files, columns of the source
+    sa.Column("updated", sa.Text, nullable=False),
+)
+
+schedules = sa.Table(  # of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
+    "schedules",
+    metadata,
+    sa.Column("collection", sa.Text, primary_key=True),
+    sa.Column("timing", sa.Text, nullable=False),  # as the descriptor said it when `due` was worked out
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("asked", sa.Float),  # since when somebody wants it to run now
+    sa.Column("paused", sa.Float),
+    sa.Column("failures", sa.Integer, nullable=False),  # in a row
+    sa.Column("holder", sa.Text),  # who runs it
+    sa.Column("began", sa.Float),
+    sa.Column("ended", sa.Float),
+    sa.Column("phase", sa.Text),  # of the last run
+    sa.Column("message", sa.Text),
+    sa.Column("succeeded", sa.Float),  # end of the last run that did
+    sa.Column("lasted", sa.Float),  # seconds that it took
+    sa.Column("told", sa.Text, nullable=False),  # JSON: what alerts have said
+)
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),  # JSON
+    sa.Column("ways", sa.Text, nullable=False),  # JSON: way -> attempts, and how it went
+    sa.Column("due", sa.Float, index=True),  # of the next attempt; null: none is left
+)
+
 
 def _add_jobs(connection: sa.Connection) -> None:
     """Format 2 has jobs."""
@@ -150,7 +228,34 @@ def _add_users(connection: sa.Connection) -> None:
     user_tables.create(connection)
 
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {1: _add_jobs, 2: _add_users}  # format n -> the step that makes it n + 1
+def _add_sessions(connection: sa.Connection) -> None:
+    """Format 4 has sessions of browsers, and keeps what was replaced a moment ago."""
+    retired.create(connection, checkfirst=True)
+    sessions.create(connection, checkfirst=True)
+
+
+def _add_sync(connection: sa.Connection) -> None:
+    """Format 5 knows what syncs have seen, when they are due, and what was told of them."""
+    sync_state.create(connection, checkfirst=True)
+    schedules.create(connection, checkfirst=True)
+    alerts.create(connection, checkfirst=True)
+    bound_jobs.create(connection, checkfirst=True)
+    visits.create(connection, checkfirst=True)
+
+
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
+    1: _add_jobs,
+    2: _add_users,
+    3: _add_sessions,
+    4: _add_sync,
+}  # format n -> the step that makes it n + 1
+
+
+_FORMAT = sa.select(meta.c.value).where(meta.c.key == "format")
+AWAY = (  # what psycopg says of a server that is not there, or goes
+    "connection failed", "connection is bad", "could not connect", "connection refused", "server closed the connection", "terminating connection",
+    "the connection is closed", "the database system is", "connection timeout", "consuming input failed", "connection is lost",
+)  # fmt: skip
 
 
 def now() -> str:
@@ -165,8 +270,11 @@ class Database:
         try:
             self.url = sa.make_url(url)
             self.sqlite = self.url.get_backend_name() == "sqlite"
+            # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
             options: dict[str, Any] = (
-                {"connect_args": {"timeout": BUSY, "check_same_thread": False}} if self.sqlite else {"pool_pre_ping": True}
+                {"connect_args": {"timeout": BUSY, "check_same_thread": False}}
+                if self.sqlite
+                else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
             )
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
@@ -184,11 +292,13 @@ class Database:
             self.close()
             raise
 
-    def _shown(self) -> str:
+    @property
+    def shown(self) -> str:
+        """Its address, for a person: without a password."""
         return self.url.render_as_string(hide_password=True)
 
     def _open(self) -> None:
-        with self.writing() as connection:
+        with self._alone() as connection:
             if not sa.inspect(connection).has_table("meta"):
                 metadata.create_all(connection)
                 if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
@@ -203,10 +313,10 @@ class Database:
         found = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
         number = int(found) if found and found.isdigit() else -1
         if number > FORMAT:
-            message = f"the system state {self._shown()} has format {number}, this Hven knows formats up to {FORMAT}"
+            message = f"the system state {self.shown} has format {number}, this Hven knows formats up to {FORMAT}"
             raise StorageError(message, remedy="run the newer Hven that wrote it")
         if number < 1:
-            message = f"the system state {self._shown()} says format {found!r}, which no Hven wrote"
+            message = f"the system state {self.shown} says format {found!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
         for step in range(number, FORMAT):
             UPGRADES[step](connection)
@@ -214,11 +324,37 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """One transaction that writes: all or nothing, one writer at a time."""
+        """One transaction that writes: all or nothing, one writer at a time.
+
+        Raises
+        ------
+        StorageError
+            Another Hven has changed the format since this process began: nothing is written.
+        """
+        with self._alone() as connection:
+            self._unchanged(connection.execute(_FORMAT).scalar())
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
         with self._plain(), self.engine.connect().execution_options(hven_write=True) as connection, connection.begin():
             if not self.sqlite:
-                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({ONE_WRITER})"))
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({ONE_WRITER}, hashtext(current_schema()))"))
             yield connection
+
+    def counter(self, name: str) -> int:
+        """Give a counter of `meta` in one statement: this is asked many times a second by every process."""
+        options: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
+        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", name)))
+        with self._plain(), self.engine.connect().execution_options(**options) as connection:
+            found = {row[0]: row[1] for row in connection.execute(query)}
+        self._unchanged(found.get("format"))
+        return int(found[name])
+
+    def _unchanged(self, found: str | None) -> None:
+        if found != str(FORMAT):
+            message = f"another Hven has made the format of the system state {self.shown} {found}; this process knows {FORMAT}"
+            raise StorageError(message, remedy="let all machines and processes run the same version: stop the older ones, then start again")
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -241,7 +377,12 @@ class Database:
     def _explained(self, error: exc.DBAPIError) -> StorageError | Overloaded:
         why = str(error.orig)
         low = why.lower()
-        where = f"the system state {self._shown()}"
+        where = f"the system state {self.shown}"
+        if not self.sqlite and any(word in low for word in AWAY):
+            first = why.strip().splitlines()[0]
+            return StorageError(f"{where} does not answer: {first}", remedy="start PostgreSQL; Hven goes on by itself then")
+        if "lock timeout" in low:
+            why, low = "busy", "busy"
         if "full" in low or "no space" in low or "disk i/o" in low:
             return StorageError(f"{where} cannot be written: {why}", remedy="make room on the disk of var/")
         if "locked" in low or "busy" in low:
@@ -255,6 +396,13 @@ class Database:
         if "readonly" in low or "unable to open" in low or "permission" in low:
             return StorageError(f"{where} cannot be opened: {why}", remedy="check the owner and the rights of var/")
         return StorageError(f"{where}: {why}")
+
+
+def clock(connection: sa.Connection) -> float:
+    """Give the seconds since 1970 by the one clock that all users of the store share."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
 
 def _pragmas(connection: Any, _record: object) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.errors import Conflict, ServiceError
-from hven.store.database import leases, now
+from hven.store.database import clock, leases, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +41,12 @@ class Lease:
 
     @property
     def alive(self) -> bool:
-        """False once it is over, or its holder is known to be dead."""
-        return self.expires > time.time() and not dead(self.holder)
+        """False once it is over by our own clock, or its holder is known to be dead."""
+        return self.alive_at(time.time())
+
+    def alive_at(self, moment: float) -> bool:
+        """As `alive`, by another clock."""
+        return self.expires > moment and not dead(self.holder)
 
 
 class Leases:
@@ -62,7 +66,7 @@ class Leases:
         me = holder()
         with self._database.writing() as connection:
             free(connection, name)
-            lease = Lease(name=name, holder=me, since=now(), expires=time.time() + seconds, what=what or name)
+            lease = Lease(name=name, holder=me, since=now(), expires=clock(connection) + seconds, what=what or name)
             connection.execute(sa.delete(leases).where(leases.c.name == name))
             values = {"name": name, "holder": me, "what": lease.what, "since": lease.since, "expires": lease.expires}
             connection.execute(sa.insert(leases).values(**values))
@@ -76,8 +80,8 @@ class Leases:
         Conflict
             It was lost: it had run out, and somebody else took it.
         """
-        expires = time.time() + seconds
         with self._database.writing() as connection:
+            expires = clock(connection) + seconds
             done = connection.execute(sa.update(leases).where(_same(lease)).values(expires=expires))
             if done.rowcount != 1:
                 raise Conflict(f"the lease {lease.name!r} of {lease.since} was lost to another process")
@@ -102,7 +106,8 @@ class Leases:
         """Every lease in force."""
         with self._database.reading() as connection:
             found = [Lease(**row._mapping) for row in connection.execute(sa.select(leases).order_by(leases.c.name))]  # noqa: SLF001  (SQLAlchemy's public name)
-        return [lease for lease in found if lease.alive]
+            moment = clock(connection)
+        return [lease for lease in found if lease.alive_at(moment)]
 
     @contextmanager
     def held(self, name: str, *, seconds: float = SECONDS, what: str = "", wait: float = 0.0) -> Iterator[Lease]:
@@ -149,7 +154,7 @@ def free(connection: sa.Connection, name: str) -> None:
         The message says who holds it, and since when.
     """
     found = _read(connection, name)
-    if found is not None and found.alive:
+    if found is not None and found.alive_at(clock(connection)):
         raise Conflict(
             f"{found.what} is being done by {found.shown} since {found.since}", remedy="wait until it ends, or stop that process"
         )

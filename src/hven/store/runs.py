@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hven.store.database import Database
 
+KINDS = ("ingest", "sync")  # of runs that look at a source
 RUNNING, COMPLETED, ERROR, ABORTED = "RUNNING", "COMPLETED", "ERROR", "ABORTED"
 
 
@@ -77,6 +78,21 @@ class Runs:
         query = sa.select(runs).where(runs.c.collection == collection).order_by(runs.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
+
+    def latest(self) -> dict[str, tuple[Run | None, Run | None]]:
+        """Give the last run of each collection, and the last good one; dry runs and samples are none."""
+        real = sa.and_(sa.not_(sa.func.coalesce(runs.c.summary, "").like('%"dry_run": true%')), runs.c.kind.in_(KINDS))
+        newest = sa.select(sa.func.max(runs.c.id)).where(real).group_by(runs.c.collection)
+        good = newest.where(
+            runs.c.phase == COMPLETED, sa.not_(runs.c.summary.like('%"sample": _%')) | runs.c.summary.like('%"sample": null%')
+        )
+        found: dict[str, tuple[Run | None, Run | None]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(sa.select(runs).where(runs.c.id.in_(newest))):
+                found[row.collection] = (_run(row), None)
+            for row in connection.execute(sa.select(runs).where(runs.c.id.in_(good))):
+                found[row.collection] = (found[row.collection][0] if row.collection in found else None, _run(row))
+        return found
 
     def mark_dead(self, collection: str) -> list[str]:
         """Mark runs that never ended as ABORTED; called by who holds the collection's lease. Gives their ids."""

@@ -91,7 +91,9 @@ def from_row(row: Any) -> Record:
     """
     try:
         body = json.loads(row.record)
-        snapshot = Snapshot(**{**body["snapshot"], "parts": tuple((name, count) for name, count in body["snapshot"]["parts"])})
+        said = body["snapshot"]
+        parts = tuple((name, count) for name, count in said["parts"])
+        snapshot = Snapshot(**{**said, "parts": parts, "regions": tuple(said.get("regions", ()))})
         table = table_from_json(body["table"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"the record of snapshot {row.id} cannot be read: {error}"

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import secrets
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from hven.errors import Conflict, NotFound, StorageError
+from hven.store import copies
 from hven.store import leases as leasing
-from hven.store.database import Database, events, meta, now, pointers, releases, snapshots, user_tables
+from hven.store.database import Database, events, meta, now, pointers, releases, retired, snapshots, sync_state, user_tables
 from hven.store.jobs import Jobs
 from hven.store.leases import Lease, Leases
 from hven.store.runs import Runs
+from hven.store.schedules import Schedules
+from hven.store.sessions import Sessions
 from hven.store.snapshots import Event, Record, Release, from_row, to_row
+from hven.store.syncs import Syncs
 from hven.store.user_tables import UserTables
 from hven.store.users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from hven.engines import Snapshot
+
+
+EMBEDDED = "duckdb"
+MARK = ".hven-data"  # a file that tells which store a directory belongs to
 
 
 class Store:
@@ -47,12 +58,14 @@ class Store:
         self.runs = Runs(self._database)
         self.jobs = Jobs(self._database)
         self.users = Users(self._database)
+        self.sessions = Sessions(self._database)
         self.user_tables = UserTables(self._database)
+        self.syncs = Syncs(self._database)
+        self.schedules = Schedules(self._database)
 
     def version(self) -> int:
         """Count of pointer moves so far: cheap enough to ask several times a second."""
-        with self._database.reading() as connection:
-            return int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
+        return self._database.counter("version")
 
     def current(self) -> tuple[int, dict[str, Record]]:
         """Give the version and every published table's record, as one state."""
@@ -66,6 +79,12 @@ class Store:
         with self._database.reading() as connection:
             version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
             return version, {row.table_name: row.snapshot for row in connection.execute(sa.select(pointers))}
+
+    def published(self) -> dict[str, float]:
+        """Give when each collection was published last, in seconds since 1970; those that are published no more are not in it."""
+        query = sa.select(pointers.c.collection, sa.func.max(pointers.c.since).label("since")).group_by(pointers.c.collection)
+        with self._database.reading() as connection:
+            return {row.collection: datetime.fromisoformat(row.since).timestamp() for row in connection.execute(query)}
 
     def record(self, snapshot: str) -> Record:
         """Give one snapshot's record.
@@ -93,11 +112,37 @@ class Store:
         with self._database.reading() as connection:
             return [_event(row) for row in connection.execute(query)]
 
+    def states(self, moment: str) -> dict[str, Event]:
+        """Give what was published at a moment (as `Event.at` writes it): collection -> the last event until then."""
+        query = sa.select(events).where(events.c.at <= moment).order_by(events.c.number)
+        with self._database.reading() as connection:
+            return {row.collection: _event(row) for row in connection.execute(query)}
+
+    def published_at(self, ident: str) -> str | None:
+        """Say when a snapshot, or what a run made, was published first; None if it never was."""
+        query = sa.select(events).where(sa.or_(events.c.run == ident, events.c.state.contains(f'"{ident}"', autoescape=True)))
+        with self._database.reading() as connection:
+            row = connection.execute(query.order_by(events.c.number).limit(1)).first()
+        return None if row is None else str(row.at)
+
     def known(self) -> set[str]:
         """Give `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
         with self._database.reading() as connection:
             found = {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
-            return found | set(connection.execute(sa.select(user_tables.c.path)).scalars())
+            found |= set(connection.execute(sa.select(user_tables.c.path)).scalars())
+            return found | set(connection.execute(sa.select(retired.c.path)).scalars())
+
+    def kept(self) -> dict[str, set[str]]:
+        """Give what `known` gives, by engine; readers' own tables are all in the embedded one."""
+        found: dict[str, set[str]] = {}
+        rest = self.known()
+        with self._database.reading() as connection:
+            for row in connection.execute(sa.select(snapshots)):
+                snapshot = from_row(row).snapshot
+                found.setdefault(snapshot.engine, set()).add(snapshot.path)
+        mine = found.setdefault(EMBEDDED, set())
+        mine |= rest.difference(*found.values())
+        return found
 
     # --- pointers --------------------------------------------------------------------------------------------
 
@@ -121,18 +166,35 @@ class Store:
         Conflict
             The lease was lost, or a table belongs to another collection.
         """
-        given = list(records)
-        state = {record.table.qualified: record.id for record in given}
+        return self.publish_together([(collection, records, lease)], run=run)
+
+    def publish_together(self, states: Iterable[tuple[str, Iterable[Record], Lease | None]], *, run: str) -> int:
+        """Publish several collections at one moment: those made from others with what they are made from.
+
+        Parameters
+        ----------
+        states
+            Collection, its records, the caller's lease of it: as for `publish`.
+
+        Raises
+        ------
+        Conflict
+            One of the leases was lost: nothing is published.
+        """
+        version = 0
         with self._database.writing() as connection:
-            if lease is not None:
-                leasing.check(connection, lease)
-            stored = {
-                row.id for row in connection.execute(sa.select(snapshots.c.id).where(snapshots.c.id.in_([record.id for record in given])))
-            }
-            for record in given:
-                if record.id not in stored:
-                    connection.execute(sa.insert(snapshots).values(**to_row(record)))
-            return _move(connection, collection, state, "publish", run)
+            for collection, records, lease in states:
+                given = list(records)
+                if lease is not None:
+                    leasing.check(connection, lease)
+                wanted = sa.select(snapshots.c.id).where(snapshots.c.id.in_([record.id for record in given]))
+                stored = {row.id for row in connection.execute(wanted)}
+                for record in given:
+                    if record.id not in stored:
+                        connection.execute(sa.insert(snapshots).values(**to_row(record)))
+                state = {record.table.qualified: record.id for record in given}
+                version = _move(connection, collection, state, "publish", run)
+        return version
 
     def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
         """Go back to an earlier state.
@@ -209,6 +271,7 @@ class Store:
                 if seen[row.table_name] > keep and row.id not in held:
                     gone.append(from_row(row).snapshot)
             connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in gone])))
+            connection.execute(sa.delete(sync_state).where(sync_state.c.snapshot.in_([snapshot.id for snapshot in gone])))
             return gone
 
     # --- releases --------------------------------------------------------------------------------------------
@@ -263,6 +326,77 @@ class Store:
             done = connection.execute(sa.delete(releases).where(releases.c.collection == collection, releases.c.label == label))
             if not done.rowcount:
                 raise NotFound(f"{collection} has no release {label!r}")
+
+    # --- backup ----------------------------------------------------------------------------------------------
+
+    def exported(self, label: str, *, rows: bool) -> AbstractContextManager[copies.Export]:
+        """Open the state of this moment for a backup; `rows`: with all that is worth something only with its rows and files.
+
+        What is published is then kept from being pruned until `unpin`.
+        """
+        return copies.exported(self._database, label, rows=rows)
+
+    def unpin(self, label: str) -> None:
+        """Let go of what a backup has kept."""
+        copies.unpin(self._database, label)
+
+    def imported(self, tables: Mapping[str, Iterable[Mapping[str, Any]]], made: Mapping[str, Record]) -> None:
+        """Put the rows of a backup into this store, which must be empty; `made`: snapshots as they were staged here."""
+        copies.imported(self._database, tables, made)
+
+    def vacant(self) -> None:
+        """Refuse a store that has something in it.
+
+        Raises
+        ------
+        Conflict
+            It has.
+        """
+        with self._database.reading() as connection:
+            copies.empty(connection)
+
+    # --- the data that belong to it -----------------------------------------------------------------------------
+
+    def claim(self, directory: Path) -> None:
+        """See that the directory of snapshots and jobs is the one that belongs to a store which machines share.
+
+        Raises
+        ------
+        StorageError
+            Another directory belongs to it, or this one to another store.
+        """
+        if self._database.sqlite:  # it lies beside its data
+            return
+        marker = directory / MARK
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._database.writing() as connection:
+            here = marker.read_text(encoding="ascii").strip() if marker.is_file() else None
+            known = connection.execute(sa.select(meta.c.value).where(meta.c.key == "data")).scalar()
+            if known is None:
+                known = here or secrets.token_hex(8)
+                marker.write_text(f"{known}\n", encoding="ascii")
+                connection.execute(sa.insert(meta).values(key="data", value=known))
+        if here not in {None, known} or (here is None and not marker.is_file()):
+            what = "has other data" if here is not None else "has none of its data"
+            raise StorageError(
+                f"the system state {self._database.shown} is shared, and {directory} {what}",
+                remedy=f"machines with one store share one directory: set data in hven.toml; if the data {known} are lost for good, "
+                f"write {known} into {marker} and ingest again",
+            )
+
+    def identity(self) -> str:
+        """Give what tells this site from every other one: made when it is first asked for, shared by the machines that share the store."""
+        with self._database.writing() as connection:
+            known = connection.execute(sa.select(meta.c.value).where(meta.c.key == "site")).scalar()
+            if known is None:
+                known = secrets.token_hex(8)
+                connection.execute(sa.insert(meta).values(key="site", value=known))
+        return str(known)
+
+    def disown(self) -> None:
+        """Forget which directory belongs to a store that has nothing in it after all."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(meta).where(meta.c.key == "data"))
 
     def close(self) -> None:
         """Close all connections."""
@@ -327,7 +461,10 @@ def _earlier(connection: sa.Connection, collection: str, present: Mapping[str, s
     if wanted is not None and dict(candidates[0].state) == dict(present):
         return dict(present)
     what = "no earlier state" if wanted is None else f"{wanted}"
-    raise NotFound(f"{collection}: {what} is kept any more" if wanted is None else f"{collection}: {what} is not kept any more")
+    raise NotFound(
+        f"{collection}: {what} is kept" if wanted is None else f"{collection}: {what} is not kept any more",
+        remedy=f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how many",
+    )
 
 
 def _earlier_table(connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.errors import Conflict, NotFound, UserError
-from hven.store.database import now, user_tables, users
+from hven.store.database import jobs, now, sessions, user_tables, users
+from hven.store.jobs import forget
+from hven.store.user_tables import retire
 
 if TYPE_CHECKING:
     from hven.store.database import Database
@@ -48,7 +50,24 @@ class Users:
         with self._database.writing() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
                 raise Conflict(f"there is an account {name!r} already", remedy=f"hven user remove {name} takes it away, with its tables")
+            forget(connection, jobs.c.owner == name)  # of somebody who had the name before
             connection.execute(sa.insert(users).values(name=name, salt=salt, hash=_hash(salt, secret), created=now()))
+        return f"{name}.{secret}"
+
+    def renew(self, name: str) -> str:
+        """Give an account another token; the old one and all sessions end, tables and jobs stay.
+
+        Raises
+        ------
+        NotFound
+            There is none of that name.
+        """
+        secret, salt = secrets.token_urlsafe(32), secrets.token_hex(16)
+        with self._database.writing() as connection:
+            values = {"salt": salt, "hash": _hash(salt, secret)}
+            if not connection.execute(sa.update(users).where(users.c.name == name).values(**values)).rowcount:
+                raise NotFound(f"there is no account {name!r:.80}", remedy="hven user list shows them")
+            connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
         return f"{name}.{secret}"
 
     def all(self) -> list[tuple[str, str]]:
@@ -56,21 +75,25 @@ class Users:
         with self._database.reading() as connection:
             return [(row.name, row.created) for row in connection.execute(sa.select(users).order_by(users.c.name))]
 
-    def remove(self, name: str) -> None:
-        """Take an account away.
+    def remove(self, name: str) -> list[str]:
+        """Take an account away with everything that is its own, at once: token, sessions, tables, jobs.
+
+        Returns
+        -------
+        list of str
+            Ids of its jobs: the caller removes their files. Those of its tables go with the next sweep.
 
         Raises
         ------
         NotFound
             There is none.
-        Conflict
-            It has tables still: whoever gets the name next would get them too.
         """
         with self._database.writing() as connection:
-            if connection.execute(sa.select(user_tables.c.name).where(user_tables.c.owner == name).limit(1)).first():
-                raise Conflict(f"the account {name!r} has tables", remedy="delete them first")
             if not connection.execute(sa.delete(users).where(users.c.name == name)).rowcount:
-                raise NotFound(f"there is no account {name!r}")
+                raise NotFound(f"there is no account {name!r:.80}", remedy="hven user list shows them")
+            connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
+            retire(connection, user_tables.c.owner == name)
+            return forget(connection, jobs.c.owner == name)
 
     def holds(self, token: str) -> str | None:
         """Give the name of the account whose token this is; None: nobody's. The comparison takes the same time either way."""

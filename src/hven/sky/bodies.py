@@ -1,0 +1,124 @@
+"""Bodies of the Solar System: names, NAIF codes, what they are, and how large. The one table that name resolution and mappings read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# name, NAIF code, IAU designations and other names
+_PLANETS = "Mercury 199, Venus 299, Earth 399, Mars 499, Jupiter 599, Saturn 699, Uranus 799, Neptune 899"
+_MOONS = {
+    "Earth": "Moon 301", "Mars": "Phobos 401, Deimos 402",
+    "Jupiter": "Io 501, Europa 502, Ganymede 503, Callisto 504, Amalthea 505, Himalia 506, Elara 507, Thebe 514, Adrastea 515, Metis 516",
+    "Saturn": "Mimas 601, Enceladus 602, Tethys 603, Dione 604, Rhea 605, Titan 606, Hyperion 607, Iapetus 608, Phoebe 609, Janus 610, Epimetheus 611, Prometheus 616, Pandora 617, Pan 618, Helene 612, Telesto 613, Calypso 614, Atlas 615, Methone 632, Pallene 633, Polydeuces 634, Daphnis 635, Anthe 649, Aegaeon 653",
+    "Uranus": "Ariel 701, Umbriel 702, Titania 703, Oberon 704, Miranda 705, Puck 715", "Neptune": "Triton 801, Nereid 802, Proteus 808", "Pluto": "Charon 901, Nix 902, Hydra 903, Kerberos 904, Styx 905",
+}  # fmt: skip
+_NUMERALS = {"Mars": "I II", "Jupiter": "I II III IV V VI VII XIV XV XVI", "Saturn": "I II III IV V VI VII VIII IX X XI XVI XVII XVIII XII XIII XIV XV XXXII XXXIII XXXIV XXXV XLIX LIII", "Uranus": "I II III IV V XV", "Neptune": "I II VIII", "Pluto": "I II III IV V"}  # fmt: skip
+_MINOR = (
+    ("dwarf planet", "Pluto", 999, ("134340 Pluto", "(134340) Pluto")),
+    *(("dwarf planet", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}")) for number, name in (
+        (1, "Ceres"), (136108, "Haumea"), (136199, "Eris"), (136472, "Makemake"))),
+    *(("asteroid", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}")) for number, name in (
+        (2, "Pallas"), (3, "Juno"), (4, "Vesta"), (10, "Hygiea"), (16, "Psyche"), (21, "Lutetia"), (253, "Mathilde"), (243, "Ida"), (433, "Eros"),
+        (951, "Gaspra"), (2867, "Steins"), (25143, "Itokawa"), (99942, "Apophis"), (101955, "Bennu"), (162173, "Ryugu"), (65803, "Didymos"))),
+    *(("comet", f"{number}P/{name}", code, (f"{number}P", *((name,) if alone else ()))) for number, name, code, alone in (
+        (1, "Halley", 1_000_036, False), (2, "Encke", 1_000_025, False), (9, "Tempel 1", 1_000_093, False), (67, "Churyumov-Gerasimenko", 1_000_012, True),
+        (81, "Wild 2", 1_000_107, False), (103, "Hartley 2", 1_000_041, False))),
+)  # fmt: skip
+
+# equatorial and polar radius in km: IAU working group on cartographic coordinates, report of 2015 (Archinal et al. 2018)
+_RADII = {
+    "Sun": (695700.0, 695700.0), "Mercury": (2440.53, 2438.26), "Venus": (6051.8, 6051.8), "Earth": (6378.1366, 6356.7519), "Moon": (1737.4, 1737.4),
+    "Mars": (3396.19, 3376.20), "Jupiter": (71492.0, 66854.0), "Saturn": (60268.0, 54364.0), "Uranus": (25559.0, 24973.0), "Neptune": (24764.0, 24341.0),
+    "Pluto": (1188.3, 1188.3), "Charon": (606.0, 606.0), "Ganymede": (2631.2, 2631.2), "Callisto": (2410.3, 2410.3), "Ceres": (487.3, 446.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body: `kind` is ``planet``, ``moon of Mars``, ``dwarf planet`` ..; `ids` are other names, the NAIF code last."""
+
+    name: str
+    kind: str
+    ids: tuple[str, ...]
+
+    @property
+    def target_class(self) -> str:
+        """Give its target_class as EPN-TAP 2.0 has it."""
+        if self.kind.startswith("moon of"):
+            return "satellite"
+        return {"star of the Solar System": "star", "dwarf planet": "dwarf_planet#asteroid"}.get(self.kind, self.kind)
+
+    @property
+    def radii(self) -> tuple[float, float] | None:
+        """Equatorial and polar radius in km, if they are those of an ellipsoid of revolution that is known here."""
+        return _RADII.get(self.name)
+
+
+def bodies() -> Iterator[Body]:
+    """Give every body."""
+
+    def body(name: str, kind: str, code: int | str, *ids: str) -> Body:
+        return Body(name, kind, (*ids, f"NAIF {code}"))
+
+    def pairs(text: str) -> list[list[str]]:
+        return [item.split() for item in text.split(", ")]
+
+    yield body("Sun", "star of the Solar System", 10)
+    for name, code in pairs(_PLANETS):
+        yield body(name, "planet", code)
+    for planet, text in _MOONS.items():
+        numerals = _NUMERALS.get(planet, "").split()
+        for index, (name, code) in enumerate(pairs(text)):
+            yield body(name, f"moon of {planet}", code, *((f"{planet} {numerals[index]}",) if numerals else ("Luna",)))
+    for kind, name, number, ids in _MINOR:
+        yield body(name, kind, number, *ids)
+
+
+@cache
+def _known() -> Mapping[str, Body]:
+    found: dict[str, Body] = {}
+    for body in bodies():
+        for word in (body.name, *body.ids):
+            found.setdefault(_key(word), body)
+    return found
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_]+", " ", name).strip().lower()
+
+
+def find(name: str) -> Body | None:
+    """Find a body by one of its names, in any case, with ``_`` for blanks."""
+    return _known().get(_key(name))
+
+
+_COMET = re.compile(r"(?:\d+[PDI](?:/.+|-[A-Z]+)?|[CPDXAI]/-?\d{1,4} [A-Z]\d*(?:-[A-Z]+)?(?: .+)?)")
+_ASTEROID = re.compile(r"(?:\(?\d+\)? .+|\d{4} [A-Z]{2}\d*|\d{4} (?:P-L|T-[123]))")
+
+
+def target_class(name: str) -> str | None:
+    """Give the target_class of EPN-TAP by a name, or by the form of a designation of a comet or asteroid; None: not known here."""
+    body = find(name)
+    if body is not None:
+        return body.target_class
+    text = name.replace("_", " ").strip()
+    return "comet" if _COMET.fullmatch(text) else "asteroid" if _ASTEROID.fullmatch(text) else None
+
+
+def target_name(name: str) -> str | None:
+    """Give a name as the IAU writes it; None: not known here."""
+    body = find(name)
+    return None if body is None else body.name
+
+
+def polar_ratio(name: str) -> float | None:
+    """Give polar by equatorial radius; None if this table does not have them."""
+    body = find(name)
+    radii = None if body is None else body.radii
+    return None if radii is None else radii[1] / radii[0]

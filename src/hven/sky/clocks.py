@@ -1,0 +1,74 @@
+"""Time scales (UTC, TAI, TT) in microseconds, and the season of Mars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Whole = npt.NDArray[np.int64]
+
+# UTC days from which TAI - UTC has a value (IERS Bulletin C); before 1972 it was no whole number, and is not given here
+LEAPS: tuple[tuple[str, int], ...] = (
+    ("1972-01-01", 10), ("1972-07-01", 11), ("1973-01-01", 12), ("1974-01-01", 13), ("1975-01-01", 14), ("1976-01-01", 15), ("1977-01-01", 16),
+    ("1978-01-01", 17), ("1979-01-01", 18), ("1980-01-01", 19), ("1981-07-01", 20), ("1982-07-01", 21), ("1983-07-01", 22), ("1985-07-01", 23),
+    ("1988-01-01", 24), ("1990-01-01", 25), ("1991-01-01", 26), ("1992-07-01", 27), ("1993-07-01", 28), ("1994-07-01", 29), ("1996-01-01", 30),
+    ("1997-07-01", 31), ("1999-01-01", 32), ("2006-01-01", 33), ("2009-01-01", 34), ("2012-07-01", 35), ("2015-07-01", 36), ("2017-01-01", 37),
+)  # fmt: skip
+_STARTS: Whole = np.array([day for day, _ in LEAPS], "datetime64[us]").astype(np.int64)
+_OFFSETS: Whole = np.array([offset for _, offset in LEAPS], np.int64) * 1_000_000
+NONE = -(2**62)
+TT_TAI = 32_184_000  # microseconds
+
+
+def tai_of_utc(utc: npt.ArrayLike) -> Whole:
+    """Give TAI of UTC, both as microseconds since 1970-01-01T00:00:00 of their own clock; `NONE` before 1972."""
+    given = np.asarray(utc, np.int64)
+    at = np.searchsorted(_STARTS, given, "right") - 1
+    return np.where(at >= 0, given + _OFFSETS[at], NONE)
+
+
+def utc_of_tai(tai: npt.ArrayLike) -> Whole:
+    """Give UTC of TAI; what lies in a leap second itself (23:59:60) is the second after it, as timestamps have no other."""
+    given = np.asarray(tai, np.int64)
+    # during the leap second the new offset is not in force yet: 23:59:60.x is 00:00:00.x of the next day
+    at = np.searchsorted(_STARTS + _OFFSETS - 1_000_000, given, "right") - 1
+    at = np.maximum(at, -1)
+    before = _OFFSETS[np.maximum(at - 1, 0)]
+    inside = (at >= 1) & (given < (_STARTS + _OFFSETS)[at])
+    found = np.where(inside, given - before, given - _OFFSETS[at])
+    return np.where(given >= _STARTS[0] + _OFFSETS[0], found, NONE)
+
+
+_AMPLITUDES = np.array([0.0071, 0.0057, 0.0039, 0.0037, 0.0021, 0.0020, 0.0018])
+_PERIODS = np.array([2.2353, 2.7543, 1.1177, 15.7866, 2.1354, 2.4694, 32.8493])
+_PHASES = np.array([49.409, 168.173, 191.837, 21.736, 15.704, 95.528, 49.095])
+
+
+def mars_ls(jd_tt: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Give the areocentric longitude of the Sun, Ls, in degrees (Allison & McEwen 2000, eqs. 16-19, constants as of Mars24).
+
+    Parameters
+    ----------
+    jd_tt
+        Julian dates in Terrestrial Time. Good to 0.02 degrees from 1874 to 2127.
+    """
+    days = np.asarray(jd_tt, np.float64) - 2_451_545.0
+    anomaly = np.radians(19.3871 + 0.52402073 * days)
+    sun = 270.3871 + 0.524038496 * days
+    centre = (10.691 + 3.0e-7 * days) * np.sin(anomaly)
+    for number, size in ((2, 0.623), (3, 0.050), (4, 0.005), (5, 0.0005)):
+        centre += size * np.sin(number * anomaly)
+    for size, period, phase in zip(_AMPLITUDES, _PERIODS, _PHASES, strict=True):  # pulls of the other planets
+        centre += size * np.cos(np.radians(0.985626 * days / period + phase))
+    return (sun + centre) % 360.0
+
+
+def mars_ls_of_utc(utc: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Give Ls of UTC in microseconds since 1970; before 1972 TT - UTC is taken as that of 1972: a minute is 0.0004 degrees."""
+    given = np.asarray(utc, np.int64)
+    tai = tai_of_utc(np.maximum(given, _STARTS[0])) - np.maximum(given, _STARTS[0])
+    return mars_ls(2_440_587.5 + (given + tai + TT_TAI) / 86_400e6)

@@ -1,0 +1,56 @@
+"""Pixels of Q3C, the quad tree cube (Koposov & Bartunov 2006, ADASS XV, 735): the sky on the faces of a cube, cells in Morton order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_SIDE = 1 << 30  # pixels along the side of a face, as the databases have them
+_SPREAD = (
+    (16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555),
+)  # fmt: skip
+
+
+def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Give the number of the pixel of each position.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, of one shape; longitudes are taken modulo 360, latitudes beyond a pole are the pole.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``face * 2**60`` plus the number in the face; face 0 has the north pole, 1 to 4 the equator from longitude 0 on, 5 the south pole.
+    """
+    longitude = np.mod(np.asarray(lon, np.float64), 360.0)
+    latitude = np.radians(np.clip(np.asarray(lat, np.float64), -90.0, 90.0))
+    side = np.mod(np.floor((longitude + 45.0) / 90.0), 4.0)
+    along = np.radians(longitude - 90.0 * side)
+    along = np.where(along > np.pi, along - 2 * np.pi, along)
+    with np.errstate(all="ignore"):
+        x, y = np.tan(along), np.tan(latitude) / np.cos(along)
+        north, south = y > 1.0, y < -1.0
+        around, inward = np.radians(longitude), 1.0 / np.tan(latitude)
+        polar = north | south
+        x = np.where(polar, np.where(north, 1.0, -1.0) * np.sin(around) * inward, x)
+        y = np.where(polar, -np.cos(around) * inward, y)
+    face = np.where(north, 0.0, np.where(south, 5.0, side + 1.0)).astype(np.int64)
+    return (face << 60) | _spread(_cell(x)) | (_spread(_cell(y)) << 1)
+
+
+def _cell(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Give the row or column of a place between -1 and 1."""
+    return np.clip(np.floor((np.nan_to_num(place) + 1.0) / 2.0 * _SIDE), 0, _SIDE - 1).astype(np.int64)
+
+
+def _spread(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Put a zero between the bits of 30-bit numbers."""
+    for shift, mask in _SPREAD:
+        number = (number | (number << shift)) & mask
+    return number

@@ -1,0 +1,92 @@
+"""When something is due again: lines of cron as Debian's cron has them, in their time zones; lengths of time in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.model.timing import Timing, span
+
+PARIS = ZoneInfo("Europe/Paris")
+
+
+def fires(cron: str, zone: str, start: datetime, count: int) -> list[str]:
+    timing = Timing(cron=cron, zone=zone)
+    found = []
+    for _ in range(count):
+        start = timing.after(start)
+        found.append(start.astimezone(ZoneInfo(zone)).isoformat())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cron", "start", "expected"),
+    [
+        # the night of 2026-03-29 has no 02:30: it is made up as soon as the clock goes on
+        ("30 2 * * *", datetime(2026, 3, 28, 12, tzinfo=PARIS), ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]),
+        # that of 2026-10-25 has two: one run
+        ("30 2 * * *", datetime(2026, 10, 24, 12, tzinfo=PARIS), ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]),
+        # what comes each hour comes each hour
+        (
+            "0 * * * *",
+            datetime(2026, 10, 25, 0, 30, tzinfo=PARIS),
+            ["2026-10-25T01:00:00+02:00", "2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00", "2026-10-25T03:00:00+01:00"],
+        ),
+        ("15 3 * * 0", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T03:15:00+01:00"]),  # a Sunday
+        ("15 3 * * 7", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T03:15:00+01:00"]),  # also a Sunday
+        ("15 3 * * sun", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T03:15:00+01:00"]),
+        # both days: either will do
+        ("0 0 13 * 5", datetime(2026, 11, 20, 1, tzinfo=PARIS), ["2026-11-27T00:00:00+01:00", "2026-12-04T00:00:00+01:00"]),
+        ("@weekly", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T00:00:00+01:00"]),
+        ("0 0 29 2 *", datetime(2026, 11, 20, tzinfo=PARIS), ["2028-02-29T00:00:00+01:00"]),
+    ],
+)
+def test_cron_is_debians(cron: str, start: datetime, expected: list[str]) -> None:
+    assert fires(cron, "Europe/Paris", start, len(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given_", "why"),
+    [
+        ({}, "one of every and cron"),
+        ({"every": 60.0, "cron": "@daily"}, "one of every and cron"),
+        ({"every": 0.0}, "between a second and a year"),
+        ({"every": 60.0, "jitter": -1.0}, "not negative"),
+        ({"cron": "* * *"}, "5 fields"),
+        ({"cron": "0 * * * * *"}, "5 fields"),
+        ({"cron": "61 * * * *"}, "minute"),
+        ({"cron": "0 0 30 2 *"}, "day-of-month"),
+        ({"cron": "0 0 * * *", "zone": "Mars/Olympus"}, "no time zone"),
+        ({"cron": "0 0 * * *", "zone": "../etc/passwd"}, "no time zone"),
+        ({"cron": "0 0 * * *", "zone": "Europe"}, "no time zone"),
+    ],
+)
+def test_what_cannot_be_is_told_when_it_is_written(given_: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Timing(**given_)  # type: ignore[arg-type]
+
+
+@given(
+    moment=st.datetimes(datetime(2000, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC)),
+    minute=st.integers(0, 59),
+    hour=st.integers(0, 23),
+    zone=st.sampled_from(["UTC", "Europe/Paris", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu"]),
+)
+def test_the_next_time_is_later_and_within_two_days(moment: datetime, minute: int, hour: int, zone: str) -> None:
+    found = Timing(cron=f"{minute} {hour} * * *", zone=zone).after(moment)
+    assert moment < found <= moment + timedelta(hours=49)
+    local = found.astimezone(ZoneInfo(zone))
+    # exactly then, or where the clock goes on after the hours that it skips
+    assert (local.hour, local.minute) == (hour, minute) or local.utcoffset() != (local - timedelta(hours=3)).utcoffset()
+
+
+def test_the_rest() -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    assert Timing(every=90.0).after(now) == now + timedelta(seconds=90)
+    assert str(Timing(every=5400.0)) == "every 1 h 30 min"
+    assert str(Timing(cron="15 3 * * *", zone="Europe/Paris")) == "cron 15 3 * * * (Europe/Paris)"
+    assert [span(seconds) for seconds in (0.5, 60, 3600, 90061, 14 * 86400)] == ["0.5 s", "60 s", "1 h", "1 d 1 h", "14 d"]

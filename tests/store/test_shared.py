@@ -1,0 +1,207 @@
+"""A store that machines share, on PostgreSQL: restarts, clocks, other versions, the data directory that belongs to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from hven.errors import Conflict, HvenError, StorageError
+from hven.holdings import Site
+from hven.settings import Settings
+from hven.store import FORMAT, Store
+from hven.store import database as db
+from postgres import programs, server
+from running import Server, hven, serving, until
+
+pytestmark = pytest.mark.outside
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server() as found:
+        yield f"postgresql+psycopg://{found}"
+
+
+@pytest.fixture
+def url(address: str) -> str:
+    engine = sa.create_engine(address)
+    with engine.begin() as connection:
+        db.metadata.drop_all(connection)
+    engine.dispose()
+    return address
+
+
+def pg_ctl(url: str, *words: str) -> None:
+    """Stop or start the server that an address leads to."""
+    directory = url.partition("host=")[2]
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    line = [*prefix, str(programs() / "pg_ctl"), "-D", f"{directory}/data", "-w", "-l", f"{directory}/log", *words]
+    line += ["-o", f"-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off -c max_connections=40"]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+
+def test_a_restart_is_survived_and_told_in_plain_words(tmp_path: Path, url: str) -> None:
+    store = Store(tmp_path, url)
+    version = store.version()
+    lease = store.leases.acquire("x")
+    pg_ctl(url, "stop", "-m", "fast")
+    try:
+        for ask in (store.version, store.current, lambda: store.leases.renew(lease), store.jobs.claim):
+            with pytest.raises(StorageError, match=r"does not answer: .*start PostgreSQL; Hven goes on by itself"):
+                ask()
+        with pytest.raises(StorageError, match="does not answer"):
+            Store(tmp_path, url)
+    finally:
+        pg_ctl(url, "start")
+    assert store.version() == version
+    assert store.leases.renew(lease).name == "x"
+    store.close()
+
+
+def test_leases_are_timed_by_the_clock_of_the_database(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = Store(tmp_path, url), Store(tmp_path, url)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 7200)  # the clock of this machine is two hours ahead
+    one.leases.acquire("x", seconds=60)
+    monkeypatch.setattr(time, "time", lambda: real() - 7200)
+    with pytest.raises(Conflict):
+        two.leases.acquire("x")
+    assert [lease.name for lease in two.leases.all()] == ["x"]
+    with one._database.writing() as connection:
+        connection.execute(sa.update(db.leases).values(expires=db.clock(connection) - 1))
+    two.leases.acquire("x")
+    one.close()
+    two.close()
+
+
+def test_who_stalls_in_a_transaction_does_not_stop_the_others(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "BUSY", 0.5)
+    monkeypatch.setitem(db.POSTGRES, "options", "-c lock_timeout=300 -c idle_in_transaction_session_timeout=1000")
+    one, two = Store(tmp_path, url), Store(tmp_path, url)
+    with one._database.engine.connect() as stalled:
+        stalled.execute(sa.text(f"SELECT pg_advisory_xact_lock({db.ONE_WRITER}, hashtext(current_schema()))"))
+        with pytest.raises(HvenError, match="has been busy"):
+            two.leases.acquire("x")
+        until(lambda: _taken(two))
+        stalled.invalidate()
+    one.close()
+    two.close()
+
+
+def _taken(store: Store) -> bool:
+    try:
+        store.leases.release(store.leases.acquire("x"))
+    except HvenError:
+        return False
+    return True
+
+
+def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: str) -> None:
+    for store in (Store(tmp_path, url), Store(tmp_path)):
+        version = store.version()
+        lease = store.leases.acquire("x")
+        with store._database.engine.begin() as connection:  # a newer Hven upgrades what this one uses
+            connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(FORMAT + 1)))
+        for ask in (store.version, store.jobs.version, lambda store=store, lease=lease: store.leases.release(lease)):
+            with pytest.raises(
+                StorageError, match=f"{FORMAT + 1}; this process knows {FORMAT}; let all machines and processes run the same"
+            ):
+                ask()
+        with store._database.engine.begin() as connection:
+            connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(FORMAT)))
+        assert store.version() == version
+        store.close()
+
+
+def test_a_store_belongs_with_one_data_directory(tmp_path: Path, url: str) -> None:
+    def opened(name: str, data: str | None) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        Site(Settings(directory=tmp_path / name, store=url, data=data)).close()
+
+    opened("a", str(tmp_path / "shared"))
+    opened("b", str(tmp_path / "shared"))
+    with pytest.raises(StorageError, match=r"has none of its data; machines with one store share one directory: set data in hven\.toml"):
+        opened("c", None)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".hven-data").write_text("0123\n")
+    with pytest.raises(StorageError, match="has other data"):
+        opened("a", str(tmp_path / "other"))
+
+
+# --- two servers -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machines(tmp_path: Path, url: str) -> tuple[Path, Path]:
+    """Make two sites with their own var/, one store and one data directory; the second runs no jobs."""
+    (tmp_path / "stars.csv").write_text("id,ra,dec\n" + "".join(f"{number},{number % 360},{number % 90}\n" for number in range(20_000)))
+    found = []
+    for name, workers in (("one", 1), ("two", 0)):
+        site = tmp_path / name
+        hven("init", site)
+        file = site / "hven.toml"
+        more = f'store = "$STORE"\ndata = "{tmp_path / "shared"}"\njob_workers = {workers}\n'
+        file.write_text(more + file.read_text())
+        (site / "secrets.toml").write_text(f'STORE = "{url}"\n')
+        found.append(site)
+    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", found[0])
+    shutil.copytree(found[0] / "collections", found[1] / "collections", dirs_exist_ok=True)
+    return found[0], found[1]
+
+
+def asked(there: Server, query: str) -> str:
+    status, headers, body = there.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN", RESPONSEFORMAT="json")
+    assert status == 303, body
+    return headers["location"].removeprefix(there.url)
+
+
+@pytest.mark.slow
+def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path], url: str) -> None:
+    one, two = machines
+    with serving(one) as first, serving(two) as second:
+        hven("ingest", "stars", "--site", one)
+        for there in (first, second):
+            until(lambda there=there: there.post("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main")[0] == 200)
+            assert there.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
+
+        # asked of the second, run by the first, told by both, and once
+        jobs = [asked(second, f"SELECT COUNT(*) AS n FROM stars.main WHERE id > {number}") for number in range(20)]
+        for number, job in enumerate(jobs):
+            until(lambda job=job: second.get(f"{job}/phase")[2] == b"COMPLETED")
+            for there in (first, second):
+                status, _, body = there.get(f"{job}/results/result")
+                assert (status, json.loads(body)["data"]) == (200, [[20000 - number - 1]])
+        store = Store(one / "var", url)
+        assert {store.jobs.one(job.rpartition("/")[2]).attempts for job in jobs} == {1}
+
+        with store.leases.held("ingest stars", what="the ingest of stars"):
+            assert "is being done by process" in hven("ingest", "stars", "--site", two, code=1).stderr
+        hven("ingest", "stars", "--site", two)
+        assert first.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
+        store.close()
+
+
+@pytest.mark.slow
+def test_a_restart_of_the_database_under_two_servers(machines: tuple[Path, Path], url: str) -> None:
+    one, two = machines
+    hven("ingest", "stars", "--site", one)
+    with serving(one) as first, serving(two) as second:
+        pg_ctl(url, "stop", "-m", "immediate")
+        try:
+            # what is published goes on being served from what was seen last
+            assert first.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
+            status, _, body = second.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS one FROM stars.main", PHASE="RUN")
+            assert status >= 500
+            assert b"Traceback" not in body
+        finally:
+            pg_ctl(url, "start")
+        job = asked(second, "SELECT COUNT(*) AS n FROM stars.main")
+        until(lambda: second.get(f"{job}/phase")[2] == b"COMPLETED", 20)
