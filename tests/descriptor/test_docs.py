@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from hven import plugins
 from hven.descriptor import load, schema
 from hven.descriptor.keys import RECORDS
-from hven.settings import DOCS, JobLimits, QueryLimits, Settings
+from hven.settings import DOCS, JobLimits, Postgres, QueryLimits, ResolverSettings, Settings, TreeSettings
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
@@ -62,12 +62,23 @@ def test_every_option_of_every_source():
 
 def test_every_setting():
     defaults = {field.name: getattr(Settings(directory=Path()), field.name) for field in fields(Settings)}
-    for group, kind in {"limits": QueryLimits, "jobs": JobLimits}.items():
+    for group, kind in {
+        "limits": QueryLimits,
+        "jobs": JobLimits,
+        "postgres": Postgres,
+        "resolver": ResolverSettings,
+        "tree": TreeSettings,
+    }.items():
         defaults |= {f"{group}.{field.name}": getattr(kind(), field.name) for field in fields(kind)}
 
     def shown(name):
         value = defaults.get(name)
-        if value is None or name in {"limits", "jobs", "defaults", "alias"} or name.startswith("alias."):
+        if (
+            value is None
+            or is_dataclass(value)
+            or name in {"defaults", "alias", "foreign", "portals", "remote"}
+            or name.startswith(("alias.", "foreign.", "portals.", "remote."))
+        ):
             return ""
         return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
 

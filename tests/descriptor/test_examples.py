@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from hven.descriptor import check
 from hven.holdings import Site
 from hven.ingest import ingest, run_tests
 from hven.settings import load
+from made import EXAMPLES, example
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CASES = sorted(path.parent.name for path in EXAMPLES.glob("*/hven.toml"))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_example_works(case, tmp_path):
-    directory = tmp_path / case
-    shutil.copytree(EXAMPLES / case, directory, ignore=shutil.ignore_patterns("var", "data"))
-    if (directory / "make_data.py").exists():
-        subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=60)
-    settings = load(directory, {})
-    with Site(settings) as site:
+    with example(case, tmp_path) as directory, Site(settings := load(directory, {})) as site:
         for path in sorted(settings.collections.glob("*/*.yaml")):
             assert [str(fault) for fault in check(path, settings)] == []
             report = ingest(site, path.stem)

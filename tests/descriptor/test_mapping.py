@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from hven.descriptor import load
 from hven.descriptor import mapping as mappings
+from hven.descriptor.compiling import Compiler
 from hven.engines.duckdb.engine import DuckEngine
 from hven.errors import DescriptorError
 from hven.model.table import Column, columns_of
@@ -102,6 +104,49 @@ def test_a_unit_that_cannot_be_converted_is_a_fault(directory):
         mappings.compile(resource.tables[0], [Column(name="x", unit="deg")], resource)
 
 
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("x / 3600.0", "/ 3600.0"),
+        ("ABS(x / 3600)", "/ 3600"),
+        ("(x + x) / 3600 * 2", "/ 3600"),
+        ("x", ""),
+        ("x / 360", ""),
+        ("x * 3600", ""),
+    ],
+)
+def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, told):
+    """The value in arcsec becomes degrees by itself; dividing by 3600 as well is hardly ever meant."""
+    resource = descriptor(directory, f"    columns:\n      y: {{type: float64, unit: deg}}\n    map: {{y: {expression!r}}}\n")
+    _, faults = Compiler(resource.tables[0], [Column(name="x", unit="arcsec")], resource).run()
+    messages = [fault.message for fault in faults if "by itself" in fault.message]
+    assert messages == ([f"tables.main.map.y: the value is in arcsec and becomes deg by itself; {told} does it once more"] if told else [])
+    _, faults = Compiler(resource.tables[0], [Column(name="x")], resource).run()
+    assert not [fault for fault in faults if "by itself" in fault.message]
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("LIGHT_TIME(x / 1000)", "light_time takes km, and converts m by itself; / 1000 does it once more"),
+        ("1 + ROUND(LIGHT_TIME(x * 0.001))", "light_time takes km, and converts m by itself; * 0.001 does it once more"),
+        ("LIGHT_TIME(early)", "light_time takes km, and converts m by itself; / 1000 does it once more"),
+        ("LIGHT_TIME(x)", ""),
+        ("LIGHT_TIME(x / 10)", ""),
+        ("LIGHT_TIME(IN_UNIT(x, 'km'))", ""),
+        ("LON_360(a * 57.29577951308232)", "lon_360 takes deg, and converts rad by itself; * 57.29577951308232 does it once more"),
+        ("LON_360(bare * 57.29577951308232)", ""),
+    ],
+)
+def test_a_conversion_by_hand_in_an_argument(directory, expression, told):
+    text = f"    columns:\n      y: {{type: float64}}\n    let: {{early: x / 1000}}\n    map: {{y: {expression!r}}}\n"
+    resource = descriptor(directory, text)
+    columns = [Column(name="x", unit="m"), Column(name="a", unit="rad"), Column(name="bare")]
+    _, faults = Compiler(resource.tables[0], columns, resource).run()
+    assert [fault.severity for fault in faults] == (["warning"] if told else [])
+    assert [fault.message for fault in faults] == ([f"tables.main.map.y: {told}"] if told else [])
+
+
 def test_what_the_source_says_fills_what_the_descriptor_leaves_out(directory):
     resource = descriptor(directory, "    columns: {x: {description: Mine}, y: {unit: arcsec}, s: {}}\n    map: {s: x + y}\n")
     said = [
@@ -175,6 +220,80 @@ def test_lookups_small_and_large(engine, directory, entries):
     assert (check.name, check.over) == ("lookup.v", "source")
     assert engine.compute(check.bound, {"source": batch, **mapping.lookups}).column(ROW).to_pylist() == [4]
     assert resource.hashes.keys() == {"c.yaml", f"big{entries}.csv"}
+
+
+@pytest.mark.parametrize("entries", [4, 300])
+def test_lookups_by_ranges(engine, directory, entries):
+    """Which target was observed when: from one time up to another, the end not included."""
+    lines = [f"{10 * n},{10 * n + (10 if n % 2 else 7)},T{n}" for n in range(entries)]
+    (directory / f"when{entries}.csv").write_text("begin,end,target\n" + "\n".join(lines[::-1]) + "\n")
+    (directory / f"open{entries}.csv").write_text("begin,target\n" + "\n".join(f"{10 * n},T{n}" for n in range(entries)) + "\n")
+    resource = descriptor(
+        directory,
+        f"    columns: {{a: string, b: string}}\n    lookup:\n"
+        f"      a: {{from: t + 0.0, table: when{entries}.csv, low: begin, high: end, value: target, default: none}}\n"
+        f"      b: {{from: t, table: open{entries}.csv, low: begin, value: target}}\n",
+    )
+    values = [0.0, 6.99, 7.0, 10.0, 19.5, 26.0, 28.0, 10.0 * entries + 3, -1.0, None]
+    mapping, batch, (table,) = mapped(engine, resource, pa.record_batch({"t": pa.array(values, pa.float64())}))
+    assert bool(mapping.lookups) == (entries > 64)
+    assert table.column("a").to_pylist() == ["T0", "T0", "none", "T1", "T1", "T2", "none", "none", "none", "none"]
+    assert table.column("b").to_pylist() == ["T0", "T0", "T0", "T1", "T1", "T2", "T2", f"T{entries - 1}", None, None]
+    (check,) = mapping.checks
+    assert engine.compute(check.bound, {"source": batch, **mapping.lookups}).column(ROW).to_pylist() == [9]
+
+
+def test_lookups_by_ranges_of_time(engine, directory):
+    (directory / "runs.csv").write_text("start,target\n2004-01-01T00:00:00,Mars\n2004-02-01T00:00:00,Phobos\n")
+    resource = descriptor(
+        directory,
+        "    columns: {a: string}\n    lookup:\n      a: {from: parse_time(t), table: runs.csv, low: start, value: target, missing: 'null'}\n",
+    )
+    batch = pa.record_batch({"t": pa.array(["2004-01-31T23:59:59", "2004-02-01T00:00:00", "2003-12-31T00:00:00", None])})
+    assert mapped(engine, resource, batch)[2][0].column("a").to_pylist() == ["Mars", "Phobos", None, None]
+
+
+@pytest.mark.parametrize("entries", [3, 200])
+def test_lookups_by_several_keys(engine, directory, entries):
+    (directory / f"pairs{entries}.csv").write_text(
+        "orbit,channel,band\n" + "".join(f"{n},{c},{c}{n}\n" for n in range(entries) for c in "CL")
+    )
+    resource = descriptor(
+        directory,
+        f"    columns: {{band: string}}\n    lookup:\n"
+        f"      band: {{from: [n, upper(c)], table: pairs{entries}.csv, key: [orbit, channel], value: band, default: '?'}}\n",
+    )
+    batch = pa.record_batch({"n": pa.array([1, 2, 2, None, 1, 9999]), "c": pa.array(["c", "L", "c", "c", None, "c"])})
+    assert mapped(engine, resource, batch)[2][0].column("band").to_pylist() == ["C1", "L2", "C2", "?", "?", "?"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("{from: [a, b], table: x.csv, key: k}", "2 expressions under 'from', and 1 columns under 'key'"),
+        ("{from: a, table: x.csv, key: [k, v]}", "2 columns under 'key', and one expression under 'from'"),
+        ("{from: a, table: x.csv, high: v}", "'high' needs 'low'"),
+        ("{from: a, table: x.csv, low: k, key: v}", "'low' stands instead of 'key'"),
+        ("{from: a, table: x.csv, missing: keep, default: 3}", "'default' says what a missing key gives"),
+        ("{from: a, values: {x: 1}, low: k}", "'low' belongs to 'table'"),
+        ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
+        ("{from: n, table: x.csv, low: v, high: k, value: v}", "before it begins"),
+        ("{from: n, table: x.csv, default: none}", "'none' is no number"),
+        ("{from: [n, f], table: x.csv, key: [k, v], value: v}", "one of several keys is text or a whole number"),
+    ],
+)
+def test_faults_of_lookups(directory, said, told):
+    (directory / "x.csv").write_text("k,v\n1,5\n3,8\n")
+    columns = [
+        Column(name=name, type=parse_type(kind)) for name, kind in (("a", "string"), ("b", "string"), ("n", "int64"), ("f", "float64"))
+    ]
+
+    def compiled():
+        resource = descriptor(directory, f"    columns: {{x: int32}}\n    lookup: {{x: {said}}}\n")
+        mappings.compile(resource.tables[0], columns, resource)
+
+    with pytest.raises(DescriptorError, match=re.escape(told)):
+        compiled()
 
 
 def test_a_lookup_with_a_key_twice_is_refused(directory):

@@ -77,8 +77,9 @@ tables:
     groups: {position: {value: ra, error: dec, roles: {other: id}}}
     keys: {other: {columns: id, target: more, target_columns: id}, self: {columns: [ra, dec], target: x.y}}
     links: [{semantics: "#this", text: "{base}/{target.id}", type: text/html}]
-    sync: {key: id, watermark: ra, every: 1 h}
+    sync: {watermark: ra, overlap: 2, full: 7 d, page: 50_000, guard: {removed: 5 %}}
   more: {source: stars.csv, access: private}
+sync: {cron: "15  3 * * mon-fri", jitter: 5 min, zone: Europe/Vienna}
 tests:
   - {name: count, query: SELECT COUNT(*) AS n FROM stars.main, expect: {n: 1}}
 """,
@@ -103,7 +104,12 @@ tests:
     assert main.table.enums == {"kinds": {"1": "star", "2": "galaxy"}}
     assert main.table.groups[0].roles == {"value": "ra", "error": "dec", "other": "id"}
     assert main.given["dec"] == {"type", "unit", "ucd", "frame", "minimum", "maximum"}
-    assert main.sync == {"key": ("id",), "watermark": "ra", "every": "1 h"}
+    said = main.sync
+    assert said.page == 50_000  # as people write it, and YAML 1.1 reads it
+    assert (said.watermark[0], said.overlap, said.overlap_number, said.deletions) == ("ra", None, 2.0, "compare")
+    assert (said.full, said.removed, said.changed) == (7 * 86_400.0, 0.05, 0.5)
+    when = resource.schedule
+    assert (when.every, when.cron, when.jitter, when.zone) == (None, "15 3 * * mon-fri", 300.0, "Europe/Vienna")
     assert (main.links[0].text, main.links[0].type) == ("{base}/{target.id}", "text/html")
     assert (resource.tests[0].expect, resource.tests[0].name) == ({"n": 1}, "count")
     assert resource.hashes == {"stars.yaml": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hven.sources import Context, Offer
 
 MOST = 30  # tables that are named
+NAMED = {"sql", "tap", "hven"}  # kinds whose tables have names, and none is the first
 
 
 def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context) -> tuple[dict[str, Any], list[str]]:
@@ -20,28 +21,29 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
     Returns
     -------
     options, notes
-        The options, with a `table` for a database that has but one with rows; for the comment: what was taken, and what else is there.
+        The options, with a `table` for a database or service that has but one with rows; for the comment: what was taken, and what else is there.
 
     Raises
     ------
     UsageError
-        A database with several tables, or with none.
+        A database or service with several tables, or with none.
     SourceError
         It cannot be read.
     """
     options = dict(options)
-    if not hasattr(module, "tables") or any(key in options for key in ("table", "hdu", "query", "mode")):
+    if not hasattr(module, "tables") or any(key in options for key in ("table", "hdu", "query", "adql", "mode")):
         return options, []
     offers: list[Offer] = module.tables(options, context)
-    if kind != "sql":
+    if kind not in NAMED:
         taken = next((item for item in offers if item.default), None)
         return options, [] if taken is None or len(offers) < 2 else [_note(taken, offers)]
     data = [item for item in offers if not item.view and item.rows != 0]
     if len(data) != 1:
+        what = "database" if kind == "sql" else "service"
         if not offers:
-            raise UsageError("the database has no table that can be read", remedy="look at the address and the rights of its user")
+            raise UsageError(f"the {what} has no table that can be read", remedy="look at the address and the rights of its user")
         raise UsageError(
-            f"the database has {len(offers)} tables and views: {_names(offers)}",
+            f"the {what} has {len(offers)} tables and views: {_names(offers)}",
             remedy=f"say which table with --table: --table {max(data or offers, key=lambda item: item.rows or 0).choice}",
         )
     return {**options, "table": str(data[0].choice)}, [_note(data[0], offers)] if len(offers) > 1 else []

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import parse_condition
-from hven.adql.bind import bind, bind_condition
-from hven.adql.functions import MAPPING
+from hven.adql import parse_condition, parse_expression
+from hven.adql.bind import bind, bind_condition, bind_expression
+from hven.adql.functions import MAPPING, QUERY
 from hven.adql.reserved import RESERVED
 from hven.adql.scope import Tables
-from hven.adql.tree import And, ColumnRef, Expr, Ident, Join, Not, Query, Select, SelectItem, TableRef
+from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Join, Literal, Not, Or, Query, Select, SelectItem, TableRef, conjunction
 from hven.descriptor import trees
 from hven.descriptor.columns import REGULAR
+from hven.descriptor.elements import INDEX, elements, index
 from hven.descriptor.lookups import Lookups
 from hven.descriptor.naming import Names, origins_of, written
-from hven.descriptor.outcome import SOURCE, TARGET, Check, Mapping
+from hven.descriptor.outcome import SOURCE, TARGET, WATERMARK, Broken, Check, Mapping
+from hven.descriptor.partitions import check_partition
 from hven.descriptor.rounds import Round
-from hven.descriptor.shapes import nearest
+from hven.descriptor.shapes import Faults, nearest
 from hven.descriptor.tables import find_position
 from hven.errors import BindError, ParseError
 from hven.model.table import Column, Table
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hven.adql.tree import Bound, FromItem
+    from hven.descriptor.outcome import Groups
     from hven.errors import Fault
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import Resource, Rule, TableSpec
 
 
 class Compiler:
@@ -37,8 +41,13 @@ class Compiler:
 
     def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
         self.spec = spec
-        self.names = Names(spec, source_columns, resource)
+        faults = Faults()
+        columns, self.each = elements(spec, source_columns, faults)
+        self.names = Names(spec, columns, resource)
         self.faults = self.names.faults
+        self.faults.found.extend(faults.found)
+        if spec.for_each:
+            self.names.columns.append(index())
         self.lookups = Lookups(self.names, resource.path.parent)
         self.what = self.names.what
 
@@ -46,9 +55,9 @@ class Compiler:
         """Compile everything; None if there are faults."""
         for name, (text, place) in self.spec.let.items():
             self.names.let(name, written(text, place))
-        where = None
-        if self.spec.where is not None:
-            where = self.names.condition(*self.spec.where, f"{self.what}.where", None)
+        grouping = self.names.grouping
+        before, where = self._wheres()
+        mark = self._watermark()
         rounds = [Round(self.names, self.lookups, granule) for granule in (self.spec.granules or (None,))]
         for one in rounds:
             one.evaluate()
@@ -61,7 +70,12 @@ class Compiler:
         try:
             queries = tuple(self._query(one.items(), source, [where, one.condition]) for one in rounds)
             alone = None if where is None else self._query([], source, [where])
-            checks = (*self._lookup_checks(source, where), *self._readings(rounds, source, where), *self._rules(table))
+            rules, joint = self._rules(table)
+            self._check_flags(table)
+            checks = (*self._lookup_checks(source, where), *self._readings(rounds, source, where), *rules)
+            needed = self._needed(queries, checks)
+            groups = None if grouping is None else grouping.plan(source, before, needed)
+            watermark = None if mark is None else self._query([(WATERMARK, mark)], source, [])
         except BindError as error:
             self.faults.error(f"{self.what}: {error.message}", self.spec.place, error.remedy)
         if self.names.failed():
@@ -72,15 +86,52 @@ class Compiler:
             queries=queries,
             where=alone,
             checks=checks,
-            needed=self._needed(queries, checks),
-            wanted=self._wanted(table, copies),
+            needed=self._asked(needed, groups),
+            wanted=self._wanted(table, copies) if groups is None else {},
             copies=copies,
             conversions=conversions,
             lookups=self.lookups.relations,
             calls=tuple(self.names.calls.values()),
+            joint=joint,
+            rules=self._column_rules(table),
+            vocabularies=self.spec.vocabularies,
+            flags=None if self.spec.flags is None or self.spec.flags.given else self.spec.flags.column,
             source=source,
+            each=self.each,
+            groups=groups,
+            watermark=watermark,
+            watched=() if watermark is None else self._needed((watermark,), ()),
             warnings=tuple(fault for fault in self.faults.sorted() if fault.severity == "warning"),
         ), self.faults.sorted()
+
+    def _wheres(self) -> tuple[Expr | None, Expr | None]:
+        """Give the condition on rows before they are grouped, and the one that the mapping's own queries have."""
+        grouping = self.names.grouping
+        if grouping is not None:
+            for key in self.spec.group_by:
+                grouping.key(written(key, self.spec.place), f"{self.what}.group_by")
+        found = []
+        with nullcontext() if grouping is None else grouping.rows():
+            if self.spec.where is not None:
+                found.append(self.names.condition(*self.spec.where, f"{self.what}.where", None))
+            if self.spec.sync is not None and self.spec.sync.deleted is not None:  # such rows are read, and leave no trace
+                said = self.names.condition(*self.spec.sync.deleted, f"{self.what}.sync.deletions.column", None)
+                found.append(said and Compare("=", Case(None, ((said, Literal(1)),), Literal(0)), Literal(0)))
+        where = conjunction(*found)
+        return (where, None) if grouping is not None else (None, where)
+
+    def _watermark(self) -> Expr | None:
+        """Read the watermark; rows that are grouped have none."""
+        said = None if self.spec.sync is None else self.spec.sync.watermark
+        if said is None or self.names.grouping is not None:
+            return None
+        try:
+            tree = self.names.bound(written(*said), f"{self.what}.sync.watermark", None)[0]
+        except Broken:
+            return None
+        if origins_of(tree) & self.names.call_origins.keys():
+            self.faults.error(f"{self.what}.sync.watermark calls a Python function", said[1], "a column, or an expression over columns")
+        return tree
 
     # --- queries ---------------------------------------------------------------------------------------------
 
@@ -97,7 +148,7 @@ class Compiler:
         select = Select(
             (*selected, SelectItem(trees.name(ROW), Ident(ROW, quoted=True))),
             from_item,
-            where=None if not given else given[0] if len(given) == 1 else And(tuple(given)),
+            where=conjunction(*given),
         )
         return bind(Query(select), Tables(tables), functions=MAPPING)
 
@@ -131,9 +182,23 @@ class Compiler:
                 place=reading.place,
             )
 
-    def _rules(self, table: Table) -> Iterator[Check]:
+    def _column_rules(self, table: Table) -> tuple[Rule, ...]:
+        known = [column.name for column in table.columns]
+        found = tuple(rule for rule in self.spec.rules if rule.check is not None and rule.severity != "off")
+        for rule in found if self.spec.follow else ():  # else it was checked when the descriptor was read
+            for name in rule.columns:
+                if name not in known:
+                    self.faults.error(f"{self.what}.rules.{rule.name}: the table has no column {name!r}", rule.place, nearest(name, known))
+        return found
+
+    def _rules(self, table: Table) -> tuple[list[Check], Bound | None]:
+        """Give the conditions over the table's own columns, and all of them as one query."""
+        checks: list[Check] = []
+        conditions: list[Expr] = []
         target = Table(schema="", name=TARGET, columns=(*table.columns, Column(name=ROW, type=INT64, required=True)))
         for rule in self.spec.rules:
+            if rule.check is not None or rule.severity == "off":
+                continue
             text = written(rule.condition, rule.place)
             try:
                 tree = trees.unslotted(trees.rewrite(parse_condition(str(text)), _without_prefix))
@@ -142,15 +207,54 @@ class Compiler:
                 self.names.say(error, text, f"{self.what}.rules.{rule.name}")
                 continue
             select = Select((SelectItem(trees.name(ROW), Ident(ROW, quoted=True)),), TableRef((Ident(TARGET),)), where=Not(tree))
-            yield Check(
+            check = Check(
                 name=rule.name,
                 message=rule.message or f"not {text}",
                 severity=rule.severity,
                 bound=bind(Query(select), Tables([target]), functions=MAPPING),
                 over=TARGET,
                 columns=tuple(sorted(origins_of(bound))),
+                flag=rule.flag,
                 place=rule.place,
             )
+            if self.spec.flags is not None and not self.spec.flags.given and self.spec.flags.column in check.columns:
+                self.faults.error(
+                    f"{self.what}.rules.{rule.name}: {self.spec.flags.column} is made of what the rules say",
+                    rule.place,
+                    "say the condition itself",
+                )
+            checks.append(check)
+            conditions.append(Not(tree))
+        if not checks:
+            return [], None
+        flags = [
+            SelectItem(Case(None, ((condition, Literal(1)),), Literal(0)), Ident(f"check{number}", quoted=True))
+            for number, condition in enumerate(conditions)
+        ]
+        row = SelectItem(trees.name(ROW), Ident(ROW, quoted=True))
+        where = conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
+        return checks, bind(Query(Select((row, *flags), TableRef((Ident(TARGET),)), where=where)), Tables([target]), functions=MAPPING)
+
+    def _check_flags(self, table: Table) -> None:
+        """Bind the expressions by which flagged rows are counted, as a query will."""
+        flags = self.spec.flags
+        if flags is None:
+            return
+        if self.spec.follow and not flags.given and any(column.name.lower() == flags.column.lower() for column in self.names.real):
+            self.faults.error(
+                f"{self.what}.flags: the source has a column {flags.column!r} already", flags.place, "choose another name for this one"
+            )
+        for name, (text, place) in flags.by.items():
+            where, said = f"{self.what}.flags.by.{name}", written(text, place)
+            try:
+                tree = trees.rewrite(parse_expression(str(said)), _without_prefix)
+                bound = bind_expression(tree, table.columns, functions=QUERY, text=str(said))
+            except (ParseError, BindError) as error:
+                self.names.say(error, said, where)
+                continue
+            kind = bound.meta.type if bound.meta is not None else None
+            if kind is not None and not (kind.is_string or kind.is_numeric or kind.is_timestamp or kind.datatype == "boolean"):
+                self.faults.error(f"{where}: rows cannot be counted by {kind}", place, "text, a number or a time")
 
     # --- the table -------------------------------------------------------------------------------------------
 
@@ -165,10 +269,14 @@ class Compiler:
         old = self.spec.table
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
         known = [column.name for column in columns]
-        for key, wanted in (("primary", table.primary), ("position", table.position or ())):
+        pieces = (table.partition.column,) if table.partition is not None and table.partition.column is not None else ()
+        searched = tuple(name for index in table.indexes for name in index)
+        for key, wanted in (("primary", table.primary), ("position", table.position or ()), ("indexes", searched), ("partition", pieces)):
             for name in wanted if self.spec.follow else ():  # else it was checked when the descriptor was read
                 if name not in known:
                     self.faults.error(f"{self.what}.{key}: the table has no column {name!r}", self.spec.place, nearest(name, known))
+        if not self.names.failed():
+            check_partition(self.what, table, self.spec.place, self.faults, follow=self.spec.follow)
         return table
 
     def _check_followed(self, names: list[str]) -> None:
@@ -198,6 +306,13 @@ class Compiler:
             if column.name in found and column.name not in made and not self.lookups.owns(column.name)
         )
 
+    def _asked(self, needed: tuple[str, ...], groups: Groups | None) -> tuple[str, ...]:
+        """Add what is read before the mapping: what groups are made from, arrays that are unrolled."""
+        found = {*needed, *self.each}
+        if groups is not None:
+            found |= origins_of(groups.bound.query) | set(groups.simple)
+        return tuple(column.name for column in self.names.columns if column.name in found and column.name != INDEX)
+
     def _wanted(self, table: Table, copies: dict[str, str]) -> dict[str, Any]:
         """Types for columns that are copied once and read by nothing else."""
         sources = list(copies.values())
@@ -206,7 +321,7 @@ class Compiler:
         wanted = {}
         for target, source in copies.items():
             simple = all(kind.is_numeric or kind.is_string for kind in (types[target], kinds.get(source, TIMESTAMP)))
-            if simple and sources.count(source) == 1 and source not in self.names.used:
+            if simple and sources.count(source) == 1 and source not in {*self.names.used, *self.each}:
                 wanted[source] = types[target].arrow
         return wanted
 

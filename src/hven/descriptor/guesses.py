@@ -99,6 +99,8 @@ def kind_of(path: Path) -> str | None:
         return "sql"
     if re.search(rb"<(?:\w+:)?VOTABLE[\s>]", start, re.IGNORECASE):
         return "votable"
+    if re.match(rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]])", start):
+        return "json"
     if b"\0" not in start or start[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return "csv"
     return None

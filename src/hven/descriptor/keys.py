@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hven.descriptor.shapes import Choice, Constant, Dict, Expression, Faults, Flag, Key, Many, Number, Record, Text, kind
+from hven.descriptor.flags import FLAGS, HIGHEST
+from hven.descriptor.shapes import Choice, Constant, Dict, Expression, Faults, Fields, Flag, Key, Many, Number, Record, Text, kind
+from hven.descriptor.syncing import GUARD, SCHEDULE, SYNC
 from hven.descriptor.written import Entries, Written
 
 TEXT = Text()
@@ -81,12 +83,15 @@ LOOKUP = Record(
     "lookup",
     "A value found in a table by a key",
     (
-        Key("from", EXPRESSION, "expression over the source whose value is looked up", required=True),
+        Key("from", Many(EXPRESSION), "expression over the source whose value is looked up; a list of them for a table with several keys", required=True),
         Key("table", Free("file (csv) beside the descriptor, or a source with its kind", short=True), "where to look: a file beside the descriptor, or a source with its kind"),
-        Key("key", TEXT, "column of the table that is compared; default: its first"),
+        Key("key", Many(TEXT), "column of the table that is compared, default: its first; a list of them, one for each of 'from'"),
+        Key("low", TEXT, "instead of key: column of the table from whose value on a row of it is meant"),
+        Key("high", TEXT, "column of the table below whose value a row of it is meant; without it, up to the next row's low"),
         Key("value", TEXT, "column of the table that is taken; default: its second"),
         Key("values", Dict(Constant()), "the table written here: {U: 365, B: 445}"),
         Key("missing", Choice(("error", "null", "keep")), "a key that is not there: refuse the row (default), leave the value out, or keep the key itself"),
+        Key("default", Text(any=True), "the value for a key that is not there, and for none"),
     ),
 )  # fmt: skip
 
@@ -112,15 +117,50 @@ GRANULE = Record(
     ),
 )
 
-RULE = Record(
+CHECKS = (
+    "words", "ucd", "unit", "pattern", "text", "items", "url", "media", "region", "moc",
+    "pair", "order", "between", "empty", "unique", "schema",
+)  # fmt: skip
+
+
+class _Rule(Record):
+    """A rule says a condition, or a check of columns."""
+
+    def read(self, value: Any, what: str, faults: Faults) -> Fields | None:
+        """Refuse a rule that has neither, and no flag: one with a flag may say what a bit means that the rows come with."""
+        fields = super().read(value, what, faults)
+        if fields is not None and not {"if", "check", "flag"} & fields.places.keys():
+            faults.error(f"{what} lacks the key 'if'", value.place, self.key("if").doc)
+        return fields
+
+
+RULE = _Rule(
     "rule",
     "What rows must meet",
     (
-        Key("if", CONDITION, "condition over the table's own columns; a row for which it is false breaks the rule", required=True),
-        Key("severity", Choice(("error", "warning")), "error (default): the row is refused; warning: it is counted"),
+        Key("if", CONDITION, "condition over the table's own columns; a row for which it is false breaks the rule"),
+        Key("check", Choice(CHECKS), "instead of 'if': a check of whole columns"),
+        Key("columns", Many(TEXT), "columns that 'check' looks at; pair and order take them two by two"),
+        Key("of", TEXT, "for words: name of a vocabulary; for pattern: a regular expression"),
+        Key("list", Flag(), "true: the value is a list joined by #, and each item is checked"),
+        Key("low", Number(), "for between: smallest value that is right"),
+        Key("high", Number(), "for between: largest value that is right"),
+        Key("severity", Choice(("error", "warning", "info", "off")), "error (default): the row is refused; warning, info: it is counted; off: not looked at"),
+        Key("flag", Number(whole=True, minimum=0, maximum=HIGHEST), "bit of the table's 'flags' that is set in rows that break the rule; they are published and counted (severity: warning, or info). Once given, a bit keeps its meaning"),
         Key("message", TEXT, "what to tell"),
     ),
     short="if",
+    hints={"bit": "flag", "condition": "if"},
+)  # fmt: skip
+
+VOCABULARY = Record(
+    "vocabulary",
+    "Words that a column may have",
+    (
+        Key("values", Many(Text(any=True)), "the words", required=True),
+        Key("version", Text(any=True), "where they are from, and of when"),
+    ),
+    short="values",
 )
 
 LINK = Record(
@@ -133,19 +173,6 @@ LINK = Record(
         Key("description", TEXT, "what it leads to"),
         Key("size", TEXT, "bytes, as a template"),
         Key("if", CONDITION, "only for rows that meet this"),
-    ),
-)
-
-SYNC = Record(
-    "sync",
-    "How changes of the source are followed",
-    (
-        Key("key", Many(TEXT), "columns that name a row for ever"),
-        Key("watermark", TEXT, "source column that grows with every change"),
-        Key("overlap", TEXT, "how far to look back behind the watermark: 2 d"),
-        Key("deletions", Choice(("compare", "flag", "never")), "how rows that went away are found"),
-        Key("flag", TEXT, "condition that marks a deleted row, for deletions: flag"),
-        Key("every", TEXT, "how often: 1 h"),
     ),
 )
 
@@ -194,6 +221,52 @@ FRAME = Record(
     short="system",
 )
 
+PARTITION = Record(
+    "partition",
+    "How the rows of a big table are cut into pieces",
+    (
+        Key("by", Choice(("time", "healpix")), "time: by a column; healpix: by the position", required=True),
+        Key("column", TEXT, "for time: a timestamp, or a number whose unit is a time"),
+        Key(
+            "every",
+            TEXT,
+            "for time: length of a piece: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp; default: 1 month, or 30 d",
+        ),
+        Key("order", Number(whole=True, minimum=0, maximum=2), "for healpix: 12, 48 or 192 pieces; default 1"),
+    ),
+    hints={"interval": "every", "step": "every", "level": "order", "nside": "order", "on": "column", "range": "by"},
+)
+
+OBSCORE = Record(
+    "obscore",
+    "What ivoa.obscore has of this table, over the table's own columns",
+    (
+        *(key for key in _ASSIGN if key.name != "lookup"),
+        Key("optional", Many(TEXT), "optional columns of ObsCore to have, or families of them"),
+        Key("columns", Dict(COLUMN), "further columns, which only this table has"),
+        Key("converted", Flag(), "true: the expressions give ObsCore's own units, and nothing is converted by itself (mirrors have it so)"),
+        Key(
+            "radio",
+            Free("set, text, map: column of ivoa.obscore_radio: value"),
+            "set, text, map: what ivoa.obscore_radio has of this table",
+        ),
+    ),
+    empty=True,
+)
+
+
+class Observations:
+    """``obscore:`` as it is written for editors; as it is read, it has become a table of the standard."""
+
+    def read(self, value: Any, what: str, faults: Faults) -> Any:
+        """Read that table."""
+        return TABLE.read(value, what, faults) if isinstance(value, Entries) else None
+
+    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        """Say what is written."""
+        return OBSCORE.json(definitions)
+
+
 LOOP_EACH = Free("name: list of values; several lists go in step")
 _LOOP_TABLE = Record(
     "loop",
@@ -227,13 +300,16 @@ TABLE = Record(
         *_ASSIGN,
         Key("for", Many(_LOOP_TABLE), "loops that make similar columns"),
         Key("granules", Many(GRANULE), "several rows from one source row"),
-        Key("group_by", Many(TEXT), "several source rows become one row (not carried out yet: refused)"),
-        Key("for_each", Many(TEXT), "array columns of the source, each element a row (not carried out yet: refused)"),
+        Key("group_by", Many(TEXT), "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in aggregates, or are one in each group"),
+        Key("for_each", Many(TEXT), "array columns of the source, in step: each element becomes a row; each.index is its number"),
         Key("rules", Dict(RULE), "what rows must meet, beyond types, nulls, bounds and the standard's rules"),
+        Key("flags", FLAGS, "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."),
         Key("links", Many(LINK), "DataLink rows"),
         Key("sync", SYNC, "how changes of the source are followed"),
         Key("primary", Many(TEXT), "columns of the primary key"),
         Key("keys", Dict(FOREIGN), "foreign keys: name: target"),
+        Key("indexes", Many(Many(TEXT)), "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"),
+        Key("partition", PARTITION, "how a big table is cut into pieces: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"),
         Key("position", Many(TEXT), "[longitude, latitude]: columns of the position index; default: by UCD"),
         Key("groups", Dict(GROUP), "columns that belong together: value, error, origin ..."),
         Key("enums", Dict(Dict(Text(any=True))), "named lists of codes and what they mean"),
@@ -241,6 +317,14 @@ TABLE = Record(
         Key("access", Choice(("public", "private")), "private: invisible until somebody is granted it"),
         Key("index", Number(whole=True), "place among the tables in lists"),
         Key("variants", Free("in a standard: frame -> what it changes"), "in a standard: value of 'frame' -> what it changes"),
+        Key("obscore", Observations(), "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all follows from its standard"),
+        Key("obscore_radio", Observations(), "made from the 'radio' of 'obscore'"),
+        Key("vocabularies", Dict(VOCABULARY), "words for rules with 'check: words'"),
+        Key("default", Dict(EXPRESSION, expressions=True), "expressions for columns that nothing else gives a value: no setting, and no column of the source"),
+        Key("families", Dict(Many(TEXT)), "in a standard: names for several optional columns, for 'optional'"),
+        Key("together", Many(Many(TEXT)), "in a standard: optional columns of which a table has all or none"),
+        Key("called", TEXT, "in a standard: the name that its table must have"),
+        Key("converted", Flag(), "under 'obscore': its expressions give ObsCore's own units"),
     ),
     hints={"key": "primary", "primary_key": "primary", "filter": "where", "mapping": "map", "constants": "set", "templates": "text", "sources": "source", "foreign_keys": "keys"},
 )  # fmt: skip
@@ -262,7 +346,7 @@ TEST = Record(
         Key("query", Expression("a query"), "ADQL", required=True),
         Key(
             "expect",
-            Free("column: value of the first row; rows: how many; minimum, maximum: of the first value"),
+            Free("column: value of the first row, or a list: the values of all rows; rows: how many; minimum, maximum: of the first value"),
             "what the answer must be",
             required=True,
         ),
@@ -287,6 +371,20 @@ COLLECTION_LOOP = Record(
     (Key("each", LOOP_EACH, "the values that {b} takes", required=True), Key("tables", Dict(TABLE), "tables to add", required=True)),
 )
 
+FILE = Record(
+    "file",
+    "Files that are published as they are: a row of the table `files`, and an address, for each",
+    (
+        Key("files", Many(TEXT), "file or files, relative to the descriptor: *, ?, [abc], ** are patterns", required=True),
+        Key("ignore", Many(TEXT), "patterns of files to leave out"),
+        Key("title", TEXT, "what each of them is; default: its name"),
+        Key("description", TEXT, "what is in them"),
+        Key("type", TEXT, "media type; default: by the name's ending"),
+    ),
+    short="files",
+    hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"},
+)
+
 COLLECTION = Record(
     "collection",
     "A collection: one schema, its metadata and tables",
@@ -299,8 +397,10 @@ COLLECTION = Record(
         Key("access", Choice(("public", "private")), "for all tables that do not say it themselves"),
         Key("functions", Many(FUNCTIONS), "Python files whose functions expressions may call"),
         Key("tables", Dict(TABLE), "the tables"),
+        Key("files", Many(FILE), "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, and an address for each"),
         Key("for", Many(COLLECTION_LOOP), "loops that make similar tables"),
         Key("services", Many(TEXT), "faces to offer; default: all that apply"),
+        Key("sync", SCHEDULE, "how often it follows its sources by itself: {every: 1 h}"),
         Key("tests", Many(TEST), "queries run after each ingest"),
         Key("examples", Many(EXAMPLE), "queries for readers to begin with; default: some are made for each table that none reads"),
         Key("short_name", TEXT, "at most 16 characters, for lists"),
@@ -320,6 +420,7 @@ COLLECTION = Record(
         Key("content_level", Many(TEXT), "Research, Amateur, General ..."),
         Key("type", Many(TEXT), "Catalog, Survey, Archive, Simulation ..."),
         Key("created", Text(any=True), "date of creation: 2026-11-20"),
+        Key("engine", TEXT, "where its rows are kept: duckdb (embedded), postgres; default: what hven.toml says"),
         Key("index", Number(whole=True), "place among the collections in lists"),
     ),
     hints={
@@ -337,14 +438,21 @@ RECORDS = (
     LOOKUP,
     GRANULE,
     RULE,
+    FLAGS,
+    VOCABULARY,
     LINK,
     SYNC,
+    GUARD,
+    SCHEDULE,
     FOREIGN,
     GROUP,
     FRAME,
+    PARTITION,
+    OBSCORE,
     _LOOP_TABLE,
     FUNCTIONS,
     TEST,
     EXAMPLE,
     COLLECTION_LOOP,
+    FILE,
 )

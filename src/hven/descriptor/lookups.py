@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven import plugins
-from hven.adql.tree import And, Case, Compare, Expr, In, IsNull, Literal, Not
+from hven.adql.tree import And, Case, Compare, Expr, In, IsNull, Literal, Not, Or
 from hven.descriptor import trees
 from hven.descriptor.naming import header_unit, origins_of
 from hven.descriptor.options import source_spec
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FEW = 64  # up to so many keys become a CASE, more a join
 MOST = 2_000_000
+BETWEEN = "\x1f"  # stands between several keys that are one text
 Found = tuple[list[Any], list[Any], Column]  # keys, values, what the values are
 
 
@@ -52,24 +53,38 @@ class Lookup:
     origins: frozenset[str]
     place: Place
     rows: pa.Table | None = None
+    ends: tuple[Any, ...] | None = None  # of ranges that begin at the keys; None as an end: for ever
 
     def table(self) -> Table:
         """Describe the relation that is joined."""
-        return Table(
-            schema="",
-            name=self.name,
-            columns=(Column(name=f"{self.name}.key", type=self.key_type), self.value.having(name=f"{self.name}.value")),
-        )
+        ends = () if self.ends is None else (Column(name=f"{self.name}.end", type=self.key_type),)
+        key = Column(name=f"{self.name}.key", type=self.key_type)
+        return Table(schema="", name=self.name, columns=(key, *ends, self.value.having(name=f"{self.name}.value")))
 
     def on(self) -> Expr:
         """Give the join's condition."""
-        return Compare("=", self.key, trees.name(f"{self.name}.key"))
+        begin = trees.name(f"{self.name}.key")
+        if self.ends is None:
+            return Compare("=", self.key, begin)
+        end = trees.name(f"{self.name}.end")
+        return And((Compare(">=", self.key, begin), Or((IsNull(end), Compare("<", self.key, end)))))
+
+    def is_at(self, place: int) -> Expr:
+        """Give the condition of the entry at a place."""
+        begin = Literal(self.keys[place])
+        if self.ends is None:
+            return Compare("=", self.key, begin)
+        above, end = Compare(">=", self.key, begin), self.ends[place]
+        return above if end is None else And((above, Compare("<", self.key, Literal(end))))
 
     def unmatched(self) -> Expr:
         """Give the condition of rows that have a key, but none that is known."""
         there = IsNull(self.key, negated=True)
         if self.rows is not None:
             return And((there, IsNull(trees.name(f"{self.name}.key"))))
+        if self.ends is not None and self.keys:
+            known = tuple(self.is_at(place) for place in range(len(self.keys)))
+            return And((there, Not(known[0] if len(known) == 1 else Or(known))))
         return And((there, Not(In(self.key, tuple(Literal(key) for key in self.keys))))) if self.keys else there
 
 
@@ -90,7 +105,7 @@ class Lookups:
 
     def owns(self, column: str) -> bool:
         """Tell whether a column is one of a lookup's relation."""
-        return any(column in {f"{one.name}.key", f"{one.name}.value"} for one in self._known)
+        return any(column in {f"{one.name}.key", f"{one.name}.end", f"{one.name}.value"} for one in self._known)
 
     def joined(self, found: list[Expr]) -> list[Lookup]:
         """Give the lookups whose relations these trees read."""
@@ -108,7 +123,7 @@ class Lookups:
             The target column, if the descriptor says its type.
         """
         fields = setting.value
-        missing = fields.get("missing", "error")
+        missing = fields.get("missing", "null" if "default" in fields else "error")
         known = next((one for one in self._known if one.column == setting.column and one.key == key and one.place == setting.place), None)
         if known is None:
             found: Found | None = None
@@ -119,25 +134,37 @@ class Lookups:
             if found is None:
                 return None
             keys, values, value = found
+            ends = None
+            if "low" in fields:
+                begins = [begin for begin, _ in keys]
+                ends, keys = tuple(end for _, end in keys), begins
             name = f"lookup_{len(self._known) + 1}"
             rows = None
-            if len(keys) > FEW:
-                rows = pa.table({f"{name}.key": pa.array(keys, meta.type.arrow), f"{name}.value": pa.array(values, value.type.arrow)})
+            if len(keys) > FEW or (ends is not None and meta.type.is_timestamp):
+                columns = {f"{name}.key": pa.array(keys, meta.type.arrow), f"{name}.value": pa.array(values, value.type.arrow)}
+                if ends is not None:
+                    columns[f"{name}.end"] = pa.array(ends, meta.type.arrow)
+                rows = pa.table(columns)
             label = str(fields["table"]) if isinstance(fields.get("table"), str) else "the lookup"
             known = Lookup(
                 name=name, column=setting.column, label=label, key=key, key_type=meta.type, value=value, keys=tuple(keys), values=tuple(values),
-                missing=missing, origins=origins, place=setting.place, rows=rows,
+                missing=missing, origins=origins, place=setting.place, rows=rows, ends=ends,
             )  # fmt: skip
             self._known.append(known)
             if rows is not None:
                 self.names.columns.extend(known.table().columns)
         otherwise = _kept(key, meta, known.value.type) if missing == "keep" else trees.NULL
+        if "default" in fields:
+            default = _default(fields["default"], known.value.type, what, self.names.faults)
+            if default is None:
+                return None
+            otherwise = default
         if known.rows is not None:
             value_tree: Expr = trees.name(f"{known.name}.value")
-            if missing != "keep":
+            if otherwise is trees.NULL:
                 return value_tree
             return Case(None, ((IsNull(trees.name(f"{known.name}.key")), otherwise),), value_tree)
-        whens = tuple((Compare("=", key, Literal(one)), Literal(other)) for one, other in zip(known.keys, known.values, strict=True))
+        whens = tuple((known.is_at(place), Literal(other)) for place, other in enumerate(known.values))
         return Case(None, whens, otherwise) if whens else otherwise
 
     def _written(self, entries: dict[Written, Written], meta: Meta, column: Column | None, what: str) -> Found | None:
@@ -161,6 +188,20 @@ def _in_unit(found: Found, target: Column | None, what: str, place: Place, fault
         return None
     factor = units.factor(said, target.unit)
     return keys, [None if item is None else item * factor for item in values], Column(name=value.name, type=FLOAT64, unit=target.unit)
+
+
+def _default(text: Written, kind: Type, what: str, faults: Faults) -> Expr | None:
+    if not kind.is_numeric:
+        return Literal(str(text))
+    if not DECIMAL.fullmatch(text):
+        faults.error(f"{what}.default: {str(text)!r} is no number", text.place)
+        return None
+    return Literal(int(text) if WHOLE.fullmatch(text) else float(text))
+
+
+def joined_keys(parts: list[Expr]) -> Expr:
+    """Make one text of several keys; what stands between them is in no key."""
+    return trees.joined([part for one in parts for part in (one, Literal(BETWEEN))][:-1])
 
 
 def _kept(key: Expr, meta: Meta, kind: Type) -> Expr:
@@ -217,8 +258,10 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
         columns = {column.name: column for column in source.columns()}
         names = list(columns)
         chosen = []
-        for position, role in enumerate(("key", "value")):
-            word = fields.get(role)
+        words = [(role, fields[role]) for role in ("low", "high") if role in fields] or [
+            ("key", word) for word in fields.get("key", (None,))
+        ]
+        for position, (role, word) in enumerate([*words, ("value", fields.get("value"))]):
             if word is None and len(names) <= position:
                 faults.error(f"{what}.table has only {len(names)} columns", said.place, "a lookup needs a key and a value")
                 return None
@@ -237,9 +280,16 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
     if rows.num_rows > MOST:
         faults.error(f"{what}.table has {rows.num_rows:,} rows; a lookup may have {MOST:,}", said.place, "join it in a 'query' source")
         return None
-    rows = rows.filter(pc.is_valid(rows.column(chosen[0])))
+    value = chosen.pop()
+    for name in chosen[:1] if "low" in fields else chosen:
+        rows = rows.filter(pc.is_valid(rows.column(name)))
     try:
-        keys = rows.column(chosen[0]).cast(meta.type.arrow)
+        if "low" in fields:
+            return _ranges(rows, chosen, columns[value], meta, what, said.place, faults)
+        if len(chosen) > 1:
+            keys = pc.binary_join_element_wise(*(rows.column(name).cast(pa.string()) for name in chosen), BETWEEN)
+        else:
+            keys = rows.column(chosen[0]).cast(meta.type.arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         kind = columns[chosen[0]].type
         faults.error(
@@ -253,4 +303,23 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
     if twice:
         faults.error(f"{what}.table: the key {twice[0]!r} stands there more than once", said.place, "each key once")
         return None
-    return keys.to_pylist(), rows.column(chosen[1]).to_pylist(), columns[chosen[1]]
+    return keys.to_pylist(), rows.column(value).to_pylist(), columns[value]
+
+
+def _ranges(rows: pa.Table, chosen: list[str], value: Column, meta: Meta, what: str, place: Place, faults: Faults) -> Found | None:
+    """Read ranges: those that begin at one column and end before another one, or before the next; they must not overlap."""
+    kind = pa.timestamp("us") if meta.type.is_timestamp else meta.type.arrow
+    low = rows.column(chosen[0]).cast(kind)
+    order = pc.sort_indices(low)
+    begins = low.take(order).to_pylist()
+    ends = rows.column(chosen[1]).cast(kind).take(order).to_pylist() if len(chosen) > 1 else [*begins[1:], None]
+    for at, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        if end is not None and end < begin:
+            faults.error(f"{what}.table: the range from {begin} ends at {end}, before it begins", place)
+            return None
+        if at + 1 < len(begins) and (end is None or begins[at + 1] < end):
+            faults.error(
+                f"{what}.table: the ranges from {begin} and from {begins[at + 1]} overlap", place, "each value in one range at most"
+            )
+            return None
+    return list(zip(begins, ends, strict=True)), rows.column(value.name).take(order).to_pylist(), value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.descriptor.compiling import Compiler
+from hven.descriptor.obscore import OBSCORE, RADIO, member
 from hven.descriptor.outcome import SOURCE, TARGET, Call, Check, Mapping
 from hven.errors import DescriptorError
 
@@ -35,7 +37,8 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
     mapping, faults = Compiler(spec, source_columns, resource).run()
     if mapping is None:
         raise DescriptorError([fault for fault in faults if fault.severity == "error"])
-    return mapping
+    observed = [member(spec, mapping.table, resource, kind) for kind in (OBSCORE, RADIO)]
+    return replace(mapping, observations=tuple(one.mapping for one in observed if one is not None))
 
 
 __all__ = ["SOURCE", "TARGET", "Call", "Check", "Mapping", "compile"]

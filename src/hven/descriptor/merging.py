@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.keys import ASSIGNMENTS
-from hven.descriptor.shapes import Faults, kind, nearest
+from hven.descriptor.shapes import Faults, kind, meant, nearest
 from hven.descriptor.written import Entries, Items, Page, Written, parse, read_page
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def _neighbours(missing: Path, written: str) -> list[str]:
 def merge(lower: Entries, upper: Entries, level: str = "") -> Entries:
     """Put `upper` over `lower`: maps are merged key by key, everything else is replaced.
 
-    In a table, a target that `upper` sets (under set, text, map or lookup) is taken out of `lower`, however it was set there.
+    In a table, a target that `upper` sets (under set, text, map or lookup) is taken out of `lower`, however it was set there, and the
+    optional columns of both are asked for.
     """
     if level == "table":
         mine = {name for key in ASSIGNMENTS for name in _keys(upper, key)}
@@ -113,9 +114,16 @@ def merge(lower: Entries, upper: Entries, level: str = "") -> Entries:
         if isinstance(old, Entries) and isinstance(value, Entries):
             inner = "tables" if level == "collection" and key == "tables" else "table" if level == "tables" else ""
             value = merge(old, value, inner)
+        elif level == "table" and key == "optional":
+            value = _joined(old, value)
         result[upper.key(key)] = value
     result.update({key: value for key, value in upper.items() if key not in lower})
     return Entries(result, upper.place)
+
+
+def _joined(lower: Any, upper: Any) -> Any:
+    both = [list(value) if isinstance(value, Items) else [value] for value in (lower, upper)]
+    return Items([*both[0], *(item for item in both[1] if item not in both[0])], upper.place)
 
 
 def _keys(table: Entries, key: str) -> list[str]:
@@ -171,19 +179,22 @@ def standards(settings: Settings | None = None) -> dict[str, Path]:
     return found
 
 
-def apply_standard(table: Entries, settings: Settings, result: Gathered) -> Entries:
-    """Put a table over the standard that it names: its columns (optional ones if asked for), rules, groups."""
+def apply_standard(key: Written, table: Entries, settings: Settings, result: Gathered) -> Entries:
+    """Put the table called `key` over the standard that it names: its columns (optional ones if asked for), rules, groups."""
     faults = result.faults
     name = table.get("standard")  # type: ignore[call-overload]
     if not isinstance(name, Written):
-        for key in ("optional", "frame"):
-            if key in table:
-                faults.error(f"{key!r} means something only with a standard", table.key(key).place, "add 'standard', or remove it")
-        return Entries({key: value for key, value in table.items() if key not in {"optional", "frame"}}, table.place)
+        for word in ("optional", "frame"):
+            if word in table and "variants" not in table:
+                faults.error(f"{word!r} means something only with a standard", table.key(word).place, "add 'standard', or remove it")
+        return Entries({word: value for word, value in table.items() if word not in {"optional", "frame"}}, table.place)
     known = standards(settings)
     if str(name) not in known:
         faults.error(f"no standard is called {str(name)!r}", name.place, nearest(str(name), known) or f"known: {', '.join(known)}")
-        return table
+        if (like := meant(str(name), known)) is None:  # nobody knows what columns the table has
+            followed = {name.replaced("follow"): Written("true", name.page, name.start, name.end)}
+            return Entries({**{key: value for key, value in table.items() if key != "follow"}, **followed}, table.place)
+        name = name.replaced(like)  # what is written is looked at as if this one were named
     page = read_page(known[str(name)], f"standard {name}", faults.found)
     root = parse(page, faults.found) if page is not None else None
     tables = root.get("tables") if isinstance(root, Entries) else None  # type: ignore[call-overload]
@@ -191,8 +202,46 @@ def apply_standard(table: Entries, settings: Settings, result: Gathered) -> Entr
         faults.error(f"the standard {name} must describe exactly one table", name.place)
         return table
     base: Entries = next(iter(tables.values()))
+    called = base.get("called")  # type: ignore[call-overload]
+    if called is not None and key != called and name == table.get("standard"):  # type: ignore[call-overload]
+        faults.error(f"a table of {name} must be called {str(called)!r}, not {str(key)!r}", key.place, f"write {called}:")
     base = _variant(base, table, faults)
-    return merge(_with_optional(base, table, faults), table, "table")
+    base = _with_optional(base, table, faults)
+    return merge(_severities(base, settings), table, "table")
+
+
+def optional_columns(standard: str) -> frozenset[str]:
+    """Give the names of a shipped standard's optional columns, for hints."""
+    return frozenset(name for name, optional in standard_columns(standard).items() if optional)
+
+
+def standard_columns(standard: str) -> dict[str, bool]:
+    """Give the names of a shipped standard's columns, and whether each is there only if a table asks for it."""
+    known = standards()
+    path = known.get(standard) or known.get(meant(standard, known) or "")
+    page = read_page(path, standard, []) if path is not None else None
+    root: Any = parse(page, []) if page is not None else None
+    tables = root.get("tables", {}) if isinstance(root, Entries) else {}  # type: ignore[call-overload]
+    return {
+        str(name): isinstance(column, Entries) and str(column.get("optional")) == "true"  # type: ignore[call-overload]
+        for table in tables.values()
+        for name, column in table.get("columns", {}).items()
+    }
+
+
+def _severities(base: Entries, settings: Settings) -> Entries:
+    """Give the rules of a standard the severities that the site says."""
+    rules = base.get("rules")  # type: ignore[call-overload]
+    if not isinstance(rules, Entries) or not settings.rules:
+        return base
+    page = Page("hven.toml", "")
+    changed = {
+        name: merge(rule, Entries({Written("severity", page, 0, 0): Written(settings.rules[name], page, 0, 0)}, rule.place))
+        if name in settings.rules and isinstance(rule, Entries)
+        else rule
+        for name, rule in rules.items()
+    }
+    return Entries({key: Entries(changed, rules.place) if key == "rules" else value for key, value in base.items()}, base.place)
 
 
 def _variant(base: Entries, table: Entries, faults: Faults) -> Entries:
@@ -213,14 +262,19 @@ def _with_optional(base: Entries, table: Entries, faults: Faults) -> Entries:
     if not isinstance(columns, Entries):
         return base
     wanted = table.get("optional")  # type: ignore[call-overload]
-    asked = [item for item in (wanted if isinstance(wanted, Items) else [wanted]) if isinstance(item, Written)]
+    asked = _asked([item for item in (wanted if isinstance(wanted, Items) else [wanted]) if isinstance(item, Written)], base)
     optional = {str(key) for key, value in columns.items() if isinstance(value, Entries) and str(value.get("optional")) == "true"}  # type: ignore[call-overload]
     for item in asked:
         if item not in optional:
-            known = "the standard always has it" if item in columns else nearest(item, optional) or f"known: {', '.join(sorted(optional))}"
+            families = [str(key) for key in base.get("families") or ()]  # type: ignore[call-overload]
+            known = "the standard always has it" if item in columns else nearest(item, [*optional, *families])
+            known = known or f"known: {', '.join(sorted([*optional, *families]))}"
             faults.error(f"the standard has no optional column {str(item)!r}", item.place, known)
     own = set(_keys(table, "columns"))
     chosen = {str(item) for item in asked} | own
+    for group in base.get("together") or ():  # type: ignore[call-overload]
+        if isinstance(group, Items) and not chosen.isdisjoint(map(str, group)):
+            chosen.update(map(str, group))
     gone = optional - chosen
     kept: dict[Written, Any] = {}
     for key, value in columns.items():
@@ -231,11 +285,23 @@ def _with_optional(base: Entries, table: Entries, faults: Faults) -> Entries:
             stay.setdefault(Written("std", key.page, key.start, key.end), Written("true", key.page, key.start, key.end))
             value = Entries(stay, value.place)  # noqa: PLW2901
         kept[key] = value
-    rest = {key: _without(value, gone) if key in ASSIGNMENTS else value for key, value in base.items()}
+    dropped = {"families", "together", "called"}
+    rest = {key: _without(value, gone) if key in {*ASSIGNMENTS, "default"} else value for key, value in base.items() if key not in dropped}
     return Entries(
         {key: Entries(kept, columns.place) if key == "columns" else _applicable(key, value, gone) for key, value in rest.items()},
         base.place,
     )
+
+
+def _asked(wanted: list[Written], base: Entries) -> list[Written]:
+    """Put the columns of a family in place of its name."""
+    families = base.get("families")  # type: ignore[call-overload]
+    known = {str(key): value for key, value in families.items()} if isinstance(families, Entries) else {}
+    found: list[Written] = []
+    for item in wanted:
+        group = known.get(str(item))
+        found += [one.replaced(one) for one in group if isinstance(one, Written)] if isinstance(group, Items) else [item]
+    return found
 
 
 def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
@@ -247,7 +313,23 @@ def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
     def text(rule: Any) -> str:
         return str(rule.get("if", "") if isinstance(rule, Entries) else rule)  # type: ignore[call-overload]
 
-    return Entries({name: rule for name, rule in value.items() if not about.search(text(rule))}, value.place)
+    kept = {name: _of_columns(rule, gone) for name, rule in value.items() if not about.search(text(rule))}
+    return Entries({name: rule for name, rule in kept.items() if rule is not None}, value.place)
+
+
+def _of_columns(rule: Any, gone: set[str]) -> Any:
+    """Leave columns out of a rule's list, two by two where they are pairs; None if nothing is left to check."""
+    columns = rule.get("columns") if isinstance(rule, Entries) else None  # type: ignore[call-overload]
+    if columns is None:
+        return rule
+    listed = list(columns) if isinstance(columns, Items) else [columns]
+    kind = str(rule.get("check"))
+    step = 2 if kind in {"pair", "order"} else len(listed) if kind == "unique" else 1
+    kept = [listed[at : at + step] for at in range(0, len(listed), step) if gone.isdisjoint(map(str, listed[at : at + step]))]
+    if not kept:
+        return None
+    left = Items([one for part in kept for one in part], rule.place)
+    return Entries({key: left if key == "columns" else value for key, value in rule.items()}, rule.place)
 
 
 # --- loops ---------------------------------------------------------------------------------------------------

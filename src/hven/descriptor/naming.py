@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.adql import parse_condition, parse_expression
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING
 from hven.adql.scope import Tables, same
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
-from hven.descriptor import trees
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
+from hven.descriptor import images, trees
+from hven.descriptor.conversions import in_arguments
 from hven.descriptor.expressions import walk
-from hven.descriptor.outcome import SOURCE, Call
+from hven.descriptor.grouping import AGGREGATES, OWN, Grouping
+from hven.descriptor.outcome import SOURCE, Broken, Call
 from hven.descriptor.shapes import Faults, nearest
 from hven.descriptor.written import Page, Written
 from hven.errors import BindError, ParseError
 from hven.model import units
+from hven.model.resource import PythonFunction
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING, TIMESTAMP
 from hven.sources import FILE_FACTS, ROW
@@ -27,11 +31,9 @@ if TYPE_CHECKING:
     from hven.errors import Place
     from hven.model.resource import Resource, TableSpec
 
+COLLECTION = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")  # collection.x in expressions
+OUTWARD = "PRODUCT_SIZE"  # of a file, or of what an http address leads to: its server is asked at ingest
 _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP}
-
-
-class Broken(Exception):
-    """A fault was noted already; what depends on it says nothing more."""
 
 
 class Targets(Protocol):
@@ -78,6 +80,7 @@ class Names:
         self.call_origins: dict[str, frozenset[str]] = {}
         self.lets: dict[str, Expr | None] = {}
         self.used: set[str] = set()
+        self.grouping = Grouping(self) if spec.group_by else None
 
     def failed(self) -> bool:
         """Tell whether there are errors."""
@@ -109,7 +112,12 @@ class Names:
             self.faults.error(f"{what}: {error.message}", text.at(error.offset), error.remedy)
             raise Broken from None
         tree = self.expanded(tree, text, what, targets)
-        return tree, self.typed(tree, text, what)
+        found = self.typed(tree, text, what)
+        for name, node, said, wanted in in_arguments(tree, lambda arg: self.typed(arg, text, what).unit):
+            number = node.right.value if isinstance(node.right, Literal) else ""
+            message = f"{what}: {name} takes {wanted}, and converts {said} by itself; {node.op} {number} does it once more"
+            self.faults.warning(message, text.at(node.at), f"leave {node.op} {number} out")
+        return tree, found
 
     def condition(self, text: str, place: Place, what: str, targets: Targets | None) -> Expr | None:
         """Parse and type a condition over the source; None after a fault."""
@@ -150,8 +158,25 @@ class Names:
             if isinstance(node, Literal):
                 return Literal(node.value, at=node.at)
             if isinstance(node, Function):
+                if self.grouping is not None and node.name in AGGREGATES:
+                    return self.grouping.aggregate(node, text, what, offset)
+                if node.name in OWN:
+                    self.faults.error(
+                        f"{what}: {node.name.lower()} needs groups", text.at(node.at + offset), "say group_by: [key] for the table"
+                    )
+                    raise Broken
                 if node.name == "HEADER":
                     return self.header(node, text, what, offset)
+                if node.name == "WCS_FOOTPRINT" and not node.args:
+                    return images.footprint(self, node, text, what, offset)
+                if node.name in images.PRODUCTS and len(node.args) == 1:
+                    path = self.expanded(node.args[0], text, what, targets, offset)
+                    local = Function(node.name, (path, Literal(str(self.resource.path.parent), at=node.at)), at=node.at)
+                    if node.name != OUTWARD or not _may_be_address(path):
+                        return local
+                    self.typed(local, text, what, offset)
+                    asked = PythonFunction(name=OUTWARD, path=None, type=INT64, unit="byte", ucd="phys.size;meta.file", place=text.place)
+                    return Function("COALESCE", (self.made_before(asked, (path,), text, what, node.at, offset), local), at=node.at)
                 if node.name.lower() in self.python:
                     return self.call(node, text, what, targets, offset)
                 if MAPPING.get(node.name) is None:
@@ -168,7 +193,7 @@ class Names:
                 "simplify the 'let' names",
             )
             raise Broken
-        return tree
+        return tree if self.grouping is None else self.grouping.keyed(tree)
 
     def name(self, node: ColumnRef, text: Written, what: str, targets: Targets | None, offset: int) -> Expr:
         """Give what one name stands for: a source column, then a let name, then a constant; ``target.x``, ``site.x``."""
@@ -182,6 +207,8 @@ class Names:
             return trees.moved(value, node.at)
         if prefix.lower() == "site" and word in self.resource.site:
             return Literal(self.resource.site[word], at=node.at)
+        if prefix.lower() == "collection" and word in COLLECTION:
+            return Literal(self.collection(word), at=node.at)
         if prefix:
             dotted = self.find(Ident(f"{prefix}.{word}", quoted=True)) or self.find(Ident(f"{prefix.lower()}.{word.lower()}", quoted=True))
             if dotted is not None:
@@ -210,6 +237,13 @@ class Names:
         )
         self.faults.error(f"{what}: {message}", text.at(node.at + offset), remedy or f"the source has: {some(known)}")
         raise Broken
+
+    def collection(self, word: str) -> str | None:
+        """Give what the descriptor says of its collection; without a date of creation, it is created now."""
+        found: str | None = getattr(self.resource, word)
+        if word == "created":
+            return found or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return found
 
     def header(self, node: Function, text: Written, what: str, offset: int) -> Expr:
         """Replace ``header('DATE-OBS')`` by the source column that the card became."""
@@ -243,6 +277,10 @@ class Names:
                 "without one it cannot know how many rows there are",
             )
             raise Broken
+        return self.made_before(function, args, text, what, node.at, offset)
+
+    def made_before(self, function: PythonFunction, args: tuple[Expr, ...], text: Written, what: str, at: int, offset: int) -> Expr:
+        """Give the column that a function fills before the mapping is run."""
         key = Function(function.name, args)
         if key not in self.calls:
             origins: set[str] = set()
@@ -253,12 +291,12 @@ class Names:
             items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
             query = bind(Query(Select(items, TableRef((Ident(SOURCE),)))), Tables([source]), functions=MAPPING)
             self.calls[key] = Call(
-                name=function.name, path=function.path, args=query, output=output, type=function.type, place=text.at(node.at + offset)
+                name=function.name, path=function.path, args=query, output=output, type=function.type, place=text.at(at + offset)
             )
             self.call_origins[output] = frozenset(origins)
             self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))
             self.used |= origins
-        return trees.name(self.calls[key].output, node.at)
+        return trees.name(self.calls[key].output, at)
 
     def origins(self, meta: Meta) -> frozenset[str]:
         """Names of the source columns behind a value, through Python calls."""
@@ -266,6 +304,15 @@ class Names:
         for name in meta.origins:
             found |= self.call_origins.get(name, {name})
         return frozenset(found)
+
+
+def _may_be_address(tree: Expr) -> bool:
+    """Tell whether a text may begin with http: by the constant that it begins with, else it may."""
+    while isinstance(tree, Binary) and tree.op == "||":
+        tree = tree.left
+    if isinstance(tree, Literal):
+        return isinstance(tree.value, str) and "http".startswith(tree.value[:4].lower())
+    return not (isinstance(tree, ColumnRef) and tree.name.name in FILE_FACTS)
 
 
 def origins_of(tree: Any) -> set[str]:

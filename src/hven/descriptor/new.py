@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,12 @@ from pydantic import ValidationError
 from hven import plugins
 from hven.descriptor.choosing import chosen
 from hven.descriptor.columns import REGULAR
+from hven.descriptor.databases import PASSWORD, look_of, split_address
 from hven.descriptor.guesses import Guess, Seen, guess_columns, identifier, key_candidates, kind_of, positions_of, sexagesimal_parts
 from hven.descriptor.options import guess_kind
+from hven.descriptor.proposing import SAMPLE
+from hven.descriptor.to_standard import Draft, full_name, passing
+from hven.descriptor.yaml_text import comment, flow, folded, scalar
 from hven.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.table import Column
 from hven.model.types import FLOAT64
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
     from hven.settings import Settings
 
 ROWS, SECONDS = 1_000_000, 8.0  # how much is looked at
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
-_TRAPS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
+FEWER = 20_000  # of a table that other programs work with, or that is elsewhere
+ELSEWHERE = {"tap", "hven"}  # kinds of services: a table of theirs is looked at, not fetched
+SERVICE = re.compile(r"https?://[^?#]*/tap(/(sync|async|tables|capabilities))?/?", re.IGNORECASE)
 
 
 def create(
@@ -39,6 +43,7 @@ def create(
     *,
     kind: str | None = None,
     table: str | None = None,
+    standard: str | None = None,
     secret: Callable[[str], str] | None = None,
 ) -> Path:
     """Make ``collections/<name>/<name>.yaml`` from a file, a pattern of files, an address, or a database URL in a secret.
@@ -46,9 +51,12 @@ def create(
     Parameters
     ----------
     source
-        A path from the current directory, a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``), or ``$NAME``.
+        A path from the current directory, a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``; one that ends
+        in ``/tap`` is a service, whose table is read there), or ``$NAME``.
     table
         Which one of a file or database that has several: as the source's `table` or `hdu` says it.
+    standard
+        ``epn-tap`` or ``obscore``: the table is mapped to its columns, as far as can be guessed.
     secret
         Resolves ``$NAME``.
 
@@ -68,7 +76,8 @@ def create(
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
-        text = _drafted(settings, name, source, kind, table, secret)
+        found = _drafted(settings, name, source, kind, table, secret, standard)
+        text = found if isinstance(found, str) else passing(found, path, settings)
         path.write_text(text, encoding="utf-8")
     except BaseException:
         if made and not any(directory.iterdir()):
@@ -77,13 +86,25 @@ def create(
     return path
 
 
-def _drafted(settings: Settings, name: str, source: str, kind: str | None, table: str | None, secret: Callable[[str], str] | None) -> str:
+def _drafted(
+    settings: Settings,
+    name: str,
+    source: str,
+    kind: str | None,
+    table: str | None,
+    secret: Callable[[str], str] | None,
+    standard: str | None,
+) -> str | Draft:
     """Find out what the source is, and draft."""
     directory = settings.collections / name
-    if source.startswith("$"):
-        options: dict[str, Any] = {"url": source}
+    address, inside = split_address(source)
+    if source.startswith("$") or (address and not PASSWORD.search(source)):
+        options: dict[str, Any] = {"url": address or source}
         kind = kind or "sql"
+        table = table or inside
         found: Path | None = None
+    elif kind in ELSEWHERE or (kind is None and SERVICE.fullmatch(source)):
+        kind, options, found = kind or "tap", {"url": source}, None
     elif re.match(r"[a-z][a-z0-9+]*://", source) and not source.startswith(("http://", "https://")):
         raise UsageError(
             "a database's address belongs into a secret: it often holds a password",
@@ -100,11 +121,17 @@ def _drafted(settings: Settings, name: str, source: str, kind: str | None, table
         elif kind == "csv" and (readme := _readme(found, directory, table)):
             kind, options = "fixed", {**options, **readme}
     if table is not None:
-        key = {"sql": "table", "votable": "table", "fixed": "table", "fits": "hdu"}.get(kind)
+        key = "hdu" if kind == "fits" else "table" if kind in {"sql", "live", "votable", "fixed", *ELSEWHERE} else None
         if key is None:
             raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
-        options[key] = int(table) if table.isdigit() and kind != "sql" else table
-    return draft(name, kind, options, directory, origin=source, secret=secret)
+        options[key] = int(table) if table.isdigit() and kind not in {"sql", "live", *ELSEWHERE} else table
+    if standard is not None:
+        if kind == "live":
+            raise UsageError(
+                "a table that is published in place is not mapped to a standard by a guess", remedy="leave --live or --standard out"
+            )
+        return _draft(name, kind, options, directory, source, secret, standard, private=settings.allow_private)
+    return draft(name, kind, options, directory, origin=source, secret=secret, private=settings.allow_private)
 
 
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -162,6 +189,7 @@ def draft(
     *,
     origin: str | None = None,
     secret: Callable[[str], str] | None = None,
+    private: bool = False,
 ) -> str:
     """Write a first descriptor of one table `main`.
 
@@ -173,6 +201,8 @@ def draft(
         What the curator gave, for the first comment.
     secret
         Resolves ``$NAME``.
+    private
+        Services that are not on the public internet may be asked.
 
     Returns
     -------
@@ -186,18 +216,38 @@ def draft(
     UsageError
         It has several tables, and none was chosen.
     """
+    return str(_draft(name, kind, options, directory, origin, secret, None, private=private))
+
+
+def _draft(
+    name: str,
+    kind: str,
+    options: Mapping[str, Any],
+    directory: Path,
+    origin: str | None,
+    secret: Callable[[str], str] | None,
+    standard: str | None,
+    *,
+    private: bool = False,
+) -> str | Draft:
+    """Look at the source, and write; or give what is needed to write it with a standard."""
     options = dict(options)
     module = plugins.load("sources", kind)
     refused: list[Reject] = []
-    context = Context(directory=directory, reject=refused.append, secret=secret)
+    context = Context(directory=directory, reject=refused.append, secret=secret, allow_private=private)
     guessed: list[str] = []
     if kind == "fixed" and not {"fields", "readme"} & set(options):
         options.update(module.guessed(options, context))
         guessed = ["fields were cut where the first lines are blank: two that touch are one here; give names, and cut what is several"]
-    options, taken = chosen(module, kind, options, context)
+    options, taken = chosen(module, "sql" if kind == "live" else kind, options, context)
+    facts = look_of(kind, options, context)
+    if kind == "live":  # its rows are looked at, though they will not be copied
+        module = plugins.load("sources", "sql")
     source, options = _opened(module, kind, options, context)
-    columns = source.columns()
-    seen, rows, complete = _look(source, columns)
+    live = kind == "live"
+    columns = facts.columns_of(source.columns()) if live and facts is not None else source.columns()
+    seen, rows, complete = _look(source, columns, FEWER if live or kind in ELSEWHERE else ROWS)
+    complete = complete and (kind not in ELSEWHERE or source.size() == rows)  # a service may give less than it is asked for
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
     notes = [*taken, *guessed, *notes]
@@ -205,10 +255,40 @@ def draft(
         first = refused[0]
         where = f"row {first.row}" + (f", column {first.column}" if first.column else "")
         notes.insert(0, f"{len(refused):,} rows cannot be read like this and would be refused, the first: {where}: {first.reason}")
-    key = _key(module, options, context, guesses, seen)
-    guesses += _assembled_position(guesses)
+    key: Sequence[Guess] = ()
+    if facts is not None:
+        key, notes = facts.key(guesses), [*notes, *facts.notes(guesses, live=live)]
+    if not key and not live:
+        found = _key_there(source, guesses, seen) if kind in ELSEWHERE else _key(module, options, context, guesses, seen)
+        key = [] if found is None else [found]
+        if kind in ELSEWHERE and found is not None:  # rows are asked for page by page by it
+            options = {**options, "key": found.source}
+    if not live:  # text that is put together at each query is found by no index
+        guesses += _assembled_position(guesses)
     title, description = _about(source)
+    description = description or (facts.look.comment if facts is not None else None)
+    if standard is not None:
+        pair = positions_of(guesses)
+        return Draft(
+            name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=_sample(module, options, context, columns), key=key if rows > 1 else (),
+            position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
+            description=description, origin=origin or kind, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
+        )  # fmt: skip
     return _written(name, kind, options, guesses, positions_of(guesses), key, (rows, complete), notes, title, description, origin)
+
+
+def _of(guesses: Sequence[Guess], name: str) -> Guess:
+    return next(item for item in guesses if item.column.name == name)
+
+
+def _sample(module: Any, options: Mapping[str, Any], context: Context, columns: Sequence[Column]) -> dict[str, pa.Array]:
+    """Read the first rows."""
+    source = module.open(module.Options.model_validate(dict(options)), replace(context, reject=lambda _reject: None))
+    batches = list(source.batches(None, SAMPLE))
+    return {
+        column.name: pa.concat_arrays([batch.column(column.name) for batch in batches]) if batches else pa.array([], column.type.arrow)
+        for column in columns
+    }
 
 
 def _opened(module: Any, kind: str, options: dict[str, Any], context: Context) -> tuple[Source, dict[str, Any]]:
@@ -229,16 +309,16 @@ def _opened(module: Any, kind: str, options: dict[str, Any], context: Context) -
     return source, options
 
 
-def _look(source: Source, columns: Sequence[Column]) -> tuple[dict[str, Seen], int, bool]:
+def _look(source: Source, columns: Sequence[Column], most: int = ROWS) -> tuple[dict[str, Seen], int, bool]:
     """Read the first rows: up to a million, or a few seconds."""
     seen = {column.name: Seen() for column in columns}
     started = time.monotonic()
     rows = 0
-    for batch in source.batches(None, ROWS + 1):
+    for batch in source.batches([column.name for column in columns], most + 1):
         rows += batch.num_rows
         for name, facts in seen.items():
             facts.add(batch.column(name))
-        if time.monotonic() - started > SECONDS or rows > ROWS:
+        if time.monotonic() - started > SECONDS or rows > most:
             return seen, rows, False
     return seen, rows, True
 
@@ -289,6 +369,14 @@ def _key(module: Any, options: Mapping[str, Any], context: Context, guesses: Seq
     return None
 
 
+def _key_there(source: Any, guesses: Sequence[Guess], seen: dict[str, Seen]) -> Guess | None:
+    """Find such a column in a table elsewhere: the service counts its values."""
+    for item in key_candidates(guesses, seen):
+        if item.source and source.unique([item.source]):
+            return item
+    return None
+
+
 def _assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
     """Add positions in degrees where a catalogue has them in pieces."""
     taken = {item.column.name for item in guesses}
@@ -315,57 +403,6 @@ def _about(source: Source) -> tuple[str | None, str | None]:
 # -- writing ------------------------------------------------------------------------------------
 
 
-def scalar(value: object) -> str:
-    """Write a value for YAML so that it reads back as it is: plain where nothing can go wrong, else in quotes."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    text = str(value)
-    if _PLAIN.fullmatch(text) and text.lower() not in _TRAPS and "  " not in text and " -" not in text:
-        return text
-    if '"' in text and "'" not in text and text.isprintable():
-        return f"'{text}'"
-    out = []
-    for sign in text:
-        if sign in '"\\':
-            out.append("\\" + sign)
-        elif sign == "\n":
-            out.append("\\n")
-        elif sign.isprintable() and sign != "\ufeff":
-            out.append(sign)
-        else:
-            code = ord(sign)
-            out.append(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
-    return '"' + "".join(out) + '"'
-
-
-def flow(value: Any) -> str:
-    """Write a value on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
-    return scalar(value)
-
-
-def comment(text: str) -> str:
-    """Make text fit for a comment: one line, nothing that ends it."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)[:600]
-
-
-def _folded(key: str, text: str) -> list[str]:
-    """Write a long text over several lines."""
-    paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-    if not paragraphs or not all(part.isprintable() for part in paragraphs) or len(text) < 90:
-        return [f"{key}: {scalar(' '.join(text.split()))}"]
-    lines = [f"{key}: >-"]
-    for number, part in enumerate(paragraphs):
-        lines += [""] * bool(number)
-        lines += textwrap.wrap(part, 110, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return lines
-
-
 def _column(item: Guess, width: int) -> str:
     column = item.column
     said: dict[str, Any] = {"type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)}
@@ -382,7 +419,7 @@ def _written(
     options: Mapping[str, Any],
     guesses: Sequence[Guess],
     position: tuple[str, str] | None,
-    key: Guess | None,
+    key: Sequence[Guess],
     counted: tuple[int, bool],
     notes: Sequence[str],
     title: str | None,
@@ -394,12 +431,14 @@ def _written(
     described = sum(1 for item in guesses if item.column.description)
     lines = [
         f"# A first descriptor, guessed from {comment(origin or str(options.get('files') or 'the source'))}. Look it over and change what is wrong;",
-        f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes it as {name}.main.",
+        f"# `hven check {name}` tells every fault; it is published as {name}.main, in place, with nothing to ingest."
+        if kind == "live"
+        else f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes it as {name}.main.",
         f"collection: {scalar(name)}",
         f"title: {scalar(title or name.replace('_', ' ').capitalize())}" + ("" if title else "  # one line for people"),
     ]
     if description:
-        lines += _folded("description", description)
+        lines += folded("description", description)
     else:
         lines += ["# description: some sentences - what, from where, how good"]
     lines += [
@@ -412,8 +451,9 @@ def _written(
     ]
     if described < len(guesses) / 2:
         lines.append(f"    # {len(guesses) - described} of {len(guesses)} columns have no description: readers look for it first")
-    if key is not None:
-        lines.append(f"    primary: [{scalar(key.column.name)}]  # no value occurs twice")
+    if key:
+        why = "no value occurs twice" if len(key) == 1 else "together they name a row"
+        lines.append(f"    primary: {flow([item.column.name for item in key])}  # {why}")
     if position is not None:
         lines.append(f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # degrees; searches by position use it")
     lines += [f"    # {comment(note)}" for note in notes]

@@ -20,6 +20,7 @@ ENDINGS = {
     "fits": ("fits", "fit", "fts"),
     "votable": ("vot", "votable", "xml"),
     "parquet": ("parquet", "pq"),
+    "json": ("json", "jsonl", "ndjson", "geojson", "jsonlines"),
     "sql": ("sqlite", "sqlite3", "db"),
 }
 _PACKED = ("gz", "bz2", "xz", "zst", "zip")

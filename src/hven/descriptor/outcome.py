@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.errors import Place
+    from hven.model.resource import Rule
     from hven.model.table import Table
     from hven.model.types import Type
 
 SOURCE = "source"  # names of the relations that `engine.compute` is given
 TARGET = "target"
+WATERMARK = "watermark"  # the column of `Mapping.watermark`
+
+
+class Broken(Exception):
+    """A fault was noted already; what depends on it says nothing more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +37,12 @@ class Call:
 
     For each batch, in order: ``arrays = engine.compute(call.args, {"source": batch}).columns``,
     ``batch = batch.append_column(call.output, call.load()(*arrays))``.
+
+    Without a `path` it is a function of our own that looks outward (`name`); the caller has it.
     """
 
     name: str
-    path: Path
+    path: Path | None
     args: Bound
     output: str
     type: Type
@@ -48,6 +56,8 @@ class Call:
         UserError
             The file cannot be imported, or has no such function.
         """
+        if self.path is None:
+            raise UserError(f"{self.name} is computed at ingest only", place=self.place)
         spec = importlib.util.spec_from_file_location(f"hven_beside_{self.path.stem}", self.path)
         if spec is None or spec.loader is None:
             raise UserError(f"{self.path.name} is no Python file", place=self.place)
@@ -66,6 +76,47 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """One aggregate over a group: ``function(args)`` becomes the source column `output`.
+
+    Attributes
+    ----------
+    args
+        Columns of `Groups.bound`: the value, and what it is ordered by.
+    separator
+        Of texts that are joined.
+    """
+
+    output: str
+    function: str
+    args: tuple[str, ...]
+    distinct: bool
+    separator: str | None
+    type: Type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """How source rows become groups, which the mapping then takes for source rows.
+
+    Attributes
+    ----------
+    bound
+        SELECT over ``source``, filtered by `where`: keys and arguments of aggregates by name, then `ROW`.
+    keys
+        Columns of `bound` that make groups, besides the source columns `simple`.
+    plain
+        Source columns that must have one value in each group (nulls beside it do not count).
+    """
+
+    bound: Bound
+    keys: tuple[str, ...]
+    simple: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+    plain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """A condition that rows must meet; the query gives the row numbers (column `ROW`) of those that do not.
 
@@ -73,6 +124,8 @@ class Check:
     ----------
     over
         ``source``: run with {"source": batch, **mapping.lookups}; ``target``: with {"target": mapped batch}.
+    flag
+        Bit of the column of flags that it sets.
     """
 
     name: str
@@ -81,6 +134,7 @@ class Check:
     bound: Bound
     over: str
     columns: tuple[str, ...]
+    flag: int | None = None
     place: Place
 
 
@@ -115,8 +169,27 @@ class Mapping:
         Further relations for `engine.compute`.
     calls
         Python functions to run first, in this order.
+    joint
+        All `checks` over ``target`` in one query: `ROW` of the rows that fail any, and for each check in order a column ``check0`` ...
+        that is 1 where it fails. None if there are none.
+    rules
+        Rules that look at whole columns (`Rule.check`), without those that are off.
+    vocabularies
+        Words for them.
+    flags
+        Name of the column whose bits `checks` and `rules` set; the queries give 0.
+    observations
+        What the table gives to ivoa.obscore and ivoa.obscore_radio: mappings whose source is this table.
     source
         The pseudo table that the queries are bound to.
+    each
+        Array columns of the source whose elements, in step, are the rows that all else is about; `needed` names them.
+    groups
+        How rows are grouped before the mapping; None: they are not. `where` is applied before.
+    watermark
+        ``SELECT .. AS watermark, ROW FROM source``: what `sync: watermark` says, of each source row.
+    watched
+        Columns to ask of the source for it, besides `needed`.
     """
 
     table: Table
@@ -130,4 +203,13 @@ class Mapping:
     warnings: tuple[Fault, ...] = ()
     lookups: Dict[str, pa.Table] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
+    joint: Bound | None = None
+    rules: tuple[Rule, ...] = ()
+    vocabularies: Dict[str, tuple[str, ...]] = field(default_factory=dict)
+    flags: str | None = None
+    observations: tuple[Mapping, ...] = ()
     source: Table
+    each: tuple[str, ...] = ()
+    groups: Groups | None = None
+    watermark: Bound | None = None
+    watched: tuple[str, ...] = ()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven import adql, plugins
 from hven.adql.grouping import walk
 from hven.adql.tree import TableRef
 from hven.descriptor.columns import check_name
+from hven.descriptor.files import files_table
 from hven.descriptor.functions import functions
 from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
+from hven.descriptor.live import against_database, faults_of, is_live
 from hven.descriptor.mapping import compile as compile_mapping
-from hven.descriptor.merging import Gathered, apply_standard, expand, gather, standards
+from hven.descriptor.merging import Gathered, apply_standard, expand, gather, shown, standards
+from hven.descriptor.naming import written
+from hven.descriptor.obscore import OBSCORE, RADIO, described
 from hven.descriptor.options import plain
-from hven.descriptor.shapes import Fields, in_order, kind, nearest
+from hven.descriptor.shapes import Fields, in_order, kind, meant, nearest
+from hven.descriptor.syncing import schedule
 from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
-from hven.errors import DescriptorError, Fault, HvenError
+from hven.errors import DescriptorError, Fault, HvenError, Place
 from hven.model.resource import Example, Person, Resource, TableSpec, Test
 from hven.sources import Context
 
@@ -27,9 +33,31 @@ if TYPE_CHECKING:
     from hven.descriptor.shapes import Faults
     from hven.settings import Settings
 
-SERVICES = ("tap", "cone", "sia", "ssa", "datalink", "soda", "hapi", "das2", "epn-tap", "obscore", "oai", "portal", "tfcat", "maps")
-FILES = ("csv", "fixed", "fits", "votable", "parquet")  # kinds that can be looked at without secrets or other tables
-TAKEN = ("tap_schema", "tap_upload", "uws")
+SERVICES = (
+    "tap",
+    "cone",
+    "sia",
+    "ssa",
+    "datalink",
+    "soda",
+    "hapi",
+    "das2",
+    "epn-tap",
+    "obscore",
+    "oai",
+    "portal",
+    "tfcat",
+    "maps",
+    "files",
+)
+FILES = ("csv", "files", "fixed", "fits", "json", "votable", "parquet")  # kinds that can be looked at without secrets or other tables
+TAKEN = {
+    "tap_schema": "the TAP standard",
+    "tap_upload": "the TAP standard",
+    "uws": "the UWS standard",
+    "tap_user": "the tables that readers keep here",
+    "ivoa": "ObsCore, whose table ivoa.obscore is made from all collections",
+}
 TEXTS = ("publisher", "licence", "licence_url", "citation", "bibcode", "doi", "reference_url", "short_name", "created")
 LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type")
 
@@ -67,10 +95,11 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     resource, faults = read(path, settings)
     if not sources or resource is None:
         return faults
+    faults += to_fill(path, settings)
     wrong = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
     faults += _views_of_private_tables(resource)
     for spec in resource.tables:
-        found = _against_sources(spec, resource)
+        found = _of_what_is_written(spec, _against_sources(spec, resource, settings), settings)
         # a line that has a fault already says nothing reliable about what follows from it
         faults += [
             fault
@@ -78,6 +107,39 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
             if fault not in faults and (fault.place.file, fault.place.line) not in wrong and not _follows(fault, spec, faults)
         ]
     return sorted(faults, key=in_order)
+
+
+_TO_FILL = re.compile(r"(?:^|\s)#[^#']*\bto fill\b:?\s*(.*)$")
+
+
+def to_fill(path: Path, settings: Settings) -> list[Fault]:
+    """Warn of each ``# to fill`` that ``hven new`` wrote and nobody took away: what stands there is published as it is."""
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        match = _TO_FILL.search(line)
+        if match is None:
+            continue
+        said = line[: match.start()].strip()
+        what = f"{said.partition(':')[0]} is what hven new put there" if said else "something is still to fill"
+        found.append(
+            Fault(
+                message=what + (f": {match[1]}" if match[1] else ""),
+                place=Place(file=shown(path, settings), line=number, column=len(line[: match.start()].rstrip()) + 1),
+                remedy="write what is right and take the comment '# to fill' away",
+                severity="warning",
+            )
+        )
+    return found
+
+
+def _of_what_is_written(spec: TableSpec, found: list[Fault], settings: Settings) -> list[Fault]:
+    """Leave out what a standard asks for if none is called as the table says: only the like of it is known, or nothing."""
+    known = standards(settings)
+    if spec.table.standard is None or spec.table.standard in known:
+        return found
+    if meant(spec.table.standard, known) is None:
+        return []
+    return [fault for fault in found if not str(fault.place.file).startswith("standard ")]
 
 
 def _views_of_private_tables(resource: Resource) -> list[Fault]:
@@ -117,9 +179,11 @@ def _follows(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
     return any(setting.match(other.message) for other in faults)
 
 
-def _against_sources(spec: TableSpec, resource: Resource) -> list[Fault]:
+def _against_sources(spec: TableSpec, resource: Resource, settings: Settings) -> list[Fault]:
     """Compile a table over its sources. Those that are no files are looked at by ingest: they may need secrets, or other tables."""
     found: dict[Fault, None] = {}
+    if is_live(spec):
+        return against_database(spec, resource, settings)
     for source in spec.sources:
         if source.kind not in FILES:
             continue
@@ -128,7 +192,8 @@ def _against_sources(spec: TableSpec, resource: Resource) -> list[Fault]:
             opened = module.open(
                 module.Options.model_validate(dict(source.options)), Context(directory=resource.path.parent, reject=lambda _row: None)
             )
-            found |= dict.fromkeys(compile_mapping(spec, opened.columns(), resource).warnings)
+            mapping = compile_mapping(spec, opened.columns(), resource)
+            found |= dict.fromkeys(mapping.warnings)
         except DescriptorError as error:
             found |= dict.fromkeys(error.faults)
         except HvenError as error:
@@ -177,8 +242,23 @@ def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Res
 def _whole_table(key: Written, value: Any, settings: Settings, result: Gathered) -> Any:
     if not isinstance(value, Entries):
         return value
-    table = apply_standard(value, settings, result)
+    table = apply_standard(key, value, settings, result)
+    if OBSCORE in table:
+        table = _with_observations(table, settings, result)
     return expand(table, ("columns", *ASSIGNMENTS), f"tables.{key}.", result.faults)
+
+
+def _with_observations(table: Entries, settings: Settings, result: Gathered) -> Entries:
+    """Put tables of the standards in place of what ``obscore:`` says."""
+    written_ = table.get(OBSCORE)  # type: ignore[call-overload]
+    made: dict[Written, Any] = {key: value for key, value in table.items() if key not in {OBSCORE, RADIO}}
+    radio = written_.get("radio") if isinstance(written_, Entries) else None  # type: ignore[call-overload]
+    for name, value in ((OBSCORE, written_), (RADIO, radio)):
+        entries = described(value, table, name, result.faults) if value is not None else None
+        if entries is not None:
+            key = written(name, entries.place)
+            made[key] = apply_standard(key, entries, settings, result)
+    return Entries(made, table.place)
 
 
 def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, *, standard: bool) -> Resource | None:
@@ -198,19 +278,28 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         standard=standard,
     )
     specs = _tables(fields, around, faults)
+    files = files_table(fields.get("files", ()), around, faults)
+    if files is not None and any(spec.table.name.lower() == files.table.name for spec in specs):
+        faults.error(
+            f"tables.{files.table.name}: the collection's files make a table of that name",
+            fields.places["files"],
+            "name the other one otherwise",
+        )
+    elif files is not None:
+        specs = (*specs, files)
     for service in fields.get("services", ()):
         if service not in SERVICES:
             faults.error(
                 f"no service is called {str(service)!r}", service.place, nearest(service, SERVICES) or f"known: {', '.join(SERVICES)}"
             )
-    if not standard and "tables" not in fields.places:
-        faults.warning("the collection has no tables", name.place, "add 'tables'")
+    engine = _engine(fields.get("engine"), faults)
+    if not standard and "tables" not in fields.places and "files" not in fields.places:
+        faults.warning("the collection has no tables", name.place, "add 'tables', or 'files'")
     if not standard and "title" not in fields.places:
         faults.warning("the collection has no title", name.place, "add 'title': one line for people")
     short = fields.get("short_name")
     if short is not None and len(short) > 16:
         faults.error(f"short_name has {len(short)} characters; the registry allows 16", short.place)
-    public = settings.public_url or f"http://{settings.host}:{settings.port}{settings.root_path}"
     return Resource(
         name=str(name),
         title=str(fields.get("title", name)),
@@ -225,11 +314,23 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         examples=tuple(_example(item) for item in fields.get("examples", ()) if "query" in item and "title" in item),
         hashes=result.hashes,
         functions=python,
-        site={"url": public.rstrip("/"), "name": settings.name, "title": settings.title or settings.name, "authority": settings.authority},
+        site={"url": settings.url, "name": settings.name, "title": settings.title or settings.name, "authority": settings.authority},
         index=fields.get("index"),
+        engine=engine,
+        schedule=schedule(fields, faults),
         **{key: str(fields[key]) for key in TEXTS if key in fields},  # type: ignore[arg-type]
         **{key: tuple(str(item) for item in fields[key]) for key in LISTS if key in fields},  # type: ignore[arg-type]
     )
+
+
+def _engine(name: Written | None, faults: Faults) -> str | None:
+    """Check the name of an engine."""
+    if name is None:
+        return None
+    known = plugins.names("engines")
+    if name not in known:
+        faults.error(f"no engine is called {str(name)!r}", name.place, nearest(name, known) or f"known: {', '.join(known)}")
+    return str(name)
 
 
 def _check_collection(name: Written, path: Path, settings: Settings, faults: Faults, *, standard: bool) -> None:
@@ -237,7 +338,7 @@ def _check_collection(name: Written, path: Path, settings: Settings, faults: Fau
     if standard:
         return
     if name.lower() in TAKEN:
-        faults.error(f"the name {name} belongs to the TAP standard", name.place, "choose another name")
+        faults.error(f"the name {name} belongs to {TAKEN[name.lower()]}", name.place, "choose another name")
     if path.parent.parent.resolve() == settings.collections.resolve() and path.parent.name != name:
         faults.error(f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}", name.place, "give both one name")
 
@@ -251,8 +352,13 @@ def _tables(fields: Fields, around: Surroundings, faults: Faults) -> tuple[Table
             continue
         seen[key.lower()] = key
         spec = table_spec(key, table, around, faults)
+        faults.found += faults_of(spec) if spec is not None else []
         if spec is not None:
-            specs.append(spec)
+            inside = replace(around, standard=True)
+            obscore, radio = (
+                table_spec(written(kind, key.place), table[kind], inside, faults) if kind in table else None for kind in (OBSCORE, RADIO)
+            )
+            specs.append(replace(spec, obscore=obscore, radio=radio))
     return tuple(specs)
 
 

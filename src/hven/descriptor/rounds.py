@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Not
 from hven.descriptor import trees
 from hven.descriptor.constants import constant
+from hven.descriptor.conversions import twice
 from hven.descriptor.expressions import Hole, holes, inner
-from hven.descriptor.naming import Broken, Names, header_unit, some, written
+from hven.descriptor.lookups import joined_keys
+from hven.descriptor.naming import Names, header_unit, some, written
+from hven.descriptor.outcome import Broken
 from hven.descriptor.shapes import nearest
 from hven.model import units
 from hven.model.resource import Setting
@@ -50,6 +53,7 @@ class Round:
         self.spec = names.spec
         self.granule = granule
         self.settings: dict[str, Setting] = {setting.column: setting for setting in names.spec.settings}
+        self.defaults = names.spec.defaults
         self.declared = {column.name: column for column in self.spec.table.columns}
         if granule is not None:
             self.settings |= {setting.column: setting for setting in granule.settings}
@@ -101,6 +105,9 @@ class Round:
             if asked is not None:
                 faults.error(f"{what}: {' needs '.join('target.' + step for step in cycle)}: a cycle", asked)
             raise Broken
+        if asked is not None and self.spec.flags is not None and not self.spec.flags.given and name == self.spec.flags.column:
+            faults.error(f"{what}: {name} is not known before all other columns are: rules set it", asked, "say the condition itself")
+            raise Broken
         if name not in self.order:
             if asked is not None:
                 faults.error(f"{what}: the table has no column {name!r}", asked, nearest(name, self.order))
@@ -121,6 +128,8 @@ class Round:
     def _make(self, name: str) -> Expr:
         names = self.names
         setting = self.settings.get(name)
+        if setting is None and name in self.defaults and self.names.find(Ident(name)) is None:
+            setting = self.defaults[name]
         column = self.declared.get(name)
         inside = f".granules[{self.granule.gid}]" if self.granule is not None and setting in self.granule.settings else ""
         where = f"{names.what}{inside}.{setting.how}.{name}" if setting is not None else f"{names.what}.columns.{name}"
@@ -181,8 +190,17 @@ class Round:
         names = self.names
         if "from" not in setting.value:
             raise Broken
-        key, meta = names.bound(written(setting.value["from"], setting.place), f"{where}.from", self)
+        keys = [names.bound(written(text, setting.place), f"{where}.from", self) for text in setting.value["from"]]
+        key, meta = keys[0]
         origins = names.origins(meta)
+        if len(keys) > 1:
+            for _, one in keys:
+                if not (one.type.is_string or one.type.is_integer):
+                    names.faults.error(f"{where}.from: one of several keys is text or a whole number, not {one.type}", setting.place)
+                    raise Broken
+            origins = frozenset().union(*(names.origins(one) for _, one in keys))
+            key = joined_keys([trees.text(tree, one) for tree, one in keys])
+            meta = Meta(STRING)
         names.used |= origins
         typed = column if column is not None and "type" in self.spec.given.get(column.name, ()) else None
         tree = self.lookups.tree(setting, key, meta, origins, typed, where)
@@ -252,7 +270,8 @@ class Round:
                     "correct the unit, or convert it in an expression",
                 )
                 raise Broken
-            tree = Function("IN_UNIT", (tree, Literal(column.unit)))
+            self._warn_of_two_conversions(tree, meta.unit, column.unit, where, place)
+            tree = Function("IN_UNIT", (tree, Literal(units.check(column.unit))))  # a descriptor may write m.s-1, a query may not
             meta = self.names.typed(tree, written("", place), where)
         elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
             said = header_unit(tree.name.name)
@@ -264,6 +283,17 @@ class Round:
         except trees.Unfit as error:
             faults.error(f"{where}: {error.message}", place, error.remedy)
             raise Broken from None
+
+    def _warn_of_two_conversions(self, tree: Expr, said: str, wanted: str, where: str, place: Place) -> None:
+        """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
+        node = twice(tree, said, wanted)
+        if node is not None:
+            number = node.right.value if isinstance(node.right, Literal) else ""
+            self.names.faults.warning(
+                f"{where}: the value is in {said} and becomes {wanted} by itself; {node.op} {number} does it once more",
+                place,
+                f"leave {node.op} {number} out",
+            )
 
     def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column, place: Place) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""

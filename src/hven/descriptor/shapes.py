@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,10 +40,15 @@ def in_order(fault: Fault) -> tuple[str, int, int]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Give ``did you mean 'x'?``, or nothing."""
-    names = list(known)
-    lower = {name.lower(): name for name in names}
+    close = meant(word, known)
+    return f"did you mean {close!r}?" if close is not None else ""
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """Give the known word that is most like another one; None if none is like it."""
+    lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
-    return f"did you mean {lower[close[0]]!r}?" if close else ""
+    return lower[close[0]] if close else None
 
 
 def kind(value: Any) -> str:
@@ -128,6 +134,9 @@ class Flag:
         return {"type": "boolean"}
 
 
+GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})+")  # 50_000
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number, perhaps whole, perhaps within bounds."""
@@ -147,10 +156,11 @@ class Number:
             remedy = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else ""
             faults.error(f"{what} must be {name}, but YAML reads {value!s} as {found}", value.place, remedy)
             return None
-        if not (WHOLE if self.whole else DECIMAL).fullmatch(value):
+        text = value.replace("_", "") if self.whole and GROUPED.fullmatch(value) else str(value)
+        if not (WHOLE if self.whole else DECIMAL).fullmatch(text):
             faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
             return None
-        number = int(value) if self.whole else float(value)
+        number = int(text) if self.whole else float(text)
         if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
             low = "" if self.minimum is None else f" from {self.minimum:g}"
             high = "" if self.maximum is None else f" to {self.maximum:g}"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.columns import check_name, check_references, columns
 from hven.descriptor.constants import constant
 from hven.descriptor.expressions import Hole, expression, holes, inner, references
+from hven.descriptor.flags import SAID, flags
 from hven.descriptor.keys import ASSIGNMENTS
+from hven.descriptor.merging import optional_columns
 from hven.descriptor.options import source_spec
+from hven.descriptor.partitions import partition
 from hven.descriptor.shapes import nearest
+from hven.descriptor.syncing import sync
 from hven.descriptor.written import Written
-from hven.model.resource import Granule, Link, Rule, Setting, TableSpec
+from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
 from hven.model.table import Column, FrameRef, Group, Key, Table
 
 if TYPE_CHECKING:
@@ -65,14 +70,20 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
     if not check_name(name, "a table", faults):
         return None
     made, given = columns(fields.get("columns", {}), f"{what}.columns", faults)
+    quality, column = flags(what, fields, made, given, faults)
+    if column is not None:
+        made = (*(one if one.name != column.name else column for one in made), *(() if column.name in given else (column,)))
+        given[column.name] = given.get(column.name, frozenset()) | SAID
     follow = bool(fields.get("follow", "columns" not in fields and "standard" not in fields and "view" not in fields))
     _check_kind(what, fields, around, faults)
     settings = _settings(what, fields, faults)
     names = [column.name for column in made]
     closed = not follow and "view" not in fields  # every target is known here
-    _check_targets(what, settings, names, closed, faults)
+    _check_targets(what, settings, names, closed, faults, _text(fields, "standard"))
     typed = {column.name: column for column in made if "type" in given[column.name]}
     _check_values(what, settings, typed, around, faults)
+    if quality is not None and not quality.given:
+        settings = (*settings, *_unset(what, quality, settings, faults))
     let = _let(what, fields, around, faults)
     where = fields.get("where")
     if where is not None:
@@ -97,14 +108,17 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
         frames=frames,
         enums=enums,
         position=_position(what, fields, made, names, closed, faults),
+        indexes=_indexes(what, fields, names, closed, faults),
+        partition=partition(what, fields, names, closed, faults),
         view=_view(what, fields, faults),
         access=str(fields.get("access", around.access)),
         index=fields.get("index"),
         standard=_text(fields, "standard"),
     )
-    for key in ("group_by", "for_each"):
-        if key in fields:
-            faults.error(f"{what}.{key} is not carried out yet", fields.places[key], "prepare such rows in a 'query' or 'python' source")
+    if "group_by" in fields and len(specs) > 1:
+        faults.error(
+            f"{what}.group_by: groups of several sources cannot be made", fields.places["group_by"], "one source may have several files"
+        )
     return TableSpec(
         table=table,
         sources=specs,
@@ -113,17 +127,26 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
         where=None if where is None else (where, where.place),
         granules=granules,
         rules=rules,
+        flags=quality,
         links=links,
-        sync=fields.get("sync", {}),
+        sync=sync(what, fields, table.primary, faults),
         columns_declared=closed and len(typed) == len(made),
         follow=follow,
         declared=made,
         given=given,
         places={str(key): key.place for key in fields.get("columns", {})},
         frame=_text(fields, "frame"),
-        group_by=tuple(str(item) for item in fields.get("group_by", ())),
-        for_each=tuple(str(item) for item in fields.get("for_each", ())),
+        converted=bool(fields.get("converted", False)),
+        group_by=fields.get("group_by", ()),
+        for_each=fields.get("for_each", ()),
         max_rejects=fields.get("max_rejects"),
+        defaults={
+            str(key): Setting(column=str(key), how="map", value=value, place=value.place)
+            for key, value in fields.get("default", {}).items()
+        },
+        vocabularies={
+            str(key): tuple(str(word) for word in item.get("values", ())) for key, item in fields.get("vocabularies", {}).items()
+        },
         place=name.place,
     )
 
@@ -134,7 +157,7 @@ def _text(fields: Fields, key: str) -> str | None:
 
 def _check_kind(what: str, fields: Fields, around: Surroundings, faults: Faults) -> None:
     if "view" in fields:
-        for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "follow", "for_each", "group_by"):
+        for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "flags", "follow", "for_each", "group_by"):
             if key in fields:
                 faults.error(f"{what}: a view has no {key!r}", fields.places[key], "say it in the view's query, or give the table a source")
     elif "source" not in fields.places and not around.standard:
@@ -161,12 +184,15 @@ def _settings(what: str, fields: Fields, faults: Faults) -> tuple[Setting, ...]:
     return tuple(found.values())
 
 
-def _check_targets(what: str, settings: tuple[Setting, ...], names: list[str], closed: bool, faults: Faults) -> None:
+def _check_targets(what: str, settings: tuple[Setting, ...], names: list[str], closed: bool, faults: Faults, standard: str | None) -> None:
     if not closed:
         return
     for setting in settings:
         if setting.column not in names:
-            hint = nearest(setting.column, names) or "describe it under 'columns'"
+            if standard and setting.column in optional_columns(standard):
+                hint = f"{standard} has it: add it to 'optional'"
+            else:
+                hint = nearest(setting.column, names) or "describe it under 'columns'"
             faults.error(f"{what}.{setting.how}: the table has no column {setting.column!r}", setting.place, hint)
 
 
@@ -186,11 +212,28 @@ def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, 
 
 
 def _check_lookup(value: Fields, where: str, around: Surroundings, faults: Faults) -> None:
-    if "from" in value:
-        _check(value["from"], f"{where}.from", None, faults)
+    froms, keys = value.get("from", ()), value.get("key", ())
+    for one in froms:
+        _check(one, f"{where}.from", None, faults)
+    if len(froms) > 1 and len(keys) != len(froms):
+        faults.error(
+            f"{where}: {len(froms)} expressions under 'from', and {len(keys)} columns under 'key'",
+            value.place,
+            "one key for each of 'from'",
+        )
+    elif len(froms) == 1 and len(keys) > 1:
+        faults.error(
+            f"{where}: {len(keys)} columns under 'key', and one expression under 'from'", value.places["key"], "one key for each of 'from'"
+        )
+    if ("low" in value) and ("key" in value or len(froms) > 1):
+        faults.error(f"{where}: 'low' stands instead of 'key', for one expression under 'from'", value.places["low"])
+    if "high" in value and "low" not in value:
+        faults.error(f"{where}: 'high' needs 'low'", value.places["high"], "low: the column where the range begins")
+    if "default" in value and "missing" in value:
+        faults.error(f"{where}: 'default' says what a missing key gives, so does 'missing'", value.places["default"], "one of the two")
     if ("table" in value) == ("values" in value):
         faults.error(f"{where} needs either 'table' or 'values'", value.place)
-    for key in ("key", "value"):
+    for key in ("key", "value", "low", "high"):
         if key in value and "values" in value:
             faults.error(f"{where}: {key!r} belongs to 'table', not to 'values'", value.places[key])
     table = value.get("table")
@@ -285,7 +328,7 @@ def _granules(
             faults.error(f"{where}: two granules have this gid", item.place)
         seen.add(gid)
         settings = _settings(where, item, faults)
-        _check_targets(where, settings, names, closed, faults)
+        _check_targets(where, settings, names, closed, faults, _text(fields, "standard"))
         _check_values(where, settings, typed, around, faults)
         condition = item.get("if")
         if condition is not None:
@@ -295,9 +338,12 @@ def _granules(
 
 def _rules(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Rule]:
     for name, item in fields.get("rules", {}).items():
+        where = f"{what}.rules.{name}"
+        if "check" in item:
+            yield from _check_rule(where, str(name), item, fields, names, closed, faults)
+            continue
         if "if" not in item:
             continue
-        where = f"{what}.rules.{name}"
         condition: Written = item["if"]
         tree = expression(condition, where, faults, condition=True)
         if tree is not None and closed:
@@ -305,10 +351,51 @@ def _rules(what: str, fields: Fields, names: list[str], closed: bool, faults: Fa
         yield Rule(
             name=str(name),
             condition=condition,
-            severity=item.get("severity", "error"),
+            severity=_severity(item),
             message=_text(item, "message"),
+            flag=item.get("flag"),
             place=condition.place,
         )
+
+
+def _severity(item: Fields) -> str:
+    return str(item.get("severity", "error" if "flag" not in item else "warning"))
+
+
+def _unset(what: str, quality: Flags, settings: tuple[Setting, ...], faults: Faults) -> Iterator[Setting]:
+    """Begin with no flag; the rules set them when all other columns have their values."""
+    own = next((setting for setting in settings if setting.column.lower() == quality.column.lower()), None)
+    if own is not None:
+        message = f"{what}.{own.how}: {quality.column} gets its value from the rules"
+        faults.error(message, own.place, "remove it, or choose another name under 'flags'")
+    else:
+        yield Setting(column=quality.column, how="set", value="0", place=quality.place)
+
+
+def _check_rule(where: str, name: str, item: Fields, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Rule]:
+    columns: tuple[Written, ...] = item.get("columns", ())
+    for column in columns:
+        if closed and column not in names:
+            faults.error(f"{where}: the table has no column {str(column)!r}", column.place, nearest(column, names))
+    kind, of = item["check"], item.get("of", item["check"])
+    if not columns:
+        faults.error(f"{where} needs 'columns'", item.place)
+    if kind in {"pair", "order"} and len(columns) % 2:
+        faults.error(f"{where}: {kind} takes columns two by two: [a_min, a_max, b_min, b_max]", item.places["columns"])
+    if kind in {"words", "pattern"} and "of" not in item:
+        faults.error(f"{where}: {kind} needs 'of'", item.place)
+    elif kind == "words" and of not in fields.get("vocabularies", {}):
+        faults.error(f"{where}: no vocabulary is called {str(of)!r}", of.place, nearest(of, fields.get("vocabularies", {})))
+    elif kind == "pattern":
+        try:
+            re.compile(str(of))
+        except re.error as error:
+            faults.error(f"{where}: {of} is no regular expression: {error}", of.place)
+    yield Rule(
+        name=name, condition="", severity=_severity(item), message=_text(item, "message"), check=kind, flag=item.get("flag"),
+        columns=tuple(map(str, columns)), of=None if of is None else str(of), items=bool(item.get("list", False)),
+        low=item.get("low"), high=item.get("high"), place=item.place,
+    )  # fmt: skip
 
 
 def _only_targets(value: Written, tree: Any, where: str, names: list[str], faults: Faults) -> None:
@@ -417,6 +504,19 @@ def _position(
         faults.error(f"{what}.position must be [longitude, latitude]", fields.places["position"])
         return None
     return pair[0], pair[1]
+
+
+def _indexes(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> tuple[tuple[str, ...], ...]:
+    found = []
+    for item in fields.get("indexes", ()):
+        for name in item:
+            if closed and name not in names:
+                hint = "an index is of columns: let one be computed by 'map', and index that" if "(" in name else nearest(name, names)
+                faults.error(f"{what}.indexes: the table has no column {str(name)!r}", name.place, hint)
+        if len(set(item)) < len(item):
+            faults.error(f"{what}.indexes: an index has a column twice", item[0].place)
+        found.append(tuple(map(str, item)))
+    return tuple(dict.fromkeys(found))
 
 
 def _view(what: str, fields: Fields, faults: Faults) -> str | None:

@@ -421,5 +421,5 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
     return Fault(
         message=f"not YAML: {problem}{since}",
         place=place,
-        remedy="quotes around values with ': ', ' #', or a leading [ { * & ! | > ' \" % @ are the usual cure",
+        remedy="quotes around values with ': ', ' #', a comma within { }, or a leading [ { * & ! | > ' \" % @ are the usual cure",
     )

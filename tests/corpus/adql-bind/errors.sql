@@ -57,7 +57,7 @@ SELECT LOWER(ra) FROM stars
 
 --# arithmetic with a string
 SELECT name * 3 FROM stars
---! line 1, column 8: operator * needs a number, and column name is a string
+--! line 1, column 8: operator * needs a number, and column name is a string; write CAST(x AS DOUBLE PRECISION)
 
 --# concatenation with a number
 SELECT name || id FROM stars
@@ -173,7 +173,7 @@ SELECT * FROM stars AS s, (SELECT flux FROM photometry WHERE photometry.id = s.i
 
 --# IN_UNIT to something else
 SELECT IN_UNIT(ra, 'kg') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg
+--! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a unit that deg can be converted to, as VOUnits has it
 
 --# IN_UNIT of nothing
 SELECT IN_UNIT(id, 'deg') FROM stars
@@ -181,7 +181,7 @@ SELECT IN_UNIT(id, 'deg') FROM stars
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is no unit: unknown unit 'parsnip', did you mean 'pc'? (character 1)
+--! line 1, column 20: IN_UNIT: 'parsnip' is no unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a unit that deg can be converted to, as VOUnits has it
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars

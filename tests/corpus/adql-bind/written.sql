@@ -81,7 +81,7 @@ SELECT name, COUNT(*) AS n, SUM(flag) AS f FROM stars GROUP BY name HAVING COUNT
 --# groups by expression: literals are part of the shape
 SELECT ROUND(rmag / 0.5) AS bin, COUNT(*) AS n FROM stars WHERE rmag < 12 GROUP BY bin ORDER BY bin
 --= bin float64 mag; n int64
---> SELECT CAST(round((CAST(t1."rmag" AS DOUBLE) / nullif(0.5e0, 0))) AS DOUBLE) AS "bin", CAST(count(*) AS BIGINT) AS "n" FROM "sky.stars" AS t1 WHERE (t1."rmag" < $1) GROUP BY round((CAST(t1."rmag" AS DOUBLE) / nullif(0.5e0, 0))) ORDER BY 1 ASC NULLS LAST
+--> SELECT CAST(round((CAST(t1."rmag" AS DOUBLE) / nullif(0.5e0, 0))) AS DOUBLE) AS "bin", CAST(count(*) AS BIGINT) AS "n" FROM "sky.stars" AS t1 WHERE (t1."rmag" < CAST($1 AS DOUBLE)) GROUP BY round((CAST(t1."rmag" AS DOUBLE) / nullif(0.5e0, 0))) ORDER BY 1 ASC NULLS LAST
 
 --# joins
 SELECT s.id, p.flux FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id AND p.flux > 3
@@ -121,7 +121,7 @@ SELECT id FROM stars WHERE id IN (1, 2, 3) AND id NOT IN (SELECT id FROM photome
 --# derived table
 SELECT q.m FROM (SELECT MAX(rmag) AS m, name FROM stars GROUP BY name) AS q WHERE q.m > 3
 --= m float32 mag
---> SELECT t2."m" AS "m" FROM (SELECT CAST(max(t1."rmag") AS REAL) AS "m", t1."name" AS "name" FROM "sky.stars" AS t1 GROUP BY t1."name") AS t2 WHERE (t2."m" > $1)
+--> SELECT t2."m" AS "m" FROM (SELECT CAST(max(t1."rmag") AS REAL) AS "m", t1."name" AS "name" FROM "sky.stars" AS t1 GROUP BY t1."name") AS t2 WHERE (t2."m" > CAST($1 AS DOUBLE))
 
 --# union
 SELECT id, rmag FROM stars UNION ALL SELECT id, flux FROM photometry ORDER BY id
@@ -136,17 +136,17 @@ SELECT id FROM stars INTERSECT SELECT id FROM photometry EXCEPT (SELECT TOP 3 id
 --# with
 WITH bright AS (SELECT id, rmag FROM stars WHERE rmag < 3) SELECT b.id FROM bright AS b JOIN photometry USING (id)
 --= id int64
---> WITH "with bright" AS (SELECT t1."id" AS "id", t1."rmag" AS "rmag" FROM "sky.stars" AS t1 WHERE (t1."rmag" < $1)) SELECT t2."id" AS "id" FROM "with bright" AS t2 INNER JOIN "sky.photometry" AS t3 ON (t2."id" = t3."id")
+--> WITH "with bright" AS (SELECT t1."id" AS "id", t1."rmag" AS "rmag" FROM "sky.stars" AS t1 WHERE (t1."rmag" < CAST($1 AS DOUBLE))) SELECT t2."id" AS "id" FROM "with bright" AS t2 INNER JOIN "sky.photometry" AS t3 ON (t2."id" = t3."id")
 
 --# view
 SELECT id FROM bright WHERE rmag < 2
 --= id int64
---> SELECT t2."id" AS "id" FROM (SELECT t1."id" AS "id", t1."rmag" AS "rmag", CAST((t1."name" || ' (bright)') AS VARCHAR) AS "label" FROM "sky.stars" AS t1 WHERE (t1."rmag" < 3)) AS t2 WHERE (t2."rmag" < $1)
+--> SELECT t2."id" AS "id" FROM (SELECT t1."id" AS "id", t1."rmag" AS "rmag", CAST((t1."name" || ' (bright)') AS VARCHAR) AS "label" FROM "sky.stars" AS t1 WHERE (t1."rmag" < CAST(3 AS DOUBLE))) AS t2 WHERE (t2."rmag" < CAST($1 AS DOUBLE))
 
 --# case
 SELECT CASE WHEN rmag < 3 THEN 'bright' ELSE name END AS k, CASE id WHEN 1 THEN 2 END AS l FROM stars
 --= k string; l int32
---> SELECT CAST(CASE WHEN (t1."rmag" < $1) THEN $2 ELSE t1."name" END AS VARCHAR) AS "k", CAST(CASE WHEN (t1."id" = $3) THEN $4 END AS INTEGER) AS "l" FROM "sky.stars" AS t1
+--> SELECT CAST(CASE WHEN (t1."rmag" < CAST($1 AS DOUBLE)) THEN $2 ELSE t1."name" END AS VARCHAR) AS "k", CAST(CASE WHEN (t1."id" = $3) THEN $4 END AS INTEGER) AS "l" FROM "sky.stars" AS t1
 
 --# casts
 SELECT CAST(id AS VARCHAR(3)) AS a, CAST(name AS CHAR(4)) AS b, CAST(seen AS VARCHAR) AS c, CAST('1 2' AS POINT) AS p FROM stars

@@ -43,3 +43,27 @@ with recursive a as (select 1 as n from t union all select n + 1 from a where n 
 --# recursive is a name too
 WITH recursive AS (SELECT a FROM t) SELECT a FROM recursive
 --> WITH recursive AS (SELECT a FROM t) SELECT a FROM recursive
+
+--# frames of windows
+select sum(a) over (order by b rows between 1 preceding and current row), avg(a) over (partition by c order by b range 2.5 preceding), max(a) over (groups between unbounded preceding and 1 following) from t
+--> SELECT SUM(a) OVER (ORDER BY b ROWS BETWEEN 1 PRECEDING AND CURRENT ROW), AVG(a) OVER (PARTITION BY c ORDER BY b RANGE BETWEEN 2.5 PRECEDING AND CURRENT ROW), MAX(a) OVER (GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 FOLLOWING) FROM t
+
+--# named windows
+SELECT SUM(a) OVER w, COUNT(*) over "W" FROM t WHERE a > 1 window w as (PARTITION BY b), "W" AS (ORDER BY c ROWS UNBOUNDED PRECEDING) ORDER BY 1
+--> SELECT SUM(a) OVER w, COUNT(*) OVER "W" FROM t WHERE a > 1 WINDOW w AS (PARTITION BY b), "W" AS (ORDER BY c ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) ORDER BY 1
+
+--# window and over as names
+SELECT a over, b AS window FROM t window WHERE window.a = 1
+--> SELECT a AS over, b AS window FROM t AS window WHERE window.a = 1
+
+--# elements of arrays
+SELECT a[1], t.a[i + 1] * 2, (b)[1, 2], ivo_histogram(x, 0, 1, 5)[3], c[2] || 'x' FROM t WHERE a[1] BETWEEN b[2] AND 3 GROUP BY a[1] ORDER BY a[ 1 ] DESC
+--> SELECT a[1], t.a[i + 1] * 2, b[1, 2], IVO_HISTOGRAM(x, 0, 1, 5)[3], c[2] || 'x' FROM t WHERE a[1] BETWEEN b[2] AND 3 GROUP BY a[1] ORDER BY a[1] DESC
+
+--# element of what is computed
+SELECT -(a)[1], (CASE WHEN x = 1 THEN a ELSE b END)[2], (SELECT MAX(a) FROM u)[1] FROM t
+--> SELECT -a[1], (CASE WHEN x = 1 THEN a ELSE b END)[2], (SELECT MAX(a) FROM u)[1] FROM t
+
+--# hexadecimal numbers
+SELECT 0xFF, a & 0x0f, -0X10 FROM t WHERE b = 0xFFFFFFFFFF
+--> SELECT 255, a & 15, -16 FROM t WHERE b = 1099511627775

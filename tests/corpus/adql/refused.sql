@@ -129,8 +129,24 @@ SELECT `a` FROM t
 --! line 1, column 8: a backtick is not ADQL; write special names in double quotes: "name"
 
 --# brackets
-SELECT a[1] FROM t
---! line 1, column 9: square brackets are not ADQL; write special names in double quotes: "name"; ADQL has no array elements
+SELECT [a] FROM t
+--! line 1, column 8: square brackets are not ADQL here; write special names in double quotes: "name"; the element of an array is a[1]
+
+--# brackets around a table
+SELECT a FROM [my table]
+--! line 1, column 15: square brackets are not ADQL here; write special names in double quotes: "name"; the element of an array is a[1]
+
+--# slice of an array
+SELECT a[1:2] FROM t
+--! line 1, column 11: a colon is not ADQL; write a cast as CAST(x AS type), and values in place of :parameters
+
+--# two pairs of brackets
+SELECT a[1][2] FROM t
+--! line 1, column 12: an element of an array has no elements; the axes of an array stand in one pair of brackets: a[i, j]
+
+--# bracket without end
+SELECT a[1 FROM t
+--! line 1, column 12: expected a closing bracket, found FROM; a bracket stands open: a[1]
 
 --# cast with colons
 SELECT a::integer FROM t
@@ -140,9 +156,9 @@ SELECT a::integer FROM t
 SELECT a FROM t WHERE b = ?
 --! line 1, column 27: a question mark is not ADQL; write the value itself
 
---# hexadecimal
-SELECT 0xFF FROM t
---! line 1, column 8: ADQL has no hexadecimal numbers: 0xFF; write 255
+--# hexadecimal that is none
+SELECT 0xFG FROM t
+--! line 1, column 8: '0xFG' is neither a number nor a name; a name that begins with a digit is written "0xFG"
 
 --# too large a number
 SELECT 1e999 FROM t
@@ -228,13 +244,29 @@ SELECT POINT(ICRS, 1, 2) FROM t
 SELECT IN_UNIT(a, "deg") FROM t
 --! line 1, column 19: IN_UNIT needs a string in single quotes here; strings take single quotes: 'deg'
 
---# window function
-SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM t
---! line 1, column 32: windows have no frame here; leave it out: aggregates run from the first row of the partition to the current one
+--# frame that ends before it begins
+SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN CURRENT ROW AND 1 PRECEDING) FROM t
+--! line 1, column 45: this frame ends before it begins; write the earlier end first: BETWEEN 1 PRECEDING AND CURRENT ROW
+
+--# frame of half rows
+SELECT SUM(a) OVER (ORDER BY a ROWS 1.5 PRECEDING) FROM t
+--! line 1, column 37: ROWS counts whole numbers, found the number 1.5; write RANGE for distances of values
+
+--# frame without a second end
+SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING) FROM t
+--! line 1, column 56: expected AND and the other end of the frame, found ')'; write ROWS BETWEEN 1 PRECEDING AND CURRENT ROW, or ROWS 1 PRECEDING
+
+--# end of a frame that is none
+SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN a PRECEDING AND CURRENT ROW) FROM t
+--! line 1, column 45: expected an end of the frame (UNBOUNDED PRECEDING, n PRECEDING, CURRENT ROW, n FOLLOWING or UNBOUNDED FOLLOWING), found 'a'
+
+--# window named twice
+SELECT SUM(a) OVER w FROM t WINDOW w AS (), W AS ()
+--! line 1, column 45: WINDOW names 'W' twice
 
 --# SQL function that ADQL reserves
 SELECT SUBSTRING(a, 1, 2) FROM t
---! line 1, column 8: ADQL has no SUBSTRING; see the functions of this service in /tap/capabilities
+--! line 1, column 8: ADQL has no function SUBSTRING; write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)
 
 --# five parts
 SELECT a.b.c.d.e FROM t
@@ -250,7 +282,7 @@ SELECT a FROM t ORDER BY a UNION SELECT a FROM u
 
 --# parenthesis not closed
 SELECT (a + 1 FROM t
---! line 1, column 15: expected a closing parenthesis, found FROM
+--! line 1, column 15: expected a closing parenthesis, found FROM; a parenthesis stands open: close it here, or take it out
 
 --# parenthesis not opened
 SELECT a FROM t)
@@ -316,7 +348,7 @@ SELECT a ** 2 FROM t
 
 --# regular expression
 SELECT a FROM t WHERE a ~ 'x'
---! line 1, column 25: ADQL has no ~ operator between two values; use LIKE or ILIKE, with % and _
+--! line 1, column 25: ADQL has no ~ operator between two values; use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1
 
 --# ASCENDING
 SELECT a FROM t ORDER BY a ASCENDING
@@ -340,7 +372,7 @@ SELECT x FROM t AS u (x)
 
 --# IN of nothing
 SELECT a FROM t WHERE a IN b
---! line 1, column 28: expected a list in parentheses or a subquery after IN, found 'b'
+--! line 1, column 28: expected a list in parentheses or a subquery after IN, found 'b'; write IN (1, 2, 3)
 
 --# quote inside a string
 SELECT a FROM t WHERE b = 'O'Brien'

@@ -1,1 +1,0 @@
-"""The validator of any service, over its public faces. Built in *Lint*."""

@@ -1,0 +1,22 @@
+"""A group of checks: made together, because they need the same answers of the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.lint.findings import Check, Notes
+    from hven.lint.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Checks that are made together: `run` may tell its own `checks` only."""
+
+    name: str
+    title: str
+    checks: tuple[Check, ...]
+    run: Callable[[Service, Notes], None]

@@ -1,0 +1,135 @@
+"""What `hven check` says of tables that are read in place: each fault with its place and a remedy, missing indexes with the statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from hven import descriptor
+from hven.descriptor.databases import split_address
+from hven.errors import Fault
+from hven.settings import Settings
+from hven.sources import Context
+from hven.sources.live import Index, Look, Options, hints, position_index, recalled
+from hven.sources.live import open as open_source
+from postgres import server
+
+HEAD = "collection: ops\ntitle: T\ntables:\n  cubes:\n    columns: {id: {type: int64}, x: {type: float64}, w: {type: string}}\n"
+SOURCE = "    source: {kind: live, url: $OPS_DB, table: cubes}\n"
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with server() as where:
+        url = f"postgresql://{where}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "CREATE TABLE cubes (id bigint PRIMARY KEY, x float8, w text, ra float8, dec float8, extra jsonb, shape polygon)"
+            )
+        yield url
+
+
+@pytest.fixture
+def faults(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPS_DB", database)
+
+    def check(text: str, **files: str) -> list[Fault]:
+        place = tmp_path / "collections" / "ops"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "ops.yaml").write_text(text)
+        for name, content in files.items():
+            (place / name.replace("__", ".")).write_text(content)
+        return descriptor.check(place / "ops.yaml", Settings(directory=tmp_path))
+
+    return check
+
+
+def told(found: list[Fault]) -> str:
+    return "\n".join(f"{fault.severity} {fault}" for fault in found)
+
+
+def test_a_table_that_fits_has_no_faults_but_hints(faults) -> None:
+    found = faults(HEAD + SOURCE)
+    assert not [fault for fault in found if fault.severity == "error"]
+    text = told(found)
+    assert "the column extra is of the type jsonb, which is not served" in text
+    assert "->> 'key'" in text
+    assert "the column shape is of the type polygon" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "place", "words"),
+    [
+        ("    map: {x: 'jd(parse_time(w))'}\n", "7:18", "PARSE_TIME cannot be said in the SQL"),
+        ("    map: {x: sexagesimal(w)}\n", "7:14", "SEXAGESIMAL cannot be said in the SQL"),
+        ("    text: {w: '{file.name}'}\n", "7:12", "file.name is a fact of files"),
+        ("    where: regexp_extract(w, 'a') = 'b'\n", "7:12", "REGEXP_EXTRACT cannot be said in the SQL"),
+        ("    map: {x: missing + 1}\n", "7:14", "the source has no column 'missing'"),
+        ("    lookup: {w: {from: id, table: many.csv, key: k, value: v}}\n", "7:14", "more than 64 keys cannot be said in SQL"),
+    ],
+)
+def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: str, place: str, words: str) -> None:
+    many = "k,v\n" + "".join(f"{number},w{number}\n" for number in range(100))
+    found = [fault for fault in faults(HEAD + SOURCE + setting, many__csv=many) if fault.severity == "error"]
+    assert len(found) == 1, told(found)
+    assert words in str(found[0])
+    assert f"ops.yaml:{place}" in str(found[0])
+    assert found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "severity"),
+    [
+        ("{kind: live, url: $OPS_DB, table: cubez}", "did you mean 'public.cubes'", "error"),
+        ("{kind: live, url: 'postgresql://me:secret@db/x', table: cubes}", "a password belongs into a secret", "error"),
+        ("{kind: live, url: $NOT_SET, table: cubes}", "NOT_SET is not set", "warning"),
+        ("{kind: live, url: 'postgresql://me@127.0.0.1:9/x', table: cubes}", "does not answer", "warning"),
+        ("[{kind: live, url: $OPS_DB, table: cubes}, {kind: csv, files: a.csv}]", "has one source", "error"),
+    ],
+)
+def test_sources_that_are_not_there(faults, source: str, words: str, severity: str) -> None:
+    found = faults(f"{HEAD}    source: {source}\n", a__csv="id,x,w\n1,2,3\n")
+    assert any(words in str(fault) and fault.severity == severity and "ops.yaml:6:" in str(fault) for fault in found), told(found)
+    assert "secret@" not in told(found)
+
+
+def test_a_look_is_remembered_whole(database: str) -> None:
+    import json
+    from dataclasses import asdict
+
+    look = open_source(Options(url="$X", table="cubes"), Context(secret=lambda _: database)).look()  # type: ignore[attr-defined]
+    assert look.primary == ("id",)
+    assert recalled(json.loads(json.dumps(asdict(look), default=str))) == look
+    assert recalled({"name": "of another version"}) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "keys", "extensions", "expected"),
+    [
+        ("btree", ("q3c_ang2ipix(ra, dec)",), ("q3c",), "q3c"),
+        ("btree", ("public.q3c_ang2ipix(ra, dec)",), ("q3c",), "q3c"),
+        ("btree", ("q3c_ang2ipix(ra, dec)",), (), ""),
+        ("btree", ("q3c_ang2ipix(dec, ra)",), ("q3c",), ""),
+        ("gist", ("spoint(radians(ra), radians(dec))",), ("pgsphere",), "pgsphere"),
+        ("gist", ("spoint(radians((ra)::double precision), radians((dec)::double precision))",), ("pgsphere",), "pgsphere"),
+        ("btree", ("dec", "ra"), ("q3c",), "latitude"),
+        ("btree", ("ra", "dec"), (), ""),
+    ],
+)
+def test_which_index_serves_cones(method: str, keys: tuple[str, ...], extensions: tuple[str, ...], expected: str) -> None:
+    look = Look(name='"public"."t"', kind="r", columns=(), indexes=(Index(method=method, keys=keys),), extensions=extensions)
+    assert position_index(look, "ra", "dec") == expected
+    found = [hint.remedy for hint in hints(look, ("ra", "dec"), {"id": "the key"})]
+    assert any('("id")' in text for text in found)
+    assert (len(found) == 2) == (expected == "")
+    assert all(text.startswith("CREATE INDEX CONCURRENTLY ON") for text in found)
+
+
+def test_an_address_with_a_table_behind_it() -> None:
+    assert split_address("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
+    assert split_address("postgresql://u@/db/t?host=/tmp") == ("postgresql://u@/db?host=/tmp", "t")
+    assert split_address("postgresql://u@h/db") == ("postgresql://u@h/db", None)
+    assert split_address("mysql://u@h/db/t") == ("", None)

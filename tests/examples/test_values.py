@@ -1,0 +1,204 @@
+"""What the examples publish, computed once more by astropy and from the files that they read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import constants, units
+from astropy.coordinates import get_body_barycentric_posvel, solar_system_ephemeris
+from astropy.time import Time
+
+from made import example
+from running import hven
+
+pytestmark = pytest.mark.slow
+Rows = Callable[[str], list[dict[str, str]]]
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Rows]]:
+    """Give an example, ingested, and what answers queries over it."""
+    with example(request.param, tmp_path) as site:
+        for path in sorted(site.glob("collections/*/*.yaml")):
+            hven("--site", site, "ingest", path.stem)
+
+        def rows(query: str) -> list[dict[str, str]]:
+            return list(csv.DictReader(hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()))
+
+        yield site, rows
+
+
+def solar_longitude(times: Time) -> np.ndarray:
+    """Compute Ls from where Mars is, and from its pole (IAU 2015): the angle from its spring along its orbit."""
+    with solar_system_ephemeris.set("builtin"):
+        (mars, speed), (sun, pace) = (get_body_barycentric_posvel(body, times) for body in ("mars", "sun"))
+    here, going = (mars - sun).xyz.to_value("au"), (speed - pace).xyz.to_value("au/d")
+    normal = np.cross(here.T, going.T)
+    ra, dec = np.deg2rad([317.68143, 52.88650])
+    pole = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+    normal /= np.linalg.norm(normal, axis=1)[:, None]
+    spring = np.cross(pole, normal)  # where the Sun crosses the equator, as Mars sees it
+    spring /= np.linalg.norm(spring, axis=1)[:, None]
+    seen = -here.T  # from Mars to the Sun
+    return np.rad2deg(np.arctan2(np.sum(seen * np.cross(normal, spring), axis=1), np.sum(seen * spring, axis=1))) % 360
+
+
+@pytest.mark.parametrize("made", ["04-omega-cubes-and-maps"], indirect=True)
+def test_omega(made: tuple[Path, Rows]) -> None:
+    site, rows = made
+    head, *lines = (site / "psup.sql").read_text().splitlines()
+    names = re.findall(r"(\w+) (?:text|integer|timestamp|smallint|double|bigint)", head)
+    given = {row["name"]: row for row in (dict(zip(names, line.split("\t"), strict=True)) for line in lines[1:-1])}
+    there = rows("SELECT * FROM omega_cubes.epn_core ORDER BY granule_uid")
+    files = [name for row in given.values() for name in (row["sav_file"], row["nc_file"]) if name != r"\N"]
+    assert sorted(row["file_name"] for row in there) == sorted(files)
+    begins = Time([given[row["obs_id"]]["ut_start"] for row in there], scale="utc")
+    assert [float(row["time_min"]) for row in there] == pytest.approx(begins.jd, abs=1e-9)
+    away = (np.array([float(row["solar_longitude_min"]) for row in there]) - solar_longitude(begins) + 180) % 360 - 180
+    assert abs(away).max() < 0.05
+    for row in there:
+        source = given[row["obs_id"]]
+        assert [float(row["c1min"]), float(row["c1max"])] == pytest.approx([float(source[name]) % 360 for name in ("lon_min", "lon_max")])
+        assert float(row["target_distance_min"]) == pytest.approx((float(source["distance_min"]) * units.m).to_value(units.km), rel=1e-14)
+        assert int(row["access_estsize"]) == int(source[f"{row['granule_gid']}_bytes"]) // 1024
+    bands = [(constants.c / (each * units.um)).to_value(units.Hz) for each in (5.089, 0.3644)]
+    assert [float(there[0]["spectral_range_min"]), float(there[0]["spectral_range_max"])] == pytest.approx(bands, rel=1e-12)
+    maps = rows("SELECT obs_id, granule_gid, access_url, access_estsize FROM omega_maps.epn_core")
+    items = {
+        item["id"]: item["assets"] for item in map(json.loads, (path.read_text() for path in site.glob("collections/omega_maps/data/*")))
+    }
+    assert len(maps) == 2 * len(items)
+    for row in maps:
+        asset = items[row["obs_id"]][row["granule_gid"]]
+        assert (row["access_url"], int(row["access_estsize"])) == (asset["href"], asset["size"] // 1024)
+
+
+@pytest.mark.parametrize("made", ["05-gaia-dem"], indirect=True)
+def test_gaia_dem(made: tuple[Path, Rows]) -> None:
+    site, rows = made
+    with (site / "collections/gaia_dem/data/gaia_dem.csv").open(newline="") as file:
+        given = {f"aia_{row['id']}": row for row in csv.DictReader(file)}
+    there = rows("SELECT * FROM gaia_dem.epn_core")
+    assert len(there) == 4 * len(given)
+    without = 0
+    for row in there:
+        source = given[row["obs_id"]]
+        begin = Time(source["date_obs"], scale="utc")
+        assert float(row["time_min"]) == pytest.approx(begin.jd, abs=1e-9)
+        assert int(row["access_estsize"]) == int(source[f"{row['granule_gid']}_bytes"]) // 1024
+        if not source["dsun_obs (m)"]:
+            without += 1
+            assert row["sun_distance_min"] == row["target_time_min"] == row["target_time_max"] == ""
+            continue
+        far = float(source["dsun_obs (m)"]) * units.m
+        assert float(row["sun_distance_min"]) == pytest.approx(far.to_value(units.au), rel=1e-12)
+        left = begin - (far / constants.c).to(units.s)
+        assert abs((Time(row["target_time_min"], scale="utc") - left).to_value(units.s)) < 2e-6
+    assert without == 12
+    told = hven("--site", site, "ingest", "gaia_dem").stdout
+    for name in ("target_time_min", "target_time_max", "sun_distance_min"):
+        assert f"12 rows without dsun_obs (m): {name} left empty" in told
+    observed = rows("SELECT obs_publisher_did, em_min, em_max, t_min FROM ivoa.obscore")
+    assert len(observed) == len(there)
+    assert all([float(row["em_min"]), float(row["em_max"])] == pytest.approx([9.4e-9, 33.5e-9]) for row in observed)
+    left, distant = (sorted(float(row[name]) for row in table) for table, name in ((observed, "t_min"), (there, "time_min")))
+    assert left == pytest.approx(list(Time(distant, format="jd", scale="utc").mjd), abs=1e-9)
+
+
+@pytest.mark.parametrize("made", ["06-nrh-quicklooks"], indirect=True)
+def test_nrh(made: tuple[Path, Rows]) -> None:
+    site, rows = made
+    hits = json.loads((site / "collections/nrh/data/nrh-daily.json").read_text())["hits"]["hits"]
+    there = {row["access_url"].rpartition("/")[2]: row for row in rows("SELECT * FROM nrh.epn_core")}
+    assert len(there) == sum(len(hit["_source"]["quicklooks"]) for hit in hits)
+    for hit in hits:
+        source = hit["_source"]
+        good = [each for each in source["frequencies"] if each not in source["noisy"]]
+        name = f"thumbnails/{hit['_id']}_{round(max(good) * 10)}.png" if good else "no-preview.png"
+        for look in source["quicklooks"]:
+            row = there[look["file"]]
+            assert row["obs_id"] == hit["_id"]
+            assert row["thumbnail_url"] == f"https://nrh.example.org/quicklooks/{name}"
+            assert float(row["spectral_range_min"]) == pytest.approx((look["freq"] * units.MHz).to_value(units.Hz), rel=1e-12)
+            assert float(row["time_min"]) == pytest.approx(Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9)
+    assert "no element, so that nothing is made of the row: 1 row" in hven("--site", site, "ingest", "nrh").stdout
+
+
+@pytest.mark.parametrize("made", ["07-nda-and-expres"], indirect=True)
+def test_dynamic_spectra(made: tuple[Path, Rows]) -> None:
+    site, rows = made
+    for name in ("nda_sun", "nda_jupiter"):
+        lines = [line.split() for line in (site / f"collections/{name}/data/index.txt").read_text().splitlines()[1:]]
+        there = {row["file_name"]: row for row in rows(f"SELECT * FROM {name}.epn_core")}
+        assert sorted(there) == sorted(line[0] for line in lines)
+        for file, begin, end, size in lines:
+            times = [Time.strptime(text, "%Y%m%dT%H%M%S", scale="utc").jd for text in (begin, end)]
+            assert [float(there[file]["time_min"]), float(there[file]["time_max"])] == pytest.approx(times, abs=1e-9)
+            assert int(there[file]["access_estsize"]) == int(size) // 1024
+    names = [line.split()[-1] for line in (site / "collections/expres/data/listing.txt").read_text().splitlines()[1:]]
+    there = {row["granule_uid"]: row for row in rows("SELECT * FROM expres.epn_core")}
+    assert sorted(there) == sorted(names)
+    for name in names:
+        _, observer, _, moon, *_, day, _ = name.split("_")
+        row = there[name]
+        assert (row["target_name"], row["time_refposition"]) == (f"Jupiter#{moon.title()}", observer.title())
+        assert float(row["time_min"]) == Time.strptime(day, "%Y%m%d", scale="utc").jd == float(row["time_max"]) - 1
+
+
+@pytest.mark.parametrize("made", ["08-bass2000-daily"], indirect=True)
+def test_daily_images(made: tuple[Path, Rows]) -> None:
+    site, rows = made
+    database = sqlite3.connect(site / "collections/bass2000/data/bass2000.sqlite")
+    given = {
+        f"bass2000_{row[0]:06d}": row for row in database.execute("SELECT id, jdint, jdfraction, wave_nm, path FROM daily WHERE cloudy = 0")
+    }
+    database.close()
+    there = {row["granule_uid"]: row for row in rows("SELECT * FROM bass2000.epn_core")}
+    assert sorted(there) == sorted(given)
+    for name, (_, day, fraction, wave, path) in given.items():
+        row, moment = there[name], Time(day, fraction, format="jd", scale="utc")
+        assert row["date_obs"] == moment.strftime("%Y-%m-%dT%H:%M:%S")  # whole seconds, as meant
+        assert float(row["time_min"]) == pytest.approx(moment.jd, abs=1e-9)
+        assert row["access_url"] == f"ftp://ftp.bass2000.example.org/{path}"
+        assert row["access_format"] == {"fits": "application/fits", "jpg": "image/jpeg"}[path.rpartition(".")[2]]
+        assert float(row["spectral_range_min"]) == pytest.approx((constants.c / (wave * units.nm)).to_value(units.Hz), rel=1e-12)
+    observed = rows("SELECT s_resolution, em_min, t_min FROM ivoa.obscore")
+    assert len(observed) == len(given)
+    assert all(float(row["s_resolution"]) == pytest.approx((0.0005 * units.deg).to_value(units.arcsec)) for row in observed)
+
+
+@pytest.mark.parametrize("made", ["15-header-validation"], indirect=True)
+def test_headers(made: tuple[Path, Rows]) -> None:
+    site, rows = made
+    with (site / "collections/headers/data/headers.csv").open(newline="") as file:
+        given = list(csv.DictReader(file))
+
+    def judged(row: dict[str, str]) -> int:
+        begin, end = row["exp_mjd_start"], row["exp_mjd_end"]
+        wrong = (
+            not begin, bool(begin) and float(begin) > float(end), not row["target_ra"], float(row["elevation"]) <= 0,
+            float(row["target_dec"] or 0) > 65.4, row["obs_type"] not in {"science", "calibrator"}, not row["interferometer_stations"],
+            row["obs_program"].startswith("60.A"),
+        )  # fmt: skip
+        return sum(1 << bit for bit, fault in enumerate(wrong) if fault)
+
+    wanted = {row["exp_id"]: judged(row) for row in given}
+    assert {row["exp_id"]: int(row["quality_flags"]) for row in rows("SELECT exp_id, quality_flags FROM headers.main")} == wanted
+    assert sorted(set(wanted.values())) != [0]
+    assert int(rows("SELECT COUNT(*) AS n FROM headers.valid")[0]["n"]) == sum(not flags for flags in wanted.values())
+    said = json.loads(hven("--site", site, "history", "headers", "--rules", "--json").stdout)[0]["tables"]["headers.main"]
+    assert list(said["rules"].values()) == [sum(flags >> bit & 1 for flags in wanted.values()) for bit in range(8)]
+    shares: dict[tuple[str, str | None], list[bool]] = {}
+    for row in given:
+        year = Time(float(row["exp_mjd_start"]), format="mjd").strftime("%Y") if row["exp_mjd_start"] else None
+        shares.setdefault((row["instrument_name"], year), []).append(bool(wanted[row["exp_id"]]))
+    assert {tuple(one["of"]): (one["rows"], one["flagged"]) for one in said["groups"]} == {
+        group: (len(flags), sum(flags)) for group, flags in shares.items()
+    }

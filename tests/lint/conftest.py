@@ -1,0 +1,47 @@
+"""The service to plant faults in, asked without a network: lint's one way out leads to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from clean import clean
+from world import World
+
+from hven import remote
+from hven.lint import Limits, Report, lint
+
+
+@pytest.fixture
+def world() -> World:
+    return clean()
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
+    """Judge a world, without a network."""
+
+    def judge(world: World, *only: str, rows: int = 1000) -> Report:
+        def exchange(method: str, url: str, *, form=(), limit=1 << 25, **_: object) -> remote.Answer:
+            parts = urlsplit(url)
+            given = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **dict(form)}
+            if not parts.path.startswith("/tap/"):
+                return remote.Answer(status=404, headers={"content-type": "text/html"}, body=b"<html>not here</html>", url=url)
+            status, headers, body = world.answer(method, parts.path.removeprefix("/tap/"), given)
+            return remote.Answer(
+                status=status, headers={name.lower(): value for name, value in headers.items()}, body=body.encode(), url=url
+            )
+
+        monkeypatch.setattr(remote, "exchange", exchange)
+        found = lint(world.base, only=only, limits=Limits(rows=rows, pause=0.0))
+        if world.database is not None:
+            world.database.close()
+        return found
+
+    return judge

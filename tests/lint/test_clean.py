@@ -1,0 +1,39 @@
+"""A clean service gives no finding, whole or by samples, over real HTTP or without."""
+
+from __future__ import annotations
+
+import pytest
+from world import World, served
+
+from hven.lint import Limits, lint
+
+
+def told(report) -> list[str]:
+    return [f"{one.code} {one.table}.{one.column}: {one.message} [{one.key} {one.value}]" for one in report.findings]
+
+
+def test_a_clean_service_has_no_finding(world: World, judged) -> None:
+    report = judged(world)
+    assert report.judged
+    assert told(report) == []
+    assert report.unjudged == ()
+    assert {one.table for one in report.looked} == {"demo.epn_core", "ivoa.obscore", "ivoa.obscore_radio"}
+    assert report.worst() == ""
+
+
+def test_a_big_clean_table_is_judged_by_its_own_sql(world: World, judged) -> None:
+    report = judged(world, rows=2)
+    assert told(report) == []
+    seen = {one.table: one for one in report.looked}["demo.epn_core"]
+    assert (seen.rows, seen.total, seen.aggregates) == (2, 5, True)
+
+
+@pytest.mark.slow
+def test_over_http_it_is_the_same(world: World) -> None:
+    with served(world) as url:
+        report = lint(url, limits=Limits(pause=0.0))
+        site = lint(url.removesuffix("/tap"), only=["vosi"])
+    assert told(report) == []
+    assert told(site) == []
+    assert site.url == url
+    assert all(not job for job in world.jobs), "lint leaves no jobs behind"

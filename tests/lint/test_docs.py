@@ -1,0 +1,73 @@
+"""The reference lists all checks as the code has them: rewrite its tables with pytest --update."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from world import World
+
+from hven.lint import GROUPS, SEVERITIES
+from shared import ROOT
+
+PAGE = ROOT / "docs/reference/lint.md"
+BEGIN, END = "<!-- checks: written by tests/lint/test_docs.py --update -->\n", "<!-- end of checks -->\n"
+
+
+def tables() -> str:
+    found = []
+    for group in GROUPS:
+        found.append(
+            f"### Group {group.name}: {group.title}\n\n| code | severity | what is wrong | remedy | source | taplint |\n|---|---|---|---|---|---|\n"
+        )
+        for one in group.checks:
+            cells = (f"`{one.code}`", one.severity, one.says, one.remedy, one.source, ", ".join(one.like))
+            found.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |\n")
+        found.append("\n")
+    return "".join(found)
+
+
+def test_the_reference_lists_all_checks(request: pytest.FixtureRequest) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    wanted = f"{before}{BEGIN}\n{tables()}{END}{after}"
+    if request.config.getoption("--update"):
+        PAGE.write_text(wanted, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == wanted, "run pytest tests/lint/test_docs.py --update"
+
+
+def test_every_key_of_the_json_is_on_the_page(world: World, judged) -> None:
+    world.epn.rows[0]["target_class"] = "moon"
+    told = judged(world, "epn", rows=2).to_json()
+    text = PAGE.read_text(encoding="utf-8").partition("## JSON")[2].partition("\n## ")[0]
+    records = [told, *told["findings"], *told["looked"], {"group": "", "why": ""}, told["findings"][0]["example"]]
+    assert sorted({key for record in records for key in record if f"`{key}`" not in text}) == []
+    json.dumps(told)
+
+
+def test_codes_are_well_made() -> None:
+    codes = [check.code for group in GROUPS for check in group.checks]
+    assert len(codes) == len(set(codes))
+    for group in GROUPS:
+        for check in group.checks:
+            assert re.fullmatch(rf"{group.name}\.[a-z0-9]+(-[a-z]+)*", check.code)
+            assert check.severity in SEVERITIES
+            assert len(check.source) > 5
+            assert len(check.remedy) > 5, check.code
+            assert not check.says.endswith(".")
+            assert all(re.fullmatch(r"[EWIF]_\w{4}", one) for one in check.like), check.code
+
+
+def test_each_code_is_told_somewhere() -> None:
+    """A check that nobody tells of would be a promise without a deed."""
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/hven/lint/groups").glob("*.py"))
+    for group in GROUPS:
+        for check in group.checks:
+            made = (
+                check.code.endswith(".condition")
+                or source.count(f'"{check.code}"') > 1
+                or re.search(rf'f"{group.name}\.{{[\w.]+}}(-(missing|shape))?"', source)
+            )
+            assert made, f"{check.code} is never told"

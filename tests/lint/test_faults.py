@@ -1,0 +1,65 @@
+"""Each planted fault is found by its own code, and nothing else is said; in a big table, too."""
+
+from __future__ import annotations
+
+import pytest
+from faults import FAULTS, Fault
+from world import World
+
+from hven.lint import GROUPS
+
+CHECKS = {check.code: check for group in GROUPS for check in group.checks}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_planted_fault_is_found_and_nothing_else(world: World, judged, fault: Fault) -> None:
+    fault.plant(world)
+    report = judged(world)
+    assert {one.code for one in report.findings} == fault.codes, [
+        f"{one.code} {one.table}.{one.column} {one.message}" for one in report.findings
+    ]
+    for one in report.findings:
+        check = CHECKS[one.code]
+        assert (one.severity, one.source, one.remedy) == (check.severity, check.source, check.remedy)
+
+
+ROWS = [fault for fault in FAULTS if fault.codes & {code for code in CHECKS if code.startswith(("epn.", "obscore."))}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [fault for fault in ROWS if len(fault.codes) == 1], ids=lambda fault: fault.name)
+def test_in_a_table_bigger_than_the_sample_it_is_found_as_well(world: World, judged, fault: Fault) -> None:
+    fault.plant(world)
+    report = judged(world, *{code.partition(".")[0] for code in fault.codes}, rows=3)
+    assert {one.code for one in report.findings} <= fault.codes | {"epn.reference"}
+    missing = fault.codes - {one.code for one in report.findings}
+    assert missing <= {"epn.reference"}, "whether a reference leads somewhere is judged where all rows are known"
+
+
+def test_a_fault_beyond_the_sample_is_found_by_the_services_own_sql(world: World, judged) -> None:
+    world.epn.rows[4].update(time_exp_min=-1.0, dataproduct_type="zz")
+    found = {one.code: one for one in judged(world, "epn", rows=2).findings}
+    assert set(found) == {"epn.negative", "epn.product-type"}
+    negative = found["epn.negative"]
+    assert (negative.column, negative.key, negative.value, negative.count, negative.of, negative.sampled) == (
+        "time_exp_min", "granule_uid = cube_5", "-1.0", 1, 5, False,
+    )  # fmt: skip
+    assert found["epn.product-type"].value == "zz"
+
+
+def test_what_only_rows_tell_is_marked_as_sampled(world: World, judged) -> None:
+    world.epn.rows[1]["access_md5"] = "abc"
+    (one,) = judged(world, "epn.md5", rows=2).findings
+    assert (one.code, one.count, one.of, one.sampled, one.key) == ("epn.md5", 1, 2, True, "granule_uid = cube_2")
+
+
+def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example(world: World, judged) -> None:
+    for row in world.epn.rows[1:]:
+        row["target_class"] = "moon"
+    (one,) = judged(world, "epn").findings
+    assert (one.code, one.table, one.column) == ("epn.target-class", "demo.epn_core", "target_class")
+    assert (one.count, one.of, one.key, one.value) == (4, 5, "granule_uid = cube_2", "moon")
+
+
+def test_forty_faults_at_least_with_codes_of_their_own() -> None:
+    assert len({code for fault in FAULTS for code in fault.codes}) >= 40

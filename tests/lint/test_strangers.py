@@ -1,0 +1,192 @@
+"""Services that are broken, old, hostile or not there: clear words, no traceback, no endless waiting."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from world import World, served
+
+from hven import remote
+from hven.errors import UsageError, UserError
+from hven.lint import Limits, lint
+from hven.lint.client import Client
+from hven.lint.documents import NotXml, parse
+from running import free_port, hven
+
+QUICK = Limits(seconds=10.0, total=30.0, pause=0.0, size=1 << 20)
+
+
+@contextmanager
+def page(status: int, media: str, body: bytes, location: str = "") -> Iterator[str]:
+    """Serve the same answer at every address."""
+
+    class Asked(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(status)
+            self.send_header("Content-Type", media)
+            if location:
+                self.send_header("Location", location)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: object) -> None:
+            """Be quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/tap"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(60)
+
+
+@pytest.mark.parametrize(
+    ("status", "media", "body", "words"),
+    [
+        (404, "text/html", b"<html>no</html>", "answers 404"),
+        (200, "text/html", b"<!DOCTYPE html><html><body>Welcome<br></body></html>", "it is a page of HTML"),
+        (200, "application/json", b'{"error": "no"}', "it is JSON"),
+        (200, "text/xml", b"", "it is empty"),
+        (200, "text/plain", b"moved to another place", "it is text"),
+        (200, "text/xml", b"<rss><channel/></rss>", "has the root <rss>"),
+        (500, "text/plain", b"oops", "answers 500"),
+        (200, "text/xml", b'<!DOCTYPE a [<!ENTITY b "cc"><!ENTITY d "&b;&b;">]><a>&d;</a>', "entities"),
+    ],
+)
+def test_what_is_no_tap_service_is_said_in_words(status: int, media: str, body: bytes, words: str) -> None:
+    with page(status, media, body) as url:
+        report = lint(url, limits=QUICK)
+        assert not report.judged
+        assert words in report.reason
+        assert "/capabilities" in report.reason
+        done = hven("lint", url, code=2)
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_nobody_listens() -> None:
+    url = f"http://127.0.0.1:{free_port()}/tap"
+    done = hven("lint", url, "--json", code=2)
+    told = json.loads(done.stdout)
+    assert told["judged"] is False
+    assert "cannot be reached" in told["reason"]
+    assert told["findings"] == []
+
+
+def test_broken_tls_is_said() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # without a certificate: every handshake fails
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def once() -> None:
+            for _ in range(2):
+                try:
+                    line, _ = listener.accept()
+                except OSError:
+                    return
+                with line:
+                    try:
+                        context.wrap_socket(line, server_side=True)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=once, daemon=True)
+        thread.start()
+        report = lint(f"https://127.0.0.1:{port}/tap", limits=QUICK)
+    assert not report.judged
+    assert "cannot be reached" in report.reason
+
+
+def test_an_endless_answer_is_cut() -> None:
+    with page(200, "text/xml", b"<a>" + b"x" * (2 << 20)) as url:
+        report = lint(url, limits=QUICK)
+    assert not report.judged
+    assert "more than 1,048,576 bytes" in report.reason
+
+
+def test_redirects_without_an_end_are_left() -> None:
+    with page(302, "text/plain", b"", "/tap/capabilities") as url:
+        report = lint(url, limits=QUICK)
+    assert not report.judged
+    assert "leads on and on" in report.reason
+
+
+def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def exchange(method: str, url: str, *, allow_private: bool, **_: object) -> remote.Answer:
+        asked.append((url, allow_private))
+        return remote.Answer(status=302, headers={"location": "http://10.0.0.1/capabilities"}, body=b"", url=url)
+
+    monkeypatch.setattr(remote, "exchange", exchange)
+    with pytest.raises(UserError, match="leads on and on"):
+        Client("http://127.0.0.1/tap", QUICK).get("http://127.0.0.1/tap/capabilities")
+    assert asked[0] == ("http://127.0.0.1/tap/capabilities", True)
+    assert {private for url, private in asked if "10.0.0.1" in url} == {False}
+
+
+def test_requests_are_counted_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(world) as url:
+        report = lint(url, limits=Limits(pause=0.0, requests=8))
+    assert report.requests == 8
+    assert any("the limit" in why for _, why in report.unjudged)
+
+
+def test_an_old_service_is_asked_as_tap_1_0_wants_it(world: World, judged) -> None:
+    """TAP 1.0: no arraysize and xtype in TAP_SCHEMA, REQUEST needed, types of its own."""
+    old = {"char": "VARCHAR", "int": "INTEGER", "float": "REAL", "double": "DOUBLE"}
+    world.replaced.append(("capabilities", ' version="1.1"', ""))
+    for name in ("arraysize", "xtype", "column_index"):
+        world.table("TAP_SCHEMA.columns").drop(name)
+    world.table("TAP_SCHEMA.schemas").drop("schema_index")
+    world.table("TAP_SCHEMA.tables").drop("table_index")
+    world.schema_edits += [f"UPDATE TAP_SCHEMA.columns SET datatype = 'adql:{new}' WHERE datatype = '{word}'" for word, new in old.items()]
+    report = judged(world, "vosi", "cap", "schema", "tables", "query", "error", "obscore")
+    asked = [{name.upper(): value for name, value in given.items()} for _, path, given in world.asked if path == "sync"]
+    assert {given.get("REQUEST") for given in asked} == {"doQuery"}
+    assert not any("ADQL-2.1" in given.get("LANG", "") for _, _, given in world.asked)
+    assert {one.code for one in report.findings} == {"cap.version"}
+
+
+def test_a_service_without_tap_schema_is_judged_by_its_tables(world: World, judged) -> None:
+    world.tables = [one for one in world.tables if not one.name.startswith("TAP_SCHEMA.")]
+    world.epn.rows[0]["processing_level"] = 9
+    world._fill_schema = lambda: None
+    codes = {one.code for one in judged(world).findings}
+    assert {"schema.absent", "epn.processing-level"} == codes
+
+
+def test_only_names_groups_and_codes(world: World, judged) -> None:
+    world.epn.utype = ""
+    world.epn.rows[0]["processing_level"] = 9
+    assert {one.code for one in judged(world, "epn").findings} == {"epn.utype", "epn.processing-level"}
+    report = judged(world, "epn.utype")
+    assert [one.code for one in report.findings] == ["epn.utype"]
+    assert report.groups == ("epn",)
+    with pytest.raises(UsageError, match="no such group or code") as told:
+        lint("http://127.0.0.1:9", only=["colour"])
+    assert "footprint" in told.value.remedy
+
+
+def test_bombs_are_not_unfolded() -> None:
+    bomb = (
+        b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
+        + b"".join(b'<!ENTITY %c "&%c;&%c;">' % (98 + n, 97 + n, 97 + n) for n in range(20))
+        + b"]><a>&u;</a>"
+    )
+    with pytest.raises(NotXml, match="entities"):
+        parse(bomb)
+    with pytest.raises(NotXml):
+        parse("<!DOCTYPE a [<!ENTITY a 'x'>]><a>&a;</a>".encode("utf-16"))
+    with pytest.raises(NotXml):
+        parse(b"<a>" * 100_000)
