@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from hven.adql import bind, parse
-from hven.adql.functions import QUERY
+from hven.adql.functions import MAPPING, QUERY
 from hven.adql.scope import Tables
 from hven.adql.sql import write
 from hven.engines.duckdb.dialect import DuckDB
@@ -23,11 +23,21 @@ def connection() -> duckdb.DuckDBPyConnection:
     return con
 
 
+ELSEWHERE: list = []  # a function that runs bound queries in another engine, if its tests said so
+
+
 def run(text, tables: list[tuple[Table, pa.Table]], *, functions=QUERY, lenient=False, catalogue=None) -> pa.Table:
     """Give the answer of a query over these tables; its Arrow types are the declared ones, or the test fails."""
     pairs = list(tables)
-    con = connection().cursor()
     bound = bind(parse(text), catalogue or Tables(table for table, _ in pairs), functions=functions)
+    if ELSEWHERE and not lenient and functions is not MAPPING:
+        return ELSEWHERE[-1](bound, pairs)
+    return embedded(bound, pairs, lenient=lenient)
+
+
+def embedded(bound, pairs, *, lenient=False) -> pa.Table:
+    """Give the answer of DuckDB."""
+    con = connection().cursor()
     names = {}
     for number, (table, rows) in enumerate(pairs):
         con.register(f"rows_{number}", rows)

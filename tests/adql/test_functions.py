@@ -22,7 +22,7 @@ from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra, reference
 from hven.adql.scope import Tables
 from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
-from hven.errors import BindError, ParseError
+from hven.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, Type
 from shared import MORE, ROOT
@@ -41,14 +41,28 @@ def test_every_function_of_the_standard_is_there():
 
 
 def test_every_function_has_an_sql():
-    special = {"IN_UNIT", "GAVO_SPECCONV", "COORDSYS", "CONTAINS", "INTERSECTS", "HEADER"}  # bound into something else, or a predicate
+    special = {
+        "IN_UNIT",
+        "GAVO_SPECCONV",
+        "COORDSYS",
+        "CONTAINS",
+        "INTERSECTS",
+        "HEADER",
+        "GAVO_VOCMATCH",
+        "SPECTRAL_MIN",
+        "SPECTRAL_MAX",
+        "SPECTRAL_STEP",
+        "RESOLVING_POWER",
+    }  # bound into something else, or a predicate
     missing = [entry.name for entry in MAPPING if entry.name not in DuckDB.functions and entry.name not in special]
     assert missing == []
     methods = [text[1:] for text in DuckDB.functions.values() if text.startswith(".")]
     assert all(callable(getattr(DuckDB, name)) for name in methods)
 
 
-_TYPE = r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION|MOC|INTEGER\[\])"
+_TYPE = (
+    r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION|MOC|INTEGER\[\]|DOUBLE PRECISION\[\])"
+)
 
 
 def test_declared_forms_follow_tapregext():
@@ -63,7 +77,7 @@ def test_declared_forms_follow_tapregext():
 
 SAMPLES = {
     "INTEGER": "1", "BIGINT": "1", "REAL": "0.5", "NUMERIC": "0.5", "TEXT": "'a'", "TIMESTAMP": "'2020-01-01'", "POINT": "POINT(1, 2)", "GEOMETRY": "CIRCLE(1, 2, 3)",
-    "ORDERED": "1", "ANY": "1", "BOOLEAN": "1", "MOC": "MOC('6/1 2-4')", "CIRCLE": "CIRCLE(1, 2, 3)", "POLYGON": "POLYGON(1, 1, 3, 1, 2, 3)",
+    "ORDERED": "1", "ANY": "1", "BOOLEAN": "1", "MOC": "MOC('6/1 2-4')", "CIRCLE": "CIRCLE(1, 2, 3)", "POLYGON": "POLYGON(1, 1, 3, 1, 2, 3)", "ARRAY": "IVO_HISTOGRAM(1, 0, 2, 2)",
 }  # fmt: skip
 
 
@@ -86,6 +100,8 @@ def test_every_declared_form_can_be_called_and_computed(name):
         if name == "GAVO_SPECCONV":
             words[0] = "IN_UNIT(GAVO_SPECCONV(1, 'm', 'nm'), 'nm')"
             words[1:] = ["'nm'", "'Hz'"][-len(words) + 1 :]
+        if name == "GAVO_VOCMATCH":
+            words = ["'product-type'", "'image'", "'cube'"]
         if name == "MOC":
             words = ["'6/1 2-4'"] if len(words) == 1 else words
         if name == "REGION":
@@ -151,7 +167,7 @@ KNOWN = [
     ("CAST('10 -20.5' AS POINT)", [10.0, -20.5]), ("CAST('1 2 3' AS CIRCLE)", [1.0, 2.0, 3.0]), ("CAST('1 2 3 4 5 6' AS POLYGON)", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
     ("POINT(1, NULL)", None), ("COORD1(POINT(10, 20))", 10.0), ("COORD2(CENTROID(CIRCLE(10, 20, 1)))", 20.0), ("COORDSYS(POINT('GALACTIC', 1, 2))", "GALACTIC"),
     ("AREA(POINT(1, 2))", 0.0), ("DISTANCE(1, 2, NULL, 4)", None), ("DISTANCE(POINT(1, 2), POINT(NULL, 4))", None), ("CONTAINS(POINT(1, NULL), CIRCLE(1, 2, 3))", None),
-    ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, NULL))", None), ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, -1))", 0), ("CONTAINS(POINT(1, 2), CIRCLE(181, -2, 180))", 1), ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, 0))", 1),
+    ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, NULL))", None), ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, 0 - 1))", 0), ("CONTAINS(POINT(1, 2), CIRCLE(181, -2, 180))", 1), ("CONTAINS(POINT(1, 2), CIRCLE(1, 2, 0))", 1),
     ("CONTAINS(POINT(NULL, 50), CIRCLE(1, 2, 3))", None), ("CONTAINS(POINT(NULL, 50), CIRCLE(1, 2, 180))", None), ("CONTAINS(POINT(5, NULL), CIRCLE(1, 2, 100))", None), ("CONTAINS(POINT(5, 1), CIRCLE(NULL, 50, 3))", None), ("CASE WHEN NOT DISTANCE(NULL, 50, 1, 2) < 3 THEN 1 ELSE 0 END", 0), ("CASE WHEN 3 > DISTANCE(1, 2, 1, 4) THEN 1 ELSE 0 END", 1),
     ("CASE WHEN DISTANCE(1, 2, 1, 4) <= 2.0000001 THEN 1 ELSE 0 END", 1), ("CASE WHEN NOT 3 >= DISTANCE(1, 2, 1, 6) THEN 1 ELSE 0 END", 1),
     ("CONTAINS(POINT(NULL, 1), POLYGON(0, 0, 2, 0, 2, 2, 0, 2))", None),
@@ -433,7 +449,7 @@ def test_motion_of_what_is_not_known():
     for place in range(4):
         words = ["1", "2", "2000", "2010"]
         words[place] = "NULL"
-        with pytest.raises(duckdb.Error, match=("ra", "dec", "ref_epoch", "out_epoch")[place]):
+        with pytest.raises((duckdb.Error, EvaluationError), match=("ra", "dec", "ref_epoch", "out_epoch")[place]):
             value(f"ivo_epoch_prop_pos({words[0]}, {words[1]}, 1, 1, 1, 1, {words[2]}, {words[3]})")
 
 
@@ -557,7 +573,7 @@ def test_the_moc_of_a_shape_holds_the_shape():
     assert value("MOC(5, POINT(10, 20))") == f"5/{value('ivo_healpix_index(5, 10, 20)')}"
     assert value("MOC(5, NULL)") is None
     assert value("MOC('5/7')") == "5/7"
-    with pytest.raises(duckdb.Error, match="too small for this shape"):
+    with pytest.raises((duckdb.Error, EvaluationError), match="too small for this shape"):
         value("MOC(20, CIRCLE(40, 30, 20))")
     for bad, words in {
         "MOC('5/99999999')": "no cells",
@@ -620,5 +636,5 @@ def test_sums_of_bigints_are_bigints_or_an_error():
     data = pa.table({"n": [2**62, 2**62 - 1]})
     assert run("SELECT SUM(n) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [2**63 - 1]
     assert run("SELECT SUM(CAST(n AS DOUBLE PRECISION)) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [2.0**63]
-    with pytest.raises(duckdb.Error, match="INT64"):
+    with pytest.raises((duckdb.Error, EvaluationError), match=r"INT64|BIGINT"):
         run("SELECT SUM(n) AS s FROM s.t", [(table, pa.table({"n": [2**62, 2**62]}))])

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.adql import parse, parse_condition, parse_expression
+from hven.adql import lexer, parse, parse_condition, parse_expression
 from hven.adql.lexer import shape
 from hven.adql.reserved import RESERVED
 from hven.adql.text import write
-from hven.adql.tree import Binary, Join, Literal, SetOperation
+from hven.adql.tree import Binary, Join, Literal, LiteralList, SetOperation
 from hven.adql.words import DEEPEST
 from hven.errors import ParseError
 
@@ -134,8 +134,56 @@ def test_a_hundred_thousand_choices():
     choices = parse(text).body.where.choices
     assert len(choices) == 100_000
     assert choices[-1] == Literal(99_999)
-    assert choices[-1].slot == 99_999
+    assert choices[-1].at == text.rindex("99999")
     assert len(shape(text)[1]) == 100_000
+
+
+LISTS = {
+    "numbers": ", ".join(map(str, range(-100, 100))), "signs": ",".join(f" + {n}\n" for n in range(200)), "floats": ", ".join(f"-{n}.5e-3" for n in range(200)),
+    "points": ",".join(f".{n}" for n in range(200)), "texts": ", ".join(f"'o''{n}, )'" for n in range(200)), "empty": ",".join(["''"] * 200),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_long_list_is_one_node(name, monkeypatch):
+    text = query(f"a IN ({LISTS[name]}) AND b = 17")
+    tree = parse(text)
+    first, last = tree.body.where.parts
+    assert isinstance(first.choices, LiteralList)
+    assert parse(write(tree)) == tree
+    assert shape(text)[1][last.right.slot] == 17
+    monkeypatch.setattr(lexer, "_LISTS", [])
+    cut = parse(text).body.where.parts[0].choices
+    assert isinstance(cut, tuple)
+    assert [one.at for one in first.choices] == [one.at for one in cut]
+    signs = {"-": -1, "+": 1}
+    assert [one.value for one in first.choices] == [
+        one.value if isinstance(one, Literal) else signs[one.op] * one.operand.value for one in cut
+    ]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    ["1 2", "1x", "'a", "9" * 500, "1e999", "--", ", ,", "SELECT", "$"],
+)
+def test_what_is_wrong_in_a_long_list_keeps_its_place(spoilt):
+    short, long = "1, ", ", ".join(["1"] * 300) + ", "
+    places = []
+    for before in (short, long):
+        text = query(f"a IN ({before}{spoilt}, 3)")
+        with pytest.raises(ParseError) as fault:
+            parse(text)
+        places.append((fault.value.offset - len(before), fault.value.message))
+    assert places[0] == places[1]
+
+
+@pytest.mark.parametrize("one", ["1 + 1", "b", "NULL", "-- why\n 5", "0x1F", "1.5", "'x'", "(5)", "-(5)"])
+def test_lists_with_something_else_in_them_are_cut_word_by_word(one):
+    tree = parse(query(f"a IN ({', '.join(['1'] * 150)}, {one}, {', '.join(['2'] * 150)})"))
+    choices = tree.body.where.choices
+    assert len(choices) == 301
+    assert isinstance(choices, tuple)
+    assert write(parse(write(tree))) == write(tree)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,10 @@ from hven.adql.tree import (
     CommonTable,
     Compare,
     Derived,
+    Edge,
+    Element,
     Exists,
+    Frame,
     Function,
     Ident,
     In,
@@ -30,6 +33,7 @@ from hven.adql.tree import (
     Join,
     Like,
     Literal,
+    NamedWindow,
     Not,
     Or,
     OrderItem,
@@ -41,6 +45,7 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
     Unary,
+    Window,
 )
 from shared import MORE
 
@@ -101,8 +106,36 @@ def values(inner, conditions, queries):
             casts,
             cases,
             st.builds(Subquery, queries),
+            st.builds(Element, inner, lists(inner, 1, 2)),
         )
     )
+
+
+PLACES = ["UNBOUNDED PRECEDING", "PRECEDING", "CURRENT ROW", "FOLLOWING", "UNBOUNDED FOLLOWING"]
+
+
+@st.composite
+def frames(draw):
+    """Draw a frame that does not end before it begins."""
+    unit = draw(st.sampled_from(["ROWS", "RANGE", "GROUPS"]))
+    numbers = NUMBERS if unit == "RANGE" else WHOLE
+    first = draw(st.integers(0, 3))
+    last = draw(st.integers(max(first, 1), 4))
+    start, end = (Edge(PLACES[n], draw(numbers) if n in {1, 3} else None) for n in (first, last))
+    return Frame(unit, start, end)
+
+
+def windows(inner):
+    """Windows, and names of them; the WINDOW clause may have any."""
+    called = st.builds(Function, st.sampled_from(["RANK", "IVO_F"]), lists(inner, 0, 2)) | st.just(Function("COUNT", star=True))
+    orders = lists(st.builds(OrderItem, inner, st.booleans()), 0, 2)
+    return st.builds(Window, called, lists(inner, 0, 2), orders, st.none() | frames()) | st.builds(Window, called, name=IDENTS)
+
+
+def named_windows(inner):
+    orders = lists(st.builds(OrderItem, inner, st.booleans()), 0, 2)
+    made = st.builds(NamedWindow, IDENTS, lists(inner, 0, 2), orders, st.none() | frames())
+    return st.lists(made, max_size=2, unique_by=lambda window: window.name.name.lower()).map(tuple)
 
 
 def predicates(inner, queries):
@@ -159,13 +192,14 @@ def selects(inner, conditions, queries):
     sources = st.recursive(leaves, lambda part: joins(part, conditions), max_leaves=3)
     return st.builds(
         Select,
-        items(inner),
+        items(inner | windows(inner)),
         sources,
         st.none() | conditions,
         lists(inner, 0, 2),
         st.none() | conditions,
         st.booleans(),
         st.none() | WHOLE,
+        named_windows(LEAVES),
     )
 
 

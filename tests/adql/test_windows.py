@@ -86,13 +86,67 @@ def test_where_windows_stand(query, answer):
     assert asked(query, ROWS) == answer
 
 
+def edges(side: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([f"UNBOUNDED {side}", f"0 {side}", f"1 {side}", f"3 {side}", "CURRENT ROW"])
+
+
+def edge(text: str) -> float:
+    """Give how far an end of a frame is from the current row."""
+    number, _, side = text.partition(" ")
+    size = 0.0 if text == "CURRENT ROW" else float("inf") if number == "UNBOUNDED" else float(number)
+    return -size if side == "PRECEDING" else size
+
+
+@settings(max_examples=60 * MORE, deadline=None)
+@given(rows_of, st.sampled_from(["ROWS", "RANGE", "GROUPS"]), edges("PRECEDING"), edges("FOLLOWING"), st.booleans())
+def test_frames_as_python_cuts_them(rows, unit, start, end, descending):
+    """The frame by its definition: so many rows, so near a value, so many groups of equal values."""
+    order = "x, id" if unit == "ROWS" else "x"
+    words = f"ORDER BY {order.replace(',', ' DESC,') if descending and ',' in order else order + ' DESC' * descending} {unit} BETWEEN {start} AND {end}"
+    window = f"OVER (PARTITION BY g {words})"
+    got = asked(
+        f"SELECT id, COUNT(*) {window} AS n, SUM(x) {window} AS s, MIN(x) OVER w AS m, FIRST_VALUE(x) OVER w AS f FROM s.t WINDOW w AS (PARTITION BY g {words}) ORDER BY id",
+        rows,
+    )
+    low, high = edge(start), edge(end)
+    for number, (g, x) in enumerate(rows):
+        mine = [(other, m) for m, (h, other) in enumerate(rows) if h == g]
+        mine.sort(key=lambda item: (item[0] is None, (item[0] or 0) * (-1 if descending else 1), item[1]))
+        groups = {key: place for place, key in enumerate(dict.fromkeys(other for other, _ in mine))}
+        at = [m for _, m in mine].index(number)
+        frame = []
+        for place, (other, _) in enumerate(mine):
+            if unit == "ROWS":
+                away = place - at
+            elif unit == "GROUPS":
+                away = groups[other] - groups[x]
+            elif (other is None) != (x is None):
+                away = float("inf") if other is None else float("-inf")
+            else:
+                away = 0 if x is None else (other - x) * (-1 if descending else 1)
+            if low <= away <= high:
+                frame.append(other)
+        known = [other for other in frame if other is not None]
+        _, n, s, m, f = got[number]
+        assert n == len(frame)
+        assert s == (sum(known) if known else None)
+        assert m == min(known, default=None)
+        if unit == "ROWS":
+            assert f == (frame[0] if frame else None)
+
+
+def test_named_windows_serve_order_by_and_groups():
+    query = "SELECT g, SUM(COUNT(*)) OVER w AS n, NTH_VALUE(g, 2) OVER w AS other FROM s.t GROUP BY g WINDOW w AS (ORDER BY g) ORDER BY ROW_NUMBER() OVER w DESC"
+    assert asked(query, ROWS) == [(None, 5, "b"), ("b", 4, "b"), ("a", 2, None)]
+
+
 def test_what_is_known_of_them():
     columns = bind(
         parse("SELECT LAG(id) OVER (ORDER BY id), MAX(x) OVER () AS most, COUNT(*) OVER (), RANK() OVER (ORDER BY x) FROM s.t"),
         Tables([TABLE]),
     ).columns
     assert [(item.name, str(item.type), item.unit) for item in columns] == [
-        ("lag_id", "int64", None), ("most", "int32", "mag"), ("count_all", "int64", None), ("rank_4", "int64", None),
+        ("lag_id", "int64", None), ("most", "int32", "mag"), ("count_all", "int64", None), ("rank", "int64", None),
     ]  # fmt: skip
     assert not columns[0].required  # the first row has no row before it
 
@@ -112,8 +166,21 @@ def test_what_is_known_of_them():
         ("SELECT NTILE(id) OVER () FROM s.t", "must be written as a literal"),
         ("SELECT RANK(3) OVER () FROM s.t", "RANK takes 0 arguments"),
         ("SELECT RANK() OVER (PARTITION x) FROM s.t", "BY after PARTITION"),
-        ("SELECT RANK() OVER (ORDER BY x RANGE 1 PRECEDING) FROM s.t", "no frame"),
-        ("SELECT RANK() OVER (ORDER BY x FROM s.t", "PARTITION BY, ORDER BY or a closing parenthesis"),
+        (
+            "SELECT RANK() OVER (ORDER BY x RANGE 1 PRECEDING) FROM s.t",
+            "RANK looks at the whole partition and takes no frame; leave RANGE .. out",
+        ),
+        ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "nothing says which are; add ORDER BY"),
+        ("SELECT SUM(x) OVER (ORDER BY g RANGE 1 PRECEDING) FROM s.t", "RANGE with distances needs one number to order by"),
+        ("SELECT SUM(x) OVER (ORDER BY x, id RANGE 1 PRECEDING) FROM s.t", "RANGE with distances needs one number to order by"),
+        ("SELECT SUM(x) OVER v FROM s.t WINDOW w AS (ORDER BY x)", "no window 'v'"),
+        ("SELECT SUM(x) OVER ww FROM s.t WINDOW w AS (ORDER BY x)", "no window 'ww'; did you mean 'w'?"),
+        ("SELECT SUM(x) OVER w FROM s.t", "write WINDOW w AS (..) behind FROM"),
+        ("SELECT x FROM s.t WINDOW w AS (ORDER BY y)", "no column 'y'"),
+        ("SELECT x FROM s.t WHERE x IN (SELECT MAX(x) OVER w FROM s.t) WINDOW w AS (ORDER BY x)", "no window 'w'"),
+        ("SELECT NTH_VALUE(x, 0) OVER (ORDER BY x) FROM s.t", "it counts from 1"),
+        ("SELECT NTILE(0) OVER (ORDER BY x) FROM s.t", "it counts from 1"),
+        ("SELECT RANK() OVER (ORDER BY x FROM s.t", "PARTITION BY, ORDER BY, a frame or a closing parenthesis"),
     ],
 )
 def test_what_is_refused(query, words):

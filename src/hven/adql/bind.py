@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql.functions import MAPPING, QUERY, Functions
 from hven.adql.grouping import check_groups, has_local_aggregate, key, literals
 from hven.adql.joins import Joins
 from hven.adql.output import Outputs
-from hven.adql.scope import Names, Scope, Source, View, names_of, nearest, same
+from hven.adql.scope import Names, Scope, Source, View, closest, names_of, nearest_name, same, shown_name
 from hven.adql.tree import (
     Bound,
     ColumnRef,
@@ -32,7 +32,7 @@ from hven.errors import BindError
 from hven.model.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hven.adql.scope import Catalogue
     from hven.model.table import Column
@@ -41,7 +41,9 @@ NOWHERE = Scope(View())
 MANY = 128  # literals: a longer list does not come again with other values, and engines take parameters slower than text
 
 
-def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) -> Bound:
+def bind(
+    query: Query, catalogue: Catalogue, *, functions: Functions = QUERY, locate: Callable[[str], tuple[float, float]] | None = None
+) -> Bound:
     """Resolve every name of a query.
 
     Parameters
@@ -52,6 +54,8 @@ def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) ->
         The tables that the reader may know of.
     functions
         The functions that may be called; `hven.adql.functions.MAPPING` in descriptors.
+    locate
+        Resolves names of objects to positions, for IVO_SIMBADPOINT; None: it cannot be called.
 
     Raises
     ------
@@ -59,6 +63,7 @@ def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) ->
         A name, a type or a unit does not fit: with line, column and the nearest name.
     """
     binder = Binder(query.text, catalogue, functions)
+    binder.locate = locate
     try:
         bound, outputs = binder.query(query, None)
     except RecursionError:
@@ -74,6 +79,7 @@ def bind(query: Query, catalogue: Catalogue, *, functions: Functions = QUERY) ->
         tuple([slots.get(index) for index in range(max(slots) + 1)]) if slots else (),
         free,
         binder.volatile,
+        tuple(binder.bounds),
     )
 
 
@@ -106,6 +112,8 @@ def _alone(expr: Expr, columns: Sequence[Column], functions: Functions, text: st
         raise BindError("the expression is nested too deeply", text=text, remedy="write it flatter") from None
 
 
+UPLOADS = "TAP_UPLOAD"
+BESIDE = 5  # tables of a schema that are named where one is not there
 ROUNDS = 5  # in which the types of a recursive table must settle
 
 
@@ -235,7 +243,7 @@ class Binder(Joins):
         """Bind one SELECT."""
         clause = self.clause
         source, view = (None, View()) if node.source is None else self.from_item(node.source, outer)
-        scope = Scope(view, outer)
+        scope = Scope(view, outer, windows=node.windows)
         where = None
         if node.where is not None:
             self.clause = "WHERE"
@@ -248,6 +256,7 @@ class Binder(Joins):
                 self.star(item, scope, outputs)
             else:
                 outputs.add(self.expression(item.expr, scope), item.alias, item.at)
+        self.fixed.update(literal.slot for literal in outputs.told)  # another value, another name
         scope.aliases = outputs.aliases
         self.clause = "GROUP BY"
         group_by = tuple([self.group(item, scope, outputs) for item in node.group_by])
@@ -255,6 +264,7 @@ class Binder(Joins):
         if node.having is not None:
             self.clause = "HAVING"
             having = self.condition(node.having, scope)
+        self.unused_windows(node.windows, scope)
         self.clause = clause
         top = None if node.top is None else self.number(node.top)
         bound = Select(tuple(outputs.items), source, where, group_by, having, node.distinct, top, at=node.at)
@@ -354,7 +364,11 @@ class Binder(Joins):
         for item in items:
             position = self.position(item.expr, outputs)
             if position is None:
-                near = nearest(item.expr.name.name, [column.name for column in outputs.columns]) if isinstance(item.expr, ColumnRef) else ""
+                near = (
+                    nearest_name(item.expr.name.name, [column.name for column in outputs.columns])
+                    if isinstance(item.expr, ColumnRef)
+                    else ""
+                )
                 self.fail(
                     "ORDER BY of a set operation takes names or positions of its output columns",
                     item.at if item.at >= 0 else item.expr.at,
@@ -419,11 +433,14 @@ class Binder(Joins):
         found = self.catalogue.find(node.parts)
         written = ".".join(part.name for part in node.parts)
         if not found:
-            near = nearest(written, [*self.catalogue.names(), *(name.name for name, _, _ in self.ctes)])
+            near = nearest_name(written, [*self.catalogue.names(), *(name.name for name, _, _ in self.ctes)], dotted=True)
             if not near and len(node.parts) == 1:
                 bare = {name.rpartition(".")[2]: name for name in self.catalogue.names()}
-                close = nearest(written, bare)
-                near = f"did you mean {bare[close.split(chr(39))[1]]!r}?" if close else ""
+                close = closest(written, bare)
+                near = f"did you mean {shown_name(bare[close], dotted=True)}?" if close is not None else ""
+            near = near or self.beside(node)
+            if len(node.parts) > 1 and node.parts[-2].name.upper() == UPLOADS:
+                self.no_upload(node, near)
             self.fail(f"no table {written!r}", node.at, near)
         if len(found) > 1:
             self.fail(f"table {written!r} is ambiguous: {', '.join(table.qualified for table in found)}", node.at, "write the schema too")
@@ -435,6 +452,23 @@ class Binder(Joins):
         bound = TableRef(node.parts, node.alias, at=node.at, number=number, table=table, where=node.where)
         path = (Ident(table.schema), Ident(table.name)) if table.schema else (Ident(table.name),)
         return bound, View([Source(number, names_of(table), node.alias, path)])
+
+    def beside(self, node: TableRef) -> str:
+        """Say what the schema of a table that is not there has."""
+        if len(node.parts) != 2:
+            return ""
+        schema = node.parts[0].name.lower()
+        there = [other for other in self.catalogue.names() if other.partition(".")[0].lower() == schema]
+        shown = ", ".join(shown_name(other, dotted=True).strip("'") for other in there[:BESIDE])
+        return f"there {'is' if len(there) == 1 else 'are'} {shown}{' ..' if len(there) > BESIDE else ''}" if there else ""
+
+    def no_upload(self, node: TableRef, near: str) -> NoReturn:
+        """Say that a table was not uploaded, which ones were, and how it is done."""
+        name = node.parts[-1].name
+        known = [other for other in self.catalogue.names() if other.upper().startswith(f"{UPLOADS}.")]
+        came = f"this request uploads {', '.join(known)}" if known else "this request uploads none"
+        how = f"send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://..."
+        self.fail(f"no table {f'{UPLOADS}.{name}'!r}: {came}", node.at, near if known and near else how)
 
     def view(self, node: TableRef, table: Table) -> tuple[FromItem, View]:
         """Bind a view as the derived table that it stands for; the table's own words describe its columns."""

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
+from hven.adql.elsewhere import ELSEWHERE
 from hven.adql.fitting import Fitting
-from hven.adql.functions import ACCEPTS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
-from hven.adql.scope import Scope, nearest
-from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta, OrderItem, Window
-from hven.adql.values import derived, kind, meta, result_ucd
+from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
+from hven.adql.measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
+from hven.adql.scope import MOST, Scope, nearest, same
+from hven.adql.tree import (
+    Binary,
+    Case,
+    Cast,
+    ColumnRef,
+    Expr,
+    Frame,
+    Function,
+    Ident,
+    In,
+    IsNull,
+    Literal,
+    Meta,
+    NamedWindow,
+    OrderItem,
+    Unary,
+    Window,
+)
+from hven.adql.values import derived, kind, meta, result_ucd, truth
+from hven.adql.vocabularies import narrower, vocabularies
+from hven.errors import BindError, UserError
 from hven.model import units
-from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP
+from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 from hven.sky import Moc, healpix
 from hven.sky.frame import ROTATIONS
 
@@ -25,7 +47,7 @@ MOST_BINS = 100_000
 _NULLS = {
     "NUMERIC": ("DOUBLE PRECISION", FLOAT64), "REAL": ("DOUBLE PRECISION", FLOAT64), "INTEGER": ("INTEGER", INT32), "BIGINT": ("BIGINT", INT64),
     "TEXT": ("VARCHAR", STRING), "TIMESTAMP": ("TIMESTAMP", TIMESTAMP), "POINT": ("POINT", POINT),
-    "MOC": ("VARCHAR", STRING), "CIRCLE": ("CIRCLE", CIRCLE), "POLYGON": ("POLYGON", POLYGON),
+    "MOC": ("VARCHAR", STRING), "CIRCLE": ("CIRCLE", CIRCLE), "POLYGON": ("POLYGON", POLYGON), "ARRAY": ("DOUBLE PRECISION[]", Type("double", "*")),
 }  # fmt: skip
 
 
@@ -36,14 +58,20 @@ class Calling(Fitting, ABC):
     ----------
     clause
         The clause that is being bound; aggregates are legal in some only.
+    bounds
+        Free slots, with the lowest and the highest value that may stand there.
     volatile
         True once a function was met that may answer differently over the same rows.
+    locate
+        Gives the position (ICRS, degrees) of an object by its name; None: names are not resolved here.
     """
 
     def __init__(self, text: str, functions: Functions) -> None:
         super().__init__(text)
         self.functions = functions
         self.volatile = False
+        self.bounds: list[tuple[int, float, float]] = []
+        self.locate: Callable[[str], tuple[float, float]] | None = None
         self.clause = "SELECT"
 
     @abstractmethod
@@ -54,19 +82,28 @@ class Calling(Fitting, ABC):
         """Find the function, choose the signature that fits, and say what comes out."""
         name = node.name.upper()
         entry = self.functions.get(name)
+        if entry is None and name in NAMED:
+            return self.located(node, scope)
         if entry is None or (name in WINDOWS and not entry.mapping):
             if name in WINDOWS:
                 self.fail(f"{name} is a window function", node.at, f"write {name}(..) OVER (ORDER BY ..)")
-            near = nearest(name, self.functions.names)
-            self.fail(f"no function {node.name}", node.at, near)
+            near = ELSEWHERE.get(name) or nearest(name, self.functions.names, cutoff=0.75)
+            self.fail(f"no function {node.name}", node.at, near or "see the functions of this service in /tap/capabilities")
         if entry.aggregate:
             return self.aggregate(node, entry, scope)
         if entry.name == "HEADER" and len(node.args) == 1 and isinstance(node.args[0], Literal) and isinstance(node.args[0].value, str):
-            return scope.resolve(ColumnRef(Ident(node.args[0].value, quoted=True), at=node.at), self.text)
+            return self.card(node.args[0].value, node.at, scope)
         if node.distinct or node.star:
             self.fail(f"{'DISTINCT' if node.distinct else '*'} belongs to aggregate functions, and {name} is none", node.at)
         self.volatile = self.volatile or entry.volatile
         return self.call(node, entry, [self.expression(arg, scope) for arg in node.args])
+
+    def card(self, name: str, at: int, scope: Scope) -> Expr:
+        """Read ``header('DATE-OBS')``: the column of that very name."""
+        try:
+            return scope.resolve(ColumnRef(Ident(name, quoted=True), at=at), self.text)
+        except BindError as error:
+            self.fail(error.message, at, error.remedy.replace('"', "'"))  # it stands in a string here
 
     def aggregate(self, node: Function, entry: Entry, scope: Scope) -> Expr:
         """COUNT, SUM ..: not in WHERE, ON or GROUP BY, and not inside one another."""
@@ -85,6 +122,7 @@ class Calling(Fitting, ABC):
     def window(self, node: Window, scope: Scope) -> Expr:
         """Bind ``function OVER (..)``: computed after groups, so that it may hold aggregates, but no window inside another."""
         function = node.function
+        inside: Window | NamedWindow = node if node.name is None else self.named_window(node.name, scope, node.at)
         name = function.name.upper()
         entry = WINDOWS.get(name) or (self.functions.get(name) if name in OVER_GROUPS else None)
         if entry is None:
@@ -98,9 +136,19 @@ class Calling(Fitting, ABC):
             self.fail(f"{'DISTINCT' if function.distinct else '*'} belongs to aggregate functions, and {name} is none", function.at)
         clause, self.clause = self.clause, "a window"
         args = [self.expression(arg, scope) for arg in function.args]
-        partition = tuple([self.expression(item, scope) for item in node.partition])
-        order = tuple([OrderItem(self.expression(item.expr, scope), item.descending, at=item.at) for item in node.order_by])
+        partition, order, frame = self.window_parts(inside, scope)
         self.clause = clause
+        for arg in args:
+            if (
+                name in {"NTILE", "NTH_VALUE"}
+                and isinstance(arg, Literal)
+                and isinstance(arg.value, int)
+                and arg.value < 1
+                and arg is args[-1]
+            ):
+                self.fail(f"{name}({arg.value}) means nothing", arg.at, "it counts from 1")
+        if frame is not None and entry.group == "window" and name not in FRAMED:
+            self.fail(f"{name} looks at the whole partition and takes no frame", inside.at, f"leave {frame.unit} .. out")
         called = self.aggregate(function, entry, scope) if function.star else self.call(function, entry, args)
         if not isinstance(called, Function):
             raise TypeError(name)
@@ -111,7 +159,40 @@ class Calling(Fitting, ABC):
             got.type, got.unit, got.ucd, nullable=got.nullable or name in {"LAG", "LEAD"}, aggregate=inner.aggregate, origins=inner.origins
         )
         order = tuple(item for item in order if not meta(item.expr).constant)
-        return Window(called, tuple(item for item in partition if not meta(item).constant), order, at=node.at, meta=known)
+        return Window(called, tuple(item for item in partition if not meta(item).constant), order, frame, at=node.at, meta=known)
+
+    def named_window(self, ident: Ident, scope: Scope, at: int) -> NamedWindow:
+        """Find a window of the WINDOW clause."""
+        for window in scope.windows:
+            if same(ident, window.name.name if window.name.quoted else window.name.name.lower()):
+                return window
+        near = nearest(ident.name, [window.name.name for window in scope.windows])
+        raise self.fault(f"no window {ident.name!r}", at, near or f"write WINDOW {ident.name} AS (..) behind FROM, WHERE and GROUP BY")
+
+    def window_parts(self, node: Window | NamedWindow, scope: Scope) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], Frame | None]:
+        """Bind partition, order and frame."""
+        partition = tuple([self.expression(item, scope) for item in node.partition])
+        order = tuple([OrderItem(self.expression(item.expr, scope), item.descending, at=item.at) for item in node.order_by])
+        frame = node.frame
+        if frame is None:
+            return partition, order, None
+        offsets = [edge.offset for edge in (frame.start, frame.end) if edge.offset is not None]
+        for offset in offsets:
+            self.shape(offset)
+        if frame.unit == "GROUPS" and not order:
+            self.fail("GROUPS counts groups of equal rows, and nothing says which are", frame.at, "add ORDER BY to the window")
+        if frame.unit == "RANGE" and offsets and (len(order) != 1 or kind(order[0].expr) != "number" or meta(order[0].expr).constant):
+            self.fail(
+                "RANGE with distances needs one number to order by", frame.at, "order the window by one numeric column, or write ROWS"
+            )
+        return partition, order, frame
+
+    def unused_windows(self, windows: Sequence[NamedWindow], scope: Scope) -> None:
+        """Check the windows that are named, whether something uses them or not."""
+        clause, self.clause = self.clause, "a window"
+        for window in windows:
+            self.window_parts(window, scope)
+        self.clause = clause
 
     def call(self, node: Function, entry: Entry, args: list[Expr]) -> Expr:
         """Choose the signature and compute what is known of the result."""
@@ -136,6 +217,7 @@ class Calling(Fitting, ABC):
                     args[index] = self.as_time(arg)
                 else:
                     args[index] = Cast(arg, "TIMESTAMP", at=arg.at, meta=derived((meta(arg),), TIMESTAMP, None, meta(arg).ucd))
+        args = measured(self, node, signature, args)
         special = SPECIAL.get(entry.name)
         if special is not None:
             done = special(self, node, args)
@@ -145,8 +227,10 @@ class Calling(Fitting, ABC):
         if result is None:
             if signature.result == "COMMON":
                 args, result = self.unified(args, entry.name)
-            elif signature.result == "SUM":
-                result = INT64 if meta(args[0]).type.is_integer else FLOAT64
+            elif signature.result in {"SUM", "TOTAL"}:
+                result = INT64 if Type(meta(args[0]).type.datatype).is_integer else FLOAT64
+            elif signature.result == "ELEMENT":
+                result = Type(meta(args[0]).type.datatype)
             else:
                 result = meta(args[0]).type if kind(args[0]) != "null" else FLOAT64 if signature.args[0].word == "NUMERIC" else STRING
         inner = [meta(arg) for arg in args]
@@ -172,6 +256,8 @@ class Calling(Fitting, ABC):
                 return f"argument {index + 1} ({wants.name}) must be written as a literal"
             accepted = ACCEPTS[wants.word]
             if have in accepted or "any" in accepted or (have == "null" and not wants.literal):
+                continue
+            if "numbers" in accepted and have in NUMBERS and meta(arg).type.scalar.rank > 0:
                 continue
             if "integer" in accepted and have == "number" and meta(arg).type.is_integer:
                 continue
@@ -209,7 +295,15 @@ class Calling(Fitting, ABC):
         try:
             factor = units.factor(inner.unit, wanted)
         except ValueError as error:
-            self.fail(f"IN_UNIT: {error}", target.at)
+            spelt = units.spelt(wanted)
+            remedy = (
+                f"write {spelt!r}"
+                if spelt and units.convertible(inner.unit, spelt)
+                else f"write a unit that {inner.unit} can be converted to, as VOUnits has it"
+            )
+            self.fail(f"IN_UNIT: {error}", target.at, remedy)
+        if (strict := units.spelt(wanted) or units.check(wanted)) != wanted:  # descriptors are read kindly, queries by the standard
+            self.fail(f"IN_UNIT: {wanted!r} is not how VOUnits writes this unit", target.at, f"write {strict!r}")
         got = derived((inner,), FLOAT64, wanted, inner.ucd)
         if factor == 1:
             return Cast(value, "DOUBLE PRECISION", at=node.at, meta=got)
@@ -231,9 +325,24 @@ class Calling(Fitting, ABC):
         elif node.name.upper() == "POLYGON":
             flat = args
         name = node.name.upper()
+        if len(flat) >= 2 and all(kind(arg) != "point" for arg in flat):
+            for latitude in flat[1 : 2 if name in {"CIRCLE", "BOX"} else None : 2]:
+                self.bounded(latitude, -90.0, 90.0, f"the latitude of a {name}", "latitudes go from -90 to 90 degrees")
+            if name == "CIRCLE" and len(flat) == 3:
+                self.bounded(flat[2], 0.0, math.inf, "the radius of a CIRCLE", "a radius is 0 or more, in degrees")
         type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
         got = derived(tuple(meta(arg) for arg in flat), type_, "deg", "pos.eq" if name == "POINT" else None)
         return Function(name, tuple(flat), at=node.at, meta=got)
+
+    def bounded(self, arg: Expr, low: float, high: float, what: str, remedy: str) -> None:
+        """Refuse a number written in place that lies outside of its bounds; a plan may be used again with others that lie within."""
+        sign, number = (-1, arg.operand) if isinstance(arg, Unary) and arg.op == "-" else (1, arg)
+        if not isinstance(number, Literal) or isinstance(number.value, bool) or not isinstance(number.value, int | float):
+            return
+        if not low <= sign * number.value <= high:
+            self.fail(f"{what} is {sign * number.value}", arg.at, remedy)
+        if number.slot >= 0:
+            self.bounds.append((number.slot, *((low, high) if sign > 0 else (-high, -low))))
 
     def distance(self, node: Function, args: list[Expr]) -> Expr | None:
         """``DISTANCE(p1, p2)``: points written in place are taken apart."""
@@ -271,6 +380,29 @@ class Calling(Fitting, ABC):
             name = column.frame
         return Literal(name, at=node.at, meta=Meta(STRING, constant=True, nullable=False))
 
+    def located(self, node: Function, scope: Scope) -> Expr:
+        """``IVO_SIMBADPOINT('M 31')`` becomes a POINT of two numbers: the position index serves what is around it."""
+        name = node.name.upper()
+        if self.locate is None:
+            self.fail(f"{name}: names of objects are not resolved here", node.at, "give the position: POINT(ra, dec)")
+        args = [self.expression(arg, scope) for arg in node.args]
+        if len(args) == 1 and not isinstance(args[0], Literal) and kind(args[0]) in {"text", "null"}:
+            remedy = f"write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it"
+            self.fail(f"{name} is computed once, before the query runs, so it cannot take {self.said(args[0], bare=True)}", node.at, remedy)
+        wrong = self.misfit(NAMED[name].signatures[0], args)
+        if wrong is not None or node.distinct or node.star:
+            self.misused(node, NAMED[name], args, wrong or "")
+        given = args[0]
+        said = str(self.shape(given)) if isinstance(given, Literal) else ""
+        try:
+            place = self.locate(said)
+        except UserError as error:
+            self.fail(f"{name}: {error.message}", given.at, error.remedy)
+        self.volatile = True  # what a name stands for may be another place tomorrow: no answer is remembered by the query's text
+        known = Meta(FLOAT64, "deg", constant=True, nullable=False)
+        point = Function("POINT", at=node.at)
+        return self.constructor(point, [Literal(value, at=given.at, meta=known) for value in place]) or point
+
     def transform(self, node: Function, args: list[Expr]) -> Expr | None:
         """``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``: frames that are known, in the vocabulary's case."""
         for arg in args[:2]:
@@ -305,6 +437,25 @@ class Calling(Fitting, ABC):
         number = Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False))
         return Binary("/", number, value, at=node.at, meta=got) if inverse else Binary("*", value, number, at=node.at, meta=got)
 
+    def vocabulary(self, node: Function, args: list[Expr]) -> Expr:
+        """``GAVO_VOCMATCH('product-type', 'image', x)`` becomes ``x IN (the terms)``."""
+        name, term = (str(arg.value) if isinstance(arg, Literal) else "" for arg in args[:2])
+        known = vocabularies()
+        if name not in known:
+            remedy = nearest(name, known) or f"known: {', '.join(known)}; of others write the terms: x IN ('a', 'b')"
+            self.fail(f"{node.name}: no vocabulary {name!r} here", args[0].at, remedy)
+        word = term.removeprefix("#")
+        if word not in known[name]:
+            remedy = nearest(word, known[name]) or f"it has {', '.join(list(known[name])[:MOST])} .."
+            self.fail(f"{node.name}: no term {term!r} in the vocabulary {name}", args[1].at, remedy)
+        value = args[2]
+        text = Meta(STRING, constant=True, nullable=False)
+        terms = tuple(Literal(f"{mark}{item}", meta=text) for item in narrower(name, word) for mark in ("", "#"))
+        among = In(value, terms, at=node.at, meta=truth(value))
+        there = IsNull(value, negated=True, at=node.at, meta=truth(value))
+        one, zero = (Literal(number, meta=Meta(INT32, constant=True, nullable=False)) for number in (1, 0))
+        return Case(None, ((among, one), (there, zero)), None, at=node.at, meta=derived((meta(value),), INT32, None, None))
+
     def moc(self, node: Function, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
         """``MOC('6/1 2-4')`` and ``MOC(6, geo)``: what is written in place is checked now."""
         first = args[0]
@@ -325,7 +476,9 @@ SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
     "IN_UNIT": Calling.in_unit, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
     "POLYGON": Calling.constructor, "DISTANCE": Calling.distance, "INTERSECTS": Calling.intersects, "COORD1": Calling.coordinate,
     "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys, "IVO_GEOM_TRANSFORM": Calling.transform, "GAVO_TRANSFORM": Calling.transform,
-    "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "MOC": Calling.moc,
+    "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "GAVO_VOCMATCH": Calling.vocabulary, "MOC": Calling.moc,
+    "SPECTRAL_MIN": spectral_range, "SPECTRAL_MAX": spectral_range, "SPECTRAL_STEP": spectral_step, "RESOLVING_POWER": resolving_power,
+    "ORIENTED": viewed, "LONLAT_BOX": viewed, "PLANETOCENTRIC": of_body,
 }  # fmt: skip
 
 

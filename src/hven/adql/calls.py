@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hven.adql.tree import Binary, Case, Cast, ColumnRef, Expr, Function, Literal, Unary
+from hven.adql.tree import Binary, Case, Cast, ColumnRef, Element, Expr, Function, Literal, Unary
 
 _NUMBERS: Final = {
     "ABS": "n", "CEILING": "n", "DEGREES": "n", "EXP": "n", "FLOOR": "n", "LOG": "n", "LOG10": "n", "MOD": "nn", "PI": "", "POWER": "nn",
@@ -164,7 +164,7 @@ def _polygon_fault(rest: tuple[Expr, ...], kinds: list[str], remedy: str) -> tup
 
 def stands_alone(node: Expr) -> bool:
     """Tell whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
-    if isinstance(node, (Literal, ColumnRef, Cast, Case)):
+    if isinstance(node, (Literal, ColumnRef, Cast, Case, Element)):
         return True
     if isinstance(node, Function):
         return kind(node) in {"", "s"}

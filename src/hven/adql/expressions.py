@@ -15,6 +15,7 @@ from hven.adql.tree import (
     Cast,
     ColumnRef,
     Compare,
+    Element,
     Exists,
     Expr,
     Function,
@@ -22,6 +23,7 @@ from hven.adql.tree import (
     IsNull,
     Like,
     Literal,
+    LiteralList,
     Meta,
     Not,
     Or,
@@ -30,7 +32,7 @@ from hven.adql.tree import (
     Unary,
     Window,
 )  # fmt: skip
-from hven.adql.values import CONDITION, UNICODE, added, common_ucd, derived, kind, literal_type, meta, truth
+from hven.adql.values import CONDITION, UNICODE, added, common_ucd, derived, kind, literal_meta, meta, truth
 from hven.model import units
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
@@ -90,9 +92,7 @@ class Expressions(Calling, ABC):
             self.slots[slot] = value
             if value is not None and not isinstance(value, bool):
                 self.free.add(slot)
-        return Literal(
-            value, at=node.at, slot=slot, meta=Meta(literal_type(value), None, None, None, None, None, value is None, constant=True)
-        )
+        return Literal(value, at=node.at, slot=slot, meta=literal_meta(value))
 
     def column(self, node: ColumnRef, scope: Scope) -> Expr:
         """Resolve a column reference."""
@@ -209,6 +209,36 @@ class Expressions(Calling, ABC):
         column = columns[0]
         return Subquery(query, at=node.at, meta=Meta(column.type, column.unit, column.ucd, None, column.description))
 
+    def element(self, node: Element, scope: Scope) -> Expr:
+        """``array[n]``, ``array[i, j]``: NULL where there is none."""
+        operand = self.expression(node.operand, scope)
+        inner = meta(operand)
+        have = kind(operand)
+        if have not in {"array", "interval"} or inner.type.datatype.endswith("Complex"):
+            remedy = {"point": "write COORD1(p) or COORD2(p)", "text": "use SPLIT_PART or REGEXP_EXTRACT"}.get(have, "")
+            self.fail(f"{self.said(operand)} and has no elements", node.at, remedy)
+        axes = inner.type.shape
+        type_ = Type(inner.type.datatype)
+        if inner.type.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
+            type_, axes = Type(inner.type.datatype, (inner.type.arraysize or "").split("x")[0]), axes[1:]
+        if len(node.indexes) != len(axes):
+            wanted = ", ".join("ijklmnopq"[: len(axes)])
+            self.fail(
+                f"{self.said(operand, bare=True)} has {len(axes)} ax{'i' if len(axes) == 1 else 'e'}s ({inner.type.arraysize}),"
+                f" and {len(node.indexes)} {'is' if len(node.indexes) == 1 else 'are'} given",
+                node.indexes[0].at,
+                f"write [{wanted}], the axes in this order",
+            )
+        indexes = tuple([self.expression(index, scope) for index in node.indexes])
+        for index in indexes:
+            self.need(index, "integer", "the number of an element", index.at)
+        parts = [inner, *[meta(index) for index in indexes]]
+        got = derived(parts, type_, inner.unit, inner.ucd)
+        return Element(
+            operand, indexes, at=node.at,
+            meta=Meta(type_, inner.unit, inner.ucd, None, inner.description, None, True, got.constant, got.aggregate, got.origins),
+        )  # fmt: skip
+
     # --- conditions
 
     def compare(self, node: Compare, scope: Scope) -> Expr:
@@ -250,9 +280,24 @@ class Expressions(Calling, ABC):
             choices = self.scalar(node.choices, scope)
             operand, _ = self.comparable(operand, choices, "IN", node.choices.at)
             return In(operand, choices, node.negated, at=node.at, meta=truth(operand))  # type: ignore[arg-type]
-        several = []
+        if isinstance(node.choices, LiteralList):
+            listed = node.choices.bound(literal_meta)
+            samples = listed.samples
+            fitted = [self.comparable(operand, sample, "IN", sample.at) for sample in samples]
+            if all(one is operand and two is sample for (one, two), sample in zip(fitted, samples, strict=True)):
+                return In(operand, listed, node.negated, at=node.at, meta=truth(operand, *samples))
+        several: list[Expr] = []
+        alike: set[type] = set()  # Python types of literals that are compared as they are: lists may be long
         for choice in node.choices:
-            operand, bound = self.comparable(operand, self.expression(choice, scope), "IN", choice.at)
+            if type(choice) is Literal and type(choice.value) in alike:
+                several.append(self.literal(choice, scope))
+                continue
+            beside, bound = self.comparable(operand, self.expression(choice, scope), "IN", choice.at)
+            if beside is not operand:
+                alike.clear()
+                operand = beside
+            elif isinstance(choice, Literal) and isinstance(bound, Literal) and bound.value is choice.value:
+                alike.add(type(choice.value))
             several.append(bound)
         return In(operand, tuple(several), node.negated, at=node.at, meta=truth(operand, *several))
 
@@ -277,7 +322,7 @@ class Expressions(Calling, ABC):
 
 
 METHODS: dict[type, Callable[..., Expr]] = {
-    Literal: Expressions.literal, ColumnRef: Expressions.column, Unary: Expressions.unary, Binary: Expressions.binary, Function: Expressions.function, Window: Expressions.window,
+    Literal: Expressions.literal, ColumnRef: Expressions.column, Unary: Expressions.unary, Binary: Expressions.binary, Function: Expressions.function, Window: Expressions.window, Element: Expressions.element,
     Cast: Expressions.cast, Case: Expressions.case, Subquery: Expressions.scalar, Compare: Expressions.compare, And: Expressions.conjunction,
     Or: Expressions.disjunction, Not: Expressions.negation, Between: Expressions.between, In: Expressions.among, Like: Expressions.like,
     IsNull: Expressions.isnull, Exists: Expressions.exists,

@@ -18,10 +18,10 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "ROWNUM": ("ADQL has no ROWNUM", "write SELECT TOP n ... instead"),
     "MINUS": ("ADQL has no MINUS between queries", "write EXCEPT"),
     "OVER": ("window functions (OVER) are an extension of ADQL 2.1 queries", "use GROUP BY in a subquery and join it"),
-    "WINDOW": ("ADQL has no window functions", "use GROUP BY in a subquery and join it"),
+    "WINDOW": ("WINDOW names windows: WINDOW w AS (...)", "write it behind FROM, WHERE, GROUP BY and HAVING, and then OVER w"),
     "QUALIFY": ("ADQL has no QUALIFY", "put the query into a subquery and filter it with WHERE"),
-    "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _"),
-    "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _"),
+    "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
+    "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
     "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
     "NULLS": ("ADQL has no NULLS FIRST or NULLS LAST", "leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first"),
     "ESCAPE": ("ADQL's LIKE has no ESCAPE", "leave it out"),
@@ -34,7 +34,7 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "CURRENT_TIMESTAMP": ("ADQL has no CURRENT_TIMESTAMP", "write the time as a string: '2000-01-01T12:00:00'"),
     "CURRENT_DATE": ("ADQL has no CURRENT_DATE", "write the time as a string: '2000-01-01T12:00:00'"),
     "DIV": ("ADQL has no DIV operator", "write FLOOR(a / b)"),
-    "SUBSTRING": ("ADQL has no SUBSTRING", "see the functions of this service in /tap/capabilities"),
+    "WITHIN": ("ADQL has no WITHIN GROUP", "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)"),
 }
 
 #: Two signs in a row that other languages have: what to write instead.
@@ -57,10 +57,11 @@ _STATEMENTS: Final = frozenset((
     "USE", "VALUES",
 ))  # fmt: skip
 
+#: What is said about square brackets where no element of an array is read.
+BRACKETS: Final = ("square brackets are not ADQL here", 'write special names in double quotes: "name"; the element of an array is a[1]')
+
 _STRANGE: Final[dict[str, tuple[str, str]]] = {
     "`": ("a backtick is not ADQL", 'write special names in double quotes: "name"'),
-    "[": ("square brackets are not ADQL", 'write special names in double quotes: "name"; ADQL has no array elements'),
-    "]": ("square brackets are not ADQL", 'write special names in double quotes: "name"; ADQL has no array elements'),
     ":": ("a colon is not ADQL", "write a cast as CAST(x AS type), and values in place of :parameters"),
     "?": ("a question mark is not ADQL", "write the value itself"),
     "$": ("a dollar sign is not ADQL", "write the value itself, strings in single quotes"),
@@ -129,7 +130,7 @@ def lexical_fault(text: str, at: int) -> NoReturn:
         piece = re.compile(r"[\w.]*").match(text, at)
         found = shorten(piece[0]) if piece else char
         if re.fullmatch(r"0[xX][0-9a-fA-F]+", found):
-            message, remedy = f"ADQL has no hexadecimal numbers: {found}", f"write {int(found, 16)}"
+            message, remedy = f"ADQL 2.0 has no hexadecimal numbers: {found}", f"write {int(found, 16)}"
         elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", found):
             message, remedy = f"the number {found} is too large or too long", "write it with at most 400 digits, within 1.8E308"
         else:

@@ -133,7 +133,14 @@ class Fitting:
         have = kind(node)
         if have == "null" or (have == "number" and (word == "number" or meta(node).type.is_integer)):
             return
-        self.fail(f"{where} needs {kinds.WORDS[word]}, and {self.said(node)}", at if node.at < 0 else node.at)
+        remedy = ""
+        if where == "operator ^" and have == "number":
+            remedy = "^ is exclusive or; a to the power of b is POWER(a, b)"
+        elif have == "array":
+            remedy = "compute with its elements, a[1], or with ARR_SUM, ARR_AVG, ARR_DOT .."
+        elif have == "text" and word == "number":
+            remedy = "write CAST(x AS DOUBLE PRECISION)"
+        self.fail(f"{where} needs {kinds.WORDS[word]}, and {self.said(node)}", at if node.at < 0 else node.at, remedy)
 
     def said(self, node: Expr, *, bare: bool = False) -> str:
         """Name a value and its kind for people: ``name is a string``."""

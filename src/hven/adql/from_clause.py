@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
+from hven.adql.faults import FOREIGN
 from hven.adql.lexer import NAME, QUOTED
 from hven.adql.reserved import RESERVED
 from hven.adql.terms import ExpressionParser
@@ -116,6 +117,8 @@ class FromParser(ExpressionParser):
             self.refuse("ADQL has no functions in FROM", "name a table", at=at)
         alias = self.alias()
         if self.tags[self.i] == "(":
+            if alias is not None and alias.name.upper() in FOREIGN:
+                self.refuse(*FOREIGN[alias.name.upper()], at=self.ats[self.i - 1])
             self.refuse("ADQL has no list of column names here", "name the columns in a subquery, with AS")
         return TableRef(tuple(parts), alias, at=at)
 
@@ -125,7 +128,7 @@ class FromParser(ExpressionParser):
         if tag == "AS":
             self.i += 1
             return self.ident("a name after AS")
-        return self.ident() if tag in {NAME, QUOTED} else None
+        return self.ident() if tag in {NAME, QUOTED} and not self.at_windows() else None
 
     def derived(self, query: Query, at: int) -> Derived:
         """Read the alias that a subquery in FROM must have."""

@@ -5,6 +5,8 @@ The value stands as SQL writes it; ``~`` before it: to nine digits; nothing: it 
 
 from __future__ import annotations
 
+from hven.adql.curating import ROWS
+
 EXAMPLES: dict[str, tuple[str, str]] = {
     "ABS": ("ABS(-2.5)", "2.5"),
     "CEILING": ("CEILING(2.1)", "3.0"),
@@ -81,9 +83,19 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "GAVO_NORMAL_RANDOM": ("GAVO_NORMAL_RANDOM(10, 2)", ""),
     "GAVO_SPECCONV": ("GAVO_SPECCONV(500, 'nm', 'GHz')", "~599584.916"),
     "GAVO_GETAUTHORITY": ("GAVO_GETAUTHORITY('ivo://org.gavo.dc/tap')", "'org.gavo.dc'"),
+    "GAVO_IPIX": ("GAVO_IPIX(10, 20)", "2061494256435992038"),
+    "GAVO_VOCMATCH": ("GAVO_VOCMATCH('datalink/core', 'calibration', '#flat')", "1"),
     "GAVO_MATCH": ("GAVO_MATCH('^NGC *[0-9]+$', 'NGC 224')", "1"),
     "GAVO_TO_JD": ("GAVO_TO_JD('2000-01-01T12:00:00')", "2451545.0"),
     "GAVO_TO_MJD": ("GAVO_TO_MJD('2000-01-01T12:00:00')", "51544.5"),
+    "ARR_LENGTH": ("ARR_LENGTH(IVO_HISTOGRAM(x, 0, 2, 2))", "4"),
+    "ARR_COUNT": ("ARR_COUNT(IVO_HISTOGRAM(x, 0, 2, 2))", "4"),
+    "ARR_SUM": ("ARR_SUM(IVO_HISTOGRAM(x, 0, 2, 2))", "4"),
+    "ARR_AVG": ("ARR_AVG(IVO_HISTOGRAM(x, 0, 2, 2))", "1.0"),
+    "ARR_MIN": ("ARR_MIN(IVO_HISTOGRAM(x, 0, 2, 2))", "0"),
+    "ARR_MAX": ("ARR_MAX(IVO_HISTOGRAM(x, 0, 2, 2))", "2"),
+    "ARR_STDDEV": ("ARR_STDDEV(IVO_HISTOGRAM(x, 0, 2, 2))", "~1.154700538"),
+    "ARR_DOT": ("ARR_DOT(IVO_HISTOGRAM(x, 0, 2, 2), IVO_HISTOGRAM(x, 0, 2, 2))", "8.0"),
     "JD": ("JD('2000-01-01T12:00:00')", "2451545.0"),
     "MJD": ("MJD('2000-01-01T12:00:00')", "51544.5"),
     "ISO": ("CAST(ISO(2451545.0) AS VARCHAR)", "'2000-01-01T12:00:00'"),
@@ -104,4 +116,5 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "SEXAGESIMAL": ("SEXAGESIMAL('12:30:00', 'hour')", "187.5"),
     "HEADER": ("HEADER('angle')", "0.5"),
     "ROW_NUMBER": ("ROW_NUMBER()", "1"),
+    **{row.name: row.example for row in ROWS},
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hven.adql.curating import ROWS
 from hven.adql.function_examples import EXAMPLES
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
 
@@ -28,8 +29,11 @@ ACCEPTS: dict[str, frozenset[str]] = {
     "MOC": frozenset({"moc"}),
     "GEOMETRY": frozenset({"point", "circle", "polygon", "range", "region", "moc"}),
     "ORDERED": frozenset({"number", "text", "time", "boolean"}),
+    "ARRAY": frozenset({"numbers"}),
+    "LIST": frozenset({"array"}),
     "ANY": frozenset({"any"}),
 }
+NUMBERS = frozenset({"array", "interval"})  # kinds that are an array of numbers, if their elements are
 RESULTS: dict[str, Type] = {
     "DOUBLE": FLOAT64, "INTEGER": INT32, "BIGINT": INT64, "TEXT": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN,
     "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
@@ -49,6 +53,8 @@ class Arg:
         True if the value must be written in the query: it is part of the query's shape.
     repeated
         True for the last argument of a list of any length.
+    unit
+        The unit that the value is converted to, ``{km}`` in a signature; with ? behind it one without a unit is taken as it is.
     """
 
     name: str
@@ -56,11 +62,15 @@ class Arg:
     optional: bool = False
     literal: bool = False
     repeated: bool = False
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One way to call a function; `result` is a key of `RESULTS`, or SAME (type of the first argument), COMMON (of all), SUM."""
+    """One way to call a function.
+
+    `result` is a key of `RESULTS`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's elements ELEMENT and TOTAL (of their sum).
+    """
 
     args: tuple[Arg, ...]
     result: str
@@ -134,7 +144,7 @@ class Extra:
     doc: str = ""
 
 
-_ARG = re.compile(r"(\w+)\s+(\w+)(\s+LITERAL)?(\s*\.\.\.)?")
+_ARG = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
 
 
 def _signature(name: str, text: str) -> Signature:
@@ -142,13 +152,16 @@ def _signature(name: str, text: str) -> Signature:
     inside, _, result = text.rpartition("->")
     inside = inside.strip()[1:-1]
     required, _, optional = inside.partition("[")
-    args = [Arg(m[1], m[2], optional=False, literal=bool(m[3]), repeated=bool(m[4])) for m in _ARG.finditer(required)]
-    args += [Arg(m[1], m[2], optional=True, literal=bool(m[3]), repeated=bool(m[4])) for m in _ARG.finditer(optional)]
+    args = [
+        Arg(m[1], m[2], optional=part is optional, literal=bool(m[4]), repeated=bool(m[5]), unit=m[3] or "")
+        for part in (required, optional)
+        for m in _ARG.finditer(part)
+    ]
     return Signature(tuple(args), result.strip(), f"{name}{text}", RESULTS.get(result.strip()))
 
 
 _UDF_WORDS = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
-              "ORDERED": "DOUBLE PRECISION", "COMMON": "DOUBLE PRECISION", "ANY": "VARCHAR"}  # fmt: skip
+              "ORDERED": "DOUBLE PRECISION", "COMMON": "DOUBLE PRECISION", "ANY": "VARCHAR", "ARRAY": "DOUBLE PRECISION[]", "ELEMENT": "DOUBLE PRECISION", "TOTAL": "DOUBLE PRECISION"}  # fmt: skip
 
 
 def _forms(name: str, signature: Signature) -> Iterator[str]:
@@ -268,9 +281,21 @@ UDFS: tuple[Entry, ...] = (
     _f("udf", "GAVO_SPECCONV", "(expr NUMERIC, dest_unit TEXT LITERAL) -> DOUBLE", "(expr NUMERIC, expr_unit TEXT LITERAL, dest_unit TEXT LITERAL) -> DOUBLE",
        doc="A wavelength, frequency, energy or wave number in another unit of any of these; without expr_unit the unit is that of the column."),
     _f("udf", "GAVO_GETAUTHORITY", "(ivoid TEXT) -> TEXT", doc="The authority in an IVOID; NULL if it is none."),
+    _f("udf", "GAVO_IPIX", "(long REAL, lat REAL) -> BIGINT", doc="Number of the pixel of Q3C that a position is in."),
+    _f("udf", "GAVO_VOCMATCH", "(vocname TEXT LITERAL, term TEXT LITERAL, matchagainst TEXT) -> INTEGER",
+       doc="1 if matchagainst is the term or a narrower one of an IVOA vocabulary (product-type, datalink/core, object-type ..), with or without # before it."),
     _f("udf", "GAVO_MATCH", "(pattern TEXT, string TEXT) -> INTEGER", doc="1 if the regular expression matches anywhere in the string."),
     _f("udf", "GAVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_jd.", unit="d", ucd="time.epoch"),
     _f("udf", "GAVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_mjd.", unit="d", ucd="time.epoch"),
+    # --- arrays: NULL elements are left out, as aggregates do
+    _f("udf", "ARR_LENGTH", "(arr ARRAY) -> INTEGER", doc="Number of elements of an array, NULL ones too."),
+    _f("udf", "ARR_COUNT", "(arr ARRAY) -> INTEGER", doc="Number of elements that are not NULL."),
+    _f("udf", "ARR_SUM", "(arr ARRAY) -> TOTAL", doc="Sum of the elements: a BIGINT of whole numbers.", unit="same", ucd="+arith.sum"),
+    _f("udf", "ARR_AVG", "(arr ARRAY) -> DOUBLE", doc="Mean of the elements.", unit="same", ucd="+stat.mean"),
+    _f("udf", "ARR_MIN", "(arr ARRAY) -> ELEMENT", doc="Smallest element, of the elements' own type.", unit="same", ucd="+stat.min"),
+    _f("udf", "ARR_MAX", "(arr ARRAY) -> ELEMENT", doc="Largest element, of the elements' own type.", unit="same", ucd="+stat.max"),
+    _f("udf", "ARR_STDDEV", "(arr ARRAY) -> DOUBLE", doc="Standard deviation of the elements as a sample; NULL for fewer than two.", unit="same", ucd="+stat.stdev"),
+    _f("udf", "ARR_DOT", "(a ARRAY, b ARRAY) -> DOUBLE", doc="Sum of the products of two arrays' elements; NULL if their lengths differ or an element is NULL."),
     # --- helpful in mappings, harmless in queries
     _f("udf", "JD", "(t TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp.", unit="d", ucd="time.epoch"),
     _f("udf", "MJD", "(t TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp.", unit="d", ucd="time.epoch"),
@@ -297,6 +322,7 @@ UDFS: tuple[Entry, ...] = (
     _f("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text, 60 at the end carries over; kind 'hour' or 'deg' (the default).", unit="deg", mapping=True, ucd="same"),
     _f("mapping", "HEADER", "(card TEXT LITERAL) -> SAME", doc="The source column of that very name, such as the FITS card DATE-OBS.", mapping=True),
     _f("mapping", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its batch, from 1.", mapping=True),
+    *(_f("mapping", row.name, *row.signatures, doc=row.doc, unit=row.unit, ucd=row.ucd, mapping=True) for row in ROWS),
 )  # fmt: skip
 
 
@@ -310,10 +336,20 @@ WINDOWS: dict[str, Entry] = {entry.name: entry for entry in (
     _f("window", "LAG", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) before, NULL if there is none.", unit="same", ucd="same"),
     _f("window", "LEAD", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) after, NULL if there is none.", unit="same", ucd="same"),
     _f("window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="x of the first row.", unit="same", ucd="same"),
-    _f("window", "LAST_VALUE", "(x ORDERED) -> SAME", doc="x of the last row that is not after this one.", unit="same", ucd="same"),
+    _f("window", "LAST_VALUE", "(x ORDERED) -> SAME", doc="x of the last row that is not after this one, or of the frame's last.", unit="same", ucd="same"),
+    _f("window", "NTH_VALUE", "(x ORDERED, n INTEGER LITERAL) -> SAME", doc="x of the n-th row, NULL if there are not so many yet.", unit="same", ucd="same"),
 )}  # fmt: skip
-"""Functions that stand before OVER only; so may these aggregates: `OVER_GROUPS`."""
+"""Functions that stand before OVER only; those of `FRAMED`, and the aggregates of `OVER_GROUPS`, look at a frame."""
+FRAMED = frozenset({"FIRST_VALUE", "LAST_VALUE", "NTH_VALUE"})
 OVER_GROUPS = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "STDDEV", "VARIANCE", "MEDIAN"})
+
+
+NAMED: dict[str, Entry] = {entry.name: entry for entry in (
+    _f("udf", "IVO_SIMBADPOINT", "(identifier TEXT LITERAL) -> POINT", unit="deg", ucd="pos.eq",
+       doc="Position (ICRS) of an object by its name, which is a string in the query: it is looked up once, before the query runs. An unknown or ambiguous name is an error."),
+    _f("udf", "GAVO_SIMBADPOINT", "(identifier TEXT LITERAL) -> POINT", doc="As ivo_simbadpoint.", unit="deg", ucd="pos.eq"),
+)}  # fmt: skip
+"""Functions of names: offered where the site can resolve any, and replaced by constants when a query is bound."""
 
 
 class Functions:
@@ -400,7 +436,14 @@ def _example(entry: Entry) -> str:
     return f"`{shown}` is `{result.lstrip('~')}`" if result else f"`{shown}`"
 
 
-_GIVES = {"INTEGER[]": "array of INTEGER", "SAME": "as its argument", "COMMON": "the type of both", "SUM": "BIGINT or DOUBLE"}
+_GIVES = {
+    "ELEMENT": "as the elements",
+    "TOTAL": "BIGINT or DOUBLE",
+    "INTEGER[]": "array of INTEGER",
+    "SAME": "as its argument",
+    "COMMON": "the type of both",
+    "SUM": "BIGINT or DOUBLE",
+}
 
 
 def _plain(signature: Signature) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from hven.adql.expressions import Expressions
 from hven.adql.kinds import wider
-from hven.adql.scope import Item, Scope, Source, View, nearest
+from hven.adql.scope import Item, Scope, Source, View, nearest_name
 from hven.adql.tree import And, Compare, Expr, FromItem, Function, Ident, Join, Meta
 from hven.adql.values import derived, meta
 from hven.model.types import BOOLEAN
@@ -39,7 +39,7 @@ class Joins(Expressions, ABC):
             condition = self._merge(node, names, kind, one, two, view)
         if condition is None:
             if kind not in {"INNER", "CROSS"}:
-                self.fail(f"a {kind} JOIN needs ON or USING", node.at)
+                self.fail(f"a {kind} JOIN needs ON or USING", node.at, "write ON a.id = b.id, or USING (id), behind the table on the right")
             kind = "CROSS"
         return Join(left, right, kind, on=condition, at=node.at), view
 
@@ -77,7 +77,7 @@ class Joins(Expressions, ABC):
             self.fail(f"USING ({name.name}): the {side} side has {len(found)} columns of that name", node.at, "use ON")
         if not found:
             known = [column.name for source in view.sources for column in source.names.columns]
-            self.fail(f"USING ({name.name}): no such column on the {side} side", node.at, nearest(name.name, known))
+            self.fail(f"USING ({name.name}): no such column on the {side} side", node.at, nearest_name(name.name, known))
         item = found[0]
         return Item(_name(item.source, item.index), item.source, item.index, item.expr)
 

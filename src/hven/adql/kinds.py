@@ -14,7 +14,7 @@ GEOMETRY = frozenset({"point", "circle", "polygon", "range", "region", "moc"})
 WORDS = {
     "number": "a number", "integer": "a whole number", "text": "a string", "time": "a timestamp", "boolean": "a boolean", "point": "a point",
     "circle": "a circle", "polygon": "a polygon", "range": "a range", "region": "a region", "moc": "a MOC", "interval": "an interval",
-    "array": "an array", "geometry": "a geometry", "any": "a value", "null": "NULL", "condition": "a condition",
+    "array": "an array", "numbers": "an array of numbers", "geometry": "a geometry", "any": "a value", "null": "NULL", "condition": "a condition",
 }  # fmt: skip
 
 

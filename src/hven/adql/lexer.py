@@ -5,29 +5,47 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hven.adql.faults import lexical_fault, text_fault
 from hven.adql.reserved import RESERVED, RESERVED_2_0
-from hven.adql.tree import Literal
+from hven.adql.tree import Literal, LiteralList
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME: Final = "name"
 QUOTED: Final = "quoted"
 NUMBER: Final = "number"
 STRING: Final = "string"
+LIST: Final = "list"
 END: Final = "end"
 
 _GAP = r"(?:[ \t\r\n\f\v]++|--[^\r\n]*+)"
 _TEXT = r"'[^']*+(?:''[^']*+)*+'"
 _WORD = r"[A-Za-z][A-Za-z0-9_]*+"
-_FIGURES = r"(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+(?![A-Za-z0-9_])"
+_FIGURES = r"(?:0[xX][0-9A-Fa-f]++|(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+)(?![A-Za-z0-9_])"
 _STRINGS = rf"{_TEXT}(?:{_GAP}++{_TEXT})*+"  # neighbours are one literal (SQL-92 5.3)
 _DELIMITED = r'"[^"]*+(?:""[^"]*+)*+"'
-_SIGNS = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~]"
+_SIGNS = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~\[\]]"
 
 _TOKENS = re.compile(rf"{_GAP}*+(?:({_WORD})|({_FIGURES})|({_STRINGS})|({_DELIMITED})|({_SIGNS})|(\Z)|(.++))", re.DOTALL)
 _PIECES = re.compile(rf"{_GAP}*+({_WORD}|{_FIGURES}|{_STRINGS}|{_DELIMITED}|{_SIGNS}|\Z|.++)", re.DOTALL)
 _STRING_PARTS = re.compile(rf"{_GAP}|({_TEXT})")
+
+# Lists of one kind between the parentheses of IN, longer than `MANY`; what has anything else in it is cut word by word.
+MANY: Final = 128
+_SPACE = r"[ \t\r\n\f\v]*+"
+_LISTS: Final[list[tuple[re.Pattern[str], Callable[[str], float] | None]]] = [
+    (re.compile(rf"{_SPACE}(?:{one}{_SPACE},{_SPACE}){{{MANY},}}+{one}{_SPACE}(?=\))"), number_of)
+    for one, number_of in (
+        (rf"[-+]?+{_SPACE}[0-9]{{1,18}}+", int),
+        (rf"[-+]?+{_SPACE}(?:[0-9]{{1,40}}+\.[0-9]{{0,40}}+|\.[0-9]{{1,40}}+)(?:[eE][+-]?+[0-9]{{1,9}}+)?+", float),
+        (_TEXT, None),
+    )
+]
+_NO_SPACE = dict.fromkeys(map(ord, " \t\r\n\f\v"))
+_INSIDE = re.compile(r"'([^']*+(?:''[^']*+)*+)'")
 
 _WORDS = {form: word for word in RESERVED for form in (word, word.lower(), word.capitalize())}
 _WORDS_2_0 = {form: word for word in RESERVED_2_0 for form in (word, word.lower(), word.capitalize())}
@@ -41,20 +59,20 @@ class Tokens:
     Attributes
     ----------
     tags
-        What the word is: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`, `STRING`, `END`.
+        What the word is: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`, `STRING`, `LIST`, `END`.
     values
-        A name without quotes, a `Literal`, or the text of the word.
+        A name without quotes, a `Literal`, a `LiteralList`, or the text of the word.
     ats
         Offsets in the text.
     """
 
     tags: list[str]
-    values: list[Literal | str]
+    values: list[Literal | LiteralList | str]
     ats: list[int]
 
 
 def number(figures: str) -> int | float:
-    """Value of an unsigned numeric literal; int only if it has neither point nor exponent.
+    """Value of an unsigned numeric literal; int only if it has neither point nor exponent; hexadecimal ones are a declared extension.
 
     Raises
     ------
@@ -65,6 +83,8 @@ def number(figures: str) -> int | float:
         raise ValueError(figures)
     if figures.isdigit():
         return int(figures)
+    if figures[1:2] in {"x", "X"}:
+        return int(figures, 16)
     value = float(figures)
     if math.isinf(value):
         raise ValueError(figures)
@@ -89,11 +109,32 @@ def tokenize(text: str, *, version: str = "2.1") -> Tokens:
     if "\0" in text or not text.isascii():
         text_fault(text)
     words = _WORDS_2_0 if version == "2.0" else _WORDS
-    tags: list[str] = []
-    values: list[Literal | str] = []
-    ats: list[int] = []
-    slot = 0
-    for match in _TOKENS.finditer(text):
+    tokens = Tokens([], [], [])
+    at = slot = 0
+    while at >= 0:
+        at, slot = _cut(text, at, slot, tokens, words)
+    return tokens
+
+
+def literal_list(text: str, at: int) -> LiteralList | None:
+    """Read a long list of literals of one kind that begins here and ends at a parenthesis; None if there is none."""
+    for pattern, number_of in _LISTS:
+        match = pattern.match(text, at)
+        if match is None:
+            continue
+        if number_of is None:
+            found = _INSIDE.findall(text, at, match.end())
+            return LiteralList(tuple([one.replace("''", "'") for one in found] if "''" in match[0] else found), text, at, match.end())
+        numbers = tuple(map(number_of, match[0].translate(_NO_SPACE).split(",")))
+        return None if math.inf in numbers or -math.inf in numbers else LiteralList(numbers, text, at, match.end())
+    return None
+
+
+def _cut(text: str, start: int, slot: int, tokens: Tokens, words: dict[str, str]) -> tuple[int, int]:
+    """Cut a text into words up to its end, or up to the end of a long list; give where to go on (-1: the end) and the next slot."""
+    tags, values, ats = tokens.tags, tokens.values, tokens.ats
+    lists = len(text) - start > 2 * MANY
+    for match in _TOKENS.finditer(text, start):
         kind = match.lastindex or 0
         piece = match[kind]
         at = match.start(kind)
@@ -101,10 +142,19 @@ def tokenize(text: str, *, version: str = "2.1") -> Tokens:
         if kind == 5:
             tags.append("<>" if piece == "!=" else piece)
             values.append(piece)
+            if lists and piece == "(" and len(tags) > 1 and tags[-2] == "IN":
+                found = literal_list(text, match.end())
+                if found is not None:
+                    tags.append(LIST)
+                    values.append(found)
+                    ats.append(match.end())
+                    return found.end, slot + len(found)
         elif kind == 1:
             tags.append(words.get(piece) or words.get(piece.upper(), NAME))
             values.append(piece)
         elif kind == 2:
+            if words is _WORDS_2_0 and piece[1:2] in {"x", "X"}:
+                lexical_fault(text, at)
             try:
                 values.append(Literal(number(piece), at=at, slot=slot))
             except ValueError:
@@ -126,7 +176,7 @@ def tokenize(text: str, *, version: str = "2.1") -> Tokens:
             break
         else:
             lexical_fault(text, at)
-    return Tokens(tags, values, ats)
+    return -1, slot
 
 
 def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:

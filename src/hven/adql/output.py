@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
+from hven.adql.naming import made_name
 from hven.adql.scope import Names
-from hven.adql.tree import Binary, Cast, ColumnRef, Expr, Function, Ident, Literal, Meta, SelectItem, SetOperation, Unary, Window
+from hven.adql.tree import ColumnRef, Expr, Ident, Literal, Meta, SelectItem, SetOperation
 from hven.adql.values import kind, meta
 from hven.model.table import Column
 from hven.model.types import INT32
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 
 class Outputs:
-    """Select items in order; `called` is what each is called before names are made unique."""
+    """Select items in order; `called` is what each is called before names are made unique, `told` the literals that names tell of."""
 
     def __init__(self) -> None:
         self.items: list[SelectItem] = []
         self.called: list[Ident] = []
+        self.told: list[Literal] = []
         self.aliases: list[tuple[Ident, Expr]] = []
         self._used: set[str] = set()
 
@@ -41,7 +43,9 @@ class Outputs:
         elif base is not None:
             name = Ident(base.name, quoted=True)
         else:
-            name = Ident(made_name(expr, len(self.items) + 1))
+            made, told = made_name(expr)
+            name = Ident(made)
+            self.told += told
         unique = name.name
         lower = unique.lower()
         if lower in self._used:
@@ -90,7 +94,11 @@ class Outputs:
                 continue
             words = own.get(column.name.lower())
             if words is not None:
-                column = words.having(name=column.name, type=column.type, required=column.required)
+                # a view's own words say what type it would have if it is always null, and that a text is a region
+                said = kind(item.expr) == "null" or (
+                    column.type.is_string and words.type.is_geometry and words.type.arrow == column.type.arrow
+                )
+                column = words.having(name=column.name, type=words.type if said else column.type, required=column.required)
             columns.append(column)
             metas.append(
                 Meta(column.type, column.unit, column.ucd, column.utype, column.description, column, known.nullable, origins=known.origins)
@@ -105,12 +113,20 @@ class Outputs:
             mine, theirs = left.column, right.column
             if mine is None or theirs is None:
                 continue
-            if one != two and "null" not in {one, two}:
+            # a view may put regions together that are stored as such and those that it makes as text
+            region = mine.type if one == "region" else theirs.type if two == "region" else None
+            texts = binder.inline > 0 and region is not None and mine.type.arrow == theirs.type.arrow
+            if one != two and "null" not in {one, two} and not texts:
                 binder.fail(
                     f"{node.op}: column {index} is {kinds.WORDS[one]} ({mine.name}) on the left and {kinds.WORDS[two]} ({theirs.name}) on the right", right.at,
                     "CAST one of them",
                 )  # fmt: skip
-            type_ = mine.type if two == "null" else theirs.type if one == "null" else kinds.wider((mine.type, theirs.type))
+            if two == "null":
+                type_ = mine.type
+            elif one == "null":
+                type_ = theirs.type
+            else:
+                type_ = region if texts and region is not None else kinds.wider((mine.type, theirs.type))
             column = (
                 mine
                 if type_ == mine.type and mine.required == theirs.required
@@ -121,27 +137,9 @@ class Outputs:
                 type_, column.unit, column.ucd, column.utype, column.description, column, known.nullable or more.nullable,
                 known.constant and more.constant, known.aggregate, known.origins | more.origins,
             )  # fmt: skip
-            ref = ColumnRef(Ident(column.name, quoted=True), at=left.at, meta=got, column=column)
+            ref: Expr = ColumnRef(Ident(column.name, quoted=True), at=left.at, meta=got, column=column)
+            if one == two == "null":
+                ref = left.expr  # nobody has said a type yet
             result.items.append(SelectItem(ref, left.alias, at=left.at, column=column))
         result.called = list(self.called)
         return result
-
-
-def made_name(expr: Expr, position: int) -> str:
-    """Make a name for an unnamed expression: ``count_all``, ``max_ra``, ``ra`` of CAST(ra AS ..), else ``col_3``."""
-    if isinstance(expr, Window):
-        expr = expr.function
-    if isinstance(expr, Function):
-        if expr.star:
-            return "count_all"
-        refs = [arg for arg in expr.args if isinstance(arg, ColumnRef)]
-        name = expr.name.lower()
-        if len(refs) == 1 and refs[0].name.name.isidentifier():
-            return f"{name}_{refs[0].name.name}"
-        return f"{name}_{position}"
-    inner: Expr | None = expr
-    while isinstance(inner, Cast | Unary):
-        inner = inner.operand
-    if isinstance(inner, Binary) and isinstance(inner.right, Literal) and inner.right.at < 0:  # IN_UNIT's factor
-        inner = inner.left
-    return inner.name.name if isinstance(inner, ColumnRef) else f"col_{position}"

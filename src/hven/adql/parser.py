@@ -7,7 +7,7 @@ from typing import Literal as OneOf
 
 from hven.adql.faults import is_statement, nearest
 from hven.adql.from_clause import JOIN_WORDS, SET_WORDS, FromParser
-from hven.adql.lexer import END, NAME, QUOTED
+from hven.adql.lexer import END, NAME, NUMBER, QUOTED
 from hven.adql.terms import CONDITIONS
 from hven.adql.tree import (
     ColumnRef,
@@ -205,7 +205,11 @@ class QueryParser(FromParser):
         top = None
         if tags[self.i] == "TOP":
             self.i += 1
+            if tags[self.i] == "(" and tags[self.i + 1] == NUMBER and tags[self.i + 2] == ")":
+                self.refuse("TOP takes a number without parentheses", f"write TOP {self.found(self.i + 1).split()[-1]}")
             top = self.whole_literal("TOP")
+            if str(self.values[self.i]).upper() == "PERCENT" and tags[self.i] == NAME and tags[self.i + 1] in {NAME, QUOTED, "*"}:
+                self.refuse("ADQL has no TOP n PERCENT", "write the number of rows")
             if tags[self.i] in {"DISTINCT", "ALL"}:
                 self.refuse(f"{tags[self.i]} stands before TOP", f"write SELECT {tags[self.i]} TOP {top.value}")
             if tags[self.i] == ",":
@@ -239,9 +243,10 @@ class QueryParser(FromParser):
         if tags[self.i] == "HAVING":
             self.i += 1
             having = self.condition()
+        windows = self.windows() if tags[self.i] == NAME else ()
         if tags[self.i] not in _ENDS:
             self.after_clause(where is not None, bool(group_by), having is not None)
-        return Select(tuple(items), source, where, tuple(group_by), having, distinct, top, at=at)
+        return Select(tuple(items), source, where, tuple(group_by), having, distinct, top, windows, at=at)
 
     def after_clause(self, where: bool, group_by: bool, having: bool) -> NoReturn:
         """Refuse what follows the clauses of a SELECT."""
@@ -281,7 +286,7 @@ class QueryParser(FromParser):
         if tag == "AS":
             self.i += 1
             alias = self.ident("a name after AS")
-        elif tag in {NAME, QUOTED}:
+        elif tag in {NAME, QUOTED} and not self.at_windows():
             alias = self.ident()
         return SelectItem(expr, alias, at=at)
 

@@ -6,13 +6,18 @@ import difflib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from hven.adql.tree import ColumnRef, Expr, Ident, Meta
+from hven.adql.faults import FOREIGN
+from hven.adql.text import quote
+from hven.adql.tree import ColumnRef, Expr, Ident, Meta, NamedWindow
 from hven.errors import BindError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hven.model.table import Column, Table
+
+
+MOST = 12  # columns that an error names
 
 
 class Catalogue(Protocol):
@@ -214,6 +219,7 @@ class Scope:
     outer: Scope | None = None
     aliases: Sequence[tuple[Ident, Expr]] = ()  # of the select list: HAVING and ORDER BY find them after FROM's columns
     later: Sequence[Ident] = ()  # aliases that are not there yet: for the remedy in WHERE
+    windows: Sequence[NamedWindow] = ()
 
     def resolve(self, ref: ColumnRef, text: str) -> Expr:
         """Find what a column reference means.
@@ -255,7 +261,7 @@ class Scope:
         if len(found) > 1:
             raise _ambiguous(ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text)
         if not found:
-            near = nearest(ref.name.name, [column.name for source in sources for column in source.names.columns if not column.hidden])
+            near = nearest_name(ref.name.name, [column.name for source in sources for column in source.names.columns if not column.hidden])
             raise BindError(f"no column {ref.name.name!r} in {label(sources[0])}", text=text, offset=ref.at, remedy=near)
         return found[0][0].ref(found[0][1], ref.at)
 
@@ -295,10 +301,17 @@ class Scope:
         labels = ", ".join(label(source) for source in sources)
         where = f" in {labels}" if labels else ""
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
-        remedy = f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest(ref.name.name, names)
+        remedy = (
+            f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest_name(ref.name.name, names)
+        )
         if not sources:
             remedy = "there is no FROM: add FROM and a table"
-        if ref.name.quoted and not remedy:
+        elif not remedy and len(sources) == 1 and names:
+            remedy = f"it has {', '.join(names[:MOST])}{' ..' if len(names) > MOST else ''}"
+        if ref.name.name.upper() in FOREIGN and not ref.name.quoted and not exact:
+            message, remedy = FOREIGN[ref.name.name.upper()]
+            return BindError(message, text=text, offset=ref.at, remedy=remedy)
+        if ref.name.quoted and not exact and not nearest(ref.name.name, names):
             remedy = f"double quotes are for names, strings take single quotes: {string(ref.name.name)}"
         if any(_alias_is(ref.name, alias) for alias in self.later):
             remedy = f"{ref.name.name} is named in the select list, which comes after WHERE: write its expression here"
@@ -317,11 +330,36 @@ def label(source: Source) -> str:
     return ".".join(part.name for part in source.path)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Write "did you mean ..?" with the nearest known word, or nothing."""
+    close = closest(word, known, cutoff)
+    return f"did you mean {close!r}?" if close is not None else ""
+
+
+def nearest_name(word: str, known: Iterable[str], *, dotted: bool = False) -> str:
+    """Do so for names of tables and columns: as a query must write them, with quotes where they need some.
+
+    Parameters
+    ----------
+    dotted
+        They are ``schema.table``.
+    """
+    close = closest(word, known, 0.6)
+    return "" if close is None else f"did you mean {shown_name(close, dotted=dotted)}?"
+
+
+def shown_name(name: str, *, dotted: bool = False) -> str:
+    """Write a name for people who are to write it in a query."""
+    parts = name.split(".") if dotted else [name]
+    made = ".".join(quote(part) for part in parts)
+    return made if '"' in made else repr(made)
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Give the nearest known word."""
     lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
-    return f"did you mean {lower[close[0]]!r}?" if close else ""
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=cutoff)
+    return lower[close[0]] if close else None
 
 
 def _ambiguous(ref: ColumnRef, candidates: list[str], text: str) -> BindError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
@@ -18,6 +19,7 @@ from hven.adql.tree import (
     ColumnRef,
     Compare,
     Derived,
+    Element,
     Exists,
     Expr,
     FromItem,
@@ -27,6 +29,7 @@ from hven.adql.tree import (
     Join,
     Like,
     Literal,
+    LiteralList,
     Not,
     Or,
     Query,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 
 PREDICATES = frozenset({"CONTAINS", "INTERSECTS"})
+LONG = 64  # links of a chain (a + b + c ..) that a dialect may write as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,40 @@ class Dialect(ABC):
         """Write ``left op right``."""
         return f"({left} {op} {right})"
 
+    def remains(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
+        """Write ``left % right``."""
+        return self.operation("%", left, right)
+
     def comparison(self, writer: Writer, node: Compare) -> str:
         """Write a comparison."""
         return f"({writer.expr(node.left)} {node.op} {writer.expr(node.right)})"
+
+    def between(self, writer: Writer, node: Between) -> str:
+        """Write BETWEEN."""
+        word = "NOT BETWEEN" if node.negated else "BETWEEN"
+        return f"({writer.expr(node.operand)} {word} {writer.expr(node.low)} AND {writer.expr(node.high)})"
+
+    def among(self, writer: Writer, node: In) -> str:
+        """Write IN."""
+        word = "NOT IN" if node.negated else "IN"
+        if isinstance(node.choices, Subquery):
+            return f"({writer.expr(node.operand)} {word} {writer.subquery(node.choices)})"
+        return f"({writer.expr(node.operand)} {word} ({self.several(writer, node.choices)}))"
+
+    def several(self, writer: Writer, choices: Sequence[Expr]) -> str:
+        """Write the choices of IN."""
+        if isinstance(choices, LiteralList):
+            return ", ".join([self.string(value) if isinstance(value, str) else self.number(value) for value in choices.values])
+        return ", ".join([writer.expr(choice) for choice in choices])
+
+    def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:  # noqa: ARG002  (dialects look at them)
+        """Write ``text op a op b ..`` where all links have one operator, or ``+`` and ``-``, and one type; None: link by link."""
+        return None
+
+    def like(self, writer: Writer, node: Like) -> str:
+        """Write LIKE and ILIKE; neither has an escape character."""
+        word = "ILIKE" if node.ignore_case else "LIKE"
+        return f"({writer.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {writer.expr(node.pattern)})"
 
     def over(self, writer: Writer, node: Function, window: str) -> str:
         """Write a function over a window; SQL's own names."""
@@ -138,6 +173,10 @@ class Dialect(ABC):
             return f"count(*) {window}"
         args = ", ".join([writer.expr(arg) for arg in node.args])
         return f"{node.name.lower()}({'DISTINCT ' if node.distinct else ''}{args}) {window}"
+
+    def subscript(self, array: str, place: str) -> str:
+        """Write an element, from 1; NULL behind the last."""
+        return f"({array})[{place}]"
 
     def branch(self, writer: Writer, node: Expr, type_: Type) -> str:  # noqa: ARG002  (dialects look at the type of the whole)
         """Write one of several values that CASE or COALESCE may give."""
@@ -150,6 +189,10 @@ class Dialect(ABC):
     def direction(self, text: str, *, descending: bool) -> str:
         """Write one key of ORDER BY: NULLs come last either way."""
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
+
+    def permitted(self, table: str, condition: str) -> str:
+        """Write the rows of a stored table that its reader may see; `condition` is over ``t0``."""
+        return f"SELECT * FROM {table} AS t0 WHERE {condition}"
 
     def table(self, writer: Writer, node: TableRef) -> str:
         """Write a stored table."""
@@ -274,7 +317,7 @@ class Writer:
                 return f"{self.cte(node.parts[-1].name)} AS t{node.number}"
             table = self.dialect.table(self, node)
             if node.where is not None:
-                return f"(SELECT * FROM {table} AS t0 WHERE {self.expr(node.where)}) AS t{node.number}"
+                return f"({self.dialect.permitted(table, self.expr(node.where))}) AS t{node.number}"
             return f"{table} AS t{node.number}"
         if isinstance(node, Derived):
             return f"({self.query(node.query)}) AS t{node.number}"
@@ -315,7 +358,7 @@ class Writer:
     def unary(self, node: Unary) -> str:
         """Write ``-x``."""
         operand = self.expr(node.operand)
-        if meta(node).type != meta(node.operand).type and meta(node.operand).type.is_numeric:
+        if meta(node).type != meta(node.operand).type:  # a byte may become negative; NULL has no type of its own
             operand = self.dialect.cast(operand, meta(node).type)
         return f"({node.op} {operand})"
 
@@ -327,7 +370,15 @@ class Writer:
             chain.append(first)
             first = first.left
         text = self.expr(first)
-        for link in reversed(chain):
+        for _, links in groupby(reversed(chain), _alike):
+            run = list(links)
+            whole = self.dialect.chain(self, text, run) if len(run) >= LONG else None
+            text = self.linked(text, run) if whole is None else whole
+        return text
+
+    def linked(self, text: str, links: Sequence[Binary]) -> str:
+        """Write ``text op a op b ..`` link by link."""
+        for link in links:
             right, type_ = self.expr(link.right), meta(link).type
             if link.op == "/":
                 text = self.dialect.quotient(link, text, right)
@@ -335,7 +386,7 @@ class Writer:
             left = meta(link.left).type
             if left != type_ and (type_.is_integer or (type_ == FLOAT64 and meta(link.right).type != type_)):
                 text = self.dialect.cast(text, type_)  # a REAL and an INTEGER give a DOUBLE; engines have their own opinion of it
-            text = self.dialect.operation(link.op, text, right)
+            text = self.dialect.remains(link, text, right) if link.op == "%" else self.dialect.operation(link.op, text, right)
         return text
 
     def function(self, node: Function) -> str:
@@ -363,7 +414,27 @@ class Writer:
         if node.order_by:
             keys = [self.dialect.direction(self.expr(item.expr), descending=item.descending) for item in node.order_by]
             parts.append("ORDER BY " + ", ".join(keys))
+        if node.frame is not None:
+            start, end = (
+                edge.side if edge.offset is None else f"{self.literal(edge.offset)} {edge.side}"
+                for edge in (node.frame.start, node.frame.end)
+            )
+            parts.append(f"{node.frame.unit} BETWEEN {start} AND {end}")
         return self.dialect.over(self, node.function, f"OVER ({' '.join(parts)})")
+
+    def element(self, node: Element) -> str:
+        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest, as VOTable has them."""
+        array = self.expr(node.operand)
+        axes = meta(node.operand).type.shape[-len(node.indexes) :]
+        texts = [self.expr(index) for index in node.indexes]
+        tests = [] if isinstance(node.indexes[0], Literal) and len(texts) == 1 else [f"{text} >= 1" for text in texts]
+        tests += [f"{text} <= {size}" for text, size in zip(texts, axes, strict=True) if size is not None and len(texts) > 1]
+        place, step = texts[0], 1
+        for text, size in zip(texts[1:], axes, strict=False):
+            step *= size or 1
+            place += f" + {step} * ({text} - 1)"
+        found = self.dialect.subscript(array, place)
+        return f"CASE WHEN {' AND '.join(tests)} THEN {found} END" if tests else found
 
     def cast(self, node: Cast) -> str:
         """Write CAST."""
@@ -403,20 +474,15 @@ class Writer:
 
     def between(self, node: Between) -> str:
         """Write BETWEEN."""
-        word = "NOT BETWEEN" if node.negated else "BETWEEN"
-        return f"({self.expr(node.operand)} {word} {self.expr(node.low)} AND {self.expr(node.high)})"
+        return self.dialect.between(self, node)
 
     def among(self, node: In) -> str:
         """Write IN."""
-        word = "NOT IN" if node.negated else "IN"
-        if isinstance(node.choices, Subquery):
-            return f"({self.expr(node.operand)} {word} {self.subquery(node.choices)})"
-        return f"({self.expr(node.operand)} {word} ({', '.join([self.expr(choice) for choice in node.choices])}))"
+        return self.dialect.among(self, node)
 
     def like(self, node: Like) -> str:
         """Write LIKE and ILIKE."""
-        word = "ILIKE" if node.ignore_case else "LIKE"
-        return f"({self.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {self.expr(node.pattern)})"
+        return self.dialect.like(self, node)
 
     def isnull(self, node: IsNull) -> str:
         """Write IS NULL."""
@@ -427,8 +493,13 @@ class Writer:
         return f"EXISTS ({self.query(node.query)})"
 
 
+def _alike(link: Binary) -> tuple[str, Type]:
+    """Give what the links of a run have in common."""
+    return "+" if link.op == "-" else link.op, meta(link).type
+
+
 METHODS: dict[type, Callable[[Writer, Any], str]] = {
-    ColumnRef: Writer.column, Literal: Writer.literal, Unary: Writer.unary, Binary: Writer.binary, Function: Writer.function, Window: Writer.window, Cast: Writer.cast,
+    ColumnRef: Writer.column, Literal: Writer.literal, Unary: Writer.unary, Binary: Writer.binary, Function: Writer.function, Window: Writer.window, Element: Writer.element, Cast: Writer.cast,
     Case: Writer.case, Subquery: Writer.subquery, Compare: Writer.compare, And: Writer.conjunction, Or: Writer.disjunction, Not: Writer.negation,
     Between: Writer.between, In: Writer.among, Like: Writer.like, IsNull: Writer.isnull, Exists: Writer.exists,
 }  # fmt: skip

@@ -7,9 +7,10 @@ so that only parentheses, functions and subqueries nest, and these are counted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 from hven.adql.calls import AGGREGATES, CALLABLE, SQL_FUNCTIONS, called, fault, kind, stands_alone
+from hven.adql.elsewhere import ELSEWHERE
 from hven.adql.faults import FOREIGN, nearest
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING
 from hven.adql.tree import (
@@ -20,6 +21,7 @@ from hven.adql.tree import (
     Cast,
     ColumnRef,
     Compare,
+    Element,
     Exists,
     Expr,
     Function,
@@ -28,20 +30,16 @@ from hven.adql.tree import (
     IsNull,
     Like,
     Literal,
+    LiteralList,
     Not,
     Or,
-    OrderItem,
     Query,
     Subquery,
     Unary,
-    Window,
 )
-from hven.adql.words import DEEPEST, Words
+from hven.adql.windows import WindowParser
+from hven.adql.words import DEEPEST
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Part = TypeVar("Part")
 Operand = tuple[Expr, bool, int]
 
 CONDITIONS: Final = (Compare, And, Or, Not, Between, In, Like, IsNull, Exists)
@@ -66,7 +64,7 @@ _TYPE_REMEDIES: Final = {
 }
 
 
-class ExpressionParser(Words, ABC):
+class ExpressionParser(WindowParser, ABC):
     """Reads values and conditions from the words of one text."""
 
     __slots__ = ()
@@ -86,8 +84,10 @@ class ExpressionParser(Words, ABC):
         if isinstance(node, Function) and node.name in {"CONTAINS", "INTERSECTS"}:
             self.refuse(f"{node.name} gives a number, not a condition", f"compare it: 1 = {node.name}(...)", at=self.ats[i])
         tag = self.tags[self.i]
+        if isinstance(node, Function) and node.name in ELSEWHERE and not self.mapping:
+            self.refuse(f"no function {node.name}", ELSEWHERE[node.name], at=self.ats[i])
         if tag == "~":
-            self.refuse("ADQL has no ~ operator between two values", "use LIKE or ILIKE, with % and _")
+            self.refuse("ADQL has no ~ operator between two values", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1")
         if tag in {NAME, QUOTED, NUMBER, STRING, END}:
             self.unexpected(
                 "a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)", "BETWEEN", "IN", "LIKE", "ILIKE", "IS", "AND", "OR"
@@ -218,7 +218,7 @@ class ExpressionParser(Words, ABC):
                 at=self.ats[i],
             )
 
-    def choices(self) -> tuple[Expr, ...] | Subquery:
+    def choices(self) -> tuple[Expr, ...] | LiteralList | Subquery:
         """Read the right side of IN."""
         at = self.ats[self.i]
         self.expect("(", "a list in parentheses or a subquery after IN")
@@ -231,6 +231,11 @@ class ExpressionParser(Words, ABC):
             return Subquery(query, at=at)
         if tags[self.i] == ")":
             self.refuse("the list of IN is empty", "write at least one value")
+        value = values[self.i]
+        if isinstance(value, LiteralList):
+            self.i += 2  # the lexer has seen the closing parenthesis
+            self.depth -= 1
+            return value
         items: list[Expr] = []
         while True:
             i = self.i
@@ -315,17 +320,18 @@ class ExpressionParser(Words, ABC):
         i = self.i
         tag = self.tags[i]
         if tag in {NAME, QUOTED}:
-            if self.tags[i + 1] == "(" and tag == NAME:
-                return self.call()
-            return self.column()
+            node = self.call() if self.tags[i + 1] == "(" and tag == NAME else self.column()
+            return self.element(node, i) if self.tags[self.i] == "[" else node
         value = self.values[i]
         if isinstance(value, Literal):
             self.i = i + 1
             return value
         if tag == "(":
-            return self.parenthesis()
+            node = self.parenthesis()
+            return self.element(node, i) if self.tags[self.i] == "[" else node
         if tag in CALLABLE and self.tags[i + 1] == "(":
-            return self.call()
+            node = self.call()
+            return self.element(node, i) if self.tags[self.i] == "[" else node
         if tag in {"-", "+", "~"}:
             return self.signed()
         at = self.ats[i]
@@ -354,6 +360,25 @@ class ExpressionParser(Words, ABC):
         if tag == "*" and i and self.tags[i - 1] == "(":
             self.refuse("only COUNT can have * as its argument", "write a column or an expression")
         return self.unexpected("a value")
+
+    def element(self, node: Expr, i: int) -> Expr:
+        """Read ``[n]`` or ``[i, j]`` behind an array, whose first word is `i`."""
+        self.no_conditions(node, i)
+        if self.old:
+            self.refuse("ADQL 2.0 has no elements of arrays", "ask for version 2.1")
+        self.deeper()
+        self.i += 1
+        indexes = [self.operand()]
+        while self.tags[self.i] == ",":
+            self.i += 1
+            indexes.append(self.operand())
+        if self.tags[self.i] != "]":
+            self.unexpected("a closing bracket")
+        self.i += 1
+        if self.tags[self.i] == "[":
+            self.refuse("an element of an array has no elements", "the axes of an array stand in one pair of brackets: a[i, j]")
+        self.depth -= 1
+        return Element(node, tuple(indexes), at=self.ats[i])
 
     def signed(self) -> Expr:
         """Read ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
@@ -456,42 +481,6 @@ class ExpressionParser(Words, ABC):
                 message, arg, remedy = wrong
                 self.refuse(message, remedy, at=at if arg is None else arg.at)
         return self.over(Function(name, arguments, distinct, at=at))
-
-    def over(self, node: Function) -> Expr:
-        """Read ``OVER ([PARTITION BY ..] [ORDER BY ..])`` behind a call, if it is there."""
-        i = self.i
-        if self.tags[i] != NAME or str(self.values[i]).upper() != "OVER" or self.tags[i + 1] != "(":
-            return node
-        if self.old or self.mapping:
-            self.refuse(*FOREIGN["OVER"])
-        self.deeper()
-        self.i += 2
-        partition: list[Expr] = []
-        order: list[OrderItem] = []
-        if str(self.values[self.i]).upper() == "PARTITION":
-            self.i += 1
-            partition = self.listed(self.operand, "PARTITION")
-        if self.tags[self.i] == "ORDER":
-            self.i += 1
-            order = self.listed(self.order_item, "ORDER")
-        if str(self.values[self.i]).upper() in {"ROWS", "RANGE", "GROUPS"}:
-            self.refuse("windows have no frame here", "leave it out: aggregates run from the first row of the partition to the current one")
-        self.expect(")", "PARTITION BY, ORDER BY or a closing parenthesis")
-        self.depth -= 1
-        return Window(node, tuple(partition), tuple(order), at=node.at)
-
-    def listed(self, read: Callable[[], Part], word: str) -> list[Part]:
-        """Read ``BY a, b``."""
-        self.expect("BY", f"BY after {word}")
-        items = [read()]
-        while self.tags[self.i] == ",":
-            self.i += 1
-            items.append(read())
-        return items
-
-    @abstractmethod
-    def order_item(self) -> OrderItem:
-        """Read one term of ORDER BY."""
 
     def cast(self) -> Expr:
         """Read ``CAST(x AS type)``."""

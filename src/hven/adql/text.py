@@ -20,6 +20,8 @@ from hven.adql.tree import (
     ColumnRef,
     Compare,
     Derived,
+    Edge,
+    Element,
     Exists,
     Expr,
     FromItem,
@@ -30,6 +32,7 @@ from hven.adql.tree import (
     Join,
     Like,
     Literal,
+    NamedWindow,
     Node,
     Not,
     Or,
@@ -188,6 +191,9 @@ class _Text:
         if node.having is not None:
             self.put(" HAVING ")
             self.expr(node.having)
+        for i, window in enumerate(node.windows):
+            self.put(f"{', ' if i else ' WINDOW '}{name(window.name)} AS ")
+            self.inside_window(window)
 
     def item(self, node: SelectItem | Star) -> None:
         if isinstance(node, Star):
@@ -360,15 +366,32 @@ class _Text:
         self.listed(node.args, self.expr)
         self.put(")")
 
+    def element(self, node: Element) -> None:
+        operand = node.operand
+        self.inside(operand, parentheses=not isinstance(operand, (ColumnRef, Function, Subquery)))
+        self.put("[")
+        self.listed(node.indexes, self.expr)
+        self.put("]")
+
     def window(self, node: Window) -> None:
         self.function(node.function)
-        self.put(" OVER (")
+        self.put(" OVER ")
+        if node.name is not None:
+            self.put(name(node.name))
+        else:
+            self.inside_window(node)
+
+    def inside_window(self, node: Window | NamedWindow) -> None:
+        self.put("(")
         if node.partition:
             self.put("PARTITION BY ")
             self.listed(node.partition, self.expr)
         if node.order_by:
             self.put(" ORDER BY " if node.partition else "ORDER BY ")
             self.listed(node.order_by, self.order)
+        if node.frame is not None:
+            self.put(" " if node.partition or node.order_by else "")
+            self.put(f"{node.frame.unit} BETWEEN {_edge(node.frame.start)} AND {_edge(node.frame.end)}")
         self.put(")")
 
     def cast(self, node: Cast) -> None:
@@ -392,9 +415,8 @@ class _Text:
         self.put(" END")
 
 
-def _apart(inner: str, outer: str) -> bool:
-    """Tell whether a left operand needs parentheses; beside ``||`` everything but ``||`` does."""
-    return inner != "||" if outer == "||" else _BINDS[inner] < _BINDS[outer]
+def _edge(node: Edge) -> str:
+    return node.side if node.offset is None else f"{literal(node.offset.value)} {node.side}"
 
 
 def _is_negative(node: Expr) -> bool:
@@ -422,6 +444,7 @@ _WRITERS: Final[dict[type[Expr], Callable[[_Text, Any], None]]] = {
     Binary: _Text.binary,
     Function: _Text.function,
     Window: _Text.window,
+    Element: _Text.element,
     Cast: _Text.cast,
     Case: _Text.case,
 }

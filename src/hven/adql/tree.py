@@ -7,10 +7,14 @@ Trees compare equal by content: positions and meta are left out of ``==`` and ``
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hven.model.table import Column, Table
     from hven.model.types import Type
 
@@ -67,6 +71,89 @@ class Literal(Expr):
     slot: int = field(default=-1, kw_only=True, compare=False)
 
 
+_LISTED: Final = re.compile(r"'[^']*+(?:''[^']*+)*+'|[^ \t\r\n\f\v,][^,]*+")
+
+
+class LiteralList(Sequence[Literal]):
+    """The literals of a long list, all of one Python type: one object instead of a node for each.
+
+    It is what a tuple of literals is, and equal to it; a literal is made when it is asked for. None has a slot: a list of this
+    length does not come again with other values.
+
+    Parameters
+    ----------
+    values
+        All int, all float, or all str; numbers have their signs.
+    text, start, end
+        The query's text and where the list stands in it: positions are looked up when somebody asks.
+    typed
+        Gives the meta of a value; None before binding.
+    """
+
+    __slots__ = ("_ats", "_end", "_start", "_text", "_typed", "values")
+
+    def __init__(
+        self,
+        values: tuple[float, ...] | tuple[str, ...],
+        text: str = "",
+        start: int = 0,
+        end: int = 0,
+        typed: Callable[[object], Meta] | None = None,
+    ) -> None:
+        self.values = values
+        self._text, self._start, self._end, self._typed = text, start, end, typed
+        self._ats: list[int] | None = None
+
+    def bound(self, typed: Callable[[object], Meta]) -> LiteralList:
+        """Give the same list, its literals typed."""
+        return LiteralList(self.values, self._text, self._start, self._end, typed)
+
+    @property
+    def samples(self) -> tuple[Literal, ...]:
+        """The first literal, and those that decide the type: the lowest and highest number, the first text with letters beyond ASCII."""
+        places = [0]
+        if isinstance(self.values[0], str):
+            if not self._text.isascii():
+                places += [place for place, value in enumerate(self.values) if not str(value).isascii()][:1]
+        else:
+            places += [self.values.index(min(self.values)), self.values.index(max(self.values))]
+        return tuple([self[place] for place in dict.fromkeys(places)])
+
+    @property
+    def end(self) -> int:
+        """The offset behind the list."""
+        return self._end
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, place: int) -> Literal: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Literal, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Literal | tuple[Literal, ...]:
+        if isinstance(place, slice):
+            return tuple([self[each] for each in range(*place.indices(len(self.values)))])
+        if self._ats is None:
+            found = _LISTED.finditer(self._text, self._start, self._end) if self._text else ()
+            self._ats = [match.start() for match in found] or [-1] * len(self.values)
+        value = self.values[place]
+        return Literal(value, at=self._ats[place], meta=None if self._typed is None else self._typed(value))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, LiteralList):
+            return type(self.values[0]) is type(other.values[0]) and self.values == other.values
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"LiteralList({self.values!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnRef(Expr):
     """``[[[catalog.]schema.]table.]column``; `source` and `column` are filled by the binder.
@@ -108,12 +195,42 @@ class Function(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Element(Expr):
+    """``array[n]``, ``array[i, j]`` (declared extension): counted from 1, one number for each axis, in the order of its arraysize."""
+
+    operand: Expr
+    indexes: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge(Node):
+    """One end of a frame: `side` is UNBOUNDED PRECEDING, PRECEDING, CURRENT ROW, FOLLOWING or UNBOUNDED FOLLOWING."""
+
+    side: str
+    offset: Literal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame(Node):
+    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function looks at."""
+
+    unit: str
+    start: Edge
+    end: Edge
+
+
+@dataclass(frozen=True, slots=True)
 class Window(Expr):
-    """``function OVER ([PARTITION BY ..] [ORDER BY ..])`` (declared extension): a value of each row among those beside it."""
+    """``function OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` (declared extension): a value of each row among those beside it.
+
+    With `name`, ``OVER name``: a window of the WINDOW clause, which the binder puts in its place.
+    """
 
     function: Function
     partition: tuple[Expr, ...] = ()
     order_by: tuple[OrderItem, ...] = ()
+    frame: Frame | None = None
+    name: Ident | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +303,7 @@ class In(Expr):
     """``x [NOT] IN (a, b)`` or ``x [NOT] IN (SELECT ..)``."""
 
     operand: Expr
-    choices: tuple[Expr, ...] | Subquery
+    choices: tuple[Expr, ...] | LiteralList | Subquery
     negated: bool = False
 
 
@@ -213,6 +330,12 @@ class Exists(Expr):
     """``EXISTS (SELECT ..)``."""
 
     query: Query
+
+
+def conjunction(*conditions: Expr | None) -> Expr | None:
+    """Join conditions by AND, for trees that are not bound yet: those that are None are left out, and None is what nothing gives."""
+    given = tuple(one for one in conditions if one is not None)
+    return And(given) if len(given) > 1 else given[0] if given else None
 
 
 # --- FROM ----------------------------------------------------------------------------------------------------
@@ -289,8 +412,18 @@ class OrderItem(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class NamedWindow(Node):
+    """``name AS ([PARTITION BY ..] [ORDER BY ..] [frame])`` of the WINDOW clause (declared extension)."""
+
+    name: Ident
+    partition: tuple[Expr, ...] = ()
+    order_by: tuple[OrderItem, ...] = ()
+    frame: Frame | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Select(Node):
-    """One SELECT. `source` is None only in trees of mapping expressions."""
+    """One SELECT. `source` is None only in queries without FROM; bound ones have no `windows` any more."""
 
     items: tuple[SelectItem | Star, ...]
     source: FromItem | None = None
@@ -299,6 +432,7 @@ class Select(Node):
     having: Expr | None = None
     distinct: bool = False
     top: Literal | None = None
+    windows: tuple[NamedWindow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +484,8 @@ class Bound:
         unit, coordinate systems ..).
     volatile
         True if the same query may answer differently over the same rows (RAND).
+    bounds
+        Free slots whose values the binder has judged: slot, lowest, highest. A plan may not be given others.
     """
 
     query: Query
@@ -358,3 +494,8 @@ class Bound:
     slots: tuple[float | str | None, ...] = ()
     free: frozenset[int] = frozenset()
     volatile: bool = False
+    bounds: tuple[tuple[int, float, float], ...] = ()
+
+    def takes(self, values: Sequence[object]) -> bool:
+        """Tell whether these literals are within the bounds: others are for the binder, which says what is wrong with them."""
+        return all(low <= value <= high for slot, low, high in self.bounds if isinstance(value := values[slot], int | float))

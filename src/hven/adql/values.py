@@ -50,6 +50,19 @@ def literal_type(value: object) -> Type:
     return UNICODE if isinstance(value, str) and not value.isascii() else STRING
 
 
+_metas: dict[tuple[int, bool], Meta] = {}
+
+
+def literal_meta(value: object) -> Meta:
+    """Give what is known of a literal; literals of one type share it."""
+    type_ = literal_type(value)
+    key = id(type_), value is None  # the types of literals are constants: their ids are theirs for good
+    found = _metas.get(key)
+    if found is None:
+        found = _metas[key] = Meta(type_, nullable=value is None, constant=True)
+    return found
+
+
 def derived(parts: Sequence[Meta], type_: Type, unit: str | None, ucd: str | None) -> Meta:
     """Give the meta of a value computed from others."""
     origins = NONE

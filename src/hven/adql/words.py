@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
-from hven.adql.faults import FOREIGN, PAIRS, is_reserved, is_statement, nearest, shorten
+from hven.adql.elsewhere import ELSEWHERE
+from hven.adql.faults import BRACKETS, FOREIGN, PAIRS, is_reserved, is_statement, nearest, shorten
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import Expr, Ident, Literal
@@ -14,6 +15,22 @@ from hven.errors import ParseError, Place
 #: Python frames each, so that half of the usual stack is left to the caller.
 DEEPEST: Final = 100
 
+_WANTED: Final = {
+    "AND and the upper limit of BETWEEN": "write BETWEEN low AND high",
+    "AND and the other end of the frame": "write ROWS BETWEEN 1 PRECEDING AND CURRENT ROW, or ROWS 1 PRECEDING",
+    "AS and a type": "write CAST(x AS type)",
+    "a subquery in parentheses after EXISTS": "write EXISTS (SELECT ...)",
+    "a closing parenthesis": "a parenthesis stands open: close it here, or take it out",
+    "a closing bracket": "a bracket stands open: a[1]",
+    "a list in parentheses or a subquery after IN": "write IN (1, 2, 3)",
+}
+_SHAPE: Final = {"a list in parentheses or a subquery after IN": "write CONTAINS(point, shape) = 1"}
+_REMEDIES: Final[dict[str, dict[str, str]]] = {
+    "TOP": {"": "TOP stands behind SELECT: SELECT TOP 10 ..."},
+    "WITH": {"a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end": "leave it out: ADQL has no hints for tables"},
+    "EXCEPT": {"a comma or FROM": "ADQL has no * EXCEPT: name the columns that are wanted"},
+    **dict.fromkeys(("CIRCLE", "POLYGON", "BOX", "REGION"), _SHAPE),
+}
 _FOREIGN_RESERVED: Final = frozenset(FOREIGN) & RESERVED
 
 
@@ -71,8 +88,23 @@ class Words:
 
     def unexpected(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current word: say what was expected, and what was probably meant."""
+        self.foreign_call()
         self.mistyped(expected, keywords)
         self.refuse(*self.advice(expected))
+
+    def foreign_call(self) -> None:
+        """Refuse a function of another database, whose arguments are the reason why the current word cannot be read."""
+        if self.mapping:
+            return
+        depth = 0
+        for i in range(self.i - 1, 0, -1):
+            tag = self.tags[i]
+            depth += (tag == ")") - (tag == "(")
+            if depth < 0:
+                name = str(self.values[i - 1]).upper()
+                if self.tags[i - 1] == NAME and name in ELSEWHERE:
+                    self.refuse(f"no function {name}", ELSEWHERE[name], at=self.ats[i - 1])
+                return
 
     def mistyped(self, expected: str, keywords: tuple[str, ...]) -> None:
         """Refuse a foreign or mistyped keyword: the current word, or the one before, which was perhaps just read as an alias."""
@@ -98,14 +130,28 @@ class Words:
         remedy = ""
         if (before, tag) in PAIRS and self.ats[i] == self.ats[i - 1] + 1:
             message, remedy = f"ADQL has no {before}{tag} operator", PAIRS[before, tag]
-        elif tag == "*" and before == "/":
+        elif (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
             message, remedy = "ADQL has no /* comments */", "comments begin with two hyphens and go to the end of the line: --"
+        elif tag in {"[", "]"}:
+            message, remedy = BRACKETS
         elif tag == ";" or (before == ";" and i):
             message, remedy = "only one query at a time", "send each query by itself"
         elif before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
             remedy = f"leave the comma before {self.found(i)} out, or write what should follow it"
         elif tag == "," and before == ",":
             remedy = "leave one comma out"
+        elif (
+            tag == ","
+            and before == NUMBER
+            and self.tags[i + 1] == NUMBER
+            and self.ats[i + 1] == self.ats[i] + 1
+            and "BETWEEN" not in expected
+        ):
+            remedy = "decimals take a point: 1.5"
+        elif tag in _REMEDIES and (expected in _REMEDIES[tag] or "" in _REMEDIES[tag]):
+            remedy = _REMEDIES[tag].get(expected) or _REMEDIES[tag][""]
+        elif expected in _WANTED:
+            remedy = _WANTED[expected]
         elif expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
             remedy = "separate columns with commas"
         elif expected == "a comma or FROM" and tag == END:
@@ -130,7 +176,8 @@ class Words:
             message, remedy = f"ADQL has no {tag} '...' literals", instead
         elif tag in RESERVED and "value" in expected:
             if self.tags[i + 1] == "(":
-                message, remedy = f"ADQL has no function {value}", "see the functions of this service in /tap/capabilities"
+                message = f"ADQL has no function {value}"
+                remedy = ELSEWHERE.get(str(value).upper(), "see the functions of this service in /tap/capabilities")
             else:
                 remedy = f'{value} is a reserved word: as a name, write it in double quotes: "{value}"'
         elif tag == STRING and ("name" in expected or expected == "a table"):
