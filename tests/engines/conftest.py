@@ -10,13 +10,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-class Relations(dict):
-    """Relations by name, with a short repr: hypothesis writes it into its reports."""
-
-    def __repr__(self):
-        return f"Relations({', '.join(self)})"
-
-
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
     from hven.engines import duckdb
@@ -28,6 +21,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def relations(engine):
+    from relations import Relations
     from rows import LIST, STARS, circles, sky, stage
 
     from hven.engines import Memory

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.engines.duckdb.covers import cover
+from hven.engines._bound.covers import cover
 from hven.sky import Box, Circle, healpix
 from shared import MORE
 

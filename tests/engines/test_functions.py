@@ -114,3 +114,42 @@ def test_what_is_written_is_read_back():
     middles = functions.FUNCTIONS["hven_centroid_text"](written.drop_null()).to_pylist()
     assert np.array(middles[:2]) == pytest.approx(np.array([[1.5, -2.0], [10.0, 20.0]]))
     assert functions.FUNCTIONS["hven_area_text"](written.drop_null()).to_pylist()[0] == 0.0
+
+
+ODD = ["", "nonsense", "circle 10 95 1", "circle 40 10 181", "circle 400 10 1", "circle -320 10 1", "polygon 0 0 90 0 180 0 270 10", "polygon 10 10 190 -10 30 5",
+       "Circle ICRS 40 10 0", "CIRCLE GALACTIC 40 10 2", "polygon 40 10 40 10 40 10", "circle 40 10 180", "circle 40 10 +1", "point 40 10", "range 30 50 0 20",
+       "circle 1 2 1 polygon 39 9 41 9 40 11", "6/20000-20100", "Union ICRS (Circle 40 10 1 Circle 50 10 1)", "polygon 41 9 39 9 40 11", "circle 40 10 1 nan", "circle 40 nan 1",
+       "Polygon UNKNOWNFrame 350 -5 10 -5 10 5 350 5", "circle 0 90 3"]  # fmt: skip
+
+
+def word(numbers: list[float]) -> str:
+    return " ".join([{2: "point", 3: "circle", 4: "range"}.get(len(numbers), "polygon"), *map(str, numbers)])
+
+
+texts = st.one_of(shapes().map(word), shapes().map(word), st.sampled_from(ODD))
+
+
+@settings(max_examples=40 * MORE, deadline=None)
+@given(st.lists(st.tuples(texts, texts, near, near), min_size=5, max_size=9))
+def test_many_texts_at_once_are_what_each_is_alone(rows):
+    one, two = [a for a, *_ in rows], [b for _, b, *_ in rows]
+    lon, lat = [40 + x for *_, x, _ in rows], [10 + y for *_, y in rows]
+    times = functions.FEW // len(rows) + 1
+    for name, columns in (
+        ("hven_intersects_text", (one, two)),
+        ("hven_contains_text", (one, two)),
+        ("hven_in_text", (lon, lat, one)),
+    ):
+        call = functions.FUNCTIONS[name]
+        alone = call(*(pa.array(column) for column in columns)).to_pylist()
+        assert len(alone) < functions.FEW
+        assert call(*(pa.array(column * times) for column in columns)).to_pylist() == alone * times, (name, columns)
+
+
+def test_shapes_at_the_edge_of_what_is_one_are_told_apart_in_crowds():
+    column = pa.array(ODD * 3)
+    same = pa.array(["circle 40 10 2"] * len(column))
+    crowd = functions.FUNCTIONS["hven_intersects_text"](column, same).to_pylist()
+    single = [functions.FUNCTIONS["hven_intersects_text"](pa.array([text]), pa.array(["circle 40 10 2"])).to_pylist()[0] for text in ODD]
+    assert crowd == single * 3
+    assert sum(single) > 5

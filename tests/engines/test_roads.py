@@ -235,7 +235,6 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
 
 def test_a_plan_serves_other_literals(engine, relations):
     bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE id = 30", (STARS,))
-    assert prepared.small
     (slot,) = bound.free
     for value, wanted in ((30, [30]), (31, []), (33, [33])):
         values = list(bound.slots)
@@ -256,8 +255,11 @@ def test_a_plan_serves_other_literals(engine, relations):
         ("SELECT field, COUNT(*) FROM sky.stars GROUP BY field", False),
     ],
 )
-def test_small(engine, text, small):
-    assert plan(engine, text, (STARS,))[1].small is small
+def test_small(engine, relations, text, small):
+    bound, prepared = plan(engine, text, (STARS,))
+    execution = prepared.execute(bound.slots, relations, Limits())
+    assert (prepared.small and execution.small) is small
+    execution.close()
 
 
 def test_large_cones_are_not_small(engine, relations, monkeypatch):
@@ -315,3 +317,12 @@ def test_mocs_are_found_by_the_position_index(engine, relations, moc):
             assert with_them == without
     prepared = plan(engine, f"SELECT id, mag + 1 AS m FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), MOC('{moc}'))", (STARS, LIST))[1]
     assert "position index (moc)" in prepared.explain()
+
+
+@pytest.mark.parametrize("condition", ["colour < 1", "colour < -1.9", "colour > 1e9", "colour IS NULL", "field * 2 > 30 AND colour > 0"])
+@pytest.mark.parametrize("window", ["", " OFFSET 7", " OFFSET 90000"])
+def test_rows_without_an_order_are_the_first_as_they_are_stored(engine, relations, condition, window):
+    for top in (1, 50, 5000):
+        text = f"SELECT TOP {top} id, colour FROM sky.stars WHERE {condition}{window}"
+        indexed, scanned = both(engine, text, relations)
+        assert indexed == scanned

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 
@@ -56,16 +58,15 @@ def test_strings_never_become_sql(engine, relations):
 
 
 def test_long_chains_run_or_are_refused_with_words(engine, relations):
-    """However long a chain is, Python does not descend into it; DuckDB takes some hundred links, and groups in parentheses."""
+    """However long a chain is, Python does not descend into it; sums are written flat, other chains DuckDB takes to some hundred links."""
     cases = [f"CASE WHEN id > {number} THEN 1 ELSE 0 END" for number in range(1100)]
     with pytest.raises(TooLarge, match="longer chain of operations than the engine takes; put parentheses around groups") as caught:
-        answer(engine, f"SELECT SUM({' + '.join(cases)}) AS n FROM sky.stars", relations)
+        answer(engine, f"SELECT {' & '.join(cases)} AS n FROM sky.stars", relations)
     assert "expression depth" not in str(caught.value)
     groups = ["(" + " + ".join(cases[start : start + 100]) + ")" for start in range(0, 1100, 100)]
     whole = answer(engine, "SELECT SUM(CASE WHEN id > 1099 THEN 1100 WHEN id > 0 THEN id ELSE 0 END) AS n FROM sky.stars", relations)
-    assert answer(engine, f"SELECT SUM({' + '.join(groups)}) AS n FROM sky.stars", relations).to_pylist() == whole.to_pylist()
-    union = answer(engine, " UNION ALL ".join(["SELECT TOP 1 id FROM sky.stars"] * 1100), relations)
-    assert union.num_rows == 1100
+    for chain in (cases, groups):
+        assert answer(engine, f"SELECT SUM({' + '.join(chain)}) AS n FROM sky.stars", relations).to_pylist() == whole.to_pylist()
 
 
 def test_out_of_memory_is_too_large(tmp_path):
@@ -141,7 +142,7 @@ def test_deadlines_fire_in_order_and_end(engine):
     watch.at(now + 0.2, lambda: (fired.append("late"), done.set()))
     watch.at(now + 0.05, lambda: fired.append("early"))
     watch.at(now + 100, lambda: fired.append("never"))
-    assert done.wait(10)
+    assert done.wait(60)
     watch.close()
     assert fired == ["early", "late"]
 
@@ -204,3 +205,17 @@ def test_words_of_errors():
     assert isinstance(translate(OSError("IO Error: No space left on device")), StorageError)
     assert isinstance(translate(RuntimeError("Catalog Error: no such thing")), ServiceError)
     assert "12.5 s" in str(translate(InterruptedError("INTERRUPT"), stopped="timeout", seconds=12.5))
+
+
+def test_arrow_takes_arrays_after_the_engine_was_opened_first(tmp_path):
+    """DuckDB is told that there is no pandas; Arrow, which looks for it, too, must not stumble over that."""
+    code = f"""
+from pathlib import Path
+from hven.engines import duckdb
+engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
+import numpy as np, pyarrow as pa
+print(pa.array(np.arange(3)).to_pylist())
+engine.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[0, 1, 2]\n", done.stderr

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from hven.adql.tree import Bound
+    from hven.engines._differing import Compared
     from hven.model.table import Table
 
 PRIVATE = ()
@@ -40,6 +41,10 @@ class Snapshot:
         Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length}.
     coverage
         ASCII MOC of the positions, or None.
+    engine
+        Name of the engine that keeps it; records of older sites do not say it, and mean the embedded one.
+    regions
+        Columns of shapes whose position index the engine must be told of (the embedded one finds its own beside the rows).
     """
 
     id: str
@@ -50,21 +55,82 @@ class Snapshot:
     parts: tuple[tuple[str, int], ...] = ()
     statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     coverage: str | None = None
+    engine: str = "duckdb"
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Rows held in memory: TAP_SCHEMA, uploads."""
+    """Rows held in memory: TAP_SCHEMA, uploads.
+
+    Attributes
+    ----------
+    lasting
+        True if many queries read the same `rows` (TAP_SCHEMA): an engine may keep what it made of them.
+    stored
+        True if they are rows of a snapshot: there is no NaN in them.
+    """
 
     rows: pa.Table
+    lasting: bool = False
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveColumn:
+    """A column of a table that is read in place, and how its engine writes it.
+
+    Attributes
+    ----------
+    value
+        SQL of the value as queries see it; ``{0}`` is the column itself.
+    raw
+        True if the column itself compares like that value, so that the source's own index serves a condition.
+    guard
+        SQL condition that must stand beside such a comparison (NaN is no number here, but the largest one there); ``{0}`` as above.
+    """
+
+    name: str
+    value: str = "{0}"
+    raw: bool = False
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A table that is read in place from an operational database (later: *PostgreSQL*)."""
+    """A table or view that is read in place from an operational database: nothing about its rows may be remembered.
+
+    Attributes
+    ----------
+    url
+        How the database is named in the site: ``$NAME`` of a secret, or an address without password.
+    table
+        The table's name as SQL, quoted.
+    engine
+        Name of the engine that reads it: one for each `url`.
+    columns
+        Those of the source that can be served.
+    mapping
+        Bound SELECTs over the pseudo table ``source`` that make the published columns; their rows together are the table's.
+    copies
+        Published column -> column of the source that it is, unchanged.
+    position
+        What finds positions in the source: ``q3c``, ``pgsphere``, or empty.
+    rows
+        Estimate of the database, or None.
+    stamp
+        Changes whenever anything above does.
+    """
 
     url: str
     table: str
+    engine: str = "postgres"
+    columns: tuple[LiveColumn, ...] = field(default=(), kw_only=True)
+    mapping: tuple[Bound, ...] = field(default=(), kw_only=True, compare=False, repr=False)
+    copies: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    position: str = field(default="", kw_only=True)
+    rows: int | None = field(default=None, kw_only=True, compare=False)
+    stamp: str = field(default="", kw_only=True)
 
 
 Relation = Snapshot | Memory | Live
@@ -100,6 +166,12 @@ class Execution(Protocol):
     small: bool
     """True if the answer is ready, or nearly: it may be read on the event loop. Never true if `Plan.small` is false."""
 
+    # An execution may have `computed`, true once every row is in memory, whoever has taken it; who has none is taken for False.
+    # It may also have `awaited`: a file descriptor at which the answer will show, or None. Who has an event loop may wait there for a moment,
+    # calling `arrived() -> bool`, which never waits and says what `small` says then. Whoever iterates waits by itself.
+    # Of an answer that is `small` it may give all rows at once, as `few() -> list[tuple] | None`: the values that `to_pylist` would give of its
+    # batches. Nothing is used up by that: whoever iterates afterwards gets the same rows.
+
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
     def cancel(self) -> None:
@@ -112,8 +184,9 @@ class Execution(Protocol):
 class Plan(Protocol):
     """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching."""
 
-    small: bool
-    """True if an index can make the answer quick: `execute` may be called on the event loop; then `Execution.small` says whether it is."""
+    @property
+    def small(self) -> bool:
+        """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop; then `Execution.small` says whether it is."""
 
     def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run with these literal values (by `Literal.slot`) over these relations (by qualified table name).
@@ -150,7 +223,13 @@ class Staging(Protocol):
 
 
 class Engine(Protocol):
-    """The contract. Thread-safe; one per process and site."""
+    """The contract. Thread-safe; one per process and site.
+
+    An engine that can give some rows from all over a snapshot at once also has ``sample(snapshot: Snapshot, rows: int) -> Memory``.
+
+    An engine whose rows are elsewhere also has ``problem() -> str | None``: what keeps it from answering now, for the health page; and
+    ``connections() -> dict[str, int]``: ``size``, ``used`` and ``kept`` of its connections.
+    """
 
     name: str
 
@@ -164,11 +243,37 @@ class Engine(Protocol):
         Keys of `inputs` are qualified table names.
         """
 
-    def stage(self, table: Table, snapshot: str) -> Staging:
-        """Begin a new snapshot of `table` with that id."""
+    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> Staging:
+        """Begin a new snapshot of `table` with that id; if it is `followed`, others will be merged from it, and an engine may prepare for that."""
+
+    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> Staging:
+        """Begin a new snapshot that has the rows of `base`, except those whose primary key is in `gone`; rows that are written replace
+        those of the same key, or are added. The base stays as it is, and must stay until the staging is finished.
+
+        Parameters
+        ----------
+        base
+            A snapshot of this engine, with the columns of `table`.
+        gone
+            Primary keys, columns by name. Keys that are not in the base do not matter; one that is written, too, stays.
+
+        Raises
+        ------
+        Unmergeable
+            The table has no primary key, or the base has other columns, another order or other partitions: stage all rows instead.
+        StorageError
+            The base cannot be read; disk full.
+        DataError
+            From `finish`: a key was written twice, or is null.
+        """  # noqa: D205  (what it does needs more than a line)
 
     def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows in stored order (for rebuilds, comparisons, exports)."""
+
+    def apart(
+        self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None
+    ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+        """Read what may differ between two snapshots of a table: as `read`, but for rows in storage that both share."""
 
     def drop(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; readers that have it open go on undisturbed."""
@@ -183,4 +288,21 @@ class Engine(Protocol):
         """Free everything."""
 
 
-__all__ = ["Engine", "Execution", "Limits", "Live", "Memory", "Plan", "Relation", "Snapshot", "Staging"]
+def differences(rows: pa.Table, stored: Iterable[pa.RecordBatch], primary: Sequence[str]) -> Compared:
+    """Compare rows with stored ones of the same key, by value: which are known, which have changed, and in which columns.
+
+    Parameters
+    ----------
+    rows
+        No key twice, no key null.
+    stored
+        `Engine.read`, or some of it; read once, a batch at a time. A column that it does not have is null there.
+    primary
+        Columns of the key.
+    """
+    from hven.engines._differing import compare  # numpy is for those who compare
+
+    return compare(rows, stored, primary)
+
+
+__all__ = ["Engine", "Execution", "Limits", "Live", "LiveColumn", "Memory", "Plan", "Relation", "Snapshot", "Staging", "differences"]

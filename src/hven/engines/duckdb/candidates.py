@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.engines import Memory, Snapshot
-from hven.engines.duckdb.narrow import columns_read, selects
+from hven.adql.tree import ColumnRef
+from hven.engines import Limits, Memory, Snapshot
+from hven.engines._bound.constants import constant
+from hven.engines._bound.narrow import columns_read, selects
+from hven.engines._bound.scope import scope_of
+from hven.engines.duckdb.asides import Asides, subqueries
 from hven.engines.duckdb.pairs import (
     DRIVERS,
     PARTNER,
@@ -18,25 +22,25 @@ from hven.engines.duckdb.pairs import (
     KeyJoin,
     Match,
     Side,
-    doubles,
+    circles,
+    correlated,
     joined,
     key_joins,
     matches,
     near_pairs,
-    radii,
     rows_with_keys,
     with_numbers,
 )
-from hven.engines.duckdb.roads import Access, Best, Found, accesses, scope_of
+from hven.engines.duckdb.roads import Access, Best, Found, accesses
 from hven.errors import StorageError, Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from hven.adql.tree import Bound, Expr, TableRef
-    from hven.engines import Relation
+    from hven.adql.tree import Bound, Derived, Expr, TableRef
+    from hven.engines import Execution, Plan, Relation
     from hven.engines.duckdb.layout import Stored
     from hven.engines.duckdb.machine import Machine
 
@@ -45,7 +49,9 @@ if TYPE_CHECKING:
 
 SHARE = 5  # candidates are used if they are less than one in so many rows
 FEW = 10_000  # or less than this
+TESTED = 1_000_000  # pairs that are put to the condition itself at a time
 PRODUCT = 2_000_000  # pairs that DuckDB may try one by one
+WORTH = 300  # rows of a target from which on looking up a circle is quicker than trying them all: measured
 KEYS = 500_000  # rows on the other side of a join by key that are looked up one by one
 
 
@@ -58,9 +64,14 @@ class Reduced:
     sides: list[tuple[int, Side]] = field(default_factory=list)
 
     @property
-    def shape(self) -> tuple[frozenset[int], tuple[tuple[int, Side], ...]]:
+    def shape(self) -> tuple[frozenset[int], tuple[tuple[int, Side], ...], frozenset[int]]:
         """Name what the SQL text depends on."""
-        return frozenset(self.tables), tuple(self.sides)
+        return frozenset(self.tables), tuple(self.sides), self.empty
+
+    @property
+    def empty(self) -> frozenset[int]:
+        """Name the references that have no rows."""
+        return frozenset(number for number, table in self.tables.items() if not table.num_rows)
 
 
 class Candidates:
@@ -71,16 +82,22 @@ class Candidates:
         self.accesses: dict[int, Access] = {}
         self._matches: list[Match] = []
         self._joins: list[KeyJoin] = []
+        self.free = bound.free
         self._columns = columns_read(bound)
+        self._derived: dict[int, Derived] = {}
+        self._asides = Asides(bound)
         for select in selects(bound.query):
             scope = scope_of(select)
             self.leaves.update(scope.leaves)
+            self._derived.update(scope.derived)
             for number, access in accesses(scope, bound.free).items():
                 known = self.accesses.get(number)
                 self.accesses[number] = access if known is None else Best((known, access))
-            if len(scope.direct) > 1:
+            if len(scope.direct) + len(scope.derived) > 1:
                 self._matches += matches(scope, bound.free)
                 self._joins += key_joins(scope)
+            for part in () if scope.select.source is None else subqueries(select):
+                self._matches += correlated(scope_of(part), scope, bound.free)
 
     def __bool__(self) -> bool:
         return bool(self.accesses or self._matches or self._joins)
@@ -88,27 +105,37 @@ class Candidates:
     def describe(self) -> list[str]:
         """Say in words what may be used."""
         lines = [
-            f"{self._name(number)}: candidates from the {access.describe()}, if they are few" for number, access in self.accesses.items()
+            f"{self.name(number)}: candidates from the {access.describe()}, if they are few" for number, access in self.accesses.items()
         ]
         for match in self._matches:
-            lines += [f"{self._name(side.target)}: matched with {self._name(side.driver)} by the position index" for side in match.sides]
+            lines += [f"{self.name(side.target)}: matched with {self.name(side.driver)} by the position index" for side in match.sides]
         lines += [
-            f"{self._name(join.target)}: rows with the keys of {self._name(join.driver)} from the index of {join.column}, if they are few"
+            f"{self.name(join.target)}: rows with the keys of {self.name(join.driver)} from the index of {join.column}, if they are few"
             for join in self._joins
         ]
         return lines
 
-    def _name(self, number: int) -> str:
+    def name(self, number: int) -> str:
+        """Name a reference as the query does."""
+        if number in self._derived:
+            return self._derived[number].alias.name
         leaf = self.leaves[number]
         return leaf.alias.name if leaf.alias is not None else leaf.table.qualified if leaf.table is not None else str(number)
 
-    def find(self, engine: Machine, values: Values, relations: Mapping[str, Relation], seconds: float | None) -> Reduced:
-        """Look everything up for these values."""
-        return _Search(self, engine, values, relations, seconds).run()
+    def find(
+        self,
+        engine: Machine,
+        values: Values,
+        relations: Mapping[str, Relation],
+        seconds: float | None,
+        begun: Callable[[Execution | None], None] = lambda _: None,
+    ) -> Reduced:
+        """Look everything up for these values; `begun` is told which query runs meanwhile, so that it can be cancelled."""
+        return _Search(self, engine, values, relations, seconds, begun).run()
 
     def relation(self, number: int, relations: Mapping[str, Relation]) -> Relation | None:
-        """Give the relation that a table reference reads."""
-        table = self.leaves[number].table
+        """Give the relation that a table reference reads; None: it is none of a table."""
+        table = self.leaves[number].table if number in self.leaves else None
         if table is None:
             return None
         if table.qualified not in relations:
@@ -119,6 +146,16 @@ class Candidates:
     def columns(self, number: int, stored_or_rows: pa.Schema) -> tuple[str, ...]:
         """Name the columns that the query reads of a reference; one at least."""
         return self._columns.get(number) or (stored_or_rows.names[0],)
+
+    @property
+    def derived(self) -> Mapping[int, Derived]:
+        """Derived tables, by number."""
+        return self._derived
+
+    @property
+    def asides(self) -> Asides:
+        """Queries that are run to find candidates."""
+        return self._asides
 
     @property
     def matches(self) -> list[Match]:
@@ -134,7 +171,16 @@ class Candidates:
 class _Search:
     """One run of `Candidates.find`."""
 
-    def __init__(self, plan: Candidates, engine: Machine, values: Values, relations: Mapping[str, Relation], seconds: float | None) -> None:
+    def __init__(
+        self,
+        plan: Candidates,
+        engine: Machine,
+        values: Values,
+        relations: Mapping[str, Relation],
+        seconds: float | None,
+        begun: Callable[[Execution | None], None],
+    ) -> None:
+        self._begun = begun
         self._plan = plan
         self._engine = engine
         self._values = values
@@ -143,6 +189,7 @@ class _Search:
         self._began = time.monotonic()
         self._found: dict[int, Found] = {}
         self._doubled: set[int] = set()
+        self._refused: set[int] = set()  # derived tables that are too long
         self._result = Reduced()
 
     def run(self) -> Reduced:
@@ -181,6 +228,9 @@ class _Search:
         known = self._result.tables.get(number)
         if known is not None:
             return known
+        if number in self._plan.derived:
+            message = "a derived table is read before it is computed"
+            raise StorageError(message)
         relation = self._plan.relation(number, self._relations)
         stored = self._stored(number)
         if stored is not None:
@@ -192,13 +242,85 @@ class _Search:
         rows, _ = self._engine.rows(relation)
         return rows.select(list(self._plan.columns(number, rows.schema)))
 
+    def _left(self) -> float | None:
+        """Give the time that is left; raises if there is none."""
+        if self._seconds is None:
+            return None
+        left = self._seconds - (time.monotonic() - self._began)
+        if left <= 0:
+            message = f"the query ran into the time limit of {self._seconds:g} s"
+            raise Timeout(message, remedy="ask for less, or run it as an asynchronous job with a longer limit")
+        return left
+
+    def _run(self, plan: Plan, relations: Mapping[str, Relation], rows: int | None = None) -> pa.Table:
+        """Run a query for the sake of another one."""
+        execution = plan.execute(self._values, relations, Limits(rows=rows, seconds=self._left()))
+        self._begun(execution)
+        try:
+            return pa.Table.from_batches(execution, schema=execution.schema)
+        finally:
+            self._begun(None)
+            execution.close()
+
+    def _computed(self, number: int, most_rows: int) -> bool:
+        """Compute the rows of a derived table, unless they are too many; say whether they are there."""
+        if number not in self._result.tables and number not in self._refused:
+            derived = self._plan.derived[number]
+            names = self._plan.columns(number, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
+            rows = self._run(self._plan.asides.derived(self._engine, derived, names), self._relations, most_rows)
+            if rows.num_rows > most_rows:
+                self._refused.add(number)
+            else:
+                self._result.tables[number] = rows
+        return number not in self._refused
+
+    def _around(self, side: Side, rows: pa.Table) -> pa.Table:
+        """Compute what lies around the rows of the driver."""
+        names = [part.column.name if isinstance(part, ColumnRef) and part.column is not None else "" for part in side.around]
+        if all(names):
+            return pa.table([rows.column(name) for name in names], names=[str(at) for at in range(len(names))])
+        constants = [None if name else constant(part, self._plan.free) for name, part in zip(names, side.around, strict=True)]
+        if all(name or found is not None for name, found in zip(names, constants, strict=True)):
+            columns: list[pa.ChunkedArray | pa.Array] = []
+            for name, found in zip(names, constants, strict=True):
+                value = None if found is None else found(self._values)
+                number = float(value) if isinstance(value, int | float) else None
+                columns.append(
+                    rows.column(name) if name else pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
+                )
+            return pa.table(columns, names=[str(at) for at in range(len(names))])
+        plan, name = self._plan.asides.around(self._engine, side, rows.schema)
+        return self._run(plan, {name: Memory(rows)})
+
+    def _asked(self, match: Match, side: Side, rows: pa.Table, target: Stored, pairs: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+        """Keep the pairs that meet the condition, which DuckDB tests on each of them."""
+        owner, row = pairs
+        plan, name, wanted = self._plan.asides.pairs(self._engine, match.condition)
+        kept = []
+        for begin in range(0, len(owner), TESTED):
+            mine, theirs = owner[begin : begin + TESTED], row[begin : begin + TESTED]
+            columns = {"pair": pa.array(np.arange(begin, begin + len(mine)))}
+            for number, column in wanted:
+                whole = rows.column(column) if number == side.driver else target.projection((column,)).take(theirs).column(0)
+                columns[f"{number}.{column}"] = whole.take(pa.array(mine)) if number == side.driver else whole
+            found = self._run(plan, {name: Memory(pa.table(columns))}).column(0)
+            kept.append(np.asarray(found.to_numpy(), dtype=np.int64))
+        keep = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
+        return owner[keep], row[keep]
+
     def _match(self, place: int, match: Match) -> None:
         usable = []
         for side in match.sides:
-            stored, drivers = self._stored(side.target), self._count(side.driver)
-            if stored is None or drivers is None or stored.manifest.position != side.position or side.doubled in self._doubled:
+            stored = self._stored(side.target)
+            if stored is None or stored.manifest.position != side.position or {side.doubled, side.target} & self._doubled:
                 continue
-            if side.target in self._result.tables or drivers > DRIVERS or drivers > 4 * stored.manifest.rows + FEW:
+            if side.target in self._result.tables or (side.driver in self._doubled and side.driver == side.doubled):
+                continue
+            at_most = DRIVERS if stored.manifest.rows >= WORTH else min(DRIVERS, 4 * stored.manifest.rows + FEW)
+            if side.driver in self._plan.derived and not self._computed(side.driver, at_most):
+                continue
+            drivers = self._count(side.driver)
+            if drivers is None or drivers > at_most:
                 continue
             known = self._found.get(side.target)
             if known is not None and known.count * drivers <= PRODUCT:
@@ -209,16 +331,15 @@ class _Search:
         side = min(usable, key=lambda item: item[0])[1]
         target = self._stored(side.target)
         rows = self._rows(side.driver)
-        size = radii(side, rows, self._values)
-        if target is None or size is None:
+        found = circles(self._around(side, rows))
+        if target is None or found is None:
             return
-        if self._seconds is not None and time.monotonic() - self._began > self._seconds:
-            message = f"the query ran into the time limit of {self._seconds:g} s"
-            raise Timeout(message, remedy="ask for less, or run it as an asynchronous job with a longer limit")
-        circles = (doubles(rows.column(side.lon)), doubles(rows.column(side.lat)), size)
-        pairs = near_pairs(target, side.position, circles, match.exact)
+        self._left()
+        pairs = near_pairs(target, side.position, found, "" if match.exact == "asked" else match.exact)
         if pairs is None:
             return
+        if match.exact == "asked":
+            pairs = self._asked(match, side, rows, target, pairs)
         owner, row = pairs
         known = self._found.get(side.target)
         if known is not None and side.doubled == side.target:
@@ -267,6 +388,8 @@ def most(stored: Stored) -> int:
 def gather(stored: Stored, found: Found, columns: Sequence[str]) -> pa.Table:
     """Give the candidate rows: views of the map where they are neighbours, copies where they are scattered."""
     projection = stored.projection(tuple(columns))
+    if not found.count:
+        return projection.schema.empty_table()
     if found.ranges is not None and found.count > 50_000 and found.count > 500 * len(found.ranges):
         batches = [piece for begin, end in found.ranges.tolist() if end > begin for piece in projection.span(begin, end)]
         return pa.Table.from_batches(batches, schema=projection.schema)

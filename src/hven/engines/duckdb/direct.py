@@ -8,6 +8,7 @@ null is neither true nor false.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,12 +19,14 @@ import pyarrow.compute as pc
 from hven.adql.tree import (
     And,
     Between,
+    Binary,
     ColumnRef,
     Compare,
     Expr,
     Function,
     In,
     IsNull,
+    Like,
     Literal,
     Not,
     Or,
@@ -33,16 +36,17 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
 )
-from hven.engines.duckdb.constants import constant, is_text
-from hven.engines.duckdb.geometry import MIRROR, column_pair, constant_shape, contained, coordinates, distance_points
+from hven.engines._bound.constants import constant, is_text
+from hven.engines._bound.geometry import MIRROR, column_pair, constant_shape, contained, coordinates, distance_points
 from hven.engines.duckdb.keys import microseconds
+from hven.engines.duckdb.lists import LONG, is_among, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hven.adql.tree import Bound
-    from hven.engines.duckdb.constants import Constant
-    from hven.engines.duckdb.layout import Projection, Rows, Stored
+    from hven.engines._bound.constants import Constant
+    from hven.engines.duckdb.layout import Projection, Readable, Rows
     from hven.model.types import Type
 
     Values = Sequence[float | str | None]
@@ -104,11 +108,16 @@ class Direct:
     count: bool
     schema: pa.Schema
 
-    def whole(self, stored: Stored, values: Values, limit: int | None, size: int) -> Iterator[pa.RecordBatch]:
+    def reads(self, schema: pa.Schema) -> bool:
+        """Say whether rows have every column that is read, under exactly its name."""
+        plain = [item for item in self.output if isinstance(item, str)]
+        return all(schema.get_field_index(name) >= 0 for name in (*self.tested, *self.computed, *plain))
+
+    def whole(self, stored: Readable, values: Values, limit: int | None, size: int) -> Iterator[pa.RecordBatch]:
         """Answer without candidates: there is no condition and no order."""
-        begin, end = self._window(values, limit, 1 if self.count else stored.manifest.rows)
+        begin, end = self._window(values, limit, 1 if self.count else stored.rows)
         if self.count:
-            yield from _counted(stored.manifest.rows, self.schema, begin, end)
+            yield from _counted(stored.rows, self.schema, begin, end)
             return
         if all(isinstance(item, str) for item in self.output):
             columns = stored.projection(tuple(str(item) for item in self.output))
@@ -119,7 +128,7 @@ class Direct:
         for at in range(begin, end, size):
             yield self._computed(stored, np.arange(at, min(at + size, end)), values)
 
-    def some(self, stored: Stored, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
+    def some(self, stored: Readable, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
         """Answer from candidates (ascending, or in index order if that is the order wanted)."""
         if self.count or self.orders:
             kept = np.concatenate(list(self.passing(stored, rows, values)) or [np.empty(0, np.int64)])
@@ -139,7 +148,7 @@ class Direct:
             if len(part := part[low:high]):
                 yield self._computed(stored, part, values)
 
-    def ordered(self, stored: Stored, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
+    def ordered(self, stored: Readable, rows: Rows, values: Values, limit: int | None) -> Iterator[pa.RecordBatch]:
         """Answer from rows that are in the wanted order already, without a condition."""
         begin, end = self._window(values, limit, len(rows))
         if end > begin:
@@ -155,7 +164,7 @@ class Direct:
         begin, end = self.window(values, limit)
         return min(begin, rows), rows if end is None else min(end, rows)
 
-    def passing(self, stored: Stored, rows: Rows, values: Values) -> Iterator[Rows]:
+    def passing(self, stored: Readable, rows: Rows, values: Values) -> Iterator[Rows]:
         """Give the rows that meet the condition, piece by piece, in the order given."""
         if self.condition is None:
             yield rows
@@ -168,7 +177,7 @@ class Direct:
             if len(kept):
                 yield kept
 
-    def _sorted(self, stored: Stored, rows: Rows, values: Values) -> Rows:
+    def _sorted(self, stored: Readable, rows: Rows, values: Values) -> Rows:
         if len(rows) < 2:
             return rows
         frame = _frame(stored.projection(self.computed), rows)
@@ -182,7 +191,7 @@ class Direct:
         ordered: Rows = rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of))]
         return ordered
 
-    def _computed(self, stored: Stored, rows: Rows, values: Values) -> pa.RecordBatch:
+    def _computed(self, stored: Readable, rows: Rows, values: Values) -> pa.RecordBatch:
         plain = tuple(item for item in self.output if isinstance(item, str))
         copied = iter(_frame(stored.projection(plain), rows).columns) if plain else iter(())
         frame = _frame(stored.projection(self.computed), rows) if len(plain) < len(self.output) else None
@@ -253,7 +262,9 @@ def _recognise(bound: Bound, schema: pa.Schema) -> Direct:
         raise NotDirect
     free = bound.free
     tested = Names(leaf.number, {})
-    conditions = [_truth_of(expr, tested, free) for expr in (leaf.where, select.where) if expr is not None]
+    permitted = Names(0, tested.wanted)  # a row filter is bound over the table alone, as number 0
+    filters = ((leaf.where, permitted), (select.where, tested))
+    conditions = [_truth_of(expr, names, free) for expr, names in filters if expr is not None]
     computed = Names(leaf.number, {})
     items = [item for item in select.items if isinstance(item, SelectItem)]
     count = len(items) == 1 and _is_count(items[0].expr)
@@ -374,6 +385,8 @@ def _truth_of(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
             raise NotDirect
         at, test = place[0], pc.is_valid if expr.negated else pc.is_null
         return lambda frame, _: test(frame.column(at))
+    if isinstance(expr, Like):
+        return _like(expr, names, free)
     return _inside(expr, names, free) or _comparison(expr, names, free)
 
 
@@ -423,11 +436,77 @@ def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
                 return lambda frame, values: pc.invert(pc.and_kleene(above(frame, values), below(frame, values)))
             return lambda frame, values: pc.and_kleene(above(frame, values), below(frame, values))
     elif isinstance(expr, In) and not isinstance(expr.choices, Subquery):
+        if len(expr.choices) > LONG:
+            return _among(expr, expr.choices, names, free)
         among = [constant(choice, free) for choice in expr.choices]
         tests = [_compare(expr.operand, "=", value, names, free) for value in among if value is not None]
-        if len(tests) == len(among) and len(tests) <= 64:
+        if len(tests) == len(among):
             return _any(tests, negated=expr.negated)
     raise NotDirect
+
+
+def _like(expr: Like, names: Names, free: frozenset[int]) -> Evaluate:
+    """Compile LIKE: ``%`` is any text, ``_`` any character, nothing quotes them."""
+    text, pattern = _texts(expr.operand, names), constant(expr.pattern, free)
+    if text is None or pattern is None:
+        raise NotDirect
+    ignore_case, negated = expr.ignore_case, expr.negated
+
+    def evaluate(frame: pa.RecordBatch, values: Values) -> Any:
+        wanted, column = pattern(values), text(frame, values)
+        if not isinstance(wanted, str) or "\0" in wanted:
+            raise NotDirect
+        if ignore_case and not (wanted.isascii() and _is_ascii(column)):
+            raise NotDirect
+        said = "".join(_WILD.get(letter) or re.escape(letter) for letter in wanted)
+        found = pc.match_substring_regex(column, rf"(?s)\A{said}\z", ignore_case=ignore_case)
+        return pc.invert(found) if negated else found
+
+    return evaluate
+
+
+_WILD = {"%": ".*", "_": "."}
+_CASES: dict[str, Callable[[Any], Any]] = {"LOWER": pc.ascii_lower, "UPPER": pc.ascii_upper}
+
+
+def _texts(expr: Expr, names: Names) -> Evaluate | None:
+    """Compile a column of text, maybe in LOWER or UPPER; None if it is something else."""
+    change = None
+    if isinstance(expr, Function) and expr.name in _CASES and len(expr.args) == 1:
+        change, expr = _CASES[expr.name], expr.args[0]
+    place = names.place(expr)
+    if place is None or not place[1].is_string:
+        return None
+    at = place[0]
+
+    def evaluate(frame: pa.RecordBatch, _: Values) -> Any:
+        column = frame.column(at)
+        if change is None:
+            return column
+        if not _is_ascii(column):  # the engines know different editions of Unicode
+            raise NotDirect
+        return change(column)
+
+    return evaluate
+
+
+def _is_ascii(column: pa.Array) -> bool:
+    return bool(pc.all(pc.string_is_ascii(column), min_count=0).as_py())
+
+
+def _among(expr: In, choices: Sequence[Expr], names: Names, free: frozenset[int]) -> Evaluate:
+    place, wanted, negated = names.place(expr.operand), listed(choices, free), expr.negated
+    if place is None or wanted is None or not (place[1].is_integer or place[1].is_string):
+        raise NotDirect
+    at = place[0]
+
+    def evaluate(frame: pa.RecordBatch, values: Values) -> Any:
+        found = is_among(frame.column(at), wanted(values))
+        if found is None:
+            raise NotDirect
+        return pc.invert(found) if negated else found
+
+    return evaluate
 
 
 def _any(tests: list[Evaluate], *, negated: bool) -> Evaluate:
@@ -448,6 +527,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 def _compare(side: Expr, op: str, value: Constant, names: Names, free: frozenset[int]) -> Evaluate:
     if is_text(side):
         raise NotDirect
+    changed = _texts(side, names) if isinstance(side, Function) else None
+    if changed is not None:
+        return lambda frame, values: _OPERATORS[op](changed(frame, values), _text(value(values)))
+    rest = _remainder(side, names, free)
+    if rest is not None:
+        return lambda frame, values: _compare_whole(rest(frame, values), op, _number(value(values)))
     place = names.place(side)
     if place is None:
         distance = _distance(side, names, free)
@@ -462,6 +547,29 @@ def _compare(side: Expr, op: str, value: Constant, names: Names, free: frozenset
     if kind.is_numeric:
         return lambda frame, values: _compare_floats(frame.column(at), op, _number(value(values)))
     raise NotDirect
+
+
+def _remainder(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
+    """Compile ``MOD(column, 2)`` or ``column % 2`` of whole numbers; None if it is something else."""
+    if isinstance(expr, Function) and expr.name == "MOD":
+        one, two = expr.args
+    elif isinstance(expr, Binary) and expr.op == "%":
+        one, two = expr.left, expr.right
+    else:
+        return None
+    place, by = names.place(one), constant(two, free)
+    if place is None or by is None or not place[1].is_integer:
+        raise NotDirect
+    at = place[0]
+
+    def evaluate(frame: pa.RecordBatch, values: Values) -> pa.Array:
+        column, divisor = frame.column(at), _number(by(values))
+        if not 0 < divisor < 2**53 or divisor != int(divisor):
+            raise NotDirect
+        numbers = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        return pa.array(np.fmod(numbers, np.int64(int(divisor))), mask=np.asarray(column.is_null()))  # the sign of the column's value
+
+    return evaluate
 
 
 def _number(value: float | str | None) -> float:
@@ -484,8 +592,8 @@ def _moment(value: float | str | None) -> pa.Scalar:
 
 
 def _compare_floats(column: pa.Array, op: str, value: float) -> Any:
-    if isinstance(value, int) and abs(value) > 2**24:
-        raise NotDirect  # beside a float32 the engines differ
+    if isinstance(value, int) and abs(value) > 2**53:
+        raise NotDirect  # no double
     found = _OPERATORS[op](column, pa.scalar(float(value)))  # a double: so is a float32 column then
     return pc.or_(found, pc.is_nan(column)) if op in {">", ">="} else found
 

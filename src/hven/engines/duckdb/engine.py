@@ -7,16 +7,21 @@ import os
 import re
 import shutil
 import threading
+import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 
 from hven.engines import Limits, Memory, Snapshot
-from hven.engines.duckdb.layout import Stored, without_nan
+from hven.engines._clock import Watch
+from hven.engines._rows import without_nan
+from hven.engines.duckdb.layout import Held, Stored
+from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
-from hven.engines.duckdb.running import Cursors, DuckExecution, Watch
+from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
 from hven.errors import BindError, StorageError
 
@@ -31,6 +36,15 @@ if TYPE_CHECKING:
 _OPEN = 64  # snapshots of other days that are kept mapped
 _MAPPINGS = 64
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(slots=True)
+class Seen:
+    """Rows in memory that many queries read, without NaN. It must not hold `table` itself, whose end is its own."""
+
+    table: weakref.ref[pa.Table]
+    rows: pa.Table
+    held: Held
 
 
 class DuckEngine:
@@ -59,6 +73,7 @@ class DuckEngine:
         self._lock = threading.Lock()
         self._stored: OrderedDict[str, Stored] = OrderedDict()
         self._mappings: OrderedDict[int, tuple[Bound, DuckPlan]] = OrderedDict()  # by id of the query, which is kept
+        self._seen: dict[int, Seen] = {}  # by id of the table, as long as it lives
         self._held: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
         self._closed = False
 
@@ -100,19 +115,50 @@ class DuckEngine:
             self._cursors, self._watch, sql=sql, arguments=arguments, relations=relations, schema=schema, limits=limits, memory=self._memory
         )
 
-    def rows(self, relation: Relation) -> tuple[pa.Table, bool]:
-        """Give the rows of a relation, and whether they are worth remembering (for plans)."""
+    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> tuple[pa.Table, bool]:
+        """Give the rows of a relation, and whether they are worth remembering; `columns`: with these alone, one at least (for plans)."""
         if isinstance(relation, Snapshot):
-            return self.stored(relation).table, True
+            return self.stored(relation).having(columns), True
         if isinstance(relation, Memory):
-            return clean(relation.rows), False
+            if relation.stored:
+                return relation.rows if columns is None else relation.rows.select(list(columns or relation.rows.schema.names[:1])), False
+            return (self._lasting(relation).rows, True) if relation.lasting else (clean(relation.rows), False)
         message = f"the embedded engine cannot read {type(relation).__name__.lower()} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
+    def held(self, relation: Memory) -> Held:
+        """Give rows in memory, to be read by number (for plans)."""
+        return self._lasting(relation).held if relation.lasting else Held(relation.rows if relation.stored else clean(relation.rows))
+
+    def _lasting(self, relation: Memory) -> Seen:
+        """Give what was made of rows that many queries read."""
+        number = id(relation.rows)
+        with self._lock:
+            seen = self._seen.get(number)
+        if seen is None or seen.table() is not relation.rows:
+            rows, known = clean(relation.rows), self._seen
+
+            def gone(table: object) -> None:
+                if (found := known.get(number)) is not None and found.table is table:
+                    del known[number]
+
+            seen = Seen(weakref.ref(relation.rows, gone), pa.Table.from_batches(rows.to_batches(), rows.schema), Held(rows))
+            with self._lock:
+                self._seen[number] = seen
+        return seen
+
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    def stage(self, table: Table, snapshot: str) -> DiskStaging:
+    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> DiskStaging:  # noqa: ARG002  (every snapshot can be shared)
         """Begin a new snapshot; see `hven.engines.Engine.stage`."""
+        return DiskStaging(table, snapshot, *self._place(table, snapshot), self._seal)
+
+    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> DiskStaging:
+        """Begin a new snapshot out of another and its changes; see `hven.engines.Engine.merge`."""
+        return DiskMerge(table, snapshot, *self._place(table, snapshot), self._seal, self.stored(base), gone)
+
+    def _place(self, table: Table, snapshot: str) -> tuple[Path, str]:
+        """Give the directory of a new snapshot, and the same relative to the snapshots' directory."""
         if not _ID.fullmatch(snapshot):
             message = f"{snapshot!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
@@ -121,7 +167,7 @@ class DuckEngine:
         if final.exists():
             message = f"there is a snapshot {relative} already"
             raise StorageError(message)
-        return DiskStaging(table, snapshot, final, relative, self._seal)
+        return final, relative
 
     def _seal(self, staging: DiskStaging) -> None:
         """Keep the lock of a finished snapshot: nobody may sweep it before it is published."""
@@ -150,6 +196,18 @@ class DuckEngine:
         for batch in self.stored(snapshot).batches:
             if batch.num_rows:
                 yield batch if columns is None else batch.select(list(columns))
+
+    def apart(
+        self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None
+    ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+        """Read the parts of two snapshots that are not files of both; see `hven.engines.Engine.apart`."""
+        one, two = self.stored(old), self.stored(new)
+        shared = one.files.keys() & two.files.keys()
+        return one.read(shared, columns), two.read(shared, columns)
+
+    def sample(self, snapshot: Snapshot, rows: int) -> Memory:
+        """Give about so many rows, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
+        return Memory(self.stored(snapshot).sample(rows), stored=True)
 
     def drop(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; who has them mapped goes on undisturbed."""
@@ -230,6 +288,8 @@ def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | 
         "python_enable_replacements": False,
         "allow_community_extensions": False,
         "arrow_lossless_conversion": False,
+        # DuckDB 1.5 hands the keys of a hash join down to scans as filters, which scans of Arrow rows refuse now and then, and never gain by
+        "disabled_optimizers": "join_filter_pushdown",
     }
     if threads is not None:
         found["threads"] = threads

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines.duckdb import moving
+from hven.engines._bound.reading import cells_of, read
+from hven.engines._regions import numbers_of
+from hven.engines.duckdb import curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
-from hven.sky import Box, Moc, Point, Shape, arrays, contains, distance, healpix, intersects
-from hven.sky.shapes import from_array
+from hven.sky import Circle, Moc, Point, Polygon, Shape, arrays, contains, distance, healpix, intersects, q3c
+from hven.sky.columns import outlines
+from hven.sky.shapes import Range, Region, boxes, from_array
+from hven.sky.sphere import vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import duckdb
     import numpy.typing as npt
@@ -27,18 +31,18 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Test = Callable[["Shapes", "Shapes"], Flags]
 
-FINEST = 9  # orders that a MOC may be finer than its shape
 POINT, CIRCLE, RANGE, POLYGON, NONE = range(5)
+FEW = 32  # rows of text that are read one by one
 _KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 
 
 def register(con: duckdb.DuckDBPyConnection) -> None:
     """Make the functions known to a DuckDB instance."""
-    for text in MACROS:
-        # not temporary: one definition for all cursors of the instance, which is in memory anyway
-        con.execute(text.replace("TEMP MACRO", "MACRO"))
     for name, (arguments, result) in UDFS.items():
         con.create_function(name, FUNCTIONS[name], list(arguments), result, **_VECTORISED)
+    for text in MACROS:  # some name the functions
+        # not temporary: one definition for all cursors of the instance, which is in memory anyway
+        con.execute(text.replace("TEMP MACRO", "MACRO"))
 
 
 class Shapes:
@@ -86,27 +90,6 @@ class Shapes:
 def _shape(kind: str, numbers: tuple[float, ...]) -> Shape | None:
     try:
         return from_array(kind, numbers) if kind else None
-    except ValueError:
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _text(text: str) -> Shape | Moc | None:
-    """Read DALI text, STC-S, or an ASCII MOC."""
-    from hven.sky.text import parse, stcs
-
-    words = text.split(None, 1)
-    if words and "/" in words[0]:
-        try:
-            return Moc.parse(text)
-        except ValueError:
-            return None
-    try:
-        return parse("multishape", text.lower())
-    except ValueError:
-        pass  # no DALI text: STC-S, then
-    try:
-        return stcs(text).shape
     except ValueError:
         return None
 
@@ -206,18 +189,10 @@ def _in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
 
 
 def _box(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
-    columns = np.stack([_floats(column) for column in (lon, lat, width, height)], axis=1)
-    rows, back = np.unique(columns, axis=0, return_inverse=True)
-    boxes = pa.array([_corners(*row) for row in rows.tolist()], pa.list_(pa.float64()))
-    return boxes.take(pa.array(back.ravel()))
-
-
-def _corners(lon: float, lat: float, width: float, height: float) -> list[float] | None:
-    try:
-        box = Box(lon, lat, width, height)
-    except ValueError:
-        return None
-    return [number for pair in zip(box.lons, box.lats, strict=True) for number in pair]
+    lons, lats = boxes(*(_floats(column) for column in (lon, lat, width, height)))
+    numbers = np.stack([lons, lats], axis=2).reshape(-1)
+    none = np.isnan(lons[:, 0])
+    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(numbers) + 1, 8, dtype=np.int32)), pa.array(numbers), mask=pa.array(none))
 
 
 def _area(shape: Any) -> pa.Array:
@@ -277,10 +252,21 @@ def _distinct(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArray[np.int6
     return [tuple(words[number][code] for number, code in enumerate(row)) for row in rows.tolist()], back.ravel()
 
 
+@lru_cache(maxsize=1024)
 def _moc(shape: Shape | Moc) -> Moc:
     if isinstance(shape, Moc):
         return shape
-    order = 29 if shape.area() == 0.0 else min(healpix.order_for(float(np.sqrt(shape.area() / np.pi))) + 4, 29)
+    if isinstance(shape, Region):  # each part at the order that suits it
+        made = [_moc(part) for part in shape.parts]
+        return Moc(healpix.merge(np.concatenate([part.ranges for part in made])), max(part.order for part in made))
+    size = float(np.sqrt(shape.area() / np.pi))
+    if isinstance(shape, Polygon):  # cells are not made smaller than the length of a thin one suggests
+        size = max(size, float(shape.ring.reach[0]) / 16)
+    elif isinstance(shape, Range):
+        size = max(
+            size, (shape.lat2 - shape.lat1) / 32, shape.width * float(np.cos(np.radians(min(map(abs, shape.parallels), default=0.0)))) / 32
+        )
+    order = 29 if size == 0.0 else min(healpix.order_for(size) + 4, 29)
     return Moc(shape.cover(order), order)
 
 
@@ -297,27 +283,144 @@ def _text_intersects(one: Shape | Moc, two: Shape | Moc) -> bool:
     return intersects(one, two)
 
 
-def _of_texts(test: Callable[[Shape | Moc, Shape | Moc], bool]) -> Callable[[Any, Any], pa.Array]:
+class Texts:
+    """A column of shapes as text: those that are one circle or one polygon as numbers, read all at once."""
+
+    def __init__(self, column: Any) -> None:
+        coded = _whole(column).dictionary_encode()
+        self.codes = np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+        found = outlines(coded.dictionary)
+        size = np.zeros(len(coded.dictionary), np.int64)
+        size[found.rows] = found.lengths
+        self.shapes = Shapes(np.concatenate([[0], np.cumsum(size)]), found.numbers)
+        self.plain: Flags = self._plain()[self.codes]
+
+    def _plain(self) -> Flags:
+        """Tell which are shapes for sure: positions, radii and edges are as they must be."""
+        shapes = self.shapes
+        plain: Flags = (shapes.kind == CIRCLE) | (shapes.kind == POLYGON)
+        size = np.diff(shapes.starts)
+        owner = np.repeat(np.arange(len(shapes)), size)
+        place = np.arange(len(owner)) - shapes.starts[:-1][owner]
+        round_ = shapes.kind[owner] == CIRCLE
+        odd = place % 2 == 1
+        low, high = np.where(odd, -90.0, 0.0), np.where(odd, 90.0, np.where(round_ & (place == 2), 180.0, 360.0))
+        plain[owner[~((shapes.numbers >= low) & (shapes.numbers <= high))]] = False
+        corners = np.flatnonzero(~round_ & (place % 2 == 0))
+        if len(corners):
+            xyz = vectors(shapes.numbers[corners], shapes.numbers[corners + 1])
+            mine = owner[corners]
+            first = np.append(True, mine[1:] != mine[:-1])
+            following = np.append(np.arange(1, len(corners)), 0)
+            following[np.append(first[1:], True)] = np.flatnonzero(first)  # the last corner is joined to the first
+            plain[mine[np.linalg.norm(xyz + xyz[following], axis=1) < 1e-9]] = False
+        return plain
+
+    def rows(self, which: npt.NDArray[np.int64]) -> Shapes:
+        """Give the shapes of some rows."""
+        codes = self.codes[which]
+        size = np.diff(self.shapes.starts)[codes]
+        starts = np.concatenate([[0], np.cumsum(size)])
+        take = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.shapes.starts[:-1][codes], size)
+        return Shapes(starts, self.shapes.numbers[take])
+
+
+def _of_texts(
+    test: Callable[[Shape | Moc, Shape | Moc], bool],
+    tests: dict[tuple[int, int], Test],
+    single: Callable[[Shape, Shape], bool],
+    *,
+    both_ways: bool,
+) -> Callable[[Any, Any], pa.Array]:
     def evaluate(one: Any, two: Any) -> pa.Array:
+        found = np.zeros(len(one), np.bool_)
+        rest = np.arange(len(one))
+        if len(one) >= FEW:
+            a, b = Texts(one), Texts(two)
+            both = np.flatnonzero(a.plain & b.plain)
+            found[both] = _by_kinds(a.rows(both), b.rows(both), tests, single, both_ways=both_ways)
+            rest = np.flatnonzero(~(a.plain & b.plain))
+            one, two = _whole(one).take(pa.array(rest)), _whole(two).take(pa.array(rest))
+        if not len(rest):
+            return pa.array(found)
         rows, back = _distinct(one, two)
-        made = [(_text(a), _text(b)) for a, b in rows]
-        return pa.array(np.array([a is not None and b is not None and test(a, b) for a, b in made], np.bool_)[back])
+        made = [(read(a), read(b)) for a, b in rows]
+        if test is _text_intersects:
+            found[rest] = _all_intersects(made)[back]
+        else:
+            found[rest] = np.array([a is not None and b is not None and test(a, b) for a, b in made], np.bool_)[back]
+        return pa.array(found)
 
     return evaluate
 
 
+def _all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None]]) -> Flags:
+    """Test many pairs: circles and polygons, and unions of them, all at once; anything else pair by pair."""
+    found = np.zeros(len(pairs), np.bool_)
+    owners: list[int] = []
+    mocs: dict[int, tuple[Any, list[tuple[int, Any]]]] = {}
+    sides: tuple[list[list[float]], list[list[float]]] = ([], [])
+    for number, (one, two) in enumerate(pairs):
+        if one is None or two is None:
+            continue
+        if isinstance(one, Moc) != isinstance(two, Moc):
+            moc, shape = (one, two) if isinstance(one, Moc) else (two, one)
+            mocs.setdefault(id(moc), (moc, []))[1].append((number, shape))
+            continue
+        parts = [[numbers_of(part) for part in (shape.parts if isinstance(shape, Region) else (shape,))] for shape in (one, two)]
+        if not all(all(side) for side in parts):
+            found[number] = _text_intersects(one, two)
+            continue
+        for a in parts[0]:
+            for b in parts[1]:
+                owners.append(number)
+                sides[0].append(a)
+                sides[1].append(b)
+    if owners:
+        one_way, other = (Shapes(np.cumsum([0, *map(len, side)]), np.concatenate([np.array(part) for part in side])) for side in sides)
+        meeting = _by_kinds(one_way, other, _INTERSECTS, intersects, both_ways=True)
+        found[np.array(owners)[meeting]] = True
+    for moc, shapes in mocs.values():
+        _meet_moc(moc, shapes, found)
+    return found
+
+
+def _meet_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], found: Flags) -> None:
+    """Test shapes against one MOC: a centre or a corner in it is enough; the cells of a shape are looked at where that does not tell."""
+    owners, lons, lats = [], [], []
+    for number, shape in shapes:
+        for part in shape.parts if isinstance(shape, Region) else (shape,):
+            listed = numbers_of(part)
+            pairs = [listed[:2]] if isinstance(part, Circle) else [listed[at : at + 2] for at in range(0, len(listed), 2)]
+            owners += [number] * len(pairs)
+            lons += [pair[0] for pair in pairs]
+            lats += [pair[1] for pair in pairs]
+    if owners:
+        found[np.array(owners)[moc.contains(lons, lats)]] = True
+    for number, shape in shapes:
+        if not found[number]:
+            found[number] = _text_intersects(moc, shape)
+
+
 def _in_text(lon: Any, lat: Any, text: Any) -> pa.Array:
-    """Test positions against regions and MOCs: those of one text at once."""
-    rows, back = _distinct(text)
+    """Test positions against regions and MOCs: circles and polygons all at once, others those of one text at once."""
     lons, lats = _floats(lon), _floats(lat)
     found = np.zeros(len(lons), np.bool_)
+    rest = np.arange(len(lons))
+    if len(lons) >= FEW:
+        shapes = Texts(text)
+        some, rest = np.flatnonzero(shapes.plain), np.flatnonzero(~shapes.plain)
+        points = Shapes(np.arange(len(some) + 1) * 2, np.stack([lons[some], lats[some]], axis=1).ravel())
+        found[some] = _by_kinds(points, shapes.rows(some), _CONTAINS, lambda a, b: contains(b, a), both_ways=False)
+        text = _whole(text).take(pa.array(rest))
+    rows, back = _distinct(text)
     order = np.argsort(back, kind="stable")
     ends = np.cumsum(np.bincount(back, minlength=len(rows)))
     for number, (word,) in enumerate(rows):
-        shape = _text(word)
+        shape = read(word)
         if shape is not None:
-            some = order[ends[number - 1] if number else 0 : ends[number]]
-            found[some] = shape.contains(lons[some], lats[some])
+            which = rest[order[ends[number - 1] if number else 0 : ends[number]]]
+            found[which] = shape.contains(lons[which], lats[which])
     return pa.array(found)
 
 
@@ -326,26 +429,18 @@ def _moc_of(order: Any, text: Any) -> pa.Array:
     rows, back = _distinct(text)
     made: dict[tuple[int, int], str | None] = {}
     for number, row in {*zip(numbers.tolist(), back.tolist(), strict=True)}:
-        made[number, row] = _cells_of(_text(rows[row][0]), number)
+        made[number, row] = _cells_of(read(rows[row][0]), number)
     return pa.array([made[pair] for pair in zip(numbers.tolist(), back.tolist(), strict=True)], pa.string())
 
 
 def _cells_of(shape: Shape | Moc | None, order: int) -> str | None:
-    if shape is None:
-        return None
-    if isinstance(shape, Moc):
-        return str(shape.degrade(order))
-    area = shape.area()
-    if area > 0.0 and order > healpix.order_for(float(np.sqrt(area / np.pi))) + FINEST:
-        message = f"MOC: cells of order {order} are too small for this shape"
-        raise ValueError(message)
-    return str(Moc(shape.cover(order), order))
+    return None if shape is None else str(cells_of(shape, order))
 
 
 def _mocs(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
     def evaluate(one: Any, two: Any) -> pa.Array:
         rows, back = _distinct(one, two)
-        made = [(_text(a), _text(b)) for a, b in rows]
+        made = [(read(a), read(b)) for a, b in rows]
         words = [str(join(a, b)) if isinstance(a, Moc) and isinstance(b, Moc) else None for a, b in made]
         return pa.array(words, pa.string()).take(pa.array(back))
 
@@ -354,7 +449,7 @@ def _mocs(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
 
 def _area_text(text: Any) -> pa.Array:
     rows, back = _distinct(text)
-    made: list[Any] = [_text(row[0]) for row in rows]
+    made: list[Any] = [read(row[0]) for row in rows]
     areas = np.array([np.nan if item is None else float(item.fraction) * _SKY if isinstance(item, Moc) else item.area() for item in made])[
         back
     ]
@@ -363,7 +458,7 @@ def _area_text(text: Any) -> pa.Array:
 
 def _centroid_text(text: Any) -> pa.Array:
     rows, back = _distinct(text)
-    middles = np.array([_middle(_text(row[0])) for row in rows], dtype=np.float64).reshape(-1, 2)[back]
+    middles = np.array([_middle(read(row[0])) for row in rows], dtype=np.float64).reshape(-1, 2)[back]
     return _pairs(middles[:, 0], middles[:, 1])
 
 
@@ -407,6 +502,11 @@ def _healpix_center(order: Any, cell: Any) -> pa.Array:
     return _pairs(lon, lat)
 
 
+def _ipix(lon: Any, lat: Any) -> pa.Array:
+    lons, lats = _floats(lon), _floats(lat)
+    return pa.array(q3c.index(lons, lats), mask=~np.isfinite(lons + lats))
+
+
 _VECTORISED: Any = {"type": "arrow", "side_effects": False}  # duckdb's stubs know enums only
 _SKY = 360.0 * 360.0 / np.pi
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
@@ -417,8 +517,8 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_area": _area,
     "hven_centroid": _centroid,
     "hven_text": _written,
-    "hven_contains_text": _of_texts(_text_contains),
-    "hven_intersects_text": _of_texts(_text_intersects),
+    "hven_contains_text": _of_texts(_text_contains, _CONTAINS, lambda a, b: contains(b, a), both_ways=False),
+    "hven_intersects_text": _of_texts(_text_intersects, _INTERSECTS, intersects, both_ways=True),
     "hven_area_text": _area_text,
     "hven_centroid_text": _centroid_text,
     "hven_in_text": _in_text,
@@ -429,4 +529,6 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_turned": moving.between_frames,
     "hven_healpix": _healpix,
     "hven_healpix_center": _healpix_center,
+    **curating.FUNCTIONS,
+    "hven_ipix": _ipix,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ class KeyIndex:
         Row numbers in that order; None if row i has value i.
     text
         Gives the value of a row, for text.
+    texts
+        Gives the values of rows, for text.
     """
 
     kind: pa.DataType
@@ -44,6 +47,7 @@ class KeyIndex:
     values: npt.NDArray[Any] | None
     rows: npt.NDArray[Any] | None
     text: Callable[[int], Any]
+    texts: Callable[[Rows], pa.Array]
 
     def takes(self, value: object) -> bool:
         """Say whether a literal can be looked up here; if not, the index is of no use to the query."""
@@ -70,6 +74,19 @@ class KeyIndex:
         if self.rows is None:
             return np.arange(begin, end, dtype=np.int64)
         return self.rows[begin:end].astype(np.int64)
+
+    def places(self, values: pa.Array) -> Rows:
+        """Count for each of many values (no nulls) the entries that are not greater."""
+        if self.values is not None:
+            numbers = values.view(pa.int64()) if pa.types.is_timestamp(self.kind) else values
+            return np.searchsorted(self.values, np.asarray(numbers).astype(self.values.dtype), side="right").astype(np.int64)
+        low, high = np.zeros(len(values), np.int64), np.full(len(values), self.count)
+        while (open_ := low < high).any():
+            middle = np.minimum((low + high) // 2, self.count - 1)
+            texts = self.texts(middle if self.rows is None else self.rows[middle].astype(np.int64))
+            after = np.asarray(pc.less_equal(texts, values))
+            low, high = np.where(open_ & after, middle + 1, low), np.where(open_ & ~after, middle, high)
+        return low
 
     def _place(self, value: object, *, after: bool, outward: int) -> int:
         """Count the values that are smaller than `value`, or (`after`) not greater."""

@@ -11,17 +11,18 @@ import json
 import threading
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hven.engines.duckdb.keys import KeyIndex
+from hven.engines.duckdb.regions import RegionIndex
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     import numpy.typing as npt
@@ -32,6 +33,7 @@ MANIFEST = "snapshot.json"
 POSITION = "position.npy"
 VERSION = 1
 _PROJECTIONS = 256  # sets of columns that are remembered
+_STRETCH = 8192  # rows that follow each other in a sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,26 @@ class KeyFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFiles:
+    """Where the position index of a column of shapes is.
+
+    Attributes
+    ----------
+    cells
+        Ascending numbers of the cells that shapes may touch, of all orders (``.npy``; see `regions`).
+    rows
+        The row whose shape each of them is of.
+    count
+        How many they are.
+    """
+
+    column: str
+    count: int
+    cells: str
+    rows: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What is in a snapshot's directory.
 
@@ -64,6 +86,12 @@ class Manifest:
         File name, rows and bytes of each part, in order.
     position
         Names of longitude and latitude if there is a position index, and how many rows are in it.
+    primary
+        The primary key that was found to be unique; None in snapshots of older versions.
+    order
+        Column whose order the rows have, if it is not that of their positions; empty if they are as they came, None in snapshots of older versions.
+    revised
+        Rows that were changed since the numbers of distinct values were estimated from all rows (see `merging`).
     """
 
     rows: int
@@ -71,9 +99,13 @@ class Manifest:
     position: tuple[str, str] | None = None
     positioned: int = 0
     keys: tuple[KeyFiles, ...] = ()
+    regions: tuple[RegionFiles, ...] = ()
     version: int = VERSION
     statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     coverage: str | None = None
+    primary: tuple[str, ...] | None = None
+    order: str | None = None
+    revised: int = 0
 
     def to_json(self) -> str:
         """Write it as JSON."""
@@ -99,8 +131,12 @@ class Manifest:
                 position=tuple(data["position"]) if data["position"] else None,
                 positioned=data["positioned"],
                 keys=tuple(KeyFiles(**item) for item in data["keys"]),
+                regions=tuple(RegionFiles(**item) for item in data.get("regions", ())),  # older snapshots have none
                 statistics=data["statistics"],
                 coverage=data["coverage"],
+                primary=tuple(data["primary"]) if data.get("primary") is not None else None,
+                order=data.get("order"),
+                revised=data.get("revised", 0),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
@@ -113,6 +149,16 @@ def damaged(path: Path, why: object) -> StorageError:
     return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
 
 
+def part_batches(path: Path) -> list[pa.RecordBatch]:
+    """Map a part."""
+    try:
+        # a map that is opened by Arrow keeps itself alive as long as any buffer of it is used
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+
+
 class Stored:
     """An open snapshot. Immutable and shared by threads; opening costs the reading of the manifest, the rest is lazy."""
 
@@ -121,7 +167,10 @@ class Stored:
         self.manifest = Manifest.read(path / MANIFEST)
         self._lock = threading.RLock()
         self._keys: dict[str, KeyIndex] = {}
+        self._regions: dict[str, RegionIndex] = {}
         self._projections: dict[tuple[str, ...], Projection] = {}
+        self._tables: dict[tuple[str, ...], pa.Table] = {}
+        self._samples: dict[int, pa.Table] = {}
         for name, _, size in self.manifest.parts:
             self._check(path / name, size)
 
@@ -134,6 +183,11 @@ class Stored:
         if found != size:
             raise damaged(path, f"it has {found:,} bytes, and {size:,} were written")
 
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.manifest.rows
+
     @cached_property
     def batches(self) -> tuple[pa.RecordBatch, ...]:
         """All record batches, in stored order, mapped and not read."""
@@ -141,22 +195,33 @@ class Stored:
             found: list[pa.RecordBatch] = []
             for name, rows, _ in self.manifest.parts:
                 path = self.path / name
-                try:
-                    # a map that is opened by Arrow keeps itself alive as long as any buffer of it is used
-                    reader = pa.ipc.open_file(pa.memory_map(str(path)))
-                    part = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-                except (OSError, pa.ArrowException) as error:
-                    raise damaged(path, error) from error
+                part = part_batches(path)
                 if sum(batch.num_rows for batch in part) != rows:
                     raise damaged(path, f"it should have {rows:,} rows")
                 found += part
             return tuple(found)
 
     @cached_property
+    def files(self) -> dict[tuple[int, int], str]:
+        """The parts as files of the system (device, inode), which other snapshots may share."""
+        found = {}
+        for name, _, _ in self.manifest.parts:
+            status = (self.path / name).stat()
+            found[status.st_dev, status.st_ino] = name
+        return found
+
+    def read(self, without: AbstractSet[tuple[int, int]], columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of all parts but some."""
+        for file, name in self.files.items():
+            if file not in without:
+                for batch in part_batches(self.path / name):
+                    if batch.num_rows:
+                        yield batch if columns is None else batch.select(list(columns))
+
+    @cached_property
     def starts(self) -> Rows:
         """Number of the first row of each batch, and the number of rows at the end."""
-        counts = [batch.num_rows for batch in self.batches]
-        return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        return _starts(self.batches)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -167,6 +232,36 @@ class Stored:
     def table(self) -> pa.Table:
         """All rows, for DuckDB: no copy, no reading ahead."""
         return pa.Table.from_batches(self.batches)
+
+    def having(self, columns: tuple[str, ...] | None) -> pa.Table:
+        """Give some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
+        if columns is None or len(columns) == len(self.schema):
+            return self.table
+        found = self._tables.get(columns)
+        if found is None:
+            found = self.table.select(list(columns or (self._narrowest,)))
+            if len(self._tables) >= _PROJECTIONS:
+                self._tables.clear()
+            self._tables[columns] = found
+        return found
+
+    def sample(self, rows: int) -> pa.Table:
+        """Give about so many rows, in short stretches from all over: no copy. All rows, if there are no more."""
+        if rows >= self.rows:
+            return self.table
+        found = self._samples.get(rows)
+        if found is None:
+            size = min(_STRETCH, rows)
+            starts = np.linspace(0, self.rows - size, max(rows // size, 1)).astype(np.int64)
+            found = pa.concat_tables([self.table.slice(int(at), size) for at in starts])
+            self._samples = {rows: found}
+        return found
+
+    @cached_property
+    def _narrowest(self) -> str:
+        """Name the column whose rows are counted where none is read."""
+        narrowest: pa.Field = min(self.schema, key=lambda item: item.type.bit_width if pa.types.is_primitive(item.type) else 10_000)
+        return str(narrowest.name)
 
     @cached_property
     def healpix(self) -> Rows:
@@ -189,10 +284,20 @@ class Stored:
                     values=values,
                     rows=rows,
                     text=partial(self.value, column=number),
+                    texts=lambda rows: self.projection((column,)).take_any(rows).column(0),
                 )
                 self._keys[column] = index
                 return index
         return None
+
+    def region(self, column: str) -> RegionIndex | None:
+        """Give the position index of a column of shapes, None if there is none."""
+        found = self._regions.get(column)
+        if found is None:
+            for files in self.manifest.regions:
+                if files.column == column:
+                    found = self._regions[column] = RegionIndex.of(load(self.path / files.cells), load(self.path / files.rows))
+        return found
 
     def value(self, row: int, column: int) -> Any:
         """Give one value as a Python object."""
@@ -201,19 +306,48 @@ class Stored:
 
     def projection(self, columns: tuple[str, ...]) -> Projection:
         """Give these columns, in this order, for reading by row number."""
-        found = self._projections.get(columns)
-        if found is None:
-            found = Projection(self, columns)
-            if len(self._projections) >= _PROJECTIONS:
-                self._projections.clear()
-            self._projections[columns] = found
-        return found
+        return _projection(self, self._projections, columns)
+
+
+class Held:
+    """Rows in memory (TAP_SCHEMA, uploads), read by row number as those of a snapshot are."""
+
+    __slots__ = ("_projections", "batches", "rows", "schema", "starts")
+
+    def __init__(self, table: pa.Table) -> None:
+        self.schema = table.schema
+        self.rows = table.num_rows
+        self.batches = tuple(table.to_batches())
+        self.starts = _starts(self.batches)
+        self._projections: dict[tuple[str, ...], Projection] = {}
+
+    def projection(self, columns: tuple[str, ...]) -> Projection:
+        """Give these columns, in this order, for reading by row number."""
+        return _projection(self, self._projections, columns)
+
+
+Readable: TypeAlias = Stored | Held
+"""What can be read by row number."""
+
+
+def _starts(batches: Sequence[pa.RecordBatch]) -> Rows:
+    return np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)])
+
+
+def _projection(of: Readable, known: dict[tuple[str, ...], Projection], columns: tuple[str, ...]) -> Projection:
+    found = known.get(columns)
+    if found is None:
+        found = Projection(of, columns)
+        if len(known) >= _PROJECTIONS:
+            known.clear()
+        known[columns] = found
+    return found
 
 
 class Projection:
-    """Some columns of a snapshot by row number. Record batches are cut down to the columns when first needed."""
+    """Some columns by row number. Record batches are cut down to the columns when first needed."""
 
-    def __init__(self, stored: Stored, columns: tuple[str, ...]) -> None:
+    def __init__(self, stored: Readable, columns: tuple[str, ...]) -> None:
         self._stored = stored
         self._numbers = [stored.schema.get_field_index(name) for name in columns]
         self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._numbers])
@@ -261,17 +395,6 @@ class Projection:
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return self.take(rows[order]).take(pa.array(back))
-
-
-def without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Turn NaN into null.
-
-    They are one thing in VOTable and FITS (VOTable 1.4 section 6); engines order NaN in ways of their own, so none is kept.
-    """
-    if not pa.types.is_floating(column.type):
-        return column
-    wrong = pc.is_nan(column)
-    return pc.if_else(wrong, pa.scalar(None, column.type), column) if pc.any(wrong).as_py() else column
 
 
 def load(path: Path) -> npt.NDArray[Any]:

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import Limits, Relation, Snapshot
-    from hven.engines.duckdb.layout import Stored
+    from hven.adql.tree import Bound
+    from hven.engines import Limits, Memory, Plan, Relation, Snapshot
+    from hven.engines.duckdb.layout import Held, Stored
     from hven.engines.duckdb.running import DuckExecution
 
 
@@ -20,11 +21,17 @@ class Machine(Protocol):
     indexes: bool
     """False only in tests that prove that indexes change nothing but time."""
 
+    def prepare(self, bound: Bound) -> Plan:
+        """Plan a bound query."""
+
     def stored(self, snapshot: Snapshot) -> Stored:
         """Open a snapshot, or find it open."""
 
-    def rows(self, relation: Relation) -> tuple[pa.Table, bool]:
-        """Give the rows of a relation, and whether they are worth remembering."""
+    def held(self, relation: Memory) -> Held:
+        """Give rows in memory, to be read by number."""
+
+    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> tuple[pa.Table, bool]:
+        """Give the rows of a relation, and whether they are worth remembering; `columns`: with these alone, one at least."""
 
     def run(
         self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits

@@ -3,36 +3,38 @@
 A match ``CONTAINS(POINT(t.ra, t.dec), CIRCLE(d.lon, d.lat, r)) = 1`` or ``DISTANCE(..) < r`` becomes: cover every circle of `d` by
 HEALPix ranges, look them up in the index of `t`, keep the pairs that are near enough. `t` is then replaced by its rows of these
 pairs (a row once for each pair) with the number of the partner in `d`, and the condition is joined by ``t.partner = d.row``: a hash
-join, with the exact condition after it. A join on an indexed key narrows the indexed table to the rows that have one of the keys.
+join, with the exact condition after it. `d` may be a table, a derived table (which is computed first), or a table of the query around
+a subquery; what lies around its rows may be computed from them: a box, a polygon, ``3 * d.error``. A join on an indexed key narrows the indexed table to the rows that have one of the keys.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta
-from hven.engines.duckdb.constants import constant
-from hven.engines.duckdb.geometry import MIRROR, circle_parts, contained, coordinates, distance_points
+from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta, Subquery, Window
+from hven.engines._bound.constants import constant
+from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points
+from hven.engines._bound.narrow import walk
+from hven.engines._bound.scope import Scope, key_column, position_of
 from hven.engines.duckdb.indexing import numbers_of
-from hven.engines.duckdb.roads import Found, key_column, position_of, spread
+from hven.engines.duckdb.roads import Found, spread
 from hven.model.table import Column
-from hven.model.types import BOOLEAN, INT64
+from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 from hven.sky import distance, healpix
-from hven.sky.sphere import in_circle
+from hven.sky.sphere import angles, in_circle, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import numpy.typing as npt
 
-    from hven.engines.duckdb.constants import Constant
+    from hven.engines._bound.constants import Constant
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
-    from hven.engines.duckdb.roads import Scope
+    from hven.model.types import Type
 
     Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
@@ -41,6 +43,8 @@ ROW, PARTNER = "hven:row", "hven:partner"
 DRIVERS = 2_000_000  # circles that are looked up at most
 PAIRS = 50_000_000  # pairs that are looked at at most
 STEP = 200_000  # circles at a time
+_CAP = 89.0  # degrees: polygons that reach farther from their middle may be anywhere
+_SLACK = 1e-5  # degrees: an arc cosine of a small angle is not better
 _MARGIN = 1e-9  # degrees: pairs are kept by a wider circle than the exact test draws
 
 
@@ -54,19 +58,15 @@ class Side:
         The reference that gets one row for each pair; the other one keeps its rows, numbered.
     position
         Columns of the target's position index.
-    lon, lat
-        Columns of the driver.
-    radius
-        A constant, or a column of the driver; degrees.
+    around
+        What lies around a row of the driver: longitude, latitude and radius in degrees, or one expression that is a shape.
     """
 
     target: int
     driver: int
     doubled: int
     position: tuple[str, str]
-    lon: str
-    lat: str
-    radius: Constant | str
+    around: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,9 @@ class Match:
     one
         Must be 1 when the plan runs: ``CONTAINS(..) = 1``.
     exact
-        In ON of an outer join: how pairs are tested before DuckDB sees them (``inside``, ``<`` or ``<=``), for DuckDB
-        makes a hash join there of nothing but equalities. Empty elsewhere: DuckDB tests the condition itself.
+        In ON of an outer join, in subqueries, and for shapes, which are dear to test: how pairs are tested before DuckDB sees them (``inside``, ``<`` or ``<=``; ``asked``:
+        by the condition itself, over the pairs), for DuckDB makes a hash join there of nothing but equalities. Empty elsewhere: DuckDB
+        tests the condition after the join.
     """
 
     condition: Expr
@@ -104,20 +105,45 @@ def matches(scope: Scope, free: frozenset[int]) -> list[Match]:
     for condition, leaves in scope.conditions:
         one: Constant | None = None
         inside = contained(condition)
-        parts = None
+        tried: list[tuple[tuple[Expr, Expr], tuple[Expr, ...]]] = []
+        test = "asked"
         if inside is not None:
             point, circle = coordinates(inside[0]), circle_parts(inside[1])
             one = constant(inside[2], free)
             if point is not None and circle is not None:
-                parts = (point, circle[:2], circle[2], "inside")
-        elif isinstance(condition, Compare):
-            parts = _near(condition)
-        if parts is None:
-            continue
-        a, b, radius, test = parts
-        sides = tuple(side for here, there in ((a, b), (b, a)) for side in _sides(scope, leaves, here, there, radius, free))
+                tried, test = [(point, circle), (circle[:2], (*point, circle[2]))], "inside"
+            elif point is not None:
+                tried = [(point, (inside[1],))]
+        elif isinstance(condition, Compare) and (near := _near(condition)) is not None:
+            a, b, limit, test = near
+            tried = [(a, (*b, limit)), (b, (*a, limit))]
+        sides = tuple(side for here, around in tried if (side := _side(scope, leaves, here, around)) is not None)
         if sides:
-            found.append(Match(condition, sides, one, test if id(condition) in scope.outer else ""))
+            found.append(Match(condition, sides, one, test if id(condition) in scope.outer or test == "asked" else ""))
+    return found
+
+
+def correlated(inner: Scope, outer: Scope, free: frozenset[int]) -> list[Match]:
+    """Find the conditions of a subquery that join its tables by position to those of the query around it.
+
+    A row of the subquery meets a row outside as often as before: the condition becomes an equality that pairs them once.
+    """
+    conditions = [(condition, leaves) for condition, leaves in inner.conditions if id(condition) not in inner.outer]
+    both = Scope(
+        inner.select,
+        leaves={**outer.leaves, **inner.leaves},
+        direct=outer.direct | inner.direct,
+        conditions=conditions,
+        outer={id(condition) for condition, _ in conditions},
+        through={**outer.through, **inner.through},
+        derived={**outer.derived, **inner.derived},
+    )
+    own = inner.direct | inner.derived.keys()
+    found = []
+    for match in matches(both, free):
+        sides = tuple(side for side in match.sides if (side.target in own) != (side.driver in own) and side.doubled in own)
+        if sides:
+            found.append(replace(match, sides=sides))
     return found
 
 
@@ -129,32 +155,27 @@ def _near(condition: Compare) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr], Exp
     return None
 
 
-def _sides(
-    scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], there: tuple[Expr, Expr], radius: Expr, free: frozenset[int]
-) -> Iterator[Side]:
+def _side(scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], around: tuple[Expr, ...]) -> Side | None:
     if not isinstance(here[0], ColumnRef):
-        return
+        return None
     target = here[0].source
     if target not in scope.direct or (position := position_of(scope, target, here)) is None:
-        return
-    if not (isinstance(there[0], ColumnRef) and isinstance(there[1], ColumnRef)) or there[0].source != there[1].source:
-        return
-    driver = there[0].source
-    lon, lat = there[0].column, there[1].column
-    if driver == target or driver not in scope.direct or lon is None or lat is None or not (lon.type.is_numeric and lat.type.is_numeric):
-        return
-    size: Constant | str | None = constant(radius, free)
-    if (
-        size is None
-        and isinstance(radius, ColumnRef)
-        and radius.source == driver
-        and radius.column is not None
-        and radius.column.type.is_numeric
-    ):
-        size = radius.column.name
+        return None
+    nodes = list(walk(around))
+    drivers = {node.source for node in nodes if isinstance(node, ColumnRef)}
+    if len(drivers) != 1 or any(isinstance(node, Subquery | Window) for node in nodes):
+        return None
+    (driver,) = drivers
+    if driver == target or (driver not in scope.direct and driver not in scope.derived):
+        return None
+    if any(part.meta is None or part.meta.aggregate or not _fits(part.meta.type, len(around)) for part in around):
+        return None
     doubled = target if target in leaves else driver
-    if size is not None and doubled in leaves:
-        yield Side(target, driver, doubled, position, lon.name, lat.name, size)
+    return Side(target, driver, doubled, position, around) if doubled in leaves else None
+
+
+def _fits(type_: Type, parts: int) -> bool:
+    return type_.is_numeric if parts == 3 else type_ in {CIRCLE, POLYGON}
 
 
 def key_joins(scope: Scope) -> list[KeyJoin]:
@@ -250,17 +271,52 @@ def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:
     return rows.append_column(name, pa.array(numbers))
 
 
-def radii(side: Side, rows: pa.Table, values: Sequence[float | str | None]) -> Numbers | None:
-    """Give the radius of every row of the driver; NaN stands for null and finds nothing.
+def circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
+    """Give the circles around rows of the driver: longitude, latitude, radius in degrees; NaN stands for null and finds nothing.
 
-    None if there are true NaNs: DuckDB calls everything smaller than NaN.
+    Parameters
+    ----------
+    rows
+        `Side.around`, computed.
+
+    Returns
+    -------
+    None if there are true NaNs among the radii: DuckDB calls everything smaller than NaN.
     """
-    if isinstance(side.radius, str):
-        column = rows.column(side.radius)
-        found = doubles(column)
-        return np.minimum(found, 180.0) if int(np.isnan(found).sum()) == column.null_count else None
-    value = side.radius(values)
-    return np.full(rows.num_rows, min(float(value), 180.0)) if isinstance(value, int | float) else None
+    if rows.num_columns == 1:
+        shape = rows.column(0).combine_chunks()
+        if pa.types.is_fixed_size_list(shape.type):
+            numbers = np.full((len(shape), 3), np.nan)
+            numbers[np.asarray(shape.is_valid())] = doubles(pa.chunked_array([shape.flatten()])).reshape(-1, 3)
+            return numbers[:, 0], numbers[:, 1], np.minimum(numbers[:, 2], 180.0)
+        return _bounds(shape)
+    column = rows.column(2)
+    radius = doubles(column)
+    if int(np.isnan(radius).sum()) != column.null_count:
+        return None
+    return doubles(rows.column(0)), doubles(rows.column(1)), np.minimum(radius, 180.0)
+
+
+def _bounds(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
+    """Give a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
+    lengths = pc.fill_null(pc.list_value_length(polygons), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lon, lat, radius = (np.full(len(lengths), np.nan) for _ in range(3))
+    some = np.flatnonzero((lengths >= 6) & (lengths % 2 == 0))
+    if not len(some):
+        return lon, lat, radius
+    corners = doubles(pa.chunked_array([polygons.take(pa.array(some)).flatten()])).reshape(-1, 2)
+    counts = lengths[some] // 2
+    first = np.cumsum(counts) - counts
+    places = vectors(corners[:, 0], corners[:, 1])
+    middle = np.add.reduceat(places, first, axis=0)
+    size = np.linalg.norm(middle, axis=1)
+    sure = size > 1e-3 * counts
+    middle = np.where(sure[:, None], middle / np.where(sure, size, 1.0)[:, None], np.array([1.0, 0.0, 0.0]))
+    cosine = np.minimum.reduceat(np.einsum("ij,ij->i", places, np.repeat(middle, counts, axis=0)), first)
+    reach = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    lon[some], lat[some] = angles(middle)
+    radius[some] = np.where(sure & (reach < _CAP), reach + _SLACK, 180.0)
+    return lon, lat, radius
 
 
 def rows_with_keys(index: KeyIndex, keys: Any, limit: int) -> Found | None:

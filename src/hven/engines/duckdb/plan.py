@@ -7,51 +7,81 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from hven.engines import Snapshot
+from hven.adql.tree import TableRef
+from hven.engines import Memory, Snapshot
+from hven.engines._bound.empty import without
+from hven.engines._bound.flatten import flattened
+from hven.engines._bound.narrow import columns_read, narrowed, walk
+from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
-from hven.engines.duckdb.narrow import narrowed
+from hven.engines.duckdb.lists import gathered, with_lists
 from hven.engines.duckdb.roads import Best, KeySpan
 from hven.engines.duckdb.running import LaterExecution, ReadyExecution
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.adql.tree import Bound
     from hven.engines import Execution, Limits, Relation
     from hven.engines.duckdb.layout import Stored
     from hven.engines.duckdb.machine import Machine
     from hven.engines.duckdb.roads import Access
+    from hven.model.table import Table
 
     Values = Sequence[float | str | None]
 
 QUICK = 20_000  # candidate rows that may be looked at on the event loop
 MANY = 500_000  # candidate rows that Arrow alone looks at; above, DuckDB's threads are faster
+SHAPES = 200  # SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
 PROBED = 100_000  # rows that are tried in index order before ORDER BY .. TOP goes the long way
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """SQL, the slots of its arguments, and the numbers of the table references in it (None: all)."""
+
+    sql: str
+    slots: tuple[int, ...]
+    numbers: frozenset[int] | None = None
+
+    def reads(self, number: int) -> bool:
+        """Say whether a table reference is left in the text."""
+        return self.numbers is None or number in self.numbers
+
+
+NOTHING = Text("", ())  # there are no rows: nothing is to be run
 
 
 class DuckPlan:
     """A prepared query (`hven.engines.Plan`)."""
 
     def __init__(self, engine: Machine, bound: Bound, *, lenient: bool = False) -> None:
+        bound = bound if lenient else gathered(flattened(distributed(bound)))
         self._engine = engine
         self._bound = bound
+        self._listed, self._lists = with_lists(bound)
         self._lenient = lenient
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
-        self._written: dict[Any, tuple[str, tuple[int, ...]]] = {}
+        self._written: OrderedDict[Any, Text] = OrderedDict()
+        self._reads: dict[str, tuple[str, ...]] | None = None
         self._candidates = None if lenient else Candidates(bound)
         self._direct = None if lenient else arrow.recognise(bound, self.schema)
-        self.small = self._is_small()
-        if not self.small:
+        self.small = self._direct is not None  # an index may be of use, or the rows are in memory: `execute` sees
+        self._indexed = self._by_index()
+        if not self._indexed:
             self._sql(Reduced())  # what cannot be written is refused when the plan is made
 
-    def _is_small(self) -> bool:
+    def _by_index(self) -> bool:
         if self._direct is None or self._candidates is None:
             return False
         if self._direct.leaf.number in self._candidates.accesses or (self._direct.count and self._direct.condition is None):
@@ -60,33 +90,47 @@ class DuckPlan:
             return False
         return self._order_key() is not None if self._direct.orders else self._direct.condition is None
 
-    def _sql(self, reduced: Reduced) -> tuple[str, tuple[int, ...]]:
-        """Give the SQL text with table references replaced by candidates, and the slots of its arguments."""
+    def _sql(self, reduced: Reduced) -> Text:
+        """Give the SQL text with table references replaced by candidates, and without what has no rows."""
         shape = reduced.shape
-        found = self._written.get(shape)
-        if found is None:
-            from hven.adql import sql as writer
-            from hven.engines.duckdb.dialect import DuckDB
+        known = self._written.get(shape)
+        if known is not None:
+            return known
+        from hven.adql import sql as writer
+        from hven.engines.duckdb.dialect import DuckDB
 
-            bound = narrowed(self._bound, shape[0], reduced.joins) if reduced.tables else self._bound
-            names = {table.qualified: quote(table.qualified) for table in bound.tables}
-            written = writer.write(bound, DuckDB(lenient=self._lenient), names)
-            found = self._written[shape] = (written.sql, tuple(written.slots))
+        bound = narrowed(self._listed, shape[0], reduced.joins) if reduced.tables else self._listed
+        fewer = without(bound, reduced.empty)
+        found = NOTHING
+        if fewer is not None:
+            names = {table.qualified: quote(table.qualified) for table in fewer.tables}
+            written = writer.write(fewer, DuckDB(lenient=self._lenient), names)
+            read = None if fewer is bound else frozenset(node.number for node in walk(fewer.query) if isinstance(node, TableRef))
+            found = Text(written.sql, tuple(written.slots), read)
+        self._written[shape] = found
+        while len(self._written) > SHAPES:
+            with contextlib.suppress(KeyError):  # another thread was quicker
+                self._written.popitem(last=False)
         return found
 
     # --- running ---------------------------------------------------------------------------------------------
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
-        if self._direct is not None and self._engine.indexes:
+        if self._direct is None and self._candidates and self._engine.indexes:
+            return LaterExecution(self.schema, lambda begun: self._long(values, relations, limits, begun))
+        if self._direct is None or not self._engine.indexes:
+            return self._long(values, relations, limits)
+        if self._indexed or isinstance(self._read(self._direct, relations), Memory):
             ready = self._arrow(self._direct, values, relations, limits, QUICK)
             if ready is not None:
                 return ready
-            if self.small:  # who believed that is not kept waiting
-                return LaterExecution(self.schema, lambda: self._long(values, relations, limits))
-        return self._long(values, relations, limits)
+        # who believed that it is small is not kept waiting
+        return LaterExecution(self.schema, lambda begun: self._long(values, relations, limits, begun))
 
-    def _long(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
+    def _long(
+        self, values: Values, relations: Mapping[str, Relation], limits: Limits, begun: Callable[[Execution | None], None] = lambda _: None
+    ) -> Execution:
         """Run what takes its time."""
         reduced = Reduced()
         leaves = {}
@@ -97,28 +141,46 @@ class DuckPlan:
                 if ready is not None:
                     return ready
             if self._candidates:
-                reduced = self._candidates.find(self._engine, values, relations, limits.seconds)
-        sql, slots = self._sql(reduced)
+                reduced = self._candidates.find(self._engine, values, relations, limits.seconds, begun)
+        text = self._sql(reduced)
+        if text is NOTHING:
+            return ReadyExecution(self.schema, iter(()), small=False, limits=limits)
         rows: dict[str, tuple[pa.Table, bool]] = {}
         for table in self._bound.tables:
             users = [number for number, leaf in leaves.items() if leaf.table is not None and leaf.table.qualified == table.qualified]
             if not users or any(number not in reduced.tables for number in users):
-                rows[table.qualified] = self._engine.rows(_wanted(relations, table.qualified))
-        rows.update({f"hven.candidates{number}": (table, False) for number, table in reduced.tables.items()})
-        return self._engine.run(sql, [values[slot] for slot in slots], rows, self.schema, limits)
+                rows[table.qualified] = self._engine.rows(_wanted(relations, table.qualified), self._columns_of(table))
+        rows.update({f"hven.candidates{number}": (table, False) for number, table in reduced.tables.items() if text.reads(number)})
+        rows.update({item.table.qualified: (item.rows(values), False) for item in self._lists})
+        return self._engine.run(text.sql, [values[slot] for slot in text.slots], rows, self.schema, limits)
+
+    def _columns_of(self, table: Table) -> tuple[str, ...] | None:
+        """Name the columns of a table that are read: a scan with a condition copies the passing rows of every column that it is given."""
+        if self._lenient:
+            return None
+        if self._reads is None:
+            read = columns_read(self._listed)
+            found: dict[str, dict[str, None]] = {}
+            for node in walk(self._listed.query):
+                if isinstance(node, TableRef) and node.table is not None:
+                    found.setdefault(node.table.qualified, {}).update(dict.fromkeys(read.get(node.number, ())))
+            self._reads = {name: tuple(sorted(columns)) for name, columns in found.items()}
+        return self._reads.get(table.qualified)
 
     # --- Arrow alone -----------------------------------------------------------------------------------------
 
     def _arrow(
         self, direct: arrow.Direct, values: Values, relations: Mapping[str, Relation], limits: Limits, most_rows: int
     ) -> Execution | None:
-        relation = None if direct.leaf.table is None else _wanted(relations, direct.leaf.table.qualified)
-        if not isinstance(relation, Snapshot):
-            return None
-        stored = self._engine.stored(relation)
+        relation = self._read(direct, relations)
         limit = None if limits.rows is None else limits.rows + 1
         try:
-            batches, rows = self._arrow_batches(direct, stored, values, limit, limits, most_rows)
+            if isinstance(relation, Snapshot):
+                batches, rows = self._arrow_batches(direct, self._engine.stored(relation), values, limit, limits, most_rows)
+            elif isinstance(relation, Memory):
+                batches, rows = self._held_batches(direct, relation, values, limit, limits, most_rows)
+            else:
+                return None
             if batches is None:
                 return None
             first = next(batches, None)  # now: some values show only here that DuckDB must have them
@@ -137,7 +199,24 @@ class DuckPlan:
         if direct.condition is None and not direct.orders:
             end = direct.window(values, limit)[1]
             return direct.whole(stored, values, limit, limits.batch), 0 if direct.count or end is None else end
+        if not direct.orders and not direct.count:
+            return _first(direct, stored, values, limit, min(PROBED, most_rows))
         return self._in_order(direct, stored, values, limit, min(PROBED, most_rows))
+
+    def _read(self, direct: arrow.Direct, relations: Mapping[str, Relation]) -> Relation | None:
+        return None if direct.leaf.table is None else _wanted(relations, direct.leaf.table.qualified)
+
+    def _held_batches(
+        self, direct: arrow.Direct, relation: Memory, values: Values, limit: int | None, limits: Limits, most_rows: int
+    ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
+        """Read rows in memory: all of them are candidates."""
+        count = relation.rows.num_rows
+        if count > min(most_rows, arrow.SORTED) or not direct.reads(relation.rows.schema):
+            return None, 0
+        held = self._engine.held(relation)
+        if direct.condition is None and not direct.orders:
+            return direct.whole(held, values, limit, limits.batch), count
+        return direct.some(held, np.arange(count), values, limit), count
 
     def _access(self) -> Access | None:
         if self._candidates is None or self._direct is None:
@@ -150,7 +229,7 @@ class DuckPlan:
         if direct is None or len(direct.orders) != 1 or direct.orders[0].column is None or direct.leaf.table is None:
             return None
         column = direct.leaf.table.column(direct.orders[0].column)
-        return column.name if column.indexed or column.unique or column.name in direct.leaf.table.primary else None
+        return column.name if column.name in direct.leaf.table.searched else None
 
     def _in_order(
         self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, most_rows: int
@@ -193,9 +272,59 @@ class DuckPlan:
 
     def explain(self) -> str:
         """Say which roads are open; see `hven.engines.Plan.explain`."""
-        lines = ["without DuckDB, if an index gives few rows"] if self.small else []
+        lines = [self._short_road()] if self._indexed else []
         lines += self._candidates.describe() if self._candidates is not None else []
-        return "\n".join([*lines, f"DuckDB: {self._sql(Reduced())[0]}"])
+        return "\n".join([*lines, f"DuckDB: {self._sql(Reduced()).sql}"])
+
+    def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
+        """Say how many rows of each table will be read, as far as indexes and the number of rows tell."""
+        if self._candidates is None:
+            return []
+        counted = self._direct is not None and self._direct.count and self._direct.condition is None
+        lines = []
+        for number in self._candidates.leaves:
+            relation = self._candidates.relation(number, relations)
+            name = self._candidates.name(number)
+            if isinstance(relation, Memory):
+                lines.append(f"{name}: {relation.rows.num_rows:,} rows, in memory")
+            elif isinstance(relation, Snapshot):
+                access = self._candidates.accesses.get(number)
+                stored = self._engine.stored(relation)
+                found = None if access is None else access.look_up(stored, values, most(stored))
+                end = None if self._direct is None or self._direct.top is None else self._direct.window(values, None)[1]
+                early = end is not None and self._indexed and found is None
+                read = 0 if counted else found.count if found is not None else end if early else relation.rows
+                lines.append(f"{name}: about {min(read or 0, relation.rows):,} of {relation.rows:,} rows are read")
+        return lines
+
+    def _short_road(self) -> str:
+        direct, key = self._direct, self._order_key()
+        if direct is not None and direct.count and direct.condition is None:
+            return "without DuckDB: the number of rows is known, none is read"
+        if direct is not None and direct.top is not None and key is not None:
+            return f"without DuckDB: rows in the order of the index of {key}, until there are enough"
+        return "without DuckDB, if an index gives few rows"
+
+
+def _first(
+    direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, most_rows: int
+) -> tuple[Iterator[pa.RecordBatch] | None, int]:
+    """Try rows as they are stored until enough pass: DuckDB has a scan read far ahead."""
+    end = direct.window(values, limit)[1]
+    if end is None or end > most_rows:
+        return None, 0
+    kept: list[Any] = []
+    count, tried, step = 0, 0, max(4 * end, 1024)
+    while count < end and tried < stored.rows:
+        if tried >= most_rows:
+            return None, 0
+        passing = list(direct.passing(stored, np.arange(tried, min(tried + step, stored.rows)), values))
+        kept += passing
+        count += sum(len(part) for part in passing)
+        tried += step
+        step *= 4
+    rows = np.concatenate(kept) if kept else np.empty(0, np.int64)
+    return direct.ordered(stored, rows, values, limit), tried
 
 
 def quote(name: str) -> str:

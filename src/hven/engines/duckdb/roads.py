@@ -1,59 +1,33 @@
-"""Which indexes a bound query can use: conditions on single tables, found when the plan is made, looked up when it runs.
-
-A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE (all are
-false for null, so this holds on every side of an outer join), of ON of inner joins, of ON of an outer join for the side that
-is filled up with nulls, and the reader's own row filter. The condition itself stays in the query, so candidates may be too
-many, never too few.
-"""
+"""Which indexes a bound query can use: conditions on single tables, found when the plan is made, looked up when it runs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.adql.grouping import walk
-from hven.adql.tree import (
-    And,
-    Between,
-    ColumnRef,
-    Compare,
-    Derived,
-    Expr,
-    FromItem,
-    In,
-    Join,
-    Literal,
-    Or,
-    Query,
-    Select,
-    SelectItem,
-    Subquery,
-    TableRef,
-    Window,
-)
-from hven.engines.duckdb.constants import constant
-from hven.engines.duckdb.covers import cover
-from hven.engines.duckdb.geometry import (
-    MIRROR,
-    ConstantShape,
-    column_pair,
-    constant_shape,
-    contained,
-    coordinates,
-    distance_points,
-)
+from hven.adql.tree import And, Between, Cast, Compare, Expr, In, Or, Subquery
+from hven.adql.values import is_null
+from hven.engines._bound.constants import constant
+from hven.engines._bound.covers import cover
+from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points
+from hven.engines._bound.scope import Scope, key_column, of_row, position_of
+from hven.engines._bound.touching import touched
+from hven.engines._bound.unions import prefixed
+from hven.engines.duckdb.lists import listed, places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
-    from hven.engines.duckdb.constants import Constant
+    from hven.engines._bound.constants import Constant
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
+    from hven.engines.duckdb.lists import Listed
 
     Rows = npt.NDArray[np.int64]
     Values = Sequence[float | str | None]
@@ -77,6 +51,7 @@ class Found:
         return found
 
 
+_covered = lru_cache(maxsize=8)(cover)  # the members of a union ask for the same shape one after the other
 NOTHING = Found(0, np.empty((0, 2), np.int64))
 
 
@@ -118,11 +93,31 @@ class InShape(Access):
         if stored.manifest.position != self.columns or (self.one is not None and self.one(values) != 1):
             return None
         shape = self.shape.make(values)
-        return None if shape is None else of_cover(stored, cover(shape), limit)
+        return None if shape is None else of_cover(stored, _covered(shape), limit)
 
     def describe(self) -> str:
         """See `Access.describe`."""
         return f"position index ({self.shape.kind.lower()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Touching(Access):
+    """The region in a column touches a shape of constants; `one` must be 1 when the plan runs."""
+
+    column: str
+    shape: ConstantShape
+    one: Constant | None = None
+
+    def look_up(self, stored: Stored, values: Values, limit: int) -> Found | None:
+        """See `Access.look_up`."""
+        index = stored.region(self.column)
+        shape = None if index is None or (self.one is not None and self.one(values) != 1) else self.shape.make(values)
+        rows = None if index is None or shape is None else index.touched(shape, limit)
+        return None if rows is None else Found(len(rows), pieces=(rows,))
+
+    def describe(self) -> str:
+        """See `Access.describe`."""
+        return f"position index of the regions in {self.column} ({self.shape.kind.lower()})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,35 +153,85 @@ class KeySpan(Access):
 
 
 @dataclass(frozen=True, slots=True)
+class Nowhere(Access):
+    """No row can meet the condition."""
+
+    def look_up(self, stored: Stored, values: Values, limit: int) -> Found | None:  # noqa: ARG002  (the contract's signature)
+        """See `Access.look_up`."""
+        return NOTHING
+
+    def describe(self) -> str:
+        """See `Access.describe`."""
+        return "nothing: there is no position"
+
+
+NOWHERE = Nowhere()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBehind(Access):
+    """An indexed text is what stands behind a prefix in a constant."""
+
+    column: str
+    prefix: str
+    value: Constant
+
+    def look_up(self, stored: Stored, values: Values, limit: int) -> Found | None:
+        """See `Access.look_up`."""
+        value = self.value(values)
+        if value is None or not isinstance(value, str):
+            return None
+        if not value.startswith(self.prefix):
+            return NOTHING
+        rest = value.removeprefix(self.prefix)
+        return KeySpan(self.column, lambda _: rest, lambda _: rest).look_up(stored, values, limit)
+
+    def describe(self) -> str:
+        """See `Access.describe`."""
+        return f"index of {self.column} behind {self.prefix!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike(Access):
+    """Two constants must be equal: a member of a union in which a column is always the same."""
+
+    one: Constant
+    two: Constant
+
+    def look_up(self, stored: Stored, values: Values, limit: int) -> Found | None:  # noqa: ARG002  (the contract's signature)
+        """See `Access.look_up`."""
+        one, two = self.one(values), self.two(values)
+        return None if one == two or (one is not None and two is not None and type(one) is not type(two)) else NOTHING
+
+    def describe(self) -> str:
+        """See `Access.describe`."""
+        return "a constant, where it is another one"
+
+
+@dataclass(frozen=True, slots=True)
 class KeyAmong(Access):
     """The value of an indexed column is one of a list of constants."""
 
     column: str
-    among: tuple[Constant, ...]
+    among: Listed
+    number: int
 
     def look_up(self, stored: Stored, values: Values, limit: int) -> Found | None:
         """See `Access.look_up`."""
-        index = stored.key(self.column)
-        if index is None:
+        index = None if self.number > limit else stored.key(self.column)  # a search for so many takes its time, too
+        ranges = None if index is None else places(index, self.among(values))
+        if index is None or ranges is None:
             return None
-        pieces: list[Rows] = []
-        count = 0
-        for item in self.among:
-            value = item(values)
-            if value is None:
-                continue  # x = NULL is never true
-            if not index.takes(value):
-                return None
-            begin, end = index.span(value, value)
-            count += end - begin
-            if count > limit:
-                return None
-            pieces.append(index.at(begin, end))
-        return Found(count, pieces=tuple(pieces))
+        count = int((ranges[:, 1] - ranges[:, 0]).sum())
+        if count > limit:
+            return None
+        found = spread(ranges)
+        rows = np.unique(found if index.rows is None else index.rows[found].astype(np.int64))
+        return Found(len(rows), pieces=(rows,))
 
     def describe(self) -> str:
         """See `Access.describe`."""
-        return f"index of {self.column} ({len(self.among)} values)"
+        return f"index of {self.column} ({self.number} values)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,101 +293,12 @@ def of_cover(stored: Stored, ranges: Rows, limit: int) -> Found | None:
 # --- analysis ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Scope:
-    """One SELECT: the stored tables that conditions may narrow, and the conditions."""
-
-    select: Select
-    leaves: dict[int, TableRef] = field(default_factory=dict)
-    direct: set[int] = field(default_factory=set)  # leaves that are not inside a derived table
-    conditions: list[tuple[Expr, frozenset[int]]] = field(default_factory=list)  # (conjunct, leaves it may narrow)
-    outer: set[int] = field(default_factory=set)  # id of the conjuncts that stand in ON of an outer join
-    through: dict[tuple[int, str], Expr] = field(default_factory=dict)  # column of a derived table -> expression inside
-
-    def column(self, expr: Expr) -> ColumnRef | None:
-        """Follow a column through derived tables to the stored table it comes from."""
-        while isinstance(expr, ColumnRef) and expr.column is not None:
-            if expr.source in self.leaves:
-                return expr
-            inner = self.through.get((expr.source, expr.column.name))
-            if inner is None:
-                return None
-            expr = inner
-        return None
-
-
-def conjuncts(expr: Expr | None) -> Iterator[Expr]:
-    """Give the conditions that all must hold."""
-    if isinstance(expr, And):
-        for part in expr.parts:
-            yield from conjuncts(part)
-    elif expr is not None:
-        yield expr
-
-
-def scope_of(select: Select) -> Scope:
-    """Gather what conditions of one SELECT say about its tables."""
-    scope = Scope(select)
-    everything = _gather(select.source, scope, direct=True) if select.source is not None else frozenset()
-    scope.conditions += [(part, everything) for part in conjuncts(select.where)]
-    return scope
-
-
-def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
-    """Enter the leaves below a FROM item; give those that WHERE may narrow."""
-    if isinstance(item, TableRef):
-        if item.table is None or item.cte:
-            return frozenset()
-        scope.leaves[item.number] = item
-        if direct:
-            scope.direct.add(item.number)
-        leaf = frozenset({item.number})
-        scope.conditions += [(part, leaf) for part in conjuncts(item.where)]
-        return leaf
-    if isinstance(item, Derived):
-        select = transparent(item.query)
-        if select is None or select.source is None:
-            return frozenset()
-        below = _gather(select.source, scope, direct=False)
-        scope.conditions += [(part, below) for part in conjuncts(select.where)]
-        for column, inner in zip(item.columns, select.items, strict=True):
-            if isinstance(inner, SelectItem):
-                scope.through[item.number, column.name] = inner.expr
-        return below
-    if isinstance(item, Join):
-        left, right = _gather(item.left, scope, direct=direct), _gather(item.right, scope, direct=direct)
-        kind = item.kind.upper()
-        narrowed = {"INNER": left | right, "CROSS": left | right, "LEFT": right, "RIGHT": left}.get(kind, frozenset())
-        scope.conditions += [(part, narrowed) for part in conjuncts(item.on)]
-        if kind not in {"INNER", "CROSS"}:
-            scope.outer.update(id(part) for part in conjuncts(item.on))
-        return left | right
-    return frozenset()
-
-
-def transparent(query: Query) -> Select | None:
-    """Give the SELECT of a derived table whose rows are single rows of its FROM: no groups, limits or set operations."""
-    body = query.body
-    while isinstance(body, Query) and not (body.order_by or body.offset or body.ctes):
-        body = body.body
-    if query.order_by or query.offset is not None or query.ctes or not isinstance(body, Select):
-        return None
-    if body.group_by or body.having is not None or body.distinct or body.top is not None or _aggregates(body):
-        return None
-    return body
-
-
-def _aggregates(select: Select) -> bool:
-    if any(isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items):
-        return True
-    return any(isinstance(node, Window) for node in walk(select.items))  # what is left out changes what the others get
-
-
 def accesses(scope: Scope, free: frozenset[int]) -> dict[int, Access]:
     """Give the best road to each leaf of a SELECT that has one."""
     found: dict[int, list[Access]] = {}
-    for condition, leaves in scope.conditions:
-        for number in leaves:
+    rows = [(of_row(condition, number), frozenset({number})) for condition, number in scope.rows]
+    for condition, leaves in (*scope.conditions, *rows):
+        for number in leaves & scope.leaves.keys():
             access = _access(condition, scope, number, free)
             if access is not None:
                 found.setdefault(number, []).append(access)
@@ -376,19 +332,7 @@ def _access(condition: Expr, scope: Scope, number: int, free: frozenset[int]) ->
         either = [_access(each, scope, number, free) for each in condition.parts]
         found = tuple(part for part in either if part is not None)
         return Either(found) if len(found) == len(either) else None
-    return _in_shape(condition, scope, number, free) or _by_key(condition, scope, number, free)
-
-
-def position_of(scope: Scope, number: int, pair: tuple[Expr, Expr] | None) -> tuple[str, str] | None:
-    """Give the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
-    columns = column_pair(pair)
-    table = scope.leaves[number].table
-    if columns is None or table is None or table.position is None:
-        return None
-    lon, lat = scope.column(columns[0]), scope.column(columns[1])
-    if lon is None or lat is None or lon.column is None or lat.column is None or not lon.source == number == lat.source:
-        return None
-    return table.position if (lon.column.name, lat.column.name) == table.position else None
+    return _in_shape(condition, scope, number, free) or _touching(condition, scope, number, free) or _by_key(condition, scope, number, free)
 
 
 def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
@@ -396,7 +340,10 @@ def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) 
     if inside is not None:
         point, shape, one = inside
         found = constant_shape(shape, free)
-        columns = position_of(scope, number, coordinates(point))
+        pair = coordinates(point)
+        if pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair):
+            return NOWHERE  # a member of a union that has no positions
+        columns = position_of(scope, number, pair)
         return None if found is None or columns is None else InShape(columns, found, constant(one, free))
     if not isinstance(condition, Compare):
         return None
@@ -413,11 +360,22 @@ def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) 
     return None
 
 
+def _touching(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
+    found = touched(condition, scope, number, free)
+    return None if found is None else Touching(*found)
+
+
 def _by_key(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
     if isinstance(condition, Compare):
         for side, op, other in ((condition.left, condition.op, condition.right), (condition.right, MIRROR[condition.op], condition.left)):
-            name = key_column(scope, number, side)
+            behind = prefixed(side)
+            name = key_column(scope, number, side if behind is None else behind[1])
             value = constant(other, free)
+            if behind is not None and name is not None and value is not None and op == "=":
+                return KeyBehind(name, behind[0], value)
+            fixed = constant(side, free) if op == "=" and name is None and value is not None else None
+            if fixed is not None and value is not None:
+                return Unlike(fixed, value)
             if name is None or value is None or op == "<>":
                 continue
             if op == "=":
@@ -432,26 +390,7 @@ def _by_key(condition: Expr, scope: Scope, number: int, free: frozenset[int]) ->
             return KeySpan(name, low, high)
     elif isinstance(condition, In) and not condition.negated and not isinstance(condition.choices, Subquery):
         name = key_column(scope, number, condition.operand)
-        among = [constant(choice, free) for choice in condition.choices]
-        found = tuple(item for item in among if item is not None)
-        if name is not None and len(found) == len(among):
-            return KeyAmong(name, found)
+        among = None if name is None else listed(condition.choices, free)
+        if name is not None and among is not None:
+            return KeyAmong(name, among, len(condition.choices))
     return None
-
-
-def key_column(scope: Scope, number: int, expr: Expr) -> str | None:
-    """Give the name of an indexed column of a leaf if `expr` is one."""
-    column = scope.column(expr)
-    table = scope.leaves[number].table
-    if column is None or column.source != number or column.column is None or table is None:
-        return None
-    known = column.column
-    return known.name if known.indexed or known.unique or known.name in table.primary else None
-
-
-def literal_value(expr: Literal | None, free: frozenset[int], values: Values) -> int | None:
-    """Give the number of a TOP or OFFSET."""
-    if expr is None:
-        return None
-    value = values[expr.slot] if expr.slot in free else expr.value
-    return int(value) if isinstance(value, int | float) else None

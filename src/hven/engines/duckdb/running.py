@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import sys
 import threading
 import time
-import weakref
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from hven.engines._clock import Allowance, Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.errors import Cancelled
 
@@ -23,30 +24,15 @@ if TYPE_CHECKING:
 
 
 AGAIN = 0.1  # seconds
+LOOKED_FOR = ("pandas", "dateutil")  # by DuckDB, with every query
 
 
-class Allowance:
-    """The time limit of a query. What its reader takes to fetch the rows does not count: a slow line is no slow query."""
-
-    def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
-        self._handed: float | None = None
-
-    def hand_out(self) -> None:
-        """Stop the clock: rows are with the reader."""
-        self._handed = time.monotonic()
-
-    def take_back(self) -> None:
-        """Let the clock run on."""
-        if self._handed is not None:
-            self._until += time.monotonic() - self._handed
-            self._handed = None
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left."""
-        handed = self._handed
-        return self._until - (time.monotonic() if handed is None else handed)
+def spare() -> None:
+    """Let DuckDB know at once that a module is not there: it tries to import it for every argument, which takes half a millisecond."""
+    pa.array(np.empty(0))  # Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
+    for name in LOOKED_FOR:
+        if name not in sys.modules and find_spec(name) is None:
+            sys.modules[name] = None  # type: ignore[assignment]  # Python's own way to say so: an import fails without a search
 
 
 class Cursors:
@@ -55,6 +41,7 @@ class Cursors:
     _KEPT = 16
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        spare()
         self._con = con
         self._lock = threading.Lock()
         self._free: list[Cursor] = []
@@ -113,43 +100,6 @@ class Cursor:
             self._kept = {}
 
 
-class Watch:
-    """One thread that calls back at deadlines; it starts with the first one."""
-
-    def __init__(self) -> None:
-        self._wake = threading.Condition()
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-
-    def at(self, deadline: float, call: Callable[[], None]) -> None:
-        """Call `call` when `time.monotonic()` reaches `deadline`; calling when all is over must do no harm."""
-        with self._wake:
-            heapq.heappush(self._heap, (deadline, next(self._count), call))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="hven-deadlines", daemon=True)
-                self._thread.start()
-            elif self._heap[0][0] == deadline:
-                self._wake.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._closed and (not self._heap or self._heap[0][0] > time.monotonic()):
-                    self._wake.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
-                if self._closed:
-                    return
-                call = heapq.heappop(self._heap)[2]
-            call()
-
-    def close(self) -> None:
-        """Stop the thread."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-
-
 class DuckExecution:
     """A running query (`hven.engines.Execution`)."""
 
@@ -178,7 +128,7 @@ class DuckExecution:
         self._cursor: Cursor | None = cursors.take()
         self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
         if limits.seconds is not None:
-            watch.at(time.monotonic() + limits.seconds, _weakly(self, DuckExecution._late))
+            watch.at(time.monotonic() + limits.seconds, weakly(self, DuckExecution._late))
         try:
             for name, (rows, keep) in relations.items():
                 self._cursor.register(name, rows, keep=keep)
@@ -224,7 +174,7 @@ class DuckExecution:
         if left <= 0:
             self.stop("timeout")
         elif self._cursor is not None:
-            self._watch.at(time.monotonic() + max(left, AGAIN), _weakly(self, DuckExecution._late))
+            self._watch.at(time.monotonic() + max(left, AGAIN), weakly(self, DuckExecution._late))
 
     def cancel(self) -> None:
         """Stop soon; see `hven.engines.Execution.cancel`."""
@@ -244,7 +194,7 @@ class DuckExecution:
             if self._cursor is None:
                 return
             self._cursor.con.interrupt()
-        self._watch.at(time.monotonic() + AGAIN, _weakly(self, DuckExecution._interrupt))
+        self._watch.at(time.monotonic() + AGAIN, weakly(self, DuckExecution._interrupt))
 
     def close(self) -> None:
         """Free everything; see `hven.engines.Execution.close`."""
@@ -261,18 +211,6 @@ class DuckExecution:
 
     def _translate(self, error: Exception) -> Exception:
         return translate(error, stopped=self._stopped, seconds=self._limits.seconds, memory=self._memory)
-
-
-def _weakly(execution: DuckExecution, act: Callable[[DuckExecution], None]) -> Callable[[], None]:
-    """Act on an execution later, without keeping it alive until then."""
-    known = weakref.ref(execution)
-
-    def later() -> None:
-        found = known()
-        if found is not None:
-            act(found)
-
-    return later
 
 
 class ReadyExecution:
@@ -321,7 +259,7 @@ class LaterExecution:
 
     small = False
 
-    def __init__(self, schema: pa.Schema, start: Callable[[], Execution]) -> None:
+    def __init__(self, schema: pa.Schema, start: Callable[[Callable[[Execution | None], None]], Execution]) -> None:
         self.schema = schema
         self._start = start
         self._lock = threading.Lock()
@@ -331,10 +269,8 @@ class LaterExecution:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if self._cancelled:
             raise Cancelled("the query was cancelled")
-        begun = self._start()
-        with self._lock:
-            self._begun = begun
-        self._pass_on(begun)
+        begun = self._start(self._under_way)
+        self._under_way(begun)
         try:
             yield from begun
         finally:
@@ -348,8 +284,11 @@ class LaterExecution:
         if begun is not None:
             begun.cancel()
 
-    def _pass_on(self, begun: Execution) -> None:
-        if self._cancelled:
+    def _under_way(self, begun: Execution | None) -> None:
+        """Know which execution computes now: the query's own one, or one that is run for its sake."""
+        with self._lock:
+            self._begun = begun
+        if self._cancelled and begun is not None:
             begun.cancel()
 
     def close(self) -> None:

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines import Snapshot
-from hven.engines.duckdb.indexing import build_key, check_primary, wanted_keys
-from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored, without_nan
-from hven.engines.duckdb.statistics import Statistics, coverage
+from hven.engines._rows import LAST, conform, position_keys, stable_order
+from hven.engines._statistics import Statistics, coverage
+from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, region_columns, wanted_keys
+from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
 from hven.errors import StorageError
-from hven.sky import healpix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,11 +39,14 @@ if TYPE_CHECKING:
     Keys = npt.NDArray[np.int64]
 
 RUN = 256 * 1024**2
-PART = 160 * 1024**2
+PART = 32 * 1024**2  # snapshots share the parts that no change touched: the smaller, the more; smaller ones cost queries time
+PART_MOST = 160 * 1024**2
+PART_LEAST = 10_000  # rows
+PARTS = 64  # of a table that is large: then parts grow, for every one is a file and a map
 PART_ROWS = 2_000_000
 BATCH_ROWS = 131_072
 BATCH_BYTES = 48 * 1024**2
-LAST = np.iinfo(np.int64).max  # the key of rows that have none: they come last, in the order they came
+LONG = 16_384  # rows of a batch that may be written as it came
 LOCK = ".lock"
 
 
@@ -71,8 +74,9 @@ class DiskStaging:
         self._runs: list[Run] = []
         self._rows = 0
         self._parts: list[tuple[str, int, int]] = []
+        self._shared: set[str] = set()  # files that are another snapshot's, too: they are durable already
         self._done = False
-        self._ordering = _ordering(table)
+        self._ordering = ordering(table)
         self._statistics = Statistics(table)
         with _disk("staging", final):
             self._work.mkdir(parents=True, exist_ok=False)
@@ -85,13 +89,13 @@ class DiskStaging:
         if self._done:
             message = "this staging is finished or abandoned"
             raise StorageError(message)
-        batch = _conform(batch, self._schema)
+        batch = conform(batch, self._schema)
         if not batch.num_rows:
             return
         self._rows += batch.num_rows
         self._waiting.append(batch)
         self._bytes += batch.nbytes
-        if self._bytes >= RUN:
+        if self._bytes >= (RUN if self._ordering is not None else PART):
             with self._guard():
                 self._spill()
 
@@ -143,7 +147,7 @@ class DiskStaging:
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
         self._waiting, self._bytes = [], 0
         if self._ordering is None:
-            return Run(table=table.combine_chunks(), keys=np.empty(0, np.int64))
+            return Run(table=_evened(table), keys=np.empty(0, np.int64))
         keys = self._ordering(table)
         order = stable_order(keys)
         columns = table.columns
@@ -156,7 +160,7 @@ class DiskStaging:
             return
         run = self._sorted_run()
         path = self._work / f"run-{len(self._runs):04d}"
-        _write_ipc(path.with_suffix(".arrow"), run.table, durable=False)
+        write_ipc(path.with_suffix(".arrow"), run.table, durable=False)
         np.save(path.with_suffix(".npy"), run.keys)
         mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
         pa.default_memory_pool().release_unused()
@@ -164,7 +168,7 @@ class DiskStaging:
 
     def _order(self) -> None:
         """Write all parts and the position index."""
-        sink = _PositionFile(self._work / POSITION) if self.table.position else None
+        sink = PositionFile(self._work / POSITION) if self.table.position else None
         if not self._runs:
             run = self._sorted_run()
             step = self._rows_per_part(run.table)
@@ -189,13 +193,13 @@ class DiskStaging:
     def _rows_per_part(self, table: pa.Table) -> int:
         if not table.num_rows:
             return PART_ROWS
-        return int(np.clip(PART / max(table.nbytes / table.num_rows, 1), 10_000, PART_ROWS))
+        return rows_per_part(self._rows, table.nbytes / table.num_rows)
 
     def _write_part(self, table: pa.Table) -> None:
         name = f"{len(self._parts):05d}.arrow"
         path = self._work / name
         self._statistics.add(table)
-        _write_ipc(path, table, durable=False)
+        write_ipc(path, table, durable=False)
         self._parts.append((name, table.num_rows, path.stat().st_size))
         pa.default_memory_pool().release_unused()
 
@@ -207,6 +211,7 @@ class DiskStaging:
         stored = Stored(self._work)
         check_primary(self.table, stored)
         keys = tuple(build_key(stored, column, number) for number, column in enumerate(wanted_keys(self.table)))
+        regions = tuple(build_regions(stored, column, number) for number, column in enumerate(region_columns(self.table)))
         cover = coverage(stored.healpix) if self.table.position else None
         return Manifest(
             rows=self._rows,
@@ -214,15 +219,18 @@ class DiskStaging:
             position=self.table.position,
             positioned=self._positioned,
             keys=keys,
+            regions=regions,
             statistics=self._statistics.result(),
             coverage=cover,
+            primary=tuple(self.table.primary),
+            order=order_column(self.table),
         )
 
     def _settle(self, manifest: Manifest) -> None:
         """Make every file durable, then the names: after this the snapshot survives a power cut."""
         (self._work / MANIFEST).write_text(manifest.to_json())
         for path in self._work.iterdir():
-            if path.name != LOCK:
+            if path.name != LOCK and path.name not in self._shared:
                 path.chmod(0o444)
                 _sync(path)
         _sync(self._work)
@@ -230,63 +238,39 @@ class DiskStaging:
         _sync(self.final.parent)
 
 
-def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Give a batch the columns and types of the table, by name; NaN becomes null."""
-    missing = [name for name in schema.names if name not in batch.schema.names]
-    if missing:
-        message = f"rows without the columns {', '.join(missing)} cannot be stored"
-        raise StorageError(message)
-    columns = []
-    for item in schema:
-        column = batch.column(item.name)
-        columns.append(without_nan(column if column.type.equals(item.type) else column.cast(item.type)))
-    # nullability is checked by ingest with row numbers; here it only would stop the writing
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def rows_per_part(rows: int, size: float) -> int:
+    """Say how many rows of `size` bytes each part of a table of so many rows has."""
+    part = float(np.clip(rows * size / PARTS, PART, max(PART, PART_MOST)))
+    return int(np.clip(part / max(size, 1), PART_LEAST, PART_ROWS))
 
 
-def _ordering(table: Table) -> Callable[[pa.Table], Keys] | None:
+def _evened(table: pa.Table) -> pa.Table:
+    """Bring rows into few chunks; those that came in long batches stay as they are, without a copy."""
+    few = table.num_columns == 0 or table.num_rows >= LONG * table.column(0).num_chunks
+    return table if few else table.combine_chunks()
+
+
+def order_column(table: Table) -> str:
+    """Name the column whose order the rows of a table get; empty if it is that of positions, or of arrival."""
+    pieces = table.partition.column if table.partition is not None else None
+    name = pieces or (table.primary[0] if table.primary else None)
+    if table.position is not None or name is None:
+        return ""
+    kind = table.column(name).type
+    return name if kind.is_integer or kind.is_timestamp or kind.is_numeric else ""
+
+
+def ordering(table: Table) -> Callable[[pa.Table], Keys] | None:
     """Give the function that computes the sort key of rows, None if they keep the order in which they come."""
     if table.position is not None:
         lon, lat = table.position
         return lambda rows: position_keys(rows.column(lon), rows.column(lat))
-    if table.primary:
-        column = table.column(table.primary[0])
-        if column.type.is_integer or column.type.is_timestamp:
-            return lambda rows: _whole_keys(rows.column(column.name))
-        if column.type.is_numeric:
-            return lambda rows: _float_keys(rows.column(column.name))
-    return None
-
-
-def position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
-    """Give the HEALPix index (order 29) of each row, `LAST` where there is no position."""
-    found = healpix.index(29, _floats(lon), _floats(lat))
-    missing = found < 0
-    if missing.any():
-        found[missing] = LAST
-    return found
-
-
-def stable_order(keys: Keys) -> npt.NDArray[np.int64]:
-    """Give the order that sorts keys, equal ones as they came: numpy's vectorised quicksort, then its ties put right."""
-    order = keys.argsort()
-    ordered = keys[order]
-    same = ordered[1:] == ordered[:-1]
-    if same.any():
-        tied = np.zeros(len(keys), bool)
-        tied[1:] |= same
-        tied[:-1] |= same
-        places = np.flatnonzero(tied)
-        inside = np.lexsort((order[places], ordered[places]))
-        order[places] = order[places][inside]
-    return order
-
-
-def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(whole, pa.ChunkedArray):
-        whole = pa.concat_arrays(whole.chunks)
-    return np.asarray(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    name = order_column(table)
+    if not name:
+        return None
+    kind = table.column(name).type
+    whole = kind.is_integer or kind.is_timestamp
+    return lambda rows: (_whole_keys if whole else _float_keys)(rows.column(name))
 
 
 def _whole_keys(column: pa.ChunkedArray) -> Keys:
@@ -340,7 +324,8 @@ def _merge(runs: list[Run], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
             yield table, np.full(table.num_rows, LAST, np.int64)
 
 
-def _write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
+def write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
+    """Write a part: record batches of a moderate size."""
     per_row = max(table.nbytes / max(table.num_rows, 1), 1)
     size = int(np.clip(BATCH_BYTES / per_row, 1024, BATCH_ROWS))
     # names and types only: descriptions follow the descriptor, not the snapshot
@@ -353,7 +338,7 @@ def _write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
         _sync(path)
 
 
-class _PositionFile:
+class PositionFile:
     """Writes ``position.npy`` piece by piece: a plain array of int64 whose length is known at the end."""
 
     _HEAD = 128

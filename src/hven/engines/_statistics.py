@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
 
-_CELLS = 20_000  # a coverage map has no more cells than that
+CELLS = 20_000  # a coverage map has no more cells than that, unless it is of order 6
 
 
 class Statistics:
@@ -46,21 +46,24 @@ class Statistics:
         if self._non_ascii[name]:
             length = int(pc.max(pc.utf8_length(column)).as_py())
         self._length[name] = max(self._length.get(name, 0), length)
-        self._widen(name, column)
-        self._distinct.setdefault(name, _Distinct()).add(column)
+        alike = self._widen(name, column)
+        self._distinct.setdefault(name, _Distinct()).add(column, alike)
 
     def _add_scalar(self, name: str, column: pa.ChunkedArray) -> None:
-        self._widen(name, column)
+        alike = self._widen(name, column)
         if not pa.types.is_boolean(column.type):
-            self._distinct.setdefault(name, _Distinct()).add(column)
+            self._distinct.setdefault(name, _Distinct()).add(column, alike)
 
-    def _widen(self, name: str, column: pa.ChunkedArray) -> None:
+    def _widen(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
+        """Take in the extremes; give the value if the part has no other."""
         found = pc.min_max(column)
-        low, high = found["min"].as_py(), found["max"].as_py()
+        least = found["min"]
+        low, high = least.as_py(), found["max"].as_py()
         if low is None or low != low:  # noqa: PLR0124  (NaN: no number in this part)
-            return
+            return None
         known = self._extremes.get(name)
         self._extremes[name] = (low, high) if known is None else (min(known[0], low), max(known[1], high))
+        return least if low == high else None
 
     def result(self) -> dict[str, dict[str, object]]:
         """Give the statistics of all columns."""
@@ -70,7 +73,7 @@ class Statistics:
             entry: dict[str, object] = {"nulls": self._nulls[name]}
             if name in self._extremes:
                 low, high = self._extremes[name]
-                entry["minimum"], entry["maximum"] = _plain(low), _plain(high)
+                entry["minimum"], entry["maximum"] = plain(low), plain(high)
             if name in self._distinct:
                 entry["distinct"] = self._distinct[name].estimate()
             if name in self._length:
@@ -83,38 +86,57 @@ class Statistics:
 class _Distinct:
     """Estimates the number of distinct values from a sample: exact while there are few, else by the share of values seen once."""
 
-    _LIMIT = 65_536
+    _LIMIT = 65_536  # rows of the first part
+    _LATER, _LEAST = 16_384, 2048  # rows of each later part: a sixteenth, within these bounds
+    _ENOUGH = 131_072  # distinct values
 
     def __init__(self) -> None:
-        self._seen: pa.Array | None = None
+        self._seen: pa.StructArray | None = None
+        self._pending: list[pa.StructArray] = []
         self._rows = 0
         self._sampled = 0
 
-    def add(self, column: pa.ChunkedArray) -> None:
-        """Take in a sample of a column."""
-        rows = len(column)
-        self._rows += rows - column.null_count
-        step = max(1, rows // self._LIMIT)
-        sample = column if step == 1 else column.take(pa.array(np.arange(0, rows, step)))
-        sample = sample.drop_null()
+    def add(self, column: pa.ChunkedArray, alike: pa.Scalar | None = None) -> None:
+        """Take in a sample of a column: most of it from the first part, some of each later one.
+
+        `alike`, if given, is the one value that it has.
+        """
+        given = len(column) - column.null_count
+        if self._seen is not None and len(self._seen) >= self._ENOUGH:
+            self._rows += given
+            return
+        most = self._LIMIT if not self._rows else min(max(given // 16, self._LEAST), self._LATER)
+        self._rows += given
+        if alike is not None:
+            self._sampled += given
+            self._take_in(pa.StructArray.from_arrays([pa.array([alike], column.type), pa.array([given])], ["values", "counts"]))
+            return
+        column = column.drop_null()  # before: nulls may stand in every second row, and the sample with them
+        step = -(-given // most)
+        sample = column if step == 1 else column.take(pa.array(np.arange(0, given, step)))
         self._sampled += len(sample)
-        counts = pc.value_counts(sample)
-        if self._seen is None:
-            self._seen = counts
-        elif len(self._seen) < self._LIMIT * 4:
-            both = pa.table(
-                {
-                    "v": pa.concat_arrays([_field(self._seen, 0), _field(counts, 0)]),
-                    "n": pa.concat_arrays([_field(self._seen, 1), _field(counts, 1)]),
-                }
-            )
-            merged = both.group_by("v", use_threads=False).aggregate([("n", "sum")]).combine_chunks()
-            self._seen = pa.StructArray.from_arrays([_one(merged.column("v")), _one(merged.column("n_sum"))], ["values", "counts"])
-        else:
-            self._sampled -= len(sample)
+        self._take_in(pc.value_counts(sample))
+
+    def _take_in(self, counts: pa.StructArray) -> None:
+        self._pending.append(counts)
+        if sum(len(each) for each in self._pending) >= self._ENOUGH:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Add up the counts of the parts."""
+        counts = [*([] if self._seen is None else [self._seen]), *self._pending]
+        self._pending = []
+        if len(counts) < 2:
+            self._seen = counts[0] if counts else None
+            return
+        encoded = pa.concat_arrays([_field(each, 0) for each in counts]).dictionary_encode()
+        numbers = np.concatenate([np.asarray(_field(each, 1)) for each in counts])
+        sums = np.bincount(np.asarray(encoded.indices), weights=numbers, minlength=len(encoded.dictionary)).astype(np.int64)
+        self._seen = pa.StructArray.from_arrays([encoded.dictionary, pa.array(sums)], ["values", "counts"])
 
     def estimate(self) -> int:
         """Give the number of distinct values, by the estimator of Haas and Stokes (Duj1) as PostgreSQL's ANALYZE uses it."""
+        self._gather()
         if self._seen is None:
             return 0
         distinct = len(self._seen)
@@ -131,16 +153,11 @@ def _field(struct: pa.StructArray, number: int) -> pa.Array:
     return struct.field(number)
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
-
-
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _plain(value: Any) -> object:
+def plain(value: Any) -> object:
     """Make a value fit for JSON: infinities and times as text."""
     if isinstance(value, bool | int | str):
         return value
@@ -151,17 +168,27 @@ def _plain(value: Any) -> object:
 
 def coverage(healpix: npt.NDArray[np.int64]) -> str:
     """Write the ASCII MOC (MOC 2.0 section 4.3.2) of sorted HEALPix indexes of order 29, at an order of 8 to 6 by its size."""
-    cells, order = np.empty(0, np.int64), 8
-    for order in (8, 7, 6):
-        cells = distinct_cells(healpix, order)
-        if len(cells) <= _CELLS:
-            break
+    return written(*covered(healpix))
+
+
+def written(cells: npt.NDArray[np.int64], order: int) -> str:
+    """Write distinct cells of an order as an ASCII MOC."""
     if not len(cells):
         return "0/"
     from mocpy import MOC
 
     moc = MOC.from_healpix_cells(cells.astype(np.uint64), np.full(len(cells), order, np.uint8), max_depth=order)
     return str(moc.to_string(format="ascii")).replace("\n", " ").strip()
+
+
+def covered(healpix: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
+    """Give the cells of a coverage, and their order."""
+    cells, order = np.empty(0, np.int64), 8
+    for order in (8, 7, 6):
+        cells = distinct_cells(healpix, order)
+        if len(cells) <= CELLS:
+            break
+    return cells, order
 
 
 def distinct_cells(healpix: npt.NDArray[np.int64], order: int) -> npt.NDArray[np.int64]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hven.adql.tree import ColumnRef, Join, Select, TableRef
+from hven.adql.tree import ColumnRef, Derived, Ident, Join, Literal, Select, TableRef
+from hven.model.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -16,12 +17,12 @@ N = TypeVar("N")
 
 
 def walk(node: Any) -> Iterator[Any]:
-    """Give every node of a tree, from the root down; however deep a chain is, it is not descended into."""
+    """Give every node of a tree, from the root down, literals aside; however deep a chain is, it is not descended into."""
     waiting = [node]
     while waiting:
         item = waiting.pop()
         if isinstance(item, tuple):
-            waiting.extend(reversed(item))
+            waiting.extend([part for part in reversed(item) if type(part) is not Literal])
         elif is_dataclass(item) and type(item).__module__ == "hven.adql.tree":
             yield item
             waiting.extend([getattr(item, name) for name in reversed(_parts(type(item)))])
@@ -62,9 +63,12 @@ def columns_read(bound: Bound) -> dict[int, tuple[str, ...]]:
 
 
 def rewrite(node: N, change: Callable[[Any], Any]) -> N:
-    """Copy a tree from the root down; `change` gives the node to use, and its parts are visited if it is the same node."""
+    """Copy a tree from the root down; `change` gives the node to use, and its parts are visited if it is the same node.
+
+    Literals in lists, which may be very many, are not offered to `change`.
+    """
     if isinstance(node, tuple):
-        parts = tuple(rewrite(part, change) for part in node)
+        parts = tuple([part if type(part) is Literal else rewrite(part, change) for part in node])
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
     if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
         return node
@@ -104,6 +108,10 @@ def narrowed(bound: Bound, numbers: frozenset[int], joins: Mapping[int, Expr] | 
     }
 
     def change(node: Any) -> Any:
+        if isinstance(node, Derived) and node.number in numbers:
+            table = Table(schema="hven", name=f"candidates{node.number}", columns=node.columns)
+            tables[table.qualified] = table
+            return TableRef((Ident("hven"), Ident(table.name)), node.alias, at=node.at, number=node.number, table=table)
         if isinstance(node, TableRef) and node.number in numbers and node.table is not None:
             table = node.table.having(schema="hven", name=f"candidates{node.number}")
             tables[table.qualified] = table

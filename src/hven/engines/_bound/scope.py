@@ -1,0 +1,169 @@
+"""One SELECT of a bound query: the stored tables that its conditions may narrow, and those conditions.
+
+A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE (all are
+false for null, so this holds on every side of an outer join), of ON of inner joins, of ON of an outer join for the side that
+is filled up with nulls, and the reader's own row filter. The condition itself stays in the query, so candidates may be too
+many, never too few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.grouping import walk
+from hven.adql.tree import (
+    And,
+    ColumnRef,
+    Derived,
+    Expr,
+    FromItem,
+    Join,
+    Literal,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+    Window,
+)
+from hven.engines._bound.geometry import column_pair
+from hven.engines._bound.narrow import rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    Values = Sequence[float | str | None]
+
+
+@dataclass(slots=True)
+class Scope:
+    """One SELECT: the stored tables that conditions may narrow, and the conditions."""
+
+    select: Select
+    leaves: dict[int, TableRef] = field(default_factory=dict)
+    direct: set[int] = field(default_factory=set)  # leaves that are not inside a derived table
+    conditions: list[tuple[Expr, frozenset[int]]] = field(default_factory=list)  # (conjunct, leaves it may narrow)
+    outer: set[int] = field(default_factory=set)  # id of the conjuncts that stand in ON of an outer join
+    through: dict[tuple[int, str], Expr] = field(default_factory=dict)  # column of a derived table -> expression inside
+    rows: list[tuple[Expr, int]] = field(default_factory=list)  # conditions of `TableRef.where`, whose columns are those of row 0
+    derived: dict[int, Derived] = field(default_factory=dict)  # those that stand in FROM
+
+    def column(self, expr: Expr) -> ColumnRef | None:
+        """Follow a column through derived tables to the stored table it comes from."""
+        while isinstance(expr, ColumnRef) and expr.column is not None:
+            if expr.source in self.leaves:
+                return expr
+            inner = self.through.get((expr.source, expr.column.name))
+            if inner is None:
+                return None
+            expr = inner
+        return None
+
+
+def conjuncts(expr: Expr | None) -> Iterator[Expr]:
+    """Give the conditions that all must hold."""
+    if isinstance(expr, And):
+        for part in expr.parts:
+            yield from conjuncts(part)
+    elif expr is not None:
+        yield expr
+
+
+def scope_of(select: Select) -> Scope:
+    """Gather what conditions of one SELECT say about its tables."""
+    scope = Scope(select)
+    everything = _gather(select.source, scope, direct=True) if select.source is not None else frozenset()
+    scope.conditions += [(part, everything) for part in conjuncts(select.where)]
+    return scope
+
+
+def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
+    """Enter the leaves below a FROM item; give those that WHERE may narrow."""
+    if isinstance(item, TableRef):
+        if item.table is None or item.cte:
+            return frozenset()
+        scope.leaves[item.number] = item
+        if direct:
+            scope.direct.add(item.number)
+        leaf = frozenset({item.number})
+        scope.conditions += [(part, leaf) for part in conjuncts(item.where)]
+        scope.rows += [(part, item.number) for part in conjuncts(item.where)]
+        return leaf
+    if isinstance(item, Derived):
+        own = frozenset({item.number} if direct else ())
+        if direct:
+            scope.derived[item.number] = item
+        select = transparent(item.query)
+        if select is None or select.source is None:
+            return own
+        below = _gather(select.source, scope, direct=False)
+        scope.conditions += [(part, below) for part in conjuncts(select.where)]
+        for column, inner in zip(item.columns, select.items, strict=True):
+            if isinstance(inner, SelectItem):
+                scope.through[item.number, column.name] = inner.expr
+        return below | own
+    if isinstance(item, Join):
+        left, right = _gather(item.left, scope, direct=direct), _gather(item.right, scope, direct=direct)
+        kind = item.kind.upper()
+        narrowed = {"INNER": left | right, "CROSS": left | right, "LEFT": right, "RIGHT": left}.get(kind, frozenset())
+        scope.conditions += [(part, narrowed) for part in conjuncts(item.on)]
+        if kind not in {"INNER", "CROSS"}:
+            scope.outer.update(id(part) for part in conjuncts(item.on))
+        return left | right
+    return frozenset()
+
+
+def of_row(where: Expr, number: int) -> Expr:
+    """Give a condition of `TableRef.where`, where columns are those of row 0, over the columns of that reference."""
+
+    def change(node: Any) -> Any:
+        return replace(node, source=number) if isinstance(node, ColumnRef) and node.source == 0 else node
+
+    return rewrite(where, change)
+
+
+def transparent(query: Query) -> Select | None:
+    """Give the SELECT of a derived table whose rows are single rows of its FROM: no groups, limits or set operations."""
+    body = query.body
+    while isinstance(body, Query) and not (body.order_by or body.offset or body.ctes):
+        body = body.body
+    if query.order_by or query.offset is not None or query.ctes or not isinstance(body, Select):
+        return None
+    if body.group_by or body.having is not None or body.distinct or body.top is not None or _aggregates(body):
+        return None
+    return body
+
+
+def _aggregates(select: Select) -> bool:
+    if any(isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items):
+        return True
+    return any(isinstance(node, Window) for node in walk(select.items))  # what is left out changes what the others get
+
+
+def position_of(scope: Scope, number: int, pair: tuple[Expr, Expr] | None) -> tuple[str, str] | None:
+    """Give the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
+    columns = column_pair(pair)
+    table = scope.leaves[number].table if number in scope.leaves else None
+    if columns is None or table is None or table.position is None:
+        return None
+    lon, lat = scope.column(columns[0]), scope.column(columns[1])
+    if lon is None or lat is None or lon.column is None or lat.column is None or not lon.source == number == lat.source:
+        return None
+    return table.position if (lon.column.name, lat.column.name) == table.position else None
+
+
+def key_column(scope: Scope, number: int, expr: Expr) -> str | None:
+    """Give the name of an indexed column of a leaf if `expr` is one."""
+    column = scope.column(expr)
+    table = scope.leaves[number].table if number in scope.leaves else None
+    if column is None or column.source != number or column.column is None or table is None:
+        return None
+    return column.column.name if column.column.name in table.searched else None
+
+
+def literal_value(expr: Literal | None, free: frozenset[int], values: Values) -> int | None:
+    """Give the number of a TOP or OFFSET."""
+    if expr is None:
+        return None
+    value = values[expr.slot] if expr.slot in free else expr.value
+    return int(value) if isinstance(value, int | float) else None

@@ -1,0 +1,145 @@
+"""Which HEALPix cells each region of a column may touch: the engines' position indexes of regions are made of them.
+
+A region is put into the few cells that its bounding circle touches, at an order that suits its size; regions of a hemisphere and
+more, and those that are no circle or polygon, into the cells of their own cover. A cell of order o is the number
+``4 ** (o + 1) + cell``: so all orders are told apart, and ``number >> 2`` is the cell around it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.engines._bound.covers import cover
+from hven.engines._bound.reading import read
+from hven.sky import Circle, Moc, Point, Polygon, healpix
+from hven.sky.columns import outlines
+from hven.sky.shapes import Region, from_array
+from hven.sky.sphere import vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from hven.model.table import Table
+    from hven.sky import Shape
+
+    Indexes = npt.NDArray[np.int64]
+    Numbers = npt.NDArray[np.float64]
+
+CELLS = 64  # of one region that is neither a small circle nor a small polygon
+REACH = 60.0  # degrees: a polygon within such a circle is the smaller side of its border
+SLACK = 1e-9  # degrees
+_SHAPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
+
+
+def region_columns(table: Table) -> list[str]:
+    """Name the columns that get a position index of their shapes."""
+    return [column.name for column in table.columns if column.type.special is not None and column.type.special.adql in _SHAPES]
+
+
+def cells_of_column(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
+    """Yield rows and cells of the regions of one batch."""
+    if pa.types.is_string(values.type):
+        yield from _of_text(values)
+        return
+    lists = values if pa.types.is_list(values.type) else values.cast(pa.list_(pa.float64()))
+    rows = np.flatnonzero(np.asarray(pc.is_valid(lists)))
+    numbers = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))[rows]
+    for kind, some in (("circle", lengths == 3), ("polygon", (lengths >= 6) & (lengths % 2 == 0))):
+        if some.any():
+            yield from _bounded(kind, rows[some], lengths[some], numbers[np.repeat(some, lengths)])
+
+
+def _of_text(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
+    known = np.asarray(pc.is_valid(values))
+    found = outlines(values)
+    known[found.rows] = False
+    for kind, which in (("circle", found.circle), ("polygon", ~found.circle)):
+        if which.any():
+            some = found if which.all() else found.some(which)
+            yield from _bounded(kind, some.rows, some.lengths, some.numbers)
+    rest = np.flatnonzero(known)
+    owners: dict[str, list[int]] = {"circle": [], "polygon": []}
+    lengths: dict[str, list[int]] = {"circle": [], "polygon": []}
+    flat: dict[str, list[float]] = {"circle": [], "polygon": []}
+    for row, text in zip(rest.tolist(), values.take(pa.array(rest)).to_pylist(), strict=True):
+        shape = read(text)
+        for part in shape.parts if isinstance(shape, Region) else () if shape is None else (shape,):
+            listed = numbers_of(part)
+            if isinstance(part, Circle | Polygon):
+                kind = "circle" if isinstance(part, Circle) else "polygon"
+                owners[kind].append(row)
+                lengths[kind].append(len(listed))
+                flat[kind] += listed
+            else:
+                cells = _few(part)
+                yield np.full(len(cells), row, np.int64), cells
+    for kind, those in owners.items():
+        if those:
+            yield from _bounded(kind, np.array(those), np.array(lengths[kind]), np.array(flat[kind]))
+
+
+def numbers_of(shape: Shape | Moc) -> list[float]:
+    """Give the numbers of a circle, a polygon or a point as DALI lists them; none of anything else."""
+    if isinstance(shape, Circle):
+        return [shape.lon, shape.lat, shape.radius]
+    if isinstance(shape, Polygon):
+        return [number for pair in zip(shape.lons, shape.lats, strict=True) for number in pair]
+    return [shape.lon, shape.lat] if isinstance(shape, Point) else []
+
+
+def _bounded(kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers) -> Iterator[tuple[Indexes, Indexes]]:
+    """Put circles and polygons into cells by their bounding circles; `numbers` has `lengths` of them for each row."""
+    starts = np.cumsum(lengths) - lengths
+    if kind == "circle":
+        lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
+    else:
+        corner = vectors(numbers[::2], numbers[1::2])
+        mean = np.add.reduceat(corner, starts // 2, axis=0)
+        size = np.linalg.norm(mean, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean /= size[:, None]
+            gap = np.linalg.norm(corner - np.repeat(mean, lengths // 2, axis=0), axis=1)
+            radius = np.degrees(2.0 * np.arcsin(np.minimum(np.maximum.reduceat(gap, starts // 2) / 2.0, 1.0)))
+            lon, lat = np.degrees(np.arctan2(mean[:, 1], mean[:, 0])) % 360.0, np.degrees(np.arcsin(np.clip(mean[:, 2], -1.0, 1.0)))
+    with np.errstate(invalid="ignore"):
+        small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= REACH)
+    for order, which, cells in healpix.cones_cells(lon[small], lat[small], radius[small] + SLACK):
+        yield rows[small][which], cells + 4 ** (order + 1)
+    for at in np.flatnonzero(~small).tolist():
+        try:
+            shape = from_array(kind, tuple(numbers[starts[at] : starts[at] + lengths[at]].tolist()))
+        except ValueError:  # no shape: no condition on it is true
+            continue
+        cells = _few(shape)
+        yield np.full(len(cells), rows[at], np.int64), cells
+
+
+def ranges_of(shape: Shape) -> Indexes:
+    """Give ranges of cells of the highest order that hold a shape: half-open, ascending."""
+    ranges: Indexes = shape.cover(healpix.ORDER) if isinstance(shape, Point) else cover(shape)
+    return ranges
+
+
+def _few(shape: Shape | Moc) -> Indexes:
+    """Give a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.touched`)."""
+    if isinstance(shape, Moc):
+        return np.arange(12, dtype=np.int64) + 4
+    ranges = ranges_of(shape)
+    order = 0
+    for order in range(healpix.ORDER, -1, -1):
+        shift = 2 * (healpix.ORDER - order)
+        low, high = ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
+        if int((high - low).sum()) <= CELLS or order == 0:
+            break
+    found: Indexes = np.unique(
+        np.concatenate([np.arange(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)] or [np.empty(0, np.int64)])
+    )
+    cells: Indexes = found + 4 ** (order + 1)
+    return cells

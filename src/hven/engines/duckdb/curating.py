@@ -1,0 +1,263 @@
+"""How DuckDB computes the functions of `hven.adql.curating`: templates, and vectorised functions of `hven.sky` and of files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.kinds import kind_of
+from hven.sky import bodies, clocks, footprints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_D = "CAST({0} AS DOUBLE)"
+_WEST = "CAST({0} AS DOUBLE), CAST({1} AS DOUBLE)"
+
+MACROS: tuple[str, ...] = (
+    # a double of a Julian date resolves 40 microseconds: of one in one part, tenths of a millisecond are shown
+    "CREATE OR REPLACE TEMP MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS BIGINT) * 100)",
+    """CREATE OR REPLACE TEMP MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
+       CAST(floor(day - zero) AS BIGINT) * 86400000000 + CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))""",
+    "CREATE OR REPLACE TEMP MACRO hven_lon(x) AS x - 360 * floor(x / 360)",
+    "CREATE OR REPLACE TEMP MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
+    "CREATE OR REPLACE TEMP MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) - 180 END",
+    "CREATE OR REPLACE TEMP MACRO hven_east_min(low, high) AS CASE WHEN high - low >= 360 THEN 0e0 ELSE hven_lon(-high) END",
+    "CREATE OR REPLACE TEMP MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END",
+    """CREATE OR REPLACE TEMP MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')""",
+    "CREATE OR REPLACE TEMP MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: TRY_CAST(w AS DOUBLE))",
+    r"""CREATE OR REPLACE TEMP MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
+)
+
+_NOTHING = {"tai": str(clocks.NONE), "utc": str(clocks.NONE), "polar_ratio": "0e0", "target_class": "''", "target_name": "''"}
+MACROS += (
+    *(f"CREATE OR REPLACE TEMP MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})" for name, value in _NOTHING.items()),
+    "CREATE OR REPLACE TEMP MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
+    "CREATE OR REPLACE TEMP MACRO hven_file_md5(x, d) AS nullif(hven_file_md5_(x, d), '')",
+)
+
+TEMPLATES: dict[str, str] = {
+    "LIGHT_TIME": f"({_D} / 299792.458e0)",
+    "TARGET_TIME": ".target_time", "FROM_JD": ".from_jd", "FROM_MJD": ".from_jd",
+    "FROM_DAY": "(make_timestamp(CAST({0} AS BIGINT), 1, 1, 0, 0, 0e0) + to_microseconds(CAST(round((CAST({1} AS DOUBLE) - 1) * 86400000000e0) AS BIGINT)))",
+    "FROM_UNIX": f"make_timestamp(CAST(round({_D} * 1000000e0) AS BIGINT))",
+    "FROM_CCSDS": ".from_ccsds",
+    "FROM_TT2000": "make_timestamp(hven_utc(CAST({0} AS BIGINT) // 1000 + 946727967816000))",  # J2000 in TAI
+    "TAI_TO_UTC": "make_timestamp(hven_utc(epoch_us({0})))", "UTC_TO_TAI": "make_timestamp(hven_tai(epoch_us({0})))",
+    "TT_TO_UTC": "make_timestamp(hven_utc(epoch_us({0}) - 32184000))",
+    "MARS_LS": ".mars_ls",
+    "LON_360": f"hven_lon_360({_D})", "LON_180": f"hven_lon_180({_D})", "EAST_LON": f"hven_lon(-{_D})",
+    "EAST_MIN": f"hven_east_min({_WEST})", "EAST_MAX": f"hven_east_max({_WEST})",
+    "PLANETOCENTRIC": f"CASE WHEN abs({_D}) <= 90 THEN degrees(atan2(pow(hven_polar_ratio({{1}}), 2) * sin(radians({_D})), cos(radians({_D})))) END",
+    "TARGET_CLASS": "hven_target_class({0})", "TARGET_NAME": "hven_target_name({0})",
+    "HASHLIST": ".hashlist", "CLEAN": "hven_clean({0})", "EPN_TEXT": "lower(hven_clean({0}))",
+    "URL_ENCODE": "url_encode({0})", "URL_PATH": "replace(url_encode({0}), '%2F', '/')",
+    "FIRST_NOT_IN": ".first_not_in", "HIGHEST_NOT_IN": ".first_not_in",
+    "PRODUCT_SIZE": ".product", "PRODUCT_MD5": ".product",
+    "ORIENTED": ".oriented", "LONLAT_BOX": ".lonlat_box", "WCS_FOOTPRINT": ".wcs_footprint",
+}  # fmt: skip
+
+#: What has no answer is told by a value, which a macro turns into NULL: DuckDB takes no NULL from a function that was given none.
+UDFS: dict[str, tuple[tuple[str, ...], str]] = {
+    "hven_tai_": (("BIGINT",), "BIGINT"),  # microseconds since 1970, as their own clocks show
+    "hven_utc_": (("BIGINT",), "BIGINT"),
+    "hven_mars_ls": (("BIGINT",), "DOUBLE"),
+    "hven_polar_ratio_": (("VARCHAR",), "DOUBLE"),
+    "hven_target_class_": (("VARCHAR",), "VARCHAR"),
+    "hven_target_name_": (("VARCHAR",), "VARCHAR"),
+    "hven_file_size_": (("VARCHAR", "VARCHAR"), "BIGINT"),  # (path, directory that relative ones start from)
+    "hven_file_md5_": (("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "hven_oriented": (("DOUBLE[]", "VARCHAR"), "DOUBLE[]"),
+    "hven_wcs_": (("VARCHAR", "VARCHAR", *("DOUBLE",) * 10), "DOUBLE[]"),
+}
+
+
+def _whole(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _numbers(column: Any) -> Any:
+    return np.asarray(_whole(column).to_numpy(zero_copy_only=False))
+
+
+def _clock(function: Callable[[Any], Any]) -> Callable[[Any], pa.Array]:
+    def evaluate(column: Any) -> pa.Array:
+        found = function(_numbers(column))
+        return pa.array(found)
+
+    return evaluate
+
+
+def _of_names(function: Callable[[str], Any], type_: pa.DataType, nothing: float | str) -> Callable[[Any], pa.Array]:
+    """Look each distinct word up once."""
+
+    def evaluate(column: Any) -> pa.Array:
+        coded = _whole(column).dictionary_encode()
+        return pa.array([nothing if (found := function(word)) is None else found for word in coded.dictionary.to_pylist()], type_).take(
+            coded.indices
+        )
+
+    return evaluate
+
+
+def _of_files(function: Callable[[Path], Any], type_: pa.DataType, nothing: float | str) -> Callable[[Any, Any], pa.Array]:
+    def evaluate(path: Any, directory: Any) -> pa.Array:
+        start = Path(_whole(directory)[0].as_py()) if len(directory) else Path()
+
+        def one(word: str) -> Any:
+            try:
+                return function(start / word)
+            except (OSError, ValueError):  # no such file, or no name of one: NULL, which the report counts
+                return None
+
+        return _of_names(one, type_, nothing)(path)
+
+    return evaluate
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _md5(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _oriented(polygon: Any, view: Any) -> pa.Array:
+    whole = _whole(polygon)
+    starts = np.asarray(whole.offsets.to_numpy(), dtype=np.int64)
+    numbers = np.asarray(whole.values.to_numpy(zero_copy_only=False), dtype=np.float64)[starts[0] : starts[-1]]
+    outside = bool(pc.all(pc.equal(view, "body")).as_py())
+    starts = starts - starts[0]
+    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(footprints.turned_round(starts, numbers, outside=outside)))
+
+
+def _axis(column: Any) -> tuple[Any, Any, Any]:
+    """Say of CTYPEs whether they are right ascensions, whether declinations, and their projection."""
+    coded = _whole(column).dictionary_encode()
+    words = [word.upper() for word in coded.dictionary.to_pylist()]
+    at = _numbers(coded.indices)
+    projections = np.array([word[4:].strip("-")[:3] for word in words], dtype="U3").reshape(-1)
+    return (
+        np.array([word.startswith("RA") for word in words], bool)[at],
+        np.array([word.startswith("DEC") for word in words], bool)[at],
+        projections[at],
+    )
+
+
+def _wcs(  # DuckDB counts the parameters
+    ctype1: Any, ctype2: Any, val1: Any, val2: Any, pix1: Any, pix2: Any, m11: Any, m12: Any, m21: Any, m22: Any, size1: Any, size2: Any
+) -> pa.Array:
+    """Corners of images; those whose axes are not RA and Dec, in one order or the other, have none."""
+    (ra1, dec1, projection), (ra2, dec2, _) = _axis(ctype1), _axis(ctype2)
+    given = (val1, val2, pix1, pix2, m11, m12, m21, m22, size1, size2)
+    crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (_numbers(column).astype(np.float64) for column in given)
+    swapped = dec1 & ra2
+    right = ra1 & dec2 | swapped
+    crval = np.where(swapped[:, None], np.stack([crval2, crval1], -1), np.stack([crval1, crval2], -1))
+    cd = np.stack([np.stack([cd11, cd12], -1), np.stack([cd21, cd22], -1)], -2)
+    cd = np.where(swapped[:, None, None], cd[:, ::-1, :], cd)
+    corners = footprints.wcs_corners(projection, crval, np.stack([crpix1, crpix2], -1), cd, np.stack([naxis1, naxis2], -1))
+    known = right & np.isfinite(corners).all(axis=1)
+    starts = np.concatenate([[0], np.cumsum(np.where(known, 8, 0))])
+    turned = footprints.turned_round(starts, corners[known].ravel(), outside=False)
+    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(turned))
+
+
+FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
+    "hven_tai_": _clock(clocks.tai_of_utc),
+    "hven_utc_": _clock(clocks.utc_of_tai),
+    "hven_mars_ls": lambda column: pa.array(clocks.mars_ls_of_utc(_numbers(column))),
+    "hven_polar_ratio_": _of_names(bodies.polar_ratio, pa.float64(), 0.0),
+    "hven_target_class_": _of_names(bodies.target_class, pa.string(), ""),
+    "hven_target_name_": _of_names(bodies.target_name, pa.string(), ""),
+    "hven_file_size_": _of_files(_size, pa.int64(), -1),
+    "hven_file_md5_": _of_files(_md5, pa.string(), ""),
+    "hven_oriented": _oriented,
+    "hven_wcs_": _wcs,
+}
+
+
+class Curating:
+    """The dialect's methods for those functions whose text depends on their arguments."""
+
+    def target_time(self: Any, writer: Any, node: Any) -> str:
+        """TARGET_TIME(jd or t, distance)."""
+        first, seconds = self._instant(writer, node.args[0]), f"CAST({writer.expr(node.args[1])} AS DOUBLE) / 299792.458e0"
+        return f"({first} - to_microseconds(CAST(round(({seconds}) * 1000000) AS BIGINT)))"
+
+    def _instant(self: Any, writer: Any, node: Any) -> str:
+        """Write a time that may be a Julian date as a timestamp."""
+        text: str = writer.expr(node)
+        return f"hven_of_jd(CAST({text} AS DOUBLE), 2440587.5e0)" if node.meta.type.is_numeric else text
+
+    def mars_ls(self: Any, writer: Any, node: Any) -> str:
+        """MARS_LS(jd or t)."""
+        return f"hven_mars_ls(epoch_us({self._instant(writer, node.args[0])}))"
+
+    def from_jd(self: Any, writer: Any, node: Any) -> str:
+        """FROM_JD and FROM_MJD, of one part or two."""
+        zero = "2440587.5e0" if node.name == "FROM_JD" else "40587e0"
+        parts = self.doubles(writer, node.args)
+        return f"hven_of_jd({parts[0]}, {zero})" if len(parts) == 1 else f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
+
+    def from_ccsds(self: Any, writer: Any, node: Any) -> str:
+        """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970; the whole and the fraction each on its own."""
+        parts = self.doubles(writer, node.args)
+        whole = " + ".join(f"CAST(round({part} * 1000000) AS BIGINT)" for part in parts)
+        return f"make_timestamp(hven_utc({whole} - 378691200000000))"
+
+    def hashlist(self: Any, writer: Any, node: Any) -> str:
+        """HASHLIST: one text of all, taken apart again, so that lists among them are too."""
+        if kind_of(node.args[0].meta.type) == "array":
+            items = f"CAST({writer.expr(node.args[0])} AS VARCHAR[])"
+            return f"hven_hashlist(list_transform(string_split(array_to_string({items}, '#'), '#'), lambda w: trim(w)))"
+        items = ", ".join(self.as_text(writer.expr(arg), arg) for arg in node.args)
+        return f"hven_hashlist(list_transform(string_split(concat_ws('#', {items}), '#'), lambda w: trim(w)))"
+
+    def first_not_in(self: Any, writer: Any, node: Any) -> str:
+        """FIRST_NOT_IN and HIGHEST_NOT_IN, of lists in text or arrays."""
+        one, two = node.args
+        highest = node.name == "HIGHEST_NOT_IN"
+        if not one.meta.type.is_string:
+            first, second = self.flat(writer, one), self.flat(writer, two)
+        elif highest:
+            first, second = (f"hven_numbers({writer.expr(arg)})" for arg in node.args)
+        else:
+            first, second = (f"list_transform(string_split({writer.expr(arg)}, '#'), lambda w: trim(w))" for arg in node.args)
+        left = f"list_filter({first}, lambda w: w IS NOT NULL AND NOT list_contains(coalesce({second}, []), w))"
+        return f"CAST({f'list_max({left})' if highest else f'list_extract({left}, 1)'} AS {node.meta.type.duckdb})"
+
+    def product(self: Any, writer: Any, node: Any) -> str:
+        """PRODUCT_SIZE and PRODUCT_MD5: the second argument is the descriptor's directory."""
+        name = "hven_file_size" if node.name == "PRODUCT_SIZE" else "hven_file_md5"
+        return f"{name}({writer.expr(node.args[0])}, {writer.expr(node.args[1]) if len(node.args) > 1 else self.string('.')})"
+
+    def oriented(self: Any, writer: Any, node: Any) -> str:
+        """ORIENTED(polygon, view)."""
+        return f"hven_oriented({self.numbers(writer, node.args[0])}, {writer.expr(node.args[1])})"
+
+    def lonlat_box(self: Any, writer: Any, node: Any) -> str:
+        """LONLAT_BOX: from the south-west corner on, eastwards for a body."""
+        west, east, south, north = self.doubles(writer, node.args[:4])
+        corners = [(west, south), (east, south), (east, north), (west, north)]
+        listed = {
+            view: f"list_value({', '.join(number for corner in order for number in corner)})"
+            for view, order in (("body", corners), ("sky", [corners[0], *reversed(corners[1:])]))
+        }
+        some = f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND {west} <> {east} AND {south} < {north}"
+        return f"CASE WHEN {some} THEN {listed[node.args[4].value]} END"
+
+    def wcs_footprint(self: Any, writer: Any, node: Any) -> str:
+        """WCS_FOOTPRINT of all its cards."""
+        texts = [writer.expr(arg) for arg in node.args[:2]]
+        found = f"hven_wcs_({', '.join([*texts, *self.doubles(writer, node.args[2:])])})"
+        return f"nullif({found}, CAST([] AS DOUBLE[]))"

@@ -1,0 +1,156 @@
+"""What DuckDB would compute too coarsely, too deeply or too early: floats beside whole numbers, long chains, rows that are hidden.
+
+DuckDB compares a REAL with an INTEGER or a BIGINT as REALs, which tells no whole numbers apart beyond 2^24, and a DOUBLE PRECISION
+with a BIGINT as doubles (2^53). It writes ``a + b + c ..`` as a nest as deep as it is long: a thousand levels are its limit, and its
+optimizer takes seconds for some hundred.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.adql.grouping import walk
+from hven.adql.sql import Dialect
+from hven.adql.tree import Case, Compare, LiteralList, Query, Subquery
+from hven.adql.values import is_null, meta
+from hven.model.types import FLOAT32, FLOAT64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hven.adql.sql import Writer
+    from hven.adql.tree import Between, Binary, Expr, Function, In
+    from hven.model.types import Type
+
+# a float as a whole number; one that is none becomes a number that no BIGINT equals, and NULL stays NULL
+_WHOLE = (
+    "CASE WHEN {0} IS NOT NULL THEN coalesce(CASE WHEN {0} = trunc({0}) THEN TRY_CAST({0} AS HUGEINT) END, CAST('1e38' AS HUGEINT)) END"
+)
+_LONG_RANK = 4  # of 64-bit whole numbers: more digits than a double has
+
+
+class Exact(Dialect):
+    """Comparisons, chains and row filters in DuckDB's SQL."""
+
+    def comparison(self, writer: Writer, node: Compare) -> str:
+        """Compare numbers exactly, whatever their types are."""
+        sides = (node.left, node.right)
+        floats = node.op == "=" and not any(meta(side).constant for side in sides) and any(_is_float(side) for side in sides)
+        if not floats and not _coarse(sides):
+            return super().comparison(writer, node)
+        texts = [_unsigned(writer.expr(side)) if floats and _is_float(side) else writer.expr(side) for side in sides]
+        if not _coarse(sides):
+            return f"({texts[0]} {node.op} {texts[1]})"
+        left, right = (self._double(text, side) for text, side in zip(texts, sides, strict=True))
+        if not any(_is_long(side) for side in sides) or any(isinstance(part, Case | Query) for side in sides for part in walk(side)):
+            return f"({left} {node.op} {right})"  # texts that hold others are not written several times
+        # equal as doubles, they may differ: then the double is a whole number, and both are compared as such
+        one, two = (
+            text if _is_long(side) else f"TRY_CAST(CAST({text} AS DOUBLE) AS HUGEINT)" for text, side in zip(texts, sides, strict=True)
+        )
+        same = f"{left} = {right} AND {one} {'=' if node.op == '<>' else node.op} {two}"
+        if node.op in {"=", "<>"}:  # as two conditions: a join can use the first
+            return f"({same})" if node.op == "=" else f"(NOT ({same}))"
+        return f"({left} {node.op[0]} {right} OR ({same}))"
+
+    def between(self, writer: Writer, node: Between) -> str:
+        """Write BETWEEN, with exact comparisons."""
+        sides = (node.operand, node.low, node.high)
+        if not _coarse(sides):
+            return super().between(writer, node)
+        if not any(_is_long(side) for side in sides):
+            operand, low, high = (self._double(writer.expr(side), side) for side in sides)
+            return f"({operand} {'NOT ' if node.negated else ''}BETWEEN {low} AND {high})"
+        low, high = (
+            self.comparison(writer, Compare(op, node.operand, side, meta=node.meta)) for op, side in ((">=", node.low), ("<=", node.high))
+        )
+        return f"({'NOT ' if node.negated else ''}({low} AND {high}))"
+
+    def among(self, writer: Writer, node: In) -> str:
+        """Write IN, with exact comparisons."""
+        choices: Sequence[Expr] = (node.choices,) if isinstance(node.choices, Subquery) else node.choices
+        floats = _is_float(node.operand)
+        kinds = choices.samples if isinstance(choices, LiteralList) else choices
+        if not floats and not _coarse((node.operand, *kinds)):
+            return super().among(writer, node)
+        word = "NOT IN" if node.negated else "IN"
+        operand = _unsigned(writer.expr(node.operand)) if floats else writer.expr(node.operand)
+        if isinstance(node.choices, Subquery):
+            inner = writer.subquery(node.choices)
+            if not _coarse((node.operand, node.choices)):
+                return f"({operand} {word} {inner})"
+            if _is_long(node.choices):
+                operand = _WHOLE.format(operand)
+            elif _is_long(node.operand):
+                inner = f"(SELECT {_WHOLE.format('v')} FROM {inner} AS q(v))"
+            else:
+                operand = self._double(operand, node.operand)
+            return f"({operand} {word} {inner})"
+        if not _coarse((node.operand, *kinds)):
+            return f"({operand} {word} ({self.several(writer, choices)}))"
+        operand = self._double(operand, node.operand)
+        if any(_is_long(side) for side in (node.operand, *kinds)):
+            tests = " OR ".join([self.comparison(writer, Compare("=", node.operand, side, meta=node.meta)) for side in choices])
+            return f"({'NOT ' if node.negated else ''}({tests}))"
+        return f"({operand} {word} ({', '.join([self._double(writer.expr(choice), choice) for choice in choices])}))"
+
+    def row(self, writer: Writer, node: Function) -> str:
+        """Write several values that are compared as one."""
+        return f"row({', '.join([_unsigned(writer.expr(arg)) if _is_float(arg) else writer.expr(arg) for arg in node.args])})"
+
+    def permitted(self, table: str, condition: str) -> str:
+        """Write a reader's rows so that nothing can be learnt of the others.
+
+        DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it, and fail: an
+        answer or an error would tell of a hidden value. In such a row every value is NULL.
+        """
+        return f"SELECT CASE WHEN {condition} THEN COLUMNS(*) END FROM {table} AS t0 WHERE {condition}"
+
+    def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:
+        """Write a long chain flat: text is joined at once, numbers are added one after the other over a list."""
+        op, type_ = links[0].op, meta(links[0]).type
+        if op == "||":  # any order gives the same text, and NULL makes NULL of all
+            return _balanced([text, *(writer.expr(link.right) for link in links)], self)
+        if op not in {"+", "-", "*"} or not type_.is_numeric:
+            return None
+        numbers = [self.cast(text, type_)]
+        for link in links:
+            number = self.cast(writer.expr(link.right), type_)
+            numbers.append(f"(-{number})" if link.op == "-" else number)
+        # the order of the operations stays, so overflow and rounding do
+        return f"list_reduce(list_value({', '.join(numbers)}), lambda a, b: a {'*' if op == '*' else '+'} b)"
+
+    def _double(self, text: str, node: Expr) -> str:
+        return f"CAST({text} AS DOUBLE)" if meta(node).type.is_integer else text  # beside it, DuckDB makes a double of a REAL by itself
+
+
+def _unsigned(text: str) -> str:
+    """Make 0.0 of -0.0: where DuckDB lets Arrow look for equal numbers (joins, IN), Arrow holds them apart."""
+    return f"({text} + 0e0)"
+
+
+def _is_float(node: Expr) -> bool:
+    return meta(node).type in {FLOAT32, FLOAT64}
+
+
+def _balanced(parts: list[str], dialect: Dialect) -> str:
+    while len(parts) > 1:
+        pairs = [dialect.operation("||", one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
+        parts = [*pairs, parts[-1]] if len(parts) % 2 else pairs
+    return parts[0]
+
+
+def _coarse(nodes: Iterable[Expr]) -> bool:
+    """Say whether DuckDB would compare these in a type that cannot hold all of their values."""
+    types: set[Type] = {meta(node).type for node in nodes if not is_null(node)}
+    if FLOAT32 in types:
+        return any(type_.is_integer for type_ in types)
+    return FLOAT64 in types and any(_is_long_type(type_) for type_ in types)
+
+
+def _is_long(node: Expr) -> bool:
+    return not is_null(node) and _is_long_type(meta(node).type)
+
+
+def _is_long_type(type_: Type) -> bool:
+    return type_.is_integer and type_.scalar.rank == _LONG_RANK

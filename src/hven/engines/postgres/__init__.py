@@ -1,0 +1,69 @@
+"""The second engine: snapshots are tables of a PostgreSQL database, and PostgreSQL computes.
+
+::
+
+    stage -> write .. -> finish          staging: a table by binary COPY in HEALPix order, its indexes
+    prepare(bound) -> Plan               plan: the SQL text (dialect, shapes) and the conditions that position indexes serve (places)
+    Plan.execute(values, relations)      running: prepared and small, or streamed by COPY; detour: what PostgreSQL cannot compute
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hven.engines import Engine
+
+
+def open(  # noqa: A001  (the contract's name)
+    directory: Path,
+    *,
+    memory: int,
+    url: str,
+    read_url: str | None = None,
+    role: str | None = None,
+    pool: int = 10,
+    schema: str = "hven",
+    position: str = "",
+    site: str = "",
+    threads: int | None = None,
+) -> Engine:
+    """Open the engine of a site in this process; the server is reached when it is first needed.
+
+    Parameters
+    ----------
+    directory, memory, threads
+        For the embedded engine, which computes mappings and what PostgreSQL cannot.
+    url
+        Where the database is, and the role that owns the snapshots: ``postgresql://user@host/database``, or libpq's words.
+    read_url, role
+        As whom queries read: another login, or a role that the owner may become. Without either, the owner reads, in
+        transactions that cannot write.
+    pool
+        Connections that queries of this process use at most; as many again may write.
+    schema
+        The schema that is ours: each site needs one of its own.
+    position
+        ``pgsphere``, ``q3c`` or ``healpix``; empty: the best that the database has.
+    site
+        Identity of the site, written into the schema: another site that is given the same schema is refused; empty: nobody looks.
+    """
+    from hven.engines.postgres.engine import PostgresEngine
+
+    return PostgresEngine(
+        directory,
+        memory=memory,
+        url=url,
+        read_url=read_url,
+        role=role,
+        pool=pool,
+        schema=schema,
+        position=position,
+        threads=threads,
+        site=site,
+    )
+
+
+__all__ = ["open"]

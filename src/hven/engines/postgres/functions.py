@@ -1,0 +1,128 @@
+"""SQL text of the functions that PostgreSQL is given: arithmetic, text and HEALPix as the embedded engine has them; `spheres` has the shapes.
+
+Arithmetic that would underflow is an error in PostgreSQL: what is multiplied here is moved away from 0 by amounts that no answer shows.
+"""
+
+from __future__ import annotations
+
+from hven.engines.postgres.spheres import SPHERES
+
+_SQL = "LANGUAGE sql IMMUTABLE PARALLEL SAFE"
+_PL = "LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE"
+_D = "double precision"
+
+FUNCTIONS: tuple[str, ...] = (
+    f"""FUNCTION hven_remainder(x {_D}, y {_D}) RETURNS {_D} {_SQL} AS $$
+      SELECT CASE WHEN y = 0 THEN NULL WHEN abs(x) < abs(y) THEN x ELSE x - y * trunc(x / y) END $$""",
+    # what is out of range is infinite or 0, as in IEEE 754, and no error
+    f"""FUNCTION hven_exp(x {_D}) RETURNS {_D} {_SQL} STRICT AS $$
+      SELECT CASE WHEN x > 709.782712893384 AND x <> 'nan' THEN 'infinity'::{_D} WHEN x < -708.3 THEN 0 ELSE exp(x) END $$""",
+    f"""FUNCTION hven_power(x {_D}, y {_D}) RETURNS {_D} {_PL} AS $$
+    DECLARE size {_D}; odd boolean;
+    BEGIN
+      IF y = 0 OR x = 1 THEN RETURN 1; END IF;
+      IF x = 'nan' OR y = 'nan' THEN RETURN 'nan'; END IF;
+      IF abs(x) = 'infinity' OR abs(y) = 'infinity' THEN RETURN power(x, y); END IF;
+      odd := y = trunc(y) AND abs(y) < 9007199254740992 AND y::numeric % 2 <> 0;
+      IF x = 0 THEN RETURN CASE WHEN y > 0 THEN 0 ELSE 'infinity'::{_D} END; END IF;
+      IF x < 0 AND y <> trunc(y) THEN RETURN 'nan'; END IF;
+      size := CASE WHEN abs(y) > 1e6 THEN y / 1e6 * ln(abs(x)) * 1e6 ELSE y * (ln(abs(x)) + 1e-300) END;
+      IF size > 709.7827 AND size > 709.782712893384 THEN RETURN CASE WHEN x < 0 AND odd THEN '-infinity'::{_D} ELSE 'infinity'::{_D} END; END IF;
+      IF size < -708.3 THEN RETURN 0; END IF;
+      RETURN power(x, y);
+    END $$""",
+    f"""FUNCTION hven_whole(x {_D}) RETURNS {_D} {_SQL} STRICT AS $$
+      SELECT CASE WHEN abs(x) < 4503599627370496 AND abs(x - trunc(x)) >= 0.5 THEN trunc(x) + sign(x) ELSE trunc(x) END $$""",
+    f"""FUNCTION hven_round(x {_D}, digits integer) RETURNS {_D} {_PL} AS $$
+    DECLARE f {_D};
+    BEGIN
+      IF digits = 0 THEN RETURN hven_whole(x); END IF;
+      IF abs(x) = 'infinity' OR x = 'nan' OR digits > 300 THEN RETURN x; END IF;
+      f := power(10::{_D}, least(abs(digits), 308));
+      IF digits < 0 THEN RETURN CASE WHEN abs(x) / f < 0.5 THEN 0 ELSE hven_whole(x / f) * f END; END IF;
+      RETURN CASE WHEN abs(x) > 1e308 / f THEN x ELSE hven_whole(x * f) / f END;
+    END $$""",
+    f"""FUNCTION hven_truncate(x {_D}, digits integer) RETURNS {_D} {_PL} AS $$
+    DECLARE f {_D};
+    BEGIN
+      IF digits = 0 THEN RETURN trunc(x); END IF;
+      IF abs(x) = 'infinity' OR x = 'nan' OR digits > 300 THEN RETURN x; END IF;
+      f := power(10::{_D}, least(abs(digits), 308));
+      IF digits < 0 THEN RETURN CASE WHEN abs(x) < f THEN 0 ELSE trunc(x / f) * f END; END IF;
+      RETURN CASE WHEN abs(x) > 1e308 / f THEN x ELSE trunc(x * f) / f END;
+    END $$""",
+    # PostgreSQL's shortest text that gives the same number back, with a point as in every other answer of ours
+    f"""FUNCTION hven_digits(t text, size {_D}) RETURNS text {_SQL} STRICT AS $$
+      SELECT CASE WHEN t ~ 'Inf|NaN' THEN replace(lower(t), 'infinity', 'inf')
+        WHEN t ~ '^-?[0-9]+$' THEN t || '.0'
+        WHEN size < 1e16 AND t ~ 'e[+]' THEN CASE WHEN CAST(CAST(t AS numeric) AS text) ~ '[.]' THEN CAST(CAST(t AS numeric) AS text)
+             ELSE CAST(CAST(t AS numeric) AS text) || '.0' END
+        ELSE t END $$""",
+    f"FUNCTION hven_number(x {_D}) RETURNS text {_SQL} STRICT AS $$ SELECT hven_digits(CAST(x AS text), abs(x)) $$",
+    f"FUNCTION hven_number(x real) RETURNS text {_SQL} STRICT AS $$ SELECT hven_digits(CAST(x AS text), abs(CAST(x AS {_D}))) $$",
+    f"""FUNCTION hven_sexagesimal(s text) RETURNS {_D} {_PL} AS $$
+    DECLARE p text[]; b {_D}; c {_D};
+    BEGIN
+      p := regexp_match(s, '^\\s*([+-]?)\\s*(\\d{{1,3}})\\s*[:hHdD\\u00B0\\s]\\s*(\\d{{1,2}}(?:\\.\\d*)?)\\s*(?:[:mM''\\u2032\\s]\\s*(\\d{{1,2}}(?:\\.\\d*)?)?\\s*[sS"\\u2033]?)?\\s*$');
+      IF p IS NULL THEN p := regexp_match(s, '^\\s*([+-]?)(\\d{{2,3}})(\\d{{2}})(\\d{{2}}(?:\\.\\d*)?)\\s*$'); END IF;
+      IF p IS NULL THEN RETURN NULL; END IF;
+      b := p[3]; c := coalesce(nullif(p[4], ''), '0');
+      IF b > 60 OR c > 60 OR (b = 60 AND coalesce(p[4], '') <> '') THEN RETURN NULL; END IF;
+      RETURN CASE WHEN p[1] = '-' THEN -1 ELSE 1 END * (CAST(p[2] AS {_D}) + b / 60 + c / 3600);
+    END $$""",
+    f"""FUNCTION hven_bin(x {_D}, low {_D}, high {_D}, bins integer) RETURNS integer {_SQL} AS $$
+      SELECT CASE WHEN x IS NULL OR x = 'nan' OR x < low THEN 0 WHEN x >= high THEN bins + 1
+        ELSE least(1 + CAST(floor((x - low) / (high - low) * bins) AS integer), bins) END $$""",
+    """FUNCTION hven_count_bin(counts integer[], bin integer, bins integer) RETURNS integer[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+    BEGIN
+      IF counts IS NULL THEN counts := array_fill(0, ARRAY[bins + 2]); END IF;
+      counts[bin + 1] := counts[bin + 1] + 1;
+      RETURN counts;
+    END $$""",
+    # --- HEALPix (Gorski et al. 2005), nested
+    f"""FUNCTION hven_spread(v bigint) RETURNS bigint {_SQL} STRICT AS $$
+      SELECT (d | (d << 1)) & 6148914691236517205 FROM (SELECT (c | (c << 2)) & 3689348814741910323 FROM
+        (SELECT (b | (b << 4)) & 1085102592571150095 FROM (SELECT (a | (a << 8)) & 71777214294589695 FROM
+        (SELECT (v | (v << 16)) & 281470681808895) AS p(a)) AS q(b)) AS r(c)) AS s(d) $$""",
+    f"""FUNCTION hven_gather(v bigint) RETURNS bigint {_SQL} STRICT AS $$
+      SELECT (e | (e >> 16)) & 4294967295 FROM (SELECT (d | (d >> 8)) & 281470681808895 FROM (SELECT (c | (c >> 4)) & 71777214294589695 FROM
+        (SELECT (b | (b >> 2)) & 1085102592571150095 FROM (SELECT (a | (a >> 1)) & 3689348814741910323 FROM
+        (SELECT v & 6148914691236517205) AS p(a)) AS q(b)) AS r(c)) AS s(d)) AS t(e) $$""",
+    f"""FUNCTION hven_healpix(level integer, lon {_D}, lat {_D}) RETURNS bigint {_PL} AS $$
+    DECLARE n bigint; z {_D}; za {_D}; tt {_D}; jp bigint; jm bigint; face bigint; ix bigint; iy bigint; k integer; t {_D};
+    BEGIN
+      IF level < 0 OR level > 29 OR lon = 'nan' OR lat = 'nan' OR abs(lon) = 'infinity' OR abs(lat) > 90 THEN RETURN NULL; END IF;
+      n := 1::bigint << level; z := sin(radians(lat)); za := abs(z);
+      tt := (lon - 360 * floor(lon / 360)) / 90; IF tt >= 4 THEN tt := 0; END IF;
+      IF za <= 2 / 3::{_D} THEN
+        jp := floor(n * (0.5 + tt) - n * z * 0.75); jm := floor(n * (0.5 + tt) + n * z * 0.75);
+        face := CASE WHEN jp >> level = jm >> level THEN (jp >> level) | 4 WHEN jp >> level < jm >> level THEN jp >> level ELSE (jm >> level) + 8 END;
+        ix := jm & (n - 1); iy := n - (jp & (n - 1)) - 1;
+      ELSE
+        k := least(3, floor(tt)); tt := tt - k;
+        t := n * CASE WHEN za < 0.99 THEN sqrt(3 * (1 - za)) ELSE cos(radians(lat)) / sqrt((1 + za) / 3) END;
+        jp := least(floor(tt * t), n - 1); jm := least(floor((1 - tt) * t), n - 1);
+        IF z >= 0 THEN face := k; ix := n - jm - 1; iy := n - jp - 1; ELSE face := k + 8; ix := jp; iy := jm; END IF;
+      END IF;
+      RETURN (face << (2 * level)) + hven_spread(ix) + (hven_spread(iy) << 1);
+    END $$""",
+    f"""FUNCTION hven_healpix_center(level integer, cell bigint) RETURNS {_D}[] {_PL} AS $$
+    DECLARE n bigint; face integer; p bigint; ix bigint; iy bigint; jr bigint; nr bigint; z {_D}; s {_D}; t {_D};
+    BEGIN
+      IF level < 0 OR level > 29 OR cell < 0 OR cell >= 12 * (1::bigint << (2 * level)) THEN RETURN NULL; END IF;
+      n := 1::bigint << level; face := cell >> (2 * level); p := cell & ((1::bigint << (2 * level)) - 1);
+      ix := hven_gather(p); iy := hven_gather(p >> 1); jr := n * (face / 4 + 2) - ix - iy - 1;
+      IF jr < n THEN nr := jr; t := nr::{_D} * nr / (3 * n::{_D} * n); z := 1 - t; s := sqrt(t * (2 - t));
+      ELSIF jr > 3 * n THEN nr := 4 * n - jr; t := nr::{_D} * nr / (3 * n::{_D} * n); z := t - 1; s := sqrt(t * (2 - t));
+      ELSE nr := n; z := (2 * n - jr) * 2 / (3 * n::{_D}); s := sqrt((1 - z) * (1 + z)); END IF;
+      t := (CASE WHEN face / 4 = 1 THEN 2 * (face % 4) ELSE 2 * (face % 4) + 1 END) * nr + ix - iy;
+      IF t < 0 THEN t := t + 8 * nr; END IF;
+      RETURN ARRAY[45 * t / nr, degrees(atan2(z, s))];
+    END $$""",
+    *SPHERES,
+)
+
+#: Made anew only if they are missing, for an aggregate cannot be replaced while somebody uses it.
+AGGREGATES: tuple[tuple[str, str], ...] = (
+    ("hven_histogram(integer, integer)", "AGGREGATE hven_histogram(integer, integer) (SFUNC = hven_count_bin, STYPE = integer[])"),
+)

@@ -1,0 +1,62 @@
+"""What plans, executions and stagings need of the engine they belong to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.engines import Engine
+    from hven.engines._clock import Watch
+    from hven.engines.postgres.install import Found
+    from hven.engines.postgres.live_turns import Turnstile
+    from hven.engines.postgres.sessions import Pool
+
+
+class Machine(Protocol):
+    """The engine, as its parts see it."""
+
+    name: str
+    schema: str
+    where: str
+    indexes: bool
+    watch: Watch
+    readers_roles: Sequence[str]
+
+    @property
+    def found(self) -> Found:
+        """What the database offers; looked at when first needed."""
+
+    @property
+    def writers(self) -> Pool:
+        """Connections of psycopg that may write."""
+
+    @property
+    def senders(self) -> Pool:
+        """Connections of ADBC that may write."""
+
+    @property
+    def askers(self) -> Pool:
+        """Connections of psycopg for small queries."""
+
+    @property
+    def streams(self) -> Pool:
+        """Connections of ADBC for answers of any size."""
+
+    @property
+    def embedded(self) -> Engine:
+        """The embedded engine, for what PostgreSQL does not compute."""
+
+    def remove(self, name: str) -> bool:
+        """Drop a table of ours; False if readers hold it yet."""
+
+
+class InPlace(Machine, Protocol):
+    """The engine of a database that is read in place."""
+
+    seconds: float
+    turnstile: Turnstile
+
+    def offers(self, extension: str) -> None:
+        """See that what an extension has can be called: it may have come since the database was looked at."""

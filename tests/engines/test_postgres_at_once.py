@@ -1,0 +1,239 @@
+"""Answers of PostgreSQL for which no thread is held: the same rows, nothing lost when they come late, no connection kept."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Limits, postgres
+from hven.engines.postgres import running
+from hven.engines.postgres.running import LATE, QUICKLY, Pace
+from hven.errors import Cancelled, EvaluationError, StorageError
+from hven.testing.engine import STARS, stars
+from postgres import cluster
+
+KEY = "SELECT id, name FROM sky.stars WHERE id = 17"
+MANY = "SELECT id FROM sky.stars WHERE id < 900"
+BROKEN = "SELECT CAST('{}' AS INTEGER) AS x FROM sky.stars WHERE id = 17"
+
+
+@pytest.fixture(scope="module")
+def machine():
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def engine(machine, tmp_path_factory):
+    opened = postgres.open(tmp_path_factory.mktemp("at-once"), memory=256 * 1024**2, threads=1, url=machine.url, pool=1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def snapshot(engine):
+    staging = engine.stage(STARS, "once")
+    for batch in stars().to_batches():
+        staging.write(batch)
+    return staging.finish()
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Find no answer late: this machine may be busy."""
+    monkeypatch.setattr(running, "QUICKLY", 30.0)
+
+
+def waited(execution, seconds=30.0):
+    """Wait as an event loop does: look, and wait until something shows; give the execution."""
+    until = time.monotonic() + seconds
+    while (socket := getattr(execution, "awaited", None)) is not None and not execution.arrived() and execution.awaited is not None:
+        assert time.monotonic() < until
+        select.select([socket], [], [], 1.0)
+    return execution
+
+
+class Asked:
+    """One query with its plan, which may be run again and again."""
+
+    def __init__(self, engine, snapshot, text):
+        self.bound = bind(parse(text), Tables([STARS]))
+        self.plan, self.snapshot = engine.prepare(self.bound), snapshot
+
+    def run(self, **limits):
+        return self.plan.execute(self.bound.slots, {"sky.stars": self.snapshot}, Limits(**limits))
+
+    def rows(self, **limits):
+        return [row for batch in self.run(**limits) for row in batch.to_pylist()]
+
+
+def test_the_second_answer_needs_no_thread(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, KEY)
+    assert not asked.plan.small
+    first = asked.rows()
+    assert asked.plan.small
+    again = asked.run()
+    assert not again.small
+    assert again.awaited is not None
+    assert waited(again).small
+    assert again.awaited is None
+    assert again.arrived()
+    assert [row for batch in again for row in batch.to_pylist()] == first
+    assert len(first) == 1
+    assert asked.rows(rows=0) == first  # one row more than the limit tells of the overflow
+
+
+def test_a_few_rows_come_without_arrow_as_often_as_they_are_wanted(engine, snapshot, patient):
+    every = ", ".join(f'"{column.name}"' for column in STARS.columns if pa.types.is_primitive(column.type.arrow) or column.type.is_string)
+    kinds = Asked(engine, snapshot, f"SELECT {every} FROM sky.stars WHERE id < 40")
+    for asked in (Asked(engine, snapshot, KEY), Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40"), kinds):
+        wanted = [tuple(row.values()) for row in asked.rows()]
+        found = asked.run()
+        assert found.few() is None  # it has not come
+        rows = waited(found).few()
+        assert rows == found.few()
+        assert (rows is None) == (asked.plan._plain is None)
+        assert rows is None or rows == wanted
+        assert [tuple(row.values()) for batch in found for row in batch.to_pylist()] == wanted
+        assert found.few() is None  # it is used up
+    assert Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40").plan._plain == (20, 701, 25)
+
+
+def test_what_was_cancelled_gives_no_rows(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, KEY)
+    asked.rows()
+    found = waited(asked.run())
+    found.cancel()
+    assert found.few() is None
+    with pytest.raises(Cancelled):
+        list(found)
+
+
+def test_answers_that_nobody_reads_give_their_connection_back(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, KEY)
+    wanted = asked.rows()
+    for _ in range(3):  # the pool has one connection
+        asked.run().close()
+    assert asked.rows() == wanted
+
+
+def test_many_rows_are_not_for_the_spot(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, MANY)
+    wanted = asked.rows()
+    found = waited(asked.run())
+    assert not found.small
+    assert [row for batch in found for row in batch.to_pylist()] == wanted
+    assert len(wanted) > running.FEW
+
+
+def test_arithmetic_that_may_leave_the_range_is_waited_for_alike(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, "SELECT id, ra * 2 AS x FROM sky.stars WHERE id = 17")
+    wanted = asked.rows()
+    again = waited(asked.run())
+    assert again.small
+    assert [row for batch in again for row in batch.to_pylist()] == wanted
+    beyond = Asked(engine, snapshot, "SELECT id, 1e200 * id * 1e200 AS x FROM sky.stars WHERE id = 17")
+    for _ in range(2):
+        assert [row["x"] for batch in waited(beyond.run()) for row in batch.to_pylist()] == [float("inf")]
+
+
+def test_a_late_answer_comes_to_who_iterates(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, KEY)
+    wanted = asked.rows()
+    with engine.askers.borrowed() as connection:
+        pid = connection.info.backend_pid
+    late = asked.run()
+    assert not late.small
+    assert [row for batch in late for row in batch.to_pylist()] == wanted
+    with engine.askers.borrowed() as connection:
+        assert connection.info.backend_pid == pid
+    asked.run().close()  # nobody wants it any more: its connection may yet be hit by the cancellation
+    with engine.askers.borrowed() as connection:
+        assert connection.info.backend_pid != pid
+
+
+def test_a_late_answer_is_cancelled_and_has_its_time_limit(engine, snapshot, machine, patient):
+    asked = Asked(engine, snapshot, KEY)
+    asked.rows()
+    with psycopg.connect(machine.url) as other:
+        other.execute(f'LOCK TABLE hven."{snapshot.path}"')
+        late = asked.run()
+        timer = threading.Timer(0.1, late.cancel)
+        timer.start()
+        with pytest.raises(Cancelled):
+            list(late)
+        timer.join()
+    asked.rows()
+
+
+def test_an_error_is_told_by_who_iterates(engine, snapshot, patient):
+    asked = Asked(engine, snapshot, BROKEN.format(18))
+    assert asked.rows() == [{"x": 18}]
+    failing = Asked(engine, snapshot, BROKEN.format("many"))
+    found = waited(asked.plan.execute(failing.bound.slots, {"sky.stars": snapshot}, Limits()))
+    assert not found.small
+    with pytest.raises(EvaluationError):
+        list(found)
+    assert asked.rows() == [{"x": 18}]
+
+
+def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot, machine, patient):
+    asked = Asked(engine, snapshot, KEY)
+    wanted = asked.rows()
+    machine.stop()
+    machine.start()
+    found = waited(asked.run())
+    assert not found.small
+    assert [row for batch in found for row in batch.to_pylist()] == wanted
+    machine.stop()
+    try:
+        gone = waited(asked.run())
+        assert not gone.small
+        with pytest.raises(StorageError):
+            list(gone)
+    finally:
+        machine.start()
+    assert asked.rows() == wanted
+
+
+def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
+    pace = Pace()
+    assert not pace.quick  # what has no answer yet
+    pace.elsewhere()
+    assert pace.quick
+    pace.waited(LATE)
+    assert not pace.quick
+    tries = 0
+    for _ in range(1000):
+        if pace.quick:
+            tries += 1
+            pace.waited(LATE)
+        pace.elsewhere()
+    assert 5 < tries < 50
+    for _ in range(200):
+        pace.elsewhere()
+    for _ in range(20):
+        pace.waited(QUICKLY / 2)
+    assert pace.quick
+
+
+def test_to_look_never_waits(engine, snapshot, machine):
+    asked = Asked(engine, snapshot, KEY)
+    asked.rows()
+    with psycopg.connect(machine.url) as other:
+        other.execute(f'LOCK TABLE hven."{snapshot.path}"')
+        late = asked.run()
+        assert late.awaited is not None
+        assert not late.arrived()
+        assert late.awaited is not None
+        assert not late.small
+        late.close()
+        assert late.awaited is None
+    assert len(asked.rows()) == 1

@@ -1,0 +1,76 @@
+"""What PostgreSQL expects of a query is told before it runs."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from rows import LIST, STARS, plan, sky, stage
+
+from hven.engines import Memory, postgres
+from hven.model.table import Partition
+from postgres import server
+
+YEARS = STARS.having(name="years", partition=Partition(by="time", column="seen", every="5 years"))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    with server() as url:
+        opened = postgres.open(
+            tmp_path_factory.mktemp("snapshots"), memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def relations(engine):
+    rows = sky(13_000)
+    return {
+        "sky.stars": stage(engine, STARS, rows),
+        "sky.years": stage(engine, YEARS, rows),
+        LIST.qualified: Memory(pa.table({item.name: pa.nulls(2, item.type) for item in LIST.arrow})),
+    }
+
+
+def told(engine, relations, text):
+    bound, prepared = plan(engine, text, (STARS, YEARS, LIST))
+    return prepared.estimate(bound.slots, relations)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("SELECT id FROM sky.stars", ["sky.stars: about 13,000 rows, found by looking at all", "PostgreSQL expects about 13,000 rows"]),
+        ("SELECT mag FROM sky.stars WHERE id = 33", ["sky.stars: about 1 rows, by an index", "PostgreSQL expects about 1 row"]),
+        (
+            "SELECT COUNT(*) AS n FROM sky.years",
+            ["sky.years: about 13,000 rows, found by looking at all", "PostgreSQL expects about 1 row"],
+        ),
+    ],
+)
+def test_rows_and_indexes_are_told(engine, relations, text, lines):
+    assert told(engine, relations, text) == lines
+
+
+def test_literals_count(engine, relations):
+    few, many = (told(engine, relations, f"SELECT id FROM sky.stars WHERE mag < {limit}")[-1] for limit in ("2", "12.5"))
+    assert few != many
+
+
+def test_a_detour_tells_what_travels(engine, relations):
+    [line] = told(engine, relations, "SELECT MOC(4, CIRCLE(ra, dec, 1)) AS m FROM sky.stars WHERE id = 33")
+    assert line == "sky.stars, to the embedded engine: PostgreSQL expects about 1 row"
+
+
+def test_uploads_are_not_guessed_at(engine, relations):
+    assert told(engine, relations, "SELECT s.id FROM sky.stars AS s JOIN TAP_UPLOAD.list AS l ON l.k = s.id") == []
+
+
+def test_a_database_that_is_away_is_told(tmp_path, relations):
+    away = postgres.open(tmp_path, memory=256 * 1024**2, threads=1, url=f"postgresql:///nothing?host={tmp_path}")
+    try:
+        [line] = told(away, relations, "SELECT id FROM sky.stars")
+    finally:
+        away.close()
+    assert line.startswith("none now: ")

@@ -1,0 +1,217 @@
+"""Servers that vanish, refuse, are full or lack something; the engine says so in words, and goes on when it can."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Limits, Memory, postgres
+from hven.errors import Cancelled, DataError, HvenError, StorageError
+from hven.model.table import Column, Table
+from hven.model.types import STRING
+from hven.testing.engine import ROWS, STARS, stars
+from postgres import cluster
+from running import soon
+
+
+@pytest.fixture(scope="module")
+def machine():
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def engine(machine, tmp_path):
+    opened = postgres.open(tmp_path, memory=256 * 1024**2, threads=1, url=machine.url, pool=4)
+    yield opened
+    opened.close()
+
+
+def write(engine, rows=None, name="a", table=STARS):
+    rows = stars() if rows is None else rows
+    staging = engine.stage(table, f"{name}{time.monotonic_ns()}")
+    for batch in rows.to_batches(max_chunksize=1000):
+        staging.write(batch)
+    return staging.finish()
+
+
+def ask(engine, text, snapshot, limits=None):
+    bound = bind(parse(text), Tables([STARS]))
+    execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, limits or Limits())
+    return [row for batch in execution for row in batch.to_pylist()]
+
+
+def said(call) -> str:
+    with pytest.raises(HvenError) as caught:
+        call()
+    return f"{type(caught.value).__name__}: {caught.value} | {caught.value.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"host": "no-such-host.invalid"}, ("no-such-host.invalid", "look at the host")),
+        ({"dbname": "nix"}, ('"nix" does not exist', "create it")),
+        ({"user": "nobody"}, ("nobody", "user")),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named(machine, tmp_path, change, words):
+    url = psycopg.conninfo.make_conninfo(machine.url, **change)
+    engine = postgres.open(tmp_path, memory=256 * 1024**2, url=url)  # opening asks for nothing
+    text = said(lambda: engine.stage(STARS, "a"))
+    assert text.startswith("StorageError")
+    assert all(word in text for word in words), text
+    engine.close()
+
+
+def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
+    snapshot = write(engine)
+    for _ in range(3):
+        assert len(ask(engine, "SELECT id FROM sky.stars", snapshot)) == ROWS
+        assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": ROWS}]
+    bound = bind(parse("SELECT a.id AS x, b.mag AS y FROM sky.stars AS a, sky.stars AS b"), Tables([STARS]))
+    running = iter(engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits()))
+    next(running)
+    machine.stop()
+    try:
+        assert said(lambda: list(running)).startswith("StorageError")
+        assert "went away or does not answer" in said(lambda: ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot))
+    finally:
+        machine.start()
+    for text, wanted in (("SELECT COUNT(*) AS n FROM sky.stars", 1), ("SELECT id FROM sky.stars", ROWS)):
+        assert len(ask(engine, text, snapshot)) == wanted
+    assert len(ask(engine, "SELECT id FROM sky.stars", write(engine, name="b"))) == ROWS
+
+
+def test_a_session_that_is_ended_by_an_administrator_is_replaced(machine, engine):
+    snapshot = write(engine)
+    text = "SELECT COUNT(*) AS n FROM sky.stars"
+    ask(engine, text, snapshot)
+    with psycopg.connect(machine.url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hven%' AND pid <> pg_backend_pid()"
+        )
+    assert ask(engine, text, snapshot) == [{"n": ROWS}]  # nothing had been given yet: asked again
+
+
+def test_queries_cannot_write_and_may_only_read_as_their_role(machine, tmp_path):
+    with psycopg.connect(machine.url, autocommit=True) as other:
+        other.execute("DO $$ BEGIN CREATE ROLE hven_reader; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    engine = postgres.open(tmp_path, memory=256 * 1024**2, url=machine.url, role="hven_reader", schema="roles")
+    snapshot = write(engine)
+    assert len(ask(engine, "SELECT id FROM sky.stars WHERE id < 10", snapshot)) == 10
+    with engine.askers.borrowed() as connection:
+        assert connection.execute("SELECT current_user, current_setting('transaction_read_only')").fetchone() == ("hven_reader", "on")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute(f'DELETE FROM roles."{snapshot.path}"')
+        connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f'DELETE FROM roles."{snapshot.path}"')
+        connection.execute("SET default_transaction_read_only = on")
+    engine.close()
+
+
+def test_strings_never_become_sql(engine):
+    words = Table(schema="s", name="words", columns=(Column(name="w", type=STRING),))
+    odd = ["$1", "a'b", 'x"y', "\\", "'; DROP SCHEMA hven CASCADE; --", "%s", "current_setting('hven.p1')", "日本", ""]
+    rows = pa.table({"w": odd})
+    snapshot = write(engine, rows, table=words)
+    for relation in (snapshot, Memory(rows)):
+        for word in odd:
+            bound = bind(parse(f"SELECT w FROM s.words WHERE w = '{word.replace(chr(39), chr(39) * 2)}'"), Tables([words]))
+            found = [
+                row["w"]
+                for batch in engine.prepare(bound).execute(bound.slots, {"s.words": relation}, Limits())
+                for row in batch.to_pylist()
+            ]
+            assert found == [word]
+    with pytest.raises(DataError, match="NUL"):
+        write(engine, pa.table({"w": ["a\0b"]}), table=words)
+
+
+def test_cancelling_takes_less_than_a_second(engine):
+    snapshot = write(engine)
+    bound = bind(
+        parse("SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag > c.mag"), Tables([STARS])
+    )
+
+    def once() -> float:
+        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        ended = []
+
+        def read():
+            with pytest.raises(Cancelled):
+                list(execution)
+            ended.append(time.monotonic())
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        time.sleep(0.5)
+        told = time.monotonic()
+        execution.cancel()
+        reader.join(60)
+        return ended[0] - told
+
+    soon(once, 1)
+
+
+def test_a_relation_that_is_gone_is_said(engine):
+    snapshot = write(engine)
+    engine.drop(snapshot)
+    assert "not in the database any more" in said(lambda: ask(engine, "SELECT id FROM sky.stars", snapshot))
+    with pytest.raises(StorageError, match="not in the database"):
+        list(engine.read(snapshot))
+
+
+def test_a_merge_makes_a_new_snapshot_and_leaves_the_old_one(engine):
+    old = write(engine)
+    rows = stars()
+    changed = rows.slice(0, 50).set_column(3, STARS.arrow.field("mag"), pa.array([99.5] * 50))
+    new = stars(ROWS + 20).slice(ROWS).set_column(0, STARS.arrow.field("id"), pa.array(range(100_000, 100_020), pa.int64()))
+    deleted = pa.table({"id": rows.column("id").slice(50, 30)})
+    changes = pa.concat_tables([changed, new])
+    staging = engine.merge(STARS, f"m{time.monotonic_ns()}", old, deleted)
+    for batch in changes.to_batches(max_chunksize=40):
+        staging.write(batch)
+    merged = staging.finish()
+    assert merged.rows == ROWS - 30 + 20
+    assert merged.statistics["mag"]["maximum"] == 99.5
+    key = rows.column("id").to_pylist()
+    wanted = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
+    wanted = {number: row for number, row in wanted.items() if number not in set(key[50:80])}
+    found = pa.Table.from_batches(list(engine.read(merged)))
+    assert {row["id"]: row for row in found.to_pylist()} == wanted
+    assert pa.Table.from_batches(list(engine.read(old))).sort_by("seen").to_pylist() == rows.to_pylist()
+    cone = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 8)) = 1"
+    engine.indexes = False
+    plain = sorted(row["id"] for row in ask(engine, cone, merged))
+    engine.indexes = True
+    assert sorted(row["id"] for row in ask(engine, cone, merged)) == plain
+    staging = engine.merge(STARS, f"m{time.monotonic_ns()}", old)
+    staging.write(pa.concat_tables([changed, changed]).combine_chunks().to_batches()[0])
+    with pytest.raises(DataError, match="not unique"):
+        staging.finish()
+    swept = engine.sweep(set())  # it is not published yet, and written here
+    assert merged.path not in swept
+    assert len(list(engine.read(merged))) > 0
+
+
+def test_runs_are_ordered_by_the_server(engine, monkeypatch):
+    from hven.engines.postgres import staging
+
+    monkeypatch.setattr(staging, "RUN", 100_000)
+    snapshot = write(engine)
+    with engine.writers.borrowed() as connection:
+        cells = [row[0] for row in connection.execute(f'SELECT "hven:cell" FROM hven."{snapshot.path}"').fetchall()]
+    known = [cell for cell in cells if cell is not None]
+    assert known == sorted(known)
+    assert cells[: len(known)] == known
+    assert len(cells) == ROWS
+    back = pa.Table.from_batches(list(engine.read(snapshot))).sort_by("seen")
+    assert back.to_pylist() == stars().to_pylist()

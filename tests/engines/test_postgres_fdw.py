@@ -1,0 +1,223 @@
+"""``hven fdw``: tables of two other databases beside ours, set up by the text or at once, checked, and clear words when one is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import psycopg
+import pytest
+
+from hven import query
+from hven.errors import HvenError, Unavailable
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.settings import load
+from postgres import cluster, programs
+from running import hven
+
+pytestmark = pytest.mark.outside
+SECRET = "s3cret'\\ words"
+
+
+@pytest.fixture(scope="module")
+def machines():
+    with cluster() as ours, cluster() as theirs:
+        yield ours, theirs
+
+
+def run(url, *texts):
+    with psycopg.connect(url, autocommit=True) as connection:
+        for text in texts:
+            connection.execute(text)
+
+
+def rows(url, text):
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(text).fetchall()
+
+
+def guarded(machine):
+    """The role `guest` needs its password."""
+    rules = machine.directory / "data" / "pg_hba.conf"
+    rules.write_text("local all guest scram-sha-256\nlocal all all trust\n")
+    run(machine.url, "SELECT pg_reload_conf()")
+
+
+@pytest.fixture
+def site(machines, tmp_path, monkeypatch):
+    """A site whose database is one cluster; the tables are in the other."""
+    ours, theirs = machines
+    run(ours.url, "DROP SERVER IF EXISTS ops CASCADE", "DROP SCHEMA IF EXISTS ops CASCADE", "DROP EXTENSION IF EXISTS postgres_fdw CASCADE",
+        "DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")  # fmt: skip
+    password = SECRET.replace("'", "''")
+    run(theirs.url, 'DROP TABLE IF EXISTS cubes, "Odd Name", secret CASCADE',
+        "DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        f"ALTER ROLE guest PASSWORD '{password}'",
+        "CREATE TABLE cubes (id int PRIMARY KEY, ra float8, dec float8, name text, made timestamptz)",
+        "INSERT INTO cubes SELECT n, n % 360, n % 90, 'cube ' || n, '2020-01-01Z'::timestamptz + n * interval '1 hour' FROM generate_series(1, 5000) AS n",
+        'CREATE TABLE "Odd Name" (id int, "Mixed" numeric(8, 2))', 'INSERT INTO "Odd Name" VALUES (1, 2.5)',
+        "CREATE TABLE secret (id int)", 'GRANT SELECT ON cubes, "Odd Name" TO guest')  # fmt: skip
+    guarded(theirs)
+    monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(theirs.url, user="guest", password=SECRET))
+    (tmp_path / "hven.toml").write_text(
+        f'[postgres]\nurl = "{ours.url}"\nread_role = "reader"\n[[foreign]]\nname = "ops"\nurl = "$OPS_DB"\ntables = ["cubes", "Odd Name"]\n'
+    )
+    place = tmp_path / "collections" / "mine"
+    place.mkdir(parents=True)
+    (place / "mine.yaml").write_text(
+        "collection: mine\ntitle: Mine\ntables:\n"
+        f"  cubes: {{source: {{kind: sql, url: '{ours.url}', table: ops.cubes}}}}\n"
+        "  near:\n    source: {kind: csv, files: a.csv}\n"
+    )
+    (place / "a.csv").write_text("id,word\n3,x\n4,y\n")
+    return tmp_path
+
+
+def levels(site):
+    found = json.loads(hven("fdw", "--check", "--json", "--site", site, code=1).stdout)
+    return {(item["about"], item["level"], item["message"]): item["remedy"] for item in found}
+
+
+def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
+    ours, _ = machines
+    text = hven("fdw", "ops", "--site", site).stdout
+    assert SECRET not in text
+    assert "s3cret" not in text
+    assert "\\getenv password HVEN_FDW_OPS_PASSWORD" in text
+    for _ in range(2):  # again does no harm
+        done = subprocess.run(
+            [programs() / "psql", "-X", "-q", "-d", ours.url], input=text.encode(), capture_output=True, check=False, timeout=60,
+            env={"HVEN_FDW_OPS_PASSWORD": SECRET, "PATH": "/usr/bin"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()
+    assert rows(ours.url, "SELECT count(*) FROM ops.cubes") == [(5000,)]
+    assert rows(ours.url, 'SELECT "Mixed" FROM ops."Odd Name"')[0][0] == 2.5
+    told = hven("fdw", "ops", "--check", "--site", site).stdout
+    assert "5,000 rows read in" in told
+    assert "conditions on its columns are sent" in told
+    with psycopg.connect(ours.url) as connection, pytest.raises(psycopg.Error, match=r"permission denied|does not allow"):
+        connection.execute("DELETE FROM ops.cubes")
+
+
+def test_it_is_set_up_at_once_and_serves_as_a_source_beside_tables_of_ours(site):
+    assert "2 tables of" in hven("fdw", "--apply", "--site", site).stdout
+    hven("fdw", "--apply", "--site", site)
+    told = hven("fdw", "--check", "--json", "--site", site).stdout
+    assert {item["level"] for item in json.loads(told)} == {"ok"}
+    assert "s3cret" not in told
+    with Site(load(site)) as opened:
+        ingest(opened, "mine")
+        with query.run(
+            "SELECT c.id, c.name, n.word FROM mine.cubes AS c JOIN mine.near AS n ON c.id = n.id ORDER BY 1", site=opened
+        ) as result:
+            assert result.table().to_pylist() == [{"id": 3, "name": "cube 3", "word": "x"}, {"id": 4, "name": "cube 4", "word": "y"}]
+
+
+def test_foreign_tables_are_served_in_place(machines, site):
+    _, theirs = machines
+    hven("fdw", "--apply", "--site", site)
+    text = (site / "collections" / "mine" / "mine.yaml").read_text().replace("kind: sql", "kind: live")
+    (site / "collections" / "mine" / "mine.yaml").write_text(text)
+    with Site(load(site)) as opened:
+        ingest(opened, "mine")
+
+        def ask(text):
+            with query.run(text, site=opened) as result:
+                return result.table().to_pylist()
+
+        assert ask("SELECT name FROM mine.cubes WHERE id = 7") == [{"name": "cube 7"}]
+        run(theirs.url, "INSERT INTO cubes VALUES (9001, 1, 1, 'new', NULL)")
+        assert ask("SELECT name FROM mine.cubes WHERE id = 9001") == [{"name": "new"}]
+        assert ask("SELECT c.id, n.word FROM mine.cubes AS c JOIN mine.near AS n ON c.id = n.id ORDER BY 1") == [
+            {"id": 3, "word": "x"},
+            {"id": 4, "word": "y"},
+        ]
+        theirs.stop()
+        try:
+            for text in ("SELECT name FROM mine.cubes WHERE id = 7", "SELECT name FROM mine.cubes"):
+                with pytest.raises(HvenError) as caught:
+                    ask(text)
+                assert "another database" in str(caught.value) or "cannot be" in str(caught.value), caught.value
+                assert caught.value.remedy
+            assert ask("SELECT COUNT(*) AS n FROM mine.near") == [{"n": 2}]
+        finally:
+            theirs.start()
+        assert ask("SELECT name FROM mine.cubes WHERE id = 7") == [{"name": "cube 7"}]
+        run(theirs.url, "ALTER TABLE cubes RENAME COLUMN name TO title")
+        with pytest.raises(Unavailable, match="has changed") as caught:
+            ask("SELECT name FROM mine.cubes WHERE id = 7")
+        assert "hven check" in str(caught.value.remedy) or "hven fdw" in str(caught.value.remedy)
+
+
+def test_a_wrong_password_is_told_with_the_remedy(machines, site, monkeypatch):
+    ours, _ = machines
+    hven("fdw", "--apply", "--site", site)
+    for role in ("hven", "reader"):
+        run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (SET password 'wrong')")
+    found = levels(site)
+    said = [(message, remedy) for (about, level, message), remedy in found.items() if level == "error"]
+    assert any("refuses this user" in message and "user mapping" in remedy for message, remedy in said), found
+    monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(machines[1].url, user="guest", password="wrong"))
+    (message,) = [message for (about, level, message) in levels(site) if about == "ops" and level == "error"]
+    assert "refuses this user" in message
+    assert "look at url of [[foreign]] ops" in hven("fdw", "--apply", "--site", site, code=3).stderr
+
+
+def test_changed_columns_are_told_and_mended(machines, site):
+    _, theirs = machines
+    hven("fdw", "--apply", "--site", site)
+    run(theirs.url, "ALTER TABLE cubes DROP COLUMN name, ADD COLUMN flux real, ALTER COLUMN id TYPE bigint")
+    found = levels(site)
+    told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
+    assert "ALTER FOREIGN TABLE" in told["the column name is gone there: queries that read it fail"]
+    assert "the column id is bigint there, and integer here" in told
+    assert "the column flux (real) is new there, and not to be seen here" in told
+    hven("fdw", "--apply", "--site", site)
+    assert {item["level"] for item in json.loads(hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
+
+
+def test_an_unreachable_server_and_missing_tables_are_told(machines, site, monkeypatch):
+    text = (site / "hven.toml").read_text()
+    (site / "hven.toml").write_text(text.replace('"Odd Name"', '"nothing", "secret"'))
+    assert any("the foreign server is not set up" in message for (_, _, message) in levels(site))
+    assert "there is no table public.nothing" in hven("fdw", "--apply", "--site", site, code=1).stderr
+    (site / "hven.toml").write_text(text.replace('"Odd Name"', '"secret"'))
+    hven("fdw", "--apply", "--site", site)
+    assert any("guest may not read it" in message and "GRANT SELECT" in remedy for (_, _, message), remedy in levels(site).items())
+    monkeypatch.setenv("OPS_DB", "postgresql://guest:x@127.0.0.1:9/postgres")
+    assert any("does not answer" in message or "refused" in message for (_, _, message) in levels(site)), levels(site)
+    written = hven("fdw", "--site", site)
+    assert "extensions were not compared" in written.stderr
+    assert "IMPORT FOREIGN SCHEMA" in written.stdout
+
+
+def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
+    ours, _ = machines
+    run(ours.url, "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    text = (site / "hven.toml").read_text()
+    (site / "hven.toml").write_text(text.replace("hven@/", "plain@/"))
+    told = hven("fdw", "--apply", "--site", site, code=1).stderr
+    assert "may not do this" in told
+    assert "give an administrator the text: hven fdw ops > ops.sql" in told
+    assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
+
+
+def test_faults_in_the_settings_are_told(tmp_path):
+    (tmp_path / "hven.toml").write_text(
+        '[[foreign]]\nname = "ops"\nurl = "postgresql://a:secret@b/c"\n[[foreign]]\nname = "a b"\nurl = "$X"\ntables = []\n'
+    )
+    told = hven("fdw", "--site", tmp_path, code=1).stderr
+    for part in ("foreign.0.tables: is missing", "hven.toml:3", "hven.toml:5", "foreign.1.tables"):
+        assert part in told, told
+    (tmp_path / "hven.toml").write_text("")
+    assert "names no" in hven("fdw", "--site", tmp_path, code=2).stderr
+
+
+def test_a_table_with_its_schema_is_told_where_the_schema_is_said(site):
+    toml = site / "hven.toml"
+    toml.write_text(toml.read_text().replace('"cubes", "Odd Name"', '"public.cubes"'))
+    told = hven("fdw", "--apply", "--site", site, code=1).stderr
+    assert "there is no table public.public.cubes" in told
+    assert "write 'cubes' among the tables: their schema is said by namespace" in told
+    assert "write 'cubes' among the tables" in hven("fdw", "--check", "--site", site, code=1).stdout

@@ -1,0 +1,619 @@
+"""Merging in place on PostgreSQL: every snapshot stays what it was, whatever is merged, rolled back and removed; readers wait for nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from rows import STARS, answer, plain, plan, sky, stage
+
+from hven.engines import Limits, postgres
+from hven.engines import _statistics as statistics
+from hven.engines._rows import LAST, position_keys
+from hven.engines._statistics import Statistics, coverage
+from hven.engines.postgres import covering, install, merging, sharing, staging
+from hven.engines.postgres.partitions import beginning
+from hven.engines.postgres.sessions import named
+from hven.errors import StorageError
+from hven.model.table import Partition
+from hven.sync.lines import without_nan
+from postgres import server, sphere
+from running import until
+
+_count = itertools.count()
+FULL = os.environ.get("HVEN_PROOF") == "full"
+YEARS = STARS.having(name="years", partition=Partition(by="time", column="seen", every="10 years"))
+TEXTS = STARS.having(name="texts", primary=("name", "id"), position=None)
+
+
+@pytest.fixture(scope="module")
+def database():
+    with server() as url:
+        sphere(f"postgresql://{url}")
+        yield f"postgresql://{url}"
+
+
+def opening(database, directory, **more):
+    words = {"schema": f"m{next(_count)}", "position": "healpix", "pool": 10} | more
+    return postgres.open(directory, memory=256 * 1024**2, threads=1, url=database, **words)
+
+
+@pytest.fixture
+def opened(database, tmp_path):
+    made = []
+
+    def begin(**more):
+        made.append(opening(database, tmp_path, **more))
+        return made[-1]
+
+    yield begin
+    for engine in made:
+        engine.close()
+
+
+def merge(engine, table, base, rows, gone=()):
+    keys = pa.Table.from_pylist(list(gone), schema=pa.schema([table.arrow.field(name).with_nullable(True) for name in table.primary]))
+    begun = engine.merge(table, f"m-{next(_count):05d}", base, keys)
+    for batch in rows.to_batches(max_chunksize=7):
+        begun.write(batch)
+    return begun.finish()
+
+
+def told(table: pa.Table) -> list[str]:
+    return sorted(map(repr, plain(table)))
+
+
+def stored(engine, snapshot, table=STARS) -> list[str]:
+    return told(pa.Table.from_batches(list(engine.read(snapshot)), table.arrow))
+
+
+def base_of(engine, snapshot) -> str | None:
+    share = engine._kept(snapshot).share
+    return None if share is None else share.base
+
+
+def left(engine) -> list[str]:
+    """Name all tables and views of snapshots, their indexes aside."""
+    with engine.writers.borrowed() as connection:
+        return [
+            name
+            for (name,) in connection.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'v') AND relname ~ '^[bosp]_' ORDER BY 1",
+                [engine.schema],
+            ).fetchall()
+        ]
+
+
+# --- any story of merges, rollbacks and removals -----------------------------------------------------------------------------
+
+START = 120
+POOL = without_nan(sky(400, seed=5)).to_pylist()
+
+
+class Story:
+    """A table and all its snapshots, in the engine and as plain dictionaries."""
+
+    def __init__(self, engine, table) -> None:
+        self.engine, self.table = engine, table
+        rows = POOL[:START]
+        if table.primary != ("id",):
+            rows = [row | {"name": row["name"] or ""} for row in rows]
+        self.kept = [(stage(engine, table, pa.Table.from_pylist(rows, schema=table.arrow)), {self.key(row): row for row in rows})]
+        self.now = 0
+        self.shared = 0
+
+    def key(self, row):
+        return tuple(row[name] for name in self.table.primary)
+
+    def changed(self, rng, size):
+        """Make up changes of the present state."""
+        snapshot, known = self.kept[self.now]
+        come = {}
+        for _ in range(size):
+            row = dict(rng.choice(POOL))
+            if rng.random() < 0.5 and known:
+                row |= dict(zip(self.table.primary, rng.choice(list(known)), strict=True))
+            elif self.table.primary != ("id",):
+                row["name"] = row["name"] or ""
+            come[self.key(row)] = row
+        gone = rng.sample(list(known), min(len(known), rng.randrange(size + 1)))
+        after = {key: row for key, row in known.items() if key not in gone} | come
+        return snapshot, pa.Table.from_pylist(list(come.values()), schema=self.table.arrow), gone, after
+
+    def merge(self, rng, size) -> None:
+        base, rows, gone, after = self.changed(rng, size)
+        made = merge(self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone])
+        self.shared += base_of(self.engine, base) == base_of(self.engine, made)
+        assert made.rows == len(after)
+        self.engine.published(made)
+        self.kept.append((made, after))
+        self.now = len(self.kept) - 1
+
+    def lose(self, rng, size) -> None:
+        """Merge, and never publish it: what a crash leaves is swept."""
+        base, rows, gone, _ = self.changed(rng, size)
+        made = merge(self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone])
+        self.engine._release(made.path)  # as the end of the process does
+        assert made.path in self.engine.sweep({snapshot.path for snapshot, _ in self.kept})
+
+    def abandon(self, rng, size) -> None:
+        base, rows, _, _ = self.changed(rng, size)
+        begun = self.engine.merge(self.table, f"m-{next(_count):05d}", base)
+        for batch in rows.to_batches():
+            begun.write(batch)
+        begun.abandon()
+
+    def roll_back(self, rng) -> None:
+        self.now = rng.randrange(len(self.kept))
+
+    def remove(self, rng, oldest) -> None:
+        if len(self.kept) > 1:
+            at = 0 if oldest else rng.randrange(len(self.kept))
+            at += at == self.now and (1 if at + 1 < len(self.kept) else -1)
+            snapshot, _ = self.kept.pop(at)
+            self.now -= at < self.now
+            self.engine.drop(snapshot)
+
+    def check(self) -> None:
+        for snapshot, known in self.kept:
+            assert stored(self.engine, snapshot, self.table) == told(pa.Table.from_pylist(list(known.values()), schema=self.table.arrow))
+        snapshot, known = self.kept[self.now]
+        rows = pa.Table.from_pylist(list(known.values()), schema=self.table.arrow)
+        facts = Statistics(self.table)
+        facts.add(rows)
+        for name, fact in facts.result().items():
+            assert {**snapshot.statistics[name], "distinct": None} == {**fact, "distinct": None}, name
+        if self.table.position:
+            cells = np.sort(position_keys(rows["ra"], rows["dec"]))
+            assert snapshot.coverage == coverage(cells[cells != LAST])
+
+    def end(self) -> None:
+        """Nothing is there but what the snapshots need, and nothing when they are gone."""
+        paths = {snapshot.path for snapshot, _ in self.kept}
+        bases = {base_of(self.engine, snapshot) for snapshot, _ in self.kept} - {None}
+        assert {name for name in left(self.engine) if not name.startswith("p_")} == paths | bases
+        for base in bases:  # no row that no snapshot shows
+            states = [share.number for share in map(self.share, self.kept) if share.base == base]
+            seen = " OR ".join(f'("hven:born" <= {number} AND "hven:died" > {number})' for number in states)
+            with self.engine.writers.borrowed() as connection:
+                assert connection.execute(f'SELECT count(*) FROM {self.engine.schema}."{base}" WHERE NOT ({seen})').fetchone() == (0,)
+        for snapshot, _ in self.kept:
+            self.engine.drop(snapshot)
+        assert left(self.engine) == []
+
+    def share(self, pair):
+        return self.engine._kept(pair[0]).share or sharing.Share("", 0)
+
+
+@pytest.fixture(scope="module")
+def telling(database, tmp_path_factory):
+    engine = opening(database, tmp_path_factory.mktemp("stories"), schema="stories")
+    yield engine
+    engine.close()
+
+
+_turns = st.lists(
+    st.sampled_from(["merge"] * 6 + ["much", "lose", "abandon", "back", "oldest", "any"]), min_size=4, max_size=9
+)  # most are merges, as in life
+
+
+@pytest.mark.parametrize("table", [STARS, YEARS, TEXTS], ids=["position", "partitions", "texts"])
+@settings(
+    max_examples=100 if FULL else 3,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(turns=_turns, seed=st.integers(0, 2**20))
+def test_any_story_leaves_every_snapshot_as_it_was(telling, table, turns, seed):
+    rng = random.Random(seed)
+    story = Story(telling, table)
+    story.merge(rng, 3)  # which copies
+    story.merge(rng, 3)
+    assert story.shared == 1
+    for turn in turns:
+        {
+            "merge": lambda: story.merge(rng, 6),
+            "much": lambda: story.merge(rng, 60),
+            "lose": lambda: story.lose(rng, 6),
+            "abandon": lambda: story.abandon(rng, 6),
+            "back": lambda: story.roll_back(rng),
+            "oldest": lambda: story.remove(rng, oldest=True),
+            "any": lambda: story.remove(rng, oldest=False),
+        }[turn]()
+        story.check()
+    story.end()
+
+
+# --- in place, or not ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(opened):
+    """A snapshot that was staged, and the one that the first merge made."""
+    engine = opened()
+    rows = sky(4_000)
+    base = stage(engine, STARS, rows)
+    return engine, rows, base, merge(engine, STARS, base, rows.slice(0, 3))
+
+
+def test_the_first_merge_copies_and_the_next_ones_do_not(two):
+    engine, _, base, first = two
+    second = merge(engine, STARS, first, sky(50, seed=9))
+    assert base_of(engine, base) is None
+    assert base_of(engine, first) == base_of(engine, second) == f"b{first.path[1:]}"
+    assert second.bytes >= first.bytes > 0
+    with engine.writers.borrowed() as connection:
+        kinds = dict(
+            connection.execute(
+                "SELECT relname, relkind::text FROM pg_class WHERE relname = ANY($1::text[])", [[base.path, second.path]]
+            ).fetchall()
+        )
+    assert kinds == {base.path: "r", second.path: "v"}
+
+
+@pytest.mark.parametrize("table", [STARS, YEARS, TEXTS], ids=["position", "partitions", "texts"])
+def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
+    """It is staged as one that snapshots share; in several runs, which are put in order."""
+    monkeypatch.setattr(staging, "RUN", 60_000)
+    engine = opened()
+    rows = sky(3_000)
+    if table is TEXTS:
+        rows = rows.set_column(6, table.arrow.field("name"), rows["name"].fill_null(""))
+    begun = engine.stage(table, "followed", followed=True)
+    for batch in rows.to_batches(max_chunksize=500):
+        begun.write(batch)
+    first = begun.finish()
+    assert stored(engine, first, table) == told(without_nan(rows))
+    assert first.bytes > 0
+    if table is STARS:
+        cells = [row for batch in engine.read(first, ["ra", "dec"]) for row in batch.to_pylist()]
+        found = position_keys(*(pa.chunked_array([pa.array([row[name] for row in cells], pa.float64())]) for name in ("ra", "dec")))
+        assert np.corrcoef(found.argsort(kind="stable").argsort(), np.arange(len(found)))[0, 1] > 0.99  # the server may fill up a page
+    second = merge(
+        engine, table, first, rows.slice(0, 20), [dict(zip(table.primary, (rows[name][50].as_py() for name in table.primary), strict=True))]
+    )
+    assert base_of(engine, second) == base_of(engine, first) == f"b{first.path[1:]}"
+    assert second.rows == 2_999
+    engine.drop(first)
+    assert stored(engine, second, table) == told(without_nan(rows.filter(pa.array([number != 50 for number in range(3_000)]))))
+    engine.drop(second)
+    assert left(engine) == []
+    begun = engine.stage(table, "left", followed=True)
+    begun.write(rows.to_batches()[0])
+    begun.abandon()
+    assert left(engine) == []
+
+
+def test_only_what_changed_is_read_to_compare_two_states(two):
+    engine, rows, base, first = two
+    changed = rows.slice(0, 20).set_column(8, STARS.arrow.field("note"), pa.array(["edited"] * 20))
+    second = merge(engine, STARS, first, changed, [{"id": key} for key in rows["id"].to_pylist()[30:37]])
+    third = merge(engine, STARS, second, rows.slice(0, 5))
+
+    def apart(one, other):
+        return [sorted(row["id"] for batch in side for row in batch.to_pylist()) for side in engine.apart(one, other, ["id"])]
+
+    edited, removed = (sorted(rows["id"].to_pylist()[begin:end]) for begin, end in ((0, 20), (30, 37)))
+    assert apart(first, second) == [sorted(edited + removed), edited]
+    assert apart(second, first) == [edited, sorted(edited + removed)]
+    assert apart(first, third) == [sorted(edited + removed), edited]
+    assert [len(side) for side in apart(base, third)] == [4_000, third.rows]
+
+
+@pytest.mark.parametrize("why", ["rolled back", "indexes", "many changes", "much is gone", "disorder", "partitions"])
+def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
+    engine = opened()
+    table = YEARS if why == "partitions" else STARS
+    rows = sky(4_000)
+    first = merge(engine, table, stage(engine, table, rows), rows.slice(0, 3))
+    last, changes, gone = first, rows.slice(5, 3), []
+    if why == "rolled back":
+        merge(engine, table, first, rows.slice(0, 3))
+    elif why == "indexes":
+        table = table.having(columns=tuple(column.having(indexed=column.name == "note") for column in table.columns))
+    elif why == "many changes":
+        changes = sky(600, seed=4)
+    elif why == "much is gone":
+        monkeypatch.setattr(merging, "DEAD", 400)
+        last = merge(engine, table, first, rows.slice(0, 8))
+        assert base_of(engine, last) == base_of(engine, first)
+    elif why == "disorder":
+        monkeypatch.setattr(merging, "MANY", 0)
+        monkeypatch.setattr(merging, "ORDERED", 1.1)
+    else:  # rows of years that have no partition: they stand in the default one, until there are many
+        monkeypatch.setattr(merging, "DEAD", 200)
+        late = pa.array([3 * 10**15 + number for number in range(30)], pa.int64()).cast(pa.timestamp("us"))
+        new = rows.slice(0, 30).set_column(0, table.arrow.field("id"), pa.array(range(10**6, 10**6 + 30), pa.int64()))
+        late = new.set_column(rows.schema.get_field_index("seen"), table.arrow.field("seen"), late)
+        last = merge(engine, table, first, late)
+        assert base_of(engine, last) == base_of(engine, first)
+        assert not any(name.endswith("2060_01") for name in left(engine))
+    new = merge(engine, table, last, changes, gone)
+    assert base_of(engine, new) not in {None, base_of(engine, first)}
+    if why == "indexes":
+        assert len(answer(engine, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": new}, (table,)))
+    if why == "partitions":
+        assert any(name.endswith("2060_01") for name in left(engine))
+    wanted = {row["id"]: row for row in rows.to_pylist()}
+    wanted |= {row["id"]: row for row in ([*late.to_pylist()] if why == "partitions" else []) + changes.to_pylist()}
+    assert stored(engine, new, table) == told(without_nan(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow)))
+
+
+def test_after_many_changes_the_table_is_looked_after(two, opened, monkeypatch):
+    engine, rows, _, first = two
+    last = merge(engine, STARS, first, rows.slice(0, 50))
+    engine.close()  # a session that ends tells the server what it changed
+    engine = opened(schema=engine.schema)
+    here = f'{engine.schema}."{base_of(engine, first)}"'
+
+    def one(text):
+        with engine.writers.borrowed() as connection:
+            return connection.execute(text, [here]).fetchone()[0]
+
+    counts = "SELECT n_mod_since_analyze FROM pg_stat_all_tables WHERE relid = $1::regclass"
+    until(lambda: one(counts) >= 50)
+    before = one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass")
+    monkeypatch.setattr(merging, "FEW", 10)
+    monkeypatch.setattr(merging, "STALE", 1_000)
+    merge(engine, STARS, last, rows.slice(0, 2))
+    until(lambda: one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass") > before)
+
+
+def test_a_foreign_hand_in_the_table_is_noticed(two):
+    engine, rows, _, first = two
+    with engine.writers.borrowed() as connection:
+        connection.execute(f'UPDATE {engine.schema}."{base_of(engine, first)}" SET "hven:died" = 2 WHERE id = $1', [rows["id"][0].as_py()])
+    there = left(engine)
+    with pytest.raises(StorageError, match=r"0 rows of the table .* go, and the snapshot .* has 1"):
+        merge(engine, STARS, first, rows.slice(0, 1))
+    assert left(engine) == there
+
+
+# --- readers ------------------------------------------------------------------------------------------------------------------
+
+
+def test_readers_see_one_state_whatever_is_merged(opened):
+    """Two readers ask all snapshots there are, all the time; each answer is that snapshot's."""
+    engine = opened()
+    rows = sky(2_000)
+    count = rows.num_rows
+    table = STARS
+    balance = np.where(np.arange(count) % 2 == 0, 1, -1).astype(np.int32)
+    rows = rows.set_column(rows.schema.get_field_index("field"), table.arrow.field("field"), pa.array(balance))
+    last = merge(engine, table, stage(engine, table, rows), rows.slice(0, 2))
+    states, faults, over, seen = [(last, count)], [], threading.Event(), [0, 0]
+    question = "SELECT COUNT(*) AS n, SUM(field) AS s FROM sky.stars"
+
+    def read(which):
+        while not over.is_set():
+            for snapshot, rows_ in states:
+                try:
+                    found = answer(engine, question, {"sky.stars": snapshot}, limits=Limits(seconds=60)).to_pylist()
+                except Exception as error:  # noqa: BLE001  (every fault is one)
+                    faults.append(repr(error))
+                    continue
+                if found != [{"n": rows_, "s": 0}]:
+                    faults.append(f"{snapshot.id}: {found}")
+                seen[which] += 1
+
+    readers = [threading.Thread(target=read, args=(which,)) for which in (0, 1)]
+    for reader in readers:
+        reader.start()
+    try:
+        for turn in range(12):
+            pairs = [turn * 40 + number for number in range(20)]
+            changes = rows.take(pa.array(pairs)).to_pylist()
+            new = [row | {"id": 10**6 + turn * 100 + number} for number, row in enumerate(rows.take(pa.array(pairs[:4])).to_pylist())]
+            for row in changes:
+                row["field"] = -(row["field"])
+            changes = pa.Table.from_pylist(changes + new, schema=table.arrow)
+            last = merge(engine, table, last, changes, [{"id": key} for key in rows["id"].to_pylist()[turn * 40 + 20 : turn * 40 + 26]])
+            engine.published(last)
+            states.append((last, states[-1][1] - 6 + 4))
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join(120)
+    assert not faults
+    assert min(seen) > 0
+    assert len({base_of(engine, snapshot) for snapshot, _ in states}) < len(states) / 2
+
+
+def test_nobody_waits(two, database, monkeypatch):
+    """A reader in the middle of the old snapshot does not keep a merge waiting, and a merge in the middle of its transaction no reader."""
+    engine, rows, _, first = two
+    begun, go_on, made = threading.Event(), threading.Event(), []
+    seen = merging.Merge._seen
+
+    def stop(self, share):
+        begun.set()
+        assert go_on.wait(120)
+        yield from seen(self, share)
+
+    monkeypatch.setattr(merging.Merge, "_seen", stop)
+    with psycopg.connect(database) as reader, reader.cursor("half") as half:
+        half.execute(f'SELECT id FROM {engine.schema}."{first.path}"')
+        assert len(half.fetchmany(10)) == 10
+        thread = threading.Thread(
+            target=lambda: made.append(merge(engine, STARS, first, rows.slice(0, 30), [{"id": rows["id"][99].as_py()}]))
+        )
+        thread.start()
+        try:
+            assert begun.wait(120)  # rows are marked and added, in a transaction that is open
+            found = answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": first}, limits=Limits(seconds=60))
+            assert found.to_pylist() == [{"n": 4_000}]
+            with psycopg.connect(database) as other:
+                locks = other.execute(
+                    "SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE l.granted AND c.relname = ANY(%s)",
+                    [[first.path, base_of(engine, first)]],
+                ).fetchall()
+            assert {mode for (mode,) in locks} <= {"AccessShareLock", "RowExclusiveLock"}
+        finally:
+            go_on.set()
+            thread.join(120)
+        assert made, "it ended while the old snapshot was being read"
+        assert len(half.fetchall()) == 3_990
+    assert made[0].rows == 3_999
+
+
+def test_readers_need_no_right_to_the_shared_table(opened, database):
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS merge_reader")
+        connection.execute("CREATE ROLE merge_reader")
+    engine = opened(role="merge_reader")
+    rows = sky(500)
+    first = merge(engine, STARS, stage(engine, STARS, rows), rows.slice(0, 3))
+    second = merge(engine, STARS, first, rows.slice(0, 3))
+    for snapshot in (first, second):
+        assert answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [{"n": 500}]
+    with psycopg.connect(database) as connection:
+        connection.execute("SET ROLE merge_reader")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f'SELECT 1 FROM {engine.schema}."{base_of(engine, second)}"')
+
+
+@pytest.mark.parametrize("position", ["pgsphere", "healpix"])
+@pytest.mark.parametrize("table", [STARS, YEARS], ids=["whole", "partitions"])
+def test_indexes_serve_through_the_view(opened, position, table):
+    engine = opened(position=position)
+    rows = sky(13_000)
+    last = merge(engine, table, stage(engine, table, rows), rows.slice(0, 3))
+    last = merge(engine, table, last, rows.slice(100, 200))
+    key = rows["id"][7].as_py()
+    for text in (
+        f"SELECT mag FROM {table.qualified} WHERE id = {key}",
+        f"SELECT id FROM {table.qualified} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.02))",
+        f"SELECT id FROM {table.qualified} WHERE mag = 19.9",
+    ):
+        bound, made = plan(engine, text, (table,))
+        work = made._work(bound.slots, {table.qualified: last})
+        with engine.writers.borrowed() as connection, connection.transaction():
+            connection.execute(f"SET LOCAL search_path = {engine.found.path}")
+            for number, value in enumerate(work.arguments, 1):
+                connection.execute("SELECT set_config($1, $2, true)", [f"hven.p{number}", value])
+            found = connection.execute(f"EXPLAIN (FORMAT JSON) {work.streamed}", prepare=False).fetchone()[0]
+        scans = [node for node in nodes((found if not isinstance(found, str) else json.loads(found))[0]["Plan"]) if "Relation Name" in node]
+        first = beginning(table.qualified, base_of(engine, last))
+        assert {node["Relation Name"].startswith((first, base_of(engine, last))) for node in scans} == {True}
+        big = [node for node in scans if node["Node Type"] == "Seq Scan"]
+        assert not big or table is YEARS, text
+        assert any("Index" in node["Node Type"] or "Bitmap" in node["Node Type"] for node in scans), text
+        lines = made.estimate(bound.slots, {table.qualified: last})
+        assert lines[0].startswith(f"{table.qualified}: about "), lines
+    assert answer(engine, f"SELECT COUNT(*) AS n FROM {table.qualified}", {table.qualified: last}, (table,)).to_pylist() == [{"n": 13_000}]
+
+
+def nodes(tree):
+    yield tree
+    for inner in tree.get("Plans", ()):
+        yield from nodes(inner)
+
+
+def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
+    """A site whose disk is gone: the site that takes its schema over removes all of it."""
+    engine = opening(database, tmp_path, schema="adopted", site="gone")
+    rows = sky(300)
+    first = stage(engine, STARS, rows)
+    second = merge(engine, STARS, first, rows.slice(0, 3))
+    engine.close()
+    with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
+        assert sorted(install.adopt(connection, "adopted", "heir", "gone")) == sorted([first.path, second.path])
+    heir = opening(database, tmp_path, schema="adopted", site="heir")
+    heir.sweep(set())
+    assert left(heir) == []
+    heir.close()
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------------------
+
+WHERE = {
+    "rows are marked and added": "merging.Merge, '_seen'",
+    "it is committed and not published": "merging.Merge, '_look_after'",
+    "rows are copied": "merging.Merge, '_copy_all'",
+    "a copy is being indexed": "merging.Merge, '_index'",
+    "changes were sent": "merging.Merge, '_no_nulls'",
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
+    engine, rows, base, first = two
+    kept = base if "cop" in where and "committed" not in where else first
+    before, there = stored(engine, kept), left(engine)
+    code = textwrap.dedent(
+        f"""
+        import os, signal, sys
+        sys.path[:0] = {[str(Path(__file__).parent)]!r}
+        from pathlib import Path
+        from rows import STARS, sky
+        from hven.engines import Snapshot, postgres
+        from hven.engines.postgres import merging
+        owner, name = {WHERE[where]}
+        real = getattr(owner, name)
+        def last(*arguments):
+            found = real(*arguments)
+            if name == "_seen":  # what it writes is not done
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        setattr(owner, name, last)
+        engine = postgres.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1, url={database!r}, schema={engine.schema!r}, position="healpix")
+        base = Snapshot(id="base", table="sky.stars", path={kept.path!r}, rows=4_000, engine="postgres", statistics={dict(kept.statistics)!r})
+        staging = engine.merge(STARS, "killed", base)
+        for batch in sky(4_000).slice(50, 60).to_batches():
+            staging.write(batch)
+        staging.finish()
+        """
+    )
+    sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+    with psycopg.connect(database, autocommit=True) as connection:
+        mine = connection.execute(sessions, [named(engine.schema, "")]).fetchall()
+        done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        until(lambda: set(connection.execute(sessions, [named(engine.schema, "")])) <= set(mine))
+    engine.sweep({base.path, first.path})
+    assert left(engine) == there
+    assert stored(engine, kept) == before
+    again = merge(engine, STARS, first, rows.slice(0, 3))
+    assert base_of(engine, again) == base_of(engine, first)
+
+
+# --- what is known about a state ------------------------------------------------------------------------------------------------
+
+_cells = st.lists(st.integers(0, 400), max_size=40).map(
+    lambda found: np.array(sorted(found), np.int64) * 64 + 17
+)  # of order 8, some neighbours
+
+
+@settings(max_examples=100, deadline=None)
+@given(before=_cells, come=_cells, going=st.randoms(use_true_random=False), least=st.integers(2, 30))
+def test_a_coverage_is_revised_to_what_a_look_at_all_rows_finds(before, come, going, least):
+    """Also where it gets coarser, and where a finer one would do now, which only a look can tell."""
+    went = np.array([going.random() < 0.3 for _ in before], bool)
+    after = np.sort(np.concatenate([before[~went], come]))
+
+    def empty(cells, order):
+        return np.setdiff1d(cells, after >> 2 * (8 - order))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "CELLS", least)
+        patch.setattr(covering, "CELLS", least)
+        old, wanted = (coverage(cells << 2 * (29 - 8)) for cells in (before, after))
+        found = covering.revised(old, np.unique(before[went]), np.unique(come), empty)
+    assert found in {None, wanted}
+    if not went.any() or old.endswith("8/"):
+        assert found is not None

@@ -1,0 +1,115 @@
+"""What small answers and streams from PostgreSQL stand on: statements that stay prepared, batches that are read ahead."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from hven.engines.postgres.running import AHEAD, Ahead
+from hven.engines.postgres.sessions import PREPARED, Server
+from postgres import cluster
+
+
+@pytest.fixture(scope="module")
+def machine():
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(params=["main thread", "other thread"])
+def asked(request, machine):
+    """Give a session and its `fetched`, called where the parameter says: the two wait in different ways."""
+    session = Server(machine.url, schema="hven", path="pg_catalog").psycopg()
+    with ThreadPoolExecutor(1) as pool:
+
+        def call(sql, *arguments):
+            if request.param == "main thread":
+                return session.fetched(sql, arguments)
+            return pool.submit(session.fetched, sql, arguments).result(20)
+
+        yield session, call
+    session.close()
+
+
+def test_values_are_those_of_a_cursor(asked):
+    session, call = asked
+    sql = "SELECT n, n / 3.0::float8, 'é' || n, NULL::text, ARRAY[n, 2], '2020-01-01'::timestamp FROM generate_series(1, $1::bigint) AS n"
+    assert call(sql, "7") == session.execute(sql, ["7"], binary=True).fetchall()
+    assert call(sql, "0") == []
+
+
+def test_the_server_keeps_no_more_statements_than_the_session(asked):
+    session, call = asked
+    for number in range(PREPARED + 20):
+        assert call(f"SELECT {number} + $1::int", "1") == [(number + 1,)]
+    assert call("SELECT 0 + $1::int", "5") == [(5,)]  # one that was let go of
+    assert session.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (PREPARED,)
+
+
+def test_errors_have_their_state_and_the_session_goes_on(asked):
+    _, call = asked
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        call("SELECT 1 / $1::int", "0")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        call("SELECT * FROM nothing")
+    assert call("SELECT 1 / $1::int", "1") == [(1,)]
+
+
+def test_a_connection_that_was_ended_says_so(asked, machine):
+    session, call = asked
+    with psycopg.connect(machine.url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [session.info.backend_pid])
+    for _ in range(2):  # when it is found out, and afterwards
+        with pytest.raises(psycopg.OperationalError):
+            call("SELECT 1")
+
+
+def batch(number: int) -> pa.RecordBatch:
+    return pa.record_batch({"n": [number]})
+
+
+def test_batches_come_in_order_and_only_some_are_read_ahead():
+    read = []
+
+    def reader():
+        for number in range(20):
+            read.append(number)
+            yield batch(number)
+
+    ahead = Ahead(reader())
+    found = []
+    for item in ahead:
+        found.append(item.column(0)[0].as_py())
+        assert len(read) <= len(found) + AHEAD + 1
+    ahead.close(lambda: None)
+    assert found == list(range(20))
+
+
+def test_an_error_comes_after_what_came_before_it():
+    def reader():
+        yield from map(batch, range(3))
+        raise pa.ArrowInvalid("broke off")
+
+    items = iter(Ahead(reader()))
+    assert [next(items).column(0)[0].as_py() for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(pa.ArrowInvalid, match="broke off"):
+        next(items)
+
+
+def test_who_leaves_interrupts_a_read_that_lasts():
+    over = threading.Event()
+
+    def reader():
+        yield batch(0)
+        assert over.wait(60)
+        raise pa.ArrowCancelled("interrupted")
+
+    ahead = Ahead(reader())
+    next(iter(ahead))
+    ahead.close(over.set)
+    assert over.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "hven-rows-ahead"]

@@ -1,0 +1,126 @@
+"""Regions in columns of PostgreSQL: their index changes nothing but time, and few rows are looked at."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rows import answer, plan, stage
+from test_postgres_roads import Judged
+from test_regions import (  # noqa: F401  (the same tests, with the engine of this module)
+    FIELDS,
+    RINGS,
+    TEXTS,
+    relation,
+    test_a_circle_finds_the_regions_that_it_meets_as_brute_force_does,
+    test_a_point_finds_its_regions_as_brute_force_does,
+    test_every_way_of_asking_gives_what_a_look_at_all_rows_gives,
+    test_explain_names_the_index,
+)
+
+from hven.engines import Limits, Snapshot, duckdb, postgres
+from hven.engines.postgres.regions import asked, cells
+from hven.sky import Circle, Moc, Point, Polygon, healpix
+from postgres import server, sphere
+
+
+@pytest.fixture(scope="module")
+def database():
+    with server() as url:
+        yield f"postgresql://{url}"
+
+
+@pytest.fixture(scope="module", params=["pgsphere", "healpix"])
+def engine(request, database, tmp_path_factory):
+    sphere(database)
+    directory = tmp_path_factory.mktemp("snapshots")
+    judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
+    opened = postgres.open(directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param)
+    yield Judged(opened, judge)
+    opened.close()
+    judge.close()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Point(10, 20),
+        Point(0, 90),
+        Circle(10, 20, 0.1),
+        Circle(359.99, -89.9, 3),
+        Circle(10, 20, 100),
+        Polygon((0, 120, 240), (-80, -80, -80)),
+    ],
+)
+def test_a_query_asks_for_the_cells_of_its_shape_and_for_those_around_them(shape):
+    numbers = set(json.loads(asked(shape).replace("{", "[").replace("}", "]")))
+    lons, lats = np.random.default_rng(3).uniform(0, 360, 4000), np.degrees(np.arcsin(np.random.default_rng(4).uniform(-1, 1, 4000)))
+    inside = np.append(shape.contains(lons, lats), not isinstance(shape, Point))
+    for lon, lat in zip(np.append(lons, shape.centroid().lon)[inside], np.append(lats, shape.centroid().lat)[inside], strict=True):
+        kept = cells(pa.array([[lon, lat, 1e-4]]))[0].as_py()
+        assert numbers & set(kept)
+    assert asked(Moc.parse("3/10-20")) is None
+
+
+def test_what_a_row_keeps():
+    kept = cells(pa.array([None, [10.0, 20.0, 1.0], [10.0, 95.0, 1.0], [200.0, -60.0, 120.0]]))
+    assert len(kept[0]) == 0 == len(kept[2])
+    own = [number for number in kept[1].as_py() if number > 0]
+    assert {healpix.ORDER for number in own if number >= 4 ** (healpix.ORDER + 1)} == set()
+    around = {-number for number in kept[1].as_py() if number < 0}
+    assert around == {number >> 2 * level for number in own for level in range(1, 30) if number >> 2 * level >= 4}
+    assert min(kept[3].as_py()) > -16  # a hemisphere and more is kept in coarse cells
+
+
+def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixture)
+    """GIN finds the rows, and the exact test sees no others."""
+    many = pa.table(
+        {
+            "id": range(30 * len(TEXTS)),
+            "s_region": TEXTS * 30,
+            "ring": pa.array(
+                [None if ring is None else [ring[0], ring[1], min(ring[2], 0.2)] for ring in RINGS * 30], FIELDS.column("ring").type.arrow
+            ),
+        }
+    )
+    snapshot = stage(engine.engine, FIELDS, many.cast(FIELDS.arrow))
+    assert set(snapshot.regions) == {"s_region", "ring"}
+    bound, prepared = plan(engine.engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.01)) = 1", (FIELDS,))
+    work = prepared._work(bound.slots, {"sky.fields": snapshot})
+    with engine.engine.askers.borrowed() as connection:
+        shown = "\n".join(row[0] for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {work.asked}", work.arguments).fetchall())
+    assert "hven:cells ring" in shown
+    assert "Bitmap Index Scan" in shown
+
+
+def test_a_detour_takes_the_regions_that_are_near(engine, relation):  # noqa: F811  (the fixture)
+    """Regions in text are compared by the embedded engine: only those that the index finds travel."""
+    bound, prepared = plan(engine.engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,))
+    [(_, reading)] = prepared._detour.readings(bound.slots, relation, Limits())
+    travelled = sum(batch.num_rows for batch in reading)
+    assert 0 < travelled < len(TEXTS) / 2
+
+
+def test_a_merge_keeps_the_cells(engine, relation):  # noqa: F811  (the fixture)
+    import dataclasses
+
+    base = relation["sky.fields"]
+    text = "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(77, 7, 0.5)) = 1"
+    changes = pa.table({"id": [3, 9001], "s_region": [None, None], "ring": [[77.0, 7.0, 0.1], [77.2, 7.0, 0.1]]}).cast(FIELDS.arrow)
+    before = set(answer(engine.engine, text, relation, (FIELDS,)).column("id").to_pylist())
+    for number, old in enumerate((base, dataclasses.replace(base, regions=()))):  # one that was written before there were cells
+        staging = engine.engine.merge(FIELDS, f"merged-{number}", old)
+        staging.write(changes.to_batches()[0])
+        snapshot = staging.finish()
+        assert set(snapshot.regions) == set(old.regions)
+        assert set(answer(engine.engine, text, {"sky.fields": snapshot}, (FIELDS,)).column("id").to_pylist()) == before | {3, 9001}
+
+
+def test_snapshots_that_have_no_cells_are_read_all_the_same(engine, relation):  # noqa: F811  (the fixture)
+    import dataclasses
+
+    old = {name: dataclasses.replace(item, regions=()) for name, item in relation.items() if isinstance(item, Snapshot)}
+    text = "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 5)) = 1 AND CONTAINS(POINT(1, 2), s_region) = 0"
+    assert answer(engine.engine, text, old, (FIELDS,)).sort_by("id").equals(answer(engine.engine, text, relation, (FIELDS,)).sort_by("id"))

@@ -1,0 +1,169 @@
+"""Regions in columns: the position index changes nothing but time, for every way of writing a region and of asking for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from rows import both, plan, stage, unordered
+
+from hven.engines._bound.reading import read
+from hven.model.table import Column, Table
+from hven.model.types import INT64, parse_type
+from hven.sky import Circle, Moc, healpix
+from hven.sky.relations import intersects
+from shared import MORE
+
+FIELDS = Table(
+    schema="sky",
+    name="fields",
+    columns=(
+        Column(name="id", type=INT64),
+        Column(name="s_region", type=parse_type("string:adql:REGION")),
+        Column(name="ring", type=parse_type("circle")),
+    ),
+    primary=("id",),
+)
+FORMS = ("Circle ICRS {c} {r}", "circle {c} {r}", "Polygon UNKNOWNFrame {p}", "polygon {p}", "circle {c} {r} polygon {p}", "Box ICRS {c} 2 1",
+         "Union ICRS (Circle {c} {r} Circle {d} {r})", "  POLYGON  FK5  GEOCENTER {p} ")  # fmt: skip
+ODD = ("nonsense", "Circle ICRS 1 2", "Polygon ICRS 10 0 20 95 30 0", "AllSky ICRS", "range 350 360 -10 10", "4/1-20 5/900", "circle 10 20 120",
+       "polygon 0 -80 120 -80 240 -80", "polygon 0 0 90 0 180 10 270 -10", "Circle ICRS 0 90 0", "circle 359.9999 0 +0.5", "")  # fmt: skip
+
+
+def regions(rows: int) -> tuple[list[str | None], list[list[float] | None]]:
+    rng = np.random.default_rng(7)
+    lon, lat = rng.uniform(0, 360, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
+    lat[::9] = rng.choice([90.0, -90.0, 89.7, -89.9], len(lat[::9]))
+    lon[::7] = rng.choice([0.0, 359.95, 0.01, 360.0], len(lon[::7]))
+    size = 10.0 ** rng.uniform(-4, 1.6, rows)
+    texts: list[str | None] = []
+    for number in range(rows):
+        x, y, r = float(lon[number]), float(lat[number]), float(size[number])
+        low, high = max(y - r, -90.0), min(y + r, 90.0)
+        polygon = f"{x} {low} {(x + 1.2 * r) % 360} {y} {x} {high}"
+        texts.append(FORMS[number % len(FORMS)].format(c=f"{x} {y}", d=f"{(x + 40) % 360} {y / 2}", r=r, p=polygon))
+    for at, text in enumerate(ODD):
+        texts[3 + 11 * at] = text
+    texts[5] = None
+    rings = [None if number % 13 == 0 else [float(lon[number]), float(lat[number]), float(size[number])] for number in range(rows)]
+    return texts, rings
+
+
+TEXTS, RINGS = regions(140)
+SHAPES = [None if text is None else read(text) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def relation(engine):
+    rows = pa.table({"id": pa.array(range(len(TEXTS))), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.column("ring").type.arrow)})
+    return {"sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow))}
+
+
+def asked(engine, relation, condition: str) -> set[int]:
+    """Ask with and without indexes; both must give the same rows."""
+    found, without = both(engine, f"SELECT id FROM sky.fields WHERE {condition}", relation, (FIELDS,))
+    assert unordered(found) == unordered(without)
+    return {row[0] for row in found}
+
+
+lons = st.one_of(st.sampled_from([0.0, 359.99999, 180.0]), st.floats(0, 360))
+lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0]), st.floats(-90, 90))
+radii = st.one_of(st.sampled_from([0.0, 1e-6, 0.5, 60.0, 179.0]), st.floats(0, 30))
+quick = settings(max_examples=4 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quick
+@given(lon=lons, lat=lats)
+def test_a_point_finds_its_regions_as_brute_force_does(engine, relation, lon, lat):
+    found = asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 1")
+    assert found == {
+        number for number, shape in enumerate(SHAPES) if shape is not None and bool(shape.contains(np.array([lon]), np.array([lat]))[0])
+    }
+
+
+@quick
+@given(lon=lons, lat=lats, radius=radii, turned=st.booleans())
+def test_a_circle_finds_the_regions_that_it_meets_as_brute_force_does(engine, relation, lon, lat, radius, turned):
+    circle = Circle(lon, lat, radius)
+    text = f"CIRCLE({lon!r}, {lat!r}, {radius!r})"
+    found = asked(engine, relation, f"INTERSECTS({text}, s_region) = 1" if turned else f"1 = INTERSECTS(s_region, {text})")
+    plain = {number: shape for number, shape in enumerate(SHAPES) if shape is not None and not isinstance(shape, Moc)}
+    assert found & plain.keys() == {number for number, shape in plain.items() if intersects(shape, circle)}
+
+
+@settings(quick, max_examples=2 * MORE)
+@given(lon=lons, lat=lats, radius=st.floats(0.01, 30))
+def test_every_way_of_asking_gives_what_a_look_at_all_rows_gives(engine, relation, lon, lat, radius):
+    low, high = max(lat - radius, -89.0), min(lat + radius, 89.0)
+    polygon = f"POLYGON({lon!r}, {low!r}, {(lon + radius) % 360!r}, {(low + high) / 2!r}, {lon!r}, {high!r})"
+    circle = f"CIRCLE({lon!r}, {lat!r}, {radius!r})"
+    asked(engine, relation, f"INTERSECTS({polygon}, s_region) = 1")
+    asked(engine, relation, f"CONTAINS(s_region, {circle}) = 1")
+    asked(engine, relation, f"CONTAINS({polygon}, ring) = 1 OR INTERSECTS(ring, {circle}) = 1")
+    asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), ring) = 1 AND id > 20")
+    asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 0")
+
+
+def test_a_moc_in_the_column_is_always_looked_at(engine, relation):
+    index = engine.stored(relation["sky.fields"]).region("s_region")
+    mocs = {number for number, shape in enumerate(SHAPES) if isinstance(shape, Moc)}
+    assert mocs
+    assert mocs <= set(index.touched(Circle(200.0, -50.0, 0.1), 10_000).tolist())
+
+
+@st.composite
+def mocs(draw) -> str:
+    """Cells near a region of the table, so that borders are met, or anywhere; of one order or of two."""
+    parts = []
+    for _ in range(draw(st.integers(1, 2))):
+        order = draw(st.sampled_from([0, 1, 3, 6, 9, 14, 22, 29]))
+        ring = draw(st.sampled_from([ring for ring in RINGS if ring is not None]))
+        angle = draw(st.floats(0, 6.28))
+        size = ring[2] * draw(st.sampled_from([0.0, 0.99, 1.0, 1.01, 1.1]))
+        lat = max(-90.0, min(90.0, ring[1] + size * np.sin(angle)))
+        cell = int(healpix.index(order, [(ring[0] + size * np.cos(angle) / max(np.cos(np.radians(lat)), 0.01)) % 360.0], [lat])[0])
+        parts.append(f"{order}/{max(cell - draw(st.integers(0, 3)), 0)}-{cell}")
+    return " ".join(parts)
+
+
+@settings(quick, max_examples=12 * MORE)
+@given(moc=mocs())
+@example(moc="0/0-11")
+@example(moc="5/")
+def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, moc):
+    found = asked(engine, relation, f"INTERSECTS(s_region, MOC('{moc}')) = 1")
+    assert found >= asked(engine, relation, f"1 = CONTAINS(s_region, MOC('{moc}'))")
+    inside = asked(engine, relation, f"INTERSECTS(ring, MOC('{moc}')) = 1")
+    known = Moc.parse(moc)
+    cells = Moc(known.ranges, 29)
+    middle = {number for number, ring in enumerate(RINGS) if ring is not None and bool(cells.contains(ring[0], ring[1]))}
+    assert middle <= inside
+
+
+def test_a_moc_looks_at_few_rows(engine, relation):
+    index = engine.stored(relation["sky.fields"]).region("ring")
+    small = index.touched(Moc.of_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
+    assert 1 in small.tolist()
+    assert len(small) < len(RINGS) / 2
+    assert index.touched(Moc.parse("0/0-11"), 20) is None
+    _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,))
+    assert "position index of the regions in s_region (moc)" in prepared.explain()
+
+
+def test_explain_names_the_index(engine):
+    _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,))
+    assert "position index of the regions in s_region (point)" in prepared.explain()
+
+
+def test_few_regions_are_looked_at(engine, relation):
+    _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,))
+    stored = engine.stored(relation["sky.fields"])
+    index = stored.region("ring")
+    rows = index.touched(Circle(10.0, 20.0, 0.1), 10_000)
+    meeting = {number for number, ring in enumerate(RINGS) if ring is not None and intersects(Circle(*ring), Circle(10.0, 20.0, 0.1))}
+    assert meeting <= set(rows.tolist())
+    assert len(rows) < len(RINGS) / 3
+    assert index.touched(Circle(10.0, 20.0, 170.0), 10) is None
+    assert "ring" in prepared.explain()

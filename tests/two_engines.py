@@ -1,0 +1,81 @@
+"""A second engine for tests: the embedded one again, in another directory and under another name, which may be away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hven import plugins
+from hven.adql.tree import Bound
+from hven.engines import Execution, Limits, Live, Memory, Plan, Relation, Snapshot
+from hven.engines.duckdb.engine import DuckEngine
+from hven.errors import StorageError
+
+OTHER = "other"
+
+
+class Watched:
+    """A plan that notes which tables of which engine were asked; it refuses what the engine does not keep."""
+
+    def __init__(self, engine: Other, plan: Plan) -> None:
+        self.engine, self.plan, self.small = engine, plan, plan.small
+
+    def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
+        for name, one in relations.items():
+            assert isinstance(one, Memory) or one.engine == OTHER, f"{name} was asked of the wrong engine"
+        if self.engine.module.away:
+            raise StorageError("the other database does not answer")
+        self.engine.module.asked.append(sorted(relations))
+        return self.plan.execute(values, relations, limits)
+
+    def explain(self) -> str:
+        return self.plan.explain()
+
+
+class Other(DuckEngine):
+    """An engine that is not the embedded one."""
+
+    name = OTHER  # type: ignore[assignment]
+
+    def __init__(self, directory: Path, module: Any, **options: Any) -> None:
+        super().__init__(directory, **options)
+        self.module = module
+
+    def prepare(self, bound: Bound) -> Watched:  # type: ignore[override]
+        return Watched(self, super().prepare(bound))
+
+    def drop(self, snapshot: Snapshot) -> None:
+        if self.module.away:
+            raise StorageError("the other database does not answer")
+        super().drop(snapshot)
+
+    def problem(self) -> str | None:
+        return "the other database does not answer" if self.module.away else None
+
+
+@contextmanager
+def registered() -> Iterator[Any]:
+    """Register the engine ``other``; gives its module: `away` makes it refuse, `asked` lists what it was asked."""
+    module: Any = ModuleType(OTHER)
+    module.away, module.asked, module.opened = False, [], 0
+
+    def open_(where: Path, *, memory: int, **options: Any) -> Other:
+        module.opened += 1
+        if module.away:
+            raise StorageError("the other database does not answer", remedy="start it")
+        return Other(where, module, memory=memory, **options)
+
+    module.open = open_
+    names, load = plugins.names, plugins.load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "names", lambda group: (*names(group), OTHER) if group == "engines" else names(group))
+        patch.setattr(plugins, "load", lambda group, name: module if (group, name) == ("engines", OTHER) else load(group, name))
+        yield module
+
+
+__all__ = ["OTHER", "Live", "registered"]
