@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
+import os
 import sqlite3
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from astropy.io import fits
 
+from hven.sources import Context
 from hven.testing.source import SourceContract
+
+sys.path.insert(0, str(Path(__file__).parent))
+from postgres_server import server
 
 ROWS = [{"name": "Vega", "ra": 279.23, "n": 1}, {"name": "Deneb", "ra": 310.36, "n": 2}, {"name": None, "ra": None, "n": 3}]
 
@@ -31,6 +42,45 @@ class TestFixed(SourceContract):
     def make(self, directory):
         (directory / "stars.dat").write_text("Vega  279.23 1\nDeneb 310.36 2\n             3\n")
         return {"files": "stars.dat", "fields": {"name": "1-5", "ra": "7-12", "n": 14}}
+
+
+class TestJsonLines(SourceContract):
+    kind = "json"
+    rows = ROWS
+
+    def make(self, directory):
+        (directory / "stars.jsonl").write_text(
+            '{"name": "Vega", "ra": 279.23, "n": 1}\n{"n": 2, "ra": 310.36, "name": "Deneb"}\n\n{"n": 3, "ra": null}\n'
+        )
+        return {"files": "stars.jsonl"}
+
+
+class TestJsonList(SourceContract):
+    kind = "json"
+    rows = [{"id": 1, "a.b": "x", "a.list": [1.5, 2.0]}, {"id": 2, "a.b": None, "a.list": None}, {"id": 3, "a.b": "y]", "a.list": []}]
+
+    def make(self, directory):
+        text = '{"took": [1], "hits": {"hits": [\n {"id": 1, "a": {"b": "x", "list": [1.5, 2]}},\n {"id": 2},\n {"id": 3, "a": {"b": "y]", "list": []}}\n]}}'
+        (directory / "hits.json").write_text(text)
+        return {"files": "hits.json"}
+
+
+class TestFiles(SourceContract):
+    kind = "files"
+    rows = [
+        {
+            "path": name, "title": name, "description": None, "media_type": "text/csv", "bytes": len(text),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(), "modified": dt.datetime(2026, 1, 2, 3, 4, 5), "quoted": quoted,
+        }
+        for name, quoted, text in (("a b.csv", "a%20b.csv", "x\n"), ("c.csv", "c.csv", "x\n1\n"))
+    ]  # fmt: skip
+
+    def make(self, directory):
+        moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC).timestamp()
+        for name, text in (("a b.csv", "x\n"), ("c.csv", "x\n1\n")):
+            (directory / name).write_text(text)
+            os.utime(directory / name, (moment, moment))
+        return {"files": "*.csv"}
 
 
 class TestParquet(SourceContract):
@@ -97,6 +147,7 @@ class TestFitsHeader(SourceContract):
 class TestSqlite(SourceContract):
     kind = "sql"
     rows = ROWS
+    key = ["n"]
     has_files = False
 
     def make(self, directory):
@@ -106,6 +157,42 @@ class TestSqlite(SourceContract):
             connection.executemany("INSERT INTO stars VALUES (?, ?, ?)", [tuple(row.values()) for row in ROWS])
         connection.close()
         return {"file": "stars.db", "table": "stars"}
+
+
+@pytest.fixture(scope="module")
+def database():
+    with server() as url:
+        yield url
+
+
+@pytest.mark.outside
+class TestPostgres(SourceContract):
+    kind = "sql"
+    rows = [
+        {"name": "Vega", "ra": 279.23, "n": 1, "day": dt.datetime(2026, 1, 2), "seen": dt.datetime(2026, 1, 2, 3, 4, 5, 600_000)},
+        {"name": 'de\'neb \\ "A"', "ra": 310.36, "n": 2, "day": dt.datetime(2025, 1, 2), "seen": None},
+        {"name": None, "ra": None, "n": 3, "day": None, "seen": dt.datetime(2026, 1, 2)},
+    ]
+    key = ["n"]
+    has_files = False
+
+    @pytest.fixture(autouse=True)
+    def _at(self, database):
+        self.url = database
+
+    def context(self, directory):
+        return Context(directory=directory, secret=lambda _name: self.url)
+
+    def make(self, directory):
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(
+                "DROP TABLE IF EXISTS stars; CREATE TABLE stars (name text, ra double precision, n integer, day date, seen timestamptz)"
+            )
+            for row in self.rows:
+                seen = row["seen"] and row["seen"].replace(tzinfo=dt.UTC)
+                values = (row["name"], row["ra"] if row["n"] != 3 else float("nan"), row["n"], row["day"], seen)
+                connection.execute("INSERT INTO stars VALUES (%s, %s, %s, %s, %s)", values)
+        return {"url": "$DB", "table": "stars"}
 
 
 class TestPython(SourceContract):

@@ -192,7 +192,7 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
     found = sql.tables({"file": "a.db"}, Context(directory=tmp_path))
     assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
     assert table(opened(tmp_path, file="a.db", table=str(found[0].choice))).num_rows == 2
-    monkeypatch.setattr(sql, "COUNTING", -1.0)
+    monkeypatch.setattr(sql.sqlite, "COUNTING", -1.0)
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute(
             "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n LIMIT 30000) INSERT INTO sqliteless SELECT x FROM n"

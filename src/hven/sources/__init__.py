@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -62,6 +62,16 @@ class Context:
         convert to them at once.
     reject
         Takes rows that cannot be read.
+    tell
+        Takes what people should know of the source as a whole (keys left unread, values widened): a warning of the report.
+    key
+        Source columns that name a row, if plain ones do: what sources are paged by that are asked page by page.
+    page
+        Rows to ask for at a time, where the source is asked page by page (`sync: page`); None: the source's own choice.
+    rate
+        Requests a second at most toward the source (`sync: rate`); None: as the source says.
+    allow_private
+        Addresses that are not on the public internet may be asked (`allow_private` of hven.toml).
     """
 
     directory: Path = Path()
@@ -69,7 +79,12 @@ class Context:
     query: Callable[[str], Iterator[pa.RecordBatch]] | None = None
     wanted: Mapping[str, pa.DataType] = field(default_factory=dict)
     reject: Callable[[Reject], None] | None = None
+    tell: Callable[[str], None] | None = None
     batch: int = 131_072
+    key: Sequence[str] = ()
+    page: int | None = None
+    rate: float | None = None
+    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,4 +138,132 @@ class Source(Protocol):
         """Bytes or rows to come, for a progress bar; None if unknown."""
 
 
-__all__ = ["FILE_FACTS", "ROW", "Context", "Offer", "Pin", "Reject", "Source"]
+# --- what only some sources can; `sync` asks by isinstance --------------------------------------------------------
+
+
+@runtime_checkable
+class Since(Protocol):
+    """A source that can narrow itself to what changed since a watermark."""
+
+    def narrow(self, expression: str) -> bool:
+        """Say whether this watermark can be sent to the source.
+
+        `expression` is a source column, or an ADQL value expression over source columns: columns, numbers, ``+ - * /``,
+        COALESCE, GREATEST and LEAST are translated where the source has them. False: read all and compare.
+        """
+
+    def since(self, expression: str, value: object | None) -> Source:
+        """Give the rows whose watermark is `value` or larger, or null; None = all rows.
+
+        `value` is the largest watermark that was seen, less the overlap, as Arrow's scalars give it (``as_py``): a number, a text,
+        or a time without a zone (UTC). `columns` of the result are this source's, and so are its other abilities.
+
+        Raises
+        ------
+        SourceError
+            `narrow` says no to the expression.
+        """
+
+
+@runtime_checkable
+class Picks(Protocol):
+    """A source that can give the rows of some keys."""
+
+    def pick(self, columns: Sequence[str], keys: pa.Table) -> Source:
+        """Give the rows whose `columns` are in `keys` (same names; nulls are values), in whatever portions the source can take.
+
+        A key that the source counts as equal (blanks at the end, letters in another case) may bring its row, too.
+        """
+
+
+@runtime_checkable
+class Blocks(Protocol):
+    """A source that can compute a checksum of whole blocks of rows where they are."""
+
+    def blocks(self, key: Sequence[str], columns: Sequence[str]) -> pa.Table | None:
+        """Give one line for each block of keys: ``block`` (text that stays with its rows), ``rows``, ``checksum``.
+
+        `columns` are those whose changes matter. None: these columns cannot be summed up there. How keys are cut into blocks may
+        change when the table has grown a lot: then all blocks have other names, and are read once.
+        """
+
+    def block(self, key: Sequence[str], blocks: Sequence[object]) -> Source:
+        """Give the rows of these blocks; also those that are new in them, and none of a block that is gone."""
+
+
+@runtime_checkable
+class Pages(Protocol):
+    """A source that is asked page by page, and can go on where it was left."""
+
+    def pages(self, columns: Sequence[str] | None = None, after: str | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
+        """Yield rows and what to say as `after` to go on behind them (text, without secrets).
+
+        An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to the last
+        that was not empty, or read all. A batch may have no rows.
+        """
+
+
+@runtime_checkable
+class FileWise(Protocol):
+    """A source that reads one file after the other; ``file.path`` of its rows is the name of their file's pin."""
+
+    def listed(self) -> list[Pin]:
+        """Name the files that are there now, with size and time (to the nanosecond, where the disk has it).
+
+        A checksum only where it costs nothing. What is read afterwards is not older than what this says.
+        """
+
+    def only(self, names: Collection[str]) -> Source:
+        """Give the rows of these files alone, in the order of the whole; `columns` are this source's, whatever is in the files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What has changed in a source since a state of it.
+
+    Attributes
+    ----------
+    state
+        Where this leads to: what to ask with next time.
+    key
+        Columns that name a row.
+    rows
+        Rows that were added or changed, as they are now; one that went meanwhile does not come.
+    touched, removed
+        Keys of those rows, and of rows that are there no more: tables of `key`.
+    """
+
+    state: str
+    key: tuple[str, ...]
+    rows: Source
+    touched: pa.Table
+    removed: pa.Table
+
+
+@runtime_checkable
+class Feeds(Protocol):
+    """A source that tells what has changed since a state of it."""
+
+    def state(self) -> str | None:
+        """Name the state it is in; None: it tells no changes (now). To be asked before rows are read."""
+
+    def changes(self, since: str) -> Changes | None:
+        """Tell what has changed; None: it does not know that state any more, so that everything must be read."""
+
+
+__all__ = [
+    "FILE_FACTS",
+    "ROW",
+    "Blocks",
+    "Changes",
+    "Context",
+    "Feeds",
+    "FileWise",
+    "Offer",
+    "Pages",
+    "Picks",
+    "Pin",
+    "Reject",
+    "Since",
+    "Source",
+]

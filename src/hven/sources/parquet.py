@@ -13,12 +13,14 @@ from hven import plugins
 from hven.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
 from hven.sources._reading.cells import no_nan
-from hven.sources._reading.files import DataFile, FileOptions, assemble, check_names, data_files
+from hven.sources._reading.filerows import FileRows
+from hven.sources._reading.files import DataFile, FileOptions, assemble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from hven.sources import Context, Source
 
 VOPARQUET = b"IVOA.VOTable-Parquet.content"
 
@@ -38,54 +40,12 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return ParquetRows(options, context)
 
 
-class ParquetRows:
+class ParquetRows(FileRows):
     """The rows of one or more Parquet files."""
-
-    def __init__(self, options: Options, context: Context) -> None:
-        self.context = context
-        self.files = data_files(options, context.directory)
-        self.rows = 0
 
     def columns(self) -> list[Column]:
         """Give the columns that have a VOTable form, described by the footer's VOTable if there is one."""
         return self._columns
-
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows file by file."""
-        known = {column.name: column for column in self._columns}
-        names = check_names(columns, list(known), self.files[0].name)
-        real = [name for name in names if name not in {ROW, *FILE_FACTS}]
-        left = limit
-        for file in self.files:
-            opened = _opened(file)
-            for name in real:
-                if name not in opened.schema_arrow.names:
-                    raise SourceError(
-                        f"no column {name!r}, which {self.files[0].name} has", place=Place(file=file.name), remedy="`ignore:` the file"
-                    )
-            first = 1
-            try:
-                for batch in opened.iter_batches(self.context.batch, columns=real or opened.schema_arrow.names[:1]):
-                    part = batch if left is None else batch.slice(0, left)
-                    arrays = {name: no_nan(_carried(part.column(name), known[name].type.arrow, file, name)) for name in real}
-                    yield assemble(names, arrays, part.num_rows, first, file)
-                    first += part.num_rows
-                    self.rows += part.num_rows
-                    if left is not None:
-                        left -= part.num_rows
-                        if left <= 0:
-                            return
-            except (pa.ArrowException, OSError) as error:
-                raise SourceError(
-                    f"cannot be read after row {first - 1}: {error}", place=Place(file=file.name), remedy="get the file anew"
-                ) from error
-            finally:
-                opened.close()
-            file.hash_whole()
-
-    def pins(self) -> list[Pin]:
-        """Name the files with their checksums."""
-        return [file.pin() for file in self.files]
 
     def size(self) -> int:
         """Count the rows."""
@@ -93,7 +53,34 @@ class ParquetRows:
 
     def done(self) -> int:
         """Count the rows read so far."""
-        return self.rows
+        return self.read
+
+    def _names(self) -> list[str]:
+        return [column.name for column in self._columns]
+
+    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+        kinds = {column.name: column.type.arrow for column in self._columns}
+        opened = _opened(file)
+        first = 1
+        try:
+            for name in real:
+                if name not in opened.schema_arrow.names:
+                    raise SourceError(
+                        f"no column {name!r}, which {self.files[0].name} has", place=Place(file=file.name), remedy="`ignore:` the file"
+                    )
+            step = self.context.batch if limit is None else min(self.context.batch, limit)
+            for batch in opened.iter_batches(step, columns=real or opened.schema_arrow.names[:1]):
+                arrays = {name: no_nan(_carried(batch.column(name), kinds[name], file, name)) for name in real}
+                yield assemble(names, arrays, batch.num_rows, first, file)
+                first += batch.num_rows
+                self.read += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(
+                f"cannot be read after row {first - 1}: {error}", place=Place(file=file.name), remedy="get the file anew"
+            ) from error
+        finally:
+            opened.close()
+        file.hash_whole()
 
     @cached_property
     def _columns(self) -> list[Column]:

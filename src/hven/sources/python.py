@@ -19,6 +19,7 @@ from hven.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import STRING, from_arrow, parse_type
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
+from hven.sources._reading.cutting import limited
 from hven.sources._reading.files import assemble, check_names
 
 if TYPE_CHECKING:
@@ -114,18 +115,13 @@ class FunctionRows:
         names = check_names(columns, known, self.options.file)
         stream = self._begun if self._begun is not None else self._stream()
         self._begun = None
-        number, left = 1, limit
-        for batch in stream:
-            part = batch if left is None else batch.slice(0, left)
-            rows = part.column(ROW) if ROW in part.schema.names else number
-            arrays = {name: part.column(name) for name in names if name not in {ROW, *FILE_FACTS}}
-            if part.num_rows:
-                yield assemble(names, arrays, part.num_rows, rows, None)
-            number += part.num_rows
-            if left is not None:
-                left -= part.num_rows
-                if left <= 0:
-                    return
+        number = 1
+        for batch in limited(stream, limit):
+            rows = batch.column(ROW) if ROW in batch.schema.names else number
+            arrays = {name: batch.column(name) for name in names if name not in {ROW, *FILE_FACTS}}
+            if batch.num_rows:
+                yield assemble(names, arrays, batch.num_rows, rows, None)
+            number += batch.num_rows
 
     def pins(self) -> list[Pin]:
         """Name the file with its checksum."""

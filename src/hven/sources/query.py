@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hven.errors import SourceError
 from hven.model.table import Column, columns_of
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
+from hven.sources._reading.cutting import limited
 from hven.sources._reading.files import assemble, check_names
 
 if TYPE_CHECKING:
@@ -55,17 +56,12 @@ class QueryRows:
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the answer; the query runs once for `columns` and the first pass together."""
         names = check_names(columns, [column.name for column in self._columns], "the query's answer")
-        number, left = 1, limit
-        for batch in self._stream():
-            part = batch if left is None else batch.slice(0, left)
-            arrays = {name: part.column(name) for name in names if name not in {ROW, *FILE_FACTS}}
-            if part.num_rows:
-                yield assemble(names, arrays, part.num_rows, number, None)
-            number += part.num_rows
-            if left is not None:
-                left -= part.num_rows
-                if left <= 0:
-                    return
+        number = 1
+        for batch in limited(self._stream(), limit):
+            arrays = {name: batch.column(name) for name in names if name not in {ROW, *FILE_FACTS}}
+            if batch.num_rows:
+                yield assemble(names, arrays, batch.num_rows, number, None)
+            number += batch.num_rows
 
     def pins(self) -> list[Pin]:
         """Name the query; ingest adds its tables' snapshots."""

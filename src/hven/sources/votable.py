@@ -10,9 +10,10 @@ from pydantic import Field
 
 from hven import plugins
 from hven.errors import Place, SourceError, UserError
-from hven.sources import FILE_FACTS, ROW, Context, Offer, Pin, Source
+from hven.sources import Context, Offer, Source
 from hven.sources._reading.cells import no_nan
-from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, check_names, data_files, total
+from hven.sources._reading.filerows import FileRows
+from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, data_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,13 +78,12 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-class Tables:
+class Tables(FileRows):
     """The rows of one table in each of the files."""
 
     def __init__(self, options: Options, context: Context) -> None:
+        super().__init__(options, context)
         self.options = options
-        self.context = context
-        self.files = data_files(options, context.directory)
 
     def columns(self) -> list[Column]:
         """Give the FIELDs."""
@@ -93,30 +93,8 @@ class Tables:
         """Give the table's description, if it has one."""
         return None, self._head.description
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows file by file."""
-        names = check_names(columns, [column.name for column in self._columns], self.files[0].name)
-        left = limit
-        for file in self.files:
-            for batch in self._rows(file, names):
-                part = batch if left is None else batch.slice(0, left)
-                yield part
-                if left is not None:
-                    left -= part.num_rows
-                    if left <= 0:
-                        return
-
-    def pins(self) -> list[Pin]:
-        """Name the files with their checksums."""
-        return [file.pin() for file in self.files]
-
-    def size(self) -> int:
-        """Count the bytes on disk."""
-        return total(self.files)
-
-    def done(self) -> int:
-        """Count the bytes on disk read so far."""
-        return sum(file.progress for file in self.files)
+    def _names(self) -> list[str]:
+        return [column.name for column in self._columns]
 
     @cached_property
     def _columns(self) -> list[Column]:
@@ -139,7 +117,7 @@ class Tables:
         except UserError as error:
             raise _located(error, file) from error
 
-    def _rows(self, file: DataFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None) -> Iterator[pa.RecordBatch]:
         stream = file.open()
         try:
             read = self._read(stream, file)
@@ -155,7 +133,7 @@ class Tables:
             first = 1
             try:
                 for batch in read.batches:
-                    arrays = {name: no_nan(batch.column(places[name])) for name in names if name != ROW and name not in FILE_FACTS}
+                    arrays = {name: no_nan(batch.column(places[name])) for name in real}
                     yield assemble(names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows
             except UserError as error:

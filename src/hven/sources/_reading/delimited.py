@@ -118,7 +118,7 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
                 bad = nul if bad is None else pc.or_(bad, nul)
                 bad = bad if pc.any(bad).as_py() else None
             if bad is not None:
-                faults[name] = (bad, cells, _reason(kind))
+                faults[name] = (bad, cells, reason_of(kind))
             elif name in learnt:
                 shape.as_text.add(name)
             arrays[name] = values
@@ -167,7 +167,8 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     )
 
 
-def _reason(kind: pa.DataType) -> str:
+def reason_of(kind: pa.DataType) -> str:
+    """Say why text is no value of a type."""
     if pa.types.is_integer(kind):
         return f"not a whole number that fits {kind}"
     if pa.types.is_floating(kind):
@@ -238,4 +239,4 @@ def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.
         yield Reject(file=file, row=first + at, column=column, value=value, reason=reason + hint, text=text)
 
 
-__all__ = ["Parsed", "Shape", "parse", "rejects_of", "run"]
+__all__ = ["Parsed", "Shape", "parse", "reason_of", "rejects_of", "run"]

@@ -79,7 +79,7 @@ def _expand(pattern: str, directory: Path) -> list[Path]:
     if not any(sign in pattern for sign in "*?["):
         if path.is_dir():
             raise SourceError(f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it")
-        raise SourceError(f"no file {pattern} in {directory}", remedy=_nearest(path))
+        raise SourceError(f"no file {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
     anchor = Path(path.anchor) if Path(pattern).is_absolute() else directory
     relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
     try:
@@ -90,8 +90,12 @@ def _expand(pattern: str, directory: Path) -> list[Path]:
             f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
         ) from error
     if not matches:
-        raise SourceError(f"no file matches {pattern} in {directory}", remedy=_nearest(path))
+        raise SourceError(f"no file matches {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
     return matches
+
+
+def _where(pattern: str, directory: Path) -> str:
+    return "" if Path(pattern).expanduser().is_absolute() else f" in {directory}"
 
 
 def _nearest(path: Path) -> str:
@@ -231,6 +235,20 @@ class DataFile:
                 return self.md5
             case _:
                 return self.path.resolve().as_uri()
+
+    def fresh(self) -> DataFile:
+        """Give the same file, to be looked at and read anew."""
+        return DataFile(path=self.path, name=self.name)
+
+    def listing(self) -> Pin:
+        """Say which file it is without reading it: its time is exact, so that two changes within a second are two."""
+        try:
+            found = self.stat
+        except OSError as error:
+            raise SourceError(f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions") from error
+        seconds, rest = divmod(found.st_mtime_ns, 1_000_000_000)
+        moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+        return Pin(name=self.name, bytes=found.st_size, modified=f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z")
 
     def pin(self) -> Pin:
         """Say what was read, for the record."""

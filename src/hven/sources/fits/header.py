@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.errors import SourceError
+from hven.media.cards import Header, Value, read_header
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
-from hven.sources._reading.files import DataFile, FileOptions, check_names, data_files, fact_type
-from hven.sources.fits.cards import Header, Value, read_header
+from hven.sources._reading.filerows import Files
+from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,17 +25,15 @@ SAMPLE = 200
 ROWS = 1000  # files per batch
 
 
-class HeaderRows:
+class HeaderRows(Files):
     """The cards of many files, one row each."""
 
     def __init__(
         self, options: FileOptions, hdu: int | str | list[int | str] | None, cards: Sequence[str] | None, context: Context
     ) -> None:
-        self.context = context
+        super().__init__(options, context)
         self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
         self.cards = list(cards) if cards is not None else None
-        self.files = data_files(options, context.directory)
-        self.read = 0
 
     def columns(self) -> list[Column]:
         """Give a column per keyword, typed after up to 200 of the files."""

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from hven import plugins
 from hven.errors import HvenError, Place, SourceError
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
-from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble, check_names, data_files, total
-from hven.sources.fits.cards import Header, read_header
+from hven.media.cards import Header, read_header
+from hven.sources import Context, Reject
+from hven.sources._reading.filerows import FileRows
+from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble
 from hven.sources.fits.table import Field, ascii_column, binary_column, fields_of
 
 if TYPE_CHECKING:
@@ -23,42 +24,24 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 
-class TableRows:
+class TableRows(FileRows):
     """A table HDU of one or more files."""
 
     def __init__(self, options: FileOptions, hdu: int | str | list[int | str] | None, context: Context) -> None:
-        self.context = context
+        super().__init__(options, context)
         self.hdu = hdu
-        self.files = data_files(options, context.directory)
 
     def columns(self) -> list[Column]:
         """Give the columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say, or the VOTable that a FITS-plus file carries."""
+        return self._columns
+
+    @cached_property
+    def _columns(self) -> list[Column]:
         said = {column.name: column for column in self._votable()}
         return [_described(item.column, said.get(item.name)) for item in self._fields]
 
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows file by file."""
-        names = check_names(columns, [item.name for item in self._fields], self.files[0].name)
-        left = limit
-        for file in self.files:
-            for batch in self._rows(file, names, left):
-                yield batch
-                if left is not None:
-                    left -= batch.num_rows
-            if left is not None and left <= 0:
-                return
-
-    def pins(self) -> list[Pin]:
-        """Name the files with their checksums."""
-        return [file.pin() for file in self.files]
-
-    def size(self) -> int:
-        """Count the bytes on disk."""
-        return total(self.files)
-
-    def done(self) -> int:
-        """Count the bytes on disk read so far."""
-        return sum(file.progress for file in self.files)
+    def _names(self) -> list[str]:
+        return [item.name for item in self._fields]
 
     @cached_property
     def _fields(self) -> list[Field]:
@@ -103,13 +86,12 @@ class TableRows:
         there = f"its tables are {', '.join(tables)}" if tables else "`mode: header` makes a row per file from header cards"
         raise SourceError(f"{what} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=there)
 
-    def _rows(self, file: DataFile, names: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
         stream = file.open()
         spool: BinaryIO | None = None
         try:
             header = self._find(stream, file.name)
             items = {item.name: item for item in fields_of(header, file.name)}
-            real = [name for name in names if name != ROW and name not in FILE_FACTS]
             for name in real:
                 if name not in items or items[name].column.type.arrow != self._kind(name):
                     has = "no column" if name not in items else "another type of column"

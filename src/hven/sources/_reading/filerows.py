@@ -1,0 +1,87 @@
+"""Rows of one or more files, one file after the other: what all kinds that read whole files do alike."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from hven.sources import FILE_FACTS, ROW, Context, Pin
+from hven.sources._reading.cutting import cut
+from hven.sources._reading.files import DataFile, FileOptions, check_names, data_files, total
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from hven.model.table import Column
+
+
+class Files(ABC):
+    """What a `Source` knows of its files, however it reads them.
+
+    Parameters
+    ----------
+    options, context
+        Of the kind.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+
+    def __init__(self, options: FileOptions, context: Context) -> None:
+        self.context = context
+        self.files = data_files(options, context.directory)
+        self.read = 0  # rows or files, of kinds that count those instead of bytes
+
+    @abstractmethod
+    def columns(self) -> list[Column]:
+        """Give the columns."""
+
+    def listed(self) -> list[Pin]:
+        """Name the files with size and time, as they are now."""
+        return [file.fresh().listing() for file in self.files]
+
+    def only(self, names: Collection[str]) -> Self:
+        """Give the rows of these files alone; what was guessed of all stays."""
+        self.columns()  # what is guessed is kept, and goes along
+        other = copy.copy(self)
+        other.read = 0
+        other.files = [file.fresh() for file in self.files if file.name in names]
+        return other
+
+    def pins(self) -> list[Pin]:
+        """Name the files with their checksums."""
+        return [file.pin() for file in self.files]
+
+    def size(self) -> int:
+        """Count the bytes on disk."""
+        return total(self.files)
+
+    def done(self) -> int:
+        """Count the bytes on disk read so far."""
+        return sum(file.progress for file in self.files)
+
+
+class FileRows(Files):
+    """The half of a `Source` that reads file by file; a kind says which columns there are and how the rows of one file are read."""
+
+    @abstractmethod
+    def _names(self) -> Sequence[str]:
+        """Give all columns' names."""
+
+    @abstractmethod
+    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+        """Read the rows of one file: `names` in their order, of which `real` stand in the file; a few more than `limit` do no harm."""
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows file by file, in batches of the wanted length at most."""
+        if not self.files:  # none of them was asked for
+            return
+        names = check_names(columns, self._names(), self.files[0].name)
+        real = [name for name in names if name != ROW and name not in FILE_FACTS]
+        found = (batch for file in self.files for batch in self._rows(file, names, real, limit))
+        yield from cut(found, self.context.batch, limit)

@@ -1,0 +1,239 @@
+"""GeoJSON geometries (RFC 7946) -> DALI regions, whole columns at a time: rings opened, turned round, cleared of doubles, longitudes 0 to 360."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy.typing as npt
+
+_PARTS = """
+SELECT kind,
+       json_transform(CASE kind WHEN 'Polygon' THEN concat('[', c, ']') WHEN 'MultiPolygon' THEN c END, '[[[["DOUBLE"]]]]') AS polygons,
+       json_transform(CASE kind WHEN 'Point' THEN concat('[', c, ']') WHEN 'MultiPoint' THEN c END, '[["DOUBLE"]]') AS points
+FROM (SELECT json_extract_string(g, '/type') AS kind, json_extract(g, '/coordinates')::VARCHAR AS c FROM geometries)
+"""
+ACROSS = 270.0  # degrees of longitude between two vertices, from which on the short way round is meant
+NO_REGION = ("LineString", "MultiLineString", "GeometryCollection")
+
+
+def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Array, pa.Array | None, int]:
+    """Turn geometries into the text of DALI's multishape (``polygon ..``, ``range ..``, ``point ..``).
+
+    Vertices run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), where GeoJSON's exterior rings run the other way.
+    What touches a pole or spans half of all longitudes along its edges is a ``range``: great circles are not meant there. From
+    270 degrees on (short of 360) the short way over the antimeridian is meant.
+
+    Parameters
+    ----------
+    texts
+        JSON of geometries, or null.
+
+    Returns
+    -------
+    regions, bad, holes
+        `bad` marks what is none (or None); lines and collections are null without being bad. `holes`: rings left out, since a
+        region has no holes.
+    """
+    parts = _parts(texts, connection)
+    rows = len(texts)
+    kinds = parts.column("kind").combine_chunks()
+    bad = np.zeros(rows, bool)
+    polygons, wrong, holes = _polygons(_whole(parts.column("polygons")), rows)
+    bad |= wrong
+    points, wrong = _points(_whole(parts.column("points")), rows)
+    bad |= wrong
+    found = pc.coalesce(polygons, points)
+    nothing = pc.or_kleene(pc.is_null(texts), pc.is_in(kinds, value_set=pa.array(NO_REGION)))
+    bad |= np.asarray(pc.and_(pc.is_null(found), pc.invert(pc.fill_null(nothing, False))))
+    return found, pa.array(bad) if bad.any() else None, holes
+
+
+def of_boxes(boxes: pa.Array) -> pa.Array:
+    """Turn bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) into ranges."""
+    offsets = np.asarray(boxes.offsets)
+    sizes = np.where(np.asarray(pc.is_valid(boxes)), np.diff(offsets), 0)
+    good = np.flatnonzero((sizes == 4) | (sizes == 6))
+    flat = boxes.values
+    values = np.asarray(pc.fill_null(flat.cast(pa.float64()), np.nan)) if len(flat) else np.zeros(0)
+    out = np.full(len(boxes), None, object)
+    if len(good):
+        half = sizes[good] // 2
+        at = offsets[good]
+        box = np.stack([values[at], values[at + half], values[at + 1], values[at + half + 1]], axis=1)
+        box[:, :2] = _longitudes(box[:, 0], box[:, 1])
+        texts = _joined("range", pa.array(box.ravel()), np.arange(len(good) + 1) * 4)
+        real = np.isfinite(box).all(axis=1) & (np.abs(box[:, 2:]) <= 90).all(axis=1) & (box[:, 2] <= box[:, 3])
+        out[good[real]] = np.asarray(texts, object)[real]
+    return pa.array(out, pa.string())
+
+
+def _parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    connection.register("geometries", pa.table({"g": texts}))
+    try:
+        return connection.execute(_PARTS).to_arrow_table()
+    finally:
+        connection.unregister("geometries")
+
+
+def _whole(column: pa.ChunkedArray) -> Any:
+    return (
+        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    )
+
+
+def _level(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
+    """Give the bounds of lists (null ones are empty) and the elements that they hold."""
+    flat = array.flatten()
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
+    return np.concatenate([[0], np.cumsum(sizes)]), flat
+
+
+def _coordinates(points: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Give longitude and latitude of positions; and which are none."""
+    bounds, flat = _level(points)
+    values = np.append(np.asarray(pc.fill_null(flat, np.nan), np.float64), [np.nan, np.nan])
+    short = np.diff(bounds) < 2
+    lon = np.where(short, np.nan, values[bounds[:-1]])
+    lat = np.where(short, np.nan, values[np.minimum(bounds[:-1] + 1, len(values) - 1)])
+    return lon, lat, ~(np.isfinite(lon) & (np.abs(lat) <= 90.0) & (np.abs(lon) <= 720.0))
+
+
+def _points(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    bounds, flat = _level(array)
+    owner = np.repeat(np.arange(rows), np.diff(bounds))
+    lon, lat, wrong = _coordinates(flat)
+    bad = np.zeros(rows, bool)
+    bad[owner[wrong]] = True
+    pairs = np.stack([lon % 360.0, lat], axis=1).ravel()
+    texts = _joined("point", pa.array(np.nan_to_num(pairs)), np.arange(len(lon) + 1) * 2)
+    return _by_row(texts, owner, ~bad, rows), bad
+
+
+def _polygons(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_], int]:
+    of_row, polygons = _level(array)
+    of_polygon, rings = _level(polygons)
+    of_ring, points = _level(rings)
+    row = np.repeat(np.arange(rows), np.diff(of_row))
+    bad = np.zeros(rows, bool)
+    counts = np.diff(of_polygon)
+    bad[row[counts == 0]] = True
+    outer, row = of_polygon[:-1][counts > 0], row[counts > 0]
+    holes = int((counts - 1).clip(0).sum())
+    lon, lat, wrong = _coordinates(points)
+    # only the points of outer rings, without the one that closes a ring and those that repeat the one before
+    begin, end = of_ring[:-1][outer], of_ring[1:][outer]
+    ring = np.repeat(np.arange(len(outer)), end - begin)
+    at = np.arange(len(ring)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin) + np.repeat(begin, end - begin)
+    x, y = lon[at], lat[at]
+    np.logical_or.at(bad, row[ring[wrong[at]]], True)
+    following = _next(ring)
+    same = (np.abs((x - x[following] + 180.0) % 360.0 - 180.0) < 1e-12) & (y == y[following])
+    keep = ~same | (np.abs(x - x[following]) > 180.0) & (np.abs(y) < 90.0)
+    width = np.zeros(len(outer))
+    if len(ring):
+        starts = np.flatnonzero(np.diff(ring, prepend=-1))
+        there = ring[starts]
+        width[there] = np.maximum.reduceat(x, starts) - np.minimum.reduceat(x, starts)
+    corners = _corners(x, y, ring, following, len(outer), width)
+    x, y, ring = x[keep], y[keep], ring[keep]
+    sizes = np.bincount(ring, minlength=len(outer)) if len(outer) else np.zeros(0, np.int64)
+    thin = (_places(x, y, ring, len(outer)) < 3) & ~corners.wide
+    bad[row[thin]] = True
+    order = _turned(x, y, ring, sizes)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    pairs = np.stack([x[order] % 360.0, y[order]], axis=1).ravel()
+    texts = np.asarray(_joined("polygon", pa.array(np.nan_to_num(pairs)), bounds * 2), object)
+    if corners.wide.any():
+        box = corners.box[corners.wide]
+        box[:, :2] = _longitudes(box[:, 0], box[:, 1])
+        texts[corners.wide] = np.asarray(_joined("range", pa.array(np.nan_to_num(box).ravel()), np.arange(len(box) + 1) * 4), object)
+    return _by_row(pa.array(texts, pa.string()), row, ~bad, rows), bad, holes
+
+
+def _places(x: Any, y: Any, ring: Any, count: int) -> npt.NDArray[np.int64]:
+    """Count the different places on the sphere among the vertices of each ring: a pole is one place."""
+    if not len(ring):
+        return np.zeros(count, np.int64)
+    places = np.stack([ring, np.where(np.abs(y) < 90.0, x % 360.0, 0.0), y], axis=1)
+    return np.bincount(np.unique(places, axis=0)[:, 0].astype(np.int64), minlength=count)
+
+
+def _next(ring: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each vertex the one after it in its ring, the first after the last."""
+    following = np.arange(1, len(ring) + 1)
+    if len(ring):
+        starts = np.flatnonzero(np.diff(ring, prepend=-1))
+        ends = np.append(starts[1:], len(ring)) - 1
+        following[ends] = starts
+    return following
+
+
+class _corners:  # noqa: N801  (a result, made once)
+    """Rings that are boxes along meridians and parallels, and too wide (or at a pole) for great circles."""
+
+    def __init__(self, x: Any, y: Any, ring: Any, following: Any, count: int, width: Any) -> None:
+        straight = np.ones(count, bool)
+        self.box = np.zeros((count, 4))
+        self.wide = np.zeros(count, bool)
+        if not len(ring):
+            return
+        odd = (x != x[following]) & (y != y[following])
+        straight[ring[odd]] = False
+        starts = np.flatnonzero(np.diff(ring, prepend=-1))
+        there = ring[starts]
+        for place, (values, reduce) in enumerate(((x, np.minimum), (x, np.maximum), (y, np.minimum), (y, np.maximum))):
+            self.box[there, place] = reduce.reduceat(values, starts)
+        west, east, south, north = self.box.T
+        inner = ((x != west[ring]) & (x != east[ring])) | ((y != south[ring]) & (y != north[ring]))
+        corners = np.zeros(count, bool)
+        corners[there] = True
+        corners[ring[inner & (y != south[ring]) & (y != north[ring]) & (x != west[ring]) & (x != east[ring])]] = False
+        at_pole = (np.abs(south) == 90.0) | (np.abs(north) == 90.0)
+        # 170 to -170 is a step over the antimeridian that nobody cut, not 340 degrees
+        broad = (width >= 180.0) & ((width < ACROSS) | (width >= 360.0))
+        self.wide = corners & straight & (broad | at_pole) & (north > south)
+
+
+def _turned(x: Any, y: Any, ring: Any, sizes: Any) -> npt.NDArray[np.int64]:
+    """Order the vertices of each ring as DALI wants them: clockwise where longitude grows to the right."""
+    if not len(ring):
+        return np.zeros(0, np.int64)
+    following = _next(ring)
+    step = (x[following] - x + 180.0) % 360.0 - 180.0
+    area = np.bincount(ring, weights=-step * (y + y[following]) / 2.0, minlength=len(sizes))
+    round_pole = np.abs(np.bincount(ring, weights=step, minlength=len(sizes))) > 180.0
+    turn = (area > 0) & ~round_pole
+    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    place = np.arange(len(ring))
+    back = starts[ring] + sizes[ring] - 1 - (place - starts[ring])
+    return np.where(turn[ring], back, place)
+
+
+def _longitudes(west: Any, east: Any) -> Any:
+    """Bring the bounds of a box to 0..360; all the way round stays so."""
+    span = east - west
+    full = span >= 360.0
+    low, high = np.where(full, 0.0, west % 360.0), np.where(full, 360.0, east % 360.0)
+    high = np.where(~full & (high == 0.0) & (span != 0), 360.0, high)
+    return np.stack([low, high], axis=1)
+
+
+def _joined(word: str, values: pa.Array, bounds: Any) -> pa.Array:
+    texts = values.cast(pa.string())
+    texts = pc.replace_substring_regex(texts, r"^(-?\d+)\.0$", r"\1")
+    lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), texts)
+    return pc.binary_join_element_wise(pa.scalar(word), pc.binary_join(lists, " "), " ")
+
+
+def _by_row(texts: pa.Array, owner: Any, good: Any, rows: int) -> pa.Array:
+    """Join the parts of each row's region; null without any."""
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows))]) if rows else np.zeros(1, np.int64)
+    lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), texts)
+    some = np.diff(bounds) > 0
+    return pc.if_else(pa.array(some & good), pc.binary_join(lists, " "), pa.scalar(None, pa.string()))

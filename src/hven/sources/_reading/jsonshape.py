@@ -1,0 +1,192 @@
+"""What JSON records hold: nested objects become dotted names, each with the type that all values of a sample fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CELL, LIST, TEXT, PART, REGION = "cell", "list", "text", "part", "region"
+MOST = 400  # keys of one object; with more of them they are values (names of stars), not names of columns
+DEEPEST = 32
+FARTHEST = 1e5  # no longitude and no height above ground in kilometres
+GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"})
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One column.
+
+    Attributes
+    ----------
+    pointer
+        RFC 6901: where its value stands in a record.
+    how
+        ``cell``: one value; ``list``: an array of values; ``text``: whatever there is, as JSON text; ``part``: of each object in an
+        array one value, at `inner`; ``region``: a GeoJSON geometry.
+    kind
+        Arrow type of the value, or of the elements.
+    bbox
+        Pointer of a bounding box that stands for a geometry that is not there.
+    mixed
+        Values of several kinds were seen: what they are, for people.
+    """
+
+    name: str
+    pointer: str
+    how: str
+    kind: pa.DataType
+    inner: str = ""
+    bbox: str | None = None
+    mixed: str | None = None
+
+
+@dataclass(slots=True)
+class Node:
+    """All values seen at one place."""
+
+    kinds: set[str] = field(default_factory=set)
+    keys: dict[str, Node] = field(default_factory=dict)
+    items: Node | None = None
+    words: set[str] = field(default_factory=set)  # the first few texts
+    lengths: set[int] = field(default_factory=set)
+    farthest: float = 0.0  # from zero, of all numbers here and in arrays below
+
+    def see(self, value: Any, depth: int = 0) -> None:
+        """Take one value into account."""
+        if value is None:
+            return
+        if isinstance(value, dict):
+            self.kinds.add("object")
+            if depth < DEEPEST:
+                for key, inner in value.items():
+                    self.keys.setdefault(key, Node()).see(inner, depth + 1)
+        elif isinstance(value, list):
+            self.kinds.add("array")
+            if len(self.lengths) < 8:
+                self.lengths.add(len(value))
+            if self.items is None:
+                self.items = Node()
+            if depth < DEEPEST:
+                for inner in value:
+                    self.items.see(inner, depth + 1)
+                self.farthest = max(self.farthest, self.items.farthest)
+        elif isinstance(value, str):
+            self.kinds.add("string")
+            if len(self.words) < 8:
+                self.words.add(value)
+        else:
+            self.kinds.add(_number(value))
+            self.farthest = max(self.farthest, abs(value))
+
+    def kind(self) -> pa.DataType:
+        """Give the type that all single values fit."""
+        found = self.kinds - {"object", "array"}
+        if found <= {"int"} and found:
+            return pa.int64()
+        if found <= {"int", "float"} and found:
+            return pa.float64()
+        if found == {"bool"}:
+            return pa.bool_()
+        return pa.string()
+
+    @property
+    def geometry(self) -> bool:
+        """Tell whether this is a GeoJSON geometry on a sphere (TFCat's are not: seconds and hertz)."""
+        if self.kinds != {"object"} or "type" not in self.keys or not self.keys.keys() & {"coordinates", "geometries"}:
+            return False
+        words = self.keys["type"].words
+        return bool(words) and words <= GEOMETRIES and ("coordinates" not in self.keys or self.keys["coordinates"].farthest <= FARTHEST)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if value in _INT64 else "big"
+    return "float"
+
+
+def leaves(node: Node, whole: Sequence[str] = (), names: Sequence[str] = ()) -> list[Leaf]:
+    """Give the columns of records, in the order in which their keys were seen.
+
+    Parameters
+    ----------
+    whole
+        Dotted paths whose objects are left together, as JSON text.
+    names
+        Of the elements, where records are arrays themselves.
+    """
+    if "array" in node.kinds:
+        count = max(node.lengths, default=0)
+        said = [*names, *(f"column_{number}" for number in range(len(names) + 1, count + 1))]
+        return [Leaf(name=name, pointer=f"/{at}", how=TEXT, kind=pa.string()) for at, name in enumerate(said)]
+    if "object" not in node.kinds:
+        return [Leaf(name="value", pointer="", how=CELL, kind=node.kind())]
+    taken: set[str] = set()
+    found = []
+    for leaf in _of(node, "", "", frozenset(whole)):
+        name, number = leaf.name, 2
+        while name in taken:  # "a.b" and b within a
+            name, number = f"{leaf.name}_{number}", number + 1
+        taken.add(name)
+        found.append(leaf if name == leaf.name else Leaf(**{key: getattr(leaf, key) for key in Leaf.__slots__} | {"name": name}))
+    return found
+
+
+def _of(node: Node, name: str, pointer: str, whole: frozenset[str]) -> Iterator[Leaf]:
+    for key, inner in node.keys.items():
+        below = pointer + "/" + key.replace("~", "~0").replace("/", "~1")
+        bbox = f"{pointer}/bbox" if key == "geometry" and "bbox" in node.keys else None
+        yield from _one(inner, f"{name}.{key}" if name else key, below, whole, bbox)
+
+
+def _one(node: Node, name: str, pointer: str, whole: frozenset[str], bbox: str | None) -> Iterator[Leaf]:
+    single = node.kinds - {"object", "array"}
+    if name in whole:
+        yield Leaf(name=name, pointer=pointer, how=TEXT, kind=pa.string())
+        return
+    if node.geometry:
+        yield Leaf(name=name, pointer=pointer, how=REGION, kind=pa.string(), bbox=bbox)
+        yield Leaf(name=f"{name}.type", pointer=f"{pointer}/type", how=CELL, kind=pa.string())
+        return
+    mixed = " and ".join(sorted({"object": "objects", "array": "arrays"}.get(kind, "single values") for kind in node.kinds))
+    if "array" in node.kinds:
+        yield from _array(node, name, pointer, mixed if "object" in node.kinds else None)
+    elif single or not node.keys or len(node.keys) > MOST:
+        kind = node.kind() if "object" not in node.kinds else pa.string()
+        odd = mixed if "object" in node.kinds and single else _odd(single)
+        yield Leaf(name=name, pointer=pointer, how=TEXT if "object" in node.kinds else CELL, kind=kind, mixed=odd)
+    if len(node.keys) <= MOST:
+        yield from _of(node, name, pointer, whole)
+
+
+def _odd(single: set[str]) -> str | None:
+    """Say what kinds of single values stand side by side, where only text holds them all."""
+    words = {"bool": "booleans", "string": "text", "big": "numbers", "int": "numbers", "float": "numbers"}
+    found = {words[kind] for kind in single}
+    return " and ".join(sorted(found)) if len(found) > 1 else None
+
+
+def _array(node: Node, name: str, pointer: str, mixed: str | None) -> Iterator[Leaf]:
+    items = node.items or Node()
+    if mixed is not None or "array" in items.kinds:
+        yield Leaf(name=name, pointer=pointer, how=TEXT, kind=pa.string(), mixed=mixed)
+        return
+    if "object" not in items.kinds:
+        merged = Node(kinds=(items.kinds | node.kinds) - {"array"})
+        yield Leaf(name=name, pointer=pointer, how=LIST, kind=merged.kind())
+        return
+    yield Leaf(name=name, pointer=pointer, how=TEXT, kind=pa.string())
+    if len(items.keys) <= MOST:
+        for leaf in _of(items, "", "", frozenset()):
+            if leaf.how in {CELL, TEXT}:
+                yield Leaf(name=f"{name}.{leaf.name}", pointer=pointer, how=PART, kind=leaf.kind, inner=leaf.pointer)
+
+
+__all__ = ["CELL", "LIST", "PART", "REGION", "TEXT", "Leaf", "Node", "leaves"]

@@ -1,0 +1,322 @@
+"""PostgreSQL: COPY gives CSV as fast as the server can, and the CSV parser makes columns of it; blocks of keys are summed up in the server."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.errors import HvenError, SourceError
+from hven.model.table import Column
+from hven.model.types import from_arrow
+from hven.sources import FILE_FACTS, ROW, Context, Offer
+from hven.sources._reading.cells import no_nan
+from hven.sources._reading.cutting import limited
+from hven.sources._reading.delimited import Shape, parse
+from hven.sources._reading.files import CHUNK, assemble, check_names
+from hven.sources._reading.text import Block
+from hven.sources.sql.blocks import OLDEST, checksum, conditions, cut, number
+from hven.sources.sql.rows import ALIAS, Condition, Paged, Spelling, Statement, quoted, spelled, without_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hven.sources.sql.options import Options
+
+# PostgreSQL's type numbers (pg_type) -> Arrow; what is not here is read as text
+_OIDS: dict[int, pa.DataType] = {
+    16: pa.bool_(), 20: pa.int64(), 21: pa.int16(), 23: pa.int32(), 26: pa.int64(), 700: pa.float32(), 701: pa.float64(),
+    1700: pa.float64(), 1082: pa.timestamp("us"), 1114: pa.timestamp("us"), 1184: pa.timestamp("us"),
+}  # fmt: skip
+_ARRAYS: dict[int, pa.DataType] = {
+    1005: pa.int16(),
+    1007: pa.int32(),
+    1016: pa.int64(),
+    1021: pa.float32(),
+    1022: pa.float64(),
+    1231: pa.float64(),
+}
+MARK = "hven.row"
+NUMERIC = 1700
+WHOLE = {20, 21, 23}
+PADDED = {25, 1043, 1042}  # text, varchar, char: blanks around values are not kept, and what is empty then is null
+# what a session must not inherit: text of values, and so checksums, shall be the same in all; a pass sees one state of the data
+SESSION = (
+    "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c datestyle=ISO -c timezone=UTC"
+    " -c extra_float_digits=3 -c intervalstyle=postgres -c bytea_output=hex -c standard_conforming_strings=on"
+)
+KEYS = 50_000  # of one statement
+
+
+class PostgresRows(Paged):
+    """A table or query of PostgreSQL."""
+
+    def __init__(self, options: Options, url: str, context: Context) -> None:
+        super().__init__(options, context)
+        head, sep, rest = url.partition("://")
+        self.url = f"postgresql{sep}{rest}" if head else url
+
+    def _described(self) -> list[Column]:
+        names = [name for name, _, _ in self._found]
+        comments = self._comments()
+        if len(set(names)) < len(names):
+            raise SourceError(f"{self.what} has two columns of one name", remedy="name them apart with AS")
+        return [Column(name=name, type=from_arrow(_postgres_type(oid)), description=comments.get(name)) for name, oid, _ in self._found]
+
+    @cached_property
+    def _found(self) -> list[tuple[str, int, str]]:
+        """Ask for names, type numbers and type names."""
+        from psycopg import sql
+
+        with self._connect() as connection:
+            try:
+                cursor = connection.execute(sql.SQL("SELECT * FROM ({}) AS hven_source LIMIT 0").format(sql.SQL(self._select())))
+                described = [(item.name, item.type_code) for item in cursor.description or ()]
+                oids = sorted({oid for _, oid in described})
+                # -1: no length, which CAST would cut to
+                names = dict(connection.execute("SELECT o, format_type(o, -1) FROM unnest(%s::oid[]) o", (oids,)).fetchall())
+            except Exception as error:
+                raise self._failed(error) from error
+        return [(name, oid, names[oid]) for name, oid in described]
+
+    @cached_property
+    def oids(self) -> dict[str, int]:
+        """Give the type numbers of the columns."""
+        return {name: oid for name, oid, _ in self._found}
+
+    def offers(self) -> list[Offer]:
+        """List what this user may read; numbers of rows are the planner's estimates."""
+        text = (
+            "SELECT n.nspname, c.relname, c.relkind, c.reltuples::bigint, current_schema() FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+            " AND NOT c.relispartition AND has_table_privilege(c.oid, 'SELECT')"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2"
+        )
+        with self._connect() as connection:
+            rows = self._asked(text, connection)
+        return [
+            Offer(
+                choice=spelled(name, schema if schema != current else None),
+                rows=count if count >= 0 and kind not in {"v", "f"} else None,
+                view=kind in {"v", "m"},
+            )
+            for schema, name, kind, count, current in rows
+        ]
+
+    def _comments(self) -> dict[str, str]:
+        if not self.options.table:
+            return {}
+        text = (
+            "SELECT a.attname, col_description(a.attrelid, a.attnum) FROM pg_attribute a"
+            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"
+        )
+        with self._connect() as connection:
+            rows = connection.execute(text, (self._select().removeprefix("SELECT * FROM "),)).fetchall()
+        return {str(name): str(about) for name, about in rows if about}
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows as the server gives them, in one transaction (one picture of the data)."""
+        names = self._checked(columns)
+        yield from limited(self._read(self._statements(limit), names), limit)
+
+    def _checked(self, columns: Sequence[str] | None) -> list[str]:
+        return check_names(columns, list(self._columns), self.what)
+
+    def _read(self, statements: Sequence[Statement], names: Sequence[str], number: int = 1) -> Iterator[pa.RecordBatch]:
+        known = self._columns
+        real = [name for name in names if name not in {ROW, *FILE_FACTS}] or list(known)[:1]
+        kinds = {name: _text_type(known[name].type.arrow) for name in real} | {MARK: pa.int64()}
+        more = [MARK] if len(real) == 1 else []  # a row of one null would be an empty line, which is no row
+        head = f"SELECT {', '.join([*(_selected(known[name]) for name in real), *('1' for _ in more)])} FROM ({self._select()}) AS {ALIAS}"
+        shape = Shape(names=[*real, *more], kinds=kinds, delimiter=",", quote='"')
+        with self._connect() as connection:
+            for statement in statements:
+                for data in self._copied(connection, f"COPY ({head}{statement.clause()}) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"):
+                    block = Block(data, number)
+                    parsed = parse(block, shape, real, self.what)
+                    for at, column, value, reason, _ in parsed.rejects:
+                        self._reject(number + at, column or "", value or "", reason)
+                    arrays = {name: _finished(parsed.arrays[name], known[name].type.arrow) for name in real}
+                    rows: pa.Array | int = number if parsed.positions is None else pa.array(parsed.positions + number, pa.int64())
+                    yield assemble(names, arrays, parsed.good, rows, None)
+                    number += parsed.total
+                    self.read = number - 1
+
+    def _copied(self, connection: Any, text: str) -> Iterator[bytes]:
+        """Yield CSV in pieces of whole rows: COPY hands over one row at a time."""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            with connection.cursor() as cursor, cursor.copy(text) as copy:
+                for row in copy:
+                    parts.append(bytes(row))
+                    size += len(row)
+                    if size >= 4 * CHUNK:
+                        yield b"".join(parts)
+                        parts, size = [], 0
+        except Exception as error:
+            raise self._failed(error) from error
+        if parts:
+            yield b"".join(parts)
+
+    # --- blocks -------------------------------------------------------------------------------------------------
+
+    def blocks(self, key: Sequence[str], columns: Sequence[str]) -> pa.Table | None:
+        """Sum up blocks of keys in the server: a 64-bit hash of each row, added up.
+
+        Whole-number keys make blocks of neighbours, all others (and those that lie far apart) of a hash's value. None: the server has no such
+        hash (before PostgreSQL 11).
+        """
+        if not key or any(name not in self._columns for name in (*key, *columns)):
+            return None
+        with self._connect() as connection:
+            version = connection.info.server_version
+            if version < OLDEST:
+                return None
+            from_ = f"FROM ({self._select()}) AS {ALIAS}{Statement(conditions=self._narrowed).clause()}"
+            how = "h"
+            if len(key) == 1 and self.oids[key[0]] in WHOLE:
+                name = quoted(key[0])
+                how = cut(*self._asked(f"SELECT min({name}), max({name}), count(*) {from_}", connection)[0])
+            hashable = {name for name, oid in self.oids.items() if oid in _OIDS or oid in PADDED}
+            row = checksum(list(dict.fromkeys((*key, *columns))), hashable, version)
+            found = self._asked(f"SELECT {number(how, key)}, count(*), sum({row})::text {from_} GROUP BY 1", connection)
+        return pa.table(
+            {
+                "block": pa.array([f"{how}:{'null' if at is None else at}" for at, _, _ in found], pa.string()),
+                "rows": pa.array([rows for _, rows, _ in found], pa.int64()),
+                "checksum": pa.array([total for _, _, total in found], pa.string()),
+            }
+        )
+
+    def block(self, key: Sequence[str], blocks: Sequence[object]) -> Self:
+        """Give the rows of some blocks."""
+        return self._part(portions=(Condition(sql=text) for text in conditions(key, [str(block) for block in blocks])))
+
+    def _asked(self, text: str, connection: Any) -> list[Any]:
+        from psycopg import sql
+
+        try:
+            found: list[Any] = connection.execute(sql.SQL(text)).fetchall()
+        except Exception as error:
+            raise self._failed(error) from error
+        return found
+
+    # --- conditions ---------------------------------------------------------------------------------------------
+
+    def _words(self) -> Spelling:
+        return _Spelling(self)
+
+    def _comparable(self, name: str) -> bool:
+        kind = self._columns[name].type
+        return not kind.is_array
+
+    def _portion(self, columns: int) -> int:
+        return max(1, KEYS // columns)
+
+    def _among(self, columns: Sequence[str], keys: pa.Table) -> Condition:
+        names, arrays = [], []
+        types = {name: word for name, _, word in self._found}
+        for name in columns:
+            oid, plain = self.oids[name], quoted(name)
+            names.append(f"CAST({plain} AS double precision)" if oid == NUMERIC else _trimmed(plain) if oid in PADDED else plain)
+            kind = "double precision" if oid == NUMERIC else "text" if oid in PADDED else types[name]
+            arrays.append(f"{_text(_array(keys.column(name)))}::{kind}[]")
+        return Condition(sql=f"({', '.join(names)}) IN (SELECT * FROM unnest({', '.join(arrays)}))")
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        try:
+            connection = psycopg.connect(self.url, connect_timeout=15, options=SESSION)
+        except (psycopg.Error, ValueError) as error:
+            raise self._failed(error) from error
+        return connection
+
+    def _failed(self, error: Exception) -> Exception:
+        if isinstance(error, (HvenError, GeneratorExit)):
+            return error
+        return SourceError(
+            f"{self.what}: {without_url(str(error), self.url)}", remedy="look at the address, the rights of its user, and the name"
+        )
+
+
+class _Spelling(Spelling):
+    rows: PostgresRows
+
+    def column(self, name: str, *, computed: bool) -> str:
+        """Compare texts byte by byte; numbers of any length as what they are read as; sums in the widest type."""
+        plain, oid = quoted(name), self.rows.oids[name]
+        kind = self.rows._columns[name].type  # noqa: SLF001  (two halves of one thing)
+        if kind.is_string:
+            return f'{_trimmed(plain) if oid in PADDED else f"CAST({plain} AS text)"} COLLATE "C"'
+        if oid == NUMERIC or (computed and not kind.is_integer and kind.is_numeric):
+            return f"CAST({plain} AS double precision)"
+        return f"CAST({plain} AS bigint)" if computed else plain
+
+    def missing(self, name: str) -> str:
+        """Count NaN and blank text as no value: so they are read."""
+        plain, oid = quoted(name), self.rows.oids[name]
+        if oid in PADDED:
+            return f"({plain} IS NULL OR {_trimmed(plain)} = '')"
+        return f"({plain} IS NULL OR {plain} = 'NaN')" if oid in {700, 701, NUMERIC} else f"{plain} IS NULL"
+
+    def value(self, value: object) -> str:
+        """Write a literal: COPY has no places for values."""
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, float):
+            return f"'{value!r}'::double precision"
+        return str(value) if isinstance(value, int) else f"'{value:%Y-%m-%dT%H:%M:%S.%f}'::timestamp"
+
+
+def _trimmed(name: str) -> str:
+    return f"btrim({name}::text, E' \\t\\r\\n\\v\\f')"
+
+
+def _text(value: str) -> str:
+    """Write a text literal.
+
+    Raises
+    ------
+    SourceError
+        It has a NUL, which no text there has.
+    """
+    if "\0" in value:
+        raise SourceError("a key has a NUL character, which PostgreSQL does not", remedy="sync with --full: everything is read")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _array(values: pa.ChunkedArray) -> str:
+    """Write the text of an array without nulls."""
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        escaped = pc.replace_substring(pc.replace_substring(values, "\\", "\\\\"), '"', '\\"')
+        return '{"' + '","'.join(escaped.to_pylist()) + '"}' if len(values) else "{}"
+    if pa.types.is_timestamp(kind):
+        return "{" + ",".join(f'"{value.isoformat()}"' for value in values.to_pylist()) + "}"
+    return "{" + ",".join(repr(value) if isinstance(value, float) else str(value) for value in values.to_pylist()) + "}"
+
+
+def _selected(column: Column) -> str:
+    name = quoted(column.name)
+    return f"array_to_string({name}, ' ', 'NaN') AS {name}" if pa.types.is_list(column.type.arrow) else name
+
+
+def _text_type(kind: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_list(kind) else kind
+
+
+def _finished(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Make lists of what arrays were sent as."""
+    if not pa.types.is_list(kind):
+        return values
+    parts = pc.split_pattern(values, " ")
+    items = no_nan(parts.values.cast(kind.value_type))
+    return pa.ListArray.from_arrays(parts.offsets, items, type=kind, mask=parts.is_null())
+
+
+def _postgres_type(oid: int) -> pa.DataType:
+    return _OIDS.get(oid) or (pa.list_(_ARRAYS[oid]) if oid in _ARRAYS else pa.string())

@@ -1,0 +1,98 @@
+"""Tables of other services: whatever answers to TAP, page by page, with the types, units, UCDs and descriptions that it gives."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.service import Secret, Service, authorization
+from hven.sources._reading.taprows import TapRows
+from hven.sources._reading.tapservice import TapService, offers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.sources import Context, Offer, Source
+
+_PARTS = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
+
+
+class Options(BaseModel):
+    """What a descriptor may say of a TAP service."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^https?://", description="Address of the service, above /sync: https://host/tap.")
+    table: str | None = Field(None, description="The table, as its TAP_SCHEMA names it.")
+    adql: str | None = Field(None, description="An ADQL query, instead of `table`.")
+    columns: Texts | None = Field(None, description="Only these columns.")
+    key: Texts = Field(
+        default_factory=list,
+        description="Columns by which rows are asked for page by page: best indexed, of many values; default the table's primary key, or an indexed `meta.id;meta.main`.",
+    )
+    page: int | None = Field(None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.")
+    mode: Literal["sync", "async", "auto"] = Field(
+        "auto", description="`sync`, `async` (as jobs), or `auto`: as a job what takes too long for sync."
+    )
+    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
+    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
+    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
+    seconds: float = Field(300.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
+    tries: int = Field(
+        6, ge=1, le=20, description="How often something is tried that a pause may mend: no answer, 503, an answer that broke off."
+    )
+    format: str = Field(
+        "votable", description="RESPONSEFORMAT: a VOTable of the service's choice; `votable/b2` and the like where it has them."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Options:
+        if (self.table is None) == (self.adql is None):
+            raise ValueError("give either `table` or `adql`")
+        if self.token is not None and self.login is not None:
+            raise ValueError("give either `token` or `login`")
+        return self
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open a table or query; nothing is asked yet.
+
+    Raises
+    ------
+    SourceError
+        An unknown secret, or one that would go over http.
+    """
+    return TapRows(
+        _service(options, context),
+        context,
+        table=options.table,
+        adql=options.adql,
+        columns=options.columns,
+        key=options.key,
+        page=context.page or options.page,
+    )
+
+
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the tables that the service has, but those about itself.
+
+    Raises
+    ------
+    SourceError
+        It is no TAP service, or does not answer.
+    """
+    tap = _service(Options.model_validate({**options, "table": "-", "adql": None}), context)
+    return offers(tap)
+
+
+def _service(options: Options, context: Context) -> TapService:
+    secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
+    url = _PARTS.sub("", options.url.rstrip("/"))
+    service = Service(url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret)
+    return TapService(service, mode=options.mode, wanted=options.format)
+
+
+__all__ = ["Options", "open", "tables"]

@@ -1,0 +1,67 @@
+"""Copies of the examples, with their data made and with the database that some of them read; what judges say of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postgres import server
+from running import hven, program
+from shared import ROOT
+
+EXAMPLES = ROOT / "examples"
+STAGES = "TME TMS TMC CAP MDQ OBS"
+ALLOWED = (
+    r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""  # ADQL 2.1's, which stilts 3.4.7 does not know
+)
+
+
+@contextlib.contextmanager
+def example(case: str, parent: Path) -> Iterator[Path]:
+    """Copy an example into a directory and make its data; its secrets are in the environment until the block ends."""
+    directory = parent / case
+    shutil.copytree(EXAMPLES / case, directory, ignore=shutil.ignore_patterns("var", "data"))
+    if (directory / "make_data.py").exists():
+        subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=60)
+    with database(directory) as secrets:
+        for dump in directory.glob("*.sql"):
+            for address in secrets.values():
+                subprocess.run([program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=60)
+        yield directory
+
+
+@contextlib.contextmanager
+def database(directory: Path) -> Iterator[dict[str, str]]:
+    """Run an empty PostgreSQL if descriptors name one by a secret, which is in the environment until the block ends."""
+    names = {
+        name for path in directory.glob("collections/*/*.yaml") for name in re.findall(r"url: \$(\w+)", path.read_text(encoding="utf-8"))
+    }
+    if not names:
+        yield {}
+        return
+    with server() as address, pytest.MonkeyPatch.context() as patch:
+        secrets = dict.fromkeys(names, f"postgresql://{address}")
+        for name, value in secrets.items():
+            patch.setenv(name, value)
+        yield secrets
+
+
+def judged(url: str, with_obscore: bool) -> None:
+    """Let STILTS taplint and our own lint look at a service: neither finds anything."""
+    words = ["taplint", f"tapurl={url}/tap", f"stages={STAGES}", "report=EWISF", "maxrepeat=99"]
+    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False)
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
+    assert [line for line in lines if line[:2] in {"E-", "F-"}] == []
+    assert [line for line in lines if line[:2] == "W-" and not re.search(ALLOWED, line)] == []
+    assert any("OBS-NODM" in line for line in lines) is not with_obscore  # taplint has looked at ivoa.obscore
+    found = json.loads(hven("lint", f"{url}/tap", "--json").stdout)
+    assert found["findings"] == []

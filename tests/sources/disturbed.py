@@ -1,0 +1,136 @@
+"""A proxy before a service, which does to its answers what networks and services do: breaks off, is busy, sends elsewhere, packs, lies."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Disturbed:
+    """What was asked, and what happens next: `next` has what is done to the coming answers, one each; None: nothing."""
+
+    port: int = 0
+    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    next: list[Callable[[Answer], Answer | None] | None] = field(default_factory=list)
+    always: Callable[[Answer], Answer | None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/tap"
+
+    @property
+    def queries(self) -> list[str]:
+        return [form["QUERY"] for _, _, form in self.asked if "QUERY" in form]
+
+
+@contextlib.contextmanager
+def disturbed(port: int) -> Iterator[Disturbed]:
+    """Stand before the server at a port of this machine."""
+    what = Disturbed()
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_any(self):
+            size = int(self.headers.get("Content-Length") or 0)
+            data = self.rfile.read(size)
+            what.asked.append((self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()}))
+            what.headers.append({key.lower(): value for key, value in self.headers.items()})
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            with contextlib.closing(connection):
+                kept = {key: value for key, value in self.headers.items() if key.lower() not in {"host", "accept-encoding"}}
+                connection.request(self.command, self.path, data, kept | {"Host": f"127.0.0.1:{what.port}"})
+                got = connection.getresponse()
+                unwanted = {"transfer-encoding", "content-length", "connection"}
+                answer = Answer(got.status, {key: value for key, value in got.getheaders() if key.lower() not in unwanted}, got.read())
+            do = what.next.pop(0) if what.next else what.always
+            changed = answer if do is None else do(answer)
+            with contextlib.suppress(OSError):
+                if changed is not None:
+                    self.send_response(changed.status)
+                    for key, value in ({"Content-Length": str(len(changed.body))} | changed.headers).items():
+                        self.send_header(key, value)
+                    self.end_headers()
+                    self.wfile.write(changed.body)
+            self.close_connection = True
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    for method in ("GET", "POST", "DELETE"):
+        setattr(Proxy, f"do_{method}", Proxy.do_any)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    what.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield what
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def busy(status: int = 503, **headers: str) -> Callable[[Answer], Answer]:
+    """Too much to do."""
+    named = {key.replace("_", "-"): value for key, value in headers.items()}
+    return lambda _: Answer(status, {"Content-Type": "text/html", **named}, b"<html><h1>Service Unavailable</h1> come back later</html>")
+
+
+def gone(_: Answer) -> None:
+    """The connection is closed without a word."""
+
+
+def cut(share: float, *, told: bool) -> Callable[[Answer], Answer]:
+    """An answer that ends early; `told`: its length was said before."""
+
+    def do(answer: Answer) -> Answer:
+        part = answer.body[: int(len(answer.body) * share)]
+        return Answer(answer.status, answer.headers | ({"Content-Length": str(len(answer.body))} if told else {}), part)
+
+    return do
+
+
+def packed(answer: Answer) -> Answer:
+    """As gzip."""
+    return Answer(answer.status, answer.headers | {"Content-Encoding": "gzip"}, gzip.compress(answer.body))
+
+
+def zipped_file(answer: Answer) -> Answer:
+    """A gzip file, which no header tells of."""
+    return Answer(answer.status, answer.headers, gzip.compress(answer.body))
+
+
+def late(seconds: float) -> Callable[[Answer], Answer]:
+    """After a while."""
+
+    def do(answer: Answer) -> Answer:
+        time.sleep(seconds)
+        return answer
+
+    return do
+
+
+def moved(to: str, status: int = 301) -> Callable[[Answer], Answer]:
+    """Elsewhere."""
+    return lambda _: Answer(status, {"Location": to}, b"")
+
+
+def saying(text: str, status: int = 200, media: str = "application/x-votable+xml") -> Callable[[Answer], Answer]:
+    """Something else."""
+    return lambda _: Answer(status, {"Content-Type": media}, text.encode())

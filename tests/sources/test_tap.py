@@ -1,0 +1,609 @@
+"""Tables of TAP services: Hven itself is the service, with a limit below its tables, and something between that disturbs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from hven.errors import Forbidden, SourceError, UserError
+from hven.sources import ROW, Context, Feeds, tap
+from hven.sources import hven as hven_kind
+from hven.sources._reading import service, tapservice
+from hven.testing.source import SourceContract
+from running import hven, serving
+
+sys.path.insert(0, str(Path(__file__).parent))
+from disturbed import busy, cut, disturbed, gone, late, moved, packed, saying, zipped_file
+
+ROWS = [{"name": "Vega", "ra": 279.23, "n": 1}, {"name": "de'neb", "ra": 310.36, "n": 2}, {"name": None, "ra": None, "n": 3}]
+MANY = 2345
+LIMIT = 500
+DESCRIPTOR = """
+collection: far
+title: Far away
+tables:
+  stars:
+    description: Three stars.
+    source: {kind: parquet, files: stars.parquet}
+    primary: [n]
+    columns:
+      name: {type: string}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
+      n: {type: int64}
+  many:
+    primary: [id]
+    source: {kind: parquet, files: many.parquet}
+    columns:
+      id: {type: string, ucd: meta.id;meta.main, indexed: true}
+      number: {type: int64, indexed: true}
+      sector: {type: int32, indexed: true}
+      alike: {type: int32}
+      size: {type: float64, unit: arcsec}
+      modified: {type: timestamp}
+      flux: {type: "float32[2]"}
+"""
+
+
+def many():
+    start = dt.datetime(2026, 1, 1)
+    return pa.table(
+        {
+            "id": [f"F {number * 7919 % MANY:05d}" for number in range(MANY)],
+            "number": pa.array(range(MANY), pa.int64()),
+            "sector": pa.array([number // 73 for number in range(MANY)], pa.int32()),
+            "alike": pa.array([0] * (LIMIT + 1) + [1] * (MANY - LIMIT - 1), pa.int32()),
+            "size": pa.array([None if number % 10 == 3 else number / 7 for number in range(MANY)]),
+            "modified": pa.array(
+                [None if number % 100 == 7 else start + dt.timedelta(seconds=number) for number in range(MANY)], pa.timestamp("us")
+            ),
+            "flux": pa.array([[number, 0.5] for number in range(MANY)], pa.list_(pa.float32())),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    site = tmp_path_factory.mktemp("far")
+    hven("init", site)
+    with (site / "hven.toml").open("a") as file:
+        file.write(f"\n[limits]\nmaxrec_default = 100\nmaxrec_hard = {LIMIT}\n\n[jobs]\nmaxrec_hard = 100000\n")
+    place = site / "collections/far"
+    place.mkdir(parents=True)
+    (place / "far.yaml").write_text(DESCRIPTOR)
+    pq.write_table(pa.Table.from_pylist(ROWS), place / "stars.parquet")
+    pq.write_table(many(), place / "many.parquet")
+    hven("ingest", "far", "--site", site)
+    with serving(site) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(server):
+    with disturbed(server.port) as between:
+        yield between
+
+
+@pytest.fixture(autouse=True)
+def _quick(request, monkeypatch):
+    monkeypatch.setattr(service, "PAUSE", 0.01)
+    monkeypatch.setattr(tapservice, "LOOK", 0.02)
+    if "proxy" in request.fixturenames:
+        between = request.getfixturevalue("proxy")
+        for one in (between.asked, between.headers, between.next):
+            one.clear()
+        between.always = None
+
+
+def opened(url, *, key=(), secret=None, tell=None, page=None, rate=None, allow_private=True, **options):
+    context = Context(secret=secret, tell=tell, key=key, page=page, rate=rate, allow_private=allow_private)
+    return tap.open(tap.Options.model_validate({"url": url, **options}), context)
+
+
+def rows(source, columns=None):
+    return [row for batch in source.batches(columns) for row in batch.to_pylist()]
+
+
+def ids(source):
+    return [row["id"] for row in rows(source, ["id"])]
+
+
+@pytest.mark.outside
+class TestTap(SourceContract):
+    kind = "tap"
+    rows = ROWS
+    key = ["n"]
+    has_files = False
+
+    @pytest.fixture(autouse=True)
+    def _at(self, server):
+        self.url = f"{server.url}/tap"
+
+    def make(self, directory):
+        return {"url": self.url, "table": "far.stars", "key": "n"}
+
+    def context(self, directory):
+        return Context(directory=directory, allow_private=True)
+
+
+@pytest.mark.outside
+class TestHven(TestTap):
+    kind = "hven"
+
+    def make(self, directory):
+        return {"url": self.url.removesuffix("/tap"), "table": "far.stars"}
+
+    def context(self, directory):
+        return Context(directory=directory, allow_private=True, key=["n"])
+
+
+EXPECTED = sorted(many()["id"].to_pylist())
+
+
+# -- what comes -----------------------------------------------------------------------------
+
+
+def test_types_units_ucds_and_descriptions_are_taken_over(server):
+    source = opened(f"{server.url}/tap/", table="far.stars")
+    found = {column.name: column for column in source.columns()}
+    assert [(column.name, str(column.type)) for column in found.values()] == [("name", "string"), ("ra", "float64"), ("n", "int64")]
+    assert (found["ra"].unit, found["ra"].ucd, found["ra"].description) == ("deg", "pos.eq.ra;meta.main", "Right ascension")
+    assert source.about() == (None, "Three stars.")
+    assert source.size() == 3
+    assert source.pins()[0].detail == "SELECT * FROM far.stars"
+    assert [offer.choice for offer in tap.tables({"url": f"{server.url}/tap/sync"}, Context(allow_private=True))] == [
+        "far.many",
+        "far.stars",
+    ]
+
+
+def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
+    source = opened(proxy.url, table="far.many", page=200)
+    assert rows(source) == sorted(many().to_pylist(), key=lambda row: row["id"])  # the key: an indexed meta.id;meta.main
+    asked = [query for query in proxy.queries if "TOP 200" in query]
+    assert len(asked) == 12
+    assert all("ORDER BY id" in query for query in asked)
+
+
+def test_more_is_asked_than_the_service_gives(server):
+    assert ids(opened(f"{server.url}/tap", table="far.many", page=10_000)) == EXPECTED  # OVERFLOW after 500 of each page
+
+
+@pytest.mark.parametrize("page", [70, 100, 400])
+def test_keys_that_occur_often_lose_nothing(server, page):
+    source = opened(f"{server.url}/tap", table="far.many", key=["sector"], page=page)
+    found = rows(source, ["id", "sector", ROW])
+    assert sorted(row["id"] for row in found) == EXPECTED
+    assert [row["sector"] for row in found] == sorted(row["sector"] for row in found)
+    assert [row[ROW] for row in found] == list(range(1, MANY + 1))
+
+
+def test_a_key_with_more_rows_than_the_limit_is_refused(server):
+    with pytest.raises(SourceError, match="more rows of one key than the 500 that it gives at once; say another `key` than alike"):
+        ids(opened(f"{server.url}/tap", table="far.many", key=["alike"], page=100))
+
+
+def test_a_key_with_nulls_loses_nothing(server):
+    found = rows(opened(f"{server.url}/tap", table="far.many", key=["size"], page=150), ["id", "size"])
+    assert sorted(row["id"] for row in found) == EXPECTED
+    assert [row["size"] is None for row in found] == sorted(row["size"] is None for row in found)
+
+
+def test_keys_of_several_columns_and_pages_to_go_on_from(server):
+    source = opened(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=300)
+    whole = list(source.pages(["id", ROW]))
+    expected = [row for batch, _ in whole for row in batch.to_pylist()]
+    assert sorted(row["id"] for row in expected) == EXPECTED
+    place = whole[3][1]
+    again = opened(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=170)
+    rest = [row for batch, _ in again.pages(["id", ROW], after=place) for row in batch.to_pylist()]
+    before = sum(batch.num_rows for batch, _ in whole[:4])
+    assert rest == expected[before:]
+    with pytest.raises(SourceError, match="of another key"):
+        list(opened(f"{server.url}/tap", table="far.many", key=["id"]).pages(after=place))
+
+
+def test_without_a_key_a_table_must_fit_into_one_answer(server):
+    query = {"adql": "SELECT id, number FROM far.many WHERE number < 1000"}
+    with pytest.raises(SourceError, match="gives 500 rows at most, and there are more; say `key`"):
+        ids(opened(f"{server.url}/tap", **query))
+    assert len(ids(opened(f"{server.url}/tap", **query, key=["number"]))) == 1000
+    assert len(ids(opened(f"{server.url}/tap", **query, mode="async"))) == 1000  # jobs have another limit here
+
+
+def test_a_limit_takes_a_few(proxy):
+    source = opened(proxy.url, table="far.many")
+    source.columns()
+    assert [batch.num_rows for batch in source.batches(["id"], limit=7)] == [7]
+    assert proxy.queries[-1].startswith("SELECT TOP 7 id FROM far.many")
+
+
+def test_columns_of_the_option_are_all_there_is(server):
+    source = opened(f"{server.url}/tap", table="far.many", columns=["size", "id"])
+    assert [column.name for column in source.columns()] == ["size", "id"]
+    assert [column.unit for column in source.columns()] == ["arcsec", None]
+    with pytest.raises(SourceError, match="has no column 'sise'; did you mean 'size'"):
+        opened(f"{server.url}/tap", table="far.many", columns=["sise"]).columns()
+
+
+# -- parts of it ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "newer"),
+    [
+        (
+            "modified",
+            dt.datetime(2026, 1, 1, 0, 30),
+            lambda row: row["modified"] is None or row["modified"] >= dt.datetime(2026, 1, 1, 0, 30),
+        ),
+        ("number + sector * 2", 2000, lambda row: row["number"] + 2 * row["sector"] >= 2000),
+        ("GREATEST(number, sector)", 2300, lambda row: row["number"] >= 2300),
+        ('COALESCE("size", number)', 2200.0, lambda row: (row["size"] if row["size"] is not None else row["number"]) >= 2200),
+        ('"size"', 300.0, lambda row: row["size"] is None or row["size"] >= 300),
+        ("size", 300.0, lambda row: row["size"] is None or row["size"] >= 300),
+        ("id", "F 02300", lambda row: row["id"] >= "F 02300"),
+    ],
+)
+def test_watermarks(server, expression, value, newer):
+    source = opened(f"{server.url}/tap", table="far.many", page=450)
+    assert source.narrow(expression)
+    part = source.since(expression, value)
+    assert sorted(ids(part)) == sorted(row["id"] for row in many().to_pylist() if newer(row))
+    assert part.size() == len(ids(part))
+
+
+def test_keys_are_asked_for_in_portions(proxy):
+    source = opened(proxy.url, table="far.many")
+    wanted = EXPECTED[::3]
+    assert sorted(ids(source.pick(["id"], pa.table({"id": wanted})))) == wanted
+    assert sum(" IN (" in query for query in proxy.queries) == 3  # TAP_SCHEMA's, and two portions
+    twice = pa.table({"sector": pa.array([5, 6, 7, 8, 9, 10, 11, 12], pa.int32())})  # 584 rows: more than the limit
+    assert len(ids(source.pick(["sector"], twice))) == 584
+    both = pa.table(
+        {"sector": pa.array([0, 0, 1], pa.int32()), "modified": pa.array([dt.datetime(2026, 1, 1, 0, 0, 5), None, dt.datetime(2026, 1, 1)])}
+    )
+    assert rows(source.pick(["sector", "modified"], both), ["number"]) == [{"number": 5}, {"number": 7}]
+
+
+# -- what goes wrong ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        busy(),
+        busy(Retry_After="0"),
+        busy(502),
+        busy(429),
+        gone,
+        cut(0.4, told=True),
+        cut(0.6, told=False),
+        cut(0.0, told=False),
+        packed,
+        zipped_file,
+        late(0.05),
+    ],
+    ids=["503", "Retry-After", "502", "429", "closed", "short", "cut", "nothing", "gzip", "gzip file", "late"],
+)
+def test_what_a_pause_mends_is_asked_again(proxy, trouble):
+    source = opened(proxy.url, table="far.many", page=480)
+    source.columns()
+    proxy.next += [None, None, trouble, None, trouble, trouble]
+    assert ids(source) == EXPECTED
+
+
+def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
+    source = opened(proxy.url, table="far.many", page=400, tries=3)
+    source.columns()
+    proxy.next += [None, None, None]
+    proxy.always = busy()
+    got = source.batches(["id"])
+    assert next(got).num_rows == 399  # a page that was there; nobody publishes it
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1: answers 503: Service Unavailable come back later, after 3 tries"):
+        list(got)
+    proxy.always = gone
+    with pytest.raises(SourceError, match="after 3 tries"):
+        ids(source)
+
+
+def test_the_pause_that_a_service_asks_for_is_kept(proxy):
+    source = opened(proxy.url, table="far.stars", tries=2)
+    proxy.next += [busy(Retry_After="1")]
+    begun = time.monotonic()
+    source.columns()
+    assert time.monotonic() - begun >= 1
+    proxy.next += [busy(Retry_After="86400")]
+    with pytest.raises(SourceError, match="asks to be left alone for 86400 s"):
+        opened(proxy.url, table="far.stars").columns()
+
+
+def test_pauses_are_seconds_or_dates():
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=90)
+    assert service._after("120") == 120
+    assert service._after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(90, abs=30)
+    assert service._after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert service._after("soon") is None
+    assert service._after(None) is None
+
+
+def test_errors_are_the_services_own_words(proxy):
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1 says: .*nosuch"):
+        opened(proxy.url, table="far.nosuch").columns()
+    assert len(proxy.asked) == 1  # it is no use to ask again
+    late_error = (
+        '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>'
+        '<FIELD name="n" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE>'
+        '<INFO name="QUERY_STATUS" value="ERROR">disk on fire</INFO></RESOURCE></VOTABLE>'
+    )
+    proxy.next += [saying(late_error)]
+    with pytest.raises(SourceError, match="says: disk on fire"):
+        opened(proxy.url, table="far.stars").columns()
+    proxy.next += [saying("<html><body>Welcome!</body></html>", media="text/html")]
+    with pytest.raises(SourceError, match="gives no table: the document is no VOTable"):
+        opened(proxy.url, table="far.stars").columns()
+    proxy.next += [saying("no entry", status=401)]
+    with pytest.raises(SourceError, match=r"lets nobody in like this \(401\); say `token`"):
+        opened(proxy.url, table="far.stars").columns()
+    with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
+        opened(proxy.url.replace("/tap", "/somewhere"), table="far.stars").columns()
+
+
+def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
+    """Neither OVERFLOW nor a round number: its own COUNT(*) tells."""
+
+    def unflagged(answer):
+        return type(answer)(answer.status, answer.headers, answer.body.replace(b'value="OVERFLOW"', b'value="OK"'))
+
+    source = opened(proxy.url, table="far.many", page=100_000)
+    source.columns()
+    proxy.always = unflagged
+    assert ids(source) == EXPECTED  # 500 rows: such limits are round, so there is a next page
+
+    def shorter(answer):
+        return unflagged(answer) if b"OVERFLOW" in answer.body or b"hven_rows" in answer.body else saying(EMPTY)(answer)
+
+    proxy.always = shorter
+    with pytest.raises(SourceError, match="counts 2,345 rows and gave 1,996; say a smaller `page`"):
+        ids(source)
+
+
+EMPTY = (
+    '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/>'
+    '<TABLE><FIELD name="id" datatype="char" arraysize="*"/><DATA><TABLEDATA/></DATA></TABLE></RESOURCE></VOTABLE>'
+)
+
+
+def test_redirects(proxy, server):
+    proxy.next += [moved(f"{server.url}/tap/sync", 307), moved(f"{server.url}/tap/sync", 301)]
+    source = opened(proxy.url, table="far.stars")
+    assert len(rows(source)) == 3
+    proxy.always = moved(f"{proxy.url}/sync")
+    with pytest.raises(UserError, match="leads on and on"):
+        opened(proxy.url, table="far.stars").columns()
+
+
+def test_addresses_inside_are_not_asked(server):
+    with pytest.raises(Forbidden, match="not on the public internet"):
+        opened(f"{server.url}/tap", table="far.stars", allow_private=False).columns()
+
+
+def test_what_takes_too_long_becomes_a_job(proxy):
+    slow = (
+        '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results">'
+        '<INFO name="QUERY_STATUS" value="ERROR">Query timed out (limit 60 s)</INFO></RESOURCE></VOTABLE>'
+    )
+    source = opened(proxy.url, table="far.stars")
+    source.columns()
+    for trouble, seconds in ((saying(slow, status=400), 300.0), (late(1.5), 0.4)):  # it says so, or says nothing
+        proxy.asked.clear()
+        source.tap.service.seconds = seconds
+        proxy.next += [trouble]
+        assert rows(source.since("n", 2)) == ROWS[1:]
+        methods = [(method, path.partition("?")[0]) for method, path, _ in proxy.asked]
+        assert ("POST", "/tap/async") in methods
+        assert methods[-1][0] == "DELETE"
+        assert methods[-1][1].startswith("/tap/async/")
+    proxy.next += [saying(slow, status=400)]
+    with pytest.raises(SourceError, match="Query timed out"):
+        rows(opened(proxy.url, table="far.stars", mode="sync"))
+
+
+def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
+    source = opened(proxy.url, table="far.stars", mode="async")
+    source.columns()
+    proxy.asked.clear()
+    proxy.next += [None, gone, busy()]  # the job is made; then two looks at it fail
+    assert rows(source.since("n", 2)) == ROWS[1:]
+    made = [path for method, path, _ in proxy.asked if (method, path) == ("POST", "/tap/async")]
+    assert len(made) == 1
+    assert proxy.asked[-1][0] == "DELETE"
+    with pytest.raises(SourceError, match=r"the job ended as ERROR: .*nosuch"):
+        opened(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").columns()
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "found"),
+    [
+        ("https://host:8443/tap", "http://host/tap/async/1", "https://host:8443/tap/async/1"),
+        ("https://host/tap", "https://jobs.host/1", "https://jobs.host/1"),
+        ("http://host/tap", "http://host:80/tap/async/1", "http://host:80/tap/async/1"),
+        ("https://host/tap", "http://elsewhere/tap/async/1", None),
+    ],
+)
+def test_jobs_stay_with_https(url, place, found):
+    source = opened(url, table="t")
+    if found is not None:
+        assert source.tap._secure(place) == found
+        return
+    with pytest.raises(Forbidden, match="makes a job at elsewhere, without https"):
+        source.tap._secure(place)
+
+
+def test_requests_keep_their_rate(proxy):
+    source = opened(proxy.url, table="far.many", page=500, rate=20)
+    source.columns()
+    proxy.asked.clear()
+    begun = time.monotonic()
+    ids(source)
+    assert (time.monotonic() - begun) * 20 >= len(proxy.asked) - 1.5
+
+
+def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
+    secret = {"$KEY": "sesame", "$LOGIN": "tycho:sesame"}.get
+    source = opened(proxy.url, table="far.stars", token="$KEY", secret=secret)
+    proxy.next += [busy(), saying("no", status=401)]
+    with pytest.raises(SourceError, match="lets nobody in") as caught:
+        source.columns()
+    assert [headers["authorization"] for headers in proxy.headers] == ["Bearer sesame"] * 2
+    assert "sesame" not in str(caught.value)
+    with disturbed(server.port) as other:
+        proxy.next += [moved(f"{other.url}/sync", 307)]
+        opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret).columns()
+        assert proxy.headers[-1]["authorization"] == "Basic dHljaG86c2VzYW1l"
+        assert "authorization" not in other.headers[0]
+        asked = len(proxy.headers)
+        other.headers.clear()
+        proxy.next += [moved(f"{other.url}/async/none", 303)]  # a job that is said to be elsewhere
+        with pytest.raises(SourceError):
+            opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret, mode="async", tries=1).columns()
+        assert "authorization" in proxy.headers[asked]
+        assert other.headers
+        assert all("authorization" not in headers for headers in other.headers)
+    with pytest.raises(SourceError, match="would go over http"):
+        opened("http://archive.example/tap", table="t", token="$KEY", secret=secret, allow_private=False)
+    with pytest.raises(SourceError, match=r"the secret \$KEY can't be resolved here"):
+        opened(proxy.url, table="t", token="$KEY")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"table": "t", "adql": "SELECT 1"}, "give either `table` or `adql`"),
+        ({}, "give either `table` or `adql`"),
+        ({"table": "t", "token": "sesame"}, "belongs into a secret"),
+        ({"table": "t", "token": "$A", "login": "$B"}, "give either `token` or `login`"),
+        ({"table": "t", "url": "ftp://host/tap"}, "url"),
+    ],
+)
+def test_options_that_contradict_each_other(options, message):
+    with pytest.raises(ValidationError, match=message):
+        tap.Options.model_validate({"url": "https://host/tap", **options})
+
+
+# -- another Hven's feed of changes ---------------------------------------------------------
+
+
+def fed(snapshot, *changes, key='<FIELD name="n" datatype="long"/>'):
+    """A feed's document."""
+    cells = "".join(f"<TR>{''.join(f'<TD>{cell}</TD>' for cell in row)}</TR>" for row in changes)
+    return saying(
+        '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/>'
+        f'<INFO name="snapshot" value="{snapshot}"/><TABLE>{key}<FIELD name="change" datatype="char" arraysize="*"/>'
+        f"<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+    )
+
+
+def follower(proxy, **options):
+    return hven_kind.open(
+        hven_kind.Options.model_validate({"url": proxy.url.removesuffix("/tap"), "table": "far.stars", **options}),
+        Context(allow_private=True),
+    )
+
+
+def test_what_changed_is_asked_for_by_its_key(proxy):
+    source = follower(proxy)
+    assert isinstance(source, Feeds)
+    source.columns()
+    proxy.next += [fed("S1")]
+    assert source.state() == "S1"
+    assert proxy.asked[-1][:2] == ("GET", "/changes/far.stars?RESPONSEFORMAT=votable")
+    proxy.asked.clear()
+    proxy.next += [fed("S2", (2, "changed"), (3, "added"), (9, "removed"), (77, "changed"))]
+    found = source.changes("S1 &")
+    assert proxy.asked[0][1] == "/changes/far.stars?RESPONSEFORMAT=votable&since=S1+%26"
+    assert (found.state, found.key, found.removed.to_pylist()) == ("S2", ("n",), [{"n": 9}])
+    assert found.touched.to_pylist() == [{"n": 2}, {"n": 3}, {"n": 77}]
+    assert rows(found.rows) == ROWS[1:]  # 77 went meanwhile
+    assert "IN (2, 3, 77)" in proxy.queries[-1]
+    proxy.next += [fed("S2")]
+    nothing = source.changes("S2")
+    assert (nothing.touched.num_rows, nothing.removed.num_rows, list(nothing.rows.batches())) == (0, 0, [])
+
+
+def test_without_a_feed_rows_come_by_tap(proxy):
+    source = follower(proxy)
+    proxy.next += [saying("no such page", status=404), saying("not kept any more", status=410)]
+    assert source.state() is None
+    assert source.changes("S1") is None
+    assert sorted(rows(source), key=lambda row: row["n"]) == ROWS
+
+
+def test_a_feed_that_was_cut_is_no_feed(proxy):
+    source = follower(proxy)
+    whole = fed("S2", (2, "changed"))(None)
+    cut_off = whole.body.decode().replace("</TABLE></RES", '</TABLE><INFO name="QUERY_STATUS" value="OVERFLOW"/></RES')
+    proxy.next += [saying(cut_off)]
+    assert source.changes("S1") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (fed("S2", (2, "moved")), "tells of 'moved'"),
+        (fed(""), "does not say to which snapshot it leads"),
+        (saying("not you", status=403), "answers 403: not you"),
+        (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not among `columns`"),
+        (saying("<html/>"), "its feed cannot be read: the document is no VOTable: its root element is html, after 2 tries"),
+    ],
+)
+def test_feeds_that_are_none(proxy, answer, message):
+    source = follower(proxy, tries=2)
+    source.columns()
+    proxy.next += [answer, answer]
+    with pytest.raises(SourceError, match=message):
+        source.changes("S1")
+
+
+# -- a first descriptor ---------------------------------------------------------------------
+
+
+def test_a_first_descriptor_of_a_service(server, tmp_path):
+    hven("init", tmp_path)
+    with (tmp_path / "hven.toml").open("a") as file:
+        file.write("\nallow_private = true\n")
+    site = ("--site", tmp_path)
+    several = hven(*site, "new", "near", "--from", f"{server.url}/tap", code=2).stderr
+    assert "the service has 2 tables and views: far.many, far.stars" in several
+    hven(*site, "new", "near", "--from", f"{server.url}/tap", "--table", "far.many")
+    text = (tmp_path / "collections/near/near.yaml").read_text()
+    assert f"source: {{kind: tap, url: '{server.url}/tap', table: far.many, key: id}}" in text.replace('"', "'")
+    assert "primary: [id]" in text
+    assert "# guessed from the first" in text
+    hven(*site, "ingest", "near")
+    hven(*site, "new", "three", "--from", server.url, "--kind", "hven", "--table", "far.stars")
+    assert "Three stars." in (tmp_path / "collections/three/three.yaml").read_text()
+    assert "3 rows" in hven(*site, "ingest", "three").stdout
+    assert "near.main   2,345" in hven(*site, "status").stdout
+
+
+def test_an_ingest_pages_by_the_primary_key(proxy, tmp_path):
+    """Its columns are copied unchanged, and the service has no index that says it is one."""
+    hven("init", tmp_path)
+    with (tmp_path / "hven.toml").open("a") as file:
+        file.write("\nallow_private = true\n")
+    place = tmp_path / "collections/near"
+    place.mkdir()
+    (place / "near.yaml").write_text(
+        "collection: near\ntitle: Near\ntables:\n  main:\n    primary: [nr]\n"
+        f"    source: {{kind: tap, url: '{proxy.url}', adql: 'SELECT number, sector FROM far.many', page: 300}}\n"
+        "    columns: {nr: {type: int64}, sector: {type: int32}}\n    map: {nr: number}\n"
+    )
+    assert "2,345 rows" in hven("--site", tmp_path, "ingest", "near").stdout
+    assert any("ORDER BY number" in query for query in proxy.queries)
