@@ -87,7 +87,7 @@ def test_a_description_is_seen_as_the_descriptor_says_it_now(site):
     assert (table.description, table.column("id").description, table.column("ra").ucd) == ("Stars", "Number", "pos.eq.ra;meta.main")
     before = site.current().version
     descriptor(site, DESCRIPTOR.replace("Number", "Running number").replace("description: Stars\n", "description: Suns\n", 1))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while site.current().version == before and time.monotonic() < deadline:
         time.sleep(0.05)
     table = site.current().published["cat.stars"].table
@@ -156,7 +156,7 @@ with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as si
     print(json.dumps([site.current().published["cat.stars"].rows, site.current().version]), flush=True)
     sys.stdin.readline()
     began = time.monotonic()
-    while site.current().published["cat.stars"].rows == 3 and time.monotonic() - began < 10:
+    while site.current().published["cat.stars"].rows == 3 and time.monotonic() - began < 60:
         time.sleep(0.01)
     print(json.dumps([site.current().published["cat.stars"].rows, time.monotonic() - began]), flush=True)
 """
@@ -169,7 +169,7 @@ with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as si
         child.stdin.flush()
         rows, _ = json.loads(child.stdout.readline())
         assert rows == 2
-        child.wait(timeout=30)
+        child.wait(timeout=60)
 
 
 def test_a_store_that_fails_later_keeps_the_last_state_and_says_so(site, monkeypatch):
@@ -207,7 +207,7 @@ def test_a_bug_of_ours_stops_neither_the_watch_nor_the_other_collections(site, m
     assert any("please report" in problem for problem in holdings.problems)
     with Site(site.settings, watch=True) as other:
         monkeypatch.setattr(other, "refresh", lambda: 1 / 0)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not any("division" in problem for problem in other.current().problems) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert any("looking for changes failed" in problem for problem in other.current().problems)

@@ -265,6 +265,28 @@ tests:
         assert "nope" in second.message
 
 
+def test_what_a_test_expects_of_all_rows(tmp_path):
+    query = "SELECT id, ra FROM cat.stars ORDER BY id"
+    said = [
+        ("{id: [1, 2, 3]}", ""),
+        ("{ID: [1, 2]}", "ID: 2 values are expected, and there are 3 rows"),
+        ("{id: [1, 2, 3, 4]}", "id: 4 values are expected, and there are 3 rows"),
+        ("{id: [1, 9, 3], rows: 3}", "id is 2 in row 2, expected 9"),
+        ("{nope: [1]}", "the query gives no column 'nope'"),
+        ("{id: 1}", ""),
+    ]
+    tests = "tests:\n" + "".join(f"  - {{name: t{n}, query: '{query}', expect: {expect}}}\n" for n, (expect, _) in enumerate(said))
+    tests += "  - {name: none, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: []}}\n"
+    tests += "  - {name: some, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: [1]}}\n"
+    with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+        ingest(site, "cat")
+        (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + tests)
+        told = {str(fault.message).split("the test ")[1].split(" ")[0]: fault.message for fault in run_tests(site, "cat")}
+    assert set(told) == {f"t{n}" for n, (_, fault) in enumerate(said) if fault} | {"some"}
+    for n, (_, fault) in enumerate(said):
+        assert fault in told.get(f"t{n}", "")
+
+
 def test_samples_and_dry_runs(tmp_path):
     with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         report = ingest(site, "cat", dry_run=True)

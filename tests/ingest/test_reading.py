@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from contextlib import closing
 
 import pytest
 
-from hven.ingest.reading import Ahead, Behind
+from hven.ingest.reading import OBJECTS, Ahead, Behind
 
 
 def test_ahead_keeps_order_and_bounds_what_waits():
@@ -22,6 +23,23 @@ def test_ahead_keeps_order_and_bounds_what_waits():
         for number in ahead:
             assert made[-1] - number <= 4
     assert made == list(range(50))
+
+
+def test_the_collector_looks_rarely_while_anybody_reads():
+    usual, looked = gc.get_threshold(), []
+
+    def source(count):
+        for number in range(count):
+            looked.append(gc.get_threshold()[0])
+            yield number
+
+    with closing(Ahead(source(50), size=1)) as one:
+        assert next(iter(one)) == 0
+        with closing(Ahead(source(3))) as other:
+            assert list(other) == [0, 1, 2]
+        assert gc.get_threshold()[0] >= OBJECTS  # the first one goes on
+    assert gc.get_threshold() == usual
+    assert min(looked) >= OBJECTS
 
 
 def test_ahead_carries_errors_and_closes_the_source():

@@ -10,13 +10,14 @@ from hven import adql
 from hven.adql.grouping import walk
 from hven.adql.tree import CommonTable, TableRef
 from hven.errors import HvenError
+from hven.holdings import obscore
 from hven.holdings.catalogue import Catalogue
 from hven.holdings.overlay import overlay
 from hven.holdings.picture import Holdings, Published
 from hven.model.table import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hven.holdings.watch import Seen
     from hven.model.resource import Resource, TableSpec
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 PRIVATE = "private"
 
 
-def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str | None = None) -> Holdings:
+def build(
+    records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: Sequence[str] = (), live: Mapping[str, Published] | None = None
+) -> Holdings:
     """Make the picture of now.
 
     Parameters
@@ -36,11 +39,12 @@ def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str 
     seen
         The descriptors, by collection.
     trouble
-        What is wrong with the store, if anything: the records are the last good ones.
+        What is wrong with the store and the engines, if anything: the records are the last good ones.
+    live
+        Tables that are read in place, by qualified name.
     """
     problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
-    if trouble is not None:
-        problems.append(trouble)
+    problems += trouble
     published: dict[str, Published] = {}
     for name, record in records.items():
         item = seen.get(record.collection)
@@ -61,12 +65,19 @@ def build(records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: str 
             statistics=record.snapshot.statistics,
             provenance=record.provenance,
         )
+    published.update(live or {})
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
+    observations, wrong = obscore.views(published)
+    published.update(observations)
+    problems += wrong
     problems += _views(published, resources)
     schemas = _schemas(published, resources)
     # the same in every process: no sets in here, whose order is each process's own
     texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
-    shown = [(item.table, getattr(item.relation, "id", None), item.updated) for item in published.values()]
+    shown = [
+        (item.table, getattr(item.relation, "id", None) or getattr(item.relation, "stamp", None), item.updated)
+        for item in published.values()
+    ]
     state = repr((shown, schemas, texts))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
     return Holdings(schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.auth.permit import ANONYMOUS, DEFAULT, row_filters, spell, visible
 from hven.errors import Conflict
@@ -14,7 +14,7 @@ from hven.holdings.overlay import resolved_keys
 from hven.model.table import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from hven.auth import Policy, Reader
     from hven.engines import Relation
@@ -31,6 +31,16 @@ OWNERS = 256  # whose catalogue is remembered
 def nothing(_: str) -> tuple[Published, ...]:
     """Nobody has tables of their own."""
     return ()
+
+
+class Members(Protocol):
+    """The tables that a view unites, by name, and the view over some of them."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the tables' names."""
+
+    def over(self, names: Collection[str]) -> Table:
+        """Give the view over these tables, with nothing of the others in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +63,8 @@ class Published:
         The tables and views that a view reads, directly or through other views.
     access
         What a view's descriptor says of it alone; its table is private if any table is that it reads.
+    members
+        Of ivoa.obscore: the tables whose observations it has. Each reader has the union over those that they see.
     """
 
     table: Table
@@ -67,6 +79,7 @@ class Published:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     access: str | None = None
+    members: Members | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +148,11 @@ class Holdings:
         return f"{seen}{ROWS}{_digest(repr(sorted((name, spell(expr)) for name, expr in filters.items())))}" if filters else seen
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
-        """Tell whether a reader may know of a table; of a view, only if of everything that it reads."""
+        """Tell whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""
+        if item.members:
+            return any(self._sees(self.published[name], who, policies) for name in item.members) and visible(
+                item.table.having(access="public"), who, policies
+            )
         items = [item, *(self.published[name] for name in item.reads if name in self.published)]
         tables = [one.table if one.access is None else one.table.having(access=one.access) for one in items]
         return all(visible(table, who, policies) for table in tables)
@@ -154,6 +171,9 @@ class Holdings:
 
     def _catalogue(self, key: str, who: Reader, policies: Sequence[Policy], own: tuple[Schema, ...] = ()) -> Catalogue:
         seen = {item.table.qualified: item.table for item in self.published.values() if self._sees(item, who, policies)}
+        for name, item in self.published.items():
+            if name in seen and item.members:
+                seen[name] = item.members.over([member for member in item.members if member in seen])
         schemas = []
         for schema in self.schemas:
             tables = tuple(_known(table, seen) for table in schema.tables if table.qualified in seen)
@@ -209,5 +229,6 @@ def _digest(text: str) -> str:
 
 
 def _known(table: Table, seen: Mapping[str, Table]) -> Table:
+    table = seen[table.qualified]
     keys = resolved_keys(table.keys, seen)
     return table if keys == table.keys else table.having(keys=keys)

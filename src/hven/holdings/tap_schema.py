@@ -52,7 +52,7 @@ def qualified(table: Table) -> str:
 
 def indexed(table: Table, column: Column) -> bool:
     """Tell that a condition on this column is quick."""
-    return column.indexed or column.name in table.primary or column.name in (table.position or ())
+    return column.name in table.searched or column.name in (table.position or ())
 
 
 def shown(table: Table) -> list[Column]:
@@ -79,7 +79,7 @@ def build(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memory]]:
     if wide - {(table.name, column.name) for table in own.tables for column in table.columns if column.type == UNICODE}:
         own = Schema(name=NAME, description=own.description, tables=tuple(_widened(table, wide) for table in own.tables))
         rows = _rows([*schemas, own])
-    return own, {table.qualified: Memory(_arrow(table, rows[table.name])) for table in own.tables}
+    return own, {table.qualified: Memory(_arrow(table, rows[table.name]), lasting=True) for table in own.tables}
 
 
 def _rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:

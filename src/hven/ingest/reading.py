@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AHEAD = 2
+OBJECTS = 150_000  # containers that are made before the collector looks: more than the rows of the batches under way
 
 
 class Ahead(Generic[T]):
@@ -25,9 +28,10 @@ class Ahead(Generic[T]):
     def _run(self, source: Iterator[T]) -> None:
         failure: BaseException | None = None
         try:
-            for item in source:
-                if not self._put((item, None)):
-                    break
+            with _RARELY():
+                for item in source:
+                    if not self._put((item, None)):
+                        break
         except BaseException as error:  # noqa: BLE001  (raised again in the reader's thread)
             failure = error
         finally:
@@ -58,6 +62,34 @@ class Ahead(Generic[T]):
         """Stop reading and wait for the thread."""
         self._over.set()
         self._thread.join()
+
+
+class _Rarely:
+    """While anybody reads, Python's collector looks for cycles less often: rows of a database are tuples, which it would count again and again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._usual = gc.get_threshold()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Count one reader more until the block ends."""
+        with self._lock:
+            if not self._readers:
+                self._usual = gc.get_threshold()
+                gc.set_threshold(max(OBJECTS, self._usual[0]), *self._usual[1:])
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if not self._readers:
+                    gc.set_threshold(*self._usual)
+
+
+_RARELY = _Rarely()
 
 
 class Behind(Generic[T]):

@@ -7,10 +7,17 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hven.ingest.quality import percent
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from hven.ingest.quality import Quality
+
 OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
+
+WORST = 5  # groups that are shown
 
 RULES = 500  # different rules that are counted one by one
 
@@ -34,7 +41,7 @@ class Offender:
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside; ``warning``: published all the same."""
+    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside; ``warning``, ``info``: published all the same."""
 
     rule: str
     message: str
@@ -53,6 +60,8 @@ class TableReport:
         Source rows read; left out by ``where``; kept aside; rows written (granules: several of one source row).
     seconds
         Time by step: read, map, check, stage (these overlap), finish.
+    quality
+        What the flags of all its rows say, those that were not read this time included; None: it has no flags.
     """
 
     table: str
@@ -65,6 +74,7 @@ class TableReport:
     snapshot: str | None = None
     bytes: int = 0
     rejects: str | None = None
+    quality: Quality | None = None
 
     def find(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
         """Count rows that break a rule; the first few are kept."""
@@ -79,6 +89,22 @@ class TableReport:
         now = time.perf_counter()
         self.seconds[step] = self.seconds.get(step, 0.0) + now - since
         return now
+
+    def judged(self) -> list[str]:
+        """Tell what the flags say, in one line and one for each of the groups with the largest share of flagged rows; where rejects are."""
+        aside = [f"  kept aside in {self.rejects}"] if self.rejects else []
+        quality = self.quality
+        if quality is None:
+            return aside
+        worst = sorted((one for one in quality.groups if one.flagged), key=lambda one: -one.flagged / one.rows)[:WORST]
+        return [
+            f"  {quality.text()}",
+            *(
+                f"    {', '.join(value or 'NULL' for value in one.of)}: {percent(one.rows - one.flagged, one.rows)} of {one.rows:,}"
+                for one in worst
+            ),
+            *aside,
+        ]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +124,8 @@ class Report:
     ----------
     published
         True if readers see the new rows.
+    followers
+        Tables of other collections that were made anew from this one's, and published with it.
     path
         Where this report stands as JSON.
     """
@@ -110,6 +138,7 @@ class Report:
     tests: list[TestResult] = field(default_factory=list)
     seconds: float = 0.0
     published: bool = False
+    followers: dict[str, TableReport] = field(default_factory=dict)
     sample: int | None = None
     dry_run: bool = False
     error: str | None = None
@@ -127,7 +156,10 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """Give the counts alone, for the system state."""
         keys = ("read", "skipped", "rejected", "published", "snapshot")
-        tables = {name: {key: getattr(table, key) for key in keys} for name, table in self.tables.items()}
+        tables = {
+            name: {key: getattr(table, key) for key in keys} | ({"quality": table.quality.to_json()} if table.quality is not None else {})
+            for name, table in self.tables.items()
+        }
         return {
             "tables": tables,
             "seconds": round(self.seconds, 3),
@@ -150,12 +182,20 @@ class Report:
             rest = [f"{count:,} {word}" for count, word in ((table.skipped, "left out by where"), (table.rejected, "rejected")) if count]
             lines.append(f"{name}: {table.published:,} rows" + (f" ({', '.join(rest)} of {table.read:,} read)" if rest else ""))
             for found in table.findings.values():
-                lines.append(f"  {found.severity}: {found.message}: {found.count:,} {'row' if found.count == 1 else 'rows'}")
+                count = f"{found.count:,} {'row' if found.count == 1 else 'rows'}"
+                if found.rule.partition(": ")[2].startswith("without "):  # nothing is wrong with these rows
+                    lines.append(f"  {found.severity}: {count} {found.message}")
+                    continue
+                lines.append(f"  {found.severity}: {found.message}: {count}")
                 lines.extend(f"    {offender}" for offender in found.offenders[:3])
-            if table.rejects:
-                lines.append(f"  kept aside in {table.rejects}")
-        lines.extend(f"warning: {warning}" for warning in self.warnings)
-        lines.extend(f"test {test.name}: {'passed' if test.passed else 'FAILED: ' + test.message}" for test in self.tests)
+            lines.extend(table.judged())
+        lines.extend(self._beside())
         how = "published" if self.published else "nothing was published (dry run)" if self.dry_run else "nothing was published"
         lines.append(f"{self.collection}: {self.rows:,} rows in {self.seconds:.1f} s, {how}")
         return "\n".join(lines)
+
+    def _beside(self) -> Iterator[str]:
+        """Tell what is not of one table: what follows it, warnings, tests."""
+        yield from (f"{name}: {table.published:,} rows, made anew from it" for name, table in self.followers.items())
+        yield from (f"warning: {warning}" for warning in self.warnings)
+        yield from (f"test {test.name}: {'passed' if test.passed else 'FAILED: ' + test.message}" for test in self.tests)

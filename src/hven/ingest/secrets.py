@@ -2,43 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
-from typing import TYPE_CHECKING
+from hven.settings import SECRETS as FILE
+from hven.settings import secret
 
-from hven.errors import SourceError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-FILE = "secrets.toml"
-
-
-def secret(directory: Path, name: str) -> str:
-    """Resolve ``$NAME``: the environment wins over the file.
-
-    Parameters
-    ----------
-    directory
-        The site's.
-
-    Raises
-    ------
-    SourceError
-        It is in neither, or the file cannot be read. The message never holds a value.
-    """
-    word = name.removeprefix("$")
-    found = os.environ.get(word)
-    if found is not None:
-        return found
-    path = directory / FILE
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SourceError(f"{path} cannot be read: {type(error).__name__}", remedy="one line for each: NAME = 'value'") from error
-    value = values.get(word)
-    if not isinstance(value, str):
-        raise SourceError(
-            f"the secret {word} is not set", remedy=f"set the environment variable {word}, or write {word} = '...' into {path}"
-        )
-    return value
+__all__ = ["FILE", "secret"]

@@ -9,22 +9,26 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hven
 from hven import descriptor
+from hven.descriptor.live import is_live
 from hven.errors import DataError, HvenError, SourceError
 from hven.holdings.overlay import inherited
-from hven.ingest import space
-from hven.ingest.filling import MOST, Entry, Filled, Filling, Progress, counts_bytes, look, unread
-from hven.ingest.order import ordered
+from hven.ingest import flagged, ledger, quality, space
+from hven.ingest.filling import MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
+from hven.ingest.ledger import Notes, State
+from hven.ingest.order import followers, ordered
 from hven.ingest.rejects import Rejects
 from hven.ingest.report import Report, TableReport
 from hven.ingest.secrets import secret
-from hven.ingest.trial import Trial, load
-from hven.sources import Context
+from hven.ingest.trial import Answer, Trial, load
+from hven.ingest.watermarks import Watch
+from hven.sources import Context, Feeds, FileWise
 from hven.store import Record
 from hven.store.database import now
 from hven.store.runs import ABORTED, COMPLETED, ERROR
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.holdings import Site
-    from hven.model.resource import Resource, TableSpec
+    from hven.ingest.entry import Entry
+    from hven.model.resource import Flags, Resource, TableSpec
     from hven.sources import Reject
     from hven.store import Lease
 
@@ -75,16 +80,31 @@ def ingest(
         The disk.
     """
     resource, path = load(site, name)
-    run = new_id()
-    with site.store.leases.held(lease_name(name), what=f"the ingest of {name}") as lease:
+    report = Report(collection=name, run=new_id(), started=now(), sample=sample, dry_run=dry_run)
+    carry_out(site, report, lambda lease: Run(site, resource, path, report, lease, progress or silent))
+    return report
+
+
+def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run], *, kind: str = "ingest") -> None:
+    """Do a run while nobody else does one of the collection; write down how it ended.
+
+    Parameters
+    ----------
+    begin
+        Makes the run, once the collection's lease is held.
+    kind
+        What the system state calls it: ``ingest``, ``sync``.
+    """
+    name = report.collection
+    with site.store.leases.held(lease_name(name), what=f"the {kind} of {name}") as lease:
         site.store.runs.mark_dead(name)
         space.sweep(site)
-        site.store.runs.begin(run, name)
-        report = Report(collection=name, run=run, started=now(), sample=sample, dry_run=dry_run)
+        ledger.sweep(site, name)
+        site.store.runs.begin(report.run, name, kind)
         started = time.perf_counter()
         phase = ERROR
         try:
-            _Run(site, resource, path, report, lease, progress or _silent).go()
+            begin(lease).go()
             phase = COMPLETED
         except HvenError as error:
             report.error = str(error)
@@ -96,7 +116,6 @@ def ingest(
         finally:
             report.seconds = time.perf_counter() - started
             _close(site, report, phase)
-    return report
 
 
 def new_id() -> str:
@@ -117,12 +136,15 @@ def _close(site: Site, report: Report, phase: str) -> None:
         report.warnings.append(str(error))
 
 
-def _silent(_: Progress) -> None:
-    return
+def silent(_: Progress) -> None:
+    """Show nothing."""
 
 
-class _Run:
-    """One run of `ingest`."""
+class Run:
+    """One run of `ingest`. A sync is one, too (`hven.sync`): it fills tables otherwise (`staged`), and may end with nothing to publish."""
+
+    verb = "ingest"
+    compares = False  # with what is published: also when nothing is to be published
 
     def __init__(
         self, site: Site, resource: Resource, path: Path, report: Report, lease: Lease, progress: Callable[[Progress], None]
@@ -133,33 +155,165 @@ class _Run:
         self.report = report
         self.lease = lease
         self.progress = progress
+        self.keeper = site.engines.get(resource.engine or site.engines.default)
         self.trial = Trial(site, resource)
+        self.filled: list[Filled] = []  # of one that follows another
         self.rejects = space.rejects_of(site, report.run)
 
     def go(self) -> None:
         """Fill, test, publish, tidy up."""
         filled: list[Filled] = []
-        try:
-            specs = self._specs()
-            for spec in specs:
-                done = self._fill(spec)
-                filled.append(done)
-                self.trial.add(self._record(spec, done))
-            self._test()
-            if self.report.dry_run:
-                self._drop(filled)
-                return
-            self._publish(filled)
-        except BaseException:
-            if not self.report.published:
-                self._drop(filled)
-            raise
-        space.prune(self.site, self.resource.name)
+        with ExitStack() as stack:
+            behind: list[Run] = []
+            try:
+                self._fill_all(self._specs(), filled)
+                if not self.wanted(filled):
+                    self._drop(filled)
+                    return
+                self._test()
+                if self.report.dry_run:
+                    self._drop(filled)
+                    return
+                behind = self._follow(stack)
+                self._publish(filled, behind)
+            except BaseException:
+                if not self.report.published:
+                    self._drop([*filled, *(done for run in behind for done in run.filled)])
+                raise
+        for run in (self, *behind):
+            self.report.warnings += space.prune(self.site, run.resource.name)
+
+    def wanted(self, filled: Sequence[Filled]) -> bool:  # noqa: ARG002
+        """Tell whether what was filled shall be tested and published."""
+        return True
+
+    def staged(self, spec: TableSpec, one: Filling, state: State) -> Filled:  # noqa: ARG002
+        """Fill a table; `state` is what will be kept for the next sync."""
+        return one.run(new_id())
+
+    def answer(self, spec: TableSpec, text: str, inputs: dict[str, str], stack: ExitStack) -> Answer:  # noqa: ARG002
+        """Answer the query of a table that is made from others."""
+        return self.trial.rows(text, inputs, stack)
+
+    def noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
+        """Tell whether a ledger is written: for tables that are synchronised."""
+        return spec.sync is not None and self.report.sample is None and ledger.obstacle(table_of(spec, entries), entries) is None
+
+    def begun(self, spec: TableSpec, one: Filling) -> State:
+        """Put down what the sources are before they are read: what changes meanwhile is read again next time."""
+        compared = one.notes is not None or (self.compares and self.report.dry_run)
+        listed = {
+            str(number): {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in entry.source.listed()}
+            for number, entry in enumerate(one.entries)
+            if compared and isinstance(entry.source, FileWise)
+        }
+        fed = {
+            str(number): state
+            for number, entry in enumerate(one.entries)
+            if compared and isinstance(entry.source, Feeds) and (state := entry.source.state()) is not None
+        }
+        return State(signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now())
+
+    def note_down(self, one: Filling, state: State, snapshot: str) -> None:
+        """Keep the ledger of a snapshot, and what else the next sync must know."""
+        notes = one.notes
+        if notes is None:
+            return
+        state.ledger = notes.finish(f"{snapshot}.{self.report.run}")
+        state.files = [list(key) for key in notes.files]
+        state.unread = dict(one.unread)
+        state.contended, state.lines, state.rejected = one.contended, notes.lines, notes.rejected
+        if one.watch is not None:
+            state.watermark = one.watch.state()
+        self.site.store.syncs.put(snapshot, one.table.qualified, self.resource.name, state.to_json())
+
+    def _fill_all(self, specs: Sequence[TableSpec], filled: list[Filled]) -> None:
+        for spec in specs:
+            done = self._fill(spec)
+            filled.append(done)
+            record = done.record or self._record(spec, done)
+            self.trial.add(record)
+            if spec.flags is not None:
+                self._count(spec.flags, record, done)
+
+    def _count(self, flags: Flags, record: Record, done: Filled) -> None:
+        """Count the rows that break rules, those that were not read this time included; keep what each bit means."""
+        known = quality.from_json(record.provenance.get("quality")) if done.record is not None else None
+        done.report.quality = known or flagged.count(self.trial, record.table, flags)
+        if done.record is not None:
+            return
+        before = self.site.store.current()[1].get(record.table.qualified)
+        meant: dict[str, str] = dict(before.provenance.get("flags", {})) if before is not None else {}
+        means = {str(bit): rule for rule, bit in flags.bits.items()}
+        for bit, rule in means.items():
+            if meant.get(bit, rule) != rule:
+                self.report.warnings.append(
+                    f"{record.table.qualified}: bit {bit} of {flags.column} was {meant[bit]} and is {rule} now: "
+                    "queries that know it give other rows; a bit of its own for a new rule avoids that"
+                )
+        said = {**record.provenance, "quality": done.report.quality.to_json(), "flags": {**meant, **means}}
+        self.trial.add(replace(record, provenance=said))
+
+    # --- those who are made from this collection --------------------------------------------------------------
+
+    def _follow(self, stack: ExitStack) -> list[Run]:
+        """Make tables of other collections anew that are made from this one's; those that fail stay as they are, and are told."""
+        if self.report.sample is not None:
+            return []
+        resources = {name: one for name, one in self.site.current().resources.items() if name != self.resource.name}
+        present = self.site.store.current()[1]
+        runs: dict[str, Run] = {}
+        failed: set[str] = set()
+        for resource, specs in followers(self.resource, resources):
+            known = [spec for spec in specs if spec.table.qualified in present]
+            if not known or resource.name in failed:
+                continue
+            run: Run | None = runs.get(resource.name)
+            try:
+                if run is None:
+                    run = runs[resource.name] = self._behind(resource, stack)
+                run._fill_all(known, run.filled)  # noqa: SLF001  (another run of this kind)
+                run._test()  # noqa: SLF001
+            except HvenError as error:
+                failed.add(resource.name)
+                text = f"{known[0].table.qualified} is made from this, and could not be made anew: {error}; it stays as it was"
+                self.report.warnings.append(text)
+                if run is not None:
+                    self._drop(run.filled)
+                    self.trial.forget(self.trial.records(resource.name))
+                    runs.pop(resource.name, None)
+        made = [run for run in runs.values() if any(one.record is None for one in run.filled)]
+        for run in runs.values():
+            self.report.warnings += run.report.warnings
+        for run in made:
+            self.told(run)
+        return made
+
+    def told(self, run: Run) -> None:
+        """Take over what is told of tables of another collection that were made anew."""
+        self.report.followers |= run.report.tables
+
+    def _behind(self, resource: Resource, stack: ExitStack) -> Run:
+        name = resource.name
+        lease = stack.enter_context(self.site.store.leases.held(lease_name(name), what=f"the {self.verb} of {self.resource.name}"))
+        run = self.beside(resource, lease)
+        run.trial = self.trial
+        return run
+
+    def beside(self, resource: Resource, lease: Lease) -> Run:
+        """Begin the part of this run that fills tables of another collection."""
+        report = Report(collection=resource.name, run=self.report.run, started=now())
+        return Run(self.site, resource, resource.path, report, lease, self.progress)
+
+    def _state(self) -> list[Record]:
+        """Give what the collection is published as: what is staged, and for one that follows all else as it is."""
+        made = self.trial.records(self.resource.name)
+        names = {record.table.qualified for record in made}
+        rest = self.site.store.current()[1].values() if self.filled else ()
+        return [*made, *(record for record in rest if record.collection == self.resource.name and record.table.qualified not in names)]
 
     def _drop(self, filled: list[Filled]) -> None:
-        for one in filled:
-            if one.snapshot is not None:
-                self.site.engine.drop(one.snapshot)
+        self.report.warnings += self.site.engines.drop(one.snapshot for one in filled if one.snapshot is not None)
 
     # --- one table -------------------------------------------------------------------------------------------
 
@@ -177,11 +331,14 @@ class _Run:
                 early.append(row)
 
         with ExitStack() as stack:
+            notes: Notes | None = None
             context = Context(
                 directory=self.path.parent,
                 secret=partial(secret, self.site.settings.directory),
-                query=lambda text: self.trial.rows(text, inputs, stack),  # type: ignore[arg-type,return-value]
+                query=lambda text: self.answer(spec, text, inputs, stack),  # type: ignore[arg-type,return-value]
                 reject=reject,
+                tell=self._told,
+                allow_private=self.site.settings.allow_private,
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
@@ -189,8 +346,12 @@ class _Run:
                 said = dict.fromkeys(str(fault) for entry in entries for fault in entry.mapping.warnings)
                 self.report.warnings += [text for text in said if text not in self.report.warnings]
                 self._room(spec, entries)
+                if self.noted(spec, entries):
+                    notes = Notes(ledger.directory(self.site, spec.table.qualified), table_of(spec, entries), entries)
+                    stack.callback(notes.abandon)
                 one = Filling(
                     engine=self.site.engine,
+                    keeper=self.keeper,
                     spec=spec,
                     entries=entries,
                     rejects=rejects,
@@ -198,12 +359,21 @@ class _Run:
                     progress=self.progress,
                     sample=self.report.sample,
                     most=MOST if spec.max_rejects is None else spec.max_rejects,
+                    spool=self.site.settings.var / "spool",
+                    notes=notes,
+                    allow_private=self.site.settings.allow_private,
                 )
                 filling.append(one)
                 if not any(counts_bytes(entry.source) for entry in entries):  # files are read anew
                     for row in early:
                         one.reject(row)
-                done = one.run(new_id())
+                if any(entry.mapping.watermark is not None for entry in entries):
+                    one.watch = Watch(self.site.engine, entries)
+                state = self.begun(spec, one)
+                done = self.staged(spec, one, state)
+                of = done.snapshot.id if done.snapshot is not None else done.record.id if done.record is not None else None
+                if of is not None and not self.report.dry_run:
+                    self.note_down(one, state, of)
             except SourceError as error:
                 raise unread(error, spec.sources[0]) from error
             finally:
@@ -212,15 +382,23 @@ class _Run:
         done.inputs = inputs
         return done
 
+    def _told(self, warning: str) -> None:
+        """Take what a source says of its rows as a whole."""
+        if warning not in self.report.warnings:
+            self.report.warnings.append(warning)
+
     def _specs(self) -> list[TableSpec]:
-        specs = ordered(self.resource)
+        specs = ordered(self.resource, self.site.current().resources)
+        if not specs and any(is_live(spec) for spec in self.resource.tables):
+            message = f"{self.resource.name} is read in place: it is published already, and there is nothing to ingest"
+            raise DataError(message, remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest")
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
             raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table")
         return specs
 
     def _room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
         """Ask for room on the disk, by what the table took last time and by the size of its files."""
-        if self.report.sample is not None:
+        if self.report.sample is not None or self.keeper is not self.site.engine:
             return
         before = self.site.store.current()[1].get(spec.table.qualified)
         sizes = [entry.source.size() or 0 for entry in entries if counts_bytes(entry.source)]
@@ -241,6 +419,7 @@ class _Run:
             "source_units": done.source_units,
             "source_columns": done.columns,
             "sample": self.report.sample,
+            "site_url": self.resource.site["url"] if spec.writes_addresses else None,
         }
         return Record(
             snapshot=done.snapshot,
@@ -270,7 +449,7 @@ class _Run:
                 remedy="correct the data, the descriptor or the test; what was published before stays",
             )
 
-    def _publish(self, filled: list[Filled]) -> None:
+    def _publish(self, filled: list[Filled], behind: Sequence[Run]) -> None:
         self.progress(Progress(table=self.resource.name, step="publish", rows=self.report.rows))
         self._changed()
         if self.report.sample is not None:
@@ -278,11 +457,13 @@ class _Run:
                 f"only the first {self.report.sample:,} rows of each source are published; ingest again without a sample"
             )
         with space.files_lease(self.site, wait=WAIT):
-            self.site.store.publish(self.resource.name, self.trial.records(), run=self.report.run, lease=self.lease)
+            states = [(run.resource.name, run._state(), run.lease) for run in (self, *behind)]  # noqa: SLF001  (runs of this kind)
+            self.site.store.publish_together(states, run=self.report.run)
             self.report.published = True
-            for one in filled:
-                if one.snapshot is not None:
-                    self.site.engine.published(one.snapshot)
+            for run, made in ((self, filled), *((run, run.filled) for run in behind)):
+                for one in made:
+                    if one.snapshot is not None:
+                        run.keeper.published(one.snapshot)
         self.site.refresh()
 
     def _changed(self) -> None:
@@ -290,11 +471,11 @@ class _Run:
         try:
             after = descriptor.load(self.path, self.site.settings).hashes
         except HvenError as error:
-            self.report.warnings.append(f"the descriptor changed during the ingest and has faults now: {error}")
+            self.report.warnings.append(f"the descriptor changed during the {self.verb} and has faults now: {error}")
             return
         before = self.resource.hashes
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         if changed:
             self.report.warnings.append(
-                f"{', '.join(changed)} changed during the ingest; what it said at the beginning was done: ingest again"
+                f"{', '.join(changed)} changed during the {self.verb}; what it said at the beginning was done: ingest again"
             )

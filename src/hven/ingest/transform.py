@@ -9,19 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.tree import Bound, ColumnRef, Select
+from hven.adql.tree import Bound, ColumnRef, Select, SelectItem
 from hven.descriptor.mapping import SOURCE
 from hven.errors import DataError, HvenError
 from hven.ingest.casting import convert, whole
 from hven.sources import ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import numpy.typing as npt
 
     from hven.descriptor.mapping import Mapping
     from hven.engines import Engine
+    from hven.ingest.sizes import Sizes
 
     Positions = npt.NDArray[np.int64]
 
@@ -38,24 +39,28 @@ class Mapped:
         Position in the source batch of each row; None: row i came from source row i.
     lost
         Column -> booleans over `rows`: there was a value, and it could not be converted.
+    constant
+        Columns with one value in all rows, of any batch.
     """
 
     rows: pa.RecordBatch
     at: Positions | None
     lost: dict[str, pa.Array]
+    constant: frozenset[str] = frozenset()
 
 
 class Transform:
     """A mapping, ready to run over batches."""
 
-    def __init__(self, engine: Engine, mapping: Mapping) -> None:
+    def __init__(self, engine: Engine, mapping: Mapping, sizes: Sizes | None = None) -> None:
         self.engine = engine
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
-        self._numbers_used = _uses_row(mapping)
-        self._calls = [(call, call.load()) for call in mapping.calls]
+        self._numbers_used = uses_row(mapping)
+        self._calls = [(call, sizes if call.path is None and sizes is not None else call.load()) for call in mapping.calls]
         self._copies = {} if len(mapping.queries) > 1 else dict(mapping.copies)
-        self._rest = [_without(query, self._copies) for query in mapping.queries]
+        self._constants = [Constants(engine, mapping, query) for query in mapping.queries]
+        self._rest = [_without(query, {*self._copies, *fixed.names}) for query, fixed in zip(mapping.queries, self._constants, strict=True)]
 
     def prepared(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Give the batch with its rows numbered and the Python functions' answers.
@@ -89,12 +94,22 @@ class Transform:
 
     def apply(self, batch: pa.RecordBatch) -> Iterator[Mapped]:
         """Map a prepared batch: one `Mapped` per granule."""
-        for query in self._rest:
+        for query, fixed in zip(self._rest, self._constants, strict=True):
             found, at = self._computed(query, batch)
+            count = batch.num_rows if at is None else len(at)
             columns: list[pa.Array] = []
             lost: dict[str, pa.Array] = {}
+            alike: set[str] = set()
             for item in self.target:
                 source = self._copies.get(item.name)
+                if item.name in fixed.names:
+                    values, unfit = fixed.repeated(item.name, item.type, count, batch)
+                    if unfit:
+                        lost[item.name] = pa.repeat(True, count)
+                    else:
+                        alike.add(item.name)
+                    columns.append(values)
+                    continue
                 if source is not None:
                     values = batch.column(source)
                     values = values if at is None else values.take(pa.array(at))
@@ -110,7 +125,7 @@ class Transform:
             rows = pa.RecordBatch.from_arrays(columns, schema=self.target)
             if source_of := {name: source for name, source in self.mapping.copies.items() if name not in self._copies}:
                 self._lost_in_engine(rows, batch, at, source_of, lost)
-            yield Mapped(rows=rows, at=at, lost=lost)
+            yield Mapped(rows=rows, at=at, lost=lost, constant=frozenset(alike))
 
     def _computed(self, query: Bound | None, batch: pa.RecordBatch) -> tuple[pa.Table | None, Positions | None]:
         if query is None and self.mapping.where is None:
@@ -132,6 +147,54 @@ class Transform:
                 lost[name] = missing if name not in lost else pc.or_(lost[name], missing)
 
 
+class Constants:
+    """The columns of one query that are the same in each row: computed once, and repeated without a copy."""
+
+    def __init__(self, engine: Engine, mapping: Mapping, query: Bound) -> None:
+        self._engine = engine
+        self._mapping = mapping
+        self._query = query
+        body = query.query.body
+        plain = isinstance(body, Select) and len(body.items) == len(query.columns) and not body.group_by and not body.distinct
+        self.names = (
+            frozenset(
+                column.name
+                for item, column in zip(body.items, query.columns, strict=True)
+                if isinstance(item, SelectItem) and item.expr.meta is not None and item.expr.meta.constant and column.name != ROW
+            )
+            if plain and isinstance(body, Select)
+            else frozenset[str]()
+        )
+        self._values: dict[str, pa.Array] | None = None
+        self._arrays: dict[str, tuple[pa.Array, bool]] = {}
+
+    def repeated(self, name: str, kind: pa.DataType, count: int, batch: pa.RecordBatch) -> tuple[pa.Array, bool]:
+        """Give a column of `count` rows, and whether its value does not fit `kind`."""
+        known = self._arrays.get(name)
+        if known is None or len(known[0]) < count:
+            try:
+                value, misfit = convert(self._one(batch.schema)[name], kind)
+            except pa.ArrowNotImplementedError as error:
+                raise DataError(f"the column {name} is {kind}, and its value does not become that: {error}") from error
+            lost = misfit is not None and bool(pc.any(misfit).as_py())
+            array = pa.repeat(value[0], count) if value.null_count == 0 else pa.nulls(count, kind)
+            known = self._arrays[name] = (array, lost)
+        return known[0].slice(0, count), known[1]
+
+    def _one(self, schema: pa.Schema) -> dict[str, pa.Array]:
+        """Compute the query's constants over one row."""
+        if self._values is None:
+            query = _without(self._query, {column.name for column in self._query.columns} - self.names - {ROW})
+            if query is None:
+                return {}
+            if isinstance(query.query.body, Select):
+                query = replace(query, query=replace(query.query, body=replace(query.query.body, where=None)))
+            row = [pa.array([0], pa.int64()) if item.name == ROW else pa.nulls(1, item.type) for item in schema]
+            found = self._engine.compute(query, {SOURCE: pa.RecordBatch.from_arrays(row, schema=schema), **self._mapping.lookups})
+            self._values = {name: whole(found.column(name)) for name in self.names}
+        return self._values
+
+
 def positions(numbers: pa.ChunkedArray, batch: pa.RecordBatch) -> Positions | None:
     """Find rows of the engine's answer in the batch by their number; None if they are all there, in order."""
     own = np.asarray(batch.column(ROW))
@@ -151,19 +214,19 @@ def _with(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
     return batch.append_column(name, values) if at < 0 else batch.set_column(at, name, values)
 
 
-def _without(query: Bound, copies: dict[str, str]) -> Bound | None:
-    """Leave the copied columns out of a mapping's query; None if nothing is left to compute."""
+def _without(query: Bound, known: Collection[str]) -> Bound | None:
+    """Leave columns out of a mapping's query whose values are known; None if nothing is left to compute."""
     body = query.query.body
-    if not copies or not isinstance(body, Select) or len(body.items) != len(query.columns):
+    if not known or not isinstance(body, Select) or len(body.items) != len(query.columns):
         return query
-    pairs = [(item, column) for item, column in zip(body.items, query.columns, strict=True) if column.name not in copies]
+    pairs = [(item, column) for item, column in zip(body.items, query.columns, strict=True) if column.name not in known]
     if len(pairs) == 1:  # the row number alone
         return None
     items, columns = tuple(item for item, _ in pairs), tuple(column for _, column in pairs)
     return replace(query, query=replace(query.query, body=replace(body, items=items)), columns=columns)
 
 
-def _uses_row(mapping: Mapping) -> bool:
+def uses_row(mapping: Mapping) -> bool:
     """Tell whether an expression uses the source's row number (besides giving it back)."""
     plain = 1
     return any(_count_row(query) > plain for query in mapping.queries) or any(_count_row(call.args) for call in mapping.calls)

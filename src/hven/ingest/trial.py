@@ -16,14 +16,16 @@ from hven.holdings.watch import Seen, files
 from hven.ingest.report import TestResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
     import pyarrow as pa
 
+    from hven.adql.tree import Query
     from hven.holdings import Holdings, Site
     from hven.model.resource import Resource, Test
+    from hven.model.table import Table
     from hven.query import Result
     from hven.store import Record
 
@@ -47,7 +49,8 @@ class Trial:
     """What `query.run` needs of a site, over staged snapshots."""
 
     def __init__(self, site: Site, resource: Resource) -> None:
-        self.engine = site.engine
+        self.engines = site.engines
+        self.counters = site.counters
         self.settings = replace(site.settings, limits=replace(site.settings.limits, maxrec_default=ALL, maxrec_hard=ALL, seconds=HOURS))
         resources = {**site.current().resources, resource.name: resource}
         self._seen = {name: Seen(name=name, stamp=(), files=(), resource=one) for name, one in resources.items()}
@@ -61,9 +64,15 @@ class Trial:
         self._staged[record.table.qualified] = record
         self._holdings = None
 
-    def records(self) -> list[Record]:
-        """Everything that is staged."""
-        return list(self._staged.values())
+    def forget(self, records: Iterable[Record]) -> None:
+        """Take staged tables away again."""
+        for record in records:
+            self._staged.pop(record.table.qualified, None)
+        self._holdings = None
+
+    def records(self, collection: str) -> list[Record]:
+        """Give everything that is staged of a collection."""
+        return [record for record in self._staged.values() if record.collection == collection]
 
     def current(self) -> Holdings:
         """Give the holdings with the staged tables in place of the collection's old ones."""
@@ -71,18 +80,26 @@ class Trial:
             self._holdings = build({**self._published, **self._staged}, self._seen)
         return self._holdings
 
-    def rows(self, text: str, inputs: dict[str, str], stack: ExitStack) -> Answer:
+    def held(self) -> dict[str, Record]:
+        """Give the tables as they will be: staged ones, and what is published of other collections."""
+        return {**self._published, **self._staged}
+
+    def rows(
+        self, text: str | Query, inputs: dict[str, str], stack: ExitStack, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None
+    ) -> Answer:
         """Answer a query for a table that is made from others.
 
         Parameters
         ----------
+        uploads
+            Tables that exist for this query only.
         inputs
             Takes which snapshots were read.
         stack
             Closes the query, however the ingest ends.
         """
-        result = stack.enter_context(query.run(text, OWNER, site=self))  # type: ignore[arg-type]
-        held = {**self._published, **self._staged}
+        result = stack.enter_context(query.run(text, OWNER, site=self, uploads=uploads))  # type: ignore[arg-type]
+        held = self.held()
         inputs.update({table.qualified: held[table.qualified].id for table in result.tables if table.qualified in held})
         return Answer(result)
 
@@ -162,23 +179,29 @@ def run_test(site: Site | Trial, test: Test) -> TestResult:
     name = test.name or " ".join(test.query.split())[:80]
     try:
         with query.run(test.query, OWNER, site=site) as result:  # type: ignore[arg-type]
-            first: dict[str, object] = {}
+            rows: list[dict[str, object]] = []
+            wanted_rows = max([1, *(len(wanted) + 1 for wanted in test.expect.values() if isinstance(wanted, list | tuple))])
             count = 0
             for batch in result.batches():
-                if not count and batch.num_rows:
-                    first = batch.slice(0, 1).to_pylist()[0]
+                rows += batch.slice(0, max(wanted_rows - len(rows), 0)).to_pylist()
                 count += batch.num_rows
     except HvenError as error:
         return TestResult(name=name, passed=False, message=str(error))
-    wrong = [message for word, wanted in test.expect.items() if (message := _compare(word, wanted, first, count)) is not None]
+    wrong = [message for word, wanted in test.expect.items() if (message := _compare(word, wanted, rows, count)) is not None]
     return TestResult(name=name, passed=not wrong, message="; ".join(wrong))
 
 
-def _compare(word: str, wanted: object, first: dict[str, object], count: int) -> str | None:
-    lower = {name.lower(): value for name, value in first.items()}
+def _compare(word: str, wanted: object, rows: list[dict[str, object]], count: int) -> str | None:
+    first = rows[0] if rows else {}
+    lower = {name.lower(): name for name in first}
     value: object
     if word.lower() in lower:
-        value = lower[word.lower()]
+        name = lower[word.lower()]
+        value = first[name]
+        if isinstance(wanted, list | tuple) and not isinstance(value, list):
+            return _column(word, list(wanted), [row[name] for row in rows], count)
+    elif not count and wanted in ([], ()) and word != "rows":
+        return None
     elif word == "rows":
         value = count
     elif not count:
@@ -188,6 +211,14 @@ def _compare(word: str, wanted: object, first: dict[str, object], count: int) ->
     else:
         return f"the query gives no column {word!r}; it gives {', '.join(first)}"
     return None if _same(value, wanted) else f"{word} is {value}, expected {wanted}"
+
+
+def _column(word: str, wanted: list[object], found: list[object], count: int) -> str | None:
+    """Compare the values of a column with a list, one for each row."""
+    for number, (value, item) in enumerate(zip(found, wanted, strict=False), 1):
+        if not _same(value, item):
+            return f"{word} is {value} in row {number}, expected {item}"
+    return None if count == len(wanted) else f"{word}: {len(wanted)} values are expected, and there are {count} rows"
 
 
 def _bound(word: str, wanted: object, value: object) -> str | None:

@@ -1,0 +1,92 @@
+"""How many rows of a table break each rule that has a flag, in all and by group: asked of the rows as they are, whoever wrote them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUPS = 500  # that are counted one by one: those with the most flagged rows; the others are put together
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Rows that are alike in what they are counted by; `of` has its values as text, in the order of `Quality.by` (None: NULL)."""
+
+    of: list[str | None]
+    rows: int = 0
+    flagged: int = 0
+    rules: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Quality:
+    """What the flags of a table say.
+
+    Attributes
+    ----------
+    column
+        The column of flags.
+    bits
+        Rule -> its bit.
+    rows, flagged
+        Rows of the table; those of them that break a rule with a flag.
+    rules
+        Rule -> rows that break it.
+    by
+        Names of what rows are counted by.
+    groups
+        In the order of their values; rules that no row of the group breaks are left out.
+    others
+        What the groups beyond `GROUPS` have together.
+    """
+
+    column: str
+    bits: dict[str, int]
+    rows: int = 0
+    flagged: int = 0
+    rules: dict[str, int] = field(default_factory=dict)
+    by: list[str] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    others: Group | None = None
+
+    @property
+    def clean(self) -> str:
+        """The share of rows without a flag, as a person reads it: rounded so that 100 % means all of them."""
+        return percent(self.rows - self.flagged, self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as a JSON object."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Tell it in one line."""
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.rules.items() if count)
+        return f"{self.column}: {self.clean} of {self.rows:,} rows without a flag{': ' + counts if counts else ''}"
+
+
+def from_json(said: Mapping[str, Any] | None) -> Quality | None:
+    """Give what `Quality.to_json` gave; None if it is none, or of a version that says less."""
+    if not said:
+        return None
+    try:
+        others = said["others"]
+        return Quality(
+            **{**said, "groups": [Group(**one) for one in said["groups"]], "others": None if others is None else Group(**others)}
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+def percent(part: int, whole: int) -> str:
+    """Write a share with two digits, never rounded to 0 or 100 where it is not."""
+    if not whole:
+        return "-"
+    hundredths = round(10_000 * part / whole)
+    hundredths = min(max(hundredths, int(part > 0)), 10_000 - int(part < whole))
+    return f"{hundredths / 100:.2f} %"
+
+
+__all__ = ["GROUPS", "Group", "Quality", "from_json", "percent"]

@@ -1,0 +1,74 @@
+"""Addresses of the site in its rows: who moves the site is told which collections still speak of the old place."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hven.holdings import Site
+from hven.holdings.addresses import outdated
+from hven.ingest import ingest
+from hven.settings import Settings
+from running import hven
+
+DESCRIPTOR = """\
+collection: maps
+title: Maps
+description: Maps
+tables:
+  main:
+    source: {kind: csv, files: rows.csv}
+    columns:
+      name: {type: string, description: Name}
+      url: {type: string, description: Where it is}
+    text: {url: "{site.url}/there/{name}"}
+  plain:
+    source: {kind: csv, files: rows.csv}
+    columns:
+      name: {type: string, description: Name}
+"""
+
+
+def made(tmp_path, text=DESCRIPTOR):
+    place = tmp_path / "collections" / "maps"
+    place.mkdir(parents=True)
+    (place / "maps.yaml").write_text(text)
+    (place / "rows.csv").write_text("name\na\n")
+    (tmp_path / "hven.toml").write_text('name = "x"\nauthority = "x.org"\n')
+    settings = Settings(directory=tmp_path)
+    assert outdated(settings) == []  # nothing is there yet
+    with Site(settings) as site:
+        ingest(site, "maps")
+    return settings
+
+
+def test_a_site_that_moves_is_told(tmp_path):
+    settings = made(tmp_path)
+    assert outdated(settings) == []
+    (fault,) = outdated(settings, port=9090)
+    assert "the rows of maps.main begin with http://127.0.0.1:8080" in fault.message
+    assert "now it is http://127.0.0.1:9090" in fault.message
+    assert "HVEN_PORT=9090 hven ingest maps" in fault.remedy
+    assert fault.severity == "warning"
+    moved = dataclasses.replace(settings, public_url="https://vo.example.org/hven/")
+    (fault,) = outdated(moved, port=9090)  # behind a proxy the port is nobody's business
+    assert fault.message.endswith("now it is https://vo.example.org/hven")
+    assert "with: hven ingest maps" in fault.remedy
+    with Site(moved) as site:
+        ingest(site, "maps")
+    assert outdated(moved) == []
+    assert len(outdated(settings)) == 1
+
+
+def test_files_have_addresses_too(tmp_path):
+    settings = made(tmp_path, DESCRIPTOR.replace("tables:", 'files: "*.csv"\ntables:').replace("{site.url}", "https://x.org"))
+    (fault,) = outdated(settings, port=9090)
+    assert "maps.files" in fault.message
+
+
+def test_check_says_it(tmp_path):
+    made(tmp_path)
+    assert "0 warnings" in hven("--site", tmp_path, "check").stdout
+    (tmp_path / "hven.toml").write_text('name = "x"\nauthority = "x.org"\nport = 9091\n')
+    told = hven("--site", tmp_path, "check").stdout
+    assert "http://127.0.0.1:9091; write them anew with: hven ingest maps" in told
+    assert "0 errors, 1 warning" in told

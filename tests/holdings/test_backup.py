@@ -1,0 +1,308 @@
+"""Backup and restore: what comes back is what was there; archives that are damaged, strange or newer change nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.errors import Conflict, HvenError, SourceError, StorageError, UserError
+from hven.holdings import Site
+from hven.holdings.archive import HEAD, SUMS, backup
+from hven.holdings.restoring import restore, verify
+from hven.ingest import ingest
+from hven.settings import Settings, init, load
+from hven.store import Job, Store
+from hven.store import database as db
+from postgres import server
+from running import hven
+from two_engines import OTHER, registered
+
+TEXT = """collection: {name}
+title: Things
+{more}tables:
+  main:
+    columns:
+      n: {{type: int32}}
+      name: {{type: string, description: "é ☉"}}
+      ra: {{type: float64, ucd: pos.eq.ra;meta.main}}
+      dec: {{type: float64, ucd: pos.eq.dec;meta.main}}
+    source: {{kind: csv, files: a.csv}}
+"""
+ROWS = "n,name,ra,dec\n" + "".join(
+    f"{number},{'' if number % 7 == 0 else f'☉{number}'},{number % 360},{number % 90}\n" for number in range(3000)
+)
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Any]:
+    with registered() as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
+    """A site with two collections in two engines, a release, a job that has ended and one that ran."""
+    directory = init(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
+    (directory / "secrets.toml").write_text("SECRET = 'x'\n")
+    (directory / "standards").mkdir()
+    (directory / "standards" / "notes.txt").write_text("ours")
+    for name, more in (("things", ""), ("others", f"engine: {OTHER}\n")):
+        place = directory / "collections" / name
+        place.mkdir(parents=True)
+        (place / f"{name}.yaml").write_text(TEXT.format(name=name, more=more))
+        (place / "a.csv").write_text(ROWS)
+    with Site(load(directory, {})) as site:
+        for name in ("things", "others"):
+            ingest(site, name)
+        site.store.release("things", "dr1", "the first")
+        ingest(site, "things")
+        for name, phase in (("j1", "COMPLETED"), ("j2", "EXECUTING")):
+            results = [{"id": "result", "file": "r.csv", "media_type": "text/csv", "bytes": 3}] if name == "j1" else []
+            site.store.jobs.add(Job(id=name, type="tap", queue="user a", phase=phase, duration=60, destruction="2130", results=results))
+        (directory / "var" / "jobs" / "j1").mkdir(parents=True)
+        (directory / "var" / "jobs" / "j1" / "r.csv").write_text("a\n1")
+        site.store.users.add("tycho") if hasattr(site.store.users, "add") else None
+    return directory
+
+
+@pytest.fixture(scope="module")
+def archive(made: Path) -> Path:
+    with Site(load(made, {})) as site:
+        backup(site, made.parent / "whole.tar")
+    return made.parent / "whole.tar"
+
+
+def answers(site: Site) -> list[Any]:
+    asked = []
+    for text in (
+        "SELECT * FROM things.main ORDER BY n",
+        "SELECT a.n, b.name FROM things.main AS a JOIN others.main AS b ON a.n = b.n WHERE 1 = CONTAINS(POINT(b.ra, b.dec), CIRCLE(10, 10, 9)) ORDER BY a.n",
+        "SELECT table_name, column_name, datatype, description FROM TAP_SCHEMA.columns ORDER BY 1, 2",
+    ):
+        with query.run(text, OWNER, site=site) as result:
+            asked.append(result.table().to_pylist())
+    return asked
+
+
+def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: Path) -> None:
+    told = restore(archive, tmp_path / "again")
+    assert told["site"] == "Uraniborg"
+    assert told["collections"] == []
+    with Site(load(made, {})) as site, Site(load(tmp_path / "again", {})) as again:
+        assert answers(again) == answers(site)
+        for name, record in site.store.current()[1].items():
+            back = again.store.current()[1][name]
+            assert (back.id, back.table, back.provenance, back.created, back.run) == (
+                record.id,
+                record.table,
+                record.provenance,
+                record.created,
+                record.run,
+            )
+            assert (back.snapshot.engine, back.snapshot.coverage) == (record.snapshot.engine, record.snapshot.coverage)
+        assert again.store.releases("things") == site.store.releases("things")
+        assert again.store.history("things") == site.store.history("things")
+        assert again.store.runs.of("things") == site.store.runs.of("things")
+        assert [again.store.jobs.one(name).phase for name in ("j1", "j2")] == ["COMPLETED", "QUEUED"]
+        assert (tmp_path / "again" / "var" / "jobs" / "j1" / "r.csv").read_text() == "a\n1"
+        assert again.store.rollback("things")["things.main"] == dict(again.store.releases("things")[0].snapshots)["things.main"]
+        assert [label.label for label in site.store.releases("things")] == ["dr1"], "the pin of the backup is gone"
+        ingest(again, "things")
+    assert (tmp_path / "again" / "standards" / "notes.txt").read_text() == "ours"
+    assert not (tmp_path / "again" / "secrets.toml").exists()
+    assert archive.stat().st_mode & 0o077 == 0, "accounts are in it"
+
+
+def test_without_rows_it_says_what_to_ingest(made: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.tar"
+    hven("backup", small, "--no-data", "--site", made)
+    told = hven("restore", small, tmp_path / "again").stdout
+    assert "ingest things" in told
+    assert "ingest others" in told
+    hven("ingest", "things", "--site", tmp_path / "again")
+    with Site(load(made, {})) as site, Site(load(tmp_path / "again", {})) as again:
+        assert again.store.current()[1]["things.main"].snapshot.rows == site.store.current()[1]["things.main"].snapshot.rows
+        assert len(again.store.runs.of("things")) == len(site.store.runs.of("things")) + 1
+
+
+def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
+    restore(archive, tmp_path / "again", engine="duckdb")
+    with Site(load(tmp_path / "again", {})) as again:
+        assert {record.snapshot.engine for record in again.store.current()[1].values()} == {"duckdb"}
+        assert len(answers(again)[0]) == 3000
+
+
+def test_a_backup_while_an_ingest_prunes(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site_copy = tmp_path / "site"
+    shutil.copytree(made, site_copy)
+    with Site(Settings(directory=site_copy, keep_snapshots=1)) as site:
+
+        def meanwhile(_: str) -> None:
+            ingest(site, "things")
+            ingest(site, "things")
+
+        backup(site, tmp_path / "x.tar", progress=meanwhile)
+    assert verify(tmp_path / "x.tar")["data"]
+    restore(tmp_path / "x.tar", tmp_path / "again")
+
+
+def members(archive: Path) -> list[tuple[str, bytes]]:
+    with tarfile.open(archive) as tar:
+        return [(one.name, tar.extractfile(one).read()) for one in tar]  # type: ignore[union-attr]
+
+
+def written(path: Path, found: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, body in found:
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return path
+
+
+def changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
+    return lambda found: [(one, change(body) if one.startswith(name) else body) for one, body in found]
+
+
+def said(**values: object) -> Callable[[bytes], bytes]:
+    return lambda body: json.dumps({**json.loads(body), **values}, indent=1).encode()
+
+
+BAD = {
+    "rows": (changed("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "altered: rows/.* is not what was written"),
+    "state": (changed("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "altered: state/users"),
+    "added": (lambda found: [*found[:-1], ("site/collections/evil.yaml", b""), found[-1]], SourceError, "evil.yaml was added"),
+    "missing": (lambda found: [one for one in found if not one[0].startswith("rows/")], SourceError, "rows/.* is missing"),
+    "end": (lambda found: found[:-1], SourceError, "cut off: its end is missing"),
+    "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "a member"),
+    "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "behind its end"),
+    "newer": (changed(HEAD, said(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
+    "newer store": (changed(HEAD, said(store=99)), UserError, "system state 99"),
+    "other tar": (lambda found: found[1:], SourceError, "no backup of Hven"),
+    "head": (changed(HEAD, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
+    "sums": (changed(SUMS, lambda _: b"{"), SourceError, "altered: checksums.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_strange_archive_changes_nothing(archive: Path, tmp_path: Path, how: str) -> None:
+    change, kind, match = BAD[how]
+    bad = written(tmp_path / "bad.tar", change(members(archive)))  # type: ignore[operator]
+    with pytest.raises(kind, match=match):  # type: ignore[call-overload]
+        restore(bad, tmp_path / "again")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tar"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.2, 0.5, 0.9, 0.99])
+def test_a_truncated_archive_changes_nothing(archive: Path, tmp_path: Path, share: float) -> None:
+    body = archive.read_bytes()
+    (tmp_path / "bad.tar").write_bytes(body[: int(len(body) * share)])
+    with pytest.raises(SourceError, match=r"cut off|no backup of Hven"):
+        restore(tmp_path / "bad.tar", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_every_byte_counts(archive: Path, tmp_path: Path) -> None:
+    body = bytearray(archive.read_bytes())
+    for place in range(1000, len(body) - 11_000, len(body) // 40):
+        bad = bytearray(body)
+        bad[place] ^= 0x55
+        (tmp_path / "bad.tar").write_bytes(bad)
+        try:
+            verify(tmp_path / "bad.tar")
+        except HvenError:
+            continue
+        # what is between members, and their dates, is nobody's content
+        assert members(tmp_path / "bad.tar") == members(archive)
+
+
+def test_what_is_there_is_not_touched(made: Path, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    with pytest.raises(Conflict, match="is not empty"):
+        restore(archive, tmp_path / "full")
+    with Site(load(made, {})) as site, pytest.raises(Conflict, match="exists"):
+        backup(site, archive)
+    assert "cannot be read" in hven("restore", tmp_path / "nothing.tar", tmp_path / "again", code=1).stderr
+    assert "is whole: Uraniborg" in hven("restore", archive, "--check").stdout
+    assert hven("restore", archive, code=2).stderr.count("DIR is missing") == 1
+
+
+def test_a_full_disk_leaves_no_archive(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with Site(load(made, {})) as site, pytest.raises(StorageError, match="no space left"):
+        backup(site, tmp_path / "x.tar")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_cannot_be_staged_leave_nothing(archive: Path, tmp_path: Path, other: Any) -> None:
+    other.away = True
+    try:
+        with pytest.raises(StorageError, match="does not answer"):
+            restore(archive, tmp_path / "again")
+    finally:
+        other.away = False
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.outside
+def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server() as address:
+        url = f"postgresql+psycopg://{address}"
+        monkeypatch.setenv("HVEN_STORE", url)
+        restore(archive, tmp_path / "one")
+        with pytest.raises(Conflict, match="the database of the system state is not empty"):
+            restore(archive, tmp_path / "two")
+        with Site(load(tmp_path / "one")) as site:
+            here = answers(site)
+            assert site.store.history("things")[0].number > 0
+            ingest(site, "things")
+            backup(site, tmp_path / "again.tar")
+            moved = answers(site)
+        monkeypatch.delenv("HVEN_STORE")
+        restore(tmp_path / "again.tar", tmp_path / "back")
+        with Site(load(tmp_path / "back")) as site:
+            assert answers(site) == moved == here
+
+        # a restoration that fails leaves the database empty, and it can be used then
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            db.metadata.drop_all(connection)
+        engine.dispose()
+        monkeypatch.setenv("HVEN_STORE", url)
+        monkeypatch.setattr(Store, "imported", _broken)
+        with pytest.raises(StorageError):
+            restore(archive, tmp_path / "three")
+        monkeypatch.undo()
+        monkeypatch.setenv("HVEN_STORE", url)
+        restore(archive, tmp_path / "three")
+
+
+def _broken(*_: object) -> None:
+    raise StorageError("the database went away")
+
+
+def test_large_tables_are_streamed(tmp_path: Path) -> None:
+    from hven.testing.site import tiny_site
+
+    rows = pa.table({"n": pa.array(range(300_000)), "t": [f"row {number}" for number in range(300_000)]})
+    with tiny_site(tmp_path / "a", {"s.t": rows}) as site:
+        (tmp_path / "a" / "hven.toml").write_text("")
+        backup(site, tmp_path / "x.tar")
+    restore(tmp_path / "x.tar", tmp_path / "b")
+    with Site(load(tmp_path / "b")) as again, query.run("SELECT COUNT(*) AS n, SUM(n) AS s FROM s.t", site=again) as result:
+        assert result.table().to_pylist() == [{"n": 300_000, "s": 300_000 * 299_999 // 2}]

@@ -1,0 +1,312 @@
+"""Several engines in one site: each collection's rows are where its descriptor or hven.toml says, and move when told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from hven import query
+from hven.descriptor import check
+from hven.engines.postgres import install
+from hven.errors import DescriptorError, HvenError, NotFound, StorageError, UserError
+from hven.holdings import Site
+from hven.ingest import ingest, move
+from hven.settings import Postgres, Settings, load
+from hven.store import snapshots
+from hven.testing.site import site_with
+from postgres import programs, server
+from running import hven, until
+from two_engines import OTHER, registered
+
+TEXT = """collection: things
+title: Things
+{engine}tables:
+  a:
+    columns: {{n: {{type: int32}}, name: {{type: string}}}}
+    source: {{kind: csv, files: a.csv}}
+  b:
+    source: {{kind: query, adql: SELECT n FROM things.a WHERE n > 1}}
+"""
+ROWS = "n,name\n1,x\n2,y\n3,\n"
+
+
+@pytest.fixture
+def other() -> Iterator[Any]:
+    with registered() as module:
+        yield module
+
+
+def opened(directory: Path, named: str = "", **settings: Any) -> Site:
+    said = f"engine: {named}\n" if named else ""
+    return site_with(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
+
+
+def kept(site: Site) -> dict[str, str]:
+    return {name: record.snapshot.engine for name, record in site.store.current()[1].items()}
+
+
+def numbers(site: Site) -> list[int]:
+    with query.run("SELECT a.n FROM things.a AS a JOIN things.b AS b ON a.n = b.n ORDER BY a.n", site=site) as result:
+        return list(result.table().column(0).to_pylist())
+
+
+@pytest.mark.parametrize("how", ["descriptor", "settings"])
+def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, other: Any, how: str) -> None:
+    with opened(tmp_path, OTHER if how == "descriptor" else "", engine=OTHER if how == "settings" else "duckdb", keep_snapshots=1) as site:
+        for _ in range(3):
+            ingest(site, "things")
+        assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
+        assert numbers(site) == [2, 3]
+        assert other.asked
+        there = sorted(path.name for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*"))
+        assert there == sorted(record.id for record in site.store.current()[1].values())
+        assert list((tmp_path / "var" / "snapshots").glob("*/*")) == []
+        left = tmp_path / "var" / f"engine-{OTHER}" / "things.a" / "20000101-0000"
+        left.mkdir()
+        ingest(site, "things")
+        assert not left.exists(), "what a crashed writer left in another engine is swept"
+
+
+def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None:
+    with opened(tmp_path) as site:
+        ingest(site, "things")
+        record = site.store.current()[1]["things.a"]
+        row = snapshots.to_row(record)
+        row["record"] = row["record"].replace('"engine": "duckdb", ', "").replace(', "engine": "duckdb"', "")
+        assert "engine" not in row["record"]
+        again = snapshots.from_row(type("Row", (), row))
+        assert again == record
+
+
+def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other: Any) -> None:
+    opened(tmp_path, "postgre").close()
+    path = tmp_path / "collections" / "things" / "things.yaml"
+    faults = [fault for fault in check(path, Settings(directory=tmp_path)) if fault.severity == "error"]
+    assert [(fault.place.line, fault.place.column) for fault in faults] == [(3, 9)]
+    assert "no engine is called 'postgre'" in faults[0].message
+
+
+def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
+    with opened(tmp_path) as site:
+        ingest(site, "things")
+        before = site.store.current()[1]
+        version = site.current().version
+        assert len(move(site, "things", OTHER)) == 2
+        assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
+        assert numbers(site) == [2, 3]
+        assert site.current().version != version
+        now = site.store.current()[1]["things.a"]
+        assert now.provenance["moved"][0]["from"] == before["things.a"].id
+        assert now.created == before["things.a"].created, "the rows are as old as they were"
+        assert move(site, "things", OTHER) == []
+        site.store.rollback("things")
+        assert kept(site) == {"things.a": "duckdb", "things.b": "duckdb"}
+        site.refresh()
+        assert numbers(site) == [2, 3]
+        assert [run.kind for run in site.store.runs.of("things")] == ["move", "ingest"]
+        with pytest.raises(NotFound):
+            move(site, "nothing", OTHER)
+        with pytest.raises(UserError, match="no engine is called 'x'"):
+            move(site, "things", "x")
+
+
+@pytest.mark.parametrize("where", ["stage", "write", "finish", "publish", "lost"])
+def test_a_move_that_breaks_off_changes_nothing(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    with opened(tmp_path) as site:
+        ingest(site, "things")
+        engine = site.engines.get(OTHER)
+        before = site.store.current()[1]
+        calls = 0
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise StorageError("the disk is full")
+
+        stage = engine.stage
+
+        def second(table: Any, ident: str) -> Any:
+            nonlocal calls
+            calls += 1
+            staging = stage(table, ident)
+            if calls == 2 and where in {"write", "finish"}:
+                monkeypatch.setattr(type(staging), where, broken)
+            if calls == 2 and where == "lost":
+                finish = staging.finish
+                monkeypatch.setattr(type(staging), "finish", lambda _: replace(finish(), rows=1))
+            return broken() if calls == 2 and where == "stage" else staging
+
+        monkeypatch.setattr(engine, "stage", second)
+        if where == "publish":
+            monkeypatch.setattr(site.store, "publish", broken)
+        with pytest.raises(StorageError, match="of which 1 arrived" if where == "lost" else "full"):
+            move(site, "things", OTHER)
+        monkeypatch.undo()
+        assert site.store.current()[1] == before
+        assert numbers(site) == [2, 3]
+        assert not [path for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*") if not path.name.endswith(".staging")]
+        assert site.store.runs.of("things")[0].phase == "ERROR"
+
+
+def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hven.holdings.site.AWAY", 0.05)
+    with opened(tmp_path, OTHER) as site:
+        ingest(site, "things")
+    with Site(Settings(directory=tmp_path), watch=True) as site:
+        until(lambda: other.opened >= 2 and not site.current().problems)
+        other.away = True
+        until(lambda: any("engine other: the other database does not answer" in text for text in site.current().problems))
+        with pytest.raises(HvenError, match="does not answer"):
+            numbers(site)
+        other.away = False
+        until(lambda: not site.current().problems)
+        assert numbers(site) == [2, 3]
+
+
+def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other: Any) -> None:
+    with opened(tmp_path, OTHER) as site:
+        ingest(site, "things")
+        snapshot = site.store.current()[1]["things.a"].snapshot
+        other.away = True
+        assert "cannot be removed now" in site.engines.drop([snapshot])[0]
+
+
+def test_the_engine_postgres_needs_an_address(tmp_path: Path) -> None:
+    with Site(Settings(directory=tmp_path)) as site, pytest.raises(StorageError, match="has no database"):
+        site.engines.get("postgres")
+
+
+def test_settings_of_the_engines(tmp_path: Path) -> None:
+    file = tmp_path / "hven.toml"
+    file.write_text('engine = "postgres"\ndata = "/srv/hven"\n[postgres]\nurl = "$DB"\nread_role = "reader"\npool = 3\n')
+    found = load(tmp_path, {"HVEN_POSTGRES_POOL": "5"})
+    assert (found.engine, found.postgres.url, found.postgres.read_role, found.postgres.pool) == ("postgres", "$DB", "reader", 5)
+    assert found.kept == Path("/srv/hven")
+    file.write_text('[postgres]\nurl = "postgresql://me:secret@host/db"\nnamespace = "A b"\n')
+    with pytest.raises(DescriptorError) as caught:
+        load(tmp_path, {})
+    assert [fault.place.line for fault in caught.value.faults] == [2, 3]
+    assert "of a secret where there is a password in it" in str(caught.value)
+
+
+def test_the_verb(tmp_path: Path, other: Any) -> None:
+    opened(tmp_path).close()
+    (tmp_path / "hven.toml").write_text("")
+    hven("ingest", "things", "--site", tmp_path)
+    told = hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
+    assert "things.a: 3 rows are in other now" in told
+    assert "unless its descriptor says `engine: other`" in told
+    other.away = True
+    assert "engine other: the other database does not answer" in hven("status", "--site", tmp_path).stdout
+    other.away = False
+    assert "is in other already" in hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
+
+
+@pytest.mark.outside
+def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart of the database: its tables are refused in plain words, the others are served, and all is well again by itself."""
+    monkeypatch.setattr("hven.holdings.site.AWAY", 0.2)
+    with server() as address:
+        postgres = Postgres(url=f"postgresql://{address}")
+        with opened(tmp_path, "postgres", postgres=postgres) as site:
+            ingest(site, "things")
+            assert kept(site) == {"things.a": "postgres", "things.b": "postgres"}
+            assert numbers(site) == [2, 3]
+        near = tmp_path / "collections" / "near"
+        near.mkdir()
+        (near / "near.yaml").write_text("collection: near\ntitle: Near\ntables:\n  a: {source: {kind: csv, files: a.csv}}\n")
+        (near / "a.csv").write_text(ROWS)
+        with Site(Settings(directory=tmp_path, postgres=postgres), watch=True) as site:
+            ingest(site, "near")
+            with query.run("SELECT a.n FROM near.a AS a JOIN things.a AS b ON a.n = b.n ORDER BY 1", site=site) as result:
+                assert result.table().column(0).to_pylist() == [1, 2, 3]
+            assert numbers(site) == [2, 3]
+            pg_ctl(address, "stop", "-m", "fast")
+            try:
+                with pytest.raises(HvenError) as caught:
+                    numbers(site)
+                assert "Traceback" not in str(caught.value)
+                with query.run("SELECT n FROM near.a ORDER BY 1", site=site) as result:
+                    assert result.table().column(0).to_pylist() == [1, 2, 3]
+                until(lambda: any("engine postgres" in text for text in site.current().problems))
+            finally:
+                pg_ctl(address, "start")
+            until(lambda: not site.current().problems)
+            assert numbers(site) == [2, 3]
+            assert len(move(site, "things", "duckdb")) == 2
+            assert len(move(site, "near", "postgres")) == 1
+            assert numbers(site) == [2, 3]
+
+
+def pg_ctl(address: str, *words: str) -> None:
+    """Stop or start the server that an address leads to."""
+    directory = address.partition("host=")[2]
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    line = [*prefix, str(programs() / "pg_ctl"), "-D", f"{directory}/data", "-w", "-l", f"{directory}/log", *words]
+    line += ["-o", f"-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off -c max_connections=40"]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.mark.outside
+def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
+    """The second is refused before it removes anything; with a schema of its own, or when the first is given up, it is served."""
+    with server() as address:
+        url = f"postgresql://{address}"
+        with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one:
+            ingest(one, "things")
+            with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url)) as two:
+                with pytest.raises(
+                    StorageError, match=r"the schema 'hven' of the database belongs to another site, [0-9a-f]{16}"
+                ) as caught:
+                    ingest(two, "things")
+                assert "namespace under [postgres]" in str(caught.value.remedy)
+            assert numbers(one) == [2, 3]
+            with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url, namespace="two")) as two:
+                ingest(two, "things")
+                assert numbers(two) == numbers(one) == [2, 3]
+        with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one:  # the same site, opened again
+            assert numbers(one) == [2, 3]
+
+
+@pytest.mark.outside
+def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
+    """Only the site that the refusal names, only if no session of it is open; its tables go with a later ingest."""
+    with server() as address:
+        url = f"postgresql://{address}"
+
+        def adopt(site: Site, gone: str) -> list[str]:
+            with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
+                return install.adopt(connection, "hven", site.store.identity(), gone)
+
+        with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url)) as two:
+            with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one:
+                ingest(one, "things")
+                gone = one.store.identity()
+                with pytest.raises(StorageError, match=f"belongs to another site, {gone}") as caught:
+                    ingest(two, "things")
+                assert f"hven adopt {gone}" in str(caught.value.remedy)
+                with pytest.raises(UserError, match=rf"the site {gone} is not gone: it has \d+ sessions? in the schema 'hven'"):
+                    adopt(two, gone)
+                with pytest.raises(UserError, match="this site's already"):
+                    adopt(one, gone)
+                assert numbers(one) == [2, 3]
+            with pytest.raises(UserError, match=f"belongs to the site {gone}, not to 0123"):
+                adopt(two, "0123")
+            (tmp_path / "two" / "hven.toml").write_text(f'name = "two"\nengine = "postgres"\n[postgres]\nurl = "{url}"\n')
+            told = json.loads(hven("--site", str(tmp_path / "two"), "adopt", gone, "--json").stdout)
+            assert told["adopted"] == gone
+            assert len(told["tables"]) == 2
+            for _ in range(2):  # what is swept is looked for before an ingest, in the engines that are known then
+                ingest(two, "things")
+            assert numbers(two) == [2, 3]
+            with psycopg.connect(url) as connection:
+                for table in told["tables"]:
+                    assert connection.execute("SELECT to_regclass(%s)", [f'hven."{table}"']).fetchone() == (None,)
+        with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one, pytest.raises(StorageError, match="another site"):
+            ingest(one, "things")

@@ -1,0 +1,149 @@
+"""A whole site into an empty PostgreSQL, rows and system state, and back; collections that move there and back are what they were."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.holdings import Site
+from hven.holdings.archive import backup
+from hven.ingest import move
+from hven.model.table import Column, Partition, Table
+from hven.model.types import parse_type
+from hven.settings import init, load
+from hven.testing.engine import STARS, stars
+from hven.testing.site import publish
+from postgres import server
+from running import hven
+
+pytestmark = pytest.mark.outside
+ODD = Table(
+    schema="odd", name="Types",
+    columns=tuple(Column(name=name, type=parse_type(text)) for name, text in (
+        ("u8", "uint8"), ("i16", "int16"), ("f32", "float32"), ("flag", "boolean"), ("Mixed case", "string"), ("when", "timestamp"), ("three", "int16[3]"), ("many", "float64[*]"),
+    )),
+)  # fmt: skip
+
+
+def odd() -> pa.Table:
+    """Give ends of ranges, nulls, and letters of all kinds."""
+    return pa.table(
+        {
+            "u8": [0, 255, None],
+            "i16": [-(2**15), 2**15 - 1, None],
+            "f32": [1.17549435e-38, -3.4028235e38, None],
+            "flag": [True, False, None],
+            "Mixed case": ["", "a'b\\\t\n☉🜨", None],
+            "when": [dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999999), None],
+            "three": [[1, 2, 3], [-1, 0, 7], None],
+            "many": [[], [1.5, -2.5e300], None],
+        },
+        schema=ODD.arrow,
+    )
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with server() as address:
+        yield f"postgresql://{address}"
+
+
+@pytest.fixture
+def site(tmp_path: Path, database: str) -> Iterator[Site]:
+    directory = init(tmp_path / "site", name="Uraniborg")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS moved CASCADE")
+    with (directory / "hven.toml").open("a") as file:
+        file.write(f'\n[postgres]\nurl = "{database}"\nnamespace = "moved"\n')
+    with Site(load(directory, {})) as made:
+        publish(made, STARS.having(partition=Partition(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)), stars())
+        publish(made, ODD, odd())
+        made.refresh()
+        yield made
+
+
+def answers(site: Site) -> list[Any]:
+    site.refresh()
+    found = []
+    for text in (
+        "SELECT * FROM sky.stars ORDER BY id",
+        'SELECT * FROM odd."Types" ORDER BY u8',
+        "SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(100, 20, 5)) ORDER BY id",
+        'SELECT table_name, column_name, datatype, "size", indexed FROM TAP_SCHEMA.columns ORDER BY 1, 2',
+    ):
+        with query.run(text, OWNER, site=site) as result:
+            table = result.table()
+            found.append((table.schema.names, table.to_pylist()))
+    return found
+
+
+def homes(site: Site) -> set[str]:
+    return {record.snapshot.engine for record in site.store.current()[1].values()}
+
+
+def test_there_and_back_again(site: Site, database: str) -> None:
+    before = answers(site)
+    first = site.store.current()[1]
+    for name in ("sky", "odd"):
+        move(site, name, "postgres")
+    assert homes(site) == {"postgres"}
+    assert answers(site) == before
+    there = site.store.current()[1]
+    with psycopg.connect(database) as connection:
+        parts = connection.execute(
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = %s::regclass", [f'moved."{there["sky.stars"].snapshot.path}"']
+        )
+        assert parts.fetchone()[0] >= 4  # type: ignore[index]
+    for name in ("sky", "odd"):
+        move(site, name, "duckdb")
+    assert answers(site) == before
+    back = site.store.current()[1]
+    for name, record in back.items():
+        assert (record.snapshot.rows, record.snapshot.coverage, record.table) == (
+            first[name].snapshot.rows,
+            first[name].snapshot.coverage,
+            first[name].table,
+        )
+
+
+@pytest.mark.parametrize("home", ["duckdb", "postgres"])
+def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, tmp_path: Path, home: str) -> None:
+    if home == "postgres":
+        for name in ("sky", "odd"):
+            move(site, name, "postgres")
+    before = answers(site)
+    backup(site, tmp_path / "whole.tar")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS empty_{home}")
+        connection.execute(f"CREATE DATABASE empty_{home}")
+    url = psycopg.conninfo.make_conninfo(database, dbname=f"empty_{home}")
+    address = f"postgresql://hven@/empty_{home}?host={psycopg.conninfo.conninfo_to_dict(url)['host']}"
+    environment = {"HVEN_POSTGRES_URL": address, "HVEN_STORE": address.replace("postgresql://", "postgresql+psycopg://")}
+    hven("restore", tmp_path / "whole.tar", tmp_path / "again", "--engine", "postgres", **environment)
+    with Site(load(tmp_path / "again", environment)) as again:
+        assert homes(again) == {"postgres"}
+        assert answers(again) == before
+    assert answers(site) == before
+
+
+def test_a_restoration_without_its_database_leaves_nothing(site: Site, tmp_path: Path) -> None:
+    backup(site, tmp_path / "whole.tar")
+    told = hven(
+        "restore",
+        tmp_path / "whole.tar",
+        tmp_path / "again",
+        "--engine",
+        "postgres",
+        code=3,
+        HVEN_POSTGRES_URL="postgresql://hven@127.0.0.1:9/x",
+    ).stderr
+    assert "127.0.0.1" in told
+    assert not (tmp_path / "again").exists() or not any((tmp_path / "again").iterdir())

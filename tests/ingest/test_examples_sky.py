@@ -1,0 +1,241 @@
+"""Values of the examples 09 to 14, against the source's own rows and an independent computation (sqlite3, astropy)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.constants import c
+from astropy.coordinates import Angle, SkyCoord
+from astropy.io import fits
+from astropy.time import Time
+from astropy.wcs import WCS
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.settings import load
+from shared import ROOT
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make an example's data, ingest it and keep it for the module's other tests."""
+    kept = {}
+
+    def make(case):
+        if case not in kept:
+            directory = tmp_path_factory.mktemp("example") / case
+            shutil.copytree(ROOT / "examples" / case, directory, ignore=shutil.ignore_patterns("var", "data", "*.sqlite"))
+            subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=60)
+            site = Site(load(directory, {}), watch=False)
+            reports = {path.stem: ingest(site, path.stem) for path in sorted(site.settings.collections.glob("*/*.yaml"))}
+            site.refresh()
+            kept[case] = site, directory / "collections", reports
+        return kept[case]
+
+    yield make
+    for site, *_ in kept.values():
+        site.close()
+
+
+def rows(site, adql):
+    with query.run(adql, OWNER, site=site) as result:
+        return result.table().to_pylist()
+
+
+def jd(text):
+    return Time(text, scale="utc").jd
+
+
+def test_hfc(made):
+    site, home, reports = made("09-hfc-features")
+    base = sqlite3.connect(home / "hfc.sqlite")
+    base.row_factory = sqlite3.Row
+    regions = {
+        f"ar_{row['ID_AR']}": row
+        for row in base.execute("SELECT * FROM ACTIVEREGIONS a JOIN OBSERVATIONS o ON OBSERVATIONS_ID = ID_OBSERVATIONS")
+    }
+    found = rows(site, "SELECT * FROM hfc1ar.epn_core")
+    assert len(found) == len(regions) == 60
+    for row in found:
+        source = regions[row["granule_uid"]]
+        assert abs(row["time_min"] - jd(source["DATE_OBS"])) * 86400 < 1e-4
+        assert row["time_max"] - row["time_min"] == pytest.approx(30 / 86400, abs=1e-9)
+        assert row["c1min"] == pytest.approx(source["BR_CARR_LONG0_DEG"] % 360)
+        assert (row["c2min"], row["c2max"]) == (source["BR_CARR_LAT0_DEG"], source["BR_CARR_LAT3_DEG"])
+        assert row["spectral_range_min"] == pytest.approx((676.8 * u.nm).to(u.Hz, u.spectral()).value)
+        assert row["magnetic_flux"] == pytest.approx(source["FEAT_TOT_FLUX"] * 1e-8)
+        assert row["feature_name"] == (f"NOAA {source['NOAA_NUMBER']}" if source["NOAA_NUMBER"] else None)
+        middle = (row["c1min"] + (row["c1max"] - row["c1min"]) % 360 / 2) % 360, (row["c2min"] + row["c2max"]) / 2
+        inside = rows(site, f"SELECT granule_uid FROM hfc1ar.epn_core WHERE 1 = CONTAINS(POINT({middle[0]}, {middle[1]}), s_region)")
+        assert {"granule_uid": row["granule_uid"]} in inside
+    unnumbered = sum(source["NOAA_NUMBER"] is None for source in regions.values())
+    assert f"{unnumbered} rows without NOAA_NUMBER: feature_name left empty" in reports["hfc1ar"].text()
+    spots = {
+        f"sp_{row['ID_SUNSPOT']}": row
+        for row in base.execute("SELECT * FROM SUNSPOTS JOIN OBSERVATIONS ON OBSERVATIONS_ID_IC = ID_OBSERVATIONS")
+    }
+    for row in rows(site, "SELECT * FROM hfc1sp.epn_core"):
+        source = spots.pop(row["granule_uid"])
+        assert row["c1min"] == row["c1max"] == pytest.approx(Angle(source["FEAT_CARR_LONG_DEG"] * u.deg).wrap_at(360 * u.deg).value)
+        assert abs(row["time_min"] - jd(source["DATE_OBS"])) * 86400 < 1e-4
+    assert not spots
+    bursts = {f"t3_{row['ID_TYPE_III']}": row for row in base.execute(
+        "SELECT t.*, FREQUNIT FROM TYPE_III t JOIN OBSERVATIONS ON OBSERVATIONS_ID = ID_OBSERVATIONS JOIN OBSERVATORY ON OBSERVATORY_ID = ID_OBSERVATORY"
+    )}  # fmt: skip
+    for row in rows(site, "SELECT * FROM hfc1t3.epn_core"):
+        source = bursts.pop(row["granule_uid"])
+        low, high = ((source[name] * u.Unit(source["FREQUNIT"])).to(u.Hz) for name in ("FREQ_MIN", "FREQ_MAX"))
+        length = (Time(source["TIME_END"]) - Time(source["TIME_START"])).to(u.s)
+        assert (row["spectral_range_min"], row["spectral_range_max"]) == pytest.approx((low.value, high.value))
+        assert row["drift_rate"] == pytest.approx(((low - high) / length).to_value(u.Hz / u.s), rel=1e-5)
+    assert not bursts
+    base.close()
+
+
+def test_aia(made):
+    site, home, reports = made("10-sdo-aia-images")
+    found = {row["file_name"]: row for row in rows(site, "SELECT * FROM aia.epn_core")}
+    paths = sorted((home / "aia/data").rglob("*.fits"))
+    assert (len(paths), len(found)) == (16, 15)
+    for path in paths:
+        cards = fits.getheader(path, 1)
+        if cards["QUALITY"]:
+            assert path.name not in found
+            continue
+        row = found[path.name]
+        start = Time(cards["DATE-OBS"], scale="utc")
+        assert abs(row["time_min"] - start.jd) * 86400 < 1e-4
+        assert (row["time_max"] - row["time_min"]) * 86400 == pytest.approx(cards["EXPTIME"], abs=1e-4)
+        assert row["spectral_range_min"] == pytest.approx((cards["WAVELNTH"] * u.AA).to_value(u.Hz, u.spectral()))
+        assert row["wavelength"] == pytest.approx(cards["WAVELNTH"] / 10)
+        assert row["access_url"] == f"https://sdo.example.org/{path.relative_to(home / 'aia')}"
+        west, south = WCS(cards, fix=False).wcs_pix2world([[0.5, 0.5]], 1)[0]  # the lower left corner of the first pixel
+        assert row["c1min"] == pytest.approx(west % 360, abs=1e-4)
+        assert row["c2min"] == pytest.approx(south, abs=1e-4)
+        if "DSUN_OBS" in cards:
+            distance = cards["DSUN_OBS"] * u.m
+            assert row["sun_distance_min"] == pytest.approx(distance.to_value(u.au))
+            left = Time(row["target_time_min"].isoformat(), scale="utc")
+            assert (start - left).to_value(u.s) == pytest.approx((distance / c).to_value(u.s), abs=2e-6)
+        else:
+            assert row["target_time_min"] is row["sun_distance_min"] is None
+    assert "1 row without DSUN_OBS: sun_distance_min left empty" in reports["aia"].text()
+    frames = rows(site, "SELECT DISTINCT spatial_frame_type, spatial_coordinate_description FROM aia.epn_core")
+    assert frames == [{"spatial_frame_type": "celestial", "spatial_coordinate_description": "HPC"}]
+
+
+def test_sz(made):
+    site, home, _ = made("11-sz-clusters")
+    catalogue = fits.getdata(home / "sz/data/union.fits")
+    found = {row["name"]: row for row in rows(site, "SELECT * FROM sz.clusters")}
+    assert len(found) == len(catalogue) == 60
+    for source in catalogue:
+        row = found[source["NAME"]]
+        assert row["pos_err"] == pytest.approx(source["POS_ERR"] / 60, rel=1e-6)
+        assert row["redshift"] == (source["REDSHIFT"] if source["REDSHIFT"] > 0 else None)
+        assert (row["mass"] is None) == (row["redshift"] is None)
+        sky = SkyCoord(row["glon"], row["glat"], unit="deg", frame="galactic").icrs
+        assert sky.separation(SkyCoord(row["ra"], row["dec"], unit="deg")).arcsec < 1e-3
+    for row in rows(site, "SELECT * FROM ivoa.obscore"):
+        cards = fits.getheader(home / "sz/data" / row["access_url"].rpartition("/")[2])
+        assert row["em_min"] == pytest.approx((cards["FREQ"] * 1.15 * u.GHz).to_value(u.m, u.spectral()))
+        assert row["s_fov"] == pytest.approx(100 * 1.5 / 60 * math.sqrt(2))
+        assert row["s_resolution"] == pytest.approx((cards["BEAM"] * u.arcmin).to_value(u.arcsec))
+        assert row["t_min"] == Time("2009-08-12").mjd
+        footprint(row["s_region"], cards)
+        assert row["obs_id"] == row["target_name"] == cards["OBJECT"]
+
+
+def footprint(text, cards):
+    """Compare a region with the corners by astropy's WCS."""
+    kind, frame, *numbers = text.split()
+    assert (kind.upper(), frame) == ("POLYGON", "ICRS")
+    corners = SkyCoord(np.array(numbers, dtype=float).reshape(-1, 2) * u.deg)
+    expected = SkyCoord(WCS(cards, fix=False).calc_footprint(center=False) * u.deg)
+    assert len(corners) == 4
+    assert all(corner.separation(expected).min().arcsec < 0.01 for corner in corners)
+
+
+def test_corot(made):
+    site, home, _ = made("12-corot-stars")
+    lines = (home / "corot/data/exodat.txt").read_text().splitlines()
+    names = lines[0].split("|")
+    found = {row["corot_id"]: row for row in rows(site, "SELECT * FROM corot.stars")}
+    for line in lines[1:]:
+        source = dict(zip(names, line.split("|"), strict=True))
+        row = found.pop(source["COROTID"])
+        sky = SkyCoord(source["ALPHA_J2000"], source["DELTA_J2000"], unit=("hourangle", "deg"))
+        assert (row["ra"], row["dec"]) == pytest.approx((sky.ra.deg, sky.dec.deg), abs=1e-9)
+        assert row["mag_b"] == (None if source["MAG_B"] == "-99.000" else pytest.approx(float(source["MAG_B"]), rel=1e-6))
+    assert not found
+    curves = {path.name: path for path in (home / "corot_lc/data").rglob("*.fits")}
+    observations = rows(site, "SELECT * FROM ivoa.obscore")
+    assert len(curves) == len(observations) == 30
+    for row in observations:
+        cards = fits.getheader(curves[row["access_url"].rpartition("/")[2]])
+        assert abs(row["t_min"] - Time(cards["STARTDAT"]).mjd) * 86400 < 1e-4
+        assert abs(row["t_max"] - Time(cards["END_DATE"]).mjd) * 86400 < 1e-4
+        assert (row["s_ra"], row["s_dec"]) == pytest.approx((cards["ALPHA"], cards["DELTA"]))
+        assert (row["em_min"], row["em_max"]) == pytest.approx((370e-9, 950e-9))
+        assert (row["t_resolution"], row["t_xel"], row["dataproduct_type"]) == (cards["EXPTIME"], 40, "timeseries")
+    near = rows(site, "SELECT corot_id FROM corot.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(291, 0.5, 1))")
+    centre = SkyCoord(291, 0.5, unit="deg")
+    all_stars = rows(site, "SELECT corot_id, ra, dec FROM corot.stars")
+    assert {row["corot_id"] for row in near} == {
+        row["corot_id"] for row in all_stars if centre.separation(SkyCoord(row["ra"], row["dec"], unit="deg")).deg <= 1
+    }
+
+
+def test_oifits(made):
+    site, home, _ = made("13-oifits-archive")
+    found = {row["ident"]: row for row in rows(site, "SELECT * FROM oidb.main")}
+    assert len(found) == 23
+    observations = {
+        row["obs_publisher_did"].rpartition("?")[2]: row for row in rows(site, "SELECT * FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio")
+    }
+    assert set(observations) == set(found)
+    for path in (home / "oidb/data").glob("*.oifits"):
+        with fits.open(path) as file:
+            bands, array, vis2 = file["OI_WAVELENGTH"].data, file["OI_ARRAY"].data, file["OI_VIS2"].data
+            for target in file["OI_TARGET"].data:
+                row = found.pop(f"{path.stem}_{target['TARGET_ID']}")
+                one = vis2[vis2["TARGET_ID"] == target["TARGET_ID"]]
+                assert (row["target"], row["ra"], row["dec"]) == (target["TARGET"], target["RAEP0"], target["DECEP0"])
+                assert row["t_min"] == pytest.approx((one["MJD"] - one["INT_TIME"] / 86400 / 2).min(), abs=1e-9)
+                assert row["exposure"] == 60 * len(set(one["MJD"])) == 180
+                assert row["b_max"] == pytest.approx(np.hypot(one["UCOORD"], one["VCOORD"]).max())
+                assert row["em_max"] == pytest.approx((bands["EFF_WAVE"] + bands["EFF_BAND"] / 2).max(), rel=1e-6)
+                assert (row["channels"], row["telescopes"], row["nb_vis2"]) == (len(bands), 4, len(one))
+                assert row["stations"] == " ".join(sorted(array["STA_NAME"]))
+                seen = observations[row["ident"]]
+                assert (seen["uv_distance_max"], seen["em_xel"], seen["nb_vis2"]) == (row["b_max"], row["channels"], row["nb_vis2"])
+                assert seen["s_resolution"] == pytest.approx((row["em_min"] / row["b_max"] * u.rad).to_value(u.arcsec))
+    assert not found
+
+
+def test_herschel(made):
+    site, home, _ = made("14-herschel-maps")
+    observations = rows(site, "SELECT * FROM ivoa.obscore")
+    assert len(observations) == 24
+    for row, path in itertools.product(observations, (home / "herschel/data").glob("*.fits")):
+        if not row["access_url"].endswith(path.name):
+            continue
+        cards, first = fits.getheader(path, "image"), fits.getheader(path)
+        footprint(row["s_region"], cards)
+        assert abs(row["t_min"] - Time(first["DATE-OBS"]).mjd) * 86400 < 1e-4
+        assert (row["em_min"] + row["em_max"]) / 2 == pytest.approx((cards["WAVELNTH"] * u.um).to_value(u.m))
+        assert (row["s_xel1"], row["s_xel2"], row["s_resolution"]) == (cards["NAXIS1"], cards["NAXIS2"], cards["BEAM"])
+        assert u.Unit(row["o_unit"]) in (u.Jy / u.pix, u.MJy / u.sr)
+        inside = rows(site, f"SELECT ident FROM herschel.maps WHERE 1 = CONTAINS(POINT({row['s_ra']}, {row['s_dec']}), footprint)")
+        assert {"ident": path.stem} in inside
+    assert rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE s_region IS NULL") == [{"n": 0}]
