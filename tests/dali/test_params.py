@@ -55,6 +55,26 @@ def test_multipart_fields_and_files() -> None:
     assert found.files["t1"].content == b"<VOTABLE/>"
 
 
+@pytest.mark.parametrize("where", ["address", "body"])
+def test_a_table_may_be_sent_as_text_without_a_file_name(where: str) -> None:
+    """As scripts in browsers do (`FormData.append(name, text)`), and `curl -F t='<file'`."""
+    said = b"u,param:other;Mine, param:t"
+    body = b'--B\r\nContent-Disposition: form-data; name="UPLOAD"\r\n\r\n' + said + b"\r\n" if where == "body" else b""
+    body += b'--B\r\nContent-Disposition: form-data; name="t"\r\n\r\na\n\xc3\xa9\r\n'
+    body += b'--B\r\nContent-Disposition: form-data; name="plain"\r\n\r\n1\r\n--B--\r\n'
+    query = b"" if where == "body" else b"UPLOAD=u,param:other;Mine,%20param:t"
+    found = params(method="POST", query=query, body=body, kind="multipart/form-data; boundary=B")
+    assert {name: file.content for name, file in found.files.items()} == {"t": b"a\n\xc3\xa9"}
+    assert set(found.values) == {"UPLOAD", "PLAIN"}
+
+
+def test_a_packed_body_is_refused_with_what_may_be_packed() -> None:
+    asked = request(method="POST", body=b"\x1f\x8b")
+    asked.scope["headers"].append((b"content-encoding", b"gzip"))
+    with pytest.raises(ParamError, match=r"packed with 'gzip'.*files may be packed"):
+        asyncio.run(read(asked, 10_000))
+
+
 def test_a_single_value_given_twice_is_an_error_only_if_it_differs() -> None:
     assert collect([("MAXREC", "5"), ("maxrec", "5")]).one("MAXREC") == "5"
     with pytest.raises(ParamError, match="2 times"):
@@ -77,10 +97,16 @@ def test_bounds_are_said(text: str, low: float, high: float) -> None:
         collect([("RA", text)]).number("RA", minimum=low, maximum=high)
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "many", "1_000", "\u0661", "9" * 5000])
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "1_000", "\u0661", "-" + "9" * 5000, "1e3"])
 def test_maxrec_is_a_whole_number(text: str) -> None:
     with pytest.raises(ParamError, match="MAXREC"):
         collect([("MAXREC", text)]).whole("MAXREC")
+
+
+@pytest.mark.parametrize("text", ["9223372036854775807", "9" * 30, "+" + "9" * 5000, "0" * 200 + "9" * 19])
+def test_a_maxrec_that_means_everything_is_taken_so(text: str) -> None:
+    """Clients send the largest number of their language for it."""
+    assert collect([("MAXREC", text)]).whole("MAXREC") == 2**63 - 1
 
 
 def test_bytes_that_are_not_utf8_are_named() -> None:

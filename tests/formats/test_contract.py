@@ -58,7 +58,6 @@ class TestTsv(FormatContract):
 
 class TestJson(FormatContract):
     name = "json"
-    marks_errors = True
 
     def rows(self, data):
         told = json.loads(data)
@@ -69,7 +68,6 @@ class TestJson(FormatContract):
 
 class TestText(FormatContract):
     name = "text"
-    marks_errors = True
 
     def check(self, data, rows):
         lines = data.decode().split("\n")

@@ -34,6 +34,15 @@ CASES = [
     ("text/xml", None, "votable", "text/xml", "TABLEDATA"),
     ("csv", None, "csv", "text/csv;header=present", None),
     ("text/csv", None, "csv", "text/csv", None),
+    ("csv;header=absent", None, "csv", "text/csv;header=absent", None),
+    ("text/csv;q=0.5", None, "csv", "text/csv", None),
+    (
+        "application/x-votable xml;serialization=TABLEDATA",
+        None,
+        "votable",
+        "application/x-votable+xml;serialization=TABLEDATA",
+        "TABLEDATA",
+    ),
     (None, "text/html,application/xhtml+xml,*/*;q=0.8", "votable", "application/x-votable+xml", None),
     (None, "text/csv;q=0.4, application/json", "json", "application/json", None),
     (None, "text/csv;q=0, application/fits;q=x", "votable", "application/x-votable+xml", None),
@@ -49,7 +58,20 @@ def test_select(asked, accept, name, media_type, serialization):
 
 
 @pytest.mark.parametrize(
-    "asked", ["word", "application/x-votable+xml;serialization=FITS", "votable;serialization=", "a/b;c=d", ";", "votable/"]
+    "asked",
+    [
+        "word",
+        "application/x-votable+xml;serialization=FITS",
+        "votable;serialization=",
+        "a/b;c=d",
+        ";",
+        "votable/",
+        "text/csv;header=maybe",
+        "text/csv;x=\r\nX-Evil: 1",
+        "text/csv;x=日",
+        "text/csv;x=é",
+        "text/csv;x=" + "y" * 300,
+    ],
 )
 def test_what_is_not_known_is_refused_with_what_is(asked):
     with pytest.raises(ParamError, match=r"RESPONSEFORMAT.*known: votable, votable/b2"):

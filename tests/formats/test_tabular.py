@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import FLOAT64, tables
@@ -216,9 +217,23 @@ def test_fits_widens_where_no_value_is_left_for_null():
     assert (header["TFORM1"], header["TNULL1"], header["TNULL2"]) == ("1I", -32768, -99)
     assert found["b"][255] == 255
     columns = [Column(name="k", type=parse_type("int64"))]
-    batch = pa.RecordBatch.from_arrays([pa.array([2**63 - 1, -(2**63), None])], names=["k"])
-    with pytest.raises(TooLarge, match="no value left for null"):
-        document("fits", columns, [batch])
+    values = [2**63 - 1, -(2**63), None, -(2**63) + 1, -(2**63) + 3]
+    batch = pa.RecordBatch.from_arrays([pa.array(values)], names=["k"])
+    header, _, found = table_of(document("fits", columns, [batch, batch]))
+    assert header["TNULL1"] == -(2**63) + 2
+    assert [None if value == header["TNULL1"] else int(value) for value in found["k"]] == values * 2
+    full = pa.RecordBatch.from_arrays([pa.array([2**63 - 1, None, *range(-(2**63), -(2**63) + 5_000)])], names=["k"])
+    with pytest.raises(TooLarge, match="none was found for TNULL"):
+        document("fits", columns, [full])
+
+
+def test_fits_arrays_with_null_cells_are_read_by_astropy_table():
+    """`Table.read` fails on TNULL of a column in the heap, and a null cell needs none."""
+    columns = [Column(name="v", type=parse_type("int32[*]"))]
+    batch = pa.RecordBatch.from_arrays([pa.array([[1, 2], None, [3]], pa.list_(pa.int32()))], names=["v"])
+    data = document("fits", columns, [batch])
+    assert "TNULL1" not in table_of(data)[0]
+    assert [list(cell) for cell in Table.read(io.BytesIO(data), hdu=1)["v"]] == [[1, 2], [], [3]]
 
 
 def test_fits_puts_long_strings_on_the_heap_and_says_what_it_replaced():

@@ -424,7 +424,7 @@ BOMB = (
         (b"a,b\n1,2\n", "not well-formed"),
         (b"<html><body>login first</body></html>", "root element is html"),
         (b"\x1f\x8b\x08\x00garbage", "gzip"),
-        (gzip.compress(table(cells("1")))[:-20], "gzip stream breaks off"),
+        (gzip.compress(table(cells("1")), mtime=0)[:-20], "gzip stream breaks off"),
         (table(cells("1"))[:-30], "not well-formed"),
         (table(cells("1") * 2)[:120], "not well-formed"),
         (table("<TABLEDATA><TR><TD>1</TD></TR>")[:-40], "breaks off|not well-formed"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hven.dali.address import base, table_named
-from hven.dali.answer import answer, caching, etag, request_id, unchanged, whole, without_body
+from hven.dali.answer import answer, begin, caching, etag, request_id, unchanged, whole, without_body
 from hven.dali.documents import Documents
 from hven.dali.errors import cone_error, headers_of, json_error, message_of, status_of, votable_error
 from hven.dali.params import read
@@ -17,6 +17,7 @@ __all__ = [
     "Upload",
     "answer",
     "base",
+    "begin",
     "caching",
     "cone_error",
     "etag",

@@ -12,12 +12,13 @@ from hven.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import HTTPConnection
+    from starlette.requests import HTTPConnection, Request
 
     from hven.holdings import Catalogue
     from hven.model.table import Table
     from hven.settings import Settings
 
+LOCAL = {"127.0.0.1", "::1"}
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
@@ -27,6 +28,13 @@ def base(request: HTTPConnection, settings: Settings) -> str:
         return settings.public_url.rstrip("/")
     host = request.headers.get("host", f"{settings.host}:{settings.port}")
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
+
+
+def caller(request: Request) -> str:
+    """Give the address of whoever asks; of a proxy on this machine, what it says of its client."""
+    address = request.client.host if request.client else ""
+    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return told[:64] if told and address in LOCAL else address
 
 
 def table_named(text: str, catalogue: Catalogue) -> Table:

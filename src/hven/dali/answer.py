@@ -1,7 +1,7 @@
 """Result -> HTTP response: small ones in one write, big ones streamed from a thread, cancelled when the reader leaves.
 
 The first batch is awaited before the first byte, so that errors that come early are real error documents with a real
-status; late ones become the format's trailing mark (DALI 1.1 section 4.4). Where a format has none, the exception leaves
+status; late ones become the trailing mark of a VOTable (DALI 1.1 section 4.4). In every other format the exception leaves
 this file and the server cuts the connection: a broken answer must never look whole.
 """
 
@@ -38,6 +38,8 @@ COMPANY = 64 * 1024  # a first chunk of this size leaves alone
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
 SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
+PATIENCE = 0.05  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
+LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
 WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
 FIRST = 96  # threads that wait for first batches; more than queries that may run or wait for their turn
 
@@ -85,7 +87,11 @@ async def answer(
         result.close()
         return without_body(every)
     # MAXREC=0 runs nothing; what an index answers takes less time here than its way to a thread would
-    if result.limit == 0 or (result.small and result.begin().small):
+    if result.limit == 0 or await _ready(result):
+        write = fmt.at_once
+        body = None if write is None else result.at_once(lambda rows: write(head, rows, options))
+        if body is not None:
+            return whole(request, body, every)
         pieces = _start(result, fmt, head, options)
         parts: list[bytes] = []
         size = 0
@@ -99,13 +105,14 @@ async def answer(
     watch = Watch(request, result)
     chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
-        first = await _in_thread(chunks.following, first=True) or b""
-        if len(first) >= COMPANY:
+        first, all_of_it = await _in_thread(chunks.opening, first=True)
+        if not all_of_it and len(first) >= COMPANY:
             return Streamed(request, first, chunks, every, watch)
-        coming = asyncio.ensure_future(_in_thread(chunks.following))
-        coming.add_done_callback(_seen)
-        if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
-            return Streamed(request, first, chunks, every, watch, coming)
+        if not all_of_it:
+            coming = asyncio.ensure_future(_in_thread(chunks.following))
+            coming.add_done_callback(_seen)
+            if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
+                return Streamed(request, first, chunks, every, watch, coming)
     except BaseException:
         watch.over()
         await _in_thread(chunks.close)
@@ -113,6 +120,48 @@ async def answer(
     watch.over()
     note(result.failure, result.request)
     return whole(request, first, every)
+
+
+def begin(request: Request, result: Result) -> None:
+    """Begin before the head is written, so that an engine elsewhere works meanwhile; not if the reader may have the answer already."""
+    if result.small and result.limit != 0 and request.method != "HEAD" and "if-none-match" not in request.headers:
+        result.begin()
+
+
+async def _ready(result: Result) -> bool:
+    """Tell whether the answer can be written on the event loop: it is ready, or shows at a socket in a moment, so that no thread need wait for it.
+
+    To find a thread and to come back from it takes as long as all the rest of an answer of one row.
+    """
+    if result.small and result.begin().small:
+        return True
+    until = None
+    while (socket := result.awaited) is not None:
+        if result.arrived():
+            return True
+        if result.awaited is not None:
+            loop = asyncio.get_running_loop()
+            until = loop.time() + PATIENCE if until is None else until
+            if not await _readable(loop, socket, until):
+                return False
+    return False
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, socket: int, until: float) -> bool:
+    """Wait until something can be read; False: nothing came in time."""
+    came: asyncio.Future[bool] = loop.create_future()
+
+    def tell(what: bool) -> None:
+        if not came.done():
+            came.set_result(what)
+
+    loop.add_reader(socket, tell, True)
+    late = loop.call_at(until, tell, False)
+    try:
+        return await came
+    finally:
+        late.cancel()
+        loop.remove_reader(socket)
 
 
 def _seen(future: asyncio.Future[bytes | None]) -> None:
@@ -133,6 +182,10 @@ class Watch:
         self.left = False
         self._request = request
         self._result = result
+        self._task: asyncio.Task[None] | None = None
+        self._later = asyncio.get_running_loop().call_later(LEAVING, self._begin)
+
+    def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
@@ -143,7 +196,9 @@ class Watch:
 
     def over(self) -> None:
         """Stop waiting."""
-        self._task.cancel()
+        self._later.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 def whole(request: Request, body: bytes, headers: Mapping[str, str], status: int = 200) -> Response:
@@ -175,18 +230,28 @@ def _start(result: Result, fmt: Format, head: Head, options: Mapping[str, str]) 
 
 
 def _gathered(result: Result, fmt: Format, head: Head, options: Mapping[str, str]) -> Iterator[bytes]:
-    """Gather small pieces; the very first piece goes out as it is, for a quick first byte."""
+    """Gather small pieces; the very first piece goes out as it is, for a quick first byte.
+
+    What breaks off after a few pieces gives the last ones (a mark for people may be among them) before its error.
+    """
     waiting: list[bytes] = []
     size = 0
     limit = 1
-    for chunk in _start(result, fmt, head, options):
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= limit:
-            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
-            waiting = []
-            size = 0
-            limit = CHUNK
+    given = 0
+    try:
+        for chunk in _start(result, fmt, head, options):
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= limit:
+                yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+                given += 1
+                waiting = []
+                size = 0
+                limit = CHUNK
+    except Exception:
+        if waiting and given > 1:
+            yield b"".join(waiting)
+        raise
     if waiting:
         yield b"".join(waiting)
 
@@ -198,6 +263,19 @@ class Chunks:
         self.result = result
         self._chunks: Iterator[bytes] | None = chunks
         self._lock = threading.Lock()
+
+    def opening(self) -> tuple[bytes, bool]:
+        """Give the first chunk, and whether it is all there is.
+
+        What needs no more computing is written in one go: each way to another thread and back costs more than a small answer.
+        """
+        parts = [self.following() or b""]
+        while self.result.computed and sum(map(len, parts)) < COMPANY:
+            chunk = self.following()
+            if chunk is None:
+                return b"".join(parts), True
+            parts.append(chunk)
+        return b"".join(parts), False
 
     def following(self, encoder: Encoder | None = None) -> bytes | None:
         """Give the next chunk; None: that was all."""

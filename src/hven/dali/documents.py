@@ -22,6 +22,13 @@ class Documents:
         self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
         self.bytes = 0
 
+    def known(self, key: Hashable) -> bytes | None:
+        """Give a document that was made before, None if there is none."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
     def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
         """Give a document, made now or before."""
         found = self._kept.get(key)

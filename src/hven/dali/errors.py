@@ -16,16 +16,19 @@ log = logging.getLogger("hven")
 
 # the first class that fits counts: children before parents
 STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.Gone, 410),
     (errors.NotFound, 404),
     (errors.Forbidden, 403),
     (errors.Unauthenticated, 401),
     (errors.TooLarge, 413),
     (errors.Conflict, 409),
+    (errors.TooOften, 429),
     (errors.UserError, 400),
     (errors.UsageError, 400),
     (errors.Timeout, 408),
     (errors.Cancelled, 499),
     (errors.Overloaded, 503),
+    (errors.Unavailable, 503),
     (errors.HvenError, 500),
 )
 CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
@@ -58,7 +61,9 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
     """Give the headers that belong to an error."""
     if isinstance(error, errors.Unauthenticated):
         return {"www-authenticate": CHALLENGE}
-    return {"retry-after": "5"} if isinstance(error, errors.Overloaded) else {}
+    if isinstance(error, errors.TooOften):
+        return {"retry-after": "60"}
+    return {"retry-after": "5"} if isinstance(error, errors.Overloaded | errors.Unavailable) else {}
 
 
 def votable_error(message: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 FORM_MOST = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
+_PART = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
 LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
 
 
@@ -40,12 +42,18 @@ async def read(request: Request, limit: int) -> Params:
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(int(declared), limit)
+        packed = request.headers.get("content-encoding", "identity").strip().lower()
+        if packed not in {"identity", ""}:
+            raise ParamError(
+                f"a body that is packed with {packed!r:.40} is not understood", remedy="send it as it is; files may be packed by themselves"
+            )
         kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
         if kind == FORM:
             body = await _body(request, min(limit, FORM_MOST))
             more = _pairs(body, "the body") if len(body) <= LONG else await anyio.to_thread.run_sync(_pairs, body, "the body")
         elif kind == MULTIPART:
             more, files = await _multipart(request, limit)
+            more = _sent_as_file(_written_inline(pairs, more, files), files)
         else:
             raise ParamError(f"a body of type {kind!r} is not understood", remedy=f"send {FORM} or {MULTIPART}")
         pairs = [*pairs, *more] if alias is None else alias.completed([*pairs, *alias.renamed(more)])
@@ -121,6 +129,34 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
         else:
             files[name] = await _file(name, value)
     return pairs, files
+
+
+def _written_inline(address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+    """Take parts that UPLOAD names for files though they have no file name: DALI asks for none, and scripts in browsers send text so."""
+    wanted = {part.strip() for name, value in (*address, *body) if name.upper() == "UPLOAD" for part in _PART.findall(value)} - set(files)
+    left = []
+    for name, value in body:
+        if name in wanted and name.upper() != "UPLOAD":
+            content = value.encode()
+            files[name] = Upload(name=name, file=BytesIO(content), size=len(content))
+        else:
+            left.append((name, value))
+    return left
+
+
+def _sent_as_file(body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+    """Take a query that was sent as a file (``curl -F QUERY=@query.adql``) for the text it is, unless it was sent as text, too."""
+    found = list(body)
+    for name in [name for name in files if name.upper() == "QUERY" and all(known.upper() != "QUERY" for known, _ in body)]:
+        content = files[name].file.read(FORM_MOST + 1)
+        if len(content) > FORM_MOST:
+            raise _too_large(len(content), FORM_MOST)
+        try:
+            found.append((name, content.decode("utf-8-sig")))
+        except UnicodeDecodeError as error:
+            raise ParamError(f"the file {name} is not UTF-8 (byte {error.start})", name=name, remedy="send the query as text") from None
+        files.pop(name).file.close()
+    return found
 
 
 async def _file(name: str, part: UploadFile) -> Upload:

@@ -14,13 +14,14 @@ import anyio.to_thread
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from hven.auth.session import visitor_of
 from hven.dali import uwsdoc
-from hven.dali.address import base
+from hven.dali.address import base, caller
 from hven.dali.answer import request_id, whole, without_body
 from hven.dali.errors import headers_of, json_error, message_of, status_of, votable_error
 from hven.dali.params import read
 from hven.errors import Conflict, HvenError, NotFound, ParamError
-from hven.jobs import ACTIVE, Asker, Desk
+from hven.jobs import ACTIVE, CONTROLS, Asker, Desk
 from hven.model.given import collect
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from hven.auth import Reader
     from hven.holdings import Site
+    from hven.jobs.quote import Outlook
     from hven.model.given import Params
     from hven.store import Job
 
@@ -37,7 +39,6 @@ LONGEST = 100  # seconds that a request may wait for a change: proxies give up a
 SOON, LOOK = 0.005, 0.1  # seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
 THREADS = 8  # that speak with the store
 TEXT = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
-LOCAL = {"127.0.0.1", "::1"}
 
 
 class Waiting:
@@ -80,7 +81,7 @@ class Waiting:
                         self._tell(await anyio.to_thread.run_sync(self._site.store.jobs.phases, list(known), limiter=self._limiter), known)
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
-                pause = SOON if self._came else min(2 * pause, LOOK)
+                pause = SOON if self._came else min(1.3 * pause, LOOK)
                 self._came = False
                 await asyncio.sleep(pause)
         finally:  # nobody waits for a task that is no more
@@ -156,7 +157,7 @@ class _Resources:
         return "/".join([f"{base(request, self._site.settings)}{self._path}", *steps])
 
     def _who(self, request: Request) -> Asker:
-        return Asker(reader=self._reader(request), address=_address(request))
+        return Asker(reader=self._reader(request), address=caller(request), visitor=visitor_of(request.headers))
 
     async def _found(self, request: Request) -> Job:
         job: Job = await self._call(self._desk.one, request.path_params["job"], self._who(request))
@@ -178,40 +179,53 @@ class _Resources:
         here = self._here(request)
 
         def write() -> bytes:
-            told = uwsdoc.refs(self._desk.listed(params, self._who(request)), here)
-            return uwsdoc.json({"jobs": told}) if _json(request) else uwsdoc.refs_xml(told)
+            found = self._desk.listed(params, self._who(request))
+            return uwsdoc.json({"jobs": uwsdoc.refs(found, here)}) if _json(request) else uwsdoc.refs_xml(found, here)
 
         return whole(request, await self._call(write), _kind(request))
 
     # --- a job -----------------------------------------------------------------------------------------------
 
     async def _job(self, request: Request) -> Response:
+        if request.method not in {"POST", "DELETE"}:
+            return await self._shown(request)
         job = await self._found(request)
         if request.method == "DELETE":
             await self._call(self._desk.remove, job)
             return self._see(request)
         params = await read(request, self._limit)
-        if request.method == "POST":
-            action = params.one("ACTION")
-            if action is None:
-                await self._change(job, params)
-                return self._see(request, job.id)
-            if action.upper() != "DELETE":
-                raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="ACTION=DELETE")
-            await self._call(self._desk.remove, job)
-            return self._see(request)
+        action = params.one("ACTION")
+        if action is None:
+            await self._change(request, job, params)
+            return self._see(request, job.id)
+        if action.upper() != "DELETE":
+            raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="ACTION=DELETE")
+        await self._call(self._desk.remove, job)
+        return self._see(request)
+
+    async def _shown(self, request: Request) -> Response:
+        """Tell everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
+        name, who = request.path_params["job"], self._who(request)
+
+        def look() -> tuple[Job, Outlook, list[str]]:
+            job = self._desk.one(name, who)
+            return job, self._desk.outlook(job), self._desk.children(job)
+
+        job, outlook, children = await self._call(look)
+        params = await read(request, self._limit)
         wait = params.whole("WAIT", minimum=-1)
         phase = params.one("PHASE")
         if wait and job.phase in ACTIVE and (phase is None or phase.upper() == job.phase):
             await self._wait(request, job, LONGEST if wait < 0 else min(wait, LONGEST))
-            job = await self._found(request)
-        place = await self._call(self._site.store.jobs.place, job) if job.phase == "QUEUED" else None
-        told = uwsdoc.facts(job, self._here(request, job.id), place)
+            job, outlook, children = await self._call(look)
+        told = uwsdoc.facts(
+            job, self._here(request, job.id), place=outlook.place, quote=outlook.quote, note=outlook.note, children=children
+        )
         return whole(request, uwsdoc.json(told) if _json(request) else uwsdoc.job_xml(told), _kind(request))
 
-    async def _change(self, job: Job, params: Params) -> None:
+    async def _change(self, request: Request, job: Job, params: Params) -> None:
         try:
-            await self._call(self._desk.change, job, params)
+            await self._call(self._desk.change, job, params, self._who(request))
         finally:
             params.close()
 
@@ -239,7 +253,7 @@ class _Resources:
                     if value is None:
                         raise ParamError(f"{name.upper()} is missing", name=name.upper(), remedy=_EXAMPLES[name])
                     params = collect([(name, value)])
-                await self._change(job, params)
+                await self._change(request, job, params)
                 return self._see(request, job.id)
             if name in {"parameters", "results"}:
                 told = uwsdoc.facts(job, self._here(request, job.id))
@@ -247,6 +261,9 @@ class _Resources:
                 return whole(request, uwsdoc.json(told[name]) if _json(request) else write(told), _kind(request))
             if name == "error":
                 return self._error(request, job)
+            if name == "quote":
+                outlook = await self._call(self._desk.outlook, job)
+                return whole(request, (uwsdoc.time(outlook.quote) or "").encode(), TEXT)
             return whole(request, _atom(job, name).encode(), TEXT)
 
         return answer
@@ -262,6 +279,8 @@ class _Resources:
         job = await self._found(request)
         name = request.path_params["name"].upper()
         if request.method == "PUT":
+            if name in CONTROLS:
+                raise ParamError(f"{name} is no parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=...")
             body = b""
             async for chunk in request.stream():
                 body += chunk
@@ -271,7 +290,7 @@ class _Resources:
                 value = body.decode()
             except UnicodeDecodeError:
                 raise ParamError(f"the value of {name} is not UTF-8", name=name) from None
-            await self._change(job, collect([(name, value)]))
+            await self._change(request, job, collect([(name, value)]))
             return self._see(request, job.id)
         values = [value for given, value in job.parameters if given.upper() == name]
         if not values:
@@ -302,7 +321,7 @@ def _atom(job: Job, name: str) -> str:
         return str(job.duration)
     if name == "destruction":
         return uwsdoc.time(job.destruction) or ""
-    return (job.owner or "") if name == "owner" else ""  # nobody can tell when a query will end: no quote
+    return job.owner or ""
 
 
 def _json(request: Request) -> bool:
@@ -311,13 +330,6 @@ def _json(request: Request) -> bool:
 
 def _kind(request: Request) -> dict[str, str]:
     return {"content-type": uwsdoc.JSON if _json(request) else uwsdoc.XML, "cache-control": "no-store", "vary": "accept"}
-
-
-def _address(request: Request) -> str:
-    """Give the address of whoever asks; of a proxy on this machine, what it says of its client."""
-    address = request.client.host if request.client else ""
-    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return told[:64] if told and address in LOCAL else address
 
 
 async def _left(request: Request) -> None:

@@ -9,13 +9,15 @@ from xml.sax.saxutils import escape, quoteattr
 import orjson
 
 from hven.dali.errors import clean
+from hven.store.jobs import REMOTE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from hven.store import Job, Ref
 
 NAMESPACES = 'xmlns="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+NOBODY = '<ownerId xsi:nil="true"/>'
 XML = "text/xml; charset=utf-8"
 JSON = "application/json"
 
@@ -25,7 +27,9 @@ def time(text: str | None) -> str | None:
     return None if text is None else f"{text[:23]}Z"
 
 
-def facts(job: Job, here: str, place: int | None = None) -> dict[str, Any]:
+def facts(
+    job: Job, here: str, *, place: int | None = None, quote: str | None = None, note: str | None = None, children: Sequence[str] = ()
+) -> dict[str, Any]:
     """Gather what is told of a job, by the names of the schema; JSON is this.
 
     Parameters
@@ -34,14 +38,22 @@ def facts(job: Job, here: str, place: int | None = None) -> dict[str, Any]:
         Address of the job.
     place
         In the queue, 1 = next.
+    quote
+        When it will probably be done.
+    note
+        What the asker should do about it.
+    children
+        Ids of the jobs that are part of it.
     """
-    info = {name: value for name, value in {**job.progress, "place": place, "attempts": job.attempts or None}.items() if value is not None}
+    given = {**job.progress, "place": place, "attempts": job.attempts or None, "note": note or job.progress.get("note")}
+    given |= {"parent": job.parent, "dependsOn": list(job.depends_on) or None, "children": list(children) or None}
+    info = {name: value for name, value in given.items() if value is not None and name != REMOTE}
     return {
         "jobId": job.id,
         "runId": job.run_id,
         "ownerId": job.owner,
         "phase": job.phase,
-        "quote": None,
+        "quote": time(quote),
         "creationTime": time(job.created),
         "startTime": time(job.started),
         "endTime": time(job.ended),
@@ -108,16 +120,20 @@ def refs(found: Sequence[Ref], here: str) -> list[dict[str, Any]]:
     ]
 
 
-def refs_xml(told: Iterable[dict[str, Any]]) -> bytes:
-    """Write a list of jobs."""
-    inside = "".join(
-        f"<jobref id={quoteattr(ref['id'])} xlink:href={quoteattr(ref['href'])}><phase>{ref['phase']}</phase>"
-        + ("" if ref["runId"] is None else _element("runId", ref["runId"]))
-        + _element("ownerId", ref["ownerId"])
-        + f"<creationTime>{ref['creationTime']}</creationTime></jobref>"
-        for ref in told
+def refs_xml(found: Sequence[Ref], here: str) -> bytes:
+    """Write a list of jobs, of which there may be very many; `here` is the list's own address."""
+    href = escape(here, {'"': "&quot;"})
+    return _document(f'<jobs version="1.1" {NAMESPACES}>{"".join([_ref(ref, href) for ref in found])}</jobs>')
+
+
+def _ref(ref: Ref, href: str) -> str:
+    name = ref.id if ref.id.isalnum() else escape(ref.id, {'"': "&quot;"})
+    run_id = "" if ref.run_id is None else _element("runId", ref.run_id)
+    owner = NOBODY if ref.owner is None else _element("ownerId", ref.owner)
+    return (
+        f'<jobref id="{name}" xlink:href="{href}/{name}"><phase>{ref.phase}</phase>{run_id}{owner}'
+        f"<creationTime>{ref.created[:23]}Z</creationTime></jobref>"
     )
-    return _document(f'<jobs version="1.1" {NAMESPACES}>{inside}</jobs>')
 
 
 def json(told: Any) -> bytes:
@@ -134,6 +150,8 @@ def _element(name: str, value: object) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(str(item) for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

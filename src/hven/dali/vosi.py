@@ -31,8 +31,12 @@ class Capability:
         ``vs:ParamHTTP`` or ``vr:WebBrowser``.
     use
         ``base`` (the client appends), ``full``.
+    description
+        For people: what the elements cannot say.
     inside
         Finished XML after the interface: TAPRegExt, ConeSearch elements.
+    security
+        How one may say who one is (SSO 2.0 section 2.1): an interface for each of these IVOIDs; None: one need not.
     attributes
         Finished XML attributes of the capability element, e.g. its xsi:type and namespaces.
     """
@@ -43,10 +47,12 @@ class Capability:
     interface: str = "vs:ParamHTTP"
     role: str | None = None
     version: str | None = None
+    description: str | None = None
     inside: str = ""
     attributes: str = ""
     params: Sequence[Param] = ()
     query_type: Sequence[str] = field(default=())
+    security: Sequence[str | None] = (None,)
 
 
 def iso(when: datetime) -> str:
@@ -75,13 +81,18 @@ def _capability(item: Capability) -> str:
     standard = f" standardID={quoteattr(item.standard_id)}" if item.standard_id else ""
     role = f' role="{item.role}"' if item.role else ""
     version = f' version="{item.version}"' if item.version else ""
+    described = f"<description>{escape(item.description)}</description>" if item.description else ""
     kinds = "".join(f"<queryType>{escape(kind)}</queryType>" for kind in item.query_type)
     params = "".join(_param(param) for param in item.params)
-    return (
-        f"<capability{standard}{' ' + item.attributes if item.attributes else ''}>"
-        f'<interface xsi:type="{item.interface}"{role}{version}>'
-        f'<accessURL use="{item.use}">{escape(item.url)}</accessURL>{kinds}{params}</interface>{item.inside}</capability>\n'
+    # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The first is the
+    # standard's: of several such clients would not know which to take
+    interfaces = "".join(
+        f"<interface xsi:type={quoteattr(item.interface)}{role if number == 0 else ''}{version}>"
+        f'<accessURL use="{item.use}">{escape(item.url)}</accessURL>'
+        f"{f'<securityMethod standardID={quoteattr(method)}/>' if method else ''}{kinds}{params}</interface>"
+        for number, method in enumerate(item.security)
     )
+    return f"<capability{standard}{' ' + item.attributes if item.attributes else ''}>{described}{interfaces}{item.inside}</capability>\n"
 
 
 def _param(param: Param) -> str:
@@ -157,7 +168,7 @@ def _column(column: Column, one: Table, quote: Callable[[str], str]) -> str:
     flags = ""
     if column.name in one.primary:
         flags += "<flag>primary</flag>"
-    if column.indexed or column.name in one.primary or column.name in (one.position or ()):
+    if column.name in one.searched or column.name in (one.position or ()):
         flags += "<flag>indexed</flag>"
     if not column.required and column.name not in one.primary:
         flags += "<flag>nullable</flag>"

@@ -8,7 +8,7 @@ from lxml import etree
 
 from hven.errors import SourceError
 from hven.model.table import Column, Table
-from hven.model.types import Type
+from hven.model.types import BY_VOTABLE, Type, parse_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,31 @@ def described(path: Path) -> Table | None:
         if etree.QName(root).localname != "table":
             return None
         columns = tuple(_column(item) for item in root.iter("{*}column"))
-    except (etree.XMLSyntaxError, ValueError, KeyError) as error:
+    except (etree.XMLSyntaxError, ValueError) as error:
         raise SourceError(f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable") from error
     return Table(schema="", name="", columns=columns, description=root.findtext("{*}description"))
+
+
+# the words of vs:TAPType (VODataService 1.1 section 3.5.3) as descriptors say them
+_TAP = {
+    "BOOLEAN": "bool", "SMALLINT": "int16", "INTEGER": "int32", "BIGINT": "int64", "REAL": "float32", "DOUBLE": "float64", "TIMESTAMP": "timestamp",
+    "CHAR": "string", "VARCHAR": "string", "UNICODE": "string", "UNICODECHAR": "string", "POINT": "point", "CIRCLE": "circle", "POLYGON": "polygon",
+    "REGION": "shape", "CLOB": "string",
+}  # fmt: skip
+
+
+def _type(item: Any, name: str | None) -> Type:
+    word = (item.text or "").strip()
+    if word.upper() in _TAP and word not in BY_VOTABLE:
+        return parse_type(_TAP[word.upper()])
+    kind = Type(word, item.get("arraysize"), item.get("extendedType"))
+    try:
+        if kind.arrow is not None:
+            return kind
+    except (KeyError, ValueError):
+        pass
+    size = f" with arraysize {kind.arraysize!r:.40}" if kind.arraysize else ""
+    raise ValueError(f"column {name!r:.80} is of type {word!r:.40}{size}, which is not known")
 
 
 def _column(item: Any) -> Column:
@@ -36,10 +58,9 @@ def _column(item: Any) -> Column:
     kind = item.find("{*}dataType")
     if kind is None:
         raise ValueError(f"column {said['name']!r:.80} has no dataType")
-    datatype = (kind.text or "").strip()
     return Column(
         name=said["name"] or "",
-        type=Type(datatype, kind.get("arraysize"), kind.get("extendedType")),
+        type=_type(kind, said["name"]),
         description=said["description"],
         unit=said["unit"],
         ucd=said["ucd"],

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven import plugins
-from hven.errors import ParamError
+from hven.errors import ParamError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from hven.model.table import Column, FrameRef, Group
 
 PRIVATE = ()
+
+
+class Refused(SourceError):
+    """The document is a service's error answer, or says after its rows that the service broke off; it holds the service's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +99,11 @@ class Format:
     write
         ``write(head, batches, end, options) -> Iterator[bytes]``; `end` is called after the last batch. It must yield the
         head before it asks for the first batch's successor, i.e. as soon as the first batch is there.
-        An exception while iterating `batches` is the writer's to turn into its trailing mark where the format has
-        one (it must then call ``end()``, whose `error` is set), else to let through.
+        An exception while iterating `batches` is the writer's to turn into its trailing mark where a standard has
+        one (VOTable; it must then call ``end()``, whose `error` is set), else to let through: behind a mark for people, if it likes.
+    at_once
+        ``at_once(head, rows, options) -> bytes | None``: the whole document with all its rows as tuples of Python values, byte for byte what
+        `write` gives of them as a batch; None where only `write` can do it. For a few rows Arrow takes longer to get ready than they do.
     write_error
         ``write_error(message) -> bytes``, or None if errors go out as VOTable.
     read
@@ -116,6 +123,7 @@ class Format:
     extension: str
     write: Callable[[Head, Iterator[pa.RecordBatch], Callable[[], End], Mapping[str, str]], Iterator[bytes]]
     aliases: Sequence[str] = ()
+    at_once: Callable[[Head, Sequence[tuple[Any, ...]], Mapping[str, str]], bytes | None] | None = None
     write_error: Callable[[str], bytes] | None = None
     read: Callable[..., Read] | None = None
     files: Callable[[BinaryIO], bool] | None = None
@@ -127,6 +135,7 @@ class Format:
 
 
 DEFAULT = "votable"
+_LONGEST = 200  # characters of a media type with its parameters
 MEDIA_TYPE = "media_type"  # the option under which `select` leaves the Content-Type
 
 
@@ -190,6 +199,11 @@ def _known() -> list[str]:
 def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
     """Look a short name or media type up."""
     main, *rest = (part.strip() for part in asked.split(";"))
+    if "/" in main:
+        main = main.replace(" ", "+")  # an address where the + of `x-votable+xml` was not escaped
+        asked = ";".join([main, *(part for part in asked.split(";")[1:] if not part.strip().lower().startswith("q="))])
+    if len(asked) > _LONGEST or not asked.isascii() or not asked.isprintable():
+        return None  # it becomes a header
     parameters = {}
     for part in rest:
         name, _, value = part.partition("=")
@@ -206,7 +220,10 @@ def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
             chosen = {**one.by_alias.get(main, {}), **parameters}
             if not _supported(one, chosen):
                 return None
-            return one, (*chosen.items(), (MEDIA_TYPE, one.content_type or one.media_types[0]))
+            said = one.content_type or one.media_types[0]
+            if parameters:
+                said = ";".join([one.media_types[0], *(f"{name}={value}" for name, value in parameters.items())])
+            return one, (*chosen.items(), (MEDIA_TYPE, said))
     return None
 
 
@@ -234,4 +251,4 @@ def _by_quality(accept: str) -> list[str]:
     return [item for _, _, item in sorted(asked)]
 
 
-__all__ = ["End", "Format", "Head", "Info", "Read", "load", "offered", "select"]
+__all__ = ["End", "Format", "Head", "Info", "Read", "Refused", "load", "offered", "select"]

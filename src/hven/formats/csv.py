@@ -83,4 +83,11 @@ def _quoted(array: pa.Array) -> pa.Array:
     return pc.if_else(odd, literal.joined('"', pc.replace_substring(array, '"', '""'), '"'), array)
 
 
-FORMAT = Format(name="csv", media_types=("text/csv",), extension="csv", write=write, content_type="text/csv;header=present")
+FORMAT = Format(
+    name="csv",
+    media_types=("text/csv",),
+    extension="csv",
+    write=write,
+    content_type="text/csv;header=present",
+    choices={"header": ("PRESENT", "ABSENT")},
+)

@@ -11,6 +11,7 @@ import re
 import tempfile
 import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,7 @@ _WIDER = {"B": "I", "I": "J", "J": "K"}
 _DTYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">f4", "M": ">f8"}
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 _NOT_PLAIN = bytes([*range(0x20), *range(0x7F, 0x100)])
+_TRIED = 4096  # numbers that are tried for TNULL where both ends of the range are values
 _LETTERS = 64  # different characters that are looked up one by one; beyond them all become "?"
 _HEAP_FROM = 256  # strings whose longest has more bytes than this go to the heap
 
@@ -93,8 +95,8 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
         if not started:
             yield _primary()
         overflow = end().overflow
-        for plan in plans:
-            _settle(plan)
+        for number, plan in enumerate(plans):
+            _settle(plan, partial(_unused, spool, number))
         yield from _table(head, plans, rows, overflow=overflow, spool=spool)
 
 
@@ -102,7 +104,8 @@ def _ready(array: pa.Array, plan: _Plan) -> pa.Array:
     """Bring a column to storage form and note what the header will have to say."""
     kind = plan.column.type
     array = literal.storage(array, kind)
-    plan.nulls = plan.nulls or array.null_count > 0
+    if None not in kind.shape:  # in the heap a null cell has no elements; astropy.table cannot read TNULL there
+        plan.nulls = plan.nulls or array.null_count > 0
     if kind.is_timestamp:
         plan.longest = 26 if len(array) else plan.longest
         return array
@@ -144,8 +147,8 @@ def _letter(mark: str) -> str:
     return "".join(part for part in unicodedata.normalize("NFKD", mark) if part.isascii()) or "?"
 
 
-def _settle(plan: _Plan) -> None:
-    """Decide on TFORM, TDIM, TNULL and the numpy form of a column."""
+def _settle(plan: _Plan, unused: Callable[[], int | None]) -> None:
+    """Decide on TFORM, TDIM, TNULL and the numpy form of a column; `unused` finds a number that its rows do not hold."""
     kind = plan.column.type
     size = int(np.prod([length or 1 for length in kind.shape])) if kind.arraysize is not None else 1
     if kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or ""):
@@ -160,7 +163,7 @@ def _settle(plan: _Plan) -> None:
         plan.form, plan.dtype = f"{size}X", ("u1", ((size + 7) // 8,))
     else:
         letter = "L" if plan.letter == "X" else plan.letter
-        plan.letter = letter = _choose_null(plan, letter)
+        plan.letter = letter = _choose_null(plan, letter, unused)
         per = 2 if letter in {"C", "M"} else 1
         if None in kind.shape:
             plan.heap = True
@@ -171,7 +174,7 @@ def _settle(plan: _Plan) -> None:
                 plan.dim = f"({','.join(str(length) for length in kind.shape)})"
 
 
-def _choose_null(plan: _Plan, letter: str) -> str:
+def _choose_null(plan: _Plan, letter: str, unused: Callable[[], int | None]) -> str:
     """Find a whole number that does not occur; widen the column if its type has none left."""
     if not plan.nulls or letter not in _LIMITS:
         return letter
@@ -186,11 +189,23 @@ def _choose_null(plan: _Plan, letter: str) -> str:
     elif high < highest:
         plan.null = highest
     elif letter in _WIDER:
-        return _choose_null(plan, _WIDER[letter])
+        return _choose_null(plan, _WIDER[letter], unused)
     else:
-        message = f"column {plan.column.name!r} holds nulls and both ends of the 64-bit range: FITS has no value left for null"
-        raise TooLarge(message, remedy="ask for another format")
+        plan.null = unused()
+        if plan.null is None:
+            message = f"column {plan.column.name!r} holds nulls, and so many values of the 64-bit range that none was found for TNULL"
+            raise TooLarge(message, remedy="ask for another format")
     return letter
+
+
+def _unused(spool: Any, number: int) -> int | None:
+    """Find a 64-bit number that a column does not hold, among some near the lowest."""
+    left = _LIMITS["K"][0] + 1 + np.arange(_TRIED)
+    for batch in _again(spool):
+        array = batch.column(number)
+        values = literal.flat(array)[1] if pa.types.is_nested(array.type) else array
+        left = np.setdiff1d(left, values.drop_null().to_numpy(zero_copy_only=False))
+    return int(left[0]) if len(left) else None
 
 
 # -- bytes

@@ -25,8 +25,8 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     """Write ``{"metadata": [...], "data": [[...], ...], "status": "OK"}``.
 
     NaN and infinities become null (JSON has no word for them); timestamps are DALI text; arrays are flat lists.
-    A late error makes ``"status": "ERROR"`` with its ``"message"``, and the document is valid; rows that MAXREC cut
-    off make ``"status": "OVERFLOW"``.
+    Rows that MAXREC cut off make ``"status": "OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``, for people,
+    and is raised then: whoever sends the document must not end it as if it were whole.
     """
     batches = literal.early(batches)
     batch = next(batches, None)
@@ -47,6 +47,8 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
         failure = error
     yield start + _stop(end(), failure)
+    if failure is not None:
+        raise failure
 
 
 def _start(head: Head) -> bytes:
@@ -108,6 +110,8 @@ def _values(array: pa.Array, kind: Type) -> pa.Array:
     if pa.types.is_floating(array.type):
         finite = pc.is_finite(array)
         shown = array.cast(pa.string())
+        if pc.any(pc.equal(array, pa.scalar(0.0, array.type))).as_py():  # "-0" is a whole number to most readers, and those have no -0
+            shown = pc.if_else(pc.equal(shown, "-0"), "-0.0", shown)
         return shown if not array.null_count and pc.all(finite).as_py() else pc.if_else(finite, shown, literal.NULL)
     return array.cast(pa.int8()).cast(pa.string()) if kind.datatype == "bit" else array.cast(pa.string())
 

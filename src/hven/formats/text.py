@@ -25,7 +25,8 @@ _WIDEST = 60  # characters that a column is widened to at most; longer values pu
 def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
     """Write a heading, a rule and a line per row; numbers stand right.
 
-    The first batch says how wide the columns are. Control characters (also those that steer terminals) become blanks.
+    The first batch says how wide the columns are. Control characters (also those that steer terminals) become blanks. A late error makes
+    a last line for people, and is raised then.
     """
     batches = iter(batches)
     batch = next(batches, None)
@@ -48,6 +49,8 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
         yield f"ERROR: {ended.error or failure}\n".encode()
     elif ended.overflow:
         yield b"(there are more rows)\n"
+    if failure is not None:
+        raise failure
 
 
 def _cells(batch: pa.RecordBatch, kinds: list[Type]) -> list[pa.Array]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hven.query.head import head
 from hven.query.result import Result
-from hven.query.road import explain, run
+from hven.query.road import explain, names_objects, run
 
-PRIVATE = ("head", "road", "result", "shapes", "turns")
+PRIVATE = ("head", "road", "result", "shapes", "total", "turns")
 
-__all__ = ["Result", "explain", "head", "run"]
+__all__ = ["Result", "explain", "head", "names_objects", "run"]

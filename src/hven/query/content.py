@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from hven.model.table import Column
     from hven.sources import Source
 
 _START = 4096
@@ -71,8 +72,13 @@ def kind_of(path: Path) -> str:
 
 
 @contextmanager
-def table_in(path: Path) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
+def table_in(path: Path, like: Iterable[Column] = ()) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
     """Open the (first) table of a file.
+
+    Parameters
+    ----------
+    like
+        Columns that are expected: text of that name, without case, is read as their type and not as what it looks like.
 
     Yields
     ------
@@ -99,7 +105,7 @@ def table_in(path: Path) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
         return
     names = _parquet_names(path) if kind == "parquet" else ()
     try:
-        source = _fitting(path) if kind == "csv" else _source(kind, path, Context())
+        source = _fitting(path, like) if kind == "csv" else _source(kind, path, Context())
         about, rows = Table(schema="", name="", columns=tuple(source.columns())), source.batches()
         _nothing_left(names, about)
         with closing(cast("Generator[pa.RecordBatch]", rows)):
@@ -120,9 +126,16 @@ def _source(kind: str, path: Path, context: Context, **options: object) -> Sourc
     return source
 
 
-def _fitting(path: Path) -> Source:
+def _fitting(path: Path, like: Iterable[Column]) -> Source:
     """Open text with types that hold all values: where later ones do not fit what a sample suggests, it is read again as something wider."""
     types: dict[str, str] = {}
+    expected = {column.name.lower(): str(column.type) for column in like}
+    if expected:
+        first = _source("csv", path, Context())
+        said = {column.name: expected[column.name.lower()] for column in first.columns() if column.name.lower() in expected}
+        types.update(said)
+        if len(said) == len(first.columns()):  # a value that does not fit is a fault, told with its row
+            return _source("csv", path, Context(), types=types)
     for _ in range(_PASSES):
         wrong: dict[str, str] = {}
         source = _source("csv", path, Context(reject=partial(_note, wrong)), types=types)

@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from hven import __version__
 from hven.formats import Head, Info
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from hven.model.table import Column, FrameRef, Group, Table
     from hven.query.result import Result
 
 SOFTWARE = f"Hven/{__version__}"
+KEPT = 256  # sets of columns of which something is kept
+_SAID = Info(name="software", value=SOFTWARE)
+
+
+class Around(NamedTuple):
+    """What columns refer to. It keeps them alive, so that no other ones have their identity."""
+
+    columns: tuple[Column, ...]
+    tables: tuple[Table, ...]
+    frames: tuple[FrameRef, ...]
+    groups: tuple[Group, ...]
+    enums: Mapping[str, Mapping[str, str]]
+
+
+_known: OrderedDict[int, Around] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
+    """Gather it once for the columns of a plan, which is asked again and again."""
+    found = _known.get(id(columns))
+    if found is None or found.tables is not tables:
+        wanted = {column.frame for column in columns if column.frame}
+        enums = {column.enum for column in columns if column.enum}
+        there = {column.name for column in columns}
+        found = Around(
+            columns=columns,
+            tables=tables,
+            frames=tuple({frame.id: frame for table in tables for frame in table.frames if frame.id in wanted}.values()),
+            groups=tuple(group for table in tables for group in table.groups if there.issuperset(group.roles.values())),
+            enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
+        )
+        with _lock:
+            _known[id(columns)] = found
+            while len(_known) > KEPT:
+                _known.popitem(last=False)
+    return found
 
 
 def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:
     """Describe a result for a format."""
-    wanted = {column.frame for column in result.columns if column.frame}
-    enums = {column.enum for column in result.columns if column.enum}
-    there = {column.name for column in result.columns}
-    frames = {frame.id: frame for table in result.tables for frame in table.frames if frame.id in wanted}
-    groups = [group for table in result.tables for group in table.groups if there.issuperset(group.roles.values())]
+    around = _around(result.columns, result.tables)
     return Head(
         columns=result.columns,
         name=name,
-        infos=(*infos, Info(name="software", value=SOFTWARE)),
-        frames=tuple(frames.values()),
-        groups=tuple(groups),
-        enums={name: words for table in result.tables for name, words in table.enums.items() if name in enums},
+        infos=(*infos, _SAID),
+        frames=around.frames,
+        groups=around.groups,
+        enums=around.enums,
         status=status,
     )

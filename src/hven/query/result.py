@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from hven.adql.blame import placed
 from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError
 from hven.formats import End
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from hven.adql.tree import Query
     from hven.auth import Scope
     from hven.engines import Execution
+    from hven.holdings.counters import Counters
     from hven.model.table import Column, Table
 
 
+FEWEST = 1024  # rows of a piece, if there are more
 PIECE = 2 * 1024**2  # bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
 
 
@@ -48,6 +53,8 @@ class Result:
         Id that is told with an error.
     guarded
         True if a policy hides rows: an engine may look at a value before it drops its row, so no error may quote one.
+    share
+        Of the rows of its table that are read; below 1 if a sample was asked for.
     """
 
     columns: tuple[Column, ...]
@@ -63,7 +70,12 @@ class Result:
     failure: Exception | None = None
     request: str = ""
     guarded: bool = False
+    share: float = 1.0
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
+    _total: Callable[[], int | None] | None = field(default=None, repr=False)
+    _text: str = field(default="", repr=False)
+    _query: Query | None = field(default=None, repr=False)
+    _counters: Counters | None = field(default=None, repr=False)
     _execution: Execution | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
     _closed: bool = field(default=False, repr=False)
@@ -82,6 +94,9 @@ class Result:
         if self._begin is None:  # MAXREC=0: metadata only (DALI 1.1 section 3.4.4)
             self.overflow = True
             return
+        begun = time.perf_counter()
+        if self._counters is not None:
+            self._counters.query()
         try:
             for batch in self.begin():
                 if self.limit is not None and self.rows + batch.num_rows > self.limit:
@@ -103,6 +118,30 @@ class Result:
             raise broken from error
         finally:
             self.close()
+            if self._counters is not None:
+                kind = None if self.failure is None else type(self.failure).__name__
+                self._counters.queried(self.rows, time.perf_counter() - begun, kind)
+
+    def at_once(self, write: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
+        """Write all rows, as tuples of Python values, if they are here and the engine gives them so; then the answer is over.
+
+        None: nothing was used up, and the rows must be read from `batches`.
+        """
+        few = getattr(self._execution, "few", None)
+        if few is None or not self.small or self._casts or self._stopped():
+            return None
+        begun = time.perf_counter()
+        rows = few()
+        if rows is None or (self.limit is not None and len(rows) > self.limit):
+            return None
+        body = write(rows)
+        if body is not None:
+            self.rows = len(rows)
+            self.close()
+            if self._counters is not None:
+                self._counters.query()
+                self._counters.queried(self.rows, time.perf_counter() - begun, None)
+        return body
 
     def present(self, columns: tuple[Column, ...]) -> None:
         """Show the same columns with other metadata; those of another type are converted, batch by batch."""
@@ -118,7 +157,7 @@ class Result:
     def _unquoted(self, error: HvenError) -> HvenError:
         if self.guarded and isinstance(error, EvaluationError):
             return EvaluationError("a value cannot be computed", remedy="look at the casts, divisions and functions of the query")
-        return error
+        return placed(error, self._text, self._query) if isinstance(error, EvaluationError) else error
 
     def begin(self) -> Execution:
         """Begin to run, if that has not happened; afterwards `small` says whether the answer is ready, or nearly.
@@ -144,8 +183,31 @@ class Result:
                 raise Cancelled("the query was stopped before it began")
         return execution
 
+    @property
+    def awaited(self) -> int | None:
+        """The file descriptor at which the answer will show for which `begin` has asked; None: it is here, or only a thread can wait for it."""
+        found: int | None = getattr(self._execution, "awaited", None)
+        return found
+
+    def arrived(self) -> bool:
+        """Look whether the answer that is `awaited` has come, without waiting; then it is `small`."""
+        arrived = getattr(self._execution, "arrived", None)
+        self.small = arrived is not None and arrived()
+        return self.small
+
     def _stopped(self) -> bool:
         return self._cancelled or self._closed
+
+    @property
+    def computed(self) -> bool:
+        """True once every row is in memory: what is left is to write them."""
+        execution = self._execution
+        return self._closed if execution is None else bool(getattr(execution, "computed", False))
+
+    @property
+    def total(self) -> int | None:
+        """How many rows there will be, if that is known without running; None: nobody can tell."""
+        return self._total() if self._total is not None else None
 
     def end(self) -> End:
         """Say how it ended; for `Format.write`."""
@@ -183,8 +245,11 @@ class Result:
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Cut a batch that is big, without copying."""
+    if batch.num_rows <= FEWEST:  # to weigh it takes longer than to write a row
+        yield batch
+        return
     size = batch.nbytes
-    step = max(1024, PIECE * batch.num_rows // size) if size > PIECE else batch.num_rows
+    step = max(FEWEST, PIECE * batch.num_rows // size) if size > PIECE else batch.num_rows
     if step >= batch.num_rows:
         yield batch
         return

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.given import Upload
+    from hven.model.table import Column
     from hven.settings import Settings
 
 SCHEMA = "TAP_UPLOAD"
@@ -102,6 +103,7 @@ def read(
     settings: Settings,
     *,
     turn: AbstractContextManager[object] | None = None,
+    like: Iterable[Column] = (),
 ) -> Uploaded:
     """Fetch and read the tables of one query. It takes its time: not for the event loop.
 
@@ -114,6 +116,8 @@ def read(
         `limits.seconds` the time that fetching takes; `allow_private` lets addresses of the own network through.
     turn
         Entered while memory is filled with values, so that a server can bound how many do that at once.
+    like
+        Columns that are expected: text of that name, without case, is read as their type.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def read(
         for pair in wanted:
             path = _file(pair, files, Path(place), room, until, settings)
             try:
-                with turn or nullcontext(), table_in(path) as (table, batches):
+                with turn or nullcontext(), table_in(path, like) as (table, batches):
                     check_columns(table)
                     rows, used = _gathered(pair.name, batches, table.arrow, left, limits.upload_rows)
             except TooLarge:
@@ -256,7 +260,7 @@ def _part(pair: Pair, files: Mapping[str, Upload | Path]) -> Upload | Path:
 
 
 def _fetched(pair: Pair, place: Path, room: _Room, until: float, settings: Settings) -> Path:
-    seconds = max(until - time.monotonic(), 0.1)
+    seconds = max(round(until - time.monotonic(), 1), 0.1)
     silence = min(_SILENCE, seconds)
     try:
         return remote.download(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.formats import Format
 from hven.formats.votable.head import field_ids
 from hven.formats.votable.reader import read
-from hven.formats.votable.writer import metadata, write, write_error
+from hven.formats.votable.writer import at_once, metadata, write, write_error
 
 FORMAT = Format(
     name="votable",
@@ -13,6 +13,7 @@ FORMAT = Format(
     extension="vot",
     aliases=("votable/b2", "votable/b", "votable/td"),
     write=write,
+    at_once=at_once,
     write_error=write_error,
     read=read,
     by_alias={
@@ -29,4 +30,4 @@ FORMAT = Format(
     },
 )
 
-__all__ = ["FORMAT", "field_ids", "metadata", "read", "write", "write_error"]
+__all__ = ["FORMAT", "at_once", "field_ids", "metadata", "read", "write", "write_error"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 VERSION = "1.4"
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
+KEPT = 256  # sets of columns of which something is kept
 LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 
 # the refframe vocabulary's words of VOTable 1.5 in those of 1.4, which has a closed list
@@ -222,19 +225,51 @@ def _literal(kind: Type, value: object) -> str:
 
 def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
     """Everything up to the first row's container (DATA not included)."""
+    systems, table = _around(head, columns, serialization)
+    return "".join((
+        OPEN, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems,
+        *(param(column, value) for column, value in head.params), table,
+    ))  # fmt: skip
+
+
+class Kept(NamedTuple):
+    """What was written about some columns; it keeps alive what it was written of, so that nothing else has its identity."""
+
+    of: tuple[object, ...]
+    systems: str
+    table: str
+
+
+_kept: OrderedDict[tuple[object, ...], Kept] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _around(head: Head, columns: Sequence[Column], serialization: str) -> tuple[str, str]:
+    """Write the frames, and the table up to its rows: once for the columns of a plan, which is asked again and again."""
+    of = (columns, head.frames, head.groups, head.enums)
+    # what is fitted to its rows is another in each answer, and lists may change
+    lasting = columns is head.columns and isinstance(head.frames, tuple) and isinstance(head.groups, tuple)
+    key = (*map(id, of), serialization, head.name, head.id, head.description, tuple(head.links))
+    found = _kept.get(key) if lasting else None
+    if found is None:
+        found = Kept(of, *_written(head, columns, serialization))
+        if lasting:
+            with _lock:
+                _kept[key] = found
+                while len(_kept) > KEPT:
+                    _kept.popitem(last=False)
+    return found.systems, found.table
+
+
+def _written(head: Head, columns: Sequence[Column], serialization: str) -> tuple[str, str]:
     names = tuple(column.name for column in columns)
     # columns have the first choice of an ID, so that `field_ids` says the same to everybody
     ids = field_ids((*names, *(item.id for item in head.frames), *([head.id] if head.id else [])))
     frames = {item.id: ident for item, ident in zip(head.frames, ids[len(names) :], strict=False)}
-    parts = [OPEN, '<RESOURCE type="results">\n']
-    if head.status:
-        parts.append(status("OK"))
-    parts += [info(item) for item in head.infos]
-    parts += [_frame(item, frames[item.id]) for item in head.frames]
-    parts += [param(column, value) for column, value in head.params]
+    systems = "".join(_frame(item, frames[item.id]) for item in head.frames)
     if not columns:  # a TABLE without FIELDs is not valid
-        return "".join(parts)
-    parts.append(f"<TABLE{attribute('ID', ids[-1] if head.id else None)}{attribute('name', head.name)}>\n")
+        return systems, ""
+    parts = [f"<TABLE{attribute('ID', ids[-1] if head.id else None)}{attribute('name', head.name)}>\n"]
     if head.description:
         parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
     enums = head.enums
@@ -245,7 +280,7 @@ def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
         by_name = dict(zip(names, ids, strict=False))
         parts += [_group(item, by_name) for item in head.groups]
     parts += [f"<LINK href={quoted(link)}/>\n" for link in head.links]
-    return "".join(parts)
+    return systems, "".join(parts)
 
 
 def after(head: Head, trailing: str) -> str:

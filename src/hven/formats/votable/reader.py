@@ -14,7 +14,7 @@ import pyarrow as pa
 from lxml import etree
 
 from hven.errors import SourceError
-from hven.formats import Head, Read
+from hven.formats import Head, Read, Refused
 from hven.formats.votable import describe, rows, unpack
 from hven.formats.votable.bytestream import chunks
 
@@ -148,7 +148,7 @@ class _Document:
 
     def _nothing(self, wanted: int | str | None, seen: list[str]) -> SourceError:
         for said in (*self._errors, *self._refusals):
-            return SourceError(f"the document is a service's error answer: {said}")
+            return Refused(f"the document is a service's error answer: {said}")
         if wanted is not None and seen:
             return SourceError(f"the document has no table {wanted!r}", remedy=f"there are: {', '.join(seen)}")
         return SourceError("the document has no TABLE")
@@ -321,7 +321,7 @@ class _Document:
                 other.clear()
         if len(self._errors) > before and element is not None:
             message = f"the service that wrote the document broke off: {self._errors[-1]}"
-            raise SourceError(message)
+            raise Refused(message)
 
     def _expect_none(self, element: Any) -> None:
         """Pass over the rows of a table without FIELDs: there may be none."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.errors import HvenError, UserError
-from hven.formats.votable import binary, tabledata
+from hven.formats.votable import binary, nulls, tabledata
 from hven.formats.votable import head as heads
 from hven.formats.votable.xml import is_ascii
 from hven.model import literal
@@ -26,6 +28,7 @@ SERIALIZATIONS = {
     "BINARY2": ('<DATA><BINARY2><STREAM encoding="base64">\n', "</STREAM></BINARY2></DATA>\n"),
 }
 DEFAULT = "BINARY2"
+KEPT = 256  # sets of columns of which something is kept
 _BYTE, _SHORT = Type("unsignedByte"), Type("short")
 
 
@@ -52,11 +55,13 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     columns = fit(head.columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
     start = (heads.before(head, columns, serialization) + opening).encode()
-    rows = (tabledata.Rows if serialization == "TABLEDATA" else binary.Rows)(columns, serialization)
+    known = _knowledge.get((id(columns), serialization))  # if `fit` has changed nothing
+    rows, check = _encoding(columns, serialization) if known is None else (known.rows, known.check)
     encoded = None if serialization == "TABLEDATA" else binary.Base64()
     failure = None
     try:
         while batch is not None:
+            check(batch)
             for piece in rows.encode(batch):
                 if encoded is None:
                     yield start + piece if start else bytes(piece)
@@ -71,6 +76,21 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
         failure = error
     tail = encoded.finish() if encoded is not None else b""
     yield start + tail + (closing + heads.after(head, _trailing(end(), failure))).encode()
+
+
+def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, str]) -> bytes | None:
+    """Write a document of a few rows of plain numbers and text, without Arrow: the same bytes; None for any others."""
+    columns = head.columns
+    if options.get("serialization", DEFAULT).upper() != DEFAULT or not isinstance(columns, tuple):
+        return None
+    encoder = _known(columns, DEFAULT).rows
+    cells = encoder.cells(rows) if isinstance(encoder, binary.Rows) else None
+    if cells is None:
+        return None
+    opening, closing = SERIALIZATIONS[DEFAULT]
+    encoded = binary.Base64()
+    lines = b"".join(encoded.feed(memoryview(cells))) + encoded.finish()
+    return (heads.before(head, columns, DEFAULT) + opening).encode() + lines + (closing + heads.after(head, "")).encode()
 
 
 def _trailing(end: End, failure: Exception | None) -> str:
@@ -96,10 +116,12 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
     Text that is not ASCII makes ``unicodeChar`` of ``char``; a value longer than the declared length makes it ``*``; an
     array of strings gets a real width. In the binary serializations ``bit`` becomes ``boolean`` where clients fail on it
     (STIL on a single bit, astropy on variable arrays) or where BINARY could not say null, and so does BINARY's
-    ``unsignedByte`` become ``short``.
+    ``unsignedByte`` become ``short``. A whole number stands for null that is no value of the first batch.
     """
-    fitted = []
-    for number, column in enumerate(columns):
+    columns = tuple(columns)
+    fitted = list(columns)
+    for number in _known(columns, serialization).varying:
+        column = columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
             kind = _fit_text(kind, None if batch is None else batch.column(number))
@@ -107,8 +129,56 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
             kind = Type("boolean", kind.arraysize, kind.xtype)
         elif serialization == "BINARY" and kind == _BYTE and not column.required and heads.magic(column, serialization) is None:
             kind = _SHORT
-        fitted.append(column if kind is column.type else column.having(type=kind))
-    return tuple(fitted)
+        fitting = column if kind is column.type else column.having(type=kind)
+        whole = kind.datatype in heads.LIMITS
+        fitted[number] = nulls.fit(fitting, batch.column(number), serialization) if whole and batch is not None else fitting
+    return columns if all(new is old for new, old in zip(fitted, columns, strict=True)) else tuple(fitted)
+
+
+class Known(NamedTuple):
+    """What is known of the columns of an answer whatever its rows are.
+
+    Attributes
+    ----------
+    varying
+        Numbers of those that `fit` must look at.
+    rows, check
+        Encoder and check for the columns as they are.
+    """
+
+    columns: tuple[Column, ...]
+    varying: tuple[int, ...]
+    rows: tabledata.Rows | binary.Rows
+    check: Callable[[pa.RecordBatch], None]
+
+
+_knowledge: OrderedDict[tuple[int, str], Known] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _known(columns: tuple[Column, ...], serialization: str) -> Known:
+    """Work it out once for the columns of a plan, which is asked again and again: one-row answers cost half as much."""
+    key = (id(columns), serialization)
+    found = _knowledge.get(key)
+    if found is None:  # an entry keeps its columns alive, so that no other ones have its id
+        varying = tuple(
+            number
+            for number, column in enumerate(columns)
+            if column.type.datatype in {"char", "unicodeChar", "bit"}
+            or column.type == _BYTE
+            or heads.magic(column, serialization) is not None
+        )
+        found = Known(columns, varying, *_encoding(columns, serialization))
+        with _lock:
+            _knowledge[key] = found
+            while len(_knowledge) > KEPT:
+                _knowledge.popitem(last=False)
+    return found
+
+
+def _encoding(columns: tuple[Column, ...], serialization: str) -> tuple[tabledata.Rows | binary.Rows, Callable[[pa.RecordBatch], None]]:
+    kind = tabledata.Rows if serialization == "TABLEDATA" else binary.Rows
+    return kind(columns, serialization), nulls.checked(columns, serialization)
 
 
 def _no_bits(kind: Type, serialization: str) -> bool:

@@ -1,0 +1,287 @@
+"""How values are shown to people: numbers as their column says, times as dates, codes as words, addresses as links and small pictures."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from hven.model import literal, units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.explore.rows import Page
+    from hven.model.table import Column, Table
+
+DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
+LONG = 400  # characters of a cell; the row's own page has the rest
+ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
+HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
+SEXAGESIMAL = ("d:m:s", "h:m:s")
+FAMILIES = (  # what people choose among; the first one says what can be converted
+    ("deg", "arcmin", "arcsec", "mas", "rad"),
+    ("m", "mm", "cm", "km", "AU", "pc", "kpc", "solRad", "um", "nm", "Angstrom"),
+    ("s", "ms", "min", "h", "d", "yr"),
+    ("Hz", "kHz", "MHz", "GHz", "THz"),
+    ("eV", "keV", "MeV", "J", "erg"),
+    ("byte", "kbyte", "Mbyte", "Gbyte"),
+    ("m/s", "km/s"),
+    ("kg", "g", "solMass"),
+    ("deg/s", "deg/d", "arcsec/h"),
+    ("mas/yr", "arcsec/yr", "deg/yr"),
+    ("Jy", "mJy", "W.m**-2.Hz**-1"),
+    ("K", "mK"),
+    ("T", "G", "nT"),
+    ("Pa", "hPa", "kPa"),
+)
+JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`: the address is a small image."""
+
+    text: str
+    href: str = ""
+    title: str = ""
+    picture: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """How a column is shown: `unit` as shown, perhaps another than the stored one; `factor` leads from that one to it."""
+
+    column: Column
+    label: str
+    unit: str
+    numeric: bool
+    kind: str  # number, time, text, link, picture, code
+    factor: float = 1.0
+    sexagesimal: bool = False
+
+
+def headings(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -> list[Heading]:
+    """Say how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out."""
+    chosen = dict(wanted)
+    return [_heading(column, table, chosen.get(column.name)) for column in page.columns]
+
+
+def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -> list[list[Cell | None]]:
+    """Write the rows of a page; None where there is no value."""
+    found = headings(page, table, wanted)
+    whole = page.rows.combine_chunks()
+    columns = [_column(whole.column(number), heading, table) for number, heading in enumerate(found)]
+    rows = [list(row) for row in zip(*columns, strict=True)] if columns else []
+    for number, heading in enumerate(found):
+        if heading.column.link:
+            _linked(rows, number, heading.column.link, {one.column.name: at for at, one in enumerate(found)}, whole)
+    return rows
+
+
+def choices(column: Column) -> tuple[str, ...]:
+    """Give the units that a column can be read in, its own first; none but that one: an empty tuple."""
+    own = column.unit or ""
+    if not own or not _counts(column) or is_julian(column):
+        return ()
+    found = next((family for family in FAMILIES if own in family or units.convertible(own, family[0])), ())
+    angles = (SEXAGESIMAL[_hours(column)],) if own == "deg" and _position(column) else ()
+    others = (*angles, *(unit for unit in found if unit != own))
+    return (own, *others) if others else ()
+
+
+def _counts(column: Column) -> bool:
+    return column.type.is_numeric and not column.type.is_array and not column.enum
+
+
+def _position(column: Column) -> bool:
+    return (column.ucd or "").lower().startswith("pos.")
+
+
+def _hours(column: Column) -> bool:
+    return (column.ucd or "").lower().startswith("pos.eq.ra")
+
+
+def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
+    unit, factor, sexagesimal = column.unit or "", 1.0, False
+    if wanted and wanted != unit and _counts(column):
+        if wanted in SEXAGESIMAL and unit == "deg":
+            unit, sexagesimal = wanted, True
+        elif wanted not in SEXAGESIMAL and not is_julian(column):
+            try:
+                unit, factor = units.check(wanted), units.factor(unit, wanted)
+            except ValueError:
+                unit, factor = column.unit or "", 1.0
+    return Heading(
+        column=column,
+        label=column.label or column.name,
+        unit=unit,
+        numeric=column.type.is_numeric,
+        kind=kind_of(column, table),
+        factor=factor,
+        sexagesimal=sexagesimal,
+    )
+
+
+def kind_of(column: Column, table: Table) -> str:
+    """Say how a column is read: number, time, text, link, picture, code."""
+    if column.type.is_timestamp or is_julian(column):
+        return "time"
+    if column.enum and column.enum in table.enums:
+        return "code"
+    if column.type.is_string:
+        ucd = (column.ucd or "").lower()
+        if "meta.preview" in ucd or column.name.lower() == "thumbnail_url":
+            return "picture"
+        return "link" if "meta.ref.url" in ucd or column.link else "text"
+    return "number" if column.type.is_numeric else "text"
+
+
+def is_julian(column: Column) -> bool:
+    """Tell that a column has Julian dates: days, and a UCD or name of a time."""
+    named = (column.ucd or "").lower().startswith(("time.start", "time.end", "time.epoch")) or column.name.lower() in {
+        "time_min",
+        "time_max",
+    }
+    return named and column.unit == "d" and _real(column)
+
+
+def julian_day(value: object) -> str:
+    """Give the day of a Julian date; empty: it is none."""
+    return _date(value).text[:10] if isinstance(value, int | float) and JULIAN[0] <= value <= JULIAN[1] else ""
+
+
+def _real(column: Column) -> bool:
+    return column.type.is_numeric and not column.type.is_integer and not column.type.is_array
+
+
+def _column(values: pa.ChunkedArray, heading: Heading, table: Table) -> list[Cell | None]:
+    column = heading.column
+    if heading.kind == "time" and not column.type.is_timestamp:
+        return [None if value is None else _date(value) for value in values.to_pylist()]
+    if heading.kind == "code":
+        words = table.enums[column.enum or ""]
+        return [None if value is None else _coded(str(value), words) for value in values.to_pylist()]
+    if heading.sexagesimal:
+        digits = _decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
+        return [None if value is None else _angle(value, digits, hours=heading.unit == "h:m:s") for value in values.to_pylist()]
+    if heading.factor != 1.0:
+        write = _writer(_converted(column, heading.factor))
+        return [None if value is None else Cell(text=write(value * heading.factor)) for value in values.to_pylist()]
+    if _real(column) and column.display:
+        write = _writer(column.display)
+        return [None if value is None else Cell(text=write(value)) for value in values.to_pylist()]
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    texts = literal.text(literal.storage(array, column.type), column.type).to_pylist()
+    valid = array.is_valid().to_pylist()
+    if column.type.is_timestamp:
+        return [Cell(text=text.replace("T", " ")) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    if _real(column):
+        return [_plain(text) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    return [_text(text, heading.kind) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+
+
+def _text(text: str, kind: str) -> Cell:
+    address = ADDRESS.fullmatch(text.strip())
+    if address is not None:
+        short = text if len(text) <= 60 else _short(text)
+        return Cell(
+            text=short,
+            href=address[0],
+            title=text if short != text else "",
+            picture=kind == "picture" and address[0].lower().startswith("http"),
+        )
+    if len(text) > LONG:
+        return Cell(text=f"{text[:LONG]}…", title=f"{len(text):,}")
+    return Cell(text=text)
+
+
+def _short(address: str) -> str:
+    """Give what one reads of a long address: the name of its file; of a service that is asked, whose it is."""
+    whole, asked, _ = address.partition("?")
+    if asked:
+        host = whole.partition("//")[2].partition("/")[0]
+        return f"{host}/…"[:60]
+    return whole.rstrip("/").rpartition("/")[2][:60] or address[:60]
+
+
+def _plain(text: str) -> Cell:
+    """Shorten a number of which nobody says how many digits it has."""
+    if len(text) <= DIGITS_SHOWN + 1:
+        return Cell(text=text)
+    short = f"{float(text):.{DIGITS_SHOWN}g}"
+    return Cell(text=text) if len(text) <= len(short) else Cell(text=short, title=text)
+
+
+def _coded(value: str, words: Mapping[str, str]) -> Cell:
+    word = words.get(value)
+    return Cell(text=value) if word is None else Cell(text=word, title=value)
+
+
+def _date(value: float) -> Cell:
+    """Write a Julian date as a date, to the millisecond; the number itself is told when one points at it."""
+    if not JULIAN[0] <= value <= JULIAN[1]:
+        return Cell(text=repr(value))
+    # a double of days is good to 40 microseconds: what was meant as a whole millisecond is shown as one
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round((value - 2_440_587.5) * 86_400_000))
+    text = when.strftime("%Y-%m-%d %H:%M:%S") if not when.microsecond else when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return Cell(text=text.rjust(19, "0"), title=f"JD {value!r}")
+
+
+def _converted(column: Column, factor: float) -> str:
+    """Give the display of converted values: as many digits as before, no more."""
+    if (found := DIGITS.fullmatch(column.display or "")) is not None and (found[3] or found[4]).lower() == "f":
+        digits = _decimals(column.display, factor)
+        return f".{digits}f" if digits <= 12 else ".6e"
+    return ".7g" if column.type.datatype == "float" else ".10g"
+
+
+def _decimals(display: str | None, factor: float) -> int:
+    """Give the decimals that are left of `display` when values become `factor` times as great; two where nobody says how many there are."""
+    found = DIGITS.fullmatch(display or "")
+    if found is None or (found[3] or found[4]).lower() != "f":
+        return 2
+    return max(0, int(found[2] or found[6]) - math.floor(math.log10(factor) + 0.5))
+
+
+def _angle(value: float, digits: int, *, hours: bool) -> Cell:
+    """Write an angle in degrees as ``hh:mm:ss.ss`` or ``+dd:mm:ss.s``; the degrees are told when one points at it."""
+    if not math.isfinite(value):
+        return Cell(text=repr(value))
+    scale = 10**digits
+    parts = round(value % 360 * 240 * scale) % (86_400 * scale) if hours else round(abs(value) * 3600 * scale)
+    seconds, part = divmod(parts, scale)
+    minutes, seconds = divmod(seconds, 60)
+    whole, minutes = divmod(minutes, 60)
+    sign = "" if hours else "-" if value < 0 else "+"
+    return Cell(text=f"{sign}{whole:02d}:{minutes:02d}:{seconds:02d}" + (f".{part:0{digits}d}" if digits else ""), title=f"{value!r} deg")
+
+
+def _writer(display: str | None) -> Callable[[float], str]:
+    found = DIGITS.fullmatch(display or "")
+    if found is None:
+        return lambda value: f"{value:.9g}"
+    digits, letter = int(found[2] or found[6]), (found[3] or found[4]).lower()
+    return lambda value: f"{value:.{digits}{letter}}"
+
+
+def _linked(rows: list[list[Cell | None]], number: int, template: str, at: Mapping[str, int], whole: pa.Table) -> None:
+    """Make links of a column's template; a hole whose value is not on the page, or null, makes none."""
+    names = HOLE.findall(template)
+    if any(name not in at for name in names):
+        return
+    given: dict[str, list[Any]] = {name: whole.column(name).to_pylist() for name in names}
+    for place, row in enumerate(rows):
+        cell = row[number]
+        values = {name: given[name][place] for name in names}
+        if cell is None or any(value is None for value in values.values()):
+            continue
+        address = HOLE.sub(lambda hole, values=values: quote(str(values[hole[1]]), safe=""), template)  # type: ignore[misc]
+        if ADDRESS.fullmatch(address):
+            row[number] = Cell(text=cell.text, href=address, title=cell.title)

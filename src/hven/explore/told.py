@@ -1,0 +1,39 @@
+"""Histograms, points and densities as plain values: what a plot in a browser reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.explore import plots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.explore.plots import Density, Histogram, Points
+    from hven.model.table import Column
+
+
+def histogram(found: Histogram | None, column: Column) -> dict[str, Any]:
+    """Give the counts of a column; None: it has no value."""
+    facts = {"column": column.name, "label": column.label or column.name, "unit": column.unit or ""}
+    if found is None:
+        return {**facts, "counts": [], "missing": 0, "time": plots.is_time(column)}
+    return {**facts, "low": found.low, "high": found.high, "counts": found.counts, "missing": found.missing, "time": found.time}
+
+
+def axes(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Give what is said of the columns that are drawn."""
+    return [{"name": one.name, "label": one.label or one.name, "unit": one.unit or "", "time": plots.is_time(one)} for one in columns]
+
+
+def points(found: Points, total: int | None) -> dict[str, Any]:
+    """Give points, row by row."""
+    values = [[plots.as_number(value) for value in found.values.column(number).to_pylist()] for number in range(len(found.columns))]
+    return {"axes": axes(found.columns), "values": values, "keys": found.keys, "more": found.more, "total": total}
+
+
+def density(found: Density | None, columns: Sequence[Column], total: int | None) -> dict[str, Any]:
+    """Give a density; None: there are no values."""
+    if found is None:
+        return {"axes": axes(columns), "density": None, "values": [[] for _ in columns], "keys": []}
+    return {"axes": axes(columns), "density": {"box": found.box, "counts": found.counts}, "total": total}

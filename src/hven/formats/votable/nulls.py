@@ -1,0 +1,60 @@
+"""Whole numbers that stand for null (VOTable 1.4 section 4.7): none that is a value may be chosen, and none that comes later may pass for null."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.errors import DataError
+from hven.formats.votable.head import LIMITS, magic
+from hven.model import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.table import Column
+
+
+def fit(column: Column, array: pa.Array, serialization: str) -> Column:
+    """Choose another number for null where the first batch holds the usual one as a value."""
+    chosen = magic(column, serialization)
+    if chosen is None:
+        return column
+    values = _values(array, column)
+    if not len(values) or not np.any(values == int(chosen)):
+        return column
+    lowest, highest = LIMITS[column.type.datatype]
+    for first, step in ((lowest, 1), (highest, -1)):
+        free = np.setdiff1d([first + step * n for n in range(min(len(values) + 1, highest - lowest + 1))], values)
+        if len(free):
+            return column.having(null=str(free[0] if step > 0 else free[-1]))
+    return column  # every value of the type occurs: the check below says so
+
+
+def checked(columns: Sequence[Column], serialization: str) -> Callable[[pa.RecordBatch], None]:
+    """Give a check of batches.
+
+    Raises
+    ------
+    DataError
+        A value is the number that the FIELD, which was sent already, has for null: readers would take it for none.
+    """
+    chosen = [(number, column, magic(column, serialization)) for number, column in enumerate(columns)]
+    watched = [(number, column, int(null)) for number, column, null in chosen if null is not None]
+
+    def check(batch: pa.RecordBatch) -> None:
+        for number, column, null in watched:
+            if np.any(_values(batch.column(number), column) == null):
+                message = f"column {column.name!r} holds the value {null}, which stands for null in this document"
+                remedy = "ask for another format, csv or parquet for example" if column.type.is_array else "use BINARY2 or TABLEDATA"
+                raise DataError(message, remedy=remedy)
+
+    return check
+
+
+def _values(array: pa.Array, column: Column) -> np.ndarray[Any, Any]:
+    array = literal.storage(array, column.type)
+    values = literal.flat(array)[1] if pa.types.is_nested(array.type) else array
+    return np.asarray(values.drop_null().to_numpy(zero_copy_only=False))

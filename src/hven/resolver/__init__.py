@@ -1,0 +1,15 @@
+"""Names of objects -> positions: ``resolve(name, site=...)``, the one contract; providers are files here, or plug-ins.
+
+A provider is a module of this room, or one that the entry-point group ``hven.resolvers`` names; it has `PROVIDER`, a
+:class:`Provider`. Providers are asked in their order; the first that knows the name answers. Who needs a name's place -
+``ivo_simbadpoint``, a portal's search field, an EPN search - asks here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from hven.resolver.asking import Ambiguous, Unresolved, forget, offered, position, resolve
+from hven.resolver.contract import Asked, Provider, Resolved, key
+
+PRIVATE = ("asking", "contract")
+
+__all__ = ["Ambiguous", "Asked", "Provider", "Resolved", "Unresolved", "forget", "key", "offered", "position", "resolve"]

@@ -1,0 +1,260 @@
+"""UWS 1.1, rule by rule: what may be asked of a job in each phase, where one is sent, what is told of it in XML and in JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from lxml import etree
+
+from hven.holdings import Site
+from hven.jobs import run_next
+from hven.jobs.desk import stamp
+from hven.server import create
+from hven.settings import JobLimits
+from hven.store import database as db
+from hven.testing.site import tiny_site
+from running import program
+from shared import shared
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from asking import Answer, Client
+from made_stars import STARS, rows
+
+UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
+NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+HOST = "http://vo.example"
+QUERY = "SELECT TOP 3 id FROM stars.main"
+LIMITS = JobLimits(queued=2, open=6, archive_days=5)
+FINAL = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
+PHASES = ("PENDING", "HELD", "QUEUED", "EXECUTING", *FINAL)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(20))}, jobs=LIMITS) as made:
+        yield made
+
+
+@pytest.fixture
+def client(site: Site) -> Client:
+    return Client(create(site))
+
+
+def made(client: Client, **params: object) -> str:
+    answer = client.post("/tap/async", **{"LANG": "ADQL", "QUERY": QUERY, **params})
+    assert (answer.status, answer.body) == (303, b""), answer.text
+    return answer.headers["location"].removeprefix(HOST)
+
+
+def name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def put_into(site: Site, path: str, phase: str) -> None:
+    with site.store._database.writing() as connection:
+        values = {"phase": phase, "ended": db.now() if phase in FINAL else None}
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(path)).values(**values))
+
+
+def job(client: Client, path: str) -> etree._Element:
+    answer = client.get(path)
+    assert answer.status == 200
+    return etree.fromstring(answer.body)
+
+
+def told(client: Client, path: str) -> dict[str, object]:
+    return dict(json.loads(client.ask("GET", path, headers={"accept": "application/json"}).body))
+
+
+def sent_to(answer: Answer, path: str) -> None:
+    assert (answer.status, answer.headers["location"], answer.headers["cache-control"]) == (303, HOST + path, "no-store"), answer.text
+
+
+# --- what each phase allows --------------------------------------------------------------------------------------
+
+
+RUN = dict.fromkeys(("PENDING", "HELD"), "QUEUED") | {"QUEUED": "QUEUED", "EXECUTING": "EXECUTING"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_phases_go_where_the_standard_lets_them(client: Client, site: Site, phase: str) -> None:
+    for wanted, after in (("RUN", RUN.get(phase)), ("ABORT", phase if phase in FINAL else "ABORTED")):
+        path = made(client)
+        put_into(site, path, phase)
+        before = client.get(path).body
+        answer = client.post(f"{path}/phase", PHASE=wanted)
+        if after is None:
+            assert answer.status == 403
+            assert f"the job is {phase} and cannot be run again" in answer.text
+            assert client.get(path).body == before
+        else:
+            sent_to(answer, path)
+            assert client.get(f"{path}/phase").text == after
+        client.ask("DELETE", path)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_what_can_be_changed_in_each_phase(client: Client, site: Site, phase: str) -> None:
+    path = made(client)
+    put_into(site, path, phase)
+    before = client.get(path).body
+    changes = {
+        f"{path}/parameters": ({"MAXREC": "5"}, phase == "PENDING"),
+        path: ({"RUNID": "mine"}, phase == "PENDING"),
+        f"{path}/executionduration": ({"EXECUTIONDURATION": "77"}, phase not in FINAL),
+        f"{path}/destruction": ({"DESTRUCTION": f"{datetime.now(UTC).year + 1}-01-01"}, phase != "ARCHIVED"),
+    }
+    for address, (params, allowed) in changes.items():
+        answer = client.post(address, **params)
+        if allowed:
+            sent_to(answer, path)
+        else:
+            assert answer.status == 403, (address, phase)
+            assert etree.fromstring(answer.body).find(".//{*}INFO[@value='ERROR']").text
+    assert (client.get(path).body == before) == (phase == "ARCHIVED")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("way", ["DELETE", "POST"])
+def test_a_job_is_destroyed_in_every_phase(client: Client, site: Site, phase: str, way: str) -> None:
+    path = made(client)
+    put_into(site, path, phase)
+    sent_to(client.ask("DELETE", path) if way == "DELETE" else client.post(path, ACTION="DELETE"), "/tap/async")
+    for part in ("", "/phase", "/quote", "/error", "/results", "/results/result", "/parameters", "/owner"):
+        assert client.get(path + part).status == 404
+    assert len(etree.fromstring(client.get("/tap/async").body)) == 0
+
+
+def test_what_is_of_the_job_is_no_parameter(client: Client) -> None:
+    path = made(client)
+    for control in ("PHASE", "phase", "DESTRUCTION", "EXECUTIONDURATION", "RUNID", "ACTION", "WAIT"):
+        answer = client.ask("PUT", f"{path}/parameters/{control}", body=b"RUN")
+        assert answer.status == 400, control
+        assert client.get(f"{path}/parameters/{control}").status == 404
+    assert client.get(f"{path}/phase").text == "PENDING"
+
+
+# --- too many ---------------------------------------------------------------------------------------------------------
+
+
+def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, site: Site) -> None:
+    paths = [made(client, PHASE="RUN") for _ in range(3)]
+    assert [client.get(f"{path}/phase").text for path in paths] == ["QUEUED", "QUEUED", "HELD"]
+    note = "2 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+    assert job(client, paths[2]).findtext(f"{UWS}jobInfo/note") == told(client, paths[2])["jobInfo"]["note"] == note  # type: ignore[index]
+    sent_to(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
+    assert client.get(f"{paths[2]}/phase").text == "HELD"  # still too many
+    more = [made(client) for _ in range(3)]
+    answer = client.post("/tap/async", QUERY=QUERY)
+    assert answer.status == 403
+    assert "6 jobs of yours have not ended" in answer.text
+    assert "location" not in answer.headers
+    assert len(etree.fromstring(client.get("/tap/async").body)) == 6
+    assert client.get(f"{paths[2]}?WAIT=30").status == 200  # HELD never blocks (section 2.2.1.1)
+    client.ask("DELETE", more[0])
+    while run_next(site):
+        pass
+    sent_to(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
+    assert run_next(site)
+    assert client.get(f"{paths[2]}/phase").text == "COMPLETED"
+    made(client)
+
+
+def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) -> None:
+    from hven.jobs.keeper import Keeper
+
+    path, stays = made(client, PHASE="RUN"), made(client)
+    run_next(site)
+    assert client.get(f"{path}/results/result").status == 200
+    client.post(f"{path}/destruction", DESTRUCTION="2020-01-01T00:00:00Z")
+    with site.store._database.writing() as connection:  # archived an hour ago
+        moment = stamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, UTC))
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(path)).values(destruction=moment))
+    Keeper(site.settings, workers=1, idle=1.0, parent=None)._sweep()
+    root = job(client, path)
+    assert root.findtext(f"{UWS}phase") == "ARCHIVED"
+    assert len(root.find(f"{UWS}results")) == 0
+    assert {item.get("id"): item.text for item in root.iter(f"{UWS}parameter")}["QUERY"] == QUERY
+    assert client.get(f"{path}/results/result").status == 404
+    listed = [ref.get("id") for ref in etree.fromstring(client.get("/tap/async").body)]
+    assert listed == [name(stays)]
+    assert [ref.get("id") for ref in etree.fromstring(client.get("/tap/async?PHASE=ARCHIVED").body)] == [name(path)]
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: Site, tmp_path: Path) -> None:
+    for number in range(2):
+        path = made(client, QUERY=f"SELECT TOP {number + 3} id FROM stars.main", PHASE="RUN")
+        run_next(site)
+    assert told(client, path)["quote"] is None  # it has ended
+    assert client.get(f"{path}/quote").text == ""
+    assert job(client, path).findtext(f"{UWS}jobInfo/share") == "1.0"
+    pending = made(client, QUERY="SELECT TOP 7 id FROM stars.main")
+    strange = made(client, QUERY="SELECT MAX(id) FROM stars.main")
+    running = made(client, QUERY="SELECT MIN(id) FROM stars.main", PHASE="RUN")
+    held = site.store.jobs.claim()
+    site.store.jobs.beat(held, {"rows": 500, "share": 0.25})
+    begun = stamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
+    with site.store._database.writing() as connection:
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(running)).values(started=begun))
+    waiting = made(client, QUERY="SELECT TOP 5 id FROM stars.main", PHASE="RUN")
+    now = stamp(datetime.now(UTC))
+    for asked in (pending, running, waiting):
+        quote = client.get(f"{asked}/quote").text
+        assert quote.endswith("Z")
+        assert quote > now[:19]
+        # it is estimated anew whenever somebody asks
+        for again in (job(client, asked).find(f"{UWS}quote").text, str(told(client, asked)["quote"])):
+            assert abs((datetime.fromisoformat(again) - datetime.fromisoformat(quote)).total_seconds()) < 60
+    assert client.get(f"{strange}/quote").text == ""
+    assert job(client, strange).find(f"{UWS}quote").get(NIL) == "true"
+    assert told(client, strange)["quote"] is None
+    # a quarter in thirty seconds: ninety more
+    left = datetime.fromisoformat(client.get(f"{running}/quote").text).timestamp() - datetime.now(UTC).timestamp()
+    assert left == pytest.approx(3 * (datetime.now(UTC) - datetime.fromisoformat(begun)).total_seconds(), abs=20)
+    info = job(client, running).find(f"{UWS}jobInfo")
+    assert (info.findtext("rows"), info.findtext("share"), info.findtext("attempts")) == ("500", "0.25", "1")
+    assert told(client, running)["jobInfo"] == {"rows": 500, "share": 0.25, "attempts": 1}
+    assert job(client, waiting).findtext(f"{UWS}jobInfo/place") == "1"
+    assert told(client, waiting)["jobInfo"] == {"place": 1}
+    files = []
+    for number, address in enumerate((path, pending, strange, running, waiting, "/tap/async", f"{path}/results", f"{path}/parameters")):
+        files.append(tmp_path / f"{number}.xml")
+        files[-1].write_bytes(client.get(address).body)
+    schemas = shared("xsd/all.xsd")
+    judged = subprocess.run(
+        [program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stderr
+
+
+def test_the_list_says_the_same_in_xml_and_json(client: Client, site: Site) -> None:
+    paths = [made(client, RUNID=f"a<b>&\"{number}'") for number in range(3)] + [made(client)]
+    put_into(site, paths[1], "ERROR")
+    for query in ("", "?LAST=2", "?PHASE=PENDING", "?PHASE=ERROR&PHASE=PENDING", "?PHASE=HELD"):
+        root = etree.fromstring(client.get(f"/tap/async{query}").body)
+        ours = [
+            {
+                "id": ref.get("id"),
+                "href": ref.get("{http://www.w3.org/1999/xlink}href"),
+                "phase": ref.findtext(f"{UWS}phase"),
+                "runId": ref.findtext(f"{UWS}runId"),
+                "ownerId": ref.findtext(f"{UWS}ownerId") or None,
+                "creationTime": ref.findtext(f"{UWS}creationTime"),
+            }
+            for ref in root
+        ]
+        assert ours == told(client, f"/tap/async{query}")["jobs"]
+    assert len(ours) == 0

@@ -1,0 +1,134 @@
+"""Answers that several readers share: one computation, kept apart by what each may see and by the state of the holdings; samples."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.errors import Cancelled, Timeout
+from hven.explore import asking as room
+from hven.explore import read
+from hven.explore.asking import Answers, Asking
+from hven.holdings import Site
+from hven.model.table import Column, Table
+from hven.model.types import INT32, STRING
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+TABLE = Table(schema="s", name="t", primary=("id",), columns=(Column(name="id", type=INT32), Column(name="word", type=STRING)))
+ROWS = pa.table({"id": pa.array(range(20_000), pa.int32()), "word": [f"w{number % 7}" for number in range(20_000)]})
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with tiny_site(tmp_path_factory.mktemp("asking"), {"s.t": (TABLE, ROWS)}) as made:
+        yield made
+
+
+def road(site: Site, policies: Any = DEFAULT) -> Asking:
+    return Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
+
+
+def test_the_same_question_is_computed_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    run = query.run
+    monkeypatch.setattr(query, "run", lambda *args, **named: ran.append(1) or run(*args, **named))
+    search = read([("id", "..1234")], TABLE)
+    assert [road(site).number(search.count()) for _ in range(3)] == [1235] * 3
+    assert len(ran) == 1
+
+
+def test_readers_who_see_other_rows_have_other_answers(site: Site) -> None:
+    count = read([("id", "..99")], TABLE).count()
+    assert [road(site, policies).number(count) for policies in (DEFAULT, half_hidden("id"), DEFAULT)] == [100, 50, 100]
+
+
+def test_a_sample_is_read_under_the_readers_policies(site: Site) -> None:
+    count = read([], TABLE).count()
+    for policies, rows in ((DEFAULT, 1000), (half_hidden("id"), 500)):
+        found, share = road(site, policies).sampled(count, rows=1000)
+        assert found.column(0).to_pylist() == [rows]
+        assert share == 0.05
+    whole, share = road(site).sampled(count, rows=20_000)
+    assert (whole.column(0).to_pylist(), share) == ([20_000], 1.0)
+
+
+def test_a_sample_comes_from_all_over_the_table(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hven.engines.duckdb import layout
+
+    monkeypatch.setattr(layout, "_STRETCH", 10)
+    found, share = road(site).sampled(read([("_cols", "id")], TABLE).query(), rows=100)
+    numbers = found.column("id").to_pylist()
+    assert share == 0.005
+    assert len(set(numbers)) == 100
+    assert all(15 <= sum(low <= number < low + 5000 for number in numbers) <= 35 for low in range(0, 20_000, 5000))
+    assert (min(numbers), max(numbers)) == (0, 19_999)
+
+
+def test_those_who_ask_at_once_wait_for_one() -> None:
+    answers, begun, going, computed = Answers(), threading.Event(), threading.Event(), []
+
+    def compute() -> room.Answer:
+        computed.append(1)
+        begun.set()
+        going.wait()
+        return pa.table({"a": [1]}), 1.0
+
+    with ThreadPoolExecutor(5) as pool:
+        found = [pool.submit(answers.get, "key", compute)]
+        begun.wait()
+        found += [pool.submit(answers.get, "key", compute) for _ in range(4)]
+        going.set()
+        assert [one.result()[0].column(0).to_pylist() for one in found] == [[1]] * 5
+    assert computed == [1]
+
+
+def test_if_the_first_fails_the_next_one_computes() -> None:
+    answers, begun, going = Answers(), threading.Event(), threading.Event()
+
+    def late() -> room.Answer:
+        begun.set()
+        going.wait()
+        raise Timeout("too late")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(answers.get, "key", late)
+        begun.wait()
+        second = pool.submit(answers.get, "key", lambda: (pa.table({"a": [2]}), 1.0))
+        going.set()
+        with pytest.raises(Timeout):
+            first.result()
+        assert second.result()[0].column(0).to_pylist() == [2]
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "BYTES", 50_000)
+    monkeypatch.setattr(room, "BIGGEST", 10_000)
+    answers = Answers()
+    small, big = pa.table({"a": range(500)}), pa.table({"a": range(5000)})
+    answers.get("big", lambda: (big, 1.0))
+    assert answers.find("big") is None
+    for number in range(20):
+        answers.get(number, lambda: (small, 1.0))
+    kept = [number for number in range(20) if answers.find(number) is not None]
+    assert kept == list(range(20 - len(kept), 20))
+    assert 2 <= len(kept) <= 50_000 // small.nbytes
+
+
+def test_who_leaves_stops_what_was_begun_for_them(site: Site) -> None:
+    count = read([("id", "..777")], TABLE).count()
+
+    def leave(result: query.Result) -> query.Result:
+        result.cancel()
+        return result
+
+    with pytest.raises(Cancelled):
+        road(site).attended(leave).number(count)
+    assert road(site).number(count) == 778, "the next one gets an answer"

@@ -1,0 +1,182 @@
+"""Choices and their counts against counting in Python: lists, words looked for, conditions, estimates, what one reader may not see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.explore import facets, read
+from hven.explore.asking import Asking
+from hven.holdings import Site
+from hven.model.table import Column, Table
+from hven.model.types import BOOLEAN, FLOAT64, INT32, STRING
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+TARGETS = ["Mars", "Mars#Phobos", "Phobos#Mars", "Venus", None, "Mars#Mars", "100% Sun", "a_b"]
+TABLE = Table(
+    schema="epn",
+    name="epn_core",
+    primary=("id",),
+    columns=(
+        Column(name="id", type=INT32),
+        Column(name="target_name", type=STRING),
+        Column(name="level", type=INT32, enum="levels"),
+        Column(name="good", type=BOOLEAN),
+        Column(name="size", type=FLOAT64),
+        Column(name="Mixed", type=STRING),
+    ),
+    enums={"levels": {"1": "raw", "2": "calibrated"}},
+)
+ROWS: list[dict[str, Any]] = [
+    {
+        "id": n,
+        "target_name": TARGETS[n % 8],
+        "level": n % 3 + 1,
+        "good": None if n % 5 == 0 else n % 2 == 0,
+        "size": n / 10,
+        "Mixed": f"w{n % 40}",
+    }
+    for n in range(800)
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with tiny_site(tmp_path_factory.mktemp("facets"), {"epn.epn_core": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+        yield made
+
+
+@pytest.fixture
+def asking(site: Site) -> Asking:
+    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+
+
+def counted(rows: list[dict[str, Any]], name: str) -> Counter[str | None]:
+    found: Counter[str | None] = Counter()
+    for row in rows:
+        value = row[name]
+        text = None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        found.update({None} if text is None else set(text.split("#")) if name == "target_name" else {text})
+    return found
+
+
+def of(asking: Asking, name: str, *asked: tuple[str, str], **more: Any) -> facets.Facet:
+    search = read(asked, TABLE)
+    assert search.faults == ()
+    found = facets.facet(search, TABLE.column(name), asking, **more)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", ["target_name", "level", "good", "Mixed"])
+def test_all_rows_and_those_of_a_condition(asking: Asking, name: str) -> None:
+    for _ in range(2):  # the second time from memory
+        found = of(asking, name, shown=50)
+        assert {one.value: one.rows for one in found.choices} == counted(ROWS, name)
+        assert [one.rows for one in found.choices] == sorted((one.rows for one in found.choices), reverse=True)
+        assert found.exact
+    small = of(asking, name, ("size", "..20"), shown=50)
+    assert {one.value: one.rows for one in small.choices} == counted([row for row in ROWS if row["size"] <= 20], name)
+
+
+@pytest.mark.parametrize("name", ["target_name", "level", "good"])
+def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: Asking, name: str) -> None:
+    for choice in of(asking, name, ("size", "..20")).choices:
+        search = read([("size", "..20"), (name, facets.written([choice.value]))], TABLE)
+        assert search.faults == ()
+        with query.run(search.count(), site=site) as result:
+            assert result.table().column(0)[0].as_py() == choice.rows, choice
+
+
+def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: Asking) -> None:
+    found = of(asking, "target_name", ("target_name", "mars,null"), ("level", "2"))
+    assert {one.value for one in found.choices if one.chosen} == {"Mars", None}
+    assert {one.value: one.rows for one in found.choices} == counted([row for row in ROWS if row["level"] == 2], "target_name")
+    assert [one.label for one in of(asking, "level").choices] == ["raw", "calibrated", "3"]
+
+
+@pytest.mark.parametrize(("like", "wanted"), [("MAR", {"Mars"}), ("phob", {"Phobos"}), ("zzz", set()), ("%", {"100% Sun"}), ("w3", set())])
+def test_words_are_looked_for_in_items(asking: Asking, like: str, wanted: set[str]) -> None:
+    found = of(asking, "target_name", like=like)
+    if like != "%":
+        assert {one.value for one in found.choices} == wanted
+        assert {one.value: one.rows for one in found.choices} == {
+            name: rows for name, rows in counted(ROWS, "target_name").items() if name in wanted
+        }
+
+
+def test_long_ones_say_that_there_are_more(asking: Asking) -> None:
+    assert of(asking, "Mixed", shown=12).more
+    assert not of(asking, "Mixed", shown=40).more
+    assert of(asking, "Mixed", like="w3", shown=12).choices[0].value == "w3"
+
+
+def test_big_tables_are_estimated(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facets, "EXACT", 100)
+    monkeypatch.setattr(facets, "SAMPLE", 600)
+    for found in (of(asking, "level"), *facets.facets(read([], TABLE), [TABLE.column("level"), TABLE.column("good")], asking)):
+        assert not found.exact
+        assert sum(one.rows for one in found.choices) == pytest.approx(800, rel=0.1)
+        assert all(one.rows % 10 == 0 for one in found.choices), "a few hundred rows say two digits"
+    narrow = of(asking, "level", ("size", "..5"))
+    assert narrow.exact, "conditions make it small enough to be counted"
+    assert {one.value: one.rows for one in narrow.choices} == counted([row for row in ROWS if row["size"] <= 5], "level")
+
+
+def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facets, "EXACT", 100)
+    monkeypatch.setattr(facets, "SAMPLE", 400)
+    mine = of(Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current()), "level")
+    assert not mine.exact
+    assert sum(one.rows for one in mine.choices) == pytest.approx(400, rel=0.3)
+    few = of(Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current()), "Mixed", shown=50)
+    assert all(len(str(one.rows).rstrip("0")) == 1 for one in few.choices), "counts of a few rows would tell how many rows there are in all"
+
+
+def test_columns_are_put_together_by_their_combinations(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = asking.published(TABLE)
+    columns = [TABLE.column(name) for name in ("Mixed", "target_name", "level", "good")]
+    assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [["good", "level", "target_name", "Mixed"]]
+    monkeypatch.setattr(facets, "COMBINATIONS", 50)
+    assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [
+        ["good", "level"],
+        ["target_name"],
+        ["Mixed"],
+    ]
+
+
+def test_hidden_rows_are_not_counted(site: Site, asking: Asking) -> None:
+    every = of(asking, "level")  # is remembered, and must not be what the other reader gets
+    mine = of(Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current()), "level")
+    assert {one.value: one.rows for one in mine.choices} == counted([row for row in ROWS if row["id"] % 2 == 0], "level")
+    assert sum(one.rows for one in every.choices) == 800
+
+
+@pytest.mark.parametrize("together", [1, 50, 100_000])
+@pytest.mark.parametrize("most", [0, 100_000])
+@pytest.mark.parametrize(
+    "conditions",
+    [[], [("size", "..20")], [("size", "..20"), ("target_name", "Mars")], [("level", "2"), ("good", "true")], [("size", "1e9")]],
+)
+def test_several_columns_at_once_are_what_each_is_alone(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch, conditions: list[tuple[str, str]], most: int, together: int
+) -> None:
+    monkeypatch.setattr(facets, "FETCHED", most)
+    monkeypatch.setattr(facets, "COMBINATIONS", together)
+    search = read(conditions, TABLE)
+    columns = [TABLE.column(name) for name in ("target_name", "level", "good", "Mixed")]
+    alone = [facets.facet(search, column, asking) for column in columns]
+    for one, other in zip(facets.facets(search, columns, asking), alone, strict=True):
+        assert other is not None
+        assert {choice.value: choice for choice in one.choices if one.column.name != "Mixed"} == {
+            choice.value: choice for choice in other.choices if one.column.name != "Mixed"
+        }
+        assert [choice.rows for choice in one.choices] == [choice.rows for choice in other.choices]
+        assert (one.more, one.exact) == (other.more, other.exact)

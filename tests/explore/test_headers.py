@@ -1,0 +1,124 @@
+"""The FITS header behind a row: found by address, path and name among the files that a collection publishes, and read as astropy reads it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.explore import headers, read, rows
+from hven.explore.asking import Asking
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.media.cards import headers as cards_of
+from hven.testing.site import site_with
+
+SUN = """\
+collection: sun
+title: Images
+files: "data/*.fits*"
+tables:
+  images:
+    primary: [name]
+    source: {kind: csv, files: rows.csv}
+    columns:
+      name: {type: string, ucd: meta.id;meta.main}
+      file_name: {type: string, ucd: meta.id;meta.file}
+      access_url: {type: string, ucd: meta.ref.url}
+"""
+ROWS = """\
+name,file_name,access_url
+by name,a_1.fits,
+by address,,ADDRESS/collections/sun/files/data/b.fits
+packed,c.fits.gz,
+elsewhere,,https://other.example/data/b.fits
+nothing,,
+alike,a-1.fits,
+text,notes.txt,
+"""
+
+
+def image(seed: int, *, extension: bool = False) -> bytes:
+    first = fits.PrimaryHDU(np.zeros((5, 7), np.int16))
+    first.header["OBJECT"] = ("Sun's disc", "what was seen")
+    first.header["EXPTIME"] = (2.5 + seed, "[s] exposure")
+    first.header["HIERARCH ESO DET NAME"] = ("chip", "detector")
+    first.header["LONGTEXT"] = "x" * 150
+    first.header["FLAG"] = (True, "yes")
+    first.header["COMMENT"] = "flat <b>&</b> dark"
+    first.header["HISTORY"] = "made"
+    parts: list[fits.PrimaryHDU | fits.BinTableHDU] = [first]
+    if extension:
+        parts.append(fits.BinTableHDU.from_columns([fits.Column(name="x", format="D", array=np.arange(1000.0))], name="EVENTS"))
+    file = io.BytesIO()
+    fits.HDUList(parts).writeto(file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = {
+        "data/a_1.fits": image(1),
+        "data/b.fits": image(2, extension=True),
+        "data/c.fits.gz": gzip.compress(image(3, extension=True)),
+        "data/axx.fits": b"no FITS at all",
+    }
+    with site_with(tmp_path_factory.mktemp("headed"), SUN, {"rows.csv": ROWS, **made}, public_url="http://vo.example") as found:
+        place = found.settings.collections / "sun" / "rows.csv"
+        place.write_text(ROWS.replace("ADDRESS", "http://vo.example"))
+        ingest(found, "sun")
+        found.refresh()
+        yield found
+
+
+def behind(site: Site, name: str) -> headers.Behind | None:
+    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+    tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
+    table = next(one for one in tables if one.qualified == "sun.images")
+    return headers.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables, site.settings.collections)
+
+
+@pytest.mark.parametrize(("name", "file"), [("by name", "data/a_1.fits"), ("by address", "data/b.fits"), ("packed", "data/c.fits.gz")])
+def test_the_header_is_that_of_the_rows_file(site: Site, name: str, file: str) -> None:
+    found = behind(site, name)
+    assert found is not None
+    assert found.path == file
+    assert found.address.startswith("http")
+    with fits.open(site.settings.collections / "sun" / file) as told:
+        assert len(found.headers) == len(told)
+        for mine, theirs in zip(found.headers, told, strict=True):
+            wanted = {card.keyword: card.value for card in theirs.header.cards if card.keyword not in {"COMMENT", "HISTORY", ""}}
+            assert {key.removeprefix("HIERARCH "): value for key, value in mine.values.items()} == wanted
+            assert {key: mine.comments[key] for key in mine.values} == {key: theirs.header.comments[key] for key in wanted}
+            assert [text for key, text in mine.notes if key == "COMMENT"] == list(theirs.header.get("COMMENT", []))
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "nothing", "alike", "text", "no such row"])
+def test_other_rows_have_none(site: Site, name: str) -> None:
+    assert behind(site, name) is None
+
+
+def test_a_file_that_was_changed_is_not_read(site: Site) -> None:
+    place = site.settings.collections / "sun" / "data" / "a_1.fits"
+    old = place.read_bytes()
+    try:
+        place.write_bytes(old + b"\0" * 2880)
+        assert behind(site, "by name") is None
+    finally:
+        place.write_bytes(old)
+
+
+def test_a_header_without_end_is_left(tmp_path: Path) -> None:
+    endless = tmp_path / "a.fits"
+    with endless.open("wb") as file:
+        file.write(b"SIMPLE  =                    T".ljust(80))
+        file.truncate(50_000_000)
+    with pytest.raises(Exception, match="ends within the header"):
+        cards_of(endless)

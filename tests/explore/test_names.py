@@ -1,0 +1,158 @@
+"""Names of places: completed and found in the tables of this site, on a body and on the sky, for the reader who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from hven.auth import Reader
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.errors import UserError
+from hven.explore import names, read
+from hven.explore.asking import Asking
+from hven.holdings import Site
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32, STRING
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+FEATURES = [
+    ("Mars", "Olympus Mons", 18.65, 226.2, 610.13), ("Mars", "Olympica Fossae", 24.9, 245.2, 420.0), ("Mars", "Vieta", -1.0, 10.0, 20.0), ("Moon", "Vieta", -29.3, 303.5, 89.0),
+    ("Mars", "Gale", -5.4, -222.2, 154.0), ("Mars", "100%_odd", 0.0, 1.0, None), ("Moon", "Mare Olympia", 5.0, 6.0, 10.0),
+]  # fmt: skip
+GAZETTEER = Table(
+    schema="names",
+    name="features",
+    columns=(
+        Column(name="body", type=STRING, ucd="meta.id;src"),
+        Column(name="name", type=STRING, ucd="meta.id;meta.main"),
+        Column(name="lat", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lat"),
+        Column(name="lon", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lon"),
+        Column(name="diameter", type=FLOAT64, unit="km", ucd="phys.size"),
+    ),
+)
+CUBES = Table(
+    schema="omega",
+    name="epn_core",
+    columns=(
+        Column(name="granule_uid", type=STRING, ucd="meta.id"),
+        Column(name="target_name", type=STRING, ucd="meta.id;src"),
+        *(Column(name=f"{name}", type=FLOAT64, unit="deg", ucd=f"pos.bodyrc.{word};stat.{end}") for name, word, end in (
+            ("c1min", "lon", "min"), ("c1max", "lon", "max"), ("c2min", "lat", "min"), ("c2max", "lat", "max"))),
+        Column(name="s_region", type=STRING, ucd="pos.outline"),
+    ),
+)  # fmt: skip
+STARS = Table(
+    schema="stars",
+    name="main",
+    position=("ra", "dec"),
+    columns=(
+        Column(name="number", type=INT32, ucd="meta.id;meta.main"),
+        Column(name="name", type=STRING, ucd="meta.id"),
+        Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main"),
+        Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main"),
+    ),
+)
+
+
+def rows(table: Table, given: list[tuple[object, ...]]) -> tuple[Table, pa.Table]:
+    return table, pa.Table.from_pylist([dict(zip(table.arrow.names, one, strict=True)) for one in given], schema=table.arrow)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = {
+        "names.features": rows(GAZETTEER, FEATURES),
+        "omega.epn_core": rows(CUBES, [(f"c{at}", "Mars", 10.0, 12.0, 1.0, 2.0, None) for at in range(3)]),
+        "stars.main": rows(STARS, [(1, "Sirius", 101.287, -16.716), (2, "Double", 1.0, 1.0), (3, "Double", 2.0, 2.0), (4, None, 3.0, 3.0)]),
+    }
+    with tiny_site(tmp_path_factory.mktemp("places"), made) as found:
+        yield found
+
+
+def asking(site: Site, who: Reader = ANONYMOUS, **more: object) -> Asking:
+    return Asking(site=site, who=who, policies=more.get("policies", DEFAULT), holdings=site.current())  # type: ignore[arg-type]
+
+
+def every(site: Site) -> tuple[Table, ...]:
+    return tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
+
+
+def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
+    (one,) = names.gazetteers(every(site), asking(site))
+    assert (one.table.qualified, one.name, one.body, one.lon, one.lat, one.size) == (
+        "names.features",
+        "name",
+        "body",
+        "lon",
+        "lat",
+        "diameter",
+    )
+
+
+def test_places_of_a_body_are_completed(site: Site) -> None:
+    road = asking(site)
+    found = names.completed("olymp", CUBES, road, tables=every(site))
+    assert [one.name for one in found] == ["Olympica Fossae", "Olympus Mons"], "of Mars alone, for the table has Mars alone"
+    mons = found[1]
+    assert (mons.lon, mons.lat) == (226.2, 18.65)
+    assert mons.radius == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
+    assert mons.radius >= 610.13 / 2 / 3396.19 * 57.2958, "all of it lies within"
+    assert "610" in mons.note
+    assert names.completed("o", CUBES, road, tables=every(site)) == [], "one letter is no beginning"
+    assert [one.name for one in names.completed("%", CUBES, road, tables=every(site))] == []
+    assert [one.name for one in names.completed("100%_", CUBES, road, tables=every(site))] == ["100%_odd"]
+    free = names.completed("vieta", GAZETTEER, road, tables=every(site))
+    assert sorted(one.name for one in free) == ["Vieta (Mars)", "Vieta (Moon)"]
+    assert [one.name for one in names.completed("lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")])] == ["Mare Olympia"]
+
+
+def test_a_place_becomes_a_position(site: Site) -> None:
+    road = asking(site)
+    assert names.place("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
+    assert names.place("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), "longitudes go from 0 to 360"
+    assert names.place("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
+    with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
+        names.place("vieta", GAZETTEER, road, tables=every(site))
+    with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; asked: names\.features"):
+        names.place("Mare Olympia", CUBES, road, tables=every(site))
+    with pytest.raises(UserError, match="no table here has names of places"):
+        names.place("Gale", CUBES, road, tables=(CUBES,))
+
+
+def test_a_search_asks_around_a_place(site: Site) -> None:
+    road = asking(site)
+    search = read([("_near", "Vieta (Mars), 2")], GAZETTEER, locate=lambda name: names.place(name, GAZETTEER, road, tables=every(site)))
+    assert search.faults == ()
+    assert search.near is not None
+    assert (search.near.lon, search.near.lat, search.near.name) == (10.0, -1.0, "Vieta (Mars)")
+    assert road.number(search.count()) == 1
+    assert "POINT(lon, lat)" in search.adql()
+
+
+def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:
+    road = asking(site)
+    assert names.place("sirius", STARS, road) == (101.287, -16.716)
+    assert [one.name for one in names.completed("si", STARS, road)] == ["Sirius"]
+    with pytest.raises(UserError, match="nobody knows the name 'Double'"):
+        names.place("Double", STARS, road)
+    with pytest.raises(UserError, match="moves across the sky"):
+        names.place("Mars", STARS, road)
+
+
+def test_hidden_places_are_neither_offered_nor_found(site: Site) -> None:
+    policies = half_hidden("number")
+    road = asking(site, policies=policies)
+    assert names.completed("si", STARS, road) == []
+    assert [one.name for one in names.completed("dou", STARS, road)] == ["Double"]
+    with pytest.raises(UserError, match="nobody knows the name"):
+        names.place("Sirius", STARS, road)
+    assert names.place("Double", STARS, road) == (1.0, 1.0), "of the two only one is seen"
+
+
+def test_planets_and_moons_are_offered() -> None:
+    assert [one.name for one in names.objects("mar")] == ["Mars"]
+    assert "Titan" in {one.name for one in names.objects("tit")}
+    assert names.objects(" ") == []

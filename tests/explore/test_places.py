@@ -1,0 +1,172 @@
+"""Where rows are on a body and on the Sun's disc, against numpy; regions of searches as MOCs, against mocpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy import units
+from astropy.coordinates import Latitude, Longitude
+from mocpy import MOC
+from searched import ROWS, TABLE
+
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.errors import UserError
+from hven.explore import places, read, regions
+from hven.explore.asking import Asking
+from hven.explore.search import Search
+from hven.holdings import Site
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+NUMBER = 6000
+
+
+def column(name: str, unit: str = "deg", ucd: str = "", description: str = "") -> Column:
+    return Column(name=name, type=FLOAT64, unit=unit, ucd=ucd, description=description)
+
+
+KEY = Column(name="id", type=INT32, rank=1)
+BOXES = Table(schema="a", name="boxes", primary=("id",), columns=(KEY, *(column(name) for name in ("c1min", "c1max", "c2min", "c2max"))))
+SPOTS = Table(
+    schema="a",
+    name="spots",
+    primary=("id",),
+    columns=(KEY, column("lon", ucd="pos.bodyrc.lon", description="Carrington longitude"), column("lat", ucd="pos.bodyrc.lat")),
+)
+DISC = Table(schema="a", name="disc", primary=("id",), columns=(KEY, column("hpc_x", "arcsec"), column("hpc_y", "arcsec")))
+
+
+def made() -> dict[str, pa.Table]:
+    random = np.random.default_rng(1610)
+    west, wide = random.uniform(0, 360, NUMBER), random.uniform(0, 20, NUMBER)
+    south = random.uniform(-90, 80, NUMBER)
+    ids = pa.array(np.arange(NUMBER), pa.int32())
+    return {
+        "boxes": pa.table({"id": ids, "c1min": west, "c1max": (west + wide) % 360, "c2min": south, "c2max": south + random.uniform(0, 10, NUMBER)}),
+        "spots": pa.table({"id": ids, "lon": west - 180, "lat": south}),
+        "disc": pa.table({"id": ids, "hpc_x": random.uniform(-900, 900, NUMBER), "hpc_y": random.uniform(-900, 900, NUMBER)}),
+    }  # fmt: skip
+
+
+DATA = made()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    tables = {f"a.{table.name}": (table, DATA[table.name]) for table in (BOXES, SPOTS, DISC)}
+    stars = {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    with tiny_site(tmp_path_factory.mktemp("places"), {**tables, **stars}) as found:
+        yield found
+
+
+@pytest.fixture
+def asking(site: Site) -> Asking:
+    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+
+
+def test_frames_are_found_in_the_columns() -> None:
+    boxes, spots, disc = (places.frame(table) for table in (BOXES, SPOTS, DISC))
+    assert boxes is not None
+    assert (boxes.fields, boxes.bounds) == (("c1", "c2"), ("c1min", "c2min", "c1max", "c2max"))
+    assert spots is not None
+    assert (spots.fields, spots.said, spots.radius) == (("lon", "lat"), "Carrington", 0)
+    assert disc is not None
+    assert (disc.said, disc.unit) == ("helioprojective", "arcsec")
+    assert disc.radius > 900
+    assert places.frame(TABLE) is None
+    assert places.kind(TABLE) == "sky"
+
+
+@pytest.mark.parametrize("table", [BOXES, SPOTS, DISC])
+def test_many_rows_are_counted_in_a_grid(asking: Asking, table: Table) -> None:
+    frame = places.frame(table)
+    assert frame is not None
+    rows = {name: np.asarray(DATA[table.name].column(name)) for name in frame.bounds}
+    west, south, east, north = (rows[name] for name in frame.bounds)
+    lon = west + ((east - west) % 360 if table is BOXES else 0) / 2
+    lat = (south + north) / 2
+    side = (frame.box[2] - frame.box[0]) / places.ACROSS
+    across = np.floor((lon - frame.box[0]) / side).astype(int)
+    across = across if frame.radius else across % places.ACROSS
+    up = np.minimum(np.floor((lat - frame.box[1]) / side).astype(int), round((frame.box[3] - frame.box[1]) / side) - 1)
+    wanted: dict[tuple[int, int], int] = {}
+    for at in zip(across.tolist(), up.tolist(), strict=True):
+        wanted[at] = wanted.get(at, 0) + 1
+    found = places.body(Search(table=table), asking)
+    assert (found.total, sum(found.counts), found.keys) == (NUMBER, NUMBER, ())
+    corners = [tuple(map(float, shape.split()[:2])) for shape in found.shapes if shape is not None]
+    got = {
+        (round((x - frame.box[0]) / side), round((y - frame.box[1]) / side)): count
+        for (x, y), count in zip(corners, found.counts, strict=True)
+    }
+    assert got == wanted
+
+
+def test_few_rows_are_drawn_themselves(asking: Asking) -> None:
+    found = places.body(read([("id", "..9")], SPOTS), asking)
+    assert (found.total, found.counts) == (10, ())
+    rows = DATA["spots"].slice(0, 10)
+    shapes = {key: [float(one) for one in (shape or "").split()] for key, shape in zip(found.keys, found.shapes, strict=True)}
+    for number, lon, lat in zip(*(rows.column(name).to_pylist() for name in ("id", "lon", "lat")), strict=True):
+        assert shapes[f"[{number}]"] == pytest.approx([lon, lat, lon, lat], rel=1e-3, abs=1e-2)
+
+
+def test_a_table_without_places_says_so(asking: Asking) -> None:
+    with pytest.raises(UserError, match="no places on a body"):
+        places.body(Search(table=TABLE), asking)
+
+
+def load(data: bytes, directory: Path) -> MOC:
+    path = directory / "moc.fits"
+    path.write_bytes(data)
+    return MOC.load(str(path), "fits")
+
+
+@pytest.mark.parametrize(
+    "place", [("_near", "80,-20,7"), ("_in", "POLYGON 10 10 20 10 15 25"), ("_near", "0,89.9,0.001"), ("_in", "CIRCLE 359 0 60")]
+)
+def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]) -> None:
+    found = regions.region(read([place], TABLE))
+    shape = regions.asked(read([place], TABLE))
+    if place[1].startswith("POLYGON"):
+        theirs = MOC.from_polygon(Longitude([10, 20, 15], "deg"), Latitude([10, 10, 25], "deg"), max_depth=found.order)
+    else:
+        lon, lat, radius = shape.lon, shape.lat, shape.radius  # type: ignore[union-attr]
+        theirs = MOC.from_cone(Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order)
+    mine = load(regions.written(found), tmp_path)
+    assert theirs.difference(mine).sky_fraction == 0
+    assert mine.difference(theirs).sky_fraction <= 0.1 * theirs.sky_fraction, "cells at the edge alone"
+    assert mine.sky_fraction < 1.5 * shape.area() / 41252.96  # type: ignore[union-attr]
+
+
+def test_what_rows_cover(asking: Asking, site: Site, tmp_path: Path) -> None:
+    few = read([("dec", "0..")], TABLE)
+    rows = [row for row in ROWS if row["dec"] >= 0]
+    mine = load(regions.written(regions.coverage(few, asking)), tmp_path)
+    theirs = MOC.from_lonlat(
+        [row["ra"] for row in rows] * units.deg, [row["dec"] for row in rows] * units.deg, max_norder=regions.ROWS_ORDER
+    )
+    assert mine == theirs
+    every = load(regions.written(regions.coverage(Search(table=TABLE), asking)), tmp_path)
+    assert theirs.difference(every.degrade_to_order(regions.ROWS_ORDER)).sky_fraction == 0
+    half = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
+    seen = load(regions.written(regions.coverage(Search(table=TABLE), half)), tmp_path)
+    shown = [row for row in ROWS if row["id"] % 2 == 0]
+    assert seen == MOC.from_lonlat(
+        [row["ra"] for row in shown] * units.deg, [row["dec"] for row in shown] * units.deg, max_norder=regions.ROWS_ORDER
+    ), "cells of hidden rows are not told"
+    with pytest.raises(UserError, match="asks for no place"):
+        regions.region(few)
+
+
+def test_other_ways_to_write_it() -> None:
+    found = regions.region(read([("_near", "80,-20,7")], TABLE))
+    assert MOC.from_string(regions.written(found, "ascii").decode(), "ascii") == MOC.from_string(
+        regions.written(found, "json").decode(), "json"
+    )

@@ -1,0 +1,133 @@
+"""What plots draw, against numpy over the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from searched import ROWS, TABLE
+
+from hven.adql import tree
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.errors import UserError
+from hven.explore import read
+from hven.explore.asking import Asking
+from hven.explore.facets import facet, offered, written
+from hven.explore.plots import density, histogram, points, span
+from hven.holdings import Site
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with tiny_site(tmp_path_factory.mktemp("plots"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+        yield made
+
+
+@pytest.fixture
+def asking(site: Site) -> Asking:
+    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+
+
+@pytest.mark.parametrize("pairs", [[], [("dec", "0..")], [("target_name", "Moon")]])
+def test_bins_are_numpys(asking: Asking, pairs: list[tuple[str, str]]) -> None:
+    search = read(pairs, TABLE)
+    found = histogram(search, TABLE.column("size"), asking, bins=20)
+    assert found is not None
+    rows = [row for row in ROWS if not pairs or (row["dec"] >= 0 if pairs[0][0] == "dec" else row["target_name"] == "Moon")]
+    values = np.array([row["size"] for row in rows if row["size"] is not None])
+    counts, edges = np.histogram(values, bins=20)
+    assert np.abs(np.array(found.counts) - counts).sum() <= 2, "a value at an edge may fall to either side"
+    assert sum(found.counts) == len(values)
+    assert (found.low, found.high) == (pytest.approx(edges[0]), pytest.approx(edges[-1]))
+    assert found.missing == len(rows) - len(values)
+
+
+def test_few_whole_numbers_have_a_bin_each(asking: Asking) -> None:
+    found = histogram(read([("id", "10..14")], TABLE), TABLE.column("id"), asking)
+    assert found is not None
+    assert (found.low, found.high, found.counts) == (10, 15, (1, 1, 1, 1, 1))
+
+
+def test_nothing_has_no_histogram(asking: Asking) -> None:
+    search = read([("id", "..-1")], TABLE)
+    assert histogram(search, TABLE.column("size"), asking) is None
+    assert density(search, TABLE.column("ra"), TABLE.column("dec"), asking) is None
+    assert points(search, [TABLE.column("ra")], asking).values.num_rows == 0
+
+
+def test_text_is_not_drawn(asking: Asking) -> None:
+    with pytest.raises(UserError, match="no numbers"):
+        histogram(read([], TABLE), TABLE.column("target_name"), asking)
+
+
+def test_points_have_keys_and_say_when_there_are_more(asking: Asking) -> None:
+    search = read([("id", "100..199")], TABLE)
+    found = points(search, [TABLE.column("ra"), TABLE.column("dec")], asking, most=1000)
+    assert not found.more
+    assert dict(zip(found.keys, found.values.column("ra").to_pylist(), strict=True)) == {f"[{n}]": ROWS[n]["ra"] for n in range(100, 200)}
+    some = points(search, [TABLE.column("ra")], asking, most=10)
+    assert (some.more, some.values.num_rows) == (True, 10)
+
+
+def test_a_density_counts_every_row_once(asking: Asking) -> None:
+    found = density(read([], TABLE), TABLE.column("ra"), TABLE.column("dec"), asking, side=8)
+    assert found is not None
+    wanted, *_ = np.histogram2d([row["dec"] for row in ROWS], [row["ra"] for row in ROWS], bins=8)
+    assert found.counts.sum() == len(ROWS)
+    assert np.abs(found.counts - wanted).sum() <= 4
+
+
+def test_choices_are_counted_without_their_own_condition(asking: Asking) -> None:
+    search = read([("target_name", 'Moon,"Venus, the planet"'), ("id", "..99")], TABLE)
+    found = facet(search, TABLE.column("target_name"), asking)
+    assert found is not None
+    assert found.exact
+    counted = {choice.value: choice.rows for choice in found.choices}
+    wanted: dict[str | None, int] = {}
+    for row in ROWS[:100]:
+        wanted[row["target_name"]] = wanted.get(row["target_name"], 0) + 1
+    assert counted == wanted
+    assert {choice.value for choice in found.choices if choice.chosen} == {"Moon", "Venus, the planet"}
+
+
+@pytest.mark.parametrize("value", ["Moon", "Venus, the planet", "a*b", "1..2", "!x", "<3", " blanks ", None])
+def test_a_choice_as_a_condition_finds_its_rows(value: str | None) -> None:
+    search = read([("target_name", written([value]))], TABLE)
+    assert search.faults == ()
+    (test,) = search.tests
+    if value is None:
+        assert isinstance(test, tree.IsNull)
+    else:
+        assert any(isinstance(node, tree.Literal) for node in _nodes(test))
+
+
+def _nodes(node: tree.Expr) -> list[object]:
+    found: list[object] = [node]
+    for name in ("left", "right", "parts", "args", "operand", "choices"):
+        value = getattr(node, name, ())
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, tree.Node):
+                found += _nodes(one)  # type: ignore[arg-type]
+    return found
+
+
+def test_columns_with_few_values_are_offered(asking: Asking) -> None:
+    assert [column.name for column in offered(TABLE, asking)] == ["target_name"]
+
+
+def test_hidden_rows_are_nowhere(site: Site) -> None:
+    policies = half_hidden("id")
+    asking = Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
+    search = read([], TABLE)
+    assert span(search, TABLE.column("id"), asking) == (0, 298)
+    found = histogram(search, TABLE.column("id"), asking)
+    assert found is not None
+    assert sum(found.counts) == 150
+    assert points(search, [TABLE.column("ra")], asking).values.num_rows == 150
+    choices = facet(search, TABLE.column("target_name"), asking)
+    assert choices is not None
+    assert sum(choice.rows for choice in choices.choices) == 150

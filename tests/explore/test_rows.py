@@ -1,0 +1,94 @@
+"""Pages of rows against a sorted list in Python: any order, any place, and no row twice or never."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from searched import ROWS, TABLE
+
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.explore import read
+from hven.explore.asking import Asking
+from hven.explore.rows import count, one, page, place
+from hven.holdings import Site
+from hven.testing.site import tiny_site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with tiny_site(tmp_path_factory.mktemp("rows"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+        yield made
+
+
+@pytest.fixture
+def asking(site: Site) -> Asking:
+    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+
+
+@pytest.mark.parametrize("knows", [True, False])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [("_sort", "target_name,-size")],
+        [("_sort", "-target_name")],
+        [("_sort", "-size"), ("size", "..20")],
+        [("size", "5..9")],
+        [("_sort", "-ra")],
+        [("_sort", "solar_longitude,-id")],
+    ],
+)
+def test_pages_together_are_the_table(asking: Asking, pairs: list[tuple[str, str]], knows: bool) -> None:
+    search = read([*pairs, ("_cols", "size,target_name,id")], TABLE)
+    total = count(search, asking).rows
+    assert total is not None
+    found: list[dict[str, Any]] = []
+    for offset in range(0, total, 37):
+        some = page(search, asking, offset=offset, limit=37, total=total if knows else None)
+        assert some.more == (offset + some.rows.num_rows < total)
+        assert [column.name for column in some.columns] == ["size", "target_name", "id"] == some.rows.column_names
+        assert [json.loads(key) for key in some.keys] == [[value] for value in some.rows.column("id").to_pylist()]
+        found += some.rows.to_pylist()
+    assert len(found) == total
+    assert len({row["id"] for row in found}) == total
+    for (name, down), *_ in [search.order] if search.order else []:
+        values = [ROWS[row["id"]][name] for row in found if ROWS[row["id"]][name] is not None]
+        assert values == sorted(values, reverse=down)
+        gone = [number for number, row in enumerate(found) if ROWS[row["id"]][name] is None]
+        assert not gone or gone == list(range(gone[0], gone[0] + len(gone))), "nulls stay together, whichever way one comes"
+    whole = page(search, asking, limit=1000)
+    assert whole.rows.to_pylist() == found
+    assert not whole.more
+
+
+def test_behind_the_end_there_is_nothing(asking: Asking) -> None:
+    search = read([("_sort", "size")], TABLE)
+    for total in (300, None):
+        some = page(search, asking, offset=300, total=total)
+        assert (some.rows.num_rows, some.more) == (0, False)
+
+
+def test_a_row_is_found_by_its_key(asking: Asking) -> None:
+    found = one(read([], TABLE), asking, "[7]")
+    assert found.rows.to_pylist() == [ROWS[7]]
+
+
+@pytest.mark.parametrize("key", ["", "7", "[]", "[7,8]", '["7"]', "[true]", "[null]", "{", '["x\' OR 1=1"]', "[99999]"])
+def test_what_is_no_key_finds_nothing(asking: Asking, key: str) -> None:
+    assert one(read([], TABLE), asking, key).rows.num_rows == 0
+
+
+@pytest.mark.parametrize("pairs", [[], [("_sort", "target_name,-size")], [("_sort", "-size"), ("size", "..20")], [("size", "5..9")]])
+def test_the_place_of_a_row_is_where_pages_have_it(asking: Asking, pairs: list[tuple[str, str]]) -> None:
+    search = read(pairs, TABLE)
+    keys = page(search, asking, limit=1000).keys
+    assert len(keys) > 10
+    for at in (0, 1, len(keys) // 2, len(keys) - 1):
+        assert place(search, asking, keys[at]) == at
+    left_out = {json.dumps([row["id"]]) for row in ROWS} - set(keys)
+    for key in (*sorted(left_out)[:3], "[99999]", "7", '["7"]', ""):
+        assert place(search, asking, key) is None

@@ -1,0 +1,151 @@
+"""The state of a search: read from an address, written again, and what it finds against a loop over the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from searched import ROWS, TABLE
+
+from hven import query
+from hven.errors import UserError
+from hven.explore import Near, Search, read
+from hven.holdings import Site
+from hven.testing.site import tiny_site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with tiny_site(tmp_path_factory.mktemp("search"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+        yield made
+
+
+def asked(text: str, **more: Any) -> Search:
+    return read(parse_qsl(text, keep_blank_values=True), TABLE, **more)
+
+
+def found(site: Site, search: Search) -> set[int]:
+    assert search.faults == ()
+    with query.run(search.query(columns=["id"]), site=site) as result:
+        ids = result.table().column("id").to_pylist()
+    with query.run(search.adql(), site=site) as result:  # the text that a page shows is the same question
+        assert sorted(result.table().column("id").to_pylist()) == sorted(ids)
+    with query.run(search.count(), site=site) as result:
+        assert result.table().column(0)[0].as_py() == len(ids)
+    return set(ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "true"),
+    [
+        ("", lambda row: True),
+        ("size=", lambda row: True),
+        ("size=1..2", lambda row: row["size"] is not None and 1 <= row["size"] <= 2),
+        ("size=..2", lambda row: row["size"] is not None and row["size"] <= 2),
+        ("size=<2", lambda row: row["size"] is not None and row["size"] < 2),
+        ("size=1000..2000 m", lambda row: row["size"] is not None and 1 <= row["size"] <= 2),
+        ("size=null", lambda row: row["size"] is None),
+        ("size=!null", lambda row: row["size"] is not None),
+        ("size=1,2&size=3", lambda row: row["size"] in {1, 2, 3}),
+        ("target_name=Milky Way", lambda row: row["target_name"] == "Milky Way"),
+        ('target_name="Venus, the planet",Moon', lambda row: row["target_name"] in {"Venus, the planet", "Moon"}),
+        ("target_name=mars", lambda row: (row["target_name"] or "").lower() == "mars"),
+        ("target_name=M*", lambda row: (row["target_name"] or "").lower().startswith("m")),
+        ("SIZE=..2&target_name=Moon", lambda row: row["size"] is not None and row["size"] <= 2 and row["target_name"] == "Moon"),
+        ("solar_longitude=350..10", lambda row: row["solar_longitude"] >= 350 or row["solar_longitude"] <= 10),
+        ("solar_longitude=10..20", lambda row: 10 <= row["solar_longitude"] <= 20),
+        ("time=2004-01-05", lambda row: row["time_max"] >= 2453009.5 and row["time_min"] < 2453010.5),
+        ("_q=milky", lambda row: "milky" in (row["target_name"] or "").lower()),
+        ("_q=way milky", lambda row: (row["target_name"] or "") == "Milky Way"),
+    ],
+)  # fmt: skip
+def test_an_address_finds_the_rows_that_it_means(site: Site, text: str, true: Callable[[dict[str, Any]], bool]) -> None:
+    wanted = {row["id"] for row in ROWS if true(row)}
+    assert wanted or text == "nothing"
+    assert found(site, asked(text)) == wanted
+
+
+def test_a_place_is_a_circle_or_a_region(site: Site) -> None:
+    near = asked("_near=113.1,-40.1,3")
+    assert near.near == Near(lon=113.1, lat=-40.1, radius=3.0)
+    assert 3 in found(site, near)
+    assert found(site, asked("_in=CIRCLE 113.1 -40.1 3")) == found(site, near)
+    assert 3 in found(site, asked("_in=POLYGON 110 -45 116 -45 116 -35 110 -35"))
+
+
+def test_a_name_is_located_and_stays_in_the_address() -> None:
+    search = asked("_near=Somewhere, far,2", locate=lambda name: (10.0, 20.0) if name == "Somewhere, far" else (0.0, 0.0))
+    assert search.near == Near(lon=10.0, lat=20.0, radius=2.0, name="Somewhere, far")
+    assert ("_near", "Somewhere, far,2.0") in search.pairs()
+
+
+def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site) -> None:
+    def nobody(name: str) -> tuple[float, float]:
+        raise UserError(f"nobody knows {name}", remedy="look at the spelling")
+
+    search = asked("siez=3&size=abc&target_name=Moon&_sort=nmae&_cols=id,foo&_near=Nowhere,1&_in=BLOB 1 2&time=2004-13-45", locate=nobody)
+    assert {fault.field for fault in search.faults} == {"siez", "size", "_sort", "_cols", "_near", "_in", "time"}
+    assert all(fault.message and fault.remedy for fault in search.faults)
+    assert next(fault for fault in search.faults if fault.field == "siez").remedy == "did you mean size?"
+    assert search.columns == ("id",)
+    assert found(site, search.having(faults=())) == {row["id"] for row in ROWS if row["target_name"] == "Moon"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["_near=1,2", "_near=1,2,x", "_near=1,95,1", "_near=1,2,-1", "_near=,1", "_in=POLYGON 1 2 3", "_in=CIRCLE a b c", 'target_name="open'],
+)
+def test_tampered_states_are_told(text: str) -> None:
+    (fault,) = asked(text).faults
+    assert fault.message
+    assert fault.remedy
+
+
+def test_order_columns_and_the_panes_own_words_are_kept(site: Site) -> None:
+    search = asked("_sort=-size,id&_cols=id,size&_map=1;2;3&_view=grid&_unit.size=m&_row=7")
+    assert search.order == (("size", True), ("id", False))
+    assert [column.name for column in search.shown()] == ["id", "size"]
+    assert search.rest == (("_map", "1;2;3"), ("_view", "grid"))
+    assert asked(search.address()) == search
+    with query.run(search.query(limit=3), site=site) as result:
+        assert result.table().column("id").to_pylist() == [299, 298, 296]  # 297 is a multiple of 11
+
+
+def test_counts_of_choices_leave_their_own_condition_out() -> None:
+    search = asked("target_name=Mars&size=1..2")
+    assert search.where(without="target_name") == asked("size=1..2").where()
+
+
+WORD = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
+VALUE = st.one_of(WORD, st.sampled_from(["1..2", "..5 km", "!null", "<3", "Mars,Moon", '"a, b"', "2004-01..2004-02", "350..10"]))
+NAME = st.sampled_from(
+    [
+        *(column.name for column in TABLE.columns),
+        "time",
+        "SIZE",
+        "nothing",
+        "_q",
+        "_near",
+        "_in",
+        "_sort",
+        "_cols",
+        "_row",
+        "_x",
+        "_unit.size",
+    ]
+)
+
+
+@given(st.lists(st.tuples(NAME, VALUE), max_size=8))
+def test_what_was_understood_is_written_so_that_it_reads_the_same(pairs: list[tuple[str, str]]) -> None:
+    first = read(pairs, TABLE)
+    again = read(parse_qsl(first.address(), keep_blank_values=True), TABLE)
+    assert again.faults == ()
+    assert again == first
+    assert again.address() == first.address()
+    first.adql()

@@ -1,0 +1,205 @@
+"""EPN-TAP parameters: the rows that they find against what the standard says of intervals, lists and longitudes; faults with their place."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+import astropy.units as u
+import pyarrow as pa
+import pytest
+from astropy.time import Time
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hven import query
+from hven.adql import parse
+from hven.adql.text import write
+from hven.auth.permit import ANONYMOUS, OWNER
+from hven.errors import NotFound, ParseError
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
+from hven.query import epn
+from hven.testing.site import tiny_site
+
+NUMBERS = {"time_min": "d", "time_max": "d", "c1min": "deg", "c1max": "deg", "c2min": "deg", "c2max": "deg", "spectral_range_min": "Hz", "spectral_range_max": "Hz", "incidence_min": "deg", "incidence_max": "deg"}  # fmt: skip
+UCDS = {"c1min": "pos.bodyrc.lon;stat.min", "c1max": "pos.bodyrc.lon;stat.max"}
+WORDS = ("granule_uid", "target_name", "dataproduct_type", "service_title", "instrument_name")
+
+
+def table(schema, *, less=()):
+    columns = [Column(name=name, type=STRING) for name in WORDS]
+    columns += [Column(name=name, type=FLOAT64, unit=unit, ucd=UCDS.get(name)) for name, unit in NUMBERS.items()]
+    columns += [Column(name="processing_level", type=INT32), Column(name="creation_date", type=TIMESTAMP)]
+    return Table(
+        schema=schema,
+        name="epn_core",
+        columns=tuple(column for column in columns if column.name not in less),
+        utype="ivo://ivoa.net/std/epntap#table-2.0",
+    )
+
+
+def made(rows, table):
+    filled = [{column.name: row.get(column.name) for column in table.columns} for row in rows]
+    return pa.Table.from_pylist(filled, pa.schema([pa.field(column.name, column.type.arrow) for column in table.columns]))
+
+
+def jd(text):
+    return Time(text, scale="utc").jd
+
+
+ROWS = [
+    {"granule_uid": "a", "target_name": "Mars", "dataproduct_type": "im", "instrument_name": "OMEGA", "processing_level": 3, "time_min": jd("2004-01-14T00:00:00"), "time_max": jd("2004-01-14T01:00:00"), "c1min": 350.0, "c1max": 10.0, "spectral_range_min": 1e14, "spectral_range_max": 3e14, "incidence_min": 0.0, "incidence_max": 40.0, "creation_date": dt.datetime(2020, 1, 1)},
+    {"granule_uid": "b", "target_name": "Mars#Phobos", "dataproduct_type": "sp#im", "instrument_name": "HRSC", "processing_level": 2, "time_min": jd("2005-06-01T00:00:00"), "time_max": jd("2005-06-02T00:00:00"), "c1min": 30.0, "c1max": 60.0, "spectral_range_min": 4e14, "spectral_range_max": 7e14, "creation_date": dt.datetime(2021, 6, 1)},
+    {"granule_uid": "c", "target_name": "Venus", "dataproduct_type": "ds", "processing_level": 5, "creation_date": dt.datetime(2021, 12, 31, 23, 59, 59)},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    one, two, hidden = table("omega"), table("venus", less=("incidence_min", "incidence_max")), table("secret")
+    hidden = hidden.having(access="private")
+    with tiny_site(
+        tmp_path_factory.mktemp("epn"),
+        {
+            "omega.epn_core": (one, made(ROWS[:2], one)),
+            "venus.epn_core": (two, made(ROWS[2:], two)),
+            "secret.epn_core": (hidden, made([{**ROWS[0], "granule_uid": "x"}], hidden)),
+        },
+    ) as made_site:
+        yield made_site
+
+
+@pytest.fixture
+def find(site):
+    def run(text, who=ANONYMOUS, **options):
+        def ask(adql):
+            with query.run(adql, who, site=site) as result:
+                return [row for batch in result.batches() for row in batch.to_pylist()]
+
+        asked = epn.translate(text, epn.find_tables(ask), **options)
+        assert parse(write(asked.query)) == asked.query  # the tree is the text that --show prints
+        run.notes = asked.notes
+        with query.run(asked.query, who, site=site) as result:
+            return "".join(sorted(row["granule_uid"] for batch in result.batches() for row in batch.to_pylist()))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "abc"), ("target_name=Mars", "ab"), ("target_name=mars", "ab"), ("target_name=Phobos", "b"), ("target_name=Pho*", "b"), ("target_name!=Mars", "c"), ("target_name=Venus,Phobos", "bc"),
+        ("dataproduct_type=im,sp", "ab"), ("dataproduct_type=ds", "c"), ("service_title=x", ""), ("instrument_name=omega", "a"), ("granule_uid=a", "a"), ("granule_uid=A", ""),
+        ("time=2004", "a"), ("time=2004-01-01/2005-01-01", "a"), ("time=2004-01-14T00:30:00/2005-06-01", "ab"), ("time=..2004-01", "a"), ("time>=2005", "b"), ("time>2004-01-13", "ab"), ("time>2004-01-14", "b"), ("time<2004-01-14", ""),
+        ("time=2004-014", "a"), ("time=2004-013", ""), (f"time={jd('2004-01-14T00:10:00')}", "a"), ("time=53018mjd/53019mjd", "a"), ("time=2004-01-14T01:00:00", "a"), ("time=2004-01-14T01:00:01/2004-02", ""),
+        ("c1=0/5", "a"), ("c1=-5/5", "a"), ("c1=5/40", "ab"), ("c1=350/35", "ab"), ("c1=11/29", ""), ("c1=0/360", "ab"), ("c1=200/355", "a"), ("c1=60/70", "b"), ("c1=0.6..0.7rad", "b"), ("c1=30/", "ab"),
+        ("spectral_range=1..2um", "a"), ("spectral_range=..0.7um", "b"), ("spectral_range=2um/", "a"), ("spectral_range=500nm", "b"), ("spectral_range=2eV..", "b"), ("spectral_range=3e14/4e14", "ab"), ("spectral_range=3.1e14/3.9e14", ""),
+        ("processing_level=3", "a"), ("processing_level=2,5", "bc"), ("processing_level>=3", "ac"), ("processing_level<3", "b"), ("processing_level=2/3", "ab"),
+        ("creation_date=2021", "bc"), ("creation_date=2021-06-01", "b"), ("creation_date>2021-06", "c"), ("creation_date=2020-01-01T00:00:00", "a"), ("creation_date=2021-12-31", "c"),
+        ("target_name=Mars & time=2004;c1='0/5'", "a"), ("time_min=2004", "a"), ("incidence=10/20", "a"),
+    ],
+)  # fmt: skip
+def test_rows_that_are_found(find, text, found):
+    assert find(text) == found
+
+
+def test_what_is_left_out_is_said(find):
+    assert find("incidence=10/20") == "a"
+    assert find.notes == ("venus.epn_core has no incidence: not asked", "a row whose incidence is not known is left out")
+    assert find("c1=200/340") == ""
+    assert find("c1=200/340", unknown=True) == "c"
+    assert not any("left out" in note for note in find.notes)
+
+
+def test_a_private_table_is_no_part_of_an_answer_to_a_stranger(find):
+    assert find("target_name=Mars", OWNER) == "abx"
+    assert "x" not in find("target_name=Mars")
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message", "remedy"),
+    [
+        ("target=Mars", 1, "no parameter target", "target_name"), ("time=2004 targetname=x", 11, "no parameter targetname", "target_name"), ("time=20", 6, "'20' is no date", "2004"), ("time=2004-02-30", 6, "is no date", "2004"),
+        ("time=2004-400", 6, "is no date", "2004"), ("c1=10km", 4, "km cannot be converted to deg", "c1min is in deg"), ("spectral_range=1..2parsnip", 20, "parsnip", ""), ("spectral_range=..0um", 18, "0 um is no wavelength", "open"),
+        ("target_name", 12, "has no value", "name=value"[-5:]), ("target_name='a", 13, "quote", "'"), ("time=2005/2004", 6, "ends before it begins", "smaller"), ("c2=20/10", 4, "ends before", "smaller"), ("target_name>3", 1, "is text", "target_name="),
+        ("c2=x", 4, "'x' is no number", "unit"), ("=3", 1, "a name of a parameter", "name=value"), ("c2=", 4, "a value was expected", "name=value"), ("c2>1/2", 4, "not a range", "="), ("c2=/", 4, "without ends", "10/"),
+    ],
+)  # fmt: skip
+def test_faults_say_where_and_what_to_do(text, column, message, remedy):
+    with pytest.raises(ParseError) as caught:
+        epn.translate(text, [table("omega")])
+    assert (caught.value.line, caught.value.column) == (1, column)
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_a_service_without_tables_says_so():
+    with pytest.raises(NotFound, match="no EPN-TAP table"):
+        epn.find_tables(lambda _: [])
+
+
+angle = st.integers(0, 24).map(lambda number: number * 15.0)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(angle, angle), min_size=1, max_size=30), asked=st.tuples(angle, angle))
+@example(rows=[(0.0, 0.0), (0.0, 15.0), (350.0, 360.0)], asked=(15.0, 360.0))
+@example(rows=[(360.0, 360.0), (345.0, 360.0), (345.0, 0.0)], asked=(0.0, 15.0))
+def test_longitudes_that_go_across_zero_by_sampling_the_circle(rows, asked, tmp_path):
+    """Both intervals are sampled every half degree: they overlap if they share a sample."""
+
+    def samples(low, high):
+        return {number % 720 for number in range(int(2 * low), int(2 * (high if high >= low else high + 360)) + 1)}
+
+    own = table("omega")
+    condition = epn.translate(f"c1={asked[0]}/{asked[1]}", [own]).query.body.where
+    wanted = [bool(samples(*row) & samples(*asked)) for row in rows]
+    assert [_holds(condition, {"c1min": low, "c1max": high}) for low, high in rows] == wanted
+
+
+def _holds(condition, row):
+    """Evaluate a condition of comparisons by Python."""
+    kind = type(condition).__name__
+    if kind in {"And", "Or"}:
+        return (all if kind == "And" else any)(_holds(part, row) for part in condition.parts)
+    if kind == "IsNull":
+        return condition.negated
+    left, right = (row[side.name.name] if type(side).__name__ == "ColumnRef" else side.value for side in (condition.left, condition.right))
+    return {">=": left >= right, "<=": left <= right, ">": left > right, "<": left < right, "=": left == right}[condition.op]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.01, 1e4), st.floats(1.0, 10.0), st.sampled_from(["nm", "um", "mm", "cm**-1", "eV", "GHz"]))
+def test_spectral_ranges_as_astropy(low, factor, unit):
+    condition = epn.translate(f"spectral_range={low!r}..{low * factor!r}{unit}", [table("omega")]).query.body.where
+    got = sorted(part.right.value for part in condition.parts)
+    wanted = sorted((value * u.Unit(unit.replace("**", ""))).to_value(u.Hz, u.spectral()) for value in (low, low * factor))
+    assert got == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "last"),
+    [
+        ("2004-01-14T00:30~30 min", "2004-01-14T00:00:00", "2004-01-14T01:00:00"),
+        ("2004-01-14T00:30 ~ 90s", "2004-01-14T00:28:30", "2004-01-14T00:31:30"),
+        ("2004-01-14~1 d", "2004-01-13T00:00:00", "2004-01-16T00:00:00"),
+        ("2453018.5~0.5 h", "2004-01-13T23:30:00", "2004-01-14T00:30:00"),
+    ],
+)
+def test_a_moment_and_what_is_around_it(value, first, last):
+    found = write(epn.condition(table("omega"), "creation_date", "=", value))
+    assert f">= '{first}'" in found or f"BETWEEN '{first}'" in found
+    assert last in found
+    low, high = (float(word) for word in re.findall(r"\d+\.\d+", write(epn.condition(table("omega"), "time", "=", value))))
+    assert low == pytest.approx(jd(first), abs=1e-8)
+    assert high == pytest.approx(jd(last), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "value", ["2004-01-14~", "2004-01-14~3", "2004-01-14~-3 min", "2004-01-14~3 km", "2004-01-14~1e300 yr", "x~3 min", "9999-12-31~10 yr"]
+)
+def test_lengths_of_time_that_are_none(value):
+    with pytest.raises(ParseError) as caught:
+        epn.condition(table("omega"), "time", "=", value)
+    assert caught.value.remedy

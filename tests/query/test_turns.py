@@ -1,0 +1,179 @@
+"""Turns: a reader who takes nothing for long stands aside, and comes back before those who are new."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pytest
+
+from hven.errors import Cancelled, Overloaded
+from hven.query import turns
+from hven.query.turns import InTurn, Turns
+
+SCHEMA = pa.schema([("n", pa.int64())])
+
+
+class Steps:
+    """An execution of some batches that says which it has computed, and may be held up at one."""
+
+    small = False
+    schema = SCHEMA
+
+    def __init__(self, batches: int = 3) -> None:
+        self.computed = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.closed = False
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for number in range(self._batches):
+            self.go_on.wait(60)
+            self.computed += 1
+            yield pa.record_batch([pa.array([number])], schema=SCHEMA)
+
+    def cancel(self) -> None:
+        self.go_on.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def query(of: Turns, steps: Steps) -> InTurn:
+    return InTurn(of, SCHEMA, lambda: steps)
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    for _ in range(12_000):
+        if true():
+            return
+        time.sleep(0.005)
+    pytest.fail("it never came true")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LOOK", 0.01)
+
+
+def test_an_idle_reader_stands_aside_and_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "IDLE", 0.05)
+    one = Turns(1)
+    slow = iter(query(one, Steps()))
+    next(slow)  # and takes its time
+    assert one.running == 1
+    other = Steps()
+    other_reader = iter(query(one, other))
+    assert next(other_reader)["n"].to_pylist() == [0]
+    assert one.running == 1
+    rest: list[int] = []
+    other.go_on.clear()
+    computing = threading.Thread(target=lambda: list(other_reader))
+    computing.start()
+    coming_back = threading.Thread(target=lambda: rest.extend(batch["n"][0].as_py() for batch in slow))
+    coming_back.start()
+    eventually(lambda: one._returning == 1)
+    monkeypatch.setattr(turns, "WAIT", 0.05)
+    with pytest.raises(Overloaded):  # who is new waits behind those who come back
+        next(iter(query(one, Steps())))
+    assert rest == []
+    other.go_on.set()
+    computing.join(60)
+    coming_back.join(60)
+    assert rest == [1, 2]
+    assert (one.running, one._aside, one._returning, len(one._idle)) == (0, 0, 0, 0)
+
+
+def test_a_reader_who_is_quick_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "IDLE", 60.0)
+    monkeypatch.setattr(turns, "WAIT", 0.1)
+    one = Turns(1)
+    reader = iter(query(one, Steps()))
+    next(reader)
+    with pytest.raises(Overloaded, match="try again"):
+        next(iter(query(one, Steps())))
+    assert len(list(reader)) == 2
+    assert one.running == 0
+
+
+def test_so_many_stand_aside_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "IDLE", 0.0)
+    monkeypatch.setattr(turns, "WAIT", 0.05)
+    one = Turns(1)
+    readers = [iter(query(one, Steps())) for _ in range(turns.ASIDE + 1)]
+    for reader in readers:
+        next(reader)
+    with pytest.raises(Overloaded):
+        next(iter(query(one, Steps())))
+    readers[0].close()  # one who stood aside leaves: there is room
+    next(iter(query(one, Steps())))
+    for reader in readers:
+        reader.close()
+    assert (one.running, one._aside, len(one._idle)) == (0, 0, 0)
+
+
+def test_slow_readers_take_turns_among_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who comes back waits for a reader who takes nothing, even if as many stand aside as may."""
+    monkeypatch.setattr(turns, "IDLE", 0.0)
+    one = Turns(1)
+    readers = [iter(query(one, Steps(20))) for _ in range(turns.ASIDE + 1)]
+    for step in range(20):
+        assert [next(reader)["n"].to_pylist() for reader in readers] == [[step]] * len(readers)
+    assert one._aside == turns.ASIDE
+    for reader in readers:
+        assert list(reader) == []
+    assert (one.running, one._aside, one._returning, len(one._idle)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("stop", ["cancel", "close"])
+def test_who_comes_back_can_be_stopped(monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
+    monkeypatch.setattr(turns, "IDLE", 0.0)
+    one = Turns(1)
+    aside = query(one, Steps())
+    reader = iter(aside)
+    next(reader)
+    busy = Steps()
+    busy_reader = iter(query(one, busy))
+    next(busy_reader)
+    busy.go_on.clear()
+    computing = threading.Thread(target=lambda: next(busy_reader))
+    computing.start()
+    eventually(lambda: not one._idle)
+    raised: list[Exception] = []
+
+    def come_back() -> None:
+        try:
+            next(reader)
+        except Cancelled as error:
+            raised.append(error)
+
+    coming = threading.Thread(target=come_back)
+    coming.start()
+    eventually(lambda: one._returning == 1)
+    getattr(aside, stop)()
+    coming.join(60)
+    assert len(raised) == 1
+    busy.go_on.set()
+    computing.join(60)
+    busy_reader.close()
+    assert (one.running, one._aside, one._returning, len(one._idle)) == (0, 0, 0, 0)
+
+
+def test_what_was_begun_is_closed_though_its_turn_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "WAIT", 0.05)
+    of = Turns(1)
+    first = Steps()
+    holding = iter(InTurn(of, SCHEMA, lambda: first))
+    next(holding)
+    second = Steps()
+    waiting = InTurn(of, SCHEMA, lambda: second, second)
+    with pytest.raises(Overloaded):
+        list(waiting)
+    assert second.closed
+    assert second.computed == 0
+    third = Steps()
+    InTurn(of, SCHEMA, lambda: third, third).close()
+    assert third.closed

@@ -1,0 +1,113 @@
+"""What is answered without a look at every row: the road is proven by the rows that are read, for readers who see all and who see half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.engines.duckdb.engine import DuckEngine
+from hven.engines.duckdb.layout import Projection
+from hven.holdings import Site
+from hven.model.table import Table, columns_of
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+
+ROWS = 200_000
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    rng = np.random.default_rng(3)
+    mag = rng.permutation(ROWS) / 7.0
+    rows = pa.table({"n": np.arange(ROWS), "mag": pa.array(mag, mask=rng.random(ROWS) < 0.1), "other": rng.random(ROWS)})
+    columns = tuple(replace(column, indexed=column.name == "mag") for column in columns_of(rows.schema))
+    with tiny_site(tmp_path_factory.mktemp("scan"), {"s.t": (Table(schema="s", name="t", columns=columns), rows)}) as opened:
+        yield opened
+
+
+class Looked:
+    """Counts the rows that are read by number, and the queries that DuckDB runs."""
+
+    rows = 0
+    queries = 0
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
+    found = Looked()
+    take, span, run = Projection.take, Projection.span, DuckEngine.run
+
+    def taken(self: Projection, rows: np.ndarray) -> pa.RecordBatch:
+        found.rows += len(rows)
+        return take(self, rows)
+
+    def spanned(self: Projection, begin: int, end: int) -> Iterator[pa.RecordBatch]:
+        found.rows += end - begin
+        return span(self, begin, end)
+
+    def ran(self: DuckEngine, *given: object, **more: object) -> object:
+        found.queries += 1
+        return run(self, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Projection, "take", taken)
+    monkeypatch.setattr(Projection, "span", spanned)
+    monkeypatch.setattr(DuckEngine, "run", ran)
+    return found
+
+
+def ask(site: Site, text: str, *, half: bool) -> list[dict[str, object]]:
+    with query.run(text, site=site, policies=half_hidden("n") if half else DEFAULT) as result:
+        return [row for batch in result.batches() for row in batch.to_pylist()]
+
+
+def said(site: Site, text: str, *, half: bool) -> str:
+    return query.explain(text, ANONYMOUS, site=site, policies=half_hidden("n") if half else DEFAULT)
+
+
+COUNT = "SELECT COUNT(*) AS c FROM s.t"
+
+
+def test_count_is_known(site: Site, looked: Looked) -> None:
+    assert ask(site, COUNT, half=False) == [{"c": ROWS}]
+    assert (looked.rows, looked.queries) == (0, 0)
+    assert said(site, COUNT, half=False).startswith("without DuckDB: the number of rows is known, none is read\n")
+
+
+def test_count_of_who_sees_half_is_counted(site: Site, looked: Looked) -> None:
+    """What is known of all rows is not told to who sees some of them."""
+    assert ask(site, COUNT, half=True) == [{"c": ROWS // 2}]
+    assert looked.queries == 1
+    assert "is known" not in said(site, COUNT, half=True)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+@pytest.mark.parametrize("condition", ["", " WHERE mag IS NOT NULL", " WHERE mag > 50", " WHERE other < 0.5"])
+def test_the_top_by_an_index_reads_few_rows(site: Site, looked: Looked, half: bool, direction: str, condition: str) -> None:
+    text = f"SELECT TOP 10 n, mag, other FROM s.t{condition} ORDER BY mag {direction}"
+    found = ask(site, text, half=half)
+    assert looked.queries == 0
+    assert 10 <= looked.rows < 5000
+    assert said(site, text, half=half).startswith("without DuckDB: rows in the order of the index of mag, until there are enough\n")
+    site.engine.indexes = False  # type: ignore[attr-defined]
+    try:
+        assert found == ask(site, text, half=half)
+    finally:
+        site.engine.indexes = True  # type: ignore[attr-defined]
+    assert looked.queries == 1
+    assert len(found) == 10
+    assert not half or all(row["n"] % 2 == 0 for row in found)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_top_by_another_column_looks_at_all(site: Site, looked: Looked, half: bool) -> None:
+    text = "SELECT TOP 10 n, other FROM s.t ORDER BY other"
+    assert len(ask(site, text, half=half)) == 10
+    assert looked.queries == 1
+    assert "in the order of the index" not in said(site, text, half=half)

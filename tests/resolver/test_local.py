@@ -1,0 +1,229 @@
+"""Names in a table of the site: spellings, aliases, ambiguity, units, privacy; positions against astropy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven import resolver
+from hven.errors import Overloaded, ParamError
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.model.table import Column, FrameRef, Table
+from hven.model.types import STRING
+from hven.resolver.contract import keys
+from hven.settings import ResolverSettings
+from hven.testing.policies import half_hidden
+from hven.testing.site import publish, site_with, tiny_site
+from running import hven
+
+# sexagesimal, as SIMBAD's pages show them
+DESCRIPTOR = """
+collection: sky
+title: Objects
+tables:
+  objects:
+    columns:
+      designation: {type: string, ucd: meta.id;meta.main}
+      others: {type: string, ucd: meta.id}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      mu_ra: {type: float64, unit: arcsec/yr, ucd: pos.pm;pos.eq.ra}
+      mu_dec: {type: float64, unit: arcsec/yr, ucd: pos.pm;pos.eq.dec}
+      sort: {type: string, ucd: src.class}
+    source: {kind: csv, files: objects.csv}
+    map:
+      ra: SEXAGESIMAL(ra, 'hour')
+      dec: SEXAGESIMAL(dec)
+"""
+CATALOGUE = {
+    "M  31": ("NGC 224#NAME Andromeda Galaxy", "00 42 44.330", "+41 16 07.50", "", "", "AGN"),
+    "* alf Lyr": ("Vega|HD 172167", "18 36 56.33635", "+38 47 01.2802", "0.20094", "0.28623", "dS*"),
+    "V* RR Lyr": ("HD 182989;HIP 95497", "19 25 27.91290", "+42 47 03.6942", "-0.10968", "-0.19579", "RRLyr"),
+    "NGC 7293": ("NAME Helix Nebula", "22 29 38.5", "-20 50 13", "", "", "PN"),
+}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("names")
+    rows = "".join(f"{name},{','.join(facts)}\n" for name, facts in CATALOGUE.items())
+    with site_with(place, DESCRIPTOR, {"objects.csv": f"designation,others,ra,dec,mu_ra,mu_dec,sort\n{rows}"}) as site:
+        ingest(site, "sky")
+    (place / "hven.toml").write_text('[resolver]\ntable = "sky.objects"\n')
+    return place
+
+
+@pytest.fixture(scope="module")
+def site(directory: Path) -> Any:
+    from hven.settings import load
+
+    with Site(load(directory, {})) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_positions_are_those_of_the_catalogue(site: Site, name: str) -> None:
+    others, ra, dec, mu_ra, mu_dec, kind = CATALOGUE[name]
+    found = resolver.resolve(name, site=site)
+    there = SkyCoord(ra, dec, unit=(u.hourangle, u.deg))
+    assert found.position is not None
+    assert SkyCoord(*found.position, unit="deg").separation(there).arcsec < 1e-6
+    assert (found.name, found.kind, found.confidence, found.frame) == (name, kind, 1.0, "ICRS")
+    assert found.source == "table sky.objects"
+    assert 0 < found.age < 600
+    wanted = None if mu_ra == "" else pytest.approx((float(mu_ra) * 1000, float(mu_dec) * 1000))
+    assert found.proper_motion == wanted
+    for other in others.replace("|", "#").replace(";", "#").split("#"):
+        again = resolver.resolve(other, site=site)
+        assert (again.position, again.confidence) == (found.position, 0.9)
+        assert other in again.ids
+
+
+@given(st.data())
+def test_case_and_blanks_do_not_count(site: Site, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(CATALOGUE)))
+    bare = "".join(name.split())
+    spelt = "".join(
+        data.draw(st.sampled_from(["", " ", "  ", "\u00a0"])) + data.draw(st.sampled_from([c.upper(), c.lower()])) for c in bare
+    )
+    assert resolver.resolve(spelt.replace("\u00a0", " "), site=site).name == name
+
+
+@given(st.lists(st.text(max_size=30), min_size=1))
+def test_a_column_of_names_is_spelt_as_each_of_them(names: list[str]) -> None:
+    assert keys(pa.array(names)).to_pylist() == [resolver.key(name) for name in names]
+
+
+def test_an_unknown_name_says_who_was_asked_and_what_could_be_done(site: Site) -> None:
+    with pytest.raises(resolver.Unresolved) as error:
+        resolver.resolve("NGC 99999", site=site)
+    told = str(error.value)
+    assert "'NGC 99999'" in told
+    assert "asked: the table sky.objects, the bodies of the Solar System" in told
+    assert "resolver.remote = true" in told
+
+
+@pytest.mark.parametrize("name", ["", "   ", "M\x0031", "x" * 300])
+def test_what_cannot_be_a_name(site: Site, name: str) -> None:
+    with pytest.raises(ParamError):
+        resolver.resolve(name, site=site)
+
+
+def test_what_moves_has_no_position(site: Site) -> None:
+    mars = resolver.resolve("MARS", site=site)
+    assert (mars.name, mars.kind, mars.position, list(mars.ids)) == ("Mars", "planet", None, ["NAIF 499"])
+    assert resolver.resolve("jupiter ii", site=site).name == "Europa"
+    assert resolver.resolve("(4) Vesta", site=site).kind == "asteroid"
+    assert resolver.resolve("67P", site=site).name == "67P/Churyumov-Gerasimenko"
+    with pytest.raises(resolver.Unresolved, match=r"moves across the sky.*ephemeris"):
+        resolver.position("Mars", site=site)
+
+
+def test_the_verb(directory: Path) -> None:
+    shown = json.loads(hven("resolve", "vega", "--json", "--site", directory).stdout)
+    assert shown["name"] == "* alf Lyr"
+    assert shown["position"] == pytest.approx([279.23473479, 38.78368895], abs=1e-7)
+    text = hven("resolve", "m31", "--site", directory).stdout
+    assert "10.68470833 +41.26875000" in text
+    assert "other names    NGC 224, NAME Andromeda Galaxy" in text
+    assert "nobody knows the name 'M 999'" in hven("resolve", "M 999", "--site", directory, code=1).stderr
+
+
+# --- tables that are otherwise -------------------------------------------------------------------------------
+
+
+def objects(**columns: Any) -> pa.Table:
+    return pa.table({"name": ["A 1", "B 1"], "ra": [10.0, 20.0], "dec": [-5.0, 5.0], **columns})
+
+
+def small(tmp_path: Path, given: Any, table: str = "sky.objects") -> Site:
+    return tiny_site(tmp_path, {"sky.objects": given}, resolver=ResolverSettings(table=table))
+
+
+def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:
+    rows = pa.table({
+        "name": ["A 1", None, "C 1"], "ra": [1.0, 2.0, None], "dec": [1.0, 2.0, 3.0],
+        "aliases": ["x#y", "only alias# #", None],
+    })  # fmt: skip
+    with small(tmp_path, rows) as site:
+        assert resolver.position("ONLYALIAS", site=site) == (2.0, 2.0)
+        assert resolver.resolve("y", site=site).ids == ("x", "y")
+        with pytest.raises(resolver.Unresolved):
+            resolver.position("C1", site=site)
+
+
+def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> None:
+    rows = pa.table({
+        "name": ["Twin", "Twin", "Same", "Same", "Own", "Other"],
+        "ids": [None, None, None, None, None, "Own"],
+        "ra": [1.0, 2.0, 5.0, 5.0 + 1e-5, 8.0, 9.0], "dec": [0.0] * 6,
+    })  # fmt: skip
+    with small(tmp_path, rows) as site:
+        with pytest.raises(resolver.Ambiguous, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"):
+            resolver.resolve("twin", site=site)
+        assert resolver.position("same", site=site) == (5.0, 0.0)
+        assert resolver.position("own", site=site) == (8.0, 0.0)
+
+
+def test_a_new_snapshot_is_in_force_at_once(tmp_path: Path) -> None:
+    with small(tmp_path, objects()) as site:
+        assert resolver.position("a1", site=site) == (10.0, -5.0)
+        publish(site, local_table(), objects(ra=[11.0, 21.0]))
+        site.refresh()
+        assert resolver.position("a1", site=site) == (11.0, -5.0)
+
+
+def local_table(**more: Any) -> Table:
+    columns = (Column(name="name", type=STRING), Column(name="ra", unit="deg"), Column(name="dec", unit="deg"))
+    return Table(**{"schema": "sky", "name": "objects", "columns": columns, "position": ("ra", "dec"), **more})
+
+
+def test_a_private_table_gives_nothing_away(tmp_path: Path) -> None:
+    with (
+        small(tmp_path, (local_table(access="private"), objects())) as site,
+        pytest.raises(Overloaded, match=r"no public table sky.objects"),
+    ):
+        resolver.resolve("a1", site=site)
+
+
+def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
+    rows = pa.table({"name": [f"A {n}" for n in range(20)], "id": range(20), "ra": [float(n) for n in range(20)], "dec": [0.0] * 20})
+    with small(tmp_path, rows) as site:
+        policies = half_hidden("id")
+        known = []
+        for number in range(20):
+            try:
+                known.append(resolver.position(f"a{number}", site=site, policies=policies)[0])
+            except resolver.Unresolved:
+                continue
+        assert known == [float(n) for n in range(20) if n % 2 == 0]
+        assert resolver.position("a3", site=site) == (3.0, 0.0)  # who asks without that policy has the whole
+
+
+def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
+    columns = (Column(name="name", type=STRING), Column(name="ra", unit="deg", frame="g"), Column(name="dec", unit="deg", frame="g"))
+    given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="GALACTIC"),))
+    with small(tmp_path, (given, objects())) as site, pytest.raises(Overloaded, match="its positions are GALACTIC"):
+        resolver.resolve("a1", site=site)
+
+
+def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
+    columns = (Column(name="name", type=STRING), Column(name="ra", unit="deg", frame="g"), Column(name="dec", unit="deg", frame="g"))
+    given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="ICRS", epoch="J2016.0"),))
+    with small(tmp_path, (given, objects())) as site:
+        assert resolver.resolve("a1", site=site).epoch == 2016.0
+
+
+@pytest.mark.parametrize(("table", "said"), [("sky.nothing", "no public table sky.nothing"), ("sky.objects", "no column for name")])
+def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said: str) -> None:
+    with small(tmp_path, pa.table({"ra": [1.0], "dec": [1.0]}), table) as site, pytest.raises(Overloaded, match=said):
+        resolver.resolve("a1", site=site)
