@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from hven.auth.permit import Policy, Reader, Scope, permit, visible
 
-PRIVATE = ("permit",)
+PRIVATE = ("permit", "session")
 
 __all__ = ["Policy", "Reader", "Scope", "permit", "visible"]

@@ -1,4 +1,4 @@
-"""Local accounts as an identity provider: ``Authorization: Bearer TOKEN``, or HTTP Basic with the account's name and the token."""
+"""Local accounts as an identity provider: ``Authorization: Bearer TOKEN``, HTTP Basic with the account's name and the token, or the cookie of a session."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hven.auth.permit import Reader
+from hven.auth.session import proof_of
 from hven.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ class Local:
         """
         given = headers.get("authorization")
         if given is None:
-            return None
+            # a session that has ended is as none: browsers go on sending its cookie. Nothing is remembered here: a logout holds at once, everywhere
+            proof = proof_of(headers)
+            owner = None if proof is None else self._store.sessions.holder(proof)
+            return None if owner is None else reader(owner)
         claimed, token = _credentials(given)
         name = self._holder(token)
         if name is None or claimed not in {None, name}:
             raise Unauthenticated("these credentials are not valid here", remedy="check the account's name and the token")
-        return Reader(name=name, groups=frozenset({f"user:{name}"}))
+        return reader(name)
 
     def _holder(self, token: str) -> str | None:
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
@@ -59,6 +63,11 @@ class Local:
             if name is not None:
                 self._known[digest] = (name, time.monotonic() + REMEMBERED)
         return name
+
+
+def reader(name: str) -> Reader:
+    """Give the reader behind an account."""
+    return Reader(name=name, groups=frozenset({f"user:{name}"}))
 
 
 def _credentials(given: str) -> tuple[str | None, str]:

@@ -5,11 +5,13 @@ A job type is a module of this room, or one that the entry-point group ``hven.jo
 
 from __future__ import annotations
 
-from hven.jobs.desk import ACTIVE, FINAL, PHASES, Asker, Desk
+from hven.jobs.declared import check as check_types
+from hven.jobs.declared import offered
+from hven.jobs.desk import ACTIVE, CONTROLS, FINAL, PHASES, Asker, Desk
 from hven.jobs.keeper import keep
 from hven.jobs.types import Type, Work
 from hven.jobs.worker import run_next
 
-PRIVATE = ("desk", "keeper", "types", "worker")
+PRIVATE = ("alone", "clock", "desk", "keeper", "quote", "types", "worker", "command", "declared", "remote", "forks")
 
-__all__ = ["ACTIVE", "FINAL", "PHASES", "Asker", "Desk", "Type", "Work", "keep", "run_next"]
+__all__ = ["ACTIVE", "CONTROLS", "FINAL", "PHASES", "Asker", "Desk", "Type", "Work", "check_types", "keep", "offered", "run_next"]

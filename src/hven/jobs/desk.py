@@ -6,22 +6,26 @@ import os
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
-from hven.jobs.types import FILES
+from hven.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
+from hven.jobs import declared
+from hven.jobs.quote import Outlook, outlook
+from hven.jobs.types import FILES, files_in
+from hven.model.given import collect
 from hven.store import Job
 from hven.store.database import now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from hven.auth import Reader
     from hven.holdings import Site
+    from hven.jobs.types import Type
     from hven.model.given import Params
     from hven.settings import Settings
     from hven.store import Ref
@@ -30,7 +34,18 @@ PHASES = ("PENDING", "QUEUED", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "UN
 ACTIVE = ("PENDING", "QUEUED", "EXECUTING")  # WAIT waits in these (UWS 1.1 section 2.2.1.1)
 FINAL = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
 OPEN = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
-CONTROLS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT")  # of the job itself, not of its work
+KEPT = (*OPEN, "COMPLETED", "ERROR", "ABORTED")  # with their results, until their destruction
+CONTROLS = (
+    "PHASE",
+    "RUNID",
+    "ACTION",
+    "DESTRUCTION",
+    "EXECUTIONDURATION",
+    "WAIT",
+    "DEPENDS_ON",
+    "PARENT",
+)  # of the job itself, not of its work
+KIN = 100  # jobs that one waits for
 RUN_ID = 64  # characters, as UWS recommends no more
 LONGEST = 200  # bytes of a file's name
 VALUES = 4 * 1024**2  # characters of a job's parameters
@@ -39,10 +54,17 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asks, and from where: the anonymous ones of an address share a list and a queue."""
+    """Who asks, and from where: the anonymous ones of an address share a queue, and a list unless a cookie tells them apart.
+
+    Attributes
+    ----------
+    visitor
+        Of a browser without an account: what its cookie says (`hven.auth.session.visitor_of`); empty if it has none.
+    """
 
     reader: Reader
     address: str
+    visitor: str = ""
 
     @property
     def queue(self) -> str:
@@ -71,9 +93,15 @@ class Desk:
         ------
         ParamError
             One of the job's own parameters cannot be; no job was made.
+        Forbidden
+            Too many jobs of the same asker have not ended.
         """
         limits = self.site.settings.jobs
+        kind = self._type(who)
         run = _wanted(params, "PHASE", ("RUN",))
+        if run:
+            self._check(kind, params, params.files)
+        parent = params.one("PARENT")
         destruction = self._destruction(params)
         duration = self._duration(params)
         job = Job(
@@ -85,18 +113,58 @@ class Desk:
             groups=sorted(who.reader.groups),
             run_id=_run_id(params),
             parameters=_kept(params),
-            duration=limits.seconds if duration is None else duration,
+            duration=(kind.quota.seconds or limits.seconds) if duration is None else duration,
+            parent=None if parent is None else self._kin([parent], "PARENT", who)[0],
+            depends_on=self._kin(params.all("DEPENDS_ON"), "DEPENDS_ON", who),
             destruction=destruction or stamp(datetime.now(UTC) + timedelta(days=limits.keep_days)),
         )
         try:
             self._keep(job.id, params)
-            self.site.store.jobs.add(job)
+            visitor = who.visitor if who.reader.name is None else ""
+            kept = self.site.store.jobs.add(job, among=OPEN, most=limits.open, visitor=visitor)
         except BaseException:
             shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
             raise
+        if not kept:
+            shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
+            message = f"{limits.open:,} jobs of yours have not ended, and more are not kept"
+            raise Forbidden(message, remedy="let some end, or delete those that are PENDING or HELD")
         if run:
-            self.site.store.jobs.enqueue(job.id, among=("PENDING",), most=limits.queued)
+            self._enqueue(job, among=("PENDING",))
         return job
+
+    def _type(self, who: Asker) -> Type:
+        """Give what kind of job it is.
+
+        Raises
+        ------
+        Unauthenticated
+            It is for those who are logged in.
+        """
+        found = declared.of(self.site.settings, self.kind)
+        if found.access != "public" and who.reader.name is None:
+            raise Unauthenticated(f"jobs of the type {self.kind} are for those who have an account here", remedy="log in")
+        return found
+
+    def _check(self, kind: Type, params: Params, files: Collection[str]) -> None:
+        if kind.check is not None:
+            kind.check(params, files)
+
+    def _kin(self, names: Sequence[str], role: str, who: Asker) -> list[str]:
+        """Check that other jobs are there, and the asker's to name."""
+        found = [name for value in names for name in re.split(r"[\s,]+", value) if name]
+        for name in found:
+            try:
+                self._allowed(self.site.store.jobs.one(name), who)
+            except NotFound:
+                raise ParamError(f"{role}={name!r:.80} is no job", name=role, remedy="give the id of a job, of any type") from None
+        if len(found) > KIN:
+            raise ParamError(f"{role} names {len(found)} jobs; the limit is {KIN}", name=role)
+        return list(dict.fromkeys(found))
+
+    def _enqueue(self, job: Job, *, among: Sequence[str]) -> str | None:
+        alike = declared.of(self.site.settings, self.kind).quota.waiting
+        return self.site.store.jobs.enqueue(job.id, among=among, most=self.site.settings.jobs.queued, alike=alike)
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -113,9 +181,24 @@ class Desk:
         job = self.site.store.jobs.one(name)
         if job.type != self.kind:
             raise NotFound(f"there is no job {name!r:.80}")
-        if job.owner is not None and job.owner != who.reader.name and "owner" not in who.reader.groups:
-            raise Forbidden(f"the job {name} belongs to somebody else", remedy="log in as its owner")
+        self._allowed(job, who)
         return job
+
+    def _allowed(self, job: Job, who: Asker) -> None:
+        if job.owner is not None and job.owner != who.reader.name and "owner" not in who.reader.groups:
+            raise Forbidden(f"the job {job.id} belongs to somebody else", remedy="log in as its owner")
+
+    def children(self, job: Job) -> list[str]:
+        """List the jobs that are part of it."""
+        return self.site.store.jobs.children(job.id)
+
+    def outlook(self, job: Job) -> Outlook:
+        """Say what is to be expected of a job: its place in the queue, and when it will be done."""
+        found = outlook(job, self.site.store.jobs, datetime.now(UTC))
+        if job.phase != "HELD":
+            return found
+        most = self.site.settings.jobs.queued
+        return replace(found, note=f"{most:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended")
 
     def listed(self, params: Params, who: Asker) -> list[Ref]:
         """List the asker's jobs, the newest first (UWS 1.1 section 2.2.2.1): PHASE, AFTER, LAST.
@@ -132,11 +215,14 @@ class Desk:
         after = params.one("AFTER")
         last = params.whole("LAST", minimum=1)
         since = None if after is None else stamp(moment(after, "AFTER"))
-        return self.site.store.jobs.listed(who.queue, self.kind, phases=phases, hidden=("ARCHIVED",), after=since, last=last)
+        visitor = who.visitor if who.reader.name is None else None
+        return self.site.store.jobs.listed(
+            who.queue, self.kind, phases=phases, hidden=("ARCHIVED",), after=since, last=last, visitor=visitor
+        )
 
     # --- changing --------------------------------------------------------------------------------------------
 
-    def change(self, job: Job, params: Params) -> None:
+    def change(self, job: Job, params: Params, who: Asker | None = None) -> None:
         """Add or replace parameters of a job that is PENDING; set what else the request says of the job itself.
 
         Raises
@@ -159,12 +245,25 @@ class Desk:
             self._keep(job.id, params)
         if (values or params.files) and not self.site.store.jobs.change(job.id, among=("PENDING",), **(values or {"run_id": job.run_id})):
             raise Conflict("the parameters of a job can be changed while it is PENDING only", remedy="make another job")
-        if destruction is not None:
-            self.site.store.jobs.change(job.id, among=tuple(phase for phase in PHASES if phase != "ARCHIVED"), destruction=destruction)
+        if destruction is not None and not self.site.store.jobs.change(job.id, among=KEPT, destruction=destruction):
+            raise Conflict("the job is ARCHIVED: what was to be destroyed is")
         if duration is not None and not self.site.store.jobs.change(job.id, among=OPEN, duration=duration):
             raise Conflict("the job has ended: there is no time left to limit")
+        if params.all("DEPENDS_ON"):
+            self._depend(job, params, who)
         if phase is not None:
             self.move(job, phase)
+
+    def _depend(self, job: Job, params: Params, who: Asker | None) -> None:
+        if who is None:
+            raise ParamError("DEPENDS_ON cannot be changed here", name="DEPENDS_ON")
+        circle = self.site.store.jobs.depend(job.id, self._kin(params.all("DEPENDS_ON"), "DEPENDS_ON", who), among=("PENDING",))
+        if circle is None:
+            raise Conflict("what a job waits for can be changed while it is PENDING only", remedy="make another job")
+        if circle:
+            raise ParamError(
+                f"the job would wait for itself: {' -> '.join(circle)}", name="DEPENDS_ON", remedy="let one of them go without"
+            )
 
     def move(self, job: Job, phase: str) -> None:
         """RUN or ABORT. What has happened already is no error: a job that runs may be told to RUN, one that has ended to ABORT.
@@ -176,16 +275,33 @@ class Desk:
         """
         jobs = self.site.store.jobs
         if phase == "RUN":
-            done = jobs.enqueue(job.id, among=("PENDING", "HELD"), most=self.site.settings.jobs.queued)
+            if job.phase in {"PENDING", "HELD"}:
+                now_ = jobs.one(job.id)  # its parameters may have come with this very request
+                place = directory(self.site.settings, job.id) / FILES
+                self._check(declared.of(self.site.settings, self.kind), collect(now_.parameters), files_in(place))
+            done = self._enqueue(job, among=("PENDING", "HELD"))
             if done is None and jobs.one(job.id).phase in FINAL:
                 raise Conflict(f"the job is {jobs.one(job.id).phase} and cannot be run again", remedy="make another job")
         else:
             jobs.change(job.id, among=OPEN, phase="ABORTED", ended=now(), holder=None)
+            if job.phase in {"QUEUED", "HELD"}:
+                self._drop(job, destroyed=False)
 
     def remove(self, job: Job) -> None:
         """Destroy a job and everything of it; if it runs, it is stopped."""
-        self.site.store.jobs.remove(job.id)
-        shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
+        for name in self.site.store.jobs.remove(job.id):
+            shutil.rmtree(directory(self.site.settings, name), ignore_errors=True)
+        if job.phase != "EXECUTING":
+            self._drop(job, destroyed=True)
+
+    def _drop(self, job: Job, *, destroyed: bool) -> None:
+        """Let its type know, where no worker is there to do so."""
+        try:
+            kind = declared.of(self.site.settings, self.kind)
+        except HvenError:  # the declaration has gone: nobody knows any more what there is to do
+            return
+        if kind.dropped is not None:
+            kind.dropped(self.site, job, destroyed)
 
     # --- results ---------------------------------------------------------------------------------------------
 
@@ -226,7 +342,7 @@ class Desk:
         asked = params.whole("EXECUTIONDURATION")
         if asked is None:
             return None
-        hard = self.site.settings.jobs.seconds_hard
+        hard = min(self.site.settings.jobs.seconds_hard, declared.of(self.site.settings, self.kind).quota.seconds or 2**31)
         return hard if asked == 0 else min(asked, hard)  # 0 asks for as long as it takes (section 2.1.7)
 
     def _destruction(self, params: Params) -> str | None:
@@ -239,7 +355,7 @@ class Desk:
 
 def directory(settings: Settings, name: str) -> Path:
     """Give the directory of a job's files."""
-    return settings.var / "jobs" / name
+    return settings.kept / "jobs" / name
 
 
 def moment(text: str, name: str) -> datetime:

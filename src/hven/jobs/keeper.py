@@ -5,37 +5,36 @@ It has one thread, so that forking is safe; it closes its connections before, so
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import logging
 import os
 import shutil
 import signal
-import threading
 import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.errors import HvenError
-from hven.jobs.desk import FINAL, OPEN, directory, stamp
-from hven.jobs.worker import ATTEMPTS, BEAT, work_on
-from hven.store import Jobs, Store
+from hven.jobs import forks
+from hven.jobs.alone import Alone
+from hven.jobs.clock import Clock
+from hven.jobs.desk import KEPT, directory, stamp
+from hven.jobs.worker import ATTEMPTS, SILENT, Stop, work_on
 from hven.store.database import now
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Callable
 
     from hven.settings import Settings
-    from hven.store import Job
+    from hven.store import Job, Jobs
 
 log = logging.getLogger("hven.jobs")
 
 LOOK = 0.1  # seconds between two looks at the store
 REAP = 2.0  # seconds between two looks for jobs that nobody runs any more
-SILENT = 6 * BEAT  # seconds without a sign of life, by our own clock, after which a holder elsewhere counts as dead
 SWEEP = 20.0  # seconds between two looks for what is due
 GRACE = 12.0  # seconds that workers get to put their jobs back
+TIDY = 900.0  # seconds between two looks for what killed writers of users' tables left
 STRAY = 3600.0  # seconds after which files of no job are removed
 
 
@@ -54,27 +53,23 @@ def keep(settings: Settings, *, workers: int, idle: float | None = None, parent:
     Keeper(settings, workers=workers, idle=settings.jobs.idle if idle is None else idle, parent=parent).run()
 
 
-class Keeper:
+class Keeper(Alone):
     """See `keep`."""
 
     def __init__(self, settings: Settings, *, workers: int, idle: float, parent: int | None) -> None:
-        self._settings = settings
+        super().__init__(settings, parent)
         self._workers = workers
         self._idle = idle
-        self._parent = parent
         self._children: set[int] = set()
-        self._over = False
-        self._store: Store | None = None
         self._silent: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
-        self._failed = 0.0
+        self._clock = Clock()
+        self._tidied = 0.0
 
     def run(self) -> None:
         """Look and act, until told to stop."""
-        _called("hven-jobs")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        self._called("hven-jobs")
         version, looked, reaped, swept = -1, 0.0, 0.0, 0.0
-        while not self._over and self._wanted():
+        while self._wanted():
             try:
                 lost = self._gather()
                 moment = time.monotonic()
@@ -94,17 +89,6 @@ class Keeper:
             time.sleep(LOOK)
         self._end()
 
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self._over = True
-
-    def _wanted(self) -> bool:
-        return self._parent is None or os.getppid() == self._parent
-
-    def _open(self) -> Store:
-        if self._store is None:
-            self._store = Store(self._settings.var, self._settings.store)
-        return self._store
-
     def _jobs(self) -> Jobs:
         return self._open().jobs
 
@@ -117,7 +101,7 @@ class Keeper:
                 self._children.discard(pid)
                 if status:
                     bad = True
-                    log.warning("a worker for jobs died: %s", _how(status))
+                    log.warning("a worker for jobs died: %s", forks.how(status))
         return bad
 
     def _staff(self) -> None:
@@ -128,26 +112,10 @@ class Keeper:
         busy = len(self._jobs().executing())
         wanted = min(self._workers, busy + waiting) - len(self._children)
         for _ in range(wanted):
-            self._fork()
+            self._fork(partial(_child, self._settings, self._idle))
 
-    def _fork(self) -> None:
-        if self._store is not None:  # a child must not have our connections
-            self._store.close()
-            self._store = None
-        gc.collect()
-        me = os.getpid()
-        pid = os.fork()
-        if pid:
-            self._children.add(pid)
-            return
-        code = 1
-        try:
-            _child(self._settings, self._idle, me)
-            code = 0
-        except BaseException:
-            log.exception("a worker for jobs failed")
-        finally:
-            os._exit(code)
+    def _fork(self, run: Callable[[int], None]) -> None:
+        self._children.add(self._forked(run, "a worker for jobs", log))
 
     def _reap(self) -> None:
         """Put back the jobs whose holder is dead: certainly so on this machine, or silent for long."""
@@ -175,58 +143,61 @@ class Keeper:
         """Destroy or archive what is due; remove files of no job."""
         jobs = self._jobs()
         archive = self._settings.jobs.archive_days
+        moment = self._clock.now()
         if archive:
-            for job in jobs.due(now(), hidden=("ARCHIVED",)):
-                jobs.change(job.id, among=(*OPEN, *FINAL), phase="ARCHIVED", results=[], holder=None, ended=job.ended or now())
+            for job in jobs.due(stamp(moment), hidden=("ARCHIVED",)):
+                jobs.change(job.id, among=KEPT, phase="ARCHIVED", results=[], holder=None, ended=job.ended or now())
                 shutil.rmtree(directory(self._settings, job.id), ignore_errors=True)
-        for job in jobs.due(stamp(datetime.now(UTC) - timedelta(days=archive))):
-            jobs.remove(job.id)
-            shutil.rmtree(directory(self._settings, job.id), ignore_errors=True)
-        root = self._settings.var / "jobs"
-        old = [path for path in root.iterdir() if path.stat().st_mtime < time.time() - STRAY] if root.is_dir() else []
+        for job in jobs.due(stamp(moment - timedelta(days=archive))):
+            for name in jobs.remove(job.id):
+                shutil.rmtree(directory(self._settings, name), ignore_errors=True)
+        root = self._settings.kept / "jobs"
+        old = [path for path in root.iterdir() if path.stat().st_mtime < moment.timestamp() - STRAY] if root.is_dir() else []
         there = jobs.known([path.name for path in old])
         for path in old:
             if path.name not in there:
                 shutil.rmtree(path, ignore_errors=True)
+        self._sweep_tables()
+
+    def _sweep_tables(self) -> None:
+        """Let the users' tables go whose time is over: in a child, which needs an engine for it."""
+        store = self._open()
+        late = time.monotonic() - self._tidied > TIDY
+        if store.user_tables.due() or (late and store.users.all()):
+            self._tidied = time.monotonic()
+            self._fork(partial(_tidy, self._settings))
 
     def _end(self) -> None:
         """Send the workers home, and wait for them."""
         for pid in self._children:
-            _signal(pid, signal.SIGTERM)
+            forks.tell(pid, signal.SIGTERM)
         end = time.monotonic() + GRACE
         while self._children and time.monotonic() < end:
             self._gather()
             time.sleep(0.02)
         for pid in self._children:
-            _signal(pid, signal.SIGKILL)
-        if self._store is not None:
-            self._store.close()
+            forks.tell(pid, signal.SIGKILL)
+        self._close()
 
 
 def _child(settings: Settings, idle: float, parent: int) -> None:
     """Be a worker."""
     from hven.holdings import Site
 
-    _called("hven-job")
-    stop = threading.Event()
+    forks.called("hven-job")
+    stop = Stop(parent)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the keeper says when to go
     with Site(settings) as site:
-        work_on(site, stop, idle=idle, wanted=lambda: os.getppid() == parent)
+        work_on(site, stop, idle=idle)
 
 
-def _called(name: str) -> None:
-    """Name this process for `top` and `ps`."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name, encoding="ascii")
+def _tidy(settings: Settings, _parent: int) -> None:
+    """Sweep the users' tables."""
+    from hven.holdings import Site
+    from hven.query import own
 
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _how(status: int) -> str:
-    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+    forks.called("hven-tidy")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with Site(settings) as site:
+        own.tidy(site)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hven.model.given import Params
     from hven.query import Result
 
+SPARE = 10.0  # seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it
 STANDARD = "ivo://ivoa.net/std/TAP"
 LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
 PARAMS = (
@@ -34,6 +35,7 @@ PARAMS = (
         description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
     ),
     Param(name="EXPLAIN", description="true (Hven's own): answer with the plan of the query, as text, instead of running it"),
+    Param(name="ASOF", description="a time (ISO 8601, UTC) or a snapshot's id (Hven's own): ask what was published then"),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 
@@ -49,8 +51,8 @@ def query_of(params: Params) -> str:
     request = params.one("REQUEST")
     if request is not None and request.lower() != "doquery":
         raise ParamError(f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery")
-    language = params.one("LANG", "ADQL")
-    if language not in LANGUAGES:
+    language = params.one("LANG") or "ADQL"
+    if language.upper() not in LANGUAGES:
         remedy = f"known: {', '.join(LANGUAGES)}"
         raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
     text = params.one("QUERY")
@@ -78,6 +80,7 @@ def run(work: Work) -> None:
     params = work.params
     text = query_of(params)
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
+    default, most = work.site.settings.job_rows
     maxrec = params.whole("MAXREC")
     uploaded = uploads.read(uploads.pairs(params.all("UPLOAD")), work.files, work.site.settings)
     if explain_of(params):
@@ -85,8 +88,17 @@ def run(work: Work) -> None:
         with work.writing("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
-    seconds = work.job.duration or work.site.settings.jobs.seconds_hard
-    with query.run(text, work.who, site=work.site, maxrec=maxrec, seconds=seconds, uploads=uploaded, policies=work.policies) as result:
+    with query.run(
+        text,
+        work.who,
+        site=work.site,
+        maxrec=default if maxrec is None else maxrec,
+        most=most,
+        seconds=work.site.settings.jobs.seconds_hard + SPARE,
+        uploads=uploaded,
+        policies=work.policies,
+        as_of=params.one("ASOF"),
+    ) as result:
         work.stoppable(result.cancel)
         head = query.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
         media_type = options.get(MEDIA_TYPE) or fmt.media_types[0]
@@ -104,8 +116,13 @@ def run(work: Work) -> None:
 
 
 def _counted(result: Result, work: Work) -> Iterator[pa.RecordBatch]:
+    """Say how far the answer is: its rows so far and, where their number is known beforehand, the share of them."""
+    total = result.total
     for batch in result.batches():
-        work.told(rows=result.rows)
+        if total:
+            work.told(rows=result.rows, share=round(min(result.rows / total, 1.0), 4))
+        else:
+            work.told(rows=result.rows)
         yield batch
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hven.auth import Reader
-from hven.errors import Cancelled
+from hven.errors import Cancelled, UserError
 from hven.model.given import collect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -28,6 +28,29 @@ if TYPE_CHECKING:
 FILES = "given"  # below a job's directory: the files that came with it, by their percent-encoded names
 
 
+class Failed(UserError):
+    """The work went wrong, and what it wrote until then tells why: its results stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What jobs of one type may use; None: no more bounds than those of all jobs.
+
+    Attributes
+    ----------
+    running
+        How many run at once, in the whole site.
+    waiting
+        How many of one asker wait and run; further ones are HELD.
+    seconds
+        Time limit of a job that asks for none; also the most that one may ask for.
+    """
+
+    running: int | None = None
+    waiting: int | None = None
+    seconds: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Type:
     """A kind of job.
@@ -35,17 +58,40 @@ class Type:
     Attributes
     ----------
     name
-        As its module's.
+        As its module's, or its file's (``jobs/NAME.yaml`` of the site).
     params
         What it understands; others are kept, and shown as they came.
+    files
+        Names of parameters whose value is a file that comes with the request, by the name of its part.
     run
-        Does the work; returns when it is done, raises when it cannot be. Everything it writes goes through `Work.writing`.
+        Does the work; returns when it is done, raises when it cannot be. Everything it writes goes through `Work.writing` or
+        `Work.taking`. A function, a `hven.jobs.command.Command` or a `hven.jobs.remote.Remote`.
+    check
+        Looks at what is asked for before the job may run; raises `ParamError`.
+    dropped
+        Called when a job that does not run is aborted or destroyed (True).
+    served
+        True if ``/jobs/NAME`` is its list of jobs; False for a type that another face serves, or none.
+    access
+        ``public``, or ``private``: for those who are logged in.
     """
 
     name: str
     title: str
+    description: str | None = None
     params: Sequence[Param] = ()
+    files: Sequence[str] = ()
     run: Callable[[Work], None]
+    check: Callable[[Params, Collection[str]], None] | None = None
+    dropped: Callable[[Site, Job, bool], None] | None = None
+    quota: Quota = Quota()
+    access: str = "public"
+    served: bool = False
+
+
+def files_in(place: Path) -> dict[str, Path]:
+    """Give the files that came with a job, by the name of their part."""
+    return {unquote(path.name): path for path in place.iterdir()} if place.is_dir() else {}
 
 
 class Work:
@@ -67,8 +113,9 @@ class Work:
         self.policies = policies
         self.directory = directory
         self.stopped = threading.Event()
+        self.why = ""  # it was stopped: gone (aborted, destroyed, taken over), time, stop (it will be run again)
         self.results: list[dict[str, Any]] = []
-        self.progress: dict[str, Any] = {}
+        self.progress: dict[str, Any] = dict(job.progress)
         self._stop: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -85,12 +132,23 @@ class Work:
     @property
     def files(self) -> dict[str, Path]:
         """What came with the request, by the name of its part."""
-        place = self.directory / FILES
-        return {unquote(path.name): path for path in place.iterdir()} if place.is_dir() else {}
+        return files_in(self.directory / FILES)
 
     def told(self, **facts: Any) -> None:
         """Say how far it is: `rows`, `bytes`, `share` (0 to 1)."""
         self.progress = {**self.progress, **facts}
+
+    def lasting(self, **facts: Any) -> None:
+        """Say something that must not be forgotten when this process dies: it is in the store when this returns.
+
+        Raises
+        ------
+        Cancelled
+            The job is not this worker's any more.
+        """
+        self.told(**facts)
+        if self.site.store.jobs.beat(self.job, self.progress) is None:
+            raise Cancelled("the job was stopped")
 
     def stoppable(self, stop: Callable[[], None]) -> None:
         """Name what stops the work that begins now, from another thread.
@@ -106,9 +164,10 @@ class Work:
         if late:
             raise Cancelled("the job was stopped")
 
-    def stop(self) -> None:
+    def stop(self, why: str = "gone") -> None:
         """Stop the work; may be called twice."""
         with self._lock:
+            self.why = self.why or why
             self.stopped.set()
             stop = self._stop
         if stop is not None:
@@ -127,14 +186,23 @@ class Work:
                 os.fsync(file.fileno())
                 size = file.tell()
             part.rename(path)
-            handle = os.open(self.directory, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _durable(self.directory)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+        self.results.append({"id": name, "file": path.name, "media_type": media_type, "bytes": size})
+
+    def taking(self, name: str, found: Path, *, media_type: str, extension: str = "") -> None:
+        """Make a file that is there already a result: it is moved, and durable."""
+        path = self.directory / f"{name}-{self.job.attempts}{extension}"
+        handle = os.open(found, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            size = os.fstat(handle).st_size
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        found.rename(path)
+        _durable(self.directory)
         self.results.append({"id": name, "file": path.name, "media_type": media_type, "bytes": size})
 
     def discard(self) -> None:
@@ -144,3 +212,11 @@ class Work:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty, or gone
             self.directory.rmdir()
+
+
+def _durable(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

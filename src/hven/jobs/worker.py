@@ -9,29 +9,42 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hven import errors, plugins
+from hven import errors
 from hven.auth.permit import DEFAULT
 from hven.errors import Cancelled, HvenError
+from hven.jobs import declared
 from hven.jobs.desk import directory
-from hven.jobs.types import Work
+from hven.jobs.types import Failed, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.auth import Policy
     from hven.holdings import Site
-    from hven.jobs.types import Type
     from hven.store import Job
 
 log = logging.getLogger("hven.jobs")
 
 LOOK = 0.1  # seconds between two looks at a running job
 BEAT = 5.0  # seconds between two signs of life; others wait for several of them
+SILENT = 6 * BEAT  # seconds without a sign of life, by the watcher's own clock, after which a holder counts as dead
 TELL = 1.0  # seconds between two words about its progress
 STUBBORN = 5.0  # seconds after which a job that does not stop takes its process with it
 ATTEMPTS = 2  # a job that has brought down so many workers is not tried again
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 TRANSIENT = (errors.Overloaded, errors.StorageError, errors.Timeout)
+
+
+class Stop(threading.Event):
+    """Whether a worker is to end: somebody said so, or the process that it works for is gone."""
+
+    def __init__(self, parent: int | None = None) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def is_set(self) -> bool:
+        """Ask: cheap."""
+        return super().is_set() or (self._parent is not None and os.getppid() != self._parent)
 
 
 def run_next(site: Site, *, policies: Sequence[Policy] = DEFAULT, stop: threading.Event | None = None) -> bool:
@@ -42,7 +55,7 @@ def run_next(site: Site, *, policies: Sequence[Policy] = DEFAULT, stop: threadin
     stop
         If it is set meanwhile, the job is put back unharmed.
     """
-    job = site.store.jobs.claim()
+    job = site.store.jobs.claim(declared.bounds(site.settings))
     if job is None:
         return False
     _run(site, job, policies, stop or threading.Event())
@@ -55,8 +68,7 @@ def _run(site: Site, job: Job, policies: Sequence[Policy], stop: threading.Event
 
     def do() -> None:
         try:
-            kind: Type = plugins.load("jobs", job.type).JOB
-            kind.run(work)
+            declared.of(site.settings, job.type).run(work)
             ended.append(None)
         except BaseException as error:  # noqa: BLE001  (told below, in the one place that decides how a job ends)
             ended.append(error)
@@ -67,7 +79,7 @@ def _run(site: Site, job: Job, policies: Sequence[Policy], stop: threading.Event
     if why is None:
         _end(site, work, ended[0])
     else:
-        work.stop()
+        work.stop(why)
         thread.join(STUBBORN)
         stubborn = thread.is_alive()
         if why == "time":
@@ -75,7 +87,7 @@ def _run(site: Site, job: Job, policies: Sequence[Policy], stop: threading.Event
             error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
             site.store.jobs.finish(job, "ABORTED", error=error, progress=work.progress)
         elif why == "stop":
-            site.store.jobs.requeue(job, counts=False)
+            _put_back(site, job)
         work.discard()
         if stubborn:
             log.error("the job %s does not stop; its process ends", job.id)
@@ -83,9 +95,13 @@ def _run(site: Site, job: Job, policies: Sequence[Policy], stop: threading.Event
 
 
 def _watch(site: Site, work: Work, thread: threading.Thread, stop: threading.Event) -> str | None:
-    """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop``."""
+    """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop``.
+
+    While the store cannot be read, nobody can tell whether the job is still ours. After as long as others wait for a sign of
+    life it counts as lost: they may run it already.
+    """
     job = work.job
-    begun = beaten = told = time.monotonic()
+    begun = beaten = told = known = time.monotonic()
     shown = work.progress
     pause = 0.005  # short jobs end soon: the first looks come quickly
     while True:
@@ -106,12 +122,24 @@ def _watch(site: Site, work: Work, thread: threading.Thread, stop: threading.Eve
             else:
                 limit = site.store.jobs.mine(job)
         except HvenError as error:  # a busy or full disk now; the next look may do better
+            if time.monotonic() - known > SILENT:
+                log.warning("the job %s has not been seen for %g seconds and is given up: %s", job.id, SILENT, error)
+                return "gone"
             log.warning("the job %s cannot be watched: %s", job.id, error)
             continue
+        known = time.monotonic()
         if limit is None:
             return "gone"
         if limit and moment - begun > limit:
             return "time"
+
+
+def _put_back(site: Site, job: Job) -> None:
+    """Let others run a job that is not ended here. If that cannot be written, they will see that nobody runs it."""
+    try:
+        site.store.jobs.requeue(job, counts=False)
+    except HvenError as error:
+        log.warning("the job %s cannot be put back: %s", job.id, error)
 
 
 def _end(site: Site, work: Work, error: BaseException | None) -> None:
@@ -123,12 +151,16 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
         if not done:  # aborted or destroyed in the last moment
             work.discard()
         return
-    work.discard()
+    kept = isinstance(error, Failed)
+    if not kept:
+        work.discard()
     if not isinstance(error, errors.UserError | Cancelled | errors.Timeout | errors.Overloaded):
         log.error("the job %s failed: %s", job.id, error, exc_info=error)
     told = {"kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal", "message": _message(error, job)}
     phase = "ABORTED" if isinstance(error, errors.Timeout) else "ERROR"  # section 2.1.7: out of time is ABORTED
-    _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress))
+    results = work.results if kept else []
+    if not _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)):
+        work.discard()
 
 
 def _message(error: BaseException, job: Job) -> str:
@@ -155,11 +187,11 @@ def _patiently(write: Callable[[], bool]) -> bool:
         wait *= 2
 
 
-def work_on(site: Site, stop: threading.Event, *, idle: float, wanted: Callable[[], bool]) -> None:
-    """Run jobs until told to stop, until nothing has come for `idle` seconds, or until nobody wants it any more."""
+def work_on(site: Site, stop: threading.Event, *, idle: float) -> None:
+    """Run jobs until told to stop, or until nothing has come for `idle` seconds."""
     last = time.monotonic()
     version = -1
-    while not stop.is_set() and wanted():
+    while not stop.is_set():
         try:
             seen = site.store.jobs.version()
             if seen != version:
@@ -173,4 +205,4 @@ def work_on(site: Site, stop: threading.Event, *, idle: float, wanted: Callable[
         quiet = time.monotonic() - last
         if quiet > idle:
             return
-        stop.wait(0.02 if quiet < 10 else LOOK)
+        stop.wait(0.005 if quiet < 2 else 0.02 if quiet < 10 else LOOK)

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.engines import Limits, Memory
-from hven.errors import Cancelled, DataError, EvaluationError, HvenError, Timeout
+from hven.engines import Limits, Memory, differences
+from hven.errors import Cancelled, DataError, EvaluationError, HvenError, StorageError, Timeout
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 
@@ -173,6 +173,113 @@ class EngineContract:
         assert len(self._ask(engine, "SELECT id FROM sky.stars", third)) == 30
         engine.close()
 
+    # --- merging ---------------------------------------------------------------------------------------------
+
+    def _merge(self, engine: Engine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m") -> Snapshot:
+        """Make a snapshot out of another and its changes."""
+        staging = engine.merge(STARS, name, base, gone)
+        for batch in changes.to_batches(max_chunksize=37):
+            staging.write(batch)
+        return staging.finish()
+
+    def test_a_merge_is_what_staging_all_rows_is(self, tmp_path: Path) -> None:
+        """A merge is what staging all rows is."""
+        engine = self._engine(tmp_path)
+        rows = stars()
+        base = self._write(engine, rows)
+        gone, edited, new, wanted = changed_stars(rows)
+        merged = self._merge(engine, base, pa.concat_tables([edited, new]), gone)
+        anew = self._write(engine, wanted, "n")
+        assert merged.rows == anew.rows == wanted.num_rows
+        assert engine_rows(engine, merged) == engine_rows(engine, anew) == sorted(wanted.to_pylist(), key=_by_id)
+        assert engine_rows(engine, base) == sorted(rows.to_pylist(), key=_by_id)  # which stayed as it was
+        for name, facts in anew.statistics.items():
+            assert {key: value for key, value in merged.statistics[name].items() if key != "distinct"} == {
+                key: value for key, value in facts.items() if key != "distinct"
+            }
+        assert merged.coverage == anew.coverage
+        for text in (
+            "SELECT id, mag FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 12)) = 1",
+            "SELECT id FROM sky.stars WHERE mag BETWEEN 2 AND 2.3",
+            "SELECT id FROM sky.stars WHERE mag > 50",
+            "SELECT id FROM sky.stars WHERE name = 'edited' OR name = 'star 7 é'",
+            "SELECT id FROM sky.stars WHERE id IN (0, 12, 77, 4999, 100003)",
+            "SELECT COUNT(*) AS id, SUM(band) AS s, COUNT(ra) AS r FROM sky.stars",
+        ):
+            found, known = (sorted(self._ask(engine, text, one), key=_by_id) for one in (merged, anew))
+            assert found == known
+            assert found
+        engine.close()
+
+    def test_what_may_differ_holds_what_differs(self, tmp_path: Path) -> None:
+        """What may differ holds what differs, and by value it is told."""
+        engine = self._engine(tmp_path)
+        rows = stars()
+        base = self._write(engine, rows)
+        gone, edited, new, wanted = changed_stars(rows)
+        merged = self._merge(engine, base, pa.concat_tables([edited, new]), gone)
+        found = differences(wanted, engine.read(base), ["id"])
+        before = {row["id"]: row for row in rows.to_pylist()}
+        after = wanted.to_pylist()
+        assert found.known.tolist() == [row["id"] in before for row in after]
+        assert found.changed.tolist() == [row["id"] in before and row != before[row["id"]] for row in after]
+        for name in STARS.arrow.names:
+            other = [row["id"] in before and row[name] != before[row["id"]][name] for row in after]
+            assert found.columns[name].tolist() == other if any(other) else name not in found.columns
+        left, right = ({row["id"]: row for batch in side for row in batch.to_pylist()} for side in engine.apart(base, merged))
+        assert left.keys() <= before.keys()
+        assert {key for key in before if key not in right and key in left} == set(gone["id"].to_pylist()) & before.keys()
+        assert {key for key in right if left.get(key) != right[key]} == {row["id"] for row in after if before.get(row["id"]) != row}
+        engine.close()
+
+    def test_merges_follow_each_other(self, tmp_path: Path) -> None:
+        """Merges follow each other, and outlive their bases."""
+        engine = self._engine(tmp_path)
+        rows = stars(1000)
+        last = self._write(engine, rows)
+        known = {row["id"]: row for row in rows.to_pylist()}
+        for turn in range(5):
+            gone = pa.table({"id": pa.array(range(turn * 10, turn * 10 + 10), pa.int64())})
+            more = stars(1000).slice(turn * 100, 50)
+            if turn % 2:
+                more = more.set_column(0, STARS.arrow.field("id"), pa.array(range(2000 + turn * 50, 2050 + turn * 50), pa.int64()))
+            for number in gone.column("id").to_pylist():
+                known.pop(number, None)
+            known |= {row["id"]: row for row in more.to_pylist()}
+            merged = self._merge(engine, last, more, gone, f"m{turn}")
+            engine.drop(last)
+            last = merged
+            assert engine_rows(engine, last) == [known[number] for number in sorted(known)]
+        cone = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 30)) = 1"
+        anew = self._write(engine, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow), "n")
+        assert sorted(self._ask(engine, cone, last), key=_by_id) == sorted(self._ask(engine, cone, anew), key=_by_id)
+        nothing = self._merge(engine, last, stars(0), pa.table({"id": pa.array(list(known), pa.int64())}), "z")
+        assert nothing.rows == 0
+        assert self._ask(engine, cone, nothing) == []
+        assert self._merge(engine, nothing, rows, None, "y").rows == 1000
+        engine.close()
+
+    def test_what_cannot_be_merged_is_refused(self, tmp_path: Path) -> None:
+        """What cannot be merged is refused, and leaves nothing."""
+        engine = self._engine(tmp_path)
+        base = self._write(engine, stars(100))
+        keyless = STARS.having(primary=())
+        assert "no primary key" in _fault(StorageError, lambda: engine.merge(keyless, "m", base))
+        wider = STARS.having(columns=(*STARS.columns, Column(name="more", type=INT64)))
+        assert "other columns" in _fault(StorageError, lambda: engine.merge(wider, "m", base))
+        twice = pa.concat_tables([stars(100).slice(3, 2), stars(100).slice(4, 1)])
+        said = _fault(DataError, lambda: self._merge(engine, base, twice))
+        assert f"id = {stars(100)['id'][4].as_py()} (2 times)" in said
+        null = stars(1).set_column(0, STARS.arrow.field("id").with_nullable(True), pa.array([None], pa.int64()))
+        assert "null in 1 rows" in _fault(DataError, lambda: self._merge(engine, base, null))
+        staging = engine.merge(STARS, "m", base)
+        staging.write(stars(1).to_batches()[0])
+        staging.abandon()
+        staging.abandon()
+        assert engine.sweep({base.path}) == []
+        assert len(engine_rows(engine, base)) == 100
+        engine.close()
+
     # --- queries ---------------------------------------------------------------------------------------------
 
     def test_conditions_order_and_groups(self, tmp_path: Path) -> None:
@@ -293,6 +400,32 @@ class EngineContract:
             thread.join()
         assert not faults
         engine.close()
+
+
+def changed_stars(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    """Give keys that are gone, rows that are edited (some move, some lose or gain their position), new rows, and all rows afterwards."""
+    edited = rows.slice(100, 200).to_pylist()
+    for number, row in enumerate(edited):
+        if number % 3 == 0:
+            row["name"], row["mag"] = "edited", None if number % 2 else 99.25 + number
+        elif number % 3 == 1:
+            row["ra"], row["dec"] = (number * 7.3 % 360, number % 90 - 45.0) if number % 4 else (None, None)
+        else:
+            row["flux"] = [float(number), -1.0]
+    new = [dict(row, id=100_000 + number, band=None) for number, row in enumerate(rows.slice(0, 150).to_pylist())]
+    gone = [*rows.slice(1000, 300).column("id").to_pylist(), 10**9]
+    kept = {row["id"]: row for row in rows.to_pylist() if row["id"] not in set(gone)} | {row["id"]: row for row in edited + new}
+    tables = [pa.Table.from_pylist(some, schema=STARS.arrow) for some in (edited, new, list(kept.values()))]
+    return pa.table({"id": pa.array(gone, pa.int64())}), *tables
+
+
+def engine_rows(engine: Engine, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Give a snapshot's rows by key."""
+    return sorted((row for batch in engine.read(snapshot) for row in batch.to_pylist()), key=_by_id)
+
+
+def _by_id(row: dict[str, Any]) -> Any:
+    return row["id"]
 
 
 def _fault(kind: type[HvenError], call: Callable[[], object]) -> str:

@@ -80,7 +80,7 @@ class FormatContract:
     widest
         The most columns that the format can hold.
     marks_errors
-        True if a late error becomes part of the document; False if it passes through.
+        True if a late error becomes part of the document, as VOTable's standard has it; False if it passes through (a mark may stand before it).
     """
 
     name: str

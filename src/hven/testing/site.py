@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +55,16 @@ def table_of(name: str, rows: pa.Table) -> Table:
     return Table(schema=schema, name=short, columns=tuple(columns_of(rows.schema)), position=position)
 
 
-def publish(site: Site, table: Table, rows: pa.Table) -> Record:
-    """Publish rows as a new snapshot of `table`; the other tables of its schema stay as they are."""
+def publish(site: Site, table: Table, rows: pa.Table, *, keeper: str | None = None) -> Record:
+    """Publish rows as a new snapshot of `table`, in the engine `keeper` (default: the site's); the schema's other tables stay as they are."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     ident = f"{stamp}-{next(_count):06x}"
-    staging = site.engine.stage(table, ident)
+    engine = site.engines.get(keeper or site.engines.default)
+    staging = engine.stage(table, ident)
     try:
         for batch in rows.select(table.arrow.names).cast(table.arrow).to_batches():
             staging.write(batch)
-        snapshot = staging.finish()
+        snapshot = replace(staging.finish(), engine=engine.name)
     except BaseException:
         staging.abandon()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,9 +12,10 @@ import pyarrow as pa
 from hven import plugins
 from hven.errors import SourceError
 from hven.model.types import from_arrow
-from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
+from hven.sources import FILE_FACTS, ROW, Blocks, Context, FileWise, Pages, Picks, Pin, Reject, Since, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -37,12 +39,15 @@ class SourceContract:
         Name of the kind.
     rows
         All rows that `make` prepares, as dictionaries, in order.
+    key
+        Columns that name a row, for sources that are read by a key.
     has_files
         True if `FILE_FACTS` have values and pins have checksums.
     """
 
     kind: ClassVar[str]
     rows: ClassVar[list[dict[str, Any]]]
+    key: ClassVar[list[str]] = []
     has_files: ClassVar[bool] = True
 
     def make(self, directory: Path) -> dict[str, Any]:
@@ -148,11 +153,140 @@ class SourceContract:
             assert found.schema.field("file.mtime").type == pa.timestamp("us")
             assert all((tmp_path / path).exists() for path in found.column("file.path").to_pylist())
 
+    # --- what only some sources can: asked of those that can ------------------------------------------------------
+
+    def test_files_are_told_and_can_be_read_alone(self, tmp_path: Path) -> None:
+        """Files have names that their rows know, sizes and times; the rows of some of them are those rows of the whole."""
+        source = self.source(tmp_path)
+        if not isinstance(source, FileWise):
+            assert not self.has_files
+            return
+        listed = source.listed()
+        names = [pin.name for pin in listed]
+        assert len(set(names)) == len(names)
+        assert all(pin.bytes is not None and pin.modified and pin.modified.endswith("Z") for pin in listed)
+        whole = self.table(source, [*self.rows[0], "file.path"]).to_pylist()
+        assert {row["file.path"] for row in whole} <= set(names)
+        said = source.columns()
+        for chosen in (names[:1], names[1:], [*names, "no such file"]):
+            part = source.only(chosen)
+            assert part.columns() == said
+            assert [*_rows(part, [*self.rows[0], "file.path"])] == [row for row in whole if row["file.path"] in chosen]
+        assert list(source.only([]).batches()) == []
+
+    def test_a_changed_file_is_told(self, tmp_path: Path) -> None:
+        """Two changes within one second are two."""
+        source = self.source(tmp_path)
+        if not isinstance(source, FileWise):
+            return
+        first = source.listed()[0]
+        seen = {first.modified}
+        for moment in (1_700_000_000_000_000_001, 1_700_000_000_000_000_002):
+            os.utime(tmp_path / first.name, ns=(moment, moment))
+            seen.add(source.listed()[0].modified)
+        assert len(seen) == 3
+
+    def test_what_is_newer_or_unknown_comes(self, tmp_path: Path) -> None:
+        """Of every column that can be a watermark: rows with that value or more, and those without one."""
+        source = self.source(tmp_path)
+        if not isinstance(source, Since):
+            return
+        assert not source.narrow("no such column")
+        asked = 0
+        for name in self.rows[0]:
+            if not source.narrow(name):
+                continue
+            values = [row[name] for row in self.rows if row[name] is not None]
+            for value in dict.fromkeys(values):
+                part = source.since(name, value)
+                assert part.columns() == source.columns()
+                expected = [row for row in self.rows if row[name] is None or row[name] >= value]
+                assert _sorted(_rows(part, list(self.rows[0]))) == _sorted(expected), (name, value)
+                asked += 1
+            assert _sorted(_rows(source.since(name, None), list(self.rows[0]))) == _sorted(self.rows)
+        assert asked
+
+    def test_a_watermark_that_cannot_be_sent_is_refused(self, tmp_path: Path) -> None:
+        """`since` does not read something else instead."""
+        source = self.source(tmp_path)
+        if isinstance(source, Since):
+            try:
+                source.since("LOWER(no_such_column)", 1)
+            except SourceError as error:
+                assert "no_such_column" in str(error)  # noqa: PT017
+            else:
+                raise AssertionError("a watermark that cannot be sent was accepted")
+
+    def test_rows_of_some_keys_come(self, tmp_path: Path) -> None:
+        """Of every column that is no array: the rows whose value is asked for; null is one."""
+        source = self.source(tmp_path)
+        if not isinstance(source, Picks):
+            return
+        kinds = {column.name: column.type for column in source.columns()}
+        names = [name for name in self.rows[0] if not kinds[name].is_array]
+        schema = {name: kinds[name].arrow for name in names}
+        for chosen in (names[:1], names):
+            for rows in (self.rows[:1], self.rows[-1:], self.rows):
+                keys = pa.Table.from_pylist(
+                    [{name: row[name] for name in chosen} for row in rows], pa.schema([(n, schema[n]) for n in chosen])
+                )
+                wanted = keys.to_pylist()
+                expected = [row for row in self.rows if {name: row[name] for name in chosen} in wanted]
+                assert _sorted(_rows(source.pick(chosen, keys), list(self.rows[0]))) == _sorted(expected)
+        assert list(source.pick(names[:1], keys.slice(0, 0).select(names[:1])).batches()) == []
+
+    def test_pages_can_be_gone_on_with(self, tmp_path: Path) -> None:
+        """Pages together are all rows, and behind each of them come the others, once."""
+        source = self.source(tmp_path, key=self.key, page=1)
+        if not isinstance(source, Pages):
+            return
+        assert self.key
+        pages = [(batch.to_pylist(), place) for batch, place in source.pages()]
+        seen = [row for rows, _ in pages for row in rows]
+        assert _sorted(seen) == _sorted(self.rows)
+        assert any(place for _, place in pages)
+        for number, (_, place) in enumerate(pages):
+            if place:
+                again = self.source(tmp_path, key=self.key, page=1)
+                assert isinstance(again, Pages)
+                before = [row for rows, _ in pages[: number + 1] for row in rows]
+                after = [row for batch, _ in again.pages(after=place) for row in batch.to_pylist()]
+                assert _sorted([*before, *after]) == _sorted(self.rows)
+
+    def test_blocks_are_summed_up(self, tmp_path: Path) -> None:
+        """Blocks have all rows, the same checksum at each look, and each block gives its own rows."""
+        source = self.source(tmp_path)
+        if not isinstance(source, Blocks):
+            return
+        assert self.key
+        found = source.blocks(self.key, list(self.rows[0]))
+        assert found is not None
+        again = self.source(tmp_path)
+        assert isinstance(again, Blocks)
+        assert _sorted(again.blocks(self.key, list(self.rows[0])).to_pylist()) == _sorted(found.to_pylist())  # type: ignore[union-attr]
+        together: list[dict[str, Any]] = []
+        for block in found.to_pylist():
+            rows = list(_rows(source.block(self.key, [block["block"]]), list(self.rows[0])))
+            assert len(rows) == block["rows"]
+            together += rows
+        assert _sorted(together) == _sorted(self.rows)
+
     def test_rejects_have_a_place(self, tmp_path: Path) -> None:
         """Good data are not refused."""
         refused: list[Reject] = []
         self.table(self.source(tmp_path, reject=refused.append))
         assert refused == []
+
+
+def _sorted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Bring rows into an order: who is asked for a part may give it in any."""
+    return sorted(rows, key=repr)
+
+
+def _rows(source: Source, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Give rows one by one; of none there is not even a schema."""
+    for batch in source.batches(columns):
+        yield from batch.to_pylist()
 
 
 __all__ = ["SourceContract"]

@@ -1,0 +1,113 @@
+"""The process between a worker and a program: sets limits, starts it, and leaves nothing of it behind, whatever happens to either.
+
+Run alone (``python -I -S _warden.py``): it imports nothing of Hven, so that it starts in a few milliseconds. Its standard input is
+a pipe that the worker holds: when that closes, because the worker says so or is dead, everything below is killed. It ends as the
+program did; a signal is told as 128 + its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import sys
+
+SUBREAPER = 36  # of prctl(2): what the program leaves behind becomes our child, also what has a session of its own
+DEATH_SIGNAL = 1  # of prctl(2): the program dies with us
+PATIENCE = 0.2  # seconds between SIGTERM and SIGKILL
+CANNOT = 127  # the program cannot be started
+
+
+def main() -> int:
+    """Run the program that the first argument describes."""
+    asked = json.loads(sys.argv[1])
+    with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux the group must do
+        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    ended_read, ended_write = os.pipe()
+    os.set_blocking(ended_write, False)
+    signal.set_wakeup_fd(ended_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    child = os.fork()
+    if child == 0:
+        _become(asked)
+    status = None
+    while status is None:
+        ready, _, _ = select.select([0, ended_read], [], [])
+        if 0 in ready and not os.read(0, 1):
+            break
+        if ended_read in ready:
+            os.read(ended_read, 4096)
+        status = _reap(child)
+    found = _clear(child, status, at_once=status is not None)
+    return 128 + os.WTERMSIG(found) if os.WIFSIGNALED(found) else os.WEXITSTATUS(found)
+
+
+def _become(asked: dict[str, object]) -> None:
+    """Be the program: a group of its own, limits, no standard input but a file that was named."""
+    try:
+        os.setsid()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):  # Python had others, which a program would inherit
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(str(asked.get("stdin", os.devnull)), os.O_RDONLY), 0)
+        os.closerange(3, 256)
+        for name, value in asked["limits"].items():  # type: ignore[attr-defined]
+            resource.setrlimit(getattr(resource, name), (value, value))
+        argv: list[str] = asked["argv"]  # type: ignore[assignment]
+        os.execve(argv[0], argv, asked["environment"])  # type: ignore[arg-type]  # noqa: S606
+    except OSError as error:
+        os.write(2, f"the program cannot be started: {error.strerror}\n".encode())
+    os._exit(CANNOT)
+
+
+def _reap(child: int) -> int | None:
+    """Bury whoever has died; give the status of the program if it was among them."""
+    found = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == child:
+                found = status
+    return found
+
+
+def _clear(child: int, status: int | None, *, at_once: bool) -> int:
+    """Kill the program's group, and every process that came of it."""
+    if not at_once:
+        _signal(-child, signal.SIGTERM)
+        select.select([], [], [], PATIENCE)
+    _signal(-child, signal.SIGKILL)
+    while True:
+        for pid in _children():
+            _signal(pid, signal.SIGKILL)
+        try:
+            pid, seen = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return signal.SIGKILL if status is None else status
+        if pid == child:
+            status = seen
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:  # noqa: PTH123  (starts quicker without pathlib)
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What processes have in common that start others: how a fork lives and ends, its name, signals to it, how it ended; programs under a warden."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven.jobs import _warden
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import BinaryIO
+
+PATH = "/usr/local/bin:/usr/bin:/bin"  # where a site's programs are looked for, and what they are given
+
+
+def forked(run: Callable[[int], object], what: str, log: logging.Logger) -> int:
+    """Do something in a fork of this process, which ends with it; give the fork's id.
+
+    The caller has one thread, or knows what the others do, and has closed its connections: no child may have them.
+
+    Parameters
+    ----------
+    run
+        Given the id of this process: its end may be the fork's end too.
+    what
+        The fork, in words, for the log if `run` fails.
+    """
+    gc.collect()  # what is closed by the collector is closed here, not once more in the child
+    me = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        run(me)
+        code = 0
+    except BaseException:
+        log.exception("%s failed", what)
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+def called(name: str) -> None:
+    """Name this process for `top` and `ps`."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name, encoding="ascii")
+
+
+def tell(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone gets none."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def how(status: int) -> str:
+    """Say how a process ended, from what `os.waitpid` gives."""
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+
+
+def warded(
+    argv: Sequence[str],
+    place: Path,
+    out: BinaryIO,
+    err: BinaryIO,
+    *,
+    stdin: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[str, int | None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program of the site's under a warden: when the warden's standard input is closed, all that came of the program is killed.
+
+    Parameters
+    ----------
+    place
+        Its directory, its HOME, and where it may write.
+    out, err
+        What it says.
+    stdin
+        A file that it reads; None: nothing.
+    environment
+        Beside PATH, LANG, HOME and TMPDIR.
+    limits
+        Of `resource`, by name; None: no limit. It never leaves a core.
+    """
+    asked = {
+        "argv": list(argv),
+        "environment": {"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(place), "TMPDIR": str(place), **(environment or {})},
+        "limits": {name: value for name, value in {**(limits or {}), "RLIMIT_CORE": 0}.items() if value is not None},
+        **({} if stdin is None else {"stdin": str(stdin)}),
+    }
+    return subprocess.Popen(  # noqa: S603  (no shell; the program is the site's own word)
+        [sys.executable, "-I", "-S", _warden.__file__, json.dumps(asked)],
+        cwd=place,
+        env={"PATH": PATH, "LANG": "C.UTF-8"},
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+    )

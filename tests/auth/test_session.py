@@ -1,0 +1,70 @@
+"""Cookies: read and written to the letter, never believed from foreign pages; failures are counted for each address."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.auth import session
+from hven.auth.session import Attempts, cookie, foreign, proof_of
+
+HOME = {"https://vo.example.org"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        ({}, False),  # curl, pyvo: no browser
+        ({"origin": "https://vo.example.org"}, False),
+        ({"origin": "https://VO.example.org", "sec-fetch-site": "same-origin"}, False),
+        ({"sec-fetch-site": "same-origin"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "same-site"}, True),  # another host of the institute
+        ({"sec-fetch-site": "cross-site"}, True),
+        ({"sec-fetch-site": "nonsense"}, True),
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "http://vo.example.org"}, True),
+        ({"origin": "https://vo.example.org.evil.example"}, True),
+        ({"origin": "null"}, True),  # a sandboxed frame, a file
+        ({"origin": ""}, True),
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, True),
+    ],
+)
+def test_whose_page_asks(headers, wanted):
+    for method in ("POST", "PUT", "DELETE", "PATCH", "post", "WHATEVER"):
+        assert foreign(method, headers, HOME) is wanted
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert not foreign(method, headers, HOME)
+
+
+@given(st.text(alphabet=st.characters(codec="latin-1"), max_size=200))
+def test_any_cookie_can_be_read(text):
+    found = proof_of({"cookie": text})
+    assert found is None or found in text
+
+
+def test_cookies_as_browsers_send_them():
+    assert proof_of({}) is None
+    assert proof_of({"cookie": "a=b"}) is None
+    assert proof_of({"cookie": f"a=b; {session.COOKIE}=x.y; c=d"}) == "x.y"
+    assert proof_of({"cookie": f"not{session.COOKIE}=x.y"}) is None
+    assert proof_of({"cookie": f"{session.COOKIE}="}) is None
+
+
+def test_what_a_cookie_says():
+    said = cookie("x.y", path="/hven", secure=True)
+    assert said == f"{session.COOKIE}=x.y; Path=/hven; Max-Age={14 * 86400}; HttpOnly; SameSite=Lax; Secure"
+    assert cookie(None, path="", secure=False) == f"{session.COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+
+
+def test_failures_are_counted_and_forgotten(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
+    attempts = Attempts()
+    for _ in range(session.TRIES):
+        assert attempts.allowed("a")
+        attempts.failed("a")
+    assert not attempts.allowed("a")
+    assert attempts.allowed("b")
+    clock[0] += session.WINDOW + 1
+    assert attempts.allowed("a")
+    assert not attempts._failed, "nothing is kept of old failures"

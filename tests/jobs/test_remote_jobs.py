@@ -1,0 +1,368 @@
+"""Jobs that a service elsewhere does: a second Hven with real workers, and a small server that does everything wrong."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pyarrow as pa
+import pytest
+
+from hven.auth import Reader
+from hven.errors import ParamError
+from hven.holdings import Site
+from hven.jobs import Asker, Desk, remote, run_next
+from hven.model.given import collect
+from hven.store import Job
+from hven.testing.site import tiny_site
+from job_programs import ECHO, declared
+from running import Server, hven, serving, soon, until
+
+HERE = Asker(reader=Reader(), address="192.0.2.1")
+SLEEP = "import sys, time\nprint('progress 0.5', flush=True)\ntime.sleep(float(sys.argv[1]))\nopen('out.txt', 'w').write('slept ' + sys.argv[1])\n"
+SLOW = "title: Sleep\ncommand: [./sleep.py, '{SECONDS}']\nparams: {SECONDS: {type: float64, required: true, maximum: 300}}\nresults: {out: {file: out.txt, type: text/plain}}\n"
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve another site, with programs and a table."""
+    place = tmp_path_factory.mktemp("there")
+    rows = "".join(f"{number},{number * 0.1:.1f}\n" for number in range(1000))
+    (place / "stars.csv").write_text(f"id,x\n{rows}")
+    site = place / "site"
+    hven("init", site)
+    hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    hven("ingest", "stars", "--site", site)
+    declared(site, "sleep", SLOW, sleep_py=SLEEP)
+    declared(site, "echo", "title: E\ncommand: [./echo.py, '{A}', '{IMAGE}']\nparams: {A: , IMAGE: {file: true}}\n", echo_py=ECHO)
+    with serving(site) as server:
+        yield server
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, allow_private=True) as made:
+        yield made
+
+
+def job_of(site: Site, kind: str, *pairs: tuple[str, str], who: Asker = HERE) -> Job:
+    return Desk(site, kind).create(collect([*pairs, ("PHASE", "RUN")]), who)
+
+
+def now(site: Site, job: Job) -> Job:
+    return site.store.jobs.one(job.id)
+
+
+def address(site: Site, job: Job, there: Server) -> str:
+    """Give the path of the job over there, as the store knows it."""
+    until(lambda: "remote" in now(site, job).progress)
+    return str(now(site, job).progress["remote"]).removeprefix(there.url)
+
+
+def phase(there: Server, path: str) -> str:
+    status, _, body = there.get(f"{path}/phase")
+    return body.decode() if status == 200 else str(status)
+
+
+@pytest.fixture
+def worker(site: Site) -> Iterator[Any]:
+    """Run jobs in a thread, as a worker process would; `stop` sends it home."""
+    stops: list[threading.Event] = []
+    threads: list[threading.Thread] = []
+
+    def begin() -> threading.Event:
+        stop = threading.Event()
+        stops.append(stop)
+        threads.append(threading.Thread(target=lambda: run_next(site, stop=stop)))
+        threads[-1].start()
+        return stop
+
+    begin.join = lambda: threads[-1].join(60)  # type: ignore[attr-defined]
+    yield begin
+    for stop in stops:
+        stop.set()
+    for thread in threads:
+        thread.join(60)
+
+
+# --- a real service ------------------------------------------------------------------------------------------
+
+
+def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: Server) -> None:
+    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL, RESPONSEFORMAT: csv}}\n")
+    job = job_of(site, "far", ("QUERY", "SELECT id, x FROM stars.main WHERE id < 700 ORDER BY id"), ("RESPONSEFORMAT", "votable"))
+    assert run_next(site)
+    found = now(site, job)
+    assert found.phase == "COMPLETED", found.error
+    path, media_type = Desk(site, "far").result(found, "result")
+    assert media_type.startswith("text/csv")
+    lines = path.read_text().split()
+    assert lines[0] == "id,x"
+    assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx([number * 0.1 for number in range(700)])
+    assert "remote" not in found.progress
+    jobs = json.loads(there.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]
+    assert jobs == []  # nothing is left there
+
+
+def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
+    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL}}\n")
+    job = job_of(site, "far", ("QUERY", "SELECT id FROM stars.mane"))
+    assert run_next(site)
+    found = now(site, job)
+    assert found.phase == "ERROR"
+    assert "the job at 127.0.0.1 failed: line 1, column 16: " in str(found.error)
+    assert "stars.main" in str(found.error)  # the nearest name, by the words of the other service
+
+
+def test_a_refusal_is_told(site: Site, there: Server) -> None:
+    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+    job = job_of(site, "far", ("SECONDS", "1000"))
+    assert run_next(site)
+    assert "does not run the job: it answers 400: " in str(now(site, job).error)
+    assert "SECONDS=1000 is out of range" in str(now(site, job).error)
+
+
+def test_files_go_there(site: Site, there: Server) -> None:
+    import io
+
+    from hven.model.given import Params, Upload
+
+    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
+    given = collect([("A", "1"), ("PHASE", "RUN")])
+    files = {"IMAGE": Upload(name="IMAGE", file=io.BytesIO(b"pixels"), size=6)}
+    job = Desk(site, "far").create(Params(given.values, files), HERE)
+    assert run_next(site)
+    found = now(site, job)
+    assert found.phase == "COMPLETED", found.error
+    told = json.loads(Desk(site, "far").result(found, "stdout")[0].read_text())
+    assert told["argv"][0] == "1"
+    assert told["argv"][1].endswith("/given-IMAGE")
+
+
+def test_only_declared_parameters_are_forwarded(site: Site, there: Server) -> None:
+    text = f"title: Far\nremote: {there.url}/jobs/echo\nparams: {{B: {{allowed: [x]}}}}\nsend: {{A: always}}\n"
+    declared(site.settings.directory, "far", text)
+    with pytest.raises(ParamError):
+        job_of(site, "far", ("B", "y"))
+    job = job_of(site, "far", ("A", "mine"))
+    assert run_next(site)
+    found = now(site, job)
+    assert json.loads(Desk(site, "far").result(found, "stdout")[0].read_text())["argv"] == ["always"]
+
+
+@pytest.fixture
+def sleeping(site: Site, there: Server, worker: Any) -> Any:
+    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+
+    def begin(seconds: float, **more: str) -> tuple[Job, str, threading.Event]:
+        job = job_of(site, "far", ("SECONDS", str(seconds)), *more.items())
+        stop = worker()
+        path = address(site, job, there)
+        until(lambda: phase(there, path) == "EXECUTING")
+        return job, path, stop
+
+    return begin
+
+
+def test_an_abort_is_forwarded_within_a_second(site: Site, there: Server, sleeping: Any) -> None:
+    def once() -> float:
+        job, path, _ = sleeping(200)
+        Desk(site, "far").move(now(site, job), "ABORT")
+        seconds = until(lambda: phase(there, path) == "ABORTED")
+        assert now(site, job).phase == "ABORTED"
+        Desk(site, "far").remove(now(site, job))
+        until(lambda: phase(there, path) == "404")
+        return seconds
+
+    soon(once, 1)
+
+
+def test_a_destruction_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
+    def once() -> float:
+        job, path, _ = sleeping(200)
+        Desk(site, "far").remove(now(site, job))
+        return until(lambda: phase(there, path) == "404")
+
+    soon(once, 1)
+
+
+def test_the_time_limit_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
+    job, path, _ = sleeping(200, EXECUTIONDURATION="3")
+    status, _, body = there.get(f"{path}/executionduration")
+    assert (status, body) == (200, b"3")
+    until(lambda: now(site, job).phase == "ABORTED")
+    until(lambda: phase(there, path) == "ABORTED")
+
+
+@pytest.mark.slow
+def test_a_worker_that_goes_home_leaves_the_job_there_and_the_next_goes_on_with_it(
+    site: Site, there: Server, worker: Any, sleeping: Any
+) -> None:
+    job, path, stop = sleeping(8)
+    before = len(json.loads(there.send("GET", "/jobs/sleep", headers={"Accept": "application/json"})[2])["jobs"])
+    stop.set()
+    until(lambda: now(site, job).phase == "QUEUED")
+    assert phase(there, path) == "EXECUTING"
+    assert now(site, job).progress == {"remote": f"{there.url}{path}"}
+    worker()
+    until(lambda: now(site, job).phase == "COMPLETED")
+    assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 8"
+    after = len(json.loads(there.send("GET", "/jobs/sleep", headers={"Accept": "application/json"})[2])["jobs"])
+    assert after == before - 1  # one job there did it all, and has gone
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_leaves_it_too(site: Site, there: Server, worker: Any, sleeping: Any) -> None:
+    job, _, _ = sleeping(6)
+    held = now(site, job)
+    site.store.jobs.requeue(held, counts=True)  # as the keeper does when the holder is dead; the old worker finds it taken
+    worker()
+    until(lambda: now(site, job).phase == "COMPLETED")
+    assert now(site, job).attempts == 2
+    assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 6"
+
+
+def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, there: Server, sleeping: Any) -> None:
+    job, path, stop = sleeping(200)
+    stop.set()
+    until(lambda: now(site, job).phase == "QUEUED")
+    Desk(site, "far").move(now(site, job), "ABORT")
+    assert phase(there, path) == "ABORTED"
+
+
+# --- addresses ------------------------------------------------------------------------------------------------
+
+
+def test_addresses_inside_are_not_asked(tmp_path: Path, there: Server) -> None:
+    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site:
+        declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+        job = job_of(site, "far", ("SECONDS", "1"))
+        assert run_next(site)
+        assert "not on the public internet" in str(now(site, job).error)
+
+
+# --- a service that does everything wrong -----------------------------------------------------------------------
+
+UWS = '<uws:job xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink"><uws:jobId>1</uws:jobId><uws:phase>{phase}</uws:phase>{more}</uws:job>'
+
+
+class Wrong(http.server.BaseHTTPRequestHandler):
+    """Answers as the script says: method and path -> (status, headers, body), or a list of them in turn."""
+
+    script: dict[str, Any] = {}
+    asked: list[tuple[str, str, dict[str, str]]] = []
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = self.path.partition("?")[0]
+        type(self).asked.append((self.command, path, dict(parse_qsl(body.decode("latin-1")))))
+        found = type(self).script.get(f"{self.command} {path}", (404, {}, "no"))
+        if isinstance(found, list):
+            found = found.pop(0) if len(found) > 1 else found[0]
+        status, headers, text = found
+        raw = text if isinstance(text, bytes) else text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(raw)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def wrong(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(remote, "SELDOM", 0.1)
+    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    Wrong.asked.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    declared(site.settings.directory, "far", f"title: Far\nremote: {url}/async\n")
+    Wrong.script = {
+        "POST /async": (303, {"Location": f"{url}/async/1"}, ""),
+        "POST /async/1/phase": (303, {"Location": f"{url}/async/1"}, ""),
+    }
+    yield url
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def job(phase: str, more: str = "") -> tuple[int, dict[str, str], str]:
+    return 200, {"Content-Type": "text/xml"}, UWS.format(phase=phase, more=more)
+
+
+def ended(site: Site) -> Job:
+    made = job_of(site, "far", ("X", "1"))
+    assert run_next(site)
+    return now(site, made)
+
+
+def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
+    results = f'<uws:results><uws:result id="a b/../c" xlink:href="{wrong}/data/one.csv"/><uws:result id="two" xlink:href="{wrong}/data/two"/></uws:results>'
+    Wrong.script |= {
+        "GET /async/1": [job("PENDING"), job("QUEUED"), job("EXECUTING"), job("EXECUTING"), job("COMPLETED", results)],
+        "GET /data/one.csv": (200, {}, "1,2"),
+        "GET /data/two": (200, {}, b"\0\1"),
+    }
+    found = ended(site)
+    assert found.phase == "COMPLETED", found.error
+    assert [(item["id"], item["bytes"]) for item in found.results] == [("result1", 3), ("two", 2)]
+    assert ("POST", "/async/1/phase", {"PHASE": "RUN"}) in Wrong.asked
+    assert [item[0] for item in Wrong.asked].count("DELETE") == 1
+    created = next(item for item in Wrong.asked if item[1] == "/async")
+    assert "PHASE" not in created[2]
+    assert created[2]["X"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([job("EXECUTING"), (404, {}, "gone")], "the job at 127.0.0.1 has gone: it answers 404"),
+        ([(200, {}, "<html><body>log in</body></html>")], "instead of a job"),
+        ([(200, {}, "<!DOCTYPE html><html>")], "a page instead of a job"),
+        ([(200, {}, '<!DOCTYPE a [<!ENTITY x "y">]><job>&x;</job>')], "a page instead of a job"),
+        ([(200, {}, "")], "something that is no XML"),
+        ([(500, {}, "<b>out of order</b>")], "has not answered for 0.5 seconds: 127.0.0.1 answers 500: out of order"),
+        ([job("ABORTED")], "was aborted: it does not say why"),
+        ([job("ERROR", "<uws:errorSummary><uws:message>no &lt;flux&gt;</uws:message></uws:errorSummary>")], "failed: no <flux>"),
+        ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="file:///etc/passwd"/></uws:results>')], "is no http or https address"),
+        ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="{url}/missing"/></uws:results>')], "answers 404"),
+    ],
+)  # fmt: skip
+def test_what_it_does_wrong_is_told(site: Site, wrong: str, answers: list[Any], said: str) -> None:
+    Wrong.script["GET /async/1"] = [(status, headers, text.replace("{url}", wrong)) for status, headers, text in answers]
+    found = ended(site)
+    assert found.phase == ("ABORTED" if "aborted" in said else "ERROR")
+    assert said in str(found.error)
+
+
+def test_a_service_that_falters_is_waited_for(site: Site, wrong: str) -> None:
+    Wrong.script["GET /async/1"] = [job("EXECUTING"), (503, {}, ""), (200, {}, "<ht"), job("COMPLETED")]
+    assert ended(site).phase == "COMPLETED"
+
+
+def test_a_job_at_another_host_is_not_followed(site: Site, wrong: str) -> None:
+    Wrong.script["POST /async"] = (303, {"Location": "http://localhost:1/async/1"}, "")
+    found = ended(site)
+    assert "says that it is at another host, localhost" in str(found.error)
+    assert "remote" not in found.progress
+
+
+def test_a_result_without_end_is_given_up(site: Site, wrong: str) -> None:
+    declared(site.settings.directory, "far", f"title: Far\nremote: {wrong}/async\nlimits: {{disk: 100 kB}}\n")
+    results = f'<uws:results><uws:result id="r" xlink:href="{wrong}/big"/></uws:results>'
+    Wrong.script |= {"GET /async/1": job("COMPLETED", results), "GET /big": (200, {}, bytes(300_000))}
+    found = ended(site)
+    assert "more than 102,400" in str(found.error)
+    assert not list((site.settings.var / "jobs").glob(f"{found.id}/*"))

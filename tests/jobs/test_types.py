@@ -1,0 +1,172 @@
+"""Declarations of job types: every fault with file, line and column; and what is right is what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hven.errors import DescriptorError, NotFound, ParamError
+from hven.jobs import check_types, declared, offered
+from hven.jobs.command import Command
+from hven.jobs.remote import Remote
+from hven.model.given import collect
+from hven.settings import Settings
+from job_programs import declared as write
+from running import hven
+
+
+def settings(directory: Path) -> Settings:
+    return Settings(directory=directory)
+
+
+GOOD = """
+title: Smooth an image
+description: Convolves it with a beam.
+access: private
+command: [./smooth.py, --width, "{WIDTH}", [--mode, "{MODE}"], "{IMAGE}", out.fits]
+params:
+  WIDTH: {type: float64, unit: arcsec, minimum: 0.1, maximum: 60, default: 2, description: of the beam}
+  MODE: {allowed: [fast, fine]}
+  NAME: {pattern: "[a-z]+", many: true}
+  COUNT: {type: int32}
+  IMAGE: {file: true, required: true}
+results:
+  smoothed: {file: out.fits, type: application/fits}
+environment: {OMP_NUM_THREADS: "1"}
+limits: {seconds: 600, cpu: 500, memory: 2 GiB, disk: 1 GiB, running: 2, waiting: 20}
+"""
+
+
+def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
+    write(tmp_path, "smooth", GOOD, smooth_py="")
+    write(tmp_path, "there", "title: There\nremote: https://tap.example/async/\nsend: {LANG: ADQL}\nlimits: {disk: 2 GiB}\n")
+    found = offered(settings(tmp_path))
+    assert {"tap", "smooth", "there"} <= set(found)
+    smooth, there = found["smooth"], found["there"]
+    assert (smooth.title, smooth.access, smooth.files) == ("Smooth an image", "private", ("IMAGE",))
+    assert (smooth.quota.running, smooth.quota.waiting, smooth.quota.seconds) == (2, 20, 600)
+    assert isinstance(smooth.run, Command)
+    assert (smooth.run.memory, smooth.run.seconds, smooth.run.disk) == (2 << 30, 500, 1 << 30)
+    assert smooth.run.argv[0] == str(tmp_path / "jobs" / "smooth.py")
+    assert isinstance(there.run, Remote)
+    assert (there.run.url, there.run.fixed, there.run.limit, there.run.params) == (
+        "https://tap.example/async",
+        {"LANG": "ADQL"},
+        2 << 30,
+        None,
+    )
+    assert declared.bounds(settings(tmp_path)) == {"smooth": 2}
+    assert check_types(settings(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ([("WIDTH", "0.01")], "WIDTH=0.01 is out of range"),
+        ([("WIDTH", "wide")], "WIDTH='wide' is not a number"),
+        ([("COUNT", "1.5")], "COUNT='1.5' is not a whole number"),
+        ([("MODE", "slow")], "MODE='slow' is not known; allowed: fast, fine"),
+        ([("NAME", "ok"), ("NAME", "No")], "NAME='No' does not look right"),
+        ([("WIDTH", "1"), ("WIDTH", "2")], "WIDTH was given 2 times"),
+        ([], "the file IMAGE is missing"),
+    ],
+)
+def test_values_are_looked_at_before_anything_runs(tmp_path: Path, pairs: list[tuple[str, str]], said: str) -> None:
+    write(tmp_path, "smooth", GOOD, smooth_py="")
+    check = offered(settings(tmp_path))["smooth"].check
+    assert check is not None
+    check(collect([("WIDTH", "3"), ("MODE", "fine"), ("NAME", "ab"), ("NAME", "cd"), ("COUNT", "-4")]), {"IMAGE"})
+    with pytest.raises(ParamError) as error:
+        check(collect(pairs), {"IMAGE"} if pairs else set())
+    assert said in str(error.value)
+
+
+C = "title: T\ncommand: [./p.py]\n"
+FAULTS = [
+    ("", "jobs/bad.yaml:1:1: the file is empty"),
+    ("command: [./p.py]\n", "jobs/bad.yaml:1:1: the descriptor lacks the key 'title'"),
+    ("title: T\n", "jobs/bad.yaml:1:1: a type has either a command or a remote"),
+    (C + "remote: https://a.example/x\n", "jobs/bad.yaml:1:1: a type has either a command or a remote"),
+    (C + "param: {}\n", "jobs/bad.yaml:3:1: the descriptor has no key 'param'; did you mean 'params'?"),
+    ("title: T\ncommand: ./p.py\n", "jobs/bad.yaml:2:10: command must be a list of the program and its arguments"),
+    ("title: T\ncommand: []\n", "jobs/bad.yaml:2:10: command must begin with the program"),
+    ("title: T\ncommand: [./nothing.py]\n", "jobs/bad.yaml:2:11: command: ./nothing.py does not exist"),
+    (
+        "title: T\ncommand: [no-such-program-anywhere]\n",
+        "jobs/bad.yaml:2:11: command: no program no-such-program-anywhere in /usr/local/bin",
+    ),
+    ("title: T\ncommand: ['{P}']\nparams: {P: }\n", "jobs/bad.yaml:2:11: command: the program itself cannot be a parameter"),
+    (
+        "title: T\ncommand: [./p.py, '--x={WIDHT}']\nparams: {WIDTH: }\n",
+        "jobs/bad.yaml:2:24: command: there is no parameter WIDHT; did you mean 'WIDTH'?",
+    ),
+    ("title: T\ncommand: [./p.py, {A: 1}]\n", "jobs/bad.yaml:2:19: command: an argument must be text, not a map; put it in quotes"),
+    (C + "params: {width: }\n", "jobs/bad.yaml:3:10: params.width: a parameter is called in capitals: 'WIDTH'"),
+    (C + "params: {PHASE: }\n", "jobs/bad.yaml:3:10: params.PHASE: PHASE is a word of every job"),
+    (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be one of"),
+    (C + "params: {A: {minimum: 3}}\n", "jobs/bad.yaml:3:14: params.A.minimum is for numbers, and this is a string"),
+    (C + "params: {A: {type: int32, default: x}}\n", "jobs/bad.yaml:3:27: params.A.default: A='x' is not a whole number"),
+    (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is no regular expression"),
+    (C + "params: {A: {file: true, default: x}}\n", "jobs/bad.yaml:3:26: params.A: a file has no 'default'"),
+    (
+        C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
+        "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",
+    ),
+    (C + "results: {r: {file: ../x, type: text/plain}}\n", "jobs/bad.yaml:3:21: results.r.file must be below the program's directory"),
+    (C + "results: {stdout: {file: x, type: text/plain}}\n", "jobs/bad.yaml:3:11: results.stdout cannot be the name of a result"),
+    (C + "results: {r: {file: x}}\n", "jobs/bad.yaml:3:14: results.r lacks the key 'type'"),
+    (C + "limits: {memory: much}\n", "jobs/bad.yaml:3:18: limits.memory must be a number of bytes, not 'much'; 2 GiB, 500M"),
+    (C + "limits: {running: 0}\n", "jobs/bad.yaml:3:19: limits.running must be a whole number from 1"),
+    (C + "send: {A: 1}\n", "jobs/bad.yaml:3:1: 'send' does not go with 'command'"),
+    ("title: T\nremote: ftp://x/y\n", "jobs/bad.yaml:2:9: remote must be an address"),
+    ("title: T\nremote: https://x/y\nresults: {}\n", "jobs/bad.yaml:3:1: 'results' does not go with 'remote'"),
+    ("title: [\n", "jobs/bad.yaml:"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), FAULTS, ids=range(len(FAULTS)))
+def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, "bad", text, p_py="")
+    found = [str(fault) for fault in check_types(settings(tmp_path))]
+    assert any(fault.startswith(said) for fault in found), found
+    with pytest.raises(DescriptorError):
+        offered(settings(tmp_path))
+    with pytest.raises(DescriptorError):
+        declared.of(settings(tmp_path), "bad")
+
+
+def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
+    write(tmp_path, "one", C + "params: {a: , PHASE: }\nlimits: {running: 0}\n", p_py="")
+    write(tmp_path, "two", "title: T\n")
+    write(tmp_path, "tap", C)
+    write(tmp_path, "Big", C)
+    with pytest.raises(DescriptorError) as error:
+        offered(settings(tmp_path))
+    told = [str(fault) for fault in error.value.faults]
+    assert len(told) == 6
+    assert any("jobs/tap.yaml:1:1: there is a type 'tap' already" in fault for fault in told)
+    assert any("jobs/Big.yaml:1:1: the type is called 'Big'" in fault for fault in told)
+
+
+def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -> None:
+    write(tmp_path, "late", C, p_py="")
+    program = tmp_path / "jobs" / "p.py"
+    program.chmod(0o644)
+    assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(check_types(settings(tmp_path))[0])
+    program.chmod(0o755)
+    assert check_types(settings(tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "command", "worker", ""])
+def test_what_is_no_type(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFound, match="no type of job is called"):
+        declared.of(settings(tmp_path), name)
+
+
+def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    hven("init", site)
+    write(site, "bad", "title: T\ncommand: [./nothing.py]\n")
+    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in hven("check", "--site", site, code=1).stdout
+    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in hven("serve", "--site", site, code=1).stderr

@@ -1,0 +1,51 @@
+"""Tests of jobs run again over a system store on PostgreSQL: another file's tests, an empty database, keepers that are closed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hven.jobs.keeper import Keeper
+from hven.store import database as db
+
+
+def module_of(path: Path) -> ModuleType:
+    """Load a file of tests once more, under a name of its own."""
+    found = importlib.util.spec_from_file_location(f"{path.stem}_again", path)
+    assert found is not None
+    assert found.loader is not None
+    loaded = importlib.util.module_from_spec(found)
+    found.loader.exec_module(loaded)
+    return loaded
+
+
+def emptied(address: str) -> str:
+    """Take all tables of a store out of a database."""
+    engine = sa.create_engine(address)
+    with engine.begin() as connection:
+        db.metadata.drop_all(connection)
+    engine.dispose()
+    return address
+
+
+@contextlib.contextmanager
+def closing_keepers(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Iterator[None]:
+    """Close the stores of the keepers that tests of a module make."""
+    made: list[Keeper] = []
+
+    def kept(*words: Any, **options: Any) -> Keeper:
+        made.append(Keeper(*words, **options))
+        return made[-1]
+
+    monkeypatch.setattr(module, "Keeper", kept)
+    yield
+    for one in made:
+        if one._store is not None:
+            one._store.close()

@@ -1,0 +1,72 @@
+"""Which engine keeps the rows of a site in tests: the embedded one, or PostgreSQL with each of its three ways to find positions.
+
+``pytest -k pgsphere`` runs one of them; a module says with ``KEEPERS`` which ones judge it (default: `USUAL`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hven.settings import load
+from postgres import server, sphere
+
+EMBEDDED = "duckdb"
+USUAL = (EMBEDDED, "pgsphere")
+EVERY = (EMBEDDED, "pgsphere", "q3c", "healpix")
+_count = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """An engine that new sites are given; each site has a schema of its own in the database."""
+
+    name: str
+    url: str | None = None
+
+    def tell(self, site: Path) -> None:
+        """Write the engine into a site's hven.toml."""
+        if self.url is not None:
+            path = site / "hven.toml"
+            said = path.read_text(encoding="utf-8")
+            more = f'\n[postgres]\nurl = "{self.url}"\nnamespace = "site_{next(_count)}"\nposition = "{self.name}"\n'
+            path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
+
+    def settings(self, site: Path) -> dict[str, Any]:
+        """Give what `hven.testing.site.tiny_site` is told, after `tell`."""
+        if self.url is None:
+            return {}
+        found = load(site, {})
+        return {"engine": found.engine, "postgres": found.postgres}
+
+
+class Database:
+    """A server that is started when the first site needs it."""
+
+    def __init__(self) -> None:
+        self._running: Any = None
+
+    @cached_property
+    def url(self) -> str:
+        self._running = server()
+        url = f"postgresql://{self._running.__enter__()}"
+        sphere(url)
+        return url
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.__exit__(None, None, None)
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    found = Database()
+    try:
+        yield found
+    finally:
+        found.close()

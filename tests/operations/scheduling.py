@@ -1,0 +1,220 @@
+"""Schedulers in processes of their own, whose runs do what a file says. They are forks of one process that has everything imported.
+
+That process is this file, run alone: it reads ``{"site": .., "lease": .., "machine": ..}`` and writes the id of the scheduler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hven.store import Store
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from running import until
+
+TABLE = """\
+collection: {name}
+title: {name}
+tables:
+  main:
+    primary: [id]
+    source: {{kind: csv, files: rows.csv}}
+    columns: {{id: {{type: int32}}}}
+"""
+
+
+@dataclass
+class Line:
+    """A run: which collection, which process, when it began and ended (None: it has not)."""
+
+    name: str
+    pid: int
+    began: float
+    ended: float | None = None
+
+
+@dataclass
+class Process:
+    """A scheduler; who is its parent buries it."""
+
+    pid: int
+
+    def alive(self) -> bool:
+        return alive(self.pid)
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 60) -> None:
+        until(lambda: not self.alive(), seconds, 0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+class Nursery:
+    """The process that they are forks of."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def start(self, site: Path, lease: float, machine: str | None) -> Process:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"site": str(site), "lease": lease, "machine": machine}).encode() + b"\n")
+        self._process.stdin.flush()
+        return Process(int(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@dataclass
+class Schedulers:
+    """Schedulers of one site, and what their runs have written."""
+
+    site: Path
+    nursery: Nursery
+    started: list[Process] = field(default_factory=list)
+
+    def start(self, *, lease: float = 3.0, machine: str | None = None) -> Process:
+        """Start one; `machine`: as if on another machine, where nobody sees whether a process lives."""
+        self.started.append(self.nursery.start(self.site, lease, machine))
+        return self.started[-1]
+
+    def store(self) -> Store:
+        from hven import settings
+        from hven.store import Store
+
+        return Store(self.site / "var", settings.load(self.site).store)
+
+    def says(self, name: str, *, sync: str | None) -> None:
+        """Write a collection's descriptor; `sync`: its schedule, None: no schedule."""
+        path = self.site / "collections" / name / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "rows.csv").write_text("id\n1\n2\n")
+        path.write_text(TABLE.format(name=name) + (f"sync: {sync}\n" if sync else ""))
+
+    def does(self, name: str, what: str) -> None:
+        """Say what runs of a collection do: ``work SECONDS``, ``hold FILE`` (until it is there), ``fail``, ``die``, ``guard``."""
+        (self.site / f"{name}.does").write_text(what)
+
+    def now(self, *names: str) -> None:
+        """Ask for collections to be run now, as soon as they have a schedule."""
+        store = self.store()
+        try:
+            for name in names:
+                until(lambda name=name: name in store.schedules.all()[1])
+                store.schedules.change(name, lambda row, now: (row and replace(row, asked=now), ()))
+        finally:
+            store.close()
+
+    def runs(self, name: str | None = None) -> list[Line]:
+        found: dict[tuple[str, int], Line] = {}
+        path = self.site / "runs.log"
+        for row in path.read_text().splitlines() if path.exists() else ():
+            word, who, pid, moment = row.split()
+            if word == "begin":
+                found[who, int(pid)] = Line(who, int(pid), float(moment))
+            else:
+                found[who, int(pid)].ended = float(moment)
+        return [line for line in found.values() if name in {None, line.name}]
+
+    def stop(self) -> None:
+        for process in self.started:
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGTERM)
+        for process in self.started:
+            process.wait()
+
+    def log(self) -> str:
+        return (self.site / "schedulers.log").read_text()
+
+
+@contextlib.contextmanager
+def schedulers(site: Path, nursery: Nursery) -> Iterator[Schedulers]:
+    made = Schedulers(site, nursery)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def _note(site: Path, word: str, name: str) -> None:
+    number = os.open(site / "runs.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(number, f"{word} {name} {os.getpid()} {time.time()}\n".encode())  # one write: lines are whole
+    os.close(number)
+
+
+def main() -> None:
+    from hven import plugins
+    from hven.holdings import Site  # noqa: F401  (imported once, for all)
+    from hven.operations import scheduler
+
+    scheduler.PLAN, scheduler.LOOK, scheduler.AGAIN, scheduler.LATE = 0.2, 0.05, 0.3, 0.5  # a test has less time than an observatory
+    plugins.load("engines", "duckdb")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _be(Path(asked["site"]), asked["lease"], asked["machine"])
+        print(pid, flush=True)
+
+
+def _be(directory: Path, lease: float, machine: str | None) -> None:
+    """Be a scheduler."""
+    from hven import settings
+    from hven.errors import Guarded, SourceError
+    from hven.operations import keep_schedule
+    from hven.store import leases
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    log = os.open(directory / "schedulers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for number in (1, 2):
+        os.dup2(log, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if machine is not None:
+        leases._machine = lambda: machine
+
+    def sync(_: object, name: str) -> str:
+        path = directory / f"{name}.does"
+        what, _, value = (path.read_text() if path.exists() else "work 0.05").partition(" ")
+        _note(directory, "begin", name)
+        if what == "fail":
+            raise SourceError("the source postgresql://reader:opensesame@host/db is away")
+        if what == "guard":
+            raise Guarded("9 of 10 rows would be removed")
+        if what == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "hold":
+            until((directory / value).exists, 60)
+        else:
+            time.sleep(float(value or 0))
+        _note(directory, "end", name)
+        return "no change"
+
+    logging.basicConfig(level=logging.INFO)
+    keep_schedule(settings.load(directory), lease=lease, sync=sync)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""When a collection is due, whatever happened: failures, missed times, clocks that leap; and when people are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven import descriptor
+from hven.errors import DescriptorError
+from hven.model.resource import Resource
+from hven.model.timing import Timing
+from hven.operations.planning import (
+    BUSY,
+    FAILED,
+    GOOD,
+    GUARD,
+    STALE,
+    STOPPED,
+    Outcome,
+    finished,
+    is_due,
+    planned,
+    stale_at,
+    timing_of,
+    told_of,
+)
+from hven.settings import AlertSettings, ScheduleSettings, Settings
+from hven.store import Schedule
+
+NOW = 1_795_000_000.0
+HOUR = Timing(every=3600.0)
+NIGHT = Timing(cron="15 3 * * *")
+SET = ScheduleSettings()
+TELL = AlertSettings()
+FAIL = Outcome(how=FAILED, phase="ERROR", message="the source is away")
+FINE = Outcome(how=GOOD, phase="COMPLETED", message="no change")
+
+
+TABLE = "collection: c\ntitle: c\ntables:\n  main:\n    source: {kind: csv, files: a.csv}\n    columns: {n: {type: int32}}\n"
+
+
+@pytest.mark.parametrize(
+    ("sync", "expected"),
+    [
+        ("{every: 90 min, jitter: 5 min}", "every 1 h 30 min"),
+        ('{cron: "15 3 * * mon-fri", zone: Europe/Paris}', "cron 15 3 * * mon-fri (Europe/Paris)"),
+        ('{cron: "*/5 8-18 1,15 jan-mar 5-7"}', "cron */5 8-18 1,15 jan-mar 5-7"),
+        ("2 h", "every 2 h"),
+    ],
+)
+def test_what_a_descriptor_says_is_a_timing(tmp_path: Path, sync: str, expected: str) -> None:
+    assert str(timing_of(_loaded(tmp_path, sync))) == expected
+
+
+@pytest.mark.parametrize(("sync", "why"), [('{cron: "0 0 30 2 *"}', "day-of-month"), ("{every: 0.5 s}", "between a second and a year")])
+def test_what_never_comes_is_told_with_its_place(tmp_path: Path, sync: str, why: str) -> None:
+    with pytest.raises(DescriptorError, match=f"c.yaml:7:.*{why}"):
+        _loaded(tmp_path, sync)
+
+
+def _loaded(tmp_path: Path, sync: str) -> Resource:
+    path = tmp_path / "collections" / "c" / "c.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(TABLE + f"sync: {sync}\n")
+    return descriptor.load(path, Settings(directory=tmp_path))
+
+
+def stamp(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)
+
+
+def row(**more: Any) -> Schedule:
+    return replace(Schedule(collection="c", timing=str(HOUR), due=NOW), **more)
+
+
+def ended(item: Schedule, outcome: Outcome, now: float, timing: Timing = HOUR) -> tuple[Schedule, list[str]]:
+    after, told = finished(replace(item, holder="me", began=now - 5), timing, now, outcome, SET, TELL, ["mail"])
+    return after, [alert.kind for alert in told]
+
+
+def test_a_new_schedule_goes_on_from_the_last_ingest() -> None:
+    assert planned(None, "c", HOUR, NOW, SET, last=NOW - 600).due == NOW + 3000
+    assert planned(None, "c", HOUR, NOW, SET, last=NOW - 86400).due == NOW  # long overdue: now, once
+    assert planned(None, "c", HOUR, NOW, SET, last=NOW + 86400).due == NOW + 3600  # from a clock that was wrong
+    assert planned(None, "c", NIGHT, NOW, SET, last=NOW - 600).due > NOW
+
+
+def test_jitter_spreads_but_never_hastens() -> None:
+    timing = Timing(every=3600.0, jitter=600.0)
+    found = {planned(None, "c", timing, NOW, SET, last=NOW - 600).due for _ in range(50)}
+    assert len(found) > 40
+    assert NOW + 3000 <= min(found) <= max(found) <= NOW + 3600
+
+
+def test_what_was_missed_is_made_up_once() -> None:
+    late = row(due=NOW - 10 * 3600)
+    assert is_due(planned(late, "c", HOUR, NOW, SET), NOW)
+    after, _ = ended(late, FINE, NOW)
+    assert after.due == NOW - 5 + 3600  # not the nine other times that were missed
+    night = row(timing=str(NIGHT), due=NOW - 5 * 86400)
+    assert ended(night, FINE, NOW, NIGHT)[0].due == NIGHT.after(stamp(NOW)).timestamp()
+
+
+def test_with_a_grace_what_is_too_late_waits_for_its_next_time() -> None:
+    settings = ScheduleSettings(grace=3600.0)
+    night = row(timing=str(NIGHT), due=NOW - 7200)
+    assert planned(night, "c", NIGHT, NOW, settings).due == NIGHT.after(stamp(NOW)).timestamp()
+    assert planned(replace(night, due=NOW - 1800), "c", NIGHT, NOW, settings).due == NOW - 1800
+    assert planned(replace(night, asked=NOW), "c", NIGHT, NOW, settings).due == NOW - 7200  # somebody wants it now
+
+
+@given(leap=st.floats(-1e8, 1e8), failures=st.integers(0, 40), due=st.floats(-1e6, 1e6))
+def test_no_leap_of_the_clock_stops_a_schedule(leap: float, failures: int, due: float) -> None:
+    """Whatever the clock does, nothing waits longer than an hour, or the longest pause."""
+    now = NOW + leap
+    found = planned(row(due=NOW + due, failures=failures), "c", HOUR, now, SET)
+    assert found.due <= now + max(HOUR.every or 0, SET.retry_most * 1.1 if failures else 0) + 1
+
+
+def test_another_timing_counts_from_now_on_but_not_while_it_fails() -> None:
+    changed = Timing(every=60.0)
+    assert planned(row(due=NOW + 3000, began=NOW - 600), "c", changed, NOW, SET).due == NOW
+    found = planned(row(due=NOW + 50, failures=3), "c", changed, NOW, SET)
+    assert (found.due, found.timing) == (NOW + 50, "every 60 s")
+    running = row(holder="me", due=NOW - 5)
+    assert planned(running, "c", changed, NOW, SET) == running
+
+
+def test_pauses_after_failures_double_up_to_a_ceiling_and_a_good_run_ends_them() -> None:
+    item, now, pauses = row(), NOW, []
+    for _ in range(12):
+        item, _ = ended(item, FAIL, now)
+        pauses.append(item.due - now)
+        now = item.due
+    expected = [min(60 * 2**n, 3600) for n in range(12)]
+    assert all(0.89 * want <= pause <= 1.11 * want for pause, want in zip(pauses, expected, strict=True)), pauses
+    item, _ = ended(item, FINE, now)
+    assert (item.failures, item.due, item.lasted) == (0, now - 5 + 3600, 5)
+
+
+def test_people_are_told_first_then_each_tenth_time_or_once_a_day_and_of_the_recovery() -> None:
+    item, now, told = row(), NOW, []
+    for number in range(25):
+        item, kinds = ended(item, FAIL, now + number * 60)
+        told.append(kinds)
+    assert [number for number, kinds in enumerate(told) if kinds] == [0, 10, 20]
+    assert ended(item, FAIL, now + 25 * 60)[1] == []
+    assert ended(item, FAIL, now + 20 * 60 + 86400)[1] == ["failed"]
+    item, kinds = ended(item, FINE, now + 1600)
+    assert kinds == ["recovered"]
+    assert ended(item, FINE, now + 1700)[1] == []
+
+
+def test_a_guard_waits_for_the_next_time_and_is_told_as_such() -> None:
+    after, kinds = ended(row(), Outcome(how=GUARD, phase="ERROR", message="too much would go"), NOW)
+    assert (after.due, after.failures, kinds) == (NOW - 5 + 3600, 1, ["guard"])
+
+
+def test_being_stopped_or_late_for_another_is_no_failure() -> None:
+    stopped, kinds = ended(row(failures=2), Outcome(how=STOPPED, phase="ABORTED"), NOW)
+    assert (stopped.due, stopped.failures, kinds, stopped.holder) == (NOW, 2, [], None)
+    busy, kinds = ended(row(), Outcome(how=BUSY, phase="ERROR", message="process 7 is at it"), NOW)
+    assert (busy.due, busy.failures, kinds) == (NOW + 60, 0, [])
+
+
+def test_data_are_stale_when_two_times_went_by() -> None:
+    assert stale_at(HOUR, row(), NOW, 2) == NOW + 7200
+    assert stale_at(Timing(every=3600.0, jitter=60.0), row(lasted=100.0), NOW, 2) == NOW + 7360
+    weekdays = Timing(cron="0 8 * * 1-5")  # Friday's data are not old on a Sunday
+    friday = 1_795_165_200.0  # 2026-11-20T09:00Z
+    assert stale_at(weekdays, row(), friday, 2) == weekdays.after(weekdays.after(stamp(friday))).timestamp() == friday + 4 * 86400 - 3600
+    assert stale_at(HOUR, row(paused=NOW), NOW, 2) is None
+    assert stale_at(HOUR, row(), None, 2) is None
+    item, told = told_of(row(), STALE, "old", NOW, TELL, [])
+    assert [alert.kind for alert in told] == ["stale"]
+    assert told_of(item, STALE, "old", NOW + 80000, TELL, [])[1] == []
+    assert [alert.kind for alert in told_of(item, STALE, "old", NOW + 86400, TELL, [])[1]] == ["stale"]
+
+
+def test_paused_schedules_run_only_if_asked() -> None:
+    assert not is_due(row(paused=NOW - 10, due=NOW - 5), NOW)
+    assert is_due(row(paused=NOW - 10, asked=NOW - 1), NOW)
+    assert not is_due(row(due=NOW + 1), NOW)
+    assert not is_due(row(holder="me"), NOW)

@@ -1,0 +1,303 @@
+"""Schedulers in processes of their own: exactly one runs each schedule, whoever dies, and nothing is lost or run twice."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from scheduling import Line, Nursery, Process, Schedulers, alive, schedulers
+
+from hven import settings
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.store import Schedule
+from postgres import server
+from running import hven, until
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+def begun(directory: Path, *lines: str) -> Path:
+    site = settings.init(directory)
+    (site / "hven.toml").write_text("\n".join([*lines, 'name = "Uraniborg"', "[schedule]", "retry = 1", "retry_most = 4", "runs = 2"]))
+    return site
+
+
+@pytest.fixture
+def place(tmp_path: Path, nursery: Nursery) -> Iterator[Schedulers]:
+    with schedulers(begun(tmp_path / "site"), nursery) as made:
+        yield made
+
+
+@pytest.fixture
+def rows(place: Schedulers) -> Iterator[Callable[[str], Schedule | None]]:
+    """Look at a schedule in the store."""
+    store = place.store()
+
+    def look(name: str) -> Schedule | None:
+        return store.schedules.all()[1].get(name)
+
+    yield look
+    store.close()
+
+
+def published(place: Schedulers, *names: str, sync: str | None) -> None:
+    for name in names:
+        place.says(name, sync=sync)
+    with Site(settings.load(place.site)) as site:
+        for name in names:
+            ingest(site, name)
+
+
+APART = 0.4  # seconds between two runs that are due every second: each may begin late on a busy machine, twice the same begins at once
+
+
+def apart(runs: list[Line]) -> bool:
+    """Tell whether no two runs of one collection were under way at the same time."""
+    by: dict[str, list[Line]] = {}
+    for run in runs:
+        by.setdefault(run.name, []).append(run)
+    return all(one.ended is not None and one.ended <= other.began for some in by.values() for one, other in pairwise(some))
+
+
+def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
+    published(place, "a", "b", sync="{every: 1 s}")
+    first, second = place.start(), place.start()
+    until(lambda: len(place.runs("a")) >= 2 and len(place.runs("b")) >= 2)
+    leader, other = (
+        (first, second) if f"running the schedules of {place.site}" in place.log() and _leads(place, first.pid) else (second, first)
+    )
+    leader.send(signal.SIGKILL)
+    leader.wait()
+    killed = time.time()
+    until(lambda: any(run.began > killed + 0.1 for run in place.runs("a")))
+    assert _leads(place, other.pid)
+    until(lambda: len(place.runs("a")) >= 4)
+    place.stop()
+    runs = place.runs()
+    assert apart(runs)
+    starts = [run.began for run in place.runs("a")]
+    assert all(later - sooner > APART for sooner, later in pairwise(starts)), starts
+    assert rows("a").failures == 0  # type: ignore[union-attr]
+
+
+def _leads(place: Schedulers, pid: int) -> bool:
+    store = place.store()
+    try:
+        return any(lease.name == "scheduler" and lease.holder.split()[1] == str(pid) for lease in store.leases.all())
+    finally:
+        store.close()
+
+
+def test_a_scheduler_that_slept_through_its_lease_runs_nothing_twice(place: Schedulers) -> None:
+    published(place, "a", sync="{every: 1 s}")
+    first = place.start(lease=1.0)
+    until(lambda: len(place.runs("a")) >= 1)
+    _sleep(place, first)
+    second = place.start(lease=1.0)
+    until(lambda: _leads(place, second.pid))
+    first.send(signal.SIGCONT)
+    seen = len(place.runs("a"))
+    until(lambda: len(place.runs("a")) >= seen + 3)
+    place.stop()
+    assert apart(place.runs())
+    starts = [run.began for run in place.runs("a")]
+    assert all(later - sooner > APART for sooner, later in pairwise(starts)), starts
+    assert "another scheduler has taken over" in place.log()
+
+
+def _sleep(place: Schedulers, process: Process) -> None:
+    """Stop a process, as a laptop or a virtual machine does it: not in the middle of a transaction, which would lock SQLite's file."""
+    while True:
+        process.send(signal.SIGSTOP)
+        try:
+            with contextlib.closing(sqlite3.connect(place.site / "var" / "hven.sqlite", timeout=0.2, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+                return
+        except sqlite3.OperationalError:
+            process.send(signal.SIGCONT)
+            time.sleep(0.05)
+
+
+def test_a_run_that_is_killed_is_told_waits_and_is_made_up(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+    published(place, "a", sync="{every: 1 h}")
+    place.does("a", "die")
+    place.start()
+    place.now("a")
+    until(lambda: (row := rows("a")) is not None and row.failures == 1)
+    row = rows("a")
+    assert row is not None
+    assert (row.phase, row.holder) == ("ABORTED", None)
+    assert "signal 9" in (row.message or "")
+    assert 0.8 < row.due - (row.ended or 0) < 1.2  # the first pause
+    until(lambda: rows("a").failures >= 2)  # type: ignore[union-attr]
+    place.does("a", "work 0")
+    until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]
+    place.stop()
+    with Site(settings.load(place.site)) as site:
+        assert [item.kind for item in site.store.schedules.alerts()] == ["recovered", "failed"]
+        assert rows("a").due > time.time() + 3000  # type: ignore[union-attr]
+
+
+def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with_them(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
+    published(place, "a", sync="{every: 1 h}")
+    place.does("a", "work 60")
+    first = place.start()
+    place.now("a")
+    until(lambda: place.runs("a"))
+    begun = time.monotonic()
+    first.send(signal.SIGTERM)
+    first.wait()
+    assert time.monotonic() - begun < 10
+    row = rows("a")
+    assert row is not None
+    assert (row.holder, row.failures, row.phase) == (None, 0, "ABORTED")
+    assert not alive(place.runs("a")[0].pid)
+    place.does("a", "work 0")
+    place.start()
+    until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
+
+
+def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
+    published(place, "a", sync="{every: 1 h}")
+    place.does("a", "work 60")
+    first = place.start()
+    place.now("a")
+    until(lambda: place.runs("a"))
+    first.send(signal.SIGKILL)
+    first.wait()
+    until(lambda: not alive(place.runs("a")[0].pid))
+    place.does("a", "work 0")
+    place.start()
+    until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
+    assert len(place.runs("a")) == 2
+    assert rows("a").failures == 0  # type: ignore[union-attr]
+
+
+def test_descriptors_that_appear_change_and_vanish_change_the_schedule(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+    published(place, "a", sync=None)
+    place.says("never", sync="{every: 1 s}")
+    place.start()
+    place.says("a", sync="{every: 1 s}")
+    until(lambda: len(place.runs("a")) >= 2)
+    assert place.runs("never") == []  # the first ingest is a person's
+    place.says("a", sync='{cron: "0 0 1 1 *", zone: Europe/Paris}')
+    until(lambda: rows("a").timing == "cron 0 0 1 1 * (Europe/Paris)")  # type: ignore[union-attr]
+    until(lambda: rows("a").holder is None)  # type: ignore[union-attr]
+    seen = len(place.runs("a"))
+    path = place.site / "collections" / "a" / "a.yaml"
+    good = path.read_text()
+    path.write_text(good + "nonsense: [\n")  # a slip stops nothing, and forgets nothing
+    time.sleep(1)
+    assert rows("a") is not None
+    path.write_text(good)
+    hven("schedule", "run", "a", "--site", place.site)
+    until(lambda: len(place.runs("a")) == seen + 1)
+    hven("schedule", "pause", "a", "--site", place.site)
+    place.says("a", sync="{every: 1 s}")
+    until(lambda: rows("a").timing == "every 1 s")  # type: ignore[union-attr]
+    time.sleep(1.2)
+    assert len(place.runs("a")) == seen + 1
+    hven("schedule", "resume", "a", "--site", place.site)
+    until(lambda: len(place.runs("a")) > seen + 1)
+    hven("remove", "a", "--site", place.site)
+    until(lambda: rows("a") is None)
+    assert rows("never") is None
+
+
+def test_so_many_at_once_and_after_a_restart_only_what_is_due(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+    names = [f"c{number}" for number in range(4)]
+    published(place, *names, sync="{every: 1 d}")
+    for name in names:
+        place.does(name, "hold gate")
+    place.start()
+    place.now(*names)
+    until(lambda: len(place.runs()) == 2)
+    time.sleep(0.7)
+    assert len(place.runs()) == 2
+    (place.site / "gate").touch()
+    until(lambda: all((row := rows(name)) is not None and row.phase == "COMPLETED" for name in names))
+    place.stop()
+    seen = place.log().count("running the schedules")
+    place.start()
+    until(lambda: place.log().count("running the schedules") > seen)
+    time.sleep(0.7)
+    assert len(place.runs()) == 4
+
+
+def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+    published(place, "a", "b", sync="{every: 1 h}")
+    place.does("a", "fail")
+    place.does("b", "guard")
+    place.start()
+    place.now("a", "b")
+    until(lambda: (row := rows("a")) is not None and row.failures >= 2)
+    until(lambda: (row := rows("b")) is not None and row.failures == 1)
+    guard = rows("b")
+    assert guard is not None
+    assert guard.due > time.time() + 3000
+    assert "opensesame" not in (place.site / "var" / "hven.sqlite").read_bytes().decode("latin-1")
+    assert "opensesame" not in place.log()
+    shown = hven("status", "--site", place.site).stdout
+    assert "failed: a," in shown
+    assert "away" in shown
+    assert "failed: b, 1 in a row: 9 of 10 rows would be removed" in shown
+
+
+def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+    published(place, "a", "b", sync="{every: 1 s}")
+    place.does("a", "fail")
+    time.sleep(2.5)  # both are stale when the site is served again
+    place.start()
+    store = place.store()
+    until(lambda: {(item.collection, item.kind) for item in store.schedules.alerts()} >= {("a", "failed"), ("a", "stale")})
+    until(lambda: place.runs("b"))
+    place.does("a", "work 0")
+    until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.alerts()})
+    assert {item.collection for item in store.schedules.alerts()} == {"a"}
+    store.close()
+
+
+@pytest.mark.outside
+def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: Path, nursery: Nursery) -> None:
+    """On PostgreSQL, where nobody sees whether a process of another machine lives: its lease and that of its run must end."""
+    with server() as address, schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place:
+        published(place, "a", "b", sync="{every: 1 s}")
+        place.does("b", "hold never")
+        first = place.start(lease=4, machine="one")
+        until(lambda: len(place.runs("a")) >= 2 and place.runs("b"))
+        second = place.start(lease=4, machine="two")
+        time.sleep(1)
+        assert not _leads(place, second.pid)
+        running = place.runs("b")[-1].pid
+        for pid in (first.pid, running, *(run.pid for run in place.runs("a"))):
+            if alive(pid):
+                Process(pid).send(signal.SIGKILL)
+        killed = time.time()
+        place.does("b", "work 0")
+        until(lambda: any(run.began > killed for run in place.runs("a")) and any(run.began > killed for run in place.runs("b")))
+        assert _leads(place, second.pid)
+        place.stop()
+        store = place.store()
+        assert "failed" in {item.kind for item in store.schedules.alerts() if item.collection == "b"}
+        store.close()
+        ended = [run for run in place.runs() if run.ended is not None]
+        assert apart(ended)

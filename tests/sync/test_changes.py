@@ -1,0 +1,92 @@
+"""Change sets: what one publication changed, what several did, and what is told when they are gone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.errors import NotFound
+from hven.ingest import ingest
+from hven.sync import changes, sync
+from hven.sync.differing import CHANGE, COLUMNS, Differences, paired, tell
+from hven.sync.report import Change
+from hven.testing.site import site_with
+
+STARS = """
+collection: stars
+title: Stars
+tables:
+  main:
+    source: {kind: csv, files: "a.csv"}
+    primary: id
+    columns: {id: int32, name: string, mag: float64}
+"""
+
+
+def listed(rows):
+    return sorted((row["id"], row[CHANGE], row[COLUMNS]) for row in rows.to_pylist())
+
+
+def test_each_publication_leaves_one(tmp_path):
+    with site_with(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}, keep_snapshots=2) as site:
+        path = tmp_path / "collections" / "stars" / "a.csv"
+        ingest(site, "stars")
+        first = site.store.pointers()[1]["stars.main"]
+        ids = [first]
+        for text in ("1,a,9\n2,b,2\n3,c,3\n4,d,4", "1,z,9\n3,c,3\n4,d,5", "1,z,1\n2,b,2\n3,c,3\n5,e,5"):
+            path.write_text(f"id,name,mag\n{text}\n")
+            sync(site, "stars")
+            ids.append(site.store.pointers()[1]["stars.main"])
+        assert [one.after for one in changes.sets(site, "stars.main")] == ids[:0:-1]
+        assert listed(changes.between(site, "stars.main", ids[2])) == [
+            (1, "changed", ["mag"]),
+            (2, "added", []),
+            (4, "removed", []),
+            (5, "added", []),
+        ]
+        # the snapshots are pruned, the change sets lead back all the same; row 2 went and came back
+        whole = changes.between(site, "stars.main", first)
+        assert listed(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [(1, "changed", ["mag", "name"]), (5, "added", [])]
+        assert whole.filter(pa.compute.equal(whole["id"], 2)).to_pylist() == [{"id": 2, CHANGE: "changed", COLUMNS: None}]
+        assert changes.between(site, "stars.main", ids[3]).num_rows == 0
+        site.store.rollback("stars")
+        assert listed(changes.between(site, "stars.main", ids[3])) == [
+            (1, "changed", ["mag"]),
+            (2, "removed", []),
+            (4, "added", []),
+            (5, "removed", []),
+        ]
+        with pytest.raises(NotFound, match="since gone is not kept any more"):
+            changes.between(site, "stars.main", "gone")
+
+
+tables = st.dictionaries(st.integers(0, 6), st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from([1.0, 2.0, None])), max_size=6)
+
+
+def table(state):
+    schema = pa.schema([("id", pa.int32()), ("name", pa.string()), ("mag", pa.float64())])
+    return pa.Table.from_pylist([{"id": key, "name": name, "mag": mag} for key, (name, mag) in state.items()], schema=schema)
+
+
+@given(st.lists(tables, min_size=2, max_size=5))
+def test_several_become_one(states):
+    steps = []
+    for old, new in itertools.pairwise(states):
+        found = paired(table(old), table(new), ["id"])
+        assert isinstance(found, Differences)
+        steps.append(tell(found, Change(table="t"), ["id"]))
+    made = {row["id"]: (row[CHANGE], row[COLUMNS]) for row in changes.joined(steps).to_pylist()}
+    first, last = states[0], states[-1]
+    for key in range(7):
+        before, after = first.get(key), last.get(key)
+        kind, columns = made.get(key, (None, []))
+        if before is None or after is None:
+            assert kind == ("added" if after is not None else "removed" if before is not None else None)
+            continue
+        other = {name for name, one, two in zip(("name", "mag"), before, after, strict=True) if one != two}
+        assert kind == "changed" if other else kind in {None, "changed"}  # it may have changed and changed back
+        assert columns is None or other <= set(columns)

@@ -1,0 +1,183 @@
+"""Another Hven is followed by its feed: both engines on both sides, rows that come, change and go, states that are gone."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from hven import query, remote
+from hven.auth.permit import OWNER
+from hven.ingest import ingest
+from hven.settings import Postgres
+from hven.sync import changes, sync
+from hven.testing.site import site_with
+from postgres import cluster
+from running import serving, until
+
+THERE = """
+collection: stars
+title: Stars
+engine: {engine}
+tables:
+  main:
+    source: {{kind: csv, files: a.csv}}
+    primary: [id, part]
+    columns: {{id: int32, part: string, ra: float64, name: string, seen: timestamp}}
+"""
+HERE = """
+collection: copy
+title: The same stars
+engine: {engine}
+tables:
+  main:
+    source: {{kind: hven, url: "{url}", table: stars.main}}
+    primary: [id, part]
+    columns: {{id: int32, part: string, seen: timestamp, hours: float64, who: string}}
+    map: {{hours: ra / 15, who: upper(name)}}
+    {sync}
+"""
+ROWS = 1500
+
+
+@pytest.fixture(scope="module")
+def database():
+    with cluster() as found:
+        yield found.url
+
+
+def rows(site, text):
+    with query.run(text, OWNER, site=site) as result:
+        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+
+
+def write(site, facts):
+    lines = [f"{n},p{n % 3},{ra},{name},2025-11-{n % 28 + 1:02}T00:00:00" for n, (ra, name) in sorted(facts.items())]
+    (site.settings.collections / "stars" / "a.csv").write_text("id,part,ra,name,seen\n" + "\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("there", "here"), [("duckdb", "duckdb"), ("postgres", "duckdb"), ("duckdb", "postgres")])
+def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEPT", database)
+    dice = random.Random(7)
+    facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(ROWS)}
+    kept = {"postgres": Postgres(url="$KEPT", namespace=f"there_{there}_{here}")} if there == "postgres" else {}
+    ours = {"postgres": Postgres(url="$KEPT", namespace=f"here_{there}_{here}")} if here == "postgres" else {}
+    with site_with(tmp_path / "there", THERE.format(engine=there), {"a.csv": ""}, keep_snapshots=2, **kept) as source:
+        toml = f'keep_snapshots = 2\n[postgres]\nurl = "$KEPT"\nnamespace = "there_{there}_{here}"\n' if kept else "keep_snapshots = 2\n"
+        (tmp_path / "there" / "hven.toml").write_text(toml)
+        write(source, facts)
+        ingest(source, "stars")
+        with serving(tmp_path / "there") as server:
+
+            def publish(how):
+                before = server.get("/changes/stars.main")[1]["hven-snapshot"]
+                write(source, facts)
+                how(source, "stars")
+                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
+
+            def same(site):
+                wanted = [(n, f"p{n % 3}", ra / 15, name.upper()) for n, (ra, name) in sorted(facts.items())]
+                assert rows(site, "SELECT id, part, hours, who FROM copy.main ORDER BY id") == wanted
+
+            text = HERE.format(engine=here, url=server.url, sync="sync: {overlap: 1 d, watermark: seen}" if here == there else "")
+            with site_with(tmp_path / "here", text, allow_private=True, **ours) as site:
+                sync(site, "copy")
+                same(site)
+                for how in (sync, ingest, sync):
+                    gone, new, other = dice.sample(sorted(facts), 7), dice.sample(range(2000, 9000), 11), dice.sample(sorted(facts), 13)
+                    facts |= {n: (dice.random() * 360, f"edited {n}") for n in (*other, *new)}
+                    facts = {n: fact for n, fact in facts.items() if n not in gone}
+                    publish(how)
+                    change = sync(site, "copy").changes["copy.main"]
+                    same(site)
+                    assert change.how.endswith("by the source's own word")
+                    assert change.removed == 7
+                    assert change.read == change.added + change.changed
+                # set back: the feed tells the way back
+                before = {n: facts[n] for n in facts}
+                source.store.rollback("stars")
+                facts = {n: (ra, name) for n, _, ra, name in rows_of(source)}
+                assert facts != before
+                until(lambda: len({*map(str, [server.rows("SELECT COUNT(*) AS n, SUM(ra) AS s FROM stars.main"), counted(facts)])}) == 1)
+                sync(site, "copy")
+                same(site)
+                # two publications behind, and nothing is kept of how they came to be: everything is read
+                for _ in range(3):
+                    facts |= {n: (dice.random() * 360, "again") for n in dice.sample(sorted(facts), 5)}
+                    publish(ingest)
+                for one in changes.sets(source, "stars.main"):
+                    one.path.unlink()
+                (state,) = site.store.syncs.of("copy")[site.store.pointers()[1]["copy.main"]]["fed"].values()
+                assert server.get("/changes/stars.main", since=state)[0] == 410
+                # the edits did not move the watermark: whoever was told of edits must not miss them now
+                assert sync(site, "copy").changes["copy.main"].how == "everything"
+                same(site)
+                assert not sync(site, "copy").changed
+                assert sync(site, "copy").changes["copy.main"].how == "nothing: the source is as it was"
+
+
+@contextmanager
+def received(monkeypatch):
+    """Count the bytes of answers of services."""
+    stream, sizes = remote.stream, []
+
+    def counted(parts):
+        for part in parts:
+            sizes.append(len(part))
+            yield part
+
+    @contextmanager
+    def listening(*given, **named):
+        with stream(*given, **named) as answer:
+            yield replace(answer, parts=counted(answer.parts))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote, "stream", listening)
+        yield sizes
+
+
+@pytest.mark.slow
+def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
+    """A few per mille of the rows changed; by `HVEN_PROOF=full` of a big table."""
+    many, few = (1_000_000, 1000) if os.environ.get("HVEN_PROOF") == "full" else (30_000, 60)
+    facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(many)}
+    with site_with(tmp_path / "there", THERE.format(engine="duckdb"), {"a.csv": ""}) as source:
+        (tmp_path / "there" / "hven.toml").write_text("")
+        write(source, facts)
+        ingest(source, "stars")
+        with serving(tmp_path / "there") as server:
+            before = server.get("/changes/stars.main")[1]["hven-snapshot"]
+            with site_with(tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True) as site:
+                with received(monkeypatch) as all_of_it:
+                    sync(site, "copy")
+                facts |= {n: (1.5, f"edited {n}") for n in random.Random(1).sample(range(many), few)}
+                write(source, facts)
+                sync(source, "stars")
+                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
+                with received(monkeypatch) as some:
+                    change = sync(site, "copy").changes["copy.main"]
+                assert (change.changed, change.read, change.mapped) == (few, few, few)
+                assert sum(some) < 10 * sum(all_of_it) * few / many + 60_000
+                with received(monkeypatch) as nothing:
+                    assert not sync(site, "copy").changed
+                assert sum(nothing) < 30_000
+                # more than half of the rows: they are not asked for one by one
+                facts |= {n: (2.5, name) for n, (_, name) in facts.items() if n % 3}
+                write(source, facts)
+                sync(source, "stars", accept=True)
+                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] == source.store.pointers()[1]["stars.main"])
+                assert sync(site, "copy", accept=True).changes["copy.main"].how == "everything"
+
+
+def rows_of(source):
+    source.refresh()
+    return rows(source, "SELECT id, part, ra, name FROM stars.main")
+
+
+def counted(facts):
+    return [[len(facts), sum(ra for ra, _ in facts.values())]]

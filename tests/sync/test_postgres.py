@@ -1,0 +1,174 @@
+"""Both engines keep what a sync makes; PostgreSQL as a source sums up blocks of keys."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.engines.postgres.engine import PostgresEngine
+from hven.engines.postgres.places import CELL
+from hven.ingest import ingest
+from hven.settings import Postgres
+from hven.sync import sync
+from hven.sync.diffing import diff
+from hven.testing.site import site_with
+from postgres import cluster
+
+TEXT = """
+collection: {name}
+title: Regions
+engine: {engine}
+tables:
+  main:
+    source: {{kind: sql, url: $SOURCE, table: {name}}}
+    primary: [id, part]
+    sync: {sync}
+    columns:
+      id: {{type: int64, required: true}}
+      part: {{type: string, required: true}}
+      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main}}
+      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}
+      name: string
+      mag: float32
+      outline: polygon
+      seen: timestamp
+    map: {{outline: "POLYGON(ra, dec, ra + 1, dec, ra, dec + 1)"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def database():
+    with cluster() as found:
+        yield found.url
+
+
+@pytest.fixture
+def opened(database, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE", database.replace("postgresql://", "postgresql+psycopg://"))
+    monkeypatch.setenv("KEPT", database)
+    made = []
+
+    def begin(name, engine, how):
+        connection = psycopg.connect(database, autocommit=True)
+        connection.execute("DROP SCHEMA IF EXISTS hven CASCADE")  # of the site of an earlier test
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+        connection.execute(
+            f"CREATE TABLE {name} (id int, part text, ra float8, dec float8, name text, mag real, seen timestamp, t int, PRIMARY KEY (id, part))"
+        )
+        connection.execute(
+            f"INSERT INTO {name} SELECT n, 'p' || n % 3, n % 350, n % 80, 'n' || n, CASE WHEN n % 5 = 0 THEN 'NaN' ELSE n / 7.0 END::real,"
+            f" timestamp '2026-01-01' + n * interval '1 second', n FROM generate_series(1, 3000) n"
+        )
+        site = site_with(tmp_path, TEXT.format(name=name, engine=engine, sync=how), postgres=Postgres(url="$KEPT"))
+        made.extend((connection, site))
+        return site, connection
+
+    yield begin
+    for one in made[::-1]:
+        one.close()
+
+
+def rows(site, name, as_of=None):
+    with query.run(
+        f"SELECT id, part, ra, name, mag, outline, seen FROM {name}.main ORDER BY id, part", OWNER, site=site, as_of=as_of
+    ) as result:
+        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+
+
+EDITS = (
+    "UPDATE {name} SET mag = 1, t = 5000 WHERE id = 17",
+    "UPDATE {name} SET part = 'moved', ra = NULL, t = 5001 WHERE id = 18",
+    "DELETE FROM {name} WHERE id IN (20, 21)",
+    "INSERT INTO {name} VALUES (9000, 'p', 10, 20, 'new', 'NaN', now(), 5002), (9001, 'late', 10, 20, NULL, 3, NULL, 7)",
+)
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+@pytest.mark.parametrize("how", ["{}", "{watermark: t, overlap: 5}", "{deletions: blocks}"])
+def test_same_rows_as_an_ingest(opened, engine, how):
+    name = "r" + "".join(letter for letter in how if letter.isalpha())[:9] + engine
+    site, connection = opened(name, engine, how)
+    ingest(site, name)
+    sync(site, name)
+    for edit in EDITS:
+        connection.execute(edit.format(name=name))
+    report = sync(site, name)
+    change = report.changes[f"{name}.main"]
+    assert (change.added, change.changed, change.removed, change.why) == (3, 1, 3, None)
+    if how != "{}":
+        assert change.read < 2000
+        assert ("since" in change.how) == ("watermark" in how)
+    found = rows(site, name)
+    assert not sync(site, name).changed
+    ingest(site, name)
+    assert found == rows(site, name)
+    assert len(found) == 3000
+
+
+def test_a_snapshot_without_cells_is_computed_anew(opened, monkeypatch):
+    """An older version kept none: nothing can be merged into it, which is told, and mended by the run."""
+    site, connection = opened("old", "postgres", "{}")
+    real = PostgresEngine.stage
+    with monkeypatch.context() as patch:  # each snapshot was a table of its own
+        patch.setattr(PostgresEngine, "stage", lambda self, table, snapshot, **_: real(self, table, snapshot))
+        ingest(site, "old")
+    site.refresh()
+    snapshot = site.store.current()[1]["old.main"].snapshot
+    connection.execute(f'ALTER TABLE hven."{snapshot.path}" DROP COLUMN "{CELL}"')
+    for edit in EDITS:
+        connection.execute(edit.format(name="old"))
+    change = sync(site, "old").changes["old.main"]
+    assert (change.added, change.changed, change.removed) == (3, 1, 3)
+    assert "other indexes than its snapshot" in change.why
+    connection.execute("UPDATE old SET mag = 2 WHERE id = 23")
+    change = sync(site, "old").changes["old.main"]
+    assert (change.changed, change.why, change.mapped) == (1, None, 1)
+
+
+def test_states_of_one_table_are_followed_pruned_and_rolled_back(opened):
+    """The days after the first sync share a table; every state that is kept stays what it was, and what no state shows is removed."""
+    site, connection = opened("days", "postgres", "{}")
+
+    def bases():
+        found = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'hven'::regnamespace AND relkind = 'r' AND relname ~ '^[bos]_'"
+        )
+        return sorted(name for (name,) in found)
+
+    ingest(site, "days")
+    states = []
+
+    def follow(day):
+        connection.execute(f"UPDATE days SET mag = {day}, name = 'day {day}' WHERE id % 500 = {day}")
+        connection.execute(f"DELETE FROM days WHERE id % 1000 = {100 + day}")
+        connection.execute(f"INSERT INTO days VALUES ({10_000 + day}, 'p', 10, 20, 'new', 3, NULL, 7)")
+        change = sync(site, "days").changes["days.main"]
+        assert (change.added, change.changed, change.removed) == (1, 6, 3)
+        site.refresh()
+        states.append((site.store.pointers()[1]["days.main"], rows(site, "days")))
+
+    for day in range(1, 7):
+        follow(day)
+        for ident, wanted in states[-site.settings.keep_snapshots :]:
+            assert rows(site, "days", ident) == wanted
+    assert len(bases()) == 1, "the table that was staged is pruned, and all states are of one other"
+    [found] = diff(site, "days", states[-3][0])
+    assert (found.added, found.changed, found.removed) == (2, 12, 6)
+    [(dead,)] = connection.execute(f'SELECT count(*) FROM hven."{bases()[0]}" WHERE "hven:died" <= 2147483646')
+    assert dead == 2 * 9, "of three states"
+    site.store.rollback("days", states[-2][0])
+    site.refresh()
+    assert rows(site, "days") == states[-2][1]
+    change = sync(site, "days").changes["days.main"]  # from the state before the last: into a table of its own
+    assert (change.added, change.changed, change.removed, change.why) == (1, 6, 3, None)
+    site.refresh()
+    assert rows(site, "days") == states[-1][1] == rows(site, "days", states[-1][0])
+    assert len(bases()) == 2
+    for day in range(7, 11):
+        follow(day)
+    assert len(bases()) == 1
+    ingest(site, "days")
+    site.refresh()
+    assert rows(site, "days") == states[-1][1]

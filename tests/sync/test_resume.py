@@ -1,0 +1,109 @@
+"""Runs that are killed: what is served stays as it was; pages that were read are not asked for again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.ingest import ingest
+from hven.sync import sync
+from hven.testing.site import site_with
+from running import HVEN
+
+KILLS = 40 if os.environ.get("HVEN_PROOF") == "full" else 3
+
+TEXT = """
+collection: s
+title: Stars
+tables:
+  main:
+    source: {kind: sql, file: s.db, table: t}
+    primary: id
+    columns: {id: {type: int64, required: true}, mag: float64}
+    sync: {watermark: t, page: 500}
+"""
+
+
+def fill(directory, rows):
+    connection = sqlite3.connect(directory / "collections" / "s" / "s.db", isolation_level=None)
+    connection.execute("CREATE TABLE IF NOT EXISTS t (id INTEGER, mag REAL, t REAL)")
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
+    connection.execute("COMMIT")
+    return connection
+
+
+def total(site):
+    with query.run("SELECT COUNT(*) AS n, SUM(mag) AS s FROM s.main", OWNER, site=site) as result:
+        return next(iter(result.batches())).to_pylist()[0]
+
+
+class Died(BaseException):
+    """As a kill, but this process lives on."""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first):
+    asked = []
+    with site_with(tmp_path, TEXT) as site:
+        database = fill(tmp_path, [(n, 1.0, float(n)) for n in range(1, 4001)])
+        if not first:
+            ingest(site, "s")
+            database.execute("UPDATE t SET mag = 2, t = t + 10000")
+        whole = type(database_source(site)).pages
+
+        def pages(self, columns=None, after=None):
+            asked.append(after)
+            for number, pair in enumerate(whole(self, columns, after)):
+                if number == 3 and len(asked) == 1:
+                    raise Died
+                yield pair
+
+        monkeypatch.setattr(type(database_source(site)), "pages", pages)
+        with pytest.raises(Died):
+            sync(site, "s", accept=True)
+        assert sorted(path.stem for path in (tmp_path / "var/sync/pages/s.main/0").glob("*.arrow")) == ["000000", "000001", "000002"]
+        sync(site, "s", accept=True)
+        assert asked[0] is None
+        assert asked[1]  # behind the third page
+        assert total(site) == {"n": 4000, "s": 4000.0 if first else 8000.0}
+        assert not (tmp_path / "var/sync/pages/s.main").exists()
+        database.close()
+
+
+def database_source(site):
+    from hven import plugins
+    from hven.sources import Context
+
+    module = plugins.load("sources", "sql")
+    return module.open(module.Options(file="s.db", table="t"), Context(directory=site.settings.collections / "s"))
+
+
+def test_killed_at_any_moment(tmp_path):
+    with site_with(tmp_path, TEXT) as site:
+        (tmp_path / "hven.toml").write_text("")
+        database = fill(tmp_path, [(n, 1.0, float(n)) for n in range(1, 20_001)])
+        ingest(site, "s")
+        before = total(site)
+        database.execute("UPDATE t SET mag = 2, t = t + 50000 WHERE id % 4 = 0")
+        after = {"n": 20_000, "s": 25_000.0}
+        chance = random.Random(7)
+        for _ in range(KILLS):
+            process = subprocess.Popen([*HVEN, "--site", tmp_path, "sync", "s"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(chance.uniform(0.6, 3.0))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert total(site) in (before, after)
+        sync(site, "s")
+        assert total(site) == after
+        assert not sync(site, "s").changed
+        assert site.store.runs.of("s")[0].phase == "COMPLETED"
+        database.close()

@@ -1,0 +1,344 @@
+"""Sources that go away, disks that are full, ledgers that are lost, rollbacks: what was published stays, and the next run is right."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.engines.duckdb import merging
+from hven.errors import Conflict, DataError, Guarded, SourceError, StorageError
+from hven.ingest import ingest, ledger, space
+from hven.ingest.ledger import Notes
+from hven.sync import changes, sync
+from hven.testing.site import site_with
+from running import hven
+
+TEXT = """
+collection: stars
+title: Stars
+tables:
+  main:
+    source: {kind: csv, files: "*.csv"}
+    primary: id
+    sync: {}
+    columns: {id: int32, name: string, mag: {type: float64, maximum: 90}}
+"""
+
+
+def rows(site):
+    with query.run("SELECT * FROM stars.main ORDER BY id", OWNER, site=site) as result:
+        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+
+
+@pytest.fixture
+def stars(tmp_path):
+    files = {f"{name}.csv": f"id,name,mag\n{n},{name},1.5\n{n + 1},{name},2.5\n" for n, name in ((1, "a"), (11, "b"), (21, "c"))}
+    with site_with(tmp_path, TEXT, files) as site:
+        (tmp_path / "hven.toml").write_text("")
+        ingest(site, "stars")
+        yield site, tmp_path / "collections" / "stars"
+
+
+def leftovers(site):
+    return list((site.settings.var / "sync").rglob("*.writing")) + list((site.settings.var / "snapshots").rglob("*.staging"))
+
+
+def test_files_one_by_one(stars):
+    site, place = stars
+    (place / "b.csv").write_text("id,name,mag\n11,b,1.5\n12,bb,2.5\n")
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+    (place / "c.csv").unlink()
+    change = sync(site, "stars").changes["stars.main"]
+    assert (change.how, change.read, change.mapped) == ("2 of 3 files", 3, 2)
+    assert (change.added, change.changed, change.removed) == (1, 1, 2)
+    assert [row[0] for row in rows(site)] == [1, 2, 11, 12, 31]
+    pins = site.store.current()[1]["stars.main"].provenance["pins"]
+    assert [pin["name"].rpartition("/")[2] for pin in pins] == ["a.csv", "b.csv", "d.csv"]
+    assert all(pin["sha256"] for pin in pins)
+    (place / "a.csv").rename(place / "e.csv")
+    assert not sync(site, "stars").changed
+    assert not sync(site, "stars").changed  # the rows are known to be in the file of the other name
+    (state,) = (one for snapshot, one in site.store.syncs.of("stars").items() if snapshot == site.store.pointers()[1]["stars.main"])
+    assert sorted(name for _, name in state["files"]) == ["b.csv", "d.csv", "e.csv"]
+    assert not sync(site, "stars").changed
+    (again,) = (one for snapshot, one in site.store.syncs.of("stars").items() if snapshot == site.store.pointers()[1]["stars.main"])
+    assert again["ledger"] == state["ledger"]  # nothing to write
+    (place / "e.csv").unlink()
+    assert sync(site, "stars", accept=True).changes["stars.main"].removed == 2
+
+
+def test_a_file_that_looks_as_before(stars):
+    site, place = stars
+    path = place / "stars.yaml"
+    path.write_text(path.read_text().replace("sync: {}", "sync: {full: 1 d}"))
+    sync(site, "stars")
+    status = (place / "a.csv").stat()
+    (place / "a.csv").write_text("id,name,mag\n1,x,1.5\n2,a,2.5\n")
+    os.utime(place / "a.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert not sync(site, "stars").changed
+    ((snapshot, state),) = site.store.syncs.of("stars").items()
+    site.store.syncs.put(snapshot, "stars.main", "stars", {**state, "full": "2026-01-01T00:00:00Z"})
+    change = sync(site, "stars").changes["stars.main"]
+    assert (change.changed, change.how) == (1, "everything")
+
+
+def test_a_source_that_is_not_there(stars):
+    site, place = stars
+    before = rows(site)
+    for path in place.glob("*.csv"):
+        path.unlink()
+    with pytest.raises(SourceError):
+        sync(site, "stars")
+    assert rows(site) == before
+    assert site.store.runs.of("stars")[0].phase == "ERROR"
+
+
+def test_a_full_disk(stars, monkeypatch):
+    site, place = stars
+    before = rows(site)
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+
+    def full(*_, **__):
+        raise StorageError("the ledger cannot be written: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Notes, "add", full)
+        with pytest.raises(StorageError, match="No space left"):
+            sync(site, "stars")
+    with monkeypatch.context() as patched:
+        patched.setattr(changes, "keep", full)
+        with pytest.raises(StorageError, match="No space left"):
+            sync(site, "stars")
+    assert rows(site) == before
+    assert not leftovers(site)
+    assert sync(site, "stars").changes["stars.main"].added == 1
+
+
+def test_a_snapshot_that_takes_no_changes_is_computed_anew(stars):
+    """Its rows have another order than the table wants now (an older version wrote it): told, and mended by the run."""
+    site, place = stars
+    (path,) = (site.settings.var / "snapshots").glob("*/*/snapshot.json")
+    said = json.loads(path.read_text())
+    assert said["order"] == "id"
+    path.chmod(0o644)
+    path.write_text(json.dumps({**said, "order": "mag"}))
+    site.engine._stored.clear()
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+    report = sync(site, "stars")
+    change = report.changes["stars.main"]
+    assert (change.added, change.changed, change.removed) == (1, 0, 0)
+    assert "rows in another order" in change.why
+    assert change.why in report.text()
+    assert len(rows(site)) == 7
+    assert not leftovers(site)
+    (place / "e.csv").write_text("id,name,mag\n41,d,1.5\n")
+    change = sync(site, "stars").changes["stars.main"]
+    assert (change.why, change.added, change.mapped) == (None, 1, 1)
+
+
+def test_a_disk_that_is_full_during_the_merge(stars, monkeypatch):
+    site, place = stars
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+    before = rows(site)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "write_ipc", full)
+        with pytest.raises(StorageError, match="disk is full"):
+            sync(site, "stars")
+    assert rows(site) == before
+    assert not leftovers(site)
+    assert sync(site, "stars").changes["stars.main"].why is None
+
+
+def test_a_sync_asks_for_the_room_that_it_takes(stars, monkeypatch):
+    site, place = stars
+    before = rows(site)
+    taken = site.store.current()[1]["stars.main"].snapshot.bytes
+    free = [10**12]
+    asked = []
+
+    def usage(path):
+        asked.append(path)
+        return SimpleNamespace(free=free[0])
+
+    monkeypatch.setattr(space.shutil, "disk_usage", usage)
+    monkeypatch.setattr(ledger, "size", lambda *_: 10)  # of so few rows it is larger than they are
+    # nothing changed: a whole snapshot has no room, a ledger has
+    free[0] = taken - 1
+    sync(site, "stars")
+    assert asked
+    # changes have none: the old state stays, and the words name what is missing
+    (place / "b.csv").write_text("id,name,mag\n11,b,1.5\n12,bb,2.5\n")
+    with pytest.raises(StorageError, match=r"stars needs about .* are free.*keep_snapshots.*stays as it is"):
+        sync(site, "stars")
+    assert rows(site) == before
+    assert leftovers(site) == []
+    # what is computed as a whole asks for the whole
+    free[0] = 2 * taken - 1
+    text = (place / "stars.yaml").read_text()
+    (place / "stars.yaml").write_text(text.replace("Stars", "All stars"))
+    site.refresh()
+    with pytest.raises(StorageError, match="needs about"):
+        sync(site, "stars")
+    (place / "stars.yaml").write_text(text)
+    site.refresh()
+    free[0] = 10**12
+    sync(site, "stars")
+    assert [row[1] for row in rows(site)].count("bb") == 1
+
+
+def test_a_source_that_gives_no_rows_stops_at_the_guard(stars):
+    site, place = stars
+    before = rows(site)
+    for path in place.glob("*.csv"):
+        path.write_text("id,name,mag\n")
+    with pytest.raises(Guarded, match=r"stars\.main would be empty: the source has no rows; nothing was published; .* --accept"):
+        sync(site, "stars")
+    assert rows(site) == before
+    told = hven("status", "--site", site.settings.directory).stdout
+    assert "failed: stars, the last run (" in told
+    assert "would be empty" in told
+    assert sync(site, "stars", accept=True).changes["stars.main"].removed == 6
+    assert rows(site) == []
+    assert "failed: stars" not in hven("status", "--site", site.settings.directory).stdout
+    for path in place.glob("*.csv"):
+        path.write_text("id,name,mag\n1,a,1.5\n")
+        break
+    sync(site, "stars")
+    assert len(rows(site)) == 1
+
+
+def test_a_dry_run_says_which_files_it_reads(stars):
+    site, place = stars
+    (place / "b.csv").write_text("id,name,mag\n11,b,1.5\n12,bb,2.5\n")
+    tried = sync(site, "stars", dry_run=True).changes["stars.main"]
+    done = sync(site, "stars").changes["stars.main"]
+    assert (tried.how, tried.read, tried.changed) == (done.how, done.read, done.changed) == ("1 of 3 files", 2, 1)
+
+
+def test_what_changes_take() -> None:
+    part = space.PART
+    assert space.of_changes(100 * part, rows=0, size=0) == 0
+    assert space.of_changes(100 * part, rows=3, size=7) == 14 + 3 * part  # each falls into a part of its own, at worst
+    assert space.of_changes(100 * part, rows=10**6, size=7) == 14 + 100 * part  # never more than everything
+
+
+def test_rows_that_lie_on_another_disk(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with site_with(tmp_path, TEXT, {"a.csv": "id,name,mag\n1,a,1.5\n"}, data=str(elsewhere)) as site:
+        kinds = {site.settings.var: 1, elsewhere: 2}
+        monkeypatch.setattr(type(elsewhere), "stat", lambda self, **_: SimpleNamespace(st_dev=kinds.get(self), st_mode=0o40755))
+        assert space._places(site, 200, 100) == [(elsewhere, 100), (site.settings.var, 100)]
+        assert space._places(site, 30, 30) == [(elsewhere, 30), (site.settings.var, 0)]
+        kinds[elsewhere] = 1
+        assert space._places(site, 200, 100) == [(site.settings.var, 200)]
+        monkeypatch.undo()
+
+
+def test_rejected_rows_count_as_in_an_ingest(stars):
+    site, place = stars
+    (place / "d.csv").write_text("id,name,mag\n" + "".join(f"{n},d,99\n" for n in range(31, 50)))
+    with pytest.raises(DataError, match=r"19 of 25 rows of stars\.main were rejected, more than 50%") as one:
+        sync(site, "stars")
+    with pytest.raises(DataError) as two:
+        ingest(site, "stars")
+    assert one.value.message.partition(";")[0] == two.value.message.partition(";")[0]
+    (place / "d.csv").write_text("id,name,mag\n31,d,99\n")
+    report = sync(site, "stars")
+    assert (report.changed, report.tables["stars.main"].rejected) == (False, 1)
+    assert "kept aside" in report.text()
+    assert sync(site, "stars").tables["stars.main"].rejected == 1  # it is known, and not looked at again
+
+
+def test_rows_that_cannot_be_read_are_counted_on(stars):
+    site, place = stars
+    (place / "d.csv").write_text("id,name,mag\n" + "".join(f"{n},d,1.5\n" for n in range(31, 60)) + "60,d,1.5,4,5\n61,d,1.5,4,5\n")
+    report = sync(site, "stars").tables["stars.main"]
+    (place / "a.csv").write_text("id,name,mag\n1,a,1.5\n2,a,2.25\n")
+    again = sync(site, "stars").tables["stars.main"]
+    assert (again.read, again.rejected) == (report.read, report.rejected) == (37, 2)
+    found = ingest(site, "stars").tables["stars.main"]
+    assert (found.read, found.rejected, found.published) == (again.read, again.rejected, again.published)
+
+
+def test_a_rollback_finds_the_older_ledger(stars):
+    site, place = stars
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+    sync(site, "stars")
+    after = rows(site)
+    site.store.rollback("stars")
+    site.refresh()
+    assert len(rows(site)) == 6
+    change = sync(site, "stars").changes["stars.main"]
+    assert (change.why, change.added, change.how) == (None, 1, "1 of 4 files")
+    assert rows(site) == after
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged", "empty"])
+def test_a_ledger_that_is_lost(stars, how):
+    site, place = stars
+    (path,) = (site.settings.var / "sync" / "ledgers" / "stars.main").glob("*.arrow")
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-100] if how == "damaged" else b"")
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+    change = sync(site, "stars").changes["stars.main"]
+    assert (change.why, change.added) == ("the ledger is lost", 1)
+    (place / "e.csv").write_text("id,name,mag\n41,d,1.5\n")
+    assert sync(site, "stars").changes["stars.main"].why is None
+
+
+def test_ledgers_go_with_their_snapshots(stars):
+    site, place = stars
+    for n in range(31, 36):
+        (place / f"d{n}.csv").write_text(f"id,name,mag\n{n},d,1.5\n")
+        sync(site, "stars")
+    sync(site, "stars")
+    kept = {record.id for record in site.store.snapshots("stars")}
+    ledgers = {path.name.partition(".")[0] for path in (site.settings.var / "sync" / "ledgers" / "stars.main").iterdir()}
+    assert ledgers == kept
+    assert site.store.syncs.of("stars").keys() == kept
+
+
+def test_an_edit_of_the_descriptor_computes_everything_once(stars):
+    site, place = stars
+    text = (place / "stars.yaml").read_text()
+    (place / "stars.yaml").write_text(text.replace("title: Stars", "title: Other stars"))
+    report = sync(site, "stars")
+    assert (report.changed, report.changes["stars.main"].why) == (False, "stars.yaml changed")
+    assert sync(site, "stars").changes["stars.main"].why is None
+    (place / "stars.yaml").write_text(text.replace("sync: {}", "sync: {}\n    map: {mag: mag + 1}"))
+    assert sync(site, "stars", accept=True).changes["stars.main"].changed == 6
+    (place / "stars.yaml").write_text(
+        text.replace("name: string", "name: string, more: int32").replace("sync: {}", "sync: {}\n    map: {more: id}")
+    )
+    assert sync(site, "stars").changes["stars.main"].new
+
+
+def test_one_at_a_time(stars):
+    site, _ = stars
+    with (
+        site.store.leases.held("ingest stars", what="the sync of stars"),
+        pytest.raises(Conflict, match=r"the sync of stars is being done by process \d+"),
+    ):
+        sync(site, "stars")
+
+
+def test_what_is_purged_leaves_nothing(stars):
+    site, place = stars
+    (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
+    sync(site, "stars")
+    assert list((site.settings.var / "sync").glob("*/stars.main"))
+    hven("remove", "stars", "--purge", "--site", place.parent.parent)
+    assert not list((site.settings.var / "sync").glob("*/stars.main"))
