@@ -153,11 +153,13 @@ def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path
         client = Client(create(site))
         last = client.post("/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv").text.split()[-1]
         query = f"SELECT id, CAST(CASE WHEN number = {last} THEN 'x' ELSE '1' END AS INTEGER) AS x FROM stars.main"
-        for form in ("votable", "csv", "fits", "json", "parquet"):
+        for form in ("votable", "csv", "tsv", "fits", "json", "text", "parquet", "arrow"):
             path = made(client, QUERY=query, RESPONSEFORMAT=form, PHASE="RUN")
             run_next(site)
             assert "cannot be read as INTEGER" in error(client.get(f"{path}/error")), form
             assert client.get(f"{path}/results/result").status == 404
+            assert not len(etree.fromstring(client.get(f"{path}/results").body)), form
+            assert job(client, path).findtext(f"{UWS}phase") == "ERROR"
             assert int(job(client, path).findtext(f"{UWS}jobInfo/rows", "0")) > 1000  # it came late
 
 
@@ -390,7 +392,7 @@ def test_wait_ends_with_the_phase(client: Client, site: Site) -> None:
     begun = time.monotonic()
     later.start()
     root = job(client, f"{path}?WAIT=20")
-    assert 0.3 < time.monotonic() - begun < 5
+    assert 0.3 < time.monotonic() - begun < 15  # and not the twenty that it would wait
     assert root.findtext(f"{UWS}phase") == "ABORTED"
     later.join()
     begun = time.monotonic()
@@ -398,7 +400,7 @@ def test_wait_ends_with_the_phase(client: Client, site: Site) -> None:
     pending = made(client)
     job(client, f"{pending}?WAIT=20&PHASE=QUEUED")  # it is not in that phase
     job(client, f"{pending}?WAIT=0")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert job(client, f"{pending}?WAIT=1&PHASE=PENDING").findtext(f"{UWS}phase") == "PENDING"
     assert time.monotonic() - begun >= 1
     assert client.get(f"{pending}?WAIT=-2").status == client.get(f"{pending}?WAIT=soon").status == 400

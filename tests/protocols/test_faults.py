@@ -56,13 +56,12 @@ def test_a_bug_of_the_engine_while_it_runs(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_page_that_cannot_be_made_says_so(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def nothing(*_: object) -> object:
-        raise KeyError(SECRET)
+    class Broken:
+        def __getattr__(self, name: str) -> object:
+            raise KeyError(SECRET)
 
     client = Client(create(site))
-    monkeypatch.setattr("hven.protocols.portal._table", nothing)
-    monkeypatch.setattr("hven.protocols.portal._collection", nothing)
-    monkeypatch.setattr(type(site.current()), "resources", property(lambda _: {"stars": None}), raising=False)
+    monkeypatch.setattr(type(site.current()), "resources", property(lambda _: {"stars": Broken()}), raising=False)
     answer = client.get("/")
     assert answer.status == 500
     assert "password" not in answer.text

@@ -106,7 +106,7 @@ def test_cones_have_the_rows_one_may_see(client: Client, halved: Client) -> None
 def shown(client: Client, path: str) -> set[str]:
     """The numbers of rows that a page shows."""
     text = client.get(path).text
-    return {number.replace("\u202f", "") for number in re.findall(r"([0-9\u202f]+)(?:</b> rows|</td><td class=\"n wide)", text)}
+    return {number.replace(",", "") for number in re.findall(r"([0-9,]+)(?:</b> rows|</td><td class=\"n wide)", text)}
 
 
 def test_pages_count_the_rows_that_their_reader_may_see(counting: tuple[Client, Client, Client]) -> None:

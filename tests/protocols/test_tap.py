@@ -183,6 +183,19 @@ def test_rand_is_never_answered_from_a_cache(client: Client) -> None:
     assert client.ask("GET", "/tap/sync", query, headers={"if-none-match": tag}).status == 200
 
 
+@pytest.mark.parametrize("form", ["text/csv;x=\r\nX-Evil: 1", "text/csv;x=日本", "text/csv;x=\x00", "text/csv;" + "x" * 5000])
+def test_a_format_never_becomes_a_bad_header(client: Client, form: str) -> None:
+    answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT 1 AS x", RESPONSEFORMAT=form)
+    assert (answer.status, "no RESPONSEFORMAT is called" in answer.text) == (400, True)
+
+
+def test_a_media_type_whose_plus_was_not_escaped_is_understood(client: Client) -> None:
+    answer = client.ask(
+        "GET", "/tap/sync", b"LANG=ADQL&QUERY=SELECT+1+AS+x&RESPONSEFORMAT=application/x-votable+xml;serialization=TABLEDATA"
+    )
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/x-votable+xml;serialization=TABLEDATA")
+
+
 # --- documents -----------------------------------------------------------------------------------------------
 
 

@@ -156,7 +156,7 @@ def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> N
         assert anna.ask("PUT", "/tap/user_tables/b", body).status == 400
     assert anna.ask("POST", "/tap/load/b", b"id,strange\n1,2\n").status == 400
     assert anna.rows("SELECT COUNT(*) FROM tap_user.b") == [[3]]
-    assert len(kept.store.known()) == 5, "one snapshot for each table, and the site's: what was replaced is forgotten"
+    assert len(kept.store.known()) == 6, "one snapshot for each table, the site's, and the one before the present one of what was replaced"
     assert kept.engine.sweep(kept.store.known()) == []
 
 
@@ -165,7 +165,7 @@ def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], ke
     ((record, expires),) = kept.store.user_tables.of("anna")
     wanted = datetime.now(UTC) + timedelta(days=30)
     assert abs(datetime.fromisoformat(expires) - wanted) < timedelta(minutes=1)
-    kept.store.user_tables.put(record, "2026-01-01T00:00:00Z", most=3, most_bytes=10**9)
+    kept.store.user_tables.keep_until("anna", record.table.name, "2026-01-01T00:00:00Z")
     kept._own.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
     assert own.sweep(kept) == 1

@@ -7,10 +7,8 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,14 @@ from urllib.parse import urlencode
 
 import pytest
 
+from running import free_port, until
+
 HVEN = [sys.executable, "-m", "hven"]
 
 
 def hven(*words: object, cwd: Path | None = None, ok: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a verb; by default it must succeed."""
-    done = subprocess.run([*HVEN, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+    done = subprocess.run([*HVEN, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
     assert not ok or done.returncode == 0, f"hven {words}: {done.stdout}\n{done.stderr}"
     return done
 
@@ -66,15 +66,25 @@ class Serving:
         assert status == 200, body[:1000]
         return list(json.loads(body)["data"])
 
+    def workers(self) -> list[int]:
+        """The processes that answer: those of the server but for the keeper of the jobs and the scheduler, which name themselves."""
+        beside = {"hven-jobs", "hven-schedule"}
+        found: dict[int, str] = {}
+
+        def known() -> bool:
+            found.clear()
+            for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):  # it ends meanwhile
+                    found.update({int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children.read_text().split()})
+            return beside <= set(found.values()) and len(found) > len(beside)
+
+        until(known)
+        return [pid for pid, name in found.items() if name not in beside]
+
     def lines(self) -> list[dict[str, object]]:
         """The access log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be being written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 @contextlib.contextmanager
@@ -91,17 +101,13 @@ def serving(site: Path, *, workers: int = 2) -> Iterator[Serving]:
         )
         made = Serving(port=port, process=process, log=log)
         try:
-            for _ in range(600):
-                with contextlib.suppress(OSError):
-                    if made.get("/health")[0] == 200:
-                        break
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.05)
+            until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
+            assert process.poll() is None, log.read_text()
             yield made
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 DESCRIPTOR = """\

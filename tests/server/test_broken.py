@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from lxml import etree
 from serving import Serving, hven, program, serving
 
 from hven.testing.site import tiny_site
+from running import until
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A table whose last word is no number, so that a cast fails when most rows are sent; and strict limits."""
     directory = tmp_path_factory.mktemp("broken") / "site"
     hven("init", directory)
-    (directory / "hven.toml").write_text('name = "broken"\n[limits]\nseconds = 4\nconcurrent = 1\n')
+    (directory / "hven.toml").write_text('name = "broken"\n[limits]\nseconds = 8\nconcurrent = 1\n')
     rows = pa.table(
         {
             "id": np.arange(ROWS),
@@ -50,13 +50,14 @@ def address(query: str, form: str = "votable") -> str:
     return "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": form})
 
 
-def log_of(server: Serving, query: str) -> dict[str, object]:
-    for _ in range(100):
-        found = [line for line in server.lines() if quote(query[:30], safe="") in str(line["query"]).replace("+", "%20")]
-        if found:
-            return found[-1]
-        time.sleep(0.05)
-    pytest.fail("the log has no such line")
+def log_of(server: Serving, asked: str) -> dict[str, object]:
+    """The line of an address that this test alone asks."""
+
+    def found() -> list[dict[str, object]]:
+        return [line for line in server.lines() if f"{line['path']}?{line['query']}" == asked]
+
+    until(found)
+    return found()[-1]
 
 
 @pytest.mark.parametrize("form", ["votable", "votable/td", "votable/b"])
@@ -69,13 +70,7 @@ def test_a_late_error_closes_a_votable_with_its_status(server: Serving, form: st
     assert headers["x-request-id"] in last.text
 
 
-def test_a_late_error_closes_json_with_its_status(server: Serving) -> None:
-    found = json.loads(server.get(address(LATE, "json"))[2])
-    assert found["status"] == "ERROR"
-    assert "twelve" in found["message"]
-
-
-@pytest.mark.parametrize("form", ["csv", "tsv", "arrow", "parquet", "fits"])
+@pytest.mark.parametrize("form", ["csv", "tsv", "arrow", "parquet", "fits", "json", "text"])
 @pytest.mark.parametrize("packed", ["identity", "gzip"])
 def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed: str) -> None:
     done = subprocess.run(
@@ -96,12 +91,43 @@ def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed:
         timeout=60,
     )
     assert done.returncode == 18 or done.stdout == "400", f"curl took a broken answer for whole: {done}"
+    assert done.returncode == 18 or form in {"parquet", "fits"}, "a million rows are sent before it breaks"
+
+
+@pytest.mark.parametrize(("form", "mark"), [("json", b'"status": "ERROR", "message": '), ("text", b"\nERROR: ")])
+def test_people_read_why_before_the_cut(server: Serving, form: str, mark: bytes) -> None:
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        server.get(address(LATE, form))
+    last = cut.value.partial[-500:]
+    assert mark in last
+    assert b"twelve" in last
+
+
+@pytest.mark.parametrize("form", ["json", "text", "csv"])
+def test_a_short_answer_that_breaks_is_an_error_document(server: Serving, form: str) -> None:
+    status, _, body = server.get(address(f"SELECT id, CAST(word AS INTEGER) AS n FROM big.main WHERE id > {ROWS - 3}", form))
+    assert status == 400
+    assert b"twelve" in body
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_old_client_finds_the_mark_at_the_end(server: Serving, form: str) -> None:
+    """HTTP/1.0 ends a body by closing the connection: there is no cut that could be told from it, so the mark is all there is."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as reader:
+        reader.sendall(f"GET {address(LATE, form)} HTTP/1.0\r\n\r\n".encode())
+        last = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := reader.recv(1 << 20):
+                last = (last + piece)[-500:]
+    assert b"ERROR" in last
+    assert b"twelve" in last
 
 
 def test_a_late_error_is_an_incomplete_read_to_scripts(server: Serving) -> None:
+    asked = f"{address(LATE, 'csv')}&RUNID=script"
     with pytest.raises(http.client.IncompleteRead):
-        server.get(address(LATE, "csv"))
-    line = log_of(server, LATE)
+        server.get(asked)
+    line = log_of(server, asked)
     assert (line["status"], line["cut"]) == (200, True)
     assert server.get("/health")[0] == 200
 
@@ -123,11 +149,9 @@ SLOW = "SELECT COUNT(*) AS n FROM big.main AS a, big.main AS b WHERE a.id + b.id
 
 
 def test_the_time_limit_is_408_with_the_requests_id(server: Serving) -> None:
-    begun = time.perf_counter()
     status, headers, body = server.get(address(SLOW))
     assert status == 408
-    assert time.perf_counter() - begun < 15
-    assert b"time limit of 4 s" in body
+    assert b"time limit of 8 s" in body
     assert headers["x-request-id"].encode() in body
 
 
@@ -135,7 +159,7 @@ def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving
     """One big query may run at once and one may wait: the third is sent away, and small ones are answered meanwhile."""
     readers = []
     try:
-        for _ in range(2):
+        for _ in range(3):  # one of them may come in after the fourth, on a busy machine
             readers.append(socket.create_connection(("127.0.0.1", server.port)))
             readers[-1].sendall(f"GET {address(SLOW)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             time.sleep(0.4)
@@ -150,12 +174,7 @@ def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving
         for reader in readers:
             reader.close()
     # their leaving gave the turns back
-    for _ in range(40):
-        status = server.get(address("SELECT TOP 5 id FROM big.main WHERE filler LIKE '%longer%' ORDER BY word"))[0]
-        if status == 200:
-            break
-        time.sleep(0.1)
-    assert status == 200
+    until(lambda: server.get(address(SOME))[0] == 200)
 
 
 @pytest.mark.parametrize("form", ["votable", "csv", "fits"])
@@ -176,7 +195,7 @@ def test_head_runs_nothing(server: Serving) -> None:
     begun = time.perf_counter()
     status, headers, body = server.head(address(SLOW))
     assert (status, body) == (200, b"")
-    assert time.perf_counter() - begun < 3, "the query would take its four seconds and end with 408"
+    assert time.perf_counter() - begun < 7, "the query would take its eight seconds and end with 408"
     assert headers["content-type"].startswith("application/x-votable+xml")
     assert "content-length" not in headers
     assert server.head(address("SELECT nothing FROM big.main"))[0] == 400
@@ -198,7 +217,7 @@ def test_a_stop_ends_what_runs_too_long(tmp_path: Path) -> None:
             time.sleep(0.5)
             begun = time.perf_counter()
             server.process.terminate()
-            assert server.process.wait(40) == 0
+            assert server.process.wait(60) == 0
             assert time.perf_counter() - begun < 25
             last = b""
             with contextlib.suppress(ConnectionError):

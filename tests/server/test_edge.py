@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 
 from hven.dali import read
@@ -46,6 +46,33 @@ def ask(
 
 async def echo(request: Request) -> JSONResponse:
     return JSONResponse({"path": request.url.path, "query": dict(request.query_params)})
+
+
+def test_a_file_that_the_server_sends_itself_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "result.csv").write_bytes(b"x" * 1234)
+
+    async def file(_: Request) -> FileResponse:
+        return FileResponse(tmp_path / "result.csv")
+
+    app = Edge(Starlette(routes=[Route("/f", file)]), Settings(directory=tmp_path))
+
+    def able(extensions: dict[str, Any]) -> Any:
+        async def stays() -> None:
+            await asyncio.Event().wait()
+
+        async def call(scope: Any, _: Any, send: Any) -> None:
+            await app({**scope, "extensions": extensions}, stays, send)
+
+        return call
+
+    lines = []
+    for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"range": "bytes=0-99"})):
+        for server in (able({}), able({"http.response.pathsend": {}})):
+            with caplog.at_level(logging.INFO, "hven.access"):
+                ask(server, "/f", method=method, **headers)
+            lines.append(json.loads(caplog.records[-1].getMessage()))
+    assert [line["bytes"] for line in lines] == [1234, 1234, 0, 0, 100, 100]
+    assert not any("cut" in line for line in lines)
 
 
 def application(**settings: Any) -> Any:
@@ -111,6 +138,36 @@ def test_the_root_path_is_taken_off(path: str, seen: str) -> None:
 async def parameters(request: Request) -> JSONResponse:
     found = await read(request, 10_000)
     return JSONResponse({name: list(values) for name, values in found.values.items()})
+
+
+SEARCH = Alias(
+    path="/search.votable",
+    to="/tap/sync",
+    rename={"max": "MAXREC"},
+    set={"RESPONSEFORMAT": "votable/td"},
+    query="SELECT id FROM obs.headers WHERE {where} ORDER BY id",
+    where={"date_updated_from": "date_updated >= ?", "date_updated_to": "date_updated < ?", "near": "x BETWEEN ? AND ?"},
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        (b"date_updated_from=2026-11-01&date_updated_to=2026-11-02", "(date_updated >= '2026-11-01') AND (date_updated < '2026-11-02')"),
+        (b"DATE_UPDATED_FROM=2026-11-01&date_updated_to=", "(date_updated >= '2026-11-01')"),
+        (b"", "1 = 1"),
+        (b"near=3", "(x BETWEEN '3' AND '3')"),
+        (b"date_updated_to='%20OR%20''='{where}?", "(date_updated < ''' OR ''''=''{where}?')"),
+        (b"QUERY=SELECT%20*%20FROM%20x&lang=SQL", "1 = 1"),
+    ],
+)
+def test_an_alias_makes_a_query_of_parameters(asked: bytes, where: str) -> None:
+    expected = {"LANG": "ADQL", "QUERY": f"SELECT id FROM obs.headers WHERE {where} ORDER BY id", "RESPONSEFORMAT": "votable/td"}
+    assert json.loads(ask(application(aliases=(SEARCH,)), "/search.votable", asked)[2]) == {"path": "/tap/sync", "query": expected}
+    made = Settings(directory=Path(), aliases=(SEARCH,))
+    app = Edge(Aliases(Starlette(routes=[Route("/tap/sync", parameters, methods=["POST"])]), made), made)
+    _, _, body = ask(app, "/search.votable", method="POST", body=asked + b"&max=7", content_type="application/x-www-form-urlencoded")
+    assert json.loads(body) == {**{name: [value] for name, value in expected.items()}, "MAXREC": ["7"]}
 
 
 def test_an_alias_holds_for_the_body_of_a_post_too() -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from serving import DESCRIPTOR, Serving, free_port, hven, serving, star_site
+from serving import DESCRIPTOR, Serving, hven, serving, star_site
+
+from running import free_port, until
 
 pytestmark = pytest.mark.slow
 
@@ -40,15 +42,16 @@ def within(seconds: float, true: object, times: int = 12) -> float:
             running += 1
         else:
             running, first = 0, 0.0
-        assert time.perf_counter() - begun < seconds + 5
+        assert time.perf_counter() - begun < seconds + 60, "it never came to be"
     return first
 
 
 def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: Serving) -> None:
-    """The best of three edits counts: whatever else this machine is doing must not decide."""
+    """The best of several edits counts: whatever else this machine is doing must not decide."""
     descriptor = site_of(server) / "collections" / "stars" / "stars.yaml"
-    seconds = []
-    for words in ("other words", "still other words", "the last words"):
+    seconds: list[float] = []
+    while len(seconds) < 10 and min(seconds, default=2.0) >= 1.0:
+        words = f"words that were written {len(seconds) + 1} times"
         descriptor.write_text(DESCRIPTOR.replace("the first words", words).replace("as it was", f"table of {words}"))
 
         def seen(words: str = words) -> bool:
@@ -56,7 +59,7 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
             return (
                 told == [[words]]
                 and words.encode() in server.get("/tap/tables/stars.main")[2]
-                and f"table of {words}".encode() in server.get("/")[2]
+                and f"table of {words}".encode() in server.get("/collections/stars")[2]
             )
 
         seconds.append(within(1.0, seen))
@@ -102,13 +105,8 @@ def test_a_reader_who_leaves_cancels_the_query(server: Serving) -> None:
     query = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE a.mag + b.mag > 1000"
     with socket.create_connection(("127.0.0.1", server.port)) as reader:
         reader.sendall(f"GET /tap/sync?LANG=ADQL&QUERY={quote(query)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        time.sleep(1.5)
-        assert busy(server, 0.5) > 0.1
-    for _ in range(20):
-        if busy(server, 0.5) < 0.05:
-            break
-    else:
-        pytest.fail("the query runs on without a reader")
+        until(lambda: busy(server, 0.5) > 0.1)
+    until(lambda: busy(server, 0.5) < 0.05)  # else the query runs on without a reader
 
 
 def busy(server: Serving, seconds: float) -> float:
@@ -147,22 +145,13 @@ def test_a_dump_is_streamed(server: Serving) -> None:
         assert answer.read().count(b"\n") == 300_001
 
 
-def workers_of(server: Serving) -> list[int]:
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit()
-        and (entry / "stat").exists()
-        and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
-        and (entry / "comm").read_text().strip() != "hven-jobs"
-    ]
-
-
 def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
-    os.kill(workers_of(server)[0], signal.SIGKILL)
-    time.sleep(0.2)
+    before = server.workers()
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: before[0] not in server.workers())
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
     within(10.0, lambda: server.get("/health")[0] == 200)
+    until(lambda: len(server.workers()) == len(before))
 
 
 def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
@@ -173,19 +162,14 @@ def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
             head = answer.read(1000)
             server.process.terminate()
             assert (head + answer.read()).count(b"\n") == 200_001
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_the_log_has_every_request_with_its_id(server: Serving) -> None:
     status, headers, body = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nothing FROM stars.main")
     assert status == 400
     assert headers["x-request-id"].encode() in body
-    for _ in range(50):
-        found = [line for line in server.lines() if line["id"] == headers["x-request-id"]]
-        if found:
-            break
-        time.sleep(0.05)
-    assert found[0]["status"] == 400
+    until(lambda: [line["status"] for line in server.lines() if line["id"] == headers["x-request-id"]] == [400])
 
 
 def test_a_site_that_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -202,10 +186,6 @@ def test_a_site_that_breaks_while_it_is_served_is_told_in_the_log(tmp_path: Path
     with serving(star_site(tmp_path / "site", 10), workers=1) as server:
         toml = tmp_path / "site" / "hven.toml"
         toml.write_text(toml.read_text() + "\nnonsense = 1\n")
-        os.kill(workers_of(server)[0], signal.SIGKILL)
-        for _ in range(200):
-            if "nonsense" in server.log.read_text():
-                break
-            time.sleep(0.05)
-        assert "there is no such setting" in server.log.read_text()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        until(lambda: "there is no such setting" in server.log.read_text())
         assert "Traceback" not in server.log.read_text()

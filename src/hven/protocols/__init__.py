@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.model.params import Param
     from hven.model.table import Table
 
-PRIVATE = ("_tapregext", "_user_tables")
+PRIVATE = ("_jobs_page", "_pages", "_tapregext", "_user_tables")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""User tables below ``/tap``: PUT, GET, DELETE ``user_tables/NAME`` (DaCHS) and ``tables/tap_user.NAME``, POST ``load/NAME`` (pyvo)."""
+"""User tables below ``/tap``: PUT, GET, DELETE ``user_tables/NAME`` as DaCHS has them, and pyvo's other convention.
+
+That one is CADC's YouCat: PUT and DELETE ``tables/NAME``, POST ``load/NAME``, and jobs at ``table-update`` that index a column.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import adql, dali
-from hven.dali import vosi, vosi_table
+from hven.dali import uws, vosi, vosi_table
+from hven.dali.params import FORM_MOST
 from hven.errors import Cancelled, StorageError, TooLarge, Unauthenticated
 from hven.query import own
 
@@ -25,8 +29,10 @@ if TYPE_CHECKING:
     from hven.holdings import Site
     from hven.model.table import Table
     from hven.protocols import Surroundings
+    from hven.settings import Settings
 
 READ = 2  # bodies that are read at once
+SECURITY = (None, "ivo://ivoa.net/sso#BasicAA", "ivo://ivoa.net/sso#cookie")  # SSO 2.0 has no name for bearer tokens yet
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -42,7 +48,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def _written(request: Request, how: Callable[..., Table], status: int) -> Response:
         who, name = _asked(request)
-        with tempfile.TemporaryDirectory(prefix="hven-table-", ignore_cleanup_errors=True) as place:
+        with _place() as place:
             path = Path(place) / "body"
             await _received(request, path, site.settings.limits.upload)
             table = await anyio.to_thread.run_sync(how, site, who, name, path, limiter=reading)
@@ -60,11 +66,20 @@ def routes(around: Surroundings) -> Sequence[Route]:
         await anyio.to_thread.run_sync(own.drop, site, who, name)
         return Response(f"Dropped user table {name}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
+    async def how(request: Request) -> Response:
+        _known(request)
+        return Response("POST a table to load/NAME\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
+
     def _asked(request: Request) -> tuple[Reader, str]:
+        return _known(request), own.name_of(request.path_params["table"])
+
+    def _known(request: Request) -> Reader:
         who = around.reader(request)
         if who.name is None:
-            raise Unauthenticated("only who has an account here can keep tables", remedy="send the header Authorization: Bearer TOKEN")
-        return who, own.name_of(request.path_params["table"])
+            raise Unauthenticated(
+                "only who has an account here can keep tables", remedy="send the header Authorization: Bearer TOKEN, or log in at /login"
+            )
+        return who
 
     return [
         Route("/tap/user_tables/{table}", _told(put), methods=["PUT"]),
@@ -72,7 +87,19 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route("/tap/user_tables/{table}", _told(delete), methods=["DELETE"]),
         Route("/tap/tables/{table}", _told(put), methods=["PUT"]),
         Route("/tap/tables/{table}", _told(delete), methods=["DELETE"]),
+        Route("/tap/load", _told(how), methods=["GET"]),
         Route("/tap/load/{table}", _told(load), methods=["POST"]),
+        *uws.routes("/tap/table-update", "table_update", site, _known, limit=FORM_MOST),
+    ]
+
+
+def capabilities(here: str, settings: Settings) -> list[vosi.Capability]:
+    """Announce what no standard has yet by the identifiers that CADC's YouCat, the first to have it, gives it."""
+    if not settings.limits.user_tables:
+        return []
+    return [
+        vosi.Capability(standard_id=f"ivo://ivoa.net/std/VOSI#{name}", url=f"{here}/{place}", use="base", security=SECURITY[1:])
+        for name, place in (("table-load-sync-1.x", "load"), ("table-update-async-1.x", "table-update"))
     ]
 
 
@@ -91,6 +118,13 @@ def _told(face: Callable[[Request], Awaitable[Response]]) -> Callable[[Request],
             return Response(f"{text}\n", dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
 
     return one
+
+
+def _place() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="hven-table-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StorageError(f"there is no place for tables: {error.strerror}", remedy="try again later") from error
 
 
 async def _received(request: Request, path: Path, limit: int) -> None:

@@ -170,6 +170,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             holdings=holdings,
         )
         try:
+            dali.begin(request, result)
             tag = dali.etag(result, "cone", table.qualified, ra, dec, radius, verbosity, maxrec, fmt.name, sorted(options.items()))
             if dali.unchanged(request, tag):
                 result.close()

@@ -19,7 +19,7 @@ from hven.errors import HvenError, ParamError
 from hven.formats import Info
 from hven.jobs.tap import PARAMS, STANDARD, explain_of, query_of
 from hven.protocols import Protocol, Surroundings, Way, _user_tables
-from hven.protocols._tapregext import table_access
+from hven.protocols._tapregext import described, table_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hven.query.uploads import Uploaded
 
 SHORT = 1_500  # characters: parsing more than this would hold up the event loop
+_STANDARD_ID = Info(name="standardID", value=STANDARD)
 LONG_TEXTS = 2  # that are parsed at once: more would only fight over one core
 
 
@@ -43,6 +44,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
     uploading = Uploads(site.settings)
     parsing = anyio.CapacityLimiter(LONG_TEXTS)
     documents = dali.Documents()
+
+    async def door(request: Request) -> Response:
+        """Show the way to who asks the base address itself: people to queries that they can try, programs to the capabilities."""
+        page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
+        return Response(None, 303, headers={"location": f"{dali.base(request, site.settings)}/tap/{page}", "vary": "accept"})
 
     async def sync(request: Request) -> Response:
         try:
@@ -74,6 +80,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
     return [
+        Route("/tap", door),
         Route("/tap/sync", sync, methods=["GET", "POST"]),
         Route("/tap/tables", tables),
         Route("/tap/tables/{table:path}", one_table),
@@ -96,17 +103,24 @@ async def _answer(
     if explain_of(params):
         return await _plan(text, who, around, uploaded)
 
-    def ask() -> Result:
-        return query.run(text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies)
+    as_of = params.one("ASOF")
 
-    result = ask() if len(text) < SHORT else await anyio.to_thread.run_sync(ask, limiter=parsing)
+    def ask() -> Result:
+        return query.run(text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies, as_of=as_of)
+
+    result = (
+        ask()
+        if as_of is None and len(text) < SHORT and not query.names_objects(text)
+        else await anyio.to_thread.run_sync(ask, limiter=parsing)
+    )
     try:
-        tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()))
+        dali.begin(request, result)
+        tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()), as_of)
         headers = dali.caching(result, tag) if not uploaded else {"cache-control": "no-store"}  # the tag knows nothing of the uploads
         if dali.unchanged(request, tag) and not result.volatile and not uploaded:
             result.close()
             return Response(status_code=304, headers=headers)
-        head = dali.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
+        head = dali.head(result, infos=[Info(name="QUERY", value=text), _STANDARD_ID])
         return await dali.answer(request, result, fmt, head, options, headers=headers)
     except BaseException:
         result.close()
@@ -161,13 +175,19 @@ def _one_table(catalogue: Catalogue, name: str) -> bytes:
 
 
 def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
-    def resource(name: str, standard: str, version: str | None = None) -> vosi.Capability:
-        return vosi.Capability(standard_id=standard, url=f"{here}/{name}", role="std", version=version)
+    def resource(name: str, standard: str) -> vosi.Capability:
+        return vosi.Capability(standard_id=standard, url=f"{here}/{name}", role="std")
 
     return [
         resource("capabilities", "ivo://ivoa.net/std/VOSI#capabilities"),
         resource("availability", "ivo://ivoa.net/std/VOSI#availability"),
-        resource("tables", "ivo://ivoa.net/std/VOSI#tables-1.1", "1.1"),
+        vosi.Capability(
+            standard_id="ivo://ivoa.net/std/VOSI#tables-1.1",
+            url=f"{here}/tables",
+            role="std",
+            version="1.1",
+            security=_user_tables.SECURITY,
+        ),
         vosi.Capability(standard_id=dali_examples.STANDARD, url=f"{here}/examples", interface="vr:WebBrowser"),
         vosi.Capability(
             standard_id=STANDARD,
@@ -175,9 +195,12 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
             use="base",
             role="std",
             version="1.1",
+            security=_user_tables.SECURITY,
+            description=described(around.site.settings),
             attributes='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
-            inside=table_access(around.site.settings),
+            inside=table_access(around.site.settings, around.site.current().catalogue(policies=around.policies).names()),
         ),
+        *_user_tables.capabilities(here, around.site.settings),
     ]
 
 

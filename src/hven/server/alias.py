@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hven.settings import Alias, Settings
 
 Pairs = list[tuple[str, str]]
+WHERE = "{where}"  # in an alias's query
 
 
 class Old:
@@ -20,6 +21,8 @@ class Old:
         self.to = alias.to
         self._names = {old.upper(): new for old, new in alias.rename.items()}
         self._set = dict(alias.set)
+        self._query = alias.query
+        self._where = {old.upper(): condition for old, condition in alias.where.items()}
 
     def renamed(self, pairs: Pairs) -> Pairs:
         """Give parameters their present names."""
@@ -27,18 +30,33 @@ class Old:
 
     def query(self, query: bytes, *, post: bool) -> bytes:
         """Rewrite a query string: names, and the fixed values that the reader does not give otherwise."""
-        if not self._names and not self._set:
+        if not self._names and not self._set and self._query is None:
             return query
         kept = self.renamed(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
         given = {name.upper() for name, _ in kept}
         if not post:  # what a body says is not known yet; a fixed value beside it would be a contradiction
-            kept += [(name, value) for name, value in self._set.items() if name.upper() not in given]
+            kept = self._asked([*kept, *((name, value) for name, value in self._set.items() if name.upper() not in given)])
         return urlencode(kept).encode()
 
     def completed(self, pairs: Pairs) -> Pairs:
         """Add the fixed values to all the parameters of a POST, which have their present names already."""
         given = {name.upper() for name, _ in pairs}
-        return [*pairs, *((name, value) for name, value in self._set.items() if name.upper() not in given)]
+        return self._asked([*pairs, *((name, value) for name, value in self._set.items() if name.upper() not in given)])
+
+    def _asked(self, pairs: Pairs) -> Pairs:
+        """Make the old parameters conditions of the alias's query: their values are text literals of it, whatever is in them."""
+        if self._query is None:
+            return pairs
+        conditions = [_with(self._where[name.upper()], value) for name, value in pairs if name.upper() in self._where and value.strip()]
+        where = " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
+        text = self._query if WHERE in self._query else f"{self._query} WHERE {WHERE}"
+        kept = [(name, value) for name, value in pairs if name.upper() not in {*self._where, "QUERY", "LANG"}]
+        return [*kept, ("LANG", "ADQL"), ("QUERY", text.replace(WHERE, where))]
+
+
+def _with(condition: str, value: str) -> str:
+    literal = "'" + value.strip().replace("'", "''") + "'"
+    return literal.join(condition.split("?"))
 
 
 class Aliases:

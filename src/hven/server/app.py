@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from hven import dali, protocols
 from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.protocols import Surroundings
+from hven.protocols.portal import nowhere
 from hven.server.alias import Aliases
 from hven.server.edge import Edge
 from hven.server.identity import READER, Identity
+from hven.server.portals import Portals
+from hven.server.routes import Routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
     from hven.auth import Policy, Reader
@@ -51,7 +55,8 @@ def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable
     """
     faces = protocols.known()
     around = Surroundings(site=site, reader=reader, policies=policies, protocols=faces, started=datetime.now(UTC))
-    routes = [route for face in faces.values() for route in face.routes(around)]
+    found = [route for face in faces.values() for route in face.routes(around)]
+    routes = [way for route in found for way in (route, _with_slash(route)) if way is not None]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -59,19 +64,28 @@ def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable
         yield
         site.close()
 
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _plain, Exception: _unforeseen}, lifespan=lifespan)
-    app.router.redirect_slashes = False
-    return Edge(Identity(Aliases(app, site.settings), site.store), site.settings)
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        return nowhere(request, around) if error.status_code == 404 else await _plain(request, error)
+
+    app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
+    app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
+    return Edge(Identity(Aliases(Portals(app, site.settings), site.settings), site.store, site.settings), site.settings, site.counters)
+
+
+def _with_slash(route: BaseRoute) -> Route | None:
+    """Give the same route with a slash at its end: some clients write ``/tap/sync/``, and a redirect would lose what they post."""
+    if not isinstance(route, Route) or route.path.endswith(("/", ":path}")):
+        return None
+    return Route(f"{route.path}/", route.endpoint, methods=sorted(route.methods) if route.methods is not None else None)
 
 
 async def _plain(request: Request, error: Exception) -> Response:
-    """Answer what no route knows."""
+    """Answer a method that a route does not know."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    text = (
-        f"{error.detail}: {request.method} {request.url.path}"
-        if error.status_code != 404
-        else f"there is nothing at {request.url.path}; / lists what is here"
-    )
+    if request.method == "OPTIONS" and error.status_code == 405 and error.headers is not None:
+        return Response(None, 204, headers={"allow": f"{error.headers['Allow']}, OPTIONS"})  # RFC 9110 section 9.3.7
+    text = f"{error.detail}: {request.method} {request.url.path}"
     return PlainTextResponse(f"{text} [request {dali.request_id(request)}]\n", error.status_code, headers=error.headers)
 
 

@@ -11,8 +11,11 @@ import orjson
 
 from hven import __version__
 from hven.dali.errors import note
+from hven.holdings.counters import Counters
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.settings import Settings
@@ -27,8 +30,9 @@ LEFT = 499  # what the log says of readers who left before an answer began
 class Edge:
     """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, counters: Counters | None = None) -> None:
         self._app = app
+        self._counters = Counters() if counters is None else counters
         self._origins = {origin.encode() for origin in settings.cors}
         self._any = b"*" in self._origins
         self._always = [(b"server", SERVER), (b"x-content-type-options", b"nosniff")]
@@ -41,21 +45,26 @@ class Edge:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
+        self._counters.began()
         given, origin, wanted = _three(scope)
         # an id must be rare, not secret
         name = given.decode("ascii")[:64] if given and given.replace(b"-", b"").isalnum() else f"{random.getrandbits(48):012x}"
         scope["hven.request_id"] = name
         status = sent = 0
         over = False
+        promised: Iterable[tuple[bytes, bytes]] = ()
 
         async def sending(message: Message) -> None:
-            nonlocal status, sent, over
+            nonlocal status, sent, over, promised
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, promised = message["status"], message["headers"]
                 headers = [*message["headers"], *self._always, (b"x-request-id", name.encode())]
                 if not self._any:
                     headers += self._cors(origin)
                 message["headers"] = headers
+            elif message["type"] == "http.response.pathsend":  # the server itself sends the file: all of it, as the head said
+                sent += next((int(value) for name, value in promised if name == b"content-length"), 0)
+                over = True
             else:
                 sent += len(message.get("body", b""))
                 over = not message.get("more_body", False)
@@ -76,6 +85,8 @@ class Edge:
             if broken:
                 raise
         finally:
+            seconds = time.perf_counter() - begun
+            self._counters.ended(scope["path"], status or LEFT, seconds, sent)
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
                 line = {
@@ -87,7 +98,7 @@ class Edge:
                     "query": scope["query_string"][:2000].decode("utf-8", "replace"),
                     "status": status or LEFT,
                     "bytes": sent,
-                    "ms": round((time.perf_counter() - begun) * 1000, 2),
+                    "ms": round(seconds * 1000, 2),
                 }
                 if broken:
                     line["cut"] = True

@@ -1,4 +1,8 @@
-"""Who asks: identity providers look at each request before any face does; bad credentials get no further."""
+"""Who asks: identity providers look at each request before any face does; bad credentials get no further.
+
+What browsers add by themselves, cookies and remembered passwords, is kept from them if a foreign page makes the browser send a request
+that changes something (`hven.auth.session`).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from hven import dali, plugins
+from hven.auth.session import foreign
 from hven.errors import HvenError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hven.auth import Reader
+    from hven.settings import Settings
     from hven.store import Store
 
 READER = "hven.reader"
@@ -23,15 +29,18 @@ READER = "hven.reader"
 class Identity:
     """Puts the reader into the request's scope, or answers 401."""
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
+    def __init__(self, app: ASGIApp, store: Store, settings: Settings) -> None:
         self._app = app
+        self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
+        if settings.public_url:
+            self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
         self._providers = [plugins.load("identity", name).provider(store) for name in plugins.names("identity")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; those without credentials cost nothing."""
         if scope["type"] == "http" and any(name in {b"authorization", b"cookie"} for name, _ in scope["headers"]):
             try:
-                who = await anyio.to_thread.run_sync(self._identify, Headers(scope=scope))
+                who = await anyio.to_thread.run_sync(self._identify, self._believed(scope))
             except HvenError as error:
                 text = dali.message_of(error, scope.get("hven.request_id", ""))
                 await PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))(scope, receive, send)
@@ -40,6 +49,20 @@ class Identity:
                 scope[READER] = who
         await self._app(scope, receive, send)
 
+    def _believed(self, scope: Scope) -> Headers:
+        """Give the headers that may prove something."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under our name is lost anyway
+        if foreign(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
+            return Headers(raw=[(name, value) for name, value in scope["headers"] if not _by_itself(name, value)])
+        return headers
+
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)
         return next((who for who in found if who is not None), None)
+
+
+def _by_itself(name: bytes, value: bytes) -> bool:
+    """Tell what browsers add to requests to a site that they know, whoever's page asks; bearer tokens they do not."""
+    return name == b"cookie" or (name == b"authorization" and value[:6].lower() == b"basic ")

@@ -40,6 +40,15 @@ class Gathering(logging.StreamHandler["TextIO"]):
         super().flush()
 
 
+def lean() -> None:
+    """Let nobody find out where in the code, in which thread and process a line was made: ours do not say it, and it is half their price.
+
+    For a process that serves and does nothing else (the logging howto, "Optimization").
+    """
+    logging._srcfile = None  # noqa: SLF001  (documented there)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -13,12 +13,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven import jobs
+from hven import jobs as jobs_room
+from hven import operations
 from hven import settings as settings_room
 from hven.errors import HvenError
-from hven.server.log import LOGGING
+from hven.holdings import counters
+from hven.jobs import forks
+from hven.server.log import LOGGING, lean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp
 
     from hven.settings import Settings
@@ -27,6 +32,9 @@ RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
 SITE = "HVEN_SITE_DIRECTORY"
 M_ARENA_MAX, ARENAS = -8, 4  # <malloc.h>; pools that threads share
 M_MMAP_THRESHOLD, BIG = -3, 1024**2  # what is bigger goes back to the machine at once
+# seconds after which a thread that waits for the interpreter's lock asks for it. A busy event loop gives it away for moments too short to take it, and
+# with Python's 5 ms a thread of a big answer, or one that connects, waited for seconds; the loop has it back sooner, too
+SWITCH = 0.0002
 BROKEN = 3  # exit code of a worker whose site cannot be opened
 
 
@@ -42,6 +50,8 @@ def application() -> ASGIApp:
     from hven.server.app import create
 
     logging.config.dictConfig(LOGGING)
+    lean()
+    sys.setswitchinterval(SWITCH)
     _thrifty()
     try:
         return create(Site(settings_room.load(Path(os.environ[SITE])), watch=True))
@@ -69,8 +79,9 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     logging.config.dictConfig(LOGGING)
     logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     os.environ[SITE] = str(settings.directory.resolve())
+    counted = counters.prepare(settings.var / "run")
     _preload(settings)
-    jobs = _Jobs(settings) if settings.job_workers else None
+    others = beside(settings)
     server = Granian(
         "hven.server.processes:application",
         factory=True,
@@ -91,32 +102,33 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     try:
         server.serve()
     finally:
-        if jobs is not None:
-            jobs.stop()
+        for other in others:  # all at once, for each may take a while
+            other.tell()
+        for other in others:
+            other.stop()
+        counted.unlink(missing_ok=True)
 
 
-class _Jobs:
-    """The process that keeps the jobs: a fork of this one, forked again if it dies."""
+class Beside:
+    """A process beside the servers: a fork of this one, forked again if it dies.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Parameters
+    ----------
+    name
+        What it is, for the log.
+    run
+        What it does until SIGTERM; given the id of this process, whose end is its end too.
+    """
+
+    def __init__(self, name: str, run: Callable[[int], None]) -> None:
+        self._name = name
+        self._run = run
         self._over = threading.Event()
         self._pid = self._fork()
-        threading.Thread(target=self._watch, name="jobs", daemon=True).start()
+        threading.Thread(target=self._watch, name=name, daemon=True).start()
 
     def _fork(self) -> int:
-        me = os.getpid()
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 1
-        try:
-            jobs.keep(self._settings, workers=self._settings.job_workers, parent=me)
-            code = 0
-        except BaseException:
-            logging.getLogger("hven.jobs").exception("the keeper of the jobs failed")
-        finally:
-            os._exit(code)
+        return forks.forked(self._run, self._name, logging.getLogger("hven"))
 
     def _watch(self) -> None:
         while not self._over.is_set():
@@ -125,17 +137,32 @@ class _Jobs:
             except ChildProcessError:  # `stop` has seen it end
                 return
             if gone and not self._over.wait(RESPAWN):
-                logging.getLogger("hven.jobs").warning("the keeper of the jobs died and is started again")
+                logging.getLogger("hven").warning("%s died and is started again", self._name)
                 self._pid = self._fork()
             self._over.wait(RESPAWN)
 
-    def stop(self) -> None:
-        """Tell it to end, and wait until its workers have put their jobs back."""
+    def tell(self) -> None:
+        """Tell it to end."""
         self._over.set()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until it has handed over what it did."""
+        self.tell()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
+
+
+def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
+    """Begin what a site needs beside its servers: the keeper of the jobs, and the scheduler."""
+    _thrifty()  # its forks run jobs and syncs: what they stage went back too late (386 MB where 173 do)
+    made = []
+    if jobs and settings.job_workers:
+        made.append(Beside("the keeper of the jobs", lambda me: jobs_room.keep(settings, workers=settings.job_workers, parent=me)))
+    if settings.schedule.runs:
+        made.append(Beside("the scheduler", lambda me: operations.keep_schedule(settings, parent=me)))
+    return made
 
 
 def _thrifty() -> None:

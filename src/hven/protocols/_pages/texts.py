@@ -1,0 +1,56 @@
+"""The words of the pages: English stands in the templates, the other languages in ``texts/<language>.toml``, by the English."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+HERE = Path(__file__).parent.parent / "texts"
+ENGLISH = "en"
+COOKIE = "hven_language"
+
+
+@lru_cache(maxsize=1)
+def languages() -> tuple[str, ...]:
+    """All languages that pages are written in, English first."""
+    return (ENGLISH, *sorted(path.stem for path in HERE.glob("*.toml")))
+
+
+@lru_cache(maxsize=8)
+def texts(language: str, section: str = "pages") -> Mapping[str, str]:
+    """Give English -> `language`, of the ``pages`` (made on the server) or of the ``browser`` (its scripts)."""
+    if language == ENGLISH:
+        return {}
+    found: dict[str, dict[str, str]] = tomllib.loads((HERE / f"{language}.toml").read_text(encoding="utf-8"))
+    return found.get(section, {})
+
+
+def spoken(request: Request, usual: str = ENGLISH) -> str:
+    """Choose the language of an answer: what the address says (``?lang=``), what was chosen before (a cookie), what the browser asks for, `usual`."""
+    for chosen in (request.query_params.get("lang"), request.cookies.get(COOKIE)):
+        if chosen in languages():
+            return chosen
+    return _accepted(request.headers.get("accept-language", ""), usual)
+
+
+@lru_cache(maxsize=256)
+def _accepted(header: str, usual: str = ENGLISH) -> str:
+    """Read Accept-Language (RFC 9110 section 12.5.4); what cannot be read counts for nothing."""
+    best, weight = usual, 0.0
+    for item in header.split(","):
+        name, _, quality = item.strip().partition(";q=")
+        try:
+            value = float(quality) if quality else 1.0
+        except ValueError:
+            continue
+        short = name.strip().lower().partition("-")[0]
+        if short in languages() and value > weight:
+            best, weight = short, value
+    return best

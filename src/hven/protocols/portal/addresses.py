@@ -1,0 +1,32 @@
+"""Addresses of tables' pages, for tables of any name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from hven.model.table import Table
+
+TAKEN = frozenset({"files", "descriptor", "changes.atom"})  # what stands below a collection beside its tables
+_WRITTEN = re.compile(r"~([~-])")
+
+
+def address(base: str, table: Table) -> str:
+    """Give the address of a table's page: its names are one part of the path each, whatever their letters are.
+
+    A name that stands for something else there (``/collections/NAME/files``), or that has a meaning in a path, goes between tildes.
+    """
+    name = table.name
+    if name in TAKEN or name.endswith(".json") or set(name) & set("~/") or not name.strip("."):
+        name = f"~{name.replace('~', '~~').replace('/', '~-')}~"
+    return f"{base}/collections/{quote(table.schema, safe='')}/{quote(name, safe='')}"
+
+
+def named_in(text: str) -> str:
+    """Read the last part of such an address: the name of a table."""
+    text = text.removesuffix(".json")
+    if len(text) < 3 or text[0] != "~" or text[-1] != "~":
+        return text
+    return _WRITTEN.sub(lambda found: "~" if found[1] == "~" else "/", text[1:-1])

@@ -1,0 +1,112 @@
+"""What the pages of one table begin with: the table that the address names, the search in it, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.text import quote
+from hven.errors import NotFound
+from hven.explore import Search, fields, names, read
+from hven.explore.asking import Asking
+from hven.explore.shown import choices
+from hven.protocols._pages import SWITCHES
+from hven.protocols.portal.addresses import named_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.explore.shown import Cell, Heading
+    from hven.holdings import Published
+    from hven.model.table import Table
+    from hven.protocols.portal.answers import Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A table of a collection, as one reader looks at it."""
+
+    table: Table
+    published: Published
+    search: Search
+    asking: Asking
+    parted: bool = False  # a form sent its fields in parts
+
+    @property
+    def name(self) -> str:
+        """The table's name, as a query writes it."""
+        return f"{quote(self.table.schema)}.{quote(self.table.name)}"
+
+
+def asking(state: Asked) -> Asking:
+    """Give the road to data for who asks for this page."""
+    return Asking(site=state.around.site, who=state.who, policies=state.around.policies, holdings=state.holdings)
+
+
+def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
+    """Read the address of a page of one table.
+
+    Parameters
+    ----------
+    leave
+        Names of parameters that are the page's own, and no part of the search.
+
+    Raises
+    ------
+    NotFound
+        There is no such table that this reader may know of.
+    """
+    collection = state.request.path_params["name"]
+    named = named_in(state.request.path_params["table"])
+    table = next((one for one in state.catalogue.tables() if (one.schema, one.name) == (collection, named)), None)
+    if table is None or table.qualified not in state.holdings.published:
+        raise NotFound(f"there is no table {collection}.{named} here", remedy="the page of the collection lists its tables")
+    pairs = [(name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, *leave}]
+    pairs, parted = fields.joined(pairs)
+    road = asking(state)
+    locate = partial(names.place, table=table, asking=road, tables=tuple(state.catalogue.tables()), pairs=pairs)
+    return View(
+        table=table,
+        published=state.holdings.published[table.qualified],
+        search=read(pairs, table, locate=locate),
+        asking=road,
+        parted=parted,
+    )
+
+
+def faults(search: Search) -> list[dict[str, str]]:
+    """Give the faults of a search as the JSON of all panes has them."""
+    return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
+
+
+def columns(headings: Sequence[Heading]) -> list[dict[str, Any]]:
+    """Give the columns of an answer as the JSON of all panes has them."""
+    return [
+        {
+            "name": one.column.name,
+            "label": one.label,
+            "unit": one.unit,
+            "stored_unit": one.column.unit or "",
+            "ucd": one.column.ucd or "",
+            "description": one.column.description or "",
+            "numeric": one.numeric,
+            "kind": one.kind,
+            "units": list(choices(one.column)),
+        }
+        for one in headings
+    ]
+
+
+def cell(value: Cell | None) -> object:
+    """Give a cell as JSON: its text, or an object if there is more to it."""
+    if value is None or not (value.href or value.title or value.picture):
+        return None if value is None else value.text
+    found: dict[str, object] = {"text": value.text}
+    if value.href:
+        found["href"] = value.href
+    if value.title:
+        found["title"] = value.title
+    if value.picture:
+        found["picture"] = True
+    return found

@@ -1,0 +1,62 @@
+"""Routes whose paths are fixed are found at once: the faces have some sixty, and to try one after the other takes as long as a row by its key.
+
+Each page has a twin in JSON, at its address with ``.json`` behind it: where a face has no such address of its own, the page is asked with
+``Accept: application/json``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Match, Route, Router
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+    from starlette.types import Receive, Scope, Send
+
+TWIN = ".json"
+
+
+class Routes(Router):
+    """A router that remembers which route a method and a path without parameters led to; the first one that fits, as ever."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known: dict[tuple[str, str], BaseRoute] = {}
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        route = self._found(scope) if scope["type"] == "http" else None
+        if route is None and scope["type"] == "http":
+            twin = _plain(scope)
+            if twin is not None and (route := self._found(twin)) is not None:
+                scope = twin
+        if route is None:  # the lifespan; no such path; not with this method
+            await super().app(scope, receive, send)
+            return
+        scope.setdefault("router", self)
+        scope["route"] = route
+        scope.update(route.matches(scope)[1])
+        await route.handle(scope, receive, send)
+
+    def _found(self, scope: Scope) -> BaseRoute | None:
+        key = scope["method"], scope["path"]
+        found = self._known.get(key)
+        if found is None:
+            found = next((route for route in self.routes if route.matches(scope)[0] is Match.FULL), None)
+            if isinstance(found, Route) and found.methods and not found.param_convertors:  # so there are not many
+                self._known[key] = found
+        return found
+
+
+def _plain(scope: Scope) -> Scope | None:
+    """Give the request for the page whose JSON twin is asked for; None: it is no such request."""
+    path: str = scope["path"]
+    if scope["method"] not in {"GET", "HEAD"} or not path.endswith(TWIN) or path.endswith("/" + TWIN):
+        return None
+    page = path.removesuffix(TWIN)
+    headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+    return {**scope, "path": page, "raw_path": page.encode(), "headers": [*headers, (b"accept", b"application/json")]}
+
+
+__all__ = ["Routes"]

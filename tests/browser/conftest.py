@@ -1,0 +1,116 @@
+"""A real browser over a served site: nothing may be asked of anybody else, no script may fail, and each page is looked at for those who cannot see it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "proofs"))  # the HFC is made there
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hubs import Consent, Topcat
+from pyvo.samp import SAMPHubServer
+from sites import collections
+from tabs import Tab, opened
+
+from running import Server, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.outside)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a site of real and made collections."""
+    site = tmp_path_factory.mktemp("browsed") / "site"
+    collections(site)
+    with serving(site, workers=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def web_port() -> Iterator[int]:
+    """Keep a port free for a SAMP hub of ours: SAMP fixes 21012, where a hub of this computer's user, or of another run of the tests, may listen."""
+    with socket.socket() as kept:  # bound but not listening: nobody else is given it, and a hub may still listen there
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
+
+
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running in this thread: it must be gone before other tests begin one
+def browser(web_port: int) -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}"  # pages ask localhost:21012, and find our hub
+        made = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", rules])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, server: Server) -> Iterator[Tab]:
+    yield from opened(browser, server, viewport={"width": 1440, "height": 900})
+
+
+@pytest.fixture
+def phone(browser: Browser, server: Server) -> Iterator[Tab]:
+    yield from opened(browser, server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2)
+
+
+@pytest.fixture
+def still(browser: Browser, server: Server) -> Iterator[Tab]:
+    """Open a tab without JavaScript."""
+    yield from opened(browser, server, viewport={"width": 1440, "height": 900}, java_script_enabled=False)
+
+
+@pytest.fixture
+def consent() -> Consent:
+    return Consent()
+
+
+@pytest.fixture
+def hub(consent: Consent, web_port: int, tmp_path: Path) -> Iterator[SAMPHubServer]:
+    made = SAMPHubServer(
+        web_profile=True, web_profile_dialog=consent, web_port=web_port, mode="multiple", lockfile=str(tmp_path / "samp"), addr="127.0.0.1", label="test"
+    )  # fmt: skip
+    made.start()
+    over = threading.Event()
+
+    def people() -> None:
+        while not over.is_set():
+            consent.handle_queue()
+            over.wait(0.05)
+
+    watcher = threading.Thread(target=people, daemon=True)
+    watcher.start()
+    yield made
+    over.set()
+    watcher.join()
+    if made.is_running:
+        made.stop()
+
+
+@pytest.fixture
+def topcat(hub: SAMPHubServer) -> Iterator[Topcat]:
+    made = Topcat(hub)
+    yield made
+    if made.client.is_connected:
+        made.client.disconnect()

@@ -1,0 +1,45 @@
+"""A SAMP hub with the Web Profile, for real, on a port of its own; a person who says yes or no; and a client that plays TOPCAT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyvo.samp import SAMPHubServer, SAMPIntegratedClient, WebProfileDialog
+
+from running import until
+
+HUB = "localhost:21012"  # where pages look for it, as the standard says; the browser is told to find ours there
+
+
+class Consent(WebProfileDialog):  # type: ignore[misc]
+    """Says yes, or no, as a person at the hub would."""
+
+    answer = True
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def show_dialog(self, samp_name: str, details: Any, client: Any, origin: str) -> None:
+        self.asked.append((samp_name, origin))
+        if self.answer:
+            self.consent()
+        else:
+            self.reject()
+
+
+class Topcat:
+    """A client that keeps what it is told."""
+
+    def __init__(self, hub: SAMPHubServer) -> None:
+        self.got: list[tuple[str, dict[str, Any]]] = []
+        self.client = SAMPIntegratedClient(name="Topcat of the test", addr="127.0.0.1")
+        self.client.connect(hub=hub)
+        for mtype in ("table.load.votable", "table.select.rowList", "table.highlight.row", "coord.pointAt.sky", "image.load.fits", "spectrum.load.ssa-generic", "script.aladin.send"):  # fmt: skip
+            self.client.bind_receive_notification(mtype, self.take)
+
+    def take(self, private_key: str, sender: str, mtype: str, params: dict[str, Any], extra: dict[str, Any]) -> None:
+        self.got.append((mtype, dict(params)))
+
+    def wait(self, mtype: str) -> dict[str, Any]:
+        until(lambda: any(one == mtype for one, _ in self.got))
+        return next(params for one, params in reversed(self.got) if one == mtype)

@@ -1,0 +1,81 @@
+"""A tab of a real browser that tells everything that goes wrong in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from running import Server
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@dataclass(kw_only=True)
+class Tab:
+    """A page of a browser that tells everything that goes wrong in it.
+
+    Attributes
+    ----------
+    errors
+        What scripts complained of, and requests that failed.
+    foreign
+        Addresses outside the site that were asked.
+    """
+
+    page: Page
+    base: str
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    allowed: tuple[str, ...] = ()
+
+    def go(self, path: str) -> Page:
+        """Open a page of the site and wait until its scripts have begun."""
+        self.page.goto(self.base + path, wait_until="load")
+        return self.page
+
+    def axe(self, *rules: str) -> list[str]:
+        """Let axe-core look for what keeps people out, by all rules or those named; gives the serious findings, with the first place of each."""
+        if not self.page.evaluate("() => 'axe' in window"):
+            self.page.evaluate(AXE.read_text())
+        only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        found: Any = self.page.evaluate("only => axe.run(document, {resultTypes: ['violations'], ...only})", only)
+        return [
+            f"{one['impact']}: {one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}: {one['nodes'][0]['failureSummary']}"
+            for one in found["violations"]
+            if one["impact"] in {"serious", "critical"}
+        ]
+
+    def shot(self, name: str, *, whole: bool = False) -> None:
+        """Keep a picture below docs/images, if pictures are asked for (``HVEN_PICTURES=1``)."""
+        if os.environ.get("HVEN_PICTURES") == "1":
+            self.page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png", full_page=whole)
+
+
+def opened(browser: Browser, server: Server, **options: Any) -> Iterator[Tab]:
+    """Open a tab of its own; at its end nothing may have gone wrong."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(40_000)  # a computer may be busy with other things
+    page = context.new_page()
+    tab = Tab(page=page, base=server.url)
+    home = urlsplit(server.url).netloc
+
+    def asked(request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in {"http", "https", "ws", "wss"} and address.netloc != home and address.netloc not in tab.allowed:
+            tab.foreign.append(request.url)
+
+    page.on("request", asked)
+    page.on("console", lambda message: tab.errors.append(f"{message.type}: {message.text}") if message.type == "error" else None)
+    page.on("pageerror", lambda error: tab.errors.append(str(error)))
+    yield tab
+    context.close()
+    assert tab.foreign == [], "nothing outside the site may be asked"
+    assert tab.errors == []

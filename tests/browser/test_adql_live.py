@@ -1,0 +1,66 @@
+"""The page of queries: a typo is marked where it is, corrected, run; with and without JavaScript."""
+
+from __future__ import annotations
+
+from tabs import Tab
+
+GOOD = "SELECT TOP 7 star, vmag FROM stars.main ORDER BY vmag"
+
+
+def test_a_typo_is_marked_at_its_place_with_the_remedy(tab: Tab) -> None:
+    page = tab.go("/adql")
+    page.click(".cm-content")
+    page.keyboard.type("SELECT TOP 7 star, vmga FROM stars.main ORDER BY vmag")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".cm-lintRange-error")
+    assert page.inner_text(".cm-lintRange-error") == "vmga"
+    assert "line 1, column 20" in page.inner_text("#fault")
+    assert "did you mean 'vmag'" in page.inner_text("#fault")
+    assert tab.axe() == []
+    page.keyboard.press("Control+a")
+    page.keyboard.type(GOOD)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("[data-answer] tbody tr")
+    assert page.locator("[data-answer] tbody tr").count() == 7
+    assert not page.is_visible("#fault")
+    assert tab.axe() == []
+    page.reload()  # the query is in the address
+    assert page.locator("[data-answer] tbody tr").count() == 7
+    page.wait_for_selector(".cm-content")
+    assert page.inner_text(".cm-line").strip() == GOOD
+
+
+def test_names_are_completed(tab: Tab) -> None:
+    page = tab.go("/adql")
+    page.click(".cm-content")
+    page.keyboard.type("SELECT * FROM sta")
+    page.wait_for_selector(".cm-tooltip-autocomplete")
+    assert "stars" in page.inner_text(".cm-tooltip-autocomplete")
+
+
+def test_examples_and_tables_are_beside_the_editor(tab: Tab) -> None:
+    page = tab.go("/adql")
+    page.wait_for_selector(".cm-content")
+    page.click("[data-example] >> nth=0")
+    assert "SELECT" in page.inner_text(".cm-content")
+    page.fill("[data-find]", "sp_type")
+    assert page.is_visible("[data-insert=sp_type]")
+    assert not page.is_visible("[data-insert=vmag]")
+
+
+def test_it_works_without_scripts(still: Tab) -> None:
+    page = still.go("/adql")
+    page.fill("textarea", GOOD)
+    page.click("text=Run >> nth=0")
+    assert page.locator("tbody tr").count() == 7
+    page.fill("textarea", "SELECT nothing FROM stars.main")
+    page.click("text=Run >> nth=0")
+    assert "column 8" in page.inner_text("#fault")
+
+
+def test_a_phone_has_it_too(phone: Tab) -> None:
+    page = phone.go("/adql")
+    page.wait_for_selector(".cm-content")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.axe() == []

@@ -1,0 +1,71 @@
+"""Every kind of page for everybody: axe finds nothing serious, by day and by night, on a desk and on a phone; in French; and without scripts."""
+
+from __future__ import annotations
+
+import pytest
+from tabs import Tab
+
+PAGES = {
+    "/": "h1",
+    "/search?q=cubes": "h1",
+    "/help": "h1",
+    "/news": "h1",
+    "/health": "h1",
+    "/login": "h1",
+    "/jobs": "h1",
+    "/collections/sz": "h1",
+    "/statistics/records": "h1",
+    "/collections/omega/epn_core?solar_longitude=350..10&_plot=c1min%3Bc2min&_map=0,0,180&_row=%5B%220172_2_nc%22%5D": ".detail dt",
+    "/collections/sz/clusters?_map=150,30,20&_compare=%5B%22PSZ2%20G000.04%2B45.13%22%5D&_compare=%5B%22PSZ2%20G000.13%2B78.04%22%5D": ".compared td",
+    "/collections/stars/main?vmag=..-90": ".live .empty",
+    "/collections/stars/main?vmag=bright": ".fault",
+    "/search/epn?target_name=Mars": "h1",
+    "/adql?QUERY=SELECT+TOP+5+name,ra,dec,simbad+FROM+sz.clusters": "[data-answer] tbody tr",
+    "/collections/nothing": "h1",
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_everybody_can_use_it(tab: Tab, path: str) -> None:
+    tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
+    tab.allowed = ("psup.example.org",)
+    page = tab.go(path)
+    page.wait_for_selector(PAGES[path])
+    assert tab.axe() == []
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert tab.axe("color-contrast") == [], "at night"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert tab.axe() == [], "on a phone"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.errors = [text for text in tab.errors if "404" not in text]
+
+
+FRENCH = ["/", "/collections/sz", "/collections/omega/epn_core", "/adql", "/jobs", "/search/epn", "/statistics/records"]
+
+
+def test_pages_speak_french(tab: Tab) -> None:
+    tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
+    tab.allowed = ("psup.example.org",)
+    page = tab.go("/?lang=fr")
+    for path in FRENCH:
+        page = tab.go(path)
+        assert page.get_attribute("html", "lang") == "fr"
+        assert page.locator("header nav a", has_text="Aide").count() == 1
+    page = tab.go("/collections/hfc1ar/epn_core")
+    page.wait_for_selector("table.live tr[data-key]")
+    assert page.inner_text("[data-count] b").replace("\u202f", " ").replace("\u00a0", " ").count(" ") == 1, (
+        "numbers are grouped as in French"
+    )
+    page.wait_for_selector(".menu summary:text-is('Télécharger')")
+    tab.errors = [text for text in tab.errors if "404" not in text]
+
+
+STILL = ["/", "/search?q=cubes", "/help", "/news", "/collections/sz", "/statistics/records", "/collections/sz/clusters?redshift=0.5..", "/adql?QUERY=SELECT+TOP+5+name+FROM+sz.clusters", "/jobs", "/search/epn"]  # fmt: skip
+
+
+def test_pages_are_read_without_scripts(still: Tab) -> None:
+    for path in STILL:
+        page = still.go(path)
+        assert page.inner_text("h1"), path
+        assert page.locator("main a").count(), path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1440, path

@@ -1,0 +1,68 @@
+"""Form, choices and plots: each change is in the address, every pane follows, and a fault stands beside its field."""
+
+from __future__ import annotations
+
+from tabs import Tab
+
+GRID = "table.live tr[data-key]"
+
+
+def test_what_is_written_is_asked_at_once(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main")
+    page.wait_for_selector(GRID)
+    page.fill("input[name=vmag]", "..4")
+    page.wait_for_url("**vmag=..4*")
+    page.wait_for_selector("[data-count] b:not(:text-is('5,000'))")
+    few = int(page.inner_text("[data-count] b").replace(",", ""))
+    assert 0 < few < 500
+    page.locator("summary:text-is('ADQL')").click()
+    assert "vmag <= 4" in page.inner_text("[data-adql]")
+    page.click(".actions a")
+    page.wait_for_selector("[data-count] b:text-is('5,000')")
+    page.go_back()
+    page.wait_for_selector(f"[data-count] b:text-is('{few}')")
+    page.wait_for_selector("[data-chips] a:has-text('..4')")
+    assert (page.input_value("input[name=vmag]"), page.input_value("input[name='_to.vmag']")) == ("", "4")
+
+
+def test_a_fault_stands_beside_its_field(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main")
+    page.wait_for_selector(GRID)
+    page.fill("input[name=vmag]", "bright")
+    page.wait_for_selector(".fault")
+    assert page.get_attribute("input[name=vmag]", "aria-invalid") == "true"
+    assert "no number" in page.inner_text("fieldset[data-ask=vmag] + .fault")
+    page.fill("input[name=vmag]", "..6")
+    page.wait_for_selector(".fault", state="detached")
+    assert tab.axe() == []
+
+
+def test_choices_are_counted_and_chosen(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main")
+    page.wait_for_selector(".choice")
+    first = page.locator(".choice").first
+    value, count = first.locator(".what").inner_text(), first.locator(".n").inner_text()
+    first.click()
+    page.wait_for_selector(f"[data-count] b:text-is('{count}')")
+    assert f"sp_type={value}" in page.url
+    page.wait_for_selector(".choice input:checked")
+    assert page.locator(".choice").count() > 5, "what else could be chosen is still there"
+    assert tab.axe() == []
+
+
+def test_a_plot_of_two_columns_follows_the_search(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main")
+    page.wait_for_selector(GRID)
+    page.click("summary:text-is('Plot')")
+    page.select_option(".axes select >> nth=0", "vmag")
+    page.wait_for_selector(".drawn canvas")
+    page.wait_for_selector(".told:has-text('5,000 rows')")
+    page.select_option(".axes select >> nth=0", "ra")
+    page.select_option(".axes select >> nth=1", "dec")
+    page.wait_for_selector(".told:has-text('5,000 rows')")
+    assert "_plot=ra%3Bdec" in page.url
+    page.fill("input[name=vmag]", "..4")
+    page.wait_for_selector(".told:not(:has-text('5,000 rows')):has-text('rows')")
+    assert tab.axe() == []
+    page.reload()
+    page.wait_for_selector(".drawn canvas")

@@ -1,0 +1,96 @@
+"""The first page, the page of a collection, statistics and search in a real browser: on a desk, on a phone, in the dark, in French, without JavaScript."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tabs import Tab
+
+PAGES = ["/", "/search?q=magnitude", "/collections/stars", "/statistics/stars", "/news", "/help"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_read_it(tab: Tab, path: str, theme: str) -> None:
+    page = tab.go(f"{path}{'&' if '?' in path else '?'}_theme={theme}")
+    assert page.inner_text("h1")
+    assert page.get_attribute("html", "data-theme") == theme
+    assert tab.axe() == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_phone_shows_it_without_scrolling_sideways(phone: Tab, path: str) -> None:
+    page = phone.go(path)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.axe() == []
+
+
+def test_the_first_page_is_light(tab: Tab) -> None:
+    sizes: list[int] = []
+    tab.page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    for path in ("/", "/collections/stars"):
+        sizes.clear()
+        tab.go(path).wait_for_load_state("networkidle")
+        assert 0 < sum(sizes) < 400_000
+
+
+def test_from_words_to_rows_without_scripts(still: Tab) -> None:
+    page = still.go("/")
+    page.fill("main input[name=q]", "phot.mag")
+    page.click("main form button")
+    assert "vmag" in page.inner_text(".hits li >> nth=0")
+    page.click(".hits li a >> nth=0")
+    assert page.url.endswith("/collections/stars/main")
+    assert page.locator("tbody tr").count() > 10
+
+
+def test_the_tree_leads_to_rows_without_scripts(still: Tab) -> None:
+    page = still.go("/")
+    link = page.locator(".tree a[href*='/collections/stars/main']").first
+    rows = int(re.sub(r"\D", "", link.locator(".n").inner_text()))
+    link.click()
+    assert int(re.sub(r"\D", "", page.inner_text("[data-count] b"))) == rows == 5000
+
+
+def test_statistics_lead_to_their_rows_without_scripts(still: Tab) -> None:
+    page = still.go("/collections/stars")
+    page.click("text=Statistics")
+    row = page.locator(".counted tbody tr").first
+    rows = int(re.sub(r"\D", "", row.locator("td.n").inner_text()))
+    row.locator("a").click()
+    assert int(re.sub(r"\D", "", page.inner_text("[data-count] b"))) == rows
+
+
+def test_language_and_colours_stay(tab: Tab) -> None:
+    page = tab.go("/")
+    page.click(".switches a[hreflang=fr]")
+    assert page.get_attribute("html", "lang") == "fr"
+    page.click(".themes a:has-text('Sombre')")
+    tab.go("/collections/stars")
+    assert page.get_attribute("html", "lang") == "fr"
+    assert page.get_attribute("html", "data-theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 27)"
+
+
+def test_columns_have_small_histograms(tab: Tab) -> None:
+    page = tab.go("/collections/stars")
+    page.locator("[data-histogram=vmag]").scroll_into_view_if_needed()
+    bars = page.locator("[data-histogram=vmag] svg")
+    bars.wait_for()
+    assert "5,000" in str(bars.get_attribute("aria-label"))
+    tab.shot("collection", whole=True)
+
+
+def test_switching_the_language_keeps_the_search(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main?vmag=..5")
+    page.click(".switches a[hreflang=fr]")
+    assert "vmag=..5" in page.url
+    assert page.get_attribute("html", "lang") == "fr"
+
+
+def test_pictures(tab: Tab) -> None:
+    tab.go("/")
+    tab.shot("home")
+    tab.go("/statistics/stars")
+    tab.shot("statistics")

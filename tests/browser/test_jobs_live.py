@@ -1,0 +1,91 @@
+"""The page of jobs: a query is run as a job, watched without touching the page, run again, deleted; back and twice do no harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tabs import Tab
+
+GOOD = "SELECT TOP 7 star, vmag FROM stars.main ORDER BY vmag"
+
+
+def begun(tab: Tab, query: str = GOOD) -> Any:
+    page = tab.go("/adql")
+    page.wait_for_selector(".cm-content")
+    page.click(".cm-content")
+    page.keyboard.insert_text(query)
+    page.keyboard.press("Escape")
+    page.click("text=Run as a job")
+    page.wait_for_url("**/jobs?job=*")
+    return page
+
+
+def test_a_query_becomes_a_job_and_its_rows_come_by_themselves(tab: Tab) -> None:
+    page = begun(tab)
+    page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
+    assert page.locator(".job tbody tr").count() == 7
+    assert page.inner_text("[data-said]") == "done"
+    assert tab.axe() == []
+    tab.shot("jobs")
+    first = page.url
+    with page.expect_download() as waiting:
+        page.click("text=Download result")
+    assert waiting.value.path().read_text().startswith("<?xml")
+    page.click("text=Run again")
+    page.wait_for_url(lambda url: url != first)
+    page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
+    assert page.locator(".job-list tbody tr").count() == 2
+    page.go_back()
+    page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
+    assert page.url == first
+    page.click(".job button:has-text('Delete')")
+    page.wait_for_url("**/jobs")
+    assert page.locator(".job-list tbody tr").count() == 1
+    tab.page.goto(first)
+    assert "is not here any more" in page.inner_text("[role=alert]")
+    tab.errors = [text for text in tab.errors if "404" not in text]
+    page.click("text=All jobs")
+    page.click(".job-list .what a")
+    page.click("text=Open the query")
+    page.wait_for_selector(".cm-content")
+    assert GOOD in page.inner_text(".cm-content")
+
+
+def test_jobs_of_others_are_not_listed(tab: Tab, still: Tab) -> None:
+    begun(tab).wait_for_selector(".job .phase[data-phase=COMPLETED]")
+    page = still.go("/jobs")
+    assert "There are no jobs yet" in page.inner_text("main")
+    assert GOOD not in page.inner_text("main")
+
+
+def test_without_scripts(still: Tab) -> None:
+    page = still.go("/adql")
+    page.fill("textarea", GOOD)
+    page.click("text=Run as a job")
+    page.wait_for_url("**/jobs?job=*")
+    for _ in range(300):
+        if page.locator(".job .phase[data-phase=COMPLETED]").count():
+            break
+        page.wait_for_timeout(200)
+        page.click("text=Look again")
+    assert page.locator(".job tbody tr").count() == 7
+
+
+def test_what_is_wrong_with_a_query_is_said(tab: Tab) -> None:
+    page = begun(tab, "SELECT nothing FROM stars.main")
+    page.wait_for_selector(".job .phase[data-phase=ERROR]")
+    assert "nothing" in page.inner_text(".job [role=alert]")
+    assert tab.axe() == []
+
+
+def test_a_phone_and_french(phone: Tab) -> None:
+    page = phone.go("/adql?lang=fr")
+    page.wait_for_selector(".cm-content")
+    page.click(".cm-content")
+    page.keyboard.insert_text(GOOD)
+    page.click("[data-job]")
+    page.wait_for_url("**/jobs?job=*")
+    page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.axe() == []
+    phone.shot("jobs-phone")

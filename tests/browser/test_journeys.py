@@ -1,0 +1,490 @@
+"""Journeys of readers, from the first page to what they take home; HVEN_PICTURES=1 keeps pictures of them below docs/images."""
+
+from __future__ import annotations
+
+import io
+import re
+import urllib.request
+import zlib
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from astropy.io.votable import parse_single_table
+from hubs import HUB, Topcat
+from sites import PREVIEWS, REGIONS_NUMBER, header, thumbnails
+from tabs import Tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+GRID = "table.live tr[data-key]"
+QUIET = "table.live:not(.waiting)"
+LS = "input[name=solar_longitude]", "input[name='_to.solar_longitude']"
+SOUTH = "input[name='_to.c2']"
+REGIONS = "/collections/hfc1ar/epn_core"
+
+
+def previewed(tab: Tab) -> list[str]:
+    """Stand in for PSUP, which the site file names, with its own pictures; made cubes have those of real ones. Gives what was asked of it."""
+    asked: list[str] = []
+    pictures = thumbnails()
+    names = sorted(name for name in pictures if not name.startswith("0006"))  # those of orbit 6 are of the night
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.url)
+        name = route.request.url.rpartition("/")[2]
+        body = pictures.get(name) or pictures[names[zlib.crc32(name.encode()) % len(names)]]
+        route.fulfill(status=200, content_type="image/png", body=body)
+
+    tab.page.context.route(f"{PREVIEWS}/**", answer)
+    tab.allowed = (PREVIEWS.removeprefix("https://"),)
+    return asked
+
+
+def counted(page: Page) -> int:
+    return int(re.sub(r"\D", "", page.inner_text("[data-count] b")))
+
+
+def fits_in(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+
+
+def narrow(tab: Tab) -> bool:
+    return tab.page.viewport_size["width"] < 500  # type: ignore[index]
+
+
+def opened(page: Page, field: str) -> None:
+    """Unfold the part of the form that a field stands in."""
+    part = page.locator("details", has=page.locator(field)).first
+    if not page.is_visible(field):
+        part.locator("summary").first.click()
+
+
+def asks(page: Page, **fields: str) -> None:
+    """Write into fields of the form, and wait until the address says so and the rows follow."""
+    for name, text in fields.items():
+        field = f"input[name='{name}']"
+        opened(page, field)
+        page.fill(field, text)
+    page.wait_for_function(
+        "fields => { const asked = new URLSearchParams(location.search); return fields.every((one) => asked.has(one)); }",
+        arg=sorted({name.removeprefix("_to.") for name in fields}),
+    )
+
+
+def shown(page: Page, number: int) -> None:
+    page.wait_for_selector(f"[data-count] b:text-is('{number:,}')")
+    page.wait_for_selector(QUIET)
+
+
+# --- (a) OMEGA ---------------------------------------------------------------------------------------------------
+
+
+def cubes(tab: Tab) -> None:
+    """Find OMEGA cubes between Ls 350 and 10 south of 60 S, look at previews, take the script."""
+    asked = previewed(tab)
+    page = tab.go("/")
+    page.locator("main a:has-text('OMEGA data cubes')").first.click()
+    page.locator("main a[href$='/collections/omega/epn_core']").first.click()
+    page.locator(".grid").scroll_into_view_if_needed()
+    page.wait_for_selector(GRID)
+    assert counted(page) == 500
+    asks(page, **{"solar_longitude": "350", "_to.solar_longitude": "10"})
+    page.wait_for_selector("[data-chips] a:has-text('350..10')")
+    asks(page, **{"_to.c2": "-60"})
+    page.wait_for_selector("[data-chips] a:has-text('..-60')")
+    shown(page, 18)
+    told = page.evaluate(
+        "async () => (await fetch(document.querySelector('[data-here]').dataset.here + '/rows' + location.search + '&_cols=solar_longitude_min,c2max,file_name')).json()"
+    )
+    assert told["total"] == 18
+    for longitude, north, _ in told["rows"]:
+        assert float(longitude) >= 350 or float(longitude) <= 10, "angles go round"
+        assert float(north) <= -60
+    page.locator(f"{GRID} .thumbnail img").first.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "() => { const one = document.querySelector('.thumbnail img'); return one?.complete && one.naturalWidth === 256; }"
+    )
+    box = page.locator(f"{GRID} .thumbnail img").first.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= page.viewport_size["width"], "previews are seen without scrolling"  # type: ignore[index]
+    tab.shot("journey-omega-found-phone" if narrow(tab) else "journey-omega-found")
+    page.locator(GRID).first.locator("td").nth(1).click()
+    seen = []
+    for _ in range(2):
+        page.wait_for_selector(".detail .pictures img")
+        page.locator(".detail .pictures img").scroll_into_view_if_needed()
+        page.wait_for_function(
+            "() => { const one = document.querySelector('.detail .pictures img'); return one?.complete && one.naturalWidth === 256; }"
+        )
+        seen.append(page.get_attribute(".detail .pictures img", "src"))
+        if len(seen) == 1:
+            tab.shot("journey-omega-preview-phone" if narrow(tab) else "journey-omega-preview")
+            name = page.inner_text(".detail h2")
+            for _ in range(2):  # the other file of this cube has the same preview
+                page.click(".detail [aria-label='Next row']")
+                page.wait_for_selector(f".detail h2:not(:text-is('{name}'))")
+                name = page.inner_text(".detail h2")
+    assert len(set(seen)) == 2
+    assert {address for address in seen if address} <= set(asked)
+    if narrow(tab):
+        page.click(".detail .close")
+    page.click("summary:text-is('Files')")
+    with page.expect_download() as download:
+        page.locator("[data-scripts] a", has_text="wget").click()
+    script = download.value.path().read_text()
+    assert script.startswith("#!/bin/sh")
+    files = {row[2]["text"] if isinstance(row[2], dict) else row[2] for row in told["rows"]}
+    assert len(files) == 18
+    assert all(f"/cubes_L2/{name}" in script for name in files)
+    assert len(re.findall(r"^get .*cubes_L2", script, re.MULTILINE)) == 18
+    assert tab.axe() == []
+    fits_in(page)
+
+
+def test_omega_cubes_in_the_south_at_the_end_of_the_year(tab: Tab) -> None:
+    cubes(tab)
+
+
+def test_real_cubes_have_their_own_previews(tab: Tab) -> None:
+    previewed(tab)
+    page = tab.go("/collections/omega/epn_core?solar_longitude=330..330.19&granule_gid=nc&orbit_number=6")
+    shown(page, 10)
+    page.locator(GRID, has_text="0006_4_nc").locator("td").nth(1).click()
+    page.wait_for_selector(".detail .pictures img[src$='/0006_4_256x256.png']")
+    page.wait_for_selector(".detail dd:has-text('NADIR')")
+    link = page.locator(".detail dd a[href$='/cubes_L2/0006_4.nc']")
+    assert link.get_attribute("href") == "http://psup.ias.u-psud.fr/sitools/datastorage/user/storage/omegacubes/cubes_L2/0006_4.nc"
+
+
+# --- (b) SDO -----------------------------------------------------------------------------------------------------
+
+
+def images(tab: Tab) -> None:
+    """Find a day in nine wavelengths, one image an hour, and read the header of one."""
+    page = tab.go("/collections/aia/images")
+    page.locator(".grid").scroll_into_view_if_needed()
+    shown(page, 2_400)
+    asks(page, date_obs="2014-09-10", **{"_to.date_obs": "2014-09-10"})
+    page.wait_for_selector("[data-count] b:text-is('1,200')")
+    asks(page, **{"_to.wavelnth": "1700"})
+    page.wait_for_selector("[data-count] b:text-is('1,080')")
+    page.select_option("select[name=_each]", "wavelnth")
+    asks(page, _every="1 h")
+    shown(page, 216)
+    lines = page.locator(".choice", has=page.locator(".what:text-is('171')"))
+    lines.first.wait_for()
+    facet = page.locator("fieldset, .facet", has=lines).last.locator(".choice")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.choice')].some((one) => one.querySelector('.what')?.textContent === '171' && one.querySelector('.n')?.textContent === '24')"
+    )
+    counts = {one.split()[0]: one.split()[-1] for one in facet.all_inner_texts()}
+    assert {line: counts.get(line) for line in ("94", "131", "171", "193", "211", "304", "335", "1600", "1700")} == dict.fromkeys(
+        ("94", "131", "171", "193", "211", "304", "335", "1600", "1700"), "24"
+    )
+    page.locator(GRID).nth(3).locator("td").nth(2).click()
+    page.wait_for_selector(".detail dt:has-text('crpix1')")
+    assert '<b>flat</b> & "dark" done' in page.inner_text(".detail dl"), "what a cell says is text"
+    page.click(".detail button:text-is('Header')")
+    page.wait_for_selector("dialog .cards-of tbody tr")
+    cards = page.eval_on_selector_all(
+        "dialog .cards-of tbody tr",
+        "all => all.map((one) => [one.cells[0].textContent.trim().toUpperCase(), one.cells[1].textContent.trim()])",
+    )
+    said, real = dict(cards), header()
+    for keyword in ("TELESCOP", "RSUN_OBS", "CDELT1", "CRPIX1", "CTYPE1", "CAMERA", "LVL_NUM"):
+        value = said[keyword]
+        assert value == real[keyword] if isinstance(real[keyword], str) else float(value) == pytest.approx(real[keyword], rel=1e-8)
+    tab.shot("journey-sdo-keywords-phone" if narrow(tab) else "journey-sdo-keywords")
+    assert tab.axe() == []
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    tab.shot("journey-sdo-phone" if narrow(tab) else "journey-sdo")
+    fits_in(page)
+
+
+def test_a_day_of_sdo_and_the_keywords_of_an_image(tab: Tab) -> None:
+    images(tab)
+
+
+# --- (c) clusters on the sky -------------------------------------------------------------------------------------
+
+
+def clusters(tab: Tab) -> None:
+    """Look at clusters on the sky, click one: its row lights up, and leads to what others know of it."""
+    page = tab.go("/collections/sz/clusters?_map=150,30,20")
+    page.locator(".grid").scroll_into_view_if_needed()
+    page.wait_for_selector(GRID)
+    assert counted(page) == 1_653
+    page.locator(".drawn-map").scroll_into_view_if_needed()
+    page.wait_for_selector(".drawn-map canvas")
+    page.wait_for_selector(".map .told:has-text('rows')")
+    page.wait_for_function("() => window.hven?.aladin?.getOverlays().some((one) => one.sources?.some((source) => source.data?.key))")
+    page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
+    source = page.evaluate("""() => {
+        const box = document.querySelector('[data-pane=sky] .drawn-map').getBoundingClientRect();
+        const al = window.hven.aladin;
+        const every = al.getOverlays().flatMap((one) => one.sources ?? []).filter((one) => one.data?.key);
+        const seen = every.map((one) => ({key: one.data.key, at: al.world2pix(one.ra, one.dec)})).filter(({at}) => at);
+        const free = seen.filter(({at}) => at[0] > 60 && at[1] > 60 && at[0] < box.width - 60 && at[1] < box.height - 60)
+            .filter((one) => seen.every((other) => other === one || Math.hypot(one.at[0] - other.at[0], one.at[1] - other.at[1]) > 25));
+        const middle = (one) => Math.hypot(one.at[0] - box.width / 2, one.at[1] - box.height / 2);
+        const best = free.sort((one, other) => middle(one) - middle(other))[0];
+        return {key: best.key, x: box.x + best.at[0], y: box.y + best.at[1]};
+    }""")
+    page.mouse.move(source["x"], source["y"])
+    page.mouse.click(source["x"], source["y"])
+    name = source["key"][2:-2]
+    page.wait_for_selector(f".detail h2:text-is('{name}')")
+    page.wait_for_selector(f"tr[data-key='{source['key']}'][aria-selected=true]", state="attached")
+    assert parse_qs(urlsplit(page.url).query)["_row"] == [source["key"]]
+    links = page.locator(".detail dl a")
+    addresses = [links.nth(number).get_attribute("href") or "" for number in range(links.count())]
+    escaped = name.replace(" ", "%20").replace("+", "%2B")
+    assert addresses == [
+        f"https://simbad.cds.unistra.fr/simbad/sim-id?Ident={escaped}",
+        f"https://ned.ipac.caltech.edu/byname?objname={escaped}",
+    ]
+    assert all("noopener" in (links.nth(number).get_attribute("rel") or "") for number in range(2))
+    tab.shot("journey-clusters-phone" if narrow(tab) else "journey-clusters")
+    assert tab.axe() == []
+    fits_in(page)
+
+
+def test_clusters_on_the_sky_lead_to_their_rows_and_pages(tab: Tab) -> None:
+    clusters(tab)
+
+
+# --- (d) a query -------------------------------------------------------------------------------------------------
+
+TYPO = "SELECT name, ra, dec, redshift, mas FROM sz.clusters WHERE redshift > 0.5 ORDER BY name"
+
+
+def queried(tab: Tab, topcat: Topcat) -> None:
+    """Correct a typo from its mark, run the query as a job, plot its rows, send them to another program."""
+    page = tab.go("/adql")
+    page.wait_for_selector(".cm-content")
+    page.click(".cm-content")
+    page.keyboard.insert_text(TYPO)
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".cm-lintRange-error")
+    assert page.inner_text(".cm-lintRange-error") == "mas"
+    assert "line 1, column 33: no column 'mas' in sz.clusters \u2013 did you mean 'mass'?" in page.inner_text("#fault")
+    if narrow(tab):  # nothing hovers there
+        tab.shot("journey-adql-typo-phone")
+        page.click("#fault button:text-is('Write mass')")
+    else:
+        page.hover(".cm-lintRange-error")
+        page.wait_for_selector(".cm-tooltip .cm-diagnosticAction")
+        tab.shot("journey-adql-typo")
+        page.click(".cm-tooltip .cm-diagnosticAction")
+    page.wait_for_selector(".cm-lintRange-error", state="detached")
+    page.wait_for_selector("#fault", state="hidden")
+    assert TYPO.replace("mas ", "mass ") in page.inner_text(".cm-content")
+    page.click("[data-job]")
+    page.wait_for_url("**/jobs**")
+    page.wait_for_selector("h2 .phase[data-phase=COMPLETED]")
+    found = page.locator(".answered tbody tr")
+    page.locator(".plot > summary").scroll_into_view_if_needed()
+    if not page.is_visible(".plot .axes select"):
+        page.click(".plot > summary")
+    page.select_option(".plot .axes select >> nth=0", "redshift")
+    page.select_option(".plot .axes select >> nth=1", "mass")
+    assert drawn(page) > 1
+    tab.shot("journey-job-plot-phone" if narrow(tab) else "journey-job-plot")
+    tab.allowed = (HUB,)
+    page.click("summary:text-is('SAMP')")
+    page.click("[data-samp] button:text-is('Connect')")
+    page.wait_for_selector("[data-samp] select")
+    page.click("[data-samp] >> text=The table")
+    page.wait_for_selector("[data-samp] p:has-text('Sent')")
+    sent = parse_single_table(io.BytesIO(urllib.request.urlopen(topcat.wait("table.load.votable")["url"]).read())).to_table()
+    assert len(sent) >= found.count() > 20
+    assert min(sent["redshift"]) > 0.5
+    assert "mass" in sent.colnames
+    tab.shot("journey-job-phone" if narrow(tab) else "journey-job")
+    assert tab.axe() == []
+    fits_in(page)
+
+
+def test_a_typo_is_mended_from_its_mark_run_as_a_job_plotted_and_sent(tab: Tab, topcat: Topcat) -> None:
+    queried(tab, topcat)
+
+
+# --- (e) a long table, and its plot ------------------------------------------------------------------------------
+
+
+def browsed(tab: Tab) -> None:
+    """Browse a long table: its beginning, its end."""
+    page = tab.go(REGIONS)
+    page.locator(".grid").scroll_into_view_if_needed()
+    page.wait_for_selector(GRID)
+    assert counted(page) == REGIONS_NUMBER
+    assert not page.inner_text("[data-count] b").startswith("~"), "what is known is no estimate"
+    page.locator(GRID).first.focus()
+    page.keyboard.press("End")
+    page.wait_for_selector(f'tr[data-at="{REGIONS_NUMBER - 1}"][data-key]')
+    assert page.locator("tr[data-at]").count() < 120, "only what is in sight is drawn"
+    tab.shot("journey-long-table-phone" if narrow(tab) else "journey-long-table")
+    page.keyboard.press("Home")
+    page.wait_for_selector('tr[data-at="0"][data-key]')
+    fits_in(page)
+
+
+def test_a_long_table_from_its_beginning_to_its_end(tab: Tab) -> None:
+    browsed(tab)
+
+
+def test_a_count_that_is_an_estimate_is_marked(tab: Tab) -> None:
+    def estimated(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "exact": False})
+
+    tab.page.route("**/epn_core/rows?*", estimated)
+    page = tab.go(REGIONS)
+    page.wait_for_selector(GRID)
+    page.wait_for_selector(f"[data-count] b:text-is('~{REGIONS_NUMBER:,}')")
+
+
+def drawn(page: Page) -> int:
+    """Bring the plot into sight; gives in how many colours something is drawn."""
+    page.locator(".plot .drawn").scroll_into_view_if_needed()
+    page.wait_for_selector(".drawn canvas")
+    page.wait_for_selector(".plot .told:has-text('rows')")
+    page.evaluate("document.querySelector('.plot').scrollIntoView({block: 'center', behavior: 'instant'})")
+    assert page.locator(".drawn canvas").first.bounding_box()["height"] > 200  # type: ignore[index]
+    return int(
+        page.evaluate("""() => {
+        const canvas = document.querySelector('.drawn canvas');
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        const seen = new Set();
+        for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) seen.add(data[at] << 16 | data[at + 1] << 8 | data[at + 2]);
+        return seen.size;
+    }""")
+    )
+
+
+def test_many_rows_are_plotted_as_a_density(tab: Tab) -> None:
+    page = tab.go(f"{REGIONS}?_plot=c1min%3Bc2min")
+    assert drawn(page) > 5
+    assert f"{REGIONS_NUMBER:,} rows" in page.inner_text(".plot .told")
+
+
+def test_rows_are_plotted_by_two_columns_and_coloured_by_a_third(tab: Tab) -> None:
+    page = tab.go("/collections/sz/clusters?redshift=0..2&_plot=redshift%3Bmass%3Bsnr")
+    page.wait_for_selector(GRID)
+    assert drawn(page) > 20
+    assert f"{counted(page):,} rows" in page.inner_text(".plot .told")
+    tab.shot("journey-plot")
+    assert tab.axe() == []
+
+
+# --- (f) the same on a phone -------------------------------------------------------------------------------------
+
+
+def test_cubes_on_a_phone(phone: Tab) -> None:
+    cubes(phone)
+
+
+def test_a_day_of_sdo_on_a_phone(phone: Tab) -> None:
+    images(phone)
+
+
+def test_a_query_on_a_phone(phone: Tab, topcat: Topcat) -> None:
+    queried(phone, topcat)
+
+
+def test_clusters_on_a_phone(phone: Tab) -> None:
+    clusters(phone)
+
+
+def test_a_long_table_on_a_phone(phone: Tab) -> None:
+    browsed(phone)
+
+
+# --- by keyboard alone -------------------------------------------------------------------------------------------
+
+
+def tabbed(page: Page, selector: str, most: int = 120) -> None:
+    """Press the Tab key until the focus is where it should be; it is always seen."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement?.matches(selector) ?? false", selector):
+            box = page.locator(":focus").bounding_box()
+            assert box is not None
+            assert box["width"] > 0
+            return
+    raise AssertionError(f"the keyboard does not lead to {selector}")
+
+
+def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
+    previewed(tab)
+    page = tab.go("/")
+    tabbed(page, "main input[type=search]")
+    page.keyboard.type("cubes")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?**")
+    tabbed(page, "main a[href$='/collections/omega'], main a[href*='/collections/omega/']")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/collections/omega**")
+    if not page.url.endswith("/epn_core"):
+        tabbed(page, "main a[href$='/collections/omega/epn_core']")
+        page.keyboard.press("Enter")
+    page.wait_for_selector(GRID)
+    tabbed(page, "input[name=orbit_number]")
+    page.keyboard.type("<7")
+    page.wait_for_selector("[data-chips] a[data-name=orbit_number]")
+    shown(page, 20)
+    tabbed(page, ".take details:nth-of-type(2) > summary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-files]:has-text('20 files')")
+    tabbed(page, "[data-scripts] a")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.path().read_text().count("cubes_L2") >= 20
+    page.keyboard.press("Escape")
+    tabbed(page, GRID)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".detail dt")
+    tabbed(page, ".detail .close")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".detail", state="hidden")
+
+
+# --- the first page, and without scripts -------------------------------------------------------------------------
+
+
+def test_the_first_page_and_its_tree(tab: Tab) -> None:
+    page = tab.go("/")
+    for _ in range(50):  # it is counted in the background after a start
+        if page.locator(".tree:has-text('Solar Orbiter')").count():
+            break
+        page.wait_for_timeout(200)
+        page.reload()
+    assert page.locator(".tree details[open]").count(), "the tree shows what it has"
+    tab.shot("home")
+    tab.go("/collections/sz")
+    page.locator("td.values").first.scroll_into_view_if_needed()
+    page.wait_for_selector(".little-bars", state="attached")
+    page.evaluate("scrollTo(0, 0)")
+    tab.shot("collection")
+
+
+def test_home_collection_form_and_rows_without_scripts(still: Tab) -> None:
+    previewed(still)
+    page = still.go("/")
+    page.locator("main a:has-text('OMEGA data cubes')").first.click()
+    assert page.inner_text("h1") == "OMEGA data cubes (L2)"
+    page.locator("main a[href$='/collections/omega/epn_core']").first.click()
+    assert page.locator("tbody tr").count() == 50
+    for field, text in ((LS[0], "350"), (LS[1], "10"), (SOUTH, "-60")):
+        opened(page, field)
+        page.fill(field, text)
+    page.locator("form.filters button:has-text('Search')").first.click()
+    assert parse_qs(urlsplit(page.url).query) == {"solar_longitude": ["350..10"], "c2": ["..-60"]}
+    assert counted(page) == 18
+    assert page.locator("tbody tr").count() == 18
+    still.shot("journey-without-scripts")
+    page.locator("tbody tr td a").first.wait_for()

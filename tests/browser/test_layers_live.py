@@ -1,0 +1,141 @@
+"""Maps in a real browser: layers, all rows under a point, a region that is drawn, a survey that does not come; the sky and a planet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sites import PREVIEWS
+from tabs import Tab
+
+MARS = "/collections/omega/epn_core"
+GRID = "table.live tr[data-key]"
+TICK = ".layers label:text-is('{}') input"
+CLEAR = ".layers input[aria-label='Opacity of {}']"
+SUN = "/collections/hfc1ar/epn_core"
+
+
+def drawn(tab: Tab, path: str) -> Any:
+    page = tab.go(path)
+    page.wait_for_selector(GRID)
+    page.locator(".drawn-map").scroll_into_view_if_needed()
+    page.wait_for_selector(".drawn-map canvas")
+    page.wait_for_selector(".map .told:has-text('rows')")
+    return page
+
+
+def mars(tab: Tab, query: str) -> Any:
+    """Open the map of Mars; its previews, which another site has, are none today."""
+    tab.allowed = (PREVIEWS.removeprefix("https://"),)
+    tab.page.context.route(f"{PREVIEWS}/**", lambda route: route.fulfill(status=204))
+    return drawn(tab, f"{MARS}?{query}")
+
+
+def test_layers_of_the_sky(tab: Tab) -> None:
+    page = drawn(tab, "/collections/stars/main?_map=80,0,60&_near=80,0,20&vmag=..6")
+    page.click(".layers > summary")
+    assert [one.strip() for one in page.locator(".layers label").all_inner_texts()] == [
+        "Sky", "Rows", "Footprints", "Coverage", "Region of the search", "Chosen rows",
+    ]  # fmt: skip
+    kinds = "() => window.hven.aladin.getOverlays().map((one) => one.type)"
+    assert "moc" not in page.evaluate(kinds)
+    page.check(TICK.format("Coverage"))
+    page.wait_for_function("() => window.hven.aladin.getOverlays().some((one) => one.type === 'moc')")
+    page.uncheck(TICK.format("Coverage"))
+    page.wait_for_function("() => !window.hven.aladin.getOverlays().some((one) => one.type === 'moc')")
+    page.locator(CLEAR.format("Rows")).fill("30")
+    page.wait_for_function("() => window.hven.aladin.getOverlays().find((one) => one.name === 'rows').color.includes('0.3')")
+    page.uncheck(TICK.format("Rows"))
+    page.wait_for_function("() => !window.hven.aladin.getOverlays().find((one) => one.name === 'rows').isShowing")
+    assert page.is_disabled(CLEAR.format("Rows"))
+    assert tab.axe() == []
+    tab.shot("map-layers")
+
+
+def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: Tab) -> None:
+    page = tab.page
+
+    def surveyed(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.text().replace("data-sky=", f'data-surveys="{tab.base}/assets/nothing {tab.base}/assets/sky" data-sky=', 1)
+        route.fulfill(response=answer, body=body)
+
+    page.route("**/collections/stars/main?_map=*", surveyed)
+    drawn(tab, "/collections/stars/main?_map=80,0,60")
+    page.wait_for_selector(".map .told:has-text('rows')")
+    page.click(".layers > summary")
+    assert page.locator(".layers select option").count() == 3
+    page.wait_for_function("() => document.querySelector('.layers select').value === ''")
+    page.select_option(".layers select", f"{tab.base}/assets/sky")
+    page.wait_for_function("() => window.hven.aladin.getBaseImageLayer().url?.includes('/assets/sky')")
+    tab.errors = [text for text in tab.errors if "404" not in text]
+
+
+def boxes(page: Any, path: str) -> list[dict[str, Any]]:
+    found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", path)
+    return [{"key": key, "box": [float(one) for one in shape.split()]} for key, shape in zip(found["keys"], found["shapes"], strict=True)]
+
+
+def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
+    page = mars(tab, "_map=1&c2=60..70&c1=100..200")
+    assert "longitude, to the east" in page.inner_text(".map .told")
+    every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
+
+    def under(lon: float, lat: float) -> list[str]:
+        return [
+            one["key"]
+            for one in every
+            if one["box"][1] < lat < one["box"][3] and 0 < (lon - one["box"][0]) % 360 < (one["box"][2] - one["box"][0]) % 360
+        ]
+
+    lon, lat = next(
+        (x, y)
+        for one in every
+        for x, y in [((one["box"][0] + 0.5) % 360, one["box"][1] + 0.5)]
+        if len(under(x, y)) > 1
+        and len(under(x, y)) == len(under(x + 0.3, y + 0.3)) == len(under(x - 0.3, y - 0.3))
+        and 5 < x < 355
+        and abs(y) < 85
+    )
+    area = page.locator(".drawn-map canvas").bounding_box()
+    page.mouse.click(area["x"] + area["width"] * lon / 360, area["y"] + area["height"] * (90 - lat) / 180)
+    wanted = {" ".join(key.strip('[]"').split('","')) for key in under(lon, lat)}
+    page.wait_for_selector(f".under b:has-text('{len(wanted)} rows under this point')")
+    assert set(page.locator(".under li").all_inner_texts()) == wanted
+    last = page.locator(".under li").last.inner_text()
+    page.locator(".under li button").last.click()
+    page.wait_for_selector(f".detail h2:text-is('{last}')")
+    assert tab.axe() == []
+    tab.shot("map-mars")
+
+
+def test_a_box_that_is_drawn_is_searched_in(tab: Tab) -> None:
+    page = mars(tab, "_map=1")
+    before = page.inner_text("[data-count] b")
+    area = page.locator(".drawn-map canvas").bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.25, area["y"] + area["height"] * 0.25)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.5, area["y"] + area["height"] * 0.5, steps=4)
+    page.mouse.up()
+    page.wait_for_url("**c1=*")
+    page.wait_for_selector(f"[data-count] b:not(:text-is('{before}'))")
+    values = dict(pair.split("=") for pair in page.url.partition("?")[2].split("&"))
+    west, east = (float(one) for one in values["c1"].split(".."))
+    south, north = (float(one) for one in values["c2"].split(".."))
+    assert abs(west - 90) < 2
+    assert abs(east - 180) < 2
+    assert abs(south) < 2
+    assert abs(north - 45) < 2
+
+
+def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: Tab) -> None:
+    page = drawn(tab, f"{SUN}?_map=1")
+    assert "as counts of cells" in page.inner_text(".map .told")
+    found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", f"{SUN}/places")
+    assert sum(found["counts"]) == found["total"] > 100_000
+    count, shape = max(zip(found["counts"], found["shapes"], strict=True))
+    west, south, east, north = (float(one) for one in shape.split())
+    area = page.locator(".drawn-map canvas").bounding_box()
+    page.mouse.click(area["x"] + area["width"] * (west + east) / 720, area["y"] + area["height"] * (90 - (south + north) / 2) / 180)
+    page.wait_for_url("**c1=*")
+    page.wait_for_selector(".map .told:not(:has-text('as counts of cells')):has-text('rows')")
+    assert count > 1

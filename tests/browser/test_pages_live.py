@@ -1,0 +1,47 @@
+"""Pages in a real browser: on a desk, on a phone, without JavaScript; nothing foreign is asked, and axe finds nothing serious."""
+
+from __future__ import annotations
+
+import pytest
+from tabs import Tab
+
+PAGES = ["/", "/collections/stars", "/collections/stars/main", "/collections/stars/main?vmag=..5&_sort=vmag", "/collections/nothing"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_everybody_can_read_it(tab: Tab, path: str) -> None:
+    page = tab.go(path)
+    assert page.inner_text("h1")
+    assert tab.axe() == []
+    if path.endswith("nothing"):
+        tab.errors = [text for text in tab.errors if "404" not in text]
+
+
+@pytest.mark.parametrize("path", PAGES[:4])
+def test_a_phone_shows_it_without_scrolling_sideways(phone: Tab, path: str) -> None:
+    page = phone.go(path)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.axe() == []
+
+
+def test_a_search_without_scripts(still: Tab) -> None:
+    page = still.go("/collections/stars/main")
+    page.fill("input[name=vmag]", "..4")
+    page.click("form.filters button:text-is('Search')")
+    assert "vmag=..4" in page.url
+    shown = int(page.inner_text("[data-count] b").replace(",", ""))
+    assert 0 < shown < 500
+    page.click("th a:has-text('vmag')")
+    assert page.get_attribute("th:has(a:text('vmag'))", "aria-sort") == "ascending"
+    first = page.locator("tbody tr").first.inner_text()
+    page.click("nav.pages a[rel=next]")
+    assert page.locator("tbody tr").first.inner_text() != first
+
+
+def test_lines_can_be_copied(tab: Tab) -> None:
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = tab.go("/collections/stars")
+    page.locator(".copyable").first.scroll_into_view_if_needed()
+    button = page.locator(".copyable button").first
+    button.click()
+    assert page.evaluate("navigator.clipboard.readText()").strip() == page.locator(".copyable code").first.inner_text().strip()

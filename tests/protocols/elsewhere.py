@@ -1,0 +1,88 @@
+"""Services elsewhere for tests: a second Hven behind a socket, one that never answers, one that answers nonsense, one that is down."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from asking import Client
+
+from hven.holdings import Site
+from hven.server import create
+from running import free_port
+
+
+@contextlib.contextmanager
+def served(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]]:
+    """Serve a site below a path; gives its address, and the bodies that were sent there."""
+    client, seen = Client(create(site)), []
+
+    class Face(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(body.decode())
+            answer = client.ask(
+                "POST",
+                self.path.removeprefix(prefix),
+                body=body,
+                headers={"content-type": self.headers["Content-Type"], "accept-encoding": "identity"},
+            )
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers["content-type"])
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with _running(Face) as address:
+        yield f"{address}{prefix}/tap", seen
+
+
+@contextlib.contextmanager
+def nonsense() -> Iterator[str]:
+    """Serve a page where a VOTable should be."""
+
+    class Face(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b"<html><script>alert(1)</script>It works!"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with _running(Face) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _running(face: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), face)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[str]:
+    """Take connections, and never say anything."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(16)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/tap"
+
+
+def down() -> str:
+    """Give an address where nobody listens."""
+    return f"http://127.0.0.1:{free_port()}/tap"

@@ -1,0 +1,36 @@
+"""The TAP extension ASOF: what was published at a time or with a snapshot."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from asking import Client
+
+from hven.server import create
+from hven.testing.site import publish, tiny_site
+
+
+@pytest.fixture
+def past(tmp_path):
+    with tiny_site(tmp_path, {"a.t": pa.table({"id": pa.array([1], pa.int32())})}) as site:
+        first = site.store.pointers()[1]["a.t"]
+        publish(site, site.current().published["a.t"].table, pa.table({"id": pa.array([1, 2], pa.int32())}))
+        site.refresh()
+        yield Client(create(site)), first
+
+
+def ask(client, **params):
+    return client.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM a.t", RESPONSEFORMAT="csv", **params)
+
+
+def test_as_of(past):
+    client, first = past
+    now, then = ask(client), ask(client, ASOF=first)
+    assert (now.text.split(), then.text.split()) == (["n", "2"], ["n", "1"])
+    assert now.headers["etag"] != then.headers["etag"]
+    assert ask(client, asof=first).headers["etag"] == then.headers["etag"]
+    wrong = ask(client, ASOF="yesterday")
+    assert wrong.status == 400
+    assert "'yesterday' is no time, and no snapshot or run of that id was published" in wrong.text
+    early = ask(client, ASOF="1999-12-31")
+    assert early.status == 400

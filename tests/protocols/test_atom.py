@@ -1,0 +1,140 @@
+"""The news of a collection: a valid Atom feed with stable ids, and nothing that its reader may not know."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from asking import Client
+from lxml import etree
+
+from hven.auth.permit import OWNER
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.server import create
+from hven.sync import sync
+from hven.testing.policies import half_hidden
+from hven.testing.site import site_with
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+STARS = """
+collection: stars
+title: Stars & <planets>
+licence: CC-BY-4.0
+creators: [{name: Tycho Brahe}]
+tables:
+  main:
+    source: {kind: csv, files: "a.csv"}
+    primary: id
+    columns: {id: int32, n: int32}
+  secret:
+    access: private
+    source: {kind: csv, files: "b.csv"}
+    primary: id
+    columns: {id: int32}
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Three publications: the first one, one of the open table, one of the private table alone; then the open one is set back."""
+    directory = tmp_path_factory.mktemp("news")
+    with site_with(directory, STARS, {"a.csv": "id,n\n1,1\n2,2\n3,3\n", "b.csv": "id\n1\n3\n"}, keep_snapshots=5) as made:
+        place = directory / "collections" / "stars"
+        ingest(made, "stars")
+        (place / "a.csv").write_text("id,n\n1,2\n3,3\n4,4\n5,5\n")
+        sync(made, "stars")
+        (place / "b.csv").write_text("id\n2\n3\n")
+        sync(made, "stars")
+        made.refresh()
+        yield made
+
+
+def read(client: Client) -> etree._Element:
+    answer = client.get("/collections/stars/changes.atom")
+    assert answer.status == 200, answer.text
+    assert answer.headers["content-type"] == "application/atom+xml; charset=utf-8"
+    return etree.fromstring(answer.body)
+
+
+def entries(feed: etree._Element) -> list[str]:
+    return [entry.findtext(f"{ATOM}content") or "" for entry in feed.iter(f"{ATOM}entry")]
+
+
+def judged(feed: etree._Element) -> None:
+    """RFC 4287 sections 4.1.1 and 4.1.2: what must be there, once."""
+    assert feed.tag == f"{ATOM}feed"
+    known = {"id", "title", "updated", "author", "link", "entry", "rights", "generator", "content"}
+    ids = []
+    for element in (feed, *feed.iter(f"{ATOM}entry")):
+        assert {child.tag.removeprefix(ATOM) for child in element} <= known
+        for name in ("id", "title", "updated"):
+            assert len(element.findall(ATOM + name)) == 1, name
+        assert dt.datetime.fromisoformat(element.findtext(f"{ATOM}updated")).tzinfo is not None  # type: ignore[arg-type]
+        ids.append(element.findtext(f"{ATOM}id"))
+        links = [(link.get("rel"), link.get("type")) for link in element.findall(f"{ATOM}link")]
+        assert links.count(("alternate", "text/html")) == 1
+        assert all(urlsplit(link.get("href")).scheme == "http" for link in element.findall(f"{ATOM}link"))
+    assert len(set(ids)) == len(ids)
+    assert feed.findall(f"{ATOM}author/{ATOM}name")
+    assert [link.get("rel") for link in feed.findall(f"{ATOM}link")] == ["self", "alternate"]
+    times = [entry.findtext(f"{ATOM}updated") for entry in feed.iter(f"{ATOM}entry")]
+    assert times == sorted(times, reverse=True)
+    assert feed.findtext(f"{ATOM}updated") == times[0]
+
+
+def test_what_everybody_is_told(site: Site) -> None:
+    feed = read(Client(create(site)))
+    judged(feed)
+    assert entries(feed) == ["main: 2 added, 1 changed, 1 removed", "main: 3 rows"]
+    assert feed.findtext(f"{ATOM}rights") == "CC-BY-4.0"
+    assert feed.findtext(f"{ATOM}title") == "Stars & <planets>: what changed"
+
+
+def test_the_owner_is_told_of_private_tables(site: Site) -> None:
+    feed = read(Client(create(site, reader=lambda _: OWNER)))
+    judged(feed)
+    assert entries(feed) == ["secret: 1 added, 0 changed, 1 removed", "main: 2 added, 1 changed, 1 removed", "main: 3 rows\nsecret: 2 rows"]
+
+
+def test_counts_are_not_told_to_who_sees_some_rows(site: Site) -> None:
+    assert entries(read(Client(create(site, policies=half_hidden("n"))))) == ["main: published", "main: published"]
+
+
+def test_entries_lead_to_what_changed(site: Site) -> None:
+    client = Client(create(site))
+    links = [link.get("href") for link in read(client).iter(f"{ATOM}link") if link.get("rel") == "related"]
+    assert len(links) == 1
+    address = urlsplit(links[0])
+    assert client.ask("GET", address.path, f"{address.query}&RESPONSEFORMAT=csv".encode()).text.count("\n") == 1 + 4
+
+
+def test_ids_stay_and_nothing_new_is_not_sent_again(site: Site) -> None:
+    client = Client(create(site))
+    answer = client.get("/collections/stars/changes.atom")
+    again = Client(create(site)).ask("GET", "/collections/stars/changes.atom", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status == 304
+    ids = [entry.findtext(f"{ATOM}id") for entry in etree.fromstring(answer.body).iter(f"{ATOM}entry")]
+    elsewhere = client.ask("GET", "/collections/stars/changes.atom", headers={"host": "other.example"})
+    assert [entry.findtext(f"{ATOM}id") for entry in etree.fromstring(elsewhere.body).iter(f"{ATOM}entry")] == ids
+
+
+def test_the_page_links_it_and_others_have_none(site: Site) -> None:
+    client = Client(create(site))
+    page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
+    assert '<link rel="alternate" type="application/atom+xml"' in page
+    assert "/collections/stars/changes.atom" in page
+    assert client.get("/collections/none/changes.atom").status == 404
+
+
+def test_set_back(tmp_path: Path) -> None:
+    with site_with(tmp_path, STARS, {"a.csv": "id,n\n1,1\n", "b.csv": "id\n1\n"}, keep_snapshots=5) as made:
+        ingest(made, "stars")
+        (tmp_path / "collections" / "stars" / "a.csv").write_text("id,n\n1,2\n")
+        sync(made, "stars")
+        made.store.rollback("stars")
+        made.refresh()
+        assert entries(read(Client(create(made)))) == ["main: set back", "main: 0 added, 1 changed, 0 removed", "main: 1 rows"]

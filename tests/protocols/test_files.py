@@ -1,0 +1,130 @@
+"""Files of a collection: listed with sizes and checksums, given whole and in ranges, hidden when the collection is private."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from asking import Client
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.errors import DataError, DescriptorError
+from hven.ingest import ingest
+from hven.server import create
+from hven.testing.site import site_with
+
+PAPER = """\
+collection: paper
+title: Supplementary data of a paper
+doi: 10.5555/12345
+reference_url: https://example.org/paper
+files:
+  - {files: "data/*.csv", title: Table of the paper, ignore: "*_old*"}
+  - {files: [figure 1.svg, model.bin], type: application/x-model}
+  - README.md
+"""
+BODY = bytes(range(256)) * 40
+FILES = {
+    "data/a.csv": "x\n1\n",
+    "data/b_old.csv": "x\n2\n",
+    "figure 1.svg": "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+    "README.md": "# What it is\n",
+}
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "collections" / "paper" / "data").mkdir(parents=True)
+    with site_with(tmp_path, PAPER, FILES) as opened:
+        (opened.settings.collections / "paper" / "model.bin").write_bytes(BODY)
+        ingest(opened, "paper")
+        yield opened
+
+
+@pytest.fixture
+def client(site):
+    return Client(create(site))
+
+
+def rows(site, adql):
+    with query.run(adql, OWNER, site=site) as result:
+        return [row for batch in result.batches() for row in batch.to_pylist()]
+
+
+def test_a_collection_of_files_alone(site):
+    found = rows(site, "SELECT * FROM paper.files ORDER BY path")
+    assert [row["path"] for row in found] == ["README.md", "data/a.csv", "figure 1.svg", "model.bin"]
+    assert [row["title"] for row in found] == ["README.md", "Table of the paper", "figure 1.svg", "model.bin"]
+    assert [row["media_type"] for row in found] == ["text/markdown", "text/csv", "application/x-model", "application/x-model"]
+    assert found[2]["url"].endswith("/collections/paper/files/figure%201.svg")
+    assert (found[3]["bytes"], found[3]["sha256"]) == (len(BODY), hashlib.sha256(BODY).hexdigest())
+    pins = site.store.current()[1]["paper.files"].provenance["pins"]
+    assert {pin["name"]: pin["sha256"] for pin in pins} == {row["path"]: row["sha256"] for row in found}
+
+
+def test_files_are_given_whole_and_in_ranges(client):
+    url = "/collections/paper/files/model.bin"
+    whole = client.get(url)
+    tag = whole.headers["etag"]
+    assert (whole.status, whole.body, tag) == (200, BODY, f'"{hashlib.sha256(BODY).hexdigest()}"')
+    assert whole.headers["content-type"] == "application/x-model"
+    assert "sandbox" in whole.headers["content-security-policy"]
+    head = client.ask("HEAD", url)
+    assert (head.status, head.body, head.headers["content-length"], head.headers["etag"]) == (200, b"", str(len(BODY)), tag)
+    part = client.ask("GET", url, headers={"range": "bytes=100-199"})
+    assert (part.status, part.body) == (206, BODY[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(BODY)}"
+    assert client.ask("GET", url, headers={"range": "bytes=-7"}).body == BODY[-7:]
+    assert client.ask("GET", url, headers={"range": "bytes=5-9", "if-range": tag}).status == 206
+    assert client.ask("GET", url, headers={"range": "bytes=5-9", "if-range": '"other"'}).body == BODY
+    assert client.ask("GET", url, headers={"range": f"bytes={len(BODY)}-"}).status == 416
+    assert client.ask("GET", url, headers={"if-none-match": tag}).status == 304
+
+
+def test_the_list_and_the_page(client):
+    text = client.get("/collections/paper/files").text
+    assert len(text.splitlines()) == 4
+    assert text.splitlines()[0].split()[0] == hashlib.sha256(FILES["README.md"].encode()).hexdigest()
+    page = client.get("/collections/paper").text
+    assert "/collections/paper/files" in page
+    assert "paper.files" in client.get("/tap/tables").text
+
+
+@pytest.mark.parametrize(
+    "path", ["paper.yaml", "data/b_old.csv", "../paper/paper.yaml", "%2e%2e/paper/paper.yaml", "data", "nothing' OR 1=1 --"]
+)
+def test_nothing_else_is_given(client, path):
+    assert client.get(f"/collections/paper/files/{path}").status == 404
+
+
+def test_a_file_that_changed_is_not_given(site, client):
+    (site.settings.collections / "paper" / "README.md").write_text("# Another!!\n")
+    answer = client.get("/collections/paper/files/README.md")
+    assert (answer.status, "was changed since it was published" in answer.text) == (503, True)
+    (site.settings.collections / "paper" / "README.md").unlink()
+    assert "is not there now" in client.get("/collections/paper/files/README.md").text
+
+
+def test_files_of_a_private_collection_are_private(site, client):
+    home = site.settings.collections / "paper" / "paper.yaml"
+    home.write_text(PAPER + "access: private\n")
+    site.refresh()
+    assert client.get("/collections/paper/files/model.bin").status == 404
+    assert client.get("/collections/paper/files").status == 404
+    assert "paper.files" not in client.get("/tap/tables").text
+
+
+def test_faults_have_their_place(tmp_path):
+    text = "collection: paper\ntitle: x\nfiles:\n  - /etc/passwd\n  - {files: a.csv, titel: x}\n"
+    with site_with(tmp_path, text, {"a.csv": "x\n"}) as site, pytest.raises(DescriptorError) as caught:
+        ingest(site, "paper")
+    told = [str(fault) for fault in caught.value.faults]
+    assert any("paper.yaml:4:5: files: /etc/passwd does not stand below" in line for line in told)
+    assert any("has no key 'titel'; did you mean 'title'?" in line for line in told)
+    with (
+        site_with(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,
+        pytest.raises(Exception, match="no file") as error,
+    ):
+        ingest(site, "paper")
+    assert not isinstance(error.value, DataError)

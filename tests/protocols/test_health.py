@@ -1,0 +1,392 @@
+"""Health: three questions apart, each with its status; who sees what; metrics that Prometheus' own parser reads; no secret anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import Answer, Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from hven.errors import StorageError
+from hven.holdings import Site
+from hven.holdings.counters import FILE, Counters, prepare
+from hven.ingest import ingest
+from hven.operations import health
+from hven.server import create
+from hven.settings import HealthSettings, init, load
+from hven.store import Schedule
+from hven.store.runs import ERROR
+from hven.store.schedules import alert
+from hven.testing.policies import half_hidden
+from running import hven
+
+ADDRESSES = ("/health", "/health?format=html", "/health.json", "/health/live", "/health/ready", "/health/fresh", "/metrics")
+SECRET = "plantedsecret-9917"
+TABLE = """\
+collection: {name}
+title: {name}
+access: {access}
+tables:
+  main:
+    primary: [n]
+    source: {{kind: csv, files: rows.csv}}
+    columns: {{n: {{type: int32}}}}
+sync: {{every: 1 h}}
+"""
+
+
+def made(directory: Path, **more: Any) -> Site:
+    """Open a site with a public collection, seen, and a private one, covert."""
+    init(directory, name="Uraniborg")
+    for name, access in (("seen", "public"), ("covert", "private")):
+        path = directory / "collections" / name
+        path.mkdir()
+        (path / f"{name}.yaml").write_text(TABLE.format(name=name, access=access))
+        (path / "rows.csv").write_text("n\n1\n2\n3\n")
+    site = Site(replace(load(directory, {}), **more))
+    for name in ("seen", "covert"):
+        ingest(site, name)
+    site.refresh()
+    return site
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with made(tmp_path_factory.mktemp("health") / "site", health=HealthSettings(operators=("prometheus",)), variant="blue") as site:
+        yield site
+
+
+@pytest.fixture
+def site(kept: Site) -> Iterator[Site]:
+    """Give the site with schedules as they are after an ingest."""
+    put(kept, "seen")
+    put(kept, "covert")
+    yield kept
+    for name in ("seen", "covert"):
+        kept.store.schedules.change(name, lambda *_: (None, ()))
+
+
+def put(site: Site, name: str, **more: Any) -> None:
+    now = time.time()
+    row = Schedule(collection=name, timing="every 1 h", due=now + 3600, succeeded=now, **more)
+    site.store.schedules.change(name, lambda *_: (row, ()))
+
+
+@pytest.fixture
+def reader(site: Site) -> Client:
+    return Client(create(site))
+
+
+@pytest.fixture(scope="module")
+def token(kept: Site) -> str:
+    return kept.store.users.add("prometheus")
+
+
+def basic(token: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"prometheus:{token}".encode()).decode()}
+
+
+def told(answer: Answer) -> Any:
+    assert answer.headers["cache-control"] == "no-store"
+    return json.loads(answer.body)
+
+
+def values(answer: Answer) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+# --- what is well ---------------------------------------------------------------------------------------------
+
+
+def test_all_is_well_in_every_form(reader: Client) -> None:
+    for path in ADDRESSES:
+        answer = reader.get(path)
+        assert answer.status == 200, path
+        assert answer.headers["cache-control"] == "no-store"
+        assert reader.ask("HEAD", path).body == b""
+    body = told(reader.get("/health"))
+    assert (body["status"], body["variant"], body["tables"], body["problems"]) == ("ok", "blue", 1, 0)
+    assert {check["name"]: check["state"] for check in body["checks"]} == dict.fromkeys(("holdings", "engines", "store", "disk"), "ok")
+    (collection,) = body["collections"]
+    assert (collection["collection"], collection["state"], collection["rows"], collection["failures"]) == ("seen", "fresh", 3, 0)
+    assert collection["timing"] == "every 1 h"
+    assert 0 <= collection["lag"] < 600
+    assert collection["snapshot"] == collection["tables"]["seen.main"]["snapshot"]
+    assert collection["succeeded"] < collection["next"] < collection["limit"]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        ("/health", "*/*", "application/json"),
+        ("/health", "text/html,application/xhtml+xml,*/*;q=0.8", "text/html"),
+        ("/health", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", "text/plain"),
+        ("/health?format=HTML", "application/json", "text/html"),
+        ("/health?FORMAT=prometheus", "*/*", "text/plain"),
+        ("/health.json", "text/html", "application/json"),
+        ("/health/", "*/*", "application/json"),
+    ],
+)
+def test_the_form_that_is_wanted(reader: Client, path: str, accept: str, kind: str) -> None:
+    assert reader.ask("GET", path, headers={"accept": accept}).headers["content-type"].startswith(kind)
+
+
+def test_metrics_are_what_prometheus_reads(reader: Client, site: Site) -> None:
+    found = values(reader.get("/metrics"))
+    assert found["hven_info", (("variant", "blue"), ("version", told(reader.get("/health"))["version"]))] == 1
+    assert found["hven_collection_rows", (("collection", "seen"),)] == 3
+    assert found["hven_collection_state", (("collection", "seen"), ("state", "fresh"))] == 1
+    assert found["hven_check", (("check", "disk"),)] == 1
+    before = found.get(("hven_queries_total", ()), 0)
+    rows = found.get(("hven_query_rows_total", ()), 0)
+    for query in ("SELECT n FROM seen.main", "SELECT nonsense FROM seen.main", "SELECT 1/(n-n) FROM seen.main"):
+        reader.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY=query)
+    after = values(reader.get("/metrics"))
+    assert after["hven_queries_total", ()] == before + 3
+    assert after["hven_query_rows_total", ()] >= rows + 3
+    assert after["hven_query_errors_total", (("kind", "BindError"),)] == 1
+    assert after["hven_queries_running", ()] == 0
+    assert after["hven_requests_total", (("face", "tap"), ("status", "2xx"))] >= 1
+    assert after["hven_requests_total", (("face", "tap"), ("status", "4xx"))] >= 1
+    counts = [value for (name, labels), value in after.items() if name == "hven_request_seconds_bucket" and ("face", "tap") in labels]
+    assert counts == sorted(counts)
+    assert counts[-1] == after["hven_request_seconds_count", (("face", "tap"),)]
+
+
+def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
+    with made(tmp_path / "site") as site:
+        path = site.settings.directory / "collections" / "seen" / "seen.yaml"
+        text = path.read_text().replace(
+            "columns: {n: {type: int32}}", "columns: {n: {type: int32}, t: {type: timestamp}}\n    sync: {watermark: t}"
+        )
+        path.write_text(text)
+        (path.parent / "rows.csv").write_text("n,t\n1,2026-11-01T00:00:00\n2,2026-11-19T12:30:00\n")
+        ingest(site, "seen")
+        site.refresh()
+        (collection,) = told(Client(create(site)).get("/health"))["collections"]
+        assert collection["modified"] == "2026-11-19T12:30:00Z"
+        found = values(Client(create(site)).get("/metrics"))
+        assert found["hven_collection_modified_time_seconds", (("collection", "seen"),)] == 1795091400
+        assert "2026-11-19T12:30:00Z" in hven("status", "--site", site.settings.directory).stdout
+
+
+# --- what is not ----------------------------------------------------------------------------------------------
+
+
+def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader: Client) -> None:
+    put(site, "seen", failures=2, phase="ERROR", message="no answer")
+    reader = Client(create(site))
+    fresh = reader.get("/health/fresh")
+    assert (fresh.status, told(fresh)["status"]) == (200, "degraded")
+    assert told(fresh)["collections"][0]["state"] == "failing"
+    assert reader.get("/health/ready").status == 200
+    assert told(reader.get("/health"))["status"] == "degraded"
+    rows = reader.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT COUNT(*) AS c FROM seen.main")
+    assert rows.text.split() == ["c", "3"]
+
+
+def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = site.store.schedules.all
+    monkeypatch.setattr(type(site.store.schedules), "all", lambda _: (real()[0] + 3 * 3600, real()[1]))
+    reader = Client(create(site))
+    fresh = reader.get("/health/fresh")
+    assert (fresh.status, told(fresh)["status"]) == (503, "stale")
+    overview = reader.get("/health")
+    assert (overview.status, told(overview)["status"]) == (200, "degraded")
+    assert values(reader.get("/metrics"))["hven_collection_state", (("collection", "seen"), ("state", "stale"))] == 1
+    put(site, "seen", paused=time.time())
+    put(site, "covert", paused=time.time())
+    reader = Client(create(site))
+    assert reader.get("/health/fresh").status == 200  # somebody wants it so
+
+
+def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: object) -> None:
+        raise StorageError(f"the system state postgresql://hven:{SECRET}@db/hven does not answer")
+
+    monkeypatch.setattr(type(site.store.schedules), "all", away)
+    reader = Client(create(site))
+    ready = reader.get("/health/ready")
+    assert (ready.status, told(ready)["status"]) == (200, "degraded")
+    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
+    assert told(reader.get("/health"))["tables"] == 1
+    assert all(SECRET not in reader.get(path).text for path in ADDRESSES)
+
+
+@pytest.mark.parametrize(("free", "state", "status"), [(10 * 1024**3, "warning", 200), (1024**2, "warning", 200)])
+def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: int, state: str, status: int) -> None:
+    usage = shutil.disk_usage(site.settings.kept)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1000 * 1024**3, free=free))
+    reader = Client(create(site))
+    ready = reader.get("/health/ready")
+    assert ready.status == status == reader.get("/health").status
+    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["disk"] == state
+    assert reader.get("/health/live").status == 200
+
+
+@pytest.mark.parametrize(("all_of_them", "state", "status"), [(True, "failed", 503), (False, "warning", 200)])
+def test_an_engine_that_is_away(site: Site, monkeypatch: pytest.MonkeyPatch, all_of_them: bool, state: str, status: int) -> None:
+    name = "duckdb" if all_of_them else "postgres"
+    problem = f"engine {name}: no connection; its tables are not served"
+    holdings = replace(site.current(), problems=(problem,))
+    monkeypatch.setattr(site, "current", lambda: holdings)
+    reader = Client(create(site))
+    ready = reader.get("/health/ready")
+    assert ready.status == status
+    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["engines"] == state
+    assert told(reader.get("/health"))["problems"] == 1
+    assert "no connection" not in reader.get("/health").text
+
+
+def test_a_site_that_cannot_be_read_is_alive_and_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create(site)
+
+    def broken() -> None:
+        raise StorageError("the system state is damaged")
+
+    monkeypatch.setattr(site, "current", broken)
+    reader = Client(app)
+    assert reader.get("/health/live").status == 200
+    assert reader.get("/health/ready").status == 503
+    for form in ("json", "html"):
+        assert reader.get("/health", format=form).status == 503
+
+
+def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Client(create(site))
+    assert reader.get("/health/ready").status == 200
+    hangs = threading.Event()
+    monkeypatch.setattr(type(site.store.schedules), "all", lambda _: hangs.wait(60) and (0.0, {}))
+    monkeypatch.setattr(health, "KEPT", 0.0)
+    reader = Client(create(site))
+    ready = reader.get("/health/ready")  # there is no older look
+    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
+    assert told(reader.get("/health"))["tables"] == 1
+    hangs.set()
+
+
+# --- who sees what --------------------------------------------------------------------------------------------
+
+
+def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) -> None:
+    put(site, "covert", failures=3, phase="ERROR", message="the words of covert")
+    site.store.schedules.change("covert", lambda row, now: (row, [alert("covert", "failed", "the words of an alert", [], now)]))
+    reader = Client(create(site))
+    for path in ADDRESSES:
+        plain = reader.get(path).text
+        assert "covert" not in plain, path
+        assert "words" not in plain, path
+    assert told(reader.get("/health"))["status"] == "degraded"  # that something is wrong is no secret
+    assert told(reader.ask("GET", "/health", headers=basic(token)))["collections"][0]["message"] == "the words of covert"
+    page = reader.ask("GET", "/health", headers={**basic(token), "accept": "text/html"})
+    assert all(word in page.text for word in ("covert", "the words of covert", "the words of an alert"))
+    found = values(reader.ask("GET", "/metrics", headers=basic(token)))
+    assert found["hven_collection_failures", (("collection", "covert"),)] == 3
+    other = site.store.users.add("somebody")
+    assert "covert" not in reader.ask("GET", "/health", headers={"authorization": f"Bearer {other}"}).text
+
+
+def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
+    reader = Client(create(site, policies=half_hidden("n")))
+    (collection,) = told(reader.get("/health"))["collections"]
+    assert "rows" not in collection
+    assert collection["tables"]["seen.main"]["rows"] is None
+    assert ("hven_collection_rows", (("collection", "seen"),)) not in values(reader.get("/metrics"))
+
+
+def test_open_shows_all_to_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "settings", replace(site.settings, health=HealthSettings(open=True)))
+    assert {item["collection"] for item in told(Client(create(site)).get("/health"))["collections"]} == {"seen", "covert"}
+
+
+def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_URL", f"postgresql://reader:{SECRET}@db.example/x")
+    with made(tmp_path / "site", health=HealthSettings(open=True)) as site:
+        place = site.settings.directory
+        (place / "secrets.toml").write_text(f'KEY = "{SECRET}"\n')
+        path = place / "collections" / "seen" / "seen.yaml"
+        path.write_text(path.read_text() + f"nonsense: https://h.example/?apikey={SECRET}\n")
+        run = "20990101T000000000-aaaa"
+        site.store.runs.begin(run, "seen", "sync")
+        site.store.runs.end(run, ERROR, message=f"could not connect to postgresql://reader:{SECRET}@db.example/x")
+        put(site, "seen", failures=1, message=f"https://h.example/a?token={SECRET} answers 500")
+        item = alert("seen", "failed", f"password={SECRET}", ["webhook"], 0.0)
+        site.store.schedules.change("seen", lambda row, _: (row, [item]))
+        site.store.schedules.delivered(item, {"webhook": {"attempts": 1, "error": f"https://u:{SECRET}@hooks.example is away"}}, None)
+        site.refresh()
+        client = Client(create(site))
+        for address in ADDRESSES:
+            answer = client.get(address)
+            assert answer.status == 200
+            assert SECRET not in answer.text, address
+        assert "hooks.example" in client.get("/health").text
+        for words in (["status"], ["status", "--json"], ["schedule", "list"], ["schedule", "list", "--json"]):
+            assert SECRET not in hven(*words, "--site", place).stdout, words
+
+
+# --- counters -------------------------------------------------------------------------------------------------
+
+
+def test_processes_count_together_and_a_row_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = prepare(tmp_path / "run")
+    monkeypatch.setenv(FILE, str(path))
+    first = Counters.here()
+    for _ in range(3):
+        _child(lambda: _count(Counters.here()))
+    found = first.counted()
+    assert (found.queries, found.rows, found.errors) == (6, 30, {"Timeout": 3})
+    assert found.requests == {("tap", "2xx"): 3, ("portal", "4xx"): 3, ("cone", "left"): 3}
+    assert (found.running, found.querying) == (1, 1)  # of the last child, which died; the row of those before was taken over
+    assert found.processes == 1
+    assert sum(found.times["tap"]) == 3
+    assert found.bytes["tap"] == 300
+    assert path.stat().st_blocks * 512 < 100_000
+    monkeypatch.delenv(FILE)
+    assert Counters.here().counted().queries == 0
+
+
+def _count(counters: Counters) -> None:
+    for path, status in (("/tap/sync", 200), ("/nothing", 404), ("/cone/a", 499)):
+        counters.began()
+        counters.ended(path, status, 0.004, 100)
+    counters.query()
+    counters.queried(10, 0.5, None)
+    counters.query()
+    counters.queried(0, 0.5, "Timeout")
+    counters.began()
+    counters.query()
+
+
+def _child(do: Any) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            do()
+            sys.stdout.flush()
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_files_of_dead_servers_go(tmp_path: Path) -> None:
+    old = tmp_path / "counters-999999999"
+    old.touch()
+    path = prepare(tmp_path)
+    assert not old.exists()
+    assert path.exists()

@@ -1,0 +1,211 @@
+"""Sessions of browsers: begun, used, ended, out of time; what foreign pages may not do with them; attempts are limited."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from asking import Answer, Client
+from made_stars import STARS, rows
+
+from hven.auth import session
+from hven.holdings import Site
+from hven.server import create
+from hven.store import Store
+from hven.testing.site import tiny_site
+
+CSV = b"id,mine\ns1,10\n"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Site]:
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
+        yield site
+
+
+@pytest.fixture
+def token(kept: Site) -> str:
+    return kept.store.users.add("anna")
+
+
+@pytest.fixture
+def client(kept: Site) -> Client:
+    return Client(create(kept))
+
+
+def send(client: Client, body: dict[str, str], **headers: str) -> Answer:
+    return client.ask("POST", "/login", body=json.dumps(body).encode(), headers={**JSON, **headers})
+
+
+def begun(client: Client, token: str) -> dict[str, str]:
+    answer = send(client, {"name": "anna", "token": token})
+    assert answer.status == 200, answer.text
+    return {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+def test_a_session_from_its_beginning_to_its_end(client: Client, token: str) -> None:
+    page = client.get("/login")
+    assert page.status == 200
+    assert '<form method="post" action="http://vo.example/login">' in page.text
+    assert "form-action 'self'" in page.headers["content-security-policy"]
+    made = client.ask("POST", "/login", body=urlencode({"name": "anna", "token": token}).encode(), headers=FORM)
+    assert made.status == 303
+    assert made.headers["location"] == "http://vo.example/login"
+    assert re.fullmatch(
+        rf"{session.COOKIE}=[\w-]{{43}}\.[0-9a-f]{{64}}; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax", made.headers["set-cookie"]
+    )
+    mine = {"cookie": made.headers["set-cookie"].partition(";")[0]}
+    assert "Logged in as anna" in client.ask("GET", "/login", headers=mine).text
+    assert client.ask("PUT", "/tap/user_tables/list", body=CSV, headers=mine).status == 201
+    text = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": "SELECT mine FROM tap_user.list"})
+    assert client.ask("GET", f"/tap/sync?{text}", headers=mine).text.split() == ["mine", "10"]
+    assert client.ask("POST", "/tap/sync", body=text.encode(), headers={**FORM, **mine}).status == 200
+    assert client.ask("GET", f"/tap/sync?{text}").status == 400
+    over = client.ask("POST", "/logout", headers=mine)
+    assert over.status == 303
+    assert "Max-Age=0" in over.headers["set-cookie"]
+    assert client.ask("GET", "/tap/user_tables/list", headers=mine).status == 401, "whoever kept the cookie has nothing"
+    assert client.ask("GET", "/tap/tables", headers=mine).status == 200, "a cookie of old times is as none"
+
+
+def test_scripts(client: Client, token: str) -> None:
+    mine = begun(client, token)
+    accept = {"accept": "application/json"}
+    assert json.loads(client.ask("GET", "/login", headers={**mine, **accept}).body) == {"name": "anna"}
+    assert json.loads(client.ask("GET", "/login", headers=accept).body) == {"name": None}
+    assert json.loads(send(client, {"token": token}).body) == {"name": "anna", "seconds": 1209600}
+    assert json.loads(client.ask("POST", "/logout", headers={**mine, **accept}).body) == {"name": None}
+    assert json.loads(client.ask("GET", "/login", headers={**mine, **accept}).body) == {"name": None}
+
+
+def test_what_is_refused(client: Client, token: str, kept: Site) -> None:
+    bert = kept.store.users.add("bert")
+    for body in ({"name": "bert", "token": token}, {"name": "anna", "token": bert}, {"token": "x"}, {"token": ""}, {}, {"name": "anna"}):
+        answer = send(client, body)
+        assert answer.status == 401
+        assert "set-cookie" not in answer.headers
+        assert answer.headers["www-authenticate"] == 'Bearer realm="hven"', "no window of the browser's own"
+    for raw in (b"{", b"[]", b'{"token": 1}', b"x" * 10_000):
+        assert client.ask("POST", "/login", body=raw, headers=JSON).status in {400, 413}
+    page = client.ask("POST", "/login", body=urlencode({"name": "<b>", "token": "x"}).encode(), headers=FORM)
+    assert page.status == 401
+    assert "do not belong together" in page.text
+    assert "<b>" not in page.text
+    for method in ("PUT", "DELETE"):
+        assert client.ask(method, "/login").status == 405
+    assert client.get("/logout").status == 405, "a picture of another page must not log anybody out"
+
+
+@pytest.mark.parametrize(
+    ("following", "there"),
+    [
+        ("/tap/tables", "http://vo.example/tap/tables"),
+        ("//evil.example", "http://vo.example/login"),
+        ("/\\evil.example", "http://vo.example/login"),
+        ("https://evil.example", "http://vo.example/login"),
+        ("/a\r\nset-cookie: x=y", "http://vo.example/login"),
+        ("javascript:alert(1)", "http://vo.example/login"),
+    ],
+)
+def test_where_one_is_sent_afterwards(client: Client, token: str, following: str, there: str) -> None:
+    made = client.ask("POST", "/login", body=urlencode({"token": token, "next": following}).encode(), headers=FORM)
+    assert (made.status, made.headers["location"]) == (303, there)
+    assert ("evil" in client.get("/login", next=following).text) is False
+
+
+def test_foreign_pages_have_no_use_of_a_cookie(client: Client, token: str) -> None:
+    mine = begun(client, token)
+    assert client.ask("PUT", "/tap/user_tables/list", body=CSV, headers=mine).status == 201
+    evil = {**mine, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    for method, path in (
+        ("PUT", "/tap/user_tables/list"),
+        ("DELETE", "/tap/user_tables/list"),
+        ("PUT", "/tap/tables/tap_user.list"),
+        ("DELETE", "/tap/tables/tap_user.list"),
+        ("POST", "/tap/load/list"),
+        ("POST", "/tap/table-update"),
+    ):
+        assert client.ask(method, path, body=CSV, headers=evil).status == 401, path
+    body = urlencode({"LANG": "ADQL", "QUERY": "SELECT * FROM tap_user.list"}).encode()
+    assert client.ask("POST", "/tap/sync", body=body, headers={**FORM, **evil}).status == 400, "asked as anybody"
+    assert send(client, {"token": token}, origin="https://evil.example").status == 403, "nor may it log its victim in as somebody"
+    assert client.ask("POST", "/logout", headers=evil).status == 403
+    home = {**mine, "origin": "http://vo.example", "sec-fetch-site": "same-origin"}
+    assert client.ask("POST", "/tap/load/list", body=CSV, headers=home).status == 200
+    basic = base64.b64encode(f"anna:{token}".encode()).decode()
+    known = {"authorization": f"Basic {basic}"}  # as a browser remembers it
+    assert client.ask("POST", "/tap/load/list", body=CSV, headers={**known, "origin": "https://evil.example"}).status == 401
+    assert client.ask("POST", "/tap/load/list", body=CSV, headers=known).status == 200
+    # a token is given on purpose: a page that has it may use it
+    bearer = {"authorization": f"Bearer {token}", "origin": "https://aladin.example", "sec-fetch-site": "cross-site"}
+    assert client.ask("POST", "/tap/load/list", body=CSV, headers=bearer).status == 200
+
+
+def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(kept: Site, token: str) -> None:
+    kept.settings = replace(
+        kept.settings, public_url="https://vo.example.org/hven", root_path="/hven", cors=("https://portal.example.org",)
+    )
+    client = Client(create(kept))
+    said = send(client, {"token": token}).headers["set-cookie"]
+    assert said.endswith("; Path=/hven; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure")
+    mine = {"cookie": said.partition(";")[0]}
+    for origin, status in (("https://vo.example.org", 201), ("https://portal.example.org", 201), ("https://other.example.org", 401)):
+        told = client.ask("PUT", "/tap/user_tables/list", body=CSV, headers={**mine, "origin": origin, "sec-fetch-site": "same-site"})
+        assert told.status == status, origin
+
+
+def test_forwarded_https_makes_it_secure(client: Client, token: str) -> None:
+    assert send(client, {"token": token}, **{"x-forwarded-proto": "https"}).headers["set-cookie"].endswith("; Secure")
+
+
+def test_attempts_are_limited(client: Client, token: str) -> None:
+    for _ in range(session.TRIES):
+        assert send(client, {"name": "anna", "token": "anna.x"}).status == 401
+    late = send(client, {"name": "anna", "token": token})
+    assert late.status == 429
+    assert late.headers["retry-after"] == "60"
+    assert "wait a minute" in late.text
+    assert send(client, {"name": "anna", "token": token}, **{"x-forwarded-for": "192.0.2.7"}).status == 200, "others are let in"
+    assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {token}"}).status == 200
+
+
+def test_the_store_of_sessions(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.users.add("anna")
+    proof = store.sessions.begin("anna", 100.0)
+    other = Store(tmp_path)
+    assert other.sessions.holder(proof) == "anna", "in every process"
+    secret, _, seal = proof.partition(".")
+    for wrong in (
+        "",
+        ".",
+        secret,
+        f"{secret}.",
+        f".{seal}",
+        f"{secret}.{seal[:-1]}",
+        f"x{secret}.{seal}",
+        f"{secret}.{'0' * 64}",
+        "\udcff.é",
+    ):
+        assert other.sessions.holder(wrong) is None
+    raw = b"".join(path.read_bytes() for path in tmp_path.glob("hven.sqlite*"))
+    assert secret.encode() not in raw, "only its digest is kept"
+    assert store.sessions.holder(store.sessions.begin("anna", -1.0)) is None
+    assert store.user_tables.due()
+    store.user_tables.expire()
+    assert not store.user_tables.due()
+    many = [store.sessions.begin("anna", 1000.0 + n) for n in range(101)]
+    assert store.sessions.holder(many[-1]) == "anna"
+    assert [store.sessions.holder(one) for one in (proof, many[0])] == [None, None], "an account has so many, the newest"
+    store.users.renew("anna")
+    assert other.sessions.holder(many[-1]) is None
+    store.close()
+    other.close()

@@ -1,0 +1,51 @@
+"""Tables of any name have pages: a name that means something else below a collection, or in a path, is written so that it does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pytest
+from asking import Client
+
+from hven import protocols
+from hven.model.table import Table
+from hven.protocols.portal.addresses import TAKEN, address
+from hven.server import create
+from hven.testing.site import tiny_site
+
+NAMES = ("files", "descriptor", "changes.atom", "main", "main.json", "a b", "a/b", "..", "~files~", "~", "100%", "rows", "é#&")
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    tables = {f"odd.{name}": pa.table({"number": list(range(at + 1)), "named": [name] * (at + 1)}) for at, name in enumerate(NAMES)}
+    with tiny_site(tmp_path_factory.mktemp("named"), tables) as site:
+        yield Client(create(site))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_has_its_page_and_its_panes(named: Client, name: str) -> None:
+    here = unquote(address("", Table(schema="odd", name=name, columns=())))  # a server hands the path on as it was meant
+    page = named.get(here)
+    assert page.status == 200
+    assert page.headers["content-type"].startswith("text/html")
+    told = unescape(re.search(r'data-here="([^"]*)"', page.text)[1])  # type: ignore[index]
+    assert unquote(urlsplit(told).path) == here
+    rows = named.get(f"{here}/rows")
+    assert rows.status == 200
+    assert {row[1] for row in json.loads(rows.body)["rows"]} == {name}
+    assert named.get(f"{here}.json").headers["content-type"] == "application/json"
+
+
+def test_what_stands_below_a_collection_is_known_to_be_taken() -> None:
+    """A new face below ``/collections/NAME/`` must be named, or a table of its name has no page."""
+    found: set[str] = set()
+    for path in Path(protocols.__file__).parent.glob("*.py"):
+        found |= set(re.findall(r'Route\("/collections/\{name\}/([a-z.]+)"', path.read_text(encoding="utf-8")))
+    assert found == TAKEN

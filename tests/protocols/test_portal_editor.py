@@ -1,0 +1,167 @@
+"""The page of queries and what its script asks for: answers, plots of all rows, explanations; regions as MOCs; all for who may see them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pytest
+from asking import Client
+from mocpy import MOC
+
+from hven.errors import Timeout
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32, STRING
+from hven.protocols.portal import editor
+from hven.protocols.portal.leaving import Waiting, attended
+from hven.server import create
+from hven.testing.site import tiny_site
+
+NUMBER = 1500
+COLUMNS = (
+    Column(name="id", type=INT32, rank=1),
+    Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main", rank=1),
+    Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main", rank=1),
+    Column(name="note", type=STRING, rank=2),
+)
+TABLE = Table(schema="stars", name="main", primary=("id",), position=("ra", "dec"), columns=COLUMNS)
+SECRET = Table(schema="secret", name="main", primary=("id",), position=("ra", "dec"), columns=COLUMNS, access="private")
+EVIL = "<script>alert(1)</script>"
+
+
+def rows() -> pa.Table:
+    return pa.table(
+        {
+            "id": pa.array(range(NUMBER), pa.int32()),
+            "ra": [number * 0.2 for number in range(NUMBER)],
+            "dec": [number % 120 - 60.0 for number in range(NUMBER)],
+            "note": [EVIL if number % 2 else None for number in range(NUMBER)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    tables = {"stars.main": (TABLE, rows()), "secret.main": (SECRET, rows())}
+    with tiny_site(tmp_path_factory.mktemp("site"), tables, surveys=("https://hips.example.org/DSS",)) as site:
+        yield Client(create(site))
+
+
+def asked(client: Client, what: str, query: str, **more: str) -> Any:
+    answer = client.get(f"/adql/{what}", QUERY=query, **more)
+    assert answer.status == 200, answer.text
+    return json.loads(answer.body)
+
+
+def test_the_part_of_the_page_that_is_the_answer(client: Client) -> None:
+    answer = client.get("/adql/answer", QUERY="SELECT id, note FROM stars.main ORDER BY id")
+    assert answer.status == 200
+    assert "<html" not in answer.text
+    assert "<b>1,000</b>" in answer.text
+    assert EVIL not in answer.text
+    assert "&lt;script&gt;" in answer.text
+    assert answer.text.count('name="RESPONSEFORMAT"') == 8
+    assert "frame-ancestors" in answer.headers["content-security-policy"]
+    wrong = client.get("/adql/answer", QUERY=f"SELECT nothing FROM stars.main WHERE note = '{EVIL}'")
+    assert wrong.status == 400
+    assert "line 1, column 8" in wrong.text
+    assert EVIL not in wrong.text
+
+
+def test_plots_are_of_all_rows(client: Client) -> None:
+    found = asked(client, "histogram", "SELECT id * 2 AS twice FROM stars.main", _x="twice")
+    assert (sum(found["counts"]), found["low"]) == (NUMBER, 0)
+    found = asked(client, "points", "SELECT ra, dec, note FROM stars.main", _x="ra", _y="dec", _c="note")
+    assert [len(values) for values in found["values"]] == [NUMBER] * 3
+    assert [one["unit"] for one in found["axes"]] == ["deg", "deg", ""]
+    for parameters, text in (({"_x": "nothing"}, "no column"), ({"_x": "note"}, "no numbers"), ({}, "no column was named")):
+        answer = client.get("/adql/histogram", QUERY="SELECT ra, note FROM stars.main", **parameters)
+        assert answer.status == 400
+        assert text in json.loads(answer.body)["message"]
+
+
+@pytest.mark.parametrize("what", ["answer", "rows", "explain", "histogram", "points"])
+def test_what_is_private_is_not_told(client: Client, what: str) -> None:
+    answer = client.get(f"/adql/{what}", QUERY="SELECT ra FROM secret.main", _x="ra")
+    assert answer.status == 400
+    assert "no table" in answer.text
+    near = client.get(f"/adql/{what}", QUERY="SELECT ra FROM secrt.main", _x="ra")
+    assert near.status == 400
+    assert "secret" not in near.text, "no name of it is proposed"
+
+
+def test_how_a_query_would_be_run(client: Client) -> None:
+    assert "5 rows" in asked(client, "explain", "SELECT TOP 5 * FROM stars.main")["plan"]
+    assert client.get("/adql/explain", QUERY="").status == 400
+
+
+def test_a_page_does_not_wait_for_a_slow_query(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float | None] = []
+
+    def slow(*_: object, seconds: float | None = None, **__: object) -> None:
+        waited.append(seconds)
+        raise Timeout("it took too long", remedy="ask less")
+
+    monkeypatch.setattr(editor, "_answer", slow)
+    query = "SELECT * FROM stars.main"
+    page = client.ask("GET", f"/adql?{urlencode({'QUERY': query})}", headers={"accept": "text/html"})
+    assert page.status == 200
+    assert "data-slow" in page.text
+    assert "_wait=1" in page.text
+    assert query in page.text
+    there = client.ask("GET", f"/adql?{urlencode({'QUERY': query, '_wait': '1'})}", headers={"accept": "text/html"})
+    assert there.status != 200
+    assert waited == [editor.SOON, None]
+
+
+def test_who_leaves_stops_what_was_asked() -> None:
+    cancelled = threading.Event()
+
+    class Query:
+        def cancel(self) -> None:
+            cancelled.set()
+
+    class Reader:
+        async def receive(self) -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+    def make(waiting: Waiting) -> bool:
+        waiting.begun(Query())  # type: ignore[arg-type]
+        return cancelled.wait(30)
+
+    assert asyncio.run(attended(Reader(), make))  # type: ignore[arg-type]
+    late = Waiting()
+    late.leave()
+    cancelled.clear()
+    late.begun(Query())  # type: ignore[arg-type]
+    assert cancelled.is_set(), "what begins when nobody waits any more is stopped at once"
+
+
+def test_regions_of_a_table(client: Client, tmp_path: Path) -> None:
+    answer = client.get("/collections/stars/main/moc", _of="region", _near="80,10,5")
+    assert answer.headers["content-type"] == "application/fits"
+    assert answer.headers["content-disposition"] == 'attachment; filename="stars.main-region.fits"'
+    (tmp_path / "moc.fits").write_bytes(answer.body)
+    assert MOC.load(str(tmp_path / "moc.fits"), "fits").sky_fraction == pytest.approx(0.0019, rel=0.1)
+    shape = json.loads(client.get("/collections/stars/main/moc", _of="region", _as="shape", _in="POLYGON 1 2 3 4 5 0").body)
+    assert shape == {"polygon": [1, 2, 3, 4, 5, 0]}
+    assert client.get("/collections/stars/main/moc", _as="ascii").text[0].isdigit()
+    assert json.loads(client.get("/collections/stars/main/moc", _as="json", dec="0..").body)
+    for wrong in ({"_of": "region"}, {"_of": "all"}, {"_as": "png"}):
+        assert client.get("/collections/stars/main/moc", **wrong).status == 400
+    assert client.get("/collections/secret/main/moc").status == 404
+
+
+def test_surveys_are_asked_by_the_pages_of_maps_alone(client: Client) -> None:
+    page = client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"})
+    assert 'data-surveys="https://hips.example.org/DSS"' in page.text
+    policy = page.headers["content-security-policy"]
+    assert "connect-src 'self' data: blob: https://hips.example.org" in policy
+    assert "hips.example.org/DSS" not in policy
+    assert "hips.example.org" not in client.ask("GET", "/adql", headers={"accept": "text/html"}).headers["content-security-policy"]

@@ -1,0 +1,364 @@
+"""The first page, search, news, help, portals: what they show, to whom, and what they withstand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from asking import Client
+from lxml import etree
+from portal_site import make
+
+from hven.auth.permit import Reader
+from hven.holdings import Site
+from hven.protocols._pages.brand import NIGHT, PAPER, contrast, readable
+from hven.server import create
+from hven.settings import load
+from hven.testing.policies import half_hidden
+from running import until
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+class Parts(HTMLParser):
+    """Elements with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with make(tmp_path_factory.mktemp("portal")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def reader(portal: Site) -> Client:
+    return Client(create(portal))
+
+
+def data(client: Client, path: str, **headers: str) -> dict:
+    return json.loads(client.ask("GET", path, headers={"accept": "application/json", **headers}).body)
+
+
+def flat(branches: list, above: tuple = ()) -> dict[tuple, tuple[int | None, str | None]]:
+    found = {}
+    for one in branches:
+        path = (*above, one["name"])
+        found[path] = (one["rows"], one["url"])
+        found |= flat(one["branches"], path)
+    return found
+
+
+def test_the_tree_counts_rows_along_its_levels(reader: Client) -> None:
+    made = data(reader, "/tree")
+    found = flat(made["branches"])
+    assert made["rows"] == 403
+    title = "Images of the Sun"
+    assert {path: rows for path, (rows, _) in found.items()} == {
+        ("SDO",): 100, ("SDO", "AIA"): 50, ("SDO", "AIA", title): 50, ("SDO", "HMI"): 50, ("SDO", "HMI", title): 50,
+        ("SOHO",): 299, ("SOHO", "EIT"): 299, ("SOHO", "EIT", title): 299,
+        ("Uraniborg",): 3, ("Uraniborg", "Étoiles fixes"): 3,
+        (None,): 1, (None, "EIT"): 1, (None, "EIT", title): 1,
+    }  # fmt: skip
+
+
+def test_each_end_of_the_tree_leads_to_just_its_rows(reader: Client) -> None:
+    ends = [(rows, url) for rows, url in flat(data(reader, "/tree")["branches"]).values() if url]
+    assert len(ends) == 5
+    for rows, url in ends:
+        path, _, query = url.removeprefix("http://vo.example").partition("?")
+        assert data(reader, f"{path}/count?{query}")["total"] == rows
+
+
+def test_private_tables_are_nowhere(reader: Client) -> None:
+    for path in ("/", "/tree", "/search?q=letters", "/search?q=zweihaender", "/collections/images", "/statistics/images", "/sunny/"):
+        text = reader.get(path.partition("?")[0], **({"q": path.partition("=")[2]} if "?" in path else {})).text
+        assert "etters about" not in text, path
+        assert "secret" not in text
+    assert data(reader, "/search?q=letters")["hits"] == []
+
+
+def test_the_owner_finds_private_tables(portal: Site) -> None:
+    owner = Client(create(portal, reader=lambda request: Reader(name="owner", groups=frozenset({"owner"}))))
+    assert data(owner, "/search?q=zweihaender")["hits"][0]["name"] == "images.letters.word"
+
+
+def test_hidden_rows_are_never_counted(portal: Site) -> None:
+    half = Client(create(portal, policies=half_hidden("id")))
+    assert data(half, "/tree")["rows"] == 203
+    assert flat(data(half, "/tree")["branches"])[("SDO",)][0] == 100, "its numbers are even"
+    assert flat(data(half, "/tree")["branches"])[("SOHO",)][0] == 100
+    assert not re.search(r"\b399\b", half.get("/collections/images").text), (
+        "the largest number is hidden"
+    )  # a snapshot's name may have such digits
+    told = data(half, "/statistics/images")
+    assert told["rows"] == 200
+    assert sum(one["rows"] for one in told["tables"][0]["periods"]) == 200
+    home = half.get("/").text
+    assert "203</b>" in home
+    assert not re.search(r"\b403\b", home)
+
+
+def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
+    import pyarrow as pa
+
+    from hven.testing.site import publish, table_of, tiny_site
+
+    del portal
+    descriptor = tmp_path / "collections/a/a.yaml"
+    descriptor.parent.mkdir(parents=True)
+    descriptor.write_text("collection: a\ntitle: A\ntables:\n  t: {source: {kind: csv, files: x.csv}}\n")
+    (descriptor.parent / "x.csv").write_text("instrument\nx\n")
+    with tiny_site(tmp_path, {"a.t": pa.table({"instrument": ["x", "x", "y"]})}) as site:
+        client = Client(create(site))
+        assert flat(data(client, "/tree")["branches"]) | {} != {}
+        assert data(client, "/tree")["rows"] == 3
+        first = client.get("/").headers["etag"]
+        rows = pa.table({"instrument": ["x", "z", "z", "z"]})
+        publish(site, table_of("a.t", rows), rows)
+        site.refresh()
+        assert data(client, "/tree")["rows"] == 4
+        assert {path[0] for path in flat(data(client, "/tree")["branches"])} == {"x", "z"}
+        assert client.get("/").headers["etag"] != first
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "title"),
+    [
+        ("exposure", "column", "exposure"),
+        ("obs.exposure", "column", "exposure"),
+        ("etoiles", "collection", "Étoiles fixes"),
+        ("every IMAGE", "table", "Every image"),
+        ("10.1234/uraniborg", "collection", "Images of the Sun"),
+        ("declination fixes", "column", "dec"),
+    ],
+)
+def test_search_finds_titles_columns_and_ucds(reader: Client, words: str, kind: str, title: str) -> None:
+    hits = json.loads(reader.ask("GET", "/search.json", f"q={words.replace(' ', '+')}".encode()).body)["hits"]
+    assert (hits[0]["kind"], hits[0]["title"]) == (kind, title)
+    page = reader.get("/search", q=words)
+    assert page.status == 200
+    assert title in page.text
+
+
+def test_search_is_not_fooled(reader: Client) -> None:
+    for words in ("", "   ", "nothing-of-this", "%", "<script>alert(9)</script>", "a" * 5000):
+        answer = reader.get("/search", q=words)
+        assert answer.status == 200
+        assert "alert(9)<" not in answer.text.replace("&lt;", "")
+    assert "<script>alert(9)" not in reader.get("/search", q="<script>alert(9)</script>").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/news",
+        "/news/2026-11-20-new-plates",
+        "/help",
+        "/help/how",
+        "/help/images/index",
+        "/collections/images",
+        "/statistics/images",
+        "/sunny/",
+    ],
+)
+def test_hostile_texts_stay_texts(reader: Client, path: str) -> None:
+    answer = reader.get(path)
+    assert answer.status == 200
+    elements = Parts(answer.text).elements
+    assert not [
+        attributes
+        for tag, attributes in elements
+        if tag == "script" and "src" not in attributes and attributes.get("type") not in {"application/json", "application/ld+json"}
+    ]
+    assert not [1 for _, attributes in elements for name in attributes if name.startswith("on") or name == "style"]
+    images = [attributes for tag, attributes in elements if tag == "img"]
+    assert all(str(one["src"]).startswith("http://vo.example") for one in images)
+    assert not [1 for tag, attributes in elements if tag == "a" and "javascript" in str(attributes.get("href"))]
+
+
+def test_markdown_is_shown(reader: Client) -> None:
+    page = reader.get("/help/images/index").text
+    assert "<em>closely</em>" in page
+    assert 'src="http://vo.example/help/images/plate.png"' in page
+    assert 'href="http://vo.example/help/images/more"' in page
+    assert '<td class="n">2</td>' in page
+    picture = reader.get("/help/images/plate.png")
+    assert (picture.status, picture.headers["content-type"]) == (200, "image/png")
+    assert reader.get("/help/images/../../../hven.toml").status == 404
+    assert reader.get("/help/images/none.png").status == 404
+    assert reader.get("/help/nothing/index").status == 404
+    assert "Welcome" in reader.get("/").text
+    assert "Bienvenue" in reader.ask("GET", "/", headers={"accept-language": "fr"}).text
+    assert "How we observe" in reader.get("/help").text
+
+
+def test_news_are_listed_by_day(reader: Client) -> None:
+    found = data(reader, "/news")["news"]
+    assert [one["day"] for one in found] == ["2026-11-20", "2025-01-02", "2024-05-06"], (
+        "no drafts, no impossible days, nothing from outside"
+    )
+    assert data(reader, "/news", **{"accept-language": "fr"})["news"][0]["title"] == "Nouvelles plaques"
+    assert reader.get("/news/draft").status == 404
+    assert "<strong>sharp</strong>" in reader.get("/news/2026-11-20-new-plates").text
+
+
+def test_feeds_are_xml_that_readers_take(reader: Client) -> None:
+    atom = reader.get("/news.atom")
+    assert atom.headers["content-type"].startswith("application/atom+xml")
+    root = etree.fromstring(atom.body)
+    entries = root.findall(f"{ATOM}entry")
+    assert len(entries) == 3
+    for one in (root, *entries):
+        for name in ("id", "title", "updated"):
+            assert one.findtext(f"{ATOM}{name}"), name
+    assert len({one.findtext(f"{ATOM}id") for one in entries}) == 3
+    assert "<script>" in str(entries[0].findtext(f"{ATOM}title")), "as text"
+    content = str(entries[0].findtext(f"{ATOM}content"))
+    assert "<strong>sharp</strong>" in content
+    assert "<script>" not in content
+    rss = etree.fromstring(reader.get("/news.rss").body)
+    items = rss.findall("channel/item")
+    assert [item.findtext("pubDate") for item in items] == [
+        "Fri, 20 Nov 2026 12:00:00 GMT",
+        "Thu, 02 Jan 2025 12:00:00 GMT",
+        "Mon, 06 May 2024 12:00:00 GMT",
+    ]
+    assert all(item.findtext("guid") == item.findtext("link") for item in items)
+    tag = atom.headers["etag"]
+    assert reader.ask("GET", "/news.atom", headers={"if-none-match": tag}).status == 304
+
+
+def test_new_files_are_seen_without_a_restart(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hven.protocols.portal import notes
+
+    monkeypatch.setattr(notes, "LOOK", 0.0)
+    before = reader.get("/").headers["etag"]
+    file = portal.settings.directory / "news" / "2026-11-21-later.md"
+    file.write_text("# Later still\n")
+    try:
+        assert "Later still" in reader.get("/").text
+        assert reader.get("/").headers["etag"] != before
+        assert data(reader, "/news")["news"][0]["title"] == "Later still"
+    finally:
+        file.unlink()
+
+
+def test_a_portal_shows_its_own_collections(reader: Client) -> None:
+    home = reader.get("/sunny/").text
+    assert "Only the <strong>Sun</strong>" in home
+    assert "Sunny side" in home
+    assert "Étoiles" not in home
+    assert "http://vo.example/sunny/collections/images" in home
+    assert reader.get("/sunny/collections/images").status == 200
+    assert reader.get("/sunny/collections/stars").status == 404
+    assert reader.get("/collections/stars").status == 200
+    assert [one["name"] for one in data(reader, "/sunny/tree")["branches"]] == ["AIA", "EIT", "HMI"]
+    assert data(reader, "/sunny/news")["news"][0]["title"] == "The Sun shines"
+    assert data(reader, "/sunny/search?q=fixes")["hits"] == []
+    assert data(reader, "/search?q=fixes")["hits"] != []
+
+
+def test_tap_is_whole_in_every_portal(reader: Client) -> None:
+    asked = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM stars.main", "RESPONSEFORMAT": "csv"}
+    assert reader.get("/sunny/tap/sync", **asked).text.split() == ["n", "3"]
+    assert "http://vo.example/tap" in reader.get("/sunny/collections/images").text, "services are the site's"
+
+
+def test_a_portal_by_its_host(reader: Client) -> None:
+    answer = reader.ask("GET", "/", headers={"host": "stars.example"})
+    assert '<html lang="fr" data-base="http://stars.example"' in answer.text
+    assert "Étoiles fixes" in answer.text
+    assert "Images of the Sun" not in answer.text
+    assert '<html lang="en"' in reader.ask("GET", "/", headers={"host": "stars.example", "accept-language": "en"}).text
+
+
+def test_each_portal_has_its_colours(reader: Client) -> None:
+    for path, wanted in (("/", readable("#ffe000", PAPER)), ("/sunny/", "#102030")):
+        sheet = next(
+            str(attributes["href"])
+            for tag, attributes in Parts(reader.get(path).text).elements
+            if tag == "link" and "brand-" in str(attributes.get("href"))
+        )
+        answer = reader.get(sheet.removeprefix("http://vo.example"))
+        assert answer.status == 200
+        assert f"--accent: {wanted}" in answer.text
+
+
+@pytest.mark.parametrize("colour", ["#ffe000", "#102030", "#ffffff", "#000000", "#808080", "#0b5cad"])
+def test_colours_can_be_read_on_paper(colour: str) -> None:
+    for paper in (PAPER, NIGHT):
+        found = readable(colour, paper)
+        assert contrast(tuple(int(found[place : place + 2], 16) for place in (1, 3, 5)), paper) >= 4.5
+
+
+def test_the_logo_is_a_picture_in_which_nothing_runs(reader: Client) -> None:
+    answer = reader.get("/logo")
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_what_readers_switch_is_kept(reader: Client) -> None:
+    answer = reader.get("/collections/images", lang="fr", _theme="dark")
+    assert '<html lang="fr"' in answer.text
+    assert 'data-theme="dark"' in answer.text
+    assert "hven_language=fr" in answer.headers["set-cookie"] or "hven_theme=dark" in answer.headers["set-cookie"]
+    assert "private" in answer.headers["cache-control"]
+    assert "set-cookie" not in reader.get("/collections/images", lang="xx", _theme="<b>").headers
+    assert "set-cookie" not in reader.get("/tree", lang="fr").headers, "data set no cookies"
+    kept = reader.get("/collections/images/main", exposure="1..2", lang="fr").text
+    assert 'href="?lang=en&amp;exposure=1..2"' in kept
+
+
+def test_the_head_says_who_is_logged_in(portal: Site) -> None:
+    named = Client(create(portal, reader=lambda request: Reader(name="Sophie <b>")))
+    assert "Sophie &lt;b&gt;" in named.get("/").text
+    assert "Sophie" not in Client(create(portal)).get("/").text
+
+
+def test_a_thumbnail_is_on_the_card(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hven.protocols.portal import notes
+
+    monkeypatch.setattr(notes, "LOOK", 0.0)
+    file = portal.settings.directory / "collections/images/help/thumbnail.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n")
+    try:
+        assert 'src="http://vo.example/help/images/thumbnail.png"' in reader.get("/").text
+        assert reader.get("/help/images/thumbnail.png").headers["content-type"] == "image/png"
+    finally:
+        file.unlink()
+    assert "thumbnail.png" not in reader.get("/").text
+
+
+def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hven.explore import trees
+
+    counted: list[str] = []
+    real = trees._counted
+    monkeypatch.setattr(trees, "_counted", lambda table, *rest: counted.append(table.qualified) or real(table, *rest))
+    directory = tmp_path / "site"
+    directory.mkdir()
+    make(directory).close()
+    with Site(load(directory, {}), watch=True) as site:
+        client = Client(create(site))
+        until(lambda: {"images.main", "stars.main"} <= set(counted))
+        before = len(counted)
+        assert data(client, "/tree")["rows"] == 403
+        assert len(counted) == before, "nobody waits for it"

@@ -1,0 +1,53 @@
+"""Every word of the pages is there in every language, and the reader's own is chosen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from asking import Client
+
+from hven.protocols._pages.texts import HERE, languages, texts
+
+ROOT = Path(__file__).parents[2]
+WORD = r'"((?:[^"\\]|\\.)*)"'
+
+
+def used(files: list[Path], call: str) -> set[str]:
+    return {match[1] for path in files for match in re.finditer(rf"{call}\({WORD}", path.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("language", languages()[1:])
+def test_no_text_lacks_a_translation(language: str) -> None:
+    pages = used(list((HERE.parent / "pages").glob("*.html")), r"(?<![\w.])_")
+    scripts = used(list((ROOT / "web" / "src").glob("*.js")), r"(?<![\w.])t")
+    assert len(pages) > 30
+    assert pages - set(texts(language)) == set(), "texts of templates"
+    assert scripts - set(texts(language, "browser")) == set(), "texts of scripts"
+
+
+@pytest.mark.parametrize("section", ["pages", "browser"])
+@pytest.mark.parametrize("language", languages()[1:])
+def test_holes_are_the_same(language: str, section: str) -> None:
+    for english, other in texts(language, section).items():
+        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", other)), english
+
+
+@pytest.mark.parametrize(
+    ("headers", "address", "language"),
+    [
+        ({}, "/", "en"),
+        ({"accept-language": "fr-FR,fr;q=0.9,en;q=0.8"}, "/", "fr"),
+        ({"accept-language": "de,en;q=0.5,fr;q=0.4"}, "/", "en"),
+        ({"accept-language": "fr;q=x, ,;;q=1,*"}, "/", "en"),
+        ({"accept-language": "fr"}, "/?lang=en", "en"),
+        ({"cookie": "hven_language=fr"}, "/", "fr"),
+        ({"cookie": "hven_language=xx"}, "/?lang=../../etc", "en"),
+    ],
+)
+def test_the_readers_language_is_chosen(client: Client, headers: dict[str, str], address: str, language: str) -> None:
+    answer = client.ask("GET", address, headers=headers)
+    assert f'<html lang="{language}"' in answer.text
+    assert ("Aller au contenu" in answer.text) == (language == "fr")
+    assert "accept-language" in answer.headers["vary"]

@@ -1,0 +1,146 @@
+"""Hidden rows and a private table over every face, where the rows are not ours to hold: in the engine postgres, and in a database read in place."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow.parquet as pq
+import pytest
+from asking import Client
+from lxml import etree
+from made_stars import COLUMNS, rows
+from test_async import made
+from test_privacy import (  # noqa: F401  (the same tests, over the sites of this module)
+    asked,
+    halved,
+    owner,
+    shown,
+    test_a_private_table_is_named_nowhere,
+    test_a_private_table_is_not_in_tap_schema_but_for_its_owner,
+    test_cones_have_the_rows_one_may_see,
+    test_counts_are_of_the_rows_one_may_see,
+    test_extremes_and_groups_are_of_the_rows_one_may_see,
+    test_hidden_rows_are_found_by_no_road,
+    test_no_error_tells_that_a_private_table_exists,
+)
+from test_uploads import send
+
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.jobs import run_next
+from hven.server import create
+from hven.settings import Postgres
+from hven.testing.policies import half_hidden
+from hven.testing.site import site_with
+from postgres import server, sphere
+
+pytestmark = pytest.mark.outside
+
+SOURCES = {"postgres": "{kind: parquet, files: stars.parquet}", "live": "{kind: live, url: $OPS_DB, table: stars}"}
+
+
+def descriptor(name: str, source: str, access: str) -> str:
+    columns = "\n".join(
+        f"      {column.name}: {{type: {column.type}, ucd: {column.ucd or 'meta.note'!r}, unit: {column.unit or ''!r}}}"
+        for column in COLUMNS
+    )
+    return (
+        f"collection: {name}\ntitle: Made-up stars\nsubjects: [stars]\naccess: {access}\ntables:\n  main:\n    primary: [id]\n"
+        f"    position: [ra, dec]\n    source: {source}\n    columns:\n{columns}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with server() as address:
+        url = f"postgresql://{address}"
+        sphere(url)
+        with adbc.connect(url) as connection, connection.cursor() as cursor:
+            cursor.adbc_ingest("stars", rows(), mode="create")
+            cursor.execute("ALTER TABLE stars ADD PRIMARY KEY (id)")
+            connection.commit()
+        yield url
+
+
+@pytest.fixture(scope="module", params=list(SOURCES))
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp(request.param)
+    file = io.BytesIO()
+    pq.write_table(rows(), file)
+    source = SOURCES[request.param]
+    other = place / "collections" / "secret"
+    other.mkdir(parents=True)
+    (other / "secret.yaml").write_text(descriptor("secret", source, "private"))
+    (other / "stars.parquet").write_bytes(file.getvalue())
+    kept = {"engine": "postgres", "postgres": Postgres(url=database)} if request.param == "postgres" else {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPS_DB", database)
+        with site_with(place, descriptor("stars", source, "public"), {"stars.parquet": file.getvalue()}, **kept) as opened:
+            if kept:
+                ingest(opened, "stars")
+                ingest(opened, "secret")
+            opened.refresh()
+            yield opened
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Client:
+    return Client(create(site))
+
+
+def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> None:  # noqa: F811  (the fixture)
+    for query, found in (("SELECT COUNT(*) AS n FROM stars.main", "1000"), ("SELECT COUNT(*) AS n FROM stars.main WHERE number = 7", "0")):
+        path = made(halved, QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
+        run_next(site, policies=half_hidden("number"))
+        assert halved.get(f"{path}/results/result").text.split() == ["n", found]
+    path = made(halved, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
+    run_next(site, policies=half_hidden("number"))
+    assert halved.get(f"{path}/phase").text == "ERROR"
+    assert "no table 'secret.main'" in halved.get(f"{path}/error").text
+
+
+def test_a_join_with_an_upload_meets_no_hidden_row(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
+    text = "SELECT u.k, s.number FROM TAP_UPLOAD.mine AS u LEFT JOIN stars.main AS s ON s.id = u.k ORDER BY u.k"
+    files = {"mine": b"k\ns6\ns7\ns8\n"}
+    assert json.loads(send(client, text, files, RESPONSEFORMAT="json").body)["data"] == [["s6", 6], ["s7", 7], ["s8", 8]]
+    assert json.loads(send(halved, text, files, RESPONSEFORMAT="json").body)["data"] == [["s6", 6], ["s7", None], ["s8", 8]]
+
+
+def test_functions_that_are_computed_here_meet_no_hidden_row(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
+    """The detour is given the rows that one may see, and no condition looks at others."""
+    for text in (
+        "SELECT number FROM stars.main WHERE IVO_HASHLIST_HAS(id, 's7') = 1 AND MOC(3, CIRCLE(ra, dec, 1)) IS NOT NULL",
+        "SELECT number FROM stars.main WHERE id = 's7' AND MOC(3, CIRCLE(ra, dec, 1)) IS NOT NULL",
+    ):
+        assert asked(client, text) == [[7]]
+        assert asked(halved, text) == []
+    # CAST fails for every row: who sees some of them learns of an error for those alone, and not of which value
+    text = "SELECT COUNT(*) AS n FROM stars.main WHERE number > {} AND CAST(id AS INTEGER) > 0"
+    assert asked(halved, text.format(1998)) == [[0]]
+    failed = halved.get("/tap/sync", LANG="ADQL", QUERY=text.format(1996))
+    assert failed.status == 400
+    assert "s199" not in failed.text
+
+
+def test_estimates_are_not_told_to_those_from_whom_rows_are_hidden(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
+    given = {"LANG": "ADQL", "QUERY": "SELECT id FROM stars.main WHERE number < 500", "EXPLAIN": "true"}
+    assert "PostgreSQL expects about" in client.get("/tap/sync", **given).text
+    assert "estimate" not in halved.get("/tap/sync", **given).text
+
+
+def test_what_is_said_of_tables_tells_nothing_of_hidden_rows(client: Client, halved: Client, owner: Client) -> None:  # noqa: F811
+    """VOSI tables have the columns for all, and numbers of rows for who sees all of them, if for anybody."""
+    for path in ("/tap/tables", "/tap/tables/stars.main"):
+        for reader in (client, halved, owner):
+            found = etree.fromstring(reader.get(path).body)
+            names = {column.findtext("name") for column in found.iter("{*}column")}
+            assert {column.name for column in COLUMNS} <= names
+        assert "2000" not in halved.get(path).text
+    for reader in (client, halved):
+        assert reader.get("/tap/tables/secret.main").status == 404
+    for path in ("/", "/collections/stars"):
+        assert "2000" not in shown(halved, path)
+        assert shown(halved, path) <= {"1000"}

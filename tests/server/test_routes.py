@@ -1,0 +1,78 @@
+"""Routes that are remembered answer as those that are looked for each time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+
+from hven.server.routes import Routes
+
+
+def say(word: str) -> object:
+    async def endpoint(request: Request) -> Response:
+        return PlainTextResponse(f"{word} {sorted(request.path_params.items())} {request.url.path}")
+
+    return endpoint
+
+
+def routes() -> list[Route]:
+    return [
+        Route("/a/{name}", say("any")),
+        Route("/a/fixed", say("never reached")),
+        Route("/b", say("read"), methods=["GET"]),
+        Route("/b", say("written"), methods=["POST"]),
+        Route("/c/{rest:path}", say("rest"), methods=["GET", "POST"]),
+        Route("/d", say("last"), methods=["GET"]),
+    ]
+
+
+def asked(router: Router, method: str, path: str, root: str = "") -> tuple[object, ...]:
+    """Send a request; status, body and methods that are allowed."""
+    app = Starlette()
+    app.router = router
+    told: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: dict[str, object]) -> None:
+        told.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": root + path,
+        "root_path": root,
+        "query_string": b"",
+        "headers": [],
+        "server": ("h", 80),
+        "scheme": "http",
+    }
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    headers = dict(told[0]["headers"])  # type: ignore[call-overload]
+    allowed = sorted(headers.get(b"allow", b"").split(b", "))
+    return told[0]["status"], b"".join(message.get("body", b"") for message in told), allowed  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("root", ["", "/hven"])
+def test_every_path_leads_where_starlette_says(root: str) -> None:
+    plain, ours = (kind(routes=routes(), redirect_slashes=False) for kind in (Router, Routes))
+    paths = ["/a/x", "/a/fixed", "/a/y", "/b", "/c/", "/c/d/e", "/d", "/d/", "/nothing", "/a/x/y"]
+    for path in paths * 2:  # looked for, and remembered
+        for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "BREW"):
+            assert asked(ours, method, path, root) == asked(plain, method, path, root), (method, path)
+
+
+def test_only_fixed_paths_are_remembered() -> None:
+    router = Routes(routes=routes(), redirect_slashes=False)
+    for number in range(50):
+        for kind in ("a", "c", "nothing"):
+            asked(router, "GET", f"/{kind}/{number}")
+    for method, path in [("GET", "/b"), ("POST", "/b"), ("DELETE", "/b"), ("GET", "/d")] * 2:
+        asked(router, method, path)
+    assert set(router._known) == {("GET", "/b"), ("POST", "/b"), ("GET", "/d")}

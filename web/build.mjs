@@ -1,0 +1,43 @@
+// Bundles web/src into a directory, names with a hash of the content, and writes manifest.json: plain name -> file. Usage: node build.mjs DIRECTORY
+import { build } from "esbuild";
+import { createHash } from "node:crypto";
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const out = path.resolve(process.argv[2]);
+await mkdir(out, { recursive: true });
+
+const made = await build({
+  absWorkingDir: here,
+  entryPoints: ["src/main.js"],
+  outdir: out,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  target: ["es2022"],
+  minify: true,
+  legalComments: "linked",
+  entryNames: "[name]-[hash]",
+  chunkNames: "[name]-[hash]",
+  assetNames: "[name]-[hash]",
+  loader: { ".svg": "text" },
+  // Aladin Lite is GPL-3: a file of its own, never bundled with other scripts; the map loads it by its address
+  external: ["aladin-lite"],
+  metafile: true,
+  logLevel: "warning",
+});
+
+const manifest = {};
+for (const [file, facts] of Object.entries(made.metafile.outputs)) {
+  if (facts.entryPoint) manifest[path.basename(facts.entryPoint)] = path.basename(file);
+  if (facts.cssBundle) manifest[path.basename(facts.entryPoint, ".js") + ".css"] = path.basename(facts.cssBundle);
+}
+
+const aladin = path.join(here, "node_modules/aladin-lite");
+const hash = createHash("sha256").update(await readFile(path.join(aladin, "dist/aladin.js"))).digest("hex").slice(0, 8).toUpperCase();
+manifest["aladin.js"] = `aladin-${hash}.js`;
+await copyFile(path.join(aladin, "dist/aladin.js"), path.join(out, manifest["aladin.js"]));
+await copyFile(path.join(aladin, "COPYING"), path.join(out, "aladin-COPYING.txt"));
+await writeFile(path.join(out, "manifest.json"), JSON.stringify(manifest, null, 1) + "\n");

@@ -1,0 +1,83 @@
+// Begins on every page: brings the panes to life that the server has drawn, each from a module of its own when it comes into view.
+import { Workspace } from "./workspace.js";
+
+const PANES = {
+  asks: () => import("./asks.js"),
+  copy: () => import("./copy.js"),
+  detail: () => import("./detail.js"),
+  everywhere: () => import("./everywhere.js"),
+  editor: () => import("./editor.js"),
+  facets: () => import("./facets.js"),
+  form: () => import("./form.js"),
+  grid: () => import("./grid.js"),
+  jobs: () => import("./jobs.js"),
+  menus: () => import("./menus.js"),
+  plot: () => import("./plot.js"),
+  histograms: () => import("./histograms.js"),
+  switches: () => import("./switches.js"),
+  sky: () => import("./sky.js"),
+  body: () => import("./body.js"),
+  columns: () => import("./columns.js"),
+  compare: () => import("./compare.js"),
+  samp: () => import("./samp.js"),
+  take: () => import("./take.js"),
+};
+
+const workspace = new Workspace(document);
+const { t } = workspace;
+
+async function mount(element) {
+  const load = PANES[element.dataset.pane];
+  if (!load || "begun" in element.dataset) return;
+  element.dataset.begun = "";
+  // what takes longer than a moment says so
+  const waiting = setTimeout(() => element.setAttribute("aria-busy", "true"), 150);
+  try {
+    const { mount: begin } = await load();
+    await begin(element, workspace);
+    element.dataset.ready = "";
+    delete element.dataset.failed;
+  } catch (error) {
+    // the page was useful before it came to life, and stays so
+    console.error(error);
+    failed(element, error);
+  } finally {
+    clearTimeout(waiting);
+    element.removeAttribute("aria-busy");
+  }
+}
+
+/** Say that a part of the page did not come to life, with a button that tries again: a script may have been lost on its way. */
+function failed(element, error) {
+  element.dataset.failed = "";
+  delete element.dataset.begun;
+  const told = Object.assign(document.createElement("p"), { className: "fault pane-failed" });
+  told.setAttribute("role", "alert");
+  const again = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Try again") });
+  again.addEventListener("click", () => {
+    told.remove();
+    if (error instanceof TypeError && /import|module|script/i.test(error.message)) location.reload(); // browsers remember that a module was not to be had
+    else mount(element);
+  });
+  told.append(t("This part of the page could not be loaded: {why}", { why: error.message }), " ", again);
+  element.querySelector(":scope > .pane-failed")?.remove();
+  element.append(told);
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    seen.unobserve(entry.target);
+    mount(entry.target);
+  }
+}, { rootMargin: "100% 0px" }); // a screen ahead: what is scrolled to is there already
+
+/** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. */
+workspace.bring = (root) => {
+  for (const one of root.querySelectorAll("details[data-opened]")) if (workspace.state.has(one.dataset.opened)) one.open = true;
+  for (const element of root.querySelectorAll("[data-pane]")) {
+    if (element.hidden || !element.childElementCount) mount(element);
+    else seen.observe(element);
+  }
+};
+workspace.bring(document);
