@@ -201,7 +201,7 @@ def test_check_reports_every_fault_with_its_place(site: Path) -> None:
     assert "did you mean 'title'" in misspelt
     (unknown,) = (line for line in lines if "degrees_of_arc" in line)
     assert "did you mean 'deg'" in unknown
-    assert lines[-1] == "1 descriptor: 2 errors, 1 warnings"
+    assert lines[-1] == "1 descriptor: 2 errors, 1 warning"
     faults = json.loads(hven("check", "--json", "--site", site, code=1).stdout)
     assert [set(fault) for fault in faults] == [{"file", "line", "column", "severity", "message", "remedy"}] * 3
     assert all(isinstance(fault["line"], int) for fault in faults)
@@ -242,7 +242,7 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
     assert "4 rows" in hven("ingest", "stars", "--site", site).stdout
 
     table = json.loads(hven("status", "--json", "--site", site).stdout)["tables"][0]
-    assert set(table) == {"table", "rows", "bytes", "updated", "access", "kind"}
+    assert set(table) == {"table", "rows", "bytes", "updated", "access", "kind", "estimate"}
     assert (table["table"], table["rows"], table["access"], table["kind"]) == ("stars.main", 4, "public", "table")
 
     history = json.loads(hven("history", "stars", "--json", "--site", site).stdout)

@@ -1,4 +1,4 @@
-"""One site of real data, served once for all judges."""
+"""One site of real data, served once for all judges: once for each engine that keeps its rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from keepers import EMBEDDED, USUAL, Database, Keeper, database
 from running import Server, hven, serving
 from shared import shared
 
@@ -89,11 +90,30 @@ tables:
 DESCRIPTORS = {"hipparcos": HIPPARCOS, "openngc": OPENNGC}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test of a served site once for each engine."""
+    if "keeper" in metafunc.fixturenames:
+        metafunc.parametrize("keeper", getattr(metafunc.module, "KEEPERS", USUAL), indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgres() -> Iterator[Database]:
+    with database() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def keeper(request: pytest.FixtureRequest, postgres: Database) -> Keeper:
+    """Which engine keeps the rows."""
+    return Keeper(request.param, None if request.param == EMBEDDED else postgres.url)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Path:
     """Make the site as a curator does: some descriptors written, most drafted by ``hven new`` and published as they are."""
     site = tmp_path_factory.mktemp("outside") / "site"
     hven("init", site)
+    keeper.tell(site)
     for name, text in DESCRIPTORS.items():
         (site / "collections" / name).mkdir(parents=True)
         (site / "collections" / name / f"{name}.yaml").write_text(text, encoding="utf-8")

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from hundred_oracle import world
+from keepers import EVERY
 from running import Server
 from shared import shared
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+KEEPERS = EVERY
 FOLDER = Path(__file__).parent.parent / "corpus" / "hundred"
 ORDERED = re.compile(r"ORDER BY [^()]*(\([^()]*\)[^()]*)*$")
 

@@ -101,3 +101,30 @@ def test_pyvo_is_told_what_is_wrong(server: Server) -> None:
     with pytest.raises(pyvo.dal.DALQueryError) as caught:
         service.run_sync("SELECT * FROM TAP_UPLOAD.t", uploads={"t": page})
     assert re.search("HTML page", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        MATCH,
+        MATCH.replace("TAP_UPLOAD.mine AS u JOIN hipparcos.main AS h", "hipparcos.main AS h JOIN TAP_UPLOAD.mine AS u"),
+        MATCH.replace("JOIN", "LEFT OUTER JOIN"),
+        "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine AS u, hipparcos.main AS h WHERE DISTANCE(h.ra, h.dec, u.lon, u.lat) <= 2.0/3600 AND h.vmag < 9",
+        "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine AS u JOIN hipparcos.main AS h ON 1 = CONTAINS(POINT(h.ra, h.dec), CIRCLE(u.lon, u.lat, 2.0/3600))",
+        "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine AS u JOIN hipparcos.main AS h ON 1 = CONTAINS(POINT(u.lon, u.lat), CIRCLE(POINT(h.ra, h.dec), 2.0/3600))",
+    ],
+)
+def test_a_match_by_position_goes_by_the_index_however_it_is_written(server: Server, query: str) -> None:
+    mine = io.StringIO()
+    Table({"n": np.arange(1_000), "lon": np.linspace(0, 359, 1_000), "lat": np.linspace(-89, 89, 1_000)}).write(mine, format="ascii.csv")
+    boundary = "----e1"
+    parts = [("LANG", "ADQL"), ("QUERY", query), ("UPLOAD", "mine,param:f"), ("EXPLAIN", "true")]
+    body = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts).encode()
+    body += (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'.encode()
+        + mine.getvalue().encode()
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
+    status, _, answer = server.send("POST", "/tap/sync", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    assert status == 200
+    assert "h: matched with u by the position index" in answer.decode().splitlines()

@@ -1,67 +1,356 @@
-"""pyvo keeps, loads and removes a table in a service of two processes; others do not see it; `hven user` and `hven tables` from the shell."""
+"""pyvo, curl and stilts keep, load, index, query and remove tables in a service of two processes; others learn nothing; the verbs of the shell."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pyvo
 import requests
 from astropy.table import Table
 
-from running import hven, serving
+from keepers import Keeper
+from running import Server, hven, program, serving, until
+from shared import shared
 
 pytestmark = [
     pytest.mark.outside,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pyvo leaves sockets open
 ]
+ALL = "SELECT * FROM tap_user.mine"
 
 
-def test_a_table_through_pyvo(tmp_path: Path) -> None:
-    (tmp_path / "stars.csv").write_text("name,vmag\nVega,0.03\nSirius,-1.46\n")
-    site = tmp_path / "site"
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A served site and the tokens of two accounts."""
+
+    server: Server
+    site: Path
+    anna: str
+    bert: str
+
+    def session(self, token: str | None) -> requests.Session:
+        session = requests.Session()
+        if token:
+            session.headers["Authorization"] = f"Bearer {token}"
+        return session
+
+    def service(self, token: str | None) -> pyvo.dal.TAPService:
+        return pyvo.dal.TAPService(f"{self.server.url}/tap", session=self.session(token))
+
+    def curl(self, *words: str, token: str | None = None) -> tuple[int, str]:
+        given = ["-H", f"Authorization: Bearer {token}"] if token else []
+        done = subprocess.run(
+            [program("curl"), "-s", "-w", "\n%{http_code}", *given, *words], capture_output=True, check=True, timeout=60, text=True
+        )
+        text, _, status = done.stdout.rpartition("\n")
+        return int(status), text
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("kept")
+    made = np.random.default_rng(11)
+    stars = Table({"name": [f"s{n}" for n in range(5000)], "ra": made.uniform(0, 360, 5000), "dec": made.uniform(-90, 90, 5000)})
+    stars.write(root / "stars.csv")
+    site = root / "site"
     hven("init", site)
-    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    keeper.tell(site)
+    hven("new", "stars", "--from", root / "stars.csv", "--site", site)
     hven("ingest", "stars", "--site", site)
     anna, bert = (hven("user", "add", name, "--site", site).stdout.strip() for name in ("anna", "bert"))
     pyvo.utils.activate_features("cadc-tb-upload")
-    with contextlib.ExitStack() as closing:
-        server = closing.enter_context(serving(site, workers=2))
+    with serving(site, workers=2) as server:
+        yield Place(server=server, site=site, anna=anna, bert=bert)
 
-        def service(token: str | None) -> pyvo.dal.TAPService:
-            session = closing.enter_context(requests.Session())
-            if token:
-                session.headers["Authorization"] = f"Bearer {token}"
-            return pyvo.dal.TAPService(f"{server.url}/tap", session=session)
 
-        mine = service(anna)
-        file = io.BytesIO()
-        Table({"name": ["Vega", "Deneb"], "note": [1, 2]}).write(file, format="votable")
-        file.seek(0)
-        mine.create_table("tap_user.mine", file, format="VOTable")
-        text = "SELECT * FROM tap_user.mine"
-        for _ in range(10):  # whichever process answers
-            assert len(mine.search(text)) == 2
-        mine.load_table("tap_user.mine", io.BytesIO(b"name\tnote\nSirius\t3\n"), format="tsv")
-        for _ in range(10):
-            assert len(mine.search(text)) == 3
-        joined = mine.search("SELECT m.note FROM stars.main AS s JOIN tap_user.mine AS m ON s.name = m.name ORDER BY 1").to_table()
-        assert list(joined["note"]) == [1, 3]
-        assert len(mine.run_async(text)) == 3
-        assert "tap_user.mine" in mine.tables.keys()  # noqa: SIM118  (no dictionary)
-        for other in (service(bert), service(None)):
-            assert "tap_user.mine" not in other.tables.keys()  # noqa: SIM118
-            for ask in (other.search, other.run_async):
-                with pytest.raises(pyvo.dal.DALQueryError, match="no table"):
-                    ask(text)
-        (row,) = json.loads(hven("tables", "--json", "--site", site).stdout)
-        assert (row["owner"], row["table"], row["rows"]) == ("anna", "tap_user.mine", 3)
-        mine.remove_table("tap_user.mine")
-        for _ in range(10):
+def votable(**columns: object) -> io.BytesIO:
+    file = io.BytesIO()
+    Table(columns).write(file, format="votable")
+    file.seek(0)
+    return file
+
+
+def test_a_table_through_pyvo(place: Place) -> None:
+    mine = place.service(place.anna)
+    mine.create_table("tap_user.mine", votable(name=["s1", "s2"], note=[1, 2]), format="VOTable")
+    for _ in range(10):  # whichever process answers
+        assert len(mine.search(ALL)) == 2
+    mine.load_table("tap_user.mine", io.BytesIO(b"name\tnote\ns3\t3\n"), format="tsv")
+    for _ in range(10):
+        assert len(mine.search(ALL)) == 3
+    fits = io.BytesIO()
+    Table({"note": np.array([4], np.int64), "name": ["s4"]}).write(fits, format="fits")
+    fits.seek(0)
+    mine.load_table("mine", fits, format="FITSTable")
+    joined = mine.search("SELECT m.note FROM stars.main AS s JOIN tap_user.mine AS m ON s.name = m.name ORDER BY 1").to_table()
+    assert list(joined["note"]) == [1, 2, 3, 4]
+    assert len(mine.run_async(ALL)) == 4
+    assert "tap_user.mine" in mine.tables.keys()  # noqa: SIM118  (no dictionary)
+    for other in (place.service(place.bert), place.service(None)):
+        assert "tap_user.mine" not in other.tables.keys()  # noqa: SIM118
+        for ask in (other.search, other.run_async):
             with pytest.raises(pyvo.dal.DALQueryError, match="no table"):
-                mine.search(text)
-    hven("user", "remove", "anna", "--site", site)
-    assert [item["name"] for item in json.loads(hven("user", "list", "--json", "--site", site).stdout)] == ["bert"]
+                ask(ALL)
+    (row,) = json.loads(hven("tables", "--json", "--site", place.site).stdout)
+    assert (row["owner"], row["table"], row["rows"]) == ("anna", "tap_user.mine", 4)
+    mine.remove_table("tap_user.mine")
+    for _ in range(10):
+        with pytest.raises(pyvo.dal.DALQueryError, match="no table"):
+            mine.search(ALL)
+
+
+def test_a_vosi_table_of_our_own_is_made_again_by_pyvo(place: Place) -> None:
+    mine = place.service(place.anna)
+    described = place.session(None).get(f"{place.server.url}/tap/tables/stars.main", timeout=30).content
+    mine.create_table("tap_user.like_stars", io.BytesIO(described), format="VOSITable")
+    assert len(mine.search("SELECT name, ra FROM tap_user.like_stars")) == 0
+    mine.load_table("tap_user.like_stars", io.BytesIO(b"name,ra,dec\n0042,10,20\n"), format="csv")
+    assert mine.search("SELECT name FROM tap_user.like_stars").to_table()["name"][0] == "0042", "text stays as it is written"
+    (told,) = mine.search("SELECT ucd FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.like_stars' AND column_name = 'ra'")
+    assert told["ucd"] == "pos.eq.ra;meta.main"
+    mine.remove_table("tap_user.like_stars")
+
+
+def test_an_index_through_pyvo(place: Place) -> None:
+    mine = place.service(place.anna)
+    mine.create_table("tap_user.mine", votable(name=["s1", "s2", "s2"], note=[1, 2, 3]), format="VOTable")
+    session = place.session(place.anna)
+
+    def plan(text: str) -> str:
+        return session.post(f"{place.server.url}/tap/sync", data={"LANG": "ADQL", "QUERY": text, "EXPLAIN": "true"}, timeout=30).text
+
+    keyed = "SELECT name FROM tap_user.mine WHERE note = 2"
+    before = plan(keyed)
+    mine.create_index("tap_user.mine", "note", unique=True)
+    assert plan(keyed) != before
+    assert "note" in plan(keyed).partition("SELECT")[0]
+    assert list(mine.search(keyed).to_table()["name"]) == ["s2"]
+    (told,) = mine.search("SELECT indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.mine' AND column_name = 'note'")
+    assert told["indexed"] == 1
+    for table, column, why in (
+        ("tap_user.mine", "strange", "no column 'strange'"),
+        ("tap_user.none", "note", "no table"),
+        ("stars.main", "ra", "no table of yours"),
+    ):
+        with pytest.raises(pyvo.dal.DALQueryError, match=why):
+            mine.create_index(table, column)
+    with pytest.raises(pyvo.dal.DALQueryError, match=r"more than once.*'s2'"):
+        mine.create_index("tap_user.mine", "name", unique=True)
+    mine.create_index("tap_user.mine", "name")
+    with pytest.raises(requests.HTTPError):  # the index is unique: what would break it is refused
+        mine.load_table("tap_user.mine", io.BytesIO(b"name,note\ns9,3\n"), format="csv")
+    assert len(mine.search(ALL)) == 3
+    assert session.get(f"{place.server.url}/tap/table-update", timeout=30).text.count("<jobref") == 6
+    assert place.session(None).get(f"{place.server.url}/tap/table-update", timeout=30).status_code == 401
+    with pytest.raises(RuntimeError, match="401"):
+        place.service(None).create_index("tap_user.mine", "note")
+    mine.remove_table("tap_user.mine")
+
+
+def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place, tmp_path: Path) -> None:
+    url = f"{place.server.url}/tap/user_tables/near"
+    (tmp_path / "near.vot").write_bytes(votable(name=["a", "b"], ra=[10.0, 200.0], dec=[20.0, -30.0]).getvalue())
+    status, text = place.curl("-T", str(tmp_path / "near.vot"), url, token=place.anna)
+    assert (status, text) == (201, "Query this table as tap_user.near\n")
+    status, text = place.curl(url, token=place.anna)
+    assert status == 200
+    (tmp_path / "told.xml").write_text(text)
+    xsd = shared("xsd")
+    judge = [program("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), str(tmp_path / "told.xml")]
+    judged = subprocess.run(
+        judge, env={**os.environ, "XML_CATALOG_FILES": str(xsd / "catalog.xml")}, capture_output=True, check=False, timeout=60, text=True
+    )
+    assert judged.returncode == 0, judged.stderr
+    assert place.curl(url)[0] == 401
+    assert place.curl(url, token=place.bert)[0] == 404
+    jar = tmp_path / "jar"
+    login = ["-c", str(jar), "-d", "name=anna", "--data-urlencode", f"token={place.anna}", f"{place.server.url}/login"]
+    assert place.curl(*login)[0] == 303
+    assert place.curl("-b", str(jar), url)[0] == 200
+    assert place.curl("-b", str(jar), "-X", "DELETE", "-H", "Origin: https://evil.example", url)[0] == 401
+    asked = (
+        "SELECT t.name FROM tap_user.near AS t JOIN stars.main AS s ON DISTANCE(t.ra, t.dec, s.ra, s.dec) < 90 GROUP BY t.name ORDER BY 1"
+    )
+    out = tmp_path / "out.vot"
+    sync = f"{place.server.url}/tap/sync"
+    assert place.curl("-b", str(jar), "-o", str(out), sync, "-d", "LANG=ADQL", "--data-urlencode", f"QUERY={asked}")[0] == 200
+    stilts = program("stilts")  # this one cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
+    read = subprocess.run([stilts, "tpipe", f"in={out}", "ofmt=csv"], capture_output=True, check=True, timeout=120, text=True)
+    assert read.stdout.split() == ["name", "a", "b"]
+    more = tmp_path / "more.vot"
+    words = [f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline"]
+    subprocess.run([stilts, "tcopy", *words], capture_output=True, check=True, timeout=120)
+    load = f"{place.server.url}/tap/load/near"
+    assert place.curl("-b", str(jar), "--data-binary", f"@{more}", "-H", "Content-Type: application/x-votable+xml", load)[0] == 200
+    words = [f"tapurl={place.server.url}/tap", "sync=true", "ofmt=csv", "adql=SELECT * FROM tap_user.near"]
+    told = subprocess.run([stilts, "tapquery", *words], capture_output=True, check=False, timeout=120, text=True)
+    assert told.returncode != 0
+    assert "no table" in told.stderr
+    assert place.curl("-b", str(jar), "-X", "DELETE", url)[0] == 200
+    assert place.curl("-b", str(jar), "-c", str(jar), "-X", "POST", f"{place.server.url}/logout")[0] == 303
+    assert place.curl("-b", str(jar), url)[0] == 401
+
+
+def test_what_the_capabilities_say_is_enough_for_pyvo_to_log_in(place: Place) -> None:
+    session = pyvo.auth.AuthSession()
+    session.credentials.set_password("anna", place.anna)
+    service = pyvo.dal.TAPService(f"{place.server.url}/tap", session=session)
+    service.create_table("tap_user.mine", votable(name=["s1"]), format="VOTable")
+    try:
+        assert len(service.search(ALL)) == 1
+    finally:
+        place.service(place.anna).remove_table("tap_user.mine")
+
+
+def test_load_query_and_delete_at_once(place: Place) -> None:
+    """Whoever asks sees the table as it was before or after a change, or that there is none; nothing fails otherwise."""
+    url = f"{place.server.url}/tap"
+    rows = 200
+    body = "n\n" + "\n".join(str(n) for n in range(rows)) + "\n"
+    wrong: list[str] = []
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def ask() -> None:
+        with place.session(place.anna) as session:
+            while not over.is_set():
+                told = session.post(
+                    f"{url}/sync",
+                    data={"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS c FROM tap_user.busy", "RESPONSEFORMAT": "json"},
+                    timeout=30,
+                )
+                if told.status_code == 200:
+                    seen.add(told.json()["data"][0][0])
+                elif not (told.status_code == 400 and "no table" in told.text) and told.status_code != 409:
+                    wrong.append(f"{told.status_code} {told.text[:300]}")
+
+    def load() -> None:
+        with place.session(place.anna) as session:
+            while not over.is_set():
+                told = session.post(f"{url}/load/busy", data=body, timeout=30)
+                if told.status_code not in {200, 404, 409}:
+                    wrong.append(f"load {told.status_code} {told.text[:300]}")
+
+    threads = [threading.Thread(target=one) for one in (ask, ask, load, load)]
+    with place.session(place.anna) as session:
+        for thread in threads:
+            thread.start()
+        try:
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                session.put(f"{url}/user_tables/busy", data=body, timeout=30)
+                time.sleep(0.7)
+                session.delete(f"{url}/user_tables/busy", timeout=30)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(60)
+        session.delete(f"{url}/user_tables/busy", timeout=30)
+    assert not wrong, wrong[:5]
+    assert seen
+    assert {count % rows for count in seen} == {0}, "nothing half visible"
+
+
+def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
+    """What was there stays as it was; the table can be written at once; what was half written goes."""
+    url = f"{place.server.url}/tap"
+    with place.session(place.anna) as session:
+        assert session.put(f"{url}/user_tables/torn", data="n\n1\n", timeout=30).status_code == 201
+        big = "n,x,y,z\n" + "".join(f"{n},{n * 0.1},{n * 0.2},{n * 0.3}\n" for n in range(400_000))
+
+        def send() -> None:
+            with contextlib.suppress(requests.RequestException), place.session(place.anna) as other:
+                other.put(f"{url}/user_tables/torn", data=big, timeout=60)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        folder = place.site / "var" / "snapshots" / "tap_user.torn"
+        until(lambda: list(folder.glob("*.staging")), 60, pause=0.001)  # it is there for the blink of an eye
+        for pid in _workers(place.server.process.pid, folder):
+            os.kill(pid, signal.SIGKILL)
+        thread.join(60)
+        until(lambda: session.get(f"{place.server.url}/health", timeout=5).status_code == 200)
+        count = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS c FROM tap_user.torn", "RESPONSEFORMAT": "json"}
+        assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[1]]
+        until(lambda: session.post(f"{url}/load/torn", data="n\n2\n", timeout=30).status_code == 200)
+        assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
+        from hven.holdings import Site
+        from hven.query import own
+        from hven.settings import load
+
+        with Site(load(place.site)) as site:
+            own.tidy(site)
+        assert not list(folder.glob("*.staging"))
+        assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
+        session.delete(f"{url}/user_tables/torn", timeout=30)
+
+
+def _workers(parent: int, folder: Path) -> list[int]:
+    """Give the processes of a server that have a file open below a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent and any(str(folder) in str(item.readlink()) for item in (path / "fd").iterdir()):
+                found.append(int(path.name))
+    return found
+
+
+def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
+    """Show, expire, drop; an account goes with its tables, jobs, sessions and token; the keeper lets go what is over."""
+    here = ("--site", place.site)
+    carl = hven("user", "add", "carl", *here).stdout.strip()
+    service = place.service(carl)
+    for name in ("one", "two", "three"):
+        service.create_table(f"tap_user.{name}", votable(name=["s1"], ra=[1.0], dec=[2.0]), format="VOTable")
+    told = json.loads(hven("tables", "show", "carl", "tap_user.one", "--json", *here).stdout)
+    assert [column["index"] for column in told["columns"]] == [None, "position", "position"]
+    assert "tap_user.one of carl: 1 rows" in hven("tables", "show", "carl", "one", *here).stdout
+    assert "carl keeps no table 'none'" in hven("tables", "drop", "carl", "none", *here, code=1).stderr
+    hven("tables", "drop", "carl", "one", *here)
+    hven("tables", "expire", "carl", "two", "--days", "0", *here)
+    for name in ("one", "two"):
+        until(lambda name=name: place.curl(f"{place.server.url}/tap/user_tables/{name}", token=carl)[0] == 404)
+    until(lambda: not _kept(place, "two"), 60)  # the keeper, and nobody else
+    job = service.submit_job("SELECT * FROM tap_user.three")
+    renewed = hven("user", "token", "carl", *here).stdout.strip()
+    until(lambda: place.curl(f"{place.server.url}/tap/user_tables/three", token=carl)[0] == 401)
+    with place.session(None) as browser:
+        assert browser.post(f"{place.server.url}/login", json={"name": "carl", "token": renewed}, timeout=30).json()["name"] == "carl"
+        assert browser.get(f"{place.server.url}/tap/user_tables/three", timeout=30).status_code == 200
+        assert browser.get(job.url, timeout=30).status_code == 200
+        hven("user", "remove", "carl", *here)
+        assert browser.get(f"{place.server.url}/tap/user_tables/three", timeout=30).status_code == 401
+        assert browser.get(job.url, timeout=30).status_code == 404
+    again = hven("user", "add", "carl", *here).stdout.strip()
+    assert place.curl(f"{place.server.url}/tap/user_tables/three", token=again)[0] == 404
+    assert job.job_id not in place.curl(f"{place.server.url}/tap/async", token=again)[1]
+    names = [item["name"] for item in json.loads(hven("user", "list", "--json", *here).stdout)]
+    assert names == ["anna", "bert", "carl"]
+    basic = base64.b64encode(f"carl:{again}".encode()).decode()
+    assert place.curl("-H", f"Authorization: Basic {basic}", f"{place.server.url}/tap/user_tables/three")[0] == 404
+
+
+def _kept(place: Place, name: str) -> bool:
+    return any(row["table"] == f"tap_user.{name}" for row in _raw(place))
+
+
+def _raw(place: Place) -> list[dict[str, str]]:
+    """Look at the rows without sweeping them."""
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(place.site / "var" / "hven.sqlite")) as raw:
+        return [{"table": f"tap_user.{row[0]}"} for row in raw.execute("SELECT name FROM user_tables WHERE owner = 'carl'")]

@@ -5,25 +5,30 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hven.cli.context import show_json
 from hven.cli.context import site as open_site
 from hven.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     import pyarrow as pa
 
+    from hven.cli.elsewhere import Remote
     from hven.query import Result
+
+    Ask = Callable[[str, int | None], AbstractContextManager[Result | Remote]]
 
 
 def query(
     context: typer.Context,
-    adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")],
+    adql: Annotated[str | None, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")] = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -33,23 +38,78 @@ def query(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Rows at most.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
+    epn: Annotated[str | None, typer.Option("--epn", metavar="PARAMETERS", help="EPN-TAP parameters instead of ADQL.")] = None,
+    table: Annotated[list[str] | None, typer.Option("--table", help="With --epn: this table (default: all EPN-TAP tables).")] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Ask this TAP service instead of the site.")] = None,
+    unknown: Annotated[bool, typer.Option("--unknown", help="With --epn: also rows whose value is not known.")] = False,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="SNAPSHOT|TIME", help="Ask what was published then: 2026-11-20T08:00, or an id of hven history."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the ADQL, and do not run it.")] = False,
 ) -> None:
-    """Run ADQL over what is published."""
+    """Run ADQL, or EPN-TAP parameters, over what is published."""
     from hven import formats
+
+    if (adql is None) == (epn is None):
+        raise UsageError(
+            "give a query in ADQL, or parameters with --epn", remedy='hven query "SELECT ..", or hven query --epn "target_name=Mars"'
+        )
+    if epn is None and (table or unknown):
+        raise UsageError("--table and --unknown belong to --epn", remedy="write the table into the ADQL")
+    fmt, options = formats.select(form or _by_ending(output))
+    if as_of is not None and url is not None:
+        raise UsageError("--as-of is for the site's own tables", remedy="another Hven takes the TAP parameter ASOF")
+    with _service(context, url, public=public, as_of=as_of) as ask:
+        text = _read_text(adql) if adql is not None else _translated(epn or "", ask, table or [], unknown=unknown)
+        if show:
+            print(text)
+            return
+        with ask(text, maxrec) as result:
+            head = formats.Head(columns=result.columns, infos=(formats.Info(name="QUERY", value=text),))
+            with _opened(output) as file:
+                for chunk in fmt.write(head, _first_then_rest(result), result.end, options):
+                    file.write(chunk)
+            if result.overflow:
+                print(f"hven: cut at {result.rows:,} rows; --maxrec sets the limit", file=sys.stderr)
+            if output is not None:
+                print(f"hven: {result.rows:,} rows to {output}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _service(context: typer.Context, url: str | None, *, public: bool, as_of: str | None = None) -> Iterator[Ask]:
+    """Give what answers ADQL: the site, or a service elsewhere."""
+    if url is not None:
+        from functools import partial
+
+        from hven.cli.elsewhere import ask
+
+        yield partial(ask, url)
+        return
+    from functools import partial
+
     from hven import query as road
     from hven.auth.permit import ANONYMOUS, OWNER
 
-    text = _read_text(adql)
-    fmt, options = formats.select(form or _by_ending(output))
-    with open_site(context) as site, road.run(text, ANONYMOUS if public else OWNER, site=site, maxrec=maxrec) as result:
-        head = formats.Head(columns=result.columns, infos=(formats.Info(name="QUERY", value=text),))
-        with _opened(output) as file:
-            for chunk in fmt.write(head, _first_then_rest(result), result.end, options):
-                file.write(chunk)
-        if result.overflow:
-            print(f"hven: cut at {result.rows:,} rows; --maxrec sets the limit", file=sys.stderr)
-        if output is not None:
-            print(f"hven: {result.rows:,} rows to {output}", file=sys.stderr)
+    with open_site(context) as site:
+        run = partial(road.run, site=site, as_of=as_of)
+        yield lambda text, maxrec: run(text, ANONYMOUS if public else OWNER, maxrec=maxrec)
+
+
+def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: bool) -> str:
+    """Turn EPN-TAP parameters into ADQL, and say what is left out."""
+    from hven.adql.text import write
+    from hven.query import epn
+
+    def rows(text: str) -> Iterator[dict[str, Any]]:
+        with ask(text, 100_000) as result:
+            for batch in result.batches():
+                yield from batch.to_pylist()
+
+    asked = epn.translate(parameters, epn.find_tables(rows, names), unknown=unknown)
+    for note in asked.notes:
+        print(f"hven: {note}", file=sys.stderr)
+    return write(asked.query)
 
 
 def explain(
@@ -63,7 +123,41 @@ def explain(
         print(road.explain(_read_text(adql), OWNER, site=site))
 
 
-def _first_then_rest(result: Result) -> Iterator[pa.RecordBatch]:
+def resolve(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An object, as people write it: 'M 31'.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Say what a name stands for: position, other names, who says so."""
+    from dataclasses import asdict
+
+    from hven import resolver
+
+    with open_site(context) as site:
+        found = resolver.resolve(name, site=site)
+    if as_json:
+        show_json(asdict(found))
+        return
+    place = None if found.position is None else f"{found.position[0]:.8f} {found.position[1]:+.8f}"
+    motion = None if found.proper_motion is None else f"{found.proper_motion[0]:g} {found.proper_motion[1]:+g} mas/yr"
+    rows = {
+        "name": found.name, "kind": found.kind, "position": place, "frame": found.frame if place else None,
+        "epoch": found.epoch, "proper motion": motion, "other names": ", ".join(found.ids[:12]) or None,
+        "confidence": found.confidence, "source": found.source, "age": _age(found.age), "note": found.note or None,
+    }  # fmt: skip
+    for title, value in rows.items():
+        if value is not None:
+            print(f"{title:14} {value}")
+
+
+def _age(seconds: float) -> str | None:
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 1 else None
+
+
+def _first_then_rest(result: Result | Remote) -> Iterator[pa.RecordBatch]:
     """Raise errors of the query before the file is begun: the writer only sees batches."""
     import itertools
 

@@ -30,6 +30,8 @@ def new(
     source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
     kind: Annotated[str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")] = None,
     table: Annotated[str | None, typer.Option("--table", help="Which table of a file or database that has several.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")] = False,
+    standard: Annotated[str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")] = None,
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
     from functools import partial
@@ -38,8 +40,11 @@ def new(
     from hven.ingest.secrets import secret
 
     found = settings(context)
-    path = room.create(found, name, source, kind=kind, table=table, secret=partial(secret, found.directory))
-    print(f"wrote {path}\nLook it over, then: {spelled(context, 'check', name)} && {spelled(context, 'ingest', name)}")
+    path = room.create(
+        found, name, source, kind="live" if live else kind, table=table, standard=standard, secret=partial(secret, found.directory)
+    )
+    then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
+    print(f"wrote {path}\nLook it over, then: {spelled(context, 'check', name)}{then}")
 
 
 def check(
@@ -49,9 +54,12 @@ def check(
     examples: Annotated[bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check hven.toml and descriptors: every fault, with its place."""
+    """Check hven.toml, descriptors and job types for all faults."""
     from hven import descriptor
     from hven.errors import NotFound
+    from hven.holdings.addresses import outdated
+    from hven.jobs import check_types
+    from hven.settings import strangers
 
     found = settings(context)
     names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
@@ -62,6 +70,8 @@ def check(
     faults: list[Fault] = []
     for one in names:
         faults += descriptor.check(found.collections / one / f"{one}.yaml", found)
+    faults += [*check_types(found), *strangers(found)] if name is None else []
+    faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if (tests or examples) and not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples)
     errors = sum(fault.severity == "error" for fault in faults)
@@ -82,7 +92,7 @@ def check(
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
-        print(f"{len(names)} descriptor{'s' * (len(names) != 1)}: {errors} errors, {len(faults) - errors} warnings")
+        print(f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}")
     if errors:
         raise typer.Exit(1)
 
@@ -109,3 +119,7 @@ def schema(output: Annotated[Path | None, typer.Option("--output", "-o", metavar
         import orjson
 
         output.write_bytes(orjson.dumps(descriptor.schema(), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"

@@ -1,9 +1,10 @@
-"""``hven ingest``, ``serve``, ``work``, ``status``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
+"""``hven ingest``, ``serve``, ``work``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
 
 from __future__ import annotations
 
 import logging
 import logging.config
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -44,9 +45,14 @@ def serve(
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")] = None,
 ) -> None:
     """Serve the site until Ctrl-C."""
+    from hven import jobs
+    from hven.holdings.addresses import outdated
     from hven.server.processes import serve as run
 
     found = settings(context)
+    jobs.offered(found)  # their faults are told here, not by a process that nobody looks at
+    for fault in outdated(found, host=host, port=port):
+        print(f"warning: {fault}", file=sys.stderr)
     port = port or found.port
     run(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
 
@@ -55,19 +61,25 @@ def work(
     context: typer.Context,
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: job_workers of hven.toml, 1).")] = None,
 ) -> None:
-    """Run asynchronous jobs until Ctrl-C.
+    """Run asynchronous jobs, and the schedule, until Ctrl-C.
 
     Beside a server, or on another machine that shares the site's directory and store.
     """
     from hven import jobs, plugins
     from hven.server.log import LOGGING
+    from hven.server.processes import beside
 
     found = settings(context)
     logging.config.dictConfig(LOGGING)
     plugins.load("engines", found.engine)
     number = workers or max(found.job_workers, 1)
     logging.getLogger("hven").info("running the jobs of %s with up to %s workers", found.directory, number)
-    jobs.keep(found, workers=number)
+    others = beside(found, jobs=False)
+    try:
+        jobs.keep(found, workers=number)
+    finally:
+        for other in others:
+            other.stop()
 
 
 def _free(host: str, port: int) -> str:
@@ -103,48 +115,23 @@ def _free(host: str, port: int) -> str:
     return str(address[0])
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show what is published, how big, since when; and what is wrong."""
-    with open_site(context) as site:
-        current = site.current()
-        rows: list[dict[str, Any]] = [
-            {
-                "table": item.table.qualified,
-                "rows": item.rows,
-                "bytes": item.bytes,
-                "updated": item.updated,
-                "access": item.table.access,
-                "kind": "view" if item.table.view else "table",
-            }
-            for item in sorted(current.published.values(), key=lambda item: item.table.qualified)
-        ]
-        running = [{"name": lease.name, "holder": lease.holder, "since": lease.since} for lease in site.store.leases.all()]
-        if as_json:
-            show_json({"tables": rows, "problems": list(current.problems), "running": running, "version": current.version})
-            return
-    if rows:
-        show_table(
-            ["table", "rows", "size", "updated", "access"],
-            [
-                [row["table"] + " (view)" * (row["kind"] == "view"), row["rows"], size(row["bytes"]), moment(row["updated"]), row["access"]]
-                for row in rows
-            ],
-        )
-    else:
-        print(
-            f"Nothing is published yet. {spelled(context, 'new NAME --from FILE')} writes a descriptor; "
-            f"{spelled(context, 'ingest NAME')} publishes it."
-        )
-    for lease in running:
-        print(f"running: {lease['name']} by {lease['holder']} since {lease['since']}")
-    for problem in current.problems:
-        print(f"problem: {problem}")
-
-
-def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
+def history(
+    context: typer.Context,
+    name: Name,
+    rules: Annotated[bool, typer.Option("--rules", help="Show instead how many rows broke each rule that has a flag, run by run.")] = False,
+    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: so many runs.")] = 20,
+    as_json: Json = False,
+) -> None:
     """Show a collection's snapshots, runs and moves, newest first."""
     from hven.errors import NotFound
 
+    if rules:
+        from hven.cli.quality import show_trend
+
+        with open_site(context) as site:
+            done_runs = site.store.runs.of(name, limit=max(500, last))
+        show_trend(name, done_runs, last, as_json=as_json)
+        return
     with open_site(context) as site:
         _, present = site.store.pointers()
         records = site.store.snapshots(name)
@@ -177,6 +164,7 @@ def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
             "message": run.message,
             "dry_run": bool(run.summary.get("dry_run")),
             "sample": run.summary.get("sample"),
+            "changes": run.summary.get("changes", {}),
         }
         for run in runs
     ]
@@ -191,7 +179,10 @@ def history(context: typer.Context, name: Name, as_json: Json = False) -> None:
     print()
     show_table(
         ["run", "kind", "phase", "started", "ended", "message"],
-        [[run["run"], _kind(run), run["phase"], moment(run["started"]), moment(run["ended"]), run["message"]] for run in done],
+        [
+            [run["run"], _kind(run), run["phase"], moment(run["started"]), moment(run["ended"]), run["message"] or _changes(run)]
+            for run in done
+        ],
         title="Runs",
     )
     print()
@@ -225,6 +216,30 @@ def rollback(
         print(f"{table} is now at {now}")
 
 
+def move(
+    context: typer.Context,
+    name: Name,
+    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="duckdb (embedded) or postgres.")],
+    as_json: Json = False,
+) -> None:
+    """Keep a collection's rows in another engine."""
+    from hven.ingest import move as moved
+
+    with open_site(context) as site:
+        made = moved(site, name, to)
+        resource = site.current().resources.get(name)
+        wanted = (resource.engine if resource is not None else None) or site.engines.default
+    if as_json:
+        show_json({"moved": {record.table.qualified: record.id for record in made}, "engine": to})
+        return
+    for record in made:
+        print(f"{record.table.qualified}: {record.snapshot.rows:,} rows are in {to} now")
+    if not made:
+        print(f"{name} is in {to} already")
+    if wanted != to:
+        print(f"the next ingest puts it into {wanted} again, unless its descriptor says `engine: {to}`")
+
+
 def remove(
     context: typer.Context,
     name: Name,
@@ -232,18 +247,35 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Publish a collection no more; its data are kept until --purge."""
+    from hven.sync import changes
+
     with open_site(context) as site:
         gone = site.store.remove(name)
         dropped = site.store.purge(name) if purge else []
-        for snapshot in dropped:
-            site.engine.drop(snapshot)
+        troubles = site.engines.drop(dropped)
+        if purge:
+            changes.forget(site, name)
     if as_json:
         show_json({"removed": gone, "purged": [snapshot.id for snapshot in dropped]})
         return
     print(f"{', '.join(gone) or name}: published no more")
     if purge:
         print(f"{len(dropped)} snapshots deleted")
+        for trouble in troubles:
+            print(f"warning: {trouble}")
     else:
         print(
             f"the data are kept: {spelled(context, 'rollback', name)} brings them back, {spelled(context, 'remove', name, '--purge')} deletes them"
         )
+
+
+def _changes(run: dict[str, Any]) -> str:
+    """Tell in a few words what a sync changed: ``main +3 ~1 -2``."""
+    if run["kind"] != "sync" or run["phase"] != "COMPLETED":
+        return ""
+    told = []
+    for name, counts in run["changes"].items():
+        signs = " ".join(f"{sign}{counts[key]:,}" for sign, key in (("+", "added"), ("~", "changed"), ("-", "removed")) if counts.get(key))
+        if signs or counts.get("new"):
+            told.append(f"{name.partition('.')[2]} {'all new' if counts.get('new') else signs}")
+    return "; ".join(told) or "no change"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hven import __version__
-from hven.cli import ask, curate, publish, users
+from hven.cli import adopting, ask, backups, curate, foreign, judge, mirror, operating, publish, sync, users
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,16 +40,27 @@ for verb in (
     curate.new,
     curate.check,
     publish.ingest,
+    sync.sync,
+    mirror.mirror,
     publish.serve,
     publish.work,
     ask.query,
     ask.explain,
-    publish.status,
+    ask.resolve,
+    judge.lint,
+    operating.status,
     publish.history,
+    sync.diff,
     publish.rollback,
+    publish.move,
+    backups.backup,
+    backups.restore,
+    foreign.fdw,
+    adopting.adopt,
     publish.remove,
-    users.tables,
     curate.schema,
 ):
     app.command()(verb)
+app.add_typer(operating.schedule, name="schedule")
 app.add_typer(users.user, name="user")
+app.add_typer(users.tables, name="tables")

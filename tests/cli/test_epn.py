@@ -1,0 +1,83 @@
+"""``hven query --epn``: over a site, and over a TAP service elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from running import hven, serving
+
+DESCRIPTOR = """\
+collection: omega
+title: Cubes
+tables:
+  epn_core:
+    utype: ivo://ivoa.net/std/epntap#table-2.0
+    source: {kind: csv, files: cubes.csv}
+    columns:
+      granule_uid: {type: string, ucd: meta.id;meta.main}
+      target_name: {type: string, ucd: meta.id;src}
+      time_min: {type: float64, unit: d, ucd: time.start;obs}
+      time_max: {type: float64, unit: d, ucd: time.end;obs}
+      c1min: {type: float64, unit: deg, ucd: pos.bodyrc.lon;stat.min}
+      c1max: {type: float64, unit: deg, ucd: pos.bodyrc.lon;stat.max}
+    map: {time_min: jd(parse_time(t)), time_max: jd(parse_time(t)) + 0.01}
+"""
+ROWS = "granule_uid,target_name,t,c1min,c1max\na,Mars,2004-01-14T00:00:00,350,10\nb,Mars#Phobos,2005-01-14T00:00:00,30,40\nc,Venus,2004-06-14T00:00:00,,\n"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    place = tmp_path_factory.mktemp("epn") / "site"
+    hven("init", place)
+    directory = place / "collections" / "omega"
+    directory.mkdir()
+    (directory / "omega.yaml").write_text(DESCRIPTOR)
+    (directory / "cubes.csv").write_text(ROWS)
+    hven("--site", place, "ingest", "omega")
+    return place
+
+
+def uids(text):
+    return "".join(sorted(row["granule_uid"] for row in csv.DictReader(io.StringIO(text))))
+
+
+def test_over_a_site(site, tmp_path):
+    done = hven("--site", site, "query", "--epn", "target_name=Mars time=2004", "-f", "csv")
+    assert uids(done.stdout) == "a"
+    assert "a row whose target_name, time is not known is left out" in done.stderr
+    assert uids(hven("--site", site, "query", "--epn", "c1=0/35", "--unknown", "-f", "csv").stdout) == "abc"
+    shown = hven("--site", site, "query", "--epn", "c1=0/5", "--show").stdout
+    assert shown.startswith("SELECT * FROM omega.epn_core WHERE")
+    assert uids(hven("--site", site, "query", shown, "-f", "csv").stdout) == "a"
+    hven("--site", site, "query", "--epn", "time=2004", "-o", tmp_path / "found.vot")
+    assert b"time.start;obs" in (tmp_path / "found.vot").read_bytes()
+
+
+def test_faults_are_told_with_their_place(site):
+    wrong = hven("--site", site, "query", "--epn", "target_name=Mars tiem=2004", code=1)
+    assert "line 1, column 18: no parameter tiem; did you mean time" in wrong.stderr
+    assert "give a query in ADQL, or parameters" in hven("--site", site, "query", code=2).stderr
+    assert "belong to --epn" in hven("--site", site, "query", "SELECT 1", "--unknown", code=2).stderr
+    assert "no table omega.cubes" in hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", code=1).stderr
+
+
+def test_over_a_service_elsewhere(site, tmp_path):
+    with serving(site) as server:
+        url = f"http://127.0.0.1:{server.port}/tap"
+        done = hven("query", "--url", url, "--epn", "target_name=Mars c1=0/35", "-f", "csv", cwd=tmp_path)
+        assert uids(done.stdout) == "ab"
+        assert (
+            "cut at 1 rows"
+            in hven("query", "--url", url, "SELECT granule_uid FROM omega.epn_core", "--maxrec", "1", "-f", "csv", cwd=tmp_path).stderr
+        )
+        wrong = hven("query", "--url", url, "SELECT nothing FROM omega.epn_core", cwd=tmp_path, code=1)
+        assert "nothing" in wrong.stderr
+        assert "/tap/sync" in wrong.stderr
+        away = hven("query", "--url", url.replace("/tap", "/nowhere"), "--epn", "time=2004", cwd=tmp_path, code=1)
+        assert "address of a TAP service" in away.stderr
