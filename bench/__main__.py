@@ -12,7 +12,7 @@ from pathlib import Path
 import bench
 from bench.measure import Journey, show
 
-GROUPS = ("foundation", "tap", "postgres", "epn", "sources", "sync", "regions", "products", "portal", "series")
+GROUPS = ("foundation", "tap", "jobs", "postgres", "epn", "sources", "sync", "regions", "products", "portal", "series")
 
 
 def main() -> int:

@@ -242,7 +242,7 @@ def over_http() -> Iterator[Journey]:
             )
         yield _many(server)
         trivial = median(lambda: _good(ask(connection, tap("SELECT TOP 1 tyc FROM tycho.main"))), 300, warm=50) * 1e3
-        health = median(lambda: _good(ask(connection, "/health")), 300, warm=50) * 1e3
+        health = median(lambda: _good(ask(connection, "/health/live")), 300, warm=50) * 1e3
         yield against(
             "foundation.trivial",
             trivial,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench import data, tap
+from bench import data, tap, tapclient, tapjourneys
 from bench.foundation import SITE, STARS, ingested, ready, site_of
 from bench.measure import CACHE, HVEN, descendants, free_port, served
 
@@ -99,6 +100,7 @@ class Peer:
     pids: tuple[int, ...]  # of the postmaster and of DaCHS
     rows: int
     rate: float  # rows per second that DaCHS's own import took in
+    database: int  # port of its PostgreSQL
 
     def everybody(self) -> list[int]:
         return [*self.pids, *(child for pid in self.pids for child in descendants(pid))]
@@ -126,9 +128,9 @@ def cluster(scratch: Path, port: int) -> Iterator[int]:
         did([BINARIES / "pg_ctl", "-D", home, "-m", "fast", "-w", "-t", "60", "stop"], 90, owner=True)
 
 
-def sphere(place: list[object]) -> None:
+def sphere(place: list[object], base: str = "gavo") -> None:
     """Load pgSphere. Debian's 1.2.0 has two operators for old DaCHS versions that PostgreSQL 15.20 refuses (pgSphere issue 85): left out."""
-    sql = [BINARIES / "psql", *place, "-v", "ON_ERROR_STOP=1", "-q", "-d", "gavo"]
+    sql = [BINARIES / "psql", *place, "-v", "ON_ERROR_STOP=1", "-q", "-d", base]
     try:
         did([*sql, "-c", "CREATE EXTENSION pg_sphere"], 60, owner=True)
     except PeerError as error:
@@ -219,7 +221,7 @@ def dachs(scratch: Path, csv: Path, rows: int) -> Iterator[Peer]:
             )
         try:
             _await(process, port, scratch)
-            yield Peer(port=port, pids=(postmaster, process.pid), rows=rows, rate=loaded["rate"])
+            yield Peer(port=port, pids=(postmaster, process.pid), rows=rows, rate=loaded["rate"], database=database)
         finally:
             for sign in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
@@ -264,8 +266,8 @@ def _await(process: subprocess.Popen[bytes], port: int, scratch: Path) -> None:
     while time.monotonic() < until:
         if process.poll() is not None:
             break
-        with contextlib.suppress(OSError, tap.TapError):
-            tap.Client(f"http://127.0.0.1:{port}/tap").sync("SELECT TOP 1 table_name FROM TAP_SCHEMA.tables", "csv")
+        with contextlib.suppress(OSError, tapclient.TapError):
+            tapclient.Client(f"http://127.0.0.1:{port}/tap").sync("SELECT TOP 1 table_name FROM TAP_SCHEMA.tables", "csv")
             return
         time.sleep(0.2)
     last = "\n".join((scratch / "dachs.log").read_text(errors="replace").splitlines()[-25:])
@@ -273,7 +275,7 @@ def _await(process: subprocess.Popen[bytes], port: int, scratch: Path) -> None:
 
 
 @contextlib.contextmanager
-def ours(csv: Path, rows: int) -> Iterator[tap.Service]:
+def ours(csv: Path, rows: int) -> Iterator[tapclient.Service]:
     """Run Hven with the same stars."""
     site = SITE
     if rows == data.TYCHO_ROWS:
@@ -297,6 +299,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=data.TYCHO_ROWS, help="stars to load (default: all)")
     parser.add_argument("--only", default="", metavar="WORD", help="journeys whose name has this word")
     parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--postgres", action="store_true", help="a third column: Hven with the same stars on DaCHS's own PostgreSQL server")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--scratch", type=Path, default=SCRATCH, help=f"the peer's files (default: {SCRATCH}); kept for the next run")
     parser.add_argument("--fresh", action="store_true", help="remove the scratch directory first")
@@ -308,9 +311,13 @@ def main() -> int:
         shutil.rmtree(options.scratch, ignore_errors=True)
     try:
         install()
-        with dachs(options.scratch, csv, options.rows) as peer, ours(csv, options.rows) as us:
+        with contextlib.ExitStack() as stack:
+            peer = stack.enter_context(dachs(options.scratch, csv, options.rows))
+            us = [stack.enter_context(ours(csv, options.rows))]
+            if options.postgres:
+                us.append(stack.enter_context(ours_there(csv, options.rows, peer.database, options.scratch)))
             found = compared(us, peer, options)
-    except (PeerError, tap.TapError) as error:
+    except (PeerError, tapclient.TapError) as error:
         print(f"the peer cannot be measured here: {error}", file=sys.stderr)
         return 2
     if options.json:
@@ -323,44 +330,79 @@ def main() -> int:
     return 1 if behind else 0
 
 
-def compared(us: tap.Service, peer: Peer, options: argparse.Namespace) -> dict[str, dict[str, object]]:
-    """Run each journey on both, one after the other, and print a row per figure."""
-    them = tap.Service(url=f"http://127.0.0.1:{peer.port}/tap", name="DaCHS", pids=peer.everybody)
-    print(f"{peer.rows:,} stars in both; DaCHS's own import took {peer.rate:,.0f} rows/s (20,000 rows, its start included)")
-    print(f"{'journey':<18} {'Hven':>11} {'DaCHS':>11}      {'Hven/DaCHS':>10}")
+@contextlib.contextmanager
+def ours_there(csv: Path, rows: int, port: int, scratch: Path) -> Iterator[tapclient.Service]:
+    """Run Hven with the same stars on the peer's PostgreSQL server, in a database of its own."""
+    from bench import postgres
+
+    postgres.prepare(port)
+    site, file = postgres.SITE, csv
+    if rows != data.TYCHO_ROWS:
+        site, file = CACHE / f"site-postgres-{rows}", CACHE / f"tycho2-{rows}.csv"
+    postgres.published(site, {"tycho": (STARS, file, "postgres")}, "bench_postgres" if rows == data.TYCHO_ROWS else f"bench_{rows}")
+    with served(site) as server:
+        here = tap.of_server(server)
+        postmaster = int((scratch / "cluster" / "postmaster.pid").read_text().split()[0])
+        yield dataclasses.replace(here, name="Hven on PostgreSQL", pids=lambda: [*server.pids, postmaster, *descendants(postmaster)])
+
+
+def compared(us: Sequence[tapclient.Service], peer: Peer, options: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """Run each journey on all, one after the other, and print a row per figure."""
+    them = tapclient.Service(url=f"http://127.0.0.1:{peer.port}/tap", name="DaCHS", pids=peer.everybody)
+    print(f"{peer.rows:,} stars in all; DaCHS's own import took {peer.rate:,.0f} rows/s (20,000 rows, its start included)")
+    there = f" {'Hven on PG':>11}" if len(us) > 1 else ""
+    print(f"{'journey':<18} {'Hven':>11}{there} {'DaCHS':>11}      {'Hven/DaCHS':>10}" + (f" {'on PG/DaCHS':>11}" if there else ""))
     rows: dict[str, dict[str, object]] = {}
-    sides = (us, them)
-    plans = [tap.planned(side, quick=options.quick) for side in sides]
-    if plans[0].rows != plans[1].rows:
-        raise PeerError(f"Hven has {plans[0].rows:,} stars, DaCHS {plans[1].rows:,}")
-    memories = [tap.Memory(side.pids) for side in sides]
-    for journey in tap.JOURNEYS:
-        if not tap.wanted(journey, options.only):
+    sides = (*us, them)
+    plans = [tapjourneys.planned(side, quick=options.quick) for side in sides]
+    if len({plan.rows for plan in plans}) > 1:
+        raise PeerError("; ".join(f"{side.name} has {plan.rows:,} stars" for side, plan in zip(sides, plans, strict=True)))
+    memories = [tapjourneys.Memory(side.pids) for side in sides]
+    for journey in tapjourneys.JOURNEYS:
+        if not tapjourneys.wanted(journey, options.only):
             continue
-        pair = []
+        found = []
         for side, memory in zip(sides, memories, strict=True):
-            # both look for the same stars
-            pair.append({figure.name: figure for figure in tap.measured(journey, side, plans[0], memory) if options.only in figure.name})
-        _rows(pair[0], pair[1], rows)
+            # all look for the same stars
+            found.append(
+                {figure.name: figure for figure in tapjourneys.measured(journey, side, plans[0], memory) if options.only in figure.name}
+            )
+        _rows(found, rows)
     if options.only in "memory.idle memory.most":
-        weights = [{figure.name: figure for figure in memory.figures()} for memory in memories]
-        _rows(weights[0], weights[1], rows)
+        _rows([{figure.name: figure for figure in memory.figures()} for memory in memories], rows)
     return rows
 
 
-def _rows(mine: dict[str, tap.Figure], theirs: dict[str, tap.Figure], rows: dict[str, dict[str, object]]) -> None:
-    for name in mine | theirs:
-        pair = [side[name] for side in (mine, theirs) if name in side]
-        unit, higher = pair[0].unit or pair[-1].unit, pair[-1].higher
-        ratio = pair[0].value / pair[1].value if len(pair) == 2 and pair[1].value else math.nan
-        ahead = None if math.isnan(ratio) else (ratio > 1) == higher
-        shown = [f"{side[name].value:>11.4g}" if name in side else f"{'not offered':>11}" for side in (mine, theirs)]
-        notes = "  |  ".join(dict.fromkeys(figure.note for figure in pair if figure.note))
-        print(f"{name:<18} {shown[0]} {shown[1]} {unit:<4} {ratio:>10.3g}  {notes}", flush=True)
+def _rows(sides: Sequence[dict[str, tapclient.Figure]], rows: dict[str, dict[str, object]]) -> None:
+    """Print a row for each figure: Hven's sides, DaCHS last, the ratio of each of Hven's to DaCHS."""
+    *mine, theirs = sides
+    for name in {name: None for side in sides for name in side}:
+        known = [side[name] for side in sides if name in side]
+        unit, higher = known[0].unit or known[-1].unit, known[-1].higher
+        ratios = [
+            side[name].value / theirs[name].value if name in side and name in theirs and theirs[name].value else math.nan for side in mine
+        ]
+        ahead = None if any(math.isnan(ratio) for ratio in ratios) else all((ratio > 1) == higher for ratio in ratios)
+        shown = " ".join(_shown(side, name) for side in sides)
+        notes = "  |  ".join(dict.fromkeys(figure.note for figure in known if figure.note))
+        print(f"{name:<18} {shown} {unit:<4} {' '.join(f'{ratio:>10.3g}' for ratio in ratios)}  {notes}", flush=True)
         rows[name] = {
-            "hven": mine[name].known if name in mine else None, "dachs": theirs[name].known if name in theirs else None, "unit": unit,
-            "ratio": None if math.isnan(ratio) else ratio, "ahead": ahead, "note": notes,
+            "hven": mine[0][name].known if name in mine[0] else None, "dachs": theirs[name].known if name in theirs else None, "unit": unit,
+            "ratio": None if math.isnan(ratios[0]) else ratios[0], "ahead": ahead, "note": notes,
         }  # fmt: skip
+        if len(mine) > 1:
+            rows[name] |= {
+                "postgres": mine[1][name].known if name in mine[1] else None,
+                "postgres_ratio": None if math.isnan(ratios[1]) else ratios[1],
+            }
+
+
+def _shown(side: dict[str, tapclient.Figure], name: str) -> str:
+    """Write a figure; what failed took the rest of its journey with it."""
+    if name in side and side[name].known is not None:
+        return f"{side[name].value:>11.4g}"
+    failed = any(figure.known is None for figure in side.values())
+    return f"{'failed' if failed else 'not offered':>11}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,9 @@ PARTS = (
 def stamp(collection: str) -> str:
     """Say what a collection's ingest depends on."""
     digest = hashlib.sha256()
+    descriptor = (SITE / "collections" / collection / f"{collection}.yaml").read_text()
+    if "site.url" in descriptor or re.search("^files:", descriptor, re.MULTILINE):  # the site's address stands in rows
+        digest.update(os.environ.get("HVEN_PORT", "").encode())
     for path in sorted((SITE / "collections" / collection).rglob("*")):
         if path.is_file():
             digest.update(str(path.relative_to(SITE)).encode())
@@ -153,6 +157,9 @@ def main() -> int:
         subprocess.run([HVEN, "init", SITE], check=True, stdout=subprocess.DEVNULL)
     shutil.copyfile(ROOT / "demo" / "hven.toml", SITE / "hven.toml")
     shutil.copytree(ROOT / "demo" / "collections", SITE / "collections", dirs_exist_ok=True)
+    shutil.copytree(ROOT / "demo" / "news", SITE / "news", dirs_exist_ok=True)
+    for page in (ROOT / "demo").glob("*.md"):
+        shutil.copyfile(page, SITE / page.name)
     ready = []
     for part in PARTS:
         if not (data_of(part.collection) / part.marker).exists():

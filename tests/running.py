@@ -7,14 +7,16 @@ import http.client
 import io
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -47,7 +49,7 @@ def hven(*words: object, cwd: Path | None = None, stdin: str | bytes = b"", code
 
 def _apart(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> Done:
     done = subprocess.run(
-        [*HVEN, *line], capture_output=True, check=False, cwd=cwd, timeout=120, input=given, env={**os.environ, **environment}
+        [*HVEN, *line], capture_output=True, check=False, cwd=cwd, timeout=300, input=given, env={**os.environ, **environment}
     )
     return Done(returncode=done.returncode, stdout=done.stdout.decode(errors="replace"), stderr=done.stderr.decode(errors="replace"))
 
@@ -85,10 +87,11 @@ class Server:
     port: int
     site: Path
     process: subprocess.Popen[bytes]
+    address: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def get(self, path: str, **params: object) -> tuple[int, dict[str, str], bytes]:
         return self.send("GET", path + ("?" + urlencode(params) if params else ""))
@@ -99,11 +102,16 @@ class Server:
     def send(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Give the access log, as far as it is written: lines come a moment after their answers, and the last may be in the making."""
+        whole = (self.site / "serve.log").read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def rows(self, query: str, **params: object) -> list[list[object]]:
         """Ask by TAP, answer by JSON."""
@@ -113,14 +121,21 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Give a port that nobody has, nor is likely to get before it is used.
+
+    It lies below the ports that the kernel gives to clients and to those who ask for any, and in this test process's part of them.
+    """
+    workers, mine = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        port = random.randrange(10_000, 32_000 - workers) // workers * workers + mine
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
-def serving(site: Path, *, workers: int = 1, command: list[str] | None = None) -> Iterator[Server]:
-    """Serve a site until the block ends."""
+def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, address: str = "127.0.0.1") -> Iterator[Server]:
+    """Serve a site until the block ends; `address` is where a site that says its own `host` is reached."""
     port = free_port()
     log = site / "serve.log"
     with log.open("wb") as file:
@@ -129,23 +144,40 @@ def serving(site: Path, *, workers: int = 1, command: list[str] | None = None) -
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-        server = Server(port=port, site=site, process=process)
+        server = Server(port=port, site=site, process=process, address=address)
         try:
-            until(lambda: server.get("/health")[0] == 200 or process.poll() is not None)
+            try:
+                until(lambda: server.get("/health")[0] == 200 or process.poll() is not None, 120)
+            except AssertionError:
+                pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
             assert process.poll() is None, log.read_text()
             yield server
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
-def until(true: object, seconds: float = 30) -> None:
-    """Wait until a call is true."""
-    end = time.monotonic() + seconds
+def until(true: Callable[[], object], seconds: float = 60, pause: float = 0.05) -> float:
+    """Wait until a call is true, looking again after each `pause` (seconds); give the seconds it took.
+
+    `seconds` guards against waiting for ever, on a machine that may be busy with other tests: it is no claim about speed.
+    """
+    begun = time.monotonic()
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if true():  # type: ignore[operator]
-                return
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.05)
+            if true():
+                return time.monotonic() - begun
+        assert time.monotonic() < begun + seconds, "it never came to be"
+        time.sleep(pause)
+
+
+def soon(once: Callable[[], float], seconds: float, times: int = 5) -> None:
+    """Claim that something takes less than `seconds`: one try of several must show it, for others may have met a busy machine.
+
+    `once` does it, and gives the seconds it took.
+    """
+    took: list[float] = []
+    while len(took) < times and min(took, default=seconds) >= seconds:
+        took.append(once())
+    assert min(took) < seconds, f"it took {', '.join(f'{one:.2f}' for one in took)} s, and should take less than {seconds} s"

@@ -21,6 +21,7 @@ import typer
 from hven import formats, plugins
 from hven.cli.verbs import app
 from hven.settings import DOCS
+from made import database
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT
 
@@ -266,7 +267,7 @@ def edited_while_it_runs(server: Server) -> None:
     edited = re.sub(r"(vmag:\s*\{type: \w+)", r"\1, description: How bright it looks", text, count=1)
     assert edited != text
     path.write_text(edited)
-    until(lambda: b"How bright it looks" in server.get("/tap/tables")[2], 5)
+    until(lambda: b"How bright it looks" in server.get("/tap/tables")[2])
 
 
 @pytest.fixture(scope="module")
@@ -312,4 +313,5 @@ def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
         if not re.search(r" serve\b|^curl", line)
     ]
     assert any("ingest" in line for line in lines)
-    assert "rows" in run(shell / case, "\n".join(lines))
+    with database(shell / case):
+        assert "rows" in run(shell / case, "\n".join(lines))

@@ -18,6 +18,8 @@ PORTS = {"sources", "engines", "media", "remote"}
 HELD = {
     "duckdb": {"sources", "engines"},
     "psycopg": {"sources", "engines"},
+    "adbc_driver_manager": {"engines"},
+    "adbc_driver_postgresql": {"engines"},
     "sqlalchemy": {"store", "sources"},
     "httpx": {"remote", "sources"},
     "starlette": {"dali", "protocols", "server", "testing", "lint"},

@@ -64,7 +64,13 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
         str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/hven").rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }
     assert code == tracked
-    assert {name.rpartition(".")[2] for name in code} <= {"py", "typed", "html", "yaml", "css", "js", "svg", "json"}
+    # what was bundled for browsers (scripts/web): pictures and properties of the drawn sky, a licence, the mark of what it was made from
+    made = {name for name in code if name.startswith("hven/protocols/portal/assets/")}
+    assert {name.rpartition(".")[2] for name in code - made} <= {"py", "typed", "html", "yaml", "csv", "css", "js", "svg", "json", "toml"}
+    endings = {Path(name).suffix or Path(name).name for name in made}
+    assert endings <= {".js", ".css", ".json", ".txt", ".png", ".fits", "properties", "built"}
+    if made:
+        assert {"hven/protocols/portal/assets/manifest.json", "hven/protocols/portal/assets/aladin-COPYING.txt"} <= made
     assert "hven/protocols/pages/home.html" in code
     assert "hven/descriptor/standards/tap_schema.yaml" in code
     rest = [name.partition("/")[2] for name in inside if name not in code]

@@ -105,7 +105,7 @@ def zygote():
 
         yield order
         process.stdin.close()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def data(version: int, rows: int = 400) -> str:

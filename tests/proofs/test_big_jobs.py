@@ -1,0 +1,228 @@
+"""Jobs at full size, in real processes: an answer of 10^8 rows in flat memory, a thousand jobs at once, a disk that is full.
+
+Without HVEN_PROOF=full the same at a size that takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from running import HVEN, Server, hven, program, serving, until
+
+pytestmark = pytest.mark.slow
+
+FULL = os.environ.get("HVEN_PROOF") == "full"
+SIDE = 10_000 if FULL else 1_500  # rows of a table that is joined with itself
+JOBS = 1_000 if FULL else 60
+MEMORY = 500 * 1024  # kB: what a worker may need, whatever the answer
+GROWTH = 48 * 1024  # kB that the second half may need more than the first
+ALL = "SELECT a.id AS a, b.id AS b, SIN(a.ra * 1000 + b.dec) AS x FROM stars.main AS a, stars.main AS b"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return site_in(tmp_path_factory.mktemp("big", numbered=True))
+
+
+def site_in(place: Path, rows: int = SIDE) -> Path:
+    """Make a site with a table, whose jobs may have as many rows as they like."""
+    (place / "stars.csv").write_text("id,ra,dec\n" + "".join(f"{n},{n * 0.01:.4f},{n * 0.004:.4f}\n" for n in range(rows)))
+    site = place / "site"
+    hven("init", site)
+    (site / "hven.toml").write_text(
+        f"job_workers = 2\n{(site / 'hven.toml').read_text()}\n[jobs]\nmaxrec_default = 1_000_000_000\nmaxrec_hard = 1_000_000_000\n"
+    )
+    hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    hven("ingest", "stars", "--site", site)
+    return site
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[Server]:
+    with serving(site, workers=2) as made:
+        yield made
+
+
+def asked(server: Server, query: str, form: str = "csv") -> str:
+    status, headers, body = server.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN", RESPONSEFORMAT=form)
+    assert status == 303, body
+    return headers["location"].removeprefix(server.url)
+
+
+def told(server: Server, path: str) -> dict[str, object]:
+    return dict(json.loads(server.send("GET", path, headers={"Accept": "application/json"})[2]))
+
+
+def workers() -> Iterator[int]:
+    """Give the processes that run jobs below this one."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (entry / "comm").exists():
+            try:
+                if (entry / "comm").read_text().strip() == "hven-job" and _mine(int(entry.name)):
+                    yield int(entry.name)
+            except OSError:
+                continue
+
+
+def _mine(pid: int) -> bool:
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
+def memory(pid: int) -> int:
+    """Give the anonymous memory of a process, kB."""
+    found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
+
+
+def lines(server: Server, path: str) -> tuple[int, bytes, int]:
+    """Count the lines of a result as it comes; give the last one too, and the bytes."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    count = size = 0
+    last = b""
+    while part := answer.read(1 << 20):
+        count += part.count(b"\n")
+        size += len(part)
+        last = (last + part)[-200:]
+    connection.close()
+    assert size == int(answer.headers["content-length"])
+    return count, last.split()[-1], size
+
+
+def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, record_property: object) -> None:
+    path = asked(server, ALL)
+    seen: list[tuple[float, int]] = []
+    shares: set[float] = set()
+    begun = time.monotonic()
+    while (job := told(server, path))["phase"] in {"QUEUED", "EXECUTING"}:
+        rows = int(job["jobInfo"].get("rows", 0))  # type: ignore[attr-defined]
+        seen += [(rows, memory(pid)) for pid in workers()]
+        shares.add(rows)
+        time.sleep(0.2 if FULL else 0.02)
+        assert time.monotonic() - begun < 1800
+    assert job["phase"] == "COMPLETED", job["errorSummary"]
+    seconds = time.monotonic() - begun
+    total = SIDE * SIDE
+    assert job["jobInfo"]["rows"] == total  # type: ignore[index]
+    count, _, size = lines(server, f"{path}/results/result")
+    assert count == total + 1
+    first = max((kb for rows, kb in seen if rows < total / 2), default=0)
+    second = max((kb for rows, kb in seen if rows >= total / 2), default=0)
+    print(
+        f"\n{total:,} rows, {size:,} bytes in {seconds:.0f} s; worker's anonymous memory {first} kB, then {second} kB; looks: {len(seen)}"
+    )
+    assert max(first, second) < MEMORY
+    assert second < first + GROWTH
+    server.send("DELETE", path)
+    until(lambda: not list((site / "var/jobs").glob("*/result-*")))
+
+
+def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None:
+    def one(number: int) -> tuple[int, str]:
+        return number, asked(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main")
+
+    slowest = [0.0]
+    over = threading.Event()
+
+    def list_them() -> None:
+        while not over.is_set():
+            begun = time.monotonic()
+            assert server.get("/tap/async", LAST=50)[0] == 200
+            slowest[0] = max(slowest[0], time.monotonic() - begun)
+            time.sleep(0.05)
+
+    watching = threading.Thread(target=list_them)
+    watching.start()
+    begun = time.monotonic()
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            paths = dict(pool.map(one, range(JOBS)))
+        made = time.monotonic() - begun
+
+        def all_done() -> bool:
+            listed = json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]
+            return sum(job["phase"] == "COMPLETED" for job in listed) == JOBS
+
+        until(all_done, 600)
+    finally:
+        over.set()
+        watching.join()
+    print(
+        f"\n{JOBS} jobs made in {made:.1f} s, done after {time.monotonic() - begun:.1f} s; the slowest list of 50: {slowest[0] * 1000:.0f} ms"
+    )
+    for number, path in paths.items():
+        assert server.get(f"{path}/results/result")[2].split() == [b"n", str(SIDE + number).encode()]
+        assert told(server, path)["jobInfo"]["attempts"] == 1  # type: ignore[index]
+    assert len(list((site / "var/jobs").glob("*/result-1.csv"))) == JOBS
+
+
+def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    """No file may be longer than 3 MB: what writes meets the same end as on a full disk."""
+    site = site_in(tmp_path, 1_500)
+    with serving(site, command=[program("prlimit"), "--fsize=3000000", *HVEN]) as server:
+        for form in ("csv", "votable", "fits", "parquet", "json"):
+            path = asked(server, ALL.replace("stars.main AS a", "(SELECT TOP 400 * FROM stars.main) AS a"), form)
+            until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 60)  # type: ignore[misc]
+            error = told(server, path)["errorSummary"]
+            assert error is not None, form
+            assert error["type"] == "transient", form  # type: ignore[index]
+            assert "cannot be written: file too large" in error["message"], form  # type: ignore[index]
+            assert not list((site / "var/jobs" / path.rpartition("/")[2]).glob("*")), form
+        small = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
+        until(lambda: told(server, small)["phase"] == "COMPLETED")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a disk of 40 MB, where whoever runs the tests may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
+    """The result meets the end of the disk; then the store does too, which is on the same one."""
+    site = site_in(small_disk, 1_500)
+    with serving(site) as server:
+        path = asked(server, ALL)
+        until(lambda: told(server, path)["phase"] == "ERROR", 60)
+        assert "no space left on device" in told(server, path)["errorSummary"]["message"]  # type: ignore[index]
+        assert not list((site / "var/jobs").glob("*/result-*"))
+        filler = small_disk / "filler"
+        waiting = [asked(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main") for number in range(3)]
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 100_000)
+        status, _, body = server.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS one", PHASE="RUN")
+        assert status >= 500
+        assert b"full" in body
+        assert b"Traceback" not in body
+        filler.unlink()
+        for one in waiting:
+            until(lambda one=one: told(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 90)  # type: ignore[misc]
+        again = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
+        until(lambda: told(server, again)["phase"] == "COMPLETED")
+        assert len(json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]) == 5
