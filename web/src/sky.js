@@ -25,7 +25,9 @@ export async function mount(box, workspace) {
   const { state, selection, t } = workspace;
   const here = box.closest("[data-here]").dataset.here;
   const place = box.querySelector(".drawn-map");
-  const told = box.querySelector(".told");
+  const told = box.querySelector(".told"); // of the rows
+  const lacking = Object.assign(document.createElement("p"), { className: "fault lacking" }); // what else could not be had: beside what is told of the rows, not in its place
+  lacking.setAttribute("role", "status");
   let A;
   try {
     ({ default: A } = await import(box.dataset.aladin));
@@ -228,13 +230,15 @@ export async function mount(box, workspace) {
   bar.append(seen_);
   place.before(bar);
   place.after(here_);
+  told.after(lacking);
 
   /** The cells that rows lie in, of what is found now; asked for when the layer is shown. */
   async function cover() {
     if (!coverage?.on) return;
-    const cells_ = await workspace.ask(`${here}/moc?_of=coverage&_as=json`, { state: state.with({ _row: null, _map: null, _plot: null, _sort: null, _cols: null }), pane: "sky-coverage" }).catch((error) => { told.textContent = error.message; return null; });
+    const cells_ = await workspace.ask(`${here}/moc?_of=coverage&_as=json`, { state: state.with({ _row: null, _map: null, _plot: null, _sort: null, _cols: null }), pane: "sky-coverage" }).catch((error) => { lacking.textContent = error.message; return null; });
     if (coverage.moc) { aladin.removeOverlay(coverage.moc); coverage.moc = null; }
     if (!cells_ || !coverage.on) return;
+    lacking.textContent = "";
     coverage.moc = A.MOCFromJSON(cells_, { color: COVERED, opacity: coverage.opacity, fill: true, edge: false, lineWidth: 1, name: "coverage" });
     aladin.addMOC(coverage.moc);
   }
@@ -242,6 +246,7 @@ export async function mount(box, workspace) {
   /** Show a survey below everything; where it does not come, the drawn sky stays. */
   async function lay(address) {
     const dark_ = A.imageHiPS(box.dataset.sky, { id: "drawn", name: "drawn", cooFrame: "equatorial", maxOrder: 0, tileSize: 512, imgFormat: "png" });
+    lacking.textContent = "";
     if (!address) { aladin.setBaseImageLayer(dark_); return; }
     try {
       const found = await fetch(`${address.replace(/\/$/, "")}/properties`, { signal: AbortSignal.timeout(8000), credentials: "omit" });
@@ -253,7 +258,7 @@ export async function mount(box, workspace) {
     function missing(name) {
       aladin.setBaseImageLayer(dark_);
       if (survey) survey.value = "";
-      told.textContent = t("The survey {name} cannot be had: the drawn sky is shown", { name });
+      lacking.textContent = t("The survey {name} cannot be had: the drawn sky is shown", { name });
     }
   }
 
