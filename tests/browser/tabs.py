@@ -41,6 +41,14 @@ class Tab:
         self.page.goto(self.base + path, wait_until="load")
         return self.page
 
+    def write(self, query: str) -> None:
+        """Write a query into the editor of ADQL, in the place of what stands there."""
+        self.page.wait_for_selector(".cm-content")
+        self.page.click(".cm-content")
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.insert_text(query)
+        self.page.keyboard.press("Escape")  # shuts the list of completions
+
     def axe(self, *rules: str) -> list[str]:
         """Let axe-core look for what keeps people out, by all rules or those named; gives the serious findings, with the first place of each."""
         if not self.page.evaluate("() => 'axe' in window"):

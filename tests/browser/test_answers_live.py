@@ -18,13 +18,6 @@ def asked(tab: Tab, query: str = BRIGHT, **more: str) -> Any:
     return page
 
 
-def written(page: Any, query: str) -> None:
-    page.click(".cm-content")
-    page.keyboard.press("Control+a")
-    page.keyboard.insert_text(query)
-    page.keyboard.press("Escape")
-
-
 def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: Tab) -> None:
     page = asked(tab)
     number = page.locator("[data-answer] tbody tr").count()
@@ -42,7 +35,7 @@ def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: Tab) ->
     page.reload()
     page.wait_for_selector(".plot .legend:has-text('vmag (mag)')")
     # another query: its own columns, and the plot of the other one is gone
-    written(page, "SELECT sp_type, COUNT(*) AS number FROM stars.main GROUP BY sp_type")
+    tab.write("SELECT sp_type, COUNT(*) AS number FROM stars.main GROUP BY sp_type")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] th:has-text('number')")
     assert "_plot" not in page.url
@@ -85,7 +78,7 @@ def test_a_query_that_takes_long_can_be_left_or_made_a_job(tab: Tab) -> None:
         held.append(route)
 
     page.route("**/adql/answer?*", hold)
-    written(page, BRIGHT)
+    tab.write(BRIGHT)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] p:has-text('Running ...')")
     page.click("[data-answer] button:text-is('Cancel')")
@@ -101,7 +94,7 @@ def test_a_server_that_does_not_answer_can_be_asked_again(tab: Tab) -> None:
     page = tab.go("/adql")
     page.wait_for_selector(".cm-content")
     page.route("**/adql/answer?*", lambda route: route.abort())
-    written(page, BRIGHT)
+    tab.write(BRIGHT)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] .fault")
     page.unroute("**/adql/answer?*")
@@ -129,8 +122,7 @@ def test_a_script_that_was_lost_is_said_and_fetched_again(tab: Tab) -> None:
 
 def test_the_result_of_a_job_is_plotted_and_taken_in_another_format(tab: Tab) -> None:
     page = tab.go("/adql")
-    page.wait_for_selector(".cm-content")
-    written(page, BRIGHT)
+    tab.write(BRIGHT)
     page.click("text=Run as a job")
     page.wait_for_url("**/jobs?job=*")
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")

@@ -11,10 +11,7 @@ GOOD = "SELECT TOP 7 star, vmag FROM stars.main ORDER BY vmag"
 
 def begun(tab: Tab, query: str = GOOD) -> Any:
     page = tab.go("/adql")
-    page.wait_for_selector(".cm-content")
-    page.click(".cm-content")
-    page.keyboard.insert_text(query)
-    page.keyboard.press("Escape")
+    tab.write(query)
     page.click("text=Run as a job")
     page.wait_for_url("**/jobs?job=*")
     return page
@@ -80,9 +77,7 @@ def test_what_is_wrong_with_a_query_is_said(tab: Tab) -> None:
 
 def test_a_phone_and_french(phone: Tab) -> None:
     page = phone.go("/adql?lang=fr")
-    page.wait_for_selector(".cm-content")
-    page.click(".cm-content")
-    page.keyboard.insert_text(GOOD)
+    phone.write(GOOD)
     page.click("[data-job]")
     page.wait_for_url("**/jobs?job=*")
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")

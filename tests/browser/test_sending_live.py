@@ -51,9 +51,7 @@ def test_the_answer_of_a_query(tab: Tab, consent: Consent, topcat: Topcat) -> No
     assert len(found) == page.locator("[data-answer] tbody tr").count() > 10
     assert max(found["vmag"]) < 4
     # another answer on the same page: the reader is not asked again
-    page.click(".cm-content")
-    page.keyboard.press("Control+a")
-    page.keyboard.insert_text("SELECT TOP 3 star FROM stars.main ORDER BY star")
+    tab.write("SELECT TOP 3 star FROM stars.main ORDER BY star")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] .count b:text-is('3')")
     page.click("summary:text-is('SAMP')")
@@ -66,10 +64,7 @@ def test_the_answer_of_a_query(tab: Tab, consent: Consent, topcat: Topcat) -> No
 
 def test_the_result_of_a_job(tab: Tab, topcat: Topcat) -> None:
     page = tab.go("/adql")
-    page.wait_for_selector(".cm-content")
-    page.click(".cm-content")
-    page.keyboard.insert_text(BRIGHT)
-    page.keyboard.press("Escape")
+    tab.write(BRIGHT)
     page.click("text=Run as a job")
     page.wait_for_url("**/jobs?job=*")
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
