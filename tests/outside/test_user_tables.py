@@ -21,6 +21,8 @@ import pyvo
 import requests
 from astropy.table import Table
 
+from hven.holdings import Site
+from hven.settings import load as settings_of
 from keepers import Keeper
 from running import Server, hven, program, serving, until
 from shared import shared
@@ -266,45 +268,54 @@ def test_load_query_and_delete_at_once(place: Place) -> None:
 
 def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
     """What was there stays as it was; the table can be written at once; what was half written goes."""
+
     url = f"{place.server.url}/tap"
-    with place.session(place.anna) as session:
+    folder = place.site / "var" / "snapshots" / "tap_user.torn"
+    count = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS c FROM tap_user.torn", "RESPONSEFORMAT": "json"}
+    big = "n,x,y,z\n" + "".join(f"{n},{n * 0.1},{n * 0.2},{n * 0.3}\n" for n in range(400_000))
+    answers: list[int] = []
+
+    def send() -> None:
+        with contextlib.suppress(requests.RequestException), place.session(place.anna) as other:
+            answers.append(other.put(f"{url}/user_tables/torn", data=big, timeout=300).status_code)
+
+    with place.session(place.anna) as session, Site(settings_of(place.site)) as site:
         assert session.put(f"{url}/user_tables/torn", data="n\n1\n", timeout=30).status_code == 201
-        big = "n,x,y,z\n" + "".join(f"{n},{n * 0.1},{n * 0.2},{n * 0.3}\n" for n in range(400_000))
-
-        def send() -> None:
-            with contextlib.suppress(requests.RequestException), place.session(place.anna) as other:
-                other.put(f"{url}/user_tables/torn", data=big, timeout=60)
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        folder = place.site / "var" / "snapshots" / "tap_user.torn"
-        until(lambda: list(folder.glob("*.staging")), 60, pause=0.001)  # it is there for the blink of an eye
-        for pid in _workers(place.server.process.pid, folder):
+        # files are made known under this lease: as long as it is ours, the load cannot be over before it is killed
+        with site.store.leases.held("files", what="a test", wait=60):
+            thread = threading.Thread(target=send)
+            thread.start()
+            until(lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause=0.001)
+            (pid,) = _loading(place.server.process.pid, folder)
             os.kill(pid, signal.SIGKILL)
-        thread.join(60)
+            thread.join()
+            assert not answers, "it was to be killed before it answers"
+            until(lambda: not _loading(place.server.process.pid, folder))
         until(lambda: session.get(f"{place.server.url}/health", timeout=5).status_code == 200)
-        count = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS c FROM tap_user.torn", "RESPONSEFORMAT": "json"}
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[1]]
         until(lambda: session.post(f"{url}/load/torn", data="n\n2\n", timeout=30).status_code == 200)
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
-        from hven.holdings import Site
-        from hven.query import own
-        from hven.settings import load
-
-        with Site(load(place.site)) as site:
-            own.tidy(site)
-        assert not list(folder.glob("*.staging"))
+        until(lambda: _tidied(site, folder))
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
         session.delete(f"{url}/user_tables/torn", timeout=30)
 
 
-def _workers(parent: int, folder: Path) -> list[int]:
-    """Give the processes of a server that have a file open below a folder."""
+def _tidied(site: Site, folder: Path) -> bool:
+    """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
+    from hven.query import own
+
+    own.tidy(site)
+    return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.known()}
+
+
+def _loading(parent: int, folder: Path) -> list[int]:
+    """Give the processes of a server that write below a folder: they hold the lock of what is not published yet."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             fields = (path / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and any(str(folder) in str(item.readlink()) for item in (path / "fd").iterdir()):
+            opened = [item.readlink() for item in (path / "fd").iterdir()] if int(fields[1]) == parent else []
+            if any(folder in item.parents and item.name == ".lock" for item in opened):
                 found.append(int(path.name))
     return found
 
