@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import socket
 import threading
 import time
 
@@ -184,6 +185,22 @@ def test_a_server_that_never_ends_is_given_up(tmp_path, site, path):
     with pytest.raises(UserError, match=r"has not sent everything within 0\.4 s"):
         remote.download(site + path, tmp_path, allow_private=True, total=0.4)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/drip", "/slowly"])
+def test_time_that_is_over_before_there_is_a_connection_ends_it_too(tmp_path, site, monkeypatch, path):
+    connect = socket.create_connection
+
+    def slow(*words, **options):
+        found = connect(*words, **options)
+        time.sleep(0.6)
+        return found
+
+    monkeypatch.setattr(socket, "create_connection", slow)
+    begun = len(Pages.seen)
+    with pytest.raises(UserError, match=r"has not sent everything within 0\.2 s"):
+        remote.download(site + path, tmp_path, allow_private=True, total=0.2)
+    assert len(Pages.seen) == begun, "nothing is asked any more"
 
 
 @pytest.mark.parametrize("path", ["/packed", "/twice"])

@@ -399,10 +399,18 @@ class _answer:  # noqa: N801  (reads as what it gives)
 
         target = httpx.URL(url)
         if address is None:
-            return self.client.build_request("GET", target, headers=_ASKED)
+            return self.client.build_request("GET", target, headers=_ASKED, extensions={"trace": self._step})
+        extensions = {"sni_hostname": host, "trace": self._step}
         return self.client.build_request(
-            "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode(), **_ASKED}, extensions={"sni_hostname": host}
+            "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode(), **_ASKED}, extensions=extensions
         )
+
+    def _step(self, name: str, _: object) -> None:
+        """Stop what was to end before it had a connection, which `_stop` could not close."""
+        import httpx
+
+        if self.late and name == "http11.send_request_headers.started":
+            raise httpx.ReadTimeout("its time was over before it was connected")
 
 
 @cache
