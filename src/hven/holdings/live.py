@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -165,7 +166,7 @@ def _remember(path: Any, look: Any) -> None:
     """Keep what was seen, for a start while the database is away."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{threading.get_ident()}.new")
+        new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")  # forks have the same thread
         new.write_text(json.dumps(asdict(look), default=str), encoding="utf-8")
         new.replace(path)
     except OSError:
