@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -283,12 +284,15 @@ class Desk:
             if done is None and jobs.one(job.id).phase in FINAL:
                 raise Conflict(f"the job is {jobs.one(job.id).phase} and cannot be run again", remedy="make another job")
         else:
-            jobs.change(job.id, among=OPEN, phase="ABORTED", ended=now(), holder=None)
-            if job.phase in {"QUEUED", "HELD"}:
-                self._drop(job, destroyed=False)
+            ended = {"phase": "ABORTED", "ended": now(), "holder": None}
+            if not jobs.change(job.id, among=("EXECUTING",), **ended) and jobs.change(job.id, among=OPEN, **ended):
+                with suppress(NotFound):  # as it is now: a worker may have put it back since it was read
+                    self._drop(jobs.one(job.id), destroyed=False)
 
     def remove(self, job: Job) -> None:
         """Destroy a job and everything of it; if it runs, it is stopped."""
+        with suppress(NotFound):
+            job = self.site.store.jobs.one(job.id)  # as it is now: a worker may have put it back since it was read
         for name in self.site.store.jobs.remove(job.id):
             shutil.rmtree(directory(self.site.settings, name), ignore_errors=True)
         if job.phase != "EXECUTING":

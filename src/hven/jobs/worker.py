@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven import errors
@@ -87,7 +88,7 @@ def _run(site: Site, job: Job, policies: Sequence[Policy], stop: threading.Event
             error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
             site.store.jobs.finish(job, "ABORTED", error=error, progress=work.progress)
         elif why == "stop":
-            _put_back(site, job)
+            _put_back(site, work)
         work.discard()
         if stubborn:
             log.error("the job %s does not stop; its process ends", job.id)
@@ -134,12 +135,22 @@ def _watch(site: Site, work: Work, thread: threading.Thread, stop: threading.Eve
             return "time"
 
 
-def _put_back(site: Site, job: Job) -> None:
+def _put_back(site: Site, work: Work) -> None:
     """Let others run a job that is not ended here. If that cannot be written, they will see that nobody runs it."""
+    job = work.job
     try:
-        site.store.jobs.requeue(job, counts=False)
+        if not site.store.jobs.requeue(job, counts=False):
+            _dropped(site, work)
     except HvenError as error:
         log.warning("the job %s cannot be put back: %s", job.id, error)
+
+
+def _dropped(site: Site, work: Work) -> None:
+    """Let a job's type know that it was aborted or destroyed while its worker went home: nobody else will see it."""
+    drop = declared.of(site.settings, work.job.type).dropped
+    phase = site.store.jobs.phases([work.job.id]).get(work.job.id)
+    if drop is not None and phase in {None, "ABORTED"}:
+        drop(site, replace(work.job, progress=work.progress), phase is None)
 
 
 def _end(site: Site, work: Work, error: BaseException | None) -> None:
