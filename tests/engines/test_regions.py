@@ -71,7 +71,7 @@ def asked(engine, relation, condition: str) -> set[int]:
 lons = st.one_of(st.sampled_from([0.0, 359.99999, 180.0]), st.floats(0, 360))
 lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0]), st.floats(-90, 90))
 radii = st.one_of(st.sampled_from([0.0, 1e-6, 0.5, 60.0, 179.0]), st.floats(0, 30))
-quick = settings(max_examples=4 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=4 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @quick

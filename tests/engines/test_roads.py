@@ -19,7 +19,7 @@ quick = settings(
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 lons = st.one_of(st.sampled_from([0.0, 360.0, 359.99999, 10.0, 180.0]), st.floats(0, 360))

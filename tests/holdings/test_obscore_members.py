@@ -183,7 +183,7 @@ READERS = [ANONYMOUS, OWNER]
     max_examples=50 * MORE,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(form=st.sampled_from(FORMS), condition=conditions, who=st.sampled_from(READERS), policies=st.sampled_from([None, half_hidden("n")]))
 @example(  # a filter of a hash join's keys that DuckDB hands down to a scan of Arrow rows, which refuses it

@@ -191,7 +191,7 @@ tables:
         assert (b["total"], b["words"], b["area"]) == (1, "z", None)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.integers(-9, 9))), min_size=1, max_size=40))
 def test_groups_are_those_of_plain_python(tmp_path_factory, pairs):
     descriptor = """\

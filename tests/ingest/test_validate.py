@@ -81,7 +81,7 @@ def site(tmp_path_factory):
         yield opened
 
 
-@settings(max_examples=15 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows)
 def test_each_row_is_published_skipped_or_kept_aside(site, given_rows):
     text = io.StringIO()

@@ -124,7 +124,7 @@ def test_a_circle_is_refused(site: Site, desk: Desk) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=14))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(site: Site, desk: Desk, edges: list[tuple[int, int]]) -> None:
     jobs = [made(desk, run=False) for _ in range(6)]
     wanted: dict[int, set[int]] = {number: set() for number in range(6)}

@@ -389,7 +389,7 @@ READERS: dict[str, Callable[[bytes, Path], Rows]] = {"parquet": by_pyarrow_parqu
 
 
 @pytest.mark.parametrize("form", READERS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(made=tables(kinds=tuple(VALUES)))
 def test_whatever_is_uploaded_comes_back(server: Server, tmp_path: Path, form: str, made: tuple[list[Column], pa.RecordBatch]) -> None:
     columns, batch = made

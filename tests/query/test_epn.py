@@ -142,7 +142,7 @@ def test_a_service_without_tables_says_so():
 angle = st.integers(0, 24).map(lambda number: number * 15.0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(st.tuples(angle, angle), min_size=1, max_size=30), asked=st.tuples(angle, angle))
 @example(rows=[(0.0, 0.0), (0.0, 15.0), (350.0, 360.0)], asked=(15.0, 360.0))
 @example(rows=[(360.0, 360.0), (345.0, 360.0), (345.0, 0.0)], asked=(0.0, 15.0))

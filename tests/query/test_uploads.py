@@ -108,7 +108,7 @@ def test_a_file_that_a_job_keeps_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["votable/td", "votable/b2", "arrow", "parquet"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(made=tables(kinds=tuple(VALUES)))
 def test_every_value_comes_back_through_a_query(site: Site, form: str, made: tuple[list[Column], pa.RecordBatch]) -> None:
     columns, batch = made

@@ -232,7 +232,7 @@ VALUES = st.recursive(
 RECORDS = st.lists(st.fixed_dictionaries({"id": st.integers(0, 9), "v": VALUES}), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(RECORDS, st.integers(1, 40), st.sampled_from(["lines", "list", "indented", "path", "stream"]))
 def test_records_are_cut_right_wherever_blocks_end(tmp_path_factory, wanted, size, form):
     text = {
