@@ -238,8 +238,7 @@ class DuckEngine:
         removed = []
         for path in sorted(self.directory.glob("*/*")):
             relative = str(path.relative_to(self.directory))
-            if path.is_dir() and relative not in known and str(path) not in self._held and _abandoned(path):
-                shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and relative not in known and str(path) not in self._held and _cleared(path):
                 removed.append(relative)
         for path in self.directory.glob(".spill-*"):
             if not _alive(path.name.rpartition("-")[2]):
@@ -305,16 +304,15 @@ def folder(qualified: str) -> str:
     )
 
 
-def _abandoned(path: Path) -> bool:
-    """Say whether the writer of a directory is gone: its lock can be taken."""
+def _cleared(path: Path) -> bool:
+    """Remove a directory whose writer is gone: its lock can be taken. It is kept meanwhile, for the writer may be about to take it (`staging`)."""
     try:
-        handle = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
+        handle = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     except OSError:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
     except BlockingIOError:
         return False
     finally:

@@ -79,10 +79,7 @@ class DiskStaging:
         self._ordering = ordering(table)
         self._statistics = Statistics(table)
         with _disk("staging", final):
-            self._work.mkdir(parents=True, exist_ok=False)
-            self.lock = os.open(self._work / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-            # a staging whose lock can be taken belongs to a process that died: `sweep` removes it
-            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            self.lock = _begun(self._work)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; columns are found by name and must have the types of the table."""
@@ -370,6 +367,23 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _begun(directory: Path) -> int:
+    """Make the directory of a staging, and give its lock: one that can be taken belongs to a process that died, and `sweep` removes it.
+
+    A sweep may come before the lock is held. Then it is begun again.
+    """
+    while True:
+        directory.mkdir(parents=True, exist_ok=False)
+        try:
+            lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a sweep holds it until all is gone
+        if os.fstat(lock).st_nlink:
+            return lock
+        os.close(lock)
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""A sweep of another process while a staging begins: before it has a lock, and before it holds it."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import pytest
+from rows import STARS, answer, sky
+
+from hven.engines import duckdb
+
+
+@pytest.mark.parametrize("step", ["directory", "lock"])
+def test_a_sweep_while_a_staging_begins(tmp_path, monkeypatch, step) -> None:
+    swept: list[list[str]] = []
+    mkdir, flock = Path.mkdir, fcntl.flock
+    own, other = (duckdb.open(tmp_path / "snapshots", memory=256 * 1024**2, threads=1) for _ in range(2))
+
+    def sweep() -> None:
+        if not swept:
+            swept.append([])  # what it does itself is not watched
+            swept[0] += other.sweep(set())
+
+    def made(path: Path, *words: object, **options: object) -> None:
+        mkdir(path, *words, **options)
+        if path.suffix == ".staging":
+            sweep()
+
+    def locked(handle: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            sweep()
+        flock(handle, how)
+
+    if step == "directory":
+        monkeypatch.setattr(Path, "mkdir", made)
+    else:
+        monkeypatch.setattr(fcntl, "flock", locked)
+    writing = own.stage(STARS, "new")
+    monkeypatch.undo()
+    assert swept == [["sky.stars/new.staging"]]
+    assert other.sweep(set()) == []  # it is locked now
+    for batch in sky(100).to_batches():
+        writing.write(batch)
+    kept = writing.finish()
+    assert other.sweep(set()) == []  # it may not be published yet
+    assert answer(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
+    own.published(kept)
+    assert other.sweep(set()) == ["sky.stars/new"]
+    own.close()
+    other.close()
