@@ -120,17 +120,23 @@ class Server:
         return list(json.loads(body)["data"])
 
 
-def free_port() -> int:
-    """Give a port that nobody has, nor is likely to get before it is used.
+_taken: list[socket.socket] = []  # each has the name of a port that was given; the kernel gives a name to one process only
 
-    It lies below the ports that the kernel gives to clients and to those who ask for any, and in this test process's part of them.
+
+def free_port() -> int:
+    """Give a port that nobody has, nor gets before it is used.
+
+    It lies below the ports that the kernel gives to clients and to those who ask for any, and no other process that asks here is given it.
     """
-    workers, mine = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
-        port = random.randrange(10_000, 32_000 - workers) // workers * workers + mine
+        port = random.randrange(10_000, 32_000)
+        name = socket.socket(socket.AF_UNIX)
         with socket.socket() as found, contextlib.suppress(OSError):
+            name.bind(f"\0port {port} of a test")
             found.bind(("127.0.0.1", port))
+            _taken.append(name)
             return port
+        name.close()
 
 
 @contextlib.contextmanager
@@ -147,7 +153,7 @@ def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, a
         server = Server(port=port, site=site, process=process, address=address)
         try:
             try:
-                until(lambda: server.get("/health")[0] == 200 or process.poll() is not None, 120)
+                until(lambda: server.get("/health")[0] == 200 or process.poll() is not None, 300)
             except AssertionError:
                 pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
             assert process.poll() is None, log.read_text()
@@ -155,7 +161,7 @@ def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, a
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(60)
+            process.wait(120)
 
 
 def until(true: Callable[[], object], seconds: float = 60, pause: float = 0.05) -> float:
