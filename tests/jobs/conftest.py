@@ -1,0 +1,13 @@
+"""Jobs that tests run in their own process."""
+
+from __future__ import annotations
+
+import pytest
+
+from hven.jobs import worker
+
+
+@pytest.fixture(autouse=True)
+def a_minute_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a job that is told to stop a minute: one that does not stop takes its process with it, and that is the tests' here."""
+    monkeypatch.setattr(worker, "STUBBORN", 60.0)
