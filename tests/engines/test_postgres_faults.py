@@ -202,6 +202,32 @@ def test_a_merge_makes_a_new_snapshot_and_leaves_the_old_one(engine):
     assert len(list(engine.read(merged))) > 0
 
 
+@pytest.mark.parametrize("how", ["stage", "followed", "merge"])
+def test_what_cannot_begin_keeps_no_name(engine, monkeypatch, how):
+    from hven.engines.postgres import engine as module
+
+    base = write(engine)
+    engine.published(base)
+
+    def begin(name):
+        if how == "merge":
+            return engine.merge(STARS, name, base)
+        return engine.stage(STARS, name, followed=how == "followed")
+
+    def broken(*_):
+        raise DataError("the disk is on fire")
+
+    with pytest.raises(StorageError, match="cannot be the id of a snapshot"):
+        begin("../x")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, {"stage": "TableStaging", "followed": "Founding", "merge": "Merge"}[how], broken)
+        with pytest.raises(DataError, match="on fire"):
+            begin(f"burnt-{how}")
+    assert engine._held == {}
+    begin(f"burnt-{how}").abandon()  # the name is free
+    assert engine._held == {}
+
+
 def test_runs_are_ordered_by_the_server(engine, monkeypatch):
     from hven.engines.postgres import staging
 

@@ -26,7 +26,7 @@ from hven.engines.postgres.staging import TableStaging
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -143,23 +143,23 @@ class PostgresEngine(Answering):
 
     def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> TableStaging:
         """Begin a new snapshot; see `hven.engines.Engine.stage`."""
-        if not _ID.fullmatch(snapshot):
-            message = f"{snapshot!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
-            raise StorageError(message)
-        name = self._reserve(table, snapshot)
-        try:
-            return (Founding if followed and table.primary else TableStaging)(self, table, snapshot, name)
-        except BaseException:
-            self._release(name)
-            raise
+        kind = Founding if followed and table.primary else TableStaging
+        return self._begun(table, snapshot, lambda name: kind(self, table, snapshot, name))
 
     def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> TableStaging:
         """Begin a new snapshot out of another and its changes; see `hven.engines.Engine.merge`."""
         kept = self._kept(base)
         refuse(table, base, kept, cells=self._cells(base))
+        return self._begun(table, snapshot, lambda name: Merge(self, table, snapshot, name, base, kept, gone))
+
+    def _begun(self, table: Table, snapshot: str, begin: Callable[[str], TableStaging]) -> TableStaging:
+        """Begin to write under a name that is locked against sweeps; what cannot begin leaves it free."""
+        if not _ID.fullmatch(snapshot):
+            message = f"{snapshot!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
+            raise StorageError(message)
         name = self._reserve(table, snapshot)
         try:
-            return Merge(self, table, snapshot, name, base, kept, gone)
+            return begin(name)
         except BaseException:
             self._release(name)
             raise
