@@ -112,19 +112,26 @@ def _take(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[A
 
 def _run(settings: Settings, name: str, sync: Callable[[Site, str], str | None], stop: _Stop) -> Outcome:
     """Follow the source once; whatever happens is an outcome."""
-    from hven.holdings import Site
-
     try:
         stop.running = not stop.said
         if stop.said:
             raise Stopped  # noqa: TRY301  (told while it began)
+        return _tried(settings, name, sync)
+    except Stopped:  # wherever it was, in what it says of a failure, too
+        return Outcome(how=STOPPED, phase=ABORTED, message="the server was stopped; it goes on with the next one")
+    finally:
+        stop.running = False
+
+
+def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None]) -> Outcome:
+    from hven.holdings import Site
+
+    try:
         with Site(settings) as site:
             try:
                 return Outcome(how=GOOD, phase=COMPLETED, message=sync(site, name))
             except Conflict as error:
                 return Outcome(how=BUSY if _taken(site, name) else FAILED, phase=ERROR, message=str(error))
-    except Stopped:
-        return Outcome(how=STOPPED, phase=ABORTED, message="the server was stopped; it goes on with the next one")
     except HvenError as error:
         return Outcome(how=GUARD if isinstance(error, Guarded) else FAILED, phase=ERROR, message=str(error))
     except MemoryError:
@@ -133,8 +140,6 @@ def _run(settings: Settings, name: str, sync: Callable[[Site, str], str | None],
         log.exception("the sync of %s failed in Hven itself", name)
         message = f"something went wrong in Hven itself ({type(error).__name__}: {error}); please report it"
         return Outcome(how=FAILED, phase=ERROR, message=message)
-    finally:
-        stop.running = False
 
 
 def synchronise(site: Site, name: str) -> str | None:

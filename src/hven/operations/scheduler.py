@@ -252,10 +252,11 @@ class Scheduler(Alone):
     def _end(self) -> None:
         """Tell the runs to end, wait for them, and give the lease to whoever is next."""
         children = [*self._runs, *([self._sender] if self._sender is not None else [])]
-        for pid in children:
-            forks.tell(pid, signal.SIGTERM)
         end = time.monotonic() + GRACE
         while children and time.monotonic() < end:
+            if self._time("tell", 1.0):  # again: one that had only just begun did with the first what we do, and went on
+                for pid in children:
+                    forks.tell(pid, signal.SIGTERM)
             children = [pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]]
             time.sleep(0.02)
         for pid in children:
