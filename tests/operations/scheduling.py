@@ -6,6 +6,7 @@ That process is this file, run alone: it reads ``{"site": .., "lease": .., "mach
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hven.holdings import Site
     from hven.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -37,7 +39,7 @@ tables:
 
 @dataclass
 class Line:
-    """A run: which collection, which process, when it began and ended (None: it has not)."""
+    """A run: which collection, which process, when it was taken and ended (None: it has not, or was killed)."""
 
     name: str
     pid: int
@@ -127,10 +129,13 @@ class Schedulers:
             store.close()
 
     def runs(self, name: str | None = None) -> list[Line]:
+        """Give the runs so far, of one collection or of all; no two of one collection were ever under way at once."""
         found: dict[tuple[str, int], Line] = {}
         path = self.site / "runs.log"
-        for row in path.read_text().splitlines() if path.exists() else ():
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be in the making
+        for row in whole.splitlines():
             word, who, pid, moment = row.split()
+            assert word != "clash", f"another run of {who} was under way: {row}"
             if word == "begin":
                 found[who, int(pid)] = Line(who, int(pid), float(moment))
             else:
@@ -157,10 +162,24 @@ def schedulers(site: Path, nursery: Nursery) -> Iterator[Schedulers]:
         made.stop()
 
 
-def _note(site: Path, word: str, name: str) -> None:
+def _note(site: Path, word: str, name: str, moment: float | None = None) -> None:
     number = os.open(site / "runs.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(number, f"{word} {name} {os.getpid()} {time.time()}\n".encode())  # one write: lines are whole
+    os.write(number, f"{word} {name} {os.getpid()} {moment or time.time()}\n".encode())  # one write: lines are whole
     os.close(number)
+
+
+@contextlib.contextmanager
+def _alone(site: Path, name: str) -> Iterator[None]:
+    """Note it if another run of the collection is under way; the kernel ends what a killed one holds."""
+    number = os.open(site / f"{name}.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _note(site, "clash", name)
+        yield
+    finally:
+        os.close(number)
 
 
 def main() -> None:
@@ -169,6 +188,7 @@ def main() -> None:
     from hven.operations import scheduler
 
     scheduler.PLAN, scheduler.LOOK, scheduler.AGAIN, scheduler.LATE = 0.2, 0.05, 0.3, 0.5  # a test has less time than an observatory
+    scheduler.GRACE = 45.0  # whatever ends before was told to, and was not killed for being late
     plugins.load("engines", "duckdb")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
@@ -194,21 +214,22 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
     if machine is not None:
         leases._machine = lambda: machine
 
-    def sync(_: object, name: str) -> str:
+    def sync(site: Site, name: str) -> str:
         path = directory / f"{name}.does"
         what, _, value = (path.read_text() if path.exists() else "work 0.05").partition(" ")
-        _note(directory, "begin", name)
-        if what == "fail":
-            raise SourceError("the source postgresql://reader:opensesame@host/db is away")
-        if what == "guard":
-            raise Guarded("9 of 10 rows would be removed")
-        if what == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if what == "hold":
-            until((directory / value).exists, 60)
-        else:
-            time.sleep(float(value or 0))
-        _note(directory, "end", name)
+        with _alone(directory, name):
+            _note(directory, "begin", name, site.store.schedules.get(name).began)
+            if what == "fail":
+                raise SourceError("the source postgresql://reader:opensesame@host/db is away")
+            if what == "guard":
+                raise Guarded("9 of 10 rows would be removed")
+            if what == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if what == "hold":
+                until((directory / value).exists, 120)
+            else:
+                time.sleep(float(value or 0))
+            _note(directory, "end", name)
         return "no change"
 
     logging.basicConfig(level=logging.INFO)

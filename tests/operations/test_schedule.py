@@ -60,15 +60,15 @@ def published(place: Schedulers, *names: str, sync: str | None) -> None:
             ingest(site, name)
 
 
-APART = 0.4  # seconds between two runs that are due every second: each may begin late on a busy machine, twice the same begins at once
+APART = 0.89  # seconds from taking a run that is due every second to taking the next; a pause after a failed one may be shorter by a tenth
 
 
 def apart(runs: list[Line]) -> bool:
-    """Tell whether no two runs of one collection were under way at the same time."""
+    """Tell whether no two runs of one collection were under way at the same time; `Schedulers.runs` looks at those that were killed."""
     by: dict[str, list[Line]] = {}
     for run in runs:
         by.setdefault(run.name, []).append(run)
-    return all(one.ended is not None and one.ended <= other.began for some in by.values() for one, other in pairwise(some))
+    return all(one.ended is None or one.ended <= other.began for some in by.values() for one, other in pairwise(some))
 
 
 def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
@@ -77,15 +77,14 @@ def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
     published(place, "a", "b", sync="{every: 1 s}")
     first, second = place.start(), place.start()
     until(lambda: len(place.runs("a")) >= 2 and len(place.runs("b")) >= 2)
-    leader, other = (
-        (first, second) if f"running the schedules of {place.site}" in place.log() and _leads(place, first.pid) else (second, first)
-    )
+    until(lambda: _leads(place, first.pid) or _leads(place, second.pid))
+    leader, other = (first, second) if _leads(place, first.pid) else (second, first)
     leader.send(signal.SIGKILL)
     leader.wait()
-    killed = time.time()
-    until(lambda: any(run.began > killed + 0.1 for run in place.runs("a")))
-    assert _leads(place, other.pid)
-    until(lambda: len(place.runs("a")) >= 4)
+    until(lambda: _leads(place, other.pid))
+    taken = time.time()
+    until(lambda: sum(run.began > taken for run in place.runs("a")) >= 2)
+    until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]  # a run that died with the leader counts until a good one
     place.stop()
     runs = place.runs()
     assert apart(runs)
@@ -112,11 +111,11 @@ def test_a_scheduler_that_slept_through_its_lease_runs_nothing_twice(place: Sche
     first.send(signal.SIGCONT)
     seen = len(place.runs("a"))
     until(lambda: len(place.runs("a")) >= seen + 3)
+    until(lambda: "another scheduler has taken over" in place.log())
     place.stop()
     assert apart(place.runs())
     starts = [run.began for run in place.runs("a")]
     assert all(later - sooner > APART for sooner, later in pairwise(starts)), starts
-    assert "another scheduler has taken over" in place.log()
 
 
 def _sleep(place: Schedulers, process: Process) -> None:
@@ -138,12 +137,21 @@ def test_a_run_that_is_killed_is_told_waits_and_is_made_up(place: Schedulers, ro
     place.does("a", "die")
     place.start()
     place.now("a")
-    until(lambda: (row := rows("a")) is not None and row.failures == 1)
-    row = rows("a")
-    assert row is not None
-    assert (row.phase, row.holder) == ("ABORTED", None)
+    seen: list[Schedule] = []
+
+    def waits() -> bool:
+        row = rows("a")
+        if row is None or row.holder is not None or not row.failures:
+            return False
+        seen.append(row)
+        return True
+
+    until(waits)
+    (row,) = seen
+    assert row.phase == "ABORTED"
     assert "signal 9" in (row.message or "")
-    assert 0.8 < row.due - (row.ended or 0) < 1.2  # the first pause
+    pause = min(2.0 ** (row.failures - 1), 4.0)  # who looks late sees a later one
+    assert 0.89 * pause < row.due - (row.ended or 0) < 1.11 * pause
     until(lambda: rows("a").failures >= 2)  # type: ignore[union-attr]
     place.does("a", "work 0")
     until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]
@@ -157,14 +165,14 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
     place: Schedulers, rows: Callable[[str], Schedule | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
-    place.does("a", "work 60")
+    place.does("a", "work 600")
     first = place.start()
     place.now("a")
     until(lambda: place.runs("a"))
     begun = time.monotonic()
     first.send(signal.SIGTERM)
     first.wait()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30  # or it was killed when its grace was over
     row = rows("a")
     assert row is not None
     assert (row.holder, row.failures, row.phase) == (None, 0, "ABORTED")
@@ -178,7 +186,7 @@ def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
     place: Schedulers, rows: Callable[[str], Schedule | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
-    place.does("a", "work 60")
+    place.does("a", "work 600")
     first = place.start()
     place.now("a")
     until(lambda: place.runs("a"))
@@ -282,9 +290,9 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: 
     with server() as address, schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place:
         published(place, "a", "b", sync="{every: 1 s}")
         place.does("b", "hold never")
-        first = place.start(lease=4, machine="one")
+        first = place.start(lease=8, machine="one")  # renewed every third of it, however busy the machine is
         until(lambda: len(place.runs("a")) >= 2 and place.runs("b"))
-        second = place.start(lease=4, machine="two")
+        second = place.start(lease=8, machine="two")
         time.sleep(1)
         assert not _leads(place, second.pid)
         running = place.runs("b")[-1].pid
