@@ -142,6 +142,25 @@ def test_a_process_that_starts_with_a_faulty_descriptor_hides_what_may_be_privat
         assert found.problems
 
 
+def test_a_part_that_changes_while_it_is_read_is_seen_at_the_next_look(site, monkeypatch):
+    from hven import descriptor as room
+
+    load, part = room.load, site.settings.collections / "cat" / "part.yaml"
+    part.write_text("description: One\n")
+
+    def meanwhile(path, settings):
+        found = load(path, settings)
+        if "One" in part.read_text():
+            part.write_text("description: Two\n")
+        return found
+
+    monkeypatch.setattr(room, "load", meanwhile)
+    descriptor(site, DESCRIPTOR.replace("description: Stars of the test\n", "include: [part.yaml]\n"))
+    assert site.refresh().schemas[0].description == "One"
+    assert site.refresh().schemas[0].description == "Two"
+    assert site.refresh() is site.refresh()
+
+
 def test_a_collection_without_descriptor_goes_on(site):
     (site.settings.collections / "cat" / "cat.yaml").unlink()
     assert site.refresh().published["cat.stars"].rows == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -69,7 +70,8 @@ class Descriptors:
         return changed
 
     def _read(self, name: str, path: Path, before: Seen | None) -> Seen:
-        taken = stamp((path,))  # before reading: a change while we read is seen at the next look
+        watched = (path, *(before.files[1:] if before is not None else ()))
+        taken = dict(zip(watched, stamp(watched), strict=True))  # before reading: a change while we read is seen at the next look
         try:
             resource = descriptor.load(path, self.settings)
         except HvenError as error:
@@ -78,12 +80,14 @@ class Descriptors:
             problem = f"{path}: Hven failed to read it ({type(error).__name__}: {error}); please report this"
         else:
             watched = (path, *(file for file in parts(resource, path) if file != path))
-            return Seen(name=name, stamp=(*taken, *stamp(watched[1:])), files=watched, resource=resource)
-        watched = (path, *(before.files[1:] if before is not None else ()))
+            new = tuple(file for file in watched if file not in taken)
+            taken.update(zip(new, stamp(new), strict=True))
+            known = not new or _as_read(resource, path)
+            return Seen(name=name, stamp=tuple(taken[file] for file in watched) if known else (), files=watched, resource=resource)
         last = before.resource if before is not None else None
         return Seen(
             name=name,
-            stamp=(*taken, *stamp(watched[1:])),
+            stamp=tuple(taken[file] for file in watched),
             files=watched,
             resource=last,
             problem=problem,
@@ -110,6 +114,14 @@ def files(settings: Settings) -> dict[str, Path]:
 def parts(resource: Resource, path: Path) -> list[Path]:
     """Give the files that a descriptor was read from: itself, its includes, its functions."""
     return [Path(os.path.normpath(path.parent / name)) for name in resource.hashes]
+
+
+def _as_read(resource: Resource, path: Path) -> bool:
+    """Tell whether the files are still what was read."""
+    try:
+        return all(hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == found for name, found in resource.hashes.items())
+    except OSError:
+        return False
 
 
 def stamp(paths: tuple[Path, ...]) -> Stamp:
