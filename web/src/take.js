@@ -46,20 +46,24 @@ export function mount(box, workspace) {
     refresh(true);
   }
 
-  /** Let the links that are there ask for what is asked now: somebody may be quicker than the server. */
+  /** Let the links and forms that are there ask for what is asked now: somebody may be quicker than the server. */
   function follow() {
-    for (const one of box.querySelectorAll("[data-formats] a[href], [data-scripts] a[href]")) {
-      const address = new URL(one.href);
-      address.search = String(parameters({ _as: address.searchParams.get("_as") }));
-      one.href = String(address);
+    const now = (text) => { const address = new URL(text, location.href); return `${address.pathname}?${parameters({ _as: address.searchParams.get("_as") })}`; };
+    for (const one of box.querySelectorAll("[data-formats] a[href], [data-scripts] a[href]")) one.setAttribute("href", now(one.href));
+    for (const one of box.querySelectorAll("[data-formats] form, [data-scripts] form")) {
+      const button = one.querySelector("button");
+      if ("job" in one.dataset) { button.disabled = stale; continue; } // its query is the server's to write
+      one.setAttribute("action", now(one.action));
+      if (selection.marked.size) one.replaceChildren(...hidden(marks()), button);
     }
   }
 
   async function refresh(force = false) {
+    stale ||= force;
     follow();
     if (only && !selection.marked.size) only = false;
     if (!menus.some((one) => one.open)) { stale = true; return; }
-    if (!stale && !force) return;
+    if (!stale) return;
     stale = false;
     options();
     try {
@@ -90,7 +94,7 @@ export function mount(box, workspace) {
 
   function show() {
     const formats = box.querySelector("[data-formats]");
-    formats.replaceChildren(...known.formats.map((one) => item(one.label, "download", one.name)), job());
+    renew(formats, [...known.formats.map((one) => item(one.label, "download", one.name)), job()]);
     const scripts = box.querySelector("[data-scripts]");
     if (scripts && known.files) {
       const { files, bytes, sized, most } = known.files;
@@ -99,11 +103,18 @@ export function mount(box, workspace) {
       if (files > most) text += `; ${t("a script has the first {count}", { count: number(most) })}`;
       say(text);
       const names = { wget: t("Script for wget"), curl: t("Script for curl"), aria2: t("List for aria2"), links: t("List of links") };
-      scripts.replaceChildren(...known.scripts.map((one) => item(names[one.name] ?? one.name, "script", one.name)));
+      renew(scripts, known.scripts.map((one) => item(names[one.name] ?? one.name, "script", one.name)));
       choose(scripts);
     }
     const place = box.querySelector("[data-lines]");
-    place.replaceChildren(...[...known.lines, ...(only ? [] : [{ name: t("Link to this search"), text: location.href }])].flatMap((one) => line(one)));
+    renew(place, [...known.lines, ...(only ? [] : [{ name: t("Link to this search"), text: location.href }])].flatMap((one) => line(one)));
+  }
+
+  /** Put entries into a place; those that are there already stay: somebody may be pressing one. */
+  function renew(place, entries) {
+    const old = [...place.children];
+    entries.forEach((one, at) => { if (!old[at]) place.append(one); else if (!old[at].isEqualNode(one)) old[at].replaceWith(one); });
+    for (const one of old.slice(entries.length)) one.remove();
   }
 
   function choose(before) {
@@ -126,20 +137,24 @@ export function mount(box, workspace) {
       entry.append(Object.assign(document.createElement("a"), { href: address, download: "", textContent: text }));
       return entry;
     }
-    entry.append(form(address, [...selection.marked].map((key) => ["_key", key]), text));
+    entry.append(form(address, marks(), text));
     return entry;
   }
 
+  const marks = () => [...selection.marked].map((key) => ["_key", key]);
+  const hidden = (fields) => fields.map(([name, value]) => Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+
   function form(action, fields, text) {
     const made = Object.assign(document.createElement("form"), { method: "post", action });
-    made.append(...fields.map(([name, value]) => Object.assign(document.createElement("input"), { type: "hidden", name, value })));
-    made.append(Object.assign(document.createElement("button"), { className: "link", textContent: text }));
+    made.append(...hidden(fields), Object.assign(document.createElement("button"), { className: "link", textContent: text }));
     return made;
   }
 
   function job() {
     const entry = document.createElement("li");
-    entry.append(form(`${workspace.base}/jobs`, [["QUERY", known.adql], ["RESPONSEFORMAT", "votable"]], t("As a job")), " ");
+    const asked = form(`${workspace.base}/jobs`, [["QUERY", known.adql], ["RESPONSEFORMAT", "votable"]], t("As a job"));
+    asked.dataset.job = "";
+    entry.append(asked, " ");
     entry.append(Object.assign(document.createElement("small"), { textContent: t("for results that take long") }));
     return entry;
   }
@@ -183,6 +198,7 @@ export function mount(box, workspace) {
   state.addEventListener("change", () => { stale = true; refresh(); });
   selection.addEventListener("change", (event) => { if (event.name === "marked") { stale = true; refresh(); } });
   options();
+  refresh(); // a menu that was opened before we came
 }
 
 /** Bytes as people say them. */
