@@ -1,16 +1,17 @@
 """Functions that DuckDB does not have, computed by `hven.sky` over whole vectors (`dialect.UDFS` lists them).
 
-DuckDB gives chunks of rows without nulls. A shape is a list of numbers told by its length: 2 a point, 3 a circle, 4 a range,
+They see rows without nulls (`_of_whole_rows`), and may answer with nulls. A shape is a list of numbers told by its length: 2 a point, 3 a circle, 4 a range,
 6 and more a polygon. Something that is no shape contains nothing and has no area.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.engines._bound.reading import cells_of, read
 from hven.engines._regions import numbers_of
@@ -39,10 +40,29 @@ _KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 def register(con: duckdb.DuckDBPyConnection) -> None:
     """Make the functions known to a DuckDB instance."""
     for name, (arguments, result) in UDFS.items():
-        con.create_function(name, FUNCTIONS[name], list(arguments), result, **_VECTORISED)
+        con.create_function(name, _of_whole_rows(FUNCTIONS[name]), list(arguments), result, **_VECTORISED)
     for text in MACROS:  # some name the functions
         # not temporary: one definition for all cursors of the instance, which is in memory anyway
         con.execute(text.replace("TEMP MACRO", "MACRO"))
+
+
+def _of_whole_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:
+    """Let a function see the rows without a null; the others give null.
+
+    DuckDB would do so itself, but then it takes no null that the function gives for a row without one.
+    """
+
+    @wraps(function)
+    def called(*columns: Any) -> pa.Array:
+        if not any(column.null_count for column in columns):
+            return function(*columns)
+        whole = reduce(pc.and_, (pc.is_valid(column) for column in columns))
+        if not pc.any(whole).as_py():
+            return pa.nulls(len(whole))
+        rows = np.cumsum(whole) - 1
+        return function(*(column.filter(whole) for column in columns)).take(pa.array(rows, mask=~np.asarray(whole)))
+
+    return called
 
 
 class Shapes:
@@ -507,7 +527,7 @@ def _ipix(lon: Any, lat: Any) -> pa.Array:
     return pa.array(q3c.index(lons, lats), mask=~np.isfinite(lons + lats))
 
 
-_VECTORISED: Any = {"type": "arrow", "side_effects": False}  # duckdb's stubs know enums only
+_VECTORISED: Any = {"type": "arrow", "side_effects": False, "null_handling": "special"}  # duckdb's stubs know enums only
 _SKY = 360.0 * 360.0 / np.pi
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_in_polygon": _in_polygon,
