@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from relations import Relations
-from rows import LIST, STARS, circles, sky, stage
+from rows import LIST, STARS, both, circles, sky, stage, unordered
 from test_roads import (  # noqa: F401  (the same tests, with the engine of this module)
     test_a_plan_serves_other_literals,
     test_a_row_filter_holds_on_every_road,
@@ -87,3 +87,35 @@ def engine(request, database, tmp_path_factory):
 @pytest.fixture(scope="module")
 def relations(engine):
     return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified: Memory(circles(60))})
+
+
+def test_what_has_no_value_is_null_in_both(engine, relations):
+    """Boxes without a width and cells of no order, in rows that have all that the function asks for."""
+    box = "BOX(10, 10, field, 20)"
+    for text in (
+        f"SELECT id, AREA({box}) AS a, COORD1(CENTROID({box})) AS x, IVO_HEALPIX_INDEX(field, 10, 20) AS h FROM sky.stars",
+        f"SELECT id, INTERSECTS({box}, CIRCLE(ra, dec, 1)) AS i FROM sky.stars WHERE field IS NOT NULL",
+        f"SELECT id FROM sky.stars WHERE 0 = CONTAINS(POINT(10, 10), {box})",
+        "SELECT TOP 1 AREA(BOX(10, 10, 0, 20)) AS a, IVO_HEALPIX_INDEX(30, 1, 1) AS h FROM sky.stars",
+    ):
+        found, wanted = both(engine, text, relations)
+        assert unordered(found) == unordered(wanted), text
+    assert found == [(None, None)]
+
+
+@pytest.mark.parametrize("tiny", ["5e-324", "-5e-324", "1e-200"])
+def test_numbers_next_to_zero_are_as_good_as_zero(engine, relations, tiny):
+    """Radians, squares and quotients of them are 0 in the embedded engine, and an error in PostgreSQL: underflow."""
+    size = tiny.lstrip("-")
+    shapes = [f"BOX(10, {tiny}, 20, 20)", f"BOX(10, 20, {size}, 1)", f"BOX(10, 20, 1, {size})", f"POLYGON(10, {tiny}, 30, {tiny}, 20, 20)"]
+    shapes += [f"CIRCLE(10, {tiny}, 20)", f"CIRCLE({tiny}, 10, 20)", f"CIRCLE(10, 20, {size})"]
+    texts = [f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {shape})" for shape in shapes]
+    texts += [f"SELECT id FROM sky.stars WHERE 1 = INTERSECTS({shape}, CIRCLE(ra, dec, 1)) AND field = 3" for shape in shapes]
+    texts += [f"SELECT id FROM sky.stars WHERE DISTANCE(ra, dec, {pair}) < 20" for pair in (f"10, {tiny}", f"{tiny}, 10")]
+    texts.append(f"SELECT TOP 1 IVO_HEALPIX_INDEX(6, 10, {tiny}) AS c, IVO_HEALPIX_INDEX(6, {tiny}, 10) AS d FROM sky.stars")
+    for text in texts:
+        found, wanted = both(engine, text, relations)
+        assert unordered(found) == unordered(wanted), text
+    areas = ", ".join(f"AREA({shape}) AS a{number}" for number, shape in enumerate(shapes))
+    [found], [wanted] = both(engine, f"SELECT TOP 1 {areas} FROM sky.stars", relations)
+    assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12)

@@ -92,7 +92,7 @@ FUNCTIONS: tuple[str, ...] = (
     DECLARE n bigint; z {_D}; za {_D}; tt {_D}; jp bigint; jm bigint; face bigint; ix bigint; iy bigint; k integer; t {_D};
     BEGIN
       IF level < 0 OR level > 29 OR lon = 'nan' OR lat = 'nan' OR abs(lon) = 'infinity' OR abs(lat) > 90 THEN RETURN NULL; END IF;
-      n := 1::bigint << level; z := sin(radians(lat)); za := abs(z);
+      n := 1::bigint << level; lon := lon + 1e-100; z := sin(radians(lat + 1e-100)); za := abs(z);
       tt := (lon - 360 * floor(lon / 360)) / 90; IF tt >= 4 THEN tt := 0; END IF;
       IF za <= 2 / 3::{_D} THEN
         jp := floor(n * (0.5 + tt) - n * z * 0.75); jm := floor(n * (0.5 + tt) + n * z * 0.75);

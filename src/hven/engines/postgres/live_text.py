@@ -307,9 +307,9 @@ class LivePlaces(Places):
             if radius is None or known is None:
                 return band
             # how far a circle reaches in longitude, worked out once; as ranges, so that an index of both coordinates leaves few rows to be read
-            reach = f"degrees(asin(sin(radians({size})) / cos(radians({lat0})))) * 1.000001 + 1e-6"
+            reach = f"degrees(asin(sin(radians({size} + 1e-100)) / cos(radians({lat0} + 1e-100)))) * 1.000001 + 1e-6"
             reach = f"CASE WHEN {size} BETWEEN 0 AND 89 AND abs({lat0}) + {size} < 89 THEN {reach} ELSE 181 END"
-            turned = f"({lon0} - 360 * floor({lon0} / 360))"
+            turned = f"({lon0} - 360 * floor(({lon0} + 1e-100) / 360))"
             spans = [
                 f"{lon} BETWEEN (SELECT {turned} + {turn} - {reach}) AND (SELECT {turned} + {turn} + {reach})" for turn in (0, -360, 360)
             ]
@@ -319,7 +319,8 @@ class LivePlaces(Places):
             call = "q3c_radial_query({2}, {3}, {0}, {1}, {4} + 2e-6)" if known is not None else "q3c_join({0}, {1}, {2}, {3}, {4} + 2e-6)"
             return call.format(lon0, lat0, lon, lat, size)
         valid = lat0 if known is not None else f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        return f"spoint(radians({lon}), radians({lat})) <@ scircle(spoint(radians({lon0}), radians({valid})), radians({size} + 1e-9))"
+        there = f"spoint(radians({lon0} + 1e-100), radians({valid} + 1e-100))"  # radians of the least numbers would be an underflow
+        return f"spoint(radians({lon}), radians({lat})) <@ scircle({there}, radians({size} + 1e-9))"
 
 
 class LivePostgres(Postgres):

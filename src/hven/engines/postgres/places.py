@@ -364,7 +364,8 @@ class Places:
             # at the poles its cells are off by rounding: some of them are added
             return f"q3c_join({lon0}, {lat0}, {lon}, {lat}, {size} + 2e-6)"
         valid = lat0 if known is not None else f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        return f"spoint(radians({lon}), radians({lat})) <@ scircle(spoint(radians({lon0}), radians({valid})), radians({size} + 1e-9))"
+        there = f"spoint(radians({lon0} + 1e-100), radians({valid} + 1e-100))"  # radians of the least numbers would be an underflow
+        return f"spoint(radians({lon}), radians({lat})) <@ scircle({there}, radians({size} + 1e-9))"
 
     def _is_position(self, pair: tuple[Expr, Expr]) -> bool:
         """Say whether a pair of expressions is the indexed position of a table reference."""

@@ -35,7 +35,7 @@ SPHERES: tuple[str, ...] = (
     DECLARE side {_D}; top {_D}; phi {_D}; x {_D}; y {_D}; z {_D}; u {_D}; w {_D}; found {_D}[] := '{{}}';
     BEGIN
       IF NOT (width > 0 AND width < 180 AND height > 0 AND height < 180 AND abs(lat) <= 90 AND abs(lon) < 'infinity') THEN RETURN NULL; END IF;
-      side := radians(width) / 2; top := atan(tan(radians(height) / 2) * cos(side)); phi := radians(lat);
+      side := radians(greatest(width, 1e-100)) / 2; top := atan(tan(radians(greatest(height, 1e-100)) / 2) * cos(side)); phi := radians(lat + 1e-100);
       FOR i IN 0 .. 3 LOOP
         u := CASE WHEN i IN (0, 3) THEN -side ELSE side END; w := CASE WHEN i < 2 THEN -top ELSE top END;
         x := cos(w) * cos(u) * cos(phi) - sin(w) * sin(phi); y := cos(w) * sin(u); z := cos(w) * cos(u) * sin(phi) + sin(w) * cos(phi);
@@ -108,7 +108,7 @@ SPHERES: tuple[str, ...] = (
         total := total + 2 * atan2(q[1] * c[1] + q[2] * c[2] + q[3] * c[3],
           1 + q[1] * a[1] + q[2] * a[2] + q[3] * a[3] + q[1] * b[1] + q[2] * b[2] + q[3] * b[3] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3]);
         reach := greatest(reach, (a[1] - m[1]) * (a[1] - m[1]) + (a[2] - m[2]) * (a[2] - m[2]) + (a[3] - m[3]) * (a[3] - m[3]));
-        width := abs(ring[k + 3]) * cos(radians(p[2 * i + 2])) + 1e-12 * abs(ring[k + 3]);
+        width := abs(ring[k + 3]) * cos(radians(p[2 * i + 2] + 1e-100)) + 1e-12 * abs(ring[k + 3]);
         IF width > top THEN top := width; edge := i; END IF;
       END LOOP;
       total := degrees(degrees(total)); s := 129600 / pi();
@@ -187,6 +187,7 @@ SPHERES: tuple[str, ...] = (
     END $$""",
     f"""FUNCTION hven_area(p {_D}[]) RETURNS {_D} {_PL} AS $$
     BEGIN
+      IF cardinality(p) = 3 AND abs(p[3]) < 1e-150 THEN RETURN 0; END IF;
       RETURN CASE cardinality(p) WHEN 2 THEN 0 WHEN 3 THEN 129600 / pi() * power(sin(radians(least(p[3], 180)) / 2), 2) ELSE (hven_ring(p))[3] END;
     END $$""",
     f"""FUNCTION hven_intersects(one {_D}[], two {_D}[]) RETURNS boolean {_PL} AS $$
