@@ -69,7 +69,7 @@ def jobs(server: Server) -> dict[str, str]:
     with tiny_site(server.site, {}) as site:  # as the keeper does, which looks every 20 seconds
         site.store.jobs.change(archived.rpartition("/")[2], among=("COMPLETED",), phase="ARCHIVED", results=[])
     made["ARCHIVED"] = archived
-    made["EXECUTING"] = new(ENDLESS, PHASE="RUN", EXECUTIONDURATION="60")
+    made["EXECUTING"] = new(ENDLESS, PHASE="RUN", EXECUTIONDURATION="3600")  # longer than all tests together may take
     phase(made["EXECUTING"], "EXECUTING")
     made["QUEUED"] = new("SELECT id FROM s.t", PHASE="RUN")
     made["HELD"] = new("SELECT id FROM s.t", PHASE="RUN")
