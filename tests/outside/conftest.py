@@ -96,6 +96,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("keeper", getattr(metafunc.module, "KEEPERS", USUAL), indirect=True, scope="session")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """Let pyvo wait for a busy machine: it gives up a look at a job after ten seconds."""
+    import pyvo.dal.tap
+
+    pyvo.dal.tap.DEFAULT_JOB_POLL_TIMEOUT = 60
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Database]:
     with database() as found:
