@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     directory = tmp_path_factory.mktemp("bad") / "site"
     hven("init", directory)
     (directory / "hven.toml").write_text(
-        f'name = "bad"\nallow_private = true\n[limits]\nupload = {LIMIT}\nupload_rows = 500\nseconds = 5\n'
+        f'name = "bad"\nallow_private = true\n[limits]\nupload = {LIMIT}\nupload_rows = 500\nseconds = 10\n'
     )
     rows = pa.table({"id": list(range(40)), "ra": [1.0] * 40, "dec": [2.0] * 40, "word": ["a"] * 40})
     keeper.tell(directory)
@@ -183,7 +183,7 @@ class Far(http.server.BaseHTTPRequestHandler):
                         return None
                 return None
             case "/silent":
-                self.over.wait(30)
+                self.over.wait()  # the reader ends it, whose time limit is looked at
                 return None
             case "/garbage":
                 body = b"\0\1 garbage\r\n\r\n"

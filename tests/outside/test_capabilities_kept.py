@@ -34,8 +34,8 @@ maxrec_default = 10
 maxrec_hard = 25
 upload = 3000
 [jobs]
-seconds = 20
-seconds_hard = 40
+seconds = 200
+seconds_hard = 400
 keep_days = 2
 keep_days_hard = 3
 """

@@ -74,7 +74,7 @@ def test_an_error_is_told_in_our_words(server: Server) -> None:
         [program("stilts"), "tapquery", f"tapurl={server.url}/tap", "sync=true", "adql=SELECT vmagg FROM hipparcos.main"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode
