@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,18 +49,16 @@ class Database:
     """A server that is started when the first site needs it."""
 
     def __init__(self) -> None:
-        self._running: Any = None
+        self._running = ExitStack()
 
     @cached_property
     def url(self) -> str:
-        self._running = server()
-        url = f"postgresql://{self._running.__enter__()}"
+        url = f"postgresql://{self._running.enter_context(server())}"
         sphere(url)
         return url
 
     def close(self) -> None:
-        if self._running is not None:
-            self._running.__exit__(None, None, None)
+        self._running.close()
 
 
 @contextmanager
