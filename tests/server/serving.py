@@ -55,7 +55,7 @@ class Serving:
         return self._send("HEAD", path)
 
     def _send(self, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         with contextlib.closing(connection):
             connection.request(method, path)
             answer = connection.getresponse()
@@ -103,6 +103,7 @@ def serving(site: Path, *, workers: int = 2) -> Iterator[Serving]:
         try:
             until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
             assert process.poll() is None, log.read_text()
+            until(lambda: len(made.workers()) == workers)  # the first of them has answered
             yield made
         finally:
             if process.poll() is None:

@@ -23,7 +23,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(star_site(tmp_path_factory.mktemp("serve") / "site", 300_000)) as made:
+    site = star_site(tmp_path_factory.mktemp("serve") / "site", 300_000)
+    with (site / "hven.toml").open("a") as file:
+        file.write("\n[limits]\nseconds = 600\n")  # what must end by other means is not ended by this
+    with serving(site) as made:
         yield made
 
 
@@ -50,7 +53,7 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
     """The best of several edits counts: whatever else this machine is doing must not decide."""
     descriptor = site_of(server) / "collections" / "stars" / "stars.yaml"
     seconds: list[float] = []
-    while len(seconds) < 10 and min(seconds, default=2.0) >= 1.0:
+    while len(seconds) < 30 and min(seconds, default=2.0) >= 1.0:
         words = f"words that were written {len(seconds) + 1} times"
         descriptor.write_text(DESCRIPTOR.replace("the first words", words).replace("as it was", f"table of {words}"))
 
@@ -138,7 +141,7 @@ def test_a_reader_who_leaves_in_the_middle_of_a_dump_leaves_no_trace(server: Ser
 
 
 def test_a_dump_is_streamed(server: Serving) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.request("GET", "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+*+FROM+stars.main")
     with contextlib.closing(connection), connection.getresponse() as answer:
         assert answer.getheader("content-length") is None
@@ -156,7 +159,7 @@ def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
 
 def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
     with serving(star_site(tmp_path / "site", 200_000), workers=1) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
         connection.request("GET", "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+*+FROM+stars.main")
         with contextlib.closing(connection), connection.getresponse() as answer:
             head = answer.read(1000)

@@ -29,7 +29,7 @@ FORMS = ("votable", "csv", "votable/td")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     directory = tmp_path_factory.mktemp("slow") / "site"
     hven("init", directory)
-    (directory / "hven.toml").write_text('name = "slow"\n[limits]\nseconds = 4\n')
+    (directory / "hven.toml").write_text('name = "slow"\n[limits]\nseconds = 10\n')
     made = np.random.default_rng(3)
     rows = pa.table(
         {
@@ -94,7 +94,7 @@ def test_slow_readers_cost_little_memory_and_hold_nobody_up(server: Serving) -> 
     for form in FORMS:
         server.get(address("SELECT * FROM big.main", form))
     (pid,) = server.workers()
-    for look in range(3):  # the best of three: whatever else this machine begins meanwhile must not decide
+    for look in range(6):  # the best of six: whatever else this machine begins meanwhile must not decide
         alone = statistics.median(cone() for _ in range(50))
         before = peak = anonymous(pid)
         with slow_readers(server, FORMS):
@@ -108,20 +108,23 @@ def test_slow_readers_cost_little_memory_and_hold_nobody_up(server: Serving) -> 
         assert peak - before < 100
         if statistics.median(beside) < 5 * alone + 0.02:
             break
-        assert look < 2, f"{alone:.4f} s alone, {statistics.median(beside):.4f} s beside slow readers"
+        assert look < 5, f"{alone:.4f} s alone, {statistics.median(beside):.4f} s beside slow readers"
 
 
 def test_the_time_limit_is_of_the_query_and_not_of_the_line(server: Serving) -> None:
-    """The limit is four seconds; a reader who takes five to begin gets everything."""
-    for form, query in (("csv", "SELECT * FROM big.main"), ("votable", "SELECT * FROM big.main WHERE filler LIKE 'a%'")):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as reader:
+    """The limit is ten seconds; readers who take twelve to begin get everything."""
+    asked = {"csv": "SELECT * FROM big.main", "votable": "SELECT * FROM big.main WHERE filler LIKE 'a%'"}
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=120)) for _ in asked]
+        for reader, (form, query) in zip(readers, asked.items(), strict=True):
             reader.sendall(f"GET {address(query, form)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            time.sleep(5)
+        time.sleep(12)
+        for reader in readers:
             size = 0
             last = b""
             while piece := reader.recv(1 << 20):
                 size += len(piece)
                 last = (last + piece)[-400:]
-        assert size > 40 * ROWS
-        assert last.endswith(b"\r\n0\r\n\r\n")
-        assert b"ERROR" not in last
+            assert size > 40 * ROWS
+            assert last.endswith(b"\r\n0\r\n\r\n")
+            assert b"ERROR" not in last
