@@ -193,7 +193,7 @@ def test_an_abort_is_forwarded_within_a_second(site: Site, there: Server, sleepi
         until(lambda: phase(there, path) == "404")
         return seconds
 
-    soon(once, 1)
+    soon(once, 1, times=20)
 
 
 def test_a_destruction_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
@@ -202,7 +202,7 @@ def test_a_destruction_is_forwarded(site: Site, there: Server, sleeping: Any) ->
         Desk(site, "far").remove(now(site, job))
         return until(lambda: phase(there, path) == "404")
 
-    soon(once, 1)
+    soon(once, 1, times=20)
 
 
 def test_the_time_limit_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
