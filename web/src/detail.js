@@ -11,6 +11,7 @@ export function mount(box, workspace) {
   const close = box.querySelector("button.close");
   let seen = 0; // the picture that is shown
   let row = null; // what the server told of it
+  let waiting = 0; // what takes longer than a moment says so
 
   const button = (text, sign, act) => {
     const made = Object.assign(document.createElement("button"), { type: "button", className: "quiet step", textContent: sign, title: text });
@@ -35,8 +36,10 @@ export function mount(box, workspace) {
 
   async function show() {
     const key = selection.chosen;
-    if (!key) { box.hidden = true; return; }
-    const waiting = setTimeout(() => box.setAttribute("aria-busy", "true"), 150);
+    clearTimeout(waiting); // of a row that this one overtakes
+    if (!key) { workspace.cancel("detail"); box.removeAttribute("aria-busy"); box.hidden = true; return; }
+    const mine = setTimeout(() => box.setAttribute("aria-busy", "true"), 150);
+    waiting = mine;
     try {
       const found = await workspace.ask(`${here}/row`, { state: new URLSearchParams({ _row: key, ...units() }), pane: "detail" });
       box.hidden = false;
@@ -55,7 +58,7 @@ export function mount(box, workspace) {
       title.textContent = error.message;
       list.replaceChildren();
     } finally {
-      clearTimeout(waiting);
+      clearTimeout(mine);
       box.removeAttribute("aria-busy");
     }
   }

@@ -30,6 +30,7 @@ export async function mount(root, workspace) {
     const text = view.state.doc.toString();
     if (!text.trim()) return told_(null);
     const found = await workspace.ask(`/adql/check?${new URLSearchParams({ QUERY: text })}`, { state: null, pane: "check" }).catch(() => null);
+    if (text !== view.state.doc.toString()) return []; // somebody wrote on: that is checked, too
     const fault = found?.fault ?? null;
     told_(fault);
     if (!fault || fault.offset === undefined) return [];
@@ -164,6 +165,8 @@ export async function mount(root, workspace) {
       return;
     }
     if (event.submitter?.formAction && event.submitter.hasAttribute("formaction")) {
+      if ("job" in event.submitter.dataset && form.dataset.sent) { event.preventDefault(); return; } // pressed twice
+      if ("job" in event.submitter.dataset) { form.dataset.sent = "1"; setTimeout(() => { delete form.dataset.sent; }, 3000); }
       if (area.value.trim()) remember(area.value.trim());
       area.hidden = false;
       setTimeout(() => { area.hidden = true; });

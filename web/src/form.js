@@ -95,7 +95,7 @@ export function mount(form, workspace) {
 
   function faulted(list) {
     const faults = Object.fromEntries(list.map((fault) => [fault.field, fault]));
-    for (const old of form.querySelectorAll(".fault")) old.remove();
+    for (const old of form.querySelectorAll(".fault:not(.facets .fault)")) old.remove(); // the choices have faults of their own
     for (const field of form.elements) { field.removeAttribute("aria-invalid"); field.removeAttribute("aria-describedby"); }
     for (const fault of Object.values(faults)) {
       const note = Object.assign(document.createElement("p"), { className: "fault", id: `fault-${fault.field}` });
@@ -126,15 +126,16 @@ export function mount(form, workspace) {
   }
 
   async function check() {
-    const now = String(state.with({ _row: null, _sort: null, _cols: null }));
+    const now = workspace.search;
     if (now === asked) return;
     asked = now;
     const found = await workspace.ask(`${here}/count`, { pane: "form" }).catch(() => null);
     if (!found) return;
+    workspace.counted = { search: now, total: found.total, exact: found.exact };
     faulted(found.faults);
     listed(found.asked);
     show(found);
-    workspace.dispatchEvent(Object.assign(new Event("count"), { found }));
+    workspace.dispatchEvent(new Event("count"));
   }
 
   state.addEventListener("change", check);

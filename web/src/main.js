@@ -34,7 +34,9 @@ async function mount(element) {
   const waiting = setTimeout(() => element.setAttribute("aria-busy", "true"), 150);
   try {
     const { mount: begin } = await load();
-    await begin(element, workspace);
+    // a first question that a second one overtook never ends: the pane has begun all the same
+    const overtaken = new Promise((done) => { workspace.addEventListener("overtaken", (event) => { if (event.pane === element.dataset.pane) done(); }); });
+    await Promise.race([begin(element, workspace), overtaken]);
     element.dataset.ready = "";
     delete element.dataset.failed;
   } catch (error) {

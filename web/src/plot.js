@@ -17,6 +17,7 @@ export function mount(box, workspace) {
   place.after(legend);
   let plot = null;
   let drawn = null;
+  let waiting = 0; // what takes longer than a moment says so
   let at = []; // keys of the points that are drawn, in the order of the plot
 
   const settings = () => {
@@ -58,12 +59,14 @@ export function mount(box, workspace) {
       ...(y ? [chooser("c", t("Colour"), c, t("none"))] : []), ticked("logX", t("log across"), logX), ticked("logY", t("log up"), logY),
     );
     legend.replaceChildren();
-    if (!x) { plot?.destroy(); plot = null; place.replaceChildren(); told.textContent = ""; return; }
-    const waiting = setTimeout(() => {
+    clearTimeout(waiting); // of a question that this one overtakes
+    if (!x) { workspace.cancel("plot"); rest(); plot?.destroy(); plot = null; place.replaceChildren(); told.textContent = ""; return; }
+    const mine = setTimeout(() => {
       place.setAttribute("aria-busy", "true");
       place.classList.add("waiting");
       told.replaceChildren(t("Drawing ..."), " ", act(t("Cancel"), () => { workspace.cancel("plot"); rest(); drawn = null; told.replaceChildren(t("Cancelled"), " ", act(t("Try again"), draw)); }));
     }, 150);
+    waiting = mine;
     try {
       if (!y) bars(await workspace.ask(`${here}/histogram`, { state: state.with({ _x: x, _plot: null, _row: null }), pane: "plot" }), logY);
       else points(await workspace.ask(`${here}/points`, { state: state.with({ _x: x, _y: y, _c: c || null, _plot: null, _row: null }), pane: "plot" }), logX, logY);
@@ -73,7 +76,7 @@ export function mount(box, workspace) {
       drawn = null;
       told.replaceChildren(`${error.message} ${error.remedy ?? ""}`, " ", act(t("Try again"), draw));
     } finally {
-      clearTimeout(waiting);
+      clearTimeout(mine);
     }
   }
 

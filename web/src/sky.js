@@ -26,8 +26,8 @@ export async function mount(box, workspace) {
   const here = box.closest("[data-here]").dataset.here;
   const place = box.querySelector(".drawn-map");
   const told = box.querySelector(".told"); // of the rows
-  const lacking = Object.assign(document.createElement("p"), { className: "fault lacking" }); // what else could not be had: beside what is told of the rows, not in its place
-  lacking.setAttribute("role", "status");
+  // what else could not be had, each in its own place: which answer comes last says nothing of the others
+  const [lacking, uncovered] = ["lacking", "lacking uncovered"].map((name) => Object.assign(document.createElement("p"), { className: `fault ${name}`, role: "status" }));
   let A;
   try {
     ({ default: A } = await import(box.dataset.aladin));
@@ -230,32 +230,37 @@ export async function mount(box, workspace) {
   bar.append(seen_);
   place.before(bar);
   place.after(here_);
-  told.after(lacking);
+  told.after(lacking, uncovered);
 
   /** The cells that rows lie in, of what is found now; asked for when the layer is shown. */
   async function cover() {
+    uncovered.textContent = "";
     if (!coverage?.on) return;
-    const cells_ = await workspace.ask(`${here}/moc?_of=coverage&_as=json`, { state: state.with({ _row: null, _map: null, _plot: null, _sort: null, _cols: null }), pane: "sky-coverage" }).catch((error) => { lacking.textContent = error.message; return null; });
+    const cells_ = await workspace.ask(`${here}/moc?_of=coverage&_as=json`, { state: state.with({ _row: null, _map: null, _plot: null, _sort: null, _cols: null }), pane: "sky-coverage" }).catch((error) => { uncovered.textContent = error.message; return null; });
     if (coverage.moc) { aladin.removeOverlay(coverage.moc); coverage.moc = null; }
     if (!cells_ || !coverage.on) return;
-    lacking.textContent = "";
     coverage.moc = A.MOCFromJSON(cells_, { color: COVERED, opacity: coverage.opacity, fill: true, edge: false, lineWidth: 1, name: "coverage" });
     aladin.addMOC(coverage.moc);
   }
 
+  let laid = 0;
+
   /** Show a survey below everything; where it does not come, the drawn sky stays. */
   async function lay(address) {
+    const mine = ++laid;
     const dark_ = A.imageHiPS(box.dataset.sky, { id: "drawn", name: "drawn", cooFrame: "equatorial", maxOrder: 0, tileSize: 512, imgFormat: "png" });
     lacking.textContent = "";
     if (!address) { aladin.setBaseImageLayer(dark_); return; }
     try {
       const found = await fetch(`${address.replace(/\/$/, "")}/properties`, { signal: AbortSignal.timeout(8000), credentials: "omit" });
       if (!found.ok) throw new Error(`HTTP ${found.status}`);
+      if (mine !== laid) return; // another one was chosen meanwhile
       aladin.setBaseImageLayer(A.imageHiPS(address, { errorCallback: () => missing(address) }));
     } catch {
       missing(address);
     }
     function missing(name) {
+      if (mine !== laid) return;
       aladin.setBaseImageLayer(dark_);
       if (survey) survey.value = "";
       lacking.textContent = t("The survey {name} cannot be had: the drawn sky is shown", { name });

@@ -81,6 +81,7 @@ export class Workspace extends EventTarget {
     this.state = new State();
     this.selection = new Selection();
     this.rows = []; // what the grid has loaded: {columns, rows, key}; see grid.js
+    this.counted = null; // what the form was told last: {search, total, exact}
     const root = page.documentElement;
     this.base = root.dataset.base ?? "";
     this.language = root.lang || "en";
@@ -91,6 +92,9 @@ export class Workspace extends EventTarget {
   }
 
   #asked;
+
+  /** The search alone, as a text: without what is looked at of it, and how. */
+  get search() { return String(this.state.with({ _row: null, _sort: null, _cols: null, _view: null, _map: null, _plot: null, _compare: null })); }
 
   /** Tell the panes that rows were loaded. */
   loaded(rows) {
@@ -103,7 +107,7 @@ export class Workspace extends EventTarget {
    * Rejects with `Refused` if the server says no.
    */
   async ask(path, { state = this.state, pane = null, method = "GET", body = undefined } = {}) {
-    this.#asked.get(pane)?.abort();
+    this.cancel(pane);
     const control = new AbortController();
     if (pane) this.#asked.set(pane, control);
     const query = state ? String(state) : "";
@@ -112,7 +116,7 @@ export class Workspace extends EventTarget {
       const answer = await fetch(query ? `${address}${address.includes("?") ? "&" : "?"}${query}` : address, {
         method, body, signal: control.signal, headers: { accept: "application/json" }, credentials: "same-origin",
       });
-      const told = await answer.json().catch(() => null);
+      const told = await answer.json().catch((error) => { if (answer.ok || error.name === "AbortError") throw error; return null; }); // a refusal needs no words; rows that broke off are none
       if (!answer.ok) throw new Refused(answer.status, told);
       return told;
     } catch (error) {
@@ -123,6 +127,11 @@ export class Workspace extends EventTarget {
     }
   }
 
-  /** Stop what a pane has asked. */
-  cancel(pane) { this.#asked.get(pane)?.abort(); }
+  /** Stop what a pane has asked, and tell `overtaken`: nobody need wait for it any more. */
+  cancel(pane) {
+    const control = this.#asked.get(pane);
+    if (!control) return;
+    control.abort();
+    this.dispatchEvent(Object.assign(new Event("overtaken"), { pane }));
+  }
 }
