@@ -16,7 +16,8 @@ def test_rows_are_sorted_and_the_address_remembers(tab: Tab) -> None:
     rising = page.locator(GRID).first.get_attribute("data-key")
     page.click("button.head:text-is('vmag')")
     page.wait_for_selector("th[aria-sort=descending]")
-    page.wait_for_selector(f"{GRID}:not([data-key='{rising}'])")
+    page.wait_for_selector("table.live:not(.waiting)")
+    assert page.locator(GRID).first.get_attribute("data-key") != rising
     assert "_sort=-vmag" in page.url
     page.go_back()
     page.wait_for_selector(f"{GRID}[data-key='{rising}']")

@@ -203,6 +203,7 @@ def secure(tmp_path: Path) -> Iterator[str]:
 
 def test_a_page_that_came_by_https_speaks_to_the_hub(browser: Browser, secure: str, consent: Consent, topcat: Topcat) -> None:
     context = browser.new_context(ignore_https_errors=True)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     refused: list[str] = []
     page.on("console", lambda message: refused.append(message.text) if "localhost:21012" in message.text else None)
