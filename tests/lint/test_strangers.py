@@ -20,7 +20,7 @@ from hven.lint.client import Client
 from hven.lint.documents import NotXml, parse
 from running import free_port, hven
 
-QUICK = Limits(seconds=10.0, total=30.0, pause=0.0, size=1 << 20)
+LITTLE = Limits(pause=0.0, size=1 << 20)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def page(status: int, media: str, body: bytes, location: str = "") -> Iterator[s
 )
 def test_what_is_no_tap_service_is_said_in_words(status: int, media: str, body: bytes, words: str) -> None:
     with page(status, media, body) as url:
-        report = lint(url, limits=QUICK)
+        report = lint(url, limits=LITTLE)
         assert not report.judged
         assert words in report.reason
         assert "/capabilities" in report.reason
@@ -102,21 +102,21 @@ def test_broken_tls_is_said() -> None:
 
         thread = threading.Thread(target=once, daemon=True)
         thread.start()
-        report = lint(f"https://127.0.0.1:{port}/tap", limits=QUICK)
+        report = lint(f"https://127.0.0.1:{port}/tap", limits=LITTLE)
     assert not report.judged
     assert "cannot be reached" in report.reason
 
 
 def test_an_endless_answer_is_cut() -> None:
     with page(200, "text/xml", b"<a>" + b"x" * (2 << 20)) as url:
-        report = lint(url, limits=QUICK)
+        report = lint(url, limits=LITTLE)
     assert not report.judged
     assert "more than 1,048,576 bytes" in report.reason
 
 
 def test_redirects_without_an_end_are_left() -> None:
     with page(302, "text/plain", b"", "/tap/capabilities") as url:
-        report = lint(url, limits=QUICK)
+        report = lint(url, limits=LITTLE)
     assert not report.judged
     assert "leads on and on" in report.reason
 
@@ -130,7 +130,7 @@ def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(remote, "exchange", exchange)
     with pytest.raises(UserError, match="leads on and on"):
-        Client("http://127.0.0.1/tap", QUICK).get("http://127.0.0.1/tap/capabilities")
+        Client("http://127.0.0.1/tap", LITTLE).get("http://127.0.0.1/tap/capabilities")
     assert asked[0] == ("http://127.0.0.1/tap/capabilities", True)
     assert {private for url, private in asked if "10.0.0.1" in url} == {False}
 

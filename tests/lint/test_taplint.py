@@ -36,7 +36,7 @@ def taplint(url: str) -> dict[str, str]:
     """Give the codes (E_CPT1 ...) with a message each."""
     done = subprocess.run(
         [program("stilts"), "taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3"],
-        capture_output=True, text=True, timeout=200, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert "Totals:" in done.stdout, done.stdout + done.stderr
     return {
