@@ -30,11 +30,11 @@ def example(case: str, parent: Path) -> Iterator[Path]:
     directory = parent / case
     shutil.copytree(EXAMPLES / case, directory, ignore=shutil.ignore_patterns("var", "data"))
     if (directory / "make_data.py").exists():
-        subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=60)
+        subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=600)
     with database(directory) as secrets:
         for dump in directory.glob("*.sql"):
             for address in secrets.values():
-                subprocess.run([program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=60)
+                subprocess.run([program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600)
         yield directory
 
 
@@ -57,7 +57,7 @@ def database(directory: Path) -> Iterator[dict[str, str]]:
 def judged(url: str, with_obscore: bool) -> None:
     """Let STILTS taplint and our own lint look at a service: neither finds anything."""
     words = ["taplint", f"tapurl={url}/tap", f"stages={STAGES}", "report=EWISF", "maxrepeat=99"]
-    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=900, check=False)
     lines = done.stdout.splitlines()
     assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []

@@ -25,11 +25,17 @@ from made import database
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT
 
-PAGES = sorted(
-    path
-    for path in ROOT.rglob("*.md")
-    if not {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"} & set(path.relative_to(ROOT).parts)
-)
+ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
+
+
+def found_pages() -> Iterator[Path]:
+    """Find the pages; directories that come and go meanwhile are not looked into."""
+    for directory, inside, files in os.walk(ROOT):
+        inside[:] = set(inside) - ELSEWHERE
+        yield from (Path(directory) / name for name in files if name.endswith(".md"))
+
+
+PAGES = sorted(found_pages())
 CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
 
 
@@ -199,7 +205,7 @@ def run(shell: Path, text: str) -> str:
         cwd=shell,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
@@ -209,7 +215,7 @@ def run(shell: Path, text: str) -> str:
 
 def python(server: Server, text: str) -> str:
     """Run a block of Python against the server."""
-    done = subprocess.run([sys.executable, "-"], input=at(server, text), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-"], input=at(server, text), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -271,7 +277,7 @@ def edited_while_it_runs(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def stars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def stars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the file that README takes for granted: stars, one of them near the place of its cone search."""
     file = next(block.text for block in blocks(ROOT / "docs/tutorial/first-catalogue.md") if block.kind == "csv file=stars.csv")
     path = tmp_path_factory.mktemp("readme") / "stars.csv"

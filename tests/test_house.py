@@ -55,7 +55,7 @@ def imports(nodes):
             yield node.module.partition(".")[0]
 
 
-def run(*command, timeout=600):
+def run(*command, timeout=1800):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
 
 

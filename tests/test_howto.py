@@ -69,7 +69,7 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
             ["bash", "-euo", "pipefail", "-c", lines],
             cwd=site,
             check=False,
-            timeout=120,
+            timeout=600,
             capture_output=True,
             text=True,
             env={**os.environ, "PATH": path},
@@ -134,7 +134,7 @@ def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
 
         def run(*words: str, text: str) -> str:
             here = text.replace("http://127.0.0.1:8080", server.url)
-            done = subprocess.run([*words, here], cwd=tmp_path, check=False, timeout=120, capture_output=True, text=True)
+            done = subprocess.run([*words, here], cwd=tmp_path, check=False, timeout=600, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             return done.stdout
 

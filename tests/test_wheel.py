@@ -25,7 +25,7 @@ REAL = "true" in {os.environ.get("CI"), os.environ.get("HVEN_WHEEL_REAL")} or os
 
 def run(*words: object, cwd: Path) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HVEN_", "VIRTUAL_ENV"))}
-    done = subprocess.run([str(word) for word in words], cwd=cwd, env=clean, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([str(word) for word in words], cwd=cwd, env=clean, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

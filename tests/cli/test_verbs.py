@@ -92,7 +92,7 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     told = hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
     commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN))
-    assert subprocess.run(commands, shell=True, cwd=tmp_path, timeout=60, check=False, capture_output=True).returncode == 0
+    assert subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode == 0
 
 
 # --- wrong usage, our own faults ---------------------------------------------------------------------------
