@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def copy(origin: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    site = tmp_path_factory.mktemp("copied") / "site"
-    hven("init", site)
-    (site / "hven.toml").write_text("allow_private = true\n" + (site / "hven.toml").read_text())
-    done = hven("mirror", origin.url, "--site", site)
-    assert "left out" not in done.stdout
+def copy(origin: Server, copied: Callable[[Server], tuple[Path, str]]) -> Path:
+    site, said = copied(origin)
+    assert "left out" not in said
     return site
 
 
