@@ -48,10 +48,10 @@ def snapshot(engine):
 @pytest.fixture
 def patient(monkeypatch):
     """Find no answer late: this machine may be busy."""
-    monkeypatch.setattr(running, "QUICKLY", 30.0)
+    monkeypatch.setattr(running, "QUICKLY", 60.0)
 
 
-def waited(execution, seconds=30.0):
+def waited(execution, seconds=60.0):
     """Wait as an event loop does: look, and wait until something shows; give the execution."""
     until = time.monotonic() + seconds
     while (socket := getattr(execution, "awaited", None)) is not None and not execution.arrived() and execution.awaited is not None:

@@ -14,7 +14,7 @@ from hven.holdings import Site
 from hven.ingest import ingest
 from hven.settings import load
 from postgres import cluster, programs
-from running import hven
+from running import hven, until
 
 pytestmark = pytest.mark.outside
 SECRET = "s3cret'\\ words"
@@ -39,9 +39,12 @@ def rows(url, text):
 
 def guarded(machine):
     """The role `guest` needs its password."""
+    loaded = "SELECT pg_conf_load_time()"
+    before = rows(machine.url, loaded)
     rules = machine.directory / "data" / "pg_hba.conf"
     rules.write_text("local all guest scram-sha-256\nlocal all all trust\n")
     run(machine.url, "SELECT pg_reload_conf()")
+    until(lambda: rows(machine.url, loaded) != before)  # the server reads it when it comes to it
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
     assert "\\getenv password HVEN_FDW_OPS_PASSWORD" in text
     for _ in range(2):  # again does no harm
         done = subprocess.run(
-            [programs() / "psql", "-X", "-q", "-d", ours.url], input=text.encode(), capture_output=True, check=False, timeout=60,
+            [programs() / "psql", "-X", "-q", "-d", ours.url], input=text.encode(), capture_output=True, check=False, timeout=300,
             env={"HVEN_FDW_OPS_PASSWORD": SECRET, "PATH": "/usr/bin"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()

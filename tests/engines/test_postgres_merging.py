@@ -216,7 +216,7 @@ _turns = st.lists(
     max_examples=100 if FULL else 3,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(turns=_turns, seed=st.integers(0, 2**20))
 def test_any_story_leaves_every_snapshot_as_it_was(telling, table, turns, seed):
@@ -425,12 +425,12 @@ def test_readers_see_one_state_whatever_is_merged(opened):
             last = merge(engine, table, last, changes, [{"id": key} for key in rows["id"].to_pylist()[turn * 40 + 20 : turn * 40 + 26]])
             engine.published(last)
             states.append((last, states[-1][1] - 6 + 4))
+        until(lambda: min(seen) > 0 or faults)
     finally:
         over.set()
         for reader in readers:
             reader.join(120)
     assert not faults
-    assert min(seen) > 0
     assert len({base_of(engine, snapshot) for snapshot, _ in states}) < len(states) / 2
 
 
@@ -532,6 +532,8 @@ def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
     second = merge(engine, STARS, first, rows.slice(0, 3))
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
+        sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"  # they end a moment after they are closed
+        until(lambda: connection.execute(sessions, [named("adopted", "gone")]).rowcount == 0)
         assert sorted(install.adopt(connection, "adopted", "heir", "gone")) == sorted([first.path, second.path])
     heir = opening(database, tmp_path, schema="adopted", site="heir")
     heir.sweep(set())
@@ -582,7 +584,7 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
     sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
     with psycopg.connect(database, autocommit=True) as connection:
         mine = connection.execute(sessions, [named(engine.schema, "")]).fetchall()
-        done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, check=False)
+        done = subprocess.run([sys.executable, "-c", code], timeout=300, capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
         until(lambda: set(connection.execute(sessions, [named(engine.schema, "")])) <= set(mine))
     engine.sweep({base.path, first.path})

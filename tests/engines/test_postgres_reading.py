@@ -29,7 +29,7 @@ def asked(request, machine):
         def call(sql, *arguments):
             if request.param == "main thread":
                 return session.fetched(sql, arguments)
-            return pool.submit(session.fetched, sql, arguments).result(20)
+            return pool.submit(session.fetched, sql, arguments).result(60)
 
         yield session, call
     session.close()
@@ -62,7 +62,7 @@ def test_errors_have_their_state_and_the_session_goes_on(asked):
 def test_a_connection_that_was_ended_says_so(asked, machine):
     session, call = asked
     with psycopg.connect(machine.url, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 5000)", [session.info.backend_pid])
+        other.execute("SELECT pg_terminate_backend(%s, 60000)", [session.info.backend_pid])
     for _ in range(2):  # when it is found out, and afterwards
         with pytest.raises(psycopg.OperationalError):
             call("SELECT 1")
@@ -108,8 +108,9 @@ def test_who_leaves_interrupts_a_read_that_lasts():
         assert over.wait(60)
         raise pa.ArrowCancelled("interrupted")
 
+    before = threading.enumerate()
     ahead = Ahead(reader())
     next(iter(ahead))
     ahead.close(over.set)
     assert over.is_set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "hven-rows-ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "hven-rows-ahead" and thread not in before]

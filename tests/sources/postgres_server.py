@@ -31,13 +31,13 @@ def server():
 
     def run(program, *arguments):
         done = subprocess.run(
-            [programs_at / program, *arguments], cwd=home, capture_output=True, text=True, timeout=60, check=False, **as_user
+            [programs_at / program, *arguments], cwd=home, capture_output=True, text=True, timeout=180, check=False, **as_user
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
     try:
         run("initdb", "-D", f"{home}/data", "-U", "hven", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
-        options = f"-k {home} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB"
+        options = f"-k {home} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB -c autovacuum=off"
         run("pg_ctl", "-D", f"{home}/data", "-l", f"{home}/log", "-w", "-o", options, "start")
         try:
             yield f"postgresql://hven:sesame@/postgres?host={home}"
