@@ -18,7 +18,7 @@ def never() -> bool:
 
 def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_turns, "SHORT", 60.0)
-    turnstile, lock = Turnstile(2), threading.Lock()
+    turnstile, lock, together = Turnstile(2), threading.Lock(), threading.Barrier(2, timeout=60)
     inside, most = 0, 0
 
     def work(_: int) -> None:
@@ -28,6 +28,7 @@ def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
         with lock:
             inside += 1
             most = max(most, inside)
+        together.wait()  # two are inside at once, and a third would be seen
         threading.Event().wait(0.002)
         with lock:
             inside -= 1
@@ -64,7 +65,8 @@ def test_who_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_query_leaves_the_turn_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_turns, "SHORT", 60.0)
+    for limit in ("SHORT", "WAIT"):
+        monkeypatch.setattr(live_turns, limit, 60.0)
     monkeypatch.setattr(live_turns, "LOOK", 0.005)
     turnstile = Turnstile(1)
     turn = turnstile.enter(never)
@@ -74,8 +76,8 @@ def test_a_stopped_query_leaves_the_turn_to_others(monkeypatch: pytest.MonkeyPat
         gone = pool.submit(turnstile.enter, stopped.is_set)
         waits = pool.submit(turnstile.enter, never)
         stopped.set()
-        assert gone.result(10) is None
+        assert gone.result(60) is None
         assert not waits.done()
         assert turn is not None
         turnstile.leave(turn)
-        assert waits.result(10) is not None
+        assert waits.result(60) is not None

@@ -152,6 +152,7 @@ def test_what_clients_ask_of_tap_schema_needs_no_duckdb(engine, query):
 
 
 def test_what_was_made_of_lasting_rows_goes_with_them(engine):
+    gc.collect()  # what other tests left goes now, and not in between
     before = len(engine._seen)
     held = pa.table({"n": [1.0, math.nan]})
     first, again = engine.held(Memory(held, lasting=True)), engine.held(Memory(held, lasting=True))

@@ -203,7 +203,8 @@ def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
         rows(site, f"SELECT s.star, l.night FROM {JOIN}")
 
 
-def test_an_engine_that_is_away_stops_its_own_tables_only(tmp_path: Path, other: Any) -> None:
+def test_an_engine_that_is_away_stops_its_own_tables_only(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hven.holdings.engines.PAUSE", 600.0)
     with site_of(tmp_path, {"obs.logs": OTHER}):
         pass
     other.away = True

@@ -73,6 +73,7 @@ def test_an_idle_reader_stands_aside_and_misses_nothing(monkeypatch: pytest.Monk
     other.go_on.clear()
     computing = threading.Thread(target=lambda: list(other_reader))
     computing.start()
+    eventually(lambda: not one._idle)  # it computes: its turn is not to be had
     coming_back = threading.Thread(target=lambda: rest.extend(batch["n"][0].as_py() for batch in slow))
     coming_back.start()
     eventually(lambda: one._returning == 1)
