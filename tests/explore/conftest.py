@@ -5,4 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from patience import patient
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+__all__ = ["patient"]

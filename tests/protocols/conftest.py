@@ -17,6 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from asking import Client
 from made_stars import HIDDEN, STARS, rows
 
+from patience import patient
+
+__all__ = ["patient"]
+
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

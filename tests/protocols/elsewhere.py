@@ -12,7 +12,6 @@ from asking import Client
 
 from hven.holdings import Site
 from hven.server import create
-from running import free_port
 
 
 @contextlib.contextmanager
@@ -83,6 +82,9 @@ def hanging() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/tap"
 
 
-def down() -> str:
-    """Give an address where nobody listens."""
-    return f"http://127.0.0.1:{free_port()}/tap"
+@contextlib.contextmanager
+def down() -> Iterator[str]:
+    """Give an address where nobody listens, nor can meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}/tap"

@@ -274,6 +274,7 @@ def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: py
     hangs = threading.Event()
     monkeypatch.setattr(type(site.store.schedules), "all", lambda _: hangs.wait(60) and (0.0, {}))
     monkeypatch.setattr(health, "KEPT", 0.0)
+    monkeypatch.setitem(health.Health.picture.__kwdefaults__, "patience", health.PATIENCE)
     reader = Client(create(site))
     ready = reader.get("/health/ready")  # there is no older look
     assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"

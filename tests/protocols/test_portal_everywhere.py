@@ -64,12 +64,12 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]]]:
     with contextlib.ExitStack() as stack:
         good, seen = stack.enter_context(served(there))
-        silent, odd = stack.enter_context(hanging()), stack.enter_context(nonsense())
+        silent, odd, gone = (stack.enter_context(one()) for one in (hanging, nonsense, down))
         yield (
             (
-                RemoteService(name="good", title="The <i>other</i> Hven", url=good, tables=("far.epn_core", "far.nothing")),
+                RemoteService(name="good", title="The <i>other</i> Hven", url=good, tables=("far.epn_core", "far.nothing"), seconds=60.0),
                 RemoteService(name="silent", url=silent, tables=("a.epn_core",), seconds=1.0),
-                RemoteService(name="gone", url=down(), tables=("b.epn_core",)),
+                RemoteService(name="gone", url=gone, tables=("b.epn_core",)),
                 RemoteService(name="odd", url=odd, tables=("c.epn_core",)),
                 RemoteService(name="sky", url=good, kind="obscore", tables=("ivoa.obscore",)),
             ),
@@ -174,6 +174,7 @@ def test_the_query_it_stands_for_runs_and_finds_as_many(here: Site, reader: Clie
 
 
 def test_one_line_alone(reader: Client, services: tuple[tuple[RemoteService, ...], list[str]]) -> None:
+    reader.ask("GET", "/search/epn/ask?target_name=Venus&_of=good/far.epn_core")
     services[1].clear()
     answer = reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=good/far.epn_core")
     assert (json.loads(answer.body)["status"], json.loads(answer.body)["rows"]) == ("ok", 30)

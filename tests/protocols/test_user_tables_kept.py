@@ -42,6 +42,7 @@ from hven.testing.site import tiny_site
 NUMBER = 3_000
 MADE = np.random.default_rng(5)
 RA, DEC = MADE.uniform(0, 360, NUMBER), np.degrees(np.arcsin(MADE.uniform(-1, 1, NUMBER)))
+FLUX = MADE.uniform(0, 1, NUMBER)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def bert(client: Client, kept: Site) -> Person:
 
 
 def described() -> AstropyTable:
-    table = AstropyTable({"star": [f"s{n:04d}" for n in range(NUMBER)], "ra": RA, "dec": DEC, "Flux 1": MADE.uniform(0, 1, NUMBER)})
+    table = AstropyTable({"star": [f"s{n:04d}" for n in range(NUMBER)], "ra": RA, "dec": DEC, "Flux 1": FLUX})
     table["ra"].unit = table["dec"].unit = units.deg
     table["Flux 1"].unit = units.Jy
     table["ra"].meta["ucd"], table["dec"].meta["ucd"] = "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"

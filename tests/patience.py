@@ -1,0 +1,34 @@
+"""How long pages wait for what they can do without, made long: what they say must not depend on how busy this machine is."""
+
+from __future__ import annotations
+
+import pytest
+
+from hven.explore import asking, coverage, everywhere, facets, names, places, plots, regions, rows, summary, trees
+from hven.operations.health import Health
+from hven.protocols.portal import editor, home
+from hven.protocols.portal import everywhere as page
+
+LONG = 100.0  # seconds
+LIMITS = {
+    "PATIENCE": (coverage, facets, home, names, places, plots, regions, rows, summary, trees),
+    "SECONDS": (everywhere,),
+    "SOON": (editor,),
+    "QUICK": (page,),
+}
+CALLS = {
+    "seconds": (rows.count, asking.Asking.run, asking.Asking.table, asking.Asking.sampled, asking.Asking.number),
+    "patience": (Health.picture,),
+}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait long; a test of a limit sets its own."""
+    for name, modules in LIMITS.items():
+        for module in modules:
+            monkeypatch.setattr(module, name, LONG)
+    for name, calls in CALLS.items():
+        for call in calls:
+            assert call.__kwdefaults__ is not None
+            monkeypatch.setitem(call.__kwdefaults__, name, LONG)
