@@ -34,7 +34,7 @@ def tool(name):
 
 
 def run(*words, **environment):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -35,7 +35,7 @@ def made(tmp_path_factory):
         if case not in kept:
             directory = tmp_path_factory.mktemp("example") / case
             shutil.copytree(ROOT / "examples" / case, directory, ignore=shutil.ignore_patterns("var", "data", "*.sqlite"))
-            subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=60)
+            subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=300)
             site = Site(load(directory, {}), watch=False)
             reports = {path.stem: ingest(site, path.stem) for path in sorted(site.settings.collections.glob("*/*.yaml"))}
             site.refresh()

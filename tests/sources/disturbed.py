@@ -7,7 +7,6 @@ import gzip
 import http.client
 import http.server
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
@@ -50,14 +49,14 @@ def disturbed(port: int) -> Iterator[Disturbed]:
             data = self.rfile.read(size)
             what.asked.append((self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()}))
             what.headers.append({key.lower(): value for key, value in self.headers.items()})
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            do = what.next.pop(0) if what.next else what.always  # in the order of the requests, whoever is answered first
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             with contextlib.closing(connection):
                 kept = {key: value for key, value in self.headers.items() if key.lower() not in {"host", "accept-encoding"}}
                 connection.request(self.command, self.path, data, kept | {"Host": f"127.0.0.1:{what.port}"})
                 got = connection.getresponse()
                 unwanted = {"transfer-encoding", "content-length", "connection"}
                 answer = Answer(got.status, {key: value for key, value in got.getheaders() if key.lower() not in unwanted}, got.read())
-            do = what.next.pop(0) if what.next else what.always
             changed = answer if do is None else do(answer)
             with contextlib.suppress(OSError):
                 if changed is not None:
@@ -116,11 +115,11 @@ def zipped_file(answer: Answer) -> Answer:
     return Answer(answer.status, answer.headers, gzip.compress(answer.body))
 
 
-def late(seconds: float) -> Callable[[Answer], Answer]:
-    """After a while."""
+def late(seconds: float, unless: threading.Event | None = None) -> Callable[[Answer], Answer]:
+    """After a while, or when nobody waits any more."""
 
     def do(answer: Answer) -> Answer:
-        time.sleep(seconds)
+        (unless or threading.Event()).wait(seconds)
         return answer
 
     return do

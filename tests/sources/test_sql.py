@@ -189,6 +189,7 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
         connection.execute("CREATE TABLE sqliteless (x)")
         connection.execute("CREATE VIEW broken AS SELECT * FROM nowhere")
     connection.close()
+    monkeypatch.setattr(sql.sqlite, "COUNTING", 60.0)
     found = sql.tables({"file": "a.db"}, Context(directory=tmp_path))
     assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
     assert table(opened(tmp_path, file="a.db", table=str(found[0].choice))).num_rows == 2

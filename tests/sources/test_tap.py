@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -401,7 +402,8 @@ def test_what_takes_too_long_becomes_a_job(proxy):
     )
     source = opened(proxy.url, table="far.stars")
     source.columns()
-    for trouble, seconds in ((saying(slow, status=400), 300.0), (late(1.5), 0.4)):  # it says so, or says nothing
+    over = threading.Event()
+    for trouble, seconds in ((saying(slow, status=400), 300.0), (late(120, over), 3.0)):  # it says so, or says nothing
         proxy.asked.clear()
         source.tap.service.seconds = seconds
         proxy.next += [trouble]
@@ -410,6 +412,7 @@ def test_what_takes_too_long_becomes_a_job(proxy):
         assert ("POST", "/tap/async") in methods
         assert methods[-1][0] == "DELETE"
         assert methods[-1][1].startswith("/tap/async/")
+    over.set()
     proxy.next += [saying(slow, status=400)]
     with pytest.raises(SourceError, match="Query timed out"):
         rows(opened(proxy.url, table="far.stars", mode="sync"))
