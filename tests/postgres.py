@@ -59,11 +59,12 @@ class Cluster:
     def start(self) -> None:
         """Start, and wait until it answers."""
         options = f"-c listen_addresses= -c unix_socket_directories={self.directory} -c fsync=off -c max_connections=60"
-        self.do("pg_ctl", "-w", "-l", self.directory / "log", "-o", options, "start")
+        options += " -c autovacuum=off"  # what it locks and learns, and when, would differ from run to run
+        self.do("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
 
     def stop(self) -> None:
         """Stop at once, as a crash does."""
-        self.do("pg_ctl", "-m", "immediate", "stop")
+        self.do("pg_ctl", "-t", 150, "-m", "immediate", "stop")
 
 
 @contextmanager
