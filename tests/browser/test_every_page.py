@@ -29,6 +29,7 @@ PAGES = {
 def test_everybody_can_use_it(tab: Tab, path: str) -> None:
     tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
     tab.allowed = ("psup.example.org",)
+    tab.expected = ("404",)
     page = tab.go(path)
     page.wait_for_selector(PAGES[path])
     assert tab.axe() == []
@@ -37,7 +38,6 @@ def test_everybody_can_use_it(tab: Tab, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     assert tab.axe() == [], "on a phone"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    tab.errors = [text for text in tab.errors if "404" not in text]
 
 
 FRENCH = ["/", "/collections/sz", "/collections/omega/epn_core", "/adql", "/jobs", "/search/epn", "/statistics/records"]
@@ -46,6 +46,7 @@ FRENCH = ["/", "/collections/sz", "/collections/omega/epn_core", "/adql", "/jobs
 def test_pages_speak_french(tab: Tab) -> None:
     tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
     tab.allowed = ("psup.example.org",)
+    tab.expected = ("404",)
     page = tab.go("/?lang=fr")
     for path in FRENCH:
         page = tab.go(path)
@@ -53,11 +54,11 @@ def test_pages_speak_french(tab: Tab) -> None:
         assert page.locator("header nav a", has_text="Aide").count() == 1
     page = tab.go("/collections/hfc1ar/epn_core")
     page.wait_for_selector("table.live tr[data-key]")
+    page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
     assert page.inner_text("[data-count] b").replace("\u202f", " ").replace("\u00a0", " ").count(" ") == 1, (
         "numbers are grouped as in French"
     )
     page.wait_for_selector(".menu summary:text-is('Télécharger')")
-    tab.errors = [text for text in tab.errors if "404" not in text]
 
 
 STILL = ["/", "/search?q=cubes", "/help", "/news", "/collections/sz", "/statistics/records", "/collections/sz/clusters?redshift=0.5..", "/adql?QUERY=SELECT+TOP+5+name+FROM+sz.clusters", "/jobs", "/search/epn"]  # fmt: skip

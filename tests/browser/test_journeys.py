@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from astropy.io.votable import parse_single_table
 from hubs import HUB, Topcat
+from maps import source
 from sites import PREVIEWS, REGIONS_NUMBER, header, thumbnails
 from tabs import Tab
 
@@ -43,6 +44,7 @@ def previewed(tab: Tab) -> list[str]:
 
 
 def counted(page: Page) -> int:
+    page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
     return int(re.sub(r"\D", "", page.inner_text("[data-count] b")))
 
 
@@ -62,7 +64,8 @@ def opened(page: Page, field: str) -> None:
 
 
 def asks(page: Page, **fields: str) -> None:
-    """Write into fields of the form, and wait until the address says so and the rows follow."""
+    """Write into fields of the form, and wait until the address says so, and the form what was understood."""
+    page.wait_for_selector("[data-pane=form][data-ready]", state="attached")
     for name, text in fields.items():
         field = f"input[name='{name}']"
         opened(page, field)
@@ -71,6 +74,8 @@ def asks(page: Page, **fields: str) -> None:
         "fields => { const asked = new URLSearchParams(location.search); return fields.every((one) => asked.has(one)); }",
         arg=sorted({name.removeprefix("_to.") for name in fields}),
     )
+    for name in fields:  # until then an answer may come that writes into other fields what the address says
+        page.wait_for_selector(f"[data-chips] a[data-name='{name.removeprefix('_to.')}']", state="attached")
 
 
 def shown(page: Page, number: int) -> None:
@@ -85,8 +90,8 @@ def cubes(tab: Tab) -> None:
     """Find OMEGA cubes between Ls 350 and 10 south of 60 S, look at previews, take the script."""
     asked = previewed(tab)
     page = tab.go("/")
-    page.locator("main a:has-text('OMEGA data cubes')").first.click()
-    page.locator("main a[href$='/collections/omega/epn_core']").first.click()
+    tab.press("main a:has-text('OMEGA data cubes')")
+    tab.press("main a[href$='/collections/omega/epn_core']")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
     assert counted(page) == 500
@@ -106,9 +111,8 @@ def cubes(tab: Tab) -> None:
     page.wait_for_function(
         "() => { const one = document.querySelector('.thumbnail img'); return one?.complete && one.naturalWidth === 256; }"
     )
-    box = page.locator(f"{GRID} .thumbnail img").first.bounding_box()
-    assert box is not None
-    assert box["x"] + box["width"] <= page.viewport_size["width"], "previews are seen without scrolling"  # type: ignore[index]
+    right = page.eval_on_selector(f"{GRID} .thumbnail img", "one => one.getBoundingClientRect().right")
+    assert right <= page.viewport_size["width"], "previews are seen without scrolling"  # type: ignore[index]
     tab.shot("journey-omega-found-phone" if narrow(tab) else "journey-omega-found")
     page.locator(GRID).first.locator("td").nth(1).click()
     seen = []
@@ -131,6 +135,7 @@ def cubes(tab: Tab) -> None:
     if narrow(tab):
         page.click(".detail .close")
     page.click("summary:text-is('Files')")
+    page.wait_for_selector("[data-files]:has-text('18 files')")
     with page.expect_download() as download:
         page.locator("[data-scripts] a", has_text="wget").click()
     script = download.value.path().read_text()
@@ -220,25 +225,13 @@ def clusters(tab: Tab) -> None:
     page.locator(".drawn-map").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn-map canvas")
     page.wait_for_selector(".map .told:has-text('rows')")
-    page.wait_for_function("() => window.hven?.aladin?.getOverlays().some((one) => one.sources?.some((source) => source.data?.key))")
-    page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
-    source = page.evaluate("""() => {
-        const box = document.querySelector('[data-pane=sky] .drawn-map').getBoundingClientRect();
-        const al = window.hven.aladin;
-        const every = al.getOverlays().flatMap((one) => one.sources ?? []).filter((one) => one.data?.key);
-        const seen = every.map((one) => ({key: one.data.key, at: al.world2pix(one.ra, one.dec)})).filter(({at}) => at);
-        const free = seen.filter(({at}) => at[0] > 60 && at[1] > 60 && at[0] < box.width - 60 && at[1] < box.height - 60)
-            .filter((one) => seen.every((other) => other === one || Math.hypot(one.at[0] - other.at[0], one.at[1] - other.at[1]) > 25));
-        const middle = (one) => Math.hypot(one.at[0] - box.width / 2, one.at[1] - box.height / 2);
-        const best = free.sort((one, other) => middle(one) - middle(other))[0];
-        return {key: best.key, x: box.x + best.at[0], y: box.y + best.at[1]};
-    }""")
-    page.mouse.move(source["x"], source["y"])
-    page.mouse.click(source["x"], source["y"])
-    name = source["key"][2:-2]
+    star = source(page)
+    page.mouse.move(star["x"], star["y"])
+    page.mouse.click(star["x"], star["y"])
+    name = star["key"][2:-2]
     page.wait_for_selector(f".detail h2:text-is('{name}')")
-    page.wait_for_selector(f"tr[data-key='{source['key']}'][aria-selected=true]", state="attached")
-    assert parse_qs(urlsplit(page.url).query)["_row"] == [source["key"]]
+    page.wait_for_selector(f"tr[data-key='{star['key']}'][aria-selected=true]", state="attached")
+    assert parse_qs(urlsplit(page.url).query)["_row"] == [star["key"]]
     links = page.locator(".detail dl a")
     addresses = [links.nth(number).get_attribute("href") or "" for number in range(links.count())]
     escaped = name.replace(" ", "%20").replace("+", "%2B")
@@ -284,10 +277,12 @@ def queried(tab: Tab, topcat: Topcat) -> None:
     page.wait_for_selector("h2 .phase[data-phase=COMPLETED]")
     found = page.locator(".answered tbody tr")
     page.locator(".plot > summary").scroll_into_view_if_needed()
-    if not page.is_visible(".plot .axes select"):
-        page.click(".plot > summary")
+    page.click(".plot:not([open]) > summary")
     page.select_option(".plot .axes select >> nth=0", "redshift")
+    page.wait_for_selector(".plot .told:has-text('rows')")
+    page.eval_on_selector(".drawn canvas", "one => { one.dataset.before = ''; }")
     page.select_option(".plot .axes select >> nth=1", "mass")
+    page.wait_for_selector(".drawn canvas:not([data-before])")  # of both, no longer of one
     assert drawn(page) > 1
     tab.shot("journey-job-plot-phone" if narrow(tab) else "journey-job-plot")
     tab.allowed = (HUB,)
@@ -338,7 +333,7 @@ def test_a_count_that_is_an_estimate_is_marked(tab: Tab) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "exact": False})
 
-    tab.page.route("**/epn_core/rows?*", estimated)
+    tab.page.route(re.compile(r"/epn_core/(rows|count)(\?|$)"), estimated)
     page = tab.go(REGIONS)
     page.wait_for_selector(GRID)
     page.wait_for_selector(f"[data-count] b:text-is('~{REGIONS_NUMBER:,}')")
@@ -350,7 +345,7 @@ def drawn(page: Page) -> int:
     page.wait_for_selector(".drawn canvas")
     page.wait_for_selector(".plot .told:has-text('rows')")
     page.evaluate("document.querySelector('.plot').scrollIntoView({block: 'center', behavior: 'instant'})")
-    assert page.locator(".drawn canvas").first.bounding_box()["height"] > 200  # type: ignore[index]
+    assert page.eval_on_selector(".drawn canvas", "one => one.getBoundingClientRect().height") > 200
     return int(
         page.evaluate("""() => {
         const canvas = document.querySelector('.drawn canvas');
@@ -407,10 +402,12 @@ def tabbed(page: Page, selector: str, most: int = 120) -> None:
     """Press the Tab key until the focus is where it should be; it is always seen."""
     for _ in range(most):
         page.keyboard.press("Tab")
-        if page.evaluate("selector => document.activeElement?.matches(selector) ?? false", selector):
-            box = page.locator(":focus").bounding_box()
-            assert box is not None
-            assert box["width"] > 0
+        reached = (
+            "selector => { const one = document.activeElement; return one?.matches(selector) ? one.getBoundingClientRect().width : null; }"
+        )
+        width = page.evaluate(reached, selector)
+        if width is not None:
+            assert width > 0
             return
     raise AssertionError(f"the keyboard does not lead to {selector}")
 
@@ -429,6 +426,7 @@ def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
         tabbed(page, "main a[href$='/collections/omega/epn_core']")
         page.keyboard.press("Enter")
     page.wait_for_selector(GRID)
+    tab.alive("form")
     tabbed(page, "input[name=orbit_number]")
     page.keyboard.type("<7")
     page.wait_for_selector("[data-chips] a[data-name=orbit_number]")
@@ -450,16 +448,25 @@ def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
     page.wait_for_selector(".detail", state="hidden")
 
 
+def test_the_keyboard_passes_the_links_of_a_row(tab: Tab) -> None:
+    previewed(tab)
+    page = tab.go("/collections/omega/epn_core?orbit_number=6")
+    shown(page, 20)
+    page.locator(GRID).first.focus()
+    links = page.locator(GRID).first.locator("a").count()
+    assert links > 1
+    for _ in range(links + 1):  # those far to the right are scrolled to, which must not lead back
+        page.keyboard.press("Tab")
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert not page.evaluate("document.activeElement.matches('table.live *')")
+
+
 # --- the first page, and without scripts -------------------------------------------------------------------------
 
 
 def test_the_first_page_and_its_tree(tab: Tab) -> None:
     page = tab.go("/")
-    for _ in range(50):  # it is counted in the background after a start
-        if page.locator(".tree:has-text('Solar Orbiter')").count():
-            break
-        page.wait_for_timeout(200)
-        page.reload()
+    assert tab.counted(".tree:has-text('Solar Orbiter')").count(), "it is counted in the background after a start"
     assert page.locator(".tree details[open]").count(), "the tree shows what it has"
     tab.shot("home")
     tab.go("/collections/sz")
@@ -472,15 +479,16 @@ def test_the_first_page_and_its_tree(tab: Tab) -> None:
 def test_home_collection_form_and_rows_without_scripts(still: Tab) -> None:
     previewed(still)
     page = still.go("/")
-    page.locator("main a:has-text('OMEGA data cubes')").first.click()
+    still.press("main a:has-text('OMEGA data cubes')")
     assert page.inner_text("h1") == "OMEGA data cubes (L2)"
-    page.locator("main a[href$='/collections/omega/epn_core']").first.click()
+    still.press("main a[href$='/collections/omega/epn_core']")
     assert page.locator("tbody tr").count() == 50
     for field, text in ((LS[0], "350"), (LS[1], "10"), (SOUTH, "-60")):
         opened(page, field)
         page.fill(field, text)
-    page.locator("form.filters button:has-text('Search')").first.click()
+    still.press("form.filters button:has-text('Search')")
     assert parse_qs(urlsplit(page.url).query) == {"solar_longitude": ["350..10"], "c2": ["..-60"]}
+    still.counted("[data-count] b")
     assert counted(page) == 18
     assert page.locator("tbody tr").count() == 18
     still.shot("journey-without-scripts")
