@@ -47,13 +47,17 @@ export function mount(box, workspace) {
     async function find() {
       const like = field.value.trim();
       if (like) looked.set(facet.column, field.value); else looked.delete(facet.column);
-      const found = await workspace.ask(`${here}/facets`, { state: state.with({ _of: facet.column, _like: like || null, _row: null, _sort: null, _cols: null }), pane: `facet ${facet.column}` });
-      if (like !== field.value.trim()) return; // somebody wrote on: that answer comes, too
+      const found = await workspace.ask(`${here}/facets`, { state: state.with({ _of: facet.column, _like: like || null, _row: null, _sort: null, _cols: null }), pane: `facet ${facet.column}` }).catch(() => null);
+      if (!found || like !== field.value.trim()) return; // it keeps the choices that are there; or somebody wrote on: that answer comes, too
       choices(set, like ? found.facets[0] ?? { ...facet, choices: [] } : facet);
     }
     field.value = looked.get(facet.column) ?? "";
     if (field.value) find();
-    field.addEventListener("input", () => { clearTimeout(later); later = setTimeout(find, 250); });
+    field.addEventListener("input", () => {
+      looked.set(facet.column, field.value); // at once: everything may be drawn anew before it is asked for
+      clearTimeout(later);
+      later = setTimeout(() => { if (field.isConnected) find(); }, 250); // a field that was drawn anew has asked itself
+    });
     field.addEventListener("change", (event) => event.stopPropagation());
     return field;
   }

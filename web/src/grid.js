@@ -20,6 +20,7 @@ export function mount(box, workspace) {
   let known = new Map(); // page number -> {rows, keys} or a promise
   let asked = 0;
   let active = 0; // the row that the keyboard is at
+  let painted = 0; // the place, in pixels, that the rows were drawn for
   let version = 0;
 
   const grid = document.createElement("table");
@@ -54,7 +55,7 @@ export function mount(box, workspace) {
       return found;
     }
     const parameters = state.with({ _from: String(number * PAGE), _size: String(PAGE), _row: null, _compare: null });
-    const mine = version;
+    const [mine, pages] = [version, known];
     const coming = workspace.ask(`${here}/rows`, { state: parameters }).then((found) => {
       if (mine !== version) return null;
       known.set(number, found);
@@ -62,13 +63,14 @@ export function mount(box, workspace) {
       return found;
     });
     known.set(number, coming);
-    coming.catch(() => known.delete(number));
+    coming.catch(() => pages.delete(number));
     return coming;
   }
 
   async function draw() {
     if (!total) return;
     const turn = ++asked;
+    painted = box.scrollTop;
     const begin = Math.max(0, first() - EXTRA);
     const end = Math.min(total, first() + seen() + EXTRA);
     const wanted = [];
@@ -103,9 +105,14 @@ export function mount(box, workspace) {
     above.cells[0].style.height = `${Math.max(top, 0)}px`;
     below.cells[0].style.height = `${Math.max(everything() - Math.max(top, 0) - (end - begin) * HEIGHT, 0)}px`;
     above.cells[0].colSpan = below.cells[0].colSpan = columns.length + 1;
-    const focused = body.contains(document.activeElement) && document.activeElement.closest("tr")?.dataset.at;
+    const held = body.contains(document.activeElement) ? document.activeElement : null;
+    const focused = held?.closest("tr")?.dataset.at;
+    const link = held?.matches("a") && focused === String(active) ? [...held.closest("tr").querySelectorAll("a")].indexOf(held) : -1;
     body.replaceChildren(above, ...rows, below);
-    if (focused !== false && focused !== undefined) body.querySelector(`tr[data-at="${active}"]`)?.focus({ preventScroll: true });
+    if (focused !== undefined) {
+      const row = body.querySelector(`tr[data-at="${active}"]`);
+      (row?.querySelectorAll("a")[link] ?? row)?.focus({ preventScroll: true }); // who was at a link of it goes on from there
+    }
     // Chromium loses the place when the row with the focus goes and millions of pixels move from one filler to the other
     if (Math.abs(box.scrollTop - place) > 1) box.scrollTop = place;
   }
@@ -169,28 +176,32 @@ export function mount(box, workspace) {
 
   async function begin() {
     version++;
+    asked++; // what was to be drawn is of another search
     known = new Map();
     const mine = version;
+    exact = true; // until rows say otherwise
     grid.classList.add("waiting");
     try {
       const found = await page(0);
       if (mine !== version || !found) return;
       columns = found.columns;
       drawn = ordered(columns);
-      exact = found.exact;
+      exact = found.exact || !found.more; // all rows are here
       total = found.total ?? found.from + found.rows.length + (found.more ? PAGE : 0);
       active = 0;
       heads();
       box.scrollTop = 0;
-      told(found);
+      if (adql) adql.textContent = found.adql;
+      told();
       // a few rows take no more room than they need: what is below them comes into sight
       box.style.height = total && (total + 2) * HEIGHT + 8 < innerHeight * 0.7 ? `${(total + 2) * HEIGHT + 8}px` : "";
       if (!total) return empty();
       grid.setAttribute("aria-rowcount", total + 1);
       workspace.loaded({ columns, rows: found.rows, keys: found.keys, total, exact });
       await draw();
+      counting();
     } catch (error) {
-      fault(error);
+      if (mine === version) fault(error);
     } finally {
       if (mine === version) grid.classList.remove("waiting");
     }
@@ -205,10 +216,19 @@ export function mount(box, workspace) {
     return [...first, ...pictures, ...numbers.filter((number) => !first.includes(number) && !pictures.includes(number))];
   }
 
-  function told(found) {
+  function told() {
     const number = Object.assign(document.createElement("b"), { textContent: `${exact ? "" : "~"}${total.toLocaleString(workspace.language)}` });
     counted.replaceChildren(number, ` ${t("rows")}`);
-    if (adql) adql.textContent = found.adql;
+  }
+
+  /** Rows do not wait long for their number; the form does, and is told it later. */
+  function counting() {
+    const known_ = workspace.counted;
+    if (exact || known_?.search !== workspace.search || known_.total === null) return;
+    ({ total, exact } = known_);
+    told();
+    grid.setAttribute("aria-rowcount", total + 1);
+    draw();
   }
 
   function empty() {
@@ -242,7 +262,7 @@ export function mount(box, workspace) {
     }
   }
 
-  box.addEventListener("scroll", () => { requestAnimationFrame(draw); }, { passive: true });
+  box.addEventListener("scroll", () => { requestAnimationFrame(() => { if (box.scrollTop !== painted) draw(); }); }, { passive: true }); // aside, the same rows are seen
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-key]");
     if (!row || event.target.closest("a")) return;
@@ -286,6 +306,7 @@ export function mount(box, workspace) {
     if (at !== null && key === selection.chosen) move(at, false);
   }
   selection.addEventListener("change", (event) => { if (event.name === "chosen") reveal(); });
+  workspace.addEventListener("count", counting);
   workspace.addEventListener("step", (event) => {
     if (!total) return;
     const at = rowOf(selection.chosen);

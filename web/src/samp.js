@@ -4,7 +4,7 @@ const HUB = "http://localhost:21012/";
 const WAIT = 10; // seconds that a question for messages stays open
 const LINKED = ["table.highlight.row", "table.select.rowList", "coord.pointAt.sky"]; // what we understand
 const LONGEST = 8000; // characters of an address that programs and servers take
-const SOON = 4000; // milliseconds within which a hub that is there answers a ping
+const SOON = 10_000; // milliseconds within which a hub that is there answers a ping, on a computer that is busy, too; where none is, that is known at once
 
 /** Write a value: texts, lists and maps are all that SAMP has. */
 export function write(value) {
@@ -57,6 +57,7 @@ const KINDS = [
 /** A registered client. */
 export class Client extends EventTarget {
   #key = "";
+  #there = false; // registered, and told who else is there
 
   constructor(url = HUB) {
     super();
@@ -64,7 +65,7 @@ export class Client extends EventTarget {
     this.clients = [];
   }
 
-  get connected() { return this.#key !== ""; }
+  get connected() { return this.#there; }
 
   async call(method, parameters, { signal = undefined, keepalive = false } = {}) {
     const body = `<?xml version="1.0"?><methodCall><methodName>${method}</methodName><params>${parameters.map((one) => `<param>${write(one)}</param>`).join("")}</params></methodCall>`;
@@ -84,11 +85,18 @@ export class Client extends EventTarget {
     const given = await this.call("samp.webhub.register", [{ "samp.name": name }]);
     this.#key = given["samp.private-key"];
     this.id = given["samp.self-id"];
-    await this.call("samp.webhub.declareMetadata", [this.#key, metadata]);
-    await this.call("samp.webhub.allowReverseCallbacks", [this.#key, "1"]);
     const wanted = Object.fromEntries([...LINKED, "samp.hub.event.register", "samp.hub.event.unregister", "samp.hub.event.metadata", "samp.hub.event.subscriptions", "samp.hub.event.shutdown"].map((one) => [one, {}]));
-    await this.call("samp.webhub.declareSubscriptions", [this.#key, wanted]);
-    await this.look();
+    try {
+      await this.call("samp.webhub.declareMetadata", [this.#key, metadata]);
+      await this.call("samp.webhub.allowReverseCallbacks", [this.#key, "1"]);
+      await this.call("samp.webhub.declareSubscriptions", [this.#key, wanted]);
+      await this.look();
+    } catch (error) {
+      await this.unregister(); // nobody stays there half registered
+      throw error;
+    }
+    this.#there = true;
+    this.dispatchEvent(new Event("clients"));
     this.#listen();
   }
 
@@ -103,7 +111,7 @@ export class Client extends EventTarget {
       return { id, name: told["samp.name"] || id, understands: Object.keys(understood) };
     }));
     this.clients = found.filter((one) => one.id !== this.id);
-    this.dispatchEvent(new Event("clients"));
+    if (this.#there) this.dispatchEvent(new Event("clients"));
   }
 
   /** Send a message to one client, or to all who understand it. */
@@ -142,6 +150,7 @@ export class Client extends EventTarget {
 
   #gone() {
     this.#key = "";
+    this.#there = false;
     this.clients = [];
     this.dispatchEvent(new Event("gone"));
   }
@@ -149,6 +158,7 @@ export class Client extends EventTarget {
   async unregister() {
     const key = this.#key;
     this.#key = "";
+    this.#there = false;
     this.clients = [];
     if (key) await this.call("samp.webhub.unregister", [key], { keepalive: true }).catch(() => {});
     this.dispatchEvent(new Event("clients"));
@@ -191,15 +201,23 @@ export function mount(box, workspace) {
   const status = Object.assign(document.createElement("p"), { className: "soft" });
   status.setAttribute("role", "status");
 
+  let drawn = ""; // what the list was drawn from
+
   function draw() {
     if (!client.connected) {
+      drawn = "";
       place.replaceChildren(status, button(t("Connect"), connect, ""));
       return;
     }
+    const others = client.clients.filter((one) => one.understands.some((mtype) => mtype !== "samp.app.ping" && !mtype.startsWith("samp.hub.")));
+    const searched = Boolean(state.get("_near") || state.get("_in"));
+    const now = JSON.stringify([others.map((one) => [one.id, one.name]), selection.marked.size > 0, Boolean(selection.chosen), searched]);
+    if (now === drawn) return; // a hub tells of every change, of ours as well: what stays the same stays under the pointer
+    drawn = now;
     const target = document.createElement("label");
     target.className = "tickable";
     const select = document.createElement("select");
-    select.append(new Option(t("all programs"), ""), ...client.clients.filter((one) => one.understands.some((mtype) => mtype !== "samp.app.ping" && !mtype.startsWith("samp.hub."))).map((one) => new Option(one.name, one.id, false, one.id === to)));
+    select.append(new Option(t("all programs"), ""), ...others.map((one) => new Option(one.name, one.id, false, one.id === to)));
     select.addEventListener("change", () => { to = select.value; });
     target.append(t("Send to"), " ", select);
     const list = document.createElement("ul");
@@ -218,7 +236,7 @@ export function mount(box, workspace) {
       add(t("The spectrum of this row"), () => product("spectrum.load.ssa-generic", "spectrum-id"), none);
       add(t("The file of this row"), file, none);
       add(t("The position of this row"), point, none);
-      if (state.get("_near") || state.get("_in")) add(t("The region of the search"), region);
+      if (searched) add(t("The region of the search"), region);
       if (box.dataset.coverage !== undefined) add(t("The region that the rows cover"), () => moc("_coverage"));
     }
     place.replaceChildren(status, target, list, button(t("Disconnect"), () => client.unregister().then(() => { sent = null; say(""); draw(); })));
@@ -380,6 +398,6 @@ export function mount(box, workspace) {
     if (at >= 0) client.notify("table.highlight.row", { "table-id": sent.id, url: sent.url, row: String(at) }).catch(() => {});
   });
   state.addEventListener("change", () => { if (client.connected && box.isConnected) draw(); });
-  addEventListener("pagehide", () => { if (client.connected) client.unregister(); });
+  addEventListener("pagehide", () => { client.unregister(); });
   draw();
 }
