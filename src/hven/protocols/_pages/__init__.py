@@ -14,6 +14,7 @@ from hven import __version__
 from hven.errors import HvenError
 from hven.protocols._pages.assets import NONE, named
 from hven.protocols._pages.brand import Brand, brand_of
+from hven.protocols._pages.faults import faults_in
 from hven.protocols._pages.texts import languages, spoken, texts
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ __all__ = [
     "ago",
     "brand_of",
     "error_page",
+    "faults_in",
     "frame",
     "guarded",
     "link",

@@ -1,4 +1,4 @@
-"""The words of the pages: English stands in the templates, the other languages in ``texts/<language>.toml``, by the English."""
+"""The words of the pages: English stands in the templates, the other languages in ``texts/<language>.toml`` and ``texts/<language>/``, by the English."""
 
 from __future__ import annotations
 
@@ -23,13 +23,23 @@ def languages() -> tuple[str, ...]:
     return (ENGLISH, *sorted(path.stem for path in HERE.glob("*.toml")))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def texts(language: str, section: str = "pages") -> Mapping[str, str]:
-    """Give English -> `language`, of the ``pages`` (made on the server) or of the ``browser`` (its scripts)."""
-    if language == ENGLISH:
-        return {}
-    found: dict[str, dict[str, str]] = tomllib.loads((HERE / f"{language}.toml").read_text(encoding="utf-8"))
-    return found.get(section, {})
+    """Give English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts), of ``faults`` and their ``parts``."""
+    found: dict[str, str] = {}
+    for path in files(language):
+        found |= _file(path).get(section, {})
+    return found
+
+
+@lru_cache(maxsize=32)
+def _file(path: Path) -> dict[str, dict[str, str]]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def files(language: str) -> list[Path]:
+    """Give the files of a language: ``texts/<language>.toml``, and those in the directory of that name."""
+    return [] if language == ENGLISH else [HERE / f"{language}.toml", *sorted((HERE / language).glob("*.toml"))]
 
 
 def spoken(request: Request, usual: str = ENGLISH) -> str:
