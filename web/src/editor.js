@@ -38,8 +38,7 @@ export async function mount(root, workspace) {
     const from = Math.min(fault.offset + shift, text.length);
     const to = from + (/^[\w".]+/.exec(text.slice(from))?.[0].length ?? 1);
     const mark = { from, to: Math.min(to, text.length), severity: "error", message: `${fault.message}${fault.remedy ? `\n${fault.remedy}` : ""}` };
-    const near = /did you mean (?:'([^']+)'|([^?]*"[^?]*))\?/.exec(fault.remedy ?? ""); // a name that needs quotes has them
-    const word = near?.[1] ?? near?.[2];
+    const word = fault.meant;
     if (word) {
       const marked = text.slice(mark.from, mark.to);
       const begin = word.includes(".") ? mark.from : mark.from + marked.lastIndexOf(".") + 1; // of t.colum the column alone is another one

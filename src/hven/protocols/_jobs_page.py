@@ -29,7 +29,7 @@ from hven.explore.preview import first_rows
 from hven.explore.shown import cells, headings
 from hven.jobs import ACTIVE, Asker, Desk
 from hven.model.given import collect
-from hven.protocols._pages import HUB, VARY, error_page, frame, guarded, written
+from hven.protocols._pages import HUB, VARY, error_page, faults_in, frame, guarded, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +65,8 @@ class JobsPage:
         facts = frame(request, self.around)
         try:
             content = await anyio.to_thread.run_sync(self._content, request)
+            if content["shown"] is not None and content["shown"]["error"]:
+                content["shown"]["error"] = faults_in(facts["said"])(content["shown"]["error"])
             status = 404 if content["gone"] else 200
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return self._refused(request, error, facts)
@@ -102,8 +104,9 @@ class JobsPage:
         try:
             return await anyio.to_thread.run_sync(make, request)
         except Exception as error:  # noqa: BLE001  (one table of errors)
-            told = dali.message_of(error, dali.request_id(request))
-            body = orjson.dumps({"message": told, "remedy": getattr(error, "remedy", "") or ""})
+            words = faults_in(frame(request, self.around)["said"])
+            message = words.error(error, dali.request_id(request))
+            body = orjson.dumps({"message": message, "remedy": words(getattr(error, "remedy", "") or "")})
             return Response(body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"})
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -345,8 +348,8 @@ class JobsPage:
         return {**guarded(styles=True, connect=HUB), **UNKEPT}
 
     def _refused(self, request: Request, error: Exception, facts: dict[str, Any]) -> Response:
-        told = dali.message_of(error, dali.request_id(request))
-        body = error_page(facts, dali.status_of(error), told)
+        message = faults_in(facts["said"]).error(error, dali.request_id(request))
+        body = error_page(facts, dali.status_of(error), message)
         return dali.whole(request, body, {**self._headers(), **dali.headers_of(error)}, dali.status_of(error))
 
 

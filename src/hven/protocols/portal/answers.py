@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from hven import dali
 from hven.protocols._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
-from hven.protocols._pages.texts import spoken
+from hven.protocols._pages.faults import Told, faults_in
+from hven.protocols._pages.texts import ENGLISH, spoken
 from hven.protocols.portal.addresses import address
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Asked:
     def language(self) -> str:
         """The language of the answer."""
         return spoken(self.request, self.brand.language)
+
+    @property
+    def told(self) -> Told:
+        """What is wrong, in that language."""
+        return faults_in(self.language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,21 +194,22 @@ def json_page(make: Callable[[Asked], Awaitable[Page]], around: Surroundings) ->
                 return Response(status_code=304, headers=headers)
             return dali.whole(request, body, headers, found.status)
         except Exception as error:  # noqa: BLE001  (one table of errors)
-            return refused(request, error, {}, scripted=True)
+            return refused(request, error, {"said": spoken(request, brand_of(request, around.site.settings).language)}, scripted=True)
 
     return endpoint
 
 
 def refused(request: Request, error: Exception, facts: dict[str, Any], *, scripted: bool, state: Asked | None = None) -> Response:
     """Make the page, or the JSON, of an error: what is wrong, and what helps; with `state` also which pages may have been meant."""
-    told = dali.message_of(error, dali.request_id(request))
+    words = faults_in(facts.get("said", ENGLISH))
+    message = words.error(error, dali.request_id(request))
     status, headers = dali.status_of(error), dali.headers_of(error)
     if scripted:
-        body = {"message": told, "remedy": getattr(error, "remedy", "") or "", "status": status}
+        body = {"message": message, "remedy": words(getattr(error, "remedy", "") or ""), "status": status}
         return Response(orjson.dumps(body), status, {**headers, "content-type": JSON, "cache-control": "no-store", "vary": VARY})
     near = near_to(_wanted(request.url.path), state) if status == 404 and state is not None else ()
     return dali.whole(
-        request, error_page(facts, status, told, near=near), {**guarded(), **headers, "cache-control": "no-store", "vary": VARY}, status
+        request, error_page(facts, status, message, near=near), {**guarded(), **headers, "cache-control": "no-store", "vary": VARY}, status
     )
 
 

@@ -7,6 +7,7 @@ completes, ``/adql/rows`` answers a query with its first rows as people read the
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -41,6 +42,7 @@ LONGEST = 60_000  # characters of an address
 ADDRESS = 8_000  # characters of one that other programs are given
 SOON = 2.0  # seconds that the page waits for an answer; longer ones are asked for by its script
 WAIT = "_wait"
+MEANT = re.compile(r"""did you mean (?:'([^']+)'|([^?]*"[^?]*))\?""")  # a name that needs quotes has them
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -123,7 +125,7 @@ def _page(state: Asked, waiting: Waiting) -> Page:
                 raise
             content["slow"] = True
         except UserError as error:
-            content["fault"] = _fault(error)
+            content["fault"] = _fault(error, state)
     return Page(
         template="adql.html",
         content=content,
@@ -136,7 +138,7 @@ def _alone(state: Asked, waiting: Waiting) -> Page:
     try:
         return Page(template="answer.html", content={"answer": _answer(_given(state), state, waiting), "fault": None})
     except UserError as error:
-        return Page(template="answer.html", content={"answer": None, "fault": _fault(error)}, status=dali.status_of(error))
+        return Page(template="answer.html", content={"answer": None, "fault": _fault(error, state)}, status=dali.status_of(error))
 
 
 def _columns(table: Table) -> list[dict[str, str]]:
@@ -158,11 +160,14 @@ def _check(state: Asked) -> dict[str, Any]:
         ) as result:
             return {"fault": None, "columns": [{"name": column.name, "unit": column.unit or ""} for column in result.columns]}
     except UserError as error:
-        return {"fault": _fault(error), "columns": []}
+        return {"fault": _fault(error, state), "columns": []}
 
 
-def _fault(error: UserError) -> dict[str, Any]:
-    found: dict[str, Any] = {"message": error.message, "remedy": error.remedy}
+def _fault(error: UserError, state: Asked) -> dict[str, Any]:
+    found: dict[str, Any] = dict(state.told.fault(error))
+    meant = MEANT.match(error.remedy)
+    if meant is not None:
+        found["meant"] = meant[1] or meant[2]
     if isinstance(error, QueryError):
         found |= {"offset": error.offset, "line": error.line, "column": error.column}
     return found

@@ -26,7 +26,7 @@ from hven.protocols._pages import SWITCHES
 from hven.protocols.portal.addresses import address
 from hven.protocols.portal.answers import Asked, Page, json_page, moved, page
 from hven.protocols.portal.form import chips, form
-from hven.protocols.portal.state import asking, cell
+from hven.protocols.portal.state import asking, cell, said
 from hven.protocols.portal.state import columns as described
 from hven.settings import Settings
 
@@ -90,7 +90,9 @@ def _given(state: Asked) -> tuple[list[tuple[str, str]], bool]:
 def _read(pairs: Sequence[tuple[str, str]], kind: str, state: Asked) -> tuple[Search, list[tuple[str, str]]]:
     """Read what is asked, and give it as it goes to the tables: names of places as positions, faults left out."""
     around = state.around
-    search = read(pairs, standard(kind), locate=lambda name: resolver.position(name, site=around.site, policies=around.policies))
+    search = said(
+        read(pairs, standard(kind), locate=lambda name: resolver.position(name, site=around.site, policies=around.policies)), state
+    )
     sent = [(name, value) for name, value in search.pairs() if not name.startswith("_") or name in {"_q", "_in"}]
     if search.near is not None:
         sent.append((NEAR, f"{search.near.lon!r},{search.near.lat!r},{search.near.radius!r}"))
@@ -220,7 +222,7 @@ def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]
         "service": target.service.url if target.service is not None else "",
         "status": told.status,
         "rows": told.rows,
-        "message": told.message,
+        "message": state.told(told.message),
         "adql": told.adql,
         "seconds": told.seconds,
         "rows_url": rows_url if told.rows else "",

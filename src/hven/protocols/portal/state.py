@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +69,16 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
     return View(
         table=table,
         published=state.holdings.published[table.qualified],
-        search=read(pairs, table, locate=locate),
+        search=said(read(pairs, table, locate=locate), state),
         asking=road,
         parted=parted,
+    )
+
+
+def said(search: Search, state: Asked) -> Search:
+    """Tell the faults of a search in the language of the page."""
+    return search.having(
+        faults=tuple(replace(one, message=state.told(one.message), remedy=state.told(one.remedy)) for one in search.faults)
     )
 
 
