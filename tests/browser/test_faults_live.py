@@ -1,0 +1,32 @@
+"""Faults in the reader's language, wherever they are told: beside a field, at the editor's mark, on the page of an error."""
+
+from __future__ import annotations
+
+from tabs import Tab
+
+
+def test_a_page_in_french_tells_faults_in_french(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main?lang=fr")
+    page.wait_for_selector("table.live tr[data-key]")
+    page.fill("input[name=vmag]", "bright")  # the page's script asks, and shows what is wrong
+    page.wait_for_selector(".fault")
+    assert "'bright' n'est pas un nombre" in page.inner_text("fieldset[data-ask=vmag] + .fault")
+    page.reload()  # the server shows it
+    assert "'bright' n'est pas un nombre" in page.inner_text("fieldset[data-ask=vmag] + .fault")
+    page = tab.go("/adql?lang=fr")
+    page.click(".cm-content")
+    page.keyboard.type("SELECT TOP 7 star, vmga FROM stars.main")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".cm-lintRange-error")
+    told = page.inner_text("#fault")
+    assert "ligne 1, colonne 20 : il n'y a pas de colonne 'vmga' dans stars.main" in told.replace("\u00a0", " ")
+    assert "vouliez-vous dire 'vmag' ?" in told
+    page.locator("#fault button").click()  # what was meant is written, in every language
+    page.wait_for_selector(".cm-lintRange-error", state="detached")
+    assert "star, vmag FROM" in page.inner_text(".cm-line")
+
+
+def test_the_page_of_an_error_in_french(still: Tab) -> None:
+    answer = still.page.request.get(f"{still.base}/collections/nothing?lang=fr", headers={"accept": "text/html"})
+    assert answer.status == 404
+    assert "il n&#39;y a pas de collection &#39;nothing&#39; ici" in answer.text()
