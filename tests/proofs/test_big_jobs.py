@@ -85,9 +85,33 @@ def _mine(pid: int) -> bool:
 
 
 def memory(pid: int) -> int:
-    """Give the anonymous memory of a process, kB."""
-    found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    """Give the anonymous memory of a process, kB; of one that is gone, none."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
     return int(found[1]) if found else 0
+
+
+@contextlib.contextmanager
+def watched(place: Path) -> Iterator[list[tuple[int, int]]]:
+    """Look again and again at what a job has written and at the memory of those who run jobs: bytes, kB."""
+    seen: list[tuple[int, int]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.2 if FULL else 0.02):
+            with contextlib.suppress(OSError):
+                size = sum(one.stat().st_size for one in place.glob("*"))
+                seen.extend((size, memory(pid)) for pid in workers())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
 
 
 def lines(server: Server, path: str) -> tuple[int, bytes, int]:
@@ -107,31 +131,30 @@ def lines(server: Server, path: str) -> tuple[int, bytes, int]:
 
 
 def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, record_property: object) -> None:
-    path = asked(server, ALL)
-    seen: list[tuple[float, int]] = []
-    shares: set[float] = set()
-    begun = time.monotonic()
-    while (job := told(server, path))["phase"] in {"QUEUED", "EXECUTING"}:
-        rows = int(job["jobInfo"].get("rows", 0))  # type: ignore[attr-defined]
-        seen += [(rows, memory(pid)) for pid in workers()]
-        shares.add(rows)
-        time.sleep(0.2 if FULL else 0.02)
-        assert time.monotonic() - begun < 1800
-    assert job["phase"] == "COMPLETED", job["errorSummary"]
-    seconds = time.monotonic() - begun
-    total = SIDE * SIDE
-    assert job["jobInfo"]["rows"] == total  # type: ignore[index]
-    count, _, size = lines(server, f"{path}/results/result")
-    assert count == total + 1
-    first = max((kb for rows, kb in seen if rows < total / 2), default=0)
-    second = max((kb for rows, kb in seen if rows >= total / 2), default=0)
+    for _ in range(10):
+        path = asked(server, ALL)
+        begun = time.monotonic()
+        with watched(site / "var/jobs" / path.rpartition("/")[2]) as seen:
+            until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 1800)  # type: ignore[misc]
+        job = told(server, path)
+        assert job["phase"] == "COMPLETED", job["errorSummary"]
+        seconds = time.monotonic() - begun
+        total = SIDE * SIDE
+        assert job["jobInfo"]["rows"] == total  # type: ignore[index]
+        count, _, size = lines(server, f"{path}/results/result")
+        assert count == total + 1
+        server.send("DELETE", path)
+        until(lambda: not list((site / "var/jobs").glob("*/result-*")))
+        first = [kb for written, kb in seen if 0 < written < size / 2]
+        second = [kb for written, kb in seen if size / 2 <= written]
+        assert max(first + second, default=0) < MEMORY
+        if len(first) > 4 < len(second):
+            break
+        until(lambda: not list(workers()), 300)  # on a busy machine half of a job's life went unseen: once more, in another process
     print(
-        f"\n{total:,} rows, {size:,} bytes in {seconds:.0f} s; worker's anonymous memory {first} kB, then {second} kB; looks: {len(seen)}"
+        f"\n{total:,} rows, {size:,} bytes in {seconds:.0f} s; worker's anonymous memory {max(first)} kB, then {max(second)} kB; looks: {len(seen)}"
     )
-    assert max(first, second) < MEMORY
-    assert second < first + GROWTH
-    server.send("DELETE", path)
-    until(lambda: not list((site / "var/jobs").glob("*/result-*")))
+    assert max(second) < max(first) + GROWTH
 
 
 def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None:
@@ -179,7 +202,7 @@ def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Pat
     with serving(site, command=[program("prlimit"), "--fsize=3000000", *HVEN]) as server:
         for form in ("csv", "votable", "fits", "parquet", "json"):
             path = asked(server, ALL.replace("stars.main AS a", "(SELECT TOP 400 * FROM stars.main) AS a"), form)
-            until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 60)  # type: ignore[misc]
+            until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
             error = told(server, path)["errorSummary"]
             assert error is not None, form
             assert error["type"] == "transient", form  # type: ignore[index]
@@ -208,21 +231,32 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
     site = site_in(small_disk, 1_500)
     with serving(site) as server:
         path = asked(server, ALL)
-        until(lambda: told(server, path)["phase"] == "ERROR", 60)
+        until(lambda: told(server, path)["phase"] == "ERROR", 300)
         assert "no space left on device" in told(server, path)["errorSummary"]["message"]  # type: ignore[index]
         assert not list((site / "var/jobs").glob("*/result-*"))
         filler = small_disk / "filler"
         waiting = [asked(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main") for number in range(3)]
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"0" * 100_000)
-        status, _, body = server.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS one", PHASE="RUN")
-        assert status >= 500
-        assert b"full" in body
-        assert b"Traceback" not in body
+        refusals: list[bytes] = []
+
+        def refused() -> bool:
+            """Fill the disk, and ask for a job: what those who run jobs remove at that moment makes room for it."""
+            with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+                while True:
+                    file.write(b"0" * 100_000)
+            status, headers, body = server.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS one", PHASE="RUN")
+            if status < 500:
+                waiting.append(headers["location"].removeprefix(server.url))
+                return False
+            refusals.append(body)
+            return True
+
+        until(refused)
+        assert b"full" in refusals[0]
+        assert b"Traceback" not in refusals[0]
         filler.unlink()
         for one in waiting:
-            until(lambda one=one: told(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 90)  # type: ignore[misc]
+            until(lambda one=one: told(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
         again = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
         until(lambda: told(server, again)["phase"] == "COMPLETED")
-        assert len(json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]) == 5
+        made = {path, *waiting, again}
+        assert len(json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]) == len(made)

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from postgres import Cluster, cluster
-from running import Server, hven, serving
+from running import Server, hven, serving, until
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +28,7 @@ SECONDS = 60.0 if FULL else 4.0
 ROWS = 200_000 if FULL else 20_000
 READERS = 16
 CHANGES = 1_000  # rows each second
+LEAST = CHANGES * SECONDS * 0.3  # rows, in all
 LOCK = 0.1  # seconds
 DESCRIPTOR = """collection: ops
 title: What the telescope does now
@@ -162,7 +163,8 @@ class Reader(threading.Thread):
         if kind == 0:
             newest = self.writer.last
             found = self.asked(connection, f"SELECT cube, state FROM ops.cubes WHERE cube = {newest}")
-            assert found == [[newest, "fresh"]] or newest == ROWS, f"{newest} was committed before: {found}"
+            gone = newest == ROWS or self.writer.last > newest + 1_900  # it was never there, or may be deleted by now
+            assert found == [[newest, "fresh"]] or gone, f"{newest} was committed before: {found}"
         elif kind == 1:
             ra, dec = self.random.uniform(0, 360), self.random.uniform(-80, 80)
             self.asked(connection, f"SELECT cube, ra, dec FROM ops.cubes WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 1))")
@@ -195,16 +197,20 @@ def test_a_writer_and_sixteen_readers(server: Server, database: Cluster, capsys:
     readers = [Reader(server, writer, over, number) for number in range(READERS)]
     for thread in (writer, watcher, *readers):
         thread.start()
+    begun = time.monotonic()
     time.sleep(SECONDS)
+    # speed is claimed at full size alone: elsewhere it goes on until enough has been seen
+    until(lambda: FULL or writer.errors or (writer.changed > LEAST and watcher.looks > SECONDS), 300)
     over.set()
     for thread in (writer, watcher, *readers):
-        thread.join(60)
+        thread.join(120)
+    seconds = time.monotonic() - begun
     times = sorted(time for reader in readers for time in reader.times)
     errors = [error for reader in readers for error in reader.errors] + writer.errors
     with capsys.disabled():
         print(
-            f"\n{SECONDS:g} s, {ROWS:,} rows: {writer.changed:,} rows changed ({writer.changed / SECONDS:,.0f}/s), slowest change {writer.slowest * 1e3:.0f} ms;"
-            f" {len(times):,} answers ({len(times) / SECONDS:,.0f}/s), median {times[len(times) // 2] * 1e3:.1f} ms, 99 % {times[len(times) * 99 // 100] * 1e3:.0f} ms,"
+            f"\n{seconds:.0f} s, {ROWS:,} rows: {writer.changed:,} rows changed ({writer.changed / seconds:,.0f}/s), slowest change {writer.slowest * 1e3:.0f} ms;"
+            f" {len(times):,} answers ({len(times) / seconds:,.0f}/s), median {times[len(times) // 2] * 1e3:.1f} ms, 99 % {times[len(times) * 99 // 100] * 1e3:.0f} ms,"
             f" {len(errors)} errors; locks {sorted(watcher.modes)} held at most {watcher.longest * 1e3:.0f} ms ({watcher.looks:,} looks, {watcher.seen:,} locks, {watcher.long} older than {LOCK * 1e3:.0f} ms),"
             f" idle in a transaction {watcher.idle * 1e3:.0f} ms, the writer waited {watcher.waiting} times"
         )
@@ -212,6 +218,6 @@ def test_a_writer_and_sixteen_readers(server: Server, database: Cluster, capsys:
     assert watcher.modes <= {"AccessShareLock"}
     assert watcher.looks > SECONDS
     assert watcher.waiting == 0
-    assert writer.changed > CHANGES * SECONDS * 0.3
+    assert writer.changed > LEAST
     if FULL:
         assert watcher.longest < LOCK
