@@ -51,8 +51,10 @@ class Statistics:
 
     def _add_scalar(self, name: str, column: pa.ChunkedArray) -> None:
         alike = self._widen(name, column)
+        # one number and NaN are two values: extremes do not tell, and a sample may miss the rarer one
+        mixed = alike is not None and pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
         if not pa.types.is_boolean(column.type):
-            self._distinct.setdefault(name, _Distinct()).add(column, alike)
+            self._distinct.setdefault(name, _Distinct()).add(column, None if mixed else alike, whole=mixed)
 
     def _widen(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
         """Take in the extremes; give the value if the part has no other."""
@@ -96,10 +98,10 @@ class _Distinct:
         self._rows = 0
         self._sampled = 0
 
-    def add(self, column: pa.ChunkedArray, alike: pa.Scalar | None = None) -> None:
+    def add(self, column: pa.ChunkedArray, alike: pa.Scalar | None = None, *, whole: bool = False) -> None:
         """Take in a sample of a column: most of it from the first part, some of each later one.
 
-        `alike`, if given, is the one value that it has.
+        `alike`, if given, is the one value that it has; `whole`: all of it is taken, for it has few.
         """
         given = len(column) - column.null_count
         if self._seen is not None and len(self._seen) >= self._ENOUGH:
@@ -112,7 +114,7 @@ class _Distinct:
             self._take_in(pa.StructArray.from_arrays([pa.array([alike], column.type), pa.array([given])], ["values", "counts"]))
             return
         column = column.drop_null()  # before: nulls may stand in every second row, and the sample with them
-        step = -(-given // most)
+        step = 1 if whole else -(-given // most)
         sample = column if step == 1 else column.take(pa.array(np.arange(0, given, step)))
         self._sampled += len(sample)
         self._take_in(pc.value_counts(sample))
