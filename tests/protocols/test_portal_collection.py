@@ -38,6 +38,22 @@ def test_the_page_says_what_a_reader_needs(reader: Client) -> None:
     assert page.count("<tr><td") >= 5, "first rows"
 
 
+def test_ways_to_ask_stand_beside_the_map_if_there_is_one(reader: Client) -> None:
+    for path in ("/collections/images", "/collections/stars"):
+        page = reader.get(path).text
+        tables = page.count('<article id="')
+        assert page.count("<h3>Ways to ask</h3>") == tables, path
+        for beside in page.split('<div class="beside">')[1:]:
+            assert beside.index("</figure>") < beside.index("<h3>Ways to ask</h3>") < beside.index("<h3>Columns</h3>")
+
+
+def test_columns_that_say_the_same_are_said_once_above_the_first_rows(reader: Client) -> None:
+    page = reader.get("/collections/images").text
+    head = page[page.index('<table class="rows">') :].partition("</thead>")[0]
+    for name in re.findall(r'<span class="one"><span class="soft">([^<]+)</span>', page):
+        assert f">{name}" not in head
+
+
 def test_the_twin_says_the_same(reader: Client) -> None:
     told = json.loads(reader.get("/collections/images.json").body)
     assert told["rows"] == 400

@@ -290,6 +290,14 @@ def test_a_portal_by_its_host(reader: Client) -> None:
     assert '<html lang="en"' in reader.ask("GET", "/", headers={"host": "stars.example", "accept-language": "en"}).text
 
 
+def test_cards_say_what_they_have_at_their_feet(reader: Client) -> None:
+    page = reader.get("/").text
+    cards = re.findall(r'<li id="\w+">(.*?)</li>', page, re.DOTALL)
+    assert cards
+    for card in cards:
+        assert card.index('class="head"') < card.index("<h3>") < card.index('class="foot"') < card.index("</b> rows")
+
+
 def test_each_portal_has_its_colours(reader: Client) -> None:
     for path, wanted in (("/", readable("#ffe000", PAPER)), ("/sunny/", "#102030")):
         sheet = next(

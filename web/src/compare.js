@@ -73,7 +73,7 @@ export function mount(box, workspace) {
       row.append(th);
       for (const value of values) {
         const cell = row.insertCell();
-        fill(cell, value, column);
+        fill(cell, value, column, t);
         if (differs) cell.classList.add("differs");
       }
     });

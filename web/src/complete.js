@@ -28,9 +28,11 @@ export function complete(field, workspace, path) {
   offered(field, () => String(state()), async () => {
     const before = field.value.slice(0, last());
     const found = await workspace.ask(path, { state: state(), pane: `complete ${field.name}` });
-    return (found.facets[0]?.choices ?? []).filter((one) => one.value).map((one) => {
+    const choices = (found.facets[0]?.choices ?? []).filter((one) => one.value);
+    const counted = choices.some((one) => one.rows > 1); // names stand once each: nobody is told so of every one
+    return choices.map((one) => {
       const value = /[,"*<>=!]|\.\./.test(one.value) ? `"${one.value}"` : one.value;
-      const rows = one.rows === null ? "" : ` (${one.rows.toLocaleString(workspace.language)})`;
+      const rows = one.rows === null || !counted ? "" : ` (${one.rows.toLocaleString(workspace.language)})`;
       return { value: before + value, label: `${one.label}${rows}` };
     });
   });

@@ -72,8 +72,19 @@ export function mount(box, workspace) {
     const name = Object.assign(document.createElement("dt"), { textContent: column.label, title: column.description });
     if (column.unit) name.append(" ", Object.assign(document.createElement("small"), { textContent: column.unit }));
     const said = document.createElement("dd");
-    fill(said, value, { ...column, numeric: false });
+    fill(said, value, { ...column, numeric: false }, t);
+    if (value.corners) said.replaceChildren(whole(said.textContent, value.text));
     return [name, said];
+  }
+
+  /** What is told in short, with the text itself below it, to copy. */
+  function whole(short, text) {
+    const made = document.createElement("details");
+    made.className = "in-full";
+    const copy = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Copy") });
+    copy.addEventListener("click", async () => { await navigator.clipboard?.writeText(text); copy.textContent = t("Copied"); });
+    made.append(Object.assign(document.createElement("summary"), { textContent: short }), Object.assign(document.createElement("code"), { textContent: text }), copy);
+    return made;
   }
 
   /** One preview at a time, with its number; the others by arrows. */

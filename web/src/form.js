@@ -117,7 +117,7 @@ export function mount(form, workspace) {
       const link = Object.assign(document.createElement("a"), { href: `${here}?${one.address}`, title: t("Leave out") });
       link.dataset.name = one.name;
       const mark = Object.assign(document.createElement("span"), { textContent: "×", ariaHidden: "true" });
-      link.append(Object.assign(document.createElement("span"), { textContent: names[one.name] ?? one.name }), ` ${one.value} `, mark);
+      link.append(Object.assign(document.createElement("span"), { textContent: names[one.name] ?? one.name }), ` ${one.when ? t(one.when === "day" ? "on {day}" : "in {month}", { day: one.value, month: one.value }) : one.value} `, mark);
       const item = document.createElement("li");
       item.append(link);
       return item;
@@ -137,6 +137,14 @@ export function mount(form, workspace) {
     show(found);
     workspace.dispatchEvent(new Event("count"));
   }
+
+  // a drawer that opens makes everything narrower: the form begins at its beginning again, unless somebody is in it
+  let opened = workspace.selection.chosen;
+  workspace.selection.addEventListener("change", (event) => {
+    if (event.name !== "chosen") return;
+    if (!opened && workspace.selection.chosen && !form.contains(document.activeElement)) form.scrollTop = 0;
+    opened = workspace.selection.chosen;
+  });
 
   state.addEventListener("change", check);
   return check();

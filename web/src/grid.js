@@ -7,6 +7,7 @@ const PAGE = 100; // rows asked at once
 const KEPT = 40; // pages that are remembered
 const TALLEST = 8_000_000; // pixels: browsers know no much taller element; more rows than that are scrolled in bigger steps
 const EXTRA = 12; // rows drawn above and below those in sight
+const FOOT = 8; // pixels below the last row
 
 export function mount(box, workspace) {
   const { state, selection, t } = workspace;
@@ -103,8 +104,8 @@ export function mount(box, workspace) {
     const scaled = total * HEIGHT > TALLEST;
     const top = scaled ? Math.min(box.scrollTop - (first() - begin) * HEIGHT, everything() - (end - begin) * HEIGHT) : begin * HEIGHT;
     above.cells[0].style.height = `${Math.max(top, 0)}px`;
-    below.cells[0].style.height = `${Math.max(everything() - Math.max(top, 0) - (end - begin) * HEIGHT, 0)}px`;
-    above.cells[0].colSpan = below.cells[0].colSpan = columns.length + 1;
+    below.cells[0].style.height = `${Math.max(everything() - Math.max(top, 0) - (end - begin) * HEIGHT, 0) + FOOT}px`;
+    above.cells[0].colSpan = below.cells[0].colSpan = drawn.length + 1;
     const held = body.contains(document.activeElement) ? document.activeElement : null;
     const focused = held?.closest("tr")?.dataset.at;
     const link = held?.matches("a") && focused === String(active) ? [...held.closest("tr").querySelectorAll("a")].indexOf(held) : -1;
@@ -126,7 +127,7 @@ export function mount(box, workspace) {
     if (!values) {
       row.className = "coming";
       row.setAttribute("aria-busy", "true");
-      for (let number = 0; number <= columns.length; number++) row.insertCell();
+      for (let number = 0; number <= drawn.length; number++) row.insertCell();
       return row;
     }
     const key = found.keys[at % PAGE];
@@ -139,7 +140,7 @@ export function mount(box, workspace) {
       tick.setAttribute("aria-label", t("Select row {number}", { number: at + 1 }));
       mark.append(tick);
     }
-    for (const number of drawn) fill(row.insertCell(), values[number], columns[number]);
+    for (const number of drawn) fill(row.insertCell(), values[number], columns[number], t);
     reached(row, at === active);
     return row;
   }
@@ -171,7 +172,7 @@ export function mount(box, workspace) {
       th.append(heading(column, shown, workspace));
       return th;
     }));
-    grid.setAttribute("aria-colcount", columns.length + 1);
+    grid.setAttribute("aria-colcount", drawn.length + 1);
   }
 
   async function begin() {
@@ -190,16 +191,17 @@ export function mount(box, workspace) {
       total = found.total ?? found.from + found.rows.length + (found.more ? PAGE : 0);
       active = 0;
       heads();
+      once(found);
       box.scrollTop = 0;
       if (adql) adql.textContent = found.adql;
       told();
-      // a few rows take no more room than they need: what is below them comes into sight
-      box.style.height = total && (total + 2) * HEIGHT + 8 < innerHeight * 0.7 ? `${(total + 2) * HEIGHT + 8}px` : "";
+      fit();
       if (!total) return empty();
       grid.setAttribute("aria-rowcount", total + 1);
       workspace.loaded({ columns, rows: found.rows, keys: found.keys, total, exact });
       await draw();
       counting();
+      fit();
     } catch (error) {
       if (mine === version) fault(error);
     } finally {
@@ -207,9 +209,36 @@ export function mount(box, workspace) {
     }
   }
 
+  /** A few rows take no more room than they need: what is below them comes into sight. */
+  function fit() {
+    if (!total) { box.style.height = "auto"; return; }
+    const bar = box.offsetHeight - box.clientHeight; // edges, and the bar of a grid that is wider than its place
+    const tall = (head.offsetHeight || HEIGHT) + total * HEIGHT + FOOT + bar;
+    box.style.height = tall < innerHeight * 0.7 ? `${tall}px` : "";
+  }
+
+  /** Columns that say the same in all rows say it once, above them. */
+  function once(found) {
+    const line = box.closest(".results").querySelector("[data-alike]");
+    if (!line) return;
+    const first = found.rows[0] ?? [];
+    const alike = columns.map((column, number) => [column, first[number] ?? null]).filter(([column]) => column.alike && first.length);
+    const soft = (text) => Object.assign(document.createElement("span"), { className: "soft", textContent: text });
+    const told_ = alike.filter(([, value]) => value !== null).flatMap(([column, value]) => {
+      const one = Object.assign(document.createElement("span"), { className: "one" });
+      const said = document.createElement("span");
+      fill(said, value, { ...column, numeric: false }, t);
+      one.append(soft(column.label), " ", said, column.unit ? ` ${column.unit}` : "");
+      return [one, " "];
+    });
+    const none = alike.filter(([, value]) => value === null).map(([column]) => column.label);
+    line.replaceChildren(...(told_.length ? [soft(t("All rows:")), " ", ...told_] : []), ...(none.length ? [soft(`${t("Without values:")} ${none.join(", ")}`)] : []));
+    line.hidden = alike.length === 0;
+  }
+
   /** Previews stand beside the name of a row, unless somebody chose another order. */
   function ordered(every) {
-    const numbers = every.map((column, number) => number);
+    const numbers = every.map((column, number) => number).filter((number) => !every[number].alike);
     if (state.has("_cols")) return numbers;
     const first = numbers.slice(0, 1);
     const pictures = numbers.filter((number) => every[number].kind === "picture" && number > 0);
@@ -332,5 +361,5 @@ export function mount(box, workspace) {
   box.closest(".results").querySelector(".pages")?.remove();
   box.removeAttribute("tabindex"); // its rows take the focus now
   box.classList.add("virtual");
-  return begin().then(() => { box.replaceChildren(grid); return draw(); }).then(reveal);
+  return begin().then(() => { box.replaceChildren(grid); fit(); return draw(); }).then(reveal);
 }

@@ -14,18 +14,21 @@ export function table({ columns, rows }, t) {
   const body = made.createTBody();
   for (const row of rows) {
     const line = body.insertRow();
-    row.forEach((value, number) => fill(line.insertCell(), value, columns[number]));
+    row.forEach((value, number) => fill(line.insertCell(), value, columns[number], t));
   }
   box.append(made);
   return box;
 }
 
-/** Put a value into a cell: text, or an object with text, href, title. */
-export function fill(cell, value, column) {
+const LONG = 30; // characters: a column may cut what is longer
+
+/** Put a value into a cell: text, or an object with text, href, title; what is long is told in full when one points at it. */
+export function fill(cell, value, column, t) {
   if (column.numeric) cell.className = "n";
   if (value === null) return;
-  if (typeof value === "string") { cell.textContent = value; return; }
-  if (value.title) cell.title = value.title;
+  if (typeof value === "string") { cell.textContent = value; if (value.length > LONG) cell.title = value; return; }
+  if (value.title || value.text.length > LONG) cell.title = value.title || value.text;
+  if (value.corners) { cell.textContent = t("polygon of {count} corners", { count: value.corners }); return; }
   if (value.picture && value.href && pictured(value.href)) {
     const link = Object.assign(document.createElement("a"), { href: value.href, rel: "noopener", className: "thumbnail" });
     link.textContent = value.text;

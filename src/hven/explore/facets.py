@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FEW = 300  # different values that a column of choices has at most
 SHOWN = 12
+ALONE = 1.2  # rows that each value has on average, below which it is a name rather than a choice
 LONGEST = 200  # characters of a value: longer ones are read, not chosen from
 ITEMS = 2_000  # different lists a#b#c that are taken apart
 FETCHED = 100_000  # rows that are looked at once for all columns, where they have too many combinations
@@ -56,16 +57,27 @@ class Facet:
 
 def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
     """Give the columns worth choosing from: few different values, of text, whole numbers, yes and no."""
-    known = asking.published(table).statistics
+    item = asking.published(table)
+    known = item.statistics
     found = []
     for column in table.columns:
         kind = column.type
         if column.hidden or kind.is_array or kind.is_geometry or not (kind.is_string or kind.is_integer or kind.is_boolean):
             continue
-        distinct = known.get(column.name, {}).get("distinct")
-        if column.enum or (isinstance(distinct, int | float) and 1 < distinct <= FEW and column.name not in table.primary):
+        facts = known.get(column.name, {})
+        distinct, nulls = facts.get("distinct"), facts.get("nulls")
+        if column.enum:
             found.append(column)
+        elif isinstance(distinct, int | float) and 1 < distinct <= FEW and column.name not in table.primary:
+            filled = None if item.rows is None or not isinstance(nulls, int) else item.rows - nulls
+            if filled is None or not _names(distinct, filled):
+                found.append(column)
     return tuple(sorted(found, key=lambda column: column.rank))
+
+
+def _names(distinct: float, filled: int) -> bool:
+    """Tell that nearly each row has a value of its own, as names have: one looks for such a value, in a field that completes it."""
+    return distinct > SHOWN and filled < ALONE * distinct
 
 
 def facets(search: Search, columns: Sequence[Column], asking: Asking) -> list[Facet]:

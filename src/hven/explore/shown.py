@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
 LONG = 400  # characters of a cell; the row's own page has the rest
+WHOLE = 20_000  # characters of a cell of the row's own page
 ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
 HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
@@ -46,12 +47,16 @@ JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`: the address is a small image."""
+    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`: the address is a small image.
+
+    `corners`: the text is a polygon of so many, which people would rather be told than read.
+    """
 
     text: str
     href: str = ""
     title: str = ""
     picture: bool = False
+    corners: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +78,15 @@ def headings(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -
     return [_heading(column, table, chosen.get(column.name)) for column in page.columns]
 
 
-def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -> list[list[Cell | None]]:
-    """Write the rows of a page; None where there is no value."""
+def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, whole: bool = False) -> list[list[Cell | None]]:
+    """Write the rows of a page; None where there is no value. `whole`: texts and addresses in full, up to `WHOLE` characters."""
     found = headings(page, table, wanted)
-    whole = page.rows.combine_chunks()
-    columns = [_column(whole.column(number), heading, table) for number, heading in enumerate(found)]
+    given = page.rows.combine_chunks()
+    columns = [_column(given.column(number), heading, table, whole=whole) for number, heading in enumerate(found)]
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else []
     for number, heading in enumerate(found):
         if heading.column.link:
-            _linked(rows, number, heading.column.link, {one.column.name: at for at, one in enumerate(found)}, whole)
+            _linked(rows, number, heading.column.link, {one.column.name: at for at, one in enumerate(found)}, given)
     return rows
 
 
@@ -161,7 +166,7 @@ def _real(column: Column) -> bool:
     return column.type.is_numeric and not column.type.is_integer and not column.type.is_array
 
 
-def _column(values: pa.ChunkedArray, heading: Heading, table: Table) -> list[Cell | None]:
+def _column(values: pa.ChunkedArray, heading: Heading, table: Table, *, whole: bool = False) -> list[Cell | None]:
     column = heading.column
     if heading.kind == "time" and not column.type.is_timestamp:
         return [None if value is None else _date(value) for value in values.to_pylist()]
@@ -184,21 +189,43 @@ def _column(values: pa.ChunkedArray, heading: Heading, table: Table) -> list[Cel
         return [Cell(text=text.replace("T", " ")) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
     if _real(column):
         return [_plain(text) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
-    return [_text(text, heading.kind) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    if column.type.is_geometry or column.name.lower() == "s_region":
+        return [_region(text, whole=whole) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    return [
+        _text(text, heading.kind, whole=whole) if there and text is not None else None for text, there in zip(texts, valid, strict=True)
+    ]
 
 
-def _text(text: str, kind: str) -> Cell:
+def _region(text: str, *, whole: bool) -> Cell:
+    """Count the corners of a polygon, DALI's or STC-S; other regions are short enough."""
+    words = text.split()
+    if words and words[0].lower() == "polygon":  # STC-S names its frame before the numbers
+        words = words[next((at for at, word in enumerate(words) if word[0] in "+-.0123456789"), len(words)) :]
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    if len(numbers) < 6 or len(numbers) % 2:
+        return _text(text, "text", whole=whole)
+    corners = len(numbers) // 2
+    closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first corner stands at the end once more
+    most = WHOLE if whole else LONG
+    return Cell(text=text if len(text) <= most else f"{text[:most]}…", corners=corners - closed)
+
+
+def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
     address = ADDRESS.fullmatch(text.strip())
     if address is not None:
-        short = text if len(text) <= 60 else _short(text)
+        short = text if whole or len(text) <= 60 else _short(text)
         return Cell(
             text=short,
             href=address[0],
             title=text if short != text else "",
             picture=kind == "picture" and address[0].lower().startswith("http"),
         )
-    if len(text) > LONG:
-        return Cell(text=f"{text[:LONG]}…", title=f"{len(text):,}")
+    most = WHOLE if whole else LONG
+    if len(text) > most:
+        return Cell(text=f"{text[:most]}…", title=f"{len(text):,}")
     return Cell(text=text)
 
 

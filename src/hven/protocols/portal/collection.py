@@ -15,6 +15,7 @@ from hven.engines import Live
 from hven.errors import HvenError, NotFound
 from hven.explore import Search, coverage
 from hven.explore import rows as pages
+from hven.explore.constants import constant
 from hven.explore.plots import plotted
 from hven.explore.shown import cells, headings
 from hven.explore.summary import bounds, sky_path
@@ -25,7 +26,7 @@ from hven.protocols.portal.answers import Asked, Page, page
 from hven.protocols.portal.counts import Counts
 from hven.protocols.portal.facts import bibtex, dataset, publications, ranges
 from hven.protocols.portal.guides import SHELF, of_collection, seen
-from hven.protocols.portal.state import asking
+from hven.protocols.portal.state import asking, said_once, telling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +92,16 @@ def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
     item = road.published(table)
     partly = hides(table, road)
     live = isinstance(item.relation, Live)
-    looked: dict[str, Any] = {"headings": [], "first": [], "sky": "", "ground": None, "line": None, "time": None, "ranges": {}}
+    looked: dict[str, Any] = {
+        "headings": [],
+        "first": [],
+        "alike": {"told": [], "empty": []},
+        "sky": "",
+        "ground": None,
+        "line": None,
+        "time": None,
+        "ranges": {},
+    }
     try:
         looked["sky"] = "" if partly or not item.coverage or table.position is None else sky_path(item.coverage)
         looked["ranges"] = {} if partly else ranges(item, table)
@@ -99,7 +109,9 @@ def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
             looked["time"] = bounds(table, road)
             looked["ground"], looked["line"] = coverage.ground(table, road), coverage.timeline(table, road)
             rows = pages.page(Search(table=table), road, limit=FIRST)
-            looked["headings"], looked["first"] = headings(rows, table), cells(rows, table)
+            shown, written, alike = headings(rows, table), cells(rows, table), constant(Search(table=table), road)
+            looked["headings"] = [one for one in shown if one.column.name not in alike]
+            looked["first"], looked["alike"] = telling(shown, written, alike), said_once(shown, written, alike)
     except HvenError as error:  # a page without them is better than no page
         log.info("the page of %s goes without a look at its rows: %s", table.qualified, error)
     described_ |= looked

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from hven.errors import ParamError
 from hven.explore import facets, headers, names, places, read
 from hven.explore import rows as pages
+from hven.explore.constants import constant
 from hven.explore.search import NEAR
 from hven.explore.shown import cells, headings
 from hven.protocols.portal import drawn, form
@@ -77,7 +78,7 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
     offset, size = whole(state, FROM, 0, 10**15), whole(state, SIZE, 100, pages.MOST)
     page = pages.page(seen.search, seen.asking, offset=offset, limit=size, total=total.rows)
     return {
-        "columns": columns(headings(page, seen.table, seen.search.units)),
+        "columns": columns(headings(page, seen.table, seen.search.units), constant(seen.search, seen.asking)),
         "rows": [[cell(one) for one in row] for row in cells(page, seen.table, seen.search.units)],
         "keys": list(page.keys),
         "from": offset,
@@ -107,7 +108,7 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
 
 def _row(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
     page = pages.one(seen.search, seen.asking, seen.search.row)
-    found = cells(page, seen.table, seen.search.units)
+    found = cells(page, seen.table, seen.search.units, whole=True)
     shown = columns(headings(page, seen.table, seen.search.units))
     return {"columns": shown, "row": [cell(one) for one in found[0]] if found else None, "key": seen.search.row}
 

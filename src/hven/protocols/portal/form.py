@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from hven.explore import cadence, facets, fields, notation
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 OWN = (WORDS, NEAR, EVERY)  # fields of the form that are no columns
 LISTED = 60  # codes that a list shows
+DAY = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # or a month, or a year
 
 
 def form(search: Search, asking: Asking | None, *, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def chips(search: Search) -> list[dict[str, str]]:
     found = []
     for name, values in search.conditions:
         rest = [(one, value) for one, value in search.pairs() if one != name]
-        found.append(_chip(name, ", ".join(values), rest))
+        found.append({**_chip(name, ", ".join(values), rest), **_when(search.table, name, values)})
     own = {WORDS: search.words, INSIDE: search.inside, EVERY: "" if search.every is None else str(search.every), NEAR: ""}
     if search.near is not None:
         own[NEAR] = f"{search.near.name or f'{search.near.lon:.6g}, {search.near.lat:.6g}'}, {' '.join(notation.shown(search.near.radius))}"
@@ -130,6 +132,16 @@ def parts(search: Search) -> dict[str, dict[str, str]]:
     """Give what stands in the fields of columns, for scripts."""
     made = [field(one, values, search.table) for one in fields.form(search.table, asked(search)) if (values := asked(search).get(one.name))]
     return {one["name"]: {"low": one["low"], "high": one["high"], "around": one["around"], "unit": one["given"]} for one in made}
+
+
+def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
+    """Say of a time that it is one day, month or year: what reads better than from and to."""
+    if len(values) != 1 or not any(one.name == name and one.kind == "time" for one in fields.form(table, [name])):
+        return {}
+    parts = fields.taken(values, time=True)
+    if not parts.low or parts.around or parts.low != parts.high or not (found := DAY.fullmatch(parts.low)):
+        return {}
+    return {"when": "day" if found[2] else "month" if found[1] else "year", "value": parts.low}
 
 
 def _chip(name: str, value: str, rest: Sequence[tuple[str, str]]) -> dict[str, str]:

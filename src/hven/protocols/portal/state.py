@@ -15,7 +15,7 @@ from hven.protocols._pages import SWITCHES
 from hven.protocols.portal.addresses import named_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hven.explore.shown import Cell, Heading
     from hven.holdings import Published
@@ -87,8 +87,26 @@ def faults(search: Search) -> list[dict[str, str]]:
     return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
 
 
-def columns(headings: Sequence[Heading]) -> list[dict[str, Any]]:
-    """Give the columns of an answer as the JSON of all panes has them."""
+def telling(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]) -> list[list[Cell | None]]:
+    """Leave out the cells of columns that say the same in all rows."""
+    kept = [number for number, one in enumerate(headings) if one.column.name not in alike]
+    return [[row[number] for number in kept] for row in rows]
+
+
+def said_once(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]) -> dict[str, Any]:
+    """Give the columns that say the same in all rows, with what they say, and the labels of those that say nothing; nothing without rows."""
+    first = rows[0] if rows else ()
+    found = [(one, value) for one, value in zip(headings, first, strict=False) if one.column.name in alike]
+    return {
+        "told": [
+            {"name": one.column.name, "label": one.label, "unit": one.unit, "value": value} for one, value in found if value is not None
+        ],
+        "empty": [one.label for one, value in found if value is None],
+    }
+
+
+def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Give the columns of an answer as the JSON of all panes has them; `alike` are those that say the same in all rows."""
     return [
         {
             "name": one.column.name,
@@ -100,6 +118,7 @@ def columns(headings: Sequence[Heading]) -> list[dict[str, Any]]:
             "numeric": one.numeric,
             "kind": one.kind,
             "units": list(choices(one.column)),
+            **({"alike": True} if one.column.name in alike else {}),
         }
         for one in headings
     ]
@@ -107,7 +126,7 @@ def columns(headings: Sequence[Heading]) -> list[dict[str, Any]]:
 
 def cell(value: Cell | None) -> object:
     """Give a cell as JSON: its text, or an object if there is more to it."""
-    if value is None or not (value.href or value.title or value.picture):
+    if value is None or not (value.href or value.title or value.picture or value.corners):
         return None if value is None else value.text
     found: dict[str, object] = {"text": value.text}
     if value.href:
@@ -116,4 +135,6 @@ def cell(value: Cell | None) -> object:
         found["title"] = value.title
     if value.picture:
         found["picture"] = True
+    if value.corners:
+        found["corners"] = value.corners
     return found

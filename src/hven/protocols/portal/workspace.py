@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from hven.explore import everywhere
 from hven.explore import rows as pages
+from hven.explore.constants import constant
 from hven.explore.places import kind
 from hven.explore.plots import plotted
 from hven.explore.shown import cells, choices, headings
@@ -22,11 +23,11 @@ from hven.protocols.portal.answers import Asked, Page, moved, page
 from hven.protocols.portal.data import FROM, SIZE, whole
 from hven.protocols.portal.facts import table_dataset
 from hven.protocols.portal.form import chips, form
-from hven.protocols.portal.state import View, columns, faults, view
+from hven.protocols.portal.state import View, columns, faults, said_once, telling, view
 from hven.protocols.portal.take import offered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hven.explore import Search
     from hven.explore.shown import Heading
@@ -59,6 +60,7 @@ def _page(seen: View, state: Asked) -> Page:
     found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(found, seen.table, search.units)
     written = cells(found, seen.table, search.units)
+    alike = constant(search, seen.asking)
     resource = state.holdings.resources.get(seen.table.schema)
     asks = form(search, seen.asking)
     content: dict[str, Any] = {
@@ -66,8 +68,9 @@ def _page(seen: View, state: Asked) -> Page:
         "heading": (resource.title if resource is not None else None) or seen.table.schema,
         "table": seen.table,
         "name": seen.name,
-        "headings": [_heading(one, search) for one in shown],
-        "rows": list(zip(found.keys, written, strict=True)),
+        "headings": [_heading(one, search) for one in shown if one.column.name not in alike],
+        "rows": list(zip(found.keys, telling(shown, written, alike), strict=True)),
+        "alike": said_once(shown, written, alike),
         "total": total,
         "every": every,
         "begin": offset + 1,
@@ -81,7 +84,7 @@ def _page(seen: View, state: Asked) -> Page:
         "surveys": " ".join(state.around.site.settings.surveys),
         "has_map": any(name == "_map" for name, _ in search.rest),
         "form": asks,
-        "alike": everywhere.kind_of(seen.table),
+        "kind": everywhere.kind_of(seen.table),
         "known": {one["name"] for one in asks["fields"]}
         | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
         "chips": chips(search),
@@ -89,7 +92,7 @@ def _page(seen: View, state: Asked) -> Page:
         "state": search.address(),
         "taken": offered(seen, state),
         "state_pairs": search.pairs(),
-        "choosable": _choosable(seen),
+        "choosable": _choosable(seen, alike),
         "here": _here(seen, state),
         "dataset": table_dataset(
             seen.table,
@@ -117,9 +120,9 @@ def _here(seen: View, state: Asked) -> str:
     return address(state.base, seen.table)
 
 
-def _choosable(seen: View) -> list[dict[str, Any]]:
+def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
     """Give the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
-    shown = [column.name for column in seen.search.shown()]
+    shown = [column.name for column in seen.search.shown() if column.name not in alike]
     units = dict(seen.search.units)
     others = [column.name for column in seen.table.columns if not column.hidden and column.name not in shown]
     return [
