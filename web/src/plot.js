@@ -2,9 +2,12 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { viridis } from "./colours.js";
+import { counted, dated, numbers, times } from "./ticks.js";
 
 const HEIGHT = 320;
 const NAMED = 12; // kinds that the legend names
+const [ACROSS, UP] = [88, 52]; // pixels between marks
+const FAINT = 0.2; // of the colours: where a density begins, to be told from the ground
 
 export function mount(box, workspace) {
   const { state, selection, t } = workspace;
@@ -94,13 +97,14 @@ export function mount(box, workspace) {
   const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const days = (value) => new Date((value - 2440587.5) * 86400000).toISOString();
 
-  function axis(facts) {
+  function axis(facts, up = false, log = false) {
     const name = `${facts.label}${facts.unit && !facts.time ? ` (${facts.unit})` : ""}`;
     const drawn_ = { label: name, stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line") }, font: "12px system-ui", labelFont: "13px system-ui" };
-    if (facts.time) {
-      drawn_.values = (_, splits) => { const wide = splits.at(-1) - splits[0] > 60; return splits.map((value) => days(value).slice(0, wide ? 10 : 16).replace("T", " ")); };
-      drawn_.space = 90;
-    }
+    if (log) return drawn_; // its own marks are powers of ten
+    const room = (u, at) => (at === 0 ? (u.width - 60) / ACROSS : (u.height - 60) / UP);
+    drawn_.splits = (u, at, low, high) => (facts.time ? times : numbers)(low, high, Math.floor(room(u, at)));
+    drawn_.values = (u, splits) => (facts.time ? dated(splits) : counted(splits, workspace.language));
+    if (up) drawn_.size = (u, texts) => Math.max(40, 16 + 7 * Math.max(0, ...(texts ?? []).map((one) => one.length)));
     return drawn_;
   }
 
@@ -108,6 +112,7 @@ export function mount(box, workspace) {
     plot?.destroy();
     place.replaceChildren();
     plot = new uPlot({ width: place.clientWidth || 600, height: HEIGHT, legend: { show: false }, cursor: { points: { show: false } }, ...options }, data, place);
+    window.hven = { ...window.hven, plot }; // for who looks at it in the console, and for tests
   }
 
   function bars(found, log) {
@@ -117,7 +122,7 @@ export function mount(box, workspace) {
     const xs = found.counts.map((_, number) => found.low + (number + 0.5) * width);
     make({
       scales: { x: { time: false, range: [found.low, found.high] }, y: log ? { distr: 3 } : { range: (_, __, most) => [0, most * 1.05 || 1] } },
-      axes: [axis({ label: found.label, unit: found.unit, time: found.time }), axis({ label: t("rows"), unit: "" })],
+      axes: [axis({ label: found.label, unit: found.unit, time: found.time }), axis({ label: t("rows"), unit: "" }, true, log)],
       series: [{}, { stroke: ink("--accent"), fill: ink("--accent"), paths: uPlot.paths.bars({ size: [1, Infinity], gap: 1 }), points: { show: false } }],
     }, [xs, log ? found.counts.map((count) => count || null) : found.counts]);
     const total = found.counts.reduce((sum, count) => sum + count, 0).toLocaleString(workspace.language);
@@ -133,7 +138,26 @@ export function mount(box, workspace) {
     const colours = cs ? shades(order.map((number) => cs[number]), found.axes[2]) : null;
     const accent = ink("--accent");
     const mark = ink("--mark");
+    const soft = ink("--soft");
     const size = order.length > 20000 ? 1.5 : order.length > 2000 ? 2.5 : 4;
+    const errors = found.axes.slice(0, 2).map((one) => one.error && order.map((number) => one.error.values[number]));
+    /** Lines as long as the errors say, behind the points. */
+    const bars_ = (u, ctx) => {
+      ctx.strokeStyle = soft;
+      ctx.lineWidth = devicePixelRatio;
+      ctx.beginPath();
+      errors.forEach((sizes, up) => sizes?.forEach((size_, number) => {
+        if (!(size_ > 0)) return;
+        const value = u.data[up][number];
+        const scale = up ? "y" : "x";
+        const low = (up ? logY : logX) && value - size_ <= 0 ? u.scales[scale].min : value - size_;
+        const ends = [u.valToPos(low, scale, true), u.valToPos(value + size_, scale, true)];
+        const other = u.valToPos(u.data[1 - up][number], up ? "x" : "y", true);
+        ctx.moveTo(...(up ? [other, ends[0]] : [ends[0], other]));
+        ctx.lineTo(...(up ? [other, ends[1]] : [ends[1], other]));
+      }));
+      ctx.stroke();
+    };
     const scatter = (u) => {
       const { ctx } = u;
       ctx.save();
@@ -141,6 +165,7 @@ export function mount(box, workspace) {
       ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
       ctx.clip();
       const ratio = devicePixelRatio;
+      bars_(u, ctx);
       for (let number = 0; number < order.length; number++) {
         const px = u.valToPos(u.data[0][number], "x", true);
         const py = u.valToPos(u.data[1][number], "y", true);
@@ -154,11 +179,12 @@ export function mount(box, workspace) {
     };
     make({
       scales: { x: { time: false, distr: logX ? 3 : 1, range: around(order.map((number) => xs[number]), logX) }, y: { distr: logY ? 3 : 1, range: around(order.map((number) => ys[number]), logY) } },
-      axes: found.axes.slice(0, 2).map(axis),
+      axes: [axis(found.axes[0], false, logX), axis(found.axes[1], true, logY)],
       series: [{}, { paths: scatter, points: { show: false } }],
       hooks: { setCursor: [(u) => near(u)] },
     }, [order.map((number) => xs[number]), order.map((number) => ys[number])]);
-    told.textContent = `${t("{total} rows", { total: order.length.toLocaleString(workspace.language) })}${found.more ? `, ${t("the first of more")}` : ""}`;
+    const named = found.axes.slice(0, 2).filter((one) => one.error).map((one) => one.error.name);
+    told.textContent = `${t("{total} rows", { total: order.length.toLocaleString(workspace.language) })}${found.more ? `, ${t("the first of more")}` : ""}${named.length ? `, ${t("bars: {names}", { names: named.join(", ") })}` : ""}`;
   }
 
   /** The range of values with a little room; uPlot itself takes them for sorted. */
@@ -187,7 +213,10 @@ export function mount(box, workspace) {
   function cloud(found) {
     at = [];
     const { box: [left, right, low, high], counts } = found.density;
-    const most = Math.max(...counts.map((row) => Math.max(...row)), 1);
+    // few cells have very many rows: the scale ends where all but one in two hundred are
+    const filled = counts.flat().filter(Boolean).sort((one, other) => one - other);
+    const most = Math.max(filled[Math.floor((filled.length - 1) * 0.995)] ?? 1, 2);
+    const shade = (count) => viridis(FAINT + (1 - FAINT) * Math.min(Math.log(count) / Math.log(most), 1));
     const paths = (u) => {
       const { ctx } = u;
       const side = counts.length;
@@ -199,7 +228,7 @@ export function mount(box, workspace) {
           const x1 = u.valToPos(left + ((right - left) * (column + 1)) / side, "x", true);
           const y0 = u.valToPos(low + ((high - low) * row) / side, "y", true);
           const y1 = u.valToPos(low + ((high - low) * (row + 1)) / side, "y", true);
-          ctx.fillStyle = viridis(Math.log1p(count) / Math.log1p(most));
+          ctx.fillStyle = shade(count);
           ctx.fillRect(x0, y1, Math.max(x1 - x0, 1) + 0.5, Math.max(y0 - y1, 1) + 0.5);
         }
       }
@@ -207,9 +236,12 @@ export function mount(box, workspace) {
     };
     make({
       scales: { x: { time: false, range: [left, right] }, y: { range: [low, high] } },
-      axes: found.axes.slice(0, 2).map(axis),
+      axes: [axis(found.axes[0]), axis(found.axes[1], true)],
       series: [{}, { paths, points: { show: false } }],
     }, [[left, right], [low, high]]);
+    const scale = Object.assign(document.createElement("span"), { className: "scale" });
+    scale.style.background = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((part) => shade(most ** part)).join(",")})`;
+    legend.append(`${t("rows")}: 1 `, scale, ` ${filled.at(-1) > most ? "≥ " : ""}${most.toLocaleString(workspace.language)}`);
     told.textContent = t("{total} rows, as a density: dark few, bright many", { total: (found.total ?? 0).toLocaleString(workspace.language) });
   }
 

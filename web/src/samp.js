@@ -176,6 +176,11 @@ export function mount(box, workspace) {
   const rowed = whole === undefined;
   const name = () => box.dataset.name || document.querySelector("h1")?.textContent || document.title;
   box.hidden = false;
+  // sending takes a while, and rows are chosen meanwhile: they go down below the menu, which stays where it is
+  const around = box.closest(".take");
+  const below = () => { if (around) around.style.marginBottom = box.open ? `${place.offsetHeight + 12}px` : ""; };
+  new ResizeObserver(below).observe(place);
+  box.addEventListener("toggle", below);
   let sent = null; // the table that programs have: {id, url, keys}
   let quiet = false; // what changes now was told by a program
   let note = "";

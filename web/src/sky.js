@@ -178,7 +178,11 @@ export async function mount(box, workspace) {
     return Math.abs(turned) > Math.PI && distance([x, y], [lon, lat]) < 90; // seen from the other side of the sky it goes round as well
   }
 
+  /** Let the map forget what it was clicked on: what is chosen is ours to show, and its own mark stays where it was when the map changes its size. */
+  function forget() { aladin.selectObjects(null); }
+
   function mark() {
+    forget();
     chosen.removeAll();
     lit.removeAll();
     const wanted = new Set([selection.chosen, selection.hover, ...selection.marked]);
@@ -211,6 +215,7 @@ export async function mount(box, workspace) {
     }
     const found = [...keys];
     under(here_, t, found.slice(0, LISTED), workspace, { more: Math.max(found.length - LISTED, 0) });
+    setTimeout(forget); // it marks what was clicked after it has told so
     if (found.length === 1) { selection.set("chosen", found[0]); state.set({ _row: found[0] }); }
   }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats import Format
-    from hven.model.table import Column
+    from hven.model.table import Column, Table
 
 READ = 2_000_000  # rows that are looked at for a plot
 STRETCH = 50_000  # rows that are read at once
@@ -75,8 +75,11 @@ def histogram(path: Path, media_type: str, column: Column) -> Histogram | None:
     )
 
 
-def points(path: Path, media_type: str, columns: list[Column]) -> Points | Density | None:
-    """Give the values of columns row by row; a density of the first two, if they are too many. None: there are none."""
+def points(path: Path, media_type: str, columns: list[Column], table: Table | None = None) -> Points | Density | None:
+    """Give the values of columns row by row; a density of the first two, if they are too many. None: there are none.
+
+    `table` is the result: columns of errors are found in it, if it is given.
+    """
     if len(columns) == 2 and all(map(plots.plotted, columns)):
         (x, y), rows = _numbers(path, media_type, columns)
         if rows > POINTS:
@@ -88,8 +91,16 @@ def points(path: Path, media_type: str, columns: list[Column]) -> Points | Densi
             ranges = ((box[2], box[3] if box[3] > box[2] else box[2] + 1), (box[0], box[1] if box[1] > box[0] else box[0] + 1))
             counts, _, _ = np.histogram2d(y, x, SIDE, ranges)
             return Density(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
-    values, more = _read(path, media_type, [one.name for one in columns], POINTS)
-    return Points(columns=tuple(columns), values=values, keys=("",) * values.num_rows, more=more)
+    errors = {one.name: error for one in columns[:2] if table is not None and (error := plots.error_of(one, table)) is not None}
+    names = list(dict.fromkeys([one.name for one in (*columns, *errors.values())]))
+    values, more = _read(path, media_type, names, POINTS)
+    return Points(
+        columns=tuple(columns),
+        values=values.select([one.name for one in columns]),
+        keys=("",) * values.num_rows,
+        more=more,
+        errors={name: (error, values.column(error.name)) for name, error in errors.items()} if values.num_rows <= plots.BARS else {},
+    )
 
 
 def _numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[npt.NDArray[np.float64]], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,17 @@ from hven.explore.search import COUNTED, ref
 from hven.explore.shown import is_julian
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     import pyarrow as pa
 
     from hven.explore.asking import Asking
     from hven.explore.search import Search
-    from hven.model.table import Column
+    from hven.model.table import Column, Table
 
 BINS = 60
+BARS = 3_000  # points that errors are drawn of: more of them cover each other
 POINTS = 100_000  # drawn one by one at most
 SIDE = 256  # cells along each side of a density
 PATIENCE = 10.0  # seconds
@@ -45,12 +46,13 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:
-    """Values of some columns, row by row; `more`: these are not all."""
+    """Values of some columns, row by row; `more`: these are not all. `errors`: of some of them the column of their errors, with its values."""
 
     columns: tuple[Column, ...]
     values: pa.Table
     keys: tuple[str, ...]
     more: bool
+    errors: Mapping[str, tuple[Column, pa.ChunkedArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,8 @@ def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: i
     for column in columns:
         if not column.type.is_string and not column.type.is_geometry:
             _check(column)
-    names = list(dict.fromkeys([*(column.name for column in columns), *search.table.primary]))
+    errors = {column.name: error for column in columns[:2] if (error := error_of(column, search.table)) is not None}
+    names = list(dict.fromkeys([*(column.name for column in columns), *(one.name for one in errors.values()), *search.table.primary]))
     found = asking.table(search.having(order=()).query(columns=names, limit=most + 1), most=most + 1, seconds=PATIENCE)
     values = found.slice(0, most)
     return Points(
@@ -132,7 +135,33 @@ def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: i
         values=values.select([column.name for column in columns]),
         keys=keys_of(values, search.table.primary),
         more=found.num_rows > most,
+        errors={name: (error, values.column(error.name)) for name, error in errors.items()} if values.num_rows <= BARS else {},
     )
+
+
+def error_of(column: Column, table: Table) -> Column | None:
+    """Find the column of a column's errors: the one that its group names, or of UCD ``stat.error;..`` with the same words behind.
+
+    Where several columns have those words, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. An error in another unit is none.
+    """
+    known = {one.name: one for one in table.columns if plotted(one) and (one.unit or "") == (column.unit or "")}
+    for group in table.groups:
+        if group.roles.get("value") == column.name and group.roles.get("error") in known:
+            return known[group.roles["error"]]
+    base = _base(column)
+    if not base or base.startswith("stat.error") or column.type.is_timestamp:
+        return None
+    found = [one for one in known.values() if _base(one) == f"stat.error;{base}"]
+    alike = [one for one in table.columns if _base(one) == base]
+    if len(found) == len(alike) == 1:
+        return found[0]
+    name = column.name.lower()
+    named = {f"e_{name}", f"err_{name}", f"{name}_err", f"{name}_error", f"{name}_e", f"error_{name}"}
+    return next((one for one in found if one.name.lower() in named), None)
+
+
+def _base(column: Column) -> str:
+    return ";".join(word for word in (column.ucd or "").lower().split(";") if word != "meta.main")
 
 
 def density(search: Search, x: Column, y: Column, asking: Asking, *, side: int = SIDE) -> Density | None:

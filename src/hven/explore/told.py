@@ -29,7 +29,12 @@ def axes(columns: Sequence[Column]) -> list[dict[str, Any]]:
 def points(found: Points, total: int | None) -> dict[str, Any]:
     """Give points, row by row."""
     values = [[plots.as_number(value) for value in found.values.column(number).to_pylist()] for number in range(len(found.columns))]
-    return {"axes": axes(found.columns), "values": values, "keys": found.keys, "more": found.more, "total": total}
+    told = axes(found.columns)
+    for one, column in zip(told, found.columns, strict=True):
+        if column.name in found.errors:
+            error, given = found.errors[column.name]
+            one["error"] = {"name": error.name, "values": [plots.as_number(value) for value in given.to_pylist()]}
+    return {"axes": told, "values": values, "keys": found.keys, "more": found.more, "total": total}
 
 
 def density(found: Density | None, columns: Sequence[Column], total: int | None) -> dict[str, Any]:

@@ -17,12 +17,14 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response, StreamingResponse
 
-from hven import dali, formats
+from hven import adql, dali, formats
+from hven.adql import tree
+from hven.adql.grouping import walk
 from hven.auth.session import foreign, visit, visitor_of
 from hven.dali import uwsdoc
 from hven.dali.address import caller
 from hven.dali.params import FORM_MOST
-from hven.errors import Forbidden, NotFound, ParamError
+from hven.errors import Forbidden, NotFound, ParamError, ParseError
 from hven.explore import kept, told
 from hven.explore.plots import Points, plotted
 from hven.explore.preview import first_rows
@@ -47,6 +49,7 @@ TAP = "tap"
 LISTED = 200  # jobs of a page
 PREVIEWED = 100  # rows of a result
 AGAIN = 10.0  # seconds in which the same job, sent twice, is one
+NAMED = 3  # tables that a job is called by
 LONG = 2_000  # characters of a parameter that are shown
 FORMATS = (("votable", "VOTable"), ("csv", "CSV"), ("fits", "FITS"), ("parquet", "Parquet"), ("json", "JSON"), ("arrow", "Arrow"), ("tsv", "TSV"), ("text", "Text"))  # fmt: skip
 TOPCAT = {"votable", "fits", "csv", "parquet"}  # what it reads
@@ -222,6 +225,7 @@ class JobsPage:
         text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "")
         return {
             **self._line(job, base),
+            "name": job.run_id or _tables(text) or getattr(self.types.get(job.type), "title", ""),
             "uws": here,
             "query": text,
             "again": f"{base}/adql?{urlencode({'QUERY': text})}" if text and job.type == TAP and len(text) < 8_000 else "",
@@ -313,7 +317,7 @@ class JobsPage:
         if request.url.path.endswith("/histogram"):
             told_ = told.histogram(kept.histogram(path, media_type, named[0]), named[0])
         else:
-            found = kept.points(path, media_type, named)
+            found = kept.points(path, media_type, named, table)
             told_ = (
                 told.points(found, None)
                 if isinstance(found, Points)
@@ -364,6 +368,21 @@ def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:
         *(lines if kind == "votable" else lines[:1]),
         *([{"name": "TOPCAT", "text": f"topcat -f {kind} {shlex.quote(address)}"}] if kind in TOPCAT else []),
     ]
+
+
+def _tables(text: str) -> str:
+    """Give the tables that a query asks, as it names them; nothing if it cannot be read."""
+    try:
+        parsed = adql.parse(text) if text else None
+    except ParseError:
+        return ""
+    if parsed is None:
+        return ""
+    nodes = list(walk(parsed))
+    own = {one.name.name.lower() for one in nodes if isinstance(one, tree.CommonTable)}
+    found = [".".join(part.name for part in one.parts) for one in nodes if isinstance(one, tree.TableRef)]
+    named = [name for name in dict.fromkeys(found) if name.lower() not in own]
+    return ", ".join(named[:NAMED]) + (" …" if len(named) > NAMED else "")
 
 
 def _elapsed(seconds: float) -> str:
