@@ -56,7 +56,7 @@ export async function mount(box, workspace) {
   }
   const points = A.catalog({ name: "rows", color: colour(POINT, 1), sourceSize: 8, shape: "circle", onClick: null });
   const cells = A.catalog({ name: "counts", shape: circle });
-  const chosen = A.catalog({ name: "chosen", color: "#ff5a36", sourceSize: 18, shape: "circle" });
+  const chosen = A.catalog({ name: "chosen", color: "#ff5a36", sourceSize: 18, shape: "circle", readOnly: true }); // no pointer finds its marks: one that is gone would stay drawn where it was
   const shapes = A.graphicOverlay({ name: "footprints", color: colour(SHAPE, 1), lineWidth: 1.5 });
   const lit = A.graphicOverlay({ name: "lit", color: "#ff5a36", lineWidth: 3 });
   const asks = A.graphicOverlay({ name: "region", color: colour(ASKED, 1), lineWidth: 2 });
