@@ -1,0 +1,209 @@
+"""Pages that are calm to look at: cards of one height, tables that fit, phones with columns to read, plots with marks that can be told, menus that hide no rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sites import REGIONS_NUMBER
+from tabs import Tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+GRID = "table.live tr[data-key]"
+QUIET = "table.live:not(.waiting)"
+REGIONS = "/collections/hfc1ar/epn_core"
+
+
+def test_cards_are_of_one_height(tab: Tab) -> None:
+    page = tab.go("/")
+    cards = page.eval_on_selector_all(
+        ".cards > li",
+        "all => all.map((one) => [one.offsetTop, one.offsetHeight, one.querySelector('.foot').getBoundingClientRect().bottom])",
+    )
+    assert len(cards) > 3
+    assert len({height for _, height, _ in cards}) == 1
+    for top in {top for top, _, _ in cards}:
+        assert len({round(foot) for at, _, foot in cards if at == top}) == 1, "feet stand on one line"
+
+
+def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
+    page = tab.go("/collections/sz")
+    left, right = (page.locator(f".beside > {one}").bounding_box() for one in (".covered", "section"))
+    assert left is not None
+    assert right is not None
+    assert abs(left["y"] - right["y"]) < 40
+    assert right["x"] > left["x"] + left["width"]
+    for table in (".columns", "table.rows"):
+        assert page.eval_on_selector(table, "one => one.offsetWidth <= one.parentElement.clientWidth + 1"), f"nothing of {table} is cut"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.eval_on_selector(".columns", "one => one.offsetWidth <= one.parentElement.clientWidth + 1")
+
+
+def test_a_phone_shows_columns_that_tell_something(phone: Tab) -> None:
+    page = phone.go(REGIONS)
+    page.wait_for_selector(GRID)
+    page.wait_for_selector("[data-alike]:has-text('active region')")
+    heads = page.eval_on_selector_all(
+        "table.live thead th",
+        "all => all.filter((one) => one.getBoundingClientRect().right <= innerWidth).map((one) => one.innerText.trim())",
+    )
+    assert len(heads) >= 4, "the tick and three columns"
+    assert not any(one.startswith("granule_gid") for one in heads)
+    assert page.evaluate("document.querySelector('[data-alike]').offsetHeight") < 80
+
+
+def test_the_last_row_does_not_touch_the_edge(tab: Tab) -> None:
+    page = tab.go(REGIONS)
+    page.wait_for_selector(GRID)
+    page.locator(GRID).first.focus()
+    page.keyboard.press("End")
+    last = f'tr[data-at="{REGIONS_NUMBER - 1}"][data-key]'
+    page.wait_for_selector(last)
+    page.wait_for_function(
+        """last => {
+            const box = document.querySelector('.grid').getBoundingClientRect();
+            const row = document.querySelector(last)?.getBoundingClientRect();
+            return row && row.bottom <= box.top + document.querySelector('.grid').clientHeight - 4;
+        }""",
+        arg=last,
+    )
+
+
+def test_a_few_rows_take_no_more_room_than_they_need(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main?star=1..5&_cols=star,vmag")
+    page.wait_for_selector(f"{GRID} >> nth=4")
+    page.wait_for_function("() => { const box = document.querySelector('.grid'); return box.scrollHeight <= box.clientHeight; }")
+    room = page.evaluate(
+        "document.querySelector('.grid').getBoundingClientRect().bottom - document.querySelector('tr[data-at=\"4\"]').getBoundingClientRect().bottom"
+    )
+    assert 4 <= room <= 28
+    page.evaluate("document.querySelector('.filters .actions a').click()")
+    page.wait_for_selector("[data-count] b:text-is('5,000')")
+    page.wait_for_selector('tr[data-at="20"][data-key]')
+
+
+def test_what_is_long_is_told_when_one_points_at_it(tab: Tab) -> None:
+    page = tab.go(f"{REGIONS}?_cols=granule_uid,s_region")
+    page.wait_for_selector(GRID)
+    cell = page.locator(f"{GRID} td:has-text('polygon of')").first
+    whole = cell.get_attribute("title") or ""
+    assert whole.lower().startswith("polygon") or whole[0].isdigit() or whole[0] == "-"
+    cell.click()
+    page.wait_for_selector(".detail .in-full summary:has-text('polygon of')")
+    page.click(".detail .in-full summary")
+    page.wait_for_selector(".detail .in-full code:visible")
+    assert page.inner_text(".detail .in-full code").split() == whole.split()
+    assert tab.axe() == []
+    page.emulate_media(color_scheme="dark")
+    assert tab.axe("color-contrast") == []
+
+
+def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: Tab) -> None:
+    page = tab.go(REGIONS)
+    page.wait_for_selector(GRID)
+    page.wait_for_selector(".filters[data-ready]")
+    page.evaluate("document.querySelector('.filters').scrollTop = 300")
+    page.locator(GRID).nth(2).locator("td").nth(1).click()
+    page.wait_for_selector(".detail dt")
+    page.wait_for_function("document.querySelector('.filters').scrollTop === 0")
+
+
+def test_the_map_forgets_what_it_was_clicked_on(tab: Tab) -> None:
+    page = tab.go("/collections/sz/clusters?_map=150,30,20")
+    page.wait_for_selector(GRID)
+    page.locator(".drawn-map").scroll_into_view_if_needed()
+    page.wait_for_function("() => window.hven?.aladin?.getOverlays().some((one) => one.sources?.some((source) => source.data?.key))")
+    page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
+    at = page.evaluate("""() => {
+        const box = document.querySelector('[data-pane=sky] .drawn-map').getBoundingClientRect();
+        const al = window.hven.aladin;
+        const every = al.getOverlays().flatMap((one) => one.sources ?? []).filter((one) => one.data?.key).map((one) => al.world2pix(one.ra, one.dec)).filter(Boolean);
+        const free = every.filter((one) => one[0] > 80 && one[1] > 80 && one[0] < box.width - 80 && one[1] < box.height - 80 && every.every((other) => other === one || Math.hypot(one[0] - other[0], one[1] - other[1]) > 25))[0];
+        return [box.x + free[0], box.y + free[1]];
+    }""")
+    page.mouse.move(*at)
+    page.mouse.click(*at)
+    page.wait_for_selector(".detail dt")
+    page.wait_for_function("() => !window.hven.aladin.view.selection && window.hven.aladin.getOverlays().every((one) => (one.sources ?? []).every((source) => !source.isSelected))")  # fmt: skip
+
+
+def marks(page: Page, axis: int) -> list[str]:
+    page.wait_for_selector(".plot .told:has-text('rows')")
+    page.wait_for_function("axis => window.hven?.plot?.axes[axis]._values?.length", arg=axis)
+    told: list[str] = page.evaluate("axis => window.hven.plot.axes[axis]._values.filter(Boolean)", axis)
+    return told
+
+
+@pytest.mark.parametrize(("x", "y"), [("c1min", "c2min"), ("time_min", "c1min")])
+def test_axes_have_marks_that_can_be_told(phone: Tab, x: str, y: str) -> None:
+    page = phone.go(f"{REGIONS}?time=1996-05-01..1996-05-20&_plot={x}%3B{y}")
+    page.locator(".plot .drawn").scroll_into_view_if_needed()
+    page.wait_for_selector(".drawn canvas")
+    for axis in (0, 1):
+        told = marks(page, axis)
+        assert 3 <= len(told) <= 7
+        assert len(set(told)) == len(told)
+    room = page.evaluate("window.hven.plot.bbox.width / devicePixelRatio")
+    longest = max(len(part) for one in marks(page, 0) for part in one.split("\n")[:1])
+    assert longest * 7 * len(marks(page, 0)) < room, "they do not stand in each other"
+
+
+def test_a_density_is_not_all_dark(tab: Tab) -> None:
+    page = tab.go(f"{REGIONS}?_plot=c1min%3Bc2min")
+    page.locator(".plot .drawn").scroll_into_view_if_needed()
+    page.wait_for_selector(".plot .told:has-text('density')")
+    page.wait_for_selector(".legend .scale")
+    dark, every = page.evaluate("""() => {
+        const canvas = document.querySelector('.drawn canvas');
+        const box = window.hven.plot.bbox;
+        const {data} = canvas.getContext('2d').getImageData(box.left, box.top, box.width, box.height);
+        let [dark, every] = [0, 0];
+        for (let at = 0; at < data.length; at += 4) {
+            if (data[at + 3] < 255) continue;
+            every++;
+            if (0.3 * data[at] + 0.59 * data[at + 1] + 0.11 * data[at + 2] < 75) dark++;
+        }
+        return [dark, every];
+    }""")
+    assert every > 1000
+    assert dark < every / 4
+
+
+def test_the_menu_of_programs_hides_no_rows(tab: Tab) -> None:
+    page = tab.go("/adql?QUERY=SELECT+TOP+5+name,ra,dec+FROM+sz.clusters")
+    page.wait_for_selector("[data-answer] tbody tr")
+    page.wait_for_selector("[data-pane=samp]:not([hidden])")
+    before = page.locator("[data-pane=samp] > summary").bounding_box()
+    page.click("summary:text-is('SAMP')")
+    page.wait_for_function(
+        "() => document.querySelector('[data-samp]').getBoundingClientRect().bottom <= document.querySelector('[data-answer] table.rows').getBoundingClientRect().top"
+    )
+    assert page.locator("[data-pane=samp] > summary").bounding_box() == before, "what was pressed stays where it is"
+    page.click("summary:text-is('SAMP')")
+    page.wait_for_function("() => document.querySelector('.take').style.marginBottom === ''")
+
+
+def test_tables_stand_above_examples_on_a_phone(phone: Tab) -> None:
+    page = phone.go("/adql")
+    page.wait_for_selector(".cm-content")
+    tops = [page.locator(one).bounding_box()["y"] for one in (".cm-editor", ".tables-aside", ".examples")]  # type: ignore[index]
+    assert tops == sorted(tops)
+
+
+def test_the_button_of_a_mark_has_the_colours_of_the_site(tab: Tab) -> None:
+    page = tab.go("/adql")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector(".cm-content")
+    page.click(".cm-content")
+    page.keyboard.insert_text("SELECT mas FROM sz.clusters")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".cm-lintRange-error")
+    page.hover(".cm-lintRange-error")
+    page.wait_for_selector(".cm-tooltip .cm-diagnosticAction")
+    ours, theirs = page.evaluate(
+        "['.actions button', '.cm-diagnosticAction'].map((one) => getComputedStyle(document.querySelector(one)).backgroundColor)"
+    )
+    assert ours == theirs
