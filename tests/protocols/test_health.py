@@ -345,8 +345,8 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_processes_count_together_and_a_row_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FILE, "")  # `prepare` sets it: afterwards it is as it was
     path = prepare(tmp_path / "run")
-    monkeypatch.setenv(FILE, str(path))
     first = Counters.here()
     for _ in range(3):
         _child(lambda: _count(Counters.here()))
@@ -385,7 +385,8 @@ def _child(do: Any) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_files_of_dead_servers_go(tmp_path: Path) -> None:
+def test_files_of_dead_servers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FILE, "")
     old = tmp_path / "counters-999999999"
     old.touch()
     path = prepare(tmp_path)
