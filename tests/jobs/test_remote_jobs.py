@@ -238,10 +238,45 @@ def test_a_worker_that_dies_leaves_it_too(site: Site, there: Server, worker: Any
     held = now(site, job)
     assert site.store.jobs.requeue(held, counts=True)  # as the keeper does when the holder is dead; the old worker finds it taken
     worker()
+    until(lambda: now(site, job).attempts == 2)
     (tmp_path / "bell").touch()
     until(lambda: now(site, job).phase == "COMPLETED")
-    assert now(site, job).attempts == 2
     assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 200"
+
+
+def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there(
+    site: Site, there: Server, worker: Any, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
+    with monkeypatch.context() as context:
+        context.setattr(site.store.jobs, "mine", lambda _: 3600)
+        context.setattr(site.store.jobs, "beat", lambda *_: 3600)
+        assert site.store.jobs.requeue(now(site, job), counts=True)
+        (tmp_path / "bell").touch()
+        worker.join()  # it has fetched the results, and finds that nobody wants them of it
+    assert now(site, job).phase == "QUEUED"
+    assert phase(there, path) == "COMPLETED"
+    worker()
+    until(lambda: now(site, job).phase == "COMPLETED")
+    assert Desk(site, "far").result(now(site, job), "out")[0].read_text() == "slept 200"
+    until(lambda: phase(there, path) == "404")
+
+
+def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
+    site: Site, there: Server, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, seen = site.store.jobs.finish, []
+
+    def watched(held: Job, *rest: Any, **more: Any) -> bool:
+        seen.append(phase(there, path))
+        return finish(held, *rest, **more)
+
+    job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
+    monkeypatch.setattr(site.store.jobs, "finish", watched)
+    (tmp_path / "bell").touch()
+    until(lambda: phase(there, path) == "404")
+    assert seen == ["COMPLETED"]
+    assert now(site, job).phase == "COMPLETED"
 
 
 def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, there: Server, sleeping: Any) -> None:

@@ -86,11 +86,12 @@ class Remote:
             message = _text(told, "errorSummary/message") or "it does not say why"
             if phase == "ABORTED":  # out of time, or by somebody there: so is ours
                 raise Timeout(f"the job at {self._host} was aborted: {message[:2000]}")
-            there.quietly("DELETE", place)
+            work.afterwards(lambda: there.quietly("DELETE", place))
             how = "failed" if phase == "ERROR" else f"is {phase}"
             raise UserError(f"the job at {self._host} {how}: {message[:2000]}")
         self._fetched(work, told, place)
-        there.quietly("DELETE", place)
+        # not at once: whoever goes on with the job, if this worker dies now or has been taken for dead, finds it there
+        work.afterwards(lambda: there.quietly("DELETE", place))
         work.progress.pop(REMOTE, None)
 
     def dropped(self, site: Site, job: Job, destroyed: bool) -> None:

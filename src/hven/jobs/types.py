@@ -117,6 +117,7 @@ class Work:
         self.results: list[dict[str, Any]] = []
         self.progress: dict[str, Any] = dict(job.progress)
         self._stop: Callable[[], None] | None = None
+        self._afterwards: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     @property
@@ -172,6 +173,15 @@ class Work:
             stop = self._stop
         if stop is not None:
             stop()
+
+    def afterwards(self, do: Callable[[], None]) -> None:
+        """Name what is to be done when the job's end is in the store, and not before: until then another worker may have to go on with it."""
+        self._afterwards.append(do)
+
+    def settle(self) -> None:
+        """Do what was to be done afterwards."""
+        while self._afterwards:
+            self._afterwards.pop(0)()
 
     @contextmanager
     def writing(self, name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:

@@ -14,7 +14,7 @@ from hven import errors
 from hven.auth.permit import DEFAULT
 from hven.errors import Cancelled, HvenError
 from hven.jobs import declared
-from hven.jobs.desk import directory
+from hven.jobs.desk import FINAL, directory
 from hven.jobs.types import Failed, Work
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
     if error is None:
         size = sum(item["bytes"] for item in work.results)
         done = _patiently(lambda: site.store.jobs.finish(job, "COMPLETED", results=work.results, progress={**work.progress, "bytes": size}))
-        if not done:  # aborted or destroyed in the last moment
-            work.discard()
+        _ended(site, work, done)
         return
     kept = isinstance(error, Failed)
     if not kept:
@@ -170,8 +169,20 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
     told = {"kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal", "message": _message(error, job)}
     phase = "ABORTED" if isinstance(error, errors.Timeout) else "ERROR"  # section 2.1.7: out of time is ABORTED
     results = work.results if kept else []
-    if not _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)):
+    _ended(site, work, _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)))
+
+
+def _ended(site: Site, work: Work, done: bool) -> None:
+    """Do what follows the end of a job; not `done`: it was aborted, destroyed or given to another worker in the last moment."""
+    if not done:
         work.discard()
+        try:
+            if site.store.jobs.phases([work.job.id]).get(work.job.id, "ABORTED") not in FINAL:
+                return  # another worker goes on with it
+        except HvenError as error:
+            log.warning("what follows the job %s is left: %s", work.job.id, error)
+            return
+    work.settle()
 
 
 def _message(error: BaseException, job: Job) -> str:
