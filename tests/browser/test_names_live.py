@@ -88,7 +88,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     file = io.BytesIO()
     image.writeto(file)
     rows = ["number,ut,west,south", *(f"{at},2004-01-{14 + at % 10},{at % 80 * 4.4 + 1:.1f},{at // 80 * 30 - 80}" for at in range(400))]
-    waves = [f"{at}.fits,{at / 3!r},{at:03d}" for at in range(40)]
+    waves = [f"{at}.fits,{at / 3!r},{at % 40:03d}" for at in range(80)]  # two of each: values of their own would be names, and no choices
     for name, text, files in (
         ("omega", OMEGA, {"omega.csv": "\n".join(rows)}),
         ("places", PLACES, {"places.csv": "\n".join(["feature,body,name,lat,lon,diameter", *FEATURES])}),
@@ -185,7 +185,7 @@ def test_what_is_looked_for_among_choices_stays(there: Tab) -> None:
     page.wait_for_selector("[data-facet=wavelength] .what:text-is('039')")
     page.eval_on_selector("[data-facet=wavelength]", "one => { one.dataset.before = ''; }")
     page.locator("[data-facet=wavelength] .choice:has(.what:text-is('039'))").click()
-    page.wait_for_selector("[data-count] b:text-is('1')")
+    page.wait_for_selector("[data-count] b:text-is('2')")
     drawn = "[data-facet=wavelength]:not([data-before])"  # drawn anew; what is looked for comes a moment later
     page.wait_for_selector(f"{drawn} .choice:has(.what:text-is('039')) input:checked")
     assert page.input_value(f"{drawn} input[type=search]") == "03"

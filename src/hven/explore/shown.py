@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
 LONG = 400  # characters of a cell; the row's own page has the rest
-WHOLE = 20_000  # characters of a cell of the row's own page
+WHOLE = 10_000  # characters of a cell of the row's own page
 ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
 HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
