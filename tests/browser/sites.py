@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
+from evil import descriptor
 from postgres import cluster
 from running import hven
 from shared import ROOT, shared
@@ -143,28 +144,7 @@ tables:
 FULL = os.environ.get("HVEN_PROOF") == "full"
 REGIONS_NUMBER = hfc.ROWS if FULL else 110_001  # more than a plot draws one by one
 EVIL = "<script>evil=1</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title><!--"
-HOSTILE = f"""\
-collection: evil
-title: {json.dumps(EVIL)}
-description: {json.dumps(EVIL)}
-subjects: [{json.dumps(EVIL)}]
-creators: [{{name: {json.dumps(EVIL)}}}]
-tables:
-  main:
-    title: {json.dumps(EVIL)}
-    description: {json.dumps(EVIL)}
-    primary: [id]
-    position: [ra, dec]
-    source: {{kind: parquet, files: evil.parquet}}
-    columns:
-      id: {{type: int32, ucd: meta.id;meta.main, description: {json.dumps(EVIL)}, label: {json.dumps(EVIL)}, rank: 1}}
-      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main, rank: 1}}
-      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main, rank: 1}}
-      kind: {{type: string, description: {json.dumps(EVIL)}, rank: 1}}
-      page: {{type: string, ucd: meta.ref.url, rank: 1}}
-      picture: {{type: string, ucd: meta.ref.url;meta.preview, rank: 1}}
-      big: {{type: string, rank: 30}}
-"""
+HOSTILE = descriptor(EVIL, columns="      big: {type: string, rank: 30}\n", files="evil.parquet")
 PREVIEWS = "https://psup.example.org"
 SETTINGS = f"""
 origins = ["{PREVIEWS}"]

@@ -16,6 +16,7 @@ import pytest
 from asking import Answer, Client
 from lxml import html
 
+from evil import descriptor
 from hven import settings
 from hven.auth.permit import OWNER
 from hven.errors import HvenError
@@ -50,27 +51,10 @@ NAMES = (
 ODD = "odd\" <i>&name;%41?#' ünï"
 PANES = ("rows", "count", "row", "facets", "histogram", "points", "places", "take")
 
-DESCRIPTOR = f"""\
-collection: evil
-title: {json.dumps(EVIL)}
-description: {json.dumps(EVIL)}
-subjects: [{json.dumps(EVIL)}]
-creators: [{{name: {json.dumps(EVIL)}}}]
-licence: CC-BY-4.0
-tables:
-  main:
-    title: {json.dumps(EVIL)}
-    description: {json.dumps(EVIL)}
-    primary: [id]
-    position: [ra, dec]
-    source: {{kind: parquet, files: rows.parquet}}
-    columns:
-      id: {{type: int32, ucd: meta.id;meta.main, description: {json.dumps(EVIL)}, label: {json.dumps(EVIL)}, rank: 1}}
-      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main, rank: 1}}
-      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main, rank: 1}}
-      kind: {{type: string, description: {json.dumps(EVIL)}, rank: 1}}
-      page: {{type: string, ucd: meta.ref.url, rank: 1}}
-      picture: {{type: string, ucd: meta.ref.url;meta.preview, rank: 1}}
+DESCRIPTOR = descriptor(
+    EVIL,
+    licence="licence: CC-BY-4.0\n",
+    more=f"""\
   heavy:
     primary: [id]
     source: {{kind: parquet, files: heavy.parquet}}
@@ -80,7 +64,8 @@ tables:
 examples:
   - title: {json.dumps(EVIL)}
     query: SELECT TOP 3 id FROM evil.main
-"""
+""",
+)
 
 
 def hostile_rows() -> pa.Table:

@@ -1,0 +1,31 @@
+"""A descriptor whose every text is markup and script: what pages must show as it is, wherever it stands."""
+
+from __future__ import annotations
+
+import json
+
+
+def descriptor(text: str, *, licence: str = "", columns: str = "", more: str = "", files: str = "rows.parquet") -> str:
+    """Write the descriptor of collection ``evil``: `text` in every place that takes one, `columns` behind those of its table, `more` behind that."""
+    said = json.dumps(text)
+    return f"""\
+collection: evil
+title: {said}
+description: {said}
+subjects: [{said}]
+creators: [{{name: {said}}}]
+{licence}tables:
+  main:
+    title: {said}
+    description: {said}
+    primary: [id]
+    position: [ra, dec]
+    source: {{kind: parquet, files: {files}}}
+    columns:
+      id: {{type: int32, ucd: meta.id;meta.main, description: {said}, label: {said}, rank: 1}}
+      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main, rank: 1}}
+      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main, rank: 1}}
+      kind: {{type: string, description: {said}, rank: 1}}
+      page: {{type: string, ucd: meta.ref.url, rank: 1}}
+      picture: {{type: string, ucd: meta.ref.url;meta.preview, rank: 1}}
+{columns}{more}"""
