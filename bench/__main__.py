@@ -8,9 +8,11 @@ import json
 import pkgutil
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import bench
 from bench.measure import Journey, show
+from bench.needs import Lacking, asked, need
 
 GROUPS = ("foundation", "tap", "jobs", "postgres", "epn", "sources", "sync", "regions", "products", "portal", "series")
 
@@ -26,9 +28,20 @@ def main() -> int:
     unknown = set(options.groups) - set(there)
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(there)}")
-    found: dict[str, Journey] = {}
+    groups: list[ModuleType] = []
+    lacking = []
     for group in options.groups or there:
-        for journey in importlib.import_module(f"bench.{group}").run(only=options.only or "", big=options.big):
+        try:
+            groups.append(importlib.import_module(f"bench.{group}"))
+            need(group, asked(getattr(groups[-1], "NEEDS", {}), options.only or ""))
+        except Lacking as error:
+            lacking.append(str(error))
+    if lacking:
+        print("\n".join(lacking), file=sys.stderr)
+        return 2
+    found: dict[str, Journey] = {}
+    for group in groups:
+        for journey in group.run(only=options.only or "", big=options.big):
             found[journey.name] = journey
             show(journey)
     if options.json:

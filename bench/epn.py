@@ -94,13 +94,18 @@ tables:
 """
 
 
+NEEDS = dict.fromkeys(("root", "PostgreSQL 15"), ("epn.postgres.granules", "epn.postgres.memory"))
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if not only or any(only in name for name in ("epn.granules", "epn.against_plain", "epn.checks", "epn.memory")):
         yield from granules()
-    if not only or any(only in name for name in ("epn.postgres.granules", "epn.postgres.memory")):
+    if not only or any(only in name for name in NEEDS["root"]):
         yield from of_postgres()
-    if not only or any(only in name for name in ("epn.obscore.cone", "epn.obscore.did", "epn.obscore.nothing")):
+    if not only or only in "epn.area":
+        yield from areas()
+    if not only or any(only in name for name in ("epn.obscore.cone", "epn.obscore.did", "epn.obscore.nothing", "epn.obscore.join")):
         yield from observations()
 
 
@@ -289,6 +294,50 @@ def observations() -> Iterator[Journey]:
                 raise RuntimeError(f"epn.obscore.{name}: {ask(text(3)).num_rows} rows")
             value = spent(lambda i: ask(text(i)))  # noqa: B023
             yield against(f"epn.obscore.{name}", value, plain, bound, unit="ms", note="CPU; beside DuckDB over the same rows alone")
+
+        def join(i: int, other: str = "ivoa.obscore AS o ON DISTANCE(o.s_ra, o.s_dec") -> str:
+            where = f"DISTANCE(j.ra, j.dec, {18 + 36 * (i % 10)}, {10 + i % 7}) < 3"
+            return f"SELECT COUNT(*) AS n FROM c{i % 10}.main AS j JOIN {other}, j.ra, j.dec) < 0.05 WHERE {where}"
+
+        def members(i: int) -> int:
+            return sum(ask(join(i, f"c{n}.main AS o ON DISTANCE(o.ra, o.dec"))["n"][0].as_py() for n in range(COLLECTIONS))
+
+        if not ask(join(3))["n"][0].as_py() == members(3) > 10:
+            raise RuntimeError("epn.obscore.join: the pairs are not those of the members")
+        alone, value = spent(members, 60), spent(lambda i: ask(join(i)), 60)
+        yield against("epn.obscore.join", value, alone, 1.5, unit="ms", note="CPU; beside the same joins with each of the ten members")
+
+
+def areas(rows: int = 1_000) -> Iterator[Journey]:
+    """AREA of 1,000 outlines, polygons and unions of two: CPU time, beside the reading of the same column."""
+    import pyarrow as pa
+
+    from hven import query, settings
+    from hven.holdings import Site
+    from hven.model.table import Column, Table
+    from hven.model.types import REGION
+
+    random = np.random.default_rng(9)
+    corners = np.stack([random.uniform(0, 300, rows), random.uniform(-60, 60, rows)], 1).round(3).tolist()
+
+    def square(x: float, y: float) -> str:
+        return f"Polygon {x} {y} {x + 1} {y} {x + 1} {y + 1} {x} {y + 1}"
+
+    kinds = {
+        "polygons": [square(x, y) for x, y in corners],
+        "unions": [f"Union ICRS ({square(x, y)} {square(x + 3, y)})" for x, y in corners],
+    }
+    (CACHE / "site-areas").mkdir(parents=True, exist_ok=True)
+    with Site(settings.Settings(directory=CACHE / "site-areas"), watch=False) as site:
+        for kind, texts in kinds.items():
+            upload = {"TAP_UPLOAD.o": (Table(schema="TAP_UPLOAD", name="o", columns=(Column(name="o", type=REGION),)), pa.table({"o": texts}))}
+
+            def ask(what: str) -> float:
+                with query.run(f"SELECT {what} AS v FROM TAP_UPLOAD.o", site=site, uploads=upload) as result:  # noqa: B023
+                    return float(sum(batch.num_rows for batch in result.batches()))
+
+            plain, value = spent(lambda _: ask("o"), 60), spent(lambda _: ask("AREA(o)"), 60)
+            yield against(f"epn.area.{kind}", value, plain, {"polygons": 50.0, "unions": 80.0}[kind], unit="ms", note=f"CPU for {rows:,}; beside the column as it is")
 
 
 def spent(call: Callable[[int], object], times: int = 150) -> float:

@@ -75,22 +75,24 @@ tables:
 """
 
 
+NEEDS = {
+    "wrk": (
+        "foundation.cone.tap",
+        "foundation.cone.scs",
+        "foundation.cones32",
+        "foundation.trivial",
+        "foundation.dump",
+        "foundation.memory",
+    )
+}
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     groups = [
         (ingest, ("foundation.ingest",)),
         (words, ("foundation.words.new", "foundation.words.seen")),
-        (
-            over_http,
-            (
-                "foundation.cone.tap",
-                "foundation.cone.scs",
-                "foundation.cones32",
-                "foundation.trivial",
-                "foundation.dump",
-                "foundation.memory",
-            ),
-        ),
+        (over_http, NEEDS["wrk"]),
         (start, ("foundation.start", "foundation.idle")),
     ]
     if big:

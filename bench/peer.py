@@ -28,6 +28,7 @@ import duckdb
 from bench import data, tap, tapclient, tapjourneys
 from bench.foundation import SITE, STARS, ingested, ready, site_of
 from bench.measure import CACHE, HVEN, descendants, free_port, served
+from bench.needs import asked, need
 
 # python3-gavo has all of DaCHS; gavodachs2-server only adds an init script, and a postinst that needs a running system PostgreSQL
 PACKAGES = ("python3-gavo", "postgresql-15-pgsphere", "postgresql-15-q3c")
@@ -305,6 +306,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="remove the scratch directory first")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
+    need("peer", ["root", *asked(tap.NEEDS, options.only)])
     csv = data.tycho_csv()
     CACHE.mkdir(parents=True, exist_ok=True)
     if options.fresh:

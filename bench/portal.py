@@ -86,6 +86,11 @@ OF_DUCKDB = {
 }  # processor time beside DuckDB's
 
 
+NEEDS = dict.fromkeys(
+    ("playwright", "chromium"), tuple(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table"))
+)
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     made(SITE)
@@ -361,19 +366,12 @@ def _first(tables: list[Any]) -> Any:
 
 def seen(server: Server, only: str) -> Iterator[Journey]:
     """Open pages in Chromium with nothing remembered: bytes over the wire, and first contentful paint."""
-    if only and not any(only in f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")):
+    if only and not any(only in name for name in NEEDS["chromium"]):
         return
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        print("       portal.weight, portal.paint: playwright is not installed")
-        return
-    program = shutil.which("chromium")
-    if program is None:
-        print("       portal.weight, portal.paint: chromium is not installed")
-        return
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, path in (("home", "/"), ("collection", "/collections/regions"), ("table", TABLE)):
             looks = [_look(browser, f"http://127.0.0.1:{server.port}{path}") for _ in range(6)][1:]
             weight, paint = statistics.median(one[0] for one in looks), statistics.median(one[1] for one in looks)

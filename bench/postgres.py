@@ -310,9 +310,15 @@ def works(
 # --- journeys ------------------------------------------------------------------------------------------------
 
 
+NEEDS = {
+    "root": tuple(f"postgres.{name}" for name in (*tap.TARGETS, *JOURNEYS)),
+    "wrk": tuple(name.replace("tap.", "postgres.") for name in tap.NEEDS["wrk"]),
+}
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run all that have `only` in their names."""
-    if only and "postgres" not in only and not any(only in name for name in (*tap.TARGETS, *JOURNEYS)):
+    if only and not any(only in name for name in NEEDS["root"]):
         return
     word = only.removeprefix("postgres.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped

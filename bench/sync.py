@@ -19,7 +19,9 @@ from urllib.parse import urlencode
 import duckdb
 
 from bench.measure import CACHE, HVEN, Journey, against, anonymous_peak, served
+from bench.needs import need
 
+need("sync", ["pytest"])  # the server of PostgreSQL is the tests'
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "proofs")]
 
@@ -68,9 +70,15 @@ tables:
 """
 
 
+NEEDS = dict.fromkeys(
+    ("psql", "PostgreSQL"),
+    tuple(f"sync.{name}{ending}" for name in ("import", "day", "day.ratio", "memory", "nothing") for ending in ("", ".postgres")),
+)
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    if not only or any(only in name for name in ("sync.import", "sync.day", "sync.memory", "sync.nothing", "sync.day.postgres")):
+    if not only or any(only in name for name in NEEDS["psql"]):
         with cluster() as found:
             yield from month(found, "duckdb")
             yield from month(found, "postgres")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from bench.measure import Journey, Server, against, descendants, served
+from bench.needs import asked, need
 from bench.tapclient import Client, Figure, Service, TapError
 from bench.tapjourneys import DUMPED, FORMATS, GUIDES, MANY, Plan, figures, hammered, median_of, planned, with_stars
 
@@ -129,6 +130,9 @@ class References:
         self._found[name] = median_of(lambda: pacsv.write_csv(table, io.BytesIO()), 5, 1)
 
 
+NEEDS = {"wrk": tuple(f"tap.{name}" for name in (*TARGETS, *BESIDE) if name.startswith(("cones", "slow")))}
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys against Hven, each beside its reference."""
     from bench import data, foundation
@@ -193,6 +197,8 @@ def main() -> int:
     names = {
         name: getattr(options, name) for name in ("table", "id", "ra", "dec", "indexed", "unindexed", "group", "columns", "frame", "post")
     }
+    if not options.post:
+        need("tap", asked(NEEDS, options.only))
     given: list[int] = options.pid
     service = Service(url=options.url, pids=lambda: [*given, *(child for pid in given for child in descendants(pid))], **names)
     try:

@@ -20,7 +20,7 @@ import typer
 
 from hven import formats, plugins
 from hven.cli.verbs import app
-from hven.settings import DOCS
+from hven.settings import DOCS, FIXED
 from made import database
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT
@@ -108,6 +108,11 @@ def test_every_source_is_described_with_all_its_options(kind: str) -> None:
 def test_every_setting_is_described() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
     assert [name for name in DOCS if f"| `{name}` |" not in page] == []
+
+
+def test_settings_that_wait_for_a_restart_are_named() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8").partition("**Live.**")[2].partition("\n\n")[0]
+    assert [name for name in FIXED if f"`{name}`" not in page and f"`{name}.*`" not in page] == []
 
 
 def test_every_key_of_descriptors_is_described() -> None:
@@ -236,6 +241,8 @@ def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
             done.append(block.kind)
             if found := re.fullmatch(r"\w+ file=(\S+)", block.kind):
                 (shell / found[1]).write_text(block.text)
+            elif block.kind == "sh install":  # run by test_wheel where packages may be fetched
+                assert block in blocks(ROOT / "README.md")
             elif block.kind == "sh":
                 out = run(shell, block.text)
             elif block.kind == "text output":
@@ -255,7 +262,7 @@ def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
                 pytest.fail(f"what shall be done with a block of {block.kind!r}?")
         assert server is not None
         edited_while_it_runs(server)
-    assert {"csv file=stars.csv", "sh", "text output", "sh serve", "sh served", "python served"} == set(done)
+    assert {"sh install", "csv file=stars.csv", "sh", "text output", "sh serve", "sh served", "python served"} == set(done)
 
 
 def names(out: str) -> list[str]:
@@ -321,3 +328,19 @@ def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
     assert any("ingest" in line for line in lines)
     with database(shell / case):
         assert "rows" in run(shell / case, "\n".join(lines))
+
+
+OTHER_KINDS = {"granule_gid", "coosys", "timesys"}  # what is no source
+
+
+def test_kinds_that_the_pages_name_exist() -> None:
+    kinds = set(plugins.names("sources"))
+    wrong = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        told = set(re.findall(r"kind: *([a-z_]+)\b", text))
+        for inside in re.findall(r"\(([a-z_]+(?:, [a-z_]+)+)(?:, \.\.\.)?\)", text):
+            words = set(inside.split(", "))
+            told |= words if len(words & kinds) > 1 else set()  # a list of kinds
+        wrong |= {(page.name, word) for word in told - kinds - OTHER_KINDS}
+    assert not wrong

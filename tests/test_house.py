@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,14 @@ def room(path: Path) -> str:
     return parts[0].removesuffix(".py")
 
 
+@cache
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
 def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return ast.parse(text(path))
 
 
 def imports(nodes):
@@ -83,54 +90,69 @@ def test_the_floors_name_every_room():
     assert {room(path) for path in MODULES} - {"__init__"} <= words
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_is_short_and_says_what_it_is_for(path):
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= LONGEST, f"{name(path)} has more than {LONGEST} lines: split it by meaning"
-    first = text.partition("\n")[0]
-    assert re.match(r'r?"""\S.{15,}', first), f"the first line of {name(path)} is no sentence about it: {first!r}"
+def test_modules_are_short_and_say_what_they_are_for():
+    long = [f"{name(path)} has more than {LONGEST} lines: split it by meaning" for path in MODULES if text(path).count("\n") > LONGEST]
+    first = {name(path): text(path).partition("\n")[0] for path in MODULES}
+    dumb = [
+        f"the first line of {one} is no sentence about it: {line!r}" for one, line in first.items() if not re.match(r'r?"""\S.{15,}', line)
+    ]
+    assert [*long, *dumb] == []
 
 
 def test_most_modules_are_short():
-    sizes = sorted(path.read_text(encoding="utf-8").count("\n") for path in MODULES)
+    sizes = sorted(text(path).count("\n") for path in MODULES)
     assert sizes[len(sizes) // 2] <= 250
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=name)
-def test_a_door_says_what_its_room_is_for_and_exports_few_names(path):
-    module = tree(path)
-    doc = ast.get_docstring(module)
-    assert doc
-    assert doc.splitlines()[0].rstrip().endswith((".", ":"))
-    for node in module.body:
-        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
-            assert len(ast.literal_eval(node.value)) <= 25, f"{name(path)} exports too many names"
+def test_doors_say_what_their_rooms_are_for_and_export_few_names():
+    found = []
+    for path in MODULES:
+        if path.name != "__init__.py":
+            continue
+        module = tree(path)
+        doc = ast.get_docstring(module)
+        if not doc or not doc.splitlines()[0].rstrip().endswith((".", ":")):
+            found.append(f"{name(path)} does not say what it is for")
+        for node in module.body:
+            if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
+                found += [f"{name(path)} exports too many names"] * (len(ast.literal_eval(node.value)) > 25)
+    assert found == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_nothing_is_left_undone_or_hidden(path):
-    text = path.read_text(encoding="utf-8")
-    for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"):
-        assert not re.search(rf"\b{word}\b", text), f"{word} in {name(path)}"
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.ExceptHandler):
-            quiet = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
-            assert not (quiet and all(isinstance(each, ast.Pass) for each in node.body)), f"{name(path)}:{node.lineno} swallows every error"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in {"eval", "exec"}, f"{name(path)}:{node.lineno} calls {node.func.id}"
+def test_nothing_is_left_undone_or_hidden():
+    found = []
+    for path in MODULES:
+        found += [
+            f"{word} in {name(path)}"
+            for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")
+            if re.search(rf"\b{word}\b", text(path))
+        ]
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ExceptHandler):
+                quiet = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+                if quiet and all(isinstance(each, ast.Pass) for each in node.body):
+                    found.append(f"{name(path)}:{node.lineno} swallows every error")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec"}:
+                found.append(f"{name(path)}:{node.lineno} calls {node.func.id}")
+    assert found == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_outside_libraries_stay_in_their_rooms(path):
-    found = set(imports(ast.walk(tree(path))))
-    for library, rooms in HELD.items():
-        assert library not in found or room(path) in rooms, f"{name(path)} imports {library}, which belongs to {sorted(rooms)}"
+def test_outside_libraries_stay_in_their_rooms():
+    found = []
+    for path in MODULES:
+        used = set(imports(ast.walk(tree(path))))
+        found += [
+            f"{name(path)} imports {one}, which belongs to {sorted(rooms)}"
+            for one, rooms in HELD.items()
+            if one in used and room(path) not in rooms
+        ]
+    assert found == []
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in SLOW_TO_START], ids=name)
-def test_heavy_libraries_are_imported_on_first_use(path):
-    top = tree(path).body
-    assert not HEAVY & set(imports(top)), f"{name(path)} makes everybody wait for {HEAVY & set(imports(top))}"
+def test_heavy_libraries_are_imported_on_first_use():
+    """A module that imports one at its top makes everybody wait for it."""
+    found = {name(path): HEAVY & set(imports(tree(path).body)) for path in MODULES if room(path) in SLOW_TO_START}
+    assert {one: heavy for one, heavy in found.items() if heavy} == {}
 
 
 def tracked() -> list[Path]:

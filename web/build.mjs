@@ -1,9 +1,10 @@
-// Bundles web/src into a directory, names with a hash of the content, and writes manifest.json: plain name -> file. Usage: node build.mjs DIRECTORY
+// Bundles web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and draws the sky. Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { draw } from "./hips.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const out = path.resolve(process.argv[2]);
@@ -41,3 +42,4 @@ manifest["aladin.js"] = `aladin-${hash}.js`;
 await copyFile(path.join(aladin, "dist/aladin.js"), path.join(out, manifest["aladin.js"]));
 await copyFile(path.join(aladin, "COPYING"), path.join(out, "aladin-COPYING.txt"));
 await writeFile(path.join(out, "manifest.json"), JSON.stringify(manifest, null, 1) + "\n");
+await draw(path.join(out, "sky"));

@@ -25,9 +25,9 @@
          |- Timeout          the time limit is over                        HTTP 408
          |- Cancelled        the reader left, or asked to stop             HTTP 499
          |- Overloaded       try again later                               HTTP 503
-         |- StorageError     disk full, unreadable snapshot                HTTP 500
-             |- Unavailable  a database that is read in place is away      HTTP 503
-             |- Unmergeable  changes do not fit into that snapshot         HTTP 500
+         |- StorageError     disk full, unreadable snapshot                HTTP 503
+             |- Unavailable  a database or the site's disk is away         HTTP 503
+             |- Unmergeable  changes do not fit into that snapshot         HTTP 503
 
 Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
 """
@@ -212,7 +212,11 @@ class Cancelled(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """Too much at once; try again later."""
+    """Too much at once; try again later, in so many `seconds`."""
+
+    def __init__(self, message: str, *, remedy: str = "", seconds: float = 5.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.seconds = seconds
 
 
 class StorageError(ServiceError):
@@ -220,7 +224,7 @@ class StorageError(ServiceError):
 
 
 class Unavailable(StorageError):
-    """Rows that are read in place cannot be had now: their database is away, or their table has changed."""
+    """What is read in place cannot be had now: a database is away, its table has changed, or the site's directory is not there."""
 
 
 class Unmergeable(StorageError):

@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from hven.errors import Forbidden, SourceError, StorageError, TooLarge, UserError
 
@@ -149,8 +150,7 @@ class Answer:
     @property
     def location(self) -> str:
         """Where it sends us, as a whole address; empty: nowhere."""
-        target = self.headers.get("location", "")
-        return urljoin(self.url, target) if target else ""
+        return _leads(self.url, self.headers.get("location", ""))
 
 
 def exchange(
@@ -188,42 +188,21 @@ def exchange(
     TooLarge
         More than `limit` bytes.
     """
-    import httpx
-
-    host, address = resolve(url, allow_private=allow_private)
-    target = httpx.URL(url)
-    asked = {**_ASKED, **(headers or {})}
-    extensions = {}
-    if address is not None:
-        asked["Host"] = target.netloc.decode()
-        extensions["sni_hostname"] = host
-        target = target.copy_with(host=address)
-    data: dict[str, list[str]] = {}
-    for name, value in form:
-        data.setdefault(name, []).append(value)
     end = time.monotonic() + (4 * seconds if total is None else total)
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(
-            httpx.Client(timeout=httpx.Timeout(seconds, connect=min(seconds, 15.0)), follow_redirects=False, verify=_trusted())
-        )
+        client = stack.enter_context(_Client(seconds))
         parts = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in (files or {}).items()}
-        try:
-            request = client.build_request(
-                method, target, content=content, data=data or None, files=parts or None, headers=asked, extensions=extensions
-            )
-            response = client.send(request, stream=True)
-            stack.callback(response.close)
-            found = bytearray()
-            for part in _parts(response, url):
-                found += part
-                if len(found) > limit:
-                    raise TooLarge(f"{_shown(url)} answers with more than {limit:,} bytes")
-                if time.monotonic() > end:
-                    raise UserError(f"{_shown(url)} does not come to an end", remedy="try again later")
-        except httpx.TimeoutException as error:
-            raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
-        except httpx.TransportError as error:
-            raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+        response = client.send(
+            method, url, allow_private=allow_private, headers=headers, content=content, data=_gathered(form), files=parts or None
+        )
+        stack.callback(response.close)
+        found = bytearray()
+        for part in _parts(response, url):
+            found += part
+            if len(found) > limit:
+                raise TooLarge(f"{_shown(url)} answers with more than {limit:,} bytes")
+            if time.monotonic() > end:
+                raise UserError(f"{_shown(url)} does not come to an end", remedy="try again later")
     told = {name.lower(): value for name, value in response.headers.items()}
     return Answer(status=response.status_code, headers=told, body=bytes(found), url=url)
 
@@ -244,8 +223,7 @@ class Streamed:
     @property
     def location(self) -> str:
         """Where it sends us, as a whole address; empty: nowhere."""
-        target = self.headers.get("location", "")
-        return urljoin(self.url, target) if target else ""
+        return _leads(self.url, self.headers.get("location", ""))
 
 
 @contextlib.contextmanager
@@ -282,34 +260,15 @@ def stream(
     Forbidden
         The address, or one that it leads to, is private (`Private`); it leads from https to http.
     """
-    import httpx
-
-    data: dict[str, list[str]] = {}
-    for name, value in form:
-        data.setdefault(name, []).append(value)
+    data = _gathered(form)
     first, start = urlsplit(url), url
-    with httpx.Client(timeout=httpx.Timeout(seconds, connect=min(seconds, 15.0)), follow_redirects=False, verify=_trusted()) as client:
+    with _Client(seconds) as client:
         for _ in range(REDIRECTS + 1):
-            host, address = resolve(url, allow_private=allow_private)
-            target = httpx.URL(url)
-            asked = {**_ASKED, **(headers or {})}
+            asked = dict(headers or {})
             parts = urlsplit(url)
             if secret is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 asked["Authorization"] = secret
-            extensions = {}
-            if address is not None:
-                asked["Host"] = target.netloc.decode()
-                extensions["sni_hostname"] = host
-                target = target.copy_with(host=address)
-            try:
-                request = client.build_request(method, target, data=data or None, headers=asked, extensions=extensions)
-                response = client.send(request, stream=True)
-            except httpx.ReadTimeout as error:
-                raise Silent(f"{_shown(url)} does not answer in time", remedy="try again later") from error
-            except httpx.TimeoutException as error:
-                raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
-            except httpx.TransportError as error:
-                raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+            response = client.send(method, url, allow_private=allow_private, headers=asked, data=data)
             told = {name.lower(): value for name, value in response.headers.items()}
             found = Streamed(status=response.status_code, headers=told, url=url, parts=_parts(response, url))
             if not (follow and response.is_redirect and found.location):
@@ -322,7 +281,7 @@ def stream(
             if parts.scheme == "https" and urlsplit(found.location).scheme != "https":
                 raise Forbidden(f"{_shown(url)} leads from https to {_shown(found.location)}", remedy="use that address if you trust it")
             if response.status_code == 303:
-                method, data = "GET", {}
+                method, data = "GET", None
             url = found.location
     raise UserError(f"{_shown(start)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
 
@@ -331,12 +290,10 @@ class _answer:  # noqa: N801  (reads as what it gives)
     """The answer to a GET, redirects followed one by one, each address checked and then used (no second look-up)."""
 
     def __init__(self, url: str, seconds: float, allow_private: bool, total: float | None) -> None:
-        import httpx
-
         self.url, self.allow_private, self.total = url, allow_private, total
         self.late, self.begun = False, time.monotonic()
         self.timer = threading.Timer(total, self._stop) if total is not None else None
-        self.client = httpx.Client(timeout=httpx.Timeout(seconds, connect=15.0), follow_redirects=False, trust_env=True, verify=_trusted())
+        self.client = _Client(seconds)
 
     def __enter__(self) -> tuple[httpx.Response, str]:
         if self.timer is not None:
@@ -366,21 +323,12 @@ class _answer:  # noqa: N801  (reads as what it gives)
             raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
 
     def _followed(self) -> tuple[httpx.Response, str]:
-        import httpx
-
         url = self.url
         for _ in range(REDIRECTS + 1):
-            host, address = resolve(url, allow_private=self.allow_private)
-            try:
-                request = self._request(url, host, address)
-                response = self.client.send(request, stream=True)
-            except httpx.TimeoutException as error:
-                raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
-            except httpx.TransportError as error:
-                raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+            response = self.client.send("GET", url, allow_private=self.allow_private, trace=self._step)
             if response.is_redirect:
-                target = urljoin(url, response.headers.get("location", ""))
                 response.close()
+                target = _leads(url, response.headers.get("location", ""))
                 if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                     raise Forbidden(f"{_shown(url)} leads from https to {_shown(target)}", remedy="use that address if you trust it")
                 url = target
@@ -393,18 +341,6 @@ class _answer:  # noqa: N801  (reads as what it gives)
             return response, url
         raise UserError(f"{_shown(self.url)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
 
-    def _request(self, url: str, host: str, address: str | None) -> httpx.Request:
-        """Make the request go to the address that was checked, under the host's name."""
-        import httpx
-
-        target = httpx.URL(url)
-        if address is None:
-            return self.client.build_request("GET", target, headers=_ASKED, extensions={"trace": self._step})
-        extensions = {"sni_hostname": host, "trace": self._step}
-        return self.client.build_request(
-            "GET", target.copy_with(host=address), headers={"Host": target.netloc.decode(), **_ASKED}, extensions=extensions
-        )
-
     def _step(self, name: str, _: object) -> None:
         """Stop what was to end before it had a connection, which `_stop` could not close."""
         import httpx
@@ -413,12 +349,92 @@ class _answer:  # noqa: N801  (reads as what it gives)
             raise httpx.ReadTimeout("its time was over before it was connected")
 
 
+class _Client:
+    """Asks one address after the other: at the number that was checked, never by a second look-up, or through the proxy that is set for its host."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ways: dict[str | None, httpx.Client] = {}
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what runs; nothing begins any more."""
+        self._closed = True
+        for way in list(self._ways.values()):
+            way.close()
+
+    def _way(self, proxy: str | None) -> httpx.Client:
+        import httpx
+
+        if proxy not in self._ways:
+            limits = httpx.Timeout(self._seconds, connect=min(self._seconds, 15.0))
+            self._ways[proxy] = httpx.Client(timeout=limits, follow_redirects=False, verify=_trusted(), trust_env=False, proxy=proxy)
+            if self._closed:
+                self._ways[proxy].close()
+        return self._ways[proxy]
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        allow_private: bool,
+        headers: Mapping[str, str] | None = None,
+        trace: Callable[[str, object], None] | None = None,
+        **body: Any,
+    ) -> httpx.Response:
+        """Ask, and give the beginning of the answer; the errors are those of `exchange`, and `Silent`."""
+        import httpx
+
+        host, address = resolve(url, allow_private=allow_private)
+        target = httpx.URL(url)
+        asked = {**_ASKED, **(headers or {})}
+        extensions: dict[str, Any] = {} if trace is None else {"trace": trace}
+        if address is not None:
+            asked["Host"] = target.netloc.decode()
+            extensions["sni_hostname"] = host
+            target = target.copy_with(host=address)
+        try:
+            way = self._way(_proxy(url) if address is None else None)
+            return way.send(way.build_request(method, target, headers=asked, extensions=extensions, **body), stream=True)
+        except httpx.ReadTimeout as error:
+            raise Silent(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+        except httpx.TimeoutException as error:
+            raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+        except httpx.TransportError as error:
+            raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+
+
+def _gathered(form: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
+    """Give the parameters of a form as httpx takes them."""
+    data: dict[str, list[str]] = {}
+    for name, value in form:
+        data.setdefault(name, []).append(value)
+    return data or None
+
+
 @cache
 def _trusted() -> ssl.SSLContext:
     """Read the list of those who sign certificates once: it takes a tenth of a second."""
     import httpx
 
     return httpx.create_ssl_context()
+
+
+def _leads(url: str, target: str) -> str:
+    """Give where an answer leads, as a whole address; nothing if it leads nowhere."""
+    import httpx
+
+    try:
+        return str(httpx.URL(urljoin(url, target))) if target else ""
+    except (ValueError, httpx.InvalidURL) as error:
+        raise UserError(f"{_shown(url)} leads to {target[:80]!r}, which is no address", remedy="ask its owner") from error
 
 
 def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
@@ -436,16 +452,22 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     Forbidden
         Any of its numbers is not on the public internet (`Private`).
     """
-    parts = urlsplit(url)
+    import httpx
+
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:  # http://[
+        raise UserError(f"{url[:80]!r} is no http or https address", remedy="https://host/path") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UserError(f"{_shown(url)} is no http or https address", remedy="https://host/path")
     if parts.username or parts.password:
         raise UserError("an address must not hold a password", remedy="download the file yourself")
+    proxied = _proxy(url) is not None
     try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(parts.hostname, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, ValueError) as error:
-        if _proxied(parts.scheme) and not _literal(parts.hostname):
+        if proxied and not _literal(parts.hostname):
             return parts.hostname, None
         raise UserError(f"no machine is called {parts.hostname}", remedy="look at the address and the network") from error
     numbers = [str(item[4][0]).partition("%")[0] for item in found]
@@ -455,13 +477,25 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
             f"{parts.hostname} is {private[0]}, which is not on the public internet",
             remedy="download the file yourself, or say `allow_private = true` in hven.toml",
         )
-    return parts.hostname, None if _proxied(parts.scheme) else numbers[0]
+    return parts.hostname, None if proxied else numbers[0]
+
+
+UNICAST = ipaddress.IPv6Network(
+    "2000::/3"
+)  # all that has been given out of IPv6 (RFC 4291); what lies beyond leads inwards, or to IPv4 in disguise
+TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # an address of IPv4 behind a translator (RFC 6052)
 
 
 def _public(number: str) -> bool:
     address = ipaddress.ip_address(number)
-    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    return address.is_global and not address.is_multicast and (inner is None or inner.is_global)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in TRANSLATED:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return _public(str(inner))
+        return address in UNICAST and address.is_global and address.teredo is None
+    return address.is_global and not address.is_multicast
 
 
 def _literal(host: str) -> bool:
@@ -472,8 +506,13 @@ def _literal(host: str) -> bool:
     return True
 
 
-def _proxied(scheme: str) -> bool:
-    return any(os.environ.get(name) for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"))
+def _proxy(url: str) -> str | None:
+    """Give the proxy that the environment (or the system) names for an address (`HTTPS_PROXY`, `ALL_PROXY`, but not for hosts of `NO_PROXY`)."""
+    parts, known = urlsplit(url), getproxies()
+    proxy = known.get(parts.scheme) or known.get("all")
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
@@ -500,7 +539,10 @@ def _name_of(response: httpx.Response, url: str) -> str:
 
 def _shown(url: str) -> str:
     """Write an address without its password and query (they may hold secrets)."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return repr(url[:80])
     return (
         f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if _has_port(url) else ''}{parts.path}"[:200]
         if parts.hostname

@@ -53,6 +53,7 @@ def test_every_function_has_an_sql():
         "SPECTRAL_MAX",
         "SPECTRAL_STEP",
         "RESOLVING_POWER",
+        "WITHOUT_UNIT",
     }  # bound into something else, or a predicate
     missing = [entry.name for entry in MAPPING if entry.name not in DuckDB.functions and entry.name not in special]
     assert missing == []
@@ -366,6 +367,12 @@ def test_aggregates_say_what_they_are_in_the_ucd():
         ("sum_n", "int64", None, None),
         ("min_name", "string", None, None),
     ]
+
+
+def test_the_first_text_of_the_alphabet_is_no_statistic():
+    table = Table(schema="s", name="t", columns=(Column(name="id", type=STRING, ucd="meta.id;src"),))
+    (column,) = bind(parse("SELECT MIN(id) AS least FROM t"), Tables([table])).columns
+    assert column.ucd == "meta.id;src"
 
 
 def test_in_unit_says_why_not():

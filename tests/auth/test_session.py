@@ -1,4 +1,4 @@
-"""Cookies: read and written to the letter, never believed from foreign pages; failures are counted for each address."""
+"""Cookies: read and written to the letter, never believed from foreign pages; failures are told ever later."""
 
 import pytest
 from hypothesis import given
@@ -56,15 +56,45 @@ def test_what_a_cookie_says():
     assert cookie(None, path="", secure=False) == f"{session.COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
 
 
-def test_failures_are_counted_and_forgotten(monkeypatch):
+def test_failures_are_told_ever_later_and_forgotten():
     clock = [1000.0]
-    monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
-    attempts = Attempts()
-    for _ in range(session.TRIES):
-        assert attempts.allowed("a")
-        attempts.failed("a")
-    assert not attempts.allowed("a")
-    assert attempts.allowed("b")
+    attempts = Attempts(lambda: clock[0])
+
+    def fail(address, account):
+        pause = attempts.failed(address, account)
+        attempts.answered(address, account)
+        return pause
+
+    pauses = [fail("a", "anna") for _ in range(100)]
+    assert pauses[: session.FREE] == [0.0] * session.FREE
+    assert pauses[session.FREE : session.FREE + 5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert set(pauses[session.FREE + 5 :]) == {session.LONGEST}
+    assert fail("elsewhere", "anna") == session.LONGEST, "the account, wherever it is tried"
+    assert fail("a", "bert") == session.LONGEST, "the address, whatever it tries"
+    assert fail("b", "bert") == 0.0
     clock[0] += session.WINDOW + 1
-    assert attempts.allowed("a")
-    assert not attempts._failed, "nothing is kept of old failures"
+    assert fail("a", "anna") == 0.0
+    assert set(attempts._failed) == {("address", "a"), ("account", "anna")}, "nothing is kept of old failures"
+    assert not attempts._held
+
+
+def test_while_wrong_ones_wait_for_their_answers_no_more_are_looked_at():
+    attempts = Attempts()
+    for _ in range(session.HELD):
+        assert attempts.allowed("a", "anna")
+        attempts.failed("a", "anna")
+    assert not attempts.allowed("a", "anna")
+    assert attempts.allowed("a", "bert")
+    assert attempts.allowed("b", "anna")
+    attempts.answered("a", "anna")
+    assert attempts.allowed("a", "anna")
+
+
+def test_names_without_end_fill_no_memory(monkeypatch):
+    monkeypatch.setattr(session, "KEPT", 10)
+    attempts = Attempts()
+    for n in range(100):
+        attempts.failed("a", str(n))
+        attempts.answered("a", str(n))
+    assert len(attempts._failed) == 10
+    assert attempts.failed("a", "x") == session.LONGEST, "the address is not forgotten for it"

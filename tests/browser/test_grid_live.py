@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
 from tabs import Tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 GRID = "table.live tr[data-key]"
 
@@ -73,3 +80,59 @@ def test_what_cannot_be_found_says_so(tab: Tab) -> None:
     page = tab.go("/collections/stars/main?vmag=..-100")
     page.wait_for_selector(".live .empty")
     assert "No row" in page.inner_text(".live .empty")
+
+
+def test_no_column_lies_over_the_next_one(tab: Tab) -> None:
+    """Rows without a key have nothing to tick: the first column is as wide as with it, or the second would be moved over the third."""
+    for keyed in (True, False):
+        if not keyed:  # as a table without a key answers
+
+            def without(route: Route) -> None:
+                told = route.fetch().json()
+                route.fulfill(json={**told, "keys": [""] * len(told["keys"])})
+
+            tab.page.route("**/rows?*", without)
+        page = tab.go("/collections/stars/main")
+        page.wait_for_selector("table.live tr[data-at='0'] td:nth-child(3)")
+        assert (page.locator("table.live tr[data-at] input").count() > 0) == keyed
+        edges = page.evaluate(
+            "[...document.querySelector('table.live tr[data-at=\"0\"]').cells].map((cell) => [cell.getBoundingClientRect().left, cell.getBoundingClientRect().right])"
+        )
+        for (_, right), (left, _) in pairwise(edges):
+            assert left >= right - 0.5, edges
+    tab.page.unroute_all()
+
+
+def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(tab: Tab) -> None:
+    """Each page asks for the state of the first one; when that is swept, the grid goes on at the same row in the state of now."""
+    asked: list[str] = []
+    swept = False
+
+    def answered(route: Route) -> None:
+        state = parse_qs(urlsplit(route.request.url).query).get("_asof", [""])[0]
+        asked.append(state)
+        told = route.fetch().json()
+        if swept and state == "first":
+            route.fulfill(json={**told, "lost": True, "state": "second"})
+        else:
+            route.fulfill(json={**told, "lost": False, "state": state or ("second" if swept else "first")})
+
+    tab.page.route("**/rows?*", answered)
+    tab.page.route("**/place?*", lambda route: route.fulfill(json={"key": "", "place": 2_037}))  # some rows were added before it
+    page = tab.go("/collections/stars/main?_sort=star")
+    page.wait_for_selector(GRID)
+    page.evaluate("document.querySelector('.virtual').scrollTop = 2000 * 28")
+    page.wait_for_selector('tr[data-key="[2001]"]')
+    assert asked[0] == ""
+    assert set(asked[1:]) == {"first"}, asked
+    swept = True
+    page.evaluate("document.querySelector('.virtual').scrollTop = 3000 * 28")
+    page.wait_for_selector("[data-count] .fault")
+    assert "not kept any more" in page.inner_text("[data-count]")
+    page.wait_for_function("document.querySelector('.virtual').scrollTop > 2500 * 28")
+    page.wait_for_selector("table.live:not(.waiting) tr[data-key]")
+    asked.clear()
+    page.evaluate("document.querySelector('.virtual').scrollTop = 1000 * 28")
+    page.wait_for_selector('tr[data-key="[1001]"]')
+    assert set(asked) == {"second"}, asked
+    tab.page.unroute_all()

@@ -28,6 +28,10 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     page.wait_for_selector("[data-samp] select")
     assert consent.asked[0][1] == tab.base
     assert "Topcat of the test" in page.inner_text("[data-samp] select")
+    tall = page.evaluate(
+        "(() => { const label = document.querySelector('[data-samp] label'); label.querySelector('select').add(new Option('x'.repeat(120))); return label.getBoundingClientRect().height; })()"
+    )
+    assert tall < 60, "beside a program with a long name the words stand in one line"
     page.click("text=The table")
     sent = topcat.wait("table.load.votable")
     page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")  # only now the page knows that we have it

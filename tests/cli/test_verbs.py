@@ -91,8 +91,15 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     assert "hven --site 'my site' new NAME --from FILE" in hven("init", "my site", cwd=tmp_path).stdout
     told = hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
+    assert "stars.csv is read from where it is, and `hven backup` does not take it" in told
     commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN))
     assert subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode == 0
+
+
+def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: Path) -> None:
+    (site / "collections/more").mkdir()
+    (site / "collections/more/more.csv").write_text(STARS)
+    assert "backup" not in hven("new", "more", "--from", "collections/more/more.csv", cwd=site).stdout
 
 
 # --- wrong usage, our own faults ---------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import re
 
 import pytest
 from lxml import etree
 
 from hven import errors
-from hven.dali.errors import STATUS, cone_error, message_of, status_of, votable_error
+from hven.dali.errors import STATUS, cone_error, headers_of, message_of, status_of, votable_error
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 
@@ -25,7 +27,10 @@ V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
         (errors.ParamError("x"), 400),
         (errors.Timeout("x"), 408),
         (errors.Overloaded("x"), 503),
-        (errors.StorageError("x"), 500),
+        (errors.StorageError("x"), 503),
+        (OSError(errno.ENOSPC, "No space left on device", "/var/x"), 503),
+        (OSError(errno.EMFILE, "Too many open files"), 503),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/var/x"), 500),
         (ZeroDivisionError("x"), 500),
     ],
 )
@@ -38,6 +43,25 @@ def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
     assert all(any(issubclass(kind, known) for known, _ in STATUS) for kind in kinds)
     for number, (kind, _) in enumerate(STATUS):
         assert not any(issubclass(kind, earlier) for earlier, _ in STATUS[:number]), f"{kind.__name__} can never be reached"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.StorageError(
+            "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: x", remedy="make room on the disk of var/"
+        ),
+        errors.StorageError("the part /srv/site/var/snapshots/a.b/1/0.arrow: input/output error"),
+        OSError(errno.EROFS, "Read-only file system", "/srv/site/var/jobs/1"),
+    ],
+)
+def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    told = message_of(error, "abc")
+    assert "/srv" not in told
+    assert "site/" not in told
+    assert re.search("hven.sqlite cannot be written: x; make room on the disk of var/|0.arrow: input/output error|now: read-only", told)
+    assert "/srv/site/var" in caplog.text
+    assert headers_of(error) == {"retry-after": "5"}
 
 
 def test_unforeseen_errors_tell_readers_nothing_but_the_id(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,3 +79,9 @@ def test_documents_are_well_formed_whatever_the_message(text: str) -> None:
     assert info.text
     (info,) = etree.fromstring(cone_error(text)).xpath("v:INFO[@name='Error']", namespaces=V)
     assert info.get("value")
+
+
+def test_where_things_lie_on_the_disk_is_not_told() -> None:
+    error = errors.StorageError("the system state sqlite:////srv/site/var/hven.sqlite cannot be written: database or disk is full")
+    assert "/srv" not in message_of(error)
+    assert "hven.sqlite cannot be written: database or disk is full" in message_of(error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 
+import numpy as np
 import pytest
 import yaml
+from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +16,11 @@ from hven import descriptor
 from hven.adql.reserved import RESERVED
 from hven.descriptor.guesses import identifier, kind_of, split_unit
 from hven.descriptor.new import create, draft, flow, scalar
+from hven.descriptor.reading import check
 from hven.errors import Conflict, SourceError, UsageError
 from hven.settings import Settings
+from hven.sources import Context
+from hven.sources import fits as sources_fits
 from shared import shared
 
 
@@ -64,7 +69,8 @@ def test_any_name_becomes_a_regular_identifier(name):
     ("heading", "expected"),
     [
         ("Diameter (km)", ("Diameter", "km")), ("Period [days]", ("Period", "d")), ("v [km/s]", ("v", "km/s")), ("Alt_km", ("Alt_km", "km")),
-        ("Speed_km_s", ("Speed_km_s", "km/s")), ("Flag (see note)", ("Flag (see note)", None)), ("(km)", ("(km)", None)), ("plain", ("plain", None)),
+        ("Speed_km_s", ("Speed_km_s", "km/s")), ("Flag (see note)", ("Flag (see note)", None)), ("Flag (2)", ("Flag (2)", None)), ("format of the data file(s)", ("format of the data file(s)", None)),
+        ("Note (a)", ("Note (a)", None)), ("(km)", ("(km)", None)), ("plain", ("plain", None)),
     ],
 )  # fmt: skip
 def test_units_in_headings(heading, expected):
@@ -219,7 +225,10 @@ def test_real_files_give_descriptors_without_faults(tmp_path, kind, name, width,
     path = shared(name)
     assert kind_of(path) == kind
     text = draft("x", kind, {"files": str(path)}, path.parent)
-    assert faults(tmp_path, text) == []
+    found = faults(tmp_path, text)
+    odd = [one for one in found if "the source's UCDs are none" in one]  # nobody can guess those
+    assert len(odd) == ("JMDC" in name or "SearchCal" in name)
+    assert found == odd
     table = read(text)["tables"]["main"]
     assert len(table["columns"]) == width
     if position:
@@ -232,6 +241,52 @@ def test_images_become_rows_of_header_cards(tmp_path):
     assert table["source"]["mode"] == "header"
     assert table["columns"]["telescop"]["type"] == "string"
     assert table["map"]["date_obs"] == '"DATE-OBS"'
+
+
+def test_the_axes_of_a_spectrogram_are_not_its_headers(tmp_path):
+    image = fits.PrimaryHDU(np.zeros((4, 6), np.uint8))
+    image.header["INSTRUME"] = "BIR"
+    axes = fits.BinTableHDU.from_columns(
+        [fits.Column("TIME", "6D", array=[np.arange(6)]), fits.Column("FREQUENCY", "4D", array=[np.arange(4)])]
+    )
+    fits.HDUList([image, axes]).writeto(tmp_path / "a.fits")
+    table = read(create(Settings(directory=tmp_path), "a", str(tmp_path / "a.fits")).read_text())["tables"]["main"]
+    assert table["source"]["mode"] == "header"
+    assert "instrume" in table["columns"]
+    table = read(create(Settings(directory=tmp_path), "b", str(tmp_path / "a.fits"), table="1").read_text())["tables"]["main"]
+    assert list(table["columns"]) == ["time_", "frequency"]
+
+
+def test_positions_of_oifits_and_codes_of_fits(home):
+    columns = [
+        fits.Column("TARGET_ID", "I", array=[1, 2, 3]), fits.Column("RAEP0", "D", unit="deg", array=[10.0, 20.0, 30.0]), fits.Column("DECEP0", "D", unit="deg", array=[1.0, 2.0, 3.0]),
+        fits.Column("UD_DIAM", "D", unit="mas", array=[-1.0, 0.5, 60.0]), fits.Column("TEFF", "J", array=[5000, 6000, -2147483648]),
+    ]  # fmt: skip
+    fits.BinTableHDU.from_columns(columns, name="OI_TARGET").writeto(home / "a.fits")
+    text = draft("x", "fits", {"files": "a.fits"}, home)
+    assert read(text)["tables"]["main"]["position"] == ["raep0", "decep0"]
+    assert "say `null: {UD_DIAM: -1}` in the source" in text
+    assert "say `null: {TEFF: -2147483648}` in the source" in text
+    options = {"files": "a.fits", "null": {"UD_DIAM": -1, "TEFF": -2147483648}}
+    (batch,) = sources_fits.open(sources_fits.Options.model_validate(options), Context(directory=home)).batches(["UD_DIAM", "TEFF"])
+    assert batch.to_pydict() == {"UD_DIAM": [None, 0.5, 60.0], "TEFF": [5000, 6000, None]}
+
+
+def test_ucds_of_quantities_are_for_quantities(home):
+    lines = [f"{n},{'true' if n % 2 else 'false'},{n},{n / 7},x{n},false\n" for n in range(30)]
+    (home / "a.csv").write_text("id,diamFlag,diam_count,diam,mass_origin,flux\n" + "".join(lines))
+    columns = read(draft("x", "csv", {"files": "a.csv"}, home))["tables"]["main"]["columns"]
+    assert {name: column.get("ucd") for name, column in columns.items() if name != "id"} == {
+        "diamflag": "meta.code", "diam_count": "meta.number", "diam": "phys.angSize", "mass_origin": None, "flux": "meta.code",
+    }  # fmt: skip
+
+
+def test_data_outside_the_site_are_told(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    assert "outside the site" in create(Settings(directory=tmp_path / "site"), "x", str(tmp_path / "a.csv")).read_text()
+    (tmp_path / "site/b.csv").write_text("a,b\n1,2\n")
+    assert "outside the site" not in create(Settings(directory=tmp_path / "site"), "y", str(tmp_path / "site/b.csv")).read_text()
 
 
 # -- the verb -------------------------------------------------------------------------------
@@ -342,6 +397,48 @@ def test_old_ucds_are_brought_up_to_date(tmp_path, home):
     assert "ucd" not in columns["q"]
 
 
+def test_a_record_of_units_is_taken_and_said(home):
+    lines = [f"{n},s{n},10:11:{n % 60:02},{10 + n / 100},{n / 7:.3f},{n % 3}\n" for n in range(300)]
+    (home / "a.csv").write_text("ID,Name,RAJ2000,Vmag,Period,files\n,,h:m:s,[mag],days,\n" + "".join(lines))
+    table = read(draft("x", "csv", {"files": "a.csv"}, home))["tables"]["main"]
+    assert table["source"]["units"] is True
+    assert table["primary"] == ["id"]
+    assert table["columns"]["vmag"] == {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V"}
+    assert table["columns"]["period"]["unit"] == "d"
+    assert table["map"]["raj2000"] == "sexagesimal(RAJ2000, 'hour')"
+
+
+def test_columns_that_are_nearly_something_else_are_told(home):
+    lines = [f"{n},{'3.4?' if n == 17 else n / 7},{n % 28 + 1:02}/{1 + n % 12:02}/2020,A{n}\n" for n in range(100)]
+    (home / "a.csv").write_text("id,flux,seen,name\n" + "".join(lines).replace("13/01/2020", "2020-01-13"))
+    text = draft("x", "csv", {"files": "a.csv"}, home)
+    assert "99 of 100 values that were looked at are numbers, but not row 18 '3.4?'; say `null: {flux: ['3.4?']}`" in text
+    assert "its dates have 2 forms, %d/%m/%Y and ISO 8601; map it: coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))" in text
+    (home / "x.yaml").write_text(text)
+    site = Settings(directory=home.parent.parent)
+    said = [fault for fault in check(home / "x.yaml", site) if "is read as text" in fault.message]
+    assert [(fault.severity, fault.message.partition(" ")[0], fault.place.line is not None) for fault in said] == [
+        ("warning", "flux", True),
+        ("warning", "seen", True),
+    ]
+    text = text.replace("{kind: csv, files: a.csv", "{kind: csv, files: a.csv, types: {flux: string}").replace(
+        "seen: {type: string", "seen: {type: timestamp"
+    )
+    (home / "x.yaml").write_text(text + "    map: {seen: \"coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))\"}\n")
+    assert check(home / "x.yaml", site) == [], "what the curator said is not doubted"
+
+
+def test_a_table_without_columns_is_refused(home):
+    (home / "a.vot").write_text(
+        '<VOTABLE version="1.4"><RESOURCE><TABLE><PARAM name="a" datatype="int" value="1"/></TABLE></RESOURCE></VOTABLE>'
+    )
+    with pytest.raises(SourceError, match=r"a\.vot: the TABLE has no FIELD"):
+        draft("x", "votable", {"files": "a.vot"}, home)
+    (home / "x.yaml").write_text("collection: x\ntitle: X\ntables: {main: {source: {kind: votable, files: a.vot}}}\n")
+    (fault,) = [fault for fault in check(home / "x.yaml", Settings(directory=home.parent.parent)) if fault.severity == "error"]
+    assert "the TABLE has no FIELD" in fault.message
+
+
 def test_refusals(tmp_path):
     site = Settings(directory=tmp_path)
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
@@ -355,7 +452,7 @@ def test_refusals(tmp_path):
         ("two", "none.csv", SourceError, "no file none.csv"),
         ("two", str(tmp_path), SourceError, "is a directory"),
         ("two", str(tmp_path / "*.dat"), SourceError, "no file matches"),
-        ("two", str(tmp_path / "b.bin"), SourceError, "cannot be seen what"),
+        ("two", str(tmp_path / "b.bin"), SourceError, "this is no text file"),
         ("two", "postgresql://u:p@h/db", UsageError, "belongs into a secret"),
     ]:
         with pytest.raises(error, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -169,6 +170,18 @@ def test_what_does_not_fit_is_taken_back_and_told(tmp_path):
     assert "not used: " in told
 
 
+def test_sizes_and_orbits_of_bodies(tmp_path):
+    (tmp_path / "a.csv").write_text("name,Diameter (km),e,i (deg),a (AU)\nCeres,939.4,0.078,10.5,2.77\nPallas,513,0.23,34.8,2.77\n")
+    (tmp_path / "collections").mkdir()
+    settings = Settings(directory=tmp_path)
+    path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
+    assert [fault for fault in check(path, settings) if fault.severity == "error"] == []
+    found = yaml.safe_load(path.read_text())["tables"]["epn_core"]["map"]
+    assert {name: found[name] for name in ("diameter", "eccentricity", "inclination", "semi_major_axis")} == {
+        "diameter": '"Diameter (km)"', "eccentricity": "e", "inclination": '"i (deg)"', "semi_major_axis": '"a (AU)"',
+    }  # fmt: skip
+
+
 def test_what_is_left_to_fill_is_warned_of(tmp_path):
     (tmp_path / "a.csv").write_text("id,time_min,url\n1,2453005.5,https://x.org/1\n2,2453006.5,https://x.org/2\n")
     (tmp_path / "collections").mkdir()
@@ -191,3 +204,17 @@ def test_a_number_sign_in_a_value_is_no_comment(tmp_path):
     path.write_text("collection: a\ntitle: 'Maps#to fill'\ntables: {main: {source: {kind: csv, files: a.csv}}}\n")
     (tmp_path / "collections/a/a.csv").write_text("x\n1\n")
     assert not [fault for fault in check(path, Settings(directory=tmp_path)) if "to fill" in fault.message]
+
+
+def test_a_column_of_the_same_name_with_other_words_is_another_thing(tmp_path):
+    item = {
+        "type": "Feature",
+        "id": "a1",
+        "geometry": {"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 1]]]},
+        "properties": {"ssys:targets": ["mars"]},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(item))
+    (tmp_path / "hven.toml").write_text("")
+    text = create(Settings(directory=tmp_path), "a", str(tmp_path / "a.json"), standard="epn-tap").read_text()
+    assert "s_region:" in text
+    assert "geometry_type" not in text

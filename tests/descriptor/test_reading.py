@@ -277,3 +277,18 @@ def test_a_table_of_250_columns(site):
         + "".join(f"      c{n}: ra + {n}\n" for n in range(250)),
     )
     assert len(load(path, Settings(directory=site)).tables[0].table.columns) == 250
+
+
+@pytest.mark.parametrize("file", ["../../hven.toml", "../../secrets.toml", "{elsewhere}/below.yaml", "../linked.yaml"])
+def test_only_descriptors_of_the_site_are_included(site, tmp_path_factory, file):
+    """Else whoever writes descriptors reads any file of the machine, for messages quote the line where they stumble."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "below.yaml").write_text("sesame: [open\n")
+    (site / "secrets.toml").write_text("PASSWORD = 'sesame'\n")
+    (site / "collections" / "linked.yaml").symlink_to(elsewhere / "below.yaml")
+    path = write(
+        site, f"collection: stars\ntitle: t\ninclude: {file.format(elsewhere=elsewhere)}\ntables: {{main: {{source: stars.csv}}}}\n"
+    )
+    said = "\n".join(map(str, check(path, Settings(directory=site))))
+    assert "is no descriptor of this site" in said
+    assert "sesame" not in said

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hven.engines._bound.reading import read
 from hven.engines.duckdb import functions
 from hven.engines.duckdb.dialect import UDFS
 from hven.sky import Moc, contains, intersects
@@ -153,3 +154,17 @@ def test_shapes_at_the_edge_of_what_is_one_are_told_apart_in_crowds():
     single = [functions.FUNCTIONS["hven_intersects_text"](pa.array([text]), pa.array(["circle 40 10 2"])).to_pylist()[0] for text in ODD]
     assert crowd == single * 3
     assert sum(single) > 5
+
+
+@settings(max_examples=40 * MORE, deadline=None)
+@given(st.lists(st.lists(shapes().filter(lambda one: len(one) in {3, 6}), min_size=1, max_size=4), min_size=1, max_size=5), st.booleans())
+def test_areas_of_unions_are_those_of_one_by_one(unions, dali):
+    texts = []
+    for parts in unions:
+        words = [f"{'Circle' if len(one) == 3 else 'Polygon'} {' '.join(map(str, one))}" for one in parts]
+        texts.append(" ".join(words) if dali else f"Union ICRS ({' '.join(words)})")
+    found = functions._area_text(pa.array([*texts, "Union ICRS (Circle 1 2)", "Union (Circle 1 2 300)", *texts])).to_pylist()
+    expected = [read(text).area() for text in texts]
+    assert found == [pytest.approx(area, rel=1e-9) for area in expected] + [None, None] + [
+        pytest.approx(area, rel=1e-9) for area in expected
+    ]

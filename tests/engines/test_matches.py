@@ -93,7 +93,7 @@ def relations(engine):
 def test_every_form_is_matched_by_the_index(engine, relations, text):
     bound, prepared = plan(engine, text, TABLES)
     assert "by the position index" in prepared.explain(), prepared.explain()
-    reduced = prepared._candidates.find(engine, bound.slots, relations, None)
+    reduced = prepared._candidates.find(engine, bound.slots, relations, Limits())
     assert reduced.joins, "the pairs were not looked up"
     indexed, scanned = both(engine, text, relations, TABLES)
     assert unordered(indexed) == unordered(scanned)
@@ -169,7 +169,7 @@ def test_a_hundred_thousand_uploaded_rows(engine):
     ):
         bound, prepared = plan(engine, text, (table, LIST))
         assert BY_INDEX.format("u") in prepared.explain()
-        assert prepared._candidates.find(engine, bound.slots, relations, None).joins
+        assert prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
         found = answer(engine, text, relations, (table, LIST))
         partners = dict(zip(found["n"].to_pylist(), found["id"].to_pylist(), strict=True))
         assert sum(partners[n] == chosen[n] for n in range(rows)) > 0.999 * rows
@@ -183,7 +183,7 @@ def test_many_circles_around_few_stars_are_looked_up_too(engine):
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.stars AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.1",
     ):
         bound, prepared = plan(engine, text, TABLES)
-        assert prepared._candidates.find(engine, bound.slots, relations, None).joins
+        assert prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
         found, wanted = both(engine, text, relations)
         assert unordered(found) == unordered(wanted)
 

@@ -206,6 +206,31 @@ def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
     assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
 
 
+def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, monkeypatch):
+    ours, theirs = machines
+    run(
+        theirs.url,
+        "DO $$ BEGIN CREATE ROLE trusted LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        'GRANT SELECT ON cubes, "Odd Name" TO trusted',
+    )
+    monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(theirs.url, user="trusted"))
+    run(ours.url, "DO $$ BEGIN CREATE ROLE owner LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "CREATE EXTENSION IF NOT EXISTS postgres_fdw", "GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO owner", "GRANT CREATE ON DATABASE postgres TO owner")  # fmt: skip
+    toml = site / "hven.toml"
+    text = toml.read_text()
+    toml.write_text(text.replace("hven@/", "owner@/"))
+    assert "give an administrator the text" in hven("fdw", "--apply", "--site", site, code=1).stderr
+    toml.write_text(text)
+    hven("fdw", "--apply", "--site", site)
+    assert {item["level"] for item in json.loads(hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
+    as_reader = psycopg.conninfo.make_conninfo(ours.url, user="reader")
+    assert rows(as_reader, "SELECT count(*) FROM ops.cubes") == [(5000,)]
+    for role in ("hven", "reader"):  # as it was set up by hand
+        run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (DROP password_required)")
+    said = [(message, remedy) for (_, level, message), remedy in levels(site).items() if level == "error"]
+    assert any("asks this user for no password" in message and "password_required" in remedy for message, remedy in said), said
+
+
 def test_faults_in_the_settings_are_told(tmp_path):
     (tmp_path / "hven.toml").write_text(
         '[[foreign]]\nname = "ops"\nurl = "postgresql://a:secret@b/c"\n[[foreign]]\nname = "a b"\nurl = "$X"\ntables = []\n'

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -21,6 +22,7 @@ from hven.engines.duckdb.running import Watch
 from hven.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
+from running import until
 
 
 @pytest.mark.parametrize(
@@ -108,15 +110,17 @@ def test_a_late_error_comes_while_iterating(engine):
 
 
 def test_an_unread_answer_gives_its_cursor_back(engine, relations):
+    """As soon as it has been ended, by a thread of its own."""
     bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
+    cursors = engine._cursors
+    until(cursors._broken_off.empty)
+    known = max(len(cursors._free), 1)
     for _ in range(5):
         execution = prepared.execute(bound.slots, relations, Limits(batch=100))
         next(iter(execution))
         del execution
         gc.collect()
-    free = len(engine._cursors._free)
-    prepared.execute(bound.slots, relations, Limits()).close()
-    assert len(engine._cursors._free) == free
+        until(lambda: len(cursors._free) == known)
 
 
 def test_a_late_cancel_hurts_nobody(engine, relations):
@@ -220,3 +224,46 @@ engine.close()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "[0, 1, 2]\n", done.stderr
+
+
+BROKEN_OFF = """
+import sys
+import pyarrow as pa
+from pathlib import Path
+from rows import STARS, answer, plan, sky
+from hven.engines import Limits, Memory, duckdb
+
+engine = duckdb.open(Path(sys.argv[1]), memory=2**30, threads=2)
+rows = pa.Table.from_batches(sky(250_000).to_batches(max_chunksize=20_000))  # several batches: a scan has several tasks
+relations = {STARS.qualified: Memory(rows, lasting=True)}
+for number in range(12):
+    bound, prepared = plan(engine, "SELECT AREA(CIRCLE(ra, dec, 1)) AS f, ra FROM sky.stars WHERE ra >= 0 AND ABS(dec) < 80", [STARS])
+    first = prepared.execute(bound.slots, relations, Limits(batch=10))
+    found = iter(first)
+    assert next(found).num_rows
+    if number % 4 == 0:
+        first.close()
+    elif number % 4 == 1:
+        first.cancel()
+        first.close()
+    elif number % 4 == 2:
+        found.close()
+    del first, found
+    other = Memory(rows.slice(number), lasting=True)  # which its cursor has not seen yet
+    assert answer(engine, "SELECT id, name FROM sky.stars WHERE mag + colour < 16.5 ORDER BY name", {STARS.qualified: other}).num_rows
+engine.close()
+print("done")
+"""
+
+
+def test_an_answer_that_is_broken_off_holds_up_nobody(tmp_path):
+    """In a process of its own: two threads that wait for each other with the interpreter's lock would take this one with them."""
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_OFF, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -20,7 +20,7 @@ from rows import STARS, answer, sky, stage
 from hven.engines import Limits, Memory, duckdb
 from hven.engines.duckdb import staging
 from hven.engines.duckdb.keys import KeyIndex
-from hven.errors import DataError, StorageError
+from hven.errors import DataError, StorageError, Unavailable
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
 from hven.sky import healpix
@@ -163,8 +163,11 @@ def test_damage_is_named(own, name, how):
         path.unlink()
     else:
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(StorageError, match=name.replace(".", r"\.")):
+    # readers are told in words, the owner which file it is
+    with pytest.raises(Unavailable, match=r"^the rows of sky\.stars are damaged on disk"):
         answer(own, "SELECT * FROM sky.stars WHERE id = 3 OR DISTANCE(ra, dec, 1, 2) < 1", {"sky.stars": snapshot})
+    assert name in own.missing(snapshot)
+    assert name in own.faulty[snapshot.path]
 
 
 def test_names_that_are_no_file_names(own):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hven.model.table import Column, Table
+from hven.model.times import dated
 from hven.model.types import FLOAT64, INT32, STRING
 
 NAMES = ["Mars", "Venus, the planet", "Moon", "67P/C-G", "a*b", None, "MARS", "Milky Way"]
@@ -19,19 +20,21 @@ ROWS = [
     }
     for n in range(300)
 ]
-TABLE = Table(
-    schema="stars",
-    name="main",
-    primary=("id",),
-    position=("ra", "dec"),
-    columns=(
-        Column(name="id", type=INT32, rank=1),
-        Column(name="target_name", type=STRING, rank=1),
-        Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main"),
-        Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main"),
-        Column(name="size", type=FLOAT64, unit="km", ucd="phys.size"),
-        Column(name="solar_longitude", type=FLOAT64, unit="deg"),
-        Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
-        Column(name="time_max", type=FLOAT64, unit="d", ucd="time.end"),
-    ),
+TABLE = dated(
+    Table(
+        schema="stars",
+        name="main",
+        primary=("id",),
+        position=("ra", "dec"),
+        columns=(
+            Column(name="id", type=INT32, rank=1),
+            Column(name="target_name", type=STRING, rank=1),
+            Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main"),
+            Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main"),
+            Column(name="size", type=FLOAT64, unit="km", ucd="phys.size"),
+            Column(name="solar_longitude", type=FLOAT64, unit="deg"),
+            Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
+            Column(name="time_max", type=FLOAT64, unit="d", ucd="time.end"),
+        ),
+    )
 )

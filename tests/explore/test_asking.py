@@ -54,8 +54,8 @@ def test_a_sample_is_read_under_the_readers_policies(site: Site) -> None:
     count = read([], TABLE).count()
     for policies, rows in ((DEFAULT, 1000), (half_hidden("id"), 500)):
         found, share = road(site, policies).sampled(count, rows=1000)
-        assert found.column(0).to_pylist() == [rows]
-        assert share == 0.05
+        assert found.column(0)[0].as_py() == pytest.approx(rows, rel=0.05)
+        assert share == pytest.approx(0.05, rel=0.05)
     whole, share = road(site).sampled(count, rows=20_000)
     assert (whole.column(0).to_pylist(), share) == ([20_000], 1.0)
 

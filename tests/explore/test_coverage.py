@@ -15,29 +15,34 @@ from hven.explore import coverage
 from hven.explore.asking import Asking
 from hven.holdings import Site
 from hven.model.table import Column, Table
+from hven.model.times import dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 
 BOUNDS = (("c1min", "lon", "min"), ("c1max", "lon", "max"), ("c2min", "lat", "min"), ("c2max", "lat", "max"))
-BOXED = Table(
-    schema="a",
-    name="epn_core",
-    columns=(
-        Column(name="n", type=INT32),
-        Column(name="target_name", type=STRING, ucd="meta.id;src"),
-        Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
-        *(Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.bodyrc.{word};stat.{end}") for name, word, end in BOUNDS),
-    ),
+BOXED = dated(
+    Table(
+        schema="a",
+        name="epn_core",
+        columns=(
+            Column(name="n", type=INT32),
+            Column(name="target_name", type=STRING, ucd="meta.id;src"),
+            Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
+            *(Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.bodyrc.{word};stat.{end}") for name, word, end in BOUNDS),
+        ),
+    )
 )
-POINTS = Table(
-    schema="a",
-    name="points",
-    columns=(
-        Column(name="lon", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lon"),
-        Column(name="lat", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lat"),
-        Column(name="seen", type=TIMESTAMP, ucd="time.epoch"),
-    ),
+POINTS = dated(
+    Table(
+        schema="a",
+        name="points",
+        columns=(
+            Column(name="lon", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lon"),
+            Column(name="lat", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lat"),
+            Column(name="seen", type=TIMESTAMP, ucd="time.epoch"),
+        ),
+    )
 )
 RANDOM = np.random.default_rng(7)
 WEST = RANDOM.uniform(-180, 360, 300)

@@ -1,10 +1,13 @@
-"""Parts of a field and the condition that they are; one row in each stretch of time against a loop."""
+"""Parts of a field and the condition that they are; one row for each step of time against numpy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -17,6 +20,7 @@ from hven.explore import cadence, fields, read
 from hven.explore.fields import Parts
 from hven.holdings import Site
 from hven.model.table import Column, Table
+from hven.model.times import dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.testing.site import tiny_site
 
@@ -47,7 +51,23 @@ def test_a_whole_condition_in_the_first_part_is_taken_as_it_is(text: str) -> Non
     st.one_of(
         st.text(max_size=8),
         st.sampled_from(
-            ["10 km..20", "1..2 km", "1 m..2 km", "..5 km", "5 km..", "2004..2005", "350..10", "<3", "1,2", "-1..-0.5", "1e3..2e3 m"]
+            [
+                "10 km..20",
+                "1..2 km",
+                "1 m..2 km",
+                "..5 km",
+                "5 km..",
+                "2004..2005",
+                "350..10",
+                "<3",
+                "1,2",
+                "-1..-0.5",
+                "1e3..2e3 m",
+                "350/10",
+                "1/2 km",
+                "/5",
+                "5/",
+            ]
         ),
     )
 )
@@ -59,6 +79,38 @@ def test_what_a_form_shows_is_sent_back_the_same(text: str) -> None:
     again = read([("size", fields.written(parts))], TABLE)
     assert again.faults == ()
     assert again.where() == first.where()
+
+
+def test_a_range_with_a_stroke_is_a_range() -> None:
+    assert fields.taken(["350/10"]) == Parts(low="350", high="10")
+    assert fields.taken(["1/2 km"]) == Parts(low="1", high="2", unit="km")
+    assert fields.taken(["2004/2005-06"], time=True) == Parts(low="2004", high="2005-06")
+    assert fields.taken(["10 km/s"]) == Parts(low="10", high="10", unit="km/s")
+    assert fields.written(Parts(low="350/10")) == "350/10", "written into the first part"
+    assert fields.written(Parts(low="10 km/s")) == "10 km/s.."
+
+
+def test_a_pair_is_one_field_in_whatever_order_its_columns_stand() -> None:
+    columns = {name: Column(name=name, type=FLOAT64, unit="T") for name in ("field_max", "field_min", "other")}
+    for order in (("field_max", "other", "field_min"), ("field_min", "field_max", "other")):
+        table = TABLE.having(columns=tuple(columns[name] for name in order), primary=(), position=None)
+        assert [(one.name, one.column.name, one.pair) for one in fields.form(table)] == [
+            ("field", "field_min", True),
+            ("other", "other", False),
+        ]
+    assert [one.name for one in fields.form(table, ["field_max"])] == ["field", "field_max", "other"]
+
+
+def test_a_place_without_a_radius_has_a_degree() -> None:
+    def near(text: str) -> tuple[float, float, float, str]:
+        found = read([("_near", text)], TABLE, locate=lambda name: (226.2, 18.6)).near
+        assert found is not None, text
+        return (found.lon, found.lat, found.radius, found.name)
+
+    assert near("Olympus Mons") == (226.2, 18.6, 1.0, "Olympus Mons")
+    assert near("Olympus Mons,0.5") == (226.2, 18.6, 0.5, "Olympus Mons")
+    assert near("83.63 22.01") == (83.63, 22.01, 1.0, "")
+    assert near("83.63,22.01,0.5") == (83.63, 22.01, 0.5, "")
 
 
 def test_a_form_without_scripts_asks_for_the_same() -> None:
@@ -101,16 +153,18 @@ def test_kinds_and_units() -> None:
 
 BEGIN = datetime(2012, 6, 5, tzinfo=UTC)
 WAVES = (94, 131, 171, 193, 211, 304, 335, 1600, 1700)
-SDO = Table(
-    schema="sdo",
-    name="main",
-    primary=("id",),
-    columns=(
-        Column(name="id", type=STRING, rank=1),
-        Column(name="wavelength", type=INT32, unit="Angstrom"),
-        Column(name="t", type=TIMESTAMP, ucd="time.start;obs"),
-        Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
-    ),
+SDO = dated(
+    Table(
+        schema="sdo",
+        name="main",
+        primary=("id",),
+        columns=(
+            Column(name="id", type=STRING, rank=1),
+            Column(name="wavelength", type=INT32, unit="Angstrom"),
+            Column(name="t", type=TIMESTAMP, ucd="time.start;obs"),
+            Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
+        ),
+    )
 )
 
 
@@ -142,26 +196,78 @@ def test_a_day_nine_wavelengths_one_hour_are_216_rows(site: Site, column: str) -
         assert result.table().column(0)[0].as_py() == 216
     with query.run(parse(search.adql()), site=site) as result:
         found = set(result.table().column("id").to_pylist())
-    first: dict[tuple[object, int], dict[str, object]] = {}
-    for row in sorted(observed(), key=lambda one: (one["t"], one["id"])):
-        hours = (row["t"] - BEGIN.replace(tzinfo=None)) // timedelta(hours=1)  # type: ignore[operator]
-        if 0 <= hours < 24:
-            first.setdefault((row["wavelength"], hours), row)
-    assert found == {row["id"] for row in first.values()}
+    assert found == {f"{wave}-{5 * hour:04d}" for wave in WAVES for hour in range(24)}
+
+
+def nearest(rows: list[dict[str, object]], origin: float, begin: float, end: float, step: float) -> set[object]:
+    """Choose by numpy: for each step of each series the nearest of its rows, in milliseconds, no more than half a step away."""
+    found: set[object] = set()
+    for wave in {row["wavelength"] for row in rows}:
+        some = sorted((row["ms"], row["id"]) for row in rows if row["wavelength"] == wave and begin <= row["ms"] < end)  # type: ignore[operator]
+        times = np.array([when for when, _ in some], np.float64)
+        for at in range(int((begin - origin) // step), math.ceil((end - origin) / step)) if some else ():  # the end belongs to nothing
+            off = times - (origin + at * step)
+            inside = np.flatnonzero((-step / 2 < off) & (off <= step / 2))
+            if inside.size:
+                found.add(some[int(inside[np.argmin(np.abs(off[inside]))])][1])  # the first of equal ones: the earlier
+    return found
+
+
+@pytest.mark.parametrize("column", ["t", "time_min", "t_min"])
+@pytest.mark.parametrize(("begins", "every"), [("", "1 h"), ("2012-06-05T00:07:30", "1 h"), ("2012-06-05T00:07:30", "10 min"), ("", "7 h")])
+def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, begins: str, every: str) -> None:
+    """Times with jitter, with gaps, two at the same distance, one in the middle between two steps."""
+    lots = np.random.default_rng(12)
+    zero = int(BEGIN.timestamp() * 1000)
+    rows: list[dict[str, object]] = []
+    for wave in WAVES[:3]:
+        times = zero + np.arange(-200, 400) * 720_000 + lots.integers(-300_000, 300_000, 600)
+        times = times[(lots.random(600) > 0.3) & ~((times > zero + 20_000_000) & (times < zero + 50_000_000))]
+        even = zero + 450_000 + np.arange(1, 6) * 3_600_000  # steps of both origins lie between these pairs
+        times = np.concatenate([times, even - 1_234, even + 1_234, even - 450_000 - 77, even - 450_000 + 77, even + 1_800_000])
+        for at, ms in enumerate(lots.permutation(times).tolist()):
+            when = datetime(1970, 1, 1) + timedelta(milliseconds=ms)
+            jd = 2440587.5 + ms / 86_400_000
+            rows.append({"id": f"{wave}-{at}", "wavelength": wave, "t": when, "time_min": jd, "t_min": jd - 2400000.5, "ms": ms})
+    modified = Column(name="t_min", type=FLOAT64, unit="d", ucd="time.start")
+    whole = dated(SDO.having(columns=(*SDO.columns, modified)))
+    asked = whole.having(columns=tuple(one for one in whole.columns if one.name in {"id", "wavelength", column}))
+    unit = {"h": 3_600_000, "min": 60_000}[every.split()[1]] * float(every.split(maxsplit=1)[0])
+    pairs = (
+        [(column, f"{begins}..2012-06-06T12:00:00"), ("_every", f"{every},wavelength")] if begins else [("_every", f"{every},wavelength")]
+    )
+    search = read(pairs, asked)
+    assert search.faults == ()
+    if begins:
+        origin = begin = zero + 450_000.0
+        end = zero + 36 * 3_600_000.0
+    else:
+        origin = datetime(1858, 11, 17, tzinfo=UTC).timestamp() * 1000
+        begin, end = zero - 1e9, zero + 1e9
+    wanted = nearest(rows, origin, begin, end, unit)
+    with (
+        tiny_site(tmp_path, {"sdo.main": (whole, pa.Table.from_pylist(rows, schema=whole.arrow))}) as made,
+        query.run(parse(search.adql()), site=made) as result,
+    ):
+        found = result.table().column("id").to_pylist()
+    assert len(found) == len(set(found)) == len(wanted)
+    assert set(found) == wanted
 
 
 def test_dates_of_modified_julian_dates_and_whole_days(site: Site) -> None:
-    table = SDO.having(
-        columns=(
-            SDO.columns[0],
-            Column(name="t_min", type=FLOAT64, unit="d", ucd="time.start;obs.exposure"),
-            Column(name="t_max", type=FLOAT64, unit="d", ucd="time.end;obs.exposure"),
+    table = dated(
+        SDO.having(
+            columns=(
+                SDO.columns[0],
+                Column(name="t_min", type=FLOAT64, unit="d", ucd="time.start;obs.exposure"),
+                Column(name="t_max", type=FLOAT64, unit="d", ucd="time.end;obs.exposure"),
+            )
         )
     )
     assert "t_max >= 53018.0" in read([("t", "2004-01-14..2004-01-15")], table).adql()
     assert "t_min < 53020.0" in read([("t", "2004-01-14..2004-01-15")], table).adql()
     assert "BETWEEN 53000.0 AND 53001.0" in read([("t_min", "53000..53001")], table).adql()
-    assert "FLOOR(t_min *" in read([("_every", "1 d")], table).adql()
+    assert "CEILING(t_min *" in read([("_every", "1 d")], table).adql()
     days = read(
         [("time_min", "2012-06-05..2012-06-06"), ("_every", "1 d")],
         SDO.having(columns=tuple(one for one in SDO.columns if one.name != "t")),

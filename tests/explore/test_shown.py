@@ -11,6 +11,7 @@ from hven.explore.rows import Page
 from hven.explore.shown import FAMILIES, cells, choices, headings
 from hven.model import units
 from hven.model.table import Column, Table
+from hven.model.times import dated
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
 
 
@@ -23,7 +24,7 @@ def shown(
     **table: Any,
 ) -> list[Any]:
     every = {column.name: (column, values), **(more or {})}
-    described = Table(schema="a", name="b", columns=tuple(one for one, _ in every.values()), **table)
+    described = dated(Table(schema="a", name="b", columns=tuple(one for one, _ in every.values()), **table))
     rows = pa.table({name: pa.array(given, one.type.arrow) for name, (one, given) in every.items()})
     page = Page(columns=described.columns, rows=rows, keys=("",) * len(values), offset=0, more=False)
     assert len(headings(page, described, wanted)) == len(every)
@@ -144,7 +145,7 @@ def test_units_that_can_be_chosen() -> None:
         Column(name="x", type=FLOAT64),
         Column(name="x", type=FLOAT64, unit="mag"),
         Column(name="x", type=STRING, unit="km"),
-        Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
+        Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start", epoch=0.0),
     ):
         assert choices(column) == ()
     for family in FAMILIES:

@@ -251,3 +251,12 @@ def test_fits_spools_to_disk():
     header, _, found = table_of(document("fits", columns, [batch] * 5))
     assert header["NAXIS2"] == 5 << 20
     assert found["x"][-1] == (1 << 20) - 1
+
+
+def test_an_arrow_stream_ends_with_a_batch_that_says_that_rows_were_cut_off():
+    columns = [Column(name="x", type=parse_type("int32"))]
+    batch = pa.RecordBatch.from_arrays([pa.array([1, 2], pa.int32())], names=["x"])
+    for cut in (True, False):
+        stream = pa.ipc.open_stream(document("arrow", columns, [batch], End(rows=2, overflow=cut)))
+        said = [one.custom_metadata for one in stream.iter_batches_with_custom_metadata()]
+        assert [None if one is None else dict(one) for one in said] == [None, *([{b"status": b"OVERFLOW"}] if cut else [])]

@@ -459,6 +459,47 @@ def test_metadata_without_end_is_refused(monkeypatch):
         values(gzip.compress(b"<VOTABLE><RESOURCE>" + info + table(cells("1")), 1))
 
 
+@pytest.mark.parametrize(
+    ("start", "again", "why"),
+    [
+        (b"<TABLE>", b'<FIELD name="a" datatype="int"/>', "more than 20,000 columns"),
+        (b"<TABLE>", b"<INFO/>", "more than 250,000 elements"),
+        (b"<", b"a", "a tag or comment of more than 4 MiB"),
+        (b'<INFO value="', b"a", "a tag or comment of more than 4 MiB"),
+        (b"<!--", b"-a", "a tag or comment of more than 4 MiB"),
+    ],
+)
+def test_what_has_no_end_is_refused_as_it_comes(start, again, why):
+    document = b"<VOTABLE><RESOURCE>" + start + again * ((15 << 20) // len(again))
+    file = io.BytesIO(document)
+    with pytest.raises(SourceError, match=why):
+        read(file)
+    assert file.tell() < len(document)
+
+
+def test_thousands_of_fields_of_one_name():
+    head = read(io.BytesIO(table("", fields='<FIELD name="a" datatype="int"/>' * 20_000))).head
+    assert (head.columns[1].name, head.columns[-1].name) == ("a_2", "a_20000")
+
+
+def test_rows_beyond_measure_are_looked_at_a_few_times(monkeypatch):
+    monkeypatch.setattr(reader, "_PIECE", 1 << 10)
+    monkeypatch.setattr(reader, "chunks", lambda file: iter(lambda: file.read(1 << 10), b""))
+    looks = []
+    unpack = reader.unpack.Unpacker.unpack
+    monkeypatch.setattr(reader.unpack.Unpacker, "unpack", lambda self, data, first: looks.append(len(data)) or unpack(self, data, first))
+    stream = base64.b64encode(struct.pack(">I", 1 << 20) + bytes(1 << 20)).decode()
+    data = f'<BINARY><STREAM encoding="base64">{stream}</STREAM></BINARY>'
+    (row,) = values(table(data, fields='<FIELD name="a" datatype="unsignedByte" arraysize="*"/>'))
+    assert len(row[0]) == 1 << 20
+    assert sum(looks) < 5 << 20
+
+
+def test_what_stands_among_rows_and_is_none():
+    with pytest.raises(SourceError, match="<FOO>, which is no row"):
+        values(table("<TABLEDATA><TR><TD>1</TD></TR><FOO/></TABLEDATA>"))
+
+
 def test_memory_stays_flat():
     row = b"<TR><TD>12345</TD></TR>\n"
 

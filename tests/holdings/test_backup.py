@@ -143,6 +143,35 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
         assert len(answers(again)[0]) == 3000
 
 
+def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
+    directory = init(tmp_path / "site")
+    (directory / "hven.toml").write_text(f'engine = "{OTHER}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n')
+    with Site(load(directory, {})) as site:
+        backup(site, tmp_path / "a.tar")
+    told = hven("restore", tmp_path / "a.tar", tmp_path / "again", "--engine", "duckdb").stdout
+    assert "look at: hven.toml says engine = duckdb now; it was other" in told
+    assert "look at: hven.toml says port = 9999, as it was there" in told
+    assert (tmp_path / "again" / "hven.toml").read_text().startswith('engine = "duckdb"   # ours\nport = 9999\n')
+
+
+def test_secrets_may_be_there_before(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "again"
+    monkeypatch.setenv("HVEN_POSTGRES_URL", "$NO_SUCH_DB")
+    with pytest.raises(HvenError) as failed:
+        restore(archive, place, engine="postgres")
+    assert f"write NO_SUCH_DB = '...' into {place / 'secrets.toml'}" in str(failed.value)
+    assert ".part" not in str(failed.value)
+    place.mkdir()
+    (place / "secrets.toml").write_text("NO_SUCH_DB = 'postgresql://nobody@127.0.0.1:9/x'\n")
+    with pytest.raises(StorageError, match="127"):
+        restore(archive, place, engine="postgres")
+    assert [item.name for item in place.iterdir()] == ["secrets.toml"], "what was there is as it was"
+    monkeypatch.delenv("HVEN_POSTGRES_URL")
+    restore(archive, place)
+    assert (place / "secrets.toml").read_text().startswith("NO_SUCH_DB")
+    assert not list(tmp_path.glob(".again*"))
+
+
 def test_a_backup_while_an_ingest_prunes(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site_copy = tmp_path / "site"
     shutil.copytree(made, site_copy)

@@ -265,6 +265,13 @@ tests:
         assert "nope" in second.message
 
 
+def test_a_test_without_a_name_is_called_by_whole_words_of_its_query(tmp_path):
+    tests = "tests:\n  - {query: \"SELECT id, ra, dec FROM cat.stars WHERE id <> 17 AND ra BETWEEN 0 AND 360 AND name = 'no such star'\", expect: {rows: 0}}\n"
+    with site_with(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
+        (test,) = ingest(site, "cat").tests
+    assert test.name == "SELECT id, ra, dec FROM cat.stars WHERE id <> 17 AND ra BETWEEN 0 AND 360 AND .."
+
+
 def test_what_a_test_expects_of_all_rows(tmp_path):
     query = "SELECT id, ra FROM cat.stars ORDER BY id"
     said = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from hven.auth import Reader
 from hven.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
 from hven.holdings import Site
-from hven.jobs import Asker, Desk, clock, keeper, run_next, tap, worker
+from hven.jobs import Asker, Desk, clock, forks, keeper, run_next, tap, worker
 from hven.jobs.desk import moment, stamp
 from hven.jobs.keeper import Keeper
 from hven.model.given import collect
@@ -557,3 +558,21 @@ def test_a_store_of_the_format_before_gets_its_jobs(tmp_path: Path) -> None:
     store.jobs.add(Job(id="a", type="tap", queue="user a", duration=1, destruction="9"))
     assert (store.jobs.version(), store.jobs.one("a").phase) == (1, "PENDING")
     store.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_worker_that_hangs_is_killed(site, monkeypatch, caplog):
+    """Stopped, it gives no sign of life; one that waits for long gives them all the time."""
+    monkeypatch.setattr(forks, "BEAT", 0.05)
+    monkeypatch.setattr(forks, "SILENT", 3.0)
+    kept = Keeper(site.settings, workers=2, idle=1.0, parent=None)
+    for _ in range(2):
+        kept._fork(lambda _: time.sleep(600))
+    hung, well = kept._children
+    until(lambda: all(pulse.silent() >= 0 for pulse in kept._children.values()))
+    os.kill(hung, signal.SIGSTOP)
+    until(kept._gather)
+    assert list(kept._children) == [well]
+    assert "no sign of life" in caplog.text
+    os.kill(well, signal.SIGKILL)
+    until(kept._gather)

@@ -174,7 +174,7 @@ FAULTS = [
     _fault("uws.list", does("list")),
     _fault("uws.first-phase uws.parameters", _both(does("eager"), text("job", 'id="LANG"', 'id="IDIOM"'))),
     _fault("uws.create", does("no-redirect")),
-    _fault("uws.shape", text("job", '<uws:quote xsi:nil="true"/>', "")),
+    _fault("uws.shape", text("job", 'version="1.1"><uws:jobId>', 'version="1.1"><uws:runId/><uws:jobId>')),
     _fault("uws.time", text("job", "<uws:creationTime>2026-01-01T00:00:00Z", "<uws:creationTime>2026-01-01 00:00:00")),
     _fault("uws.duration", text("executionduration", "600", "ten minutes")),
     _fault("uws.atom", text("destruction", "2027", "2028")),

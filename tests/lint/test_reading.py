@@ -15,9 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mocpy import MOC
 
-from hven.lint import regions, votable
+from hven.lint import documents, regions, votable
 from hven.lint.facts import facts
 from shared import shared
+
+
+def test_the_shape_of_a_document_is_that_of_its_schema() -> None:
+    empty = documents.parse(b'<t:tableset xmlns:t="http://www.ivoa.net/xml/VOSITables/v1.0"/>')
+    assert [what for _, what in documents.misshaped(empty)] == ["<schema> is missing"]
+    uws = (
+        '<u:job xmlns:u="http://www.ivoa.net/xml/UWS/v1.0"><u:jobId>1</u:jobId><u:ownerId/><u:phase>PENDING</u:phase>{}<u:startTime/>'
+        "<u:endTime/><u:executionDuration>1</u:executionDuration><u:destruction/><u:results/></u:job>"
+    )
+    for quote in ("", "<u:quote/>"):  # minOccurs is 0
+        assert not list(documents.misshaped(documents.parse(uws.format(quote).encode())))
 
 
 @pytest.mark.parametrize("serialization", ["tabledata", "binary", "binary2"])
@@ -96,7 +107,8 @@ def test_the_turn_of_a_polygon(place: tuple[float, float], radius: float, corner
     ring = centre.directional_offset_by((angles if clockwise else angles[::-1]) * np.pi / 180 * 1.0 * _radian(), radius * _degree())
     numbers = " ".join(f"{lon:.10f} {lat:.10f}" for lon, lat in zip(ring.ra.deg, ring.dec.deg, strict=True))
     (shape,) = regions.shapes(f"POLYGON ICRS {numbers}")
-    assert regions.turns_right_handed(shape) is (not clockwise)
+    assert regions.turns_wrong(shape, outside=True) is clockwise
+    assert regions.turns_wrong(shape, outside=False) is (not clockwise)
 
 
 def _radian():

@@ -188,3 +188,9 @@ def test_paused_schedules_run_only_if_asked() -> None:
     assert is_due(row(paused=NOW - 10, asked=NOW - 1), NOW)
     assert not is_due(row(due=NOW + 1), NOW)
     assert not is_due(row(holder="me"), NOW)
+
+
+def test_a_success_under_a_clock_that_was_ahead_does_not_stay_fresh():
+    ahead = row(succeeded=NOW + 13 * 365 * 86400)
+    assert stale_at(HOUR, ahead, NOW - 60, 2, NOW) == NOW - 60 + 7200
+    assert planned(ahead, "c", HOUR, NOW, ScheduleSettings()).succeeded == NOW

@@ -136,7 +136,11 @@ def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Path:
     }
     for name, path in drafted.items():
         hven("new", name, "--from", path, "--site", site)
-    assert hven("check", "--site", site).stdout.splitlines()[-1] == "7 descriptors: 0 errors, 0 warnings"
+    *told, counts = hven("check", "--site", site).stdout.splitlines()
+    assert counts == "7 descriptors: 0 errors, 1 warning"
+    assert [
+        line for line in told if "jmdc.yaml" in line and "the source's UCDs are none: dm (ID_DM)" in line
+    ] == told  # words of JMMC's own
     for name in [*DESCRIPTORS, *drafted]:
         hven("ingest", name, "--site", site)
     return site

@@ -26,10 +26,6 @@ ALLOWED = {
         r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\"",
         "ADQL 2.1 defines these; stilts 3.4.7 knows TAPRegExt 1.0's list alone",
     ),
-    "EXVL": (
-        r"Validation syntax error for example [\w-]+-around-a-position: .*\"DISTANCE\"",
-        "stilts 3.4.7 reads examples by ADQL 2.0's grammar; 2.1 prefers this form of cones",
-    ),
     "VCEX": (r"", "vocabularies are fetched from the net; offline its built-in terms are used"),
 }
 

@@ -17,7 +17,7 @@ WORD = re.compile(r"[a-z]{2}")
 MOST = 24  # variants of one text
 ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFound", "Gone", "Forbidden", "Unauthenticated", "TooLarge", "Conflict", "TooOften", "ServiceError", "Timeout", "Overloaded", "StorageError", "Unavailable", "SourceError", "DataError", "Unresolved", "Ambiguous", "Fault", "Told"})  # fmt: skip
 HELPERS = frozenset(
-    {"fail", "_fail", "refuse", "fault", "_refused", "bounded", "expect", "expected", "unexpected", "whole"}
+    {"fail", "_fail", "refuse", "fault", "_refused", "bounded", "at_most", "expect", "expected", "unexpected", "whole"}
 )  # functions that raise what they are given
 NAMES = frozenset({"message", "remedy", "instead"})  # variables that hold such texts
 

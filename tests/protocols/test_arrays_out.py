@@ -118,3 +118,25 @@ def test_fits(client: Client) -> None:
     assert table.data["image"].shape == (2, 3, 2)
     assert table.data["pixel"].tolist() == SCALARS["pixel"]
     assert table.data["total"].tolist() == SCALARS["total"]
+
+
+def test_texts_in_arrays_have_the_width_that_they_need(tmp_path: Path) -> None:
+    """Only the last axis may vary: ``*x*`` is no arraysize of any schema."""
+    columns = (
+        Column(name="id", type=INT64, required=True),
+        *(Column(name=name, type=Type("char", "*x*")) for name in ("words", "nothing")),
+    )
+    table = Table(schema="sky", name="texts", primary=("id",), columns=columns)
+    words = [["a" * (n % 41)] for n in range(50)]
+    data = pa.table({"id": range(50), "words": words, "nothing": pa.nulls(50, pa.list_(pa.string()))})
+    with tiny_site(tmp_path, {"sky.texts": (table, data)}) as site:
+        asked = Client(create(site))
+        said = asked.get("/tap/tables").text
+        assert '<name>words</name><dataType xsi:type="vs:VOTableType" arraysize="64x*">char' in said
+        assert '<name>nothing</name><dataType xsi:type="vs:VOTableType" arraysize="*">char' in said
+        rows = body(
+            asked, "csv", "SELECT column_name, arraysize FROM TAP_SCHEMA.columns WHERE table_name = 'sky.texts' AND datatype = 'char'"
+        )
+        assert sorted(rows.decode().split()) == ["column_name,arraysize", "nothing,*", "words,64x*"]
+        found = body(asked, "votable", "SELECT * FROM sky.texts WHERE id < 3").decode()
+        assert '<FIELD name="words" ID="words" datatype="char" arraysize="64x*"/>' in found, "whatever the first rows are"

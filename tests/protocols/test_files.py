@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from dataclasses import replace
 
 import pytest
 from asking import Client
 
 from hven import query
 from hven.auth.permit import OWNER
-from hven.errors import DataError, DescriptorError
+from hven.descriptor import check
+from hven.errors import DataError, DescriptorError, SourceError
+from hven.holdings import Site
 from hven.ingest import ingest
 from hven.server import create
 from hven.testing.site import site_with
@@ -128,3 +132,28 @@ def test_faults_have_their_place(tmp_path):
     ):
         ingest(site, "paper")
     assert not isinstance(error.value, DataError)
+
+
+def test_no_link_leads_out_of_the_site(site, client, tmp_path_factory):
+    """Neither one that is found at an ingest, nor one that takes the place of a published file; `roots` names where they may lead."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret.csv"
+    elsewhere.write_text("x\n1\n")  # as long as the published one
+    data = site.settings.collections / "paper" / "data"
+    stat = (data / "a.csv").stat()
+    (data / "a.csv").unlink()
+    (data / "a.csv").symlink_to(elsewhere)
+    os.utime(elsewhere, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    answer = client.get("/collections/paper/files/data/a.csv")
+    body = answer.body
+    assert answer.status == 503
+    assert b"leads out of the site" in body
+    assert str(elsewhere.parent).encode() not in body
+    with pytest.raises(SourceError, match=r"a\.csv is a link that leads out of the collection; .* roots = "):
+        ingest(site, "paper")
+    path = site.settings.collections / "paper" / "paper.yaml"
+    assert "is a link" in "\n".join(map(str, check(path, site.settings)))
+    allowed = replace(site.settings, roots=(str(elsewhere.parent),))
+    assert "is a link" not in "\n".join(map(str, check(path, allowed)))
+    with Site(allowed) as opened:
+        ingest(opened, "paper")
+        assert Client(create(opened)).get("/collections/paper/files/data/a.csv").body == b"x\n1\n"

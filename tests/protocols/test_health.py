@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from asking import Answer, Client
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
 
 from hven.errors import StorageError
 from hven.holdings import Site
 from hven.holdings.counters import FILE, Counters, prepare
 from hven.ingest import ingest
 from hven.operations import health
+from hven.protocols._pages.texts import texts
 from hven.server import create
 from hven.settings import HealthSettings, init, load
 from hven.store import Schedule
@@ -122,7 +124,9 @@ def test_all_is_well_in_every_form(reader: Client) -> None:
         assert reader.ask("HEAD", path).body == b""
     body = told(reader.get("/health"))
     assert (body["status"], body["variant"], body["tables"], body["problems"]) == ("ok", "blue", 1, 0)
-    assert {check["name"]: check["state"] for check in body["checks"]} == dict.fromkeys(("holdings", "engines", "store", "disk"), "ok")
+    assert {check["name"]: check["state"] for check in body["checks"]} == dict.fromkeys(
+        ("holdings", "engines", "store", "disk", "settings"), "ok"
+    )
     (collection,) = body["collections"]
     assert (collection["collection"], collection["state"], collection["rows"], collection["failures"]) == ("seen", "fresh", 3, 0)
     assert collection["timing"] == "every 1 h"
@@ -280,6 +284,37 @@ def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: py
     assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
     assert told(reader.get("/health"))["tables"] == 1
     hangs.set()
+
+
+def test_every_state_that_is_not_well_has_its_reason_for_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(health.TOLD) | set(health.REASONS.values()) <= set(texts("fr"))
+    usage = shutil.disk_usage(site.settings.kept)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1000 * 1024**3, free=1024**2))
+    monkeypatch.setattr(type(site.store.runs), "latest", lambda _: (_ for _ in ()).throw(StorageError("busy")))
+    checks = {check["name"]: check for check in told(Client(create(site)).get("/health"))["checks"]}
+    assert {name for name, check in checks.items() if check["state"] != "ok"} == {"disk", "store"}
+    assert all(("reason" in check) == (check["state"] != "ok") for check in checks.values())
+    monkeypatch.undo()
+    for row in ({"failures": 1, "ended": time.time() + 60}, {"paused": time.time()}):
+        put(site, "seen", **row)
+        (found,) = told(Client(create(site)).get("/health/fresh"))["collections"]
+        assert found["reason"] == health.REASONS[found["state"]].format(collection="seen")
+
+
+def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site) -> None:
+    """What a state or a record says of each file of a source is read once, not at each look of each watcher."""
+    state = {"full": "2026-11-20T00:00:00Z", "watermark": {"0": 7}, "files": [[f"{number}.fits", 1, 2] for number in range(1000)]}
+    record = site.store.current()[1]["seen.main"]
+    site.store.syncs.put(record.id, "seen.main", "seen", state)
+    looker, asked = health.Health(site), list[str]()
+    event.listen(site.store._database.engine, "before_cursor_execute", lambda _c, _cursor, text, *_: asked.append(text))
+    first, again = (looker._look() and len(asked) for _ in range(2))
+    assert again - first <= 16
+    assert not [text for text in asked[first:] if "sync_state.state" in text or "snapshots.record" in text]
+    assert {item.collection: item.modified for item in looker._look().collections}["seen"] == "7"
+    site.store.syncs.put(record.id, "seen.main", "seen", {**state, "watermark": {"0": 8}})
+    assert {item.collection: item.modified for item in looker._look().collections}["seen"] == "8"
+    site.store.syncs.forget([record.id])
 
 
 # --- who sees what --------------------------------------------------------------------------------------------

@@ -133,6 +133,12 @@ def test_what_programs_begin_stays_on_their_list(client: Client) -> None:
     assert "set-cookie" not in answer.headers
     listed = json.loads(client.ask("GET", "/tap/async", headers={"accept": "application/json"}).body)["jobs"]
     assert name in {job["id"] for job in listed}
+    browser = Visitor(client)
+    assert name not in browser.look().text, "a browser at the same address has no part in them"
+    assert "There are no jobs yet" in browser.look().text
+    mine = browser.begin("SELECT TOP 2 id FROM stars.main")
+    assert mine in browser.look().text
+    assert name not in browser.look().text
 
 
 def test_a_button_pressed_twice_makes_one_job(client: Client, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Sessions of browsers: begun, used, ended, out of time; what foreign pages may not do with them; attempts are limited."""
+"""Sessions of browsers: begun, used, ended, out of time; what foreign pages may not do with them; wrong ones are slowed down."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
+import anyio.to_thread
 import pytest
 from asking import Answer, Client
 from made_stars import STARS, rows
 
 from hven.auth import session
+from hven.dali import proving
 from hven.holdings import Site
 from hven.server import create
 from hven.store import Store
@@ -34,6 +37,18 @@ def kept(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def token(kept: Site) -> str:
     return kept.store.users.add("anna")
+
+
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that answers are held back; nobody waits."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(proving, "anyio", SimpleNamespace(sleep=sleep, to_thread=anyio.to_thread))
+    return pauses
 
 
 @pytest.fixture
@@ -113,6 +128,7 @@ def test_what_is_refused(client: Client, token: str, kept: Site) -> None:
         ("https://evil.example", "http://vo.example/login"),
         ("/a\r\nset-cookie: x=y", "http://vo.example/login"),
         ("javascript:alert(1)", "http://vo.example/login"),
+        ("/\u2028", "http://vo.example/login"),
     ],
 )
 def test_where_one_is_sent_afterwards(client: Client, token: str, following: str, there: str) -> None:
@@ -166,15 +182,34 @@ def test_forwarded_https_makes_it_secure(client: Client, token: str) -> None:
     assert send(client, {"token": token}, **{"x-forwarded-proto": "https"}).headers["set-cookie"].endswith("; Secure")
 
 
-def test_attempts_are_limited(client: Client, token: str) -> None:
-    for _ in range(session.TRIES):
+def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(client: Client, kept: Site, token: str, paused: list[float]) -> None:
+    berts = kept.store.users.add("bert")
+    basic = base64.b64encode(b"anna:anna.x").decode()
+    for n in range(50):
         assert send(client, {"name": "anna", "token": "anna.x"}).status == 401
-    late = send(client, {"name": "anna", "token": token})
+        header = f"Basic {basic}" if n % 2 else "Bearer anna.y"
+        assert client.ask("GET", "/tap/tables", headers={"authorization": header}).status == 401
+    assert paused[: session.FREE] == [0.0] * session.FREE
+    assert paused[10:] == [session.LONGEST] * 90
+    for right, address in ((token, "192.0.2.7"), (berts, "192.0.2.1"), (token, "192.0.2.1")):
+        where = {"x-forwarded-for": address}
+        assert send(client, {"token": right}, **where).status == 200
+        assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {right}", **where}).status == 200
+    assert len(paused) == 100
+
+
+def test_no_more_are_looked_at_than_are_answered(client: Client, kept: Site, token: str) -> None:
+    address = "192.0.2.1"
+    for _ in range(session.HELD):  # as if they were being held back
+        session.attempts_of(kept.store).failed(address, "anna")
+    here = {"x-forwarded-for": address}
+    late = send(client, {"name": "anna", "token": token}, **here)
     assert late.status == 429
     assert late.headers["retry-after"] == "60"
     assert "wait a minute" in late.text
-    assert send(client, {"name": "anna", "token": token}, **{"x-forwarded-for": "192.0.2.7"}).status == 200, "others are let in"
-    assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {token}"}).status == 200
+    assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {token}", **here}).status == 429
+    assert send(client, {"token": kept.store.users.add("bert")}, **here).status == 200, "a proxy's crowd is let in"
+    assert send(client, {"name": "anna", "token": token}, **{"x-forwarded-for": "192.0.2.7"}).status == 200, "and she, elsewhere"
 
 
 def test_the_store_of_sessions(tmp_path: Path) -> None:

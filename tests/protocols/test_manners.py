@@ -54,3 +54,15 @@ def test_a_query_may_be_a_file(client: Client) -> None:
     refused = client.ask("POST", "/tap/sync", body=body, headers=headers)
     assert refused.status == 400
     assert b"not UTF-8 (byte 7)" in refused.body
+
+
+@pytest.mark.parametrize("path", ["/assets/sky/x/\0", "/assets/sky/" + "a" * 5000, "/tap/tables/\0", "/\0"])
+def test_paths_that_no_file_can_have_are_not_found(client: Client, path: str) -> None:
+    assert client.get(path).status == 404
+
+
+def test_capabilities_and_examples_say_how_they_are_kept_and_framed(client: Client) -> None:
+    first = client.get("/tap/capabilities")
+    assert first.headers["cache-control"] == "public, no-cache"
+    assert client.ask("GET", "/tap/capabilities", headers={"if-none-match": first.headers["etag"]}).status == 304
+    assert "frame-ancestors" in client.get("/tap/examples").headers["content-security-policy"]

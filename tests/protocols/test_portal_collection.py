@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -106,7 +107,9 @@ def test_statistics_count_by_time_and_value(reader: Client) -> None:
     for one in [*table["periods"], *(value for column in table["by"] for value in column["values"])]:
         path, _, query = one["url"].removeprefix("http://vo.example").partition("?")
         assert json.loads(reader.ask("GET", f"{path}/count", query.encode()).body)["total"] == one["rows"], one
+    assert datetime.fromisoformat(table["modified"]) <= datetime.fromisoformat(table["updated"]), "of its file, before it was published"
     page = reader.get("/statistics/images").text
+    assert f'<time datetime="{table["modified"]}"' in page
     assert "<svg" in page
     assert reader.get("/statistics/nothing").status == 404
 

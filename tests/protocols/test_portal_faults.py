@@ -34,7 +34,8 @@ UNTRANSLATED = {
 }
 COMPOSED = {  # made of pieces that are no texts by themselves, so that reading the source does not find them
     "adql/blame.py": ("{message_} (in one of {count} {what_}: {shown_})", "calls", "CASTs", "subqueries", "expressions", "operations {op}", "line {line}, column {column}"),
-    "adql/fitting.py": ("{have_} ({name})", "{have_} (column {name})", "{name} is {have_}", "column {name} is {have_}", "this is {have_}", "NULL"),
+    "adql/fitting.py": ("{have_} ({name})", "{have_} (column {name})", "{name} is {have_}", "column {name} is {have_}", "this is {have_}", "NULL", "terms"),
+    "adql/bind.py": ("SELECTs", "columns"),
     "adql/expressions.py": ("operator {op}", "the number of an element"),
     "adql/joins.py": ("left", "right"),
     "adql/calling.py": ("{count_} or {count2_}", "{word}: {message_}", "the latitude of a {name} is {value}", "the radius of a CIRCLE is {value}"),
@@ -44,7 +45,11 @@ COMPOSED = {  # made of pieces that are no texts by themselves, so that reading 
     "resolver/local.py": ("the table {name}",),
     "resolver/sesame.py": ("SIMBAD through Sesame ({url})", "a coordinate {text}"),
     "resolver/solar.py": ("the bodies of the Solar System",),
-    "dali/errors.py": ("something went wrong; this is a fault of the service; its owner finds it in the log under the request's id", "request"),
+    "dali/errors.py": (
+        "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id", "request",
+        "the service cannot do this now: {why_}; try again later",
+    ),
+    "engines/duckdb/engine.py": ("the rows of {name} are damaged on disk and are not given", "their owner must ingest the collection again"),
 }  # fmt: skip
 
 

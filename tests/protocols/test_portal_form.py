@@ -34,6 +34,27 @@ def test_what_is_wrong_stays_with_its_fault_and_the_rest_is_asked(client: Client
     assert chips == ["number"]
 
 
+def test_what_is_not_used_is_said_above_the_rows_and_to_programs(client: Client) -> None:
+    page = client.ask("GET", f"{HERE}?dec=abc&_x=1&mag=1..9&_view=a&_map=b&_plot=c&_compare=d&_from=1&_size=5&lang=en").text
+    said = re.search(r"<p[^>]* data-unused>(.*?)</p>", page, re.DOTALL)
+    assert said is not None
+    told = " ".join(unescape(re.sub(r"<[^>]+>", "", said[1])).split())
+    assert told == "Not used: _x no parameter _x Not used: dec 'abc' is no number"
+    assert page.index(said[0]) < page.index("data-count")
+    for name in re.findall(r'href="#(fault-[^"]+)"', said[1]):
+        assert f'id="{name}"' in page
+    opened = page[: page.index('id="fault-dec"')].rpartition("<details")[2]
+    assert opened.startswith(" open"), "the section of the field is open"
+    assert "data-unused hidden" in client.ask("GET", f"{HERE}?mag=1..9").text
+    for pane in ("rows", "count"):
+        assert [one["field"] for one in ask(client, f"{HERE}/{pane}?dec=abc&_x=1&_from=0")["faults"]] == ["_x", "dec"]
+    twin = client.ask("GET", f"{HERE}?dec=abc&_x=1", headers={"accept": "application/json"})
+    assert {one["field"] for one in json.loads(twin.body)["faults"]} == {"dec", "_x"}
+    for wrong in ("dec=abc", "_x=1", "nothing=3"):
+        for way in ("download?_as=csv", "script?_as=wget", "moc?_as=ascii"):
+            assert client.ask("GET", f"{HERE}/{way}&{wrong}").status == 400, "no file of other rows than were asked for"
+
+
 @pytest.mark.parametrize(
     ("sent", "address"),
     [

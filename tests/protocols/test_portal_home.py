@@ -109,6 +109,7 @@ def test_hidden_rows_are_never_counted(portal: Site) -> None:
     )  # a snapshot's name may have such digits
     told = data(half, "/statistics/images")
     assert told["rows"] == 200
+    assert told["tables"][0]["modified"] is None, "of a row that is hidden, perhaps"
     assert sum(one["rows"] for one in told["tables"][0]["periods"]) == 200
     home = half.get("/").text
     assert "203</b>" in home

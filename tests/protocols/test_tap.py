@@ -47,6 +47,23 @@ def test_names_of_parameters_have_no_case(client: Client) -> None:
     assert answer.text.split() == ["n", "2000"]
 
 
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+@pytest.mark.parametrize("order", ["", " ORDER BY number"])
+def test_formats_that_cannot_say_so_tell_an_overflow_in_a_header(client: Client, form: str, order: str) -> None:
+    short = ask(client, f"SELECT id FROM stars.main{order}", RESPONSEFORMAT=form, MAXREC=7)
+    assert (short.headers["hven-maxrec"], short.headers["hven-overflow"]) == ("7", "true")
+    whole = ask(client, f"SELECT id FROM stars.main{order}", RESPONSEFORMAT=form, MAXREC=2000)
+    assert whole.headers["hven-maxrec"] == "2000"
+    assert "hven-overflow" not in whole.headers
+    big = ask(
+        client,
+        f"SELECT a.*, b.ra AS more FROM stars.main AS a, stars.main AS b{order and ' ORDER BY a.number'}",
+        RESPONSEFORMAT=form,
+        MAXREC=20000,
+    )
+    assert (big.headers["hven-maxrec"], big.text.count("\n")) == ("20000", 20001)  # who gets as many rows must think of more
+
+
 @pytest.mark.parametrize(
     "form", ["votable", "votable/td", "votable/b2", "votable/b", "application/x-votable+xml;serialization=TABLEDATA", "text/xml"]
 )

@@ -410,7 +410,7 @@ def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr(DiskStaging, "finish", finish)
         for method, path in (("PUT", "user_tables"), ("POST", "load")):
             told = anna.ask(method, f"/tap/{path}/brim", b"n\n2\n")
-            assert told.status == 500
+            assert told.status == 503
             assert "the disk is full" in told.text
     assert kept.store.known() == before
     assert not list((kept.settings.var / "snapshots").glob("tap_user.brim/*.staging"))

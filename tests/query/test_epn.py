@@ -18,6 +18,7 @@ from hven.adql.text import write
 from hven.auth.permit import ANONYMOUS, OWNER
 from hven.errors import NotFound, ParseError
 from hven.model.table import Column, Table
+from hven.model.times import dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.query import epn
 from hven.testing.site import tiny_site
@@ -31,11 +32,13 @@ def table(schema, *, less=()):
     columns = [Column(name=name, type=STRING) for name in WORDS]
     columns += [Column(name=name, type=FLOAT64, unit=unit, ucd=UCDS.get(name)) for name, unit in NUMBERS.items()]
     columns += [Column(name="processing_level", type=INT32), Column(name="creation_date", type=TIMESTAMP)]
-    return Table(
-        schema=schema,
-        name="epn_core",
-        columns=tuple(column for column in columns if column.name not in less),
-        utype="ivo://ivoa.net/std/epntap#table-2.0",
+    return dated(
+        Table(
+            schema=schema,
+            name="epn_core",
+            columns=tuple(column for column in columns if column.name not in less),
+            utype="ivo://ivoa.net/std/epntap#table-2.0",
+        )
     )
 
 

@@ -214,14 +214,14 @@ def test_one_runs_one_waits_the_third_is_sent_away_and_small_ones_pass(site: Sit
     first = stopping(running)
     eventually(lambda: state(site).turns.running == 1)
     second = stopping(waiting)
-    eventually(lambda: state(site).turns._waiting == 1)
+    eventually(lambda: state(site).turns._queue)
     with pytest.raises(Overloaded, match="try again"):
         ask(site, ENDLESS)
     assert ask(site, "SELECT COUNT(*) AS n FROM s.t") == [{"n": ROWS}]
     waiting.cancel()
     second[0].join(60)
     assert isinstance(second[1][0], Cancelled)
-    assert state(site).turns._waiting == 0
+    assert not state(site).turns._queue
     running.cancel()
     first[0].join(60)
     assert state(site).turns.running == 0

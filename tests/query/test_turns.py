@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 
 import pyarrow as pa
 import pytest
 
 from hven.errors import Cancelled, Overloaded
-from hven.query import turns
-from hven.query.turns import InTurn, Turns
+from hven.query import memory, turns
+from hven.query.turns import InTurn, Turn, Turns
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -178,3 +179,126 @@ def test_what_was_begun_is_closed_though_its_turn_never_comes(monkeypatch: pytes
     third = Steps()
     InTurn(of, SCHEMA, lambda: third, third).close()
     assert third.closed
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def taken(of: Turns, who: str = "") -> Turn:
+    turn = Turn(who)
+    of.take(turn, lambda: False)
+    return turn
+
+
+def waits(of: Turns, who: str) -> tuple[Turn, threading.Thread, list[Exception]]:
+    """Wait for a turn in a thread."""
+    turn, told = Turn(who), []
+
+    def wait() -> None:
+        try:
+            of.take(turn, lambda: False)
+        except Overloaded as error:
+            told.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    eventually(lambda: turn in of._queue or not thread.is_alive())
+    return turn, thread, told
+
+
+def test_who_would_wait_in_vain_is_refused_at_once() -> None:
+    clock = Clock()
+    one = Turns(2, clock)
+    for _ in range(20):  # turns are held for 8 s
+        running = [taken(one), taken(one)]
+        clock.now += 8
+        for turn in running:
+            one.give_back(turn)
+    running = [taken(one), taken(one)]
+    waiting = waits(one, "")[1:]  # one ends every 4 s: the first who waits will have its turn ..
+    with pytest.raises(Overloaded, match="try again") as told:  # .. and the second would not within WAIT
+        taken(one)
+    assert 7 < told.value.seconds < 14
+    assert waiting[0].is_alive()
+    clock.now += 60  # they do not end, so that the one who waits is told as well, without a notice
+    waiting[0].join(60)
+    assert len(waiting[1]) == 1
+    for turn in running:
+        one.give_back(turn)
+    assert (one.running, one._queue) == (0, [])
+
+
+def test_turns_that_are_short_are_waited_for() -> None:
+    clock = Clock()
+    one = Turns(4, clock)
+    running = [taken(one) for _ in range(4)]
+    clock.now += 1
+    waiting = [waits(one, "") for _ in range(4)]
+    assert all(thread.is_alive() for _, thread, _ in waiting)
+    for turn in running:
+        one.give_back(turn)
+    for turn, thread, told in waiting:
+        thread.join(60)
+        assert not told
+        one.give_back(turn)
+    assert one.running == 0
+
+
+def test_nobody_takes_all_turns_from_others() -> None:
+    clock = Clock()
+    one = Turns(4, clock)
+    alone = [taken(one, "greedy") for _ in range(4)]  # nobody else is there
+    crowd = [waits(one, "greedy") for _ in range(4)]
+    other = waits(one, "other")  # the last one of the crowd makes room
+    crowd[3][1].join(60)
+    assert len(crowd[3][2]) == 1
+    one.give_back(alone.pop())
+    other[1].join(60)  # it came last and goes first
+    assert not other[2]
+    assert other[0].held
+    one.give_back(other[0])
+    assert one.running == 3  # the fourth turn is kept for others
+    late = taken(one, "other")
+    one.give_back(late)
+    clock.now += 2 * turns.ALONE  # those who wait are told, and nobody else is there any more
+    for _, thread, _ in crowd:
+        thread.join(60)
+    for turn in alone:
+        one.give_back(turn)
+    assert len([taken(one, "greedy") for _ in range(4)]) == 4
+
+
+def test_a_place_is_taken_without_waiting_and_given_back() -> None:
+    one = Turns(1, Clock())
+    holding = taken(one)
+    placed = query(one, Steps())
+    placed.enter()
+    with pytest.raises(Overloaded):  # no thread is needed to tell
+        query(one, Steps()).enter()
+    placed.close()
+    assert one._queue == []
+    later = query(one, Steps())
+    later.enter()
+    one.give_back(holding)
+    assert len(list(later)) == 3
+    assert (one.running, one._queue) == (0, [])
+
+
+def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [0]
+    monkeypatch.setattr(memory, "used", lambda: held[0])
+    monkeypatch.setattr(memory, "AGAIN", 0.01)
+    ceiling = memory.Ceiling(1000)
+    ended: SimpleQueue[str] = SimpleQueue()
+    ceiling.enter("first", lambda: ended.put("first"))
+    ceiling.enter("last", lambda: ended.put("last"))
+    held[0] = 1200
+    ceiling.enter("gone", lambda: ended.put("gone"))
+    ceiling.leave("gone")
+    held[0] = 1300
+    assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from hven.dali import read
+from hven.query.turns import asker
 from hven.server.alias import Aliases
 from hven.server.edge import Edge
+from hven.server.identity import Identity
 from hven.server.log import GULP, MOST, Gathering
 from hven.settings import Alias, Settings
+from hven.store import Store
 
 
 def ask(
@@ -247,3 +250,16 @@ def test_log_lines_are_gathered_and_none_is_lost() -> None:
     asyncio.run(busy())
     handler.emit(line(100 + MOST))  # no event loop: at once
     assert [int(text) for text in stream.getvalue().split()] == list(range(101 + MOST))
+
+
+def test_queries_are_counted_for_an_account_else_for_an_address(tmp_path: Path) -> None:
+    async def tell(_: Request) -> PlainTextResponse:
+        return PlainTextResponse(asker.get()())
+
+    store = Store(tmp_path)
+    token = store.users.add("anna")
+    app = Identity(Starlette(routes=[Route("/", tell)]), store, Settings(directory=tmp_path))
+    assert ask(app, "/")[2] == b"127.0.0.1"
+    assert ask(app, "/", x_forwarded_for="192.0.2.7")[2] == b"192.0.2.7", "a proxy on this machine is believed"
+    assert ask(app, "/", x_forwarded_for="2001:db8::7:1")[2] == b"2001:db8::/64"
+    assert ask(app, "/", x_forwarded_for="192.0.2.7", authorization=f"Bearer {token}")[2] == b"account anna"

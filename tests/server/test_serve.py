@@ -157,6 +157,31 @@ def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
     until(lambda: len(server.workers()) == len(before))
 
 
+def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Path) -> None:
+    """It is stopped, so that it takes nothing, gives no sign of life, and does not end by itself. Before, three die one after the other."""
+    with serving(star_site(tmp_path / "site", 10), workers=1) as server:
+        for _ in range(3):
+            [worker] = server.workers()
+            os.kill(worker, signal.SIGKILL)
+            until(lambda gone=worker: gone not in server.workers())
+        until(lambda: server.get("/health/live")[0] == 200)
+        [worker] = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in Path(f"/proc/{worker}/task").glob("*/stat")))
+        told: list[tuple[int, str | None]] = []
+
+        def asked() -> bool:
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):  # one may be with the worker that is killed
+                status, headers, _ = server.get("/health/live")
+                told.append((status, headers.get("retry-after")))
+            return (503, "5") in told and told[-1][0] == 200
+
+        until(asked, 120)
+        assert {status for status, _ in told} == {200, 503}
+        assert worker not in server.workers()
+        assert "has given no sign of life" in server.log.read_text()
+
+
 def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
     with serving(star_site(tmp_path / "site", 200_000), workers=1) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)

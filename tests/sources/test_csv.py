@@ -73,6 +73,35 @@ def test_the_look_is_guessed(write, content, names, first):
     assert tuple(found[0].values()) == first
 
 
+@pytest.mark.parametrize(
+    ("content", "names", "first"),
+    [
+        ("<TICKER>,<DATE>\nabc,1\ndef,2\n", ["<TICKER>", "<DATE>"], ("abc", 1)),
+        ("name\nAlpha Centauri\nSirius\nVega\n", ["name"], ("Alpha Centauri",)),
+        ("#Date\t\tTime\tType\n#-------------------\n20220101\t02:40-02:41\tIII\n20220102\t04:53-04:54\tV\n", ["Date", "Time", "Type"], (20220101, "02:40-02:41", "III")),
+        ("# VizieR\n#\nHIP\tVmag\n\tmag\n------\t-----\n1\t9.1\n2\t9.3\n", ["HIP", "Vmag"], (1, 9.1)),
+    ],
+)  # fmt: skip
+def test_heads_of_tables_are_no_rows(write, content, names, first):
+    found = rows(write(content))
+    assert list(found[0]) == names
+    assert tuple(found[0].values()) == first
+
+
+def test_a_record_of_units_below_the_names(write):
+    path = write('ID,Name,"Vmag",flag\n\n,"",[mag],\n1,"a\nb",9.5,x\n2,c,-,y\n3,d,10,z\n')
+    source = opened(path)
+    assert {column.name: (str(column.type), column.unit) for column in source.columns()} == {
+        "ID": ("int64", None), "Name": ("string", None), "Vmag": ("float64", "mag"), "flag": ("string", None),
+    }  # fmt: skip
+    assert rows(path, columns=["ID", "Vmag", ROW]) == [{"ID": n, "Vmag": v, ROW: n} for n, v in ((1, 9.5), (2, None), (3, 10.0))]
+    assert source.guessed() == {"units": True}
+    assert opened(path, units=True).guessed() == {}
+    assert types(path, units=False)["Vmag"] == "string"
+    for no_units in ("a,b\nm,x\n1,y\n2,m\n", "a,b\nx,s\n1,y\n2,z\n", "a,b\n,\n1,2\n", "a,b\n-,1\n1,2\n"):
+        assert opened(write(no_units, "b.csv")).guessed() == ({"units": True} if no_units.startswith("a,b\nm,x") else {})
+
+
 def test_what_is_said_is_not_guessed(write):
     path = write("first line of talk\nsecond\n1!2,5!'a!b'\n", "odd.txt")
     found = rows(path, skip=2, delimiter="!", decimal=",", quote="'", names=["i", "f", "s"], header=False)
@@ -208,6 +237,16 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"1989 1  2 3\n1989 1 B 2 3\n1989 1 B 2 3 4\n" * 9, {}, "kind: fixed"),
         (b'{"type": "FeatureCollection"}\n', {}, "looks like JSON"),
         (b"<!DOCTYPE html><html></html>\n", {}, "looks like XML or HTML"),
+        (b"\n\n<html>\n<body>404</body></html>\n", {}, r"a\.csv:3: this looks like XML or HTML"),
+        (b"<h1>Not found</h1>\n", {}, "looks like XML or HTML"),
+        (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; a VOTable is of `kind: votable`"),
+        (b"|Sx||1187|\n<stream>\n", {}, "looks like a das2 or das3 stream"),
+        (b"[00]000088<stream>\n[01]000412<packet>\n", {}, "looks like a das2 or das3 stream"),
+        (b"Object = IsisCube\n  Object = Core\n", {}, "looks like an ISIS or PDS3 product"),
+        (b"title = a\nrights = b\nregime = c, d\nsky = e\n", {}, "looks like lines of `key = value`"),
+        (b"def f(a, b):\n    return a\nf(1, 2)\nx\ny\n", {}, "looks like running text or a program"),
+        (b"label\n" * 3000 + bytes(range(1, 256)) * 99, {"encoding": "latin-1"}, "a.csv is binary"),
+        (b"\x89HDF\r\n\x1a\n\0\0", {}, "a.csv is an HDF5 file"),
         (b"1," * 20_000 + b"1\n", {}, "a record of 20,001 fields"),
         (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value opens here and does not close"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from hven.errors import SourceError
 from hven.sources import ROW, Context, sql
+from hven.sources.sql.other import _any_type
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -120,11 +122,11 @@ def postgres():
                 """
                 CREATE SCHEMA hfc;
                 CREATE TABLE hfc."Flares" (id bigint, "Class" text, peak timestamp, seen timestamptz, flux real, area double precision, n smallint, ok boolean,
-                    price numeric(10, 3), box real[], day date, note json, empty text);
+                    price numeric(10, 3), code numeric(18, 0), box real[], day date, note json, empty text);
                 COMMENT ON COLUMN hfc."Flares".flux IS 'Peak flux, 1-8 A';
                 INSERT INTO hfc."Flares" VALUES
-                    (1, 'X1.2', '2011-02-15 01:44:00.25', '2011-02-15 01:44:00+02', 1.5e-4, 'NaN', 7, true, 12.345, '{1,2.5,NULL}', '2011-02-15', '{"a": "b,c"}', ''),
-                    (9007199254740993, 'say "M", or' || chr(10) || 'C', NULL, NULL, NULL, 2, -1, false, NULL, NULL, NULL, NULL, NULL);
+                    (1, 'X1.2', '2011-02-15 01:44:00.25', '2011-02-15 01:44:00+02', 1.5e-4, 'NaN', 7, true, 12.345, 'NaN', '{1,2.5,NULL}', '2011-02-15', '{"a": "b,c"}', ''),
+                    (9007199254740993, 'say "M", or' || chr(10) || 'C', NULL, NULL, NULL, 2, -1, false, NULL, 900719925474099301, NULL, NULL, NULL, NULL);
                 CREATE TABLE many AS SELECT g AS n, g / 7.0::float8 AS x, 'row ' || g AS s FROM generate_series(1, 200000) g;
                 """
             )
@@ -136,14 +138,15 @@ def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
     source = opened(tmp_path, secret=lambda name: {"$PG": postgres}[name], url="$PG", table="hfc.Flares")
     assert {column.name: str(column.type) for column in source.columns()} == {
         "id": "int64", "Class": "string", "peak": "timestamp", "seen": "timestamp", "flux": "float32", "area": "float64", "n": "int16", "ok": "bool",
-        "price": "float64", "box": "float32[*]", "day": "timestamp", "note": "string", "empty": "string",
+        "price": "float64", "code": "int64", "box": "float32[*]", "day": "timestamp", "note": "string", "empty": "string",
     }  # fmt: skip
     assert [column.description for column in source.columns() if column.name == "flux"] == ["Peak flux, 1-8 A"]
     first, second = table(source).to_pylist()
     assert first == {
         "id": 1, "Class": "X1.2", "peak": datetime(2011, 2, 15, 1, 44, 0, 250_000), "seen": datetime(2011, 2, 14, 23, 44), "flux": pytest.approx(1.5e-4),
-        "area": None, "n": 7, "ok": True, "price": 12.345, "box": [1.0, 2.5, None], "day": datetime(2011, 2, 15), "note": '{"a": "b,c"}', "empty": None,
+        "area": None, "n": 7, "ok": True, "price": 12.345, "code": None, "box": [1.0, 2.5, None], "day": datetime(2011, 2, 15), "note": '{"a": "b,c"}', "empty": None,
     }  # fmt: skip
+    assert second["code"] == 900719925474099301
     assert (second["id"], second["Class"], second["ok"], second["box"]) == (9007199254740993, 'say "M", or\nC', False, None)
     assert source.pins()[0].name == "$PG"
     assert "sesame" not in repr(source.pins())
@@ -180,6 +183,11 @@ def test_faults_of_postgresql(tmp_path, postgres, options, message):
 
 
 # -- which tables are there -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(0, "int64"), (2, "double"), (None, "double")])
+def test_decimals_without_decimals_keep_their_digits(scale, kind):
+    assert str(_any_type([Decimal(9007199254740993), None], scale)) == kind
 
 
 def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):

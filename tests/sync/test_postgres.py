@@ -172,3 +172,37 @@ def test_states_of_one_table_are_followed_pruned_and_rolled_back(opened):
     ingest(site, "days")
     site.refresh()
     assert rows(site, "days") == states[-1][1]
+
+
+SUMS = """
+collection: sums
+title: Sums
+engine: postgres
+tables:
+  base:
+    source: d.csv
+    primary: [id]
+    columns: {id: int64, v: float64}
+"""
+TOTAL = """
+  {name}:
+    source: {{kind: query, adql: "SELECT SUM(v) AS s, AVG(v) AS a, STDDEV(v) AS d, VARIANCE(v) AS r, IVO_STRING_AGG(CAST(id AS VARCHAR(9)), ' ') AS t FROM (SELECT TOP 72 id, v FROM sums.base ORDER BY id {order}) AS b"}}
+    columns: {{s: float64, a: float64, d: float64, r: float64, t: string}}
+"""  # fmt: skip
+
+
+def test_sums_in_the_database_do_not_hang_on_the_order_of_rows(database, monkeypatch, tmp_path):
+    monkeypatch.setenv("KEPT", database)
+    rows = [f"{n},{v * (1 + n / 13)!r}\n" for n, v in enumerate([1e9 / 7, 0.1, -1e9 / 3, 0.3, 1 / 3, 7.7e-9, 2.5e7 / 11, -0.7] * 9)]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS hven CASCADE")  # of the site of an earlier test
+    text = SUMS + TOTAL.format(name="up", order="ASC") + TOTAL.format(name="down", order="DESC")
+    with site_with(tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, postgres=Postgres(url="$KEPT")) as site:
+        ingest(site, "sums")
+        found = []
+        for name in ("up", "down"):
+            with query.run(f"SELECT * FROM sums.{name}", OWNER, site=site) as result:
+                found.append(result.table().to_pylist())
+        assert found[0] == found[1]
+        with query.run("SELECT SUM(v) AS s FROM (SELECT TOP 72 v FROM sums.base ORDER BY id DESC) AS b", OWNER, site=site) as result:
+            assert result.table().column(0)[0].as_py() != found[0][0]["s"], "and these values do have another sum in another order"

@@ -71,7 +71,10 @@ def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first)
         with pytest.raises(Died):
             sync(site, "s", accept=True)
         assert sorted(path.stem for path in (tmp_path / "var/sync/pages/s.main/0").glob("*.arrow")) == ["000000", "000001", "000002"]
-        sync(site, "s", accept=True)
+        (told,) = [text for text in sync(site, "s", accept=True).warnings if "run that was stopped" in text]
+        assert told.startswith("s.main: 1,500 rows are as a run that was stopped read them, from 20")
+        assert told.endswith(" UTC on: what changed there since is found by the next run")
+        assert not any("stopped" in text for text in sync(site, "s").warnings)
         assert asked[0] is None
         assert asked[1]  # behind the third page
         assert total(site) == {"n": 4000, "s": 4000.0 if first else 8000.0}

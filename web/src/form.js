@@ -1,7 +1,7 @@
 // The form of a search: what is written goes into the address at once, faults stand beside their fields, what is asked stands above the rows.
 import { complete, places } from "./complete.js";
 
-const WHOLE = /^(?:[<>=!]|null$)|\.\.|,|~|"/i; // a whole condition, written into the first part of a field
+const WHOLE = /^(?:[<>=!]|null$)|\.\.|,|~|"|\d\s*\/\s*[-+.\d]/i; // a whole condition, written into the first part of a field
 const NUMBER = /^(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?$/;
 
 /** The condition that the parts of a field are; the server puts them together in the same way (explore/fields.py). */
@@ -110,6 +110,18 @@ export function mount(form, workspace) {
     }
   }
 
+  /** Above the rows stands what they do not follow, with the way to its field. */
+  function unused(list) {
+    const line = document.querySelector("[data-unused]");
+    if (!line) return;
+    line.replaceChildren(...list.flatMap((fault) => {
+      const one = document.createElement("span");
+      one.append(t("Not used:"), " ", Object.assign(document.createElement("a"), { href: `#fault-${fault.field}`, textContent: fault.field }), ` ${fault.message}`);
+      return [one, " "];
+    }));
+    line.hidden = list.length === 0;
+  }
+
   function listed(found) {
     if (!chips) return;
     const names = { _q: t("Words"), _near: t("Place"), _in: t("Region"), _every: t("One row every") };
@@ -133,6 +145,7 @@ export function mount(form, workspace) {
     if (!found) return;
     workspace.counted = { search: now, total: found.total, exact: found.exact };
     faulted(found.faults);
+    unused(found.faults);
     listed(found.asked);
     show(found);
     workspace.dispatchEvent(new Event("count"));

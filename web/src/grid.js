@@ -23,6 +23,8 @@ export function mount(box, workspace) {
   let active = 0; // the row that the keyboard is at
   let painted = 0; // the place, in pixels, that the rows were drawn for
   let version = 0;
+  let held = null; // the state of the table that all pages are of, whatever is published meanwhile
+  let renewed = false; // that state was swept: these rows are of now
 
   const grid = document.createElement("table");
   grid.className = "rows live";
@@ -55,10 +57,13 @@ export function mount(box, workspace) {
       known.set(number, found); // the one that was used last goes last
       return found;
     }
-    const parameters = state.with({ _from: String(number * PAGE), _size: String(PAGE), _row: null, _compare: null });
+    const parameters = state.with({ _from: String(number * PAGE), _size: String(PAGE), _row: null, _compare: null, ...of() });
     const [mine, pages] = [version, known];
     const coming = workspace.ask(`${here}/rows`, { state: parameters }).then((found) => {
       if (mine !== version) return null;
+      if (found.lost && held) return anew();
+      held = found.state;
+      renewed ||= found.lost;
       known.set(number, found);
       while (known.size > KEPT) known.delete(known.keys().next().value);
       return found;
@@ -66,6 +71,30 @@ export function mount(box, workspace) {
     known.set(number, coming);
     coming.catch(() => pages.delete(number));
     return coming;
+  }
+
+  const of = () => (held ? { _asof: held } : {});
+
+  /** The state that the rows were of is gone: the grid goes on in that of now, at the same row. */
+  async function anew() {
+    const at = first();
+    const away = ([number]) => Math.abs(number * PAGE - at);
+    const [number, found] = [...known].filter(([, one]) => one.keys?.[0]).sort((one, other) => away(one) - away(other))[0] ?? [0, { keys: [""] }];
+    const index = Math.max(0, Math.min(at - number * PAGE, found.keys.length - 1));
+    const [place, key] = [number * PAGE + index, found.keys[index]];
+    renewed = true;
+    await begin();
+    const now = key ? await placed(key) : place;
+    const top = Math.max(0, Math.min((now ?? place) + at - place, total - 1));
+    box.scrollTop = total * HEIGHT > TALLEST ? top / scale() : top * HEIGHT;
+    await draw();
+    return null;
+  }
+
+  /** Where a row of this key stands among the rows; null: nobody can say. */
+  async function placed(key) {
+    const asked = state.with({ _row: key, _view: null, _map: null, _plot: null, _compare: null, ...of() });
+    return (await workspace.ask(`${here}/place`, { state: asked, pane: "place" }).catch(() => null))?.place ?? null;
   }
 
   async function draw() {
@@ -179,6 +208,7 @@ export function mount(box, workspace) {
     version++;
     asked++; // what was to be drawn is of another search
     known = new Map();
+    held = null;
     const mine = version;
     exact = true; // until rows say otherwise
     grid.classList.add("waiting");
@@ -248,6 +278,7 @@ export function mount(box, workspace) {
   function told() {
     const number = Object.assign(document.createElement("b"), { textContent: `${exact ? "" : "~"}${total.toLocaleString(workspace.language)}` });
     counted.replaceChildren(number, ` ${t("rows")}`);
+    if (renewed) counted.append(" ", Object.assign(document.createElement("span"), { className: "fault", role: "status", textContent: t("The rows that you began with are not kept any more: these are of now.") }));
   }
 
   /** Rows do not wait long for their number; the form does, and is told it later. */
@@ -331,7 +362,7 @@ export function mount(box, workspace) {
     const key = selection.chosen;
     if (!key || !total) return;
     let at = rowOf(key);
-    if (at === null) at = (await workspace.ask(`${here}/place`, { state: state.with({ _row: key, _view: null, _map: null, _plot: null, _compare: null }), pane: "place" }).catch(() => null))?.place ?? null;
+    if (at === null) at = await placed(key);
     if (at !== null && key === selection.chosen) move(at, false);
   }
   selection.addEventListener("change", (event) => { if (event.name === "chosen") reveal(); });
@@ -354,6 +385,7 @@ export function mount(box, workspace) {
     const next = String(state.with({ _row: null, _view: null, _map: null, _plot: null, _compare: null }));
     if (next === searched) return;
     searched = next;
+    renewed = false;
     begin().then(reveal);
   });
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from hven.adql.bounds import COLUMNS, LONGEST, SELECTS
 from hven.adql.functions import MAPPING, QUERY, Functions
-from hven.adql.grouping import check_groups, has_local_aggregate, key, literals
+from hven.adql.grouping import check_groups, has_local_aggregate, has_window, key, literals
 from hven.adql.joins import Joins
 from hven.adql.output import Outputs
 from hven.adql.scope import Names, Scope, Source, View, closest, names_of, nearest_name, same, shown_name
@@ -27,7 +28,7 @@ from hven.adql.tree import (
     Star,
     TableRef,
 )  # fmt: skip
-from hven.adql.values import meta
+from hven.adql.values import kind, meta
 from hven.errors import BindError
 from hven.model.table import Table
 
@@ -42,7 +43,12 @@ MANY = 128  # literals: a longer list does not come again with other values, and
 
 
 def bind(
-    query: Query, catalogue: Catalogue, *, functions: Functions = QUERY, locate: Callable[[str], tuple[float, float]] | None = None
+    query: Query,
+    catalogue: Catalogue,
+    *,
+    functions: Functions = QUERY,
+    locate: Callable[[str], tuple[float, float]] | None = None,
+    steady: bool = False,
 ) -> Bound:
     """Resolve every name of a query.
 
@@ -56,6 +62,8 @@ def bind(
         The functions that may be called; `hven.adql.functions.MAPPING` in descriptors.
     locate
         Resolves names of objects to positions, for IVO_SIMBADPOINT; None: it cannot be called.
+    steady
+        True: sums and means of floats do not depend on the order of rows.
 
     Raises
     ------
@@ -63,7 +71,7 @@ def bind(
         A name, a type or a unit does not fit: with line, column and the nearest name.
     """
     binder = Binder(query.text, catalogue, functions)
-    binder.locate = locate
+    binder.locate, binder.steady = locate, steady
     try:
         bound, outputs = binder.query(query, None)
     except RecursionError:
@@ -241,6 +249,8 @@ class Binder(Joins):
 
     def select(self, node: Select, outer: Scope | None) -> tuple[Select, Outputs, Scope]:
         """Bind one SELECT."""
+        self.selects += not self.inline
+        self.at_most(self.selects, SELECTS, "SELECTs", node.at, "ask several queries, or upload a table and join it")
         clause = self.clause
         source, view = (None, View()) if node.source is None else self.from_item(node.source, outer)
         scope = Scope(view, outer, windows=node.windows)
@@ -256,6 +266,11 @@ class Binder(Joins):
                 self.star(item, scope, outputs)
             else:
                 outputs.add(self.expression(item.expr, scope), item.alias, item.at)
+            if len(outputs.items) > COLUMNS:
+                width = sum(len(one.names.columns) for one in view.sources)
+                self.at_most(len(outputs.items), max(COLUMNS, width), "columns", item.at, "select fewer columns")
+        if len(self.text) > LONGEST:
+            self.narrow(outputs)
         self.fixed.update(literal.slot for literal in outputs.told)  # another value, another name
         scope.aliases = outputs.aliases
         self.clause = "GROUP BY"
@@ -272,6 +287,18 @@ class Binder(Joins):
             check_groups(bound, (), view, self.text)
             self.freeze(bound, ())
         return bound, outputs, scope
+
+    def narrow(self, outputs: Outputs) -> None:
+        """Refuse long literals as values of each row: the engine makes one of them for every row."""
+        size = 0
+        for item in outputs.items:
+            if isinstance(item, SelectItem) and kind(item.expr) == "text":
+                for one in literals(item.expr):
+                    size += len(one.value) if isinstance(one.value, str) else 0
+                    if size > LONGEST:
+                        self.fail(
+                            f"literals of more than {LONGEST:,} characters would stand in each row", one.at, "upload long texts as a table"
+                        )
 
     def freeze(self, select: Select, order: Sequence[Expr]) -> None:
         """Literals inside GROUP BY's expressions are part of the shape: the same expression stands elsewhere too."""
@@ -297,6 +324,10 @@ class Binder(Joins):
         """Check that an output column can be grouped by."""
         if meta(expr).aggregate:
             self.fail("GROUP BY cannot use the result of an aggregate function", node.at)
+        if has_window(expr):
+            self.fail(
+                "GROUP BY cannot use the result of a window function", node.at, "put its query into FROM, and group by its column there"
+            )
         return expr
 
     def star(self, node: Star, scope: Scope, outputs: Outputs) -> None:

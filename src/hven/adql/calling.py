@@ -7,9 +7,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
+from hven.adql.bounds import BUILDERS
+from hven.adql.calls import null_system
 from hven.adql.elsewhere import ELSEWHERE
 from hven.adql.fitting import Fitting
 from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
+from hven.adql.grouping import walk
 from hven.adql.measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
 from hven.adql.scope import MOST, Scope, nearest, same
 from hven.adql.tree import (
@@ -72,6 +75,7 @@ class Calling(Fitting, ABC):
         self.volatile = False
         self.bounds: list[tuple[int, float, float]] = []
         self.locate: Callable[[str], tuple[float, float]] | None = None
+        self.steady = False
         self.clause = "SELECT"
 
     @abstractmethod
@@ -96,6 +100,8 @@ class Calling(Fitting, ABC):
         if node.distinct or node.star:
             self.fail(f"{'DISTINCT' if node.distinct else '*'} belongs to aggregate functions, and {name} is none", node.at)
         self.volatile = self.volatile or entry.volatile
+        if name in BUILDERS:
+            self.builds(node.at)
         return self.call(node, entry, [self.expression(arg, scope) for arg in node.args])
 
     def card(self, name: str, at: int, scope: Scope) -> Expr:
@@ -117,7 +123,21 @@ class Calling(Fitting, ABC):
         clause, self.clause = self.clause, f"the argument of {entry.name}"
         args = [self.expression(arg, scope) for arg in node.args]
         self.clause = clause
+        self.own_rows(node, args, scope)
         return self.call(node, entry, args)
+
+    def own_rows(self, node: Function, args: Sequence[Expr], scope: Scope) -> None:
+        """Check that an aggregate in a subquery reads a column of it: SQL counts one that reads only columns around it as one of the query around."""
+        read = {item.source for item in walk(tuple(args)) if isinstance(item, ColumnRef)}
+        around, further = set(), scope.outer
+        while further is not None:
+            around |= {source.number for source in further.view.sources}
+            further = further.outer
+        if read & around and not read & {source.number for source in scope.view.sources}:
+            self.fail(
+                f"{node.name.upper()} reads only columns of the query around this subquery", node.at,
+                "write it in that query, or name a column of this subquery's FROM in it",
+            )  # fmt: skip
 
     def window(self, node: Window, scope: Scope) -> Expr:
         """Bind ``function OVER (..)``: computed after groups, so that it may hold aggregates, but no window inside another."""
@@ -197,6 +217,8 @@ class Calling(Fitting, ABC):
     def call(self, node: Function, entry: Entry, args: list[Expr]) -> Expr:
         """Choose the signature and compute what is known of the result."""
         signature, reason = None, ""
+        if args and kind(args[0]) == "null" and null_system(entry.name, len(args), [kind(arg) == "point" for arg in args]):
+            args = args[1:]
         for candidate in entry.signatures:
             wrong = self.misfit(candidate, args)
             if wrong is None:
@@ -236,6 +258,8 @@ class Calling(Fitting, ABC):
         inner = [meta(arg) for arg in args]
         first = inner[0] if inner else None
         unit = (first.unit if first is not None else None) if entry.unit == "same" else entry.unit or None
+        if entry.name in {"POWER", "SQRT"} and first is not None and first.unit:
+            unit = units.power(first.unit, 0.5 if entry.name == "SQRT" else self.exponent(args[1]))
         got = derived(tuple(inner), result, unit, result_ucd(entry.ucd, first))
         if entry.aggregate:
             got = Meta(result, unit, got.ucd, None, None, None, entry.name != "COUNT", aggregate=True, origins=got.origins)
@@ -243,7 +267,7 @@ class Calling(Fitting, ABC):
             got = Meta(result, unit, got.ucd, nullable=False, constant=not entry.volatile)
         elif entry.volatile:
             got = Meta(result, unit, got.ucd, origins=got.origins, aggregate=got.aggregate)
-        return Function(entry.name, tuple(args), node.distinct, at=node.at, meta=got)
+        return Function(entry.name, tuple(args), node.distinct, steady=self.steady and entry.aggregate, at=node.at, meta=got)
 
     def misfit(self, signature: Signature, args: Sequence[Expr]) -> str | None:
         """Say why arguments do not fit a signature, or None."""
@@ -308,6 +332,18 @@ class Calling(Fitting, ABC):
         if factor == 1:
             return Cast(value, "DOUBLE PRECISION", at=node.at, meta=got)
         return Binary("*", value, Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False)), at=node.at, meta=got)
+
+    def exponent(self, arg: Expr) -> float:
+        """Give a number that is written in place, NaN if none is: the unit of a power is part of the query's shape."""
+        sign, number = (-1, arg.operand) if isinstance(arg, Unary) and arg.op == "-" else (1, arg)
+        if not isinstance(number, Literal) or isinstance(number.value, bool | str) or number.value is None:
+            return math.nan
+        self.shape(number)
+        return sign * float(number.value)
+
+    def without_unit(self, node: Function, args: list[Expr]) -> Expr:
+        """``WITHOUT_UNIT(x)`` is x."""
+        return Cast(args[0], "DOUBLE PRECISION", at=node.at, meta=derived((meta(args[0]),), FLOAT64, None, meta(args[0]).ucd))
 
     def constructor(self, node: Function, args: list[Expr]) -> Expr | None:
         """Shapes lose the coordinate system, and points written in place are taken apart into their numbers."""
@@ -456,6 +492,13 @@ class Calling(Fitting, ABC):
         one, zero = (Literal(number, meta=Meta(INT32, constant=True, nullable=False)) for number in (1, 0))
         return Case(None, ((among, one), (there, zero)), None, at=node.at, meta=derived((meta(value),), INT32, None, None))
 
+    def delimited(self, node: Function, args: list[Expr]) -> Expr | None:
+        """``IVO_STRING_AGG(x, ', ')``: one delimiter for all rows."""
+        if not meta(args[1]).constant:
+            remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
+            self.fail(f"{node.name.upper()}: the delimiter is the same in every row, and this one is not", args[1].at, remedy)
+        return None
+
     def moc(self, node: Function, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
         """``MOC('6/1 2-4')`` and ``MOC(6, geo)``: what is written in place is checked now."""
         first = args[0]
@@ -473,10 +516,10 @@ class Calling(Fitting, ABC):
 
 
 SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
-    "IN_UNIT": Calling.in_unit, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
+    "IN_UNIT": Calling.in_unit, "WITHOUT_UNIT": Calling.without_unit, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
     "POLYGON": Calling.constructor, "DISTANCE": Calling.distance, "INTERSECTS": Calling.intersects, "COORD1": Calling.coordinate,
     "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys, "IVO_GEOM_TRANSFORM": Calling.transform, "GAVO_TRANSFORM": Calling.transform,
-    "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "GAVO_VOCMATCH": Calling.vocabulary, "MOC": Calling.moc,
+    "IVO_STRING_AGG": Calling.delimited, "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "GAVO_VOCMATCH": Calling.vocabulary, "MOC": Calling.moc,
     "SPECTRAL_MIN": spectral_range, "SPECTRAL_MAX": spectral_range, "SPECTRAL_STEP": spectral_step, "RESOLVING_POWER": resolving_power,
     "ORIENTED": viewed, "LONLAT_BOX": viewed, "PLANETOCENTRIC": of_body,
 }  # fmt: skip

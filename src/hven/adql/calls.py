@@ -5,9 +5,12 @@ Only what the text alone shows is judged here (ADQL 2.1 BNF); what needs the typ
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hven.adql.tree import Binary, Case, Cast, ColumnRef, Element, Expr, Function, Literal, Unary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NUMBERS: Final = {
     "ABS": "n", "CEILING": "n", "DEGREES": "n", "EXP": "n", "FLOOR": "n", "LOG": "n", "LOG10": "n", "MOD": "nn", "PI": "", "POWER": "nn",
@@ -30,7 +33,7 @@ SQL_FUNCTIONS: Final = frozenset((
     "DATE", "TIME", "TIMESTAMP", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND",
 ))  # fmt: skip
 
-_SIGNATURES: Final[dict[str, str]] = {**_NUMBERS, **_TEXTS, **_GEOMETRIES}
+SIGNATURES: Final[dict[str, str]] = {**_NUMBERS, **_TEXTS, **_GEOMETRIES}
 _KINDS: Final[dict[str, str]] = {
     **dict.fromkeys(_NUMBERS, "n"),
     "DISTANCE": "n",
@@ -80,7 +83,7 @@ def fault(name: str, args: tuple[Expr, ...], version: str) -> tuple[str, Expr | 
     """
     if name in _SHAPES:
         return _shape_fault(name, args)
-    signature = _SIGNATURES.get(name)
+    signature = SIGNATURES.get(name)
     if signature is None:
         if name == "COALESCE" and not args:
             return "COALESCE takes at least one argument", None, "write COALESCE(a, b)"
@@ -121,11 +124,22 @@ def _remedy(letter: str, arg: Expr) -> str:
     return ""
 
 
+def null_system(name: str, count: int, shapes: Sequence[bool]) -> bool:
+    """Say whether a NULL before `count` - 1 other arguments is the coordinate system (others write it so) and not a coordinate."""
+    if name not in {"POINT", "CIRCLE", "BOX", "POLYGON"}:
+        return False
+    return any(shapes[1:]) or (count % 2 == 1 if name == "POLYGON" else count == _SHAPES[name][0] + 1)
+
+
 def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, str] | None:
     numbers, with_point = _SHAPES[name]
     rest = args
     if name != "DISTANCE" and args and isinstance(args[0], Literal) and isinstance(args[0].value, str):
         rest = args[1:]  # the deprecated coordinate system
+    elif (
+        args and isinstance(args[0], Literal) and args[0].value is None and null_system(name, len(args), [kind(arg) == "g" for arg in args])
+    ):
+        rest = args[1:]
     kinds = [kind(arg) for arg in rest]
     remedy = f"write {_FORMS[name]}"
     if "s" in kinds:

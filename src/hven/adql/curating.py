@@ -36,7 +36,7 @@ ROWS: tuple[Row, ...] = (
     # --- time
     Row("LIGHT_TIME", (f"({_LENGTH}) -> DOUBLE",), "How long light takes for a distance, in seconds.", ("LIGHT_TIME(1, 'au')", "~499.00478384"), "s", "time.duration"),
     Row("TARGET_TIME", (f"(jd NUMERIC{{d?}}, {_LENGTH}) -> TIMESTAMP", f"(t TIMESTAMP, {_LENGTH}) -> TIMESTAMP"),
-        "When the light left the target: a time (a timestamp, or a Julian date) less the light time; a leap second in between is not counted.", ("CAST(TARGET_TIME('2004-01-01T12:00:00', 299792.458, 'km') AS VARCHAR)", "'2004-01-01T11:59:59'")),
+        "When the light left the target: a time (a timestamp, or a Julian date) less the light time, over leap seconds, too (from 1972 on).", ("CAST(TARGET_TIME('2004-01-01T12:00:00', 299792.458, 'km') AS VARCHAR)", "'2004-01-01T11:59:59'")),
     Row("FROM_JD", ("(jd NUMERIC{d?} [, fraction NUMERIC{d?}]) -> TIMESTAMP",), "Timestamp of a Julian date; in two parts, day and fraction, it is right to the microsecond (one double resolves 40).",
         ("CAST(FROM_JD(2453005, 0.500000000012) AS VARCHAR)", "'2004-01-01T00:00:00.000001'")),
     Row("FROM_MJD", ("(mjd NUMERIC{d?} [, fraction NUMERIC{d?}]) -> TIMESTAMP",), "Timestamp of a modified Julian date, in one part or two.", ("CAST(FROM_MJD(53005, 0.25) AS VARCHAR)", "'2004-01-01T06:00:00'")),
@@ -77,7 +77,7 @@ ROWS: tuple[Row, ...] = (
     Row("PRODUCT_SIZE", ("(path TEXT [, directory TEXT LITERAL]) -> BIGINT",), "Bytes of a file; a relative path starts at the descriptor. An ingest asks the server of an http address for it (HEAD). NULL if there is none.", ("PRODUCT_SIZE('no/such.file')", "NULL"), "byte", "phys.size;meta.file"),
     Row("PRODUCT_MD5", ("(path TEXT [, directory TEXT LITERAL]) -> TEXT",), "MD5 of a file's content, which is read for it. NULL if there is none.", ("PRODUCT_MD5('no/such.file')", "NULL"), "", "meta.checksum;meta.file"),
     # --- regions
-    Row("ORIENTED", ("(p POLYGON, view TEXT LITERAL) -> POLYGON",), "The polygon with its corners counter-clockwise: 'sky', seen from inside; 'body', from outside.", ("ORIENTED(POLYGON(0, 0, 10, 0, 10, 10), 'sky')", "[10.0, 10.0, 10.0, 0.0, 0.0, 0.0]")),
+    Row("ORIENTED", ("(p POLYGON, view TEXT LITERAL) -> POLYGON", "(r REGION, view TEXT LITERAL) -> REGION"), "The polygon, or the region with each of its polygons, with the corners counter-clockwise: 'sky', seen from inside; 'body', from outside.", ("ORIENTED(POLYGON(0, 0, 10, 0, 10, 10), 'sky')", "[10.0, 10.0, 10.0, 0.0, 0.0, 0.0]")),
     Row("LONLAT_BOX", ("(lon_min NUMERIC{deg?}, lon_max NUMERIC{deg?}, lat_min NUMERIC{deg?}, lat_max NUMERIC{deg?}, view TEXT LITERAL) -> POLYGON",),
         "The polygon between two longitudes (min > max: across 0) and two latitudes, turned for 'sky' or 'body'; its edges are great circles. NULL if it is 180 degrees wide or more.", ("LONLAT_BOX(350, 10, -5, 5, 'body')", "[350.0, -5.0, 10.0, -5.0, 10.0, 5.0, 350.0, 5.0]")),
     Row("WCS_FOOTPRINT", (f"({_CARDS}) -> POLYGON",), "Corners of an image by its WCS cards (RA and Dec; TAN, SIN, ARC, STG, ZEA; distortions left out), as on the sky. In a descriptor wcs_footprint() finds the cards itself: CDi_j, PCi_j, or CDELTi with CROTA2.",

@@ -47,6 +47,7 @@ CASTS: dict[str, Type] = {
     "SMALLINT": INT16, "INTEGER": INT32, "INT": INT32, "BIGINT": INT64, "REAL": FLOAT32, "FLOAT": FLOAT64, "DOUBLE": FLOAT64, "DOUBLE PRECISION": FLOAT64,
     "CHAR": STRING, "VARCHAR": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN, "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON,
 }  # fmt: skip
+LONGEST = {"CHAR": 1_000_000, "VARCHAR": 2**31 - 1}  # characters; CHAR is filled up to them
 PREDICATES = frozenset({"CONTAINS", "INTERSECTS"})
 
 
@@ -63,6 +64,7 @@ class Expressions(Calling, ABC):
 
     def expression(self, node: Expr, scope: Scope) -> Expr:
         """Bind a value expression or a condition."""
+        self.term(node.at)
         method = METHODS.get(type(node))
         if method is None:
             self.fail(f"{type(node).__name__} cannot stand here", node.at)
@@ -123,6 +125,8 @@ class Expressions(Calling, ABC):
         bound = self.expression(first, scope)
         for link in reversed(chain):
             bound = self.operation(link, bound, self.expression(link.right, scope))
+        if node.op == "||":
+            self.builds(node.at)
         return bound
 
     def operation(self, node: Binary, left: Expr, right: Expr) -> Binary:
@@ -167,6 +171,8 @@ class Expressions(Calling, ABC):
                 self.fail(f"{target} takes no length", node.at)
             if node.length < 1:
                 self.fail(f"{target}({node.length}) has no room", node.at, "the length is at least 1")
+            if node.length > LONGEST[target]:
+                self.fail(f"{target}({node.length}) is too long", node.at, f"the length is at most {LONGEST[target]}")
             type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
         have, wanted = kind(operand), kinds.kind_of(type_)
         if not (have in {"text", "null", wanted} or wanted == "text" or {have, wanted} == {"number", "boolean"}):
@@ -271,6 +277,8 @@ class Expressions(Calling, ABC):
         first, low = self.comparable(operand, self.expression(node.low, scope), "BETWEEN", node.low.at)
         second, high = self.comparable(operand, self.expression(node.high, scope), "BETWEEN", node.high.at)
         operand = second if first is operand else first
+        if kind(operand) == "null":  # it fits both, and they must fit each other
+            low, high = self.comparable(low, high, "BETWEEN", node.high.at)
         return Between(operand, low, high, node.negated, at=node.at, meta=truth(operand, low, high))
 
     def among(self, node: In, scope: Scope) -> Expr:
@@ -287,12 +295,15 @@ class Expressions(Calling, ABC):
             if all(one is operand and two is sample for (one, two), sample in zip(fitted, samples, strict=True)):
                 return In(operand, listed, node.negated, at=node.at, meta=truth(operand, *samples))
         several: list[Expr] = []
+        told: Expr | None = None  # the first choice of a kind, where a NULL is looked for
         alike: set[type] = set()  # Python types of literals that are compared as they are: lists may be long
         for choice in node.choices:
             if type(choice) is Literal and type(choice.value) in alike:
                 several.append(self.literal(choice, scope))
                 continue
             beside, bound = self.comparable(operand, self.expression(choice, scope), "IN", choice.at)
+            if kind(operand) == "null" and kind(bound) != "null":
+                told, bound = (bound, bound) if told is None else self.comparable(told, bound, "IN", choice.at)
             if beside is not operand:
                 alike.clear()
                 operand = beside

@@ -6,9 +6,11 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
+from hven.adql.bounds import BUILDING, TERMS
 from hven.adql.tree import Cast, ColumnRef, Expr, Function, Literal, Meta
 from hven.adql.values import derived, kind, meta
 from hven.errors import BindError
+from hven.model.clock import check
 from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Fitting:
         self.free: set[int] = set()
         self.fixed: set[int] = set()
         self.inline = 0
+        self.met = self.terms = self.selects = self.building = 0
 
     def fail(self, message: str, at: int, remedy: str = "") -> NoReturn:
         """Say what is wrong at an offset of the text."""
@@ -44,6 +47,24 @@ class Fitting:
     def fault(self, message: str, at: int, remedy: str = "") -> BindError:
         """Make the error that says what is wrong at an offset of the text."""
         return BindError(message, text=self.text, offset=at, remedy=remedy)
+
+    def at_most(self, number: int, most: int, what: str, at: int, remedy: str) -> None:
+        """Refuse what a query has too many of."""
+        if number > most and self.text and not self.inline:
+            self.fail(f"a query has at most {most:,} {what}", at, remedy)
+
+    def term(self, at: int) -> None:
+        """Count a term of the query, and look at the clock now and then."""
+        self.met += 1
+        self.terms += not self.inline
+        if not self.met & 255:
+            check()
+            self.at_most(self.terms, TERMS, "terms", at, "upload long lists as a table and join it")
+
+    def builds(self, at: int) -> None:
+        """Count an operation that makes text of text."""
+        self.building += not self.inline
+        self.at_most(self.building, BUILDING, "operations that make text", at, "join the texts in fewer steps: a || b || c is one")
 
     def shape(self, node: Literal) -> float | str | None:
         """Note a literal that is part of the query's shape, and give its value."""

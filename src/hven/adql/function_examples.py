@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "RADIANS": ("RADIANS(180)", "~3.141592654"),
     "RAND": ("RAND()", ""),
     "ROUND": ("ROUND(3.14159, 2)", "3.14"),
+    "WITHOUT_UNIT": ("WITHOUT_UNIT(5)", "5.0"),
     "SQRT": ("SQRT(2)", "~1.414213562"),
     "TRUNCATE": ("TRUNCATE(1299.9, -2)", "1200.0"),
     "ACOS": ("ACOS(0)", "~1.570796327"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Select, SelectItem, Window
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Query, Select, SelectItem, Window
 from hven.errors import BindError
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def _chain(node: Binary) -> tuple[Expr, list[Binary]]:
     return first, links[::-1]
 
 
-def walk(node: Any) -> Iterator[Node]:
-    """Yield every node below and including `node`, subqueries too."""
+def walk(node: Any, *, but: type[Node] | None = None) -> Iterator[Node]:
+    """Yield every node below and including `node`, subqueries too; none of the class `but`, and nothing below it."""
     waiting = [node]
     while waiting:
         item = waiting.pop()
         if isinstance(item, tuple):
             waiting.extend(reversed(item))
-        elif isinstance(item, Node):
+        elif isinstance(item, Node) and (but is None or not isinstance(item, but)):
             yield item
             waiting.extend(getattr(item, name) for name in reversed(_parts(item)))
 
@@ -65,6 +65,11 @@ def walk(node: Any) -> Iterator[Node]:
 def literals(node: Any) -> Iterator[Literal]:
     """Yield the literals of an expression."""
     return (item for item in walk(node) if isinstance(item, Literal))
+
+
+def has_window(node: Expr) -> bool:
+    """Tell whether a window function stands in an expression itself, not in a subquery."""
+    return any(isinstance(item, Window) for item in walk(node, but=Query))
 
 
 def has_local_aggregate(items: Sequence[SelectItem]) -> bool:

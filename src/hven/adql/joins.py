@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from hven.adql.bounds import TABLES
 from hven.adql.expressions import Expressions
 from hven.adql.kinds import wider
 from hven.adql.scope import Item, Scope, Source, View, nearest_name
@@ -29,6 +30,9 @@ class Joins(Expressions, ABC):
         if kind in {"RIGHT", "FULL"}:
             _optional(one)
         view = View([*one.sources, *two.sources], {**one.merged, **two.merged}, one.shadowed | two.shadowed)
+        self.at_most(
+            len(view.sources), TABLES, "tables in one FROM", node.right.at, "join in steps, each of them in a WITH or a job of its own"
+        )
         condition: Expr | None = None
         if node.on is not None:
             clause, self.clause = self.clause, "ON"

@@ -27,6 +27,7 @@ class Outputs:
         self.told: list[Literal] = []
         self.aliases: list[tuple[Ident, Expr]] = []
         self._used: set[str] = set()
+        self._next: dict[str, int] = {}  # number that the next column of a name tries
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -49,9 +50,10 @@ class Outputs:
         unique = name.name
         lower = unique.lower()
         if lower in self._used:
-            count = 2
+            count = self._next.get(lower, 2)
             while f"{lower}_{count}" in self._used:
                 count += 1
+            self._next[lower] = count + 1
             unique = f"{name.name}_{count}"
             lower = unique.lower()
         self._used.add(lower)

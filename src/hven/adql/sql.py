@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
+from hven.adql.bounds import ALWAYS, WRITTEN
 from hven.adql.tree import (
     And,
     Between,
@@ -42,7 +44,7 @@ from hven.adql.tree import (
     Window,
 )  # fmt: skip
 from hven.adql.values import is_null, meta
-from hven.errors import BindError
+from hven.errors import BindError, TooLarge
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
@@ -116,6 +118,13 @@ class Dialect(ABC):
         """Convert SQL to a type."""
         return f"CAST({text} AS {self.type_name(type_)})"
 
+    def concatenation(self, parts: list[str]) -> str:
+        """Join texts: any order gives the same text, and NULL makes NULL of all."""
+        while len(parts) > 1:  # balanced: engines descend into long chains
+            pairs = [self.operation("||", one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
+            parts = [*pairs, parts[-1]] if len(parts) % 2 else pairs
+        return parts[0]
+
     def converted(self, writer: Writer, node: Cast) -> str:
         """Write ADQL's CAST."""
         return self.cast(writer.expr(node.operand), meta(node).type)
@@ -166,6 +175,10 @@ class Dialect(ABC):
         """Write LIKE and ILIKE; neither has an escape character."""
         word = "ILIKE" if node.ignore_case else "LIKE"
         return f"({writer.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {writer.expr(node.pattern)})"
+
+    def steadied(self, writer: Writer, node: Function) -> str | None:  # noqa: ARG002  (dialects look at them)
+        """Write an aggregate so that the order of rows does not matter; None: it never does."""
+        return None
 
     def over(self, writer: Writer, node: Function, window: str) -> str:
         """Write a function over a window; SQL's own names."""
@@ -233,11 +246,15 @@ class Writer:
         self.free = free
         self.parameters: list[int] = []
         self._numbers: dict[int, int] = {}
+        self.longest = sys.maxsize  # bytes of an expression
 
     # --- queries
 
     def query(self, node: Query, types: Sequence[Type] | None = None) -> str:
         """Write ``[WITH] body [ORDER BY] [LIMIT] [OFFSET]``."""
+        if node.text:
+            bound = ALWAYS + WRITTEN * len(node.text)
+            self.longest = bound if self.longest == sys.maxsize else max(bound, self.longest)
         head = ""
         if node.ctes:
             recursive = any(cte.recursive for cte in node.ctes)
@@ -292,10 +309,15 @@ class Writer:
         if node.where is not None:
             parts.append(f"WHERE {self.expr(node.where)}")
         if node.group_by:
-            parts.append("GROUP BY " + ", ".join([self.expr(item) for item in node.group_by]))
+            parts.append("GROUP BY " + ", ".join([self.group(item) for item in node.group_by]))
         if node.having is not None:
             parts.append(f"HAVING {self.expr(node.having)}")
         return " ".join(parts)
+
+    def group(self, node: Expr) -> str:
+        """Write an expression of GROUP BY; engines take a bare number for a position."""
+        text = self.expr(node)
+        return self.dialect.cast(text, meta(node).type) if meta(node).constant else text
 
     def item(self, node: SelectItem, type_: Type) -> str:
         """Write a select item with its name, as its declared type."""
@@ -334,7 +356,10 @@ class Writer:
 
     def expr(self, node: Expr) -> str:
         """Write an expression; anything but a leaf or a call is in parentheses."""
-        return METHODS[type(node)](self, node)
+        text = METHODS[type(node)](self, node)
+        if len(text) > self.longest:
+            raise TooLarge("the query is too long in the engine's own words", remedy="write functions within functions in steps, with WITH")
+        return text
 
     def column(self, node: ColumnRef) -> str:
         """Write a column reference."""
@@ -372,6 +397,9 @@ class Writer:
         text = self.expr(first)
         for _, links in groupby(reversed(chain), _alike):
             run = list(links)
+            if run[0].op == "||":
+                text = self.dialect.concatenation([text, *(self.expr(link.right) for link in run)])
+                continue
             whole = self.dialect.chain(self, text, run) if len(run) >= LONG else None
             text = self.linked(text, run) if whole is None else whole
         return text
@@ -395,6 +423,8 @@ class Writer:
             return f"CAST({self.dialect.predicate(self, node)} AS INTEGER)"
         if node.star:
             return "count(*)"
+        if node.steady and (steady := self.dialect.steadied(self, node)) is not None:
+            return steady
         template = self.dialect.functions.get(node.name)
         if template is None:  # a function that the engine knows by its own name: those beside a descriptor
             template = f"{self.dialect.quote(node.name.lower())}({{*}})"

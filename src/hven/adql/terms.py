@@ -49,7 +49,7 @@ _PREDICATES: Final = frozenset(("BETWEEN", "IN", "LIKE", "ILIKE", "IS", "NOT"))
 _BINDS: Final = {"||": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
 _EXTENSIONS: Final = frozenset("|^&%~")
 _NEXT_QUERY: Final = frozenset(("UNION", "EXCEPT", "INTERSECT", "ORDER", "OFFSET"))
-_TYPES: Final = frozenset(("SMALLINT", "INTEGER", "BIGINT", "REAL", "TIMESTAMP", "POINT", "CIRCLE", "POLYGON"))
+TYPES: Final = frozenset(("SMALLINT", "INTEGER", "BIGINT", "REAL", "TIMESTAMP", "POINT", "CIRCLE", "POLYGON"))
 _TYPE_REMEDIES: Final = {
     "FLOAT": "REAL or DOUBLE PRECISION",
     "INT": "INTEGER",
@@ -494,7 +494,7 @@ class ExpressionParser(WindowParser, ABC):
         tag = self.tags[i]
         word = str(self.values[i]).upper()
         length = None
-        if tag in _TYPES:
+        if tag in TYPES:
             self.i += 1
             target = tag
         elif tag in {"CHAR", "VARCHAR"}:
@@ -509,7 +509,7 @@ class ExpressionParser(WindowParser, ABC):
             target = "DOUBLE PRECISION"
         else:
             types = "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON"
-            hint = _TYPE_REMEDIES.get(word) or nearest(word, (*_TYPES, "CHAR", "VARCHAR"))
+            hint = _TYPE_REMEDIES.get(word) or nearest(word, (*TYPES, "CHAR", "VARCHAR"))
             self.refuse(f"expected a type ({types}), found {self.found(i)}", f"write {hint}" if hint else "")
         self.expect(")", "a closing parenthesis after the type")
         self.depth -= 1

@@ -186,12 +186,16 @@ class Binary(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Function(Expr):
-    """A call: standard, geometric, aggregate (COUNT(*) has `star`), or user defined. Names are upper case."""
+    """A call: standard, geometric, aggregate (COUNT(*) has `star`), or user defined. Names are upper case.
+
+    `steady`: an aggregate whose value may not depend on the order in which rows come, to the last bit.
+    """
 
     name: str
     args: tuple[Expr, ...] = ()
     distinct: bool = False
     star: bool = False
+    steady: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,8 @@ def result_ucd(rule: str, first: Meta | None) -> str | None:
     if rule.startswith("+"):
         if first is None or first.ucd is None:
             return None
+        if first.type.is_string or first.type.is_boolean:  # the first of some names in the alphabet is no statistic of them
+            return first.ucd
         words = [word for word in first.ucd.split(";") if word.lower() != "meta.main"]
         return ";".join([*words, rule[1:]]) if rule[1:] not in words else ";".join(words)
     return rule or None

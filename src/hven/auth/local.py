@@ -70,6 +70,21 @@ def reader(name: str) -> Reader:
     return Reader(name=name, groups=frozenset({f"user:{name}"}))
 
 
+def named(token: str) -> str:
+    """Give the account that a token names, or what stands for it: attempts are counted for it."""
+    name, _, secret = token.partition(".")
+    return token[:128] if "." in secret else name[:128]
+
+
+def claimed(given: str) -> str:
+    """Give the account that a header Authorization names, right or wrong; empty: it cannot be read."""
+    try:
+        name, token = _credentials(given)
+    except Unauthenticated:
+        return ""
+    return named(token) if name is None else name[:128]
+
+
 def _credentials(given: str) -> tuple[str | None, str]:
     """Read the header: the name that is claimed, if any, and the token."""
     scheme, _, rest = given.strip().partition(" ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hven.adql.tree import And, Bound, Expr, Literal, TableRef
@@ -92,6 +93,27 @@ class Owned:
     def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
         """Whose it is, sees all of it."""
         return None
+
+
+class Offered:
+    """``services:`` of the descriptor: a face knows only the tables that are offered by it."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
+        """No opinion on tables that are offered."""
+        return None if table.offers(self.service) else False
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
+        """Say nothing: a table is offered whole."""
+        return None
+
+
+@lru_cache(maxsize=256)
+def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
+    """Add to a site's policies that only what a service offers is known; equal arguments give the same object."""
+    return (*policies, Offered(service))
 
 
 ALWAYS: tuple[Policy, ...] = (Owned(),)  # whatever a site's own policies are

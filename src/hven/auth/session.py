@@ -1,4 +1,4 @@
-"""Cookies as proof of who asks: how they are written and read, when they are not believed, and how often one may try to log in."""
+"""Cookies as proof of who asks: how they are written and read, when they are not believed, and how much later each failure is told."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import re
 import secrets
 import threading
 import time
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
+
+    from hven.store import Store
 
 COOKIE = "hven_session"
 VISITOR = "hven_visitor"  # of a browser without an account: its own jobs
@@ -18,8 +22,11 @@ YEAR = 365 * 86400
 SECONDS = 14 * 86400.0  # that a session lasts
 SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110 section 9.2.1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-TRIES, WINDOW = 10, 60.0  # failures of one address in so many seconds, in one process; a token's 256 bits are the true wall
-ADDRESSES = 10_000
+FREE, CROWD = 5, 20  # failures for one account, and of one address, that are told at once
+FIRST, LONGEST = 0.5, 8.0  # seconds that the next one is told later, twice as long each time, and at most
+WINDOW = 600.0  # seconds without a failure after which all are forgotten
+HELD = 4  # answers to one address about one account that are held back at once: others are not looked at
+KEPT = 20_000  # addresses and accounts
 
 
 def proof_of(headers: Mapping[str, str]) -> str | None:
@@ -76,28 +83,47 @@ def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -
 
 
 class Attempts:
-    """Counts failures of each address. Thread-safe."""
+    """Counts failures of each address and for each account, in one process, and says how much later each is told. Thread-safe.
 
-    def __init__(self) -> None:
-        self._failed: dict[str, list[float]] = {}
+    A token's 256 bits are the true wall: this keeps attempts rare and cheap, and shuts nobody out who has a right one.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how often, and when last
+        self._held: Counter[tuple[str, str]] = Counter()  # answers that are held back, by address and account
         self._lock = threading.Lock()
 
-    def allowed(self, address: str) -> bool:
-        """Say whether it may try; not if it has failed too often of late."""
-        with self._lock:
-            return len(self._recent(address)) < TRIES
+    def allowed(self, address: str, account: str) -> bool:
+        """Say whether a proof is looked at; not while the answers to many wrong ones of this address for this account are held back."""
+        return self._held[address, account] < HELD
 
-    def failed(self, address: str) -> None:
-        """Count one."""
+    def failed(self, address: str, account: str) -> float:
+        """Count a failure, and give the seconds to hold its answer back; then `answered`."""
         with self._lock:
-            recent = self._recent(address)
-            if len(self._failed) >= ADDRESSES:
-                self._failed.clear()
-            self._failed[address] = [*recent, time.monotonic()]
+            pause = max(self._pause(("address", address), CROWD), self._pause(("account", account), FREE))
+            self._held[address, account] += 1
+        return pause
 
-    def _recent(self, address: str) -> list[float]:
-        since = time.monotonic() - WINDOW
-        found = [moment for moment in self._failed.pop(address, ()) if moment > since]
-        if found:
-            self._failed[address] = found
-        return found
+    def answered(self, address: str, account: str) -> None:
+        """Take note that the answer to a failure leaves."""
+        with self._lock:
+            self._held[address, account] -= 1
+            self._held += Counter()  # none is kept of which there is none
+
+    def _pause(self, key: tuple[str, str], free: int) -> float:
+        moment = self._clock()
+        times, last = self._failed.pop(key, (0, moment))
+        times = times + 1 if moment - last < WINDOW else 1
+        self._failed[key] = times, moment
+        while len(self._failed) > KEPT or moment - next(iter(self._failed.values()))[1] > WINDOW:
+            self._failed.popitem(last=False)
+        return 0.0 if times <= free else float(min(FIRST * 2.0 ** min(times - free - 1, 30), LONGEST))
+
+
+_attempts: WeakKeyDictionary[Store, Attempts] = WeakKeyDictionary()
+
+
+def attempts_of(store: Store) -> Attempts:
+    """Give the attempts to log in to a site, of this process."""
+    return _attempts.setdefault(store, Attempts())

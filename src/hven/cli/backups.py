@@ -34,7 +34,9 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `hven backup` wrote.")],
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="The site to make: empty, or not there.")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The site to make: not there, or empty but for its secrets.toml.")
+    ] = None,
     engine: Annotated[
         str | None, typer.Option("--engine", metavar="ENGINE", help="Keep all rows there (default: where they were).")
     ] = None,
@@ -59,3 +61,5 @@ def restore(
     print(f"{directory}: {made['site']} as of {made['made']}")
     for name in made["collections"]:
         print(f"its rows are not in the backup: hven --site {shlex.quote(str(directory))} ingest {name}")
+    for line in made["yours"]:
+        print(f"look at: {line}")

@@ -44,7 +44,13 @@ def new(
         found, name, source, kind="live" if live else kind, table=table, standard=standard, secret=partial(secret, found.directory)
     )
     then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
-    print(f"wrote {path}\nLook it over, then: {spelled(context, 'check', name)}{then}")
+    print(f"wrote {path}")
+    given = Path(source).expanduser().absolute()
+    if any(given.parent.glob(given.name)) and not given.parent.resolve().is_relative_to(found.directory.resolve()):
+        print(
+            f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it beside the descriptor and name it so there"
+        )
+    print(f"Look it over, then: {spelled(context, 'check', name)}{then}")
 
 
 def check(
@@ -58,8 +64,10 @@ def check(
     from hven import descriptor
     from hven.errors import NotFound
     from hven.holdings.addresses import outdated
+    from hven.ingest.sampling import refused
     from hven.jobs import check_types
     from hven.settings import strangers
+    from hven.settings.secrets import exposed
 
     found = settings(context)
     names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
@@ -69,8 +77,12 @@ def check(
         )
     faults: list[Fault] = []
     for one in names:
-        faults += descriptor.check(found.collections / one / f"{one}.yaml", found)
-    faults += [*check_types(found), *strangers(found)] if name is None else []
+        path = found.collections / one / f"{one}.yaml"
+        said = descriptor.check(path, found)
+        if not any(fault.severity == "error" for fault in said):
+            said += refused(descriptor.load(path, found), path.parent, found)
+        faults += said
+    faults += [*check_types(found), *strangers(found), *exposed(found.directory, found.var, found.kept)] if name is None else []
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if (tests or examples) and not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from hven.cli.context import site as open_site
 from hven.engines import Live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from hven.holdings import Site
     from hven.operations.health import Followed, Picture
@@ -29,16 +29,17 @@ schedule = typer.Typer(no_args_is_help=True, help="When collections are synchron
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show what is published, how fresh it is, and what is wrong."""
     from hven.cli import quality
+    from hven.holdings.serving import serving
     from hven.ingest import stale
     from hven.operations.health import Health
-    from hven.store.runs import ABORTED, ERROR
 
     with open_site(context) as site:
         current = site.current()
         tables = _tables(site)
         health = Health(site)
         away = [health.hiding().text(problem) for problem in site.away()]
-        picture, checks = health.picture(patience=None), health.checks(patience=None)
+        picture = health.picture(patience=None)
+        checks = health.checks(picture)
         problems = [*picture.problems, *(problem for problem in away if problem not in picture.problems)]
         hints = site.hints()
         judged = quality.published(site.store.current()[1])
@@ -48,7 +49,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             for lease in site.store.leases.all()
             if not lease.name.startswith(NEVER_RUN)
         ]
-    told = [{"name": check.name, "state": check.state, "message": check.message} for check in checks]
+    told = [{"name": check.name, "state": check.state, "message": check.message, "reason": check.reason} for check in checks]
+    servers = serving(settings(context))
     if as_json:
         show_json(
             {
@@ -62,6 +64,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
                 "quality": {name: one.to_json() for name, one in judged.items()},
                 "running": running,
                 "scheduler": picture.scheduler,
+                "servers": [asdict(one) for one in servers],
                 "variant": settings(context).variant,
                 "version": current.version,
             }
@@ -71,16 +74,19 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     if any(item.timing is not None for item in picture.collections):
         print()
         _show_collections(picture)
-    for one in picture.collections:
-        if not one.failures and one.phase in {ERROR, ABORTED} and not one.running:
-            print(f"failed: {one.collection}, the last run ({moment(one.ended or one.started)}): {one.message or 'it was stopped'}")
+    _show_troubles(picture.collections)
+    for server in servers:
+        if server.problem:
+            print(f"warning: {server.shown}: {server.problem}")
+        if server.waiting:
+            print(f"restart needed: {', '.join(server.waiting)} changed in hven.toml since {server.shown} began")
     for line in quality.lines(judged):
         print(line)
     for lease in running:
         print(f"running: {lease['name']} by {lease['holder']} since {lease['since']}")
     for check in told:
         if check["state"] != "ok":
-            print(f"{check['state']}: {check['name']}: {check['message']}")
+            print(f"{check['state']}: {check['name']}: {check['message'] or check['reason']}")
     for problem in problems:
         print(f"problem: {problem}")
     for line in old:
@@ -146,16 +152,23 @@ def _show_collections(picture: Picture) -> None:
                 item.modified,
                 _ago(item.read),
                 item.timing,
-                "paused" if item.paused else moment(item.next),
+                item.state if item.held or item.paused else moment(item.next),
             ]
             for item in shown
         ],
     )
-    for item in shown:
-        if item.failures and item.message:
-            print(f"failed: {item.collection}, {item.failures} in a row: {item.message}")
     if picture.scheduler is None:
         print("no server runs the schedule: hven serve, or hven work")
+
+
+def _show_troubles(collections: Iterable[Followed]) -> None:
+    """Say which do not follow their sources, and why."""
+    for one in collections:
+        if one.failures:
+            which = f"the last run ({moment(one.ended or one.started)})" if one.timing is None else f"{one.failures} in a row"
+            print(f"failed: {one.collection}, {which}: {one.message or 'it was stopped'}")
+        if one.held or one.paused:
+            print(f"{one.state}: {one.collection}, since {moment(one.held or one.paused)}: {one.reason}")
 
 
 def _ago(at: str | None) -> str:
@@ -195,6 +208,7 @@ def listed(context: typer.Context, as_json: Json = False) -> None:
         print("No collection follows its source by itself: say `sync: {every: 1 h}` in a descriptor.")
         return
     _show_collections(picture)
+    _show_troubles(shown)
 
 
 @schedule.command("run")
@@ -213,17 +227,19 @@ def pause(context: typer.Context, name: Name) -> None:
 
 @schedule.command("resume")
 def resume(context: typer.Context, name: Name) -> None:
-    """Let a collection's schedule go on; what it missed is made up once."""
-    _change(context, name, lambda row, _: replace(row, paused=None))
+    """Let a collection's schedule go on, after a pause or a rollback; what it missed is made up once."""
+    _change(context, name, lambda row, _: replace(row, paused=None), resume=True)
     print(f"{name} goes on")
 
 
-def _change(context: typer.Context, name: str, step: Callable[[Schedule, float], Schedule]) -> None:
+def _change(context: typer.Context, name: str, step: Callable[[Schedule, float], Schedule], *, resume: bool = False) -> None:
     from hven.store import Store
 
     found = settings(context)
     store = Store(found.var, found.store)
     try:
+        if resume and store.resume(name) and name not in store.schedules.all()[1]:
+            return
         store.schedules.get(name)  # tells what to do if there is none
         store.schedules.change(name, lambda row, now: (None if row is None else step(row, now), ()))
     finally:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hven.cli.context import moment, settings, show_json, show_table, size, spelled
 from hven.cli.context import site as open_site
 from hven.errors import UsageError
+
+if TYPE_CHECKING:
+    from hven.holdings import Site
+    from hven.ingest import Report
+    from hven.model.timing import Timing
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
@@ -29,13 +34,21 @@ def ingest(
     """Read a collection's sources, check the rows, and publish them."""
     from hven import ingest as room
     from hven.cli.progress import Progress
+    from hven.operations import counted
 
     with open_site(context) as site, Progress(quiet=as_json) as progress:
-        report = room.ingest(site, name, sample=sample, dry_run=dry_run, progress=progress)
+
+        def run() -> Report:
+            return room.ingest(site, name, sample=sample, dry_run=dry_run, progress=progress)
+
+        report = run() if dry_run or sample is not None else counted(site, name, run)
+        timing = _schedule(site, name)
     if as_json:
         show_json(report.to_json())
-    else:
-        print(report.text())
+        return
+    print(report.text())
+    if sample is not None and not dry_run and timing is not None:
+        print(f"its schedule ({timing}) publishes all rows: {spelled(context, 'schedule pause', name)} keeps it from that")
 
 
 def serve(
@@ -48,10 +61,11 @@ def serve(
     from hven import jobs
     from hven.holdings.addresses import outdated
     from hven.server.processes import serve as run
+    from hven.settings.secrets import exposed
 
     found = settings(context)
     jobs.offered(found)  # their faults are told here, not by a process that nobody looks at
-    for fault in outdated(found, host=host, port=port):
+    for fault in [*outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
         print(f"warning: {fault}", file=sys.stderr)
     port = port or found.port
     run(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
@@ -209,11 +223,15 @@ def rollback(
     """Publish an earlier snapshot again."""
     with open_site(context) as site:
         state = site.store.rollback(name, snapshot)
+        held = name if name in site.store.held() else name.partition(".")[0]
+        timing = _schedule(site, held)
     if as_json:
         show_json(state)
         return
     for table, now in state.items():
         print(f"{table} is now at {now}")
+    what = f"its schedule ({timing}) rests" if timing else "nothing else changes it"
+    print(f"{held} is held there: {what}, until {spelled(context, 'sync', held)} or {spelled(context, 'schedule resume', held)}")
 
 
 def move(
@@ -229,6 +247,7 @@ def move(
         made = moved(site, name, to)
         resource = site.current().resources.get(name)
         wanted = (resource.engine if resource is not None else None) or site.engines.default
+        timing = _schedule(site, name)
     if as_json:
         show_json({"moved": {record.table.qualified: record.id for record in made}, "engine": to})
         return
@@ -237,7 +256,8 @@ def move(
     if not made:
         print(f"{name} is in {to} already")
     if wanted != to:
-        print(f"the next ingest puts it into {wanted} again, unless its descriptor says `engine: {to}`")
+        run = f"sync or ingest (schedule: {timing})" if timing else "sync or ingest"
+        print(f"the next {run} puts it into {wanted} again, unless its descriptor says `engine: {to}`")
 
 
 def remove(
@@ -267,6 +287,17 @@ def remove(
         print(
             f"the data are kept: {spelled(context, 'rollback', name)} brings them back, {spelled(context, 'remove', name, '--purge')} deletes them"
         )
+
+
+def _schedule(site: Site, name: str) -> Timing | None:
+    """Give the schedule of a collection, if it has one."""
+    from hven.operations import timing_of
+
+    resource = site.current().resources.get(name)
+    try:
+        return None if resource is None else timing_of(resource)
+    except ValueError:  # check and status tell that
+        return None
 
 
 def _changes(run: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from hven.cli.context import site as open_site
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.sync import Change
+    from hven.sync import Change, SyncReport
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
@@ -24,14 +25,25 @@ def sync(
     full: Annotated[bool, typer.Option("--full", help="Read everything, whatever the watermark says.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
     accept: Annotated[bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")] = False,
+    unless_held: Annotated[
+        bool, typer.Option("--unless-held", help="Do nothing while a rollback holds the collection: for crontabs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read what changed in a collection's sources, and publish it."""
     from hven import sync as room
     from hven.cli.progress import Progress
+    from hven.operations import counted
 
     with open_site(context) as site, Progress(quiet=as_json) as progress:
-        report = room.sync(site, name, full=full, dry_run=dry_run, accept=accept, progress=progress)
+        if unless_held and name in site.store.held():
+            print(f"{name} is held as `hven rollback` left it: hven schedule resume {name} ends that", file=sys.stderr)
+            return
+
+        def run() -> SyncReport:
+            return room.sync(site, name, full=full, dry_run=dry_run, accept=accept, unheld=unless_held, progress=progress)
+
+        report = run() if dry_run else counted(site, name, run)
     if as_json:
         show_json(report.to_json())
         return

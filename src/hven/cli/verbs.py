@@ -8,6 +8,7 @@ import typer
 
 from hven import __version__
 from hven.cli import adopting, ask, backups, curate, foreign, judge, mirror, operating, publish, sync, users
+from hven.cli.verify import verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +50,7 @@ for verb in (
     ask.resolve,
     judge.lint,
     operating.status,
+    verify,
     publish.history,
     sync.diff,
     publish.rollback,

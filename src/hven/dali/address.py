@@ -12,7 +12,7 @@ from hven.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import HTTPConnection
 
     from hven.holdings import Catalogue
     from hven.model.table import Table
@@ -30,7 +30,7 @@ def base(request: HTTPConnection, settings: Settings) -> str:
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
 
 
-def caller(request: Request) -> str:
+def caller(request: HTTPConnection) -> str:
     """Give the address of whoever asks; of a proxy on this machine, what it says of its client."""
     address = request.client.host if request.client else ""
     told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()

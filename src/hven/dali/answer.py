@@ -38,6 +38,7 @@ COMPANY = 64 * 1024  # a first chunk of this size leaves alone
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
 SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
+MAXREC, OVERFLOW = "hven-maxrec", "hven-overflow"  # headers of answers in formats that cannot say that rows were cut off
 PATIENCE = 0.05  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
 LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
 WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
@@ -91,7 +92,7 @@ async def answer(
         write = fmt.at_once
         body = None if write is None else result.at_once(lambda rows: write(head, rows, options))
         if body is not None:
-            return whole(request, body, every)
+            return whole(request, body, every | _cut(result, fmt))
         pieces = _start(result, fmt, head, options)
         parts: list[bytes] = []
         size = 0
@@ -99,27 +100,36 @@ async def answer(
             parts.append(piece)
             size += len(piece)
             if size > ONE_WRITE:
-                return Streamed(request, b"".join(parts), Chunks(pieces, result), every, Watch(request, result))
+                return Streamed(request, b"".join(parts), Chunks(pieces, result), every | _cut(result, fmt), Watch(request, result))
         note(result.failure, result.request)
-        return whole(request, b"".join(parts), every)
+        return whole(request, b"".join(parts), every | _cut(result, fmt))
+    result.enter()
     watch = Watch(request, result)
     chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
         first, all_of_it = await _in_thread(chunks.opening, first=True)
         if not all_of_it and len(first) >= COMPANY:
-            return Streamed(request, first, chunks, every, watch)
+            return Streamed(request, first, chunks, every | _cut(result, fmt), watch)
         if not all_of_it:
             coming = asyncio.ensure_future(_in_thread(chunks.following))
             coming.add_done_callback(_seen)
             if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
-                return Streamed(request, first, chunks, every, watch, coming)
+                return Streamed(request, first, chunks, every | _cut(result, fmt), watch, coming)
     except BaseException:
         watch.over()
         await _in_thread(chunks.close)
         raise
     watch.over()
     note(result.failure, result.request)
-    return whole(request, first, every)
+    return whole(request, first, every | _cut(result, fmt))
+
+
+def _cut(result: Result, fmt: Format) -> dict[str, str]:
+    """Say in headers what a format cannot: how many rows there are at most, and that there were more, as soon as that is known."""
+    if not fmt.mute or result.limit is None:
+        return {}
+    known = result.overflow or (not result.guarded and (total := result.total) is not None and total > result.limit)
+    return {MAXREC: str(result.limit)} | ({OVERFLOW: "true"} if known else {})
 
 
 def begin(request: Request, result: Result) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import math
+import re
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
@@ -28,16 +31,35 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (errors.Timeout, 408),
     (errors.Cancelled, 499),
     (errors.Overloaded, 503),
-    (errors.Unavailable, 503),
+    (errors.StorageError, 503),
     (errors.HvenError, 500),
 )
+_PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")  # all of an absolute path but the file's name
 CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
 OURS = "this is a fault of the service; its owner finds it in the log under the request's id"
+
+_MACHINE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ESTALE,
+}
+
+
+def _shortage(error: BaseException) -> bool:
+    """Tell whether the machine has no room, no files left, or does not let us: that passes, and is no fault of the program."""
+    return isinstance(error, OSError) and error.errno in _MACHINE
 
 
 def status_of(error: BaseException) -> int:
     """Give the HTTP status for an error; anything unforeseen is 500."""
-    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    return 503 if _shortage(error) else next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
 # what readers and circumstances bring about is in the access log; everything else is the owner's business
@@ -47,7 +69,14 @@ _USUAL = (errors.UserError, errors.UsageError, errors.Timeout, errors.Cancelled,
 def message_of(error: BaseException, request_id: str = "") -> str:
     """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest."""
     note(error, request_id)
-    text = str(error) if isinstance(error, errors.HvenError) else f"something went wrong; {OURS}"
+    if isinstance(error, errors.HvenError):
+        text = str(error)
+    elif _shortage(error):
+        text = f"the service cannot do this now: {(getattr(error, 'strerror', None) or '').lower()}; try again later"
+    else:
+        text = f"something went wrong; {OURS}"
+    if isinstance(error, errors.StorageError):
+        text = _PATH.sub("", text)  # where things lie on the disk is for the log
     return f"{text} [request {request_id}]" if request_id else text
 
 
@@ -63,7 +92,9 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
         return {"www-authenticate": CHALLENGE}
     if isinstance(error, errors.TooOften):
         return {"retry-after": "60"}
-    return {"retry-after": "5"} if isinstance(error, errors.Overloaded | errors.Unavailable) else {}
+    if isinstance(error, errors.Overloaded):
+        return {"retry-after": str(min(max(math.ceil(error.seconds), 1), 60))}
+    return {"retry-after": "5"} if isinstance(error, errors.StorageError) or _shortage(error) else {}
 
 
 def votable_error(message: str) -> bytes:

@@ -9,12 +9,11 @@ from urllib.parse import parse_qsl
 
 import anyio.to_thread
 
-from hven.errors import Cancelled, ParamError, TooLarge
+from hven.dali.bodies import chunks, too_large, whole_body
+from hven.errors import ParamError, TooLarge
 from hven.model.given import Params, Upload, collect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from starlette.datastructures import UploadFile
     from starlette.requests import Request
 
@@ -41,7 +40,7 @@ async def read(request: Request, limit: int) -> Params:
         alias = request.scope.get("hven.alias")  # an old address: its parameters' names hold for the body too
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            raise _too_large(int(declared), limit)
+            raise too_large(int(declared), limit)
         packed = request.headers.get("content-encoding", "identity").strip().lower()
         if packed not in {"identity", ""}:
             raise ParamError(
@@ -49,7 +48,7 @@ async def read(request: Request, limit: int) -> Params:
             )
         kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
         if kind == FORM:
-            body = await _body(request, min(limit, FORM_MOST))
+            body = await whole_body(request, min(limit, FORM_MOST))
             more = _pairs(body, "the body") if len(body) <= LONG else await anyio.to_thread.run_sync(_pairs, body, "the body")
         elif kind == MULTIPART:
             more, files = await _multipart(request, limit)
@@ -80,44 +79,29 @@ def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
         raise ParamError(f"{where} cannot be read: {error}") from None
 
 
-async def _chunks(request: Request) -> AsyncGenerator[bytes, None]:
-    """Read what is sent; a reader who leaves in the middle of it is no fault of ours."""
-    from starlette.requests import ClientDisconnect
-
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect:
-        raise Cancelled("the reader left before the request was complete") from None
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in _chunks(request):
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(size, limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 
-    async def bounded() -> AsyncGenerator[bytes, None]:
-        size = 0
-        async for chunk in _chunks(request):
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(size, limit)
-            yield chunk
+    class Parser(MultiPartParser):
+        """Counts what it holds as text, which is all but files: these go to disk."""
+
+        fields = 0
+
+        def on_part_data(self, data: bytes, start: int, end: int) -> None:
+            if self._current_part.file is None:
+                self.fields += end - start
+                if self.fields > FORM_MOST:
+                    raise TooLarge(
+                        f"the parts without a file name have more than {FORM_MOST:,} bytes",
+                        remedy='give a table\'s part a file name: filename="t.vot"',
+                    )
+            super().on_part_data(data, start, end)
 
     pairs: list[tuple[str, str]] = []
     files: dict[str, Upload] = {}
     try:
-        form = await MultiPartParser(request.headers, bounded(), max_part_size=limit).parse()
+        form = await Parser(request.headers, chunks(request, limit), max_part_size=limit).parse()
     except MultiPartException as error:
         raise ParamError(f"the multipart body cannot be read: {error.message}") from None
     for name, value in form.multi_items():
@@ -150,7 +134,7 @@ def _sent_as_file(body: list[tuple[str, str]], files: dict[str, Upload]) -> list
     for name in [name for name in files if name.upper() == "QUERY" and all(known.upper() != "QUERY" for known, _ in body)]:
         content = files[name].file.read(FORM_MOST + 1)
         if len(content) > FORM_MOST:
-            raise _too_large(len(content), FORM_MOST)
+            raise too_large(len(content), FORM_MOST)
         try:
             found.append((name, content.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
@@ -167,7 +151,3 @@ async def _file(name: str, part: UploadFile) -> Upload:
     content = await part.read()
     await part.close()
     return Upload(name=name, file=BytesIO(content), size=size, media_type=part.content_type)
-
-
-def _too_large(size: int, limit: int) -> TooLarge:
-    return TooLarge(f"the request has {size:,} bytes or more; the limit is {limit:,}", remedy="send less, or ask the site's owner")

@@ -18,8 +18,9 @@ from hven.auth.session import visitor_of
 from hven.dali import uwsdoc
 from hven.dali.address import base, caller
 from hven.dali.answer import request_id, whole, without_body
+from hven.dali.bodies import whole_body
 from hven.dali.errors import headers_of, json_error, message_of, status_of, votable_error
-from hven.dali.params import read
+from hven.dali.params import FORM_MOST, read
 from hven.errors import Conflict, HvenError, NotFound, ParamError
 from hven.jobs import ACTIVE, CONTROLS, Asker, Desk
 from hven.model.given import collect
@@ -281,11 +282,7 @@ class _Resources:
         if request.method == "PUT":
             if name in CONTROLS:
                 raise ParamError(f"{name} is no parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=...")
-            body = b""
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > self._limit:
-                    raise ParamError(f"the value of {name} is too long", name=name)
+            body = await whole_body(request, min(self._limit, FORM_MOST))
             try:
                 value = body.decode()
             except UnicodeDecodeError:

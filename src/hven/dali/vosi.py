@@ -163,7 +163,7 @@ def _inside(one: Table, *, quote: Callable[[str], str]) -> str:
 
 def _column(column: Column, one: Table, quote: Callable[[str], str]) -> str:
     kind = column.type
-    size = f" arraysize={quoteattr(kind.arraysize)}" if kind.arraysize is not None else ""
+    size = f" arraysize={quoteattr(kind.told)}" if kind.told is not None else ""
     xtype = f" extendedType={quoteattr(kind.xtype)}" if kind.xtype is not None else ""
     flags = ""
     if column.name in one.primary:

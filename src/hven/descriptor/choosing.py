@@ -36,6 +36,9 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
     offers: list[Offer] = module.tables(options, context)
     if kind not in NAMED:
         taken = next((item for item in offers if item.default), None)
+        if kind == "fits" and offers and taken is None:
+            note = f"a row for each image, from its header; --table reads the axes of the image: {_names(offers)}"
+            return {**options, "mode": "header"}, [note]
         return options, [] if taken is None or len(offers) < 2 else [_note(taken, offers)]
     data = [item for item in offers if not item.view and item.rows != 0]
     if len(data) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields as attributes
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.reserved import RESERVED
@@ -10,8 +11,9 @@ from hven.descriptor.expressions import Hole, holes
 from hven.descriptor.shapes import Fields, nearest
 from hven.model import ucd as ucds
 from hven.model import units
-from hven.model.table import Column
-from hven.model.types import FLOAT64, parse_type, type_names
+from hven.model.literal import figure
+from hven.model.table import Column, Constant
+from hven.model.types import FLOAT64, STRING, parse_type, type_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,8 +96,16 @@ def _column(name: str, fields: Fields, what: str, faults: Faults) -> Column:
             faults.error(f"{what}: only numbers have a {key}, not {kind}", fields.places[key])
     low, high = fields.get("minimum"), fields.get("maximum")
     if low is not None and high is not None and low > high:
-        faults.error(f"{what}: minimum {low:g} is above maximum {high:g}", fields.places["minimum"])
+        faults.error(f"{what}: minimum {figure(low)} is above maximum {figure(high)}", fields.places["minimum"])
     return Column(name=name, type=kind, **words)
+
+
+def param(name: str, fields: Fields, what: str, faults: Faults) -> Constant:
+    """Build what holds for all rows; without a type it is text."""
+    value = str(fields["value"]) if "value" in fields else None
+    made = _column(name, {key: item for key, item in fields.items() if key != "value"}, what, faults)  # type: ignore[arg-type]
+    said = {item.name: getattr(made, item.name) for item in attributes(made)}
+    return Constant(**said | {"type": made.type if "type" in fields else STRING, "value": value})
 
 
 def check_unit(unit: Written, what: str, faults: Faults) -> None:

@@ -13,16 +13,18 @@ from hven.adql.reserved import RESERVED
 from hven.adql.scope import Tables
 from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Join, Literal, Not, Or, Query, Select, SelectItem, TableRef, conjunction
 from hven.descriptor import trees
+from hven.descriptor.carried import relinked
 from hven.descriptor.columns import REGULAR
 from hven.descriptor.elements import INDEX, elements, index
 from hven.descriptor.lookups import Lookups
-from hven.descriptor.naming import Names, origins_of, written
+from hven.descriptor.naming import Names, origins_of, some, written
 from hven.descriptor.outcome import SOURCE, TARGET, WATERMARK, Broken, Check, Mapping
 from hven.descriptor.partitions import check_partition
 from hven.descriptor.rounds import Round
 from hven.descriptor.shapes import Faults, nearest
 from hven.descriptor.tables import find_position
 from hven.errors import BindError, ParseError
+from hven.model import ucd
 from hven.model.table import Column, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW
@@ -265,7 +267,9 @@ class Compiler:
             for one in rounds:
                 origins |= one.origins.get(name, frozenset())
             columns.append(rounds[0].described[name].having(origins=tuple(sorted(origins))))
+        columns = self._relinked(columns, _common([one.copies for one in rounds]))
         self._check_followed([column.name for column in columns])
+        self._check_ucds(columns)
         old = self.spec.table
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
         known = [column.name for column in columns]
@@ -279,6 +283,19 @@ class Compiler:
             check_partition(self.what, table, self.spec.place, self.faults, follow=self.spec.follow)
         return table
 
+    def _relinked(self, columns: list[Column], copies: dict[str, str]) -> list[Column]:
+        """Let links that came from the source name the table's own columns."""
+        names = {source: target for target, source in copies.items()}
+        for number, column in enumerate(columns):
+            if column.link is None or "link" in self.spec.given.get(column.name, ()):
+                continue
+            link, lost = relinked(column.link, names)
+            if lost is not None:
+                message = f"{self.what}.columns.{column.name}: the source's link names its column {lost!r}, which the table does not copy; it is left out"
+                self.faults.warning(message, self.spec.place, f"write a link of your own: {column.name}: {{link: ..}}")
+            columns[number] = column.having(link=None if lost is not None else link)
+        return columns
+
     def _check_followed(self, names: list[str]) -> None:
         """Names that came from the source itself: no two that differ only in case, and a word about those that need quotes."""
         seen: dict[str, str] = {}
@@ -290,6 +307,17 @@ class Compiler:
             if name not in self.spec.given and (REGULAR.fullmatch(name) is None or name.upper() in RESERVED):
                 message = f'{self.what}: queries must write "{name}" in double quotes'
                 self.faults.warning(message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers")
+
+    def _check_ucds(self, columns: list[Column]) -> None:
+        """UCDs that came from the source itself: those that are none, in one line."""
+        odd = [
+            f"{one.name} ({one.ucd})"
+            for one in columns
+            if one.ucd and "ucd" not in self.spec.given.get(one.name, ()) and ucd.check(one.ucd)
+        ]
+        if odd:
+            message = f"{self.what}: the source's UCDs are none: {some(odd)}"
+            self.faults.warning(message, self.spec.place, "say `ucd` under 'columns'; `ucd: \"\"` leaves it out")
 
     def _needed(self, queries: tuple[Bound, ...], checks: tuple[Check, ...]) -> tuple[str, ...]:
         found: set[str] = {ROW}

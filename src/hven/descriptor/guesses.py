@@ -42,16 +42,12 @@ GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu",  # noqa: RUF001  (Greek is meant)
     "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "delta", "Σ": "sigma", "Ω": "omega",  # noqa: RUF001  (Greek is meant)
 }  # fmt: skip
-WORDS = {
-    "days": "d", "day": "d", "hours": "h", "hour": "h", "minutes": "min", "seconds": "s", "sec": "s", "years": "yr", "year": "yr", "degree": "deg",
-    "degrees": "deg", "radians": "rad", "parsec": "pc", "parsecs": "pc", "astronomical units": "AU", "magnitudes": "mag", "magnitude": "mag",
-    "jupiter masses": "jupiterMass", "jupiter radii": "jupiterRad", "earth masses": "earthMass", "earth radii": "earthRad", "solar masses": "solMass",
-    "solar radii": "solRad", "solar luminosities": "solLum", "kelvin": "K", "metres": "m", "meters": "m", "kilometres": "km", "kilometers": "km",
-}  # fmt: skip
 _BRACKETS = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
+_FOOTNOTE = re.compile(r"[\d\W]*|[abc]")  # (2), (a): no unit
 _SUFFIX = re.compile(r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE)
 _NOTHING = re.compile(r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})")
 _SENTINELS = (
+    -1.0,
     -9999.0,
     -999.0,
     -99.0,
@@ -69,6 +65,7 @@ _SENTINELS = (
     -1.0e30,
     -32768.0,
     -2147483648.0,
+    -(2.0**63),
 )
 
 
@@ -121,25 +118,21 @@ def identifier(name: str) -> str:
     return f"{text[:64]}_" if text.upper() in RESERVED else text[:64]
 
 
-def unit_of(text: str | None) -> str | None:
-    """Give the VOUnits spelling of what somebody wrote as a unit; None if it is none."""
-    if not text or not text.strip():
-        return None
-    text = WORDS.get(text.strip().lower(), text.strip())
-    try:
-        return units.check(text) or None
-    except ValueError:
-        return None
-
-
 def split_unit(name: str) -> tuple[str, str | None]:
     """Take a unit off the end of a heading: ``'Diameter (km)'`` -> ``('Diameter', 'km')``."""
     match = _BRACKETS.search(name)
-    if match and (unit := unit_of(match.group(1))) and name[: match.start()].strip():
+    plural = match is not None and match.group() == "(s)"  # file(s)
+    if (
+        match
+        and not plural
+        and not _FOOTNOTE.fullmatch(match.group(1))
+        and (unit := units.meant(match.group(1)))
+        and name[: match.start()].strip()
+    ):
         return name[: match.start()].strip(), unit
     match = _SUFFIX.search(name)
     if match:
-        return name, unit_of(match.group(1).replace("_s", "/s").replace("_yr", "/yr"))
+        return name, units.meant(match.group(1).replace("_s", "/s").replace("_yr", "/yr"))
     return name, None
 
 
@@ -176,10 +169,10 @@ class Seen:
                 known = getattr(self, name)
                 if value is not None:
                     setattr(self, name, value if known is None else better(known, value))
-            if self.sentinels or any(value is not None and float(value) in _SENTINELS for value in bounds.as_py().values()):
-                codes = pa.array([code for code in _SENTINELS if not pa.types.is_integer(values.type) or code.is_integer()]).cast(
-                    values.type, safe=False
-                )
+            if self.sentinels or any(value in _SENTINELS for value in bounds.as_py().values()):
+                codes = pa.array(
+                    [code for code in _SENTINELS if not pa.types.is_integer(values.type) or (code.is_integer() and abs(code) <= 2**63)]
+                ).cast(values.type, safe=False)
                 bounds = pc.min_max(values.filter(pc.invert(pc.is_in(values, value_set=codes))))
             low, high = bounds["min"].as_py(), bounds["max"].as_py()
             if low is not None:
@@ -213,10 +206,15 @@ class Seen:
         return filled > 0 and self.sexagesimal >= 0.98 * filled
 
     @property
+    def minus_one(self) -> bool:
+        """Nothing is negative but -1."""
+        return bool(self.minimum == -1 and self.inner[0] is not None and self.inner[0] >= 0)
+
+    @property
     def sentinels(self) -> list[float]:
         """Extremes that look like a code for no value."""
         low, high = self.inner
-        codes = {value for value in (self.minimum, self.maximum) if value is not None and float(value) in _SENTINELS}
+        codes = {value for value in (self.minimum, self.maximum) if value in _SENTINELS and value != -1}
         # a code stands apart from the values proper
         return sorted(code for code in codes if low is None or max(low - code, code - high) > 0.5 * (high - low))
 
@@ -266,7 +264,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
         heading, unit = split_unit(column.name)
         doubt = None
         if column.unit:
-            unit = unit_of(column.unit)
+            unit = units.meant(column.unit)
             doubt = None if unit else f"the source says unit {column.unit!r}, which is none"
         elif unit is None and column.description:
             unit = split_unit(column.description)[1]
@@ -278,6 +276,9 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             stem = identifier(column.name) if number == 2 and identifier(column.name) not in taken else f"{identifier(heading)}_{number}"
             name, number = stem, number + 1
         taken.add(name)
+        word = ucd.modern(column.ucd) if column.ucd else None
+        if column.ucd and word is None and doubt is None:
+            doubt = f"the source says UCD {column.ucd!r}, which is none"
         kind = column.type
         facts = seen.get(column.name, Seen())
         if narrow and complete and kind == INT64 and facts.maximum is not None and max(abs(facts.maximum), abs(facts.minimum)) < 2**31 - 1:
@@ -292,7 +293,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             null=None,
             minimum=None,
             maximum=None,
-            ucd=ucd.modern(column.ucd) if column.ucd else None,
+            ucd=word,
         )
         twin = folded[column.name.lower()] > 1  # only quotes tell R from r
         if twin and doubt is None:
@@ -317,9 +318,20 @@ def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
     result = []
     for item, guess in zip(guesses, found, strict=True):
         if item.column.ucd is None and guess is not None and not (guess.endswith(";meta.main") and guess in said):
-            item = replace(item, column=item.column.having(ucd=guess))  # noqa: PLW2901
+            item = replace(item, column=item.column.having(ucd=_fitting(guess, item, seen.get(item.source, Seen()))))  # noqa: PLW2901
         result.append(_position(item, seen.get(item.source, Seen())))
     return result
+
+
+def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
+    """Keep the UCD of a quantity off what is none: truth values, flags, counters, words."""
+    column, name, about = item.column, item.source.lower(), (item.column.description or "").strip().lower()
+    if column.type.datatype in {"boolean", "bit"} or re.search(r"flag|^(is|has)_", name) or about.startswith("flag"):
+        return word if word.startswith("meta.") else "meta.code"
+    if column.type.is_integer and (re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or about.startswith("number of ")):
+        return word if word.startswith(("meta.", "phot.count")) else "meta.number"
+    words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal
+    return None if words and word.startswith(("phys.", "phot.", "em.", "stat.")) else word
 
 
 def _position(item: Guess, facts: Seen) -> Guess:

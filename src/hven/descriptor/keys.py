@@ -50,7 +50,7 @@ COLUMN = Record(
         Key("hidden", Flag(), "true: can be queried, but is not shown unless asked for"),
         Key("std", Flag(), "true: the column is one of a standard's"),
         Key("section", TEXT, "heading under which pages show it"),
-        Key("display", TEXT, "how pages write it: .3f, sexagesimal, iso"),
+        Key("display", TEXT, "how pages write it: .3f, sexagesimal, iso; hidden: it is for programs, not for people"),
         Key("frame", TEXT, "name of an entry of 'frames'"),
         Key("link", TEXT, "address as a template over the row's columns: https://x/{obs_id}"),
         Key("enum", TEXT, "name of an entry of 'enums'"),
@@ -118,7 +118,7 @@ GRANULE = Record(
 )
 
 CHECKS = (
-    "words", "ucd", "unit", "pattern", "text", "items", "url", "media", "region", "moc",
+    "words", "ucd", "unit", "pattern", "text", "items", "url", "media", "region", "orientation", "moc",
     "pair", "order", "between", "empty", "unique", "schema",
 )  # fmt: skip
 
@@ -200,10 +200,21 @@ GROUP = Record(
         Key("origin", TEXT, "where the value comes from"),
         Key("confidence", TEXT, "how sure it is"),
         Key("roles", Dict(TEXT), "further roles: name: column"),
+        Key("columns", Many(TEXT), "columns that have no role of their own"),
         Key("description", TEXT, "what the group is"),
         Key("utype", TEXT, "utype"),
         Key("ucd", TEXT, "UCD"),
     ),
+)
+
+PARAM = Record(
+    "param",
+    "What holds for all rows",
+    (
+        Key("value", Text(any=True), "the value", required=True),
+        *(key for key in COLUMN.keys if key.name in {"type", "unit", "ucd", "utype", "description", "enum"}),
+    ),
+    short="value",
 )
 
 FRAME = Record(
@@ -216,7 +227,9 @@ FRAME = Record(
         Key("equinox", Text(any=True), "equinox: J2000"),
         Key("refposition", TEXT, "TOPOCENTER, BARYCENTER, GEOCENTER ..."),
         Key("timescale", TEXT, "UTC, TT, TDB ..."),
-        Key("timeorigin", Text(any=True), "JD of time 0, or MJD-origin, JD-origin"),
+        Key(
+            "timeorigin", Text(any=True), "JD of time 0, or MJD-origin, JD-origin; columns in d are dates by it, without one by their range"
+        ),
     ),
     short="system",
 )
@@ -304,7 +317,7 @@ TABLE = Record(
         Key("for_each", Many(TEXT), "array columns of the source, in step: each element becomes a row; each.index is its number"),
         Key("rules", Dict(RULE), "what rows must meet, beyond types, nulls, bounds and the standard's rules"),
         Key("flags", FLAGS, "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."),
-        Key("links", Many(LINK), "DataLink rows"),
+        Key("links", Many(LINK), "DataLink rows; they are checked, and not served yet"),
         Key("sync", SYNC, "how changes of the source are followed"),
         Key("primary", Many(TEXT), "columns of the primary key"),
         Key("keys", Dict(FOREIGN), "foreign keys: name: target"),
@@ -312,6 +325,7 @@ TABLE = Record(
         Key("partition", PARTITION, "how a big table is cut into pieces: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"),
         Key("position", Many(TEXT), "[longitude, latitude]: columns of the position index; default: by UCD"),
         Key("groups", Dict(GROUP), "columns that belong together: value, error, origin ..."),
+        Key("params", Dict(PARAM), "what holds for all rows: name: value; results carry it, groups may name it"),
         Key("enums", Dict(Dict(Text(any=True))), "named lists of codes and what they mean"),
         Key("frames", Dict(FRAME), "coordinate and time systems that columns refer to"),
         Key("access", Choice(("public", "private")), "private: invisible until somebody is granted it"),
@@ -399,7 +413,7 @@ COLLECTION = Record(
         Key("tables", Dict(TABLE), "the tables"),
         Key("files", Many(FILE), "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, and an address for each"),
         Key("for", Many(COLLECTION_LOOP), "loops that make similar tables"),
-        Key("services", Many(TEXT), "faces to offer; default: all that apply"),
+        Key("services", Many(TEXT), "faces that answer for its tables, and no others: tap, cone, portal, files, epn-tap, obscore (these two with tap); default: all that apply"),
         Key("sync", SCHEDULE, "how often it follows its sources by itself: {every: 1 h}"),
         Key("tests", Many(TEST), "queries run after each ingest"),
         Key("examples", Many(EXAMPLE), "queries for readers to begin with; default: some are made for each table that none reads"),
@@ -418,7 +432,7 @@ COLLECTION = Record(
         Key("instrument", Many(TEXT), "instrument"),
         Key("waveband", Many(TEXT), "Radio, Millimeter, Infrared, Optical, UV, EUV, X-ray, Gamma-ray"),
         Key("content_level", Many(TEXT), "Research, Amateur, General ..."),
-        Key("type", Many(TEXT), "Catalog, Survey, Archive, Simulation ..."),
+        Key("type", Many(TEXT), "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"),
         Key("created", Text(any=True), "date of creation: 2026-11-20"),
         Key("engine", TEXT, "where its rows are kept: duckdb (embedded), postgres; default: what hven.toml says"),
         Key("index", Number(whole=True), "place among the collections in lists"),

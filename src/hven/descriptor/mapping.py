@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from hven.descriptor.compiling import Compiler
 from hven.descriptor.obscore import OBSCORE, RADIO, member
 from hven.descriptor.outcome import SOURCE, TARGET, Call, Check, Mapping
-from hven.errors import DescriptorError
+from hven.errors import DescriptorError, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.model.table import Column
+    from hven.sources import Source
 
 
 def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> Mapping:  # noqa: A001  (what it does)
@@ -41,4 +42,16 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
     return replace(mapping, observations=tuple(one.mapping for one in observed if one is not None))
 
 
-__all__ = ["SOURCE", "TARGET", "Call", "Check", "Mapping", "compile"]
+def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
+    """Add what the source doubts of columns that are copied as text (`doubts`), as warnings."""
+    doubts: dict[str, tuple[str, str]] = source.doubts() if hasattr(source, "doubts") else {}
+    types = {column.name: column.type for column in mapping.table.columns}
+    found = tuple(
+        Fault(message=f"{name} is read as text: {doubts[name][0]}", remedy=doubts[name][1], place=one.place, severity="warning")
+        for target, name in mapping.copies.items()
+        if name in doubts and types[target].is_string
+    )
+    return replace(mapping, warnings=(*mapping.warnings, *found))
+
+
+__all__ = ["SOURCE", "TARGET", "Call", "Check", "Mapping", "compile", "doubted"]

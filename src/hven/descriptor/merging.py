@@ -72,6 +72,13 @@ def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: t
         if other.resolve() in {step.resolve() for step in (*chain, path)}:
             faults.error(f"{item} includes itself", item.place, " -> ".join(step.name for step in (*chain, path, other)))
             continue
+        if not any(other.resolve().is_relative_to(root.resolve()) for root in settings.grounds) or other.suffix not in {".yaml", ".yml"}:
+            faults.error(
+                f"{item} is no descriptor of this site",
+                item.place,
+                "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
+            )
+            continue
         if not other.is_file():
             hint = nearest(str(item), _neighbours(other, str(item)))
             faults.error(f"there is no file {item} to include", item.place, hint or f"paths start at {path.parent.name}/")

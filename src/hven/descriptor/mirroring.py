@@ -35,6 +35,7 @@ COLUMN = (
 )  # fmt: skip
 FRAME = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
 WORDS = ("description", "utype", "ucd")
+PARAM = ("value", "unit", "ucd", "utype", "description", "enum")
 USUAL = {"rank": 10}
 LONGEST = 100_000  # characters of one text
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -158,21 +159,24 @@ def origins(resource: Resource) -> tuple[str, ...]:
 
 def _table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any]:
     frames = {frame.id: _chosen(frame, FRAME) for frame in table.frames}
-    used = {column.enum for column in table.columns if column.enum and not column.hidden}
+    used = {column.enum for column in (*table.columns, *table.params) if column.enum and not column.hidden}
     shown = {column.name for column in table.columns if not column.hidden}
     made: dict[str, Any] = {
         key: _plain(value) for key in TABLE if (value := getattr(table, key)) not in (None, ()) and (key != "primary" or shown >= {*value})
     }
     made["source"] = {"kind": KIND, "url": url, "table": table.qualified}
+    params = {one.name: {"type": str(one.type), **_chosen(one, PARAM)} for one in table.params}
     enums = {key: dict(words) for key, words in table.enums.items() if key in used}
-    groups = {one.name: {"roles": dict(one.roles), **_chosen(one, WORDS)} for one in table.groups if shown >= {*one.roles.values()}}
+    groups = {
+        one.name: {"roles": dict(one.roles), **_chosen(one, WORDS)} for one in table.groups if shown | {*params} >= {*one.roles.values()}
+    }
     keys = {
         one.id: {"columns": [*one.columns], "target": one.target, "target_columns": [*one.target_columns], **_chosen(one, WORDS[:2])}
         for one in table.keys
         if shown >= {*one.columns} and one.target in tables and not _hidden(tables[one.target], one.target_columns)
     }
     indexes = [[*names] for names in table.indexes if shown >= {*names}]
-    beside = (("frames", frames), ("enums", enums), ("groups", groups), ("keys", keys), ("indexes", indexes))
+    beside = (("frames", frames), ("params", params), ("enums", enums), ("groups", groups), ("keys", keys), ("indexes", indexes))
     made |= {key: value for key, value in beside if value}
     made["columns"] = {column.name: _column(column) for column in table.columns if not column.hidden}
     return made
@@ -214,7 +218,7 @@ def _taken(given: Any, url: str, table: str) -> dict[str, Any]:
         raise SourceError(f"{url} does not say the columns of {table}", remedy="that site may have another version")
     made: dict[str, Any] = {key: _plain(given[key]) for key in TABLE if key in given}
     made["source"] = {"kind": KIND, "url": url, "table": table}
-    for key, inside in (("frames", FRAME), ("enums", None)):
+    for key, inside in (("frames", FRAME), ("params", ("type", *PARAM)), ("enums", None)):
         if isinstance(given.get(key), dict):
             made[key] = {
                 str(name): {str(word): _plain(text) for word, text in value.items() if inside is None or word in inside}

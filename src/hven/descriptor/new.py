@@ -12,15 +12,17 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from hven import plugins
+from hven.descriptor.carried import Carried
 from hven.descriptor.choosing import chosen
 from hven.descriptor.columns import REGULAR
 from hven.descriptor.databases import PASSWORD, look_of, split_address
-from hven.descriptor.guesses import Guess, Seen, guess_columns, identifier, key_candidates, kind_of, positions_of, sexagesimal_parts
+from hven.descriptor.guesses import Guess, Seen, guess_columns, identifier, key_candidates, kind_of, positions_of, quoted, sexagesimal_parts
 from hven.descriptor.options import guess_kind
 from hven.descriptor.proposing import SAMPLE
 from hven.descriptor.to_standard import Draft, full_name, passing
 from hven.descriptor.yaml_text import comment, flow, folded, scalar
 from hven.errors import Conflict, SourceError, UsageError, UserError
+from hven.model.literal import figure
 from hven.model.table import Column
 from hven.model.types import FLOAT64
 from hven.sources import Context, Reject, Source
@@ -113,9 +115,7 @@ def _drafted(
     else:
         found, options = _file(settings, source, directory)
         if kind is None:
-            kind = (kind_of(found) or guess_kind(found.name)) if found.is_file() else None
-        if kind is None:
-            raise SourceError(f"it cannot be seen what {source} is", remedy=f"say --kind: {', '.join(plugins.names('sources'))}")
+            kind = kind_of(found) or guess_kind(found.name) or "csv"  # which says what it is, if it is no text
         if kind == "sql":
             options = {"file": options["files"]}
         elif kind == "csv" and (readme := _readme(found, directory, table)):
@@ -158,6 +158,15 @@ def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[
         inside = settings.directory.resolve() in whole.parents
         shown = Path("../..", whole.relative_to(settings.directory.resolve())).as_posix() if inside else str(whole)
     return first, {"files": shown}
+
+
+def _far(options: Mapping[str, Any]) -> list[str]:
+    """Warn of data outside the site: they stay where they are."""
+    if not any(Path(str(options.get(key, ""))).is_absolute() for key in ("files", "file")):
+        return []
+    return [
+        "the data stand outside the site, at an absolute path: no backup holds them, and a site that moves does not find them; copy them into data/ here, and say files: data/..."
+    ]
 
 
 def _normal(path: Path) -> str:
@@ -244,13 +253,25 @@ def _draft(
     if kind == "live":  # its rows are looked at, though they will not be copied
         module = plugins.load("sources", "sql")
     source, options = _opened(module, kind, options, context)
+    if settled := (source.guessed() if hasattr(source, "guessed") else {}):
+        options = {**options, **settled}
+        guessed = [*guessed, "the record below the names holds units: they are taken, and it is no row (`units: true`)"]
     live = kind == "live"
     columns = facts.columns_of(source.columns()) if live and facts is not None else source.columns()
+    if not columns:
+        raise SourceError("the source has no columns, so there is nothing to publish", remedy="choose another table or file")
     seen, rows, complete = _look(source, columns, FEWER if live or kind in ELSEWHERE else ROWS)
     complete = complete and (kind not in ELSEWHERE or source.size() == rows)  # a service may give less than it is asked for
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
-    notes = [*taken, *guessed, *notes]
+    doubts: dict[str, tuple[str, str]] = source.doubts() if hasattr(source, "doubts") else {}
+    guesses = [
+        replace(item, doubt="; ".join(doubts[item.source]))
+        if item.source in doubts and item.doubt is None and item.expression in {None, quoted(item.source)} and item.column.type.is_string
+        else item
+        for item in guesses
+    ]
+    notes = [*taken, *guessed, *_far(options), *notes]
     if refused:
         first = refused[0]
         where = f"row {first.row}" + (f", column {first.column}" if first.column else "")
@@ -266,6 +287,8 @@ def _draft(
     if not live:  # text that is put together at each query is found by no index
         guesses += _assembled_position(guesses)
     title, description = _about(source)
+    head = getattr(source, "head", None)
+    carried = Carried(None if head is None else head(), guesses)
     description = description or (facts.look.comment if facts is not None else None)
     if standard is not None:
         pair = positions_of(guesses)
@@ -274,7 +297,7 @@ def _draft(
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
             description=description, origin=origin or kind, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
         )  # fmt: skip
-    return _written(name, kind, options, guesses, positions_of(guesses), key, (rows, complete), notes, title, description, origin)
+    return _written(name, kind, options, guesses, positions_of(guesses), key, (rows, complete), notes, title, description, origin, carried)
 
 
 def _of(guesses: Sequence[Guess], name: str) -> Guess:
@@ -334,17 +357,18 @@ def _null_words(kind: str, options: dict[str, Any], guesses: Sequence[Guess], se
     if words:
         options = {**options, "null": {name: found[0] if len(found) == 1 else found for name, found in words.items()}}
     for item in guesses:
+        facts = seen[item.source]
+        codes = [*facts.sentinels, *([-1] if facts.minus_one and item.column.unit not in {None, "mag", "deg"} else [])]
         notes += [
-            f"{item.column.name} reaches {value:g}: if that stands for no value, {_advice(kind, item, value)}"
-            for value in seen[item.source].sentinels
+            f"{item.column.name} reaches {figure(value)}: if that stands for no value, {_advice(kind, item, value)}" for value in codes
         ]
     return options, notes[:6]
 
 
 def _advice(kind: str, item: Guess, value: float) -> str:
-    if kind in {"csv", "fixed"}:
-        return f"say `null: {{{item.source}: {value:g}}}` in the source"
-    return f"map it: `{item.column.name}: CASE WHEN {item.source} <> {value:g} THEN {item.source} END`"
+    if kind in {"csv", "fixed", "json", "fits"}:
+        return f"say `null: {{{item.source}: {figure(value)}}}` in the source"
+    return f"map it: `{item.column.name}: CASE WHEN {item.source} <> {figure(value)} THEN {item.source} END`"
 
 
 def _key(module: Any, options: Mapping[str, Any], context: Context, guesses: Sequence[Guess], seen: dict[str, Seen]) -> Guess | None:
@@ -403,12 +427,13 @@ def _about(source: Source) -> tuple[str | None, str | None]:
 # -- writing ------------------------------------------------------------------------------------
 
 
-def _column(item: Guess, width: int) -> str:
+def _column(item: Guess, width: int, carried: Carried) -> str:
     column = item.column
     said: dict[str, Any] = {"type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)}
     for key in ("unit", "ucd", "utype", "description"):
         if value := getattr(column, key):
             said[key] = value
+    said |= carried.of(column)
     line = f"      {scalar(column.name)}:".ljust(width + 7) + " " + flow(said)
     return line + (f"  # {comment(item.doubt)}" if item.doubt else "")
 
@@ -425,6 +450,7 @@ def _written(
     title: str | None,
     description: str | None,
     origin: str | None,
+    carried: Carried,
 ) -> str:
     rows, complete = counted
     width = min(max(len(scalar(item.column.name)) for item in guesses), 28)
@@ -457,13 +483,18 @@ def _written(
     if position is not None:
         lines.append(f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # degrees; searches by position use it")
     lines += [f"    # {comment(note)}" for note in notes]
+    if carried.hidden:
+        lines.append(
+            f"    # {carried.hidden:,} columns are for programs, as the source says: pages show them to who asks; take `display: hidden` out of others"
+        )
     lines.append("    source: " + flow({"kind": kind, **options}))
     lines.append("    columns:")
-    lines += [_column(item, width) for item in guesses]
+    lines += [_column(item, width, carried) for item in guesses]
     mapped = [item for item in guesses if item.expression]
     if mapped:
         lines.append("    map:  # source columns that are called otherwise, and expressions")
         lines += [f"      {scalar(item.column.name)}:".ljust(width + 7) + " " + scalar(item.expression) for item in mapped]
+    lines += carried.lines()
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hven.beside import Failure
 from hven.errors import Fault, UserError
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.adql.tree import Bound
+    from hven.beside.process import Python
     from hven.errors import Place
     from hven.model.resource import Rule
     from hven.model.table import Table
@@ -48,8 +48,8 @@ class Call:
     type: Type
     place: Place
 
-    def load(self) -> Callable[..., pa.Array]:
-        """Import the file and give the function.
+    def load(self, python: Python | None = None) -> Callable[..., pa.Array | str]:
+        """Import the file, in a process of its own, and give the function; what it gives that is no column is the name of its type.
 
         Raises
         ------
@@ -58,21 +58,21 @@ class Call:
         """
         if self.path is None:
             raise UserError(f"{self.name} is computed at ingest only", place=self.place)
-        spec = importlib.util.spec_from_file_location(f"hven_beside_{self.path.stem}", self.path)
-        if spec is None or spec.loader is None:
-            raise UserError(f"{self.path.name} is no Python file", place=self.place)
-        module = importlib.util.module_from_spec(spec)
-        sys.path.insert(0, str(self.path.parent))  # the file may import its neighbours
+        from hven.beside.process import Python
+
+        python = python or Python()
+        path = self.path.resolve()
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:  # whatever the curator's file raises is the curator's to see
-            raise UserError(f"{self.path.name} cannot be imported: {type(error).__name__}: {error}", place=self.place) from error
-        finally:
-            sys.path.remove(str(self.path.parent))
-        function = getattr(module, self.name, None)
-        if not callable(function):
-            raise UserError(f"{self.path.name} has no function {self.name!r}", place=self.place)
-        return function  # type: ignore[no-any-return]
+            python.load(path, self.name)
+        except Failure as error:
+            said = str(error)
+            message = said if said.startswith(f"{path.name} ") else f"{path.name} cannot be imported: {said}"
+            raise UserError(message, place=self.place) from error
+
+        def call(*arrays: pa.Array, seconds: float | None = None) -> pa.Array | str:
+            return python.call(path, self.name, arrays, seconds=seconds)
+
+        return call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

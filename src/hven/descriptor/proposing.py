@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.descriptor.features import features
 from hven.descriptor.guesses import quoted
 from hven.model import units
+from hven.model.dateforms import ISO, form_of
 from hven.sky import bodies
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from hven.descriptor.guesses import Guess
 
 SAMPLE = 5_000  # rows whose values are looked at
-_ISO = (
-    r"^\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{4}-\d{3}(T\d{2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{8}T\d{6})Z?\s*$"
-)
 _PAPER = r"creat|modif|updat|ingest|process|releas|publi|discov|approv|revis|reduc|file_?date|^date$"  # times that are not those of a measurement
 _SHEET = re.compile(r"creat|modif|updat|ingest|releas|publi|approv|revis|reduc|discov")
 _BEGIN = re.compile(
@@ -45,12 +43,6 @@ _KINDS = {
     "application/x-netcdf": "cu",
     "application/x-cdf": "ts",
 }
-_FORMATS = (
-    "%Y-%b-%d %H:%M:%S", "%Y-%b-%d %H:%M", "%Y-%b-%d", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y %H:%M", "%d-%b-%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
-    "%m/%d/%Y", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y", "%Y.%m.%d_%H:%M:%S_TAI", "%Y.%m.%d_%H:%M:%S", "%d %b %Y", "%Y %b %d", "%b %d %Y", "%d %B %Y", "%Y%m%d_%H%M%S", "%Y%m%d",
-)  # fmt: skip
-
-
 _SPEAKS_OF = {
     "martian": "Mars", "lunar": "Moon", "lroc": "Moon", "jovian": "Jupiter", "solar": "Sun", "sunspot": "Sun", "sunspots": "Sun", "flare": "Sun", "flares": "Sun", "cme": "Sun", "coronal": "Sun",
     "carr": "Sun", "carrington": "Sun",
@@ -67,6 +59,7 @@ class Fact:
     ucd: str
     sample: pa.Array
     expression: str | None = None
+    called: str = ""  # the name that the table's column would have: the heading without its unit
 
     @property
     def sql(self) -> str:
@@ -121,16 +114,13 @@ class Fact:
 
     def date_format(self) -> str | None:
         """Find the form that nearly all of the first texts have."""
-        words = [word.strip() for word in pc.unique(self.filled).to_pylist()[:200]]
-        if not words or not 6 <= len(words[0]) <= 26:
-            return None
-        return next((form for form in _FORMATS if sum(_reads(word, form) for word in words) >= 0.97 * len(words)), None)
+        return form_of([word.strip() for word in pc.unique(self.filled).to_pylist()[:200]])
 
     def time(self) -> tuple[str, str] | None:
         """Say whether its values are times: what kind (stamp, jd, mjd, year), and an expression for it."""
         if pa.types.is_timestamp(self.sample.type):
             return "stamp", self.sql
-        if self.mostly(_ISO):
+        if self.mostly(ISO):
             return "stamp", f"parse_time({self.sql})"
         if self.is_text and self.mostly(r"\d") and (form := self.date_format()) is not None:
             text = f"parse_time({self.sql}, '{form}')"
@@ -149,13 +139,6 @@ class Fact:
         if self.name in {"year", "fall_year"} and pa.types.is_integer(self.sample.type):
             return "year", self.sql
         return None
-
-
-def _reads(word: str, form: str) -> bool:
-    try:
-        return 1500 < datetime.strptime(word, form).year < 2200  # noqa: DTZ007  (only whether it is one)
-    except ValueError:
-        return False
 
 
 @dataclass(slots=True)
@@ -187,8 +170,8 @@ class Proposal:
         self.fill[column] = f"{how} {text} was thought of, but {reason}"
 
 
-def facts_of(guesses: Sequence[Guess], sample: Mapping[str, pa.Array]) -> list[Fact]:
-    """Put together what is known of the source's columns."""
+def facts_of(guesses: Sequence[Guess], sample: Mapping[str, pa.Array], *, lists: bool = False) -> list[Fact]:
+    """Put together what is known of the source's columns: those of single values, or of lists."""
     return [
         Fact(
             source=item.source,
@@ -197,9 +180,10 @@ def facts_of(guesses: Sequence[Guess], sample: Mapping[str, pa.Array]) -> list[F
             ucd=(item.column.ucd or "").lower(),
             sample=sample[item.source],
             expression=item.expression,
+            called=item.column.name,
         )
         for item in guesses
-        if item.source and item.source in sample and not pa.types.is_nested(sample[item.source].type)
+        if item.source and item.source in sample and pa.types.is_nested(sample[item.source].type) is lists
     ]
 
 
@@ -215,7 +199,10 @@ class Proposer:
         words: str,
         key: Sequence[Guess],
         position: tuple[Guess, Guess] | None,
+        lists: Sequence[Fact] = (),
+        words_of: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
+        self.lists, self.words_of = lists, words_of or {}  # of columns that hold one of some words
         self.standard, self.facts, self.name, self.words, self.key, self.position = standard, facts, name, words, key, position
         self.made = Proposal()
 
@@ -230,10 +217,11 @@ class Proposer:
     def direct(self) -> None:
         """Take columns that are called as in the standard, where their values fit."""
         for fact in self.facts:
-            column = self.standard.get(fact.source.lower())
+            name = fact.source.lower() if fact.source.lower() in self.standard else fact.called
+            column = self.standard.get(name)
             if column is None or not len(fact.filled) or (column.get("required") and len(fact.filled) < len(fact.sample)):
                 continue
-            kind, name = str(column.get("type", "")), fact.source.lower()
+            kind = str(column.get("type", ""))
             number = kind.startswith(("float", "int"))
             time = (
                 fact.time()
@@ -250,6 +238,9 @@ class Proposer:
                 or (kind == "timestamp" and time is not None and time[0] == "stamp")
             )
             if fits and (not number or fact.unit is None or not column.get("unit") or units.convertible(fact.unit, column["unit"])):
+                words = {word for text in fact.distinct() for word in text.lower().split("#")}
+                if words and name in self.words_of and words.isdisjoint(self.words_of[name]):
+                    continue  # another thing of the same name: a GeoJSON geometry's type is no geometry_type
                 text = time[1] if kind == "timestamp" and time is not None else fact.sql
                 self.made.map(name, f"nullif(trim({text}), '')" if fact.is_text and kind == "string" else text, "", fact)
 
@@ -501,6 +492,7 @@ def epn_tap(proposer: Proposer) -> Proposal:
     """Propose a mapping to EPN-TAP 2.0."""
     made = proposer.made
     proposer.direct()
+    features(proposer)
     proposer.identity("granule_uid")
     proposer.access()
     found = next((fact for fact in proposer.facts if fact.name in {"obs_id", "observation_id", "obsid", "obs_number", "orbit"}), None)
@@ -529,6 +521,7 @@ def epn_tap(proposer: Proposer) -> Proposal:
                 "guessed by the name; to fill: what targets with other names are",
             )
     proposer.instruments("instrument_host_name", "instrument_name")
+    _elements(proposer)
     exposure = proposer.find(
         r"^(exptime|exposure|exposure_time|exp_time)$", ucd="time.duration", test=lambda item: item.is_number and item.within(0, 1e7)
     )
@@ -563,6 +556,29 @@ def _needed(proposer: Proposer, made: Proposal) -> None:
         if made.frame == "none":
             for name in [name for name in made.settings if re.match(r"c[123](min|max|_resol)", name)]:
                 made.settings.pop(name)
+
+
+_ELEMENTS = {
+    "diameter": r"diam(eter)?(_km)?", "semi_major_axis": r"a|sma|semi_?major_?axis|(pl_)?orb_?smax", "eccentricity": r"e|ecc(entricity)?|(pl_)?orb_?eccen",
+    "inclination": r"i|incl?(ination)?|(pl_)?orb_?incl", "long_asc": r"om|node|long?_?asc(ending)?(_?node)?", "arg_perihel": r"w|peri|arg(ument)?_?peri\w*",
+    "mean_anomaly": r"ma|m|mean_?anomaly", "mass": r"mass", "albedo": r"albedo|p_?v",
+}  # fmt: skip
+
+
+def _elements(proposer: Proposer) -> None:
+    """Propose the size and the orbit of a body; single letters are its elements where a, e and i are there together."""
+    left = [fact for fact in proposer.facts if fact.source not in proposer.made.used and fact.is_number and fact.within(0, 1e30)]
+    orbit = {"a", "e", "i"} <= {fact.called for fact in left}
+    for column, pattern in _ELEMENTS.items():
+        if column not in proposer.standard or column in proposer.made.settings:
+            continue
+        unit = proposer.standard[column].get("unit")
+        for fact in left:
+            measures = fact.unit is None or units.convertible(fact.unit, unit)
+            if measures and (orbit or len(fact.called) > 2) and re.fullmatch(pattern, fact.called):
+                why = f"guessed from {fact.source}" + ("" if fact.unit or not unit else f": its unit is not said, it must be {unit}")
+                proposer.made.map(column, fact.sql, why, fact)
+                break
 
 
 def _place(proposer: Proposer) -> None:

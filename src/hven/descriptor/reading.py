@@ -15,9 +15,10 @@ from hven.descriptor.functions import functions
 from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
 from hven.descriptor.live import against_database, faults_of, is_live
 from hven.descriptor.mapping import compile as compile_mapping
+from hven.descriptor.mapping import doubted
 from hven.descriptor.merging import Gathered, apply_standard, expand, gather, shown, standards
 from hven.descriptor.naming import written
-from hven.descriptor.obscore import OBSCORE, RADIO, described
+from hven.descriptor.obscore import OBSCORE, RADIO, described, member
 from hven.descriptor.options import plain
 from hven.descriptor.shapes import Fields, in_order, kind, meant, nearest
 from hven.descriptor.syncing import schedule
@@ -186,13 +187,16 @@ def _against_sources(spec: TableSpec, resource: Resource, settings: Settings) ->
         return against_database(spec, resource, settings)
     for source in spec.sources:
         if source.kind not in FILES:
+            if spec.columns_declared:  # what is made of them can be looked at
+                found |= dict.fromkeys(_observations(spec, resource))
             continue
         module = plugins.load("sources", source.kind)
         try:
             opened = module.open(
-                module.Options.model_validate(dict(source.options)), Context(directory=resource.path.parent, reject=lambda _row: None)
+                module.Options.model_validate(dict(source.options)),
+                Context(directory=resource.path.parent, reject=lambda _row: None, roots=settings.grounds),
             )
-            mapping = compile_mapping(spec, opened.columns(), resource)
+            mapping = doubted(compile_mapping(spec, opened.columns(), resource), opened, source)
             found |= dict.fromkeys(mapping.warnings)
         except DescriptorError as error:
             found |= dict.fromkeys(error.faults)
@@ -201,6 +205,17 @@ def _against_sources(spec: TableSpec, resource: Resource, settings: Settings) ->
             message = error.message if place is source.place else f"{error.place}: {error.message}"
             found[Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)] = None
     return list(found)
+
+
+def _observations(spec: TableSpec, resource: Resource) -> list[Fault]:
+    """Compile what a table gives to ivoa.obscore over the columns that its descriptor says."""
+    found: list[Fault] = []
+    for view in (OBSCORE, RADIO):
+        try:
+            member(spec, spec.table, resource, view)
+        except DescriptorError as error:
+            found += error.faults
+    return found
 
 
 def load_standard(name: str, settings: Settings) -> Resource:
@@ -291,6 +306,26 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         if service not in SERVICES:
             faults.error(
                 f"no service is called {str(service)!r}", service.place, nearest(service, SERVICES) or f"known: {', '.join(SERVICES)}"
+            )
+    served = {*plugins.names("protocols"), "epn-tap", OBSCORE}
+    for service in fields.get("services", ()):
+        if service in SERVICES and service not in served:
+            faults.warning(
+                f"services: nothing serves {str(service)!r} yet", service.place, "the others are served; leave it out until this one is"
+            )
+    for spec in specs:
+        what = f"tables.{spec.table.name}"
+        if spec.links and "datalink" not in served:
+            faults.warning(
+                f"{what}.links: nothing serves them yet: datalink is not there",
+                spec.links[0].place,
+                "a column's `link` is on pages and in results",
+            )
+        if spec.obscore is not None and "services" in fields and OBSCORE not in fields["services"]:
+            faults.warning(
+                f"{what}.obscore: its rows are not in ivoa.obscore: `services` does not name it",
+                spec.obscore.place,
+                f"add {OBSCORE} to services, or take them out",
             )
     engine = _engine(fields.get("engine"), faults)
     if not standard and "tables" not in fields.places and "files" not in fields.places:

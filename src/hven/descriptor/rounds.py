@@ -18,6 +18,7 @@ from hven.model import units
 from hven.model.resource import Setting
 from hven.model.table import Column
 from hven.model.types import FLOAT64, STRING
+from hven.model.ucd import modern
 
 if TYPE_CHECKING:
     from hven.descriptor.lookups import Lookups
@@ -255,6 +256,10 @@ class Round:
             for key in INHERITED:
                 if key not in given and getattr(column, key) is None:
                     changes[key] = getattr(copy, key)
+            if changes.get("ucd"):
+                changes["ucd"] = (
+                    modern(changes["ucd"]) or changes["ucd"]
+                )  # UCD1 of old tables; what is none stays as the source says, and is told
         elif "ucd" not in given and column.ucd is None and meta.column is not None:
             changes["ucd"] = meta.ucd
         return column.having(**changes)
@@ -267,7 +272,7 @@ class Round:
                 faults.error(
                     f"{where}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
-                    "correct the unit, or convert it in an expression",
+                    f"correct the unit, or convert it in an expression; where a formula's factor does that: without_unit(x), {column.unit} is then taken as said",
                 )
                 raise Broken
             self._warn_of_two_conversions(tree, meta.unit, column.unit, where, place)

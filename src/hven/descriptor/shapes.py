@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, retyped, trap
 from hven.errors import Fault, Place
+from hven.model import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -160,10 +161,10 @@ class Number:
         if not (WHOLE if self.whole else DECIMAL).fullmatch(text):
             faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
             return None
-        number = int(text) if self.whole else float(text)
+        number = literal.number(text)
         if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
-            low = "" if self.minimum is None else f" from {self.minimum:g}"
-            high = "" if self.maximum is None else f" to {self.maximum:g}"
+            low = "" if self.minimum is None else f" from {literal.figure(self.minimum)}"
+            high = "" if self.maximum is None else f" to {literal.figure(self.maximum)}"
             faults.error(f"{what} must be {name}{low}{high}, not {value}", value.place)
             return None
         return number

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.columns import check_name, check_references, columns
+from hven.descriptor.columns import check_name, check_references, columns, param
 from hven.descriptor.constants import constant
 from hven.descriptor.expressions import Hole, expression, holes, inner, references
 from hven.descriptor.flags import SAID, flags
@@ -94,6 +94,9 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
     specs = tuple(spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None)
     frames = tuple(_frame(str(key), item) for key, item in fields.get("frames", {}).items())
     enums = {str(key): {str(code): str(label) for code, label in item.items()} for key, item in fields.get("enums", {}).items()}
+    params = tuple(param(str(name), item, f"{what}.params.{name}", faults) for name, item in fields.get("params", {}).items())
+    known = [*names, *(one.name for one in params)]
+    check_references(fields.get("params", {}), known, (), enums, f"{what}.params", faults)
     check_references(fields.get("columns", {}), names, [frame.id for frame in frames], enums, f"{what}.columns", faults)
     table = Table(
         schema=around.schema,
@@ -104,7 +107,8 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
         utype=_text(fields, "utype"),
         primary=tuple(_known(what, "primary", fields, names, closed, faults)),
         keys=tuple(_foreign(what, fields, around, names, closed, faults)),
-        groups=tuple(_groups(what, fields, names, closed, faults)),
+        groups=tuple(_groups(what, fields, known, closed, faults)),
+        params=params,
         frames=frames,
         enums=enums,
         position=_position(what, fields, made, names, closed, faults),
@@ -470,6 +474,7 @@ def _foreign(what: str, fields: Fields, around: Surroundings, names: list[str], 
 def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Group]:
     for name, item in fields.get("groups", {}).items():
         roles = {role: item[role] for role in ROLES if role in item} | {str(key): value for key, value in item.get("roles", {}).items()}
+        roles |= {str(column): column for column in item.get("columns", ())}
         for role, column in roles.items():
             if closed and column not in names:
                 faults.error(f"{what}.groups.{name}.{role}: the table has no column {str(column)!r}", column.place, nearest(column, names))

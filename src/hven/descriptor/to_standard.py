@@ -71,7 +71,22 @@ class Draft:
             whole = there if whole is None else pc.and_(whole, there)
         if gaps:
             facts = facts_of(self.guesses, {name: values.filter(whole) for name, values in self.sample.items()})
-        made = propose(Proposer(table["columns"], facts, name=self.name, words=self.words, key=self.key, position=self.position))
+        made = propose(
+            Proposer(
+                table["columns"],
+                facts,
+                name=self.name,
+                words=self.words,
+                key=self.key,
+                position=self.position,
+                lists=facts_of(self.guesses, self.sample, lists=True),
+                words_of={
+                    str(rule["columns"]): frozenset(str(word).lower() for word in table["vocabularies"][rule["of"]]["values"])
+                    for rule in table.get("rules", {}).values()
+                    if rule.get("check") == "words" and rule.get("severity", "error") == "error"
+                },
+            )
+        )
         if gaps:
             made.where = " AND ".join(f"{fact.sql} <> ''" if fact.is_text else f"{fact.sql} IS NOT NULL" for fact in gaps)
         return made

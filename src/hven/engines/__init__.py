@@ -38,13 +38,15 @@ class Snapshot:
     parts
         File names and row counts, in order.
     statistics
-        Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length}.
+        Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length; of texts in arrays: longest}.
     coverage
         ASCII MOC of the positions, or None.
     engine
         Name of the engine that keeps it; records of older sites do not say it, and mean the embedded one.
     regions
         Columns of shapes whose position index the engine must be told of (the embedded one finds its own beside the rows).
+    checksum
+        Of the engine's own list of the snapshot's files and their checksums; empty: it keeps none, or did not when this was written.
     """
 
     id: str
@@ -57,6 +59,27 @@ class Snapshot:
     coverage: str | None = None
     engine: str = "duckdb"
     regions: tuple[str, ...] = ()
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a verification of a snapshot found.
+
+    Attributes
+    ----------
+    bytes, files
+        That have a checksum.
+    faults
+        File -> what is wrong with it.
+    unknown
+        Files that were written without a checksum: of them only the size is known.
+    """
+
+    bytes: int = 0
+    files: int = 0
+    faults: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +169,8 @@ class Limits:
         Rows wanted at most; the engine yields one more if there are more, so that overflow is known.
     seconds
         Time limit, None = none.
+    told
+        The time limit that readers are told of, of which `seconds` is what is left; None = `seconds`.
     memory
         Bytes, None = the engine's setting.
     batch
@@ -156,6 +181,12 @@ class Limits:
     seconds: float | None = None
     memory: int | None = None
     batch: int = 65_536
+    told: float | None = None
+
+    @property
+    def limit(self) -> float | None:
+        """The time limit in words for readers."""
+        return self.seconds if self.told is None else self.told
 
 
 class Execution(Protocol):
@@ -225,10 +256,15 @@ class Staging(Protocol):
 class Engine(Protocol):
     """The contract. Thread-safe; one per process and site.
 
-    An engine that can give some rows from all over a snapshot at once also has ``sample(snapshot: Snapshot, rows: int) -> Memory``.
+    An engine that can give some rows from all over a snapshot at once also has ``sample(snapshot, rows: int, columns) -> Memory``: of these columns at least.
 
     An engine whose rows are elsewhere also has ``problem() -> str | None``: what keeps it from answering now, for the health page; and
-    ``connections() -> dict[str, int]``: ``size``, ``used`` and ``kept`` of its connections.
+    ``connections() -> dict[str, int]``: ``size``, ``used`` and ``kept`` of its connections. One whose rows are files has
+    ``missing(snapshot: Snapshot) -> str | None``: which of them is not there, or has another size;
+    ``verify(snapshot, pace, known) -> Verified``: whether they are what was written - `pace` is called with the number of bytes after
+    each piece that is read (None: nothing is read), `known` is a dictionary in which it keeps what it has read, for the next call;
+    ``refuse(paths: Mapping[str, str])``: never give rows of the snapshots with these paths, and why (`Unavailable`); and ``tidy()``:
+    let go of snapshots that were removed. The rows of one without ``verify`` are a database's, which has means of its own.
     """
 
     name: str
@@ -305,4 +341,17 @@ def differences(rows: pa.Table, stored: Iterable[pa.RecordBatch], primary: Seque
     return compare(rows, stored, primary)
 
 
-__all__ = ["Engine", "Execution", "Limits", "Live", "LiveColumn", "Memory", "Plan", "Relation", "Snapshot", "Staging", "differences"]
+__all__ = [
+    "Engine",
+    "Execution",
+    "Limits",
+    "Live",
+    "LiveColumn",
+    "Memory",
+    "Plan",
+    "Relation",
+    "Snapshot",
+    "Staging",
+    "Verified",
+    "differences",
+]

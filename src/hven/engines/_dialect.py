@@ -24,6 +24,12 @@ TOLERANCE = "2.8e-13"  # degrees: hven.sky.sphere.TOLERANCE, so that all roads d
 SPACE = "' ' || chr(9) || chr(10) || chr(13)"
 _NORMAL = "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))"  # Box and Muller
 _OVER = frozenset({"SUM", "AVG", "STDDEV", "VARIANCE", "MIN", "MAX"})  # whose methods can write a window
+_ORDERED = {
+    "SUM": "sum",
+    "AVG": "avg",
+    "STDDEV": "stddev_samp",
+    "VARIANCE": "var_samp",
+}  # of floats: each order of rows has its own last bits
 _SHAPES = frozenset({"POINT", "CIRCLE", "POLYGON"})
 
 FUNCTIONS: dict[str, str] = {
@@ -179,6 +185,21 @@ class EngineDialect(Dialect):
         """STDDEV and VARIANCE of a sample, in double."""
         name = "stddev_samp" if node.name == "STDDEV" else "var_samp"
         return f"{name}({'DISTINCT ' if node.distinct else ''}{self.double(writer.expr(node.args[0]), node.args[0])}) {window}".rstrip()
+
+    def steadied(self, writer: Writer, node: Function) -> str | None:
+        """Write sums and means of floats, and joined texts, over values in their order: equal values may stand in any."""
+        name = _ORDERED.get(node.name)
+        distinct = "DISTINCT " if node.distinct else ""
+        if node.name == "IVO_STRING_AGG":
+            text, delimiter = (writer.expr(arg) for arg in node.args)
+            return f"string_agg({distinct}{text}, {delimiter} ORDER BY {text})"
+        if name is None or (name == "sum" and meta(node).type.is_integer):
+            return None
+        return self.in_order(name, distinct, self.double(writer.expr(node.args[0]), node.args[0]))
+
+    def in_order(self, name: str, distinct: str, text: str) -> str:
+        """Write an aggregate of numbers over them in order."""
+        return f"{name}({distinct}{text} ORDER BY {text})"
 
     def over(self, writer: Writer, node: Function, window: str) -> str:
         """Write a function over a window: sums and means as without one."""

@@ -74,6 +74,8 @@ def _revise(column: Column, old: Facts, less: Facts, more: Facts, rows: tuple[in
         if gone == longest > come and not _any(look, lambda piece: pc.equal(pc.utf8_length(piece), longest)):
             longest = max(int(pc.max(pc.utf8_length(piece)).as_py() or 0) for piece in look())
         found["max_length"] = max(longest, come)
+    if "longest" in old or "longest" in more:  # it may be more than there is: it is what a width is chosen by
+        found["longest"] = max(_count(old, "longest"), _count(more, "longest"))
     return found
 
 

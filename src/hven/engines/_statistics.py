@@ -17,7 +17,7 @@ CELLS = 20_000  # a coverage map has no more cells than that, unless it is of or
 
 
 class Statistics:
-    """Gathers part by part; `result` gives column name -> {nulls, minimum, maximum, distinct, non_ascii, max_length}."""
+    """Gathers part by part; `result` gives column name -> {nulls, minimum, maximum, distinct, non_ascii, max_length}, and `longest` text of arrays."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -25,6 +25,7 @@ class Statistics:
         self._extremes: dict[str, tuple[Any, Any]] = {}
         self._non_ascii: dict[str, bool] = {}
         self._length: dict[str, int] = {}
+        self._longest: dict[str, int] = {}
         self._distinct: dict[str, _Distinct] = {}
 
     def add(self, part: pa.Table) -> None:
@@ -36,6 +37,8 @@ class Statistics:
                 continue
             if pa.types.is_string(kind):
                 self._add_text(name, column)
+            elif pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+                self._longest[name] = max(self._longest.get(name, 0), pc.max(pc.utf8_length(pc.list_flatten(column))).as_py() or 0)
             elif pa.types.is_boolean(kind) or pa.types.is_timestamp(kind) or _is_number(kind):
                 self._add_scalar(name, column)
 
@@ -76,6 +79,8 @@ class Statistics:
             if name in self._extremes:
                 low, high = self._extremes[name]
                 entry["minimum"], entry["maximum"] = plain(low), plain(high)
+            if name in self._longest:
+                entry["longest"] = self._longest[name]
             if name in self._distinct:
                 entry["distinct"] = self._distinct[name].estimate()
             if name in self._length:

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from hven import query
 from hven.adql.text import write
+from hven.engines import Live
+from hven.errors import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -93,6 +95,30 @@ class Asking:
             if result.volatile:  # other programs write it, or it is drawn by lot
                 return result.table(), result.share
             return known.get(key, lambda: (result.table(), result.share))
+
+    def settled(self, asked: tree.Query, table: Table, *, seconds: float) -> pa.Table | None:
+        """Give the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
+
+        What was too late once is not asked again in this state of the table.
+        """
+        item = self.published(table)
+        if item.relation is None or isinstance(item.relation, Live):
+            return None
+        known = _answers(self.site)
+        own = self.holdings.reach(self.who, self.policies) if self.hides(table) else ""
+        key = (table.qualified, item.run, item.updated, own, write(asked))
+        if known.find((*key, "late")) is not None:
+            return None
+
+        def compute() -> Answer:
+            with self.run(asked, seconds=seconds) as result:
+                return result.table(), 1.0
+
+        try:
+            return known.get(key, compute)[0]
+        except Timeout:
+            known.get((*key, "late"), lambda: (pa.table({}), 0.0))
+            return None
 
     def number(self, asked: tree.Query, *, seconds: float = SECONDS) -> int:
         """Give the one number that a query answers."""

@@ -15,8 +15,7 @@ from hven.adql import tree
 from hven.explore.names import body_of, on_body
 from hven.explore.plots import histogram
 from hven.explore.search import COUNTED, Search, ref, sphere
-from hven.explore.shown import is_julian
-from hven.explore.summary import times
+from hven.model.times import begins_and_ends
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,13 +81,13 @@ def ground(table: Table, asking: Asking) -> Ground | None:
 
 def timeline(table: Table, asking: Asking) -> Line | None:
     """Draw when a table's rows begin; None: it has no times, or all are of one moment."""
-    column, _ = times(table)
+    column, _ = begins_and_ends(table)
     if column is None:
         return None
     found = histogram(Search(table=table), column, asking, bins=BARS)
     if found is None or found.high <= found.low or not any(found.counts):
         return None
-    base = 0.0 if column.type.is_timestamp or is_julian(column) else 2_400_000.5
+    base = column.epoch or 0.0
     ends = [_day(value + base) for value in (found.low, found.high)]
     if None in ends:
         return None

@@ -6,6 +6,7 @@ Each table is asked on its own, at once with the others and within a time; whate
 from __future__ import annotations
 
 import io
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -122,7 +123,7 @@ def kind_of(table: Table) -> str:
     """Say of which kind a table is: ``epn``, ``obscore``, or nothing."""
     name = table.name.lower()
     if name == "epn_core" or "epntap#table" in (table.utype or "") or (table.standard or "").startswith("epn-tap"):
-        return "epn"
+        return "epn" if table.offers("epn-tap") else ""
     return "obscore" if table.schema == "ivoa" and name == "obscore" else ""
 
 
@@ -177,13 +178,19 @@ def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Ask
             page, columns = None, ()
             if rows and number:
                 left = max(seconds - (time.monotonic() - begun), 0.1)
-                page, columns = _remote(target.service, write(search.query(limit=rows)), asking.site.settings, left)
+                page, columns = _asked_for(
+                    *_remote(target.service, write(search.query(limit=rows)), asking.site.settings, left), search, rows
+                )
         spent = round(time.monotonic() - begun, 2)
         return Told(target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=columns)
     except HvenError as error:
         late = time.monotonic() - begun >= seconds * 0.95 or isinstance(error, remote.Silent)
         status = "busy" if isinstance(error, Overloaded) else "late" if late else "failed"
         return Told(target=target, status=status, message=error.message, adql=adql, seconds=round(time.monotonic() - begun, 2))
+    except Exception as error:  # whatever one table does, the others are shown
+        logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
+        message = f"its answer cannot be used ({type(error).__name__})"
+        return Told(target=target, status="failed", message=message, adql=adql, seconds=round(time.monotonic() - begun, 2))
 
 
 def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> list[Choice]:
@@ -192,7 +199,10 @@ def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> lis
     there = [(table, column) for table, column in there if column.type.is_string][:VALUED]
 
     def one(pair: tuple[Table, Column]) -> Facet | None:
-        return facets.facet(Search(table=pair[0]), pair[1], asking, shown=SHOWN_VALUES, like=like)
+        try:
+            return facets.facet(Search(table=pair[0]), pair[1], asking, shown=SHOWN_VALUES, like=like)
+        except HvenError:  # its own page says why; the other tables have values
+            return None
 
     with ThreadPoolExecutor(EACH) as pool:
         found = list(pool.map(one, there))
@@ -233,9 +243,23 @@ def _known(search: Search, asking: Asking) -> int | None:
 
 def _number(found: pa.Table) -> int:
     try:
-        return int(found.column(0)[0].as_py())
-    except (IndexError, TypeError, ValueError) as error:
+        number = int(found.column(0)[0].as_py())
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
         raise SourceError("it answers a count with no number") from error
+    if number < 0:
+        raise SourceError("it answers a count with no number")
+    return number
+
+
+def _asked_for(found: pa.Table, columns: tuple[Column, ...], search: Search, rows: int) -> tuple[pa.Table, tuple[Column, ...]]:
+    """Take what was asked for out of an answer: these columns, by whatever case, and no more rows."""
+    at = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
+    names = [column.name for column in search.shown()]
+    if lacking := [name for name in names if name.lower() not in at]:
+        raise SourceError(f"it answers without the columns that were asked for: {', '.join(lacking)[:100]}")
+    numbers = [at[name.lower()] for name in names]
+    taken = found.select(numbers).rename_columns(names).slice(0, rows)
+    return taken, tuple(replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True))
 
 
 def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
@@ -294,6 +318,8 @@ def _remote(service: RemoteService, adql: str, settings: Settings, seconds: floa
     except UserError as error:
         said = error.message if b"VOTABLE" in body[:4000] else f"it answers {status}, and no VOTable"
         raise SourceError(f"{service.name}: {said}") from error
+    except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
+        raise SourceError(f"{service.name}: its VOTable cannot be read ({type(error).__name__})") from error
     if status != 200:
         raise SourceError(f"{service.name} answers {status}")
     schema = batches[0].schema if batches else pa.schema([column.arrow for column in found.head.columns])

@@ -32,7 +32,9 @@ FETCHED = 100_000  # rows that are looked at once for all columns, where they ha
 COMBINATIONS = 100_000  # of values of several columns that are counted at once
 PATIENCE = 2.0  # seconds
 EXACT = 4_000_000  # rows up to which choices are counted exactly
-SAMPLE = 500_000  # rows of bigger tables that are counted, from all over them
+SAMPLE = 500_000  # rows of bigger tables that are counted under a condition, from all over them
+THIN = 2_000  # rows of a value in a sample, below which it is counted by itself
+WHOLE = 10.0  # seconds that counting all rows of a big table may take, once for each state of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +86,13 @@ def facets(search: Search, columns: Sequence[Column], asking: Asking) -> list[Fa
     """Count the choices of several columns, as many as possible by one look at the rows; those that could not be counted in time are left out."""
     own = {name for name, _ in search.conditions}
     alike = [column for column in columns if column.name not in own]  # all of these are counted over the same rows
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + (WHOLE if search.where() is None else PATIENCE)
     together = _together(search, alike, asking, until)
     found = []
     for column in columns:
         counted = together.get(column.name)
         if counted is None and time.monotonic() < until:
-            counted = _counted(search, column, asking, SHOWN, "")
+            counted = _counted(search, column, asking, SHOWN, "", until)
         found.append(None if counted is None else _facet(search, column, SHOWN, counted))
     return [one for one in found if one is not None]
 
@@ -100,10 +102,10 @@ def facet(search: Search, column: Column, asking: Asking, *, shown: int = SHOWN,
 
     Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `like` leaves the values that contain it, in any case.
 
-    The column's own condition is left out, so that one sees what else could be chosen. Tables of more than `EXACT` rows are
-    counted by a sample, unless the conditions leave so few of its rows that it would say little.
+    The column's own condition is left out, so that one sees what else could be chosen. Where conditions leave more than `EXACT` rows
+    of a table they are counted by a sample, but for values that it has few rows of, or missed: those are counted by themselves.
     """
-    counted = _counted(search, column, asking, shown, like)
+    counted = _counted(search, column, asking, shown, like, time.monotonic() + PATIENCE)
     return None if counted is None else _facet(search, column, shown, counted)
 
 
@@ -133,6 +135,8 @@ def _together(search: Search, columns: Sequence[Column], asking: Asking, until: 
     """Count several columns by GROUP BY of as many at once as have few combinations of values."""
     found: dict[str, _Counted] = {}
     where = search.where()
+    if where is None and _many(search, None, asking, EXACT):
+        return found  # each by itself, once for each state of the table
     few = _few(search, columns, asking) if len(_bundles(columns, asking.published(search.table))) > 1 else {}
     for column in columns:
         if column.name in few:
@@ -147,7 +151,7 @@ def _together(search: Search, columns: Sequence[Column], asking: Asking, until: 
             # by place: a column may be called n, too
             sums = pa.table([rows.column(at), rows.column(len(bundle))], names=["v", "n"]).group_by("v").aggregate([("n", "sum")])
             pairs = zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True)
-            found[column.name] = _estimated(_shaped(column, _ordered(pairs), "", full=False), share)
+            found[column.name] = _mended(search, column, _shaped(column, _ordered(pairs), "", full=False), share, where, asking)
     return found
 
 
@@ -212,26 +216,67 @@ def _estimated(counted: _Counted, share: float) -> _Counted:
     return replace(counted, values=tuple(values), exact=False)
 
 
-def _counted(search: Search, column: Column, asking: Asking, shown: int, like: str) -> _Counted | None:
+def _counted(search: Search, column: Column, asking: Asking, shown: int, like: str, until: float) -> _Counted | None:
     where = search.where(without=column.name)
+    if where is None and not like and _many(search, None, asking, EXACT):
+        whole = _whole(search, column, asking, max(until - time.monotonic(), 0.05))
+        if whole is not None:
+            return _shaped(column, whole, "", full=_listed(column) and len(whole) == ITEMS)
     if like:
         pattern = tree.Literal("%" + like.replace("%", "")[:100] + "%")
         test = tree.Like(ref(column.name), pattern, ignore_case=True)
         where = tree.conjunction(where, test)
-    listed = column.name.lower() in LISTS and column.type.is_string
-    most = ITEMS if listed else shown + 1
+    most = ITEMS if _listed(column) else max(shown, FEW) + 1
     read = _asked(search, _counting(search, column, where, most), where, asking, time.monotonic() + PATIENCE)
     if read is None:
         return None
     found, share = read
     pairs = list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
-    return _estimated(_shaped(column, pairs, like, full=listed and len(found) == ITEMS), share)
+    return _mended(search, column, _shaped(column, pairs, like, full=_listed(column) and len(found) == ITEMS), share, where, asking)
+
+
+def _listed(column: Column) -> bool:
+    return column.name.lower() in LISTS and column.type.is_string
+
+
+def _whole(search: Search, column: Column, asking: Asking, seconds: float) -> list[tuple[Any, int]] | None:
+    """Count the values of a column among all rows, once for each state of the table; None: it takes too long."""
+    found = asking.settled(_counting(search, column, None, ITEMS), search.table, seconds=seconds)
+    return None if found is None else list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
+
+
+def _mended(search: Search, column: Column, counted: _Counted, share: float, where: tree.Expr | None, asking: Asking) -> _Counted:
+    """Give what a sample says of all rows; values of which it has few rows, or none, are counted by themselves, the rarest first."""
+    whole = None if share == 1.0 or _listed(column) else _whole(search, column, asking, PATIENCE)
+    estimated = _estimated(counted, share)
+    if whole is None:
+        return estimated
+    seen = dict(counted.values)
+    names = {value: _shaped(column, [(value, 0)], "", full=False).values[0][0] for value, _ in whole}
+    thin, rows = [], 0
+    for value, number in reversed(whole):
+        if seen.get(names[value], 0) < THIN and (rows := rows + number) <= EXACT:
+            thin.append(value)
+    listed = tuple(tree.Literal(value) for value in thin if value is not None)
+    tests: list[tree.Expr] = [tree.In(ref(column.name), listed)] if listed else []
+    tests += [tree.IsNull(ref(column.name))] if None in thin else []
+    if not tests:
+        return estimated
+    test = tree.conjunction(where, tests[0] if len(tests) == 1 else tree.Or(tuple(tests)))
+    try:
+        found = asking.table(_counting(search, column, test, ITEMS), seconds=PATIENCE)
+    except Timeout:
+        return estimated
+    apart = {names[value] for value in thin}
+    exact = zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True)
+    values = [one for one in estimated.values if one[0] not in apart] + [(names.get(value, value), number) for value, number in exact]
+    return replace(estimated, values=tuple(_ordered(values)))
 
 
 def _shaped(column: Column, pairs: Sequence[tuple[object, int]], like: str, *, full: bool) -> _Counted:
     """Write values as an address has them; `full`: there are more lists than were counted."""
     texts = [(None if value is None else str(value).lower() if column.type.is_boolean else str(value), count) for value, count in pairs]
-    if column.name.lower() in LISTS and column.type.is_string:
+    if _listed(column):
         return _Counted(tuple(_items(texts, like)), exact=not full, more=full)
     return _Counted(tuple(texts), exact=True)
 

@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.explore.cadence import reckoned
+from hven.errors import ParseError
 from hven.model import units
+from hven.model.times import is_time
+from hven.query.epn_words import Word, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 TO, AS, AROUND = "_to.", "_as.", "_pm."  # parts of a column's field: its upper end, its unit, how long before and after
 RADIUS, RADIUS_UNIT, EACH = "_radius", "_radius_unit", "_each"
 _PARTS = (TO, AS, AROUND)
-_WHOLE = re.compile(r"[<>=!]|.*(\.\.|,|~|\")|null$", re.IGNORECASE | re.DOTALL)
+_WHOLE = re.compile(r"[<>=!]|.*(\.\.|,|~|\"|\d\s*/\s*[-+.\d])|null$", re.IGNORECASE | re.DOTALL)
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _MEASURE = re.compile(rf"({_NUMBER})\s*([^\d\s.,<>=!~].*)?")
 ALIKE = (
@@ -45,7 +47,7 @@ class Parts:
 
 def kind(column: Column, table: Table) -> str:
     """Say what field a column has: ``time``, ``flag``, ``code``, ``range``, ``text``."""
-    if reckoned(column):
+    if is_time(column):
         return "time"
     if column.type.is_boolean:
         return "flag"
@@ -118,10 +120,13 @@ def taken(values: Sequence[str], *, time: bool = False) -> Parts:
         found = _MEASURE.fullmatch(around.strip())
         if found is not None and (found[2] or "") in TIMES:
             return Parts(low=low.strip(), around=found[1], unit=found[2])
-    sign = ".." if text.count("..") == 1 else ""
-    if len(values) != 1 or "," in text or text[0] in "<>=!" or text.lower() == "null" or '"' in text or "~" in text:
+    if len(values) != 1 or "," in text or text[0] in "<>=!" or text.lower() == "null" or '"' in text or "~" in text or text.count("..") > 1:
         return Parts(low=text)
-    low, high = (part.strip() for part in text.split("..")) if sign else (text, text)
+    try:
+        ends = span(Word(text, 0), "=", text)
+    except ParseError:  # a range without ends
+        return Parts(low=text)
+    low, high = ("" if one is None else one.text.strip() for one in ends)
     if time:
         return Parts(low=low, high=high)
     measures = [_MEASURE.fullmatch(part) for part in (low, high) if part]
@@ -154,7 +159,7 @@ def form(table: Table, asked: Iterable[str] = ()) -> list[Field]:
     known = {column.name.lower(): column for column in columns}
     wanted = {name.lower() for name in asked}
     found: list[Field] = []
-    paired: set[str] = set()
+    pairs: dict[str, Field] = {}  # by each of the two names: the one that comes first stands for both
     for column in columns:
         name = column.name.lower()
         for ending, other in (("_min", "_max"), ("min", "max")):
@@ -168,10 +173,14 @@ def form(table: Table, asked: Iterable[str] = ()) -> list[Field]:
                 and last.type.is_numeric == column.type.is_numeric
                 and _ordered(column)
             ):
-                found.append(Field(name=stem, column=column, kind=kind(column, table), units=_units(column), pair=True))
-                paired |= {name, last.name.lower()}
+                one = Field(name=stem, column=column, kind=kind(column, table), units=_units(column), pair=True)
+                pairs[name] = pairs[last.name.lower()] = one
                 break
-        if name not in paired or name in wanted:
+    for column in columns:
+        name = column.name.lower()
+        if name in pairs and pairs[name] not in found:
+            found.append(pairs[name])
+        if name not in pairs or name in wanted:
             found.append(Field(name=column.name, column=column, kind=kind(column, table), units=_units(column)))
     return found
 
@@ -181,4 +190,4 @@ def _ordered(column: Column) -> bool:
 
 
 def _units(column: Column) -> tuple[str, ...]:
-    return offered(column.unit) if column.type.is_numeric and not reckoned(column) else ()
+    return offered(column.unit) if column.type.is_numeric and not is_time(column) else ()

@@ -13,7 +13,7 @@ from hven.adql import tree
 from hven.errors import UserError
 from hven.explore.rows import keys_of
 from hven.explore.search import COUNTED, ref
-from hven.explore.shown import is_julian
+from hven.model.times import JD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ def plotted(column: Column) -> bool:
 
 def is_time(column: Column) -> bool:
     """Tell whether what is drawn are Julian dates."""
-    return column.type.is_timestamp or is_julian(column)
+    return column.type.is_timestamp or column.epoch == JD
 
 
 def span(search: Search, column: Column, asking: Asking) -> tuple[float, float] | None:

@@ -132,6 +132,12 @@ def place(search: Search, asking: Asking, key: str) -> int | None:
     return at if at >= 0 else None
 
 
+def behind(search: Search, asking: Asking, key: str, offset: int) -> int:
+    """Say where the rows behind a row begin, by its key; `offset` if it is gone, or nobody can say."""
+    at = place(search, asking, key) if key else None
+    return offset if at is None else at + 1
+
+
 def _order(search: Search) -> tuple[tuple[str, bool], ...]:
     """Give the whole order of a search: rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none."""
     asked = tuple(search.order)

@@ -31,7 +31,7 @@ SEARCHED = 8  # columns of text that free words are looked for in
 MOST_WORDS = 30  # of free text
 MOST_LISTED = 500  # columns named in one parameter, conditions on one column
 PORTALS = frozenset(
-    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, "_view", "_map", "_plot"}
+    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, "_view", "_map", "_plot", "_compare"}
 )  # a column of such a name stands in quotes: "_row"=..
 _NAMES = re.compile(r'(?:[^,"]|"(?:[^"]|"")*"?)+')
 OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")
@@ -69,7 +69,7 @@ class Search:
     near, inside
         A circle, and a region as DALI writes it (``POLYGON 1 2 ..``).
     every
-        One row in each stretch of time, of those that all else leaves.
+        One row for each step of time, of those that all else leaves.
     order
         Column and whether it descends.
     columns
@@ -226,8 +226,10 @@ class _Reading:
                 self.search = self.search.having(units=(*self.search.units, (name.removeprefix(UNIT), value)))
             elif name == ROW:
                 self.search = self.search.having(row=value)
-            else:
+            elif name in PORTALS:
                 self.search = self.search.having(rest=(*self.search.rest, (name, value)))
+            else:
+                self.faults.append(Fault(field=name[:80], message=f"no parameter {name[:80]}", remedy=nearest(name[:80], sorted(PORTALS))))
         except (UserError, HvenError) as error:
             self.faults.append(_fault(name, error))
             self.wrong.append((name, value))
@@ -263,7 +265,9 @@ class _Reading:
         return found
 
     def _near(self, value: str) -> Near:
-        name, _, radius = (part.strip() for part in value.rpartition(","))
+        name, comma, radius = (part.strip() for part in value.rpartition(","))
+        if not comma:
+            name, radius = value, "1"  # degree, as in the form
         size = notation.angle(radius)
         if sphere(self.table) is None and _region(self.table) is None:
             raise UserError("this table has no positions", remedy="leave the place out")

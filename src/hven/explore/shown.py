@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from hven.model import literal, units
+from hven.model.times import WORDS, is_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,7 @@ def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, w
 def choices(column: Column) -> tuple[str, ...]:
     """Give the units that a column can be read in, its own first; none but that one: an empty tuple."""
     own = column.unit or ""
-    if not own or not _counts(column) or is_julian(column):
+    if not own or not _counts(column) or is_time(column):
         return ()
     found = next((family for family in FAMILIES if own in family or units.convertible(own, family[0])), ())
     angles = (SEXAGESIMAL[_hours(column)],) if own == "deg" and _position(column) else ()
@@ -118,7 +119,7 @@ def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
     if wanted and wanted != unit and _counts(column):
         if wanted in SEXAGESIMAL and unit == "deg":
             unit, sexagesimal = wanted, True
-        elif wanted not in SEXAGESIMAL and not is_julian(column):
+        elif wanted not in SEXAGESIMAL and not is_time(column):
             try:
                 unit, factor = units.check(wanted), units.factor(unit, wanted)
             except ValueError:
@@ -136,7 +137,7 @@ def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
 
 def kind_of(column: Column, table: Table) -> str:
     """Say how a column is read: number, time, text, link, picture, code."""
-    if column.type.is_timestamp or is_julian(column):
+    if is_time(column):
         return "time"
     if column.enum and column.enum in table.enums:
         return "code"
@@ -148,18 +149,9 @@ def kind_of(column: Column, table: Table) -> str:
     return "number" if column.type.is_numeric else "text"
 
 
-def is_julian(column: Column) -> bool:
-    """Tell that a column has Julian dates: days, and a UCD or name of a time."""
-    named = (column.ucd or "").lower().startswith(("time.start", "time.end", "time.epoch")) or column.name.lower() in {
-        "time_min",
-        "time_max",
-    }
-    return named and column.unit == "d" and _real(column)
-
-
-def julian_day(value: object) -> str:
-    """Give the day of a Julian date; empty: it is none."""
-    return _date(value).text[:10] if isinstance(value, int | float) and JULIAN[0] <= value <= JULIAN[1] else ""
+def day_of(value: object, epoch: float) -> str:
+    """Give the day of a time that counts days from a Julian date; empty: it is none."""
+    return _date(value, epoch).text[:10] if isinstance(value, int | float) and JULIAN[0] <= value + epoch <= JULIAN[1] else ""
 
 
 def _real(column: Column) -> bool:
@@ -169,7 +161,7 @@ def _real(column: Column) -> bool:
 def _column(values: pa.ChunkedArray, heading: Heading, table: Table, *, whole: bool = False) -> list[Cell | None]:
     column = heading.column
     if heading.kind == "time" and not column.type.is_timestamp:
-        return [None if value is None else _date(value) for value in values.to_pylist()]
+        return [None if value is None else _date(value, column.epoch or 0.0) for value in values.to_pylist()]
     if heading.kind == "code":
         words = table.enums[column.enum or ""]
         return [None if value is None else _coded(str(value), words) for value in values.to_pylist()]
@@ -251,14 +243,14 @@ def _coded(value: str, words: Mapping[str, str]) -> Cell:
     return Cell(text=value) if word is None else Cell(text=word, title=value)
 
 
-def _date(value: float) -> Cell:
-    """Write a Julian date as a date, to the millisecond; the number itself is told when one points at it."""
-    if not JULIAN[0] <= value <= JULIAN[1]:
+def _date(value: float, epoch: float) -> Cell:
+    """Write days since a Julian date as a date, to the millisecond; the number itself is told when one points at it."""
+    if not JULIAN[0] <= value + epoch <= JULIAN[1]:
         return Cell(text=repr(value))
     # a double of days is good to 40 microseconds: what was meant as a whole millisecond is shown as one
-    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round((value - 2_440_587.5) * 86_400_000))
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000))
     text = when.strftime("%Y-%m-%d %H:%M:%S") if not when.microsecond else when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return Cell(text=text.rjust(19, "0"), title=f"JD {value!r}")
+    return Cell(text=text.rjust(19, "0"), title=f"{WORDS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
 
 
 def _converted(column: Column, factor: float) -> str:

@@ -12,7 +12,7 @@ from hven.adql import tree
 from hven.explore import facets
 from hven.explore.plots import span
 from hven.explore.search import COUNTED, Search, ref
-from hven.explore.shown import is_julian
+from hven.model.times import begins_and_ends
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 DAYS = 200_000  # different days at most
 PATIENCE = 15.0  # seconds
 SHOWN = 20  # values of a column
-BEGINS = ("time_min", "t_min", "date_obs", "obs_date", "start_time", "time_start")
-ENDS = ("time_max", "t_max", "date_end", "end_time", "time_end")
 TELLING = ("instrument_name", "instrument", "processing_level", "calib_level", "target_name", "dataproduct_type", "measurement_type", "facility_name",
            "instrument_host_name", "obs_collection", "target_class", "filter", "telescope")  # fmt: skip
 EPOCH = 2_440_588  # Julian day number of 1970-01-01
@@ -56,7 +54,7 @@ class Summary:
 def summary(table: Table, asking: Asking, rows: int | None) -> Summary:
     """Count a table by time and by its telling columns."""
     search = Search(table=table)
-    begin, end = times(table)
+    begin, end = begins_and_ends(table)
     between = bounds(table, asking) if begin is not None else None
     return Summary(
         table=table,
@@ -82,41 +80,17 @@ def telling(table: Table, asking: Asking) -> tuple[Column, ...]:
     return tuple([*known, *others][:6])  # fmt: skip
 
 
-def times(table: Table) -> tuple[Column | None, Column | None]:
-    """Find the columns that say when something began and ended; of one that says when it was, both are the same."""
-    usable = [column for column in table.columns if not column.hidden and _base(column) is not None]
-    begin = next((column for name in BEGINS for column in usable if column.name.lower() == name), None)
-    begin = begin or next(
-        (column for column in usable if (column.ucd or "").lower().startswith(("time.start", "time.epoch", "time"))), None
-    )
-    end = next((column for name in ENDS for column in usable if column.name.lower() == name), None)
-    end = end or next((column for column in usable if (column.ucd or "").lower().startswith("time.end")), None)
-    return begin, end or begin
-
-
 def bounds(table: Table, asking: Asking) -> tuple[str, str] | None:
     """Give the first and last day of a table's rows; None: it has no times."""
-    begin, end = times(table)
+    begin, end = begins_and_ends(table)
     if begin is None or end is None:
         return None
     search = Search(table=table)
     first, last = span(search, begin, asking), span(search, end, asking)
     if first is None or last is None:
         return None
-    low, high = _day(first[0] + (_base(begin) or 0.0)), _day(last[1] + (_base(end) or 0.0))
+    low, high = _day(first[0] + (begin.epoch or 0.0)), _day(last[1] + (end.epoch or 0.0))
     return None if low is None or high is None else (low, high)
-
-
-def _base(column: Column) -> float | None:
-    """Give what is added to a column's numbers to make Julian dates; None: it has no times."""
-    kind = column.type
-    if kind.is_timestamp:
-        return 0.0
-    if kind.is_array or not kind.is_numeric or column.unit != "d":
-        return None
-    if column.name.lower() in {"t_min", "t_max"}:
-        return 2_400_000.5
-    return 0.0 if is_julian(column) else None
 
 
 def _day(julian: float) -> str | None:
@@ -130,7 +104,7 @@ def _periods(search: Search, column: Column, asking: Asking) -> tuple[Period, ..
     """Count rows by day, and put the days together: by year, by month where there are few years."""
     value: tree.Expr = ref(column.name)
     value = tree.Function("IVO_TO_JD", (value,)) if column.type.is_timestamp else tree.Cast(value, "DOUBLE PRECISION")
-    day = tree.Function("FLOOR", (tree.Binary("+", value, tree.Literal(0.5 + (_base(column) or 0.0))),))
+    day = tree.Function("FLOOR", (tree.Binary("+", value, tree.Literal(0.5 + (column.epoch or 0.0))),))
     items = (tree.SelectItem(day, tree.Ident("d")), COUNTED)
     asked = tree.Query(tree.Select(items, search.source(), group_by=(day,), top=tree.Literal(DAYS)))
     found = asking.table(asked, seconds=PATIENCE)

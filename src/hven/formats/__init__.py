@@ -60,6 +60,8 @@ class Head:
         Service descriptors and other RESOURCEs, as finished XML, for VOTable.
     enums
         `Table.enums` of the columns' tables: name -> {code: label}.
+    params
+        What holds for all rows, with its value; groups may refer to it.
     status
         False leaves QUERY_STATUS out (cone search 1.03, plain files).
     """
@@ -114,6 +116,8 @@ class Format:
         Options with a closed list of values, in upper case; a media type that asks for another is not ours.
     content_type
         What a request by short name is answered with, if it is not the first media type.
+    mute
+        It cannot say that rows were cut off: the headers of the response do.
     ivoids
         Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
     """
@@ -132,6 +136,7 @@ class Format:
     by_media_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     content_type: str | None = None
+    mute: bool = False
 
 
 DEFAULT = "votable"

@@ -51,7 +51,8 @@ class _Pipe:
 def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
     """Write an Arrow IPC stream; the fields carry datatype, arraysize, xtype, unit, ucd, utype and description.
 
-    A late error passes through: the stream then lacks its end mark, which readers notice.
+    If rows were cut off, the last batch is an empty one whose metadata say ``status: OVERFLOW``. A late error passes through: the stream
+    then lacks its end mark, which readers notice.
     """
     schema = pa.schema([_field(column) for column in head.columns], metadata=_words({"name": head.name, "description": head.description}))
     pipe = _Pipe()
@@ -60,7 +61,8 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
             arrays = [literal.storage(batch.column(number), column.type) for number, column in enumerate(head.columns)]
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             yield pipe.take()
-        end()
+        if end().overflow:
+            stream.write_batch(pa.RecordBatch.from_pylist([], schema=schema), custom_metadata={"status": "OVERFLOW"})
     yield pipe.take()
 
 
@@ -145,8 +147,7 @@ def _rows(parts: Iterator[pa.RecordBatch], columns: list[Column], most: int) -> 
     try:
         for part in parts:
             part.validate(full=True)
-            for start in range(0, part.num_rows, most):
-                piece = part.slice(start, most)
+            for piece in (piece for start in range(0, part.num_rows, most) for piece in literal.unfolding(part.slice(start, most))):
                 yield pa.RecordBatch.from_arrays(
                     [_stored(piece.column(number), column) for number, column in enumerate(columns)], schema=schema
                 )

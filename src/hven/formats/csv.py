@@ -90,4 +90,5 @@ FORMAT = Format(
     write=write,
     content_type="text/csv;header=present",
     choices={"header": ("PRESENT", "ABSENT")},
+    mute=True,
 )

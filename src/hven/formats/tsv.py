@@ -59,4 +59,4 @@ def _cells(array: pa.Array, kind: Type) -> pa.Array:
     return literal.filled(shown)
 
 
-FORMAT = Format(name="tsv", media_types=("text/tab-separated-values",), extension="tsv", write=write)
+FORMAT = Format(name="tsv", media_types=("text/tab-separated-values",), extension="tsv", write=write, mute=True)

@@ -15,10 +15,12 @@ from hven.holdings.catalogue import Catalogue
 from hven.holdings.overlay import overlay
 from hven.holdings.picture import Holdings, Published
 from hven.model.table import Schema
+from hven.model.times import dated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hven.holdings.standing import Damage
     from hven.holdings.watch import Seen
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Table
@@ -28,7 +30,11 @@ PRIVATE = "private"
 
 
 def build(
-    records: Mapping[str, Record], seen: Mapping[str, Seen], trouble: Sequence[str] = (), live: Mapping[str, Published] | None = None
+    records: Mapping[str, Record],
+    seen: Mapping[str, Seen],
+    trouble: Sequence[str] = (),
+    live: Mapping[str, Published] | None = None,
+    damages: Sequence[Damage] = (),
 ) -> Holdings:
     """Make the picture of now.
 
@@ -42,15 +48,18 @@ def build(
         What is wrong with the store and the engines, if anything: the records are the last good ones.
     live
         Tables that are read in place, by qualified name.
+    damages
+        Of what is published; `records` has what is served instead.
     """
     problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
-    problems += trouble
+    problems += [*trouble, *(one.told for one in damages)]
+    instead = {one.table: one.snapshot for one in damages if one.served is not None}
     published: dict[str, Published] = {}
     for name, record in records.items():
         item = seen.get(record.collection)
         resource = item.resource if item is not None else None
         spec = _spec(resource, record.table.name)
-        table = overlay(record, spec, resource)
+        table = dated(overlay(record, spec, resource), record.snapshot.statistics)
         if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE)):
             table = table.having(access=PRIVATE)
         published[name] = Published(
@@ -64,13 +73,16 @@ def build(
             bytes=record.snapshot.bytes,
             statistics=record.snapshot.statistics,
             provenance=record.provenance,
+            instead=instead.get(name),
         )
     published.update(live or {})
+    published = {name: _offered(item) for name, item in published.items()}
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
     observations, wrong = obscore.views(published)
     published.update(observations)
     problems += wrong
     problems += _views(published, resources)
+    published.update({name: _offered(item) for name, item in published.items()})
     schemas = _schemas(published, resources)
     # the same in every process: no sets in here, whose order is each process's own
     texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
@@ -80,13 +92,26 @@ def build(
     ]
     state = repr((shown, schemas, texts))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
-    return Holdings(schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems))
+    return Holdings(
+        schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems), damages=tuple(damages)
+    )
 
 
 def _spec(resource: Resource | None, table: str) -> TableSpec | None:
     if resource is None:
         return None
     return next((spec for spec in resource.tables if spec.table.name == table), None)
+
+
+def _offered(item: Published) -> Published:
+    """Say by which faces a table is asked, as its collection's descriptor has it."""
+    services = item.resource.services if item.resource is not None else ()
+    if services == item.table.services:
+        return item
+    table = item.table.having(services=services)
+    if table.standard is not None and table.standard.startswith("epn-tap") and not table.offers("epn-tap"):
+        table = table.having(standard=None, utype=None)
+    return replace(item, table=table)
 
 
 def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resource]) -> tuple[Schema, ...]:
@@ -177,6 +202,6 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
         sorted({*(table.qualified for table in bound.tables), *between, *(name for view in between for name in published[view].reads)})
     )
     private = spec.table.access != "public" or any(published[name].table.access != "public" for name in reads)
-    table = replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public")
+    table = dated(replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public"))
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
     return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access)

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from hven import plugins
 from hven.engines import Memory
-from hven.errors import HvenError, StorageError
+from hven.errors import HvenError, StorageError, Unavailable
 from hven.settings import secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from hven.engines import Engine, Relation, Snapshot
     from hven.settings import Settings
 
 EMBEDDED = "duckdb"
+POSTGRES = "postgres"
+NO_DATABASE = "the engine postgres has no database"
 LIVE = "live "  # begins the names of the engines of databases that are read in place; the database's url follows
 PAUSE = 2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
 
@@ -85,15 +87,61 @@ class Engines:
             return live.open(here, name=name, memory=self._memory, url=url, pool=most.pool, at_once=most.at_once, seconds=seconds)
         where = self._settings.kept / ("snapshots" if name == EMBEDDED else f"engine-{name}")
         options: dict[str, Any] = {}
-        if name == "postgres":
+        if name == POSTGRES:
             said = self._settings.postgres
             if said.url is None:
-                raise StorageError("the engine postgres has no database", remedy="say url under [postgres] in hven.toml")
+                raise StorageError(NO_DATABASE, remedy="say url under [postgres] in hven.toml")
             options = {"url": self._secret(said.url), "schema": said.namespace, "role": said.read_role, "pool": said.pool}
             options |= {"site": "" if self._site is None else self._site()}
             options |= {"position": said.position, "read_url": None if said.read_url is None else self._secret(said.read_url)}
         engine: Engine = plugins.load("engines", name).open(where, memory=self._memory, **options)
         return engine
+
+    def missing(self, snapshot: Snapshot) -> str | None:
+        """Say what is not there of a snapshot, as far as its engine can tell at once."""
+        look = getattr(self._open.get(snapshot.engine), "missing", None)
+        found: str | None = look(snapshot) if callable(look) else None
+        return found
+
+    def faulty(self) -> Mapping[str, str]:
+        """Give the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
+        found: Mapping[str, str] = getattr(self.embedded, "faulty", {})
+        return found
+
+    def refuse(self, damaged: Mapping[str, str]) -> None:
+        """Have the rows of damaged snapshots given to nobody, by path."""
+        act = getattr(self.embedded, "refuse", None)
+        if callable(act):
+            act(damaged)
+
+    def tidy(self) -> None:
+        """Let go of snapshots that were removed."""
+        for engine in self.opened():
+            act = getattr(engine, "tidy", None)
+            if callable(act):
+                act()
+
+    def settle(self, settings: Settings) -> None:
+        """Go on with these settings: what is not open yet is opened with them."""
+        self._settings, self.default = settings, settings.engine
+
+    def fixed(self) -> list[str]:
+        """Name the sections of the settings with which something is open."""
+        return [name for name in (POSTGRES,) if name in self._open]
+
+    def trouble(self, name: str) -> str | None:
+        """Say why the rows of an engine cannot be read here; None: they can, or nobody has asked for them yet."""
+        if name == POSTGRES and self._settings.postgres.url is None:
+            return NO_DATABASE
+        return self._problem(name) if name in {POSTGRES, *self._open} else None
+
+    def _problem(self, name: str) -> str | None:
+        try:
+            problem = getattr(self.get(name), "problem", None)  # an engine elsewhere can say how it is
+            found: str | None = problem() if callable(problem) else None
+        except HvenError as error:
+            return str(error)
+        return found
 
     def limited(self, name: str, seconds: float) -> None:
         """Say how long a statement may take in a database that is read in place; the shortest of all that is said counts."""
@@ -108,6 +156,22 @@ class Engines:
     def of(self, relation: Relation) -> Engine:
         """Give the engine that has these rows; rows in memory are the embedded one's."""
         return self.embedded if isinstance(relation, Memory) else self.get(relation.engine)
+
+    def answering(self, name: str) -> Engine:
+        """Give an engine to readers: what keeps it from being opened is its owner's business, who finds it in the log and at /health.
+
+        Raises
+        ------
+        Unavailable
+            It cannot be opened now.
+        """
+        try:
+            return self.get(name)
+        except Unavailable:
+            raise
+        except HvenError as error:
+            here = "their database" if name.startswith(LIVE) else f"the engine {name}"
+            raise Unavailable(f"these rows are in {here}, which does not answer here", remedy="try again later") from error
 
     def opened(self) -> list[Engine]:
         """Give those that are open."""
@@ -129,17 +193,8 @@ class Engines:
 
     def look(self, names: Iterable[str]) -> list[str]:
         """Open the engines that tables need; give what is wrong with them. May take a while: not for who must answer."""
-        problems = []
-        for name in sorted(set(names)):
-            try:
-                engine = self.get(name)
-                problem = getattr(engine, "problem", None)  # an engine elsewhere can say how it is
-                said = problem() if callable(problem) else None
-            except HvenError as error:
-                said = str(error)
-            if said:
-                problems.append(f"engine {name}: {said}; its tables are not served")
-        return problems
+        found = ((name, self._problem(name)) for name in sorted(set(names)))
+        return [f"engine {name}: {said}; its tables are not served" for name, said in found if said]
 
     def close(self) -> None:
         """Close them all."""

@@ -105,10 +105,14 @@ def _made(table: Table, coverage: str | None) -> Sequence[Example]:
     if table.position is not None and (place := _place(coverage)) is not None:
         lon, lat = (adql.quote(word) for word in table.position)
         x, y, radius = place
+        frames = {one.id: one.system for one in table.frames}
+        system = frames.get(table.column(table.position[0]).frame or "") or "ICRS"
+        system = "'ICRS'" if system.upper() == "ICRS" else "''"  # readers of ADQL 2.0 know no cone without one
+        test = f"1 = CONTAINS(POINT({system}, {lon}, {lat}), CIRCLE({system}, {x:.3f}, {y:.3f}, {radius:.3g}))"
         made.append(
             Example(
                 name=f"{title}: around a position",
-                query=f"SELECT TOP 100 {columns} FROM {name} WHERE DISTANCE({lon}, {lat}, {x:.3f}, {y:.3f}) < {radius:.3g}",
+                query=f"SELECT TOP 100 {columns} FROM {name} WHERE {test}",
                 description=f"The rows within {radius:.3g} degrees of a place where there are some.",
                 tables=(name,),
             )

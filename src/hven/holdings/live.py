@@ -21,6 +21,7 @@ from hven.engines import Live, LiveColumn
 from hven.errors import DescriptorError, HvenError
 from hven.holdings.engines import LIVE
 from hven.holdings.picture import Published
+from hven.model.times import dated
 from hven.settings import secret
 from hven.sources import Context
 
@@ -55,6 +56,10 @@ class Lives:
         self._lock = threading.Lock()
         self._looked = 0.0
         self.number = 0  # grows with each change
+
+    def settle(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._settings = settings
 
     def due(self) -> bool:
         """Tell whether the last look is some seconds ago."""
@@ -154,7 +159,7 @@ def _published(spec: TableSpec, resource: Resource, one: Made, look: Any) -> Pub
         rows=look.rows,
         stamp=hashlib.sha256(repr((replace(look, rows=None), sorted(resource.hashes.items()))).encode()).hexdigest()[:16],
     )
-    return Published(table=one.table, relation=live, updated="", resource=resource, rows=None)
+    return Published(table=dated(one.table), relation=live, updated="", resource=resource, rows=None)
 
 
 def _source(source: SourceSpec, settings: Settings) -> Any:

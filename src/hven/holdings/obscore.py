@@ -18,6 +18,7 @@ from hven.errors import HvenError
 from hven.holdings.catalogue import Catalogue
 from hven.holdings.picture import Published
 from hven.model.table import Schema, Table
+from hven.model.times import dated
 from hven.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ SCHEMA = "ivoa"
 def _standard(kind: str) -> Table:
     """Give the table of a standard."""
     resource = load_standard(STANDARDS[kind], Settings(directory=Path()))
-    return resource.tables[0].table
+    return dated(resource.tables[0].table)
 
 
 def views(published: Mapping[str, Published]) -> tuple[dict[str, Published], list[str]]:
@@ -56,7 +57,7 @@ def _members(kind: str, published: Mapping[str, Published], problems: list[str])
         if spec is None or item.resource is None:
             continue
         try:
-            one = member(spec, item.table, item.resource, kind)
+            one = member(spec, item.table, item.resource, kind) if item.table.offers(OBSCORE) else None
             if one is not None:
                 adql.bind(
                     adql.parse(one.select(one.columns)), Catalogue(key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import Type, width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.engines import Snapshot
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Key, Table
     from hven.store import Record
@@ -63,11 +62,11 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
             )
             for column in columns
         )
-    columns = tuple(_unicode(column, record.snapshot) for column in columns)
+    columns = tuple(_fitted(column, record.snapshot.statistics.get(column.name, {})) for column in columns)
     if spec is None or resource is None:
         return table.having(columns=columns)
     now = spec.table
-    names = {column.name for column in columns}
+    names = {column.name for column in (*columns, *now.params)}
     return table.having(
         columns=columns,
         description=now.description,
@@ -79,6 +78,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         groups=tuple(group for group in now.groups if names.issuperset(group.roles.values())),
         frames=now.frames or table.frames,
         enums={**table.enums, **now.enums},
+        params=now.params,
     )
 
 
@@ -101,8 +101,11 @@ def _column(column: Column, own: Column | None, given: frozenset[str], known: Ma
     return column.having(**values)
 
 
-def _unicode(column: Column, snapshot: Snapshot) -> Column:
+def _fitted(column: Column, statistics: Mapping[str, Any]) -> Column:
+    """Say what the values need: texts beyond ASCII, and the width of texts in arrays, without which VOTable has no arrays of texts."""
     kind = column.type
-    if kind.datatype == "char" and kind.is_string and snapshot.statistics.get(column.name, {}).get("non_ascii"):
+    if kind.datatype == "char" and kind.is_string and statistics.get("non_ascii"):
         return column.having(type=Type("unicodeChar", kind.arraysize, kind.xtype))
+    if kind.arraysize is not None and kind.arraysize.startswith("*x") and "longest" in statistics:
+        return column.having(type=Type(kind.datatype, kind.arraysize.replace("*", str(width(statistics["longest"])), 1), kind.xtype))
     return column

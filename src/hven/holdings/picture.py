@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hven.auth import Policy, Reader
     from hven.engines import Relation
+    from hven.holdings.standing import Damage
     from hven.model.resource import Resource
     from hven.model.table import Table
 
@@ -65,6 +66,8 @@ class Published:
         What a view's descriptor says of it alone; its table is private if any table is that it reads.
     members
         Of ivoa.obscore: the tables whose observations it has. Each reader has the union over those that they see.
+    instead
+        Id of a newer snapshot that is damaged: this one is served for it.
     """
 
     table: Table
@@ -80,6 +83,7 @@ class Published:
     reads: tuple[str, ...] = ()
     access: str | None = None
     members: Members | None = None
+    instead: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,8 @@ class Holdings:
         Changes whenever anything here does: part of plan keys and ETags.
     problems
         What is wrong with descriptors and views; the last good state is in force.
+    damages
+        Published snapshots that are damaged, and what is served instead.
     own
         Name of a reader -> the tables that they keep here (`Table.owner`). They are no part of `published` nor of `version`:
         one reader's upload changes nothing for the others, and two readers may have tables of one name.
@@ -108,6 +114,7 @@ class Holdings:
     resources: Mapping[str, Resource] = field(default_factory=dict)
     version: str = "0"
     problems: tuple[str, ...] = ()
+    damages: tuple[Damage, ...] = ()
     own: Callable[[str], tuple[Published, ...]] = nothing
     _owners: dict[str, tuple[Catalogue, Mapping[str, Relation]]] = field(default_factory=dict, repr=False)
     _catalogues: dict[str, Catalogue] = field(default_factory=dict, repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import tarfile
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven import settings as settings_room
-from hven.errors import Conflict, SourceError, StorageError, UserError
+from hven.errors import Conflict, HvenError, SourceError, StorageError, UserError
 from hven.holdings.archive import ARCHIVE, HEAD, SUMS, Summed
 from hven.holdings.site import Site
+from hven.settings import SECRETS
 from hven.store import FORMAT, Store
 from hven.store.copies import own_record
 from hven.store.snapshots import from_row
@@ -24,9 +26,21 @@ from hven.store.snapshots import from_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from hven.settings import Settings
     from hven.store import Record
 
 _CHUNK = 1 << 20
+_ENGINE = re.compile(r"^(\s*engine\s*=\s*)([\"'])[^\"'\n]*\2", re.MULTILINE)
+PLACED = {  # settings of one place, and what they do in another
+    "public_url": "every link leads there",
+    "host": "the address to listen at",
+    "port": "another site may have it",
+    "data": "the directory of rows and jobs",
+    "store": "the database of the system state",
+    "postgres.url": "the database of the rows",
+    "alerts.webhook": "people are told there",
+    "alerts.mail_to": "people are told there",
+}
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -138,7 +152,7 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
     Parameters
     ----------
     directory
-        One that is empty, or not there. It appears when everything is in it.
+        One that is not there, or has nothing in it but ``secrets.toml``. It appears when everything is in it.
     engine
         Keep all rows in this engine, whatever they were in.
     progress
@@ -147,7 +161,8 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
     Returns
     -------
     dict
-        What the archive says of itself, and the ``collections`` that must be ingested, as their rows are not in it.
+        What the archive says of itself, the ``collections`` that must be ingested, as their rows are not in it, and in words what is
+        ``yours`` to look at: settings that belong to the place where the site was.
 
     Raises
     ------
@@ -158,25 +173,48 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
     StorageError
         The disk, or a database. What was there before is as it was.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise Conflict(f"{directory} is not empty", remedy="name a directory that is empty or not there")
+    if directory.exists() and (not directory.is_dir() or any(item.name != SECRETS for item in directory.iterdir())):
+        raise Conflict(f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS}) or not there")
     head = verify(path)
     made = directory.with_name(f".{directory.name}.{secrets.token_hex(3)}.part")
+    before = made.with_suffix(".before")
     try:
         made.parent.mkdir(parents=True, exist_ok=True)
         made.mkdir()
+        if (directory / SECRETS).is_file():
+            shutil.copy2(directory / SECRETS, made / SECRETS)
         rest = _Restoring(path, made, engine, progress or (lambda _: None))
         with _plainly(path):
             collections = rest.run()
         if directory.exists():
-            directory.rmdir()
-        made.rename(directory)
+            directory.rename(before)
+        try:
+            made.rename(directory)
+        except OSError:
+            if before.exists():
+                before.rename(directory)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
+    except HvenError as error:  # where it was made is gone when somebody reads this
+        error.message, error.remedy = (text.replace(str(made), str(directory)) for text in (error.message, error.remedy))
+        raise
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise StorageError(f"{directory} cannot be made: {why}", remedy="make room, or name another place") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return {**head, "collections": [] if head["data"] else collections}
+    return {**head, "collections": [] if head["data"] else collections, "yours": [*rest.said, *_yours(settings_room.load(directory))]}
+
+
+def _yours(settings: Settings) -> Iterator[str]:
+    """Say what of a restored hven.toml belongs to the place where the site was."""
+    usual = type(settings)(directory=settings.directory)
+    for name, why in PLACED.items():
+        section, _, key = name.rpartition(".")
+        value, default = (getattr(getattr(one, section) if section else one, key) for one in (settings, usual))
+        if value != default:
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            yield f"{settings_room.FILE} says {name} = {shown}, as it was there: {why}"
 
 
 class _Restoring:
@@ -189,6 +227,7 @@ class _Restoring:
         self.progress = progress
         self.tables: dict[str, list[dict[str, Any]]] = {}
         self.made: dict[str, Record] = {}
+        self.said: list[str] = []
 
     def run(self) -> list[str]:
         """Restore; give the collections that have a descriptor."""
@@ -200,7 +239,7 @@ class _Restoring:
                 self.tables[PurePosixPath(member.name).stem] = [json.loads(line) for line in lines]
             elif member.name.startswith(("rows/", "jobs/")):
                 break
-        settings = settings_room.load(self.directory)
+        settings = self._true(settings_room.load(self.directory))
         kept = settings.kept
         with closing(Store(settings.var, settings.store)) as store:
             store.vacant()
@@ -216,8 +255,27 @@ class _Restoring:
                 site.engines.of(record.snapshot).published(record.snapshot)
         return sorted(path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name)
 
+    def _true(self, settings: Settings) -> Settings:
+        """Let hven.toml say the engine in which the rows are now."""
+        if self.engine is None or settings.engine == self.engine:
+            return settings
+        file = self.directory / settings_room.FILE
+        text = file.read_text(encoding="utf-8-sig")
+        top, mark, rest = text.partition("\n[")
+        new, found = _ENGINE.subn(rf'\g<1>"{self.engine}"', top, count=1)
+        file.write_text((new if found else f'engine = "{self.engine}"\n{top}') + mark + rest, encoding="utf-8")
+        self.said.append(f"{settings_room.FILE} says engine = {self.engine} now; it was {settings.engine}")
+        return settings_room.load(self.directory)
+
     def _rest(self, site: Site, kept: Path) -> None:
         records = self._records()
+        for name in sorted({self.engine or record.snapshot.engine for record in records.values() if record.table.owner is None}):
+            site.engines.get(name)  # what it lacks is told before anything is written
+        if self.engine is not None:
+            other = {name: one.engine for name, one in site.current().resources.items() if one.engine not in {None, self.engine}}
+            self.said += [
+                f"the descriptor of {name} says `engine: {there}`: the next ingest puts its rows there" for name, there in other.items()
+            ]
         for member, file in _members(self.path):
             if member.name.startswith("rows/"):
                 record = records.get(PurePosixPath(member.name).stem)

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+from hven import plugins
 from hven.engines import Memory
 from hven.errors import HvenError
 from hven.holdings.build import build
@@ -15,18 +16,24 @@ from hven.holdings.engines import EMBEDDED, Engines
 from hven.holdings.live import Lives
 from hven.holdings.past import moment, past
 from hven.holdings.picture import OWNERS, Published
+from hven.holdings.serving import Serving, Sign
+from hven.holdings.standing import standing
 from hven.holdings.watch import Descriptors
-from hven.store import Store
+from hven.settings import Settled
+from hven.store import Store, holder
+from hven.store.database import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from hven.engines import Engine
     from hven.holdings.past import Past
     from hven.holdings.picture import Holdings
+    from hven.holdings.standing import Damage
     from hven.settings import Settings
-    from hven.store import Record
+    from hven.store import Record, Verification
 
 LOOK = 0.25  # seconds between two looks at the store and the descriptors
 PASTS = 16  # earlier states that are remembered
@@ -48,6 +55,8 @@ class Site:
 
     Attributes
     ----------
+    settings, settled
+        The settings in force: a server takes up most of what changes in hven.toml; and what of it waits for a restart.
     engines
         Every engine of the site, by name; a table's rows are asked of `engines.of(relation)`.
     counters
@@ -56,6 +65,7 @@ class Site:
 
     def __init__(self, settings: Settings, *, watch: bool = False, memory: int | None = None) -> None:
         self.settings = settings
+        self.settled = Settled(settings)
         self.store = Store(settings.var, settings.store)
         try:
             self.store.claim(settings.kept)
@@ -68,6 +78,10 @@ class Site:
         self._lives = Lives(settings, self.engines)
         self._live = 0
         self._records: dict[str, Record] = {}
+        self._served: Mapping[str, Record] = {}  # of them what is not damaged, or what is served instead
+        self._damaged: Mapping[str, Verification] = {}
+        self._damages: tuple[Damage, ...] = ()
+        self._faulty: Mapping[str, str] | None = None
         self._version = -1
         self._lock = threading.Lock()
         self._holdings: Holdings | None = None
@@ -75,16 +89,30 @@ class Site:
         self._away: tuple[str, ...] = ()
         self._failing = False
         self._looked = 0.0
+        self._since = now()
         self._own: dict[str, tuple[float, tuple[Published, ...]]] = {}
         self._past: dict[tuple[str, str], tuple[float, Past]] = {}
         self._after: list[Callable[[Holdings], None]] = []
         self._over = threading.Event()
+        self._news = threading.Event()  # for the thread that looks at engines
         self._thread: threading.Thread | None = None
+        self._sign: Sign | None = None
         if watch:
+            self._sign = Sign(settings)
             self.refresh()
+            self.look_at_files()
             self._thread = threading.Thread(target=self._watch, name="holdings", daemon=True)
             self._thread.start()
             threading.Thread(target=self._look_away, name="engines", daemon=True).start()
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """What is published, by table, as `current` saw it last."""
+        return self._records
+
+    def descriptors(self) -> list[Path]:
+        """Give the files of all descriptors."""
+        return [file for seen in list(self._descriptors.seen.values()) for file in seen.files]
 
     @property
     def engine(self) -> Engine:
@@ -154,8 +182,21 @@ class Site:
         finally:
             self._lock.release()
 
+    def _settle(self) -> bool:
+        """Take up what changed in hven.toml; tell whether anything did."""
+        if not self.settled.look(self.engines.fixed()):
+            return False
+        self.settings = self.settled.now
+        self.engines.settle(self.settings)
+        self._lives.settle(self.settings)
+        self._descriptors.settle(self.settings)
+        self._after.clear()  # the faces are made anew with them, and say again what they want to be told
+        self._news.set()
+        return True
+
     def _look(self) -> Holdings:
-        changed = self._descriptors.look()
+        changed = self._sign is not None and self._settle()
+        changed |= self._descriptors.look()
         resources = {name: item.resource for name, item in self._descriptors.seen.items() if item.resource is not None}
         # where a thread looks at what is elsewhere, only what is new is looked at here
         self._lives.look(resources, known=self._thread is not None or not self._lives.due())
@@ -164,18 +205,47 @@ class Site:
         trouble = (*self._away, *self._lives.problems())
         try:
             if self.store.version() != self._version:
-                self._version, self._records = self.store.current()
+                version, records = self.store.current()
+                self._damaged = self.store.verifications.damaged()
+                self._version, self._records = version, records
+                changed = True
+            faulty = self.engines.faulty()
+            if changed or faulty is not self._faulty:
+                self._stand(faulty)
                 changed = True
         except HvenError as error:
             if self._holdings is None:
                 raise
             trouble = (str(error), *trouble)
         if changed or self._holdings is None or trouble != self._trouble or self._failing:
-            self._holdings = replace(build(self._records, self._descriptors.seen, trouble, self._lives.published(resources)), own=self.own)
+            live = self._lives.published(resources)
+            self._holdings = replace(build(self._served, self._descriptors.seen, trouble, live, self._damages), own=self.own)
             self._trouble = trouble
             self._failing = False
         self._looked = time.monotonic()
         return self._holdings
+
+    def _stand(self, faulty: Mapping[str, str]) -> None:
+        """Find what is served of what is published: not what is damaged, if there is anything else."""
+        self._faulty = faulty
+        wrong = {ident: str(one.why) for ident, one in self._damaged.items()}
+
+        def why(record: Record) -> str | None:
+            return wrong.get(record.id) or (faulty.get(record.snapshot.path) if record.snapshot.engine == EMBEDDED else None)
+
+        self._served, self._damages = standing(self.store, self._records, why)
+        paths = {record.id: record.snapshot.path for record in self._records.values()}
+        for collection in {one.collection for one in self._damaged.values()}:
+            paths |= {record.id: record.snapshot.path for record in self.store.snapshots(collection)}
+        self.engines.refuse({paths[ident]: text for ident, text in wrong.items() if ident in paths})
+
+    def look_at_files(self) -> None:
+        """See which files of what is published are missing or cut off; `current` is made anew if that has changed."""
+        self.engines.tidy()
+        for record in {one.id: one for one in (*self._records.values(), *self._served.values())}.values():
+            self.engines.missing(record.snapshot)
+        if self.engines.faulty() != self._faulty:
+            self.refresh()
 
     def own(self, owner: str) -> tuple[Published, ...]:
         """Give the tables that a reader keeps here, at most a quarter of a second old."""
@@ -194,20 +264,30 @@ class Site:
     def away(self) -> tuple[str, ...]:
         """Ask the engines whose tables are published here whether they answer; say what is wrong. It may take a few seconds."""
         found = self._holdings or self.current()
-        relations = [item.relation for item in found.published.values()]
-        names = {one.engine for one in relations if one is not None and not isinstance(one, Memory)} - {EMBEDDED}
+        relations = {name: item.relation for name, item in found.published.items()}
+        names = {one.engine for one in relations.values() if one is not None and not isinstance(one, Memory)} - {EMBEDDED}
+        self.look_at_files()
         return tuple(self.engines.look(names))
 
     def _look_away(self) -> None:
         """Open the other engines before somebody asks for their tables, and notice when they are away."""
-        wait = 0.0
-        while not self._over.wait(wait):
-            wait = AWAY
+        while not self._over.is_set():
+            self._news.clear()
             try:
                 self._away = self.away()
+                self._say()
                 self._lives.look(self._holdings.resources if self._holdings is not None else {})
             except Exception as error:  # noqa: BLE001  (without this thread nobody would notice)
                 self._failed(f"looking at the engines failed: {error if isinstance(error, HvenError) else repr(error)}")
+            self._news.wait(AWAY)
+
+    def _say(self) -> None:
+        """Say to other processes of this machine how this one is."""
+        if self._sign is not None and not self._over.is_set():
+            known = {name: self.engines.trouble(name) for name in plugins.names("engines")}
+            self._sign.say(
+                Serving(holder=holder(), since=self._since, waiting=self.settled.waiting, problem=self.settled.problem, engines=known)
+            )
 
     def _watch(self) -> None:
         told: Holdings | None = None
@@ -231,6 +311,9 @@ class Site:
     def close(self) -> None:
         """Stop watching and free everything."""
         self._over.set()
+        self._news.set()
+        if self._sign is not None:
+            self._sign.end()
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -105,7 +105,7 @@ def _column(table: Table, name: str, order: int, column: Column) -> tuple[Any, .
     kind = column.type
     flags = (int(indexed(table, column)), int(column.principal), int(column.std))
     metadata = (column.description, column.utype, column.unit, column.ucd)
-    return (name, quoted(column.name), kind.datatype, kind.arraysize, kind.xtype, kind.size, *metadata, *flags, order)
+    return (name, quoted(column.name), kind.datatype, kind.told, kind.xtype, kind.size, *metadata, *flags, order)
 
 
 def _non_ascii(table: Table, rows: Sequence[tuple[Any, ...]]) -> list[str]:

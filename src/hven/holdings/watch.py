@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,11 @@ class Descriptors:
 
     settings: Settings
     seen: dict[str, Seen] = field(default_factory=dict)
+
+    def settle(self, settings: Settings) -> None:
+        """Go on with these settings: every descriptor is read again, for some stand below or beside each."""
+        self.settings = settings
+        self.seen = {name: replace(item, stamp=()) for name, item in self.seen.items()}
 
     def look(self) -> bool:
         """Read what changed since the last look. True if anything did."""

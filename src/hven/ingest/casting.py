@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -48,6 +49,30 @@ def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             values = pc.replace_substring_regex(values, r"^\+", "")  # Arrow knows no +7
     return _safe(values, kind)
+
+
+def outside(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
+    """Tell which numbers lie beyond bounds, whole ones to the last digit; None: these are no numbers, or all lie within."""
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return None
+    ends = pc.min_max(values)
+    least, most = ends["min"].as_py(), ends["max"].as_py()
+    if least is None:
+        return None
+    tests = []
+    if low is not None and least < low:
+        tests.append(pc.less(values, bound) if (bound := _bound(math.ceil, low, values.type)) else pc.is_valid(values))
+    if high is not None and most > high:
+        tests.append(pc.greater(values, bound) if (bound := _bound(math.floor, high, values.type)) else pc.is_valid(values))
+    return _any_of(tests) if tests else None
+
+
+def _bound(whole_one: Callable[[float], int], value: float, kind: pa.DataType) -> pa.Scalar | None:
+    """Give a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7); None: no value reaches it."""
+    if pa.types.is_floating(kind):
+        return pa.scalar(value, kind)
+    limits = np.iinfo(kind.to_pandas_dtype())
+    return pa.scalar(whole_one(value), kind) if limits.min <= value <= limits.max else None
 
 
 def _safe(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:

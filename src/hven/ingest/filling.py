@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from hven.beside import Limits
     from hven.engines import Engine, Snapshot, Staging
     from hven.ingest.ledger import Note, Notes
     from hven.ingest.rejects import Rejects
@@ -98,7 +99,7 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
         options = module.Options.model_validate(dict(one.options))
         source = module.open(options, context)
         columns = tuple(source.columns())
-        mapping = mappings.compile(spec, columns, resource)
+        mapping = mappings.doubted(mappings.compile(spec, columns, resource), source, one)
         rows = min(context.batch, max(LEAST, BATCH // (12 * max(len(columns), 1))))
         entry = Entry(spec=one, source=source, columns=columns, mapping=mapping)
         if counts_bytes(source):
@@ -161,6 +162,7 @@ class Filling:
         notes: Notes | None = None,
         sieve: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None,
         allow_private: bool = False,
+        python: Limits | None = None,
     ) -> None:
         self.emptied: bool | None = None  # of a table that is published: its rows may all go (true), or that must be said first (false)
         self.engine = engine  # computes
@@ -175,6 +177,7 @@ class Filling:
         self.most = most
         self.spool = spool  # where rows wait that are grouped
         self.allow_private = allow_private  # product_size may ask addresses that are not on the public internet
+        self.python = python  # what functions beside the descriptor may use
         self.notes = notes  # takes down what becomes of each source row
         self.watch: Watch | None = None  # is shown every batch of source rows, with the columns that are watched
         self.sieve = sieve  # leaves those out that are known
@@ -245,7 +248,7 @@ class Filling:
 
     def _entry(self, number: int, entry: Entry, writing: Behind[pa.RecordBatch]) -> None:
         sizes = Sizes(allow_private=self.allow_private)
-        transform = Transform(self.engine, entry.mapping, sizes)
+        transform = Transform(self.engine, entry.mapping, sizes, self.python)
         validation = Validation(self.engine, entry.mapping, seen=self._seen)
         batches = entry.source.batches(self.asked(entry), limit=self.sample)
         total = entry.source.size()

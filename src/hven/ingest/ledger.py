@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ def signature(resource: Resource, spec: TableSpec, entries: Sequence[Entry], tab
         "method": METHOD,
         "software": hven.__version__,
         "hashes": dict(resource.hashes),
-        "site": dict(resource.site),
+        "site": of_site(resource, spec),
         "table": spec.table.qualified,
         "columns": [(column.name, str(column.type)) for column in table.columns],
         "primary": table.primary,
@@ -93,6 +94,12 @@ def signature(resource: Resource, spec: TableSpec, entries: Sequence[Entry], tab
         "sources": [[(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns] for entry in entries],
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def of_site(resource: Resource, spec: TableSpec) -> dict[str, str]:
+    """Give the words of hven.toml (`site.url` ..) that the rows of a table are made with."""
+    text = json.dumps([_said(getattr(spec, name)) for name in SETTINGS])
+    return {word: value for word, value in resource.site.items() if re.search(rf"site\W+{word}\b", text, re.IGNORECASE)}
 
 
 # what hven.toml may say below or beside a descriptor counts as well
@@ -336,5 +343,5 @@ def _full(path: Path, error: OSError) -> StorageError:
 
 __all__ = [
     "FILE", "KEYS", "PLACE", "PUBLISHED", "REJECTED", "SKIPPED", "UNIQUE", "WORDS", "Note", "Notes", "State", "directory", "hashed", "identity",
-    "obstacle", "read", "schema", "signature", "size", "state_of", "sweep", "words",
+    "obstacle", "of_site", "read", "schema", "signature", "size", "state_of", "sweep", "words",
 ]  # fmt: skip

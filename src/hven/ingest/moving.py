@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven import plugins
 from hven.errors import HvenError, NotFound, StorageError, UserError
+from hven.holdings.serving import refuse_unread
 from hven.ingest import space
 from hven.ingest.filling import Progress
 from hven.ingest.steps import WAIT, new_id
@@ -43,12 +44,13 @@ def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None]
     UserError
         No engine is called so.
     Conflict
-        The collection is being ingested.
+        The collection is being ingested, or a running server cannot read that engine.
     StorageError
         One of the engines fails; what was published stays.
     """
     if to not in plugins.names("engines"):
         raise UserError(f"no engine is called {to!r}", remedy=f"known: {', '.join(plugins.names('engines'))}")
+    refuse_unread(site.settings, to)
     target = site.engines.get(to)
     run = new_id()
     with site.store.leases.held(lease_name(name), what=f"the move of {name}") as lease:
@@ -90,7 +92,7 @@ def _moved(
         names = {record.table.qualified for record in made}
         stay = [record for record in records if record.table.qualified not in names]
         with space.files_lease(site, wait=WAIT):
-            site.store.publish(name, [*made, *stay], run=run, lease=lease)
+            site.store.publish(name, [*made, *stay], run=run, lease=lease, same=True)
             published = True
             for record in made:
                 target.published(record.snapshot)

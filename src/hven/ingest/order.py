@@ -116,10 +116,19 @@ def followers(resource: Resource, others: Mapping[str, Resource]) -> list[tuple[
     return found
 
 
+def made_from(record: Record) -> list[Mapping[str, str]]:
+    """Give the states of its inputs from which the rows of a snapshot come out, the newest first: qualified table -> snapshot."""
+    said = record.provenance
+    return [said.get("inputs", {}), *said.get("alike", ())]
+
+
 def stale(records: Mapping[str, Record]) -> list[str]:
     """Tell which published tables were made from rows that are not the published ones any more."""
     found = []
+    ids = {name: record.id for name, record in records.items()}
     for name, record in sorted(records.items()):
+        if any(all(ids.get(source) == snapshot for source, snapshot in inputs.items()) for inputs in made_from(record)):
+            continue
         for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
             now = records.get(source)
             if now is None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
 
+REASONS = 3  # why rows were rejected, in one sentence
+
 WORST = 5  # groups that are shown
 
 RULES = 500  # different rules that are counted one by one
@@ -89,6 +91,16 @@ class TableReport:
         now = time.perf_counter()
         self.seconds[step] = self.seconds.get(step, 0.0) + now - since
         return now
+
+    def kept_aside(self) -> str:
+        """Tell how many rows were rejected, why, and where they are; empty: none was."""
+        if not self.rejected:
+            return ""
+        worst = sorted((item for item in self.findings.values() if item.severity == "error"), key=lambda item: -item.count)
+        why = ", ".join(f"{item.message} ({item.count:,})" for item in worst[:REASONS]) + (", ..." if len(worst) > REASONS else "")
+        return f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {why}" + (
+            f"; they are in {self.rejects}" if self.rejects else ""
+        )
 
     def judged(self) -> list[str]:
         """Tell what the flags say, in one line and one for each of the groups with the largest share of flagged rows; where rejects are."""

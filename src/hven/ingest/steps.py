@@ -19,6 +19,7 @@ from hven import descriptor
 from hven.descriptor.live import is_live
 from hven.errors import DataError, HvenError, SourceError
 from hven.holdings.overlay import inherited
+from hven.holdings.serving import refuse_unread
 from hven.ingest import flagged, ledger, quality, space
 from hven.ingest.filling import MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
 from hven.ingest.ledger import Notes, State
@@ -28,6 +29,7 @@ from hven.ingest.report import Report, TableReport
 from hven.ingest.secrets import secret
 from hven.ingest.trial import Answer, Trial, load
 from hven.ingest.watermarks import Watch
+from hven.model import times
 from hven.sources import Context, Feeds, FileWise
 from hven.store import Record
 from hven.store.database import now
@@ -106,6 +108,8 @@ def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run], *, kind
         try:
             begin(lease).go()
             phase = COMPLETED
+            if not report.dry_run:  # whoever ran it meant it, also where nothing had to be published
+                site.store.resume(name)
         except HvenError as error:
             report.error = str(error)
             raise
@@ -156,8 +160,11 @@ class Run:
         self.lease = lease
         self.progress = progress
         self.keeper = site.engines.get(resource.engine or site.engines.default)
+        if not report.dry_run:
+            refuse_unread(site.settings, self.keeper.name)
         self.trial = Trial(site, resource)
         self.filled: list[Filled] = []  # of one that follows another
+        self.amended: list[Record] = []  # what stays as it is published, and was found to be made from other snapshots as well
         self.rejects = space.rejects_of(site, report.run)
 
     def go(self) -> None:
@@ -233,6 +240,8 @@ class Run:
             filled.append(done)
             record = done.record or self._record(spec, done)
             self.trial.add(record)
+            for told in times.taken(times.dated(record.table), record.snapshot.statistics) if done.record is None else ():
+                done.report.find(f"time origin of {told.split(' ')[0]}", told, "info", done.report.published, [])
             if spec.flags is not None:
                 self._count(spec.flags, record, done)
 
@@ -264,9 +273,14 @@ class Run:
         present = self.site.store.current()[1]
         runs: dict[str, Run] = {}
         failed: set[str] = set()
+        held = self.site.store.held()
         for resource, specs in followers(self.resource, resources):
             known = [spec for spec in specs if spec.table.qualified in present]
             if not known or resource.name in failed:
+                continue
+            if resource.name in held:
+                text = f"{known[0].table.qualified} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
+                self.report.warnings.append(text)
                 continue
             run: Run | None = runs.get(resource.name)
             try:
@@ -285,6 +299,7 @@ class Run:
         made = [run for run in runs.values() if any(one.record is None for one in run.filled)]
         for run in runs.values():
             self.report.warnings += run.report.warnings
+            self.amended += run.amended
         for run in made:
             self.told(run)
         return made
@@ -339,6 +354,8 @@ class Run:
                 reject=reject,
                 tell=self._told,
                 allow_private=self.site.settings.allow_private,
+                python=self.site.settings.python,
+                roots=self.site.settings.grounds,
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
@@ -362,6 +379,7 @@ class Run:
                     spool=self.site.settings.var / "spool",
                     notes=notes,
                     allow_private=self.site.settings.allow_private,
+                    python=self.site.settings.python,
                 )
                 filling.append(one)
                 if not any(counts_bytes(entry.source) for entry in entries):  # files are read anew
@@ -408,18 +426,14 @@ class Run:
         if done.snapshot is None:
             raise DataError(f"{spec.table.qualified} was not staged")
         provenance: dict[str, Any] = {
-            "hashes": dict(self.resource.hashes),
-            "software": f"hven {hven.__version__}",
+            **self.made_by(spec, done),
             "pins": [{key: getattr(pin, key) for key in ("name", "bytes", "modified", "sha256", "detail")} for pin in done.pins],
-            "inputs": done.inputs,
             "origins": {column.name: list(column.origins) for column in done.table.columns if column.origins},
             "counts": {key: getattr(done.report, key) for key in ("read", "skipped", "rejected", "published")},
             "row_id": list(done.table.primary),
             "inherited": inherited(spec, done.table),
             "source_units": done.source_units,
-            "source_columns": done.columns,
             "sample": self.report.sample,
-            "site_url": self.resource.site["url"] if spec.writes_addresses else None,
         }
         return Record(
             snapshot=done.snapshot,
@@ -429,6 +443,17 @@ class Run:
             created=now(),
             provenance=provenance,
         )
+
+    def made_by(self, spec: TableSpec, done: Filled) -> dict[str, Any]:
+        """Say what decides the rows of a table beside the rows that it is made from."""
+        return {
+            "hashes": dict(self.resource.hashes),
+            "software": f"hven {hven.__version__}",
+            "inputs": done.inputs,
+            "source_columns": done.columns,
+            "site": ledger.of_site(self.resource, spec),
+            "site_url": self.resource.site["url"] if spec.writes_addresses else None,
+        }
 
     # --- all together ----------------------------------------------------------------------------------------
 
@@ -444,7 +469,8 @@ class Run:
         failed = [test for test in self.report.tests if not test.passed]
         if failed:
             raise DataError(
-                f"{len(failed)} of {len(self.report.tests)} tests of {self.resource.name} failed: {failed[0].name}: {failed[0].message}",
+                f"{len(failed)} of {len(self.report.tests)} tests of {self.resource.name} failed: {failed[0].name}: {failed[0].message}"
+                + "".join(f"; {told}" for table in self.report.tables.values() if (told := table.kept_aside())),
                 place=self.resource.tests[self.report.tests.index(failed[0])].place,
                 remedy="correct the data, the descriptor or the test; what was published before stays",
             )
@@ -458,7 +484,7 @@ class Run:
             )
         with space.files_lease(self.site, wait=WAIT):
             states = [(run.resource.name, run._state(), run.lease) for run in (self, *behind)]  # noqa: SLF001  (runs of this kind)
-            self.site.store.publish_together(states, run=self.report.run)
+            self.site.store.publish_together(states, run=self.report.run, amended=self.amended)
             self.report.published = True
             for run, made in ((self, filled), *((run, run.filled) for run in behind)):
                 for one in made:

@@ -10,21 +10,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.tree import Bound, ColumnRef, Select, SelectItem
+from hven.beside import Failure, first_wrong
 from hven.descriptor.mapping import SOURCE
-from hven.errors import DataError, HvenError
+from hven.errors import DataError
 from hven.ingest.casting import convert, whole
 from hven.sources import ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from hven.descriptor.mapping import Mapping
+    from hven.beside import Limits
+    from hven.descriptor.mapping import Call, Mapping
     from hven.engines import Engine
     from hven.ingest.sizes import Sizes
 
     Positions = npt.NDArray[np.int64]
+
+FILE = "file.path"
+PROBE = 5.0  # seconds for a part of a batch, while the row is looked for that a function fails at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,12 +57,17 @@ class Mapped:
 class Transform:
     """A mapping, ready to run over batches."""
 
-    def __init__(self, engine: Engine, mapping: Mapping, sizes: Sizes | None = None) -> None:
+    def __init__(self, engine: Engine, mapping: Mapping, sizes: Sizes | None = None, limits: Limits | None = None) -> None:
         self.engine = engine
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
         self._numbers_used = uses_row(mapping)
-        self._calls = [(call, sizes if call.path is None and sizes is not None else call.load()) for call in mapping.calls]
+        self._calls: list[tuple[Call, Any]] = []
+        if mapping.calls:
+            from hven.beside.process import Python
+
+            python = Python(limits)
+            self._calls = [(call, sizes if call.path is None and sizes is not None else call.load(python)) for call in mapping.calls]
         self._copies = {} if len(mapping.queries) > 1 else dict(mapping.copies)
         self._constants = [Constants(engine, mapping, query) for query in mapping.queries]
         self._rest = [_without(query, {*self._copies, *fixed.names}) for query, fixed in zip(mapping.queries, self._constants, strict=True)]
@@ -68,22 +78,24 @@ class Transform:
         The engine's answers are matched to the batch by row number, which must be unique in it; a mapping that does not
         use the source's own numbers gets simple ones.
         """
+        given = batch
         if not self._numbers_used or not _increasing(batch):
             batch = _with(batch, ROW, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
         for call, function in self._calls:
             arguments = self.engine.compute(call.args, {SOURCE: batch, **self.mapping.lookups})
+            columns = [whole(column) for column in arguments.columns]
             try:
-                values = function(*[whole(column) for column in arguments.columns])
-            except HvenError:
-                raise
-            except Exception as error:  # whatever a curator's function raises is the curator's to see
-                raise DataError(f"the function {call.name} failed: {type(error).__name__}: {error}", place=call.place) from error
+                values = function(*columns)
+            except Failure as error:  # whatever a curator's function does is the curator's to see
+                line = f" ({call.path.name}:{error.line})" if call.path is not None and error.line is not None else ""
+                message = f"the function {call.name} failed: {error}{line}; {_blamed(function, columns, given, None if error.answered else PROBE)}"
+                raise DataError(message, place=call.place) from error
             batch = _with(batch, call.output, self._answer(call, values, batch.num_rows))
         return batch
 
     def _answer(self, call: Any, values: object, rows: int) -> pa.Array:
         if not isinstance(values, (pa.Array, pa.ChunkedArray)):
-            raise DataError(f"the function {call.name} gave {type(values).__name__}, not an Arrow array", place=call.place)
+            raise DataError(f"the function {call.name} gave {values}, not an Arrow array", place=call.place)
         array = whole(values)
         if len(array) != rows:
             raise DataError(f"the function {call.name} gave {len(array)} values for {rows} rows", place=call.place)
@@ -224,6 +236,25 @@ def _without(query: Bound, known: Collection[str]) -> Bound | None:
         return None
     items, columns = tuple(item for item, _ in pairs), tuple(column for _, column in pairs)
     return replace(query, query=replace(query.query, body=replace(body, items=items)), columns=columns)
+
+
+def _blamed(function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, seconds: float | None) -> str:
+    """Name the row at which a function fails, by calling it with parts of the batch: that row and what it was given; or the rows."""
+
+    def fails(low: int, high: int) -> bool:
+        try:
+            function(*[column.slice(low, high - low) for column in columns], seconds=seconds)
+        except Failure:
+            return True
+        return False
+
+    numbers = batch.column(ROW) if ROW in batch.schema.names else pa.array(range(1, batch.num_rows + 1))
+    at = first_wrong(fails, batch.num_rows) if columns else None
+    if at is None:
+        return f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone" if batch.num_rows else "without any row"
+    file = f" of {batch.column(FILE)[at]}" if FILE in batch.schema.names else ""
+    values = ", ".join(repr(column[at].as_py())[:60] for column in columns)
+    return f"in row {numbers[at]}{file}, with {values}"
 
 
 def uses_row(mapping: Mapping) -> bool:

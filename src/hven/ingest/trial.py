@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from hven.holdings import examples
 from hven.holdings.build import build
 from hven.holdings.watch import Seen, files
 from hven.ingest.report import TestResult
+from hven.model import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -98,7 +100,7 @@ class Trial:
         stack
             Closes the query, however the ingest ends.
         """
-        result = stack.enter_context(query.run(text, OWNER, site=self, uploads=uploads))  # type: ignore[arg-type]
+        result = stack.enter_context(query.run(text, OWNER, site=self, uploads=uploads, steady=True))  # type: ignore[arg-type]
         held = self.held()
         inputs.update({table.qualified: held[table.qualified].id for table in result.tables if table.qualified in held})
         return Answer(result)
@@ -176,7 +178,7 @@ def load(site: Site, name: str) -> tuple[Resource, Path]:
 
 def run_test(site: Site | Trial, test: Test) -> TestResult:
     """Run one test of a descriptor; an error of its query is a failure."""
-    name = test.name or " ".join(test.query.split())[:80]
+    name = test.name or textwrap.shorten(test.query, 80, placeholder=" ..")
     try:
         with query.run(test.query, OWNER, site=site) as result:  # type: ignore[arg-type]
             rows: list[dict[str, object]] = []
@@ -225,7 +227,7 @@ def _bound(word: str, wanted: object, value: object) -> str | None:
     if not isinstance(value, (int, float)):
         return f"the first value is {value}, which has no {word}"
     low = word == "minimum"
-    limit = float(str(wanted))
+    limit = literal.number(str(wanted))
     return (
         None
         if (value >= limit if low else value <= limit)
@@ -241,9 +243,11 @@ def _same(value: object, wanted: object) -> bool:
         return str(value).lower() == str(wanted).lower()
     if isinstance(value, (int, float)):
         try:
-            number = float(str(wanted))
+            number = literal.number(str(wanted))
         except ValueError:
             return False
+        if isinstance(value, int) and isinstance(number, int):
+            return value == number
         return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(value) and math.isnan(number))
     isoformat = getattr(value, "isoformat", None)
     return str(isoformat() if isoformat is not None else value) == str(wanted)

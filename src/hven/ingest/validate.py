@@ -14,9 +14,10 @@ from hven.adql import tree
 from hven.descriptor.mapping import SOURCE, TARGET
 from hven.errors import DataError, HvenError
 from hven.ingest.broken import ERROR, INFO, WARNING, Broken
-from hven.ingest.casting import whole
+from hven.ingest.casting import outside, whole
 from hven.ingest.validate_columns import ColumnRules
 from hven.ingest.validate_obscore import Observations
+from hven.model.literal import figure
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -132,14 +133,12 @@ class Validation:
         if not len(values) or values.null_count == len(values):
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
-            low, high = column.minimum, column.maximum
-            # 0.7 as float32 is less than 0.7: bounds are rounded as the values were
-            kind = values.type if pa.types.is_floating(values.type) else pa.float64()
-            tests = [pc.less(values, pa.scalar(low, kind))] if low is not None else []
-            tests += [pc.greater(values, pa.scalar(high, kind))] if high is not None else []
-            outside = tests[0] if len(tests) == 1 else pc.or_kleene(*tests)
-            limits = f"{'' if low is None else f'{low:g}'} to {'' if high is None else f'{high:g}'}".strip()
-            yield from _if(outside, f"{name}: range", f"{name} is outside {limits}", name)
+            yield from _if(
+                outside(values, column.minimum, column.maximum),
+                f"{name}: range",
+                f"{name} is {_limits(column.minimum, column.maximum)}",
+                name,
+            )
         size = column.type.size if column.type.is_string and not column.type.is_timestamp else None
         if size is not None:
             yield from _if(pc.greater(pc.utf8_length(values), size), f"{name}: length", f"{name} is longer than {size} characters", name)
@@ -156,9 +155,10 @@ class Validation:
         latitude, longitude = rows.column(lat), rows.column(lon)
         if not all(pa.types.is_floating(values.type) or pa.types.is_integer(values.type) for values in (latitude, longitude)):
             return
-        yield from _if(pc.greater(pc.abs(latitude), 90.0), f"{lat}: sphere", f"{lat} is no latitude: outside -90 to 90 degrees", lat)
-        wrong = pc.or_kleene(pc.less(longitude, -180.0), pc.greater(longitude, 360.0))
-        yield from _if(wrong, f"{lon}: sphere", f"{lon} is no longitude: outside 0 to 360 (or -180 to 180) degrees", lon)
+        yield from _if(outside(latitude, -90.0, 90.0), f"{lat}: sphere", f"{lat} is no latitude: outside -90 to 90 degrees", lat)
+        yield from _if(
+            outside(longitude, -180.0, 360.0), f"{lon}: sphere", f"{lon} is no longitude: outside 0 to 360 (or -180 to 180) degrees", lon
+        )
 
     def _unfulfilled(self, mapped: Mapped, batch: pa.RecordBatch) -> Iterator[Broken]:
         """Tell of expressions that gave nothing although all they are made from is there: an unreadable date, say."""
@@ -265,10 +265,16 @@ def _set_flags(mapped: Mapped, name: str, flags: npt.NDArray[np.int64]) -> None:
 
 
 def _if(
-    mask: pa.Array, rule: str, message: str, column: str | None = None, severity: str = ERROR, *, source: bool = False
+    mask: pa.Array | None, rule: str, message: str, column: str | None = None, severity: str = ERROR, *, source: bool = False
 ) -> Iterator[Broken]:
-    if pc.any(mask).as_py():
+    if mask is not None and pc.any(mask).as_py():
         yield Broken(rule=rule, message=message, severity=severity, rows=pc.fill_null(mask, False), column=column, source=source)
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"outside {figure(low)} to {figure(high)}"
+    return f"below the minimum {figure(low)}" if low is not None else "" if high is None else f"above the maximum {figure(high)}"
 
 
 def _of_rule(rule: Rule, names: tuple[str, ...], bad: pa.Array) -> Broken:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.ingest.casting import outside
 from hven.ingest.validate_unique import Seen
 from hven.model import ucd as ucds
 from hven.model import units
 from hven.model.hashes import hashes
-from hven.sky.columns import outlines
+from hven.sky.columns import astray, outlines
 from hven.sky.text import parse, stcs
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hven.model.resource import Rule
     from hven.sky.columns import Outlines
 
-    Failed = tuple[tuple[str, ...], pa.Array]  # columns, rows that break the rule
+    Failed = tuple[tuple[str, ...], pa.Array, str]  # columns, rows that break the rule, why
 
 REMEMBERED = 100_000  # distinct values of which it is known whether they are right
 URL = r'^(?:https?|ftps?)://[^\s/?#"<>]+(?:[/?#][^\s"<>]*)?$'
@@ -57,10 +58,11 @@ class ColumnRules:
         Of columns that are `constant` one row is looked at.
         """
         for rule, columns, values in self._with_columns(rows, unique=False):
-            for names, bad in self._failed(rule, columns, values, constant):
+            for names, bad, why in self._failed(rule, columns, values, constant):
                 if pc.any(bad).as_py():
                     all_alike = len(bad) < rows.num_rows
-                    yield rule, names, pa.repeat(True, rows.num_rows) if all_alike else pc.fill_null(bad, False)
+                    said = replace(rule, message=f"{why}; {rule.message}" if rule.message else why) if why else rule
+                    yield said, names, pa.repeat(True, rows.num_rows) if all_alike else pc.fill_null(bad, False)
 
     def repeated(self, rows: pa.RecordBatch, thrown: Flags | None) -> Iterator[tuple[Rule, tuple[str, ...], pa.Array]]:
         """Yield each rule with ``unique``, its columns, and the rows that were there before; those that are `thrown` away count for nothing.
@@ -91,20 +93,22 @@ class ColumnRules:
                     low, high = low.slice(0, 1), high.slice(0, 1)
                 bad = _PAIRS[rule.check](low, high)
                 if bad is not None:
-                    yield (one, two), bad
+                    yield (one, two), bad, ""
         else:
             for name in columns:
                 values = rows[name].slice(0, 1) if name in constant else rows[name]
-                if values.null_count < len(values):
+                if rule.check == "region" and pa.types.is_string(values.type):
+                    yield from (((name,), bad, f"{name}: {why}") for why, bad in self._no_regions(rule, values))
+                elif values.null_count < len(values):
                     bad = self._of_one(rule, values)
                     if bad is not None:
-                        yield (name,), bad
+                        yield (name,), bad, ""
 
     def _of_one(self, rule: Rule, values: pa.Array) -> pa.Array | None:
         if rule.check == "empty":
             return pc.is_valid(values)
         if rule.check == "between":
-            return _outside(values, rule.low, rule.high)
+            return outside(values, rule.low, rule.high)
         if not pa.types.is_string(values.type):
             return None
         if rule.check == "schema":
@@ -117,8 +121,8 @@ class ColumnRules:
             pattern, found = _REGULAR[rule.check]
             match = pc.match_substring_regex(values, pattern)
             return match if found else pc.invert(match)
-        if rule.check == "region":
-            return self._no_region(rule, values)
+        if rule.check == "orientation":
+            return pa.array(astray(values, outside=rule.of == "body"))
         right = _RIGHT[rule.check or ""]
         return self._by_value(rule, values, (lambda text: all(right(item) for item in text.split("#"))) if rule.items else right)
 
@@ -128,17 +132,23 @@ class ColumnRules:
             return pc.invert(pc.match_substring_regex(values, _whole("|".join(map(re.escape, words)), True)))
         return pc.and_(pc.invert(pc.is_in(values, value_set=pa.array(words, pa.string()))), pc.is_valid(values))
 
-    def _no_region(self, rule: Rule, values: pa.Array) -> pa.Array:
-        """Circles and polygons are read by the thousand, anything else one by one."""
+    def _no_regions(self, rule: Rule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+        """Give why rows are no regions, with those rows: circles and polygons are read by the thousand, anything else one by one."""
         plain = outlines(values)
         bad = np.zeros(len(values), bool)
         bad[plain.rows] = _no_latitudes(plain)
+        yield "a latitude is outside -90 to 90", pa.array(bad)
         known = np.asarray(pc.is_valid(values))
         known[plain.rows] = False
         rest = np.flatnonzero(known)
+        why = np.zeros(len(values), object)
         if len(rest):
-            bad[rest] = np.asarray(self._by_value(rule, values.take(pa.array(rest)), _is_region))
-        return pa.array(bad)
+            texts = values.take(pa.array(rest))
+            self._by_value(rule, texts, lambda text: not _no_region(text))
+            wrong = {text: _no_region(text) for text, found in self._known[rule.name].items() if found}
+            why[rest] = [wrong.get(text, 0) for text in texts.to_pylist()] if wrong else 0
+        for reason in dict.fromkeys(why[why != 0].tolist()):
+            yield reason, pa.array(why == reason)
 
     def _by_value(self, rule: Rule, values: pa.Array, right: Callable[[str], bool]) -> pa.Array:
         """Ask `right` of each distinct value."""
@@ -170,20 +180,6 @@ def _unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
     return pc.greater(low, high)
 
 
-def _outside(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        return None
-    ends = pc.min_max(values)
-    least, most = ends["min"].as_py(), ends["max"].as_py()
-    if least is None or ((low is None or least >= low) and (high is None or most <= high)):
-        return None
-    # bounds are rounded as the values were
-    kind = values.type if pa.types.is_floating(values.type) else pa.float64()
-    tests = [pc.less(values, pa.scalar(low, kind))] if low is not None else []
-    tests += [pc.greater(values, pa.scalar(high, kind))] if high is not None else []
-    return tests[0] if len(tests) == 1 else pc.or_kleene(*tests)
-
-
 def _no_latitudes(shapes: Outlines) -> npt.NDArray[np.bool_]:
     """Tell which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
     bad = np.zeros(len(shapes.rows), bool)
@@ -193,14 +189,17 @@ def _no_latitudes(shapes: Outlines) -> npt.NDArray[np.bool_]:
     return bad
 
 
-def _is_region(text: str) -> bool:
-    for read in (stcs, lambda shape: parse("shape", shape)):
+def _no_region(text: str) -> str:
+    """Say why a text is no region, neither STC-S nor DALI's; empty: it is one."""
+    why = ""
+    for read in (lambda shape: parse("multishape", shape), stcs):
         try:
             read(text)
-        except ValueError:
-            continue
-        return True
-    return False
+        except ValueError as error:
+            why = str(error).partition(" (at character")[0][:200]
+        else:
+            return ""
+    return why
 
 
 def _is_ucd(text: str) -> bool:

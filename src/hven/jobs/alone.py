@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from hven.jobs import forks
+from hven.settings import Settled
 from hven.store import Store
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Alone:
 
     def __init__(self, settings: Settings, parent: int | None) -> None:
         self._settings = settings
+        self._settled = Settled(settings)
         self._parent = parent
         self._over = False
         self._store: Store | None = None
@@ -44,11 +46,19 @@ class Alone:
         self._over = True
 
     def _wanted(self) -> bool:
+        forks.beat()
         return not self._over and (self._parent is None or os.getppid() == self._parent)
+
+    def _settle(self) -> bool:
+        """Take up what changed in hven.toml; servers tell what cannot be."""
+        changed = self._settled.look()
+        if changed:
+            self._settings = self._settled.now
+        return changed
 
     def _open(self) -> Store:
         if self._store is None:
-            self._store = Store(self._settings.var, self._settings.store)
+            self._store = Store(self._settings.var, self._settings.store).stand()
         return self._store
 
     def _close(self) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from hven.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
 from hven.jobs import declared
 from hven.jobs.quote import Outlook, outlook
-from hven.jobs.types import FILES, files_in
+from hven.jobs.types import FILES, files_in, made
 from hven.model.given import collect
 from hven.store import Job
 from hven.store.database import now
@@ -332,7 +332,7 @@ class Desk:
             if len(encoded) > LONGEST or encoded.strip(".") == "":
                 raise ParamError(f"a part of the request is called {part!r:.60}", remedy="give it a short name of letters and digits")
             try:
-                place.mkdir(parents=True, exist_ok=True)
+                made(place, self.site.settings.kept)
                 with (place / encoded).open("wb") as file:
                     upload.file.seek(0)
                     shutil.copyfileobj(upload.file, file, 1 << 20)

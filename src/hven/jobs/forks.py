@@ -1,25 +1,80 @@
-"""What processes have in common that start others: how a fork lives and ends, its name, signals to it, how it ended; programs under a warden."""
+"""What processes have in common that start others: how a fork lives, beats and ends, its name, signals to it; programs under a warden."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import logging
+import mmap
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.jobs import _warden
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # where a site's programs are looked for, and what they are given
+BEAT = 1.0  # seconds between two signs of life of a process
+CRASHES = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT})  # of those who read what cannot be read, as a damaged file
+SILENT = 10.0  # seconds without one, after which its parent kills it
+
+
+class Pulse:
+    """The sign of life of a fork: a moment, in memory that it shares with its parent.
+
+    Parameters
+    ----------
+    start
+        Seconds that the fork gets until its first sign.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._memory = mmap.mmap(-1, 8)
+        self._at = ctypes.c_double.from_buffer(self._memory)
+        self._at.value = time.monotonic() + start
+
+    def own(self) -> None:
+        """Be that fork."""
+        global _own  # noqa: PLW0603  (a process has one heart)
+        _own = self
+
+    def beat(self) -> None:
+        """Give a sign."""
+        self._at.value = time.monotonic()
+
+    def silent(self) -> float:
+        """Say for how many seconds there has been none; less than 0 while the fork is still expected to begin."""
+        return time.monotonic() - self._at.value
+
+
+_own: Pulse | None = None
+
+
+def beat() -> None:
+    """Give a sign of life to whoever watches this process."""
+    if _own is not None:
+        _own.beat()
+
+
+def beating() -> None:
+    """Give signs of life from a thread of its own, as long as the interpreter lets it: for processes whose main thread waits and computes."""
+
+    def beats() -> None:
+        while True:
+            beat()
+            time.sleep(BEAT)
+
+    threading.Thread(target=beats, name="hven-pulse", daemon=True).start()
 
 
 def forked(run: Callable[[int], object], what: str, log: logging.Logger) -> int:

@@ -33,7 +33,8 @@ log = logging.getLogger("hven.jobs")
 LOOK = 0.1  # seconds between two looks at the store
 REAP = 2.0  # seconds between two looks for jobs that nobody runs any more
 SWEEP = 20.0  # seconds between two looks for what is due
-GRACE = 12.0  # seconds that workers get to put their jobs back
+GRACE = 8.0  # seconds that workers get to put their jobs back
+STARTING = 60.0  # seconds that a worker gets to open the site
 TIDY = 900.0  # seconds between two looks for what killed writers of users' tables left
 STRAY = 3600.0  # seconds after which files of no job are removed
 
@@ -60,7 +61,7 @@ class Keeper(Alone):
         super().__init__(settings, parent)
         self._workers = workers
         self._idle = idle
-        self._children: set[int] = set()
+        self._children: dict[int, forks.Pulse] = {}
         self._silent: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
         self._clock = Clock()
         self._tidied = 0.0
@@ -72,6 +73,7 @@ class Keeper(Alone):
         while self._wanted():
             try:
                 lost = self._gather()
+                self._settle()
                 moment = time.monotonic()
                 seen = self._jobs().version()
                 if lost or moment - reaped > REAP:
@@ -95,13 +97,18 @@ class Keeper(Alone):
     def _gather(self) -> bool:
         """Bury the workers that have ended; say whether one did so badly."""
         bad = False
-        for pid in list(self._children):
+        for pid, pulse in list(self._children.items()):
+            if pulse.silent() > forks.SILENT:
+                log.error("a worker for jobs (process %d) has given no sign of life for %.0f s and is killed", pid, pulse.silent())
+                forks.tell(pid, signal.SIGKILL)
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
-                self._children.discard(pid)
+                del self._children[pid]
                 if status:
                     bad = True
                     log.warning("a worker for jobs died: %s", forks.how(status))
+                    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in forks.CRASHES:
+                        self._open().verifications.ask()
         return bad
 
     def _staff(self) -> None:
@@ -115,7 +122,8 @@ class Keeper(Alone):
             self._fork(partial(_child, self._settings, self._idle))
 
     def _fork(self, run: Callable[[int], None]) -> None:
-        self._children.add(self._forked(run, "a worker for jobs", log))
+        pulse = forks.Pulse(STARTING)
+        self._children[self._forked(partial(_alive, pulse, run), "a worker for jobs", log)] = pulse
 
     def _reap(self) -> None:
         """Put back the jobs whose holder is dead: certainly so on this machine, or silent for long."""
@@ -178,6 +186,13 @@ class Keeper(Alone):
         for pid in self._children:
             forks.tell(pid, signal.SIGKILL)
         self._close()
+
+
+def _alive(pulse: forks.Pulse, run: Callable[[int], None], parent: int) -> None:
+    """Be a child that gives signs of life."""
+    pulse.own()
+    forks.beating()
+    run(parent)
 
 
 def _child(settings: Settings, idle: float, parent: int) -> None:

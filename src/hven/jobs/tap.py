@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from hven import formats, query
+from hven.auth.permit import offered
 from hven.errors import ParamError, ServiceError
 from hven.formats import MEDIA_TYPE, Info
 from hven.jobs.types import Type
@@ -79,12 +80,13 @@ def run(work: Work) -> None:
     """Ask, and write the answer."""
     params = work.params
     text = query_of(params)
+    policies = offered(tuple(work.policies), "tap")
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"))
     default, most = work.site.settings.job_rows
     maxrec = params.whole("MAXREC")
     uploaded = uploads.read(uploads.pairs(params.all("UPLOAD")), work.files, work.site.settings)
     if explain_of(params):
-        plan = query.explain(text, work.who, site=work.site, uploads=uploaded, policies=work.policies)
+        plan = query.explain(text, work.who, site=work.site, uploads=uploaded, policies=policies)
         with work.writing("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
@@ -96,11 +98,13 @@ def run(work: Work) -> None:
         most=most,
         seconds=work.site.settings.jobs.seconds_hard + SPARE,
         uploads=uploaded,
-        policies=work.policies,
+        policies=policies,
         as_of=params.one("ASOF"),
     ) as result:
         work.stoppable(result.cancel)
-        head = query.head(result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD)])
+        head = query.head(
+            result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD), *uploads.renamed(uploaded)]
+        )
         media_type = options.get(MEDIA_TYPE) or fmt.media_types[0]
         batches = _counted(result, work)
         first = next(batches, None)

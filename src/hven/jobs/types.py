@@ -186,7 +186,7 @@ class Work:
     @contextmanager
     def writing(self, name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:
         """Write a result; it exists, whole and on the disk, when the block has ended, or not at all."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        made(self.directory, self.directory.parent.parent)
         path = self.directory / f"{name}-{self.job.attempts}{extension}"
         part = path.with_name(f"{path.name}.part")
         try:
@@ -230,3 +230,9 @@ def _durable(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def made(directory: Path, root: Path) -> None:
+    """Make a directory of a job below the site's `root`, but not `root` itself: it may have been renamed or unmounted."""
+    (root / "jobs").mkdir(exist_ok=True, mode=0o700)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -31,7 +31,7 @@ MODELS = {
     "uploadLimit": "default? hard?",
     "retentionPeriod": "default? hard?",
     "executionDuration": "default? hard?",
-    "tableset": "schema*",
+    "tableset": "schema+",
     "schema": "name title? description? utype? table*",
     "table": "name title? description? utype? nrows? column* foreignKey*",
     "column": "name description? unit? ucd? utype? dataType? flag*",
@@ -39,7 +39,7 @@ MODELS = {
     "fkColumn": "fromColumn targetColumn",
     "jobs": "jobref*",
     "jobref": "phase runId? ownerId? creationTime?",
-    "job": "jobId runId? ownerId phase quote creationTime? startTime endTime executionDuration destruction parameters? results "
+    "job": "jobId runId? ownerId phase quote? creationTime? startTime endTime executionDuration destruction parameters? results "
     "errorSummary? jobInfo?",
     "parameters": "parameter*",
     "results": "result*",

@@ -114,15 +114,13 @@ def vector(lon: float, lat: float) -> Vector:
     return (math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b))
 
 
-def turns_right_handed(shape: Shape) -> bool | None:
-    """Say whether a polygon is counter-clockwise seen from outside the sphere; None: it has no area to speak of."""
-    corners = [vector(lon, lat) for lon, lat in shape.corners]
-    total, middle = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
-    for (ax, ay, az), (bx, by, bz) in zip(corners, [*corners[1:], corners[0]], strict=True):
-        total = [total[0] + ay * bz - az * by, total[1] + az * bx - ax * bz, total[2] + ax * by - ay * bx]
-        middle = [middle[0] + ax, middle[1] + ay, middle[2] + az]
-    turn = sum(a * b for a, b in zip(total, middle, strict=True)) / len(corners)
-    return None if abs(turn) < 1e-13 else turn > 0
+def turns_wrong(shape: Shape, *, outside: bool) -> bool:
+    """Say whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
+    import numpy as np
+
+    from hven.sky.footprints import wrong_way
+
+    return bool(wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
 
 
 def middle(shape: Shape) -> tuple[float, float]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BLOCK = 2880
 LONGEST = 1000 * BLOCK  # of one header
+_WIDEST = 256 << 20  # bytes of a row of a table
+_SIZE = re.compile(r"NAXIS\d*|BITPIX|PCOUNT|GCOUNT|TFIELDS|THEAP|TBCOL\d+")
 _TEXT = re.compile(r"\s*'((?:[^']|'')*)'?\s*(?:/\s?(.*))?$", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?\d+$")
 Value = str | int | float | bool | None
@@ -89,7 +91,7 @@ def headers(path: Path, *, most: int = 40, skipped: int = 256 << 20) -> list[Hea
         packed = plain.read(2) == b"\x1f\x8b"
         plain.seek(0)
         with gzip.open(plain) if packed else contextlib.nullcontext(plain) as file:
-            while len(found) < most and (header := read_header(_bounded(file.read), len(found), path.name)) is not None:
+            while len(found) < most and (header := read_header(file.read, len(found), path.name)) is not None:
                 found.append(header)
                 skipped -= header.data_bytes if packed else 0
                 if skipped < 0:
@@ -98,25 +100,13 @@ def headers(path: Path, *, most: int = 40, skipped: int = 256 << 20) -> list[Hea
     return found
 
 
-def _bounded(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Read a header, and not for ever: a file of blanks has no END."""
-    left = LONGEST
-
-    def one(size: int) -> bytes:
-        nonlocal left
-        left -= size
-        return read(size) if left >= 0 else b""
-
-    return one
-
-
 def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header | None:
     """Read the next header; None at the end of the file.
 
     Raises
     ------
     SourceError
-        This is not FITS, or the file ends within a header.
+        This is not FITS, the file ends within a header, or the header has no end or says a size that no file has.
     """
     cards: list[str] = []
     while True:
@@ -129,12 +119,35 @@ def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header |
             return None  # special records after the last HDU
         if len(block) < BLOCK and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
             raise SourceError(f"ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew")
+        if len(cards) * 80 >= LONGEST:
+            raise SourceError(
+                f"the header of HDU {index} has more than {LONGEST:,} bytes without an END",
+                place=Place(file=file),
+                remedy="get the file anew",
+            )
         text = block.decode("latin-1")
         for at in range(0, len(text), 80):
             card = text[at : at + 80]
             if card.rstrip() == "END":
-                return _header(cards, index)
+                return _sized(_header(cards, index), file)
             cards.append(card)
+
+
+def _sized(header: Header, file: str) -> Header:
+    """Refuse sizes that no file has, before anybody counts or reads so much."""
+    for key, value in header.values.items():
+        if not (_SIZE.fullmatch(key) and isinstance(value, int | float)) or isinstance(value, bool):
+            continue
+        most = 999 if key in {"NAXIS", "TFIELDS"} else _WIDEST if key == "NAXIS1" and header.kind in {"TABLE", "BINTABLE"} else 1 << 48
+        if not -64 <= value <= most or (value < 0 and key != "BITPIX"):  # NaN is neither
+            raise SourceError(
+                f"HDU {header.index} says {key} = {value:.6g}, which cannot be", place=Place(file=file), remedy="get the file anew"
+            )
+    if header.data_bytes > 1 << 56:
+        raise SourceError(
+            f"HDU {header.index} says axes of more bytes than any file has", place=Place(file=file), remedy="get the file anew"
+        )
+    return header
 
 
 def _header(cards: list[str], index: int) -> Header:

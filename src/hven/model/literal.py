@@ -16,12 +16,30 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 
+_WHOLE = re.compile(r"[+-]?[0-9]+")
 _CONTROLS = re.compile(rb"[\x00-\x1f]")
+_UNFOLDED = 32 << 20  # bytes of dictionaries that are spelt out at once
 _PIECE = 1 << 27
 _EARLY = 4096  # rows
 _STRING, _INT64 = pa.string(), pa.int64()
 _ZERO, NULL = pa.scalar(0, _INT64), pa.scalar(None, _STRING)
 _YEAR_0, _YEAR_10000 = -62_167_219_200_000_000, 253_402_300_800_000_000  # microseconds since 1970
+
+
+def number(text: str) -> int | float:
+    """Read a number; a whole one stays whole, for a double holds no more than 53 bits of it.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    return int(text) if _WHOLE.fullmatch(text.strip()) else float(text)
+
+
+def figure(value: float) -> str:
+    """Write a number as people do: a whole one with all its digits."""
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 @lru_cache(maxsize=4096)
@@ -148,6 +166,42 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
     step = max(1, _PIECE // (per_row + 4 * batch.nbytes // batch.num_rows + 1))
     for start in range(0, batch.num_rows, step):
         yield batch if step >= batch.num_rows else batch.slice(start, step)
+
+
+def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.RecordBatch]:
+    """Cut a batch so that no piece takes more than `most` bytes when its dictionaries are spelt out, or is one row: a long text is kept once."""
+    width = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        width += _widths(column)
+    if width.sum() <= most:
+        yield batch
+        return
+    ends = np.cumsum(width)
+    start = 0
+    while start < batch.num_rows:
+        stop = max(start + 1, int(np.searchsorted(ends, most + (ends[start - 1] if start else 0), "right")))
+        yield batch.slice(start, stop - start)
+        start = stop
+
+
+def _widths(array: pa.Array) -> np.ndarray[Any, Any]:
+    """Count the bytes of each row's texts that stand in a dictionary."""
+    if isinstance(array, pa.ExtensionArray):
+        return _widths(array.storage)
+    if pa.types.is_dictionary(array.type):
+        kept = array.dictionary
+        if len(kept) == 0:
+            return np.zeros(len(array), np.int64)
+        binary = pa.types.is_string(kept.type) or pa.types.is_large_string(kept.type) or pa.types.is_binary(kept.type)
+        sizes = np.asarray(pc.fill_null(pc.binary_length(kept), 0), np.int64) if binary else np.full(len(kept), kept.nbytes // len(kept))
+        return np.where(np.asarray(array.is_valid()), sizes[np.asarray(pc.fill_null(array.indices, 0))], 0)
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        lists = variable(array)
+        inner = np.concatenate([[0], np.cumsum(_widths(lists.values))])
+        offsets = np.asarray(lists.offsets)
+        counted: np.ndarray[Any, Any] = inner[offsets[1:]] - inner[offsets[:-1]]
+        return counted
+    return np.zeros(len(array), np.int64)
 
 
 def early(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from hven.model.table import Column, FrameRef, Group, Key, Partition, Table
+from hven.model.table import Column, Constant, FrameRef, Group, Key, Partition, Table
 from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = 1
-_PARTS: dict[str, type] = {"columns": Column, "keys": Key, "groups": Group, "frames": FrameRef}
+_PARTS: dict[str, type] = {"columns": Column, "keys": Key, "groups": Group, "frames": FrameRef, "params": Constant}
 _TUPLES = {"primary", "position", "origins", "target_columns"}
 
 
@@ -91,7 +91,7 @@ def _from_json(kind: type, data: Mapping[str, Any]) -> Any:
 
 
 def _value_from_json(kind: type, name: str, value: Any) -> Any:
-    if name == "type" and kind is Column:
+    if name == "type" and issubclass(kind, Column):
         return Type(*value)
     if kind is Table and name == "partition":
         return _from_json(Partition, value)

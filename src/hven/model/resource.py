@@ -334,3 +334,8 @@ class Resource:
     engine: str | None = None
     index: int | None = None
     schedule: Schedule | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Tell whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
+        return "simulation" in {one.lower() for one in self.type}

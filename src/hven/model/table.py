@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from hven.model.types import FLOAT64, Type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 MONTHS = {"month": 1, "year": 12}
+HIDDEN = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
+BY_TAP = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
 FILES = "hven:files"  # utype of the table of a collection's files
 SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}  # units of time that columns may have
 _EVERY = re.compile(r"\s*([1-9][0-9]{0,5})\s*(days?|hours?|months?|years?|d|h|min|s|yr)\s*", re.IGNORECASE)
@@ -36,6 +38,8 @@ class Column:
         storage nulls are always Arrow nulls.
     frame
         Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
+    epoch
+        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time. Made by `model.times`.
     link
         URL template over this row's columns: ``https://x/{obs_id}``.
     enum
@@ -61,6 +65,7 @@ class Column:
     section: str | None = None
     display: str | None = None
     frame: str | None = None
+    epoch: float | None = field(default=None, compare=False)
     link: str | None = None
     enum: str | None = None
     minimum: float | None = None
@@ -88,8 +93,15 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Constant(Column):
+    """What holds for all rows, described as a column is (VOTable's PARAM); `value` is its literal."""
+
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Columns that belong together by role: value, error, lower, upper, origin, confidence."""
+    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence; one without a role has its own name for it."""
 
     name: str
     roles: Mapping[str, str]
@@ -176,6 +188,10 @@ class Table:
         Columns that are searched together, beside those that are `indexed` alone.
     partition
         How the rows are cut into pieces, or None.
+    params
+        What holds for all rows.
+    services
+        The faces that answer for it, as its collection's descriptor says; empty: all that can.
     """
 
     schema: str
@@ -197,6 +213,14 @@ class Table:
     owner: str | None = None
     indexes: tuple[tuple[str, ...], ...] = ()
     partition: Partition | None = None
+    params: tuple[Constant, ...] = ()
+    services: tuple[str, ...] = ()
+
+    def offers(self, service: str) -> bool:
+        """Tell whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it."""
+        if not self.services or service in self.services:
+            return True
+        return service in BY_TAP and not {"tap", "epn-tap", "obscore"}.isdisjoint(self.services)
 
     @property
     def searched(self) -> frozenset[str]:
@@ -263,3 +287,26 @@ def columns_of(schema: pa.Schema, like: Sequence[Column] = ()) -> list[Column]:
 
     known = {column.name: column for column in like}
     return [known.get(item.name) or Column(name=item.name, type=from_arrow(item.type)) for item in schema]
+
+
+N = TypeVar("N", Column, Group)
+
+
+def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
+    """Give columns (and groups) that have the name of another one, but for case, a number: files allow that, tables of a database do not.
+
+    The name that a column had becomes its label.
+    """
+    used = set(taken)
+    following: dict[str, int] = {}  # the number that is tried next: thousands may have one name
+    result: list[N] = []
+    for one in named:
+        name, number = one.name, following.get(one.name, 2)
+        while name.lower() in used:
+            name, number = f"{one.name}_{number}", number + 1
+        following[one.name] = number
+        used.add(name.lower())
+        if name != one.name:
+            one = replace(one, name=name, label=one.label or one.name) if isinstance(one, Column) else replace(one, name=name)  # noqa: PLW2901
+        result.append(one)
+    return result

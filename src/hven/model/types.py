@@ -193,6 +193,11 @@ class Type:
         match = re.fullmatch(r"(\d+)\*?", self.arraysize or "")
         return int(match.group(1)) if match else None
 
+    @property
+    def told(self) -> str | None:
+        """The arraysize as metadata may say it: only the last axis varies there, so texts of unknown width in an array are ``*``."""
+        return "*" if self.arraysize is not None and self.arraysize.startswith("*x") else self.arraysize
+
     def _sql(self, dialect: str) -> str:
         if self.special is not None:
             name = str(getattr(self.special, dialect))
@@ -216,6 +221,11 @@ class Type:
         else:
             size = f"[{self.arraysize}]" if self.arraysize is not None else ""
         return name + size + (f":{self.xtype}" if self.xtype else "")
+
+
+def width(longest: int) -> int:
+    """Give the width of texts in an array that has room for the longest: a power of two, so that it seldom changes."""
+    return max(16, 1 << longest.bit_length())
 
 
 @lru_cache(maxsize=1024)

@@ -131,8 +131,8 @@ _B = r"(u|b|v|r|i|g|z|y|j|h|k|ks|l|w[1-4]|bt|vt|hp|bp|rp|fuv|nuv|rc|ic)"
 
 # name (lower case, words joined by '_') -> UCD; the first that fits wins; {band} is the matched filter's word
 _NAMES: tuple[tuple[str, str], ...] = (
-    (r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean", "pos.eq.ra;meta.main"),
-    (r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean", "pos.eq.dec;meta.main"),
+    (r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|_?ep0|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean", "pos.eq.ra;meta.main"),
+    (r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000|c?_?ep0)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean", "pos.eq.dec;meta.main"),
     (r"ra_?b?1950|ra1875|ra_?fk[45]", "pos.eq.ra"),
     (r"dec?_?b?1950|de1875|dec?_?fk[45]", "pos.eq.dec"),
     (r"_?gal_?lon|_?glon|gal_?l|l_?gal|lii|gal_?long|galactic_?longitude", "pos.galactic.lon"),

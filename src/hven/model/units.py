@@ -110,6 +110,8 @@ _SPELT = {
     "parsec": "pc", "kiloparsec": "kpc", "megaparsec": "Mpc", "lightyear": "lyr", "micron": "um", "microns": "um", "angstrom": "Angstrom",
     "magnitude": "mag", "kelvin": "K", "jansky": "Jy", "hertz": "Hz", "electronvolt": "eV", "joule": "J", "watt": "W", "gram": "g",
     "kilogram": "kg", "astronomicalunit": "AU", "nanometer": "nm", "nanometre": "nm", "percent": "%",
+    "jupitermass": "jupiterMass", "jupitermasse": "jupiterMass", "jupiterradii": "jupiterRad", "earthmass": "earthMass", "earthmasse": "earthMass", "earthradii": "earthRad",
+    "solarmass": "solMass", "solarmasse": "solMass", "solarradii": "solRad", "solarluminositie": "solLum", "solarluminosity": "solLum",
 }  # fmt: skip
 
 
@@ -117,6 +119,16 @@ def spelt(text: str) -> str:
     """Give the VOUnits symbol of a unit's English name (``degrees``: ``deg``); empty if it is none."""
     word = "".join(text.lower().split())
     return _SPELT.get(word) or _SPELT.get(word.removesuffix("s"), "")
+
+
+def meant(text: str | None) -> str | None:
+    """Give the VOUnits spelling of what somebody wrote as a unit; None if it is none."""
+    if not text or not text.strip():
+        return None
+    try:
+        return check(text.strip()) or None
+    except ValueError:
+        return check(spelt(text)) or None
 
 
 def convertible(from_: str | None, to: str | None) -> bool:
@@ -234,4 +246,4 @@ def astropy_unit(text: str | None) -> Any:
     return units.Unit(found)
 
 
-__all__ = ["Unit", "astropy_unit", "check", "convertible", "divide", "factor", "multiply", "nearest", "parse", "power", "same"]
+__all__ = ["Unit", "astropy_unit", "check", "convertible", "divide", "factor", "meant", "multiply", "nearest", "parse", "power", "same"]

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from hven.errors import Conflict, Guarded, HvenError
 from hven.operations.hiding import Hiding
-from hven.operations.planning import BUSY, FAILED, GOOD, GUARD, STOPPED, Outcome, finished, is_due, timing_of
-from hven.operations.sending import ways_of
-from hven.store import Store, holder
+from hven.operations.planning import BUSY, BY_HAND, FAILED, GOOD, GUARD, STOPPED, Outcome, finished, is_due, timing_of
+from hven.operations.sending import deliver, ways_of
+from hven.store import Schedule, Store, holder
 from hven.store.runs import ABORTED, COMPLETED, ERROR
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from hven.holdings import Site
     from hven.model.timing import Timing
     from hven.settings import Settings
-    from hven.store import Alert, Schedule
+    from hven.store import Alert
 
 log = logging.getLogger("hven.schedule")
+T = TypeVar("T")
 
 LOOK = 0.5  # seconds between two looks whether the scheduler lives
 LEASE = 60.0  # seconds after which a run that nobody sees any more counts as dead
@@ -75,10 +77,10 @@ def follow(
     store = Store(settings.var, settings.store)
     try:
         with store.leases.held(lease_of(name), seconds=lease, what=f"the scheduled sync of {name}"):
-            _, taken = store.schedules.change(name, _take)
-            if taken is None or taken.holder != holder():
+            before, taken = store.schedules.change(name, partial(_take, held=name in store.held()))
+            if before is None or taken is None or taken.holder != holder():
                 return
-            outcome = _run(settings, name, sync or synchronise, stop)
+            outcome = _run(settings, name, sync or partial(synchronise, unheld=before.asked is None), stop)
             close(store, settings, name, outcome, mine=holder())
     except Conflict:  # another scheduler's run of it has begun
         return
@@ -104,8 +106,50 @@ def close(store: Store, settings: Settings, name: str, outcome: Outcome, *, mine
         log.info("the sync of %s: %s%s", name, outcome.how, f": {outcome.message}" if outcome.message else "")
 
 
-def _take(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
-    if row is None or not is_due(row, now):
+def counted(site: Site, name: str, run: Callable[[], T]) -> T:
+    """Do a run that somebody asked for, by hand or by cron, so that it counts like the schedule's own: people hear of it, a good one ends failures.
+
+    What was never published has nobody who waits for it, and what ends because another run is under way is none.
+    """
+    store = site.store
+    began = store.schedules.moment() if name in store.published() else None
+    try:
+        found = run()
+    except Conflict:
+        raise
+    except Exception as error:
+        if began is not None:
+            how = GUARD if isinstance(error, Guarded) else FAILED
+            _count(site, name, Outcome(how=how, phase=ERROR, message=str(error) or type(error).__name__), began)
+        raise
+    if began is not None:
+        _count(site, name, Outcome(how=GOOD, phase=COMPLETED), began)
+    return found
+
+
+def _count(site: Site, name: str, outcome: Outcome, began: float) -> None:
+    settings, store = site.settings, site.store
+    timing, ways = _timing(settings, name), ways_of(settings)
+    outcome = replace(outcome, message=None if outcome.message is None else Hiding(settings.directory).text(outcome.message))
+
+    def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
+        if row is None:
+            row = Schedule(collection=name, timing=BY_HAND, due=now)
+        if row.holder is not None:  # a scheduled run says how that went
+            return row, ()
+        after, told = finished(replace(row, began=began), timing, now, outcome, settings.schedule, settings.alerts, ways)
+        return (None if after.timing == BY_HAND and not after.failures else after), told
+
+    try:
+        store.schedules.change(name, step)
+        if ways and not any(lease.name == "scheduler" for lease in store.leases.all()):  # nobody else would tell people
+            deliver(settings, store)
+    except HvenError as error:  # how the run ended must not be hidden by that
+        log.warning("that the run of %s ended could not be written down or told: %s", name, error)
+
+
+def _take(row: Schedule | None, now: float, *, held: bool) -> tuple[Schedule | None, Iterable[Alert]]:
+    if row is None or not is_due(row, now, held=held):
         return row, ()
     return replace(row, holder=holder(), began=now, asked=None), ()
 
@@ -131,7 +175,8 @@ def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None
             try:
                 return Outcome(how=GOOD, phase=COMPLETED, message=sync(site, name))
             except Conflict as error:
-                return Outcome(how=BUSY if _taken(site, name) else FAILED, phase=ERROR, message=str(error))
+                away = _taken(site, name) or name in site.store.held()
+                return Outcome(how=BUSY if away else FAILED, phase=ERROR, message=str(error))
     except HvenError as error:
         return Outcome(how=GUARD if isinstance(error, Guarded) else FAILED, phase=ERROR, message=str(error))
     except MemoryError:
@@ -142,11 +187,11 @@ def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None
         return Outcome(how=FAILED, phase=ERROR, message=message)
 
 
-def synchronise(site: Site, name: str) -> str | None:
-    """Follow the source of a collection; give a line about what changed."""
+def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
+    """Follow the source of a collection, `unheld`: unless a rollback holds it; give a line about what changed."""
     from hven.sync import sync
 
-    report = sync(site, name)
+    report = sync(site, name, unheld=unheld)
     if not report.changed:
         return "no change"
     return "; ".join(change.text() for change in report.changes.values() if change.any)
@@ -180,4 +225,4 @@ def _orphaned(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-__all__ = ["Stopped", "close", "follow", "lease_of", "synchronise"]
+__all__ = ["Stopped", "close", "counted", "follow", "lease_of", "synchronise"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
 import time
@@ -10,12 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hven.engines import Live, Memory, Snapshot
+from hven.engines import Live, Snapshot
 from hven.errors import HvenError
 from hven.ingest import stale
 from hven.ingest.watermarks import unpacked
 from hven.operations.hiding import Hiding
 from hven.operations.planning import iso, stale_at, timing_of
+from hven.store.runs import ABORTED, ERROR, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource
     from hven.store import Alert, Run, Schedule
 
-FRESH, STALE, FAILING, PAUSED, UNSCHEDULED = "fresh", "stale", "failing", "paused", "unscheduled"
+FRESH, STALE, FAILING, HELD, PAUSED, UNSCHEDULED = "fresh", "stale", "failing", "held", "paused", "unscheduled"
 KEPT = 1.0  # seconds that a look is good for: watchers are many
 PATIENCE = 0.7  # seconds that a watcher waits for a look: probes give up after a second
 OLD = 10.0  # seconds after which an old look says nothing any more
@@ -33,14 +35,43 @@ LITTLE, NONE = 0.05, 64 * 1024**2  # share of the disk, and bytes, below which t
 log = logging.getLogger("hven.health")
 ALERTS = 10  # alerts that are shown
 
+# why, for everybody: nothing private is named
+REASONS = {
+    STALE: "no good run since {succeeded}, and it should be {timing}",
+    FAILING: "the last run failed; what was published before stays",
+    HELD: "rolled back: it stays so until `hven sync {collection}` or `hven schedule resume {collection}`",
+    PAUSED: "paused: `hven schedule resume {collection}` lets it go on",
+}
+NO_HOLDINGS = "what is published cannot be read"
+NO_ROWS = "rows that are published cannot be read"
+OLD_ROWS = "rows that are published are damaged: the last good ones are served"
+NO_ENGINE = "rows that are published cannot be read: their engine does not answer"
+NO_DATABASE = "a database does not answer; what is not in it is served"
+NO_STORE = "the system state does not answer: what is published is served as it was seen last"
+NO_DIRECTORY = "the directory of the data cannot be seen"
+NO_ROOM = "the disk is full: results of jobs cannot be kept, nor new data"
+LITTLE_ROOM = "the disk is nearly full"
+OLD_SETTINGS = "hven.toml changed since the server began: restart needed"
+BAD_SETTINGS = "hven.toml has faults: the settings of before are in force"
+TOLD = (NO_HOLDINGS, NO_ROWS, OLD_ROWS, NO_ENGINE, NO_DATABASE, NO_STORE, NO_DIRECTORY, NO_ROOM, LITTLE_ROOM, OLD_SETTINGS, BAD_SETTINGS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that must be well for queries to be answered: ``ok``, ``warning`` (it goes on, with less), ``failed``."""
+    """One thing that must be well for queries to be answered: ``ok``, ``warning`` (it goes on, with less), ``failed``.
+
+    Attributes
+    ----------
+    message
+        What is wrong, for the site's owner.
+    reason
+        The same for everybody: it names nothing that is private.
+    """
 
     name: str
     state: str = "ok"
     message: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +81,10 @@ class Followed:
     Attributes
     ----------
     state
-        ``fresh``, ``failing`` (the last run failed; the data are not old yet), ``stale``, ``paused``, ``unscheduled``.
+        ``fresh``, ``failing`` (the last run failed; the data are not old yet), ``stale``, ``held`` (by a rollback), ``paused``,
+        ``unscheduled``.
+    reason
+        Why, and what ends it, where that is not obvious: for everybody.
     tables
         Table -> ``rows``, ``snapshot``, ``updated``.
     snapshot
@@ -78,6 +112,7 @@ class Followed:
     ended: str | None = None
     phase: str | None = None
     message: str | None = None
+    reason: str | None = None
     succeeded: str | None = None
     modified: str | None = None
     read: str | None = None
@@ -86,9 +121,12 @@ class Followed:
     next: str | None = None
     limit: str | None = None
     paused: str | None = None
+    held: str | None = None  # since when
     running: str | None = None
     failures: int = 0
     behind: tuple[str, ...] = ()  # of its tables: those whose inputs are newer
+    verified: str | None = None  # when its files were last seen to be what was published; of the table where that is longest ago
+    damaged: tuple[str, ...] = ()  # of its tables: those whose published rows are damaged
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON, without what is not there."""
@@ -162,7 +200,7 @@ class Health:
     def hiding(self) -> Hiding:
         """Give what hides secrets."""
         if self._hiding is None or time.monotonic() - self._hiding[0] > HIDES:
-            self._hiding = time.monotonic(), Hiding(self._site.settings.directory)
+            self._hiding = time.monotonic(), Hiding(self._site.settings.directory, descriptors=self._site.descriptors())
         return self._hiding[1]
 
     def _look(self) -> Picture:
@@ -173,14 +211,17 @@ class Health:
         try:
             now, schedules = site.store.schedules.all()
             runs = site.store.runs.latest()
-            marks = {table: text for table, values in site.store.syncs.watermarks().items() if (text := _largest(values))}
-            read = site.store.syncs.read()
+            seen = site.store.syncs.seen()
+            marks = {table: text for table, (_, values) in seen.items() if (text := largest(values))}
+            read = {table: full for table, (full, _) in seen.items() if full}
+            held = site.store.held()
             leases = {lease.name: lease for lease in site.store.leases.all()}
             alerts = site.store.schedules.alerts(ALERTS)
-            old = stale(site.store.current()[1])
+            old = stale(site.records)
+            verified = {one.snapshot: one.at for one in site.store.verifications.all().values() if not one.faults}
         except HvenError as error:  # what is published is served all the same
             trouble = hiding.text(str(error))
-            now, schedules, runs, marks, read, leases, alerts, old = time.time(), {}, {}, {}, {}, {}, [], []
+            now, schedules, runs, marks, read, held, leases, alerts, old, verified = time.time(), {}, {}, {}, {}, {}, {}, [], [], {}
         by: dict[str, list[Published]] = {}
         for item in holdings.published.values():
             if item.relation is not None:  # a view has no rows of its own
@@ -193,6 +234,8 @@ class Health:
                 _followed(
                     name, items, holdings.resources.get(name), schedules.get(name), runs.get(name, (None, None)), marks, now, hiding,
                     missed=site.settings.schedule.stale, running=None if lease is None else lease.since, behind=behind, read=read,
+                    held=held.get(name), verified=verified,
+                    damaged=tuple(one.table for one in holdings.damages if one.collection == name),
                 )
             )  # fmt: skip
         scheduler = leases.get("scheduler")
@@ -206,23 +249,48 @@ class Health:
             engines=_engines(site, holdings, hiding),
         )
 
-    def checks(self, *, patience: float | None = PATIENCE) -> list[Check]:
-        """Look whether queries can be answered: what ``failed`` keeps them from it, a ``warning`` does not."""
+    def checks(self, picture: Picture | None = None) -> list[Check]:
+        """Look whether queries can be answered: what ``failed`` keeps some from it, a ``warning`` does not.
+
+        Parameters
+        ----------
+        picture
+            Of this moment, if there is one already.
+        """
         site = self._site
-        made = [Check(name="holdings")]
         try:
             holdings = site.current()
         except HvenError as error:
-            return [Check(name="holdings", state="failed", message=self.hiding().text(str(error)))]
-        picture = self.picture(patience=patience)
+            return [_check("holdings", "failed", self.hiding().text(str(error)), NO_HOLDINGS)]
+        picture = picture or self.picture()
+        unread = "; ".join(self.hiding().text(one.told) for one in holdings.damages)
+        lacking = any(one.served is None for one in holdings.damages)
         away = {name: facts["problem"] for name, facts in picture.engines.items() if facts.get("problem")}
-        stored = {_engine(item) for item in holdings.published.values()} - {None}
         text = "; ".join(f"{name}: {why}" for name, why in away.items())
-        state = "failed" if stored and stored <= away.keys() else "warning" if away else "ok"
-        made.append(Check(name="engines", state=state, message=text or None))
-        made.append(Check(name="store", state="ok" if picture.trouble is None else "warning", message=picture.trouble))
-        made.append(_room(site))
-        return made
+        # rows that are read in place are their owner's: a server is there for the others, too
+        stored = {item.relation.engine for item in holdings.published.values() if isinstance(item.relation, Snapshot)}
+        lost = bool(stored & away.keys())
+        return [
+            _check("holdings", "failed" if lacking else "warning" if unread else None, unread, NO_ROWS if lacking else OLD_ROWS),
+            _check("engines", "failed" if lost else "warning" if away else None, text, NO_ENGINE if lost else NO_DATABASE),
+            _check("store", None if picture.trouble is None else "warning", picture.trouble, NO_STORE),
+            _room(site),
+            _settings(site, self.hiding()),
+        ]
+
+
+def _check(name: str, state: str | None, message: str | None, reason: str) -> Check:
+    return Check(name=name) if state is None else Check(name=name, state=state, message=message, reason=reason)
+
+
+def _settings(site: Site, hiding: Hiding) -> Check:
+    """Tell what a server has not taken up of its settings."""
+    if site.settled.problem is not None:
+        return Check(name="settings", state="warning", message=hiding.text(site.settled.problem), reason=BAD_SETTINGS)
+    if site.settled.waiting:
+        message = f"restart needed: {', '.join(site.settled.waiting)} changed since the server began"
+        return Check(name="settings", state="warning", message=message, reason=OLD_SETTINGS)
+    return Check(name="settings")
 
 
 def state_of(checks: Sequence[Check]) -> str:
@@ -245,6 +313,9 @@ def _followed(
     running: str | None,
     behind: tuple[str, ...],
     read: Mapping[str, str],
+    held: str | None,
+    verified: Mapping[str, str],
+    damaged: tuple[str, ...],
 ) -> Followed:
     last, good = runs
     timing = None
@@ -257,18 +328,22 @@ def _followed(
     stamps = [*(item.updated for item in items), *([good.ended or good.started] if good is not None else [])]
     succeeded = max((datetime.fromisoformat(stamp) for stamp in stamps if stamp), default=None)
     when = None if succeeded is None else succeeded.replace(tzinfo=succeeded.tzinfo or UTC).timestamp()
-    limit = None if timing is None or row is None else stale_at(timing, row, when, missed)
+    limit = None if timing is None or row is None or held is not None else stale_at(timing, row, when, missed, now)
     live = all(isinstance(item.relation, Live) for item in items)
-    if timing is None or row is None:
-        state = UNSCHEDULED
-    elif row.paused is not None:
+    failures, message = _failed(row, last)
+    if held is not None:
+        state = HELD
+    elif timing is not None and row is not None and row.paused is not None:
         state = PAUSED
     elif limit is not None and now > limit and running is None:
         state = STALE
+    elif failures:
+        state = FAILING
     else:
-        state = FAILING if row.failures else FRESH
+        state = UNSCHEDULED if timing is None or row is None else FRESH
+    stored = [item.relation.id for item in items if isinstance(item.relation, Snapshot)]
     newest = max((item.relation.id for item in items if isinstance(item.relation, Snapshot)), default=None)
-    message = row.message if row is not None and row.failures else None if last is None else last.message
+    told = REASONS.get(state, "").format(collection=name, succeeded=iso(when), timing=timing)
     return Followed(
         collection=name,
         state=state,
@@ -286,18 +361,30 @@ def _followed(
         ended=None if last is None else last.ended,
         phase=None if last is None else last.phase,
         message=None if message is None else hiding.text(message),
+        reason=told or None,
         succeeded=iso(when),
         modified=max((marks[item.table.qualified] for item in items if item.table.qualified in marks), default=None),
         read=min((read[table] for table in narrowed(resource) if table in read), default=None),
         lag=None if when is None or live else round(max(now - when, 0.0), 1),
         timing=None if timing is None else str(timing),
-        next=None if row is None or row.paused is not None else iso(row.due),
+        next=None if timing is None or row is None or row.paused is not None or held is not None else iso(row.due),
         limit=iso(limit),
         paused=None if row is None else iso(row.paused),
+        held=None if held is None else held[:19] + "Z",
         running=running,
-        failures=0 if row is None else row.failures,
+        failures=failures,
         behind=behind,
+        verified=min((verified[ident] for ident in stored), default=None) if all(ident in verified for ident in stored) else None,
+        damaged=damaged,
     )
+
+
+def _failed(row: Schedule | None, last: Run | None) -> tuple[int, str | None]:
+    """Count the failures in a row, and give the words of the last run: by whom ran last, the schedule or somebody else."""
+    scheduled = 0.0 if row is None else row.ended or (math.inf if row.failures else 0.0)
+    if last is not None and last.phase != RUNNING and datetime.fromisoformat(last.ended or last.started).timestamp() > scheduled:
+        return int(last.phase in {ERROR, ABORTED}), last.message
+    return (row.failures, row.message) if row is not None and row.failures else (0, None if last is None else last.message)
 
 
 def narrowed(resource: Resource | None) -> list[str]:
@@ -306,7 +393,7 @@ def narrowed(resource: Resource | None) -> list[str]:
     return [spec.table.qualified for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
 
 
-def _largest(values: Sequence[Any]) -> str | None:
+def largest(values: Sequence[Any]) -> str | None:
     """Write the largest of a table's watermarks: times as ISO, and whatever else a source counts by."""
     found = [unpacked(value) for value in values]
     shown = [value.replace(tzinfo=value.tzinfo or UTC) if isinstance(value, datetime) else value for value in found]
@@ -314,11 +401,6 @@ def _largest(values: Sequence[Any]) -> str | None:
         return None  # several sources that count differently have no largest
     largest = max(shown)
     return largest.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(largest, datetime) else str(largest)
-
-
-def _engine(item: Published) -> str | None:
-    relation = item.relation
-    return None if relation is None or isinstance(relation, Memory) else relation.engine
 
 
 def _engines(site: Site, holdings: Holdings, hiding: Hiding) -> dict[str, dict[str, Any]]:
@@ -338,14 +420,28 @@ def _room(site: Site) -> Check:
     try:
         usage = shutil.disk_usage(site.settings.kept)
     except OSError as error:
-        return Check(name="disk", state="failed", message=f"the directory of the data cannot be seen: {error.strerror}")
+        return _check("disk", "failed", f"{NO_DIRECTORY}: {error.strerror}", NO_DIRECTORY)
     if usage.free < NONE:
-        return Check(
-            name="disk", state="warning", message=f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data"
-        )
+        return _check("disk", "warning", f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data", NO_ROOM)
     if usage.free < LITTLE * usage.total and usage.free < 20 * 1024**3:
-        return Check(name="disk", state="warning", message=f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}")
+        return _check("disk", "warning", f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}", LITTLE_ROOM)
     return Check(name="disk")
 
 
-__all__ = ["FAILING", "FRESH", "PAUSED", "STALE", "UNSCHEDULED", "Check", "Followed", "Health", "Picture", "narrowed", "state_of"]
+__all__ = [
+    "FAILING",
+    "FRESH",
+    "HELD",
+    "PAUSED",
+    "REASONS",
+    "STALE",
+    "TOLD",
+    "UNSCHEDULED",
+    "Check",
+    "Followed",
+    "Health",
+    "Picture",
+    "largest",
+    "narrowed",
+    "state_of",
+]

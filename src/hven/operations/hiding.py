@@ -32,11 +32,13 @@ class Hiding:
     ----------
     directory
         The site's: ``secrets.toml`` is there, and the ``$NAME`` in its descriptors and settings say which variables are secrets.
+    descriptors
+        Their files, if they are known: else they are looked for among whatever lies beside them.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None, *, descriptors: Iterable[Path] | None = None) -> None:
         environment = os.environ if environment is None else environment
-        named = _named(directory)
+        named = _named(directory, directory.glob("collections/**/*.y*ml") if descriptors is None else descriptors)
         values = [value for name, value in environment.items() if name in named or _TELLING.search(name)]
         values += _filed(directory)
         words = {word for value in values for word in _forms(value)}
@@ -87,10 +89,10 @@ def _filed(directory: Path) -> list[str]:
     return [value for value in values.values() if isinstance(value, str)]
 
 
-def _named(directory: Path) -> set[str]:
+def _named(directory: Path, descriptors: Iterable[Path]) -> set[str]:
     """Find the names of secrets: ``$NAME`` in settings and descriptors."""
     found: set[str] = set()
-    for path in (directory / "hven.toml", *directory.glob("collections/**/*.y*ml"), *directory.glob("jobs/*.y*ml")):
+    for path in (directory / "hven.toml", *descriptors, *directory.glob("jobs/*.y*ml")):
         try:
             found.update(_NAMED.findall(path.read_text(encoding="utf-8", errors="replace")))
         except OSError:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hven.holdings.counters import BUCKETS
-from hven.operations.health import FAILING, FRESH, PAUSED, STALE, UNSCHEDULED
+from hven.operations.health import FAILING, FRESH, HELD, PAUSED, STALE, UNSCHEDULED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.operations.health import Check, Picture
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATES = (FRESH, FAILING, STALE, PAUSED, UNSCHEDULED)
+STATES = (FRESH, FAILING, STALE, HELD, PAUSED, UNSCHEDULED)
 
 Sample = tuple[str, dict[str, str], float | None]  # what is added to the name, labels, value
 
@@ -111,6 +111,13 @@ def _collections(picture: Picture) -> Iterator[tuple[str, str, str, Iterable[Sam
         of(_seconds(item.modified) for item in items),
     )
     yield "collection_next_time_seconds", "gauge", "When it is synchronised next.", of(_seconds(item.next) for item in items)
+    yield (
+        "collection_verified_time_seconds",
+        "gauge",
+        "When its files were last seen to be what was published.",
+        of(_seconds(item.verified) for item in items),
+    )
+    yield "collection_damaged", "gauge", "Tables whose published rows are damaged.", of(float(len(item.damaged)) for item in items)
     yield "collection_failures", "gauge", "Runs in a row that failed.", of(item.failures if item.timing else None for item in items)
     yield "collection_running", "gauge", "1 while it is synchronised or ingested.", of(float(item.running is not None) for item in items)
     yield (

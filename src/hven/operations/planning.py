@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hven.settings import AlertSettings, ScheduleSettings
     from hven.store import Alert
 
+BY_HAND = "by hand"  # the timing of a collection that has none, and whose last run failed
 GOOD, FAILED, GUARD, STALE, STOPPED, BUSY = "good", "failed", "guard", "stale", "stopped", "busy"
 SHAKEN = 0.1  # share by which a pause after a failure varies: many that failed together do not come back together
 LEAP = 1.0  # seconds by which a due time may be later than it could be
@@ -72,6 +74,8 @@ def planned(
         return Schedule(collection=name, timing=str(timing), due=_from(timing, last, now))
     if row.holder is not None:
         return row
+    if row.succeeded is not None and row.succeeded > now + LEAP:  # the clock was ahead then: it is not fresh until that day comes
+        row = replace(row, succeeded=now)
     if row.timing != str(timing):
         if row.failures:  # a pause after a failure goes on
             return replace(row, timing=str(timing))
@@ -87,9 +91,9 @@ def planned(
     return row
 
 
-def is_due(row: Schedule, now: float) -> bool:
-    """Tell whether a run may begin."""
-    return row.holder is None and (row.asked is not None or (row.paused is None and row.due <= now))
+def is_due(row: Schedule, now: float, *, held: bool = False) -> bool:
+    """Tell whether a run may begin; `held`: a rollback holds the collection."""
+    return row.holder is None and (row.asked is not None or (row.paused is None and not held and row.due <= now))
 
 
 def finished(
@@ -153,17 +157,18 @@ def told_of(
         now,
         failures=row.failures,
         since=None if row.succeeded is None else iso(row.succeeded),
-        next=iso(row.due),
+        next=None if row.timing == BY_HAND else iso(row.due),
     )
     return replace(row, told={**row.told, kind: {"at": now, "failures": row.failures}}), [item]
 
 
-def stale_at(timing: Timing, row: Schedule | None, last: float | None, missed: int) -> float | None:
+def stale_at(timing: Timing, row: Schedule | None, last: float | None, missed: int, now: float = math.inf) -> float | None:
     """Give the time from which a collection's data are stale: so many times of its schedule went by since the last good run, and a run's length.
 
     None: it was never published, or nobody wants it to run.
     """
-    succeeded = max((row.succeeded or 0.0) if row is not None else 0.0, last or 0.0)
+    known = [row.succeeded if row is not None else None, last]
+    succeeded = max((one for one in known if one and one <= now + LEAP), default=0.0)  # a clock that was ahead says nothing
     if not succeeded or (row is not None and row.paused is not None):
         return None
     moment = succeeded
@@ -205,6 +210,7 @@ def _after(timing: Timing, moment: float) -> float:
 
 __all__ = [
     "BUSY",
+    "BY_HAND",
     "FAILED",
     "GOOD",
     "GUARD",

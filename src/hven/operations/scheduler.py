@@ -17,8 +17,9 @@ from hven.holdings.watch import Descriptors
 from hven.jobs import forks
 from hven.jobs.alone import Alone
 from hven.model.timing import span
+from hven.operations import verifying
 from hven.operations.following import LEASE, close, follow, lease_of
-from hven.operations.planning import FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
+from hven.operations.planning import BY_HAND, FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
 from hven.operations.sending import deliver, ways_of
 from hven.store import Store
 from hven.store.leases import dead
@@ -39,9 +40,10 @@ LOOK = 0.25  # seconds between two looks at children and signals
 PLAN = 1.0  # seconds between two looks at descriptors and schedules
 AGAIN = 2.0  # seconds between two attempts to become the one scheduler
 SENDING = 5.0  # seconds between two looks for alerts
+VERIFYING = 2.0  # seconds between two looks for snapshots that are to be verified
 LATE = 30.0  # seconds between two looks for stale data
 PENDING = 600.0  # seconds that a run may be due before anybody is told that its data are stale
-GRACE = 12.0  # seconds that runs get to end when we do
+GRACE = 8.0  # seconds that runs get to end when we do
 DIED = "its process died ({how}); it may have needed more memory than there is"
 
 
@@ -75,6 +77,7 @@ class Scheduler(Alone):
         self._timings: dict[str, Timing] = {}
         self._runs: dict[int, str] = {}  # process -> collection
         self._sender: int | None = None
+        self._verifier: int | None = None
         self._known: tuple[int, dict[str, float]] = (-1, {})  # version of the pointers, and when each collection was published
         self._done: dict[str, float] = {}  # what was done last, by the steady clock
 
@@ -93,6 +96,8 @@ class Scheduler(Alone):
 
     def _turn(self) -> None:
         self._gather()
+        if self._settle():
+            self._descriptors.settle(self._settings)
         if not self._leading():
             return
         if self._time("plan", PLAN):
@@ -102,6 +107,8 @@ class Scheduler(Alone):
             self._late()
         if self._time("send", SENDING):
             self._send()
+        if self._time("verify", VERIFYING):
+            self._verify()
 
     def _time(self, what: str, seconds: float) -> bool:
         moment = time.monotonic()
@@ -157,7 +164,9 @@ class Scheduler(Alone):
         for name, row in rows.items():
             if row.holder is not None and name not in self._runs.values():
                 self._bury(store, row)
-            elif name not in self._timings and row.holder is None and self._gone(name):
+            elif name in self._timings or row.holder is not None or row.paused is not None or row.timing == BY_HAND:
+                continue  # a pause is a person's word, and so is what they ran
+            elif self._gone(name):
                 store.schedules.change(name, _dropped)
 
     def _planned(self, store: Store, name: str, timing: Timing, last: float) -> None:
@@ -183,7 +192,9 @@ class Scheduler(Alone):
     def _begin(self) -> None:
         """Begin what is due, the longest overdue first, as many at once as may be."""
         now, rows = self._open().schedules.all()
-        due = [row for name, row in rows.items() if name in self._timings and name not in self._runs.values() and is_due(row, now)]
+        held = self._open().held()
+        mine = {name: row for name, row in rows.items() if name in self._timings and name not in self._runs.values()}
+        due = [row for name, row in mine.items() if is_due(row, now, held=name in held)]
         due.sort(key=lambda row: (row.asked is None, row.asked or row.due))
         elsewhere = sum(row.holder is not None and name not in self._runs.values() for name, row in rows.items())
         for row in due[: max(self._settings.schedule.runs - len(self._runs) - elsewhere, 0)]:
@@ -202,9 +213,9 @@ class Scheduler(Alone):
         now, rows = store.schedules.all()
         published = self._published(store)
         ways = ways_of(self._settings)
-        for name, timing in self._timings.items():
-            row = rows.get(name)
-            limit = stale_at(timing, row, published.get(name), self._settings.schedule.stale)
+        for name in self._timings.keys() - store.held().keys():
+            row, timing = rows.get(name), self._timings[name]
+            limit = stale_at(timing, row, published.get(name), self._settings.schedule.stale, now)
             if row is None or row.holder is not None or limit is None or now < limit:
                 continue
             if not row.failures and now - max(row.due, self._since) < PENDING:
@@ -227,8 +238,15 @@ class Scheduler(Alone):
         if self._sender is None and self._open().schedules.pending():
             self._sender = self._fork(partial(_told, self._settings))
 
+    def _verify(self) -> None:
+        """Let a child read the files that are to be verified."""
+        if self._verifier is None and verifying.due(self._settings, self._open())[0]:
+            self._verifier = self._fork(partial(verifying.keep_verified, self._settings))
+
     def _gather(self) -> None:
         """Bury the children that have ended; a run that could not say how is told as dead."""
+        if self._verifier is not None and os.waitpid(self._verifier, os.WNOHANG)[0]:
+            self._verifier = None
         if self._sender is not None and os.waitpid(self._sender, os.WNOHANG)[0]:
             self._sender = None
         for pid, name in list(self._runs.items()):
@@ -251,7 +269,7 @@ class Scheduler(Alone):
 
     def _end(self) -> None:
         """Tell the runs to end, wait for them, and give the lease to whoever is next."""
-        children = [*self._runs, *([self._sender] if self._sender is not None else [])]
+        children = [*self._runs, *(child for child in (self._sender, self._verifier) if child is not None)]
         end = time.monotonic() + GRACE
         while children and time.monotonic() < end:
             if self._time("tell", 1.0):  # again: one that had only just begun did with the first what we do, and went on

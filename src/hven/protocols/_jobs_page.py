@@ -180,7 +180,8 @@ class JobsPage:
             except NotFound:
                 gone = name[:80]
         found = []
-        for kind in (TAP, *self.types):
+        known = who.reader.name is not None or who.visitor  # a browser without either began none: those of its address are programs
+        for kind in (TAP, *self.types) if known else ():
             for ref in Desk(self.around.site, kind).listed(collect([("LAST", str(LISTED))]), who):
                 with contextlib.suppress(NotFound):  # destroyed since a moment ago
                     found.append(self._line(self.around.site.store.jobs.one(ref.id), base))

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from hven import adql, dali
 from hven.dali import uws, vosi, vosi_table
 from hven.dali.params import FORM_MOST
-from hven.errors import Cancelled, StorageError, TooLarge, Unauthenticated
+from hven.errors import StorageError, TooLarge, Unauthenticated
 from hven.query import own
 
 if TYPE_CHECKING:
@@ -129,17 +129,11 @@ def _place() -> tempfile.TemporaryDirectory[str]:
 
 async def _received(request: Request, path: Path, limit: int) -> None:
     """Write the body to a file."""
-    from starlette.requests import ClientDisconnect
-
-    size = 0
     try:
         async with await anyio.open_file(path, "wb") as file:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise TooLarge(f"the table has more than {limit:,} bytes, which is the limit", remedy="load it in parts")
+            async for chunk in dali.chunks(request, limit):
                 await file.write(chunk)
-    except ClientDisconnect:
-        raise Cancelled("the reader left before the request was complete") from None
+    except TooLarge:
+        raise TooLarge(f"the table has more than {limit:,} bytes, which is the limit", remedy="load it in parts") from None
     except OSError as error:
         raise StorageError(f"the table cannot be kept: {error.strerror}", remedy="try again later") from error

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hven.holdings import Published
     from hven.model.table import Table
+    from hven.settings import Settings
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
 HEADERS = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff", "vary": "authorization, cookie"}
@@ -59,7 +60,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             headers = {**HEADERS, "etag": tag, "cache-control": f"{'public' if reach == 'public' else 'private'}, no-cache"}
             if dali.unchanged(request, tag):
                 return Response(status_code=304, headers=headers)
-            place = await anyio.to_thread.run_sync(_as_published, around.site.settings.collections / name, row)
+            place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
             return FileResponse(place, headers=headers, media_type=row["media_type"])
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
@@ -83,7 +84,7 @@ def _only(found: list[dict[str, Any]], name: str, path: str) -> dict[str, Any]:
     return found[0]
 
 
-def _as_published(directory: Path, row: dict[str, Any]) -> Path:
+def _as_published(settings: Settings, name: str, row: dict[str, Any]) -> Path:
     """Find a file, and see that it is the one whose checksum was published.
 
     Raises
@@ -91,13 +92,15 @@ def _as_published(directory: Path, row: dict[str, Any]) -> Path:
     Unavailable
         It is gone, or was changed since.
     """
-    place = directory / str(row["path"])
+    place = settings.collections / name / str(row["path"])
     try:
-        stat = place.stat()
+        real, stat = place.resolve(strict=True), place.stat()
     except OSError:
         raise Unavailable(
             f"the file {row['path']} is not there now", remedy="its owner must put it back, or ingest the collection again"
         ) from None
+    if not any(real.is_relative_to(root.resolve()) for root in settings.grounds):
+        raise Unavailable(f"the file {row['path']} is not there now", remedy="its owner must put it back: a link leads out of the site")
     if stat.st_size != row["bytes"] or abs(stat.st_mtime - _seconds(row["modified"])) > 1e-3:
         raise Unavailable(f"the file {row['path']} was changed since it was published", remedy="its owner must ingest the collection again")
     return place

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from hven import __version__, dali
 from hven.auth.permit import row_filters
-from hven.operations.health import FAILING, STALE, Followed, Health, state_of
+from hven.operations.health import FAILING, REASONS, STALE, Followed, Health, state_of
 from hven.operations.metrics import CONTENT_TYPE, exposition
 from hven.protocols import Protocol, Surroundings, Way
 from hven.protocols._pages import frame, guarded, written
@@ -45,11 +45,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
     def told(who: Reader) -> dict[str, Any]:
         """Give all that this reader may know."""
         all_of_it = is_operator(who, around)
-        checks = health.checks()
-        if checks[0].state == "failed":  # nothing is known of what is published
+        picture = health.picture()
+        checks = health.checks(picture)
+        if len(checks) == 1:  # nothing is known of what is published
             told_so = [_check(check, words=all_of_it) for check in checks]
             return {"status": STATUS["failed"], "version": __version__, "since": since, "problems": 1, "checks": told_so, "collections": []}
-        holdings, picture = site.current(), health.picture()
+        holdings = site.current()
         collections = picture.collections if all_of_it else _seen(picture.collections, holdings, who, around)
         state = STATUS[state_of(checks)]
         if state == "ok" and (holdings.problems or picture.worst in {STALE, FAILING}):
@@ -95,7 +96,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         body = await anyio.to_thread.run_sync(told, around.reader(request))
         status = 503 if body["status"] == "down" else 200
         if kind == "html":
-            page = written("health.html", frame(request, around), health=body)
+            page = written("health.html", frame(request, around), health=body, reasons=REASONS)
             return dali.whole(request, page, {**HEADERS, **guarded()}, status)
         return dali.whole(request, orjson.dumps(body), JSON, status)
 
@@ -113,7 +114,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         who = around.reader(request)
         picture: Picture = await anyio.to_thread.run_sync(health.picture)
         collections = picture.collections if is_operator(who, around) else _seen(picture.collections, site.current(), who, around)
-        keys = ("collection", "state", "lag", "succeeded", "modified", "next", "limit", "failures", "message")
+        keys = ("collection", "state", "reason", "lag", "succeeded", "modified", "next", "limit", "held", "failures", "message")
         body = {
             "status": picture.worst if picture.worst == STALE else "degraded" if picture.worst == FAILING else "ok",
             "collections": [{key: value for key, value in item.to_json().items() if key in keys} for item in collections],
@@ -124,7 +125,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         who = around.reader(request)
 
         def text() -> str:
-            picture, checks = health.picture(), health.checks()
+            picture = health.picture()
+            checks = health.checks(picture)
             if not is_operator(who, around):
                 picture = replace(picture, collections=tuple(_seen(picture.collections, site.current(), who, around)), engines={})
             return exposition(picture, checks, site.counters, version=__version__, variant=site.settings.variant, started=around.started)
@@ -191,8 +193,8 @@ def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, arou
 
 
 def _check(check: Check, *, words: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": check.name, "state": check.state}
-    return {**made, "message": check.message} if words and check.message else made
+    made = {"name": check.name, "state": check.state, "message": check.message if words else None, "reason": check.reason}
+    return {key: value for key, value in made.items() if value}
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)

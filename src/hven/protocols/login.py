@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import dali
-from hven.auth.session import SECONDS, Attempts, cookie, foreign, proof_of
-from hven.dali.address import caller
+from hven.auth.local import named
+from hven.auth.session import SECONDS, cookie, foreign, proof_of
 from hven.errors import Forbidden, ParamError, TooOften, Unauthenticated
 from hven.protocols import Protocol, Surroundings, Way
 from hven.protocols._pages import frame, guarded, written
@@ -28,13 +27,12 @@ if TYPE_CHECKING:
 
 LONGEST = 8192  # bytes of what is sent
 JSON = "application/json"
-_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")  # an address on this site, whatever browsers make of it
+_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # an address on this site, whatever browsers make of it, as a header can say it
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Give ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
     site = around.site
-    attempts = Attempts()
 
     async def show(request: Request) -> Response:
         who = around.reader(request).name
@@ -50,7 +48,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         following = given.get("next", "")
         following = following if _LOCAL.fullmatch(following) else ""
         try:
-            name, proof = await anyio.to_thread.run_sync(begin, _network(caller(request)), claimed, token)
+            name, proof = await dali.proven(request, site.store, claimed or named(token), lambda: begin(claimed, token))
         except (Unauthenticated, TooOften) as error:
             if _scripted(request):
                 raise
@@ -62,12 +60,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         there = f"{base.removesuffix(site.settings.root_path)}{following}" if following else f"{base}/login"
         return Response(status_code=303, headers={**headers, "location": there})
 
-    def begin(address: str, claimed: str, token: str) -> tuple[str, str]:
-        if not attempts.allowed(address):
-            raise TooOften("there were too many failed attempts to log in from your address", remedy="wait a minute")
+    def begin(claimed: str, token: str) -> tuple[str, str]:
         holder = site.store.users.holds(token)
         if holder is None or claimed not in {"", holder}:
-            attempts.failed(address)
             raise Unauthenticated("this account and this token do not belong together", remedy="check both")
         return holder, site.store.sessions.begin(holder, SECONDS)
 
@@ -104,13 +99,8 @@ async def _given(request: Request) -> Mapping[str, str]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         params = await dali.read(request, LONGEST)
         return {name.lower(): params.one(name) or "" for name in params.values}
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST:
-            raise ParamError(f"the body has more than {LONGEST:,} bytes")
     try:
-        found = orjson.loads(body)
+        found = orjson.loads(await dali.body(request, LONGEST))
     except orjson.JSONDecodeError as error:
         raise ParamError(f"the body is not JSON: {error}", remedy='{"name": "anna", "token": "..."}') from None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
@@ -156,15 +146,6 @@ def _json(value: Mapping[str, object], headers: Mapping[str, str] | None = None)
 def _scripted(request: Request) -> bool:
     kinds = request.headers.get("accept", "") + request.headers.get("content-type", "")
     return JSON in kinds.lower()
-
-
-def _network(address: str) -> str:
-    """Give whom failures are counted for: an address, or the /64 of an IPv6 one, which one household has."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((address, 64), strict=False)) if found.version == 6 else address
 
 
 def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from hven.formats import Info
 from hven.jobs.tap import PARAMS, STANDARD, explain_of, query_of
 from hven.protocols import Protocol, Surroundings, Way, _user_tables
 from hven.protocols._tapregext import described, table_access
+from hven.query.uploads import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +75,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, site.settings)}/tap"
         body = vosi.capabilities(_capabilities(here, around))
-        return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE})
+        tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        headers = {"etag": tag, "cache-control": "public, no-cache", "vary": "accept-encoding, host"}
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
+        return dali.whole(request, body, {**headers, "content-type": vosi.MEDIA_TYPE})
 
     async def availability(request: Request) -> Response:
         body = vosi.availability(up=True, since=around.started)
@@ -120,7 +126,7 @@ async def _answer(
         if dali.unchanged(request, tag) and not result.volatile and not uploaded:
             result.close()
             return Response(status_code=304, headers=headers)
-        head = dali.head(result, infos=[Info(name="QUERY", value=text), _STANDARD_ID])
+        head = dali.head(result, infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded)])
         return await dali.answer(request, result, fmt, head, options, headers=headers)
     except BaseException:
         result.close()
@@ -155,6 +161,8 @@ def _described(
         tag = f'W/"{__version__}-{current.version}-{reach}"'
         public = "public" if who.anonymous else "private"
         headers = {"etag": tag, "cache-control": f"{public}, no-cache", "vary": "accept-encoding, authorization, cookie"}
+        if media_type == dali_examples.MEDIA_TYPE:  # browsers show it as a page
+            headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         body = documents.get((current.version, reach, *what), lambda: make(catalogue, current))

@@ -6,6 +6,6 @@ from hven.query.head import head
 from hven.query.result import Result
 from hven.query.road import explain, names_objects, run
 
-PRIVATE = ("head", "road", "result", "shapes", "total", "turns")
+PRIVATE = ("head", "origin", "road", "result", "shapes", "total", "turns")
 
 __all__ = ["Result", "explain", "head", "names_objects", "run"]

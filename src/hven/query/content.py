@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from hven import formats, plugins
 from hven.errors import SourceError
-from hven.model.table import Table
+from hven.model.table import Constant, Table
 from hven.sources import Context, Reject
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from hven.model.table import Column
     from hven.sources import Source
@@ -99,7 +100,7 @@ def table_in(path: Path, like: Iterable[Column] = ()) -> Iterator[tuple[Table, I
             head = found.head
             about = Table(
                 schema="", name="", columns=tuple(head.columns), description=head.description, groups=tuple(head.groups),
-                frames=tuple(head.frames), enums=head.enums,
+                frames=tuple(head.frames), enums=head.enums, params=tuple(one for one, _ in head.params if isinstance(one, Constant)),
             )  # fmt: skip
             yield about, found.batches
         return
@@ -172,7 +173,7 @@ def _parquet_names(path: Path) -> list[str]:
 
     try:
         said = pq.read_metadata(path)
-        size = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
+        size = sum(_unfolded(said.row_group(number), said.schema) for number in range(said.num_row_groups))
         names = list(said.schema.to_arrow_schema().names)
     except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
         raise SourceError(f"no readable Parquet file: {error}") from error
@@ -181,6 +182,16 @@ def _parquet_names(path: Path) -> list[str]:
     return names
 
 
+def _unfolded(group: pq.RowGroupMetaData, schema: pq.ParquetSchema) -> int:
+    """Count the bytes of a row group's values: runs of one number take none in the file. What a group says of a column is not asked for: pyarrow aborts where it is damaged."""
+    kinds = [schema.column(number) for number in range(len(schema))]
+    row: int = sum(_WIDTHS.get(kind.physical_type, 4) for kind in kinds if not kind.max_repetition_level)
+    said: int = group.total_byte_size
+    rows: int = group.num_rows
+    return max(said, rows * row)
+
+
+_WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes of a value
 _PASSES = 6  # over text, to find types that fit; then every column is text
 _PARQUET_MOST = 4 * 1024**3
 

@@ -32,14 +32,15 @@ from hven.adql.tree import (
     TableRef,
     conjunction,
 )
-from hven.errors import NotFound, ParseError
+from hven.errors import NotFound, ParseError, SourceError
 from hven.model import units
 from hven.model.table import Column, Table
+from hven.model.times import JD, dated
 from hven.model.types import STRING, TIMESTAMP, Type
 from hven.query.epn_words import Clause, End, Word, field, nearest, number, read, span, when
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # columns whose values may be lists a#b#c (EPN-TAP 2.0)
 LISTS = frozenset({
@@ -49,8 +50,6 @@ LISTS = frozenset({
 NAMES = frozenset(
     {"granule_uid", "granule_gid", "obs_id", "access_url", "access_md5", "thumbnail_url", "file_name", "datalink_url"}
 )  # compared as they are
-JULIAN = frozenset({"time_min", "time_max", "epoch"})  # columns of Julian dates, where they are in days
-MODIFIED = frozenset({"t_min", "t_max"})  # ... of modified ones (ObsCore 1.1)
 _ROUND = (".lon", "pos.eq.ra", ".azi", "pos.azimuth")  # UCDs of what goes round a circle
 _ROUND_NAMES = frozenset({"subsolar_longitude", "subobserver_longitude", "solar_longitude", "azimuth"})
 DATED = re.compile(r"\d{4}-\d|~")  # what a number is not
@@ -95,8 +94,10 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
     ------
     NotFound
         There is none, or not the ones that were named.
+    SourceError
+        What answers is no TAP_SCHEMA.
     """
-    found = list(names) or [str(row["table_name"]) for row in ask(FIND)]
+    found = list(names) or [str(row["table_name"]) for row in _rows(ask(FIND), "tables", "table_name")]
     if not found:
         raise NotFound(
             "there is no EPN-TAP table here",
@@ -104,22 +105,35 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
         )
     listed = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
     columns: dict[str, list[Column]] = {name: [] for name in found}
-    for row in ask(_COLUMNS.format(listed)):
+    for row in _rows(ask(_COLUMNS.format(listed)), "columns", "table_name", "column_name", "datatype"):
         columns.setdefault(str(row["table_name"]), []).append(_column(row))
     if lacking := [name for name in found if not columns[name]]:
         raise NotFound(f"there is no table {', '.join(lacking)} here", remedy="names are those of TAP_SCHEMA.tables")
-    return tuple(Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name])) for name in found)
+    return tuple(dated(Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name]))) for name in found)
+
+
+def _rows(answer: Iterable[Mapping[str, Any]], table: str, *needed: str) -> Iterator[dict[str, Any]]:
+    """Give rows by lower-case names, as services write them any way; those that lack what is needed are an answer to something else."""
+    for row in answer:
+        found = {str(name).lower(): value for name, value in row.items()}
+        if lacking := [name for name in needed if found.get(name) is None]:
+            there = ", ".join(found)[:100]
+            raise SourceError(
+                f"TAP_SCHEMA.{table} answers without {', '.join(lacking)}: it gives {there}",
+                remedy="look whether the address is that of a TAP service",
+            )
+        yield found
 
 
 def _column(row: Mapping[str, Any]) -> Column:
-    kind, xtype = str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0], str(row["xtype"] or "")
+    kind, xtype = str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0], str(row.get("xtype") or "")
     if xtype.rpartition(":")[2].lower() == "timestamp" or kind == "timestamp":
         type_ = TIMESTAMP
     else:
         type_ = {"unsignedbyte": Type("unsignedByte"), "smallint": Type("short"), "short": Type("short"), "int": Type("int"), "integer": Type("int"), "bigint": Type("long"), "long": Type("long"),
                  "float": Type("float"), "real": Type("float"), "double": Type("double"), "double precision": Type("double")}.get(kind, STRING)  # fmt: skip
-    unit = str(row["unit"] or "") or None
-    return Column(name=str(row["column_name"]).strip('"'), type=type_, unit=unit, ucd=str(row["ucd"] or "") or None)
+    unit = str(row.get("unit") or "") or None
+    return Column(name=str(row["column_name"]).strip('"'), type=type_, unit=unit, ucd=str(row.get("ucd") or "") or None)
 
 
 def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> Asked:
@@ -322,11 +336,11 @@ class _Translation:
     def _bounds(self, column: Column, word: Word, clause: Clause, *, ordered: bool = True) -> tuple[End | None, End | None]:
         """Read a value, a date or a range in the unit of the column."""
         low, high = span(word, clause.op, self.text)
-        if column.type.is_timestamp or column.name.lower() in JULIAN:
+        if column.type.is_timestamp or column.epoch == JD:
             ends = when(low, high, self.text, stamps=column.type.is_timestamp)
-        elif column.name.lower() in MODIFIED and any(word is not None and DATED.search(word.text) for word in (low, high)):
+        elif column.epoch is not None and any(word is not None and DATED.search(word.text) for word in (low, high)):
             ends = tuple(
-                None if end is None else replace(end, value=float(end.value) - 2_400_000.5)
+                None if end is None else replace(end, value=float(end.value) - column.epoch)
                 for end in when(low, high, self.text, stamps=False)
             )  # type: ignore[assignment]
         else:

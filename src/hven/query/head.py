@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SOFTWARE = f"Hven/{__version__}"
 KEPT = 256  # sets of columns of which something is kept
-_SAID = Info(name="software", value=SOFTWARE)
+_SAID = Info(name="server_software", value=SOFTWARE)
 
 
 class Around(NamedTuple):
@@ -28,6 +28,7 @@ class Around(NamedTuple):
     frames: tuple[FrameRef, ...]
     groups: tuple[Group, ...]
     enums: Mapping[str, Mapping[str, str]]
+    params: tuple[tuple[Column, object], ...]
 
 
 _known: OrderedDict[int, Around] = OrderedDict()
@@ -39,14 +40,16 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
     found = _known.get(id(columns))
     if found is None or found.tables is not tables:
         wanted = {column.frame for column in columns if column.frame}
-        enums = {column.enum for column in columns if column.enum}
-        there = {column.name for column in columns}
+        params = {one.name: one for table in tables for one in table.params}
+        enums = {column.enum for column in (*columns, *params.values()) if column.enum}
+        there = {column.name for column in columns} | params.keys()
         found = Around(
             columns=columns,
             tables=tables,
             frames=tuple({frame.id: frame for table in tables for frame in table.frames if frame.id in wanted}.values()),
             groups=tuple(group for table in tables for group in table.groups if there.issuperset(group.roles.values())),
             enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
+            params=tuple((one, one.value) for one in params.values()),
         )
         with _lock:
             _known[id(columns)] = found
@@ -61,9 +64,10 @@ def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None,
     return Head(
         columns=result.columns,
         name=name,
-        infos=(*infos, _SAID),
+        infos=(*infos, _SAID, *result.origins),
         frames=around.frames,
         groups=around.groups,
         enums=around.enums,
+        params=around.params,
         status=status,
     )

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from hven.adql.text import write
 from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef
 from hven.engines import Limits, Memory
-from hven.errors import Cancelled, HvenError, Timeout, TooLarge
+from hven.errors import Cancelled, HvenError, TooLarge
+from hven.model.clock import late
 from hven.model.types import BOOLEAN
 from hven.query.parts import Edge, conjunction, replaced, survey
 
@@ -58,7 +59,7 @@ def prepare(bound: Bound, engines: Engines, relation: Callable[[Table], Relation
     if not names:
         return engines.embedded.prepare(bound)
     if len(names) == 1:
-        return engines.get(names.pop()).prepare(bound)
+        return engines.answering(names.pop()).prepare(bound)
     return MixedPlan(bound, engines, homes, found, limits)
 
 
@@ -102,7 +103,7 @@ class MixedPlan:
         self.copies = [self._ask(number, None) for number in self.foreign]
         rest = self._remainder()
         self.left = tuple(table.qualified for table in rest.tables)
-        self.rest = engines.get(self.host).prepare(rest)
+        self.rest = engines.answering(self.host).prepare(rest)
 
     def _host(self, embedded: str) -> str:
         """Choose the engine that has most of the rows that are left after the conditions on single tables."""
@@ -125,7 +126,7 @@ class MixedPlan:
         if ref.engine is None or ref.node.table is None:
             raise TypeError("rows in memory are not asked for")
         columns = ref.columns if key is None else (ref.node.table.column(key),)
-        engine = self._engines.get(ref.engine)
+        engine = self._engines.answering(ref.engine)
         link = ref.link
         narrow = None
         if link is not None:
@@ -248,7 +249,7 @@ class MixedExecution:
             return replace(self._limits, rows=rows)
         left = self._until - time.monotonic()
         if left <= 0:
-            raise Timeout(f"the query ran longer than {self._limits.seconds:g} seconds", remedy="ask for less, or ask as a job")
+            raise late(self._limits.limit)
         return replace(self._limits, rows=rows, seconds=left)
 
     def _begun(self, begin: Callable[[], Execution]) -> Iterator[pa.RecordBatch]:

@@ -219,7 +219,7 @@ def _held(site: Site, owner: str, name: str) -> Iterator[None]:
 
 def _read(site: Site, name: str, path: Path, like: Iterable[Column] = ()) -> tuple[Table, pa.Table]:
     wanted = [uploads.Pair(name=name, uri=f"param:{_BODY}")]
-    (given,) = uploads.read(wanted, {_BODY: path}, site.settings, like=like).values()
+    (given,) = uploads.read(wanted, {_BODY: path}, site.settings, like=like, rename=False).values()
     return given
 
 

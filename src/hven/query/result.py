@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Query
     from hven.auth import Scope
     from hven.engines import Execution
+    from hven.formats import Info
     from hven.holdings.counters import Counters
     from hven.model.table import Column, Table
 
@@ -71,6 +72,7 @@ class Result:
     request: str = ""
     guarded: bool = False
     share: float = 1.0
+    origins: tuple[Info, ...] = ()
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _total: Callable[[], int | None] | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
@@ -182,6 +184,18 @@ class Result:
                 execution.close()
                 raise Cancelled("the query was stopped before it began")
         return execution
+
+    def enter(self) -> None:
+        """Take a place among those who wait for their turn, before a thread waits in it: costs no time, and who would wait in vain is told at once.
+
+        Raises
+        ------
+        Overloaded
+            The turn would not come in time.
+        """
+        enter = getattr(self.begin(), "enter", None)
+        if enter is not None:
+            enter()
 
     @property
     def awaited(self) -> int | None:

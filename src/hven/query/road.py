@@ -18,7 +18,9 @@ from hven.engines import Limits, Live, Memory, Snapshot
 from hven.errors import BindError, HvenError, TooLarge
 from hven.holdings import TAP_SCHEMA
 from hven.holdings.past import refuse
+from hven.model.clock import counted
 from hven.query import mixed
+from hven.query.origin import origins
 from hven.query.result import Result
 from hven.query.shapes import Prepared, Shapes
 from hven.query.total import total
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from hven.holdings.past import Past
     from hven.model.table import Table
 
+STEADY = 20_000_000  # rows: values in order stand in memory, so sums over more rows are as they come
 SHAPED = 20_000  # characters: a longer text is hardly asked twice, and its words would fill the memory of plans
 
 
@@ -53,6 +56,7 @@ def run(
     holdings: Holdings | None = None,
     as_of: str | None = None,
     sample: int | None = None,
+    steady: bool = False,
 ) -> Result:
     """Answer a query.
 
@@ -77,6 +81,8 @@ def run(
     sample
         Read about so many rows, from all over the one table that is asked, where it has more and its engine can; `Result.share` says
         how many that were of all.
+    steady
+        Sums and means of floats shall not depend on the order of rows: for tables that are compared with what they were before.
 
     Raises
     ------
@@ -95,7 +101,8 @@ def run(
         )
     reach = holdings.reach(who, policies)
     try:
-        prepared, literals = _prepare(query, who, site, holdings, reach, uploads, policies, values, key)
+        with counted(seconds, limits.seconds) as clock:
+            prepared, literals = _prepare(query, who, site, holdings, reach, uploads, policies, values, key, steady=steady)
     except HvenError as error:
         site.counters.refused(type(error).__name__)
         if past is not None and isinstance(error, BindError):
@@ -107,16 +114,19 @@ def run(
     relations = _relations(prepared.bound, holdings, reach, uploads)
     share = 1.0
     if sample is not None:
-        relations, share = _sampled(relations, site, sample)
+        relations, share = _sampled(relations, site, sample, prepared.bound.query)
     live = any(isinstance(one, Live) for one in relations.values())  # other programs write it: no answer is known to be that of before
     if maxrec != 0:
-        bounds = Limits(rows=limit, seconds=limits.seconds if seconds is None else seconds)
         plan, turns = prepared.plan, _state(site).turns
+
+        def execute() -> Execution:
+            clock.check()
+            return plan.execute(literals, relations, Limits(rows=limit, seconds=clock.left, told=clock.seconds))
 
         def begin() -> Execution:
             if not plan.small:
-                return InTurn(turns, _schema(prepared), lambda: plan.execute(literals, relations, bounds))
-            execution = plan.execute(literals, relations, bounds)
+                return InTurn(turns, _schema(prepared), execute)
+            execution = execute()
             return execution if execution.small else InTurn(turns, execution.schema, lambda: execution, execution)
 
         def rows() -> int | None:
@@ -132,6 +142,7 @@ def run(
         small=prepared.plan.small,
         volatile=prepared.bound.volatile or live,
         guarded=prepared.guarded,
+        origins=prepared.origins,
         share=share,
         _begin=begin,
         _counters=site.counters,
@@ -184,6 +195,8 @@ def _prepare(
     policies: Sequence[Policy],
     values: Sequence[Any] | None,
     key: Hashable,
+    *,
+    steady: bool = False,
 ) -> tuple[Prepared, Sequence[Any]]:
     """Give the plan, from the shapes that are known or anew, and the literals to run it with."""
     shapes = _state(site).shapes
@@ -193,7 +206,7 @@ def _prepare(
     locate = None
     if isinstance(query, str) and names_objects(query) and resolver.offered(site.settings):
         locate = _locating(site, policies)
-    if not uploads:
+    if not uploads and not steady:
         if isinstance(query, str):
             if len(query) <= SHAPED:
                 pieces, literals = lexer.shape(query)
@@ -211,13 +224,16 @@ def _prepare(
     catalogue = holdings.catalogue(who, policies)
     if uploads:
         catalogue = catalogue.extended([table for table, _ in uploads.values()])
-    bound = adql.bind(parsed, catalogue, locate=locate)
+    bound = adql.bind(parsed, catalogue, locate=locate, steady=steady)
+    read = [_relation(table, holdings, reach, uploads) for table in bound.tables] if steady else []
+    if sum(one.rows for one in read if isinstance(one, Snapshot)) > STEADY:
+        bound = adql.bind(parsed, catalogue, locate=locate)
     permitted, scope = permit(bound, who, policies)
     if reach != "public" and any(table.schema == TAP_SCHEMA or table.owner is not None for table in bound.tables):
         # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is named like others'
         scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
     plan = mixed.prepare(permitted, site.engines, lambda table: _relation(table, holdings, reach, uploads), site.settings.limits)
-    prepared = Prepared(bound=permitted, plan=plan, scope=scope, guarded=permitted is not bound)
+    prepared = Prepared(bound=permitted, plan=plan, scope=scope, guarded=permitted is not bound, origins=origins(permitted, holdings, site))
     if shape is not None:
         shapes.keep(shape, literals, prepared, words=words)
     elif not isinstance(query, str) and values is not None:
@@ -264,7 +280,7 @@ def _relations(
     return {table.qualified: _relation(table, holdings, reach, uploads) for table in bound.tables}
 
 
-def _sampled(relations: dict[str, Relation], site: Site, rows: int) -> tuple[dict[str, Relation], float]:
+def _sampled(relations: dict[str, Relation], site: Site, rows: int, asked: tree.Query) -> tuple[dict[str, Relation], float]:
     """Give some rows of the one table in place of all, and the share that they are."""
     if len(relations) != 1:
         return relations, 1.0
@@ -274,7 +290,12 @@ def _sampled(relations: dict[str, Relation], site: Site, rows: int) -> tuple[dic
     sample = getattr(site.engines.of(relation), "sample", None)
     if sample is None:
         return relations, 1.0
-    found: Memory = sample(relation, rows)
+    roots = [
+        asked,
+        *(node.where for node in walk(asked) if isinstance(node, tree.TableRef) and node.where is not None),
+    ]  # policies stand there
+    columns = {one.column.name for root in roots for one in walk(root) if isinstance(one, tree.ColumnRef) and one.column is not None}
+    found: Memory = sample(relation, rows, columns)
     return {name: found}, found.rows.num_rows / relation.rows
 
 
@@ -299,5 +320,5 @@ def _state(site: Site) -> _State:
     state = _states.get(site)
     if state is None:
         with _lock:
-            state = _states.setdefault(site, _State(Shapes(), Turns(site.settings.limits.concurrent)))
+            state = _states.setdefault(site, _State(Shapes(), Turns(site.settings.limits.concurrent, memory=site.settings.limits.memory)))
     return state

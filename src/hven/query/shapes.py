@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.auth import Scope
     from hven.engines import Plan
+    from hven.formats import Info
 
 BUDGET = 32 * 1024**2  # bytes of plans that one process keeps, about
 LARGEST = BUDGET // 64  # a plan that would push dozens of others out is not kept
@@ -31,6 +32,7 @@ class Prepared:
     plan: Plan
     scope: Scope
     guarded: bool = False
+    origins: tuple[Info, ...] = ()
 
 
 def cost(words: int) -> int:

@@ -1,14 +1,17 @@
-"""Turns: so many big queries compute at once in a process, as many more wait a little, the rest is told to come back."""
+"""Turns: so many big queries compute at once in a process, those whose turn will come soon wait, the rest is told at once to come back."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from collections import Counter, OrderedDict
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hven.errors import Cancelled, Overloaded
+from hven.errors import Cancelled, Overloaded, TooLarge
+from hven.query.memory import Ceiling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +25,13 @@ LOOK = 0.1  # seconds between two looks whether its reader is still there
 IDLE = 0.5  # seconds that a reader may take over a batch before another query may have the turn
 ASIDE = 4  # queries that may stand aside without a turn, for each turn: each keeps what it has computed
 TIDY = 1.0  # seconds between two times that memory is given back
+USUAL = 0.1  # seconds that a turn is taken to be held before anything is known
+SHARE = 0.75  # of the turns, that one asker may hold when there are others
+ALONE = 60.0  # seconds after which somebody who asks no more is nobody else
+ASKERS = 4096  # that are remembered
 REMEDY = "try again in a few seconds"
+#: Gives for whom a query runs: an account, else an address. What nobody asked for over HTTP is one asker.
+asker: ContextVar[Callable[[], str]] = ContextVar("asker", default=str)
 
 
 def _libc() -> Callable[[int], int] | None:
@@ -39,35 +48,63 @@ _trim = _libc()
 class Turn:
     """The turn of one query: held or not; idle since its reader has rows to take away."""
 
-    __slots__ = ("aside", "held", "since")
+    __slots__ = ("aside", "begun", "held", "since", "until", "who")
 
-    def __init__(self) -> None:
+    def __init__(self, who: str = "") -> None:
+        self.who = who
         self.held = False
         self.aside = False  # it was held, and another query has it now
+        self.begun = 0.0
         self.since = 0.0
+        self.until: float | None = None  # when it gives the waiting up, once it has a place
 
 
 class Turns:
     """The turns of one process. Thread-safe.
 
     A query holds its turn while it computes. Slow readers do not block it: who has taken nothing for a while loses the turn to a
-    query that waits, and gets one again, before all new ones, when its reader comes for more.
+    query that waits, and gets one again, before all new ones, when its reader comes for more. Of those that wait the one goes first
+    whose asker holds the fewest turns. How long turns were held of late tells whether one comes in time: who would wait in vain is
+    refused at once.
 
     Parameters
     ----------
     number
         Of queries that run at once, and of those that may wait.
+    clock
+        Seconds that only grow.
+    memory
+        What the engine may use.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, clock: Callable[[], float] = time.monotonic, *, memory: int = sys.maxsize) -> None:
         self._number = number
-        self._free = threading.Condition()
-        self._running = 0
-        self._waiting = 0
+        self._clock = clock
+        self.ceiling = Ceiling(memory)
+        self._free = threading.Condition()  # its lock may be taken again by who has it
+        self._held: dict[Turn, None] = {}
+        self._queue: list[Turn] = []  # those that wait, the longest first
+        self._asking: OrderedDict[str, float] = OrderedDict()  # who was here of late, and when
+        self._usual = USUAL  # seconds that a turn is held, of late
         self._aside = 0
         self._returning = 0
         self._tidied = 0.0
         self._idle: OrderedDict[Turn, None] = OrderedDict()  # those whose reader has rows, the longest idle first
+
+    def enter(self, turn: Turn) -> None:
+        """Take a place among those who wait; costs no time.
+
+        Raises
+        ------
+        Overloaded
+            Too many wait already, or it would take too long.
+        """
+        with self._free:
+            self._note(turn.who)
+            self._queue.append(turn)
+            if not self._is_next(turn) and not self._will_come(turn, WAIT):
+                self._refuse(turn)
+            turn.until = self._clock() + WAIT
 
     def take(self, turn: Turn, stopped: Callable[[], bool]) -> None:
         """Wait for a turn; give it back with `give_back`.
@@ -75,53 +112,101 @@ class Turns:
         Raises
         ------
         Overloaded
-            Too many wait already, or it took too long.
+            Too many wait already, or it would take too long, or it took too long.
         Cancelled
             `stopped` became true.
         """
         with self._free:
-            if self._returning or not self._there_is_one():
-                if self._waiting >= self._number:
-                    raise Overloaded("too many queries run and wait at the moment", remedy=REMEDY)
-                self._waiting += 1
-                try:
-                    self._wait(stopped)
-                finally:
-                    self._waiting -= 1
+            if turn.until is None:
+                self.enter(turn)
+            try:
+                while not self._is_next(turn):
+                    if stopped():
+                        raise Cancelled("the query was cancelled before its turn came")
+                    left = (turn.until or 0.0) - self._clock()
+                    if turn not in self._queue or not self._will_come(turn, left):
+                        self._refuse(turn)
+                    self._free.wait(min(left, LOOK))
+            finally:
+                self._leave(turn)
             self._hold(turn)
 
-    def _wait(self, stopped: Callable[[], bool]) -> None:
-        until = time.monotonic() + WAIT
-        while self._returning or not self._there_is_one():
-            left = until - time.monotonic()
-            if stopped():
-                raise Cancelled("the query was cancelled before its turn came")
-            if left <= 0:
-                raise Overloaded("too many queries run at the moment", remedy=REMEDY)
-            self._free.wait(min(left, LOOK))
+    def _refuse(self, turn: Turn) -> NoReturn:
+        self._leave(turn)
+        after = self._expected(len(self._queue))
+        raise Overloaded("too many queries run and wait at the moment", remedy=REMEDY, seconds=after)
+
+    def _leave(self, turn: Turn) -> None:
+        if turn in self._queue:
+            self._queue.remove(turn)
+            self._free.notify_all()
+
+    def _note(self, who: str) -> None:
+        """Remember that somebody asks, and forget who asks no more."""
+        moment = self._clock()
+        self._asking[who] = moment
+        self._asking.move_to_end(who)
+        while len(self._asking) > ASKERS or next(iter(self._asking.values())) < moment - ALONE:
+            self._asking.popitem(last=False)
+
+    def _is_next(self, turn: Turn) -> bool:
+        """Say whether there is a turn and none that waits comes first."""
+        if self._returning or turn not in self._queue:
+            return False
+        held = Counter(each.who for each in self._held if each not in self._idle)
+        most = max(int(self._number * SHARE), 1)
+        allowed = self._queue if len(self._asking) == 1 else [each for each in self._queue if held[each.who] < most]
+        return bool(allowed) and min(allowed, key=lambda each: held[each.who]) is turn and self._there_is_one()
+
+    def _will_come(self, turn: Turn, left: float) -> bool:
+        """Say whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
+        if len(self._queue) > self._number:
+            places = Counter(each.who for each in self._queue)
+            greedy = max(places, key=places.__getitem__)
+            last = next(each for each in reversed(self._queue) if each.who == (greedy if places[greedy] > places[turn.who] else turn.who))
+            self._leave(last)
+            if last is turn:
+                return False
+        before = Counter(each.who for each in self._queue[: self._queue.index(turn)])
+        mine = before[turn.who]  # others go in turns with one's own: as many of each, at most
+        return left > 0 and self._expected(sum(min(count, mine + 1) for count in before.values())) <= left
+
+    def _expected(self, ahead: int) -> float:
+        """Estimate the seconds until a turn comes to who has so many ahead."""
+        moment = self._clock()
+        ages = sum(moment - each.begun for each in self._held if each not in self._idle)
+        held = (self._usual * self._number + ages) / self._number  # those that run have not ended: that counts as well
+        idle = min(len(self._idle), ASIDE * self._number - self._aside)  # those can be had in a moment
+        return max(ahead + 1 - idle, 0) * held / self._number
 
     def _there_is_one(self, *, returning: int = 0) -> bool:
         """Say whether a turn is free; if none is, take one from a reader who is long about it. Who returns makes room aside."""
-        if self._running < self._number:
+        if len(self._held) < self._number:
             return True
         turn = next(iter(self._idle), None)
-        if turn is None or time.monotonic() - turn.since < IDLE or self._aside - returning >= ASIDE * self._number:
+        if turn is None or self._clock() - turn.since < IDLE or self._aside - returning >= ASIDE * self._number:
             return False
         del self._idle[turn]
-        turn.held, turn.aside = False, True
+        self._let_go(turn)
+        turn.aside = True
         self._aside += 1
-        self._running -= 1
         return True
 
     def _hold(self, turn: Turn) -> None:
         turn.held = True
-        self._running += 1
+        turn.begun = self._clock()
+        self._held[turn] = None
+
+    def _let_go(self, turn: Turn) -> None:
+        turn.held = False
+        del self._held[turn]
+        self._usual += (self._clock() - turn.begun - self._usual) / self._number
 
     def rest(self, turn: Turn) -> None:
         """Hand rows to the reader: as long as they take, another query may have the turn."""
         with self._free:
             if turn.held:
-                turn.since = time.monotonic()
+                turn.since = self._clock()
                 self._idle[turn] = None
 
     def resume(self, turn: Turn, stopped: Callable[[], bool]) -> None:
@@ -152,22 +237,22 @@ class Turns:
     def give_back(self, turn: Turn) -> None:
         """End a turn, wherever it is; may be called twice."""
         with self._free:
+            self._leave(turn)
             self._idle.pop(turn, None)
             began = turn.aside or turn.held  # what never had a turn leaves nothing behind
             if turn.aside:
                 turn.aside = False
                 self._aside -= 1
             if turn.held:
-                turn.held = False
-                self._running -= 1
+                self._let_go(turn)
                 self._free.notify_all()
-            quiet = began and not self._running
+            quiet = began and not self._held
         if quiet:
             self._tidy()
 
     def _tidy(self) -> None:
         """Give memory back to the system when big queries are over: the C library keeps it otherwise, more with every thread."""
-        moment = time.monotonic()
+        moment = self._clock()
         if _trim is not None and moment - self._tidied > TIDY:
             self._tidied = moment
             threading.Thread(target=_trim, args=(0,), name="tidy", daemon=True).start()
@@ -175,7 +260,7 @@ class Turns:
     @property
     def running(self) -> int:
         """How many turns are taken."""
-        return self._running
+        return len(self._held)
 
 
 class InTurn:
@@ -196,9 +281,10 @@ class InTurn:
         self._begin = begin
         self._lock = threading.Lock()
         self._running = begun
-        self._turn = Turn()
+        self._turn = Turn(asker.get()())
         self._cancelled = False
         self._closed = False
+        self._excess = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -206,6 +292,7 @@ class InTurn:
                 yield from self._begin()
                 return
             self._turns.take(self._turn, self._stopped)
+            self._turns.ceiling.enter(self, self._exceed)
             execution = self._begin()
             with self._lock:
                 self._running = execution
@@ -213,13 +300,29 @@ class InTurn:
             if self._cancelled:
                 execution.cancel()
             if self._closed:
-                raise Cancelled("the query was stopped before it began")
+                raise Cancelled("the query was stopped before it began")  # noqa: TRY301  (as the engine says it)
             for batch in execution:
                 self._turns.rest(self._turn)
                 yield batch
                 self._turns.resume(self._turn, self._stopped)
+        except Cancelled:
+            if self._excess:
+                raise TooLarge(
+                    "the query was ended: the service holds more memory than its queries may use",
+                    remedy="select fewer columns or shorter texts, or try again when less is asked",
+                ) from None
+            raise
         finally:
             self.close()
+
+    def enter(self) -> None:
+        """Take a place among those who wait, before a thread is taken for it; raises `Overloaded` if the turn would not come in time."""
+        self._turns.enter(self._turn)
+
+    def _exceed(self) -> None:
+        """Stop because too much memory is held."""
+        self._excess = True
+        self.cancel()
 
     @property
     def computed(self) -> bool:
@@ -260,6 +363,7 @@ class InTurn:
         self._closed = True
         with self._lock:
             execution, self._running = self._running, None
+        self._turns.ceiling.leave(self)
         try:
             if execution is not None:
                 execution.close()

@@ -19,7 +19,8 @@ import pyarrow as pa
 from hven import remote
 from hven.adql.reserved import RESERVED
 from hven.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError
-from hven.model.table import Table
+from hven.formats import Info
+from hven.model.table import Table, distinct
 from hven.query.content import table_in
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def read(
     *,
     turn: AbstractContextManager[object] | None = None,
     like: Iterable[Column] = (),
+    rename: bool = True,
 ) -> Uploaded:
     """Fetch and read the tables of one query. It takes its time: not for the event loop.
 
@@ -118,6 +120,8 @@ def read(
         Entered while memory is filled with values, so that a server can bound how many do that at once.
     like
         Columns that are expected: text of that name, without case, is read as their type.
+    rename
+        Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `renamed` tells which.
 
     Returns
     -------
@@ -147,8 +151,11 @@ def read(
             path = _file(pair, files, Path(place), room, until, settings)
             try:
                 with turn or nullcontext(), table_in(path, like) as (table, batches):
+                    table = table.having(columns=tuple(distinct(table.columns))) if rename else table  # noqa: PLW2901
                     check_columns(table)
-                    rows, used = _gathered(pair.name, batches, table.arrow, left, limits.upload_rows)
+                    rows, used = _gathered(
+                        pair.name, (batch.rename_columns(table.arrow.names) for batch in batches), table.arrow, left, limits.upload_rows
+                    )
             except TooLarge:
                 raise
             except UserError as error:
@@ -158,6 +165,18 @@ def read(
             table = table.having(schema=SCHEMA, name=pair.name)
             found[table.qualified] = (table, rows)
     return found
+
+
+def renamed(uploaded: Mapping[str, tuple[Table, pa.Table]]) -> list[Info]:
+    """Say which columns of the uploads have got another name, for the head of the answer."""
+    return [
+        Info(
+            name="warning", value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}"
+        )
+        for table, _ in uploaded.values()
+        for column in table.columns
+        if column.label is not None
+    ]
 
 
 def _place() -> tempfile.TemporaryDirectory[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import dali, protocols
-from hven.auth.permit import ANONYMOUS, DEFAULT
+from hven.auth.permit import ANONYMOUS, DEFAULT, offered
+from hven.jobs import forks
+from hven.model.table import BY_TAP
 from hven.protocols import Surroundings
 from hven.protocols.portal import nowhere
 from hven.server.alias import Aliases
@@ -26,10 +30,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hven.auth import Policy, Reader
     from hven.holdings import Site
+
+
+CHOSEN = (*BY_TAP, "cone", "portal", "files")  # faces that ask for a table's leave (`services`); the others are about the site
 
 
 def identified(request: Request) -> Reader:
@@ -53,24 +60,60 @@ def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable
     ASGIApp
         To be run by `hven.server.serve`, or by any ASGI server.
     """
+    return Application(site, policies, reader)
+
+
+class Application:
+    """The application as the settings are now: it is made anew, in some milliseconds, when the site has taken up others."""
+
+    def __init__(self, site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader]) -> None:
+        self._site, self._policies, self._reader = site, policies, reader
+        self._started = datetime.now(UTC)
+        self._settings = site.settings
+        self._made = self._make()
+
+    def _make(self) -> ASGIApp:
+        return _made(self._site, self._policies, self._reader, self._started)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on."""
+        if self._site.settings is not self._settings:
+            self._settings = self._site.settings
+            self._made = self._make()
+        await self._made(scope, receive, send)
+
+
+def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader], started: datetime) -> ASGIApp:
     faces = protocols.known()
-    around = Surroundings(site=site, reader=reader, policies=policies, protocols=faces, started=datetime.now(UTC))
-    found = [route for face in faces.values() for route in face.routes(around)]
+    around = Surroundings(site=site, reader=reader, policies=policies, protocols=faces, started=started)
+    found = [route for name, face in faces.items() for route in face.routes(_offering(around, name))]
     routes = [way for route in found for way in (route, _with_slash(route)) if way is not None]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         site.current()  # the first reader need not wait for it
+        _beat(asyncio.get_running_loop())
         yield
         site.close()
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return nowhere(request, around) if error.status_code == 404 else await _plain(request, error)
+        return nowhere(request, _offering(around, "portal")) if error.status_code == 404 else await _plain(request, error)
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
     app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
     return Edge(Identity(Aliases(Portals(app, site.settings), site.settings), site.store, site.settings), site.settings, site.counters)
+
+
+def _beat(loop: asyncio.AbstractEventLoop) -> None:
+    """Give signs of life from now on: a loop that something holds up gives none."""
+    forks.beat()
+    loop.call_later(forks.BEAT, _beat, loop)
+
+
+def _offering(around: Surroundings, face: str) -> Surroundings:
+    """Let a face know only of the tables that it is to answer for."""
+    return replace(around, policies=offered(tuple(around.policies), face)) if face in CHOSEN else around
 
 
 def _with_slash(route: BaseRoute) -> Route | None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven import __version__
+from hven.dali import bodies
 from hven.dali.errors import note
 from hven.holdings.counters import Counters
+from hven.model import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +35,8 @@ class Edge:
     def __init__(self, app: ASGIApp, settings: Settings, counters: Counters | None = None) -> None:
         self._app = app
         self._counters = Counters() if counters is None else counters
+        self._bodies = settings.limits.bodies
+        self._seconds = settings.limits.seconds
         self._origins = {origin.encode() for origin in settings.cors}
         self._any = b"*" in self._origins
         self._always = [(b"server", SERVER), (b"x-content-type-options", b"nosniff")]
@@ -50,6 +54,8 @@ class Edge:
         # an id must be rare, not secret
         name = given.decode("ascii")[:64] if given and given.replace(b"-", b"").isalnum() else f"{random.getrandbits(48):012x}"
         scope["hven.request_id"] = name
+        scope[bodies.PLACES] = self._bodies
+        clock.running.set(clock.Clock(self._seconds))
         status = sent = 0
         over = False
         promised: Iterable[tuple[bytes, bytes]] = ()
@@ -85,6 +91,7 @@ class Edge:
             if broken:
                 raise
         finally:
+            bodies.give_back(scope)
             seconds = time.perf_counter() - begun
             self._counters.ended(scope["path"], status or LEFT, seconds, sent)
             if access.isEnabledFor(logging.INFO):

@@ -6,15 +6,18 @@ that changes something (`hven.auth.session`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 
 from hven import dali, plugins
+from hven.auth.local import claimed
 from hven.auth.session import foreign
 from hven.errors import HvenError
+from hven.query.turns import asker
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,6 +34,7 @@ class Identity:
 
     def __init__(self, app: ASGIApp, store: Store, settings: Settings) -> None:
         self._app = app
+        self._store = store
         self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
         if settings.public_url:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
@@ -40,13 +44,16 @@ class Identity:
         """Handle one request; those without credentials cost nothing."""
         if scope["type"] == "http" and any(name in {b"authorization", b"cookie"} for name, _ in scope["headers"]):
             try:
-                who = await anyio.to_thread.run_sync(self._identify, self._believed(scope))
+                headers = self._believed(scope)
+                account = claimed(headers.get("authorization", ""))
+                who = await dali.proven(HTTPConnection(scope), self._store, account, partial(self._identify, headers))
             except HvenError as error:
                 text = dali.message_of(error, scope.get("hven.request_id", ""))
                 await PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))(scope, receive, send)
                 return
             if who is not None:
                 scope[READER] = who
+        asker.set(partial(_asker, scope))
         await self._app(scope, receive, send)
 
     def _believed(self, scope: Scope) -> Headers:
@@ -61,6 +68,12 @@ class Identity:
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)
         return next((who for who in found if who is not None), None)
+
+
+def _asker(scope: Scope) -> str:
+    """Say whose queries are counted together: an account's, else an address's."""
+    who: Reader | None = scope.get(READER)
+    return f"account {who.name}" if who is not None else dali.network(HTTPConnection(scope))
 
 
 def _by_itself(name: bytes, value: bytes) -> bool:

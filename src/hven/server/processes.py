@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import logging.config
 import os
+import pkgutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from hven.settings import Settings
 
 RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
+GRACE = 8  # seconds that running answers, jobs and runs get to end
+STUCK = 60.0  # seconds without a sign of life of a process beside the servers, which may wait for a database
 SITE = "HVEN_SITE_DIRECTORY"
 M_ARENA_MAX, ARENAS = -8, 4  # <malloc.h>; pools that threads share
 M_MMAP_THRESHOLD, BIG = -3, 1024**2  # what is bigger goes back to the machine at once
@@ -48,20 +53,26 @@ def application() -> ASGIApp:
     """
     from hven.holdings import Site
     from hven.server.app import create
+    from hven.store import stand
 
     logging.config.dictConfig(LOGGING)
     lean()
     sys.setswitchinterval(SWITCH)
     _thrifty()
     try:
-        return create(Site(settings_room.load(Path(os.environ[SITE])), watch=True))
+        settings = settings_room.load(Path(os.environ[SITE]))
+        stand(settings.var, settings.store)  # the server has found it, whatever became of it since
+        site = Site(settings, watch=True)
+        if os.environ.get("HVEN_AFTER_CRASH"):
+            site.store.verifications.ask()
+        return create(site)
     except HvenError as error:
         logging.getLogger("hven").error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
         raise SystemExit(BROKEN) from None
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until stopped by SIGINT or SIGTERM; running answers get ten seconds to end.
+    """Serve until stopped by SIGINT or SIGTERM; running answers get eight seconds to end.
 
     Raises
     ------
@@ -71,10 +82,11 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     from hven.store import Store
 
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
-    Store(settings.var, settings.store).close()
-    from granian import Granian
+    Store(settings.var, settings.store).stand().close()
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
+
+    from hven.server.workers import Workers, connections
 
     logging.config.dictConfig(LOGGING)
     logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
@@ -82,7 +94,12 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     counted = counters.prepare(settings.var / "run")
     _preload(settings)
     others = beside(settings)
-    server = Granian(
+
+    def leaving() -> None:  # all at once, for each may take a while
+        for other in others:
+            other.tell()
+
+    server = Workers(
         "hven.server.processes:application",
         factory=True,
         address=host,
@@ -91,19 +108,18 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         loop=Loops.uvloop,
-        backlog=1024,
+        backpressure=connections(),
         log_dictconfig=LOGGING,
         log_level=LogLevels.warning,
         log_access=False,
-        workers_kill_timeout=10,
-        respawn_failed_workers=True,
+        workers_kill_timeout=GRACE,
         websockets=False,
+        leaving=leaving,
     )
     try:
         server.serve()
     finally:
-        for other in others:  # all at once, for each may take a while
-            other.tell()
+        leaving()
         for other in others:
             other.stop()
         counted.unlink(missing_ok=True)
@@ -124,11 +140,18 @@ class Beside:
         self._name = name
         self._run = run
         self._over = threading.Event()
+        self._pulse = forks.Pulse()
         self._pid = self._fork()
         threading.Thread(target=self._watch, name=name, daemon=True).start()
 
     def _fork(self) -> int:
-        return forks.forked(self._run, self._name, logging.getLogger("hven"))
+        pulse = self._pulse = forks.Pulse()
+
+        def run(parent: int) -> None:
+            pulse.own()
+            self._run(parent)
+
+        return forks.forked(run, self._name, logging.getLogger("hven"))
 
     def _watch(self) -> None:
         while not self._over.is_set():
@@ -136,6 +159,9 @@ class Beside:
                 gone = os.waitpid(self._pid, os.WNOHANG)[0]
             except ChildProcessError:  # `stop` has seen it end
                 return
+            if not gone and self._pulse.silent() > STUCK:
+                logging.getLogger("hven").error("%s has given no sign of life for %.0f s and is killed", self._name, self._pulse.silent())
+                forks.tell(self._pid, signal.SIGKILL)
             if gone and not self._over.wait(RESPAWN):
                 logging.getLogger("hven").warning("%s died and is started again", self._name)
                 self._pid = self._fork()
@@ -148,10 +174,14 @@ class Beside:
             os.kill(self._pid, signal.SIGTERM)
 
     def stop(self) -> None:
-        """Tell it to end, and wait until it has handed over what it did."""
+        """Tell it to end, and wait until it has handed over what it did; one that does not end is killed."""
         self.tell()
+        end = time.monotonic() + GRACE + 1.0
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+            while not os.waitpid(self._pid, os.WNOHANG)[0]:
+                if time.monotonic() > end:
+                    forks.tell(self._pid, signal.SIGKILL)
+                time.sleep(0.02)
 
 
 def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
@@ -179,9 +209,13 @@ def _preload(settings: Settings) -> None:
     """Import here what every worker needs: where workers are forks, that is done once, and its memory is shared."""
     from hven import formats, plugins, protocols
     from hven.holdings import Site  # noqa: F401
+    from hven.holdings.watch import Descriptors
     from hven.server.app import create  # noqa: F401
 
-    plugins.load("engines", settings.engine)
+    engine = plugins.load("engines", settings.engine)
+    for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
+        importlib.import_module(name)
+    Descriptors(settings).look()  # the workers tell what is wrong with them; here they bring the kinds of sources that are used
     for name in plugins.names("jobs"):
         plugins.load("jobs", name)
     protocols.known()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 TWIN = ".json"
+LONGEST = 255  # characters between two slashes
 
 
 class Routes(Router):
@@ -26,6 +28,9 @@ class Routes(Router):
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        path = scope.get("path", "")
+        if "\0" in path or (len(path) > LONGEST and max(map(len, path.split("/"))) > LONGEST):  # no file's name can be so
+            raise HTTPException(404)
         route = self._found(scope) if scope["type"] == "http" else None
         if route is None and scope["type"] == "http":
             twin = _plain(scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hven.settings.beginning import init
+from hven.settings.living import FIXED, Settled
 from hven.settings.reading import FILE, load, strangers
 from hven.settings.secrets import SECRETS, secret
 from hven.settings.shape import (
@@ -25,6 +26,7 @@ from hven.settings.words import DOCS, URL, names, read_bytes
 __all__ = [
     "DOCS",
     "FILE",
+    "FIXED",
     "SECRETS",
     "URL",
     "AlertSettings",
@@ -39,6 +41,7 @@ __all__ = [
     "ResolverSettings",
     "ScheduleSettings",
     "Settings",
+    "Settled",
     "TreeSettings",
     "init",
     "load",

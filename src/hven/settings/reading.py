@@ -353,7 +353,7 @@ def _settings(directory: Path, data: dict[str, Any]) -> Settings:
     portals = tuple(Portal(name=name, **_tupled(item)) for name, item in model.pop("portals", {}).items())
     if "cors" in model:
         model["cors"] = tuple(model["cors"])
-    for name in ("origins", "surveys"):
+    for name in ("roots", "origins", "surveys"):
         if name in model:
             model[name] = tuple(model[name])
     if "public_url" in model:

@@ -6,12 +6,36 @@ import os
 import tomllib
 from typing import TYPE_CHECKING
 
-from hven.errors import SourceError
+from hven.errors import Fault, Place, SourceError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SECRETS = "secrets.toml"
+
+
+def exposed(directory: Path, *kept: Path) -> list[Fault]:
+    """Say what other accounts of this machine can read that is the site's alone: its secrets, rows of private tables, digests of tokens.
+
+    Parameters
+    ----------
+    directory
+        The site's.
+    kept
+        Directories of its state and data. What is in them does not matter: who cannot enter a directory sees nothing of it.
+    """
+    found = []
+    for path, others in ((directory / SECRETS, 0o004), *((path, 0o001) for path in dict.fromkeys(kept))):
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            continue
+        if mode & others:
+            message = "every account of this machine can read it"
+            found.append(
+                Fault(message=message, place=Place(file=str(path)), remedy=f"shut them out: chmod o-rwx {path}", severity="warning")
+            )
+    return found
 
 
 def secret(directory: Path, name: str) -> str:

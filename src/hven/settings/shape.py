@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hven.beside import Limits
 from hven.settings.secrets import secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,8 @@ class QueryLimits:
     text: int = 1_000_000  # bytes of ADQL
     upload: int = 100 * 1024**2  # of all uploads of a query, unpacked; 0 = none
     upload_rows: int = 10_000_000
-    concurrent: int = 32  # running queries per process; more wait, then get 503
+    concurrent: int = 32  # running queries per process; those that would wait in vain get 503
+    bodies: int = 8  # big requests that a process receives at once; more get 503
     user_tables: int = 50  # that one account may keep; 0 = none
     user_rows: int = 50_000_000  # of all tables of an account
     user_bytes: int = 1024**3  # on disk, of all tables of an account
@@ -151,10 +153,12 @@ class AlertSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
-    """Who sees on the health page what not every reader may know."""
+    """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
 
     operators: tuple[str, ...] = ()  # names of accounts
     open: bool = False  # everybody
+    verify_days: float = 7.0  # 0: only what was published a moment ago, and when somebody asks
+    verify_rate: int = 64 * 1024**2  # bytes a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +239,7 @@ class Settings:
     jobs: JobLimits = field(default_factory=JobLimits)
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    python: Limits = field(default_factory=Limits)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     variant: str | None = None
@@ -242,6 +247,7 @@ class Settings:
     keep_changes: int = 30  # days
     disk_budget: int | None = None  # bytes of var/, None = what the disk has
     allow_private: bool = False  # downloads from addresses that are not on the public internet
+    roots: tuple[str, ...] = ()  # directories outside the site that links among its files may lead into
     cors: tuple[str, ...] = ("*",)
     origins: tuple[str, ...] = ()  # whose images pages may show
     surveys: tuple[str, ...] = ()  # HiPS below the maps of the sky, the first one at once
@@ -282,6 +288,11 @@ class Settings:
     def var(self) -> Path:
         """Snapshots, system state, cache: rebuildable."""
         return self.directory / "var"
+
+    @property
+    def grounds(self) -> tuple[Path, ...]:
+        """Where files of the site may really lie: the site itself, and what `roots` names."""
+        return (self.directory, *(self.directory / Path(root).expanduser() for root in self.roots))
 
     def resolved(self, text: str) -> str:
         """Give an address, or what the secret holds that `text` names (``$NAME``)."""

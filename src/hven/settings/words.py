@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, StringConstraints, create_model
 
+from hven.beside import Limits as PythonLimits
 from hven.settings.shape import (
     AlertSettings,
     Alias,
@@ -60,19 +61,21 @@ DOCS: dict[str, str] = {
     "store": "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite",
     "data": "directory of snapshots and jobs, for machines that share one store; default: var/",
     "postgres": "the engine postgres",
+    "python": "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process",
     "live": "what one process may ask of each database whose tables are read in place",
     "limits": "what one query may use",
     "jobs": "what one asynchronous job may use, and how long it is kept",
     "resolver": "where names of objects are looked up",
     "schedule": "how collections are synchronised by themselves (`sync: {every: 1 h}` in a descriptor)",
     "alerts": "who is told when a collection does not follow its source",
-    "health": "who sees on the health page what not every reader may know",
+    "health": "who sees on the health page what not every reader may know; when the files of snapshots are verified",
     "variant": "name of this server among several for one service, as in blue and green; shown by the health page",
     "keep_snapshots": "how many states of a table are kept for rollback",
     "keep_changes": "days for which it is kept what each sync changed, for /changes and hven diff",
     "disk_budget": "bytes that var/ may take: 200 GiB; default: what the disk has",
     "allow_private": "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
     "cors": "web origins that may call the services from a browser",
+    "roots": "directories outside the site that links among its data files, published files and included descriptors may lead into; a link that leads elsewhere is refused",
     "origins": "other web origins whose images (previews, thumbnails) and surveys pages may load: https://img.example.org, https://*.example.org; without any, pages ask nobody else",
     "surveys": "addresses of HiPS that maps of the sky may show below the rows, the first one at once: https://hips.example.org/DSSColor; without any, or where it does not come, a drawn sky that asks nobody",
     "alias": "old addresses answered by one of our faces",
@@ -97,7 +100,8 @@ DOCS: dict[str, str] = {
     "limits.text": "bytes of a query",
     "limits.upload": "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
     "limits.upload_rows": "rows of one uploaded table",
-    "limits.concurrent": "running queries per process; more wait, then are told to come again",
+    "limits.concurrent": "big queries that compute at once, per process; who would wait for a turn in vain is told at once to come again",
+    "limits.bodies": "requests of more than 1 MiB that a process holds at once; others are told to come again",
     "limits.user_tables": "tables that one account may keep in the service; 0: none",
     "limits.user_rows": "rows of all tables that one account keeps",
     "limits.user_bytes": "bytes on disk of all tables that one account keeps",
@@ -111,6 +115,8 @@ DOCS: dict[str, str] = {
     "postgres.read_url": "another login for queries instead, written as url is",
     "postgres.pool": "connections of one process for queries",
     "postgres.position": "how positions are indexed: pgsphere, q3c or healpix; default: the best that the database has",
+    "python.seconds": "seconds for a batch of rows of a function, or until the next row of a source",
+    "python.memory": "memory of its data: 4 GiB",
     "live.pool": "connections at most",
     "live.at_once": "statements that run at once; others wait here, where they hold no lock. What takes longer than 50 ms is not counted any more",
     "jobs.seconds": "time limit of a job that asks for none",
@@ -146,6 +152,8 @@ DOCS: dict[str, str] = {
     "alerts.repeat_hours": "hours after which an alert comes again, as long as nothing has become better",
     "health.operators": "accounts that see everything there: private collections, and what went wrong, in words",
     "health.open": "true: everybody sees everything there; for a server that only the house's own network reaches",
+    "health.verify_days": "days after which the files of every snapshot that is kept are read again and compared with their checksums; 0: new ones alone",
+    "health.verify_rate": "bytes a second that this may read",
     "tree.levels": "columns that make its levels, from the outermost; `a|b`: the first that a table has; `@facility`, `@instrument`, `@subject`, `@collection`: as the descriptor says",
     "tree.branches": "values of one column at most; a table with more has no such level",
     "portals.name": "its name is that of the section: [portals.NAME]",
@@ -205,6 +213,7 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "allow_private": (bool, {}),
     "cors": (list[StrictStr], {}),
     "origins": (list[Annotated[str, StringConstraints(strict=True, pattern=ORIGIN)]], {"max_length": 50}),
+    "roots": (list[Annotated[str, StringConstraints(strict=True, min_length=1)]], {"max_length": 50}),
     "surveys": (list[Annotated[str, StringConstraints(strict=True, pattern=SURVEY)]], {"max_length": 20}),
     "defaults": (dict[str, Any], {}),
     "rules": (dict[str, Literal["error", "warning", "info", "off"]], {}),
@@ -236,6 +245,7 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "limits.upload": (int, {"ge": 0}),
     "limits.upload_rows": (int, {"ge": 1}),
     "limits.concurrent": (int, {"ge": 1}),
+    "limits.bodies": (int, {"ge": 1}),
     "limits.user_tables": (int, {"ge": 0}),
     "limits.user_rows": (int, {"ge": 1}),
     "limits.user_bytes": (int, {"ge": 1}),
@@ -249,6 +259,8 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "postgres.read_url": (StrictStr, {"pattern": _DATABASE}),
     "postgres.position": (StrictStr, {"pattern": r"^(pgsphere|q3c|healpix)?$"}),
     "postgres.pool": (int, {"ge": 1, "le": 1000}),
+    "python.seconds": (float, {"gt": 0, "le": 7 * 86400}),
+    "python.memory": (int, {"ge": 64 * 1024**2}),
     "live.pool": (int, {"ge": 1, "le": 1000}),
     "live.at_once": (int, {"ge": 1, "le": 1000}),
     "jobs.seconds": (int, {"ge": 1, "le": 2**31 - 1}),
@@ -284,6 +296,8 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "alerts.repeat_hours": (float, {"gt": 0}),
     "health.operators": (list[StrictStr], {}),
     "health.open": (bool, {}),
+    "health.verify_days": (float, {"ge": 0, "le": 3650}),
+    "health.verify_rate": (int, {"ge": 1024}),
     "alias.path": (StrictStr, {"pattern": "^/"}),
     "alias.to": (StrictStr, {"pattern": "^/"}),
     "alias.rename": (dict[str, StrictStr], {}),
@@ -304,7 +318,16 @@ _RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "remote.seconds": (float, {"gt": 0, "le": 60}),
 }
-SIZES = ("disk_budget", "limits.memory", "limits.text", "limits.upload", "limits.user_bytes", "limits.copy_bytes")
+SIZES = (
+    "disk_budget",
+    "limits.memory",
+    "python.memory",
+    "limits.text",
+    "limits.upload",
+    "limits.user_bytes",
+    "limits.copy_bytes",
+    "health.verify_rate",
+)
 
 
 SECTIONS: dict[str, type] = {
@@ -312,13 +335,14 @@ SECTIONS: dict[str, type] = {
     "jobs": JobLimits,
     "postgres": Postgres,
     "live": LiveLimits,
+    "python": PythonLimits,
     "resolver": ResolverSettings,
     "schedule": ScheduleSettings,
     "alerts": AlertSettings,
     "health": HealthSettings,
     "tree": TreeSettings,
 }
-LISTS = {"cors", "origins", "surveys", "alerts.command", "alerts.mail_to", "health.operators", "tree.levels"}
+LISTS = {"cors", "roots", "origins", "surveys", "alerts.command", "alerts.mail_to", "health.operators", "tree.levels"}
 
 
 def _model(name: str, source: type, prefix: str, skip: tuple[str, ...] = (), **more: Any) -> type[BaseModel]:
@@ -346,6 +370,7 @@ def _model(name: str, source: type, prefix: str, skip: tuple[str, ...] = (), **m
 LimitsModel = _model("Limits", QueryLimits, "limits.")
 JobsModel = _model("Jobs", JobLimits, "jobs.")
 PostgresModel = _model("Postgres", Postgres, "postgres.")
+PythonModel = _model("Python", PythonLimits, "python.")
 LiveModel = _model("Live", LiveLimits, "live.")
 ResolverModel = _model("Resolver", ResolverSettings, "resolver.")
 ScheduleModel = _model("Schedule", ScheduleSettings, "schedule.")
@@ -370,6 +395,7 @@ SettingsModel = _model(
     resolver=ResolverModel,
     postgres=PostgresModel,
     live=LiveModel,
+    python=PythonModel,
     schedule=ScheduleModel,
     alerts=AlertsModel,
     health=HealthModel,

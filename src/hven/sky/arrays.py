@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.sky.rings import Rings, cross
-from hven.sky.sphere import TOLERANCE, angles, distance, in_circle
+from hven.sky.sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,6 +56,38 @@ def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers
     if rings is not None:
         areas[good] = rings.area
     return areas
+
+
+def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Flags]:
+    """Give the areas of unions as the sums of their parts, and which of them are so because their parts lie in caps that do not meet.
+
+    Parameters
+    ----------
+    owner
+        The union of each part, from 0, ascending; shape (n,).
+    circle
+        Which parts are circles; the others are polygons.
+    offsets, coordinates
+        Numbers of all parts.
+    """
+    starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
+    area, reach, xyz = np.full(len(owner), np.nan), np.full(len(owner), 180.0), np.zeros((len(owner), 3))
+    first = starts[:-1][circle]
+    area[circle], reach[circle] = circle_area(numbers[first + 2]), numbers[first + 2]
+    xyz[circle] = vectors(numbers[first], numbers[first + 1])
+    if not circle.all():
+        rings = _of_rows(starts, numbers, np.flatnonzero(~circle))
+        area[~circle], xyz[~circle] = rings.area, rings.mean
+        reach[~circle] = np.where((rings.reach < 60.0) & (rings.area < SKY / 8.0), rings.reach, np.inf)
+    sizes = np.bincount(owner)
+    ends = np.cumsum(sizes)[owner]
+    later = ends - np.arange(len(owner)) - 1  # parts of the same union behind each
+    one = np.repeat(np.arange(len(owner)), later)
+    two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(later) - later, later)
+    away = np.degrees(2.0 * np.arcsin(np.minimum(np.linalg.norm(xyz[one] - xyz[two], axis=1) / 2.0, 1.0)))
+    apart = np.ones(len(sizes), np.bool_)
+    apart[owner[one[away <= reach[one] + reach[two]]]] = False
+    return np.bincount(owner, area).astype(np.float64), apart
 
 
 def polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers]:
@@ -270,4 +302,5 @@ __all__ = [
     "polygon_in_circle",
     "polygon_in_polygon",
     "polygons_intersect",
+    "unions",
 ]

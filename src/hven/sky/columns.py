@@ -1,4 +1,4 @@
-"""Circles and polygons in a column of texts, DALI's or STC-S, read by the thousand: one circle or one polygon with its numbers, no more."""
+"""Shapes in a column of texts, DALI's or STC-S, by the thousand: rows of one circle or polygon as numbers; which way polygons turn, in unions too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from hven.sky.footprints import corners_in_order, wrong_way
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,6 +25,9 @@ _PLACES = {
     "barycenter": 2, "geocenter": 2, "heliocenter": 2, "topocenter": 2, "unknownrefpos": 2, "spherical2": 3,
 }  # fmt: skip
 _UNKNOWN = 4
+_PARTS = r"((?:\s*(?:circle|polygon)\s[-+.\de\s]*)+)"
+_UNION = rf"(?i)^\s*(?:union(?:\s+(?:icrs|fk4|fk5|galactic|ecliptic|unknownframe))?\s*\({_PARTS}\)|{_PARTS})\s*$"
+_SHAPES = {"circle", "polygon", "range", "point", "position", "box", "union", "allsky"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,3 +153,56 @@ def _any_of(flags: Flags, counts: Indexes) -> Flags:
     at = np.flatnonzero(flags)
     found[np.searchsorted(np.cumsum(counts), at, side="right")] = True
     return found
+
+
+def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
+    """Take unions of circles and polygons apart, which name a frame at their head if at all: (row of each part, text of each part)."""
+    union = np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring_regex(texts, _UNION), fill_value=False)))
+    inside = pc.replace_substring_regex(texts.take(pa.array(union)), _UNION, r"\1\2")
+    lists = pc.split_pattern(pc.replace_substring_regex(inside, r"(?i)\s*(circle|polygon)", r"|\1"), "|")
+    words, row = lists.flatten(), np.repeat(union, np.asarray(pc.list_value_length(lists), np.int64))
+    some = pc.not_equal(words, "")  # before the first one stands nothing
+    return row[np.asarray(some)], words.filter(some)
+
+
+def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
+    """Give regions with the corners of all their polygons as `footprints.turned_round` has them; nothing else of the texts changes but blanks."""
+    found = _Polygons(texts)
+    order = np.arange(len(found.flat))
+    order[found.at] = found.at.reshape(-1, 2)[corners_in_order(found.starts, found.numbers, outside=outside)].ravel()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(found.counts)]), pa.int32())
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, found.flat.take(pa.array(order))), " ")
+    return pc.if_else(pc.is_valid(texts), joined, pa.scalar(None, pa.string()))
+
+
+def astray(texts: pa.Array, *, outside: bool) -> Flags:
+    """Tell which regions have a polygon that turns the wrong way (see `footprints.wrong_way`)."""
+    found = _Polygons(texts)
+    bad = np.zeros(len(texts), bool)
+    bad[found.rows[wrong_way(found.starts, found.numbers, outside=outside)]] = True
+    return bad
+
+
+class _Polygons:
+    """All polygons of a column of regions: the words of the texts, and where the polygons' numbers stand among them."""
+
+    def __init__(self, texts: pa.Array) -> None:
+        words = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(pc.replace_substring_regex(texts, r"([()])", r" \1 ")))
+        self.counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
+        self.flat = words.flatten()
+        encoded = self.flat.dictionary_encode()
+        codes = np.asarray(encoded.indices)
+        lower = pc.utf8_lower(encoded.dictionary)
+        begins = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(_SHAPES))))[codes]
+        polygon = np.asarray(pc.equal(lower, "polygon"))[codes]
+        number = np.asarray(pc.match_substring_regex(encoded.dictionary, _NUMBER))[codes]
+        part = np.cumsum(begins) - 1
+        shapes = np.flatnonzero(begins)
+        sizes = np.bincount(part[number & (part >= 0)], minlength=len(shapes))
+        good = polygon[shapes] & (sizes >= 6) & (sizes % 2 == 0)
+        self.at = np.flatnonzero(number & (part >= 0) & (good[part] if len(shapes) else False))
+        self.starts: Indexes = np.concatenate([[0], np.cumsum(sizes[good])])
+        plain = pc.replace_substring_regex(self.flat.take(pa.array(self.at)), r"^\+", "")
+        self.numbers: Numbers = np.asarray(pc.cast(plain, pa.float64()))
+        #: the row of each polygon
+        self.rows: Indexes = np.repeat(np.arange(len(texts)), self.counts)[shapes[good]]

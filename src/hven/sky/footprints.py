@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 VIEWS = ("sky", "body")
+FLAT = 1e-13  # what has no more than that to one side turns neither way
 #: From the distance on the plane to the native latitude, radians (FITS WCS paper II, section 5.1).
 _NATIVE: dict[str, Callable[[Numbers], Numbers]] = {
     "TAN": lambda r: np.arctan2(1.0, r),
@@ -37,6 +38,21 @@ def turned_round(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bo
     outside
         True: as seen by somebody who looks at a body.
     """
+    return np.asarray(numbers.reshape(-1, 2)[corners_in_order(starts, numbers, outside=outside)].ravel(), np.float64)
+
+
+def corners_in_order(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool) -> npt.NDArray[np.int64]:
+    """Give where the corners of `turned_round` stand in what was given."""
+    first = np.asarray(starts, np.int64) // 2
+    corner = np.arange(len(numbers) // 2)
+    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    backwards = first[1:][row] - 1 - (corner - first[:-1][row])
+    found: npt.NDArray[np.int64] = np.where(wrong_way(starts, numbers, outside=outside, flat=0.0)[row], backwards, corner)
+    return found
+
+
+def wrong_way(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool, flat: float = FLAT) -> npt.NDArray[np.bool_]:
+    """Tell which polygons run clockwise, seen from inside the sphere or from outside (see `turned_round`); those below `flat` (about steradians) do not."""
     pairs = numbers.reshape(-1, 2)
     first = np.asarray(starts, np.int64) // 2
     sizes = np.diff(first)
@@ -49,10 +65,9 @@ def turned_round(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bo
     if some.any():
         normal[some] = np.add.reduceat(np.cross(xyz, xyz[after]), first[:-1][some])
         middle[some] = np.add.reduceat(xyz, first[:-1][some])
-    side = np.sum(normal * middle, axis=-1)  # > 0: counter-clockwise from outside
-    wrong = side < 0 if outside else side > 0
-    backwards = first[1:][row] - 1 - (corner - first[:-1][row])
-    return np.asarray(pairs[np.where(wrong[row], backwards, corner)].ravel(), np.float64)
+    side = np.sum(normal * middle, axis=-1) / np.maximum(sizes, 1)  # > 0: counter-clockwise from outside
+    found: npt.NDArray[np.bool_] = (side < -flat) if outside else (side > flat)
+    return found
 
 
 def wcs_corners(projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers, cd: Numbers, naxis: Numbers) -> Numbers:

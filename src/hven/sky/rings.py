@@ -8,6 +8,7 @@ size, over the poles and over longitude 0; on those that cut themselves it alter
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,25 +61,32 @@ class Rings:
         # the signed area is that of the left side, less the sky if that is the smaller number
         self.left = (self.signed >= 0.0) & (not right)
         self.area = np.where(self.signed > 0.0, SKY - self.signed, -self.signed) if right else np.abs(self.signed)
-        self.north = self._north()
-        if not right and bool((self.reach < 89.0).any()):
+        self._right = right
+
+    @cached_property
+    def north(self) -> Flags:
+        """Whether the north pole is inside, by ring."""
+        found = self._north()
+        if not self._right and bool((self.reach < 89.0).any()):
             # what lies opposite is outside, even if the ring cuts itself and has no area to compare
             far = -self.mean
             lon = wrap(np.degrees(np.arctan2(far[:, 1], far[:, 0])))
             crossed = self._crossed(lon[self.owner], np.sum(far[self.owner] * self.normal, axis=1))
-            self.north = np.where(self.reach < 89.0, np.bitwise_xor.reduceat(crossed, self.first), self.north)
+            found = np.where(self.reach < 89.0, np.bitwise_xor.reduceat(crossed, self.first), found)
+        return found
 
     def _areas(self) -> None:
         """Sum signed triangles from one point per ring: exact for any size, without cancellation for small ones."""
         mean = np.add.reduceat(self.a, self.first, axis=0)
         size = np.linalg.norm(mean, axis=1)
         self.mean = np.where(size[:, None] > 1e-9, mean / np.maximum(size, 1e-300)[:, None], _AXES[0])
-        choices = [self.mean, *(np.broadcast_to(axis, self.mean.shape) for axis in _AXES)]
         # the triangles must not reach the antipode of their common corner
-        scores = np.stack([np.minimum.reduceat(1.0 + np.sum(choice[self.owner] * self.a, axis=1), self.first) for choice in choices])
-        scores[0] = np.where(scores[0] > 0.1, 3.0, scores[0])
-        best = np.argmax(scores, axis=0)
-        corner = np.stack(choices)[best, np.arange(len(best))][self.owner]
+        corner = self.mean[self.owner]
+        score = np.minimum.reduceat(1.0 + np.sum(corner * self.a, axis=1), self.first)
+        if (score <= 0.1).any():
+            scores = np.stack([score, *(np.minimum.reduceat(1.0 + self.a @ axis, self.first) for axis in _AXES)])
+            best = np.where(score > 0.1, 0, np.argmax(scores, axis=0))[self.owner]
+            corner = np.where((best > 0)[:, None], _AXES[best - 1], corner)
         top = np.sum(corner * np.cross(self.a - corner, self.b - corner), axis=1)
         bottom = 1.0 + np.sum(corner * self.a, axis=1) + np.sum(corner * self.b, axis=1) + np.sum(self.a * self.b, axis=1)
         total = np.degrees(np.degrees(np.add.reduceat(2.0 * np.arctan2(top, bottom), self.first)))

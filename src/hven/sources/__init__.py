@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from hven.beside import Limits
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -72,6 +74,10 @@ class Context:
         Requests a second at most toward the source (`sync: rate`); None: as the source says.
     allow_private
         Addresses that are not on the public internet may be asked (`allow_private` of hven.toml).
+    python
+        What Python beside the descriptor may use.
+    roots
+        Directories that links among the files may lead into, beside the descriptor's own (the site, and `roots` of hven.toml).
     """
 
     directory: Path = Path()
@@ -85,6 +91,8 @@ class Context:
     page: int | None = None
     rate: float | None = None
     allow_private: bool = False
+    python: Limits = field(default_factory=Limits)
+    roots: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,5 +172,7 @@ def _sql(one: Result) -> str:
             return f"list({word}{value} ORDER BY {order}) FILTER ({value} IS NOT NULL)"
         case "UNION_OF":
             return f"string_agg(DISTINCT {value}, ' ' ORDER BY {value})"
+        case "SUM" | "AVG" if pa.types.is_floating(one.type):  # in order: the last bits of a sum hang on it
+            return f"list_{one.function.lower()}(list_sort(list({word}{value})))"
         case name:
             return f"{name.lower()}({word}{value})"

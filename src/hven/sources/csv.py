@@ -13,11 +13,13 @@ from pydantic import Field
 from hven.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
+from hven.sources._reading import foreign
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, fields, look
+from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions, check_names
-from hven.sources._reading.rows import Nulls, TextRows
+from hven.sources._reading.rows import Nulls, TextRows, words_of
 from hven.sources._reading.text import TextFile, check_utf8
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Options(FileOptions):
     comment: str | None = Field(None, description="Lines that begin so are left out; `#` if the file begins with it.")
     header: bool | None = Field(None, description="Whether the first record names the columns.")
     names: list[str] | None = Field(None, description="Names of all columns, in order; then the header, if any, is ignored.")
+    units: bool | None = Field(None, description="Whether the record below the names holds their units: they are taken, and it is no row.")
     skip: int = Field(0, ge=0, description="Lines at the top to leave out before anything else.")
     encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252, utf-16 ...")
     null: Nulls = Field(default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all).")
@@ -62,8 +65,21 @@ class DelimitedText(TextRows):
 
     def columns(self) -> list[Column]:
         """Columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
-        first, kinds = self._guessed
+        first, kinds, _, _ = self._guessed
         return [first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name])) for name in first.names]
+
+    def guessed(self) -> dict[str, object]:
+        """Give options that were guessed and that a descriptor should say, since they change what the rows are."""
+        return {"units": True} if self._guessed[0].units and self.options.units is None else {}
+
+    def doubts(self) -> dict[str, tuple[str, str]]:
+        """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
+        first, kinds, cells, places = self._guessed
+        said = self._said(first)
+        found = {
+            name: self._doubt(name, cells[name], places[name]) for name in cells if kinds.get(name) == pa.string() and name not in said
+        }
+        return {name: told for name, told in found.items() if told is not None}
 
     def _names(self) -> list[str]:
         return list(self._guessed[0].names)
@@ -85,13 +101,11 @@ class DelimitedText(TextRows):
         if not head.strip():
             text.close()
             raise SourceError(f"{file.name} is empty", remedy="get the file anew, or `ignore:` it")
-        if b"\0" in head[:4096]:
+        try:
+            foreign.check_bytes(head, file.name)
+        except SourceError:
             text.close()
-            wide = head[:2] in {b"\xff\xfe", b"\xfe\xff"} or head[:64].count(b"\0") >= 16
-            remedy = "say `encoding: utf-16`" if wide else "this is no text file: is its kind fits, parquet or votable?"
-            raise SourceError(
-                "NUL bytes in a text file", place=Place(file=file.name, line=head.count(b"\n", 0, head.find(b"\0")) + 1), remedy=remedy
-            )
+            raise
         seen = look(
             head,
             file=file.name,
@@ -101,6 +115,7 @@ class DelimitedText(TextRows):
             header=options.header,
             names=options.names,
             skip=options.skip,
+            units=options.units,
         )
         text.set(quote=options.quote or None, comment=seen.comment, delimiter=" " if seen.delimiter == WHITESPACE else seen.delimiter)
         return text, seen
@@ -131,8 +146,8 @@ class DelimitedText(TextRows):
         )
 
     @cached_property
-    def _guessed(self) -> tuple[Look, dict[str, pa.DataType]]:
-        """The first file's look and every column's type, guessed over the beginnings of up to five files."""
+    def _guessed(self) -> tuple[Look, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
+        """The first file's look, every column's type, guessed over the beginnings of up to five files, and the cells that it was guessed from, with their places."""
         options = self.options
         if options.delimiter is not None and len(WORDS.get(options.delimiter, options.delimiter)) > 1 and options.delimiter not in WORDS:
             raise SourceError(
@@ -141,6 +156,7 @@ class DelimitedText(TextRows):
         step = max(1, len(self.files) // 5)
         looks: list[Look] = []
         cells: dict[str, list[str]] = {}
+        places: dict[str, list[str]] = {}
         for file in self.files[::step][:5]:
             text, seen = self._opened(file)
             text.skip(seen.offset)
@@ -150,16 +166,19 @@ class DelimitedText(TextRows):
             if block is None:
                 continue
             check_utf8(block, file.name)
-            for record in self._sampled(block.data, seen):
+            whose = f" of {file.name}" if len(self.files) > 1 else ""
+            for row, record in self._sampled(block.data, seen):
+                place = f"row {row:,}{whose}" if row else f"further down{whose}"
                 for name, cell in zip(seen.names, record, strict=False):
                     cells.setdefault(name, []).append(cell)
+                    places.setdefault(name, []).append(place)
         first = looks[0]
         said = self._said(first)
         kinds = {name: said.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
-        return first, kinds
+        return first, kinds, cells, places
 
-    def _sampled(self, data: bytes, seen: Look) -> Iterator[list[str]]:
-        """Yield some thousand records from the front, the middle and the end of a block."""
+    def _sampled(self, data: bytes, seen: Look) -> Iterator[tuple[int | None, list[str]]]:
+        """Yield some thousand records from the front, the middle and the end of a block, with their row numbers as far as they are known."""
         quote = self.options.quote or None
         if quote and quote.encode() in data[:200_000]:
             import csv as plain
@@ -170,7 +189,8 @@ class DelimitedText(TextRows):
             records: list[list[str]] = []
             with contextlib.suppress(plain.Error):  # a value that never ends: what came before it is enough
                 records.extend(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
-            yield from records[: max(1, len(records) - 1)] if len(data) > 400_000 else records
+            records = [record for record in records if record]
+            yield from enumerate(records[: max(1, len(records) - 1)] if len(data) > 400_000 else records, 1)
             return
         for at in (0, len(data) // 2, len(data) - 100_000):
             if at and at < 200_000:
@@ -180,13 +200,20 @@ class DelimitedText(TextRows):
             lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
                 lines = lines[:-1]
-            for line in lines:
-                if line.strip():
-                    yield fields(line, seen.delimiter, None)
+            for number, line in enumerate((line for line in lines if line.strip()), 1):
+                yield None if at else number, fields(line, seen.delimiter, None)
+
+    def _words(self, name: str) -> tuple[str, ...]:
+        return words_of(self.options.null, name)
+
+    def _doubt(self, name: str, cells: list[str], places: list[str]) -> tuple[str, str] | None:
+        options = self.options
+        typed = "`types: {{{name}: {kind}}}`"
+        return doubt(name, cells, places, nulls=self._words(name), typed=typed, decimal=options.decimal, thousands=options.thousands)
 
     def _guess(self, name: str, cells: list[str]) -> pa.DataType:
         options = self.options
-        nulls = (*options.null.get("*", ()), *options.null.get(name, ()))
+        nulls = self._words(name)
         found = guess(pa.array(cells, pa.string()), nulls=nulls, decimal=options.decimal, thousands=options.thousands)
         wanted = self.context.wanted.get(name)
         return found if wanted is None else _nearest(found, wanted)

@@ -15,7 +15,7 @@ from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Source
 from hven.sources._reading.filerows import Files
-from hven.sources._reading.files import FileOptions, fact_type
+from hven.sources._reading.files import FileOptions, check_link, fact_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,6 +64,10 @@ class FileList(Files):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self.options = options
+        for file in (
+            self.files
+        ):  # they are given to everybody: a link that somebody else may have put in the place of one is no word of the curator's
+            check_link(file.path, file.name, (context.directory, *context.roots))
 
     def columns(self) -> list[Column]:
         """Give path, title, description, media type, size, checksum, time."""

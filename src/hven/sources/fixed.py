@@ -13,9 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hven.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
-from hven.sources._reading import readme
+from hven.sources._reading import foreign, readme
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
+from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions
 from hven.sources._reading.rows import Nulls, TextRows
 from hven.sources._reading.text import TextFile
@@ -133,6 +134,11 @@ class FixedText(TextRows):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self.options = options
+        self._doubts: dict[str, tuple[str, str]] = {}
+
+    def doubts(self) -> dict[str, tuple[str, str]]:
+        """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
+        return self._doubts
 
     def columns(self) -> list[Column]:
         """Give the columns as the ReadMe or the descriptor has them; types that nobody said are guessed."""
@@ -162,7 +168,8 @@ class FixedText(TextRows):
             text = self._opened(self.files[0])
             block = next(text.blocks(), None)
             text.close()
-            for line in block.data.decode(errors="replace").split("\n")[:4000] if block else []:
+            lines = [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()] if block else []
+            for line in lines:
                 for item in fields:
                     cells.setdefault(item.column.name, []).append(line[item.start : item.end])
         known = {}
@@ -174,6 +181,10 @@ class FixedText(TextRows):
                 pa.types.is_string(wanted) or ((pa.types.is_integer(wanted) or pa.types.is_floating(wanted)) and kind != pa.timestamp("us"))
             ):
                 kind = wanted
+            if kind == pa.string() and name not in said and name in cells:
+                places = [f"row {number:,}" for number in range(1, len(cells[name]) + 1)]
+                told = doubt(name, cells[name], places, nulls=self._nulls(item), typed="`type: {kind}` of the field")
+                self._doubts |= {} if told is None else {name: told}
             known[name] = (item, kind)
         return known
 
@@ -213,6 +224,11 @@ class FixedText(TextRows):
         if not head.strip():
             text.close()
             raise SourceError(f"{file.name} is empty", remedy="get the file anew, or `ignore:` it")
+        try:
+            foreign.check_bytes(head, file.name)
+        except SourceError:
+            text.close()
+            raise
         at = 0
         for _ in range(self.options.skip):
             at = head.find(b"\n", at) + 1 or len(head)

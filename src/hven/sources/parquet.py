@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from hven import plugins
 from hven.errors import HvenError, Place, SourceError
+from hven.model import literal
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources._reading.cells import no_nan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from hven.sources import Context, Source
 
+_MODEST = 256 << 20  # bytes
 VOPARQUET = b"IVOA.VOTable-Parquet.content"
 
 
@@ -60,7 +62,8 @@ class ParquetRows(FileRows):
 
     def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self._columns}
-        opened = _opened(file)
+        with _opened(file) as plain:
+            opened = _opened(file, _folded(plain))
         first = 1
         try:
             for name in real:
@@ -69,7 +72,8 @@ class ParquetRows(FileRows):
                         f"no column {name!r}, which {self.files[0].name} has", place=Place(file=file.name), remedy="`ignore:` the file"
                     )
             step = self.context.batch if limit is None else min(self.context.batch, limit)
-            for batch in opened.iter_batches(step, columns=real or opened.schema_arrow.names[:1]):
+            batches = opened.iter_batches(step, columns=real or opened.schema_arrow.names[:1])
+            for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
                 arrays = {name: no_nan(_carried(batch.column(name), kinds[name], file, name)) for name in real}
                 yield assemble(names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
@@ -108,10 +112,19 @@ class ParquetRows(FileRows):
         return found
 
 
-def _opened(file: DataFile) -> pq.ParquetFile:
+def _folded(opened: pq.ParquetFile) -> list[str]:
+    """Name the columns of texts, in a file of modest size: they are read as dictionaries and spelt out a few rows at a time, for one long text may be every row's."""
+    said = opened.metadata
+    if sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups)) > _MODEST:
+        return []
+    kinds = [opened.schema.column(number) for number in range(said.num_columns)]
+    return [kind.path for kind in kinds if kind.logical_type.type == "STRING"]
+
+
+def _opened(file: DataFile, folded: Sequence[str] = ()) -> pq.ParquetFile:
     try:
         # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows, against 80 MB)
-        return pq.ParquetFile(file.path, memory_map=False, pre_buffer=False)
+        return pq.ParquetFile(file.path, memory_map=False, pre_buffer=False, read_dictionary=list(folded))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"no readable Parquet file: {error}", place=Place(file=file.name), remedy="get the file anew, or `ignore:` it"

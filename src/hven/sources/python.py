@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import inspect
+import json
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from hven.beside import Failure
 from hven.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import STRING, from_arrow, parse_type
@@ -23,8 +26,12 @@ from hven.sources._reading.cutting import limited
 from hven.sources._reading.files import assemble, check_names
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.connection import Connection
     from pathlib import Path
+
+    from hven.beside.process import Python
 
 SAMPLE = 1000
 ROWS = 16_384
@@ -95,15 +102,56 @@ def fault(error: BaseException, path: Path) -> SourceError:
 
 
 class FunctionRows:
-    """What the function yields, in batches."""
+    """What the function yields, in batches: it runs in a process of its own (`hven.beside`), and `give` is what that does."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self.options = options
         self.context = context
         self.path = context.directory / options.file
-        self.function = load(self.path, options.function)
+        self._fresh: Python | None = self._started()
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self._begun: Iterator[pa.RecordBatch] | None = None
+
+    def _started(self) -> Python:
+        """Begin a process, and load the function there."""
+        from hven.beside.process import Python
+
+        python = Python(self.context.python, __name__)
+        self._asked(python, ("rows", str(self.path), self.options, self.context.directory, self.context.batch))
+        return python
+
+    def _asked(self, python: Python, request: tuple[Any, ...] | None = None) -> tuple[bytes, bytes]:
+        """Wait for the next answer; what goes wrong is told with the user's line or the row."""
+        try:
+            if request is not None:
+                python.ask(request)
+            kind, body = python.answer(self.context.python.seconds)
+        except Failure as error:
+            where = f" after {python.rows:,} rows" if python.rows else ""
+            raise SourceError(f"{self.options.function}(){where}: {error}", place=Place(file=self.path.name, line=error.line)) from error
+        if kind == b"H":
+            said = json.loads(body)
+            raise SourceError(said["message"], place=Place(**said["place"]), remedy=said["remedy"])
+        return kind, body
+
+    def _stream(self) -> Iterator[pa.RecordBatch]:
+        """Yield what comes from the process; it ends when nobody wants more."""
+        python, self._fresh = self._fresh or self._started(), None
+        try:
+            python.ask(("go",))
+            while (answer := self._asked(python))[0] != b"Z":
+                if answer[0] == b"R":
+                    self._reject(**json.loads(answer[1]))
+                else:
+                    yield pa.ipc.open_stream(answer[1]).read_next_batch()
+        finally:
+            python.stop()
+
+    def _reject(self, row: int, column: str | None, value: str, reason: str) -> None:
+        if self.context.reject is None:
+            where = f"row {row}" + (f", column {column}" if column else "")
+            raise SourceError(f"{where}: {value!r} is {reason}", place=Place(file=self.options.file))
+        self.context.reject(Reject(file=self.options.file, row=row, column=column, value=value, reason=reason))
 
     def columns(self) -> list[Column]:
         """Give the columns said in the options, else those of the first rows."""
@@ -155,6 +203,39 @@ class FunctionRows:
         self._begun = chain([first], stream)
         return [Column(name=item.name, type=from_arrow(item.type)) for item in first.schema if item.name != ROW]
 
+
+def give(channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch: int) -> None:
+    """Run the function and send what it yields: here, in the process of its own."""
+
+    def reject(row: int, column: str | None, value: str, reason: str) -> None:
+        channel.send_bytes(b"R" + json.dumps({"row": row, "column": column, "value": value, "reason": reason}).encode())
+
+    try:
+        rows = Rows(options, directory, batch, reject, counter)
+        channel.send_bytes(b"O")
+        channel.recv_bytes()
+        for one in rows.stream():
+            sink = pa.BufferOutputStream()
+            sink.write(b"B")
+            with pa.ipc.new_stream(sink, one.schema) as writer:
+                writer.write_batch(one)
+            channel.send_bytes(sink.getvalue())
+        channel.send_bytes(b"Z")
+    except HvenError as error:
+        place = error.place
+        said = {"file": place.file, "line": place.line, "column": place.column}
+        channel.send_bytes(b"H" + json.dumps({"message": error.message, "place": said, "remedy": error.remedy}).encode())
+
+
+class Rows:
+    """What the function yields, as batches."""
+
+    def __init__(self, options: Options, directory: Path, batch: int, reject: Callable[..., None], counter: mmap.mmap) -> None:
+        self.options, self.batch, self._reject = options, batch, reject
+        self.path = directory / options.file
+        self.function = load(self.path, options.function)
+        self._count = ctypes.c_int64.from_buffer(counter)
+
     def _items(self) -> Iterator[Any]:
         try:
             result = self.function(**self.options.arguments)
@@ -164,13 +245,16 @@ class FunctionRows:
                     place=Place(file=self.options.file),
                     remedy="let it `yield` dictionaries",
                 )
-            yield from result
-        except HvenError:
+            for item in result:
+                self._count.value += 1
+                yield item
+        except (HvenError, MemoryError):
             raise
         except Exception as error:
             raise fault(error, self.path) from error
 
-    def _stream(self) -> Iterator[pa.RecordBatch]:
+    def stream(self) -> Iterator[pa.RecordBatch]:
+        """Yield batches, whatever the function yields."""
         items = self._items()
         first = next(items, None)
         if first is None:
@@ -178,7 +262,7 @@ class FunctionRows:
         items = chain([first], items)
         if isinstance(first, (pa.RecordBatch, pa.Table)):
             for item in items:
-                yield from (item.to_batches(self.context.batch) if isinstance(item, pa.Table) else [item])
+                yield from (item.to_batches(self.batch) if isinstance(item, pa.Table) else [item])
             return
         yield from self._collected(items, first)
 
@@ -248,12 +332,6 @@ class FunctionRows:
                 bad.add(at)
                 self._reject(number + at, name, str(value)[:200], f"not {from_arrow(kind)}")
         return pa.array(good, kind)
-
-    def _reject(self, row: int, column: str | None, value: str, reason: str) -> None:
-        if self.context.reject is None:
-            where = f"row {row}" + (f", column {column}" if column else "")
-            raise SourceError(f"{where}: {value!r} is {reason}", place=Place(file=self.options.file))
-        self.context.reject(Reject(file=self.options.file, row=row, column=column, value=value, reason=reason))
 
 
 def _cell(row: Any, name: str, names: Sequence[str]) -> Any:

@@ -51,7 +51,7 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     """
     from hven.formats.votable.reader import tables as listed
 
-    file = data_files(Options.model_validate(dict(options)), context.directory)[0]
+    file = data_files(Options.model_validate(dict(options)), context.directory, context.roots)[0]
     stream = file.open()
     try:
         found = listed(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)))
@@ -89,6 +89,10 @@ class Tables(FileRows):
         """Give the FIELDs."""
         return self._columns
 
+    def head(self) -> Head:
+        """Give what is said around the rows."""
+        return self._head
+
     def about(self) -> tuple[str | None, str | None]:
         """Give the table's description, if it has one."""
         return None, self._head.description
@@ -98,7 +102,10 @@ class Tables(FileRows):
 
     @cached_property
     def _columns(self) -> list[Column]:
-        return _distinct(self._head.columns)
+        if not self._head.columns:
+            remedy = "it is a document of parameters or a reference: `table:` chooses another, if there is one"
+            raise SourceError("the TABLE has no FIELD, so there are no rows", place=Place(file=self.files[0].name), remedy=remedy)
+        return list(self._head.columns)
 
     @cached_property
     def _head(self) -> Head:
@@ -121,7 +128,7 @@ class Tables(FileRows):
         stream = file.open()
         try:
             read = self._read(stream, file)
-            fields = _distinct(read.head.columns)
+            fields = read.head.columns
             there = {column.name: column for column in fields}
             places = {column.name: number for number, column in enumerate(fields)}
             for column in self._columns:
@@ -143,19 +150,6 @@ class Tables(FileRows):
             file.finish()
         finally:
             stream.close()
-
-
-def _distinct(columns: Sequence[Column]) -> list[Column]:
-    """Give fields that have the name of another one a number: VOTable allows that, tables of a database do not."""
-    taken: set[str] = set()
-    result: list[Column] = []
-    for column in columns:
-        name, number = column.name, 2
-        while name.lower() in taken:
-            name, number = f"{column.name}_{number}", number + 1
-        taken.add(name.lower())
-        result.append(column if name == column.name else column.having(name=name))
-    return result
 
 
 def _located(error: UserError, file: DataFile) -> SourceError:

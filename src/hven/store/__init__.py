@@ -5,13 +5,14 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 
 from __future__ import annotations
 
-from hven.store.database import FORMAT
+from hven.store.database import FORMAT, stand
 from hven.store.jobs import Job, Jobs, Ref
 from hven.store.leases import Lease, Leases, holder
 from hven.store.runs import Run, Runs
 from hven.store.schedules import Alert, Schedule, Schedules
 from hven.store.snapshots import Event, Record, Release
 from hven.store.state import Store
+from hven.store.verifications import Verification
 
 __all__ = [
     "FORMAT",
@@ -29,5 +30,7 @@ __all__ = [
     "Schedule",
     "Schedules",
     "Store",
+    "Verification",
     "holder",
+    "stand",
 ]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hven.errors import Conflict, StorageError
 from hven.store import database as db
-from hven.store.database import meta, metadata, now, pointers, releases, snapshots, user_tables
+from hven.store.database import meta, metadata, now, pointers, releases, schedules, snapshots, user_tables
 from hven.store.snapshots import Record, from_row, to_row
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PIN = "backup in progress "  # a label of releases that keeps snapshots while they are copied
 # of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and writes them anew
-NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "schedules", "alerts"}
+NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications"}
 OF_ROWS = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}  # worth nothing without the rows and files
 
 
@@ -74,7 +74,10 @@ class Export:
 
     def tables(self) -> Iterator[tuple[str, Iterator[str]]]:
         """Yield each table's name and its rows as JSON."""
+        paused = self._connection.execute(sa.select(schedules.c.paused).where(schedules.c.paused.is_not(None)).limit(1)).first()
         for table in metadata.sorted_tables:
+            if table is schedules and paused is None:
+                continue
             if table.name not in NEVER and (self._rows or table.name not in OF_ROWS):
                 yield table.name, self._lines(table)
 
@@ -85,6 +88,10 @@ class Export:
                 continue
             if table.name == "releases" and values["label"].startswith(PIN):
                 continue
+            if table is schedules:  # when things are due is of this moment, but what somebody paused stays paused
+                if values["paused"] is None:
+                    continue
+                values |= {"holder": None, "asked": None}
             yield json.dumps(values)
 
 
@@ -155,6 +162,7 @@ def imported(database: Database, tables: Mapping[str, Iterable[Mapping[str, Any]
                     batch = []
             if batch:
                 connection.execute(sa.insert(table), batch)
+        db.renumber(connection)  # archives of older Hvens have no numbers
         version = sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text)
         connection.execute(sa.update(meta).where(meta.c.key.in_(("version", "jobs"))).values(value=version))
         if not database.sqlite:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from hven.errors import Overloaded, StorageError
+from hven.errors import Overloaded, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FORMAT = 5
+FORMAT = 7
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -29,6 +34,11 @@ POSTGRES = {
     "keepalives_count": 3,
     "options": f"-c lock_timeout={int(BUSY * 1000)} -c idle_in_transaction_session_timeout={int(2 * BUSY * 1000)}",
 }
+
+AWAY_NOW = "bring its directory back, or mount its disk again: the server goes on by itself then"
+_standing: set[str] = (
+    set()
+)  # addresses of states that a server of this process, or of the one it was forked from, has found: none is made anew
 
 metadata = sa.MetaData()
 
@@ -44,6 +54,9 @@ snapshots = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
+    sa.Column(
+        "number", sa.BigInteger, nullable=False, server_default=sa.text("0")
+    ),  # grows with each publication: what came later, whatever the clock said
 )
 pointers = sa.Table(
     "pointers",
@@ -76,6 +89,7 @@ runs = sa.Table(
     sa.Column("message", sa.Text),
     sa.Column("summary", sa.Text),
     sa.Column("report", sa.Text),
+    sa.Column("number", sa.BigInteger, nullable=False, server_default=sa.text("0")),  # grows with each run
 )
 leases = sa.Table(
     "leases",
@@ -214,6 +228,17 @@ alerts = sa.Table(
     sa.Column("ways", sa.Text, nullable=False),  # JSON: way -> attempts, and how it went
     sa.Column("due", sa.Float, index=True),  # of the next attempt; null: none is left
 )
+verifications = sa.Table(  # of snapshots: whether their files are what was written
+    "verifications",
+    metadata,
+    sa.Column("snapshot", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("collection", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("faults", sa.Text, nullable=False),  # JSON: file -> what is wrong
+    sa.Column("unknown", sa.Integer, nullable=False),  # files without a checksum
+)
 
 
 def _add_jobs(connection: sa.Connection) -> None:
@@ -243,11 +268,46 @@ def _add_sync(connection: sa.Connection) -> None:
     visits.create(connection, checkfirst=True)
 
 
+def _add_verifications(connection: sa.Connection) -> None:
+    """Format 6 knows which snapshots were verified, and which are damaged."""
+    verifications.create(connection, checkfirst=True)
+
+
+def _add_numbers(connection: sa.Connection) -> None:
+    """Format 7 knows the order of snapshots and runs by numbers, not by times."""
+    for table in (snapshots, runs):
+        if "number" not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
+            connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN number BIGINT NOT NULL DEFAULT 0"))
+    renumber(connection)
+
+
+def renumber(connection: sa.Connection) -> None:
+    """Give numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
+    first: dict[str, int] = {}
+    for row in connection.execute(sa.select(events.c.number, events.c.state).order_by(events.c.number)):
+        for ident in json.loads(row.state).values():
+            first.setdefault(ident, row.number)
+    for table in (snapshots, runs):
+        without = sorted(
+            connection.execute(sa.select(table.c.id).where(table.c.number == 0)).scalars(), key=lambda one: (first.get(one, 0), one)
+        )
+        number = following(connection, table)
+        for at, ident in enumerate(without, number):
+            connection.execute(sa.update(table).where(table.c.id == ident).values(number=at))
+
+
+def following(connection: sa.Connection, table: sa.Table) -> int:
+    """Give the next number of a table: the one writer there is takes it."""
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
+
+
 UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     1: _add_jobs,
     2: _add_users,
     3: _add_sessions,
     4: _add_sync,
+    5: _add_verifications,
+    6: _add_numbers,
 }  # format n -> the step that makes it n + 1
 
 
@@ -256,6 +316,21 @@ AWAY = (  # what psycopg says of a server that is not there, or goes
     "connection failed", "connection is bad", "could not connect", "connection refused", "server closed the connection", "terminating connection",
     "the connection is closed", "the database system is", "connection timeout", "consuming input failed", "connection is lost",
 )  # fmt: skip
+
+
+def address(directory: Path, url: str | None) -> str:
+    """Give where the state of a site is: `url`, or a file in its directory."""
+    return url or f"sqlite:///{directory / 'hven.sqlite'}"
+
+
+def stand(directory: Path, url: str | None) -> None:
+    """Say that a server found this state: where it is away from now on it is waited for, and no empty one is made in its place."""
+    _standing.add(address(directory, url))
+
+
+def stands(directory: Path, url: str | None) -> bool:
+    """Tell whether a server found this state."""
+    return address(directory, url) in _standing
 
 
 def now() -> str:
@@ -268,14 +343,15 @@ class Database:
 
     def __init__(self, url: str) -> None:
         try:
+            self._address = url
             self.url = sa.make_url(url)
             self.sqlite = self.url.get_backend_name() == "sqlite"
             # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
             options: dict[str, Any] = (
-                {"connect_args": {"timeout": BUSY, "check_same_thread": False}}
-                if self.sqlite
-                else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
+                {"creator": self._connect} if self.sqlite else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
             )
+            self._file = self.url.database if self.sqlite else None
+            self._known: tuple[int, int] | None = None  # which file that was when it was looked at last
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             message = f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
@@ -292,12 +368,41 @@ class Database:
             self.close()
             raise
 
+    def _connect(self) -> sqlite3.Connection:
+        """Connect to the file that is there: SQLite by itself would make an empty one where the site was."""
+        address = f"file:{quote(self._file)}?mode=rw" if self._file else ":memory:"
+        return sqlite3.connect(address, uri=True, timeout=BUSY, check_same_thread=False)
+
+    def _there(self) -> None:
+        """See that the file is where it was; if it is another one, ask that.
+
+        Raises
+        ------
+        Unavailable
+            It is gone: the site was renamed or unmounted.
+        """
+        if not self._file:
+            return
+        try:
+            found = Path(self._file).stat()
+        except OSError as error:
+            if self._known is None and self._address not in _standing:
+                return  # `_open` makes it, or tells why it cannot be
+            raise Unavailable(f"the system state {self.shown} is not there: {(error.strerror or '').lower()}", remedy=AWAY_NOW) from error
+        known, self._known = self._known, (found.st_dev, found.st_ino)
+        if known not in {None, self._known}:  # mounted again
+            self.engine.dispose()
+
     @property
     def shown(self) -> str:
         """Its address, for a person: without a password."""
         return self.url.render_as_string(hide_password=True)
 
     def _open(self) -> None:
+        self._there()
+        if self._file and self._known is None:
+            with suppress(OSError):  # SQLite says it in words
+                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o644))
         with self._alone() as connection:
             if not sa.inspect(connection).has_table("meta"):
                 metadata.create_all(connection)
@@ -314,7 +419,7 @@ class Database:
         number = int(found) if found and found.isdigit() else -1
         if number > FORMAT:
             message = f"the system state {self.shown} has format {number}, this Hven knows formats up to {FORMAT}"
-            raise StorageError(message, remedy="run the newer Hven that wrote it")
+            raise StorageError(message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade")
         if number < 1:
             message = f"the system state {self.shown} says format {found!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
@@ -369,6 +474,7 @@ class Database:
 
     @contextmanager
     def _plain(self) -> Iterator[None]:
+        self._there()
         try:
             yield
         except exc.DBAPIError as error:
@@ -396,6 +502,13 @@ class Database:
         if "readonly" in low or "unable to open" in low or "permission" in low:
             return StorageError(f"{where} cannot be opened: {why}", remedy="check the owner and the rights of var/")
         return StorageError(f"{where}: {why}")
+
+
+def turn(connection: sa.Connection) -> int:
+    """Count one more state, so that every process looks anew."""
+    version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()) + 1
+    connection.execute(sa.update(meta).where(meta.c.key == "version").values(value=str(version)))
+    return version
 
 
 def clock(connection: sa.Connection) -> float:

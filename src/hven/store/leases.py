@@ -37,7 +37,7 @@ class Lease:
     @property
     def shown(self) -> str:
         """Its holder, for a person: ``process 7 on host``."""
-        return _shown(self.holder)
+        return shown(self.holder)
 
     @property
     def alive(self) -> bool:
@@ -180,7 +180,8 @@ def holder() -> str:
     return f"{platform.node() or 'localhost'} {pid} {_started(pid)} {_machine()}"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Write a holder for a person: ``process 7 on host``."""
     host, pid, *_ = text.split()
     return f"process {pid} on {host}"
 

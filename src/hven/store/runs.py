@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.errors import NotFound
-from hven.store.database import now, runs
+from hven.store.database import following, now, runs
 from hven.store.leases import Lease, holder
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Runs:
         begun = Run(id=run, collection=collection, kind=kind, phase=RUNNING, holder=holder(), started=now())
         with self._database.writing() as connection:
             values = {"id": run, "collection": collection, "kind": kind, "phase": RUNNING, "holder": begun.holder, "started": begun.started}
-            connection.execute(sa.insert(runs).values(**values))
+            connection.execute(sa.insert(runs).values(**values, number=following(connection, runs)))
         return begun
 
     def end(
@@ -75,22 +75,22 @@ class Runs:
 
     def of(self, collection: str, limit: int = 50) -> list[Run]:
         """Give the runs of a collection, the newest first. One whose process died shows as ABORTED."""
-        query = sa.select(runs).where(runs.c.collection == collection).order_by(runs.c.id.desc()).limit(limit)
+        query = sa.select(runs).where(runs.c.collection == collection).order_by(runs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def latest(self) -> dict[str, tuple[Run | None, Run | None]]:
         """Give the last run of each collection, and the last good one; dry runs and samples are none."""
         real = sa.and_(sa.not_(sa.func.coalesce(runs.c.summary, "").like('%"dry_run": true%')), runs.c.kind.in_(KINDS))
-        newest = sa.select(sa.func.max(runs.c.id)).where(real).group_by(runs.c.collection)
+        newest = sa.select(sa.func.max(runs.c.number)).where(real).group_by(runs.c.collection)
         good = newest.where(
             runs.c.phase == COMPLETED, sa.not_(runs.c.summary.like('%"sample": _%')) | runs.c.summary.like('%"sample": null%')
         )
         found: dict[str, tuple[Run | None, Run | None]] = {}
         with self._database.reading() as connection:
-            for row in connection.execute(sa.select(runs).where(runs.c.id.in_(newest))):
+            for row in connection.execute(sa.select(runs).where(runs.c.number.in_(newest))):
                 found[row.collection] = (_run(row), None)
-            for row in connection.execute(sa.select(runs).where(runs.c.id.in_(good))):
+            for row in connection.execute(sa.select(runs).where(runs.c.number.in_(good))):
                 found[row.collection] = (found[row.collection][0] if row.collection in found else None, _run(row))
         return found
 
@@ -112,6 +112,7 @@ class Runs:
 
 def _run(row: Any) -> Run:
     data = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
+    del data["number"]
     data["summary"] = json.loads(data["summary"] or "{}")
     run = Run(**data)
     if run.phase == RUNNING and not Lease(name="", holder=run.holder, since="", expires=float("inf")).alive:

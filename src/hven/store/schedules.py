@@ -65,7 +65,7 @@ class Alert:
     Attributes
     ----------
     kind
-        ``failed``, ``guard``, ``stale``, ``recovered``.
+        ``failed``, ``guard``, ``stale``, ``recovered``, ``damaged``.
     ways
         Way (webhook, mail, command) -> ``attempts``, and ``sent`` (ISO time) or ``error``.
     due
@@ -161,8 +161,7 @@ class Schedules:
                     connection.execute(sa.insert(schedules).values(**_row(after)))
                 else:
                     connection.execute(sa.update(schedules).where(where).values(**_row(after)))
-            for item in told:
-                connection.execute(sa.insert(alerts).values(**_alert_row(item)))
+            insert_alerts(connection, told)
         return before, after
 
     # --- alerts ----------------------------------------------------------------------------------------------
@@ -194,6 +193,12 @@ class Schedules:
             gone = list(connection.execute(old).scalars())
             if gone:
                 connection.execute(sa.delete(alerts).where(alerts.c.id.in_(gone), alerts.c.due.is_(None)))
+
+
+def insert_alerts(connection: sa.Connection, told: Iterable[Alert]) -> None:
+    """Write down what people are to be told, in the transaction of what it is about."""
+    for item in told:
+        connection.execute(sa.insert(alerts).values(**_alert_row(item)))
 
 
 def _row(item: Schedule) -> dict[str, Any]:

@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
 from hven.errors import Conflict, NotFound, StorageError
 from hven.store import copies
 from hven.store import leases as leasing
-from hven.store.database import Database, events, meta, now, pointers, releases, retired, snapshots, sync_state, user_tables
+from hven.store.database import (
+    Database,
+    address,
+    events,
+    following,
+    meta,
+    now,
+    pointers,
+    releases,
+    retired,
+    snapshots,
+    stand,
+    stands,
+    sync_state,
+    turn,
+    user_tables,
+    verifications,
+)
 from hven.store.jobs import Jobs
 from hven.store.leases import Lease, Leases
 from hven.store.runs import Runs
@@ -22,6 +39,7 @@ from hven.store.snapshots import Event, Record, Release, from_row, to_row
 from hven.store.syncs import Syncs
 from hven.store.user_tables import UserTables
 from hven.store.users import Users
+from hven.store.verifications import Verifications
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +51,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "duckdb"
 MARK = ".hven-data"  # a file that tells which store a directory belongs to
+HOLDING = ("rollback", "hold")  # after these moves a collection stays as it is, until a person's word ends that
 
 
 class Store:
@@ -47,13 +66,15 @@ class Store:
     """
 
     def __init__(self, directory: Path, url: str | None = None) -> None:
+        self._where = directory, url
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            if not stands(directory, url):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # digests, sessions, rows of private tables: nobody else's
         except OSError as error:
             raise StorageError(
                 f"{directory} cannot be made: {error.strerror}", remedy="check the rights of the site's directory"
             ) from error
-        self._database = Database(url or f"sqlite:///{directory / 'hven.sqlite'}")
+        self._database = Database(address(directory, url))
         self.leases = Leases(self._database)
         self.runs = Runs(self._database)
         self.jobs = Jobs(self._database)
@@ -62,6 +83,13 @@ class Store:
         self.user_tables = UserTables(self._database)
         self.syncs = Syncs(self._database)
         self.schedules = Schedules(self._database)
+        self.verifications = Verifications(self._database)
+        self._holds: tuple[int, dict[str, str]] = (-1, {})
+
+    def stand(self) -> Self:
+        """Be the state of a server: see `hven.store.database.stand`."""
+        stand(*self._where)
+        return self
 
     def version(self) -> int:
         """Count of pointer moves so far: cheap enough to ask several times a second."""
@@ -102,9 +130,14 @@ class Store:
 
     def snapshots(self, collection: str) -> list[Record]:
         """Every snapshot of a collection that is kept, the newest first."""
-        query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.id.desc())
+        query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
         with self._database.reading() as connection:
             return [from_row(row) for row in connection.execute(query)]
+
+    def every(self) -> list[Record]:
+        """Every snapshot that is kept, of all collections."""
+        with self._database.reading() as connection:
+            return [from_row(row) for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id))]
 
     def history(self, collection: str) -> list[Event]:
         """Everything that moved the collection's pointers, the newest first."""
@@ -144,9 +177,19 @@ class Store:
         mine |= rest.difference(*found.values())
         return found
 
+    def held(self) -> dict[str, str]:
+        """Give the collections that a rollback holds, and since when: no schedule changes them, nor what they are made from."""
+        version = self.version()
+        if self._holds[0] != version:
+            last = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
+            query = sa.select(events.c.collection, events.c.at, events.c.action).where(events.c.number.in_(last))
+            with self._database.reading() as connection:
+                self._holds = version, {row.collection: row.at for row in connection.execute(query) if row.action in HOLDING}
+        return self._holds[1]
+
     # --- pointers --------------------------------------------------------------------------------------------
 
-    def publish(self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None) -> int:
+    def publish(self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None, same: bool = False) -> int:
         """Make these snapshots the collection's, all at once; its tables that are not named are published no more.
 
         Parameters
@@ -155,6 +198,8 @@ class Store:
             New snapshots, and those already stored that stay.
         lease
             The lease of the caller: if it was lost, nothing is published.
+        same
+            The rows are the same as before, elsewhere: what a rollback holds stays held.
 
         Returns
         -------
@@ -166,15 +211,24 @@ class Store:
         Conflict
             The lease was lost, or a table belongs to another collection.
         """
-        return self.publish_together([(collection, records, lease)], run=run)
+        return self.publish_together([(collection, records, lease)], run=run, same=same)
 
-    def publish_together(self, states: Iterable[tuple[str, Iterable[Record], Lease | None]], *, run: str) -> int:
+    def publish_together(
+        self,
+        states: Iterable[tuple[str, Iterable[Record], Lease | None]],
+        *,
+        run: str,
+        amended: Iterable[Record] = (),
+        same: bool = False,
+    ) -> int:
         """Publish several collections at one moment: those made from others with what they are made from.
 
         Parameters
         ----------
         states
-            Collection, its records, the caller's lease of it: as for `publish`.
+            Collection, its records, the caller's lease of it: as for `publish`, and so is `same`.
+        amended
+            Snapshots that stay, of any collection, and of whose provenance more is known now.
 
         Raises
         ------
@@ -191,10 +245,20 @@ class Store:
                 stored = {row.id for row in connection.execute(wanted)}
                 for record in given:
                     if record.id not in stored:
-                        connection.execute(sa.insert(snapshots).values(**to_row(record)))
+                        connection.execute(sa.insert(snapshots).values(**to_row(record), number=following(connection, snapshots)))
                 state = {record.table.qualified: record.id for record in given}
+                held = same and _held(connection, collection)
                 version = _move(connection, collection, state, "publish", run)
+                if held:
+                    version = _note(connection, collection, state, "hold", run)
+            _amend(connection, amended)
         return version
+
+    def amend(self, records: Iterable[Record]) -> None:
+        """Write down what is known now of the provenance of stored snapshots, where nothing is published."""
+        with self._database.writing() as connection:
+            _amend(connection, records)
+            turn(connection)
 
     def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
         """Go back to an earlier state.
@@ -231,6 +295,14 @@ class Store:
             _move(connection, collection, state, "rollback", None)
             return state
 
+    def resume(self, collection: str) -> bool:
+        """Let a collection follow its sources again that a rollback holds; tell whether one did."""
+        with self._database.writing() as connection:
+            held = _held(connection, collection)
+            if held:
+                _note(connection, collection, _present(connection, collection), "resume", None)
+            return held
+
     def remove(self, collection: str) -> list[str]:
         """Publish a collection no more; its snapshots stay (see `purge`). Gives the tables that were published.
 
@@ -263,7 +335,7 @@ class Store:
         with self._database.writing() as connection:
             held = {row.snapshot for row in connection.execute(sa.select(pointers.c.snapshot))}
             held |= {row.snapshot for row in connection.execute(sa.select(releases.c.snapshot))}
-            query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.id.desc())
+            query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
             seen: dict[str, int] = {}
             gone = []
             for row in connection.execute(query):
@@ -271,7 +343,8 @@ class Store:
                 if seen[row.table_name] > keep and row.id not in held:
                     gone.append(from_row(row).snapshot)
             connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in gone])))
-            connection.execute(sa.delete(sync_state).where(sync_state.c.snapshot.in_([snapshot.id for snapshot in gone])))
+            for belonging in (sync_state, verifications):
+                connection.execute(sa.delete(belonging).where(belonging.c.snapshot.in_([snapshot.id for snapshot in gone])))
             return gone
 
     # --- releases --------------------------------------------------------------------------------------------
@@ -368,7 +441,7 @@ class Store:
         if self._database.sqlite:  # it lies beside its data
             return
         marker = directory / MARK
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._database.writing() as connection:
             here = marker.read_text(encoding="ascii").strip() if marker.is_file() else None
             known = connection.execute(sa.select(meta.c.value).where(meta.c.key == "data")).scalar()
@@ -417,6 +490,11 @@ def _present(connection: sa.Connection, collection: str) -> dict[str, str]:
     return {row.table_name: row.snapshot for row in connection.execute(query)}
 
 
+def _amend(connection: sa.Connection, records: Iterable[Record]) -> None:
+    for record in records:
+        connection.execute(sa.update(snapshots).where(snapshots.c.id == record.id).values(record=to_row(record)["record"]))
+
+
 def _move(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None) -> int:
     others = sa.select(pointers).where(pointers.c.table_name.in_(list(state)), pointers.c.collection != collection)
     taken = connection.execute(others).first()
@@ -426,11 +504,19 @@ def _move(connection: sa.Connection, collection: str, state: Mapping[str, str], 
     connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
     for table, snapshot in sorted(state.items()):
         connection.execute(sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since))
-    values = {"collection": collection, "at": since, "action": action, "run": run, "state": json.dumps(dict(sorted(state.items())))}
+    return _note(connection, collection, state, action, run, since)
+
+
+def _held(connection: sa.Connection, collection: str) -> bool:
+    query = sa.select(events.c.action).where(events.c.collection == collection).order_by(events.c.number.desc()).limit(1)
+    return connection.execute(query).scalar() in HOLDING
+
+
+def _note(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None, at: str | None = None) -> int:
+    """Write down what was done to a collection; who looks for changes sees it by the new version."""
+    values = {"collection": collection, "at": at or now(), "action": action, "run": run, "state": json.dumps(dict(sorted(state.items())))}
     connection.execute(sa.insert(events).values(**values))
-    version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()) + 1
-    connection.execute(sa.update(meta).where(meta.c.key == "version").values(value=str(version)))
-    return version
+    return turn(connection)
 
 
 def _kept(connection: sa.Connection, state: Mapping[str, str]) -> bool:
@@ -468,10 +554,12 @@ def _earlier(connection: sa.Connection, collection: str, present: Mapping[str, s
 
 
 def _earlier_table(connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
-    query = sa.select(snapshots.c.id, snapshots.c.run).where(snapshots.c.table_name == table).order_by(snapshots.c.id.desc())
+    columns = (snapshots.c.id, snapshots.c.run)
+    query = sa.select(*columns).where(snapshots.c.table_name == table).order_by(snapshots.c.number.desc())
     rows = list(connection.execute(query))
     if wanted is None:
-        found = next((row.id for row in rows if row.id < present[table]), None)
+        shown = next((at for at, row in enumerate(rows) if row.id == present[table]), len(rows))
+        found = next((row.id for row in rows[shown + 1 :]), None)
     else:
         found = next((row.id for row in rows if wanted in {row.id, row.run}), None)
     if found is None:

@@ -20,6 +20,7 @@ class Syncs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._seen: dict[tuple[str, str], tuple[str | None, list[Any]]] = {}
 
     def get(self, snapshot: str) -> dict[str, Any] | None:
         """Give what was written down with a snapshot; None if nothing was."""
@@ -46,16 +47,23 @@ class Syncs:
         with self._database.writing() as connection:
             connection.execute(sa.delete(sync_state).where(sync_state.c.snapshot.in_(list(snapshots))))
 
-    def read(self) -> dict[str, str]:
-        """Give when everything was read last, of each published table."""
-        query = sa.select(sync_state.c.table_name, sync_state.c.state).join(pointers, pointers.c.snapshot == sync_state.c.snapshot)
-        with self._database.reading() as connection:
-            found = {row.table_name: json.loads(row.state).get("full") for row in connection.execute(query)}
-        return {table: str(at) for table, at in found.items() if at}
+    def seen(self) -> dict[str, tuple[str | None, list[Any]]]:
+        """Give of each published table when everything was read last, and its last watermarks, one for each source entry, as written down.
 
-    def watermarks(self) -> dict[str, list[Any]]:
-        """Give the last watermarks of each published table, one for each source entry, as they were written down."""
-        query = sa.select(sync_state.c.table_name, sync_state.c.state).join(pointers, pointers.c.snapshot == sync_state.c.snapshot)
+        A state names every file of its sources: it is read once, however often this is asked.
+        """
+        published = sa.join(sync_state, pointers, pointers.c.snapshot == sync_state.c.snapshot)
+        names = sa.select(sync_state.c.table_name, sync_state.c.snapshot, sync_state.c.updated).select_from(published)
+        known: dict[tuple[str, str], tuple[str | None, list[Any]]] = {}
+        found = {}
         with self._database.reading() as connection:
-            found = {row.table_name: json.loads(row.state).get("watermark") or {} for row in connection.execute(query)}
-        return {table: [value for value in marks.values() if value is not None] for table, marks in found.items()}
+            for table, snapshot, updated in connection.execute(names).all():
+                one = self._seen.get((snapshot, updated))
+                if one is None:
+                    text = connection.execute(sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot)).scalar_one()
+                    state = json.loads(text)
+                    marks = [value for value in (state.get("watermark") or {}).values() if value is not None]
+                    one = (str(state["full"]) if state.get("full") else None), marks
+                found[table] = known[snapshot, updated] = one
+        self._seen = known
+        return found

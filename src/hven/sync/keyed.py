@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from hven.ingest.fingerprints import fingerprints
-from hven.ingest.order import QUERY
+from hven.ingest.order import QUERY, made_from
 from hven.model.table import Table
 from hven.sync.differing import nullable, paired
 from hven.sync.lines import Anew, without_nan
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource, TableSpec
     from hven.store import Record
     from hven.sync.differing import Differences
+
+ALIKE = 10  # earlier states of the inputs that are remembered, for a rollback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +67,19 @@ def stays(spec: TableSpec, base: Record, resource: Resource, trial: Trial, reads
     inputs: Mapping[str, str] = said.get("inputs", {})
     if said.get("hashes") != dict(resource.hashes) or not inputs or reads != {name.lower() for name in inputs}:
         return False
-    held = trial.held()
-    other = {name for name, snapshot in inputs.items() if name not in held or held[name].id != snapshot}
-    return other or True
+    held = {name: record.id for name, record in trial.held().items()}
+    if any(all(held.get(name) == snapshot for name, snapshot in one.items()) for one in made_from(base)):
+        return True
+    return {name for name, snapshot in inputs.items() if held.get(name) != snapshot}
+
+
+def moved_on(base: Record, said: Mapping[str, Any]) -> Record | None:
+    """Note that the same rows came out of what is `said` now: other inputs, another descriptor; None: that is known."""
+    other = {key for key, value in said.items() if base.provenance.get(key) != value}
+    if not other:
+        return None
+    alike = [one for one in made_from(base) if one and one != said["inputs"]][:ALIKE] if other == {"inputs"} else []
+    return replace(base, provenance={**base.provenance, **said, "alike": alike})
 
 
 def narrowed(
@@ -112,4 +124,4 @@ def against(keeper: Engine, base: Record, keyed: Keyed, made: Sequence[pa.Record
     return paired(before, rows.select(before.column_names), table.primary)
 
 
-__all__ = ["Keyed", "against", "narrowed", "stays"]
+__all__ = ["Keyed", "against", "moved_on", "narrowed", "stays"]

@@ -52,12 +52,14 @@ class Paged:
         The source itself.
     again
         Rows that an earlier run had read.
+    since
+        When it read the first of them, in seconds since 1970.
     """
 
     def __init__(self, source: Any, place: Path, request: Sequence[object]) -> None:
         self.whole = self._source = source
         self._place, self._request = place, request
-        self.again = 0
+        self.again, self.since = 0, 0.0
 
     def columns(self) -> list[Column]:
         """Give the columns of the source."""
@@ -76,6 +78,8 @@ class Paged:
             return
         asked = hashlib.sha256(json.dumps([*self._request, list(columns or ())], default=str).encode()).hexdigest()
         kept, after, ended = self._kept(asked)
+        if kept:
+            self.since = kept[0].stat().st_mtime
         for path in kept:
             for batch in _read(path):
                 self.again += batch.num_rows

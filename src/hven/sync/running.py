@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 import hven
-from hven.errors import DataError, DescriptorError
+from hven.errors import Conflict, DataError, DescriptorError
 from hven.holdings.overlay import inherited
 from hven.ingest import ledger as ledgers
 from hven.ingest import space
@@ -22,13 +23,14 @@ from hven.ingest.report import TableReport
 from hven.ingest.steps import Run, carry_out, new_id, silent
 from hven.ingest.transform import uses_row
 from hven.ingest.trial import load
+from hven.model.persist import columns_to_json
 from hven.store.database import now
 from hven.sync import changes
 from hven.sync.differing import compare, nullable, tell
 from hven.sync.guards import guard
-from hven.sync.keyed import Keyed, against, narrowed, stays
+from hven.sync.keyed import Keyed, against, moved_on, narrowed, stays
 from hven.sync.lines import Anew, Lines, Merging, merged
-from hven.sync.pages import paged
+from hven.sync.pages import Paged, paged
 from hven.sync.reading import Reading, Wider
 from hven.sync.report import SyncReport
 
@@ -58,6 +60,7 @@ def sync(
     full: bool = False,
     dry_run: bool = False,
     accept: bool = False,
+    unheld: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> SyncReport:
     """Follow the sources of a collection: afterwards its tables are what an ingest would have made. Nothing changed: nothing is published.
@@ -72,6 +75,8 @@ def sync(
         Do everything but publish; the report says what would change.
     accept
         Publish even if more went or changed than the guards allow.
+    unheld
+        Only if no rollback holds the collection: for runs that no person asked for.
     progress
         Called often, from this thread.
 
@@ -80,7 +85,7 @@ def sync(
     NotFound
         No such descriptor.
     Conflict
-        The collection is being ingested or synchronised by somebody else.
+        The collection is being ingested or synchronised by somebody else, or held.
     DescriptorError, SourceError, DataError
         What was published before stays. The report of the run is in the store.
     StorageError
@@ -88,7 +93,13 @@ def sync(
     """
     resource, path = load(site, name)
     report = SyncReport(collection=name, run=new_id(), started=now(), dry_run=dry_run, accepted=accept)
-    carry_out(site, report, lambda lease: Following(site, resource, path, report, lease, progress or silent, full=full), kind="sync")
+
+    def begin(lease: Lease) -> Following:
+        if unheld and name in site.store.held():
+            raise Conflict(f"{name} is held as `hven rollback` left it", remedy=f"hven schedule resume {name} ends that")
+        return Following(site, resource, path, report, lease, progress or silent, full=full)
+
+    carry_out(site, report, begin, kind="sync")
     if not report.published:  # else it was done already
         space.prune(site, name)
     return report
@@ -120,7 +131,13 @@ def changed(base: Record, resource: Resource, one: Filling) -> str:
             return f"the source has other columns: {', '.join(words)}"
     if said.get("software") != f"hven {hven.__version__}":
         return "another version of Hven wrote what is published"
-    return "the source's columns have other types or units"
+    there = ledgers.of_site(resource, one.spec)
+    was = said.get("site", there)
+    if was != there:
+        return f"hven.toml says another {' and '.join(sorted(word for word in {**was, **there} if was.get(word) != there.get(word)))}"
+    if said.get("source_columns") != plain([columns_to_json(entry.columns) for entry in one.entries]):
+        return "the source's columns have other types or units"
+    return "settings that decide its rows are others than before"
 
 
 def _every(_entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -153,9 +170,16 @@ class Following(Run):
         self._keyed: dict[str, Keyed] = {}  # table made by a query -> keys that are computed anew
         self._changes: dict[str, tuple[str, Differences]] = {}  # table -> the snapshot that was published, and what differs from it
         self._sets: dict[str, pa.Table] = {}  # table -> what changed
+        self._pages: dict[str, list[Paged]] = {}  # table -> its sources whose pages are kept
         self._wide: dict[str, str] = {}  # table -> why everything is read after all
         self._anew: dict[str, str] = {}  # table -> why it is computed as a whole after all
-        self.published: dict[str, Record] = {name: record for name, record in present.items() if record.collection == resource.name}
+        damaged = site.store.verifications.damaged()
+        # what is damaged is no base of anything: its table is read and computed as a whole
+        self.published: dict[str, Record] = {
+            name: record
+            for name, record in present.items()
+            if record.collection == resource.name and record.id not in damaged and site.engines.missing(record.snapshot) is None
+        }
 
     def noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
         """Write a ledger of every table whose rows can be followed one by one, whether it says ``sync:`` or not."""
@@ -181,10 +205,31 @@ class Following(Run):
                 self._keyed.pop(name, None)
             else:
                 shutil.rmtree(pages, ignore_errors=True)
+                self._went_on(name)
+                if base is not None and done.record is base:
+                    self._moved_on(spec, done, base)
                 return done
             self.report.tables.pop(name, None)
             self.report.changes.pop(name, None)
             (self.rejects / f"{spec.table.name}.csv").unlink(missing_ok=True)
+
+    def _went_on(self, name: str) -> None:
+        """Tell of rows that are as an earlier run read them, which did not come to its end."""
+        for source in self._pages.pop(name, ()):
+            if source.again:
+                when = datetime.fromtimestamp(source.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+                rows = "1 row is" if source.again == 1 else f"{source.again:,} rows are"
+                text = (
+                    f"{name}: {rows} as a run that was stopped read them, from {when} on: what changed there since is found by the next run"
+                )
+                self.report.warnings.append(text)
+
+    def _moved_on(self, spec: TableSpec, done: Filled, base: Record) -> None:
+        """Remember of a table that stays from what it was made this time: else it would look stale, and be computed at each run."""
+        later = moved_on(base, plain(self.made_by(spec, done)))  # type: ignore[arg-type]
+        if later is not None and not self.report.dry_run:
+            done.record = later
+            self.amended.append(later)
 
     def _room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
         """Ask for the room of a new ledger: what changes take is known when they are found, and a new snapshot shares the rest."""
@@ -254,7 +299,10 @@ class Following(Run):
 
     def _paged(self, spec: TableSpec, state: State, number: int, entry: Entry, source: Source, what: object) -> Source:
         place = self.site.settings.kept / "sync" / "pages" / spec.table.qualified / str(number)
-        return paged(source, entry, spec.sync, place, [state.signature, number, what])
+        found = paged(source, entry, spec.sync, place, [state.signature, number, what])
+        if isinstance(found, Paged):
+            self._pages.setdefault(spec.table.qualified, []).append(found)
+        return found
 
     def _known(self, spec: TableSpec, one: Filling, state: State, base: Record) -> tuple[State, pa.Table] | str:
         """Find the ledger of what is published; or say why it is of no use."""
@@ -390,7 +438,11 @@ class Following(Run):
         """Nothing changed: nothing is tested or published."""
         names = {one.table.qualified for one in filled}
         gone = self.published.keys() - names
-        return any(one.record is None for one in filled) or bool(gone)
+        if any(one.record is None for one in filled) or gone:
+            return True
+        if self.amended:
+            self.site.store.amend(self.amended)
+        return False
 
     def _publish(self, filled: list[Filled], behind: Sequence[Run]) -> None:
         for one in (*filled, *(made for run in behind for made in run.filled)):

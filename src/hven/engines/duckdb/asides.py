@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.grouping import walk as walk_tree
 from hven.adql.tree import ColumnRef, Exists, Ident, Join, Meta, Query, Select, SelectItem, Subquery, TableRef
 from hven.engines._bound.narrow import rewrite, walk
+from hven.engines.duckdb.members import PARTNER, with_partners
 from hven.model.table import Column, Table
 from hven.model.types import INT64
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound, Derived, Expr
     from hven.engines import Plan
-    from hven.engines.duckdb.machine import Machine
+    from hven.engines.duckdb.machine import Machine, Prepared
+    from hven.engines.duckdb.members import Part
     from hven.engines.duckdb.pairs import Side
 
     Pairs = tuple[Plan, str, tuple[tuple[int, str], ...]]
@@ -58,6 +60,31 @@ class Asides:
             return engine.prepare(self._part(Query(Select(items, source)), columns, table))
 
         return self._plan(("around", side), make), table.qualified
+
+    def union(self, engine: Machine, derived: Derived, parts: tuple[Part, ...], names: Sequence[str]) -> Prepared:
+        """Give the plan of a union with these columns and the number of the partner, which its tables have when it runs."""
+
+        def make() -> Prepared:
+            union = with_partners(derived, parts)
+            columns = tuple(column for column in union.columns if column.name in names or column.name == PARTNER)
+            items = tuple(SelectItem(_ref(column, derived.number), column=column) for column in columns)
+            return engine.prepare(self._part(Query(Select(items, union)), columns))
+
+        found: Prepared = self._plan(("union", derived.number, tuple(names)), make)
+        return found
+
+    def places(self, engine: Machine, part: Part, leaf: TableRef) -> Plan:
+        """Give the plan that computes the position of every row of a table."""
+
+        def make() -> Plan:
+            columns = (Column(name="lon"), Column(name="lat"))
+            items = tuple(
+                SelectItem(expr, column=column) for expr, column in zip((part.lon, part.lat), columns, strict=True) if expr is not None
+            )
+            return engine.prepare(self._part(Query(Select(items, replace(leaf, where=None))), columns))
+
+        found: Plan = self._plan(("places", part.leaf, id(part.lon)), make)
+        return found
 
     def pairs(self, engine: Machine, condition: Expr) -> Pairs:
         """Give the plan that finds the pairs that meet a condition.

@@ -15,24 +15,29 @@ from hven.engines._bound.constants import constant
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of
 from hven.engines.duckdb.asides import Asides, subqueries
+from hven.engines.duckdb.layout import Held
+from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
 from hven.engines.duckdb.pairs import (
     DRIVERS,
-    PARTNER,
+    PAIRS,
     ROW,
     KeyJoin,
     Match,
     Side,
     circles,
     correlated,
+    doubles,
     joined,
     key_joins,
     matches,
     near_pairs,
+    near_places,
     rows_with_keys,
     with_numbers,
 )
 from hven.engines.duckdb.roads import Access, Best, Found, accesses
-from hven.errors import StorageError, Timeout
+from hven.errors import EvaluationError, StorageError
+from hven.model.clock import late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,10 +46,12 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound, Derived, Expr, TableRef
     from hven.engines import Execution, Plan, Relation
-    from hven.engines.duckdb.layout import Stored
+    from hven.engines.duckdb.layout import Readable, Stored
     from hven.engines.duckdb.machine import Machine
+    from hven.engines.duckdb.members import Part
 
     Values = Sequence[float | str | None]
+    Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
 SHARE = 5  # candidates are used if they are less than one in so many rows
@@ -62,6 +69,7 @@ class Reduced:
     tables: dict[int, pa.Table] = field(default_factory=dict)
     joins: dict[int, Expr] = field(default_factory=dict)
     sides: list[tuple[int, Side]] = field(default_factory=list)
+    inner: set[int] = field(default_factory=set)  # references inside of what is replaced: nobody reads them any more
 
     @property
     def shape(self) -> tuple[frozenset[int], tuple[tuple[int, Side], ...], frozenset[int]]:
@@ -85,11 +93,13 @@ class Candidates:
         self.free = bound.free
         self._columns = columns_read(bound)
         self._derived: dict[int, Derived] = {}
+        self._unions: dict[int, tuple[int, ...]] = {}
         self._asides = Asides(bound)
         for select in selects(bound.query):
             scope = scope_of(select)
             self.leaves.update(scope.leaves)
             self._derived.update(scope.derived)
+            self._unions.update({number: tuple(leaf.number for leaf, _ in leaves_of(item)) for number, item in scope.derived.items()})
             for number, access in accesses(scope, bound.free).items():
                 known = self.accesses.get(number)
                 self.accesses[number] = access if known is None else Best((known, access))
@@ -108,12 +118,21 @@ class Candidates:
             f"{self.name(number)}: candidates from the {access.describe()}, if they are few" for number, access in self.accesses.items()
         ]
         for match in self._matches:
-            lines += [f"{self.name(side.target)}: matched with {self.name(side.driver)} by the position index" for side in match.sides]
+            lines += [f"{self._way(side)}{', whichever has fewer rows' * (len(match.sides) > 1)}" for side in match.sides]
         lines += [
             f"{self.name(join.target)}: rows with the keys of {self.name(join.driver)} from the index of {join.column}, if they are few"
             for join in self._joins
         ]
         return lines
+
+    def _way(self, side: Side) -> str:
+        """Say how a match is used."""
+        told = f"{self.name(side.target)}: matched with {self.name(side.driver)} by the position index"
+        if not side.parts:
+            return told
+        of = [self.name(part.leaf) for part in side.parts if part.indexed]
+        computed = [self.name(part.leaf) for part in side.parts if part.lon is not None and not part.indexed]
+        return f"{told} of {', '.join(of) or 'none'}" + (f"; positions of {', '.join(computed)} are computed first" if computed else "")
 
     def name(self, number: int) -> str:
         """Name a reference as the query does."""
@@ -127,11 +146,23 @@ class Candidates:
         engine: Machine,
         values: Values,
         relations: Mapping[str, Relation],
-        seconds: float | None,
+        limits: Limits,
         begun: Callable[[Execution | None], None] = lambda _: None,
     ) -> Reduced:
         """Look everything up for these values; `begun` is told which query runs meanwhile, so that it can be cancelled."""
-        return _Search(self, engine, values, relations, seconds, begun).run()
+        return _Search(self, engine, values, relations, limits, begun).run()
+
+    def nearby(self, engine: Machine, values: Values, relations: Mapping[str, Relation]) -> dict[int, str]:
+        """Say of the tables that a join by position narrows which of their rows are read, by their numbers."""
+        search = _Search(self, engine, values, relations, Limits(), lambda _: None)
+        search.look_up()
+        found: dict[int, str] = {}
+        for match in self._matches:
+            ways = search.sides(match) if match.one is None or match.one(values) == 1 else []
+            for count, side in ways[:1]:
+                told = f"rows near the{'' if count is None else f' {count:,}'} rows of {self.name(side.driver)}"
+                found.update(dict.fromkeys([part.leaf for part in side.parts] or [side.target], told))
+        return found
 
     def relation(self, number: int, relations: Mapping[str, Relation]) -> Relation | None:
         """Give the relation that a table reference reads; None: it is none of a table."""
@@ -151,6 +182,11 @@ class Candidates:
     def derived(self) -> Mapping[int, Derived]:
         """Derived tables, by number."""
         return self._derived
+
+    @property
+    def unions(self) -> Mapping[int, tuple[int, ...]]:
+        """Numbers of the tables that the members of a derived table read, by its number; none if it is no union of tables."""
+        return self._unions
 
     @property
     def asides(self) -> Asides:
@@ -177,7 +213,7 @@ class _Search:
         engine: Machine,
         values: Values,
         relations: Mapping[str, Relation],
-        seconds: float | None,
+        limits: Limits,
         begun: Callable[[Execution | None], None],
     ) -> None:
         self._begun = begun
@@ -185,26 +221,32 @@ class _Search:
         self._engine = engine
         self._values = values
         self._relations = relations
-        self._seconds = seconds
+        self._limits = limits
         self._began = time.monotonic()
         self._found: dict[int, Found] = {}
         self._doubled: set[int] = set()
         self._refused: set[int] = set()  # derived tables that are too long
         self._result = Reduced()
 
-    def run(self) -> Reduced:
+    def look_up(self) -> None:
+        """Ask the indexes for the tables that constants narrow."""
         for number, access in self._plan.accesses.items():
             stored = self._stored(number)
             found = None if stored is None else access.look_up(stored, self._values, most(stored))
             if found is not None:
                 self._found[number] = found
+
+    def run(self) -> Reduced:
+        """Look up what constants narrow, then what joins narrow."""
+        self.look_up()
         for place, match in enumerate(self._plan.matches):
             if match.one is None or match.one(self._values) == 1:
                 self._match(place, match)
         for join in self._plan.joins:
             self._by_key(join)
+        self._result.inner.update(leaf for number in self._result.tables for leaf in self._plan.unions.get(number, ()))
         for number in self._found:
-            if number not in self._result.tables:
+            if number not in self._result.tables and number not in self._result.inner:
                 self._result.tables[number] = self._rows(number)
         return self._result
 
@@ -218,6 +260,10 @@ class _Search:
             return int(self._result.tables[number].num_rows)
         if number in self._found:
             return self._found[number].count
+        if number in self._plan.derived:
+            counts = [self._count(leaf) for leaf in self._plan.unions[number]]
+            known = [count for count in counts if count is not None]
+            return sum(known) if known and len(known) == len(counts) else None
         relation = self._plan.relation(number, self._relations)
         if isinstance(relation, Memory):
             return int(relation.rows.num_rows)
@@ -244,17 +290,18 @@ class _Search:
 
     def _left(self) -> float | None:
         """Give the time that is left; raises if there is none."""
-        if self._seconds is None:
+        if self._limits.seconds is None:
             return None
-        left = self._seconds - (time.monotonic() - self._began)
+        left = self._limits.seconds - (time.monotonic() - self._began)
         if left <= 0:
-            message = f"the query ran into the time limit of {self._seconds:g} s"
-            raise Timeout(message, remedy="ask for less, or run it as an asynchronous job with a longer limit")
+            raise late(self._limits.limit)
         return left
 
     def _run(self, plan: Plan, relations: Mapping[str, Relation], rows: int | None = None) -> pa.Table:
         """Run a query for the sake of another one."""
-        execution = plan.execute(self._values, relations, Limits(rows=rows, seconds=self._left()))
+        return self._whole(plan.execute(self._values, relations, Limits(rows=rows, seconds=self._left(), told=self._limits.limit)))
+
+    def _whole(self, execution: Execution) -> pa.Table:
         self._begun(execution)
         try:
             return pa.Table.from_batches(execution, schema=execution.schema)
@@ -292,7 +339,7 @@ class _Search:
         plan, name = self._plan.asides.around(self._engine, side, rows.schema)
         return self._run(plan, {name: Memory(rows)})
 
-    def _asked(self, match: Match, side: Side, rows: pa.Table, target: Stored, pairs: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+    def _asked(self, match: Match, side: Side, rows: pa.Table, target: Readable, pairs: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
         """Keep the pairs that meet the condition, which DuckDB tests on each of them."""
         owner, row = pairs
         plan, name, wanted = self._plan.asides.pairs(self._engine, match.condition)
@@ -301,63 +348,135 @@ class _Search:
             mine, theirs = owner[begin : begin + TESTED], row[begin : begin + TESTED]
             columns = {"pair": pa.array(np.arange(begin, begin + len(mine)))}
             for number, column in wanted:
-                whole = rows.column(column) if number == side.driver else target.projection((column,)).take(theirs).column(0)
-                columns[f"{number}.{column}"] = whole.take(pa.array(mine)) if number == side.driver else whole
+                driven = number == side.driver
+                columns[f"{number}.{column}"] = (
+                    rows.column(column).take(pa.array(mine)) if driven else target.projection((column,)).take_any(theirs).column(0)
+                )
             found = self._run(plan, {name: Memory(pa.table(columns))}).column(0)
             kept.append(np.asarray(found.to_numpy(), dtype=np.int64))
         keep = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
         return owner[keep], row[keep]
 
-    def _match(self, place: int, match: Match) -> None:
+    def sides(self, match: Match) -> list[tuple[int | None, Side]]:
+        """Give the ways to use a match, the one with the fewest rows to look up first; None: how many is known when they are computed."""
         usable = []
         for side in match.sides:
-            stored = self._stored(side.target)
-            if stored is None or stored.manifest.position != side.position or {side.doubled, side.target} & self._doubled:
+            if side.target in self._result.tables or {side.doubled, side.target} & self._doubled:
                 continue
-            if side.target in self._result.tables or (side.driver in self._doubled and side.driver == side.doubled):
+            if side.driver in self._doubled and side.driver == side.doubled:
                 continue
-            at_most = DRIVERS if stored.manifest.rows >= WORTH else min(DRIVERS, 4 * stored.manifest.rows + FEW)
-            if side.driver in self._plan.derived and not self._computed(side.driver, at_most):
+            targets = [self._stored(part.leaf) for part in side.parts] or [self._stored(side.target)]
+            if any(stored is None or (not side.parts and stored.manifest.position != side.position) for stored in targets):
                 continue
-            drivers = self._count(side.driver)
-            if drivers is None or drivers > at_most:
+            drivers, among = self._count(side.driver), self._most(side)
+            if (drivers is None and side.driver not in self._plan.derived) or (drivers or 0) > among:
                 continue
             known = self._found.get(side.target)
-            if known is not None and known.count * drivers <= PRODUCT:
+            if known is not None and known.count * (drivers or 0) <= PRODUCT and drivers is not None:
                 continue  # so few are left on both sides that DuckDB tries them all
             usable.append((drivers, side))
-        if not usable:
+        return sorted(usable, key=lambda item: DRIVERS if item[0] is None else item[0])
+
+    def _most(self, side: Side) -> int:
+        """Give the number of rows from which on looking them up is not worth it."""
+        rows = sum(
+            stored.manifest.rows for number in self._plan.unions.get(side.target, (side.target,)) if (stored := self._stored(number))
+        )
+        return DRIVERS if rows >= WORTH else min(DRIVERS, 4 * rows + FEW)
+
+    def _match(self, place: int, match: Match) -> None:
+        for _, side in self.sides(match):
+            if side.driver in self._plan.derived:
+                if not self._computed(side.driver, self._most(side)):
+                    continue
+                known, drivers = self._found.get(side.target), self._count(side.driver) or 0
+                if known is not None and known.count * drivers <= PRODUCT:
+                    continue
+            if self._use(match, side):
+                self._doubled.add(side.doubled)
+                self._result.joins[id(match.condition)] = joined(match, side)
+                self._result.sides.append((place, side))
             return
-        side = min(usable, key=lambda item: item[0])[1]
-        target = self._stored(side.target)
+
+    def _use(self, match: Match, side: Side) -> bool:
+        """Put the pairs of a match in place of its tables; say whether there are not too many of them."""
         rows = self._rows(side.driver)
         found = circles(self._around(side, rows))
-        if target is None or found is None:
-            return
+        if found is None:
+            return False
         self._left()
-        pairs = near_pairs(target, side.position, found, "" if match.exact == "asked" else match.exact)
-        if pairs is None:
-            return
+        tables, exact = self._result.tables, "" if match.exact == "asked" else match.exact
+        if side.parts:
+            union = self._union(side, found, exact)
+            if union is None:
+                return False
+            if match.exact == "asked":
+                owner = union.column(PARTNER).to_numpy()
+                union = union.take(pa.array(self._asked(match, side, rows, Held(union), (owner, np.arange(len(owner))))[1]))
+            tables[side.target] = union
+            tables[side.driver] = numbered(rows)
+            return True
+        target = self._stored(side.target)
+        pairs = None if target is None else near_pairs(target, side.position, found, exact)
+        if target is None or pairs is None:
+            return False
         if match.exact == "asked":
             pairs = self._asked(match, side, rows, target, pairs)
         owner, row = pairs
-        known = self._found.get(side.target)
-        if known is not None and side.doubled == side.target:
-            keep = _among(row, known.rows())
-            owner, row = owner[keep], row[keep]
-        columns = self._plan.columns(side.target, target.schema)
-        tables = self._result.tables
         if side.doubled == side.target:
-            order = np.argsort(row, kind="stable")
-            taken = pa.Table.from_batches([target.projection(columns).take(row[order])])
-            tables[side.target] = with_numbers(taken, PARTNER, owner[order])
-            tables[side.driver] = rows if ROW in rows.column_names else with_numbers(rows, ROW, np.arange(rows.num_rows))
+            tables[side.target] = self._pairs(side.target, target, owner, row)
+            tables[side.driver] = numbered(rows)
         else:
+            columns = self._plan.columns(side.target, target.schema)
             tables[side.driver] = with_numbers(rows.take(pa.array(owner)), PARTNER, row)
             tables[side.target] = with_numbers(target.table.select(list(columns)), ROW, np.arange(target.manifest.rows))
-        self._doubled.add(side.doubled)
-        self._result.joins[id(match.condition)] = joined(match, side)
-        self._result.sides.append((place, side))
+        return True
+
+    def _pairs(self, number: int, target: Stored, owner: Rows, row: Rows) -> pa.Table:
+        """Give the rows of the pairs of a table, each with the number of its partner."""
+        known = self._found.get(number)
+        if known is not None:
+            keep = _among(row, known.rows())
+            owner, row = owner[keep], row[keep]
+        order = np.argsort(row, kind="stable")
+        taken = pa.Table.from_batches([target.projection(self._plan.columns(number, target.schema)).take(row[order])])
+        return with_numbers(taken, PARTNER, owner[order])
+
+    def _union(self, side: Side, around: tuple[Numbers, Numbers, Numbers], exact: str) -> pa.Table | None:
+        """Compute a union over the rows of its tables that lie in circles; None if they are too many."""
+        tables: dict[int, pa.Table] = {}
+        left = PAIRS
+        for part in side.parts:
+            stored = self._stored(part.leaf)
+            found = None if stored is None else self._near(part, stored, around, exact)
+            if stored is None or found is None or len(found[0]) > left:
+                return None
+            left -= len(found[0])
+            tables[part.leaf] = self._pairs(part.leaf, stored, *found)
+            self._left()
+        derived = self._plan.derived[side.target]
+        names = self._plan.columns(side.target, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
+        plan = self._plan.asides.union(self._engine, derived, side.parts, names)
+        return self._whole(plan.over(tables, self._values, self._relations, Limits(seconds=self._left(), told=self._limits.limit)))
+
+    def _near(self, part: Part, stored: Stored, around: tuple[Numbers, Numbers, Numbers], exact: str) -> tuple[Rows, Rows] | None:
+        """Give the pairs of one member of a union; None if they are too many."""
+        if part.lon is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        leaf = self._plan.leaves[part.leaf]
+        if part.indexed and leaf.table is not None and stored.manifest.position == leaf.table.position and leaf.table.position is not None:
+            return near_pairs(stored, leaf.table.position, around, exact)
+        try:
+            places = self._run(self._plan.asides.places(self._engine, part, leaf), self._relations)
+        except EvaluationError:  # of a row that the member may leave out
+            return None
+        lon, lat = doubles(places.column(0)), doubles(places.column(1))
+        index = ordered(lon, lat) if len(lon) == stored.manifest.rows else None
+        if index is None:
+            return None
+        cells, order = index
+        found = near_places(cells, lambda at: (lon[order[at]], lat[order[at]]), around, exact)
+        return None if found is None else (found[0], order[found[1]])
 
     def _by_key(self, join: KeyJoin) -> None:
         stored, drivers = self._stored(join.target), self._count(join.driver)
@@ -370,6 +489,11 @@ class _Search:
         found = rows_with_keys(index, self._rows(join.driver).column(join.other), most(stored))
         if found is not None and (known is None or found.count < known.count):
             self._found[join.target] = found
+
+
+def numbered(rows: pa.Table) -> pa.Table:
+    """Append the numbers of rows, once."""
+    return rows if ROW in rows.column_names else with_numbers(rows, ROW, np.arange(rows.num_rows))
 
 
 def _among(rows: Rows, wanted: Rows) -> npt.NDArray[np.bool_]:

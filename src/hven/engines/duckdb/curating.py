@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from hven.adql.kinds import kind_of
 from hven.sky import bodies, clocks, footprints
+from hven.sky.columns import turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ MACROS: tuple[str, ...] = (
 _NOTHING = {"tai": str(clocks.NONE), "utc": str(clocks.NONE), "polar_ratio": "0e0", "target_class": "''", "target_name": "''"}
 MACROS += (
     *(f"CREATE OR REPLACE TEMP MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})" for name, value in _NOTHING.items()),
+    # light that was on its way during a leap second took that second, too; before 1972 nobody knows of any
+    "CREATE OR REPLACE TEMP MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - light)), t - to_microseconds(light))",
     "CREATE OR REPLACE TEMP MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
     "CREATE OR REPLACE TEMP MACRO hven_file_md5(x, d) AS nullif(hven_file_md5_(x, d), '')",
 )
@@ -73,6 +76,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_file_size_": (("VARCHAR", "VARCHAR"), "BIGINT"),  # (path, directory that relative ones start from)
     "hven_file_md5_": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_oriented": (("DOUBLE[]", "VARCHAR"), "DOUBLE[]"),
+    "hven_oriented_text": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_wcs_": (("VARCHAR", "VARCHAR", *("DOUBLE",) * 10), "DOUBLE[]"),
 }
 
@@ -140,6 +144,10 @@ def _oriented(polygon: Any, view: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(footprints.turned_round(starts, numbers, outside=outside)))
 
 
+def _oriented_text(region: Any, view: Any) -> pa.Array:
+    return turned(_whole(region), outside=bool(pc.all(pc.equal(view, "body")).as_py()))
+
+
 def _axis(column: Any) -> tuple[Any, Any, Any]:
     """Say of CTYPEs whether they are right ascensions, whether declinations, and their projection."""
     coded = _whole(column).dictionary_encode()
@@ -182,6 +190,7 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_file_size_": _of_files(_size, pa.int64(), -1),
     "hven_file_md5_": _of_files(_md5, pa.string(), ""),
     "hven_oriented": _oriented,
+    "hven_oriented_text": _oriented_text,
     "hven_wcs_": _wcs,
 }
 
@@ -191,8 +200,7 @@ class Curating:
 
     def target_time(self: Any, writer: Any, node: Any) -> str:
         """TARGET_TIME(jd or t, distance)."""
-        first, seconds = self._instant(writer, node.args[0]), f"CAST({writer.expr(node.args[1])} AS DOUBLE) / 299792.458e0"
-        return f"({first} - to_microseconds(CAST(round(({seconds}) * 1000000) AS BIGINT)))"
+        return f"hven_left({self._instant(writer, node.args[0])}, CAST(round(CAST({writer.expr(node.args[1])} AS DOUBLE) / 299792.458e0 * 1000000) AS BIGINT))"
 
     def _instant(self: Any, writer: Any, node: Any) -> str:
         """Write a time that may be a Julian date as a timestamp."""
@@ -242,7 +250,9 @@ class Curating:
         return f"{name}({writer.expr(node.args[0])}, {writer.expr(node.args[1]) if len(node.args) > 1 else self.string('.')})"
 
     def oriented(self: Any, writer: Any, node: Any) -> str:
-        """ORIENTED(polygon, view)."""
+        """ORIENTED(polygon or region, view)."""
+        if kind_of(node.args[0].meta.type) == "region":
+            return f"hven_oriented_text({writer.expr(node.args[0])}, {writer.expr(node.args[1])})"
         return f"hven_oriented({self.numbers(writer, node.args[0])}, {writer.expr(node.args[1])})"
 
     def lonlat_box(self: Any, writer: Any, node: Any) -> str:

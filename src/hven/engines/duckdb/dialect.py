@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
+from hven.adql.bounds import LONGEST
 from hven.adql.grouping import walk
-from hven.adql.tree import Cast, Compare, Expr, Function, Literal, Query
+from hven.adql.tree import Cast, ColumnRef, Compare, Expr, Function, Literal, Query
 from hven.adql.values import meta
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
 from hven.engines.duckdb import curating
@@ -41,12 +42,25 @@ MACROS: tuple[str, ...] = (
        THEN CASE WHEN p.g = '-' THEN -1 ELSE 1 END * (CAST(p.a AS DOUBLE) + CAST(p.b AS DOUBLE) / 60 + coalesce(TRY_CAST(p.c AS DOUBLE), 0) / 3600) END""",
     """CREATE OR REPLACE TEMP MACRO hven_bin(x, low, high, bins) AS CASE WHEN x IS NULL OR isnan(x) OR x < low THEN 0
        WHEN x >= high THEN bins + 1 ELSE least(1 + CAST(floor((x - low) / (high - low) * bins) AS BIGINT), bins) END""",
-    "CREATE OR REPLACE TEMP MACRO hven_bins(counts, bins) AS list_transform(range(bins + 2), lambda i: CAST(coalesce(counts[i], 0) AS INTEGER))",
+    # what a macro is given never stands within a lambda: DuckDB takes no subquery there
+    """CREATE OR REPLACE TEMP MACRO hven_bins(counts, bins) AS
+       list_transform(list_value(counts), lambda c: list_transform(range(bins + 2), lambda i: CAST(coalesce(c[i], 0) AS INTEGER)))[1]""",
     """CREATE OR REPLACE TEMP MACRO hven_dot(a, b) AS CASE WHEN len(a) = len(b) AND list_count(a) = len(a) AND list_count(b) = len(b)
-       THEN coalesce(list_sum(list_transform(range(1, len(a) + 1), lambda i: a[i] * b[i])), 0) END""",
+       THEN coalesce(list_sum(list_transform(list_zip(a, b), lambda z: z[1] * z[2])), 0) END""",
     "CREATE OR REPLACE TEMP MACRO hven_sexagesimal(s) AS hven_sexagesimal_of(hven_sexagesimal_parts(s))",
+    f"""CREATE OR REPLACE TEMP MACRO hven_longest(size) AS error(printf('a text of %d bytes would be built; {LONGEST} are the most', CAST(size AS BIGINT)))""",
+    # every character may be one that is replaced: only if that could be too much they are counted
+    f"""CREATE OR REPLACE TEMP MACRO hven_replace(s, old, new) AS CASE WHEN strlen(s) * (1 + strlen(new)) > {LONGEST}
+       AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)) > {LONGEST}
+       THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)))
+       ELSE replace(s, old, new) END""",
+    # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
+    f"""CREATE OR REPLACE TEMP MACRO hven_regexp_replace(s, pattern, new) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > {4 * LONGEST}
+       THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new)) ELSE regexp_replace(s, pattern, new, 'g') END""",
     *curating.MACROS,
 )
+TOO_LONG = f"error('a text of more than {LONGEST} bytes would be built')"
+FEW = 16  # columns and literals that are written twice; calls, which may hold others, are values first
 
 #: To be registered by the engine from hven.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
 #: A ``DOUBLE[]`` shape is told by its length: 2 a point, 3 a circle (lon, lat, r), 4 a range, 6 and more a polygon.
@@ -108,9 +122,13 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
         "ARR_LENGTH": ".of_array", "ARR_COUNT": ".of_array", "ARR_SUM": ".of_array", "ARR_AVG": ".of_array", "ARR_MIN": ".of_array", "ARR_MAX": ".of_array",
         "ARR_STDDEV": ".of_array", "ARR_DOT": ".dot",
-        "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
+        "REPLACE": ".built", "REGEXP_REPLACE": ".built", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
         **curating.TEMPLATES,
     }  # fmt: skip
+
+    def in_order(self, name: str, distinct: str, text: str) -> str:
+        """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""
+        return f"list_{name}(list_sort(list({distinct}{text})))"
 
     def placeholder(self, number: int, value: object) -> str:
         """Write a parameter; a whole number beyond 64 bits is a double."""
@@ -162,6 +180,33 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         if type_ == FLOAT64 and not isinstance(node, Literal):
             return self.double(text, node)
         return f"CAST({text} AS DOUBLE[])" if meta(node).type.duckdb.startswith("DOUBLE[") else text
+
+    # --- text: how long it becomes is known before it is built, for the engine does not count the memory of texts
+
+    def concatenation(self, parts: list[str]) -> str:
+        """Join texts."""
+        plain = super().concatenation(parts)
+        if self.lenient or not any(
+            '"' in part for part in parts
+        ):  # a descriptor's own words; what reads no column is as long as it was written
+            return plain
+        if len(parts) > FEW or any("(" in part and not part.startswith("'") for part in parts):
+            size = "list_sum(list_transform(l, lambda s: strlen(s)))"
+            test = f"CASE WHEN {size} > {LONGEST} THEN {TOO_LONG} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
+            return f"list_transform([[{', '.join(f'CAST({part} AS VARCHAR)' for part in parts)}]], lambda l: {test})[1]"
+        size = " + ".join(f"strlen({part})" for part in parts if part != "NULL") or "0"
+        return f"CASE WHEN {size} > {LONGEST} THEN {TOO_LONG} ELSE {plain} END"
+
+    def built(self, writer: Writer, node: Function) -> str:
+        """REPLACE and REGEXP_REPLACE."""
+        args = [writer.expr(arg) for arg in node.args]
+        if self.lenient:
+            return FUNCTIONS[node.name].replace("{*}", ", ".join(args)).format(*args)
+        name = f"hven_{node.name.lower()}"
+        if not all(isinstance(arg, ColumnRef | Literal) for arg in node.args):
+            given = ", ".join(f"{key}: CAST({arg} AS VARCHAR)" for key, arg in zip("abc", args, strict=True))
+            return f"list_transform([{{{given}}}], lambda r: {name}(r.a, r.b, r.c))[1]"
+        return f"{name}({', '.join(args)})"
 
     # --- pieces
 

@@ -18,23 +18,27 @@ import pyarrow as pa
 from hven.engines import Limits, Memory, Snapshot
 from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
-from hven.engines.duckdb.layout import Held, Stored
+from hven.engines.duckdb.checking import verify
+from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
-from hven.errors import BindError, StorageError
+from hven.errors import BindError, StorageError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hven.adql.tree import Bound
-    from hven.engines import Relation
+    from hven.engines import Relation, Verified
+    from hven.engines.duckdb.checking import Known
     from hven.model.table import Table
 
 _OPEN = 64  # snapshots of other days that are kept mapped
 _MAPPINGS = 64
+DAMAGED = "the rows of {} are damaged on disk and are not given"
+MEND = "their owner must ingest the collection again"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -57,7 +61,7 @@ class DuckEngine:
         self.indexes = True  # tests switch the indexes off to prove that they change nothing but time
         self._memory = f"{max(memory, 64 * 1024**2) // 1024**2}MiB"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
             raise StorageError(message, remedy="look at the rights of the site's directory") from error
@@ -73,6 +77,9 @@ class DuckEngine:
         self._lock = threading.Lock()
         self._stored: OrderedDict[str, Stored] = OrderedDict()
         self._mappings: OrderedDict[int, tuple[Bound, DuckPlan]] = OrderedDict()  # by id of the query, which is kept
+        self._sizes: dict[str, Mapping[str, int]] = {}  # of the files of snapshots, by path
+        self._refused: Mapping[str, str] = {}  # paths of damaged snapshots, and why
+        self.faulty: Mapping[str, str] = {}  # paths of those of which a file is missing or cut off, as this process found them
         self._seen: dict[int, Seen] = {}  # by id of the table, as long as it lives
         self._held: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
         self._closed = False
@@ -179,17 +186,74 @@ class DuckEngine:
 
     def stored(self, snapshot: Snapshot) -> Stored:
         """Open a snapshot, or find it open."""
+        if snapshot.path in self._refused:
+            raise Unavailable(DAMAGED.format(snapshot.table), remedy=MEND)
         with self._lock:
             known = self._stored.get(snapshot.path)
             if known is not None:
                 self._stored.move_to_end(snapshot.path)
+        try:
+            if known is not None:
+                known.look()
                 return known
-        opened = Stored(self.directory / snapshot.path)
+            opened = Stored(self.directory / snapshot.path)
+        except StorageError as error:
+            if self.faulty.get(snapshot.path) != error.message:
+                self.faulty = {**self.faulty, snapshot.path: error.message}
+            raise Unavailable(DAMAGED.format(snapshot.table), remedy=MEND) from error
+        self.tidy()
         with self._lock:
             opened = self._stored.setdefault(snapshot.path, opened)
             while len(self._stored) > _OPEN:
                 self._stored.popitem(last=False)
         return opened
+
+    def missing(self, snapshot: Snapshot) -> str | None:
+        """Say which file of a snapshot is not there, or has another size; None: all are as they were written."""
+        why = self._lacking(self.directory / snapshot.path, snapshot.path)
+        if self.faulty.get(snapshot.path) != why:
+            faulty = {path: what for path, what in self.faulty.items() if path != snapshot.path}
+            self.faulty = faulty if why is None else {**faulty, snapshot.path: why}
+        return why
+
+    def _lacking(self, directory: Path, path: str) -> str | None:
+        name = MANIFEST
+        try:
+            facts = (directory / name).stat()
+            sizes = self._sizes.get(path)
+            if sizes is None:
+                sizes = self._sizes[path] = Manifest.read(directory / name).sizes
+            for name, size in sizes.items():
+                facts = (directory / name).stat()
+                if facts.st_size != size:
+                    return f"{directory / name}: it has {facts.st_size:,} bytes, and {size:,} were written"
+        except OSError as error:
+            return f"{directory / name}: {(error.strerror or str(error)).lower()}"
+        except StorageError as error:
+            return error.message
+        return None
+
+    def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: Known) -> Verified:
+        """See whether the files of a snapshot are what was written; see `hven.engines.Engine`."""
+        return verify(self.directory / snapshot.path, snapshot, pace, known)
+
+    def refuse(self, paths: Mapping[str, str]) -> None:
+        """Give rows of these snapshots no more, whoever asks."""
+        self._refused = dict(paths)
+        with self._lock:
+            gone = [self._stored.pop(path) for path in paths if path in self._stored]
+        if gone:
+            self._cursors.let_go()
+
+    def tidy(self) -> None:
+        """Let go of the maps of snapshots that were removed: as long as they are mapped, their room is not free."""
+        with self._lock:
+            gone = [path for path, stored in self._stored.items() if not stored.path.exists()]
+            for path in gone:
+                del self._stored[path]
+                self._sizes.pop(path, None)
+        if gone:
+            self._cursors.let_go()
 
     def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order, as zero-copy views of the map."""
@@ -205,15 +269,16 @@ class DuckEngine:
         shared = one.files.keys() & two.files.keys()
         return one.read(shared, columns), two.read(shared, columns)
 
-    def sample(self, snapshot: Snapshot, rows: int) -> Memory:
-        """Give about so many rows, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
-        return Memory(self.stored(snapshot).sample(rows), stored=True)
+    def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory:
+        """Give about so many rows of some columns, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
+        return Memory(self.stored(snapshot).sample(rows, columns), stored=True)
 
     def drop(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; who has them mapped goes on undisturbed."""
         path = self.directory / snapshot.path
         with self._lock:
             self._stored.pop(snapshot.path, None)
+        self._cursors.let_go()
         self._release(path)
         gone = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:

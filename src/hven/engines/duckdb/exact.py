@@ -109,8 +109,6 @@ class Exact(Dialect):
     def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:
         """Write a long chain flat: text is joined at once, numbers are added one after the other over a list."""
         op, type_ = links[0].op, meta(links[0]).type
-        if op == "||":  # any order gives the same text, and NULL makes NULL of all
-            return _balanced([text, *(writer.expr(link.right) for link in links)], self)
         if op not in {"+", "-", "*"} or not type_.is_numeric:
             return None
         numbers = [self.cast(text, type_)]
@@ -131,13 +129,6 @@ def _unsigned(text: str) -> str:
 
 def _is_float(node: Expr) -> bool:
     return meta(node).type in {FLOAT32, FLOAT64}
-
-
-def _balanced(parts: list[str], dialect: Dialect) -> str:
-    while len(parts) > 1:
-        pairs = [dialect.operation("||", one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
-        parts = [*pairs, parts[-1]] if len(parts) % 2 else pairs
-    return parts[0]
 
 
 def _coarse(nodes: Iterable[Expr]) -> bool:

@@ -7,7 +7,8 @@ import re
 import duckdb
 import pyarrow as pa
 
-from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, Timeout, TooLarge
+from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge
+from hven.model.clock import late
 
 _EVALUATION = ("Conversion Error", "Out of Range Error", "Invalid Input Error", "Constraint Error", "Decimal Error", "Mismatch Type Error")
 _KNOWN = (duckdb.Error, pa.ArrowException, OSError, RuntimeError)
@@ -46,10 +47,7 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
     text = str(error)
     if "INTERRUPT" in text or isinstance(error, duckdb.InterruptException):
         if stopped == "timeout":
-            limit = f" of {seconds:g} s" if seconds is not None else ""
-            return Timeout(
-                f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit"
-            )
+            return late(seconds)
         return Cancelled("the query was cancelled")
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in text:
         limit = f" (limit: {memory})" if memory else ""
@@ -58,6 +56,11 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
     if "No space left" in text:
         return StorageError(
             "the disk is full: no room for the query's temporary data", remedy="free some space in the site's var directory"
+        )
+    if "non-inner join on subquery" in text:
+        return EvaluationError(
+            "a subquery in the condition of an outer join reads columns of the tables that are joined, which the engine cannot compute",
+            remedy="put the subquery into FROM, or the condition into WHERE",
         )
     if "Max expression depth" in text:
         return TooLarge(

@@ -18,7 +18,7 @@ from hven.engines._regions import numbers_of
 from hven.engines.duckdb import curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
 from hven.sky import Circle, Moc, Point, Polygon, Shape, arrays, contains, distance, healpix, intersects, q3c
-from hven.sky.columns import outlines
+from hven.sky.columns import outlines, parts
 from hven.sky.shapes import Range, Region, boxes, from_array
 from hven.sky.sphere import vectors
 
@@ -216,7 +216,12 @@ def _box(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
 
 
 def _area(shape: Any) -> pa.Array:
-    shapes = Shapes.of(shape)
+    found = _areas(Shapes.of(shape))
+    return pa.array(found, mask=np.isnan(found))
+
+
+def _areas(shapes: Shapes) -> Numbers:
+    """Give square degrees, NaN for what is no shape; polygons all at once."""
     found = np.full(len(shapes), np.nan)
     found[shapes.kind == POINT] = 0.0
     for kind in (CIRCLE, POLYGON, RANGE):
@@ -229,7 +234,7 @@ def _area(shape: Any) -> pa.Array:
         else:
             made = [some.shape(row) for row in range(len(rows))]
             found[rows] = [np.nan if item is None else item.area() for item in made]
-    return pa.array(found, mask=np.isnan(found))
+    return found
 
 
 def _centroid(shape: Any) -> pa.Array:
@@ -309,11 +314,13 @@ class Texts:
     def __init__(self, column: Any) -> None:
         coded = _whole(column).dictionary_encode()
         self.codes = np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
-        found = outlines(coded.dictionary)
-        size = np.zeros(len(coded.dictionary), np.int64)
+        self.distinct = coded.dictionary
+        found = outlines(self.distinct)
+        size = np.zeros(len(self.distinct), np.int64)
         size[found.rows] = found.lengths
         self.shapes = Shapes(np.concatenate([[0], np.cumsum(size)]), found.numbers)
-        self.plain: Flags = self._plain()[self.codes]
+        self.certain = self._plain()
+        self.plain: Flags = self.certain[self.codes]
 
     def _plain(self) -> Flags:
         """Tell which are shapes for sure: positions, radii and edges are as they must be."""
@@ -468,11 +475,23 @@ def _mocs(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
 
 
 def _area_text(text: Any) -> pa.Array:
-    rows, back = _distinct(text)
-    made: list[Any] = [read(row[0]) for row in rows]
-    areas = np.array([np.nan if item is None else float(item.fraction) * _SKY if isinstance(item, Moc) else item.area() for item in made])[
-        back
-    ]
+    """Areas of regions and MOCs: circles, polygons and unions of them whose parts do not meet all at once, others one text at a time."""
+    texts = Texts(text)
+    areas = _areas(texts.shapes)
+    known = texts.certain.copy()
+    rest = np.flatnonzero(~known)
+    owner, words = parts(texts.distinct.take(pa.array(rest)))
+    some = Texts(words)
+    mine = np.flatnonzero(~np.isin(owner, owner[~some.plain]))
+    if len(mine):
+        which, place = np.unique(rest[owner[mine]], return_inverse=True)
+        shapes = some.rows(mine)
+        found, apart = arrays.unions(place, shapes.kind == CIRCLE, shapes.starts, shapes.numbers)
+        areas[which[apart]], known[which[apart]] = found[apart], True
+    for number in np.flatnonzero(~known).tolist():
+        item = read(texts.distinct[number].as_py())
+        areas[number] = np.nan if item is None else float(item.fraction) * _SKY if isinstance(item, Moc) else item.area()
+    areas = areas[texts.codes]
     return pa.array(areas, mask=np.isnan(areas))
 
 

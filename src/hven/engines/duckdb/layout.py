@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,7 +23,7 @@ from hven.engines.duckdb.regions import RegionIndex
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 MANIFEST = "snapshot.json"
 POSITION = "position.npy"
 VERSION = 1
+LOOK = 0.25  # seconds between two looks at the sizes of files that are read
 _PROJECTIONS = 256  # sets of columns that are remembered
-_STRETCH = 8192  # rows that follow each other in a sample
+_STRETCH = 64  # rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,8 @@ class Manifest:
         Column whose order the rows have, if it is not that of their positions; empty if they are as they came, None in snapshots of older versions.
     revised
         Rows that were changed since the numbers of distinct values were estimated from all rows (see `merging`).
+    checksums
+        Size and checksum (XXH3, 128 bits) of every other file; empty in snapshots of older versions.
     """
 
     rows: int
@@ -106,6 +111,12 @@ class Manifest:
     primary: tuple[str, ...] | None = None
     order: str | None = None
     revised: int = 0
+    checksums: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, as far as they were written down: of older snapshots those of the parts."""
+        return {name: size for name, _, size in self.parts} | {name: size for name, (size, _) in self.checksums.items()}
 
     def to_json(self) -> str:
         """Write it as JSON."""
@@ -137,6 +148,7 @@ class Manifest:
                 primary=tuple(data["primary"]) if data.get("primary") is not None else None,
                 order=data.get("order"),
                 revised=data.get("revised", 0),
+                checksums={name: (size, found) for name, (size, found) in data.get("checksums", {}).items()},
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
@@ -170,8 +182,10 @@ class Stored:
         self._regions: dict[str, RegionIndex] = {}
         self._projections: dict[tuple[str, ...], Projection] = {}
         self._tables: dict[tuple[str, ...], pa.Table] = {}
-        self._samples: dict[int, pa.Table] = {}
-        for name, _, size in self.manifest.parts:
+        self._samples: dict[tuple[int, str], pa.Array] = {}
+        self._sizes = self.manifest.sizes
+        self._looked = time.monotonic()
+        for name, size in self._sizes.items():
             self._check(path / name, size)
 
     @staticmethod
@@ -182,6 +196,22 @@ class Stored:
             raise damaged(path, error.strerror) from error
         if found != size:
             raise damaged(path, f"it has {found:,} bytes, and {size:,} were written")
+
+    def look(self) -> None:
+        """See now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed stays mapped, and is well.
+
+        Raises
+        ------
+        StorageError
+            A file has another size.
+        """
+        moment = time.monotonic()
+        if moment - self._looked > LOOK:
+            for name, size in self._sizes.items():
+                with suppress(FileNotFoundError):
+                    if (found := (self.path / name).stat().st_size) != size:
+                        raise damaged(self.path / name, f"it has {found:,} bytes, and {size:,} were written")
+            self._looked = moment
 
     @property
     def rows(self) -> int:
@@ -245,17 +275,19 @@ class Stored:
             self._tables[columns] = found
         return found
 
-    def sample(self, rows: int) -> pa.Table:
-        """Give about so many rows, in short stretches from all over: no copy. All rows, if there are no more."""
+    def sample(self, rows: int, columns: Collection[str]) -> pa.Table:
+        """Give about so many rows of some columns, in short stretches from all over. All rows, if there are no more."""
         if rows >= self.rows:
             return self.table
-        found = self._samples.get(rows)
-        if found is None:
-            size = min(_STRETCH, rows)
-            starts = np.linspace(0, self.rows - size, max(rows // size, 1)).astype(np.int64)
-            found = pa.concat_tables([self.table.slice(int(at), size) for at in starts])
-            self._samples = {rows: found}
-        return found
+        names = tuple(name for name in self.schema.names if name in columns) or (self._narrowest,)
+        size = min(_STRETCH, rows)
+        starts = np.linspace(0, self.rows - size, max(rows // size, 1)).astype(np.int64)
+        for name in names:
+            if (rows, name) not in self._samples:  # copied together: thousands of short pieces are slow to read
+                column = self.table.column(name)
+                pieces = [chunk for at in starts for chunk in column.slice(int(at), size).chunks]
+                self._samples[rows, name] = pa.concat_arrays(pieces)
+        return pa.table({name: self._samples[rows, name] for name in names}, schema=pa.schema([self.schema.field(name) for name in names]))
 
     @cached_property
     def _narrowest(self) -> str:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hven.engines import Plan
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
     from hven.adql.tree import Bound
-    from hven.engines import Limits, Memory, Plan, Relation, Snapshot
+    from hven.engines import Execution, Limits, Memory, Relation, Snapshot
     from hven.engines.duckdb.layout import Held, Stored
     from hven.engines.duckdb.running import DuckExecution
+
+
+class Prepared(Plan, Protocol):
+    """A plan, as other plans use it."""
+
+    def over(
+        self, tables: dict[int, pa.Table], values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
+    ) -> Execution:
+        """Run with these rows in place of table references, by their numbers."""
 
 
 class Machine(Protocol):
@@ -21,7 +32,7 @@ class Machine(Protocol):
     indexes: bool
     """False only in tests that prove that indexes change nothing but time."""
 
-    def prepare(self, bound: Bound) -> Plan:
+    def prepare(self, bound: Bound) -> Prepared:
         """Plan a bound query."""
 
     def stored(self, snapshot: Snapshot) -> Stored:

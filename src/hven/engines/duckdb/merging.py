@@ -21,6 +21,7 @@ from hven.engines._regions import region_columns
 from hven.engines._revising import found_in, revised
 from hven.engines._rows import LAST
 from hven.engines._statistics import coverage, covered
+from hven.engines.duckdb.checking import refuse_damaged
 from hven.engines.duckdb.indexing import check_primary, refuse_nulls, refuse_repeated, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, part_batches
 from hven.engines.duckdb.reindexing import SHARE, merge_key, merge_positions, merge_regions
@@ -199,6 +200,9 @@ class DiskMerge(DiskStaging):
     def _write_parts(self) -> None:
         """Share the parts that stay as they are, write the others."""
         plan = self._plan()
+        shared = {self._base.manifest.parts[number][0] for number, _, _ in plan if number is not None}
+        # what is read to make something new of it must be what was written: new checksums would make damage look right for ever
+        refuse_damaged(self._base.path, self._base.manifest, [name for name in self._base.manifest.checksums if name not in shared])
         names = [f"{number:05d}.arrow" for number in range(len(plan))]
         writing = []
         with ThreadPoolExecutor(max_workers=THREADS) as pool:
@@ -252,6 +256,8 @@ class DiskMerge(DiskStaging):
 
     def _share(self, path: Path, name: str) -> None:
         """Make a part of the base a part of this snapshot."""
+        if (known := self._base.manifest.checksums.get(path.name)) is not None:
+            self._known[name] = known
         try:
             (self._work / name).hardlink_to(path)
             self._shared.add(name)

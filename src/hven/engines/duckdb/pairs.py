@@ -22,6 +22,7 @@ from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordi
 from hven.engines._bound.narrow import walk
 from hven.engines._bound.scope import Scope, key_column, position_of
 from hven.engines.duckdb.indexing import numbers_of
+from hven.engines.duckdb.members import PARTNER, parts_of
 from hven.engines.duckdb.roads import Found, spread
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
@@ -29,17 +30,20 @@ from hven.sky import distance, healpix
 from hven.sky.sphere import angles, in_circle, vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from hven.engines._bound.constants import Constant
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
+    from hven.engines.duckdb.members import Part
     from hven.model.types import Type
 
     Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
-ROW, PARTNER = "hven:row", "hven:partner"
+ROW = "hven:row"
 DRIVERS = 2_000_000  # circles that are looked up at most
 PAIRS = 50_000_000  # pairs that are looked at at most
 STEP = 200_000  # circles at a time
@@ -60,6 +64,8 @@ class Side:
         Columns of the target's position index.
     around
         What lies around a row of the driver: longitude, latitude and radius in degrees, or one expression that is a shape.
+    parts
+        The members of the target, if it is a union.
     """
 
     target: int
@@ -67,6 +73,7 @@ class Side:
     doubled: int
     position: tuple[str, str]
     around: tuple[Expr, ...]
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +166,9 @@ def _side(scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], around:
     if not isinstance(here[0], ColumnRef):
         return None
     target = here[0].source
-    if target not in scope.direct or (position := position_of(scope, target, here)) is None:
+    parts = parts_of(scope.derived[target], here) if target in scope.derived and target in leaves else ()
+    position = ("", "") if parts else position_of(scope, target, here) if target in scope.direct else None
+    if position is None:
         return None
     nodes = list(walk(around))
     drivers = {node.source for node in nodes if isinstance(node, ColumnRef)}
@@ -171,7 +180,7 @@ def _side(scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], around:
     if any(part.meta is None or part.meta.aggregate or not _fits(part.meta.type, len(around)) for part in around):
         return None
     doubled = target if target in leaves else driver
-    return Side(target, driver, doubled, position, around) if doubled in leaves else None
+    return Side(target, driver, doubled, position, around, parts) if doubled in leaves else None
 
 
 def _fits(type_: Type, parts: int) -> bool:
@@ -230,13 +239,26 @@ def near_pairs(
     exact
         See `Match`; if empty, some pairs may be a nano-degree too far apart.
     """
+    places = stored.projection(position)
+
+    def at(rows: Rows) -> tuple[Numbers, Numbers]:
+        unique, back = np.unique(rows, return_inverse=True)
+        found = places.take(unique)
+        lon, lat = (np.asarray(found.column(number).cast(pa.float64()).to_numpy(zero_copy_only=False))[back] for number in (0, 1))
+        return lon, lat
+
+    return near_places(stored.healpix, at, circles, exact)
+
+
+def near_places(
+    index: Rows, at: Callable[[Rows], tuple[Numbers, Numbers]], circles: tuple[Numbers, Numbers, Numbers], exact: str = ""
+) -> tuple[Rows, Rows] | None:
+    """Give the pairs as `near_pairs`, for HEALPix indexes of order 29, ascending, and what gives the positions behind some of them."""
     lon, lat, radius = circles
-    index = stored.healpix
     order = np.argsort(healpix.index(9, lon, lat), kind="stable")  # neighbours are looked up together: their pages are warm
     owners: list[Rows] = []
     rows: list[Rows] = []
     total = 0
-    places = stored.projection(position)
     for begin in range(0, len(order), STEP):
         part = order[begin : begin + STEP]
         which, ranges = healpix.cones_ranges(lon[part], lat[part], radius[part])
@@ -247,9 +269,7 @@ def near_pairs(
             return None
         row, owner = spread(ends), part[np.repeat(which, counts)]
         if len(row):
-            unique, back = np.unique(row, return_inverse=True)
-            found = places.take(unique)
-            x, y = (np.asarray(found.column(at).cast(pa.float64()).to_numpy(zero_copy_only=False))[back] for at in (0, 1))
+            x, y = at(row)
             near = _test(exact, x, y, lon[owner], lat[owner], radius[owner])
             owners.append(owner[near])
             rows.append(row[near])

@@ -141,14 +141,24 @@ class DuckPlan:
                 if ready is not None:
                     return ready
             if self._candidates:
-                reduced = self._candidates.find(self._engine, values, relations, limits.seconds, begun)
+                reduced = self._candidates.find(self._engine, values, relations, limits, begun)
+        return self._reduced(reduced, leaves, values, relations, limits)
+
+    def over(self, tables: dict[int, pa.Table], values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
+        """Run with these rows in place of table references, by their numbers."""
+        leaves = {} if self._candidates is None else self._candidates.leaves
+        return self._reduced(Reduced(tables), leaves, values, relations, limits)
+
+    def _reduced(
+        self, reduced: Reduced, leaves: Mapping[int, TableRef], values: Values, relations: Mapping[str, Relation], limits: Limits
+    ) -> Execution:
         text = self._sql(reduced)
         if text is NOTHING:
             return ReadyExecution(self.schema, iter(()), small=False, limits=limits)
         rows: dict[str, tuple[pa.Table, bool]] = {}
         for table in self._bound.tables:
             users = [number for number, leaf in leaves.items() if leaf.table is not None and leaf.table.qualified == table.qualified]
-            if not users or any(number not in reduced.tables for number in users):
+            if not users or any(number not in reduced.tables and number not in reduced.inner for number in users):
                 rows[table.qualified] = self._engine.rows(_wanted(relations, table.qualified), self._columns_of(table))
         rows.update({f"hven.candidates{number}": (table, False) for number, table in reduced.tables.items() if text.reads(number)})
         rows.update({item.table.qualified: (item.rows(values), False) for item in self._lists})
@@ -281,11 +291,14 @@ class DuckPlan:
         if self._candidates is None:
             return []
         counted = self._direct is not None and self._direct.count and self._direct.condition is None
+        nearby = self._candidates.nearby(self._engine, values, relations)
         lines = []
         for number in self._candidates.leaves:
             relation = self._candidates.relation(number, relations)
             name = self._candidates.name(number)
-            if isinstance(relation, Memory):
+            if number in nearby and relation is not None:
+                lines.append(f"{name}: the {nearby[number]} are read, by the position index")
+            elif isinstance(relation, Memory):
                 lines.append(f"{name}: {relation.rows.num_rows:,} rows, in memory")
             elif isinstance(relation, Snapshot):
                 access = self._candidates.accesses.get(number)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from importlib.util import find_spec
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 AGAIN = 0.1  # seconds
+PATIENCE = 10.0  # seconds that an engine which is closed waits for what was broken off
 LOOKED_FOR = ("pandas", "dateutil")  # by DuckDB, with every query
 
 
@@ -36,44 +39,83 @@ def spare() -> None:
 
 
 class Cursors:
-    """Cursors of one DuckDB instance. A cursor serves one query at a time and remembers what is registered in it."""
+    """Cursors of one DuckDB instance. A cursor serves one query at a time and remembers what is registered in it.
+
+    Whoever gives one back may be the collector, in any thread and at any moment: nothing here holds a lock meanwhile.
+    """
 
     _KEPT = 16
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         spare()
         self._con = con
-        self._lock = threading.Lock()
-        self._free: list[Cursor] = []
+        self._free: deque[Cursor] = deque()
+        self._turn = 0  # grows when some snapshot was removed
+        self._broken_off: SimpleQueue[tuple[Cursor, pa.RecordBatchReader | None] | None] = SimpleQueue()
+        self._first = threading.Lock()  # taken once, by who starts the thread
+        self._ender: threading.Thread | None = None
 
     def take(self) -> Cursor:
-        """Take a cursor; give it back with `put`."""
-        with self._lock:
-            return self._free.pop() if self._free else Cursor(self._con.cursor())
+        """Take a cursor; give it back with `put`, or with `end`."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Cursor(self._con.cursor(), self._turn)
 
     def put(self, cursor: Cursor) -> None:
-        """Give a cursor back."""
-        cursor.forget()
-        with self._lock:
-            if len(self._free) < self._KEPT:
-                self._free.append(cursor)
+        """Give back a cursor whose answer was read to its end."""
+        cursor.forget(self._turn)
+        if len(self._free) < self._KEPT:
+            self._free.append(cursor)
+        else:
+            cursor.con.close()
+
+    def end(self, cursor: Cursor, reader: pa.RecordBatchReader | None) -> None:
+        """Give back a cursor whose answer was not read to its end; it serves again when the engine has let go of it.
+
+        DuckDB ends a stream that is left over when its connection is used next. `register` does so with the interpreter's lock held, for which
+        a task of that stream may wait that computes one of our functions: both would wait for ever (docs/decisions/009-streams.md).
+        """
+        self._broken_off.put((cursor, reader))
+        if self._first.acquire(blocking=False):
+            self._ender = threading.Thread(target=self._end_all, name="hven-ends", daemon=True)
+            self._ender.start()
+
+    def _end_all(self) -> None:
+        while (next_one := self._broken_off.get()) is not None:
+            cursor, reader = next_one
+            if cursor.end(reader):
+                self.put(cursor)
+            else:
+                cursor.con.close()
+            del next_one, cursor, reader
+
+    def let_go(self) -> None:
+        """Have every cursor forget the snapshots that it remembers: those that are free now, the others before they serve again."""
+        self._turn += 1
+        for _ in range(len(self._free)):
+            try:
+                cursor = self._free.popleft()
+            except IndexError:
                 return
-        cursor.con.close()
+            self.put(cursor)
 
     def close(self) -> None:
-        """Close the cursors that are free."""
-        with self._lock:
-            free, self._free = self._free, []
-        for cursor in free:
-            cursor.con.close()
+        """Close the cursors that are free, those that are to be ended too."""
+        if not self._first.acquire(blocking=False) and self._ender is not None:
+            self._broken_off.put(None)
+            self._ender.join(PATIENCE)
+        while self._free:
+            self._free.pop().con.close()
 
 
 class Cursor:
     """A DuckDB cursor and the names registered in it."""
 
-    __slots__ = ("_kept", "_passing", "con")
+    __slots__ = ("_kept", "_passing", "_turn", "con")
 
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, turn: int) -> None:
+        self._turn = turn
         self.con = con
         self._kept: dict[str, Any] = {}
         self._passing: list[str] = []
@@ -89,12 +131,24 @@ class Cursor:
         else:
             self._passing.append(name)
 
-    def forget(self) -> None:
-        """Let go of everything that only the last query wanted."""
+    def end(self, reader: pa.RecordBatchReader | None) -> bool:
+        """Stop what the last query still computes, and wait for it with the interpreter's lock free; say whether the cursor can be used again."""
+        try:
+            self.con.interrupt()
+            if reader is not None:
+                reader.close()
+            self.con.execute("SELECT 1").fetchall()  # `execute` is what ends a stream without that lock
+        except KINDS:
+            return False
+        return True
+
+    def forget(self, turn: int) -> None:
+        """Let go of everything that only the last query wanted, and of all if some of it was removed since."""
         for name in self._passing:
             self.con.unregister(name)
         self._passing = []
-        if len(self._kept) > 200:
+        if len(self._kept) > 200 or turn != self._turn:
+            self._turn = turn
             for name in list(self._kept):
                 self.con.unregister(name)
             self._kept = {}
@@ -125,6 +179,7 @@ class DuckExecution:
         self._lock = threading.Lock()
         self._stopped: str | None = None
         self._reader: pa.RecordBatchReader | None = None
+        self._whole = True  # nothing is under way in the cursor
         self._cursor: Cursor | None = cursors.take()
         self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
         if limits.seconds is not None:
@@ -147,11 +202,13 @@ class DuckExecution:
                     raise self._translate(InterruptedError("INTERRUPT"))
                 try:
                     if self._reader is None:
+                        self._whole = False
                         self._reader = self._open()
                     batch = self._reader.read_next_batch()
                 except StopIteration:
                     if self._stopped is not None:  # an interrupted stream may end as if it were complete
                         raise self._translate(InterruptedError("INTERRUPT")) from None
+                    self._whole = True
                     return
                 except KINDS as error:
                     raise self._translate(error) from error
@@ -201,16 +258,20 @@ class DuckExecution:
         with self._lock:
             cursor, self._cursor = self._cursor, None
             reader, self._reader = self._reader, None
+        if cursor is None:
+            return
+        if not self._whole:
+            self._cursors.end(cursor, reader)
+            return
         if reader is not None:
             reader.close()
-        if cursor is not None:
-            self._cursors.put(cursor)
+        self._cursors.put(cursor)
 
     def __del__(self) -> None:
         self.close()
 
     def _translate(self, error: Exception) -> Exception:
-        return translate(error, stopped=self._stopped, seconds=self._limits.seconds, memory=self._memory)
+        return translate(error, stopped=self._stopped, seconds=self._limits.limit, memory=self._memory)
 
 
 class ReadyExecution:
@@ -226,7 +287,7 @@ class ReadyExecution:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         wanted = None if self._limits.rows is None else self._limits.rows + 1
-        seconds = self._limits.seconds
+        seconds = self._limits.limit
         while wanted is None or wanted > 0:
             if self._cancelled:
                 raise Cancelled("the query was cancelled")

@@ -14,7 +14,7 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from hven.engines import Snapshot
 from hven.engines._rows import LAST, conform, position_keys, stable_order
 from hven.engines._statistics import Statistics, coverage
+from hven.engines.duckdb.checking import checksum, text_checksum
 from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, region_columns, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
 from hven.errors import StorageError
@@ -75,6 +76,7 @@ class DiskStaging:
         self._rows = 0
         self._parts: list[tuple[str, int, int]] = []
         self._shared: set[str] = set()  # files that are another snapshot's, too: they are durable already
+        self._known: dict[str, tuple[int, str]] = {}  # and their checksums: those of when they were written
         self._done = False
         self._ordering = ordering(table)
         self._statistics = Statistics(table)
@@ -104,7 +106,7 @@ class DiskStaging:
         with self._guard():
             self._order()
             manifest = self._index()
-            self._settle(manifest)
+            checksum = self._settle(manifest)
         self._done = True
         self._seal(self)
         size = sum(item.stat().st_size for item in self.final.iterdir())
@@ -117,6 +119,7 @@ class DiskStaging:
             parts=tuple((name, rows) for name, rows, _ in manifest.parts),
             statistics=manifest.statistics,
             coverage=manifest.coverage,
+            checksum=checksum,
         )
 
     def abandon(self) -> None:
@@ -223,9 +226,13 @@ class DiskStaging:
             order=order_column(self.table),
         )
 
-    def _settle(self, manifest: Manifest) -> None:
-        """Make every file durable, then the names: after this the snapshot survives a power cut."""
-        (self._work / MANIFEST).write_text(manifest.to_json())
+    def _settle(self, manifest: Manifest) -> str:
+        """Make every file durable, then the names: after this the snapshot survives a power cut. Gives the manifest's checksum."""
+        names = sorted(path.name for path in self._work.iterdir() if path.name not in {LOCK, MANIFEST})
+        text = (
+            replace(manifest, checksums={name: self._known.get(name) or checksum(self._work / name) for name in names}).to_json().encode()
+        )
+        (self._work / MANIFEST).write_bytes(text)
         for path in self._work.iterdir():
             if path.name != LOCK and path.name not in self._shared:
                 path.chmod(0o444)
@@ -233,6 +240,7 @@ class DiskStaging:
         _sync(self._work)
         self._work.rename(self.final)
         _sync(self.final.parent)
+        return text_checksum(text)
 
 
 def rows_per_part(rows: int, size: float) -> int:
@@ -375,8 +383,9 @@ def _begun(directory: Path) -> int:
     A sweep may come before the lock is held. Then it is begun again.
     """
     while True:
-        directory.mkdir(parents=True, exist_ok=False)
+        directory.parent.parent.stat()  # where the site is gone, it is not made anew
         try:
+            directory.mkdir(parents=True, exist_ok=False)
             lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
             continue

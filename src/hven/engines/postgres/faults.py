@@ -6,7 +6,8 @@ import re
 
 import psycopg
 
-from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, Timeout, TooLarge, Unavailable
+from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge, Unavailable
+from hven.model.clock import late
 
 _DRIVERS = ("adbc_driver_manager",)
 _GONE = {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"}
@@ -59,7 +60,9 @@ def foreign(error: BaseException) -> str:
     diag = getattr(error, "diag", None)
     parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")] if diag is not None else []
     text = "\n".join(str(part) for part in parts if part) or str(error)
-    if "remote SQL command" not in text and not re.search(r'could not connect to server "|user mapping not found', text):
+    if "remote SQL command" not in text and not re.search(
+        r'could not connect to server "|user mapping not found|^password (?:is|or GSSAPI .*) required', text
+    ):
         return ""
     detail = re.search(r"(?:DETAIL:\s*)?(connection to server .*|FATAL: .*|could not translate .*)", text)
     return f"{first_line(error)}: {detail.group(1)}" if detail and detail.group(1) not in first_line(error) else first_line(error)
@@ -95,10 +98,7 @@ def translate(
         return error
     code, line = state(error), first_line(error)
     if stopped == "timeout" or (code == "57014" and "statement timeout" in line):
-        limit = f" of {seconds:g} s" if seconds is not None else ""
-        return Timeout(
-            f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit"
-        )
+        return late(seconds)
     if stopped == "cancel" or code == "57014":
         return Cancelled("the query was cancelled")
     elsewhere = foreign(error)
@@ -158,7 +158,13 @@ def translate(
 
 def _foreign(said: str, code: str) -> Unavailable:
     """Say what is wrong with a database that foreign tables stand on."""
-    if "password" in said or "user mapping" in said or re.search(r'role ".*" does not exist|no pg_hba.conf entry', said):
+    if "password is required" in said or "password or GSSAPI" in said:
+        why = "asks this user for no password, and PostgreSQL then lets only superusers in"
+        remedy = (
+            "give url in [[foreign]] a password that the other server asks for; or let a superuser say: "
+            "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
+        )
+    elif "password" in said or "user mapping" in said or re.search(r'role ".*" does not exist|no pg_hba.conf entry', said):
         why, remedy = "refuses this user", "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
     elif code in {"42703", "42P01", "42804", "HV005", "HV00R"} or re.search(r'(column|relation) ".*" does not exist', said):
         why, remedy = "has changed", "hven fdw --check says what differs, hven fdw --apply imports the table anew"

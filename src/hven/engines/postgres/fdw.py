@@ -159,6 +159,8 @@ def statements(
     written = [f"{name} {literal(value)}" for name, value in options(target, extensions).items()]
     mapped = [f"user {literal(target.user)}"] if target.user else []
     mapped += [f"password {password}"] if password else []
+    if target.user and not password:  # the other server trusts this user: PostgreSQL lets readers in so only if a superuser says it
+        mapped.append("password_required 'false'")
     found = [
         "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
         f"CREATE SERVER IF NOT EXISTS {server} FOREIGN DATA WRAPPER postgres_fdw\n  OPTIONS ({', '.join(written)})",

@@ -170,7 +170,7 @@ class Pieces:
         kind = self.table.column(self.column).type
         if not kind.is_timestamp:
             width = self._width(whole=kind.is_integer)
-            ends = [int((key + more) * width) if kind.is_integer else float((key + more) * width) for more in (0, 1)]
+            ends = [(key + more) * (int(width) if kind.is_integer else width) for more in (0, 1)]
             return f"'{ends[0]!r}'", f"'{ends[1]!r}'", f"{key}".replace("-", "m")
         count, unit = self.said.step or (1, "month")
         if unit in MONTHS:

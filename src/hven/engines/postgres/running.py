@@ -370,7 +370,7 @@ class PostgresExecution:
     def _translate(self, error: Exception) -> Exception:
         if isinstance(error, InterruptedError) and self._stopped is None:
             return Cancelled("the query was cancelled")
-        return faults.translate(error, where=self._engine.where, stopped=self._stopped, seconds=self._limits.seconds, number=self._number)
+        return faults.translate(error, where=self._engine.where, stopped=self._stopped, seconds=self._limits.limit, number=self._number)
 
 
 class Pace:

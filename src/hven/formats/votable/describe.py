@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import pyarrow as pa
 from hven.errors import SourceError
 from hven.formats import Head, Info
 from hven.formats.votable.head import field_ids
-from hven.model import parse
-from hven.model.table import Column, FrameRef, Group
+from hven.model import literal, parse
+from hven.model.table import HIDDEN, Column, Constant, FrameRef, Group, distinct
 from hven.model.types import BY_VOTABLE, Type, parse_type
 
 if TYPE_CHECKING:
@@ -125,10 +126,9 @@ def column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Ma
         for child in children(values, "MIN", "MAX"):
             bound = _bound(child.get("value"), kind)
             minimum, maximum = (bound, maximum) if tag(child) == "MIN" else (minimum, bound)
-        options = {option.get("value", ""): option.get("name") or option.get("value", "") for option in children(values, "OPTION")}
-        if options:
+        if options := [(one.get("value", ""), one.get("name") or one.get("value", "")) for one in children(values, "OPTION")]:
             enum = name
-            enums[name] = options
+            enums[name] = _options(options, kind)
     links = [link.get("href") for link in children(element, "LINK") if link.get("href")]
     ref = _get(element, "ref")
     return Column(
@@ -152,6 +152,8 @@ def column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Ma
 
 def _display(element: Any, kind: Type) -> str | None:
     """Read precision and width (VOTable 1.4 section 4.1): ``F3``, ``3`` -> ``.3f``; ``E3``, three significant figures, -> ``.2e``."""
+    if tag(element) == "FIELD" and _get(element, "type") == HIDDEN:
+        return HIDDEN
     if kind.datatype not in {"float", "double"}:
         return None
     precision = _PRECISION.fullmatch((element.get("precision") or "").strip())
@@ -163,11 +165,22 @@ def _display(element: Any, kind: Type) -> str | None:
     return f"{width}.{digits - 1}e" if precision.group(1).upper() == "E" else f"{width}.{digits}f"
 
 
+def _options(options: list[tuple[str, str]], kind: Type) -> dict[str, str]:
+    """Give code -> label; some write them the other way round, which numbers tell."""
+    if (
+        kind.is_numeric
+        and all(_bound(label, kind) is not None for _, label in options)
+        and any(_bound(code, kind) is None for code, _ in options)
+    ):
+        return {label: code for code, label in options}
+    return dict(options)
+
+
 def _bound(text: str | None, kind: Type) -> float | None:
     if text is None or not kind.is_numeric:
         return None
     try:
-        return float(text)
+        return literal.number(text)
     except ValueError:
         return None
 
@@ -200,10 +213,11 @@ def frame(element: Any) -> FrameRef:
     )
 
 
-def param(element: Any, frames: Iterable[str]) -> tuple[Column, object]:
+def param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str, str]]) -> tuple[Column, object]:
     """Read a PARAM and its value; a value that is none of its type stays text."""
-    described = column(element, 1, frames, {})
     said = element.get("value")
+    read = column(element, 1, frames, enums)
+    described = Constant(**{item.name: getattr(read, item.name) for item in fields(read)}, value=said)
     if said is None:
         return described, None
     try:
@@ -213,9 +227,9 @@ def param(element: Any, frames: Iterable[str]) -> tuple[Column, object]:
 
 
 def group(element: Any, names: Mapping[str, str], number: int) -> Group | None:
-    """Read a GROUP of FIELDrefs; None if it refers to no column."""
+    """Read a GROUP of FIELDrefs and PARAMrefs, with what is in its own GROUPs; None if it refers to nothing."""
     roles: dict[str, str] = {}
-    for ref in children(element, "FIELDref"):
+    for ref in _within_groups(element, "FIELDref", "PARAMref"):
         name = names.get(ref.get("ref") or "")
         if name is None:
             continue
@@ -251,20 +265,25 @@ def head(table: Any, above: list[Any]) -> Head:
     frames = [frame(item) for place in around for item in _within_groups(place, "COOSYS", "TIMESYS")]
     known = [item.id for item in frames if item.id]
     enums: dict[str, Mapping[str, str]] = {}
-    fields = children(table, "FIELD")
-    columns = [column(item, number, known, enums) for number, item in enumerate(fields, 1)]
+    elements = children(table, "FIELD")
+    columns = distinct([column(item, number, known, enums) for number, item in enumerate(elements, 1)])
     made = field_ids(tuple(item.name for item in columns))
-    names = {item.get("ID") or ident: one.name for item, ident, one in zip(fields, made, columns, strict=True)}
-    groups = [group(item, names, number) for number, item in enumerate(children(table, "GROUP"), 1)]
+    names = {item.get("ID") or ident: one.name for item, ident, one in zip(elements, made, columns, strict=True)}
+    beside = [item for place in around for item in _within_groups(place, "PARAM")]
+    params = [param(item, known, enums) for item in beside]
+    constants = distinct([one for one, _ in params], {one.name.lower() for one in columns})
+    names |= {item.get("ID"): one.name for item, one in zip(beside, constants, strict=True) if item.get("ID")}
+    found = [group(item, names, number) for number, item in enumerate(children(table, "GROUP"), 1)]
+    groups = distinct([item for item in found if item is not None])
     return Head(
         columns=columns,
         name=table.get("name"),
         id=table.get("ID"),
-        description=_text(table, "DESCRIPTION") or (_text(above[-1], "DESCRIPTION") if above else None),
+        description=next((words for place in reversed(around) if (words := _text(place, "DESCRIPTION"))), None),
         infos=[info(item) for place in around for item in children(place, "INFO")],
         frames=[item for item in frames if item.id],
-        groups=[item for item in groups if item is not None],
-        params=[param(item, known) for place in around for item in _within_groups(place, "PARAM")],
+        groups=groups,
+        params=[(one, value) for one, (_, value) in zip(constants, params, strict=True)],
         links=[link.get("href") for link in children(table, "LINK") if link.get("href")],
         enums=enums,
     )

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hven.formats.votable.xml import attribute, escape, legal, quoted
+from hven.model.table import HIDDEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hven.formats import Head, Info
     from hven.model.table import Column, FrameRef, Group
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 VERSION = "1.4"
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
+SHORT = 300  # characters of an INFO that is kept
 KEPT = 256  # sets of columns of which something is kept
 LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 
@@ -110,6 +112,7 @@ def _about(column: Column, ident: str | None, frame: str | None) -> str:
             attribute("utype", column.utype),
             attribute("xtype", kind.xtype),
             attribute("ref", frame),
+            ' type="hidden"' if column.display == HIDDEN else "",
             _shown(column),
         )
     )
@@ -165,7 +168,16 @@ def _link(template: str) -> str:
 
 
 def info(item: Info) -> str:
-    """Write an INFO."""
+    """Write an INFO; short ones, which stand in answer after answer, are kept."""
+    return _short(item) if len(item.value) + len(item.content or "") < SHORT else _info(item)
+
+
+@lru_cache(maxsize=4096)
+def _short(item: Info) -> str:
+    return _info(item)
+
+
+def _info(item: Info) -> str:
     attributes = f" name={quoted(item.name)} value={quoted(item.value)}"
     attributes += attribute("ID", item.id) + attribute("ucd", item.ucd) + attribute("utype", item.utype)
     return f"<INFO{attributes}>{escape(item.content)}</INFO>\n" if item.content else f"<INFO{attributes}/>\n"
@@ -191,24 +203,24 @@ def _frame(item: FrameRef, ident: str) -> str:
     return f"<COOSYS{attribute('ID', ident)}{attribute('system', system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
 
 
-def _group(item: Group, ids: Mapping[str, str]) -> str:
-    members = [(role, ids[name]) for role, name in item.roles.items() if name in ids]
+def _group(item: Group, ids: Mapping[str, str], params: Collection[str]) -> str:
+    members = [(role if role != name else "", ids[name], name) for role, name in item.roles.items() if name in ids]
     if not members:
         return ""
     attributes = attribute("name", item.name) + attribute("ucd", item.ucd) + attribute("utype", item.utype)
-    refs = "".join(f"<FIELDref ref={quoted(ident)}{_role(role)}/>" for role, ident in members)
+    refs = "".join(f"<{'PARAM' if name in params else 'FIELD'}ref ref={quoted(ident)}{_role(role)}/>" for role, ident, name in members)
     return _described("GROUP", attributes, item.description, refs)
 
 
 def _role(role: str) -> str:
     """Write a role as a utype: a data model path as it is, our own words with a prefix."""
-    return attribute("utype", role if ":" in role else f"hven:{role}")
+    return attribute("utype", role if ":" in role else f"hven:{role}") if role else ""
 
 
-def param(column: Column, value: object) -> str:
+def param(column: Column, value: object, ident: str | None = None, options: tuple[tuple[str, str], ...] = ()) -> str:
     """Write a PARAM."""
-    attributes = _about(column, None, None) + f" value={quoted(_literal(column.type, value))}"
-    return _described("PARAM", attributes, column.description, _values(column, None, ()))
+    attributes = _about(column, ident, None) + f" value={quoted(_literal(column.type, value))}"
+    return _described("PARAM", attributes, column.description, _values(column, None, options))
 
 
 def _literal(kind: Type, value: object) -> str:
@@ -227,8 +239,7 @@ def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
     """Everything up to the first row's container (DATA not included)."""
     systems, table = _around(head, columns, serialization)
     return "".join((
-        OPEN, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems,
-        *(param(column, value) for column, value in head.params), table,
+        OPEN, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems, table,
     ))  # fmt: skip
 
 
@@ -246,9 +257,11 @@ _lock = threading.Lock()
 
 def _around(head: Head, columns: Sequence[Column], serialization: str) -> tuple[str, str]:
     """Write the frames, and the table up to its rows: once for the columns of a plan, which is asked again and again."""
-    of = (columns, head.frames, head.groups, head.enums)
+    of = (columns, head.frames, head.groups, head.params, head.enums)
     # what is fitted to its rows is another in each answer, and lists may change
-    lasting = columns is head.columns and isinstance(head.frames, tuple) and isinstance(head.groups, tuple)
+    lasting = (
+        columns is head.columns and isinstance(head.frames, tuple) and isinstance(head.groups, tuple) and isinstance(head.params, tuple)
+    )
     key = (*map(id, of), serialization, head.name, head.id, head.description, tuple(head.links))
     found = _kept.get(key) if lasting else None
     if found is None:
@@ -264,23 +277,33 @@ def _around(head: Head, columns: Sequence[Column], serialization: str) -> tuple[
 def _written(head: Head, columns: Sequence[Column], serialization: str) -> tuple[str, str]:
     names = tuple(column.name for column in columns)
     # columns have the first choice of an ID, so that `field_ids` says the same to everybody
-    ids = field_ids((*names, *(item.id for item in head.frames), *([head.id] if head.id else [])))
+    mine = [head.id] if head.id else []
+    ids = field_ids((*names, *(item.id for item in head.frames), *mine, *(column.name for column, _ in head.params)))
     frames = {item.id: ident for item, ident in zip(head.frames, ids[len(names) :], strict=False)}
     systems = "".join(_frame(item, frames[item.id]) for item in head.frames)
+    enums = head.enums
+    by_name = dict(zip(names, ids, strict=False))
+    params: set[str] = set()
+    grouped = {name for item in head.groups for name in item.roles.values()}
+    for (column, value), ident in zip(head.params, ids[len(ids) - len(head.params) :], strict=True):
+        if column.name in grouped and column.name not in by_name:
+            params.add(column.name)
+            by_name[column.name] = ident
+        systems += param(column, value, ident if column.name in params else None, _options(column, enums))
     if not columns:  # a TABLE without FIELDs is not valid
         return systems, ""
-    parts = [f"<TABLE{attribute('ID', ids[-1] if head.id else None)}{attribute('name', head.name)}>\n"]
+    parts = [f"<TABLE{attribute('ID', ids[len(names) + len(head.frames)] if mine else None)}{attribute('name', head.name)}>\n"]
     if head.description:
         parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
-    enums = head.enums
     for column, ident in zip(columns, ids, strict=False):
-        options = tuple(enums[column.enum].items()) if column.enum is not None and column.enum in enums else ()
-        parts.append(field(column, ident, serialization, options, frames.get(column.frame) if column.frame else None))
-    if head.groups:
-        by_name = dict(zip(names, ids, strict=False))
-        parts += [_group(item, by_name) for item in head.groups]
+        parts.append(field(column, ident, serialization, _options(column, enums), frames.get(column.frame) if column.frame else None))
+    parts += [_group(item, by_name, params) for item in head.groups]
     parts += [f"<LINK href={quoted(link)}/>\n" for link in head.links]
     return systems, "".join(parts)
+
+
+def _options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(enums[column.enum].items()) if column.enum is not None and column.enum in enums else ()
 
 
 def after(head: Head, trailing: str) -> str:

@@ -29,6 +29,7 @@ _CLOSING = {"TABLEDATA": re.compile(rb"</(?:[\w.-]+:)?TABLEDATA\s*>"), "STREAM":
 _PIECE = 4 << 20  # bytes of rows that are turned into columns at once
 _LONGEST = 256 << 20  # bytes of a single row that are put up with
 _METADATA = 16 << 20  # bytes beside rows that are put up with: they become a tree in memory
+_ELEMENTS, _FIELDS, _TAG = 250_000, 20_000, 4 << 20  # elements beside rows, columns of a table, bytes of a single tag
 _WHITE = bytes(range(33))
 _ROWS = ("TABLEDATA", "BINARY", "BINARY2")
 
@@ -94,6 +95,7 @@ class _Document:
         self._open: list[Any] = []  # elements that are open, outermost first
         self._tables = 0
         self._number = -1  # of the table that is open
+        self._fields = self._elements = 0  # of that table, of the document
         self._head: Head | None = None
         self._infos: list[Any] = []
         self._fed = 0
@@ -213,12 +215,19 @@ class _Document:
             piece, self._rest = self._rest[: opening.end()], self._rest[opening.end() :]
         else:
             cut = self._rest.rfind(b"<")
-            if cut >= 0 and b">" not in self._rest[cut:]:  # a tag that the chunk's end cuts in two
+            if cut < 0 or self._rest.find(b">", cut) >= 0:
+                cut = len(self._rest)
+            # a tag that the chunk's end cuts in two waits for its other half, alone: what stands before it is not looked at again
+            piece, self._rest = self._rest[:cut], self._rest[cut:]
+            if not piece:
+                if len(self._rest) > _TAG:
+                    message = f"the document has a tag or comment of more than {_TAG >> 20} MiB"
+                    raise SourceError(message)
                 more = next(self._chunks, b"")
                 if more:
                     self._rest += more
-                    return self._feed()
-            piece, self._rest = self._rest, b""
+                    return True
+                piece, self._rest = self._rest, b""
         self._parse(piece)
         return True
 
@@ -245,6 +254,7 @@ class _Document:
             if not self._open:
                 _check_root(element)
             self._open.append(element)
+            self._count(name)
             if name == "TABLE":
                 self._number = self._tables
                 self._tables += 1
@@ -259,6 +269,15 @@ class _Document:
             self._errors.append("".join(element.itertext()).strip() or "no message")
         if self._head is not None:
             self._infos.append(describe.info(element))
+
+    def _count(self, name: str) -> None:
+        """Count elements as they come: a list of columns without end is not read to its end."""
+        self._elements += 1
+        self._fields = 0 if name == "TABLE" else self._fields + (name == "FIELD")
+        for count, most, what in ((self._fields, _FIELDS, "columns in a table"), (self._elements, _ELEMENTS, "elements beside its rows")):
+            if count > most:
+                message = f"the document has more than {most:,} {what}"
+                raise SourceError(message)
 
     # -- rows
 
@@ -334,24 +353,22 @@ class _Document:
         last = b"</" + prefix + b"TR>"
         waiting: list[bytes] = []
         size = done = 0
+        enough = _PIECE
         for piece in self._raw(element):
             waiting.append(piece)
             size += len(piece)
-            if size < _PIECE:
+            if size < enough:
                 continue
             text = b"".join(waiting)
             cut = text.rfind(last)
             if cut < 0:
-                waiting = [text]
-                if size > _LONGEST:
-                    message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
-                    raise SourceError(message)
+                waiting, enough = [text], _enough(size, done)
                 continue
             cut += len(last)
             for arrays in self._cells(text[:cut], columns, prefix, done):
                 done += len(arrays[0])
                 yield arrays
-            waiting, size = [text[cut:]], len(text) - cut
+            waiting, size, enough = [text[cut:]], len(text) - cut, _PIECE
         text = b"".join(waiting)
         if text.strip():
             for arrays in self._cells(text, columns, prefix, done):
@@ -372,19 +389,22 @@ class _Document:
     def _binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         unpacker = unpack.Unpacker(columns, self._serialization(element))
         bytes_left = b""
-        done = 0
+        waiting: list[bytes] = []
+        size = done = 0
+        enough = _PIECE
         for data, final in _paired(self._decoded(element)):
-            bytes_left += data
-            if len(bytes_left) < _PIECE and not final:
+            waiting.append(data)
+            size += len(data)
+            if size < enough and not final:
                 continue
+            bytes_left = b"".join(waiting)
             arrays, count, used = unpacker.unpack(bytes_left, done)
             bytes_left = bytes_left[used:]
+            waiting, size = [bytes_left], len(bytes_left)
             done += count
+            enough = _PIECE if count else _enough(size, done)
             if count:
                 yield arrays
-            elif len(bytes_left) > _LONGEST:
-                message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
-                raise SourceError(message)
         if bytes_left:
             message = f"the rows break off within row {done + 1}"
             raise SourceError(message)
@@ -399,6 +419,14 @@ class _Document:
             yield _base64(text[:whole])
         if left:
             yield _base64(left + b"=" * (-len(left) % 4))
+
+
+def _enough(size: int, done: int) -> int:
+    """Say how many bytes there must be before the end of a long row is looked for again: twice as many, so that all looks together cost two."""
+    if size > _LONGEST:
+        message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
+        raise SourceError(message)
+    return 2 * size
 
 
 def _width(kind: pa.DataType) -> int:
@@ -439,5 +467,5 @@ def _check_root(element: Any) -> None:
 
 def _not_xml(error: etree.XMLSyntaxError) -> SourceError:
     line, column = error.position
-    message = f"line {line}, column {column}: the document is not well-formed XML: {error.msg}"
+    message = f"line {line}, column {column}: the document is not well-formed XML: {error.msg[:200]}"
     return SourceError(message)

@@ -17,12 +17,13 @@ from hven.model import literal, parse
 from hven.model.literal import characters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hven.model.table import Column
 
 _ENTITY = re.compile(rb"&[^;&<\s]{1,32};")
 _NAMED = {b"&lt;": "<", b"&gt;": ">", b"&quot;": '"', b"&apos;": "'"}
+_STEP = 1 << 16  # bytes that are parsed at once
 _LT, _GT, _SLASH, _T, _D, _R = (ord(mark) for mark in "<>/TDR")
 
 
@@ -147,21 +148,39 @@ def _parsed(text: bytes, columns: Sequence[Column], prefix: bytes, first: int) -
     """Split any well-formed rows: comments, CDATA, attributes, missing cells."""
     name = prefix[:-1].decode()
     space = f" xmlns:{name}='x'" if name else ""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, huge_tree=True)
-    try:
-        root = etree.fromstring(f"<T{space}>".encode() + text + b"</T>", parser)
-    except etree.XMLSyntaxError as error:
-        message = f"TABLEDATA is not well-formed after row {first}: {error.msg}"
-        raise SourceError(message) from error
     found: list[list[str]] = [[] for _ in columns]
-    for number, row in enumerate(root, first + 1):
-        if len(row) > len(columns):
-            message = f"row {number} has {len(row)} cells, but the table has {len(columns)} FIELDs"
-            raise SourceError(message)
-        got = [_cell(cell, number, column) for cell, column in zip(row, columns, strict=False)]
-        for texts, value in zip(found, got + [""] * (len(columns) - len(got)), strict=True):
-            texts.append(value)
+    number = first
+    try:
+        for row in _elements(f"<T{space}>".encode(), text, b"</T>"):
+            number += 1
+            if len(row) > len(columns):
+                message = f"row {number} has {len(row)} cells, but the table has {len(columns)} FIELDs"
+                raise SourceError(message)
+            got = [_cell(cell, number, column) for cell, column in zip(row, columns, strict=False)]
+            for texts, value in zip(found, got + [""] * (len(columns) - len(got)), strict=True):
+                texts.append(value)
+    except etree.XMLSyntaxError as error:
+        message = f"TABLEDATA is not well-formed after row {first}: {error.msg[:200]}"
+        raise SourceError(message) from error
     return [pa.array(texts, pa.string()) for texts in found]
+
+
+def _elements(*pieces: bytes) -> Iterator[Any]:
+    """Parse a little at a time, so that nobody else waits, and give the rows, each forgotten when the next is asked for."""
+    parser = etree.XMLPullParser(
+        events=("end",), tag="{*}TR", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, huge_tree=True
+    )  # fmt: skip
+    element: Any
+    for piece in pieces:
+        for at in range(0, len(piece), _STEP):
+            parser.feed(piece[at : at + _STEP])
+            for _, element in parser.read_events():
+                if (root := element.getparent()) is not None and root.getparent() is None:
+                    yield element
+                    root.remove(element)
+    for other in parser.close():
+        message = f"TABLEDATA holds <{other.tag:.80}>, which is no row"
+        raise SourceError(message)
 
 
 def _cell(cell: Any, row: int, column: Column) -> str:

@@ -14,7 +14,7 @@ from hven.formats.votable import binary, nulls, tabledata
 from hven.formats.votable import head as heads
 from hven.formats.votable.xml import is_ascii
 from hven.model import literal
-from hven.model.types import Type
+from hven.model.types import Type, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -197,7 +197,7 @@ def _fit_text(kind: Type, array: pa.Array | None) -> Type:
     if "x" in (size or ""):
         if shape[0] is None:
             longest = 0 if values is None or not len(values) else (pc.max(pc.utf8_length(values)).as_py() or 0)
-            size = "x".join([str(max(16, 1 << longest.bit_length())), *(size or "").split("x")[1:]])
+            size = "x".join([str(width(longest)), *(size or "").split("x")[1:]])
     elif values is not None and shape != (None,) and len(values):
         longest = pc.max(pc.utf8_length(values)).as_py() or 0
         if longest > (1 if not shape else shape[0] or 1):

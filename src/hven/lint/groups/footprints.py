@@ -66,6 +66,7 @@ def _region(said: object, xtype: str, frame: str, notes: Notes, told: dict[str, 
     except ValueError as error:
         notes.tell("footprint.unreadable", str(error), value=said, **told)
         return []
+    wrong = closed = False
     for shape in shapes:
         off = regions.off_sphere(shape)
         if off:
@@ -74,10 +75,11 @@ def _region(said: object, xtype: str, frame: str, notes: Notes, told: dict[str, 
         if shape.kind != "polygon":
             continue
         if shape.corners[0] == shape.corners[-1]:
-            notes.tell("footprint.closed", value=said, **told)
-        outside = regions.turns_right_handed(shape)
-        if frame in {"celestial", "body"} and outside is not None and outside != (frame == "body"):
-            notes.tell("footprint.orientation", value=said, **told)
+            closed = True
+        if frame in {"celestial", "body"} and regions.turns_wrong(shape, outside=frame == "body"):
+            wrong = True
+    for code in ["footprint.closed"] * closed + ["footprint.orientation"] * wrong:  # a row counts once, however many parts it has
+        notes.tell(code, value=said, **told)
     return shapes
 
 

@@ -32,7 +32,10 @@ def built() -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads((BUILT / "manifest.json").read_text())
     except (OSError, ValueError) as error:
-        log.warning("the scripts of the pages were not built (%s): maps, plots and the editor are missing; run scripts/web", error)
+        log.warning(
+            "the scripts of the pages were not built (%s): maps, plots and the editor are missing; install Hven again, or in a clone run scripts/web",
+            error,
+        )
         return {}
     return found
 

@@ -175,7 +175,7 @@ def plain(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
 
 
 def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
-    faces = [face for face in state.around.protocols.values() if face.applies(table)]
+    faces = [face for face in state.around.protocols.values() if face.applies(table) and table.offers(face.name)]
     return {
         "name": f"{adql.quote(table.schema)}.{adql.quote(table.name)}",
         "table": table,

@@ -16,14 +16,13 @@ from hven.explore.shown import cells, headings
 from hven.protocols.portal import drawn, form
 from hven.protocols.portal.answers import Asked, Page, json_page
 from hven.protocols.portal.leaving import Waiting, attended
-from hven.protocols.portal.state import View, cell, columns, faults, view
+from hven.protocols.portal.state import AFTER, FROM, SIZE, View, cell, columns, faults, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.protocols import Surroundings
 
-FROM, SIZE = "_from", "_size"
 MOST_FACETS = 12
 CARDS = 2000  # of one header
 MANY = 50  # choices of one column
@@ -44,7 +43,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return one
 
     return [
-        Route(f"{path}/rows", json_page(given(_rows, FROM, SIZE), around)),
+        Route(f"{path}/rows", json_page(given(_rows), around)),
         Route(f"{path}/count", json_page(given(_count), around)),
         Route(f"{path}/row", json_page(given(_row), around)),
         Route(f"{path}/header", json_page(given(_header), around)),
@@ -73,9 +72,17 @@ def whole(state: Asked, name: str, default: int, most: int) -> int:
     return min(int(text), most)
 
 
+def begin(seen: View, state: Asked) -> int:
+    """Give the place where a page begins; where its state is lost, that of now goes on behind the row that was before it."""
+    offset = whole(state, FROM, 0, 10**15)
+    if not (seen.lost and offset):
+        return offset
+    return pages.behind(seen.search, seen.asking, state.request.query_params.get(AFTER, ""), offset)
+
+
 def _rows(seen: View, state: Asked) -> dict[str, Any]:
     total = pages.count(seen.search, seen.asking)
-    offset, size = whole(state, FROM, 0, 10**15), whole(state, SIZE, 100, pages.MOST)
+    offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
     page = pages.page(seen.search, seen.asking, offset=offset, limit=size, total=total.rows)
     return {
         "columns": columns(headings(page, seen.table, seen.search.units), constant(seen.search, seen.asking)),
@@ -83,6 +90,8 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
         "keys": list(page.keys),
         "from": offset,
         "more": page.more,
+        "state": seen.state,
+        "lost": seen.lost,
         "total": total.rows,
         "exact": total.exact,
         "adql": seen.search.adql(),

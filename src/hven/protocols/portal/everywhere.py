@@ -22,6 +22,7 @@ from hven.explore.rows import Page as Rows
 from hven.explore.search import NEAR
 from hven.explore.shown import cells, headings
 from hven.model.table import Table
+from hven.model.times import dated
 from hven.protocols._pages import SWITCHES
 from hven.protocols.portal.addresses import address
 from hven.protocols.portal.answers import Asked, Page, json_page, moved, page
@@ -65,7 +66,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 @lru_cache(maxsize=2)
 def standard(kind: str) -> Table:
     """Give the table of the standard: what the form may ask for."""
-    table = load_standard(STANDARDS[kind], Settings(directory=Path())).tables[0].table
+    table = dated(load_standard(STANDARDS[kind], Settings(directory=Path())).tables[0].table)
     names = {column.name for column in table.columns}
     return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
 
@@ -213,8 +214,6 @@ def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]
     rows_url = f"{here}?{urlencode([*search.pairs(), (OF, target.key), (WAIT, '1')])}"
     if target.table is not None:
         rows_url = f"{address(state.base, target.table)}?{search.address()}"
-        if target.table.schema == "ivoa":
-            rows_url = f"{here}?{urlencode([*search.pairs(), (OF, target.key), (WAIT, '1')])}"
     return {
         "key": target.key,
         "title": target.title,

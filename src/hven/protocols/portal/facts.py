@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.explore.shown import is_julian, julian_day
+from hven.explore.shown import day_of
 from hven.protocols.portal.addresses import address
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def table_dataset(
         "license": resource and (resource.licence_url or resource.licence),
         "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators] if resource is not None else [],
         "dateModified": updated,
-        "isPartOf": {"@type": "Dataset", "@id": above, "name": (resource and resource.title) or table.schema, "url": above},
+        "isPartOf": {"@type": "Dataset", "@id": above, "name": resource.title or table.schema, "url": above}
+        if resource is not None
+        else None,
         "includedInDataCatalog": {"@type": "DataCatalog", "name": state.brand.title, "url": f"{state.base}/"},
         "variableMeasured": [_variable(column) for column in table.columns if not column.hidden][:VARIABLES],
         "distribution": [{"@type": "DataDownload", "encodingFormat": kind, "contentUrl": url} for kind, url in downloads],
@@ -191,7 +193,7 @@ def ranges(item: Published, table: Table) -> dict[str, dict[str, Any]]:
         known = item.statistics.get(column.name, {})
         low, high = known.get("minimum"), known.get("maximum")
         one: dict[str, Any] = {}
-        if is_julian(column) and (day := julian_day(low)) and (last := julian_day(high)):
+        if column.epoch is not None and (day := day_of(low, column.epoch)) and (last := day_of(high, column.epoch)):
             one = {"low": day, "high": last}
         elif column.type.is_numeric and isinstance(low, int | float) and isinstance(high, int | float):
             one = {"low": _short(low), "high": _short(high)}

@@ -93,7 +93,7 @@ def place(search: Search) -> dict[str, Any] | None:
 def _place(search: Search) -> dict[str, Any]:
     wrong = dict(search.wrong).get(NEAR)
     if wrong is not None:
-        centre, _, radius = wrong.rpartition(",")
+        centre, _, radius = wrong.rpartition(",") if "," in wrong else (wrong, "", "1")
         number, _, unit = radius.strip().partition(" ")
         return {"centre": centre, "size": number, "unit": unit or "deg", "found": ""}
     if search.near is None:

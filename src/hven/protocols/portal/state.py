@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.text import quote
-from hven.errors import NotFound
+from hven.errors import NotFound, ParamError
 from hven.explore import Search, fields, names, read
 from hven.explore.asking import Asking
 from hven.explore.shown import choices
@@ -22,15 +23,28 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.protocols.portal.answers import Asked
 
+FROM, SIZE, AS_OF, AFTER = "_from", "_size", "_asof", "_after"  # which rows of a search, and of which state: no part of it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A table of a collection, as one reader looks at it."""
+    """A table of a collection, as one reader looks at it.
+
+    Attributes
+    ----------
+    state
+        Names the rows that were published when it was looked at: pages that carry it (``_asof``) are of one state, whatever is published
+        meanwhile. Empty: other programs write the table.
+    lost
+        The state that was asked for is not kept any more: this is that of now.
+    """
 
     table: Table
     published: Published
     search: Search
     asking: Asking
+    state: str = ""
+    lost: bool = False
     parted: bool = False  # a form sent its fields in parts
 
     @property
@@ -59,10 +73,17 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
     """
     collection = state.request.path_params["name"]
     named = named_in(state.request.path_params["table"])
+    given = state.request.query_params
+    lost = False
     table = next((one for one in state.catalogue.tables() if (one.schema, one.name) == (collection, named)), None)
+    if table is not None and (wanted := given.get(AS_OF, "")) and wanted != _state(state, table):
+        held = _held(state, table, wanted)
+        lost = held is None
+        state, table = held or (state, table)
     if table is None or table.qualified not in state.holdings.published:
         raise NotFound(f"there is no table {collection}.{named} here", remedy="the page of the collection lists its tables")
-    pairs = [(name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, *leave}]
+    own = {*SWITCHES, FROM, SIZE, AS_OF, AFTER, *leave}
+    pairs = [(name, value) for name, value in given.multi_items() if name not in own]
     pairs, parted = fields.joined(pairs)
     road = asking(state)
     locate = partial(names.place, table=table, asking=road, tables=tuple(state.catalogue.tables()), pairs=pairs)
@@ -71,8 +92,35 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
         published=state.holdings.published[table.qualified],
         search=said(read(pairs, table, locate=locate), state),
         asking=road,
+        state=_state(state, table),
+        lost=lost,
         parted=parted,
     )
+
+
+def _state(state: Asked, table: Table) -> str:
+    """Name the rows of a table, or of all that a reader's view reads: the newest snapshot, and what stands for the others."""
+    holdings = state.holdings
+    item = holdings.published.get(table.qualified)
+    read = [] if item is None else [item]
+    if item is not None and item.relation is None:
+        seen = {one.qualified for one in holdings.catalogue(state.who, state.around.policies).tables()}
+        read = [holdings.published[name] for name in item.reads if name in seen and name in holdings.published]
+    ids = sorted((str(getattr(one.relation, "id", "")) for one in read if one.relation is not None), reverse=True)
+    if not ids or not all(ids):
+        return ""
+    return ids[0] if len(ids) == 1 else f"{ids[0]}~{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
+
+
+def _held(state: Asked, table: Table, wanted: str) -> tuple[Asked, Table] | None:
+    """Find an earlier state and the table as it was; None: it is not kept, or is not the one that is meant."""
+    try:
+        then = replace(state, holdings=state.around.site.as_of(wanted.partition("~")[0]).holdings)
+    except ParamError:
+        return None
+    catalogue = then.holdings.catalogue(state.who, state.around.policies)
+    found = next((one for one in catalogue.tables() if one.qualified == table.qualified), None)
+    return None if found is None or _state(then, found) != wanted else (then, found)
 
 
 def said(search: Search, state: Asked) -> Search:

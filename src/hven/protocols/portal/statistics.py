@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -10,14 +11,17 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import dali
+from hven.auth.permit import row_filters
 from hven.engines import Live
 from hven.errors import HvenError, NotFound
 from hven.explore.facets import written
 from hven.explore.summary import Summary, summary
+from hven.operations.health import largest
 from hven.protocols.portal.addresses import address
 from hven.protocols.portal.answers import Asked, Page, page
 from hven.protocols.portal.counts import Counts
 from hven.protocols.portal.state import asking
+from hven.protocols.portal.validity import validity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from hven.protocols import Surroundings
 
 AT_ONCE = 2  # collections that are counted at the same time: the others' readers wait
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 log = logging.getLogger("hven.portal")
 
 
@@ -62,11 +67,13 @@ def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
         "title": table.title or table.name,
         "rows": rows,
         "updated": item.updated,
+        "modified": _modified(table, state),
         "url": here,
         "begin": None,
         "end": None,
         "periods": [],
         "by": [],
+        "validity": validity(table, state),
     }
     if isinstance(item.relation, Live) or item.relation is None:
         return told  # other programs write it, or it is a view of what is counted elsewhere
@@ -76,6 +83,18 @@ def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
         log.info("no statistics of %s: %s", table.qualified, error)
         return told
     return told | {"begin": found.begin, "end": found.end, **_counted(found, here)}
+
+
+def _modified(table: Table, state: Asked) -> str | None:
+    """Say when the source of a table was last changed: its newest watermark if that is a time, else its newest file. Not to whom rows are hidden."""
+    if row_filters([table], state.who, state.around.policies):
+        return None
+    marks = state.around.site.store.syncs.seen().get(table.qualified)
+    newest = largest(marks[1]) if marks is not None else None
+    if newest is not None and _MOMENT.match(newest):
+        return newest
+    times = [pin["modified"] for pin in state.holdings.published[table.qualified].provenance.get("pins", ()) if pin.get("modified")]
+    return max(times, default=None)
 
 
 def _counted(found: Summary, here: str) -> dict[str, Any]:

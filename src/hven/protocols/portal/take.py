@@ -141,6 +141,19 @@ def _seen(state: Asked, keys: Sequence[str]) -> View:
     return replace(seen, search=cart.marked(seen.search, keys)) if keys else seen
 
 
+def _whole(seen: View) -> View:
+    """Refuse a search that is not understood whole: a program would take the answer for what it asked.
+
+    Raises
+    ------
+    ParamError
+        It has a fault.
+    """
+    for fault in seen.search.faults:
+        raise ParamError(f"{fault.field}: {fault.message}", name=fault.field, remedy=fault.remedy)
+    return seen
+
+
 def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
     """Say what there is: rows, files and their size, the query and its lines."""
     search = _asked_columns(seen, state)
@@ -248,7 +261,7 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
     """Give the endpoint of a region as a MOC: ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover."""
 
     def make(state: Asked) -> tuple[bytes, str]:
-        seen = view(state, leave=OWN)
+        seen = _whole(view(state, leave=OWN))
         wanted = state.request.query_params.get(AS) or "fits"
         if wanted not in MOCS:
             raise ParamError(f"{AS}={wanted[:40]} is not known", name=AS, remedy=f"one of {', '.join(MOCS)}")
@@ -280,7 +293,7 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
-    seen = _seen(state, keys)
+    seen = _whole(_seen(state, keys))
     fmt, options = formats.select(state.request.query_params.get(AS) or "votable")
     asked_ = _asked_columns(seen, state).query()
     result = seen.asking.run(asked_, most=state.around.site.settings.limits.maxrec_hard, seconds=SECONDS)
@@ -289,7 +302,7 @@ def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[s
 
 
 def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
-    seen = _seen(state, keys)
+    seen = _whole(_seen(state, keys))
     wanted = state.request.query_params.get(AS) or "wget"
     if wanted not in cart.SCRIPTS:
         raise ParamError(f"{AS}={wanted[:40]} is not known", name=AS, remedy=f"one of {', '.join(cart.SCRIPTS)}")

@@ -20,10 +20,10 @@ from hven.explore.shown import cells, choices, headings
 from hven.protocols._pages import HUB, SWITCHES
 from hven.protocols.portal.addresses import address
 from hven.protocols.portal.answers import Asked, Page, moved, page
-from hven.protocols.portal.data import FROM, SIZE, whole
+from hven.protocols.portal.data import begin, whole
 from hven.protocols.portal.facts import table_dataset
 from hven.protocols.portal.form import chips, form
-from hven.protocols.portal.state import View, columns, faults, said_once, telling, view
+from hven.protocols.portal.state import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, telling, view
 from hven.protocols.portal.take import offered
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Give the page of each table."""
 
     async def workspace(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(lambda: _page(view(state, leave=(FROM, SIZE)), state))
+        return await anyio.to_thread.run_sync(lambda: _page(view(state), state))
 
     settings = around.site.settings
     origins = tuple(dict.fromkeys([*settings.origins, *("/".join(one.split("/")[:3]) for one in settings.surveys)]))
@@ -56,7 +56,7 @@ def _page(seen: View, state: Asked) -> Page:
         return moved(f"{_here(seen, state)}{'?' * bool(sent)}{sent}")
     total = pages.count(search, seen.asking)
     every = pages.count(type(search)(table=seen.table), seen.asking)
-    offset, size = whole(state, FROM, 0, 10**15), whole(state, SIZE, ROWS, pages.MOST)
+    offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST)
     found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(found, seen.table, search.units)
     written = cells(found, seen.table, search.units)
@@ -65,6 +65,7 @@ def _page(seen: View, state: Asked) -> Page:
     asks = form(search, seen.asking)
     content: dict[str, Any] = {
         "collection": seen.table.schema,
+        "described": resource is not None,
         "heading": (resource.title if resource is not None else None) or seen.table.schema,
         "table": seen.table,
         "name": seen.name,
@@ -75,7 +76,8 @@ def _page(seen: View, state: Asked) -> Page:
         "every": every,
         "begin": offset + 1,
         "end": offset + len(written),
-        "pages": _around(search, offset, size, total.rows, more=found.more),
+        "pages": _around(seen, found, size, total.rows),
+        "lost": seen.lost,
         "plotted": [
             {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""} for one in seen.table.columns if plotted(one)
         ],
@@ -88,6 +90,7 @@ def _page(seen: View, state: Asked) -> Page:
         "known": {one["name"] for one in asks["fields"]}
         | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
         "chips": chips(search),
+        "faults": faults(search),
         "adql": search.adql(),
         "state": search.address(),
         "taken": offered(seen, state),
@@ -155,17 +158,19 @@ def _heading(one: Heading, search: Search) -> dict[str, Any]:
     }
 
 
-def _around(search: Search, offset: int, size: int, total: int | None, *, more: bool) -> dict[str, str]:
-    """Give the addresses of the pages before and behind this one."""
+def _around(seen: View, page: pages.Page, size: int, total: int | None) -> dict[str, str]:
+    """Give the addresses of the pages before and behind this one, of the same state."""
+    offset, more = page.offset, page.more
 
-    def at(place: int) -> str:
-        return urlencode([*search.pairs(), *([(FROM, str(place))] if place else []), *([(SIZE, str(size))] if size != ROWS else [])])
+    def at(place: int, after: str = "") -> str:
+        own = {FROM: place or "", SIZE: size if size != ROWS else "", AS_OF: seen.state if place else "", AFTER: after}
+        return urlencode([*seen.search.pairs(), *((name, value) for name, value in own.items() if value)])
 
     found: dict[str, str] = {}
     if offset:
         found |= {"first": at(0), "previous": at(max(offset - size, 0))}
     if more:
-        found["next"] = at(offset + size)
+        found["next"] = at(offset + size, page.keys[-1] if page.keys else "")
         if total is not None:
             found["last"] = at((total - 1) // size * size)
     return found

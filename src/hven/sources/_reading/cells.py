@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from hven.model.literal import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +42,13 @@ _TRUE = pa.array(["true", "t", "yes", "y", "1"])
 _FALSE = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
 _INT = r"^[+-]?\d{1,18}$"
-_TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d*)?)?)?)?(?:Z|[+-]00(?::?00)?)?$"
+# days that there are, for a cast tells of one wrong cell at a time
+_LEAP = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
+_DAY = rf"(?:\d{{4}}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)|{_LEAP})"
+_TIME = rf"^{_DAY}(?:[T ](?:[01]\d|2[0-3])(?::[0-5]\d(?::(?:[0-5]\d|60)(?:\.\d*)?)?)?)?(?:Z|[+-]00(?::?00)?)?$"
 _SIXTY = r":60(\.\d*)?$"  # a leap second, or seconds that were rounded up: the minute after
 _ZONE = r"(?:Z|[+-]00(?::?00)?)$"
+_MAYBE = re.compile(r"[-+.\d]|true|false|inf|nan", re.IGNORECASE)  # how numbers, times, true and false begin
 BLANKS = " \t\r\n\v\f"
 
 
@@ -109,12 +116,12 @@ def decoded(text: pa.Array) -> pa.Array:
     return pc.if_else(quoted, bare, text)
 
 
-def numbers_in(words: Sequence[str]) -> list[float]:
+def numbers_in(words: Sequence[str]) -> list[int | float]:
     """Give those null words that are numbers: -999 also means -999.0."""
     found = []
     for word in words:
         try:
-            found.append(float(word))
+            found.append(number(word))
         except ValueError:
             continue
     return found
@@ -125,15 +132,20 @@ def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return values
-    for number in numbers_in(nulls):
-        if number != number:  # noqa: PLR0124  (NaN)
+    for word in numbers_in(nulls):
+        if word != word:  # noqa: PLR0124  (NaN)
             continue
         try:
-            same = pc.equal(values, pa.scalar(number).cast(values.type))
-        except pa.ArrowInvalid:  # 99.99 in a column of integers
+            same = pc.equal(values, pa.scalar(float(word) if pa.types.is_floating(kind) else word).cast(kind))
+        except (pa.ArrowInvalid, OverflowError):  # 99.99 or 10**30 in a column of integers
             continue
         values = pc.if_else(same, pa.scalar(None, values.type), values)
     return values
+
+
+def emptied(values: pa.Array, words: Sequence[str]) -> pa.Array:
+    """Make values null, text or numbers, that stand for no value; those within arrays stay."""
+    return nulled(values, words) if pa.types.is_string(values.type) else without(values, words)
 
 
 def no_nan(values: pa.Array) -> pa.Array:
@@ -188,11 +200,13 @@ def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
     bad = None
     if rest.null_count < len(rest):
         # 12.0, 1e3 and numbers of 19 digits are integers too
-        exact, bad = halving(pc.if_else(pc.match_substring_regex(rest, r"^-?\d{19}$"), rest, pa.scalar(None, text.type)), pa.int64())
+        fits = pc.and_(pc.match_substring_regex(rest, r"^-?\d{19}$"), pc.less_equal(pc.utf8_ltrim(rest, "-"), str(2**63 - 1)))
+        fits = pc.or_(fits, pc.equal(rest, str(-(2**63))))
+        exact = pc.cast(pc.if_else(fits, rest, pa.scalar(None, text.type)), pa.int64())
         other = pc.if_else(pc.is_valid(exact), pa.scalar(None, text.type), rest)
         real, unreal = _floats(other, pa.float64())
         whole = pc.and_(pc.equal(real, pc.floor(real)), pc.less(pc.abs(real), 2.0**53))
-        bad = _or(bad, _or(unreal, _bad(whole)))
+        bad = _or(unreal, _bad(whole))
         whole = pc.fill_null(whole, False)
         integral = pc.cast(pc.if_else(whole, real, pa.scalar(None, pa.float64())), pa.int64())
         values = pc.coalesce(values, exact, integral)
@@ -245,6 +259,8 @@ def guess(text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thou
     blank = pc.is_in(text, value_set=pa.array([*NULL_WORDS, *nulls]))
     text = text.filter(pc.invert(blank)).drop_null()
     if not len(text):
+        return pa.string()
+    if decimal == "." and thousands is None and not _MAYBE.match(text[0].as_py()):  # one word makes it text, and most text is told so
         return pa.string()
     lower = pc.utf8_lower(text)
     if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"]))).as_py():

@@ -7,11 +7,15 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from hven.errors import Place, SourceError
+from hven.model import units as units_
 from hven.model.table import Column
 from hven.model.types import Type
+from hven.sources._reading import foreign
+from hven.sources._reading.cells import NULL_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +25,14 @@ if TYPE_CHECKING:
 WHITESPACE = "whitespace"
 WIDEST = 10_000  # columns
 LONGEST = 50_000  # characters of one record in the sample
-_OTHERS = (
-    (r"<\?xml|<!DOCTYPE|<html", "XML or HTML", "a VOTable is of `kind: votable`"),
-    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "`kind: python` reads anything"),
-)
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
 _CANDIDATES = ("\t", ";", "|", ",")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
 _TIME = re.compile(r"\s*\d{4}-\d\d-\d\d.*|\s*\d\d?:\d\d.*")
+_DRAWN = re.compile(r"[-=+\s,;|\"]*(?:-{3}|={3})[-=+\s,;|\"]*")  # a line below a head
+_HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
+_HEAD = 4  # records at the top among which such lines are looked for
+_NO_UNIT = frozenset((*NULL_WORDS, "1", "#", "unitless", "dimensionless", "h:m:s", "d:m:s", '"h:m:s"', '"d:m:s"', "hms", "dms"))
 _NUMBERED = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 _ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
          "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
@@ -50,6 +54,8 @@ class Look:
         Columns of JSON strings.
     header
         True if the names were read from the file.
+    units
+        True if the record below the names holds units.
     """
 
     names: list[str]
@@ -61,6 +67,7 @@ class Look:
     description: str | None = None
     typed: bool = False
     encoded: frozenset[str] = frozenset()
+    units: bool = False
 
 
 def fields(line: str, delimiter: str, quote: str | None) -> list[str]:
@@ -149,6 +156,7 @@ def look(
     header: bool | None = None,
     names: Sequence[str] | None = None,
     skip: int = 0,
+    units: bool | None = None,
 ) -> Look:
     """Read the beginning of a file (UTF-8).
 
@@ -159,22 +167,22 @@ def look(
     """
     lines = _Lines(head)
     lines.take(skip)
-    for pattern, what, remedy in _OTHERS:
-        if delimiter is None and re.match(pattern, lines.peek().lstrip(), re.IGNORECASE):
-            raise SourceError(f"this looks like {what}, not like delimited text", place=Place(file=file, line=lines.line), remedy=remedy)
+    if delimiter is None:
+        foreign.check_text(*lines.filled(file))
     if lines.peek().startswith("# %ECSV"):
         return _ecsv(lines, file)
     sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
     last_comment = ""
     numbered: dict[int, str] = {}
-    while lines.more() and (not lines.peek().strip() or (sign and lines.peek().lstrip().startswith(sign))):
-        line = lines.take(1)
-        if sign and line.strip(sign + " \t\r"):
+    while lines.more() and (not (line := lines.peek()).strip() or (sign and line.lstrip().startswith(sign))):
+        lines.take(1)
+        if sign and line.strip(sign + " \t\r-=_*~"):
             last_comment = line.lstrip()[len(sign) :]
             if match := _NUMBERED.fullmatch(last_comment):
                 numbered[int(match.group(1))] = match.group(2).strip()
     start = lines.at
     sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
+    sample = [line for number, line in enumerate(sample) if number > _HEAD or not _DRAWN.fullmatch(line)]
     cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
     records = [fields(line, cut, quote) for line in sample]
     if records and len(records[0]) > WIDEST:
@@ -184,6 +192,8 @@ def look(
             remedy=f"this is no table, or the delimiter is not {cut!r}",
         )
     width = Counter(len(record) for record in records).most_common(1)[0][0] if records else 0
+    if width == 1 and delimiter is None and names is None and header is None:
+        foreign.check_lines(sample, sum(len(record) > 1 for record in records), Place(file=file, line=lines.line))
     if delimiter is not None and width == 1:
         try:
             other = guess_delimiter(sample, quote, Place(file=file))
@@ -200,15 +210,26 @@ def look(
     found: list[str] | None = None
     if header is not False and records:
         above = fields(last_comment, cut, quote) if last_comment else []
+        if len(above) > width:  # tabs that make names stand above their values
+            above = [cell for cell in above if cell]
         if header is not True and len(above) == width > 1 and not any(is_value(cell) for cell in above):
             found = above
         elif header or (header is None and names is None and looks_like_header(records[0], records[1:200])):
             found = records[0]
-            lines.record(cut, quote)
-            start = lines.at
-        elif header is None and names is not None and [cell.lower() for cell in records[0]] == [name.lower() for name in names]:
-            lines.record(cut, quote)
-            start = lines.at
+        named = found is records[0] or (
+            header is None and names is not None and [cell.lower() for cell in records[0]] == [name.lower() for name in names]
+        )
+        if named:
+            lines.record(sign, quote)
+            start, records = lines.at, records[1:]
+    at = lines.line
+    top = found is not None or names is not None
+    told: Sequence[str] = ()
+    if records and (units or (units is None and top and looks_like_units(records[0], records[1:]))):
+        lines.record(sign, quote)
+        told, start, records = records[0], lines.at, records[1:]
+    if top:
+        start = lines.past(sign)
     if names is not None:
         final = list(names)
         if found is not None and len(found) != len(final):
@@ -218,15 +239,43 @@ def look(
                 remedy="give one name per field",
             )
     else:
-        final = _named(found, width, records, file, lines.line)
-    return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described=_described(final, numbered))
+        final = _named(found, width, records, file, at)
+    described = _described(final, numbered, told)
+    return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described=described, units=bool(told))
 
 
-def _described(names: Sequence[str], numbered: dict[int, str]) -> dict[str, Column]:
-    """Take descriptions from comments that number the columns: ``#  3: Planetary mass [Jupiter masses]``."""
-    if set(numbered) != set(range(1, len(names) + 1)):
-        return {}
-    return {name: Column(name=name, type=Type("char", "*"), description=numbered[number]) for number, name in enumerate(names, 1)}
+def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    """Guess whether the record below the names holds units: nothing but units above numbers, which would all be text with it."""
+    found = 0
+    for index, cell in enumerate(first):
+        column = [row[index] for row in rest if index < len(row) and row[index] and row[index] not in NULL_WORDS]
+        numbers = sum(_NUMBER.fullmatch(value) is not None for value in column)
+        if is_value(cell) or (cell and cell in column):
+            return False
+        if column and numbers >= 0.95 * len(column):
+            unit = units_.meant(_bare(cell))
+            if cell and unit is None and cell not in _NO_UNIT:
+                return False
+            found += unit is not None
+        elif len(cell) > 20:  # words, as notes on how a date is written
+            return False
+    return found > 0
+
+
+def _bare(cell: str) -> str:
+    """Take the brackets off a unit."""
+    return cell[1:-1].strip() if re.fullmatch(r"\[.*\]|\([^()]*\)", cell) else cell
+
+
+def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[str]) -> dict[str, Column]:
+    """Take descriptions from comments that number the columns - ``#  3: Planetary mass [Jupiter masses]`` - and units from the record below the names."""
+    about = numbered if set(numbered) == set(range(1, len(names) + 1)) else {}
+    units = {name: units_.meant(_bare(cell)) for name, cell in zip(names, told, strict=False)}
+    return {
+        name: Column(name=name, type=Type("char", "*"), description=about.get(number), unit=units.get(name))
+        for number, name in enumerate(names, 1)
+        if about or units.get(name)
+    }
 
 
 def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]], file: str, line: int) -> list[str]:
@@ -234,7 +283,7 @@ def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]]
         return [f"column_{number}" for number in range(1, width + 1)]
     names = [cell or f"column_{number}" for number, cell in enumerate(found, 1)]
     names[0] = names[0].lstrip("#").strip() or "column_1"
-    if len(records) > 1 and width == len(names) + 1:  # R writes no name above the row names
+    if records and width == len(names) + 1:  # R writes no name above the row names
         names = ["row_name", *names]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
@@ -264,6 +313,13 @@ class _Lines:
     def peek(self) -> str:
         return self.head[self.at : self._end(self.at)].decode(errors="replace").rstrip("\r\n")
 
+    def filled(self, file: str) -> tuple[str, Place]:
+        """Give the first line that holds anything, not taken, and where it stands."""
+        rest = self.head[self.at :]
+        blank = len(rest) - len(rest.lstrip())
+        line = self.line + rest.count(b"\n", 0, blank)
+        return rest[blank : blank + LONGEST].decode(errors="replace").partition("\n")[0].rstrip("\r"), Place(file=file, line=line)
+
     def take(self, number: int) -> str:
         text = ""
         for _ in range(number):
@@ -272,12 +328,23 @@ class _Lines:
             self.line += 1
         return text
 
-    def record(self, delimiter: str, quote: str | None) -> None:
-        """Go past one record, whose quoted values may hold line ends."""
-        text = self.take(1)
-        while quote and text.count(quote) % 2 and self.more():
-            text += "\n" + self.take(1)
-        del delimiter
+    def record(self, comment: str | None, quote: str | None) -> None:
+        """Go past one record, whose quoted values may hold line ends, and what is none above it."""
+        self.past(comment)
+        quotes = 0
+        while self.more():
+            text = self.take(1)
+            quotes += text.count(quote) if quote else 0
+            if quotes % 2 == 0:
+                break
+
+    def past(self, comment: str | None) -> int:
+        """Go past lines that are blank, comments, or drawn below a head; gives the place of the next record."""
+        while self.more() and (
+            not (line := self.peek()).strip() or (comment and line.lstrip().startswith(comment)) or _DRAWN.fullmatch(line)
+        ):
+            self.take(1)
+        return self.at
 
     def sample(self, number: int, more: int) -> list[str]:
         """Give the next lines, not taken; lines inside quoted values are joined roughly."""
@@ -309,12 +376,19 @@ def _ecsv(lines: _Lines, file: str) -> Look:
     lines.take(1)
     while lines.more() and lines.peek().startswith("#"):
         text.write(lines.take(1).removeprefix("#").removeprefix(" ") + "\n")
+    if text.tell() > _HEADER or _nested(text.getvalue()) > _DEEPEST:
+        message = (
+            f"the ECSV header has more than {_HEADER >> 10} KiB"
+            if text.tell() > _HEADER
+            else f"the ECSV header is nested more than {_DEEPEST} deep"
+        )
+        raise SourceError(message, place=Place(file=file, line=line), remedy="check it with astropy")
     try:
         head = yaml.load(text.getvalue(), _Tolerant)  # noqa: S506  (a SafeLoader)
         cut = str(head.get("delimiter", " "))
         described = {str(item["name"]): _ecsv_column(item) for item in head["datatype"]}
         encoded = frozenset(str(item["name"]) for item in head["datatype"] if item.get("subtype"))
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"the ECSV header cannot be read: {error}", place=Place(file=file, line=line), remedy="check it with astropy"
         ) from error
@@ -327,6 +401,14 @@ def _ecsv(lines: _Lines, file: str) -> Look:
         names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described, typed=True, encoded=encoded,
         description=str(described_as) if described_as else None,
     )  # fmt: skip
+
+
+def _nested(text: str) -> int:
+    """Say how deep YAML can be nested at most: by brackets, and by lists and keys that stand further and further to the right."""
+    brackets = sum(text.count(sign) for sign in "[{")
+    return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text))) + max(
+        (len(line) - len(line.lstrip(" -?")) for line in text.split("\n")), default=0
+    )
 
 
 def _ecsv_column(item: dict[str, Any]) -> Column:
@@ -344,7 +426,7 @@ def _ecsv_column(item: dict[str, Any]) -> Column:
 def _loader() -> Any:
     import yaml
 
-    class Tolerant(yaml.SafeLoader):
+    class Tolerant(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # that of C is ten times as fast
         """Reads !astropy... tags as plain mappings: nothing is built from them."""
 
     def plain(loader: Any, _suffix: str, node: Any) -> object:

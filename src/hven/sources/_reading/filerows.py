@@ -34,7 +34,7 @@ class Files(ABC):
 
     def __init__(self, options: FileOptions, context: Context) -> None:
         self.context = context
-        self.files = data_files(options, context.directory)
+        self.files = data_files(options, context.directory, context.roots)
         self.read = 0  # rows or files, of kinds that count those instead of bytes
 
     @abstractmethod

@@ -54,22 +54,55 @@ class FileOptions(BaseModel):
     ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
 
 
-def find(options: FileOptions, directory: Path) -> list[Path]:
+def find(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> list[Path]:
     """Resolve the patterns to existing files, sorted within each pattern, none twice.
+
+    Parameters
+    ----------
+    roots
+        Directories that links may lead into, beside `directory` and what the patterns themselves name.
 
     Raises
     ------
     SourceError
-        A pattern matches nothing (the remedy names what is there).
+        A pattern matches nothing (the remedy names what is there); a file that it matches is a link that leads elsewhere.
     """
     found: dict[Path, None] = {}
     for pattern in options.files:
+        named = _named(pattern, directory)
         for path in _expand(pattern, directory):
             if not any(_matches(path, ignored, directory) for ignored in options.ignore):
+                check_link(path, path.name, (directory, *roots, named))
                 found[path] = None
     if not found:
         raise SourceError(f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})")
     return list(found)
+
+
+def check_link(path: Path, name: str, roots: Iterable[Path]) -> None:
+    """See that a file is what and where it seems to be: whoever may write beside the data could lead us to any file of this machine.
+
+    Raises
+    ------
+    SourceError
+        It is, or lies behind, a link that leads out of all of `roots`.
+    """
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # gone, or round and round: whoever opens it says so
+        return
+    if not any(real.is_relative_to(root.resolve()) for root in roots):
+        raise SourceError(
+            f"{name} is a link that leads out of the collection", remedy=f'if that is meant, say so in hven.toml: roots = ["{real.parent}"]'
+        )
+
+
+def _named(pattern: str, directory: Path) -> Path:
+    """Give what a pattern names in words, before its first sign: the file, or the directory in which it looks."""
+    path = directory / Path(pattern).expanduser()
+    while any(sign in str(path) for sign in "*?["):
+        path = path.parent
+    return path
 
 
 def _expand(pattern: str, directory: Path) -> list[Path]:
@@ -349,10 +382,10 @@ class _Zstandard(io.RawIOBase):
         return part
 
 
-def data_files(options: FileOptions, directory: Path) -> list[DataFile]:
+def data_files(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> list[DataFile]:
     """Find the files and name each by its path below the descriptor's directory."""
     result = []
-    for path in find(options, directory):
+    for path in find(options, directory, roots):
         try:
             name = path.relative_to(directory).as_posix()
         except ValueError:

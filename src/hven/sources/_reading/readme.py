@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from hven.errors import Place, SourceError
+from hven.model import literal
 from hven.model.table import Column
 from hven.model.types import Type
 
@@ -148,7 +149,7 @@ def _explained(item: ByteField, text: str) -> ByteField:
     if limits:
         parts = re.split(r"[,/]", limits.group(2))
         if len(parts) == 2 and item.column.type.is_numeric:
-            low, high = (float(part) if _NUMBER.match(part.strip()) else None for part in parts)
+            low, high = (literal.number(part) if _NUMBER.match(part.strip()) else None for part in parts)
     rest = text[null.end() :] if null else text[limits.end() :] if limits else text
     rest = re.sub(r"^\+=\s*|^[+-]\s+", "", rest)  # "+=": values in increasing order
     rest = re.sub(r"\s*\((?:\d+|G\d+)\)\s*$", "", rest).strip()

@@ -32,6 +32,11 @@ def _nulls(value: object) -> object:
 Nulls = Annotated[dict[str, list[str]], BeforeValidator(_nulls)]
 
 
+def words_of(nulls: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+    """Give the words that stand for no value in a column."""
+    return (*nulls.get("*", ()), *nulls.get(name, ()))
+
+
 class TextRows(FileRows):
     """The rows of one or more text files."""
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hven.sources import Offer
 from hven.sources._reading.files import FileOptions, data_files
+from hven.sources._reading.rows import Nulls  # noqa: TC001  (pydantic reads it)
 from hven.sources.fits.header import HeaderRows
 from hven.sources.fits.rows import TableRows, listed
 
@@ -26,19 +27,23 @@ class Options(FileOptions):
     hdu: int | str | list[int | str] | None = Field(
         None, description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order."
     )
+    null: Nulls = Field(
+        default_factory=dict, description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all)."
+    )
     cards: list[str] | None = Field(None, description="Header: the keywords wanted; default all that occur. A missing card is null.")
 
 
 def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
-    """List the table HDUs of the first file, in its order.
+    """List the table HDUs of the first file, in its order; none is the default if they hold but the axes of images.
 
     Raises
     ------
     SourceError
         No such file; it is no FITS file.
     """
-    found = listed(data_files(Options.model_validate(dict(options)), context.directory)[0])
-    return [Offer(choice=index, name=name, rows=rows, default=number == 0) for number, (index, name, rows) in enumerate(found)]
+    found = listed(data_files(Options.model_validate(dict(options)), context.directory, context.roots)[0])
+    default = next((index for index, _, _, axes in found if not axes), None)
+    return [Offer(choice=index, name=name, rows=rows, default=index == default) for index, name, rows, _ in found]
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
@@ -50,5 +55,5 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file.
     """
     if options.mode == "header":
-        return HeaderRows(options, options.hdu, options.cards, context)
-    return TableRows(options, options.hdu, context)
+        return HeaderRows(options, options.hdu, options.cards, context, options.null)
+    return TableRows(options, options.hdu, context, options.null)

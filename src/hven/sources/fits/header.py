@@ -13,11 +13,13 @@ from hven.media.cards import Header, Value, read_header
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
+from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import Files
 from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
+from hven.sources._reading.rows import words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _STRUCTURE = {"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""}
 _UNIT = re.compile(r"\[([^\]]{1,20})\]\s*")
@@ -29,11 +31,17 @@ class HeaderRows(Files):
     """The cards of many files, one row each."""
 
     def __init__(
-        self, options: FileOptions, hdu: int | str | list[int | str] | None, cards: Sequence[str] | None, context: Context
+        self,
+        options: FileOptions,
+        hdu: int | str | list[int | str] | None,
+        cards: Sequence[str] | None,
+        context: Context,
+        nulls: Mapping[str, Sequence[str]],
     ) -> None:
         super().__init__(options, context)
         self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
         self.cards = list(cards) if cards is not None else None
+        self.nulls = nulls
 
     def columns(self) -> list[Column]:
         """Give a column per keyword, typed after up to 200 of the files."""
@@ -155,7 +163,8 @@ class HeaderRows(Files):
             elif name in FILE_FACTS:
                 arrays.append(pa.array([file.fact(name) for _, file, _ in rows], fact_type(name)))
             else:
-                arrays.append(pa.array([values[name] for _, _, values in rows], self._columns[name].type.arrow))
+                cells = pa.array([values[name] for _, _, values in rows], self._columns[name].type.arrow)
+                arrays.append(emptied(cells, words_of(self.nulls, name)))
         return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
     def _reject(self, reject: Reject, error: SourceError | None) -> None:

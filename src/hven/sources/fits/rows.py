@@ -14,22 +14,28 @@ from hven import plugins
 from hven.errors import HvenError, Place, SourceError
 from hven.media.cards import Header, read_header
 from hven.sources import Context, Reject
+from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble
+from hven.sources._reading.rows import words_of
 from hven.sources.fits.table import Field, ascii_column, binary_column, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.model.table import Column
+_METADATA = 16 << 20  # bytes of a VOTable in the primary HDU
 
 
 class TableRows(FileRows):
     """A table HDU of one or more files."""
 
-    def __init__(self, options: FileOptions, hdu: int | str | list[int | str] | None, context: Context) -> None:
+    def __init__(
+        self, options: FileOptions, hdu: int | str | list[int | str] | None, context: Context, nulls: Mapping[str, Sequence[str]]
+    ) -> None:
         super().__init__(options, context)
         self.hdu = hdu
+        self.nulls = nulls
 
     def columns(self) -> list[Column]:
         """Give the columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say, or the VOTable that a FITS-plus file carries."""
@@ -61,7 +67,7 @@ class TableRows(FileRows):
             header = read_header(stream.read, 0, self.files[0].name)
             if header is None or header.values.get("VOTMETA") is not True:
                 return []
-            text = stream.read(header.number("NAXIS1"))
+            text = stream.read(min(header.number("NAXIS1"), _METADATA))
         finally:
             stream.close()
         try:
@@ -155,11 +161,13 @@ class TableRows(FileRows):
         ascii: bool,  # noqa: A002
     ) -> pa.RecordBatch:
         if not ascii:
-            return assemble(names, {name: binary_column(rows, items[name], heap) for name in real}, len(rows), first, file)
+            whole = {name: emptied(binary_column(rows, items[name], heap), words_of(self.nulls, name)) for name in real}
+            return assemble(names, whole, len(rows), first, file)
         arrays: dict[str, pa.Array] = {}
         out = np.zeros(len(rows), bool)
         for name in real:
-            arrays[name], bad = ascii_column(rows, items[name])
+            values, bad = ascii_column(rows, items[name])
+            arrays[name] = emptied(values, words_of(self.nulls, name))
             if bad is None:
                 continue
             mask = np.asarray(bad) & ~out
@@ -190,15 +198,20 @@ class TableRows(FileRows):
         self.context.reject(reject)
 
 
-def listed(file: DataFile) -> list[tuple[int, str, int]]:
-    """Give number, EXTNAME and number of rows of each table HDU."""
+def listed(file: DataFile) -> list[tuple[int, str, int, bool]]:
+    """Give number, EXTNAME and number of rows of each table HDU, and whether it holds but the axes of an image, as spectrograms have them."""
     found = []
+    axes: set[int] = set()
     stream = file.open()
     try:
         index = 0
         while (header := read_header(stream.read, index, file.name)) is not None:
             if header.kind in {"BINTABLE", "TABLE"}:
-                found.append((index, header.name, header.number("NAXIS2")))
+                rows = header.number("NAXIS2")
+                along = rows == 1 and bool(axes) and all(item.repeat in axes for item in fields_of(header, file.name))
+                found.append((index, header.name, rows, along))
+            elif header.number("NAXIS") > 1:
+                axes |= {header.number(f"NAXIS{number}") for number in range(1, header.number("NAXIS") + 1)} - {0, 1}
             _skip(stream, header.data_bytes)
             index += 1
     finally:

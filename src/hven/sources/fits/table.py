@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _BINARY = re.compile(r"(\d*)([LXBIJKAEDCMPQ])(.*)")
 _HEAP = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")
 MOST = 1 << 31  # bytes of variable-length arrays in one batch: what 32-bit offsets reach
+_FINITE = 1e308  # beyond, a scale is none
 _ASCII = re.compile(r"([AIFED])(\d+)(?:\.(\d+))?")
 _NUMPY = {"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16", "A": "u1"}
 _VOTABLE = {"L": "boolean", "X": "bit", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "D": "double",
@@ -85,7 +86,7 @@ def fields_of(header: Header, file: str) -> list[Field]:
 
 def _number(header: Header, key: str, default: float) -> float:
     value = header.values.get(key, default)
-    return float(value) if isinstance(value, (int, float)) else default
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _FINITE else default
 
 
 def _described(header: Header, number: int, name: str, kind: Type) -> Column:

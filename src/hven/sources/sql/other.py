@@ -45,11 +45,14 @@ class AnyRows(Rows):
             with self.engine.connect() as connection:
                 result = connection.execution_options(stream_results=True).execute(sa.text(self._text()))
                 names = list(result.keys())
+                scales = [item[5] for item in result.cursor.description]
                 rows = result.fetchmany(SAMPLE)
         except sa.exc.SQLAlchemyError as error:
             raise self._failed(error) from error
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-        return [Column(name=name, type=from_arrow(_any_type(values))) for name, values in zip(names, columns, strict=True)]
+        return [
+            Column(name=name, type=from_arrow(_any_type(values, scale))) for name, values, scale in zip(names, columns, scales, strict=True)
+        ]
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows in the database's order."""
@@ -129,10 +132,12 @@ class _Spelling(Spelling):
         return self.plain(name)
 
 
-def _any_type(values: Sequence[Any]) -> pa.DataType:
+def _any_type(values: Sequence[Any], scale: int | None = None) -> pa.DataType:
+    """Guess a type; decimal numbers without decimals (`scale` 0) are whole, and keep their digits."""
     import decimal
 
-    kept = [float(value) if isinstance(value, decimal.Decimal) else value for value in values]
+    number = int if scale == 0 else float
+    kept = [number(value) if isinstance(value, decimal.Decimal) and value.is_finite() else value for value in values]
     try:
         kind = pa.array(kept).type
         return from_arrow(kind).arrow

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # PostgreSQL's type numbers (pg_type) -> Arrow; what is not here is read as text
 _OIDS: dict[int, pa.DataType] = {
     16: pa.bool_(), 20: pa.int64(), 21: pa.int16(), 23: pa.int32(), 26: pa.int64(), 700: pa.float32(), 701: pa.float64(),
-    1700: pa.float64(), 1082: pa.timestamp("us"), 1114: pa.timestamp("us"), 1184: pa.timestamp("us"),
+    1700: pa.float64(), -1700: pa.int64(), 1082: pa.timestamp("us"), 1114: pa.timestamp("us"), 1184: pa.timestamp("us"),
 }  # fmt: skip
 _ARRAYS: dict[int, pa.DataType] = {
     1005: pa.int16(),
@@ -40,6 +40,7 @@ _ARRAYS: dict[int, pa.DataType] = {
 }
 MARK = "hven.row"
 NUMERIC = 1700
+IDENTIFIER = -1700  # ours: numeric(18, 0) or shorter, which a double would round
 WHOLE = {20, 21, 23}
 PADDED = {25, 1043, 1042}  # text, varchar, char: blanks around values are not kept, and what is empty then is null
 # what a session must not inherit: text of values, and so checksums, shall be the same in all; a pass sees one state of the data
@@ -73,13 +74,19 @@ class PostgresRows(Paged):
         with self._connect() as connection:
             try:
                 cursor = connection.execute(sql.SQL("SELECT * FROM ({}) AS hven_source LIMIT 0").format(sql.SQL(self._select())))
-                described = [(item.name, item.type_code) for item in cursor.description or ()]
-                oids = sorted({oid for _, oid in described})
+                described = [
+                    (
+                        item.name,
+                        IDENTIFIER if item.type_code == NUMERIC and item.scale == 0 and (item.precision or 19) <= 18 else item.type_code,
+                    )
+                    for item in cursor.description or ()
+                ]
+                oids = sorted({abs(oid) for _, oid in described})
                 # -1: no length, which CAST would cut to
                 names = dict(connection.execute("SELECT o, format_type(o, -1) FROM unnest(%s::oid[]) o", (oids,)).fetchall())
             except Exception as error:
                 raise self._failed(error) from error
-        return [(name, oid, names[oid]) for name, oid in described]
+        return [(name, oid, names[abs(oid)]) for name, oid in described]
 
     @cached_property
     def oids(self) -> dict[str, int]:
@@ -261,7 +268,7 @@ class _Spelling(Spelling):
         plain, oid = quoted(name), self.rows.oids[name]
         if oid in PADDED:
             return f"({plain} IS NULL OR {_trimmed(plain)} = '')"
-        return f"({plain} IS NULL OR {plain} = 'NaN')" if oid in {700, 701, NUMERIC} else f"{plain} IS NULL"
+        return f"({plain} IS NULL OR {plain} = 'NaN')" if oid in {700, 701, NUMERIC, IDENTIFIER} else f"{plain} IS NULL"
 
     def value(self, value: object) -> str:
         """Write a literal: COPY has no places for values."""

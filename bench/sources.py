@@ -1,0 +1,90 @@
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from bench.measure import Journey, against
+from hven.descriptor.outcome import Call
+from hven.ingest import ingest
+from hven.testing.site import site_with
+
+ROWS, ROUNDS = 1_000_000, 3
+TEXT = """\
+collection: stars
+title: Stars
+functions: f.py
+tables:
+  main:
+    source: {kind: csv, files: d.csv}
+    columns: {id: int64, ra: float64, dec: float64, mag: float32, name: string, seen: timestamp, b: float64}
+    map: {b: "latitude(ra, dec)"}
+"""
+CODE = """\
+import numpy as np
+import pyarrow as pa
+
+
+def latitude(ra, dec) -> "float64":
+    a, d = np.radians(ra.to_numpy() - 192.85948), np.radians(dec.to_numpy())
+    return pa.array(np.degrees(np.arcsin(np.sin(d) * 0.455984 + np.cos(d) * 0.889988 * np.cos(a))))
+"""
+
+
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
+    """Run the journeys whose name has `only` in it."""
+    if only in "sources.function":
+        yield function()
+
+
+def function() -> Journey:
+    """Ingest 10^6 rows with a function, by turns in a process of its own and in the ingest."""
+    chance = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory() as place, site_with(Path(place), TEXT, {"f.py": CODE}) as site:
+        numbers = np.arange(ROWS)
+        values = {"ra": chance.random(ROWS) * 360, "dec": chance.random(ROWS) * 180 - 90, "mag": chance.random(ROWS) * 20}
+        texts = {"name": [f"star {n}" for n in numbers], "seen": (np.datetime64("2001-01-01T00:00:00") + numbers).astype(str)}
+        pa.csv.write_csv(pa.table({"id": numbers, **values, **texts}), Path(place) / "collections/stars/d.csv")
+        ingest(site, "stars")  # files are in memory now
+        apart, within = [], []
+        for _ in range(ROUNDS):
+            apart.append(_timed(lambda: ingest(site, "stars")))
+            with mock.patch.object(Call, "load", _inside):
+                within.append(_timed(lambda: ingest(site, "stars")))
+    value, reference = statistics.median(apart), statistics.median(within)
+    return against(
+        "sources.function",
+        value,
+        reference,
+        1.3,
+        unit="s of CPU",
+        note=f"{ROWS:,} rows; {reference:.2f} s with the function in the ingest itself",
+    )
+
+
+def _inside(call: Call, _: object = None) -> Callable[..., Any]:
+    """Import the file into this process, as a measure."""
+    spec = importlib.util.spec_from_file_location("beside", str(call.path))
+    if spec is None or spec.loader is None:
+        raise AssertionError
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, call.name)  # type: ignore[no-any-return]
+
+
+def _timed(what: Callable[[], object]) -> float:
+    """Count the seconds of processors, those of processes that have ended too: others may be at work here."""
+    begun = sum(os.times()[:4])
+    what()
+    return sum(os.times()[:4]) - begun

@@ -1,0 +1,18 @@
+"""How much one query may say: bounds that no query of a person meets, so that none keeps planner and memory busy by its text alone.
+
+The trees that programs build (mappings, views) have no text and no bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TERMS: Final = 50_000  # values, operators, calls and conditions; of a list in IN only what is no plain literal
+TABLES: Final = 64  # in one FROM: an optimizer's time grows with their square, and is not always interrupted
+SELECTS: Final = 2_000  # in one query, the operands of UNION among them
+COLUMNS: Final = 5_000  # of one SELECT, unless * of its tables gives more
+BUILDING: Final = 100  # operations that make text of text
+BUILDERS: Final = frozenset({"REPLACE", "REGEXP_REPLACE"})  # functions that do, beside ||
+LONGEST: Final = 65_536  # bytes of a text that is made for each row: an engine computes with thousands of rows at once
+WRITTEN: Final = 50  # bytes of the engine's own SQL for each character of a query, and ..
+ALWAYS: Final = 65_536  # .. so many in any case: functions that are written with an argument twice, within one another, grow without end

@@ -1,0 +1,80 @@
+"""What an ingest would refuse, told before there is one: the first rows of a descriptor's files, mapped and checked, nothing written."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven import plugins
+from hven.errors import Fault, HvenError
+from hven.ingest.broken import ERROR
+from hven.ingest.filling import Filling, counts_bytes, look
+from hven.ingest.rejects import Rejects
+from hven.ingest.report import TableReport
+from hven.settings import secret
+from hven.sources import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hven.engines import Engine
+    from hven.ingest.entry import Entry
+    from hven.model.resource import Resource, TableSpec
+    from hven.settings import Settings
+
+ROWS, ASKED = 1000, 10  # of each source; where each row has a server asked for a size
+MEMORY = 256 << 20  # bytes
+
+
+def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
+    """Yield what most first rows of a table's files would be rejected for (errors), or some (warnings).
+
+    A source that cannot be read says nothing here: that is told where it is opened.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        engine: Engine | None = None
+        try:
+            for spec in resource.tables:
+                context = Context(
+                    directory=directory,
+                    secret=partial(secret, settings.directory),
+                    allow_private=settings.allow_private,
+                    roots=settings.grounds,
+                )
+                try:
+                    entries = [one for one in look(spec, resource, context) if counts_bytes(one.source) and one.mapping.groups is None]
+                    if entries:
+                        engine = engine or plugins.load("engines", "duckdb").open(Path(scratch), memory=MEMORY, threads=1)
+                        yield from _of_table(spec, entries, engine, Path(scratch), settings)
+                except (HvenError, NotImplementedError):
+                    continue
+        finally:
+            if engine is not None:
+                engine.close()
+
+
+def _of_table(spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Path, settings: Settings) -> Iterator[Fault]:
+    report = TableReport(table=spec.table.qualified)
+    few = any(call.path is None for entry in entries for call in entry.mapping.calls)
+    with Rejects(scratch / f"{spec.table.name}.csv") as rejects:
+        Filling(
+            engine=engine, keeper=engine, spec=replace(spec, max_rejects=1.0), entries=entries, rejects=rejects, report=report,
+            progress=lambda _: None, sample=ASKED if few else ROWS, most=1.0, spool=scratch, allow_private=settings.allow_private,
+        ).flow(lambda _: None)  # fmt: skip
+    for item in report.findings.values():
+        if item.severity == ERROR and item.count:
+            # granules are several of one source row
+            every = item.count >= report.read - report.skipped and (spec.max_rejects is None or spec.max_rejects < 1)
+            first = f" (first: {item.offenders[0]})" if item.offenders else ""
+            yield Fault(
+                message=f"{spec.table.qualified}: {'all' if every else f'{item.count:,}'} of the first {report.read:,} rows would be rejected: {item.message}{first}",
+                place=spec.place,
+                remedy="" if ";" in item.message else "correct the mapping or the data",
+                severity="error" if every else "warning",
+            )
+
+
+__all__ = ["refused"]

@@ -1,0 +1,73 @@
+"""The clock of a request: until when it may take, and `check`, which long passes over a query call as they go."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from hven.errors import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Clock:
+    """Begins to run when it is made: at the first byte of a request, or when a job begins.
+
+    Attributes
+    ----------
+    seconds
+        The limit, as it is told.
+    until
+        `time.monotonic()` at its end; who waits for the line of a reader puts it off.
+    """
+
+    __slots__ = ("seconds", "until")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.until - time.monotonic()
+
+    def check(self) -> None:
+        """Raise `Timeout` if the time is over."""
+        if time.monotonic() > self.until:
+            raise late(self.seconds)
+
+
+#: The clock of the request that is answered here; threads that `anyio` starts for it have it, too.
+running: ContextVar[Clock | None] = ContextVar("clock", default=None)
+
+
+@contextmanager
+def counted(seconds: float | None, otherwise: float) -> Iterator[Clock]:
+    """Count by the request's clock; by one of its own if `seconds` are given, or if there is none, with `otherwise` seconds."""
+    clock = running.get()
+    if clock is not None and (seconds is None or clock.seconds == seconds):
+        yield clock
+        return
+    own = Clock(otherwise if seconds is None else seconds)
+    token = running.set(own)
+    try:
+        yield own
+    finally:
+        running.reset(token)
+
+
+def check() -> None:
+    """Raise `Timeout` if the time of this request is over."""
+    clock = running.get()
+    if clock is not None:
+        clock.check()
+
+
+def late(seconds: float | None) -> Timeout:
+    """Say that the time is over."""
+    limit = "" if seconds is None else f" of {seconds:g} s"
+    return Timeout(f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit")

@@ -1,0 +1,72 @@
+"""Bodies: counted before they are held, big ones so many at once, none that never comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from hven.dali import bodies
+from hven.dali.params import FORM_MOST, read
+from hven.errors import Overloaded, Timeout, TooLarge
+from hven.model import clock
+
+PIECE = b"x" * 65_536
+
+
+def request(pieces: list[bytes], kind: str = "application/x-www-form-urlencoded", *, forever: bool = False, **scope: Any) -> Request:
+    left = list(pieces)
+
+    async def receive() -> dict[str, Any]:
+        if not left and forever:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": bool(left) or forever}
+
+    headers = [(b"content-type", kind.encode())]
+    return Request({"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers, **scope}, receive)
+
+
+def test_parts_without_a_file_name_are_counted_before_they_are_held() -> None:
+    """One by one they are small, but all of them are held as text."""
+    head = b'--B\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n'
+    pieces = [piece for n in range(2 * FORM_MOST // len(PIECE)) for piece in (head % n, PIECE, b"\r\n")] + [b"--B--\r\n"]
+    asked = request(pieces, "multipart/form-data; boundary=B")
+    with pytest.raises(TooLarge, match="file name"):
+        asyncio.run(read(asked, 100 * FORM_MOST))
+
+
+def test_so_many_big_bodies_at_once() -> None:
+    big = [PIECE] * (bodies.BIG // len(PIECE) + 1)
+    scopes = [{bodies.PLACES: 2} for _ in range(3)]
+    asked = [request(big, **scope) for scope in scopes]
+    try:
+        assert len(asyncio.run(bodies.whole_body(asked[0], 2 * bodies.BIG))) > bodies.BIG
+        asyncio.run(bodies.whole_body(asked[1], 2 * bodies.BIG))
+        with pytest.raises(Overloaded):
+            asyncio.run(bodies.whole_body(asked[2], 2 * bodies.BIG))
+        assert asyncio.run(bodies.whole_body(request([PIECE], **scopes[2]), 2 * bodies.BIG)) == PIECE  # small ones need no place
+        bodies.give_back(asked[0].scope)
+        asked.append(request(big, **scopes[2]))
+        asyncio.run(bodies.whole_body(asked[3], 2 * bodies.BIG))
+    finally:
+        for one in asked:
+            bodies.give_back(one.scope)
+
+
+def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "STILL", 0.01)
+    with pytest.raises(Timeout, match="too slowly"):
+        asyncio.run(bodies.whole_body(request([PIECE], forever=True), 10**6))
+
+
+def test_the_line_takes_nothing_of_the_requests_time() -> None:
+    async def slowly() -> float:
+        running = clock.Clock(60)
+        clock.running.set(running)
+        until = running.until
+        await bodies.whole_body(request([PIECE, PIECE]), 10**6)
+        return running.until - until
+
+    assert asyncio.run(slowly()) > 0

@@ -1,0 +1,135 @@
+"""hven.toml is taken up by a running server, or it says what waits for a restart; nobody is given rows that a server cannot read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+from asking import Client
+
+from hven.errors import Conflict, StorageError
+from hven.holdings import Site
+from hven.holdings import serving as room
+from hven.holdings.engines import Engines
+from hven.holdings.serving import refuse_unread, serving
+from hven.ingest import ingest, move
+from hven.server import create
+from hven.settings import Settled, init, load
+from running import hven, until
+
+FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    site = init(tmp_path / "site")
+    (site / "hven.toml").write_text(FIRST)
+    path = site / "collections" / "a"
+    path.mkdir()
+    (path / "a.yaml").write_text("collection: a\ntitle: a\ntables:\n  main:\n    source: rows.csv\n    columns: {n: int32}\n")
+    (path / "rows.csv").write_text("n\n1\n2\n")
+    with Site(load(site, {})) as made:
+        ingest(made, "a")
+    return site
+
+
+@pytest.fixture
+def server(place: Path) -> Iterator[Site]:
+    with Site(load(place, {}), watch=True) as site:
+        yield site
+
+
+def says(place: Path, text: str) -> None:
+    new = place / "hven.new"
+    new.write_text(text)
+    new.replace(place / "hven.toml")
+
+
+def check(reader: Client) -> dict[str, str]:
+    found = {one["name"]: one for one in json.loads(reader.get("/health/ready").body)["checks"]}["settings"]
+    return {"state": found["state"], "message": found.get("message", "")}
+
+
+def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site) -> None:
+    reader = Client(create(server))
+    assert "Before" in reader.ask("GET", "/", headers={"accept": "text/html"}).text
+    assert check(reader) == {"state": "ok", "message": ""}
+    changed = FIRST.replace("Before", "After").replace("18290", "18291")
+    says(place, changed.replace("[health]", 'public_url = "https://vo.example/x"\n[limits]\nmaxrec_default = 1\n[health]'))
+    until(lambda: server.settings.title == "After")
+    page = reader.ask("GET", "/x/", headers={"accept": "text/html"}).text
+    assert "After" in page
+    assert "https://vo.example/x" in reader.get("/x/tap/capabilities").text
+    assert reader.get("/x/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT n FROM a.main").text.split() == ["n", "1"]
+    assert server.settings.port == 18290
+    assert check(reader) == {"state": "warning", "message": "restart needed: port changed since the server began"}
+    until(lambda: any(one.waiting == ("port",) for one in serving(server.settings)))
+    assert "restart needed: port changed in hven.toml since the server" in hven("status", "--site", place).stdout
+    says(place, FIRST + "nonsense = 1\n")
+    until(lambda: server.settled.problem is not None)
+    assert "nonsense: there is no such setting" in check(reader)["message"]
+    assert server.settings.title == "After"
+    says(place, FIRST)
+    until(lambda: server.settings.title == "Before")
+    assert check(reader) == {"state": "ok", "message": ""}
+
+
+def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
+    settled = Settled(load(place, {}))
+    says(place, FIRST + '[postgres]\nurl = "postgresql://a@one/x"\n[live]\npool = 7\n')
+    assert settled.look()
+    assert (settled.now.postgres.url, settled.waiting) == ("postgresql://a@one/x", ("live.pool",))
+    says(place, FIRST + '[postgres]\nurl = "postgresql://a@other/x"\n')
+    assert not settled.look(["postgres"])
+    assert (settled.now.postgres.url, settled.waiting) == ("postgresql://a@one/x", ("postgres.url",))
+
+
+def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "WAIT", 0.0)
+    until(lambda: bool(serving(server.settings)))
+    monkeypatch.setenv("HVEN_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/x")  # this command has it, the server has not
+    with Site(load(place)) as site:
+        with pytest.raises(Conflict, match="cannot read rows in postgres: the engine postgres has no database"):
+            move(site, "a", "postgres")
+        refuse_unread(site.settings, "duckdb")
+        server.close()
+        refuse_unread(site.settings, "postgres")  # nobody serves
+
+
+def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:
+    until(lambda: bool(serving(server.settings)))
+    (left,) = (place / "var" / "run").glob("serving.*.json")
+    pid = left.name.split(".")[1]
+    other = left.with_name("serving.1.json")
+    other.write_text(left.read_text().replace(f" {pid} ", " 999999999 "))
+    assert len(serving(server.settings)) == 1
+    assert not other.exists()
+
+
+def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server: Site) -> None:
+    reader = Client(create(server))
+    assert reader.get("/health/ready").status == 200
+    snapshot = next((place / "var" / "snapshots").glob("a.main/*"))
+    snapshot.rename(snapshot.with_name("away"))
+    until(lambda: reader.get("/health/ready").status == 503)
+    ready = {one["name"]: one for one in json.loads(reader.get("/health/ready").body)["checks"]}["holdings"]
+    assert ready["reason"] == "rows that are published cannot be read"
+    assert "the rows of a.main cannot be read" in ready["message"]
+
+
+def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(_: Engines, name: str) -> None:
+        raise StorageError(f"the engine {name} has no database")
+
+    with Site(load(place, {})) as site:
+        reader = Client(create(site))
+        monkeypatch.setattr(Engines, "get", lacking)
+        answer = reader.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) FROM a.main")
+    assert answer.status == 503
+    assert "these rows are in the engine duckdb, which does not answer here; try again later" in answer.text
+    assert answer.headers["retry-after"] == "5"

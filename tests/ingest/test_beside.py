@@ -1,0 +1,189 @@
+"""Curators' Python in a process of its own: whatever it does, the ingest tells it in words, with the row, and what is published stays."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+import pyarrow as pa
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.beside import Failure, Limits, first_wrong
+from hven.beside.process import Python
+from hven.errors import DataError, DescriptorError, SourceError, UserError
+from hven.ingest import ingest
+from hven.sync import sync
+from hven.testing.site import site_with
+
+MEMORY = 1024**3
+TEXT = """
+collection: c
+title: C
+functions: f.py
+tables:
+  main:
+    source: {kind: csv, files: d.csv}
+    primary: [id]
+    sync: {}
+    columns: {id: int64, x: float64}
+    map: {x: f(v)}
+"""
+ROWS = "id,v\n" + "".join(f"{n},{n}.5\n" for n in range(1, 21))
+GOOD = 'import pyarrow.compute as pc\n\ndef f(v) -> "float64":\n    return pc.multiply(v, 2.0)\n'
+AT = "    if 17.5 in v.to_pylist():\n"  # of row 17
+BAD = {  # what the function does at a row, and how it is told
+    "raise": ("        1 / 0\n", ["ZeroDivisionError: division by zero (f.py:6)", "in row 17 of d.csv, with 17.5"]),
+    "exit": ("        os._exit(3)\n", ["it ended its process, with exit code 3", "in row 17"]),
+    "leave": ("        sys.exit('enough')\n", ["SystemExit: enough", "in row 17"]),
+    "loop": ("        while True: pass\n", ["it gave no answer within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
+    "segfault": ("        ctypes.string_at(0)\n", ["its process died of SIGSEGV: a fault in compiled code", "in row 17"]),
+    "killed": ("        os.kill(os.getpid(), 9)\n", ["its process died of SIGKILL", "in row 17"]),
+    "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["it wanted more than 1,073,741,824 bytes of memory (python.memory in hven.toml)", "in row 17"]),
+    "array": ("        __import__('numpy').ones(2**28)\n", ["it wanted more than 1,073,741,824 bytes of memory", "in row 17"]),
+    "list": ("        return [1.0] * len(v)\n", ["the function f gave list, not an Arrow array"]),
+    "short": ("        return v[1:]\n", ["the function f gave 19 values for 20 rows"]),
+}  # fmt: skip
+
+
+def code(what: str) -> str:
+    return f'import ctypes, os, sys, time\nimport pyarrow as pa\n\ndef f(v) -> "float64":\n{AT}{what}    return v\n'
+
+
+def values(site):
+    with query.run("SELECT COUNT(*) AS n, SUM(x) AS s FROM c.main", OWNER, site=site) as result:
+        return result.table().to_pylist()[0]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("beside")
+    with site_with(directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=Limits(seconds=2.0, memory=MEMORY)) as site:
+        ingest(site, "c")
+        yield site, directory / "collections/c/f.py"
+
+
+@pytest.mark.parametrize("what", list(BAD))
+def test_whatever_a_function_does_is_told_with_its_row(home, what):
+    site, file = home
+    file.write_text(code(BAD[what][0]))
+    with pytest.raises(DataError) as caught:
+        (ingest if len(what) % 2 else sync)(site, "c")
+    for words in BAD[what][1]:
+        assert words in str(caught.value)
+    assert str(caught.value).startswith("collections/c/c.yaml:") or "c.yaml" in str(caught.value)
+    assert values(site) == {"n": 20, "s": sum(2 * (n + 0.5) for n in range(1, 21))}, "what is published stays"
+
+
+def test_a_sync_calls_the_function_for_what_is_new(home):
+    site, file = home
+    file.write_text(GOOD)
+    sync(site, "c")
+    data = file.with_name("d.csv")
+    data.write_text(ROWS + "21,0.25\n")
+    assert sync(site, "c").changes["c.main"].mapped == 1
+    assert values(site)["n"] == 21
+    data.write_text(ROWS)
+    sync(site, "c", accept=True)
+
+
+def test_nothing_is_left_running(tmp_path):
+    (tmp_path / "f.py").write_text(
+        "import os, subprocess, sys\nimport pyarrow as pa\n\ndef f():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1e6)'])\n    return pa.array([os.getpid(), child.pid])\n"
+    )
+    python = Python()
+    pids = python.call(tmp_path / "f.py", "f", []).to_pylist()
+    assert os.getpid() not in pids
+    ends = [os.pidfd_open(pid) for pid in pids]
+    python.stop()
+    for end in ends:
+        assert select.select([end], [], [], 60.0)[0], "what it had started is gone, too"
+        os.close(end)
+
+
+def test_code_that_closes_the_way_to_its_process_is_stopped(tmp_path):
+    (tmp_path / "f.py").write_text("import os, time\n\ndef f():\n    os.closerange(3, 99)\n    time.sleep(1e6)\n")
+    with pytest.raises(Failure, match="it closed the way to its process, which was stopped"):
+        Python().call(tmp_path / "f.py", "f", [])
+
+
+def test_one_process_is_asked_many_times_and_begun_anew_after_its_end(tmp_path):
+    (tmp_path / "f.py").write_text(
+        "import os\nimport pyarrow as pa\nx = []\n\ndef f(v):\n    x.append(1)\n    if v[0].as_py(): os.kill(os.getpid(), 15)\n    return pa.array([len(x)])\n"
+    )
+    python = Python()
+    asked = [python.call(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() for _ in range(3)]
+    assert asked == [1, 2, 3]
+    with pytest.raises(Failure, match="SIGTERM"):
+        python.call(tmp_path / "f.py", "f", [pa.array([1])])
+    assert python.call(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() == 1
+    assert signal.SIGTERM == 15
+
+
+@pytest.mark.parametrize(("rows", "bad"), [(1, 0), (300, 0), (300, 299), (301, 150), (7, 3)])
+def test_the_first_wrong_row_is_found_by_halves(rows, bad):
+    asked = []
+
+    def fails(low, high):
+        asked.append((low, high))
+        return low <= bad < high
+
+    assert first_wrong(fails, rows) == bad
+    assert len(asked) <= rows.bit_length() + 1
+    assert first_wrong(lambda low, high: (low, high) == (0, rows), rows) == (0 if rows == 1 else None), "only all of them together"
+
+
+def test_a_file_that_cannot_be_imported_is_told_at_ingest(home):
+    site, file = home
+    for text, words in (
+        ("import nothing_of_that_name\n" + GOOD, "f.py cannot be imported: ModuleNotFoundError"),
+        (GOOD + "\nimport os\nos._exit(5)\n", "f.py cannot be imported: it ended its process, with exit code 5"),
+        (GOOD + "\nwhile True: pass\n", "f.py cannot be imported: it gave no answer within 2 s"),
+        (GOOD + "\ndel f\n", "f.py has no function 'f'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=words.replace(".", r"\.")):
+            ingest(site, "c")
+    file.write_text(GOOD)
+
+
+SOURCE = """
+collection: s
+title: S
+tables:
+  main:
+    source: {kind: python, file: w.py}
+    columns: {id: int64}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("os._exit(0)", r"rows\(\) after 2,500 rows: it ended its process, with exit code 0"),
+        ("while True: pass", r"rows\(\) after 2,500 rows: it gave no answer within 2 s"),
+        ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: its process died of SIGSEGV"),
+        ("[bytearray(2**26) for _ in range(1000)]", r"rows\(\) after 2,500 rows: it wanted more than 1,073,741,824 bytes"),
+        ("1 / 0", r"w\.py:6: ZeroDivisionError in rows\(\): division by zero"),
+        ("sys.exit(1)", r"rows\(\) after 2,500 rows: SystemExit: 1"),
+    ],
+)
+def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, words):
+    text = (
+        f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
+    )
+    with (
+        site_with(tmp_path, SOURCE, {"w.py": text}, python=Limits(seconds=2.0, memory=MEMORY)) as site,
+        pytest.raises((SourceError, DescriptorError), match=words),
+    ):
+        ingest(site, "s")
+
+
+def test_a_slow_source_has_its_time_for_each_row(tmp_path):
+    """The limit is the time without a row, not that of a batch, nor of everything."""
+    text = "import time\n\ndef rows():\n    for n in range(8):\n        time.sleep(0.5)\n        yield {'id': n}\n"
+    with site_with(tmp_path, SOURCE, {"w.py": text}, python=Limits(seconds=2.0, memory=MEMORY)) as site:
+        assert ingest(site, "s").rows == 8

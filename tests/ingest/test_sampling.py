@@ -1,0 +1,59 @@
+"""hven check tells what the ingest will refuse; a failed test tells what was rejected."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hven.errors import DataError
+from hven.ingest import ingest
+from hven.testing.site import site_with
+from running import hven
+
+EPN = """\
+collection: smart
+title: Minerals
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: none
+    optional: [access_url, access_format, access_estsize]
+    source: {kind: csv, files: a.csv}
+    set: {granule_gid: site, dataproduct_type: sp, processing_level: 5, target_name: Mars, target_class: planet, instrument_host_name: MRO, instrument_name: CRISM, access_format: text/csv}
+    text: {granule_uid: "{name}", obs_id: "{name}", access_url: "https://example.org/{name}"}
+"""
+
+
+def checked(tmp_path, descriptor, rows):
+    with site_with(tmp_path, descriptor, {"a.csv": rows}):
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+    done = hven("--site", tmp_path, "check", "--json", code=1)
+    return [fault for fault in json.loads(done.stdout) if "rows would be rejected" in fault["message"]]
+
+
+def test_rows_that_no_ingest_will_take(tmp_path):
+    faults = checked(tmp_path, EPN, "name\n" + "".join(f"n{k}\n" for k in range(30)) + "né\n")
+    access, uid = sorted(faults, key=lambda fault: fault["severity"])
+    assert "smart.epn_core: all of the first 31 rows would be rejected: where there is an access_url" in access["message"]
+    assert "product_size(url)" in access["message"]
+    assert (access["severity"], uid["severity"]) == ("error", "warning")
+    assert "1 of the first 31 rows would be rejected: a granule_uid is ASCII" in uid["message"].replace("granule_uid: ", "")
+    assert not (tmp_path / "var" / "snapshots").exists() or not list((tmp_path / "var" / "snapshots").rglob("*.arrow"))
+
+
+def test_a_failed_test_tells_what_was_rejected(tmp_path):
+    text = """\
+collection: stars
+title: Stars
+tables:
+  main:
+    columns: {ud: {type: float64, minimum: 0}}
+    source: {kind: csv, files: a.csv}
+tests:
+  - {query: SELECT COUNT(*) AS n FROM stars.main, expect: {n: 5}}
+"""
+    with site_with(tmp_path, text, {"a.csv": "ud\n1\n2\n-1\n-1\n3\n"}) as site, pytest.raises(DataError) as found:
+        ingest(site, "stars")
+    assert "n is 3, expected 5; 2 of 5 rows of stars.main were rejected: ud is below the minimum 0 (2); they are in" in found.value.message
+    assert "main.csv" in found.value.message

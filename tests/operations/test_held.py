@@ -1,0 +1,170 @@
+"""A rollback lasts: neither a schedule nor what a collection is made from changes it, until somebody says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hven import settings
+from hven.errors import Conflict, HvenError
+from hven.holdings import Site
+from hven.ingest import ingest, move
+from hven.operations import counted
+from hven.operations.following import synchronise
+from hven.operations.health import FAILING, FRESH, HELD, UNSCHEDULED, Health
+from hven.operations.planning import BY_HAND
+from hven.sync import sync
+from running import hven
+from two_engines import OTHER, registered
+
+BASE = """\
+collection: {name}
+title: {name}
+tables:
+  main:
+    primary: [id]
+    source: {source}
+    columns: {{id: int32, v: int32}}
+sync: {{every: 1 s}}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A site with a collection of rows, one made from it, and a source that has been spoilt since."""
+    site = settings.init(tmp_path / "site")
+    for name, source in (("base", "rows.csv"), ("made", "{kind: query, adql: 'SELECT id, v + 1 AS v FROM base.main'}")):
+        path = site / "collections" / name
+        path.mkdir()
+        (path / f"{name}.yaml").write_text(BASE.format(name=name, source=source))
+    rows(site, 1)
+    with Site(settings.load(site, {})) as opened:
+        for name in ("base", "made"):
+            ingest(opened, name)
+        rows(site, 999)
+        sync(opened, "base")
+    return site
+
+
+def rows(site: Path, value: int) -> None:
+    (site / "collections" / "base" / "rows.csv").write_text(f"id,v\n1,{value}\n2,2\n")
+
+
+def values(site: Site, table: str) -> list[int]:
+    record = site.store.current()[1][table]
+    return sorted(row["v"] for batch in site.engines.of(record.snapshot).read(record.snapshot) for row in batch.to_pylist())
+
+
+def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
+    told = hven("rollback", "base", "--site", place).stdout
+    assert "base is held there: its schedule (every 1 s) rests, until" in told
+    assert "schedule resume base" in told
+    with Site(settings.load(place, {})) as site:
+        with pytest.raises(Conflict, match="held as `hven rollback` left it"):
+            synchronise(site, "base", unheld=True)
+        assert values(site, "base.main") == [1, 2]
+        assert "held" in hven("sync", "base", "--unless-held", "--site", place).stderr
+        assert values(site, "base.main") == [1, 2]
+        (found,) = [one for one in Health(site).picture(patience=None).collections if one.collection == "base"]
+        assert (found.state, found.next, found.limit) == (HELD, None, None)
+        assert "hven schedule resume base" in str(found.reason)
+        assert "held: base" in hven("status", "--site", place).stdout
+        assert hven("schedule", "resume", "base", "--site", place).stdout == "base goes on\n"
+        assert site.store.held() == {}
+        synchronise(site, "base", unheld=True)
+        assert values(site, "base.main") == [2, 999]
+
+
+def test_a_sync_by_hand_ends_it_also_when_nothing_changed(place: Path) -> None:
+    with Site(settings.load(place, {})) as site:
+        site.store.rollback("base")
+        rows(place, 1)  # the source has been put right
+        assert not sync(site, "base", dry_run=True).changed
+        assert list(site.store.held()) == ["base"]
+        assert not sync(site, "base").changed
+        assert site.store.held() == {}
+
+
+def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
+    with Site(settings.load(place, {})) as site:
+        assert values(site, "made.main") == [3, 1000]
+        site.store.rollback("made")
+        assert values(site, "made.main") == [2, 3]
+        rows(place, 5)
+        report = sync(site, "base")
+        assert values(site, "base.main") == [2, 5]
+        assert values(site, "made.main") == [2, 3]
+        assert any("made.main is made from this, and stays as `hven rollback` left it" in line for line in report.warnings)
+
+
+def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
+    with registered(), Site(settings.load(place, {})) as site:
+        site.store.rollback("base")
+        move(site, "base", OTHER)
+        assert list(site.store.held()) == ["base"]
+        move(site, "base", "duckdb")
+    hven("schedule", "pause", "made", "--site", place, code=1)  # no server ever planned it
+    hven("backup", tmp_path / "all.tar", "--site", place)
+    hven("restore", tmp_path / "all.tar", tmp_path / "again")
+    with Site(settings.load(tmp_path / "again", {})) as site:
+        assert list(site.store.held()) == ["base"]
+
+
+# --- runs that somebody begins by hand, or by cron ------------------------------------------------------------
+
+
+def state(site: Site) -> tuple[str, int]:
+    (found,) = [one for one in Health(site).picture(patience=None).collections if one.collection == "base"]
+    return found.state, found.failures
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+def test_health_knows_runs_by_hand(place: Path, *, scheduled: bool) -> None:
+    path = place / "collections" / "base" / "base.yaml"
+    if not scheduled:
+        path.write_text(path.read_text().partition("sync:")[0])
+    source = path.with_name("rows.csv")
+    (place / "hven.toml").write_text('[alerts]\ncommand = ["./tell"]\n')
+    tell = place / "tell"
+    tell.write_text(f'#!/bin/sh\ncat >> "{place}/told"\n')
+    tell.chmod(0o755)
+    source.rename(source.with_suffix(".away"))
+    hven("sync", "base", "--site", place, code=1)
+    with Site(settings.load(place, {})) as site:
+        assert state(site) == (FAILING, 1)
+        assert "failed: base" in hven("status", "--site", place).stdout
+        assert '"kind": "failed"' in (place / "told").read_text()
+        source.with_suffix(".away").rename(source)
+        hven("sync", "base", "--site", place)
+        # what is scheduled has no line in the store yet where no server runs, and one that only counts failures goes with them
+        assert state(site) == (UNSCHEDULED, 0)
+        assert '"kind": "recovered"' in (place / "told").read_text()
+        assert "base" not in site.store.schedules.all()[1]
+
+
+def test_a_run_whose_process_was_killed_is_a_failure_until_a_good_one(place: Path) -> None:
+    with Site(settings.load(place, {})) as site:
+        site.store.runs.begin("99991231T000000000-aaaa", "base", "sync")
+        site.store.runs.mark_dead("base")
+        assert state(site) == (FAILING, 1)
+        site.store.runs.forget(["99991231T000000000-aaaa"])
+        assert state(site) == (UNSCHEDULED, 0)
+
+
+def test_a_good_run_by_hand_ends_the_failures_of_the_schedule(place: Path) -> None:
+    with Site(settings.load(place, {})) as site:
+
+        def fail() -> None:
+            raise HvenError("no answer")
+
+        with pytest.raises(HvenError):
+            counted(site, "base", fail)
+        row = site.store.schedules.get("base")
+        assert (row.failures, row.timing, row.message) == (1, BY_HAND, "no answer")
+        planned = replace(row, timing="every 1 s", failures=3)
+        site.store.schedules.change("base", lambda _row, _now: (planned, ()))
+        assert state(site) == (FAILING, 3)
+        counted(site, "base", lambda: None)
+        assert state(site) == (FRESH, 0)

@@ -1,0 +1,190 @@
+"""Faults of the machine, and two at once: whoever meets whom, both end in words, and what is served is whole.
+
+One process has imported everything and forks two children for each pair, which begin at the same moment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.errors import HvenError
+from hven.holdings import Site
+from hven.settings import Settings
+from hven.testing.site import site_with
+
+FULL = os.environ.get("HVEN_PROOF") == "full"  # scripts/proof runs the full one
+ROWS = 500
+
+DESCRIPTOR = """\
+collection: cat
+title: t
+tables:
+  stars:
+    primary: id
+    columns:
+      id: {type: int32, indexed: true}
+      v: {type: int32}
+    source: {kind: csv, files: stars.csv}
+  few:
+    source: {kind: query, adql: "SELECT id, v FROM cat.stars WHERE id < 10"}
+"""
+
+VERBS = {
+    "ingest": ["ingest", "cat"],
+    "sync": ["sync", "cat"],
+    "rollback": ["rollback", "cat"],
+    "remove": ["remove", "cat"],
+    "purge": ["remove", "cat", "--purge"],
+    "backup": ["backup", "{out}/{number}.hven"],
+    "restore": ["restore", "{out}/archive.hven", "{out}/site-{number}"],
+    "move": ["move", "cat", "--to", "duckdb"],
+    "diff": ["diff", "cat"],
+    "check": ["check", "cat", "--tests"],
+    "query": ["query", "SELECT COUNT(*) AS n FROM cat.stars"],
+}
+SOME = [("ingest", "sync"), ("sync", "purge"), ("backup", "purge"), ("remove", "rollback")]
+PAIRS = list(itertools.combinations_with_replacement(VERBS, 2)) if FULL else SOME
+
+ZYGOTE = """
+import io, json, os, sys, contextlib
+import hven.cli, hven.cli.publish, hven.cli.backups, hven.cli.sync, hven.cli.ask, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
+import hven.descriptor.mapping, hven.holdings.archive, hven.holdings.restoring
+from hven.ingest import ingest
+from hven.sync import sync
+
+def work(words, gate, answer):
+    os.read(gate, 1)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = hven.cli.main(words)
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException as error:
+        code, said = "bug", io.StringIO(repr(error))
+    os.write(answer, json.dumps([code, said.getvalue()[-4000:]]).encode())
+
+for line in sys.stdin:
+    ways = []
+    gate, opener = os.pipe()
+    for words in json.loads(line):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            work(words, gate, writer)
+            os._exit(0)
+        os.close(writer)
+        ways.append((pid, reader))
+    os.write(opener, b"xx")
+    told = []
+    for pid, reader in ways:
+        with open(reader, "rb") as file:
+            told.append(json.loads(file.read() or b'["died", ""]'))
+        os.waitpid(pid, 0)
+    os.close(gate); os.close(opener)
+    print(json.dumps(told), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def together() -> Iterator[Callable[..., list[tuple[object, str]]]]:
+    """Run command lines at the same moment: gives exit code and words of each."""
+    process = subprocess.Popen([sys.executable, "-c", ZYGOTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def run(*lines: list[str]) -> list[tuple[object, str]]:
+        process.stdin.write(f"{json.dumps(lines)}\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+        return [(code, said) for code, said in json.loads(process.stdout.readline())]  # type: ignore[union-attr]
+
+    with process:  # the end closes its pipes
+        yield run
+    assert process.returncode == 0
+
+
+def served(place: Path) -> tuple[int, ...] | None:
+    """Give how many rows are served and of which versions; None: nothing is published. Both tables must be of one state."""
+    with Site(Settings(directory=place)) as site:
+        if "cat.stars" not in site.current().published:
+            return None
+        found, few = (_row(site, f"SELECT COUNT(*) AS n, MIN(v) AS lo, MAX(v) AS hi FROM cat.{table}") for table in ("stars", "few"))
+    assert few == (10, *found[1:])
+    return found
+
+
+def _row(site: Site, adql: str) -> tuple[int, ...]:
+    with query.run(adql, OWNER, site=site) as result:
+        return next(tuple(row.values()) for batch in result.batches() for row in batch.to_pylist())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, together: Callable[..., list[tuple[object, str]]]) -> Path:
+    place = tmp_path_factory.mktemp("pairs") / "site"
+    site_with(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
+    (place / "hven.toml").write_text('name = "pairs"\nkeep_snapshots = 3\n')
+    (out := place.parent / "out").mkdir()
+    for words in (["ingest", "cat"], ["backup", str(out / "archive.hven")]):
+        assert together(["--site", str(place), *words])[0][0] == 0
+    return place
+
+
+def csv(version: int) -> str:
+    return "id,v\n" + "".join(f"{number},{version}\n" for number in range(ROWS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("one", "two"), PAIRS)
+def test_two_at_once_end_in_words_and_what_is_served_is_whole(
+    prepared: Path, together: Callable[..., list[tuple[object, str]]], one: str, two: str
+) -> None:
+    version = test_two_at_once_end_in_words_and_what_is_served_is_whole.__dict__.setdefault("rounds", itertools.count(1))
+    before, now = next(version), next(version)
+    out = prepared.parent / "out"
+
+    def line(verb: str, number: int) -> list[str]:
+        return ["--site", str(prepared), *(word.format(out=out, number=f"{now}-{number}") for word in VERBS[verb])]
+
+    stars = prepared / "collections" / "cat" / "stars.csv"
+    stars.write_text(csv(before))
+    assert together(line("ingest", 0))[0][0] == 0, "after whatever the pair before has left"
+    stars.write_text(csv(now))
+    told = together(line(one, 1), line(two, 2))
+    for code, said in told:
+        assert code in {0, 1, 3}, (code, said)
+        assert "Traceback" not in said
+        assert "bug" not in said
+        assert code == 0 or "hven: " in said, said
+    found = served(prepared)
+    removing = {"remove", "purge"} & {one, two}
+    assert found is not None or removing
+    if found is not None:
+        assert found[0] == ROWS
+        assert found[1] == found[2]
+    for archive in out.glob(f"{now}-*.hven"):
+        assert together(["restore", str(archive), "--check"])[0][0] == 0
+    assert together(line("ingest", 0))[0][0] == 0
+    assert served(prepared) == (ROWS, now, now)
+    with Site(Settings(directory=prepared)) as site:  # nothing is left behind, and nothing that is known is gone
+        known = site.store.known()
+        there = {str(path.relative_to(site.engine.directory)) for path in site.engine.directory.glob("*.*/*") if path.is_dir()}
+        assert {path for path in there if not path.endswith(".staging")} >= {path.removeprefix("snapshots/") for path in known}
+
+
+def test_a_verb_that_nobody_wrote_is_an_error(together: Callable[..., list[tuple[object, str]]], prepared: Path) -> None:
+    """The pairs can fail: what is no verb does not pass for words."""
+    (code, said) = together(["--site", str(prepared), "ingest", "nowhere"])[0]
+    assert code == 1
+    assert "hven: " in said
+    with pytest.raises(HvenError), Site(Settings(directory=prepared)) as site:
+        site.store.record("nowhere")

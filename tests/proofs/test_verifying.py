@@ -1,0 +1,319 @@
+"""Published data is what was published: what is damaged on disk is found, and served no more."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from hven import query, settings
+from hven.engines import Snapshot
+from hven.errors import StorageError, Unavailable
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.operations import verifying
+from hven.operations.health import Health
+from hven.sync import sync
+from running import until
+from shared import MORE
+
+TABLE = """\
+collection: {name}
+title: {name}
+tables:
+  main:
+    primary: [id]
+    position: [ra, dec]
+    source: {{kind: csv, files: rows.csv}}
+    columns: {{id: {{type: int32}}, ra: {{type: float64, unit: deg}}, dec: {{type: float64, unit: deg}}, name: {{type: text, indexed: true}}}}
+  other:
+    primary: [id]
+    source: {{kind: csv, files: others.csv}}
+    columns: {{id: {{type: int32}}}}
+"""
+SUM = "SELECT COUNT(*) AS n, MAX(name) AS latest FROM a.main"
+
+
+def write(place: Path, rows: int, others: int = 3) -> None:
+    home = place / "collections" / "a"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "a.yaml").write_text(TABLE.format(name="a"))
+    lines = [f"{number},{number % 360},{number % 90},star {number:05d}" for number in range(rows)]
+    (home / "rows.csv").write_text("\n".join(["id,ra,dec,name", *lines]) + "\n")
+    (home / "others.csv").write_text("\n".join(["id", *map(str, range(others))]) + "\n")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    site = settings.init(tmp_path / "site")
+    shutil.rmtree(site / "collections", ignore_errors=True)
+    write(site, 1000)
+    return site
+
+
+@pytest.fixture
+def site(place: Path) -> Iterator[Site]:
+    with Site(settings.load(place)) as made:
+        ingest(made, "a")
+        made.refresh()
+        yield made
+
+
+def rows(site: Site, text: str = SUM) -> list[dict[str, object]]:
+    result = query.run(text, site=site)
+    try:
+        return [row for batch in result.batches() for row in batch.to_pylist()]
+    finally:
+        result.close()
+
+
+def now(site: Site, table: str = "a.main") -> Snapshot:
+    relation = site.refresh().published[table].relation
+    assert isinstance(relation, Snapshot)
+    return relation
+
+
+def files(site: Site, snapshot: Snapshot) -> list[Path]:
+    return sorted(path for path in (site.settings.kept / "snapshots" / snapshot.path).iterdir() if not path.name.startswith("."))
+
+
+def flip(path: Path, bit: int) -> None:
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ (1 << bit % 8)]))
+
+
+def verify(site: Site) -> list[str]:
+    """Verify what is kept; give the damaged snapshots."""
+    found = verifying.verified(site.settings, site.store, site.engines, verifying.records_of(site.store))
+    site.refresh()
+    return [one.snapshot for one in found if one.faults]
+
+
+def test_what_is_as_it_was_published_is_told_so(site: Site) -> None:
+    assert not verify(site)
+    assert set(site.store.verifications.all()) == {now(site).id, now(site, "a.other").id}
+    assert all(one.bytes > 0 and not one.unknown for one in site.store.verifications.all().values())
+    assert verifying.due(site.settings, site.store) == ([], False)
+
+
+def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
+    chance = random.Random(7)
+    before = now(site)
+    found = files(site, before)
+    assert {path.suffix for path in found} == {".arrow", ".npy", ".json"}
+    for number in range(1000 if MORE > 1 else 25):
+        path = found[number % len(found)]
+        bit = chance.randrange(path.stat().st_size * 8)
+        flip(path, bit)
+        assert verify(site) == [before.id], (path, bit)
+        with pytest.raises(Unavailable, match=r"the rows of a\.main are damaged"):
+            rows(site)
+        assert rows(site, "SELECT COUNT(*) AS n FROM a.other") == [{"n": 3}]
+        flip(path, bit)
+        assert not verify(site)
+        assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
+
+
+def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: Site) -> None:
+    old, old_other = now(site), now(site, "a.other")
+    write(site.settings.directory, 1200, others=5)
+    ingest(site, "a")
+    new = now(site)
+    version = site.current().version
+    assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
+    flip(files(site, new)[0], 12345)
+    assert verify(site) == [new.id]
+    # what was published together goes back together
+    assert (now(site).id, now(site, "a.other").id) == (old.id, old_other.id)
+    assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
+    assert rows(site, "SELECT COUNT(*) AS n FROM a.other") == [{"n": 3}]
+    # and what is served instead is read before all else, should it not have been
+    assert verifying.due(site.settings, site.store) == ([], False)
+    site.store.verifications.ask()
+    assert {old.id, new.id} < {record.id for record in verifying.due(site.settings, site.store)[0]}
+    assert site.current().version != version  # what readers keep of before is not taken for this
+    (damage,) = site.current().damages
+    assert (damage.table, damage.snapshot, damage.served) == ("a.main", new.id, old.id)
+    assert f"the snapshot {old.id} is served instead; `hven ingest a`" in damage.told
+    (told,) = site.store.schedules.alerts()
+    assert (told.kind, told.collection) == ("damaged", "a")
+    assert "published rows of a.main are damaged (00000.arrow: its rows are not those that were written)" in told.message
+    health = Health(site)
+    checks = {check.name: check for check in health.checks(health.picture(patience=None))}
+    assert checks["holdings"].state == "warning"
+    assert health.picture(patience=None).collections[0].damaged == ("a.main",)
+    infos = {info.name: info.value for info in query.run(SUM, site=site).origins}
+    assert infos["data_warning"] == f"a.main: newer rows ({new.id}) are damaged; these are the last good ones"
+
+    assert not verify_again(site)  # an alert comes once
+    ingest(site, "a")
+    assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
+    assert not site.current().damages
+
+
+def verify_again(site: Site) -> int:
+    before = len(site.store.schedules.alerts())
+    verify(site)
+    return len(site.store.schedules.alerts()) - before
+
+
+def test_a_sync_makes_damaged_rows_anew_although_its_source_is_the_same(site: Site) -> None:
+    sync(site, "a")
+    damaged = now(site)
+    flip(files(site, damaged)[-1], 999)
+    assert verify(site) == [damaged.id]
+    sync(site, "a")
+    assert now(site).id != damaged.id
+    assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
+
+
+def test_a_damaged_part_that_snapshots_share_is_served_by_none_of_them(site: Site) -> None:
+    sync(site, "a")
+    home = site.settings.directory / "collections" / "a"
+    (home / "rows.csv").write_text((home / "rows.csv").read_text())
+    first = now(site)
+    second = site.engine.merge(site.current().published["a.main"].table, "20990101T000000-0000", first).finish()
+    record = site.store.record(first.id)
+    others = [one for one in site.store.current()[1].values() if one.id != first.id]
+    site.store.publish("a", [replace(record, snapshot=second), *others], run="later")
+    assert now(site).id == second.id
+    part = files(site, second)[0]
+    assert part.stat().st_nlink == 2
+    flip(part, 4000)
+    found = verifying.verified(site.settings, site.store, site.engines, [site.store.record(second.id)])
+    assert [one.snapshot for one in found if one.faults] == [second.id]
+    assert set(site.store.verifications.damaged()) == {first.id, second.id}
+    site.refresh()
+    with pytest.raises(Unavailable, match="are damaged"):
+        rows(site)
+
+
+def test_nothing_new_is_made_of_what_is_damaged(site: Site) -> None:
+    first = now(site)
+    part = files(site, first)[0]
+    flip(part, part.stat().st_size * 4)
+    table = site.current().published["a.main"].table
+    staging = site.engine.merge(table, "20990101T000000-0000", first)
+    fresh = pa.table({"id": [5], "ra": [1.0], "dec": [2.0], "name": ["new"]}).cast(table.arrow)
+    staging.write(fresh.to_batches()[0])
+    with pytest.raises(StorageError, match=r"00000\.arrow is damaged"):
+        staging.finish()
+    assert len(list((site.settings.kept / "snapshots" / "a.main").iterdir())) == 1
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "other"])
+def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_again_when_it_is_back(site: Site, how: str) -> None:
+    old = now(site)
+    write(site.settings.directory, 1200)
+    ingest(site, "a")
+    new = now(site)
+    assert rows(site) == [{"n": 1200, "latest": "star 01199"}]  # it is mapped
+    path = files(site, new)[0]
+    aside = path.with_name("aside")
+    path.rename(aside)
+    if how == "cut":
+        path.write_bytes(aside.read_bytes()[:4096])
+    elif how == "other":
+        shutil.copy(files(site, old)[0], path)
+    site.look_at_files()
+    assert now(site).id == old.id
+    assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
+    aside.replace(path)
+    site.look_at_files()
+    assert now(site).id == new.id
+    assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
+
+
+def test_the_part_of_another_snapshot_of_the_same_size_is_found(site: Site) -> None:
+    old = now(site)
+    home = site.settings.directory / "collections" / "a"
+    (home / "rows.csv").write_text((home / "rows.csv").read_text().replace("star 00500", "star 0050x"))
+    ingest(site, "a")
+    new = now(site)
+    (here, there) = files(site, new)[0], files(site, old)[0]
+    assert here.stat().st_size == there.stat().st_size
+    here.unlink()
+    shutil.copy(there, here)
+    assert verify(site) == [new.id]
+    # with its list of files, too
+    shutil.copy(there.parent / "snapshot.json", here.parent / "snapshot.json.new")
+    (here.parent / "snapshot.json.new").replace(here.parent / "snapshot.json")
+    assert verify(site) == [new.id]
+    assert now(site).id == old.id
+
+
+def test_a_file_that_is_cut_off_is_not_read_by_its_map(site: Site) -> None:
+    assert rows(site)
+    path = files(site, now(site))[0]
+    path.chmod(0o600)
+    os.truncate(path, 100)
+    until(lambda: refused(site))  # a look at most a quarter of a second old counts
+    assert "100 bytes" in site.engine.faulty[now(site).path]
+
+
+def refused(site: Site) -> bool:
+    try:
+        site.engine.stored(now(site))
+    except Unavailable:
+        return True
+    return False
+
+
+def mapped(directory: Path) -> list[str]:
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if f"{directory}/" in line and ".arrow" in line]
+
+
+def test_snapshots_that_were_removed_are_mapped_no_more(site: Site) -> None:
+    directory = site.settings.kept / "snapshots"
+    for more in range(4):
+        write(site.settings.directory, 1001 + more)
+        sync(site, "a")
+        assert rows(site, "SELECT name FROM a.main WHERE id = 3")
+        assert rows(site, "SELECT COUNT(DISTINCT name) AS n FROM a.main") == [{"n": 1001 + more}]
+    for record in site.store.snapshots("a"):
+        if record.id not in {now(site).id, now(site, "a.other").id}:
+            shutil.rmtree(directory / record.snapshot.path)  # as another process does it
+    assert len(mapped(directory)) > 2
+    site.look_at_files()
+    gc.collect()
+    assert not [line for line in mapped(directory) if "deleted" in line]
+
+
+def test_what_is_new_is_due_at_once_the_rest_every_so_many_days_and_all_after_a_crash(site: Site) -> None:
+    records, urgent = verifying.due(site.settings, site.store)
+    assert ({record.table.qualified for record in records}, urgent) == ({"a.main", "a.other"}, False)
+    verify(site)
+    assert verifying.due(site.settings, site.store) == ([], False)
+    weekly = replace(site.settings, health=replace(site.settings.health, verify_days=1e-9))
+    assert len(verifying.due(weekly, site.store)[0]) == 2
+    site.store.verifications.ask()
+    records, urgent = verifying.due(site.settings, site.store)
+    assert (len(records), urgent) == (2, True)
+    verify(site)
+    assert verifying.due(site.settings, site.store) == ([], False)
+    site.store.verifications.ask()  # who dies again and again does not have it all read again and again
+    assert verifying.due(site.settings, site.store) == ([], False)
+
+
+def test_a_snapshot_of_an_older_version_is_not_known(site: Site) -> None:
+    snapshot = now(site)
+    path = files(site, snapshot)[-1]
+    said = json.loads(path.read_text())
+    del said["checksums"]
+    path.chmod(0o600)
+    path.write_text(json.dumps(said))
+    found = site.engine.verify(replace(snapshot, checksum=""), lambda _: None, {})
+    assert (found.faults, found.unknown, found.bytes) == ({}, ("00000.arrow",), 0)
+    assert rows(site) == [{"n": 1000, "latest": "star 00999"}]

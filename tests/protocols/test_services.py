@@ -1,0 +1,97 @@
+"""`services:` of a descriptor: the faces that it names answer for its tables, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asking import Client
+
+from hven.descriptor import check
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.server import create
+from hven.settings import load
+
+ROWS = "id,ra,dec,t_exptime\na,10,20,1\nb,11,21,2\n"
+TABLE = """
+tables:
+  t:
+    source: {kind: csv, files: t.csv}
+    primary: [id]
+    obscore: {set: {calib_level: 2, dataproduct_type: image}}
+    columns: {id: {type: string, ucd: meta.id;meta.main}, ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}, dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}
+"""
+OFFERED = {"coned": "[cone]", "asked": "[tap]", "seen": "[obscore]", "shown": "[portal]", "every": ""}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    directory = tmp_path_factory.mktemp("services")
+    (directory / "hven.toml").write_text('authority = "test.example"\n')
+    for name, services in OFFERED.items():
+        place = directory / "collections" / name
+        place.mkdir(parents=True)
+        (place / "t.csv").write_text(ROWS)
+        (place / f"{name}.yaml").write_text(
+            f"collection: {name}\ntitle: {name}\n" + (f"services: {services}\n" if services else "") + TABLE
+        )
+    with Site(load(directory)) as site:
+        for name in OFFERED:
+            assert ingest(site, name).published
+        yield Client(create(site))
+
+
+def asked(client: Client, text: str) -> list[str]:
+    answer = client.get("/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
+    return answer.text.split() if answer.status == 200 else [str(answer.status)]
+
+
+def test_each_face_answers_for_the_tables_that_are_offered_by_it(client: Client) -> None:
+    by_tap = {name for name in OFFERED if asked(client, f"SELECT id FROM {name}.t") == ["id", "a", "b"]}
+    assert by_tap == {"asked", "seen", "every"}  # ObsCore is asked by TAP
+    assert {line for line in asked(client, "SELECT table_name FROM TAP_SCHEMA.tables") if line.endswith(".t")} == {
+        f"{name}.t" for name in by_tap
+    }
+    listed = client.get("/tap/tables").text
+    assert {name for name in OFFERED if f"<name>{name}.t</name>" in listed} == by_tap
+    assert {name for name in OFFERED if client.get(f"/changes/{name}.t").status != 404} == by_tap
+    assert {
+        name
+        for name in OFFERED
+        if 'value="a"' in (answer := client.get(f"/cone/{name}.t", RA=10, DEC=20, SR=1, RESPONSEFORMAT="votable/td")).text
+        or "<TD>a</TD>" in answer.text
+    } == {"coned", "every"}
+    assert {name for name in OFFERED if client.get(f"/collections/{name}").status == 200} == {"shown", "every"}
+    rows = asked(client, "SELECT DISTINCT obs_collection FROM ivoa.obscore")
+    assert sorted(rows[1:]) == ["every", "seen"]
+
+
+def test_pages_and_answers_stay_public(client: Client) -> None:
+    answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT id FROM every.t")
+    assert answer.headers["cache-control"] == "public, no-cache"
+
+
+def told(directory: Path, text: str) -> list[str]:
+    (directory / "hven.toml").write_text("")
+    place = directory / "collections" / "c"
+    place.mkdir(parents=True)
+    (place / "t.csv").write_text(ROWS)
+    (place / "c.yaml").write_text(f"collection: c\ntitle: C\n{text}")
+    return [f"{fault.severity}: {fault.message}" for fault in check(place / "c.yaml", load(directory))]
+
+
+def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
+    found = told(
+        tmp_path, f"services: [tap, hapi, sia]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n"
+    )
+    assert found[:2] == ["warning: services: nothing serves 'hapi' yet", "warning: services: nothing serves 'sia' yet"]
+    assert "warning: tables.t.obscore: its rows are not in ivoa.obscore: `services` does not name it" in found
+    assert "warning: tables.t.links: nothing serves them yet: datalink is not there" in found
+
+
+def test_a_wrong_mapping_of_a_table_made_by_a_query_is_found(tmp_path: Path) -> None:
+    query = TABLE.replace("{kind: csv, files: t.csv}", "{kind: query, adql: 'SELECT id, ra, dec FROM other.t'}")
+    found = told(tmp_path, query.replace("type: image}}", "type: image}, map: {t_exptime: nothing + 1}}").replace("t_exptime\n", "\n"))
+    assert [fault for fault in found if fault.startswith("error")] == [fault for fault in found if "nothing" in fault] != []

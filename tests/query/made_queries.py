@@ -1,0 +1,85 @@
+"""Asks the queries of `adql_queries` and judges what comes back: rows of the columns that were said, or an error of ours with its place."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from adql_queries import query
+from adql_running import embedded
+from hven import query as road
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
+from hven.holdings import Site
+from made_tables import PUBLISHED, TABLES, UPLOADED
+
+UPLOADS = {table.qualified: (table, rows) for table, rows in UPLOADED}
+ROWS = 2_000
+# what may differ from one run to the next: chances, the order of equal rows, the rows that a limit leaves
+LOOSE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM|IVO_STRING_AGG|TOP|OFFSET|OVER)\b", re.IGNORECASE)
+
+
+def asked(site: Site, text: str) -> pa.Table | HvenError:
+    """Give the answer to a query, or the error that a reader is told."""
+    try:
+        with road.run(text, site=site, uploads=UPLOADS, maxrec=ROWS, seconds=60) as result:
+            columns = result.columns
+            answer = pa.Table.from_batches(result.batches(), schema=pa.schema([(column.name, column.type.arrow) for column in columns]))
+    except (QueryError, TooLarge, Timeout) as error:
+        return error
+    assert len({name.lower() for name in answer.column_names}) == len(columns)
+    return answer
+
+
+def judged(site: Site, seed: int) -> pa.Table | HvenError:
+    """Ask the query of a seed; what is neither an answer nor an error of ours fails, and says the seed."""
+    text = query(seed, TABLES)
+    try:
+        answer = asked(site, text)
+    except Exception as error:
+        raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}\n{text}") from error
+    if isinstance(answer, QueryError):
+        assert answer.line, f"seed {seed}: no place: {answer}\n{text}"
+        assert "report" not in str(answer), f"seed {seed}: {answer}\n{text}"
+    return answer
+
+
+def agree(seed: int, answer: pa.Table) -> bool:
+    """See that the rows are those of the engine without any index or shape of query of its own; tells whether they could be compared."""
+    text = query(seed, TABLES)
+    if LOOSE.search(text) or answer.num_rows >= ROWS:
+        return False
+    pairs = [*PUBLISHED, *UPLOADED]
+    try:
+        plain = embedded(bind(parse(text), Tables(table for table, _ in pairs)), pairs)
+    except Exception:  # noqa: BLE001  (rows that no condition leaves may be computed, or not)
+        return False
+    same(seed, text, plain, answer)
+    return True
+
+
+def same(seed: int, text: str, one: pa.Table, two: pa.Table) -> None:
+    """See that two answers have the same rows, in any order."""
+    ours, theirs = (
+        sorted((tuple(map(_plain, row)) for row in zip(*map(_cells, table.columns), strict=True)), key=repr) for table in (one, two)
+    )
+    assert ours == theirs, f"seed {seed}: {len(ours)} and {len(theirs)} rows\n{text}\n{ours[:3]}\n{theirs[:3]}"
+
+
+def _cells(column: pa.ChunkedArray) -> list[Any]:
+    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()  # Python knows no year 10000
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, list):
+        return tuple(map(_plain, cell))
+    if isinstance(cell, float):
+        return "nan" if math.isnan(cell) else float(f"{cell:.6g}") + 0.0
+    return cell
+
+
+__all__ = ["EvaluationError", "agree", "asked", "judged", "same"]

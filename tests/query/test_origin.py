@@ -1,0 +1,79 @@
+"""Answers say where their rows come from: publisher, citation, licence, snapshot and date of each collection that is read, and of no other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from hven import query
+from hven.auth.permit import ANONYMOUS, OWNER
+from hven.formats import votable
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.settings import load
+
+ABOUT = """collection: {name}
+title: Title of {name}
+publisher: Observatory of {name}
+creators: ["Brahe, T.", "Kepler, J."]
+doi: 10.1234/{name}
+bibcode: 1602bib.{name}
+licence: CC-BY-4.0
+licence_url: https://creativecommons.org/licenses/by/4.0/
+reference_url: https://x.example/{name}
+{more}
+tables:
+  t: {{source: {{kind: csv, files: t.csv}}, primary: [id], columns: {{id: int32}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("origin")
+    (directory / "hven.toml").write_text('authority = "obs.example"\ncontact_name = "The Desk"\ncontact_email = "desk@obs.example"\n')
+    for name, more in {"seen": "", "model": "type: [Simulation]", "closed": "access: private"}.items():
+        place = directory / "collections" / name
+        place.mkdir(parents=True)
+        (place / "t.csv").write_text("id\n1\n2\n")
+        (place / f"{name}.yaml").write_text(ABOUT.format(name=name, more=more))
+    with Site(load(directory)) as opened:
+        for name in ("seen", "model", "closed"):
+            assert ingest(opened, name).published
+        yield opened
+
+
+def told(site: Site, text: str, who: object = ANONYMOUS) -> list[tuple[str, str]]:
+    """Give the INFOs of an answer, as a reader of VOTables sees them."""
+    with query.run(text, who, site=site) as result:  # type: ignore[arg-type]
+        document = b"".join(votable.write(query.head(result), result.batches(), result.end, {}))
+    read = votable.read(io.BytesIO(document))
+    list(read.batches)
+    return [(info.name, info.value) for info in read.head.infos]
+
+
+def test_an_answer_carries_the_origin_of_its_rows(site: Site) -> None:
+    found = told(site, "SELECT * FROM seen.t")
+    item = site.current().published["seen.t"]
+    assert found[2:] == [
+        ("publisher", "Observatory of seen"), ("contact", "desk@obs.example"), ("data_ivoid", "ivo://obs.example/seen"), ("title", "Title of seen"),
+        ("creator", "Brahe, T."), ("creator", "Kepler, J."), ("citation", "https://doi.org/10.1234/seen"), ("article", "1602bib.seen"),
+        ("reference_url", "https://x.example/seen"), ("rights", "CC-BY-4.0"), ("rights_uri", "https://creativecommons.org/licenses/by/4.0/"),
+        ("resource_version", f"seen.t {item.run}"), ("last_update_date", item.updated),
+    ]  # fmt: skip
+    assert found[1][0] == "server_software"
+    assert told(site, "SELECT * FROM seen.t WHERE id = 1") == found  # nothing in it depends on the moment
+
+
+def test_a_join_carries_that_of_each(site: Site) -> None:
+    found = told(site, "SELECT a.id FROM seen.t AS a JOIN model.t AS b ON a.id = b.id")
+    assert [value for name, value in found if name == "data_ivoid"] == ["ivo://obs.example/seen", "ivo://obs.example/model"]
+    assert {value for name, value in found if name == "publisher"} == {"Observatory of seen", "Observatory of model"}
+    assert [value for name, value in found if name == "data_type"] == ["simulation"]
+
+
+def test_nothing_is_told_of_what_is_not_read(site: Site) -> None:
+    assert "closed" not in str(told(site, "SELECT * FROM seen.t"))
+    assert "seen" not in str(told(site, "SELECT COUNT(*) AS n FROM TAP_SCHEMA.tables"))
+    assert ("rights", "CC-BY-4.0") in told(site, "SELECT * FROM closed.t", OWNER)

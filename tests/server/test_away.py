@@ -1,0 +1,68 @@
+"""The site's directory goes away under a running server: nothing is made in its place, and all is well when it is back."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pytest
+from serving import Serving, hven, serving
+
+from hven.errors import Unavailable
+from hven.store import Store, stand
+from hven.testing.site import tiny_site
+from running import until
+
+
+def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: Path) -> None:
+    var, elsewhere = tmp_path / "site" / "var", tmp_path / "elsewhere"
+    store = Store(var).stand()
+    before = store.identity()
+    var.parent.rename(elsewhere)
+    for ask in (store.version, store.identity, lambda: Store(var)):
+        with pytest.raises(Unavailable, match=r"is not there: no such file.*mount its disk again"):
+            ask()
+    var.mkdir(parents=True)  # as an empty mount point is
+    with pytest.raises(Unavailable, match="is not there"):
+        Store(var)
+    assert not list(var.iterdir())
+    var.rmdir()
+    var.parent.rmdir()
+    elsewhere.rename(var.parent)
+    assert store.identity() == before
+    store.close()
+    stand(tmp_path / "fresh", None)
+    with pytest.raises(Unavailable):
+        Store(tmp_path / "fresh")
+
+
+def begun(server: Serving) -> tuple[int, str]:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        text = urlencode({"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM stars.main", "PHASE": "RUN"})
+        connection.request("POST", "/tap/async", text, {"content-type": "application/x-www-form-urlencoded"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+@pytest.mark.slow
+def test_a_site_that_is_renamed_under_its_server(tmp_path: Path) -> None:
+    site, away = tmp_path / "site", tmp_path / "away"
+    hven("init", site)
+    with tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
+        pass
+    with serving(site, workers=1) as server:
+        assert begun(server)[0] == 303
+        site.rename(away)
+        status, told = begun(server)
+        assert (status, "is not there" in told, str(tmp_path) in told) == (503, True, False)
+        until(lambda: server.get("/health/ready")[0] == 503)
+        for _ in range(3):
+            assert begun(server)[0] == 503
+        assert not site.exists()
+        away.rename(site)
+        until(lambda: begun(server)[0] == 303)
+        until(lambda: server.get("/health/ready")[0] == 200)
+        assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[3]]

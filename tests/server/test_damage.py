@@ -1,0 +1,95 @@
+"""Files of published rows that are damaged under a running server: the last good snapshot is served, and people are told."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import Serving, hven, serving, star_site
+
+from hven import settings
+from hven.holdings import Site
+from hven.ingest import ingest
+from running import until
+
+COUNT = "SELECT COUNT(*) AS n, MAX(mag) AS m FROM stars.main"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    site = star_site(tmp_path_factory.mktemp("damage") / "site")
+    for number in (2000, 3000):
+        lines = [f"s{n},{n * 7.31 % 360:.5f},{n * 3.7 % 180 - 90:.5f},{n % 20}" for n in range(number)]
+        (site / "collections" / "stars" / "stars.csv").write_text("id,ra,dec,mag\n" + "\n".join(lines) + "\n")
+        with Site(settings.load(site)) as here:
+            ingest(here, "stars")
+    (site / "hven.toml").write_text((site / "hven.toml").read_text() + "\n[health]\nopen = true\n")
+    with serving(site, workers=2) as made:
+        yield made
+
+
+def parts(server: Serving) -> list[Path]:
+    """The part of each snapshot, the oldest first."""
+    return sorted((server.log.parent / "var" / "snapshots" / "stars.main").glob("*/00000.arrow"))
+
+
+def rows(server: Serving) -> int | None:
+    """How many rows there are; None: the service says that it has none, or a worker died of it."""
+    with contextlib.suppress(http.client.HTTPException, OSError):
+        status, _, body = server.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=COUNT)
+        assert status in {200, 503}, body
+        return int(json.loads(body)["data"][0][0]) if status == 200 else None
+    return None
+
+
+def health(server: Serving) -> dict[str, object]:
+    body = json.loads(server.get("/health", format="json")[2])
+    checks = {check["name"]: check for check in body["checks"]}
+    return {"verified": body["collections"][0].get("verified"), "state": checks["holdings"]["state"], "alerts": body["alerts"]}
+
+
+def test_damage_under_a_running_server(server: Serving) -> None:
+    first, second, third = parts(server)
+    assert rows(server) == 3000
+    until(lambda: bool(health(server)["verified"]))  # in the background, by itself
+
+    third.chmod(0o600)
+    os.truncate(third, 100)
+    until(lambda: all(rows(server) == 2000 for _ in range(10)))  # each worker notices it by itself
+    assert health(server)["state"] == "warning"
+
+    # what nobody can notice without reading: a process that dies of it has everything read
+    second.chmod(0o600)
+    data = bytearray(second.read_bytes())
+    data[len(data) // 2] ^= 4
+    second.write_bytes(data)
+    until(lambda: bool(server.workers()))
+    os.kill(server.workers()[0], signal.SIGSEGV)
+    until(lambda: all(rows(server) == 1000 for _ in range(10)))
+    assert any(item["kind"] == "damaged" for item in health(server)["alerts"])
+
+    first.unlink()
+    until(lambda: all(rows(server) is None for _ in range(10)))
+    status, headers, body = server.get("/tap/sync", LANG="ADQL", QUERY=COUNT)
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert b"the rows of stars.main are damaged on disk and are not given; their owner must ingest the collection again" in body
+    assert str(server.log.parent).encode() not in body
+
+    done = hven("verify", "--site", server.log.parent, ok=False)
+    assert done.returncode == 1
+    assert "00000.arrow: it has 100 bytes, and" in done.stdout
+    assert "the rows of stars.main cannot be read" in done.stdout
+    found = json.loads(hven("verify", "stars", "--json", "--site", server.log.parent, ok=False).stdout)
+    assert len(found["snapshots"]) == 3
+    assert [one["served"] for one in found["served"]] == [None]
+
+    with Site(settings.load(server.log.parent)) as here:
+        ingest(here, "stars")
+    until(lambda: all(rows(server) == 3000 for _ in range(10)))
+    assert health(server)["state"] == "ok"

@@ -1,0 +1,20 @@
+"""Secrets and state of a site are its owner's alone, or people are told."""
+
+from __future__ import annotations
+
+import stat
+
+from hven.settings.secrets import SECRETS, exposed
+from hven.store import Store
+
+
+def test_what_other_accounts_can_read_is_told(tmp_path):
+    secrets, var = tmp_path / SECRETS, tmp_path / "var"
+    Store(var).close()
+    assert stat.S_IMODE(var.stat().st_mode) == 0o700
+    secrets.write_text("A = 'b'\n")
+    secrets.chmod(0o640)
+    assert exposed(tmp_path, var, var, tmp_path / "none") == []
+    secrets.chmod(0o644)
+    var.chmod(0o755)
+    assert [(fault.place.file, fault.severity) for fault in exposed(tmp_path, var)] == [(str(secrets), "warning"), (str(var), "warning")]
