@@ -275,6 +275,22 @@ def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
             assert numbers(one) == [2, 3]
 
 
+@pytest.mark.outside
+def test_who_only_looks_at_a_database_does_not_take_it(tmp_path: Path) -> None:
+    """A server whose tables are embedded looks whether the database answers; the schema is still free for who first writes into it."""
+    with server() as address:
+        url = f"postgresql://{address}"
+        with opened(tmp_path / "one", "duckdb", postgres=Postgres(url=url)) as one:
+            ingest(one, "things")
+            assert one.engines.trouble("postgres") is None
+            assert one.engines.get("postgres").sweep(set()) == []
+            with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url)) as two:
+                ingest(two, "things")
+                assert numbers(one) == numbers(two) == [2, 3]
+            with pytest.raises(StorageError, match="belongs to another site"):
+                one.engines.get("postgres").sweep(set())
+
+
 def sessions(url: str, site: str) -> list[Any]:
     """Give the sessions that a site has in its schema."""
     with psycopg.connect(url) as connection:

@@ -91,7 +91,7 @@ class PostgresEngine(Answering):
                     with self.writers.borrowed() as connection:
                         try:
                             found = install.prepare(connection, self.schema, self.readers_roles, self._position)
-                            install.claim(connection, self.schema, self._site)
+                            install.claim(connection, self.schema, self._site, writing=False)
                             self._found = found
                         except faults.kinds() as error:
                             raise faults.translate(error, where=self.where) from error
@@ -169,6 +169,7 @@ class PostgresEngine(Answering):
         name = address(table.qualified, snapshot)
         _ = self.found
         with self._asking() as connection:
+            install.claim(connection, self.schema, self._site, writing=True)
             there = connection.execute("SELECT to_regclass($1::text)", [f"{quote(self.schema)}.{quote(name)}"]).fetchone()
         if there[0] is not None:
             message = f"there is a snapshot {name} already"
@@ -245,9 +246,11 @@ class PostgresEngine(Answering):
 
     def sweep(self, known: set[str]) -> list[str]:
         """Remove what crashed writers left; see `hven.engines.Engine.sweep`."""
-        removed = []
+        removed: list[str] = []
         _ = self.found
         with self._asking() as connection:
+            if not install.claim(connection, self.schema, self._site, writing=False):
+                return removed  # nobody has written here
             rows = connection.execute(
                 "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
                 "WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bos]_' ORDER BY 1",

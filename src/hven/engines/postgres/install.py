@@ -87,8 +87,13 @@ def prepare(connection: Any, schema: str, readers: Sequence[str], wanted: str) -
     return Found(path=path, mode=wanted or modes[0], letters=letters)
 
 
-def claim(connection: Any, schema: str, site: str) -> None:
-    """See that a schema is this site's, and write so into it: two sites in one schema would sweep each other's snapshots.
+def claim(connection: Any, schema: str, site: str, *, writing: bool) -> bool:
+    """See that a schema is no other site's; two sites in one schema would sweep each other's snapshots. Whoever writes makes it its own.
+
+    Returns
+    -------
+    bool
+        It is this site's. Who only looks may find that it is nobody's yet.
 
     Raises
     ------
@@ -96,14 +101,15 @@ def claim(connection: Any, schema: str, site: str) -> None:
         It is another site's.
     """
     if not site:
-        return
+        return True
     here = f"{quote(schema)}.site"
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"])
-        if connection.execute("SELECT to_regclass($1::text)", [here]).fetchone()[0] is None:
+        there = connection.execute("SELECT to_regclass($1::text)", [here]).fetchone()[0] is not None
+        if writing and not there:
             connection.execute(f"CREATE TABLE {here} (id text NOT NULL)")
-        known = connection.execute(f"SELECT id FROM {here}").fetchone()
-        if known is None:
+        known = connection.execute(f"SELECT id FROM {here}").fetchone() if there or writing else None
+        if known is None and writing:
             connection.execute(f"INSERT INTO {here} VALUES ($1::text)", [site])
     if known is not None and known[0] != site:
         message = f"the schema {schema!r} of the database belongs to another site, {known[0]} (this one is {site})"
@@ -111,6 +117,7 @@ def claim(connection: Any, schema: str, site: str) -> None:
             message,
             remedy=f"give this site a schema of its own: namespace under [postgres] in hven.toml; if that site is gone for good: hven adopt {known[0]}",
         )
+    return writing or known is not None
 
 
 def adopt(connection: Any, schema: str, site: str, gone: str) -> list[str]:
