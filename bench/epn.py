@@ -330,14 +330,23 @@ def areas(rows: int = 1_000) -> Iterator[Journey]:
     (CACHE / "site-areas").mkdir(parents=True, exist_ok=True)
     with Site(settings.Settings(directory=CACHE / "site-areas"), watch=False) as site:
         for kind, texts in kinds.items():
-            upload = {"TAP_UPLOAD.o": (Table(schema="TAP_UPLOAD", name="o", columns=(Column(name="o", type=REGION),)), pa.table({"o": texts}))}
+            upload = {
+                "TAP_UPLOAD.o": (Table(schema="TAP_UPLOAD", name="o", columns=(Column(name="o", type=REGION),)), pa.table({"o": texts}))
+            }
 
             def ask(what: str) -> float:
                 with query.run(f"SELECT {what} AS v FROM TAP_UPLOAD.o", site=site, uploads=upload) as result:  # noqa: B023
                     return float(sum(batch.num_rows for batch in result.batches()))
 
             plain, value = spent(lambda _: ask("o"), 60), spent(lambda _: ask("AREA(o)"), 60)
-            yield against(f"epn.area.{kind}", value, plain, {"polygons": 50.0, "unions": 80.0}[kind], unit="ms", note=f"CPU for {rows:,}; beside the column as it is")
+            yield against(
+                f"epn.area.{kind}",
+                value,
+                plain,
+                {"polygons": 50.0, "unions": 80.0}[kind],
+                unit="ms",
+                note=f"CPU for {rows:,}; beside the column as it is",
+            )
 
 
 def spent(call: Callable[[int], object], times: int = 150) -> float:

@@ -10,6 +10,7 @@ from hven import adql, plugins
 from hven.adql.grouping import walk
 from hven.adql.tree import TableRef
 from hven.descriptor.columns import check_name
+from hven.descriptor.derived import FILES, QUERY, Derived, opened
 from hven.descriptor.files import files_table
 from hven.descriptor.functions import functions
 from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
@@ -26,7 +27,6 @@ from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
 from hven.errors import DescriptorError, Fault, HvenError, Place
 from hven.model.resource import Example, Person, Resource, TableSpec, Test
-from hven.sources import Context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,6 @@ SERVICES = (
     "maps",
     "files",
 )
-FILES = ("csv", "files", "fixed", "fits", "json", "votable", "parquet")  # kinds that can be looked at without secrets or other tables
 TAKEN = {
     "tap_schema": "the TAP standard",
     "tap_upload": "the TAP standard",
@@ -99,8 +98,9 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     faults += to_fill(path, settings)
     wrong = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
     faults += _views_of_private_tables(resource)
+    derived = Derived(resource, settings, lambda name: _other(name, settings))
     for spec in resource.tables:
-        found = _of_what_is_written(spec, _against_sources(spec, resource, settings), settings)
+        found = _of_what_is_written(spec, _against_sources(spec, resource, settings, derived), settings)
         # a line that has a fault already says nothing reliable about what follows from it
         faults += [
             fault
@@ -180,24 +180,29 @@ def _follows(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
     return any(setting.match(other.message) for other in faults)
 
 
-def _against_sources(spec: TableSpec, resource: Resource, settings: Settings) -> list[Fault]:
-    """Compile a table over its sources. Those that are no files are looked at by ingest: they may need secrets, or other tables."""
+def _other(name: str, settings: Settings) -> Resource | None:
+    """Read another collection of the site, as far as it can be read."""
+    path = settings.collections / name / f"{name}.yaml"
+    return read(path, settings)[0] if path.is_file() else None
+
+
+def _against_sources(spec: TableSpec, resource: Resource, settings: Settings, derived: Derived) -> list[Fault]:
+    """Compile a table over its sources. Those that are neither files nor queries are looked at by ingest: they may need secrets."""
     found: dict[Fault, None] = {}
     if is_live(spec):
         return against_database(spec, resource, settings)
     for source in spec.sources:
-        if source.kind not in FILES:
-            if spec.columns_declared:  # what is made of them can be looked at
-                found |= dict.fromkeys(_observations(spec, resource))
-            continue
-        module = plugins.load("sources", source.kind)
         try:
-            opened = module.open(
-                module.Options.model_validate(dict(source.options)),
-                Context(directory=resource.path.parent, reject=lambda _row: None, roots=settings.grounds),
-            )
-            mapping = doubted(compile_mapping(spec, opened.columns(), resource), opened, source)
-            found |= dict.fromkeys(mapping.warnings)
+            if source.kind in FILES:
+                rows = opened(source, resource, settings)
+                found |= dict.fromkeys(doubted(compile_mapping(spec, rows.columns(), resource), rows, source).warnings)
+                continue
+            text = source.options.get("adql") if source.kind == QUERY else None
+            columns = derived.columns(text, resource) if isinstance(text, str) else None
+            if columns is not None:
+                found |= dict.fromkeys(compile_mapping(spec, columns, resource).warnings)
+            elif spec.columns_declared:  # what is made of them can be looked at
+                found |= dict.fromkeys(_observations(spec, resource))
         except DescriptorError as error:
             found |= dict.fromkeys(error.faults)
         except HvenError as error:

@@ -481,9 +481,8 @@ def _area_text(text: Any) -> pa.Array:
     known = texts.certain.copy()
     rest = np.flatnonzero(~known)
     owner, words = parts(texts.distinct.take(pa.array(rest)))
-    some = Texts(words)
-    mine = np.flatnonzero(~np.isin(owner, owner[~some.plain]))
-    if len(mine):
+    some = Texts(words) if len(words) else None
+    if some is not None and len(mine := np.flatnonzero(~np.isin(owner, owner[~some.plain]))):
         which, place = np.unique(rest[owner[mine]], return_inverse=True)
         shapes = some.rows(mine)
         found, apart = arrays.unions(place, shapes.kind == CIRCLE, shapes.starts, shapes.numbers)
