@@ -1,11 +1,13 @@
-"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself."""
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked."""
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import yaml
 
-from bench.measure import Journey, against
+from bench.measure import Journey, against, pairs
+from hven.descriptor import check
+from hven.descriptor.merging import STANDARDS
 from hven.descriptor.outcome import Call
 from hven.ingest import ingest
 from hven.testing.site import site_with
 
 ROWS, ROUNDS = 1_000_000, 3
+CHECKED = 1.0
 TEXT = """\
 collection: stars
 title: Stars
@@ -46,6 +52,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if only in "sources.function":
         yield function()
+    if only in "sources.check":
+        yield checked()
 
 
 def function() -> Journey:
@@ -71,6 +79,39 @@ def function() -> Journey:
         unit="s of CPU",
         note=f"{ROWS:,} rows; {reference:.2f} s with the function in the ingest itself",
     )
+
+
+def checked() -> Journey:
+    """Check a small descriptor and the beginning of its file, as an editor or a generator of descriptors does again and again."""
+    columns = "id: {type: int32, ucd: meta.id;meta.main}, ra: {type: float64, unit: deg}, dec: {type: float64, unit: deg}, mag: {type: float32, unit: mag}"
+    text = f"collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {{kind: csv, files: d.csv}}\n    position: [ra, dec]\n    columns: {{{columns}}}\n"
+    standard = (STANDARDS / "obscore-1.1.yaml").read_text(encoding="utf-8")
+    with (
+        tempfile.TemporaryDirectory() as place,
+        site_with(Path(place), text, {"d.csv": "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n"}) as site,
+    ):
+        path = site.settings.collections / "stars/stars.yaml"
+
+        def changed() -> float:
+            path.write_text(text.replace("Stars", f"Stars {next(numbers)}"), encoding="utf-8")
+            return _spent(lambda: check(path, site.settings))
+
+        numbers = itertools.count()
+        faults = check(path, site.settings)
+        if faults:
+            raise AssertionError(faults)
+        value, reference, ratio = pairs(changed, lambda: _spent(lambda: yaml.load(standard, yaml.CSafeLoader)), 60)
+    return Journey(
+        name="sources.check", value=value * 1000, unit="ms of CPU", reference=reference * 1000, ratio=ratio, target=CHECKED,
+        note="the aim is 10 ms; the reference reads obscore-1.1.yaml with PyYAML's parser of C",
+    )  # fmt: skip
+
+
+def _spent(what: Callable[[], object]) -> float:
+    """Count the seconds of this process, finer than the system's ticks."""
+    begun = time.process_time()
+    what()
+    return time.process_time() - begun
 
 
 def _inside(call: Call, _: object = None) -> Callable[..., Any]:

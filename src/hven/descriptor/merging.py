@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from hven.descriptor.written import Entries, Items, Page, Written, parse, read_p
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hven.errors import Fault
     from hven.settings import Settings
 
 STANDARDS = Path(__file__).parent / "standards"
@@ -186,6 +189,22 @@ def standards(settings: Settings | None = None) -> dict[str, Path]:
     return found
 
 
+def _standard(name: str, path: Path) -> tuple[Any, list[Fault]]:
+    """Read a standard as it stands in its file now, with the faults of its text; to take apart EPN-TAP's takes ten times as long as a small descriptor."""
+    state: tuple[int, int] | None = None
+    with suppress(OSError):  # the reader of the file tells
+        said = path.stat()
+        state = said.st_mtime_ns, said.st_size
+    return _parsed(name, path, state)
+
+
+@lru_cache(maxsize=32)
+def _parsed(name: str, path: Path, state: tuple[int, int] | None) -> tuple[Any, list[Fault]]:  # noqa: ARG001  (tells the states of a file apart)
+    found: list[Fault] = []
+    page = read_page(path, f"standard {name}", found)
+    return parse(page, found) if page is not None else None, found
+
+
 def apply_standard(key: Written, table: Entries, settings: Settings, result: Gathered) -> Entries:
     """Put the table called `key` over the standard that it names: its columns (optional ones if asked for), rules, groups."""
     faults = result.faults
@@ -202,8 +221,8 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
             followed = {name.replaced("follow"): Written("true", name.page, name.start, name.end)}
             return Entries({**{key: value for key, value in table.items() if key != "follow"}, **followed}, table.place)
         name = name.replaced(like)  # what is written is looked at as if this one were named
-    page = read_page(known[str(name)], f"standard {name}", faults.found)
-    root = parse(page, faults.found) if page is not None else None
+    root, found = _standard(str(name), known[str(name)])
+    faults.found += found
     tables = root.get("tables") if isinstance(root, Entries) else None  # type: ignore[call-overload]
     if not isinstance(tables, Entries) or len(tables) != 1:
         faults.error(f"the standard {name} must describe exactly one table", name.place)
@@ -226,8 +245,7 @@ def standard_columns(standard: str) -> dict[str, bool]:
     """Give the names of a shipped standard's columns, and whether each is there only if a table asks for it."""
     known = standards()
     path = known.get(standard) or known.get(meant(standard, known) or "")
-    page = read_page(path, standard, []) if path is not None else None
-    root: Any = parse(page, []) if page is not None else None
+    root: Any = _standard(standard, path)[0] if path is not None else None
     tables = root.get("tables", {}) if isinstance(root, Entries) else {}  # type: ignore[call-overload]
     return {
         str(name): isinstance(column, Entries) and str(column.get("optional")) == "true"  # type: ignore[call-overload]

@@ -6,6 +6,7 @@ import math
 import re
 import zoneinfo
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.shapes import Choice, Expression, Key, Number, Record, Text, kind, nearest
@@ -208,6 +209,12 @@ def sync(what: str, fields: Fields, names: Sequence[str], faults: Faults) -> Syn
     )
 
 
+@cache
+def _zones() -> set[str]:
+    """Give all time zones: each is a file that is opened for it."""
+    return zoneinfo.available_timezones()
+
+
 def schedule(fields: Fields, faults: Faults) -> Schedule | None:
     """Read ``sync:`` of a collection."""
     said = fields.get("sync")
@@ -222,7 +229,7 @@ def schedule(fields: Fields, faults: Faults) -> Schedule | None:
     if cron is not None:
         _check_cron(str(cron), cron.place, faults)
     if zone is not None:
-        known = zoneinfo.available_timezones()
+        known = _zones()
         if zone not in known:
             faults.error(f"sync.zone: there is no time zone {str(zone)!r}", zone.place, nearest(zone, known) or "Europe/Vienna, UTC")
         if cron is None:

@@ -8,6 +8,7 @@ decide where that matters.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,8 +39,6 @@ class Page:
         """Turn an index into the text into line and column."""
         if not self._lines:
             self._lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
-        from bisect import bisect_right
-
         line = bisect_right(self._lines, index)
         return Place(file=self.name, line=line, column=index - self._lines[line - 1] + 1)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hven.adql.tree import (
@@ -389,9 +388,9 @@ class _Translation:
 
 def _backwards(low: End, high: End) -> bool:
     one, two = low.value, high.value
-    if isinstance(one, str) or isinstance(two, str):
-        one, two = datetime.fromisoformat(str(one)).timestamp(), datetime.fromisoformat(str(two)).timestamp()
-    return one > two or (one == two and not (low.closed and high.closed))
+    texts = isinstance(one, str) or isinstance(two, str)  # of times: they stand in the order of these, from the year 1 on
+    later = str(one) > str(two) if texts else one > two  # type: ignore[operator]
+    return later or (one == two and not (low.closed and high.closed))
 
 
 def _name(column: Column) -> ColumnRef:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 TWIN = ".json"
-LONGEST = 255  # characters between two slashes
+LONGEST = 255  # bytes between two slashes
 
 
 class Routes(Router):
@@ -29,7 +29,8 @@ class Routes(Router):
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         path = scope.get("path", "")
-        if "\0" in path or (len(path) > LONGEST and max(map(len, path.split("/"))) > LONGEST):  # no file's name can be so
+        if "\0" in path or (4 * len(path) > LONGEST and any(len(part.encode("utf-8", "replace")) > LONGEST for part in path.split("/"))):
+            # no file's name can be so
             raise HTTPException(404)
         route = self._found(scope) if scope["type"] == "http" else None
         if route is None and scope["type"] == "http":

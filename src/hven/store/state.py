@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 
 EMBEDDED = "duckdb"
+_LONGEST = 200  # characters of an id; SQLite looks for no text of more than 50,000
 MARK = ".hven-data"  # a file that tells which store a directory belongs to
 HOLDING = ("rollback", "hold")  # after these moves a collection stays as it is, until a person's word ends that
 
@@ -153,6 +154,8 @@ class Store:
 
     def published_at(self, ident: str) -> str | None:
         """Say when a snapshot, or what a run made, was published first; None if it never was."""
+        if len(ident) > _LONGEST:
+            return None
         query = sa.select(events).where(sa.or_(events.c.run == ident, events.c.state.contains(f'"{ident}"', autoescape=True)))
         with self._database.reading() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()

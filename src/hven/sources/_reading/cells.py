@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,14 @@ _TIME = rf"^{_DAY}(?:[T ](?:[01]\d|2[0-3])(?::[0-5]\d(?::(?:[0-5]\d|60)(?:\.\d*)
 _SIXTY = r":60(\.\d*)?$"  # a leap second, or seconds that were rounded up: the minute after
 _ZONE = r"(?:Z|[+-]00(?::?00)?)$"
 _MAYBE = re.compile(r"[-+.\d]|true|false|inf|nan", re.IGNORECASE)  # how numbers, times, true and false begin
+_WORDS = pa.array(["true", "false"])
 BLANKS = " \t\r\n\v\f"
+
+
+@lru_cache(maxsize=256)
+def no_value(nulls: tuple[str, ...]) -> pa.Array:
+    """Give all words that stand for no value, once: pyarrow looks for dateutil each time that it is to find a list's type, which takes a millisecond."""
+    return pa.array([*NULL_WORDS, *nulls], pa.string())
 
 
 def trimmed(text: pa.Array) -> pa.Array:
@@ -82,7 +90,7 @@ def convert(
     text = trimmed(text)
     if pa.types.is_string(kind):
         return nulled(text, nulls), None
-    blank = pc.is_in(text, value_set=pa.array([*NULL_WORDS, *nulls]))
+    blank = pc.is_in(text, value_set=no_value(tuple(nulls)))
     text = pc.if_else(blank, pa.scalar(None, pa.string()), text)
     if pa.types.is_boolean(kind):
         return _booleans(text)
@@ -99,7 +107,7 @@ def convert(
 
 def nulled(text: pa.Array, nulls: Sequence[str]) -> pa.Array:
     """Make empty strings and null words null."""
-    words = pc.is_in(text, value_set=pa.array(["", *nulls])) if nulls else pc.equal(text, "")
+    words = pc.is_in(text, value_set=pa.array(["", *nulls], pa.string())) if nulls else pc.equal(text, "")
     return pc.if_else(words, pa.scalar(None, text.type), text) if pc.any(words).as_py() else text
 
 
@@ -256,14 +264,14 @@ def guess(text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thou
     A column without any value is text.
     """
     text = trimmed(text)
-    blank = pc.is_in(text, value_set=pa.array([*NULL_WORDS, *nulls]))
+    blank = pc.is_in(text, value_set=no_value(tuple(nulls)))
     text = text.filter(pc.invert(blank)).drop_null()
     if not len(text):
         return pa.string()
     if decimal == "." and thousands is None and not _MAYBE.match(text[0].as_py()):  # one word makes it text, and most text is told so
         return pa.string()
     lower = pc.utf8_lower(text)
-    if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"]))).as_py():
+    if pc.all(pc.is_in(lower, value_set=_WORDS)).as_py():
         return pa.bool_()
     options = {"decimal": decimal, "thousands": thousands}
     if pc.any(pc.match_substring_regex(text, r"^[+-]?0\d{2,}$")).as_py():

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hven.adql import quote
 from hven.model.dateforms import forms_of
-from hven.sources._reading.cells import NULL_WORDS, convert, guess, trimmed
+from hven.sources._reading.cells import convert, guess, no_value, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def doubt(
         Or None.
     """
     text = trimmed(pa.array(cells, pa.string()))
-    filled = pc.invert(pc.is_in(text, value_set=pa.array([*NULL_WORDS, *nulls])))
+    filled = pc.invert(pc.is_in(text, value_set=no_value(tuple(nulls))))
     values, where = text.filter(filled), pa.array(places, pa.string()).filter(filled)
     if not len(values):
         return None
