@@ -34,7 +34,7 @@ LITERALS = {
     "text": ["'Vega'", "'a''b'", "''", "'x'", "'a#b#Vega'", "'10 20'", "'10 20 1'", "'1 1 2 1 2 2'", "'CIRCLE 10 20 1'", "'3/1-4'", "'12:30:45.5'", "'ivo://a.b/c?d'",
              "'2020-01-01T00:00:00'", "'%'", "'_e%'", "'\\'", "'('", "'[a-z]+'", "'7'", "'1e400'", "'\u00e9\U0001f600'", "' '"],
     "time": ["CAST('2020-06-01' AS TIMESTAMP)", "CAST('1999-12-31T23:59:60' AS TIMESTAMP)", "CAST('0001-01-01T00:00:00.000001' AS TIMESTAMP)"],
-    "boolean": [],
+    "boolean": ["TRUE", "FALSE"],
     "point": ["POINT(10, 20)", "POINT('ICRS', 359.99, -90)"],
     "circle": ["CIRCLE(10, 20, 1)", "CIRCLE(0, 0, 180)", "CIRCLE(POINT(10, 20), 0)"],
     "polygon": ["POLYGON(9, 19, 11, 19, 11, 21, 9, 21)", "BOX(10, 20, 2, 2)", "POLYGON(0, 0, 0, 0, 0, 0)"],
@@ -92,6 +92,7 @@ class Writer:
         }
         self.scope: list[tuple[str, list[tuple[str, str]]]] = []
         self.count = 0
+        self.windows: list[str] = []  # of the WINDOW clause that is being written
         self.room = 40  # pieces that may still be nested
 
     # --- chances
@@ -108,9 +109,12 @@ class Writer:
         """Write a whole query."""
         head = ""
         if self.often(0.12):
-            name, (text, columns) = "w", self.select(2, width=2)
-            head = f"WITH {name} AS ({text}) "
-            self.tables[name] = columns
+            parts = []
+            for name in ("w", "W2")[: self.one([1, 1, 1, 2])]:
+                text, columns = self.select(2, width=2)
+                parts.append(f"{name} AS ({text})")
+                self.tables[name] = columns
+            head = f"WITH {', '.join(parts)} "
         elif self.often(0.04):
             step = self.one(["n + 1", "n * 2", "CAST(n + 1 AS BIGINT)"])
             head = f"WITH RECURSIVE w AS (SELECT 1 AS n{self.one(['', ' FROM sky.labels'])} {self.one(['UNION', 'UNION ALL'])} SELECT {step} FROM w WHERE n < {self.one([3, 10])}) "
@@ -135,7 +139,9 @@ class Writer:
             for _ in range(self.one([1, 1, 2])):
                 item = self.one([self.one(columns)[0], str(self.random.randint(1, len(columns)))])
                 if self.often(0.02):
-                    item = self.one(["0", "9223372036854775807", "nope", "99", "'a'", "NULL", "COUNT(*)"])
+                    item = self.one(
+                        ["LOWER('x')", f"({columns[0][0]} + 1)", "0", "9223372036854775807", "nope", "99", "'a'", "NULL", "COUNT(*)"]
+                    )
                 items.append(item + self.one(["", " ASC", " DESC"]))
             text = f" ORDER BY {', '.join(items)}"
         if self.often(0.08):
@@ -144,7 +150,8 @@ class Writer:
 
     def select(self, deep: int, *, width: int = 3, kinds: list[str] | None = None) -> tuple[str, list[tuple[str, str]]]:
         """Write one SELECT; gives its text and its columns."""
-        kept, outer = self.scope, self.count
+        kept, outer, windows = self.scope, self.count, self.windows
+        self.windows = []
         source = self.source(deep)
         self.scope = self.scope if deep < 3 and self.often(0.3) else self.scope[len(kept) :]
         wanted = kinds or [self.one(KINDS[:6] if self.often(0.8) else KINDS) for _ in range(self.random.randint(1, width))]
@@ -166,7 +173,8 @@ class Writer:
                 ["SELECT"] * 6 + ["SELECT DISTINCT", "SELECT ALL", f"SELECT TOP {self.one(['0', '1', '5', '99999999999999999999'])}"]
             )
             text = f"{start} {', '.join(items)} FROM {source}{where}"
-        self.scope, _ = kept, outer
+            text += f" WINDOW {', '.join(self.windows)}" if self.windows else ""
+        self.scope, self.windows, _ = kept, windows, outer
         return text, names
 
     def grouped(self, deep: int, wanted: list[str], source: str, where: str) -> tuple[str, list[tuple[str, str]]]:
@@ -195,7 +203,8 @@ class Writer:
         text = self.item(deep)
         for _ in range(self.one([0, 0, 0, 1, 1, 2]) if deep > 1 else 0):
             before = self.scope[-1]
-            how = self.one([*JOINS, "NATURAL JOIN", "NATURAL LEFT JOIN", ","])
+            how = self.one([*JOINS, "NATURAL JOIN", "NATURAL LEFT JOIN", "CROSS JOIN", ","])
+            text = f"({text})" if " JOIN " in text and "," not in text and self.often(0.2) else text
             other = self.item(deep)
             text += f"{how} {other}" if how == "," else f" {how} {other}"
             if how in JOINS:
@@ -227,6 +236,7 @@ class Writer:
             kept = self.scope
             self.scope = []
             text, columns = self.select(deep - 1, width=2)
+            text = f"WITH v AS ({text}) SELECT * FROM v" if self.often(0.1) else text + self.ending(columns) if self.often(0.2) else text
             self.scope = [*kept, (alias, columns)]
             return f"({text}) AS {alias}"
         name = self.one(list(self.tables))
@@ -254,13 +264,16 @@ class Writer:
             return f"CASE WHEN {self.condition(deep - 1, bare=bare)} THEN {self.value(want, deep - 1, bare=bare)} {self.one(['', 'ELSE ' + self.value(want, 0, bare=bare)])} END"
         if choice < 0.74:
             compared = self.one(["integer", "text"])
-            return f"CASE {self.value(compared, 0, bare=bare)} WHEN {self.value(compared, 0, bare=bare)} THEN {self.value(want, 0, bare=bare)} ELSE NULL END"
+            return f"CASE {self.value(compared, 0, bare=bare)} WHEN {self.value(compared, 0, bare=bare)} THEN {self.value(want, 0, bare=bare)} WHEN NULL THEN NULL ELSE NULL END"
         if choice < 0.88:
             return self.cast(want, deep, bare=bare)
         if choice < 0.94 and not bare and deep > 1 and CALLS[want, True]:
             return self.single(want, deep)
         if want in {"number", "integer"}:
-            return f"(-{self.value(want, deep - 1, bare=bare)})"
+            arrays = [] if bare else [f"{alias}.{name}" for alias, items in self.scope for name, kind in items if kind == "numbers"]
+            if arrays and self.often(0.4):
+                return f"{self.one(arrays)}[{self.value('integer', 0)}]"
+            return f"({self.one('-+~' if want == 'integer' else '-+')}{self.value(want, deep - 1, bare=bare)})"
         return self.leaf(want, bare=bare)
 
     def single(self, want: str, deep: int) -> str:
@@ -335,7 +348,9 @@ class Writer:
                 args.append(self.one(["', '", "''", "LOWER('X')"]) if self.often(0.95) else self.value("text", 1))
             else:
                 args.append(self.value(self.one(accepted(arg.word)), deep))
-        distinct = "DISTINCT " if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.often(0.2) else ""
+        distinct = (
+            self.one(["DISTINCT ", "DISTINCT ", "ALL "]) if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.often(0.2) else ""
+        )
         return f"{entry.name if self.often(0.9) else entry.name.lower()}({distinct}{', '.join(args)})"
 
     def window(self, deep: int) -> str:
@@ -349,11 +364,23 @@ class Writer:
         if self.often(0.8):
             parts.append(f"ORDER BY {self.value(self.one(['number', 'integer', 'text', 'time']), min(deep, 1))}{self.one(['', ' DESC'])}")
         if (name in FRAMED or name in OVER_GROUPS) and self.often(0.4):
-            edges = ["UNBOUNDED PRECEDING", "1 PRECEDING", "CURRENT ROW", "2 FOLLOWING", "99999999999999999999 FOLLOWING"]
+            edges = [
+                "UNBOUNDED PRECEDING",
+                "1 PRECEDING",
+                "CURRENT ROW",
+                "2 FOLLOWING",
+                "UNBOUNDED FOLLOWING",
+                "99999999999999999999 FOLLOWING",
+            ]
             begin = self.random.randint(0, 2)
             parts.append(
-                f"{self.one(['ROWS', 'RANGE', 'GROUPS'])} BETWEEN {edges[begin]} AND {edges[self.random.randint(max(begin, 1), 4 if self.often(0.1) else 3)]}"
+                f"{self.one(['ROWS', 'RANGE', 'GROUPS'])} {edges[begin]}"
+                if self.often(0.2)
+                else f"{self.one(['ROWS', 'RANGE', 'GROUPS'])} BETWEEN {edges[begin]} AND {edges[self.random.randint(max(begin, 1), 5 if self.often(0.1) else 4)]}"
             )
+        if self.often(0.2):
+            self.windows.append(f"v{len(self.windows)} AS ({' '.join(parts)})")
+            return f"{text} OVER v{len(self.windows) - 1}"
         return f"{text} OVER ({' '.join(parts)})"
 
     # --- conditions
@@ -372,6 +399,8 @@ class Writer:
         if choice < 0.45:
             return f"{value} {self.one(['', 'NOT '])}BETWEEN {self.value(want, inner, bare=bare)} AND {self.value(want, inner, bare=bare)}"
         if choice < 0.55:
+            if want == "integer" and self.often(0.1):  # the parser reads a long list of literals as a whole
+                return f"{value} IN ({', '.join(map(str, range(self.one([130, 200]))))})"
             return f"{value} {self.one(['', 'NOT '])}IN ({self.value(want, inner, bare=bare)}, {self.value(want, 0, bare=bare)})"
         if choice < 0.65:
             return f"{self.value('text', inner, bare=bare)} {self.one(['', 'NOT '])}{self.one(['LIKE', 'ILIKE'])} {self.value('text', inner, bare=bare)}"

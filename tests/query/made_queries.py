@@ -37,20 +37,28 @@ def asked(site: Site, text: str) -> pa.Table | HvenError:
 
 def judged(site: Site, seed: int) -> pa.Table | HvenError:
     """Ask the query of a seed; what is neither an answer nor an error of ours fails, and says the seed."""
-    text = query(seed, TABLES)
+    return judged_text(site, query(seed, TABLES), f"seed {seed}")
+
+
+def judged_text(site: Site, text: str, name: str) -> pa.Table | HvenError:
+    """Ask a query; what is neither an answer nor an error of ours fails, and says the name."""
     try:
         answer = asked(site, text)
     except Exception as error:
-        raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}\n{text}") from error
+        raise AssertionError(f"{name}: {type(error).__name__}: {error}\n{text}") from error
     if isinstance(answer, QueryError):
-        assert answer.line, f"seed {seed}: no place: {answer}\n{text}"
-        assert "report" not in str(answer), f"seed {seed}: {answer}\n{text}"
+        assert answer.line, f"{name}: no place: {answer}\n{text}"
+        assert "report" not in str(answer), f"{name}: {answer}\n{text}"
     return answer
 
 
 def agree(seed: int, answer: pa.Table) -> bool:
     """See that the rows are those of the engine without any index or shape of query of its own; tells whether they could be compared."""
-    text = query(seed, TABLES)
+    return agree_text(query(seed, TABLES), answer, f"seed {seed}")
+
+
+def agree_text(text: str, answer: pa.Table, name: str) -> bool:
+    """Do what `agree` does, for the query with this name."""
     if LOOSE.search(text) or answer.num_rows >= ROWS:
         return False
     pairs = [*PUBLISHED, *UPLOADED]
@@ -58,16 +66,16 @@ def agree(seed: int, answer: pa.Table) -> bool:
         plain = embedded(bind(parse(text), Tables(table for table, _ in pairs)), pairs)
     except Exception:  # noqa: BLE001  (rows that no condition leaves may be computed, or not)
         return False
-    same(seed, text, plain, answer)
+    same(name, text, plain, answer)
     return True
 
 
-def same(seed: int, text: str, one: pa.Table, two: pa.Table) -> None:
+def same(name: str, text: str, one: pa.Table, two: pa.Table) -> None:
     """See that two answers have the same rows, in any order."""
     ours, theirs = (
         sorted((tuple(map(_plain, row)) for row in zip(*map(_cells, table.columns), strict=True)), key=repr) for table in (one, two)
     )
-    assert ours == theirs, f"seed {seed}: {len(ours)} and {len(theirs)} rows\n{text}\n{ours[:3]}\n{theirs[:3]}"
+    assert ours == theirs, f"{name}: {len(ours)} and {len(theirs)} rows\n{text}\n{ours[:3]}\n{theirs[:3]}"
 
 
 def _cells(column: pa.ChunkedArray) -> list[Any]:
@@ -82,4 +90,4 @@ def _plain(cell: Any) -> Any:
     return cell
 
 
-__all__ = ["EvaluationError", "agree", "asked", "judged", "same"]
+__all__ = ["EvaluationError", "agree", "agree_text", "asked", "judged", "judged_text", "same"]

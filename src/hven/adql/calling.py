@@ -178,7 +178,8 @@ class Calling(Fitting, ABC):
         known = Meta(
             got.type, got.unit, got.ucd, nullable=got.nullable or name in {"LAG", "LEAD"}, aggregate=inner.aggregate, origins=inner.origins
         )
-        order = tuple(item for item in order if not meta(item.expr).constant)
+        varying = tuple(item for item in order if not meta(item.expr).constant)
+        order = varying or (order[:1] if frame is not None and frame.unit == "GROUPS" else ())  # all rows are one group then
         return Window(called, tuple(item for item in partition if not meta(item).constant), order, frame, at=node.at, meta=known)
 
     def named_window(self, ident: Ident, scope: Scope, at: int) -> NamedWindow:

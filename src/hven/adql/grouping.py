@@ -72,6 +72,19 @@ def has_window(node: Expr) -> bool:
     return any(isinstance(item, Window) for item in walk(node, but=Query))
 
 
+def of_its_row(node: Expr) -> bool:
+    """Tell whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot."""
+    from hven.adql.functions import MAPPING
+
+    for item in walk(node):
+        if isinstance(item, Query | Window):
+            return False
+        entry = MAPPING.get(item.name) if isinstance(item, Function) else None
+        if entry is not None and entry.volatile:
+            return False
+    return True
+
+
 def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
     """Tell whether an output is computed over groups."""
     return any(item.expr.meta is not None and item.expr.meta.aggregate for item in items)

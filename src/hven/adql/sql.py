@@ -184,7 +184,7 @@ class Dialect(ABC):
         """Write a function over a window; SQL's own names."""
         if node.star:
             return f"count(*) {window}"
-        args = ", ".join([writer.expr(arg) for arg in node.args])
+        args = ", ".join([self.cast("NULL", meta(arg).type) if is_null(arg) else writer.expr(arg) for arg in node.args])
         return f"{node.name.lower()}({'DISTINCT ' if node.distinct else ''}{args}) {window}"
 
     def subscript(self, array: str, place: str) -> str:
@@ -272,7 +272,7 @@ class Writer:
         if node.order_by:
             keys = [
                 self.dialect.direction(
-                    str(item.expr.value) if isinstance(item.expr, Literal) else self.expr(item.expr), descending=item.descending
+                    str(item.expr.value) if isinstance(item.expr, Literal) else self.group(item.expr), descending=item.descending
                 )
                 for item in node.order_by
             ]
@@ -315,9 +315,9 @@ class Writer:
         return " ".join(parts)
 
     def group(self, node: Expr) -> str:
-        """Write an expression of GROUP BY; engines take a bare number for a position."""
+        """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position."""
         text = self.expr(node)
-        return self.dialect.cast(text, meta(node).type) if meta(node).constant else text
+        return self.dialect.cast(text, meta(node).type) if meta(node).constant or is_null(node) else text
 
     def item(self, node: SelectItem, type_: Type) -> str:
         """Write a select item with its name, as its declared type."""
@@ -356,7 +356,7 @@ class Writer:
 
     def expr(self, node: Expr) -> str:
         """Write an expression; anything but a leaf or a call is in parentheses."""
-        text = METHODS[type(node)](self, node)
+        text = "NULL" if is_null(node) else METHODS[type(node)](self, node)  # CASE .. THEN NULL has no type, as NULL has none
         if len(text) > self.longest:
             raise TooLarge("the query is too long in the engine's own words", remedy="write functions within functions in steps, with WITH")
         return text

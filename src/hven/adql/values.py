@@ -34,8 +34,12 @@ def is_null(node: Expr) -> bool:
     """Tell whether an expression is NULL whatever the row: it then fits every type."""
     if isinstance(node, Literal):
         return node.value is None
-    if isinstance(node, Case):
-        return all(is_null(then) for _, then in node.whens) and (node.otherwise is None or is_null(node.otherwise))
+    if isinstance(node, Case):  # one that looks at groups makes a group of all rows
+        return (
+            not meta(node).aggregate
+            and all(is_null(then) for _, then in node.whens)
+            and (node.otherwise is None or is_null(node.otherwise))
+        )
     return isinstance(node, Function) and node.name in {"COALESCE", "GREATEST", "LEAST"} and all(is_null(arg) for arg in node.args)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import walk
+from hven.adql.grouping import of_its_row, walk
 from hven.adql.tree import (
     And,
     Between,
@@ -230,7 +230,7 @@ class _Level:
         """Sort the conjuncts: `firm` tables may be asked them, `loose` ones only what is false for nulls."""
         for part in parts(condition):
             sources = {node.source for node in walk(part) if isinstance(node, ColumnRef)}
-            if any(isinstance(node, Query) or (isinstance(node, Function) and node.name == "RAND") for node in walk(part)):
+            if not of_its_row(part):
                 continue
             if len(sources) == 1:
                 one = self.refs.get(next(iter(sources)))

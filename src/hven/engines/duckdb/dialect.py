@@ -179,7 +179,8 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         text = writer.expr(node)
         if type_ == FLOAT64 and not isinstance(node, Literal):
             return self.double(text, node)
-        return f"CAST({text} AS DOUBLE[])" if meta(node).type.duckdb.startswith("DOUBLE[") else text
+        stored = meta(node).type.duckdb
+        return f"CAST({text} AS {stored[: stored.rindex('[')]}[])" if stored.endswith("]") else text
 
     # --- text: how long it becomes is known before it is built, for the engine does not count the memory of texts
 

@@ -24,6 +24,10 @@ _PLAIN = (
     (re.compile(r"Overflow in (?P<o>\w+) of (?P<t>\w+) \((?P<e>[^)]*)\)"), "{e} is out of the range of {t}"),
     (re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"), "there is no {w} of {n}"),
     (re.compile(r"executing the UDF: ValueError: (?P<v>[^\n]*)"), "{v}"),
+    (
+        re.compile(r"Cannot cast list with length (?P<v>\d+) to array with length (?P<n>\d+)"),
+        "the text has {v} numbers, and such a shape {n}",
+    ),
     (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
     (re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""), "'{v}{w}' is no timestamp"),
 )

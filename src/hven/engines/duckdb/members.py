@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.adql.grouping import of_its_row
 from hven.adql.tree import (
     Cast,
     ColumnRef,
     Derived,
-    Exists,
     Expr,
     Ident,
     Meta,
@@ -23,9 +23,7 @@ from hven.adql.tree import (
     Select,
     SelectItem,
     SetOperation,
-    Subquery,
     TableRef,
-    Window,
 )
 from hven.adql.values import is_null
 from hven.engines._bound.narrow import walk
@@ -102,7 +100,7 @@ def parts_of(union: Derived, position: tuple[Expr, Expr]) -> tuple[Part, ...]:
             found.append(Part(leaf.number, None, None, indexed=False))
             continue
         nodes = list(walk((lon, lat)))
-        if any(isinstance(node, Subquery | Exists | Window) for node in nodes):
+        if not (of_its_row(lon) and of_its_row(lat)):
             return ()
         read = [(node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column is not None]
         if {source for source, _ in read} != {leaf.number} or leaf.table is None:

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta, Subquery, Window
+from hven.adql.grouping import of_its_row
+from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta
 from hven.engines._bound.constants import constant
 from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points
 from hven.engines._bound.narrow import walk
@@ -172,7 +173,7 @@ def _side(scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], around:
         return None
     nodes = list(walk(around))
     drivers = {node.source for node in nodes if isinstance(node, ColumnRef)}
-    if len(drivers) != 1 or any(isinstance(node, Subquery | Window) for node in nodes):
+    if len(drivers) != 1 or not all(map(of_its_row, around)):
         return None
     (driver,) = drivers
     if driver == target or (driver not in scope.direct and driver not in scope.derived):

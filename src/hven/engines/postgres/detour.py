@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.adql.grouping import walk
+from hven.adql.grouping import of_its_row, walk
 from hven.adql.sql import Writer
-from hven.adql.tree import ColumnRef, Function, Subquery
+from hven.adql.tree import ColumnRef
 from hven.engines import Limits, Memory, Snapshot
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of
@@ -209,12 +209,7 @@ def _complete(rows: pa.Table, table: Table) -> pa.Table:
 
 def _only_of(condition: Expr, number: int) -> bool:
     """Say whether a condition reads one table reference and nothing else."""
-    nodes = list(walk(condition))
-    return (
-        not any(isinstance(node, Subquery) for node in nodes)
-        and all(node.source == number for node in nodes if isinstance(node, ColumnRef))
-        and not any(isinstance(node, Function) and node.name in {"RAND", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"} for node in nodes)
-    )
+    return of_its_row(condition) and all(node.source == number for node in walk(condition) if isinstance(node, ColumnRef))
 
 
 def _said(writer: Writer, condition: Expr) -> str | None:

@@ -73,7 +73,7 @@ class Postgres(Shapes):
         "IVO_HEALPIX_CENTER": "hven_healpix_center(CAST({0} AS integer), CAST({1} AS bigint))",
         "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD,
         "GAVO_GETAUTHORITY": "substring({0} from '(?i)^ivo://([^/?#]+)')", "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)", "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
-        "ISO": "(timestamp '1970-01-01' + CAST(round(CAST(({0} - CAST(2440587.5 AS double precision)) * 864000000 AS double precision)) AS bigint) * 100 * interval '1 microsecond')",
+        "ISO": f"hven_iso({_D})",
         "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))",
         "LIGHT_TIME": f"({_D} / CAST(299792.458 AS double precision))",
         "LON_360": f"CASE WHEN {_D} >= 0 AND {_D} <= 360 THEN {_D} ELSE {_turned(_D)} END",
@@ -185,7 +185,8 @@ class Postgres(Shapes):
 
     def shape_of(self, numbers: str, type_: Type) -> str:
         """Make a shape of an array of texts."""
-        return self.cast(numbers, type_)
+        size = type_.size
+        return self.cast(numbers if size is None else f"hven_sized({numbers}, {size})", type_)
 
     def float_text(self, text: str, type_: Type) -> str:
         """Write a floating-point number as text."""
@@ -226,6 +227,10 @@ class Postgres(Shapes):
     def middle(self, writer: Writer, node: Function) -> str:
         """MEDIAN."""
         return f"percentile_cont(0.5) WITHIN GROUP (ORDER BY {self.double(writer.expr(node.args[0]), node.args[0])})"
+
+    def over(self, writer: Writer, node: Function, window: str) -> str:
+        """Write a function over a window; PostgreSQL has neither MEDIAN nor DISTINCT there."""
+        return self.elsewhere(writer, node) if node.distinct or node.name == "MEDIAN" else super().over(writer, node, window)
 
     def lettered(self, writer: Writer, node: Function) -> str:
         """LOWER and UPPER."""

@@ -12,8 +12,32 @@ _PL = "LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE"
 _D = "double precision"
 
 FUNCTIONS: tuple[str, ...] = (
-    f"""FUNCTION hven_remainder(x {_D}, y {_D}) RETURNS {_D} {_SQL} AS $$
-      SELECT CASE WHEN y = 0 THEN NULL WHEN abs(x) < abs(y) THEN x ELSE x - y * trunc(x / y) END $$""",
+    # as fmod: each step takes the largest multiple of y by a power of 2, so that every difference is exact
+    f"""FUNCTION hven_remainder(x {_D}, y {_D}) RETURNS {_D} {_PL} AS $$
+    DECLARE r {_D} := abs(x); d {_D} := abs(y); t {_D};
+    BEGIN
+      IF d = 0 THEN RETURN NULL; END IF;
+      IF r = 'infinity' OR r = 'nan' OR d = 'nan' THEN RETURN 'nan'; END IF;
+      WHILE r >= d LOOP
+        t := d * power(2::{_D}, floor(ln(r / d) / ln(2::{_D})));
+        IF t > r THEN t := t / 2; ELSIF t <= r / 2 THEN t := t * 2; END IF;
+        r := r - t;
+      END LOOP;
+      RETURN CASE WHEN x < 0 THEN -r ELSE r END;
+    END $$""",
+    # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond; intervals are exact in days
+    f"""FUNCTION hven_iso(jd {_D}) RETURNS timestamp {_PL} AS $$
+    DECLARE n bigint := round((jd - 2440587.5) * 864000000);
+    BEGIN
+      RETURN timestamp '1970-01-01' + CAST(n / 864000000 AS integer) * interval '1 day' + n % 864000000 * interval '100 microseconds';
+    END $$""",
+    f"""FUNCTION hven_sized(words text[], size integer) RETURNS text[] {_PL} AS $$
+    BEGIN
+      IF cardinality(words) <> size THEN
+        RAISE data_exception USING MESSAGE = format('the text has %s numbers, and such a shape %s', cardinality(words), size);
+      END IF;
+      RETURN words;
+    END $$""",
     # what is out of range is infinite or 0, as in IEEE 754, and no error
     f"""FUNCTION hven_exp(x {_D}) RETURNS {_D} {_SQL} STRICT AS $$
       SELECT CASE WHEN x > 709.782712893384 AND x <> 'nan' THEN 'infinity'::{_D} WHEN x < -708.3 THEN 0 ELSE exp(x) END $$""",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.adql.grouping import walk
-from hven.adql.tree import Cast, ColumnRef, Compare, In, Join, LiteralList, Select
+from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, TableRef
 from hven.engines import Memory, Snapshot
 from hven.engines._bound.scope import conjuncts
 from hven.engines.postgres import faults
@@ -196,7 +196,7 @@ def whole_number(bound: Bound) -> str:
 
 
 def refuse_full_joins(bound: Bound) -> None:
-    """See that every FULL JOIN is on equalities of columns: PostgreSQL has no other.
+    """See that every FULL JOIN is on equalities of columns, one of each side: PostgreSQL has no other.
 
     Raises
     ------
@@ -205,10 +205,12 @@ def refuse_full_joins(bound: Bound) -> None:
     """
     for node in walk(bound.query):
         if isinstance(node, Join) and node.kind.upper() == "FULL":
+            left, right = ({item.number for item in walk(side) if isinstance(item, TableRef | Derived)} for side in (node.left, node.right))
             for part in conjuncts(node.on):
-                if not (
-                    isinstance(part, Compare) and part.op == "=" and isinstance(part.left, ColumnRef) and isinstance(part.right, ColumnRef)
-                ):
+                sources = (
+                    {side.source for side in (part.left, part.right) if isinstance(side, ColumnRef)} if isinstance(part, Compare) else set()
+                )
+                if not (isinstance(part, Compare) and part.op == "=" and len(sources & left) == 1 == len(sources & right)):
                     raise Elsewhere("FULL JOIN on such a condition")
 
 

@@ -1,0 +1,33 @@
+"""Queries that once were a fault of ours, as they were made at random or shorter: each is answered on every engine alike, or refused with its place."""
+
+from __future__ import annotations
+
+KEPT: tuple[str, ...] = (
+    # a condition that asks other rows was sent along with one table that another engine reads
+    "SELECT MIN(t1.label) AS c0 FROM TAP_UPLOAD.mine AS t1 LEFT JOIN sky.stars AS t2 USING (dec) WHERE EXISTS (SELECT 1 AS x FROM sky.photometry AS t3) GROUP BY CASE WHEN 0 = INTERSECTS(MOC('0/0-11'), MOC('3/1-4')) THEN 10 ELSE t1.ra END",
+    "WITH w AS (SELECT t3.id FROM sky.labels AS t3) SELECT t7.id AS c0 FROM (SELECT t5.p AS c0 FROM sky.shapes AS t5 WHERE EXISTS (SELECT 1 AS x FROM w AS t6)) AS t4 FULL JOIN sky.labels AS t7 ON DISTANCE(t4.c0, POINT('ICRS', 359.99, -90)) < 1e308",
+    "SELECT VARIANCE(COORD1(GAVO_APPLY_PM(t1.name, 10, 2.5, t1.flux, t1.flux))) AS c0 FROM sky.photometry AS t1 WHERE EXISTS (SELECT 1 AS x FROM sky.labels AS t2)",
+    # what is NULL whatever the row had the type of a text
+    "SELECT t2.variable AS c0 FROM sky.stars AS t2 WHERE COALESCE(NULL) > t2.variable OR CASE WHEN t2.id > 1 THEN NULL END BETWEEN t2.seen AND t2.seen",
+    "SELECT t1.id FROM sky.labels AS t1 WHERE CASE WHEN t1.id IS NOT NULL THEN NULL END IN (SELECT CAST('2020-06-01' AS TIMESTAMP) FROM TAP_UPLOAD.mine AS t3)",
+    "SELECT (t1.id | CASE WHEN NOT (10 <> 2.5) THEN NULL END) AS c0, (t1.id % COALESCE(NULL)) AS c1, (2 & 255) + COALESCE(NULL, NULL) AS c2 FROM sky.shapes AS t1",
+    "SELECT COUNT(*) AS n FROM sky.labels AS t1 WHERE NOT (CASE WHEN 'a' LIKE t1.\"Name\" THEN NULL END BETWEEN NULL AND COALESCE(POLYGON(9, 19, 11, 19, 11, 21), NULL))",
+    "SELECT 1 AS c0 FROM sky.photometry AS t1 WHERE 0 IN (coalesce(NULL, NULL), NULL) INTERSECT ALL SELECT NULL AS c0 FROM TAP_UPLOAD.mine AS t2",
+    "SELECT COUNT(*) AS n FROM sky.labels AS t1 GROUP BY CASE WHEN t1.id > 1 THEN NULL END ORDER BY CASE WHEN COUNT(*) > 1 THEN NULL END",
+    "SELECT CASE WHEN MAX(t1.id) > 1 THEN NULL END AS c0 FROM sky.labels AS t1",
+    "SELECT CASE WHEN MAX(t1.id) > 1 THEN NULL END + 1 AS c0 FROM sky.labels AS t1",
+    "SELECT FIRST_VALUE(CASE WHEN t3.id <= t3.id THEN NULL END) OVER (ORDER BY t3.id) AS c0, LAG(NULL) OVER (ORDER BY t3.id) AS c1 FROM sky.labels AS t3",
+    # windows that PostgreSQL has not
+    "SELECT MEDIAN(t1.id) OVER (ORDER BY t1.id) AS c0 FROM sky.labels AS t1",
+    "SELECT SUM(DISTINCT t1.id) OVER (ORDER BY t1.id DESC) AS c0, COUNT(DISTINCT t1.id) OVER () AS c1 FROM sky.labels AS t1",
+    "SELECT COUNT(t1.id) OVER (ORDER BY 1e3 GROUPS BETWEEN 1 PRECEDING AND 2 FOLLOWING) AS c0 FROM sky.labels AS t1",
+    "SELECT COUNT(*) AS n FROM sky.stars AS t3 FULL JOIN sky.shapes AS t5 ON t3.seen = t3.seen",
+    # texts that have too few numbers, or too many, for the shape
+    "SELECT CAST('10 20 1' AS POINT) AS c2 FROM sky.photometry AS t1 ORDER BY 1 ASC",
+    "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE 1 = CONTAINS(CAST('10 20 1' AS POINT), CIRCLE(10, 20, 1))",
+    # arrays of fixed length that are chosen from
+    "SELECT ARR_AVG(CASE WHEN t1.id < 2 THEN t1.counts END) AS c1, COALESCE(t1.counts, t1.counts) AS c2 FROM sky.shapes AS t1",
+    # the last digits of a remainder and of a time
+    'SELECT MOD(t1.big, log10(t1.big)) AS c0, MOD(t1."order", 0.1) AS c1, MOD(1e300, 3) AS c2, MOD(-7.5, 2) AS c3 FROM sky.shapes AS t1',
+    "SELECT iso(1e-9) AS c0, iso(2460000.123456) AS c1, iso(-1e5 + t1.id) AS c2 FROM sky.photometry AS t1",
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""Queries made at random, of the engine postgres: each is answered as the embedded engine answers it, or refused with its place."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from kept_queries import KEPT
+from made_queries import agree, agree_text, judged, judged_text
+from test_made_queries import FIRST
+
+from hven.holdings import Site
+from hven.settings import Postgres
+from hven.testing.site import tiny_site
+from made_tables import PUBLISHED
+from postgres import server, sphere
+
+pytestmark = pytest.mark.outside
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with server() as address:
+        sphere(f"postgresql://{address}")
+        where = Postgres(url=f"postgresql://{address}")
+        tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
+        with tiny_site(tmp_path_factory.mktemp("made"), tables, engine="postgres", postgres=where) as made:
+            yield made
+
+
+@pytest.mark.parametrize("number", range(len(KEPT)))
+def test_what_once_was_a_fault_is_none(site: Site, number: int) -> None:
+    answer = judged_text(site, KEPT[number], f"kept query {number}")
+    if isinstance(answer, pa.Table):
+        agree_text(KEPT[number], answer, f"kept query {number}")
+
+
+def test_every_query_is_answered_or_refused_with_its_place(site: Site) -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(FIRST, FIRST + 300):
+        answer = judged(site, seed)
+        kinds["rows" if isinstance(answer, pa.Table) else type(answer).__name__] += 1
+        if isinstance(answer, pa.Table) and seed % 3 == 0:
+            kinds["compared"] += agree(seed, answer)
+    print(f"seeds {FIRST} to {FIRST + 299}: {dict(kinds)}")
+    assert kinds["rows"] > 90
+    assert kinds["compared"] > 15
