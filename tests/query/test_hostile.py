@@ -7,13 +7,16 @@ import io
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.errors import SourceError
+from hven.errors import SourceError, TooLarge
 from hven.formats import End, Head, load
+from hven.model import literal
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.query.content import table_in
@@ -61,12 +64,84 @@ def test_one_long_text_in_every_row_is_spelt_out_a_few_rows_at_a_time(form: str,
     assert max(sizes) < 48 << 20
 
 
-def test_runs_of_one_number_are_counted_by_the_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.query.content._PARQUET_MOST", 1 << 20)
-    pq.write_table(pa.table({"a": pa.array([7] * 200_000)}), tmp_path / "mine")
-    assert (tmp_path / "mine").stat().st_size < 10_000
-    with pytest.raises(SourceError, match="1,600,000 bytes unpacked"), table_in(tmp_path / "mine"):
+LONG = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["x" * (1 << 20)]))
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_list_of_one_long_text_is_refused_before_it_is_spelt_out(form: str, tmp_path: Path) -> None:
+    """400 times the same megabyte in one row: a file of a kilobyte."""
+    _write(form, tmp_path / "mine", pa.table({"a": pa.ListArray.from_arrays([0, 400], LONG)}))
+    with pytest.raises(SourceError, match="the texts of one row take 419,430,400 bytes"), table_in(tmp_path / "mine") as (_, rows):
+        list(rows)
+
+
+def test_views_of_one_long_text_are_counted() -> None:
+    """As many as may be look at the same characters: pyarrow writes none so, other programs do."""
+    text = "x" * (1 << 20)
+    view = np.array([len(text), int.from_bytes(b"xxxx", "little"), 0, 0] * 100, "<i4")
+    views = pa.Array.from_buffers(pa.string_view(), 100, [None, pa.py_buffer(view), pa.py_buffer(text.encode())])
+    views.validate(full=True)
+    batch = pa.record_batch({"a": views})
+    assert max(piece.num_rows for piece in literal.unfolding(batch)) == 32
+    assert [piece.column(0).to_pylist() for piece in literal.unfolding(batch.slice(99))] == [[text]]
+
+
+def test_bytes_are_spelt_out_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    _write("parquet", tmp_path / "mine", pa.table({"a": pa.DictionaryArray.from_arrays(LONG.indices, LONG.dictionary.cast(pa.binary()))}))
+    with table_in(tmp_path / "mine") as (_, rows):
+        assert max(next(rows).nbytes for _ in range(3)) < 48 << 20
+
+
+MUCH = {
+    "runs of one number": pa.table({"a": pa.array([7] * 4_000_000)}),
+    "a list of one number": pa.table({"a": pa.array([[7.0] * 4_000_000])}),
+    "plain texts": pa.table({"a": pa.array(["x" * 40_000] * 800)}),
+}
+
+
+@pytest.mark.parametrize("what", MUCH)
+@pytest.mark.parametrize("form", ["parquet", "arrow", "arrow file"])
+def test_what_is_packed_is_counted_by_the_heads(form: str, what: str, tmp_path: Path) -> None:
+    """Before anything is unpacked: by the heads of pages and messages, whatever a footer says."""
+    _write(form, tmp_path / "mine", MUCH[what], use_dictionary=False)
+    assert (tmp_path / "mine").stat().st_size < 2_000_000
+    with (
+        pytest.raises(TooLarge, match=r"take 32,0\d\d,\d{3} bytes unpacked; the limit is 20,000,000"),
+        table_in(tmp_path / "mine", (), 20_000_000),
+    ):
         pass
+    with table_in(tmp_path / "mine", (), 33_000_000) as (_, rows):
+        assert sum(batch.nbytes for batch in rows) > 31_000_000
+
+
+def test_a_footer_that_lies_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    _write("parquet", path, MUCH["plain texts"], use_dictionary=False)
+    data = path.read_bytes()
+    said = pq.read_metadata(path).row_group(0).total_byte_size
+    assert _long(said) in data
+    path.write_bytes(data.replace(_long(said), _long(said % 128 | 1 << 21)))
+    assert pq.read_metadata(path).row_group(0).total_byte_size < 3_000_000
+    with pytest.raises(TooLarge, match="32,0"), table_in(path, (), 20_000_000):
+        pass
+
+
+def _long(value: int) -> bytes:
+    """Write a number as Parquet's footer does: zigzag, seven bits a byte."""
+    left, found = value << 1, []
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
+
+
+def _write(form: str, path: Path, table: pa.Table, **options: Any) -> None:
+    if form == "parquet":
+        pq.write_table(table, path, compression="zstd", store_schema=False, **options)
+        return
+    how = pa.ipc.new_file if form == "arrow file" else pa.ipc.new_stream
+    with pa.OSFile(str(path), "wb") as file, how(file, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(table)
 
 
 @pytest.mark.parametrize(

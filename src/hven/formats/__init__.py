@@ -110,6 +110,8 @@ class Format:
         ``write_error(message) -> bytes``, or None if errors go out as VOTable.
     read
         ``read(file, table=None, batch=...) -> Read``, or None.
+    promised
+        ``promised(file) -> int``: bytes that the values take in memory, counted by the heads of what is packed before any is unpacked.
     by_alias, by_media_type
         Options that go with an alias or with a media type: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
     choices
@@ -130,6 +132,7 @@ class Format:
     at_once: Callable[[Head, Sequence[tuple[Any, ...]], Mapping[str, str]], bytes | None] | None = None
     write_error: Callable[[str], bytes] | None = None
     read: Callable[..., Read] | None = None
+    promised: Callable[[BinaryIO], int] | None = None
     files: Callable[[BinaryIO], bool] | None = None
     ivoids: Mapping[str, str] = field(default_factory=dict)
     by_alias: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from hven.errors import SourceError
 from hven.formats import Format, Head, Read
+from hven.formats._arrow_heads import unpacked
 from hven.model import literal
 from hven.model.table import Column
 from hven.model.types import BY_VOTABLE, Type, from_arrow
@@ -172,4 +173,5 @@ FORMAT = Format(
     extension="arrows",
     write=write,
     read=read,
+    promised=unpacked,
 )

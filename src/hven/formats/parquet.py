@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.formats import Format, votable
+from hven.formats._parquet_heads import unpacked
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -80,5 +81,6 @@ FORMAT = Format(
     name="parquet",
     media_types=("application/vnd.apache.parquet", "application/x-parquet", "application/parquet"),
     extension="parquet",
+    promised=unpacked,
     write=write,
 )

@@ -169,13 +169,21 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
 
 
 def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.RecordBatch]:
-    """Cut a batch so that no piece takes more than `most` bytes when its dictionaries are spelt out, or is one row: a long text is kept once."""
+    """Cut a batch so that no piece takes more than `most` bytes when its dictionaries are spelt out: a long text is kept once.
+
+    Raises
+    ------
+    ValueError
+        One row takes more.
+    """
     width = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
         width += _widths(column)
     if width.sum() <= most:
         yield batch
         return
+    if width.max() > most:
+        raise ValueError(f"the texts of one row take {width.max():,} bytes; the limit is {most:,}")
     ends = np.cumsum(width)
     start = 0
     while start < batch.num_rows:
@@ -193,8 +201,15 @@ def _widths(array: pa.Array) -> np.ndarray[Any, Any]:
         if len(kept) == 0:
             return np.zeros(len(array), np.int64)
         binary = pa.types.is_string(kept.type) or pa.types.is_large_string(kept.type) or pa.types.is_binary(kept.type)
-        sizes = np.asarray(pc.fill_null(pc.binary_length(kept), 0), np.int64) if binary else np.full(len(kept), kept.nbytes // len(kept))
+        sizes = (
+            np.asarray(pc.fill_null(pc.binary_length(kept), 0), np.int64)
+            if binary
+            else _widths(kept) + np.full(len(kept), kept.nbytes // len(kept))
+        )
         return np.where(np.asarray(array.is_valid()), sizes[np.asarray(pc.fill_null(array.indices, 0))], 0)
+    if pa.types.is_string_view(array.type):  # several may be of the same characters
+        lengths = np.frombuffer(array.buffers()[1], "<i4").reshape(-1, 4)[array.offset : array.offset + len(array), 0]
+        return np.where(np.asarray(array.is_valid()), lengths, 0).astype(np.int64)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
         lists = variable(array)
         inner = np.concatenate([[0], np.cumsum(_widths(lists.values))])

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from hven import formats, plugins
-from hven.errors import SourceError
+from hven.errors import SourceError, TooLarge
 from hven.model.table import Constant, Table
 from hven.sources import Context, Reject
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from hven.model.table import Column
     from hven.sources import Source
 
 _START = 4096
+_MOST = 4 * 1024**3
 _HTML = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(rb'\{\s*["}]|\[\s*[{\["]')
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
@@ -73,13 +73,15 @@ def kind_of(path: Path) -> str:
 
 
 @contextmanager
-def table_in(path: Path, like: Iterable[Column] = ()) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
+def table_in(path: Path, like: Iterable[Column] = (), most: int = _MOST) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
     """Open the (first) table of a file.
 
     Parameters
     ----------
     like
         Columns that are expected: text of that name, without case, is read as their type and not as what it looks like.
+    most
+        Bytes that the values of a Parquet or Arrow file may take, as its heads promise them before any is unpacked.
 
     Yields
     ------
@@ -89,8 +91,11 @@ def table_in(path: Path, like: Iterable[Column] = ()) -> Iterator[tuple[Table, I
     ------
     SourceError
         Nothing that holds a table, a broken one; also while iterating.
+    TooLarge
+        More than `most`.
     """
     kind = kind_of(path)
+    _check_promise(path, kind, most)
     if kind in {"votable", "arrow"}:
         reader = formats.load(kind).read
         if reader is None:  # pragma: no cover  (both have one)
@@ -166,33 +171,29 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _check_promise(path: Path, kind: str, most: int) -> None:
+    promised = formats.load(kind).promised
+    if promised is None:
+        return
+    with path.open("rb") as file:
+        size = promised(file)
+    if size > most:
+        raise TooLarge(
+            f"the upload's values take {size:,} bytes unpacked; the limit is {most:,}", remedy="send fewer columns or rows at a time"
+        )
+
+
 def _parquet_names(path: Path) -> list[str]:
-    """Give the names of the columns; refuse a footer that promises more than anybody can have in mind, before memory is taken for it."""
+    """Give the names of the columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        said = pq.read_metadata(path)
-        size = sum(_unfolded(said.row_group(number), said.schema) for number in range(said.num_row_groups))
-        names = list(said.schema.to_arrow_schema().names)
+        return list(pq.read_schema(path).names)
     except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
         raise SourceError(f"no readable Parquet file: {error}") from error
-    if size > _PARQUET_MOST:
-        raise SourceError(f"its columns have {size:,} bytes unpacked", remedy="send fewer columns or rows at a time")
-    return names
 
 
-def _unfolded(group: pq.RowGroupMetaData, schema: pq.ParquetSchema) -> int:
-    """Count the bytes of a row group's values: runs of one number take none in the file. What a group says of a column is not asked for: pyarrow aborts where it is damaged."""
-    kinds = [schema.column(number) for number in range(len(schema))]
-    row: int = sum(_WIDTHS.get(kind.physical_type, 4) for kind in kinds if not kind.max_repetition_level)
-    said: int = group.total_byte_size
-    rows: int = group.num_rows
-    return max(said, rows * row)
-
-
-_WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes of a value
 _PASSES = 6  # over text, to find types that fit; then every column is text
-_PARQUET_MOST = 4 * 1024**3
 
 __all__ = ["kind_of", "table_in"]

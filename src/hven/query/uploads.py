@@ -150,7 +150,7 @@ def read(
         for pair in wanted:
             path = _file(pair, files, Path(place), room, until, settings)
             try:
-                with turn or nullcontext(), table_in(path, like) as (table, batches):
+                with turn or nullcontext(), table_in(path, like, left) as (table, batches):
                     table = table.having(columns=tuple(distinct(table.columns))) if rename else table  # noqa: PLW2901
                     check_columns(table)
                     rows, used = _gathered(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hven.sources import Context, Source
 
-_MODEST = 256 << 20  # bytes
+_MODEST = 256 << 20  # bytes of a file
 VOPARQUET = b"IVOA.VOTable-Parquet.content"
 
 
@@ -63,7 +63,7 @@ class ParquetRows(FileRows):
     def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self._columns}
         with _opened(file) as plain:
-            opened = _opened(file, _folded(plain))
+            opened = _opened(file, _folded(plain) if file.path.stat().st_size <= _MODEST else ())
         first = 1
         try:
             for name in real:
@@ -78,7 +78,7 @@ class ParquetRows(FileRows):
                 yield assemble(names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
                 self.read += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, ValueError, OSError) as error:
             raise SourceError(
                 f"cannot be read after row {first - 1}: {error}", place=Place(file=file.name), remedy="get the file anew"
             ) from error
@@ -113,12 +113,9 @@ class ParquetRows(FileRows):
 
 
 def _folded(opened: pq.ParquetFile) -> list[str]:
-    """Name the columns of texts, in a file of modest size: they are read as dictionaries and spelt out a few rows at a time, for one long text may be every row's."""
-    said = opened.metadata
-    if sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups)) > _MODEST:
-        return []
-    kinds = [opened.schema.column(number) for number in range(said.num_columns)]
-    return [kind.path for kind in kinds if kind.logical_type.type == "STRING"]
+    """Name the columns of texts and bytes: they are read as dictionaries and spelt out a few rows at a time, for one long text may be every row's."""
+    kinds = [opened.schema.column(number) for number in range(opened.metadata.num_columns)]
+    return [kind.path for kind in kinds if kind.physical_type == "BYTE_ARRAY" and kind.logical_type.type != "DECIMAL"]
 
 
 def _opened(file: DataFile, folded: Sequence[str] = ()) -> pq.ParquetFile:
@@ -146,6 +143,8 @@ def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> 
     """Cast to the storage type: dictionaries unfolded, unsigned words widened, dates made times."""
     if values.type == kind:
         return values
+    if pa.types.is_dictionary(values.type):
+        return _carried(values.dictionary_decode(), kind, file, name)
     if pa.types.is_time(values.type) or pa.types.is_null(values.type):
         return values.cast(pa.string())
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
