@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import re
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,19 +69,34 @@ class Cluster:
         self.do("pg_ctl", "-t", 150, "-m", "immediate", "stop")
 
 
-@contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Run a server that tests may stop and start."""
-    programs()
+def _placed() -> Cluster:
+    """Make a place for a server."""
     directory = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
     prefix: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL does not run as root
         owner = pwd.getpwnam("postgres")
         os.chown(directory, owner.pw_uid, owner.pw_gid)
         prefix = ["runuser", "-u", "postgres", "--"]
-    found = Cluster(directory, prefix)
+    return Cluster(directory, prefix)
+
+
+@cache
+def _empty() -> Path:
+    """Make an empty database, once in this process: copying it takes a tenth of the time."""
+    found = _placed()
+    atexit.register(shutil.rmtree, found.directory, ignore_errors=True)
+    found.do("initdb", "-U", "hven", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+    return found.directory / "data"
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Run a server that tests may stop and start."""
+    programs()
+    found = _placed()
+    directory = found.directory
     try:
-        found.do("initdb", "-U", "hven", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        subprocess.run(["cp", "-a", _empty(), directory / "data"], check=True)
         found.start()
         try:
             yield found
