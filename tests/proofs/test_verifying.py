@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -15,12 +16,14 @@ import pyarrow as pa
 import pytest
 
 from hven import query, settings
+from hven.auth import Reader
 from hven.engines import Snapshot
 from hven.errors import StorageError, Unavailable
 from hven.holdings import Site
 from hven.ingest import ingest
 from hven.operations import verifying
 from hven.operations.health import Health
+from hven.query import own
 from hven.sync import sync
 from running import until
 from shared import MORE
@@ -161,6 +164,63 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     ingest(site, "a")
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
     assert not site.current().damages
+
+
+DERIVED = """\
+collection: b
+title: b
+tables:
+  sums:
+    primary: [id]
+    source: {kind: query, adql: "SELECT id, ra + dec AS total FROM a.main"}
+    columns: {id: {type: int32}, total: {type: float64}}
+"""
+
+
+def test_what_was_made_from_it_goes_back_with_it(site: Site) -> None:
+    home = site.settings.directory / "collections" / "b"
+    home.mkdir()
+    (home / "b.yaml").write_text(DERIVED)
+    ingest(site, "b")
+    old, old_sums = now(site), now(site, "b.sums")
+    write(site.settings.directory, 1200)
+    sync(site, "a")  # and b with it, in one publication
+    new, sums = now(site), now(site, "b.sums")
+    assert sums.rows == 1200
+    flip(files(site, new)[0], 4321)
+    assert verify(site) == [new.id]
+    assert (now(site).id, now(site, "b.sums").id) == (old.id, old_sums.id)
+    assert rows(site, "SELECT COUNT(*) AS n FROM b.sums") == [{"n": 1000}]
+    flip(files(site, new)[0], 4321)  # a replica's file in its place
+    assert not verify(site)
+    assert (now(site).id, now(site, "b.sums").id) == (new.id, sums.id)
+
+
+def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None:
+    site.store.users.add("anna")
+    anna = Reader(name="anna")
+    given = tmp_path / "mine.csv"
+    given.write_text("n,word\n1,one\n2,two\n")
+    own.keep(site, anna, "mine", given)
+
+    def mine() -> list[dict[str, object]]:
+        with contextlib.closing(query.run("SELECT n, word FROM tap_user.mine", who=anna, site=site)) as result:
+            return [row for batch in result.batches() for row in batch.to_pylist()]
+
+    kept = own.found(site, anna, "mine").snapshot
+    assert kept.id in {record.id for record in verifying.due(site.settings, site.store)[0]}
+    assert not verify(site)
+    assert kept.id in site.store.verifications.all()
+    part = next(path for path in files(site, kept) if path.suffix == ".arrow")
+    flip(part, part.stat().st_size * 4)
+    assert verify(site) == [kept.id]
+    with pytest.raises(Unavailable, match=r"the rows of tap_user\.mine are damaged"):
+        mine()
+    assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
+    own.keep(site, anna, "mine", given)
+    assert [row["n"] for row in mine()] == [1, 2]
+    own.drop(site, anna, "mine")
+    assert set(site.store.verifications.all()) == {now(site).id, now(site, "a.other").id}
 
 
 def verify_again(site: Site) -> int:

@@ -15,7 +15,7 @@ from hven.holdings.counters import Counters
 from hven.holdings.engines import EMBEDDED, Engines
 from hven.holdings.live import Lives
 from hven.holdings.past import moment, past
-from hven.holdings.picture import OWNERS, Published
+from hven.holdings.picture import OWNERS, USER_SCHEMA, Published
 from hven.holdings.serving import Serving, Sign
 from hven.holdings.standing import standing
 from hven.holdings.watch import Descriptors
@@ -236,7 +236,8 @@ class Site:
         self._served, self._damages = standing(self.store, self._records, why)
         paths = {record.id: record.snapshot.path for record in self._records.values()}
         for collection in {one.collection for one in self._damaged.values()}:
-            paths |= {record.id: record.snapshot.path for record in self.store.snapshots(collection)}
+            theirs = self.store.snapshots(collection) if collection != USER_SCHEMA else [one for one, _ in self.store.user_tables.all()]
+            paths |= {record.id: record.snapshot.path for record in theirs}
         self.engines.refuse({paths[ident]: text for ident, text in wrong.items() if ident in paths})
 
     def look_at_files(self) -> None:

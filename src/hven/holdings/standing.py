@@ -43,8 +43,8 @@ def standing(
 ) -> tuple[dict[str, Record], tuple[Damage, ...]]:
     """Give the records that are to be served.
 
-    What was published together goes back together, with the collections that the same run published. A table that is younger than what
-    they go back to stays as it is.
+    What was published together goes back together, and the collections that the same run published go back to what they were until then. A
+    table that was not there then stays as it is.
 
     Parameters
     ----------
@@ -72,15 +72,17 @@ def _earlier(store: Store, collection: str, records: Mapping[str, Record], why: 
     others = sorted({record.collection for record in records.values() if record.run in runs} - {collection})
     past = {name: (store.history(name), {record.id: record for record in store.snapshots(name)}) for name in others}
     kept = {record.id: record for record in store.snapshots(collection)}
+    newer: list[Event] = []
     for event in events:
         states = [_state(event, kept, records, why)]
         for theirs, records_of in past.values():
-            with_it = next((one for one in theirs if one.run == event.run), None) or next(
-                (one for one in theirs if one.number <= event.number), None
+            with_it = next(
+                (one for one in theirs if all(one.number < other.number and one.run not in {other.run} - {None} for other in newer)), None
             )
             states.append({} if with_it is None else _state(with_it, records_of, records, why))
         if states[0] and all(state is not None for state in states):
             return {name: record for state in states if state is not None for name, record in state.items()}
+        newer.append(event)
     return {}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.errors import NotFound, TooLarge, Unauthenticated
-from hven.store.database import now, retired, sessions, user_tables, users
+from hven.store.database import now, retired, sessions, user_tables, users, verifications
 from hven.store.snapshots import Record, from_row, to_row
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def retire(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
     until = (datetime.now(UTC) + timedelta(seconds=GRACE)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     for row in rows:
         connection.execute(sa.insert(retired).values(path=row.path, owner=row.owner, name=row.name, until=until, record=row.record))
+    connection.execute(sa.delete(verifications).where(verifications.c.snapshot.in_([row.snapshot for row in rows])))
     connection.execute(sa.delete(user_tables).where(which))
     return len(rows)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.store.database import meta, now, snapshots, turn, verifications
+from hven.store.database import meta, now, snapshots, turn, user_tables, verifications
 from hven.store.schedules import insert_alerts
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Verifications:
         with self._database.writing() as connection:
             changed = False
             for one in found:
-                if connection.execute(sa.select(snapshots.c.id).where(snapshots.c.id == one.snapshot)).first() is None:
+                kept = (snapshots.c.id, user_tables.c.snapshot)
+                if not any(connection.execute(sa.select(ident).where(ident == one.snapshot)).first() for ident in kept):
                     continue  # it was removed meanwhile
                 where = verifications.c.snapshot == one.snapshot
                 before = connection.execute(sa.select(verifications.c.faults).where(where)).scalar()
