@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pyarrow as pa
 import pytest
 
 from hven.auth import Scope
+from hven.engines import Execution
 from hven.holdings.counters import Counters
 from hven.model.table import Column
 from hven.model.types import parse_type
@@ -18,11 +17,23 @@ COLUMNS = (Column(name="n", type=parse_type("int32")),)
 BATCH = pa.record_batch({"n": pa.array([1, 2, 3], pa.int32())})
 
 
-class Here:
+class Near(Execution):
+    """An execution of an engine that gives record batches only."""
+
+    schema, small = BATCH.schema, True
+
+    def cancel(self):
+        pass
+
+    def close(self):
+        pass
+
+
+class Here(Execution):
     """An execution whose rows have come."""
 
     schema = BATCH.schema
-    small, awaited = True, None
+    small = True
 
     def __init__(self):
         self.closed = self.cancelled = False
@@ -78,7 +89,7 @@ def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
 
 @pytest.mark.parametrize("why", ["too many", "written otherwise", "another form", "cancelled", "not here", "no such engine"])
 def test_what_is_not_written_at_once_is_still_there(why):
-    here = SimpleNamespace(small=True, close=lambda: None, cancel=lambda: None) if why == "no such engine" else Here()
+    here = Near() if why == "no such engine" else Here()
     result = made(here, limit=2 if why == "too many" else 10)
     if why == "another form":
         result.present((Column(name="n", type=parse_type("int64")),))

@@ -7,10 +7,10 @@ can see changes until somebody (ingest) publishes the `Snapshot`. Reading goes t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -194,14 +194,30 @@ class Execution(Protocol):
 
     schema: pa.Schema
 
-    small: bool
+    small: bool = False
     """True if the answer is ready, or nearly: it may be read on the event loop. Never true if `Plan.small` is false."""
 
-    # An execution may have `computed`, true once every row is in memory, whoever has taken it; who has none is taken for False.
-    # It may also have `awaited`: a file descriptor at which the answer will show, or None. Who has an event loop may wait there for a moment,
-    # calling `arrived() -> bool`, which never waits and says what `small` says then. Whoever iterates waits by itself.
-    # Of an answer that is `small` it may give all rows at once, as `few() -> list[tuple] | None`: the values that `to_pylist` would give of its
-    # batches. Nothing is used up by that: whoever iterates afterwards gets the same rows.
+    @property
+    def computed(self) -> bool:
+        """True once every row is in memory, whoever has taken it."""
+        return False
+
+    @property
+    def awaited(self) -> int | None:
+        """A file descriptor at which the answer will show: who has an event loop may wait there for a moment. Whoever iterates waits by itself."""
+        return None
+
+    def arrived(self) -> bool:
+        """Look whether what is `awaited` has come, without waiting; says what `small` says then."""
+        return False
+
+    def few(self) -> list[tuple[Any, ...]] | None:
+        """Give all rows of an answer that is `small`, with the values that `to_pylist` would give; whoever iterates afterwards gets the same rows."""
+        return None
+
+    def enter(self) -> None:
+        """Take a place among those who wait for a turn, before a thread is taken for it; raises `Overloaded` if it would not come in time."""
+        return
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
@@ -231,6 +247,10 @@ class Plan(Protocol):
     def explain(self) -> str:
         """Say which road will be taken, and give the engine's own text, for people."""
 
+    def estimate(self, values: Sequence[float | str | None], relations: Mapping[str, Relation]) -> list[str]:  # noqa: ARG002
+        """Say, a line each, how many rows of which tables will be read, as far as that is known."""
+        return []
+
 
 class Staging(Protocol):
     """A snapshot that is being written; nobody sees it before it is published."""
@@ -254,20 +274,47 @@ class Staging(Protocol):
 
 
 class Engine(Protocol):
-    """The contract. Thread-safe; one per process and site.
-
-    An engine that can give some rows from all over a snapshot at once also has ``sample(snapshot, rows: int, columns) -> Memory``: of these columns at least.
-
-    An engine whose rows are elsewhere also has ``problem() -> str | None``: what keeps it from answering now, for the health page; and
-    ``connections() -> dict[str, int]``: ``size``, ``used`` and ``kept`` of its connections. One whose rows are files has
-    ``missing(snapshot: Snapshot) -> str | None``: which of them is not there, or has another size;
-    ``verify(snapshot, pace, known) -> Verified``: whether they are what was written - `pace` is called with the number of bytes after
-    each piece that is read (None: nothing is read), `known` is a dictionary in which it keeps what it has read, for the next call;
-    ``refuse(paths: Mapping[str, str])``: never give rows of the snapshots with these paths, and why (`Unavailable`); and ``tidy()``:
-    let go of snapshots that were removed. The rows of one without ``verify`` are a database's, which has means of its own.
-    """
+    """The contract. Thread-safe; one per process and site. An engine is a subclass: what it leaves out does nothing, as said here."""
 
     name: str
+    faulty: Mapping[str, str] = {}
+    """Paths of snapshots of which a file is missing or cut off, as this process found them, and which."""
+
+    def problem(self) -> str | None:
+        """Say what keeps an engine whose rows are elsewhere from answering now, for the health page."""
+        return None
+
+    def connections(self) -> dict[str, int]:
+        """Tell of the connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
+        return {}
+
+    def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory | None:  # noqa: ARG002
+        """Give about so many rows from all over a snapshot, of these columns at least; None: it cannot do that at once."""
+        return None
+
+    def missing(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
+        """Say which file of a snapshot is not there, or has another size; None: all are as they were written."""
+        return None
+
+    def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verified | None:  # noqa: ARG002
+        """See whether the files of a snapshot are what was written; None: its rows are a database's, which has means of its own.
+
+        Parameters
+        ----------
+        pace
+            Called with the number of bytes after each piece that is read; None: nothing is read.
+        known
+            Keeps what was read, for the next call: snapshots share files.
+        """
+        return None
+
+    def refuse(self, paths: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Never give rows of the snapshots with these paths, and say why (`Unavailable`)."""
+        return
+
+    def tidy(self) -> None:
+        """Let go of snapshots that were removed."""
+        return
 
     def prepare(self, bound: Bound) -> Plan:
         """Plan a bound query. Needs no data; may be cached as long as the tables' metadata stay the same."""

@@ -99,27 +99,21 @@ class Engines:
 
     def missing(self, snapshot: Snapshot) -> str | None:
         """Say what is not there of a snapshot, as far as its engine can tell at once."""
-        look = getattr(self._open.get(snapshot.engine), "missing", None)
-        found: str | None = look(snapshot) if callable(look) else None
-        return found
+        engine = self._open.get(snapshot.engine)
+        return None if engine is None else engine.missing(snapshot)
 
     def faulty(self) -> Mapping[str, str]:
         """Give the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
-        found: Mapping[str, str] = getattr(self.embedded, "faulty", {})
-        return found
+        return self.embedded.faulty
 
     def refuse(self, damaged: Mapping[str, str]) -> None:
         """Have the rows of damaged snapshots given to nobody, by path."""
-        act = getattr(self.embedded, "refuse", None)
-        if callable(act):
-            act(damaged)
+        self.embedded.refuse(damaged)
 
     def tidy(self) -> None:
         """Let go of snapshots that were removed."""
         for engine in self.opened():
-            act = getattr(engine, "tidy", None)
-            if callable(act):
-                act()
+            engine.tidy()
 
     def settle(self, settings: Settings) -> None:
         """Go on with these settings: what is not open yet is opened with them."""
@@ -137,11 +131,9 @@ class Engines:
 
     def _problem(self, name: str) -> str | None:
         try:
-            problem = getattr(self.get(name), "problem", None)  # an engine elsewhere can say how it is
-            found: str | None = problem() if callable(problem) else None
+            return self.get(name).problem()
         except HvenError as error:
             return str(error)
-        return found
 
     def limited(self, name: str, seconds: float) -> None:
         """Say how long a statement may take in a database that is read in place; the shortest of all that is said counts."""

@@ -407,8 +407,7 @@ def _engines(site: Site, holdings: Holdings, hiding: Hiding) -> dict[str, dict[s
     """Tell of each engine that is open or needed; nothing is opened and nobody is asked here."""
     found: dict[str, dict[str, Any]] = {}
     for name, engine in site.engines.opened_by_name().items():
-        tell = getattr(engine, "connections", None)
-        found[hiding.text(name)] = {"problem": None, **(tell() if callable(tell) else {})}
+        found[hiding.text(name)] = {"problem": None, **engine.connections()}
     for problem in holdings.problems:
         if problem.startswith("engine "):
             name = problem.removeprefix("engine ").partition(": ")[0]

@@ -32,9 +32,10 @@ PIECES = 0.25  # seconds of reading after which a slow verification rests
 
 
 def records_of(store: Store) -> list[Record]:
-    """Give every snapshot that is kept, those that are published first."""
+    """Give every snapshot that is kept, also of readers' own tables; those that are published first."""
     shown = set(store.pointers()[1].values())
-    return sorted(store.every(), key=lambda record: (record.id not in shown, record.table.qualified, record.id))
+    every = [*store.every(), *(record for record, _ in store.user_tables.all())]
+    return sorted(every, key=lambda record: (record.id not in shown, record.table.qualified, record.id))
 
 
 def due(settings: Settings, store: Store) -> tuple[list[Record], bool]:
@@ -46,6 +47,7 @@ def due(settings: Settings, store: Store) -> tuple[list[Record], bool]:
     shown = {record.id: record for record in store.current()[1].values()}
     for collection in {record.collection for record in shown.values() if record.id in known and known[record.id].faults}:
         shown |= {record.id: record for record in store.snapshots(collection)}  # one of these is served instead
+    shown |= {record.id: record for record, _ in store.user_tables.all()}
     current = [record for record in shown.values() if record.snapshot.checksum]
     urgent = [record for record in current if asked and (record.id not in known or known[record.id].at < asked)]
     if urgent:
@@ -105,10 +107,9 @@ def verified(
 
 def _verify(engines: Engines, record: Record, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verification | None:
     """Verify one; None: its engine has nothing to verify, or it was removed meanwhile."""
-    verify = getattr(engines.get(record.snapshot.engine), "verify", None)
-    if not callable(verify):
+    done = engines.get(record.snapshot.engine).verify(record.snapshot, pace, known)
+    if done is None:
         return None
-    done = verify(record.snapshot, pace, known)
     return Verification(
         snapshot=record.id,
         table=record.table.qualified,

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from hven.adql.text import write
 from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef
-from hven.engines import Limits, Memory
+from hven.engines import Execution, Limits, Memory, Plan
 from hven.errors import Cancelled, HvenError, TooLarge
 from hven.model.clock import late
 from hven.model.types import BOOLEAN
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.adql.tree import Bound, Expr
-    from hven.engines import Execution, Plan, Relation
+    from hven.engines import Relation
     from hven.holdings import Engines
     from hven.model.table import Column, Table
     from hven.settings import QueryLimits
@@ -84,7 +84,7 @@ class Ask:
         return f"{COPIES}.t{self.number}"
 
 
-class MixedPlan:
+class MixedPlan(Plan):
     """A plan over several engines (`hven.engines.Plan`)."""
 
     small = False
@@ -212,10 +212,8 @@ class MixedPlan:
         return lines + _indented((ask.narrow or ask.whole).explain())
 
 
-class MixedExecution:
+class MixedExecution(Execution):
     """A running query over several engines (`hven.engines.Execution`)."""
-
-    small = False
 
     def __init__(self, plan: MixedPlan, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
         self.schema = plan.schema

@@ -129,11 +129,10 @@ class Result:
 
         None: nothing was used up, and the rows must be read from `batches`.
         """
-        few = getattr(self._execution, "few", None)
-        if few is None or not self.small or self._casts or self._stopped():
+        if self._execution is None or not self.small or self._casts or self._stopped():
             return None
         begun = time.perf_counter()
-        rows = few()
+        rows = self._execution.few()
         if rows is None or (self.limit is not None and len(rows) > self.limit):
             return None
         body = write(rows)
@@ -193,20 +192,16 @@ class Result:
         Overloaded
             The turn would not come in time.
         """
-        enter = getattr(self.begin(), "enter", None)
-        if enter is not None:
-            enter()
+        self.begin().enter()
 
     @property
     def awaited(self) -> int | None:
         """The file descriptor at which the answer will show for which `begin` has asked; None: it is here, or only a thread can wait for it."""
-        found: int | None = getattr(self._execution, "awaited", None)
-        return found
+        return None if self._execution is None else self._execution.awaited
 
     def arrived(self) -> bool:
         """Look whether the answer that is `awaited` has come, without waiting; then it is `small`."""
-        arrived = getattr(self._execution, "arrived", None)
-        self.small = arrived is not None and arrived()
+        self.small = self._execution is not None and self._execution.arrived()
         return self.small
 
     def _stopped(self) -> bool:
@@ -216,7 +211,7 @@ class Result:
     def computed(self) -> bool:
         """True once every row is in memory: what is left is to write them."""
         execution = self._execution
-        return self._closed if execution is None else bool(getattr(execution, "computed", False))
+        return self._closed if execution is None else execution.computed
 
     @property
     def total(self) -> int | None:

@@ -177,8 +177,7 @@ def explain(
     if prepared.guarded:  # how many rows there are is no business of who may see some of them
         return told
     relations = _relations(prepared.bound, holdings, reach, uploads)
-    estimate = getattr(prepared.plan, "estimate", None)
-    lines = [] if estimate is None else estimate(values, relations)
+    lines = prepared.plan.estimate(values, relations)
     rows = total(prepared.bound.query, values, relations, None)
     if rows is not None:
         lines = [*lines, f"the answer has {rows:,} row{'s' * (rows != 1)}, MAXREC aside"]
@@ -287,15 +286,14 @@ def _sampled(relations: dict[str, Relation], site: Site, rows: int, asked: tree.
     ((name, relation),) = relations.items()
     if not isinstance(relation, Snapshot) or relation.rows <= rows:
         return relations, 1.0
-    sample = getattr(site.engines.of(relation), "sample", None)
-    if sample is None:
-        return relations, 1.0
     roots = [
         asked,
         *(node.where for node in walk(asked) if isinstance(node, tree.TableRef) and node.where is not None),
     ]  # policies stand there
     columns = {one.column.name for root in roots for one in walk(root) if isinstance(one, tree.ColumnRef) and one.column is not None}
-    found: Memory = sample(relation, rows, columns)
+    found = site.engines.of(relation).sample(relation, rows, columns)
+    if found is None:
+        return relations, 1.0
     return {name: found}, found.rows.num_rows / relation.rows
 
 

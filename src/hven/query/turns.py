@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hven.engines import Execution
 from hven.errors import Cancelled, Overloaded, TooLarge
 from hven.query.memory import Ceiling
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import Execution
 
 WAIT = 5.0  # seconds that a big query waits for its turn before its reader is told to come back
 LOOK = 0.1  # seconds between two looks whether its reader is still there
@@ -263,7 +263,7 @@ class Turns:
         return len(self._held)
 
 
-class InTurn:
+class InTurn(Execution):
     """An execution that waits for its turn before it computes (`hven.engines.Execution`).
 
     Parameters
@@ -276,7 +276,6 @@ class InTurn:
 
     def __init__(self, turns: Turns, schema: pa.Schema, begin: Callable[[], Execution], begun: Execution | None = None) -> None:
         self.schema = schema
-        self.small = False
         self._turns = turns
         self._begin = begin
         self._lock = threading.Lock()
@@ -327,25 +326,21 @@ class InTurn:
     @property
     def computed(self) -> bool:
         """Whether the engine has computed all rows."""
-        execution = self._running
-        return bool(getattr(execution, "computed", False))
+        return self._running is not None and self._running.computed
 
     @property
     def awaited(self) -> int | None:
         """Where an answer will show that the engine was asked for already."""
-        found: int | None = getattr(self._running, "awaited", None)
-        return found
+        return None if self._running is None else self._running.awaited
 
     def arrived(self) -> bool:
         """Look whether it has come; then it needs no turn."""
-        arrived = getattr(self._running, "arrived", None)
-        self.small = arrived is not None and arrived()
+        self.small = self._running is not None and self._running.arrived()
         return self.small
 
     def few(self) -> list[tuple[Any, ...]] | None:
         """Give all rows of an answer that has come, as the engine does."""
-        few = getattr(self._running, "few", None)
-        return few() if few is not None and self.small and not self._stopped() else None
+        return self._running.few() if self._running is not None and self.small and not self._stopped() else None
 
     def _stopped(self) -> bool:
         return self._cancelled or self._closed

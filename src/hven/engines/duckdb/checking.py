@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from hven.engines import Verified
-from hven.engines.duckdb.layout import MANIFEST, Manifest
+from hven.engines.duckdb.layout import MANIFEST, Manifest, resized
 from hven.errors import StorageError
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def _fault(path: Path, said: tuple[int, str], known: Known, pace: Callable[[int]
     """Say what is wrong with a file; without `pace` it is not read."""
     size, wanted = said
     try:
+        if (why := resized(path, size)) is not None:
+            return why
         facts = path.stat()
-        if facts.st_size != size:
-            return f"it has {facts.st_size:,} bytes, and {size:,} were written"
         found = known.get((facts.st_dev, facts.st_ino))
         if found is None and pace is not None:
             found = known[facts.st_dev, facts.st_ino] = checksum(path, pace)

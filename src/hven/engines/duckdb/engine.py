@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from hven.engines import Limits, Memory, Snapshot
+from hven.engines import Engine, Limits, Memory, Snapshot
 from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
 from hven.engines.duckdb.checking import verify
-from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored
+from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, resized
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
@@ -51,7 +51,7 @@ class Seen:
     held: Held
 
 
-class DuckEngine:
+class DuckEngine(Engine):
     """The embedded engine (`hven.engines.Engine`). Thread-safe."""
 
     name = "duckdb"
@@ -219,14 +219,13 @@ class DuckEngine:
     def _lacking(self, directory: Path, path: str) -> str | None:
         name = MANIFEST
         try:
-            facts = (directory / name).stat()
+            (directory / name).stat()
             sizes = self._sizes.get(path)
             if sizes is None:
                 sizes = self._sizes[path] = Manifest.read(directory / name).sizes
             for name, size in sizes.items():
-                facts = (directory / name).stat()
-                if facts.st_size != size:
-                    return f"{directory / name}: it has {facts.st_size:,} bytes, and {size:,} were written"
+                if (why := resized(directory / name, size)) is not None:
+                    return f"{directory / name}: {why}"
         except OSError as error:
             return f"{directory / name}: {(error.strerror or str(error)).lower()}"
         except StorageError as error:

@@ -155,6 +155,18 @@ class Manifest:
             raise StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot") from error
 
 
+def resized(path: Path, size: int) -> str | None:
+    """Say that a file has another size than what was written; None: it has that size.
+
+    Raises
+    ------
+    OSError
+        It cannot be looked at.
+    """
+    found = path.stat().st_size
+    return None if found == size else f"it has {found:,} bytes, and {size:,} were written"
+
+
 def damaged(path: Path, why: object) -> StorageError:
     """Make the error for a file of a snapshot that is not what it was when it was written."""
     message = f"the snapshot file {path} cannot be read: {why}"
@@ -191,11 +203,11 @@ class Stored:
     @staticmethod
     def _check(path: Path, size: int) -> None:
         try:
-            found = path.stat().st_size
+            why = resized(path, size)
         except OSError as error:
             raise damaged(path, error.strerror) from error
-        if found != size:
-            raise damaged(path, f"it has {found:,} bytes, and {size:,} were written")
+        if why is not None:
+            raise damaged(path, why)
 
     def look(self) -> None:
         """See now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed stays mapped, and is well.
@@ -209,8 +221,8 @@ class Stored:
         if moment - self._looked > LOOK:
             for name, size in self._sizes.items():
                 with suppress(FileNotFoundError):
-                    if (found := (self.path / name).stat().st_size) != size:
-                        raise damaged(self.path / name, f"it has {found:,} bytes, and {size:,} were written")
+                    if (why := resized(self.path / name, size)) is not None:
+                        raise damaged(self.path / name, why)
             self._looked = moment
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.adql.tree import TableRef
-from hven.engines import Memory, Snapshot
+from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.empty import without
 from hven.engines._bound.flatten import flattened
 from hven.engines._bound.narrow import columns_read, narrowed, walk
@@ -62,8 +62,10 @@ class Text:
 NOTHING = Text("", ())  # there are no rows: nothing is to be run
 
 
-class DuckPlan:
+class DuckPlan(Plan):
     """A prepared query (`hven.engines.Plan`)."""
+
+    small = False
 
     def __init__(self, engine: Machine, bound: Bound, *, lenient: bool = False) -> None:
         bound = bound if lenient else gathered(flattened(distributed(bound)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.engines import Execution
 from hven.engines._clock import Allowance, Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.errors import Cancelled
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from hven.engines import Execution, Limits
+    from hven.engines import Limits
 
 
 AGAIN = 0.1  # seconds
@@ -154,10 +155,8 @@ class Cursor:
             self._kept = {}
 
 
-class DuckExecution:
+class DuckExecution(Execution):
     """A running query (`hven.engines.Execution`)."""
-
-    small = False
 
     def __init__(
         self,
@@ -274,7 +273,7 @@ class DuckExecution:
         return translate(error, stopped=self._stopped, seconds=self._limits.limit, memory=self._memory)
 
 
-class ReadyExecution:
+class ReadyExecution(Execution):
     """Batches that are made without DuckDB (`hven.engines.Execution`)."""
 
     def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, small: bool, limits: Limits) -> None:
@@ -315,10 +314,8 @@ class ReadyExecution:
         self._batches = iter(())
 
 
-class LaterExecution:
+class LaterExecution(Execution):
     """A query that begins when it is read (`hven.engines.Execution`): `execute` came back at once, maybe on the event loop."""
-
-    small = False
 
     def __init__(self, schema: pa.Schema, start: Callable[[Callable[[Execution | None], None]], Execution]) -> None:
         self.schema = schema

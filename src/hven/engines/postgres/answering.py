@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from hven import plugins
+from hven.engines import Engine
 from hven.engines.postgres import faults
 from hven.errors import BindError, HvenError, Overloaded
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.adql.tree import Bound
-    from hven.engines import Engine, Plan
+    from hven.engines import Plan
     from hven.engines.postgres.install import Found
     from hven.engines.postgres.sessions import Pool
 
 
-class Answering(ABC):
+class Answering(Engine):
     """An engine that answers queries with a database, and with the embedded engine where that cannot.
 
     Parameters

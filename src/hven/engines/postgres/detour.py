@@ -15,7 +15,7 @@ import pyarrow as pa
 from hven.adql.grouping import of_its_row, walk
 from hven.adql.sql import Writer
 from hven.adql.tree import ColumnRef
-from hven.engines import Limits, Memory, Snapshot
+from hven.engines import Execution, Limits, Memory, Plan, Snapshot
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of
 from hven.engines.postgres.dialect import Elsewhere, Postgres
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.adql.tree import Bound, Expr, TableRef
-    from hven.engines import Execution, Relation
+    from hven.engines import Relation
     from hven.engines.postgres.machine import Machine
     from hven.engines.postgres.places import Positions
     from hven.model.table import Table
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MOST = 5_000_000  # rows of one table that may travel
 
 
-class Detour:
+class Detour(Plan):
     """The plan of such a query: what is read from PostgreSQL, and the embedded engine's own plan.
 
     Parameters
@@ -80,7 +80,7 @@ class Detour:
         """Say what is read and what is computed where."""
         return f"{self._reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self._plan.explain()}"
 
-    def estimate(self, values: Values, relations: Mapping[str, Relation], called: Mapping[str, str]) -> list[str]:
+    def estimated(self, values: Values, relations: Mapping[str, Relation], called: Mapping[str, str]) -> list[str]:
         """Say what PostgreSQL expects to give."""
         lines = []
         for table in self._bound.tables:
@@ -151,10 +151,8 @@ class Detour:
         return TooLarge(message, remedy="narrow the table by a condition (position, key, time) beside it")
 
 
-class DetourExecution:
+class DetourExecution(Execution):
     """A running detour (`hven.engines.Execution`)."""
-
-    small = False
 
     def __init__(self, detour: Detour, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
         self.schema = detour.schema

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hven.adql.grouping import walk
 from hven.adql.tree import Select, TableRef
-from hven.engines import Limits, Live, Memory
+from hven.engines import Limits, Live, Memory, Plan
 from hven.engines._bound.narrow import columns_read
 from hven.engines.postgres.detour import Detour
 from hven.engines.postgres.dialect import Elsewhere, storage
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 SENT = 32 * 1024**2  # bytes of rows in memory that travel with a query; with more, the rows of the database travel here
 
 
-class LivePlan:
+class LivePlan(Plan):
     """A prepared query (`hven.engines.Plan`)."""
 
     small = False
@@ -143,7 +143,7 @@ class LivePlan:
         called = {bare(relation.table): name for name, relation in relations.items() if isinstance(relation, Live)}
         if self._detour is None:
             return expected(self._engine, lambda: self._work(values, relations), called)
-        return self._detour.estimate(values, relations, called)
+        return self._detour.estimated(values, relations, called)
 
 
 class LiveDetour(Detour):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hven.adql.grouping import walk
 from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, TableRef
-from hven.engines import Memory, Snapshot
+from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.scope import conjuncts
 from hven.engines.postgres import faults
 from hven.engines.postgres.detour import Detour
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 KEPT = 8  # texts of one plan, for snapshots of other days
 
 
-class PostgresPlan:
+class PostgresPlan(Plan):
     """A prepared query (`hven.engines.Plan`)."""
 
     def __init__(self, engine: Machine, bound: Bound) -> None:
@@ -158,7 +158,7 @@ class PostgresPlan:
         called = {path: name for name, path in here} | {beginning(name, path): name for name, path in here}
         if self._detour is None:
             return expected(self._engine, lambda: self._work(values, relations), called)
-        return self._detour.estimate(values, relations, called)
+        return self._detour.estimated(values, relations, called)
 
     def _as_indexed(self) -> Statement:
         """Write the query as if all its tables were snapshots: PostgreSQL decides when it runs."""

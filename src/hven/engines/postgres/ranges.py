@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hven.adql.grouping import walk
 from hven.adql.tree import Binary, Cast, Function
+from hven.engines import Execution
 from hven.engines.postgres import faults
 from hven.errors import EvaluationError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import Execution, Limits, Plan, Relation
+    from hven.engines import Limits, Plan, Relation
 
     Values = Sequence[float | str | None]
 
@@ -66,14 +67,13 @@ class Ranged:
         return self._detour.execute(values, relations, limits)
 
 
-class RangedExecution:
+class RangedExecution(Execution):
     """A running query (`hven.engines.Execution`): PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's."""
 
     def __init__(self, ranged: Ranged, first: Execution, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
         self.schema = first.schema
-        self.small = False
         self._ranged = ranged
-        self._now: Any = first
+        self._now = first
         self._cancelled = False
         self._asked = (values, relations, limits)
         self._begun = time.monotonic()
@@ -81,18 +81,16 @@ class RangedExecution:
     @property
     def computed(self) -> bool:
         """True once every row is in memory."""
-        return bool(getattr(self._now, "computed", False))
+        return self._now.computed
 
     @property
     def awaited(self) -> int | None:
         """Where PostgreSQL's answer will show."""
-        found: int | None = getattr(self._now, "awaited", None)
-        return found
+        return self._now.awaited
 
     def arrived(self) -> bool:
         """Look whether it has come; an error is none that is `small`."""
-        arrived = getattr(self._now, "arrived", None)
-        self.small = arrived is not None and arrived()
+        self.small = self._now.arrived()
         return self.small
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from psycopg.pq import ExecStatus
 
+from hven.engines import Execution
 from hven.engines._clock import Allowance, weakly
 from hven.engines.postgres import faults
 from hven.engines.postgres.dialect import storage
@@ -68,10 +69,11 @@ class Work:
         self.uploads = uploads
 
 
-class PostgresExecution:
+class PostgresExecution(Execution):
     """A running query (`hven.engines.Execution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
 
-    small = False
+    computed = False
+    awaited: int | None = None
 
     def __init__(
         self,
@@ -85,8 +87,6 @@ class PostgresExecution:
         plain: tuple[int, ...] | None = None,
     ) -> None:
         self.schema = schema
-        self.small = self.computed = False
-        self.awaited: int | None = None
         self._asked = 0.0  # when
         self._made: Work | None = None  # what was sent
         self._pace = Pace() if pace is None else pace
