@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -113,13 +113,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(site: Path, *, workers: int = 2) -> Iterator[Server]:
+def served(site: Path, *, workers: int = 2, program: Sequence[object] = (HVEN,)) -> Iterator[Server]:
     """Run ``hven serve`` until the block ends; waits for the first answer."""
     port = free_port()
     begun = time.perf_counter()
     with (CACHE / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [HVEN, "serve", "--site", site, "--port", str(port), "--workers", str(workers)], stdout=subprocess.DEVNULL, stderr=log
+            [*program, "serve", "--site", site, "--port", str(port), "--workers", str(workers)], stdout=subprocess.DEVNULL, stderr=log
         )
         try:
             while True:
