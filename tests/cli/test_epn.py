@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from running import hven, serving
 DESCRIPTOR = """\
 collection: omega
 title: Cubes
+licence: CC-BY-4.0
 tables:
   epn_core:
     utype: ivo://ivoa.net/std/epntap#table-2.0
@@ -22,10 +26,12 @@ tables:
     columns:
       granule_uid: {type: string, ucd: meta.id;meta.main}
       target_name: {type: string, ucd: meta.id;src}
-      time_min: {type: float64, unit: d, ucd: time.start;obs}
+      time_min: {type: float64, unit: d, ucd: time.start;obs, frame: utc}
       time_max: {type: float64, unit: d, ucd: time.end;obs}
       c1min: {type: float64, unit: deg, ucd: pos.bodyrc.lon;stat.min}
       c1max: {type: float64, unit: deg, ucd: pos.bodyrc.lon;stat.max}
+    frames: {utc: {kind: timesys, timeorigin: JD-origin, timescale: UTC}}
+    groups: {when: {columns: [time_min, time_max]}}
     map: {time_min: jd(parse_time(t)), time_max: jd(parse_time(t)) + 0.01}
 """
 ROWS = "granule_uid,target_name,t,c1min,c1max\na,Mars,2004-01-14T00:00:00,350,10\nb,Mars#Phobos,2005-01-14T00:00:00,30,40\nc,Venus,2004-06-14T00:00:00,,\n"
@@ -81,3 +87,23 @@ def test_over_a_service_elsewhere(site, tmp_path):
         assert "/tap/sync" in wrong.stderr
         away = hven("query", "--url", url.replace("/tap", "/nowhere"), "--epn", "time=2004", cwd=tmp_path, code=1)
         assert "address of a TAP service" in away.stderr
+
+
+def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
+    """Frames, groups and where the rows come from (Data Origin) are in what a shell writes, from here and from elsewhere."""
+    text, file = "SELECT granule_uid, time_min, time_max FROM omega.epn_core", tmp_path / "answer.vot"
+
+    def said(document):
+        keep = [item for item in re.findall(r"<(?:INFO|TIMESYS|GROUP|FIELDref|FIELD)[^>]*>", document) if "data_service" not in item]
+        return sorted(item for item in keep if not re.search('name="(server_|request_|standardID|service_)', item))
+
+    with serving(site) as server:
+        url = f"http://127.0.0.1:{server.port}/tap"
+        form = urllib.parse.urlencode({"LANG": "ADQL", "QUERY": text, "RESPONSEFORMAT": "votable/td"}).encode()
+        with urllib.request.urlopen(f"{url}/sync", form, timeout=60) as answer:
+            wanted = said(answer.read().decode())
+        assert {"TIMESYS", "GROUP"} <= {re.match(r"<(\w+)", item)[1] for item in wanted}
+        assert any("CC-BY-4.0" in item for item in wanted)
+        for words in (["--site", site], ["--url", url]):
+            hven("query", *words, text, "-f", "votable/td", "-o", file, cwd=tmp_path)
+            assert said(file.read_text()) == wanted

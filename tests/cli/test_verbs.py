@@ -100,6 +100,15 @@ def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: 
     (site / "collections/more").mkdir()
     (site / "collections/more/more.csv").write_text(STARS)
     assert "backup" not in hven("new", "more", "--from", "collections/more/more.csv", cwd=site).stdout
+    assert "backup" not in hven("new", "others", "--from", "collections/**/m*.csv", cwd=site).stdout
+
+
+def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "far/a").mkdir(parents=True)
+    (tmp_path / "far/a/stars.csv").write_text(STARS)
+    for name, pattern in (("one", "far/*/*.csv"), ("two", "far/**/stars.csv")):
+        told = hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
+        assert "is read from where it is, and `hven backup` does not take it" in told
 
 
 # --- wrong usage, our own faults ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asking import Client
 
-from hven.errors import Conflict, StorageError
+from hven.errors import Conflict, HvenError, StorageError
 from hven.holdings import Site
 from hven.holdings import serving as room
 from hven.holdings.engines import Engines
@@ -92,6 +92,8 @@ def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
 def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "WAIT", 0.0)
     until(lambda: bool(serving(server.settings)))
+    with Site(load(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):
+        move(site, "a", "postgres")  # nor has this command: that is said first, and of itself
     monkeypatch.setenv("HVEN_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/x")  # this command has it, the server has not
     with Site(load(place)) as site:
         with pytest.raises(Conflict, match="cannot read rows in postgres: the engine postgres has no database"):

@@ -50,6 +50,8 @@ def query(
 ) -> None:
     """Run ADQL, or EPN-TAP parameters, over what is published."""
     from hven import formats
+    from hven.cli.elsewhere import Remote
+    from hven.query import head as described
 
     if (adql is None) == (epn is None):
         raise UsageError(
@@ -66,7 +68,8 @@ def query(
             print(text)
             return
         with ask(text, maxrec) as result:
-            head = formats.Head(columns=result.columns, infos=(formats.Info(name="QUERY", value=text),))
+            asked = (formats.Info(name="QUERY", value=text),)
+            head = result.head(asked) if isinstance(result, Remote) else described(result, infos=asked)
             with _opened(output) as file:
                 for chunk in fmt.write(head, _first_then_rest(result), result.end, options):
                     file.write(chunk)

@@ -46,7 +46,8 @@ def new(
     then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
     print(f"wrote {path}")
     given = Path(source).expanduser().absolute()
-    if any(given.parent.glob(given.name)) and not given.parent.resolve().is_relative_to(found.directory.resolve()):
+    first = next(Path(given.anchor).glob(str(given.relative_to(given.anchor))), None)
+    if first is not None and not first.parent.resolve().is_relative_to(found.directory.resolve()):
         print(
             f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it beside the descriptor and name it so there"
         )

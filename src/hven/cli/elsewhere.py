@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from hven.errors import UserError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import Read
+    from hven.formats import Head, Info, Read
     from hven.model.table import Column
 
 SECONDS, LARGEST = 120.0, 2 * 1024**3
@@ -39,6 +39,12 @@ class Remote:
     def overflow(self) -> bool:
         """True if the service cut the answer; known after the last batch."""
         return any(info.name == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.read.head.infos)
+
+    def head(self, infos: tuple[Info, ...]) -> Head:
+        """Describe it as the service does, for a format that writes the status itself."""
+        given = self.read.head
+        theirs = tuple(info for info in given.infos if info.name.upper() not in {"QUERY_STATUS", "QUERY"})
+        return replace(given, infos=(*infos, *theirs), status=True)
 
     def end(self) -> End:
         """Give how it ended."""
