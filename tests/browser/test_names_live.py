@@ -39,7 +39,7 @@ tables:
       c1max: west + 4
       c2min: south
       c2max: south + 4
-      s_region: "'Polygon UNKNOWNFrame ' || CAST(lonlat_box(target.c1min, target.c1max, south, south + 4, 'body') AS VARCHAR)"
+      s_region: lonlat_box(target.c1min, target.c1max, south, south + 4, 'body')
 """
 PLACES = """\
 collection: places

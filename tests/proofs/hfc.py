@@ -88,7 +88,7 @@ tables:
       c1max: east
       c2min: br_carr_lat0_deg
       c2max: br_carr_lat1_deg
-      s_region: "'Polygon UNKNOWNFrame ' || CAST(lonlat_box(west, east, br_carr_lat0_deg, br_carr_lat1_deg, 'body') AS VARCHAR)"
+      s_region: lonlat_box(west, east, br_carr_lat0_deg, br_carr_lat1_deg, 'body')
       spectral_range_min: gavo_specconv(wavemin, 'nm', 'Hz')
       access_estsize: nbytes / 1024
       surface_area: feat_area_deg2

@@ -78,6 +78,8 @@ ROWS: tuple[Row, ...] = (
     Row("PRODUCT_MD5", ("(path TEXT [, directory TEXT LITERAL]) -> TEXT",), "MD5 of a file's content, which is read for it. NULL if there is none.", ("PRODUCT_MD5('no/such.file')", "NULL"), "", "meta.checksum;meta.file"),
     # --- regions
     Row("ORIENTED", ("(p POLYGON, view TEXT LITERAL) -> POLYGON", "(r REGION, view TEXT LITERAL) -> REGION"), "The polygon, or the region with each of its polygons, with the corners counter-clockwise: 'sky', seen from inside; 'body', from outside.", ("ORIENTED(POLYGON(0, 0, 10, 0, 10, 10), 'sky')", "[10.0, 10.0, 10.0, 0.0, 0.0, 0.0]")),
+    Row("POLYGON_OF", ("(text TEXT [, frame TEXT LITERAL]) -> POLYGON", "(region REGION [, frame TEXT LITERAL]) -> POLYGON"), "The corners of a region that is one polygon, as DALI or STC-S write it, in this frame if it names one; NULL if it is anything else.",
+        ("POLYGON_OF('Polygon ICRS 10 10 11 10 11 11', 'ICRS')", "[10.0, 10.0, 11.0, 10.0, 11.0, 11.0]")),
     Row("LONLAT_BOX", ("(lon_min NUMERIC{deg?}, lon_max NUMERIC{deg?}, lat_min NUMERIC{deg?}, lat_max NUMERIC{deg?}, view TEXT LITERAL) -> POLYGON",),
         "The polygon between two longitudes (min > max: across 0) and two latitudes, turned for 'sky' or 'body'; its edges are great circles. NULL if it is 180 degrees wide or more.", ("LONLAT_BOX(350, 10, -5, 5, 'body')", "[350.0, -5.0, 10.0, -5.0, 10.0, 5.0, 350.0, 5.0]")),
     Row("WCS_FOOTPRINT", (f"({_CARDS}) -> POLYGON",), "Corners of an image by its WCS cards (RA and Dec; TAN, SIN, ARC, STG, ZEA; distortions left out), as on the sky. In a descriptor wcs_footprint() finds the cards itself: CDi_j, PCi_j, or CDELTi with CROTA2.",

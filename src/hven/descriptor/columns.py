@@ -66,13 +66,13 @@ def columns(read: Mapping[Written, Fields], what: str, faults: Faults) -> tuple[
         seen[str(name).lower()] = name
         column = _column(str(name), fields, f"{what}.{name}", faults)
         made.append(column)
-        given[column.name] = frozenset(key for key in fields if key != "optional")
+        given[column.name] = frozenset(key for key in fields if key not in {"types", "optional"})
     return tuple(made), given
 
 
 def _column(name: str, fields: Fields, what: str, faults: Faults) -> Column:
     words: dict[str, Any] = {
-        key: str(value) if isinstance(value, str) else value for key, value in fields.items() if key not in {"type", "optional"}
+        key: str(value) if isinstance(value, str) else value for key, value in fields.items() if key not in {"type", "types", "optional"}
     }
     kind = FLOAT64
     if "type" in fields:

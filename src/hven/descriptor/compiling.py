@@ -60,7 +60,9 @@ class Compiler:
         grouping = self.names.grouping
         before, where = self._wheres()
         mark = self._watermark()
-        rounds = [Round(self.names, self.lookups, granule) for granule in (self.spec.granules or (None,))]
+        first, *others = self.spec.granules or (None,)
+        rounds = [Round(self.names, self.lookups, first)]
+        rounds += [Round(self.names, self.lookups, granule, rounds[0]) for granule in others]
         for one in rounds:
             one.evaluate()
         if self.names.failed():

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from hven.sky import bodies
+from hven.sky.columns import outlines
 
 Proposer: TypeAlias = Any  # of `proposing`, which calls this
 Fact: TypeAlias = Any
@@ -31,8 +32,16 @@ def features(proposer: Proposer) -> None:
     made.frame = "body"
     if "s_region" not in made.settings:
         made.map("s_region", f"oriented({shape.sql}, 'body')", "guessed: GeoJSON's outlines, turned as on a body", shape)
+        if _polygons(shape):
+            made.types["s_region"] = ("polygon", "guessed: each outline is one polygon; without this, s_region is text (STC-S)")
     if box is not None and "c1min" not in made.settings:
         _bounds(proposer, box)
+
+
+def _polygons(shape: Fact) -> bool:
+    there = shape.sample.drop_null()
+    found = outlines(there.combine_chunks() if isinstance(there, pa.ChunkedArray) else there)
+    return len(found.rows) == len(there) and not found.circle.any()
 
 
 def _target(proposer: Proposer, known: dict[str, Fact]) -> None:

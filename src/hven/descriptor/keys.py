@@ -37,6 +37,7 @@ COLUMN = Record(
     "One column of a table",
     (
         Key("type", TEXT, "float64, int32, string, timestamp, point, float32[3] ...; without it, the type of the source's column of that name"),
+        Key("types", Many(TEXT), "in a standard: types that the column has instead if what it is set to is of one of them"),
         Key("unit", TEXT, "VOUnit: deg, mag, km.s-1; values are converted if the source says another one"),
         Key("ucd", TEXT, "UCD1+: pos.eq.ra;meta.main"),
         Key("utype", TEXT, "utype of a data model"),
@@ -222,10 +223,14 @@ FRAME = Record(
     "A coordinate or time system",
     (
         Key("kind", Choice(("coosys", "timesys")), "coosys: space (default unless a timescale is given); timesys: time"),
-        Key("system", TEXT, "ICRS, FK5, GALACTIC, IAU_MARS_2000 ..."),
+        Key("system", TEXT, "ICRS, FK5, GALACTIC, BODY ... (the IVOA's vocabulary refframe)"),
         Key("epoch", Text(any=True), "epoch of the positions: J2015.5"),
         Key("equinox", Text(any=True), "equinox: J2000"),
-        Key("refposition", TEXT, "TOPOCENTER, BARYCENTER, GEOCENTER ..."),
+        Key(
+            "refposition",
+            TEXT,
+            "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body (default: the target_name or spatial_origin that is set)",
+        ),
         Key("timescale", TEXT, "UTC, TT, TDB ..."),
         Key(
             "timeorigin", Text(any=True), "JD of time 0, or MJD-origin, JD-origin; columns in d are dates by it, without one by their range"
@@ -316,6 +321,7 @@ TABLE = Record(
         Key("group_by", Many(TEXT), "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in aggregates, or are one in each group"),
         Key("for_each", Many(TEXT), "array columns of the source, in step: each element becomes a row; each.index is its number"),
         Key("rules", Dict(RULE), "what rows must meet, beyond types, nulls, bounds and the standard's rules"),
+        Key("simulated", CONDITION, "condition on the rows that are computed and not observed; a column data_source says of each row which it is: theory, observation. Where all are: type: [Simulation]"),
         Key("flags", FLAGS, "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."),
         Key("links", Many(LINK), "DataLink rows; they are checked, and not served yet"),
         Key("sync", SYNC, "how changes of the source are followed"),

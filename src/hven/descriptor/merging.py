@@ -117,6 +117,8 @@ def merge(lower: Entries, upper: Entries, level: str = "") -> Entries:
         lower = Entries({key: _without(value, mine) if key in ASSIGNMENTS else value for key, value in lower.items()}, lower.place)
     result: dict[Written, Any] = {}
     for key, old in lower.items():
+        if key == "types" and "type" in upper:  # who says a column's type means that one
+            continue
         if key not in upper:
             result[key] = old
             continue

@@ -11,12 +11,15 @@ from hven.adql.text import name, write
 from hven.adql.tree import ColumnRef, Function, Ident, Select, SelectItem
 from hven.adql.values import is_null
 from hven.descriptor.compiling import Compiler
+from hven.descriptor.merging import merge
 from hven.descriptor.naming import written
 from hven.descriptor.shapes import nearest
+from hven.descriptor.simulated import column as mark
 from hven.descriptor.trees import CASTS
 from hven.descriptor.written import Entries, Written
 from hven.errors import DescriptorError, Fault
 from hven.model.resource import Setting
+from hven.sky.frame import BODY
 from hven.sources import FILE_FACTS, ROW
 
 if TYPE_CHECKING:
@@ -76,6 +79,9 @@ def described(value: Any, table: Entries, kind: str, faults: Faults) -> Entries 
             faults.error(f"{kind} has no key {str(key)!r}", key.place, nearest(key, _KEYS[kind]) or f"known: {', '.join(_KEYS[kind])}")
     made: dict[Written, Any] = {key: item for key, item in value.items() if key != "radio"}
     made[written("standard", table.place)] = written(STANDARDS[kind], value.place)
+    if kind == OBSCORE and "simulated" in table:
+        own = made.get("columns")  # type: ignore[call-overload]
+        made[written("columns", table.place)] = merge(mark(value.place), own) if isinstance(own, Entries) else mark(value.place)
     variant = _variant(table)
     if variant is not None and kind == OBSCORE:
         made[written("frame", table.place)] = written(variant, value.place)
@@ -122,6 +128,7 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
     trees.pop(ROW)
     needed = [trees[column.name] for column in mapping.table.columns if column.required]
     present = [f"{write(tree)} IS NOT NULL" for tree in needed if tree.meta is None or (tree.meta.nullable and not tree.meta.constant)]
+    _on_the_sky(said, trees, table, kind)
     _asked(said, {column: tree for column, tree in trees.items() if column in {one.name for one in mapping.table.columns}}, kind)
     own = ".".join(name(Ident(part, quoted=True)) for part in (table.schema, table.name))
     return Member(
@@ -131,6 +138,30 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
         columns=tuple(column.having(origins=()) for column in mapping.table.columns),
         mapping=mapping,
     )
+
+
+def _on_the_sky(said: TableSpec, trees: Mapping[str, Expr], table: Table, kind: str) -> None:
+    """Refuse longitudes, latitudes and outlines on a body: the view's are on the sky."""
+    bodies = {frame.id for frame in table.frames if frame.system == BODY}
+    placed = {column.name for column in table.columns if column.frame in bodies}
+    faults = []
+    for column in said.table.columns:
+        found = sorted(
+            {node.name.name for node in walk(trees.get(column.name)) if isinstance(node, ColumnRef)} & placed
+            if column.frame == "sky"
+            else ()
+        )
+        if found:
+            setting = next((item for item in said.settings if item.column == column.name), None)
+            faults.append(
+                Fault(
+                    message=f"{kind}.{column.name}: {found[0]} is on a body, and {kind} has places on the sky (ICRS)",
+                    place=said.place if setting is None else setting.place,
+                    remedy=f"leave {column.name} out; who looks for places on bodies asks {table.qualified}",
+                )
+            )
+    if faults:
+        raise DescriptorError(faults)
 
 
 def _asked(said: TableSpec, trees: Mapping[str, Expr], kind: str) -> None:

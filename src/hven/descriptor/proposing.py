@@ -150,6 +150,7 @@ class Proposal:
     where: str | None = None
     used: set[str] = field(default_factory=set)
     fill: dict[str, str] = field(default_factory=dict)
+    types: dict[str, tuple[str, str]] = field(default_factory=dict)  # column -> (type, comment)
 
     def map(self, column: str, text: str, why: str, *facts: Fact) -> None:
         """Propose an expression."""
@@ -167,6 +168,7 @@ class Proposal:
     def without(self, column: str, reason: str) -> None:
         """Take a proposal back: it does not pass the check."""
         how, text, _ = self.settings.pop(column)
+        self.types.pop(column, None)
         self.fill[column] = f"{how} {text} was thought of, but {reason}"
 
 
@@ -641,7 +643,7 @@ def obscore(proposer: Proposer) -> Proposal:
             made.map(column, item.expression or quoted(item.source), f"guessed from {item.source or 'its parts'}")
             made.used.add(item.source)
     if {"ctype1", "crval1", "crpix1", "naxis1", "naxis2"} <= {fact.name for fact in proposer.facts} and "s_region" not in made.settings:
-        made.map("s_region", "'POLYGON ICRS ' || CAST(wcs_footprint() AS VARCHAR)", "guessed: corners of the image by its WCS cards")
+        made.map("s_region", "wcs_footprint()", "guessed: corners of the image by its WCS cards")
     found = proposer.find(r"^target(_?name)?$|^object(_?name)?$|targname", ucd="meta.id;src", test=lambda item: item.is_text)
     if found is not None:
         made.map("target_name", f"trim({found.sql})", f"guessed from {found.source}", found)

@@ -22,6 +22,7 @@ from hven.descriptor.naming import written
 from hven.descriptor.obscore import OBSCORE, RADIO, described, member
 from hven.descriptor.options import plain
 from hven.descriptor.shapes import Fields, in_order, kind, meant, nearest
+from hven.descriptor.simulated import marked
 from hven.descriptor.syncing import schedule
 from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
@@ -262,7 +263,7 @@ def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Res
 def _whole_table(key: Written, value: Any, settings: Settings, result: Gathered) -> Any:
     if not isinstance(value, Entries):
         return value
-    table = apply_standard(key, value, settings, result)
+    table = marked(apply_standard(key, value, settings, result))
     if OBSCORE in table:
         table = _with_observations(table, settings, result)
     return expand(table, ("columns", *ASSIGNMENTS), f"tables.{key}.", result.faults)

@@ -19,6 +19,7 @@ from hven.model.resource import Setting
 from hven.model.table import Column
 from hven.model.types import FLOAT64, STRING
 from hven.model.ucd import modern
+from hven.sky.frame import CELESTIAL
 
 if TYPE_CHECKING:
     from hven.descriptor.lookups import Lookups
@@ -49,8 +50,9 @@ class Reading:
 class Round:
     """The values of all target columns for one granule (or for the table, if it has none)."""
 
-    def __init__(self, names: Names, lookups: Lookups, granule: Granule | None) -> None:
+    def __init__(self, names: Names, lookups: Lookups, granule: Granule | None, lead: Round | None = None) -> None:
         self.names, self.lookups = names, lookups
+        self.lead = lead  # the first granule, which decides on types
         self.spec = names.spec
         self.granule = granule
         self.settings: dict[str, Setting] = {setting.column: setting for setting in names.spec.settings}
@@ -248,9 +250,12 @@ class Round:
             column = Column(name=name)
         given = self.spec.given.get(name, frozenset())
         changes: dict[str, Any] = {}
-        if "type" not in given:
+        others = self.spec.types.get(name)
+        if others is not None and self.lead is not None:
+            changes["type"] = self.lead.described[name].type
+        elif "type" not in given or (others is not None and meta.type.xtype in others):
             changes["type"] = meta.type
-        if "unit" not in given:
+        if "unit" not in given and others is None:
             changes["unit"] = _vounit(meta.unit)
         if copy is not None:
             for key in INHERITED:
@@ -284,10 +289,15 @@ class Round:
                 tree = Binary("*", trees.cast(tree, meta, FLOAT64), Literal(units.factor(said, column.unit)))
                 meta = self.names.typed(tree, written("", place), where)
         try:
-            return trees.cast(tree, meta, column.type)
+            return trees.cast(tree, meta, column.type, self._frame(column))
         except trees.Unfit as error:
             faults.error(f"{where}: {error.message}", place, error.remedy)
             raise Broken from None
+
+    def _frame(self, column: Column) -> str:
+        """Give the celestial frame of a column as STC-S says it; nothing for others, whose frame it has no word for."""
+        system = next((frame.system for frame in self.spec.table.frames if frame.id == column.frame), None)
+        return system if system in CELESTIAL else ""
 
     def _warn_of_two_conversions(self, tree: Expr, said: str, wanted: str, where: str, place: Place) -> None:
         """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
@@ -303,6 +313,14 @@ class Round:
     def _note(self, name: str, tree: Expr, converted: Expr, meta: Meta, column: Column, place: Place) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
         source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
+        if isinstance(converted, Function) and converted.name == "POLYGON_OF" and converted.args[0] is tree:
+            message = f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: 'adql:REGION'}}}} all regions are kept as text"
+            asked = source or min(self.origins[name], default=name)
+            self.readings.append(
+                Reading(name=f"read.{name}", message=message, severity="error", given=tree, made=converted, source=asked, place=place)
+            )
+            self.names.used |= self.origins[name]
+            return
         simple = (meta.type.is_numeric or meta.type.is_string) and (column.type.is_numeric or column.type.is_string)
         if source is None or source in self.names.call_origins:
             self.names.used |= self.origins[name]

@@ -20,6 +20,7 @@ from hven.descriptor.syncing import sync
 from hven.descriptor.written import Written
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
 from hven.model.table import Column, FrameRef, Group, Key, Table
+from hven.sky.frame import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,11 +89,13 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
     where = fields.get("where")
     if where is not None:
         _check(where, f"{what}.where", names, faults, condition=True, target=False)
+    if "simulated" in fields:
+        _check(fields["simulated"], f"{what}.simulated", names, faults, condition=True, target=True)
     granules = tuple(_granules(what, fields, names, typed, closed, around, faults))
     rules = tuple(_rules(what, fields, names, closed, faults))
     links = tuple(_links(what, fields, names, closed, around, faults))
     specs = tuple(spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None)
-    frames = tuple(_frame(str(key), item) for key, item in fields.get("frames", {}).items())
+    frames = tuple(_frame(str(key), item, settings) for key, item in fields.get("frames", {}).items())
     enums = {str(key): {str(code): str(label) for code, label in item.items()} for key, item in fields.get("enums", {}).items()}
     params = tuple(param(str(name), item, f"{what}.params.{name}", faults) for name, item in fields.get("params", {}).items())
     known = [*names, *(one.name for one in params)]
@@ -138,6 +141,7 @@ def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faul
         follow=follow,
         declared=made,
         given=given,
+        types={str(key): tuple(map(str, item["types"])) for key, item in fields.get("columns", {}).items() if "types" in item},
         places={str(key): key.place for key in fields.get("columns", {})},
         frame=_text(fields, "frame"),
         converted=bool(fields.get("converted", False)),
@@ -161,7 +165,7 @@ def _text(fields: Fields, key: str) -> str | None:
 
 def _check_kind(what: str, fields: Fields, around: Surroundings, faults: Faults) -> None:
     if "view" in fields:
-        for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "flags", "follow", "for_each", "group_by"):
+        for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "simulated", "flags", "follow", "for_each", "group_by"):
             if key in fields:
                 faults.error(f"{what}: a view has no {key!r}", fields.places[key], "say it in the view's query, or give the table a source")
     elif "source" not in fields.places and not around.standard:
@@ -484,10 +488,13 @@ def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: F
         )  # fmt: skip
 
 
-def _frame(name: str, item: Fields) -> FrameRef:
+def _frame(name: str, item: Fields, settings: tuple[Setting, ...]) -> FrameRef:
     kind = item.get("kind") or ("timesys" if "timescale" in item else "coosys")
-    words = ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
-    return FrameRef(id=name, kind=kind, **{word: _text(item, word) for word in words})
+    words = {word: _text(item, word) for word in ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")}
+    if words["system"] == BODY and words["refposition"] is None:  # which body, if it is the same one in all rows
+        said = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
+        words["refposition"] = said.get("spatial_origin") or said.get("target_name")
+    return FrameRef(id=name, kind=kind, **words)
 
 
 def find_position(made: tuple[Column, ...]) -> tuple[str, str] | None:

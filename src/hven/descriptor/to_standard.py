@@ -124,6 +124,8 @@ class Draft:
         lines.append("    source: " + flow({"kind": self.kind, **self.options}))
         if made.where is not None:
             lines.append(f"    where: {scalar(made.where)}  # guessed: other rows lack what the standard needs")
+        lines += ["    columns:"] if made.types else []
+        lines += [f"      {name}: {flow({'type': kind})}  # {comment(why)}" for name, (kind, why) in made.types.items()]
         width = max([len(name) for name in made.settings] or [0])
         for how in ("set", "map"):
             mine = [(name, made.settings[name]) for name in columns if name in made.settings and made.settings[name][0] == how]

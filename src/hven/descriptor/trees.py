@@ -16,6 +16,7 @@ N = TypeVar("N")
 LARGEST = 5_000  # nodes of one expression after all names in it were replaced
 CASTS = {"unsignedByte": "SMALLINT", "short": "SMALLINT", "int": "INTEGER", "long": "BIGINT", "float": "REAL", "double": "DOUBLE PRECISION"}
 NULL = Literal(None)
+_SHAPES = {"polygon": "Polygon", "circle": "Circle", "point": "Position"}  # xtype -> word of STC-S
 
 
 def rewrite(node: N, change: Callable[[Expr], Expr | None]) -> N:
@@ -153,10 +154,15 @@ class Unfit(Exception):
         self.message, self.remedy = message, remedy
 
 
-def cast(tree: Expr, meta: Meta, target: Type) -> Expr:
+def cast(tree: Expr, meta: Meta, target: Type, frame: str = "") -> Expr:
     """Bring a value to the kind of a column: text to numbers and times, anything to text.
 
     Numbers stay as computed: whoever stores them casts safely, and so finds 3.7 in a column of whole numbers.
+
+    Parameters
+    ----------
+    frame
+        What STC-S calls the column's frame; nothing if it has no word for it.
 
     Raises
     ------
@@ -168,6 +174,12 @@ def cast(tree: Expr, meta: Meta, target: Type) -> Expr:
         return tree
     if kind.arrow == target.arrow:
         return tree
+    if target.adql == "REGION" and kind.xtype in _SHAPES:
+        stcs = target.xtype == "adql:REGION"
+        word = _SHAPES[kind.xtype] if stcs else kind.xtype
+        return joined([Literal(f"{word} {frame} " if stcs and frame else f"{word} "), Cast(tree, "VARCHAR")])
+    if target.xtype == "polygon" and kind.is_string:
+        return Function("POLYGON_OF", (tree, Literal(frame)))
     if target.is_string:
         if kind.is_array or kind.is_geometry:
             raise Unfit(f"a value of type {kind} does not become text", "name a column or expression of type string")

@@ -266,4 +266,7 @@ def _footprints(search: Search, asking: Asking, test: tree.Expr | None) -> Place
 
 def _texts(rows: Any, region: Column) -> tuple[str | None, ...]:
     array = rows.column(region.name).combine_chunks()
-    return tuple(literal.text(literal.storage(array, region.type), region.type).to_pylist())
+    texts = literal.text(literal.storage(array, region.type), region.type)
+    if not region.type.is_string:  # numbers alone; what they are is said by the type
+        texts = pc.binary_join_element_wise(str(region.type.xtype), texts, " ")
+    return tuple(texts.to_pylist())

@@ -16,6 +16,7 @@ from hven.model import ucd as ucds
 from hven.model import units
 from hven.model.hashes import hashes
 from hven.sky.columns import astray, outlines
+from hven.sky.footprints import wrong_way
 from hven.sky.text import parse, stcs
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class ColumnRules:
             return pc.is_valid(values)
         if rule.check == "between":
             return outside(values, rule.low, rule.high)
+        if rule.check in {"region", "orientation"} and not pa.types.is_string(values.type):
+            return _of_numbers(rule, values)
         if not pa.types.is_string(values.type):
             return None
         if rule.check == "schema":
@@ -178,6 +181,22 @@ def _unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
     if len(low) in {low.null_count, high.null_count}:
         return None
     return pc.greater(low, high)
+
+
+def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
+    """Tell which shapes of numbers are none - positions off the sphere, polygons of two corners -, or turn the wrong way."""
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    if rule.check == "orientation":
+        whole = polygons and not (sizes % 2).any()
+        return pa.array(wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool))
+    bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
+    place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
+    off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
+    bad[np.repeat(np.arange(len(values)), sizes)[off]] = True
+    return pa.array(bad)
 
 
 def _no_latitudes(shapes: Outlines) -> npt.NDArray[np.bool_]:

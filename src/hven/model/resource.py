@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 
+DATA_SOURCE = "data_source"  # the column of tables of which some rows are simulated
+VOCABULARY = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and its utype
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """A creator, contact or contributor (VOResource)."""
@@ -230,6 +234,8 @@ class TableSpec:
         True if the source's columns are taken too, and `table.columns` refine them or add some.
     given
         Column name -> attributes that the descriptor (or its standard) says; all others come from the source.
+    types
+        Column name -> xtypes of the values whose type it takes, in place of its own.
     sync
         How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
     """
@@ -248,6 +254,7 @@ class TableSpec:
     follow: bool = False
     declared: tuple[Column, ...] = ()
     given: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)  # where each declared column stands
     frame: str | None = None
     group_by: tuple[str, ...] = ()
@@ -339,3 +346,13 @@ class Resource:
     def simulated(self) -> bool:
         """Tell whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
         return "simulation" in {one.lower() for one in self.type}
+
+    @property
+    def partly_simulated(self) -> bool:
+        """Tell whether a column says so of some rows."""
+        return any(tells_source(column) for spec in self.tables for column in spec.table.columns)
+
+
+def tells_source(column: Column) -> bool:
+    """Tell whether a column says of each row whether it is simulated."""
+    return column.name == DATA_SOURCE and column.utype == VOCABULARY

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hven import __version__
 from hven.formats import Head, Info
+from hven.sky.frame import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +48,7 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
         found = Around(
             columns=columns,
             tables=tables,
-            frames=tuple({frame.id: frame for table in tables for frame in table.frames if frame.id in wanted}.values()),
+            frames=_frames(tables, wanted),
             groups=tuple(group for table in tables for group in table.groups if there.issuperset(group.roles.values())),
             enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
             params=tuple((one, one.value) for one in params.values()),
@@ -56,6 +58,18 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
             while len(_known) > KEPT:
                 _known.popitem(last=False)
     return found
+
+
+def _frames(tables: tuple[Table, ...], wanted: set[str]) -> tuple[FrameRef, ...]:
+    """Give the frames of the columns. Of two bodies that are both called ``body`` remains that it is one; what else disagrees is left out."""
+    found: dict[str, FrameRef | None] = {}
+    for frame in (frame for table in tables for frame in table.frames if frame.id in wanted):
+        other = found.get(frame.id, frame)
+        if other is not None and other != frame:
+            other = replace(other, refposition=None)
+            other = other if other == replace(frame, refposition=None) and other.system == BODY else None
+        found[frame.id] = other
+    return tuple(frame for frame in found.values() if frame is not None)
 
 
 def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.formats import Info
+from hven.model.resource import DATA_SOURCE, tells_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,6 +52,8 @@ def _of(resource: Resource, items: Iterable[Published], ivoid: str) -> Iterator[
     yield "rights_uri", resource.licence_url
     yield "data_type", "simulation" if resource.simulated else None
     for item in items:
+        if not resource.simulated and any(tells_source(column) for column in item.table.columns):
+            yield "data_type", f"{item.table.qualified}: observation, simulation where {DATA_SOURCE} is theory"
         yield "resource_version", f"{item.table.qualified} {item.run}" if item.run else None
         if item.instead is not None:
             yield "data_warning", f"{item.table.qualified}: newer rows ({item.instead}) are damaged; these are the last good ones"

@@ -24,6 +24,10 @@ CELESTIAL = {
 """Word of the IVOA refframe vocabulary (upper case, ``_`` for ``-``) -> astropy's name; other words have no transformation."""
 
 
+BODY = "BODY"
+"""The vocabulary's word for frames that turn with a body."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """A frame of longitude and latitude, in degrees.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hven.adql.kinds import kind_of
 from hven.sky import bodies, clocks, footprints
-from hven.sky.columns import turned
+from hven.sky.columns import outlines, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ TEMPLATES: dict[str, str] = {
     "URL_ENCODE": "url_encode({0})", "URL_PATH": "replace(url_encode({0}), '%2F', '/')",
     "FIRST_NOT_IN": ".first_not_in", "HIGHEST_NOT_IN": ".first_not_in",
     "PRODUCT_SIZE": ".product", "PRODUCT_MD5": ".product",
-    "ORIENTED": ".oriented", "LONLAT_BOX": ".lonlat_box", "WCS_FOOTPRINT": ".wcs_footprint",
+    "ORIENTED": ".oriented", "POLYGON_OF": ".polygon_of", "LONLAT_BOX": ".lonlat_box", "WCS_FOOTPRINT": ".wcs_footprint",
 }  # fmt: skip
 
 #: What has no answer is told by a value, which a macro turns into NULL: DuckDB takes no NULL from a function that was given none.
@@ -77,8 +77,12 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_file_md5_": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_oriented": (("DOUBLE[]", "VARCHAR"), "DOUBLE[]"),
     "hven_oriented_text": (("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "hven_polygon_of": (("VARCHAR", "VARCHAR"), "DOUBLE[]"),
     "hven_wcs_": (("VARCHAR", "VARCHAR", *("DOUBLE",) * 10), "DOUBLE[]"),
 }
+
+
+_FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # words of STC-S that `outlines` reads
 
 
 def _whole(column: Any) -> Any:
@@ -148,6 +152,21 @@ def _oriented_text(region: Any, view: Any) -> pa.Array:
     return turned(_whole(region), outside=bool(pc.all(pc.equal(view, "body")).as_py()))
 
 
+def _polygon_of(region: Any, frame: Any) -> pa.Array:
+    """Corners of regions; of one that is no polygon, or in another frame, there are none."""
+    texts = _whole(region)
+    words = pc.ascii_upper(texts)
+    found = outlines(texts)
+    mine = {word for name in pc.unique(_whole(frame)).to_pylist() for word in (name.upper(), "UNKNOWNFRAME")}
+    strange = np.zeros(len(texts), bool)
+    for name in _FRAMES - mine:
+        strange |= np.asarray(pc.match_substring(words, f" {name} "))
+    some = found.some(~found.circle & ~strange[found.rows])
+    sizes = np.zeros(len(texts), np.int32)
+    sizes[some.rows] = some.lengths
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)])), pa.array(some.numbers))
+
+
 def _axis(column: Any) -> tuple[Any, Any, Any]:
     """Say of CTYPEs whether they are right ascensions, whether declinations, and their projection."""
     coded = _whole(column).dictionary_encode()
@@ -191,6 +210,7 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_file_md5_": _of_files(_md5, pa.string(), ""),
     "hven_oriented": _oriented,
     "hven_oriented_text": _oriented_text,
+    "hven_polygon_of": _polygon_of,
     "hven_wcs_": _wcs,
 }
 
@@ -254,6 +274,11 @@ class Curating:
         if kind_of(node.args[0].meta.type) == "region":
             return f"hven_oriented_text({writer.expr(node.args[0])}, {writer.expr(node.args[1])})"
         return f"hven_oriented({self.numbers(writer, node.args[0])}, {writer.expr(node.args[1])})"
+
+    def polygon_of(self: Any, writer: Any, node: Any) -> str:
+        """POLYGON_OF(region, frame)."""
+        frame = writer.expr(node.args[1]) if len(node.args) > 1 else "''"
+        return f"nullif(hven_polygon_of({writer.expr(node.args[0])}, {frame}), CAST([] AS DOUBLE[]))"
 
     def lonlat_box(self: Any, writer: Any, node: Any) -> str:
         """LONLAT_BOX: from the south-west corner on, eastwards for a body."""

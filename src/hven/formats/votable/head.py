@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 VERSION = "1.4"
+NEWER = "1.5"  # written where a frame needs it: 1.4 has a closed list of systems, and no refposition of a COOSYS
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
+_OPEN_NEWER = OPEN.replace(f'VOTABLE version="{VERSION}"', f'VOTABLE version="{NEWER}"')
 SHORT = 300  # characters of an INFO that is kept
 KEPT = 256  # sets of columns of which something is kept
 LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
@@ -36,6 +38,7 @@ _SYSTEMS = {
     "GALACTIC_II": "galactic",
     "SUPER_GALACTIC": "supergalactic",
 }
+_LISTED = {*_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
 
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
 _DISPLAY = re.compile(
@@ -192,15 +195,25 @@ def status(value: str, message: str | None = None) -> str:
     )
 
 
-def _frame(item: FrameRef, ident: str) -> str:
+def _frame(item: FrameRef, ident: str, *, newer: bool) -> str:
     if item.kind == "timesys":
         inner = (
             attribute("timeorigin", item.timeorigin) + attribute("timescale", item.timescale) + attribute("refposition", item.refposition)
         )
         return f"<TIMESYS{attribute('ID', ident)}{inner}/>\n"
-    system = _SYSTEMS.get(item.system or "", item.system)
-    # COOSYS/@refposition came with 1.5
-    return f"<COOSYS{attribute('ID', ident)}{attribute('system', system)}{attribute('equinox', item.equinox)}{attribute('epoch', item.epoch)}/>\n"
+    system = item.system if newer else _SYSTEMS.get(item.system or "", item.system)
+    inner = (
+        attribute("equinox", item.equinox) + attribute("epoch", item.epoch) + attribute("refposition", item.refposition if newer else None)
+    )
+    return f"<COOSYS{attribute('ID', ident)}{attribute('system', system)}{inner}/>\n"
+
+
+def _newer(frames: Sequence[FrameRef]) -> bool:
+    """Tell whether a frame can be said in VOTable 1.5 alone."""
+    return any(
+        one.kind == "coosys" and (one.refposition is not None or _SYSTEMS.get(one.system or "", one.system) not in {*_LISTED, None})
+        for one in frames
+    )
 
 
 def _group(item: Group, ids: Mapping[str, str], params: Collection[str]) -> str:
@@ -238,8 +251,9 @@ def _literal(kind: Type, value: object) -> str:
 def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
     """Everything up to the first row's container (DATA not included)."""
     systems, table = _around(head, columns, serialization)
+    first = _OPEN_NEWER if _newer(head.frames) else OPEN
     return "".join((
-        OPEN, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems, table,
+        first, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems, table,
     ))  # fmt: skip
 
 
@@ -280,7 +294,8 @@ def _written(head: Head, columns: Sequence[Column], serialization: str) -> tuple
     mine = [head.id] if head.id else []
     ids = field_ids((*names, *(item.id for item in head.frames), *mine, *(column.name for column, _ in head.params)))
     frames = {item.id: ident for item, ident in zip(head.frames, ids[len(names) :], strict=False)}
-    systems = "".join(_frame(item, frames[item.id]) for item in head.frames)
+    newer = _newer(head.frames)
+    systems = "".join(_frame(item, frames[item.id], newer=newer) for item in head.frames)
     enums = head.enums
     by_name = dict(zip(names, ids, strict=False))
     params: set[str] = set()

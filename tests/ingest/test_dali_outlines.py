@@ -1,0 +1,189 @@
+"""s_region as DALI's shapes: numbers with the type of what it is set to, in the frame of the sky or of the body, the same on both engines."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from astropy.io import votable
+
+from hven import query
+from hven.auth.permit import OWNER
+from hven.descriptor import check
+from hven.formats.votable import write
+from hven.holdings import Site
+from hven.ingest import ingest
+from hven.query.head import head as heading
+from hven.settings import Postgres, Settings
+from hven.testing.site import site_with
+from postgres import server
+
+DESCRIPTOR = """\
+collection: {name}
+title: Outlines
+{head}tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: {frame}
+    source: {{kind: csv, files: rows.csv}}
+    {columns}
+    set: {{granule_gid: site, dataproduct_type: im, processing_level: 3, target_name: Mars, target_class: planet, instrument_host_name: MRO, instrument_name: HiRISE}}
+    text: {{granule_uid: "g{{n}}", obs_id: "o{{n}}"}}
+    map: {{c1min: west, c1max: lon_360(west + 2), c2min: south, c2max: south + 1, s_region: "{region}"}}
+    {obscore}
+"""
+ROWS = "n,west,south,text\n1,10,5,Polygon 10 5 12 5 12 6 10 6\n2,359,-20,polygon 359 -20 1 -20 1 -19 359 -19\n3,0,89,Polygon UNKNOWNFrame 0 89 90 89 180 89 270 89\n"
+BOX = "lonlat_box(target.c1min, target.c1max, target.c2min, target.c2max, '{view}')"
+
+
+def opened(place, region, frame="body", *, columns="", obscore="", head="", rows=ROWS, **settings) -> Site:
+    text = DESCRIPTOR.format(name="maps", region=region, frame=frame, columns=columns, obscore=obscore, head=head)
+    return site_with(place, text, {"rows.csv": rows}, **settings)
+
+
+def asked(site, adql):
+    with query.run(adql, OWNER, site=site) as result:
+        return result.table().to_pylist()
+
+
+def answer(site, adql):
+    """The VOTable of a query, and what astropy reads in it."""
+    with query.run(adql, OWNER, site=site) as result:
+        head = heading(result)
+        written = b"".join(write(head, result.batches(), result.end, {"serialization": "TABLEDATA"}))
+    return written.decode(), votable.parse(io.BytesIO(written), verify="exception")
+
+
+def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path):
+    with opened(tmp_path, BOX.format(view="body"), rows=ROWS.replace("3,0,89", "3,0,88")) as site:
+        assert ingest(site, "maps").tables["maps.epn_core"].findings == {}
+        text, read = answer(site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid")
+        field = next(one for one in read.iter_fields_and_params() if one.name == "s_region")
+        assert (field.datatype, field.arraysize, field.xtype, field.ucd, field.unit) == (
+            "double",
+            "*",
+            "polygon",
+            "pos.outline;obs.field",
+            None,
+        )
+        systems = {one.ID: (one.system, one.refposition) for one in read.iter_coosys()}
+        assert systems[field.ref] == ("BODY", "Mars")
+        assert next(one.ref for one in read.iter_fields_and_params() if one.name == "c1min") == field.ref
+        assert '<VOTABLE version="1.5"' in text
+        assert '<TIMESYS ID="times" timeorigin="JD-origin"' in text
+        outlines = read.get_first_table().array["s_region"]
+        assert outlines[0].tolist() == [10, 5, 12, 5, 12, 6, 10, 6]
+        assert outlines[1].tolist() == [359, -20, 1, -20, 1, -19, 359, -19]
+        assert '<VOTABLE version="1.4"' in answer(site, "SELECT granule_uid, time_min FROM maps.epn_core")[0]
+        said = asked(
+            site,
+            "SELECT datatype, arraysize, xtype, unit FROM TAP_SCHEMA.columns WHERE table_name = 'maps.epn_core' AND column_name = 's_region'",
+        )
+        assert said == [{"datatype": "double", "arraysize": "*", "xtype": "polygon", "unit": None}]
+
+
+def test_the_frame_of_two_bodies_is_that_of_a_body(tmp_path):
+    second = DESCRIPTOR.format(name="more", region=BOX.format(view="body"), frame="body", columns="", obscore="", head="").replace(
+        "target_name: Mars", "target_name: Venus"
+    )
+    with site_with(tmp_path, second, {"rows.csv": ROWS}):
+        pass
+    with opened(tmp_path, BOX.format(view="body")) as site:
+        ingest(site, "maps")
+        ingest(site, "more")
+        site.refresh()
+        _, read = answer(
+            site, "SELECT a.s_region, b.s_region AS other FROM maps.epn_core AS a JOIN more.epn_core AS b ON a.granule_uid = b.granule_uid"
+        )
+        assert [(one.system, one.refposition) for one in read.iter_coosys()] == [("BODY", None)]
+
+
+SAME = (
+    "SELECT granule_uid, s_region, CAST(s_region AS VARCHAR) AS said, AREA(s_region) AS extent, CENTROID(s_region) AS middle FROM maps.epn_core ORDER BY granule_uid",
+    "SELECT granule_uid FROM maps.epn_core WHERE 1 = CONTAINS(POINT(0.5, -19.5), s_region)",
+    "SELECT granule_uid FROM maps.epn_core WHERE 1 = INTERSECTS(s_region, CIRCLE(11, 6.5, 1)) ORDER BY granule_uid",
+    "SELECT granule_uid FROM maps.epn_core WHERE 1 = INTERSECTS(s_region, POLYGON(9, 4, 13, 4, 13, 7, 9, 7)) ORDER BY granule_uid",
+    "SELECT granule_uid FROM maps.epn_core WHERE 1 = CONTAINS(s_region, CIRCLE(11, 5.5, 3)) ORDER BY granule_uid",
+    "SELECT obs_id, s_region, AREA(s_region) AS extent FROM ivoa.obscore ORDER BY obs_id",
+    "SELECT obs_id FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(0.5, -19.5), s_region)",
+)
+
+
+@pytest.mark.outside
+def test_both_engines_say_the_same(tmp_path):
+    box, head, observed = BOX.format(view="sky"), "subjects: [mars]\n", "obscore: {}"
+    with server() as address:
+        found = []
+        for engine, settings in (("duckdb", {}), ("postgres", {"postgres": Postgres(url=f"postgresql://{address}")})):
+            with opened(tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings) as site:
+                ingest(site, "maps")
+                site.refresh()
+                found.append([asked(site, one) for one in SAME])
+    for one, other in zip(*found, strict=True):
+        assert len(one) == len(other) > 0
+        for mine, theirs in zip(one, other, strict=True):
+            for name, value in mine.items():
+                assert theirs[name] == (pytest.approx(value, rel=1e-9) if not isinstance(value, str | None) else value), name
+    assert [row["s_region"] for row in found[0][5]] == [
+        "Polygon ICRS 10.0 5.0 10.0 6.0 12.0 6.0 12.0 5.0", "Polygon ICRS 359.0 -20.0 359.0 -19.0 1.0 -19.0 1.0 -20.0",
+        "Polygon ICRS 0.0 89.0 0.0 90.0 2.0 90.0 2.0 89.0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("region", "xtype", "first"),
+    [
+        ("text", "polygon", [10, 5, 12, 5, 12, 6, 10, 6]),
+        ("CIRCLE(west, south, 1)", "circle", [10, 5, 1]),
+        ("POINT(west, south)", "point", [10, 5]),
+    ],
+)
+def test_shapes_and_texts_have_their_types(tmp_path, region, xtype, first):
+    with opened(tmp_path, region, columns="columns: {s_region: {type: polygon}}" if region == "text" else "") as site:
+        assert ingest(site, "maps").tables["maps.epn_core"].rejected == 0
+        _, read = answer(site, "SELECT s_region FROM maps.epn_core ORDER BY granule_uid")
+        assert next(iter(read.iter_fields_and_params())).xtype == xtype
+        assert read.get_first_table().array["s_region"][0].tolist() == first
+
+
+def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
+    rows = ROWS.replace("Polygon 10 5 12 5 12 6 10 6", "Circle 10 5 1").replace("polygon 359", "Polygon ICRS 359")
+    with opened(tmp_path / "text", "text", rows=rows) as site:
+        ingest(site, "maps")
+        assert [row["s_region"] for row in asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid")] == [
+            "Circle 10 5 1"
+        ]
+    for number, region in enumerate(("text", "text || ''")):
+        with opened(
+            tmp_path / f"polygon{number}", region, columns="max_rejects: 1\n    columns: {s_region: {type: polygon}}", rows=rows
+        ) as site:
+            table = ingest(site, "maps").tables["maps.epn_core"]
+            assert (table.published, table.rejected) == (1, 2)  # a circle, and a place on the sky
+            told = next(one for name, one in table.findings.items() if name == "read.s_region")
+            assert "this is not one polygon in the column's frame" in told.message
+    with opened(tmp_path / "kept", BOX.format(view="body"), columns="columns: {s_region: {type: 'adql:REGION'}}") as site:
+        ingest(site, "maps")
+        assert asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid") == [
+            {"s_region": "Polygon 10.0 5.0 12.0 5.0 12.0 6.0 10.0 6.0"}
+        ]
+
+
+def test_shapes_of_numbers_are_checked_as_texts_are(tmp_path):
+    with opened(tmp_path / "way", BOX.format(view="sky")) as site:
+        table = ingest(site, "maps").tables["maps.epn_core"]
+        assert [(name.partition("(")[0], one.count) for name, one in table.findings.items() if "orientation" in name] == [
+            ("footprint.orientation", 3)
+        ]
+    with opened(tmp_path / "off", "POLYGON(west, south + 80, west + 1, south, west + 1, south + 1)", columns="max_rejects: 1") as site:
+        assert ingest(site, "maps").tables["maps.epn_core"].rejected == 1  # latitude 169
+
+
+def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
+    wrong = "obscore: {map: {s_region: s_region, s_ra: c1min}}"
+    with opened(tmp_path / "one", BOX.format(view="body"), obscore=wrong) as site:
+        path = site.settings.collections / "maps" / "maps.yaml"
+        told = [str(one) for one in check(path, Settings(directory=tmp_path / "one")) if one.severity == "error"]
+    assert [word in "".join(told) for word in ("obscore.s_region: s_region is on a body", "obscore.s_ra: c1min is on a body")] == [
+        True,
+        True,
+    ]
