@@ -20,7 +20,7 @@ from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, fields, look
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions, check_names
 from hven.sources._reading.rows import Nulls, TextRows, words_of
-from hven.sources._reading.text import TextFile, check_utf8
+from hven.sources._reading.text import TextFile, check_utf8, windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -271,9 +271,11 @@ def _squeezed(quote: str) -> Any:
     def squeeze(data: bytes) -> bytes:
         """Make every run of blanks one blank, quoted ones aside."""
         if sign and sign in data:
-            data = aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", data)
+            data = b"".join(
+                aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", part) for part in windows(data, sign)
+            )
         else:
-            data = runs.sub(b" ", data)
-        return ends.sub(b"", data)
+            data = b"".join(runs.sub(b" ", part) for part in windows(data))
+        return b"".join(ends.sub(b"", part) for part in windows(data))
 
     return squeeze

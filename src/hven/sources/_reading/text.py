@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.errors import Place, SourceError
+from hven.model import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 BLOCK = 4 << 20
 HEAD = 1 << 20
 LONGEST = 64 << 20  # a record longer than this is a quote that never closes
+WINDOW = 1 << 17  # bytes that one pass of a regular expression goes over: it holds the interpreter's lock, and others wait
+_BLANKS = 1000  # before a quote
 _UTF8 = {"utf-8", "utf_8", "utf8", "ascii", "us-ascii", "utf-8-sig"}
 
 
@@ -72,7 +75,8 @@ class TextFile:
         self.mark = (self.quote or b"") + delimiter.encode()
         if self.quote:
             q, d = re.escape(self.quote), re.escape(delimiter.encode())
-            self.quoted = re.compile(rb"(?:\A|[\n" + d + rb"])[ ]*" + q + rb"(?:[^" + q + rb"]+|" + q + q + rb")*(" + q + rb"|\Z)")
+            self.opening = re.compile(rb"(?:\A|[\n" + d + rb"])[ ]{0,%d}" % _BLANKS + q)
+            self.run = re.compile(q + rb"+")
 
     def head(self) -> bytes:
         """Give the first megabyte, cut at a line end if there is more; it will be read again by `blocks`."""
@@ -89,6 +93,7 @@ class TextFile:
     def blocks(self) -> Iterator[Block]:
         """Yield what is left in blocks of whole records, comments removed."""
         while not self.ended or self.rest:
+            clock.check()
             if not self.ended and len(self.rest) < BLOCK:
                 self.rest += self._more(BLOCK)
             if self.ended:
@@ -108,7 +113,7 @@ class TextFile:
             if self.comment is not None and (
                 data.startswith((self.sign, b" ", b"\t")) or b"\n" + self.sign in data or b" " + self.sign in data
             ):
-                data = self.comment.sub(b"", data)
+                data = b"".join(self.comment.sub(b"", part) for part in windows(data))
             if data:
                 yield Block(data, line)
         self.file.finish()
@@ -125,15 +130,39 @@ class TextFile:
         quick = self._paired(end)
         if quick is not None:
             return quick
-        values = [match.span() for match in self.quoted.finditer(self.rest)]
-        while values and end:
-            start, stop = values[-1]
-            if stop < end:  # it ends before this line does
-                break
-            values.pop()
-            if start < end - 1:  # the line end is inside the value; the one that it may begin with is not
-                end = self.rest.rfind(b"\n", 0, start + 1) + 1
-        return end
+        cut = before = 0
+        closed = True
+        for start, stop, closed in self._values():  # noqa: B007  (the last one's)
+            cut = self.rest.rfind(b"\n", before, start + 1) + 1 or cut
+            before = stop
+        return (self.rest.rfind(b"\n", before) + 1 or cut) if closed else cut
+
+    def _values(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield begin and end of each quoted value, and whether it closes: after a quote that is not doubled. It begins with what stands before it."""
+        data, quote = self.rest, self.quote or b""
+        at = 0
+        while at < len(data):
+            clock.check()
+            found = self.opening.search(data, at, at + WINDOW)
+            if found is None:
+                at += WINDOW - _BLANKS - 2
+                continue
+            stop = found.end()
+            while True:
+                sign = data.find(quote, stop)
+                if sign < 0:
+                    yield found.start(), len(data), False
+                    return
+                stop = self._past(sign)
+                if (stop - sign) % 2:
+                    break
+            yield found.start(), stop, True
+            at = stop
+
+    def _past(self, sign: int) -> int:
+        """Give the end of a row of quotes, or of as many of them as are looked at at once, an even number."""
+        found = self.run.match(self.rest, sign, sign + WINDOW)
+        return sign + 1 if found is None else found.end()
 
     def _paired(self, end: int) -> int | None:
         """Find the same end by whole arrays, where quotes stand as they should; None where one does not.
@@ -159,12 +188,12 @@ class TextFile:
         """Refuse a file that ends inside a quoted value: all rows after the quote would silently be one value."""
         if self.quote is None or self.quote not in self.rest:
             return
-        last: re.Match[bytes] | None = None
-        for match in self.quoted.finditer(self.rest):
-            last = match
-        if last is None or last.group(1):
+        start, closed = 0, True
+        for start, _, closed in self._values():  # noqa: B007  (the last one's)
+            pass
+        if closed:
             return
-        start = self.rest.index(self.quote, last.start())
+        start = self.rest.index(self.quote, start)
         raise SourceError(
             "a quoted value opens here and does not close before the file ends",
             place=Place(file=self.file.name, line=self.line + self.rest.count(b"\n", 0, start)),
@@ -188,6 +217,20 @@ class TextFile:
         if self.old_mac is None and data:
             self.old_mac = b"\n" not in data and b"\r" in data
         return data.replace(b"\r", b"\n") if self.old_mac else data
+
+
+def windows(data: bytes, quote: bytes = b"") -> Iterator[bytes]:
+    """Cut bytes behind line ends into windows; not within a quoted value, unless it is far longer than a window."""
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at + WINDOW) + 1 or len(data)
+        inside = data.count(quote, at, end) % 2 if quote else 0
+        while inside and end < len(data) and end - at < 8 * WINDOW:
+            more = data.find(b"\n", end) + 1 or len(data)
+            inside ^= data.count(quote, end, more) % 2
+            end = more
+        yield data[at:end]
+        at = end
 
 
 def check_utf8(block: Block, name: str) -> None:

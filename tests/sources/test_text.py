@@ -1,0 +1,69 @@
+"""Text cut into records: no pass of a regular expression goes over much at once, for it holds the interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hven.errors import SourceError
+from hven.sources import Context, csv
+from hven.sources._reading.text import TextFile
+
+
+class Passes:
+    """A regular expression that notes how many bytes it goes over at once."""
+
+    def __init__(self, plain: re.Pattern[bytes]) -> None:
+        self.plain, self.longest = plain, 0
+
+    def _noted(self, data: bytes, start: int, stop: int) -> None:
+        self.longest = max(self.longest, min(stop, len(data)) - start)
+
+    def search(self, data: bytes, start: int, stop: int) -> re.Match[bytes] | None:
+        self._noted(data, start, stop)
+        return self.plain.search(data, start, stop)
+
+    def match(self, data: bytes, start: int, stop: int) -> re.Match[bytes] | None:
+        self._noted(data, start, stop)
+        return self.plain.match(data, start, stop)
+
+    def sub(self, other: bytes, data: bytes) -> bytes:
+        self._noted(data, 0, len(data))
+        return self.plain.sub(other, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'"' * 3_000_000, b'"' + b'""' * 1_500_000 + b'"\n', b'x"y,"1"\n' * 400_000, b'"x\n' * 1_000_000, b"# x\n" * 1_000_000 + b"1,2\n"],
+)
+def test_long_rows_of_quotes_and_comments_are_gone_over_in_pieces(tmp_path: Path, data: bytes) -> None:
+    """One pass over 40 MB of quotes took half a minute, and nothing else could run meanwhile."""
+    (tmp_path / "a.csv").write_bytes(data)
+    source = csv.open(csv.Options(files=["a.csv"]), Context(directory=tmp_path))
+    text = TextFile(source.files[0], quote='"', comment="#")
+    passes = [Passes(text.opening), Passes(text.run), Passes(text.comment)]
+    text.opening, text.run, text.comment = passes
+    with contextlib.suppress(SourceError):
+        for _ in text.blocks():
+            pass
+    assert 0 < max(one.longest for one in passes) < 200_000
+
+
+@settings(max_examples=300)
+@given(st.text('"",,\n\nab ', max_size=40))
+def test_where_quoted_values_end_does_not_depend_on_the_pieces(written: str) -> None:
+    """Found by one expression over all of it, and by pieces of sixteen bytes."""
+    data = written.encode()
+    whole = re.compile(rb'(?:\A|[\n,])[ ]*"(?:[^"]+|"")*("|\Z)')
+    text = object.__new__(TextFile)
+    with mock.patch("hven.sources._reading.text.WINDOW", 16), mock.patch("hven.sources._reading.text._BLANKS", 6):
+        text.set(quote='"', comment=None, delimiter=",")
+        text.rest = data
+        # blanks before a quote beyond the bound are a value's
+        assert "       " in written or list(text._values()) == [(*found.span(), found[1] != b"") for found in whole.finditer(data)]
