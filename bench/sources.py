@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 import yaml
 
 from bench.measure import Journey, against, pairs
@@ -33,7 +34,7 @@ title: Stars
 functions: f.py
 tables:
   main:
-    source: {kind: csv, files: d.csv}
+    source: {kind: KIND, files: d.KIND}
     columns: {id: int64, ra: float64, dec: float64, mag: float32, name: string, seen: timestamp, b: float64}
     map: {b: "latitude(ra, dec)"}
 """
@@ -50,20 +51,22 @@ def latitude(ra, dec) -> "float64":
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    if only in "sources.function":
-        yield function()
+    for kind in ("csv", "parquet"):
+        if only in f"sources.function.{kind}":
+            yield function(kind)
     if only in "sources.check":
         yield checked()
 
 
-def function() -> Journey:
+def function(kind: str) -> Journey:
     """Ingest 10^6 rows with a function, by turns in a process of its own and in the ingest."""
     chance = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory() as place, site_with(Path(place), TEXT, {"f.py": CODE}) as site:
+    with tempfile.TemporaryDirectory() as place, site_with(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site:
         numbers = np.arange(ROWS)
         values = {"ra": chance.random(ROWS) * 360, "dec": chance.random(ROWS) * 180 - 90, "mag": chance.random(ROWS) * 20}
-        texts = {"name": [f"star {n}" for n in numbers], "seen": (np.datetime64("2001-01-01T00:00:00") + numbers).astype(str)}
-        pa.csv.write_csv(pa.table({"id": numbers, **values, **texts}), Path(place) / "collections/stars/d.csv")
+        texts = {"name": [f"star {n}" for n in numbers], "seen": np.datetime64("2001-01-01T00:00:00") + numbers}
+        write = pa.csv.write_csv if kind == "csv" else pa.parquet.write_table
+        write(pa.table({"id": numbers, **values, **texts}), Path(place) / f"collections/stars/d.{kind}")
         ingest(site, "stars")  # files are in memory now
         apart, within = [], []
         for _ in range(ROUNDS):
@@ -72,7 +75,7 @@ def function() -> Journey:
                 within.append(_timed(lambda: ingest(site, "stars")))
     value, reference = statistics.median(apart), statistics.median(within)
     return against(
-        "sources.function",
+        f"sources.function.{kind}",
         value,
         reference,
         1.3,
