@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pyarrow as pa
+from asking import Client
 
 from adql_queries import query
 from adql_running import embedded
@@ -15,11 +16,13 @@ from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
 from hven.holdings import Site
+from hven.jobs import run_next
 from made_tables import PUBLISHED, TABLES, UPLOADED
 
 UPLOADS = {table.qualified: (table, rows) for table, rows in UPLOADED}
 ROWS = 2_000
 # what may differ from one run to the next: chances, the order of equal rows, the rows that a limit leaves
+CHANCE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM)\b", re.IGNORECASE)
 LOOSE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM|IVO_STRING_AGG|TOP|OFFSET|OVER)\b", re.IGNORECASE)
 
 
@@ -50,6 +53,27 @@ def judged_text(site: Site, text: str, name: str) -> pa.Table | HvenError:
         assert answer.line, f"{name}: no place: {answer}\n{text}"
         assert "report" not in str(answer), f"{name}: {answer}\n{text}"
     return answer
+
+
+def sync_and_async(client: Client, site: Site, seed: int) -> str:
+    """Ask the query of a seed over HTTP, at once and as a job, and see that both say the same; gives the job's phase, nothing if it cannot be asked so."""
+    text = query(seed, TABLES)
+    if "TAP_UPLOAD" in text or CHANCE.search(text):
+        return ""
+    given = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "MAXREC": 500, "QUERY": text}
+    sync = client.post("/tap/sync", **given)
+    assert sync.status in {200, 400, 413}, f"seed {seed}: {sync.status} {sync.text}\n{text}"
+    made = client.post("/tap/async", **given, PHASE="RUN")
+    assert made.status == 303, f"seed {seed}: {made.status} {made.text}\n{text}"
+    run_next(site)
+    path = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
+    phase = client.get(path + "/phase").text
+    assert phase == ("COMPLETED" if sync.status == 200 else "ERROR"), f"seed {seed}: {phase}, {sync.status}\n{text}"
+    if phase == "COMPLETED" and not LOOSE.search(text):
+        result = client.get(path + "/results/result").body
+        assert sorted(result.splitlines()) == sorted(sync.body.splitlines()), f"seed {seed}\n{text}"
+    client.ask("DELETE", path)
+    return phase
 
 
 def agree(seed: int, answer: pa.Table) -> bool:
@@ -90,4 +114,4 @@ def _plain(cell: Any) -> Any:
     return cell
 
 
-__all__ = ["EvaluationError", "agree", "agree_text", "asked", "judged", "judged_text", "same"]
+__all__ = ["EvaluationError", "agree", "agree_text", "asked", "judged", "judged_text", "same", "sync_and_async"]

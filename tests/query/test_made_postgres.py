@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from kept_queries import KEPT
 from made_queries import agree, agree_text, judged, judged_text
