@@ -80,6 +80,10 @@ def functions(wanted: str, *, aggregate: bool) -> list[tuple[Entry, Signature, s
 
 
 CALLS = {(wanted, aggregate): functions(wanted, aggregate=aggregate) for wanted in KINDS for aggregate in (False, True)}
+NAMES = {
+    kind: sorted({entry.name for entry, _, _ in found}) for kind, found in CALLS.items()
+}  # each as often as any other, however many signatures it has
+WINDOWED = sorted({*WINDOWS, *OVER_GROUPS})
 
 
 class Writer:
@@ -317,8 +321,7 @@ class Writer:
     def call(self, want: str, deep: int, *, aggregate: bool = False, bare: bool = False) -> str:
         """Write a call that gives a kind."""
         found = CALLS[want, aggregate]
-        # each function as often as any other, however many signatures it has
-        name = self.one(sorted({entry.name for entry, _, _ in found}))
+        name = self.one(NAMES[want, aggregate])
         entry, signature, same = self.one([item for item in found if item[0].name == name])
         if entry.name == "COUNT" and self.often(0.5):
             return "COUNT(*)"
@@ -355,7 +358,7 @@ class Writer:
 
     def window(self, deep: int) -> str:
         """Write a function over a window."""
-        name = self.one(sorted({*WINDOWS, *OVER_GROUPS}))
+        name = self.one(WINDOWED)
         entry = WINDOWS.get(name) or QUERY.get(name)
         signature = entry.signatures[0]
         same = self.one(accepted(signature.args[0].word)) if signature.args and signature.result == "SAME" else ""

@@ -27,7 +27,11 @@ KEPT: tuple[str, ...] = (
     "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE 1 = CONTAINS(CAST('10 20 1' AS POINT), CIRCLE(10, 20, 1))",
     # arrays of fixed length that are chosen from
     "SELECT ARR_AVG(CASE WHEN t1.id < 2 THEN t1.counts END) AS c1, COALESCE(t1.counts, t1.counts) AS c2 FROM sky.shapes AS t1",
+    "SELECT CASE WHEN t1.id < 3 THEN t1.counts ELSE t1.spectrum END AS c1, COALESCE(t1.counts, t1.spectrum) AS c2 FROM sky.shapes AS t1 UNION ALL SELECT t2.counts, t2.spectrum FROM sky.shapes AS t2",
     # the last digits of a remainder and of a time
     'SELECT MOD(t1.big, log10(t1.big)) AS c0, MOD(t1."order", 0.1) AS c1, MOD(1e300, 3) AS c2, MOD(-7.5, 2) AS c3 FROM sky.shapes AS t1',
     "SELECT iso(1e-9) AS c0, iso(2460000.123456) AS c1, iso(-1e5 + t1.id) AS c2 FROM sky.photometry AS t1",
+    # booleans beside numbers, one after the other
+    "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE TRUE NOT BETWEEN t1.flux AND FALSE OR TRUE BETWEEN FALSE AND t1.flux OR TRUE BETWEEN 1 AND 2.5",
+    "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE TRUE IN (FALSE, t1.flux) OR TRUE IN (t1.flux, FALSE) OR FALSE IN (1, 2.5)",
 )  # fmt: skip

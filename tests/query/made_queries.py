@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from adql_running import embedded
 from hven import query as road
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
+from hven.auth import Policy
+from hven.auth.permit import DEFAULT
 from hven.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
 from hven.holdings import Site
 from hven.jobs import run_next
@@ -26,10 +29,10 @@ CHANCE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM)\b", re.IGNOR
 LOOSE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM|IVO_STRING_AGG|TOP|OFFSET|OVER)\b", re.IGNORECASE)
 
 
-def asked(site: Site, text: str) -> pa.Table | HvenError:
+def asked(site: Site, text: str, policies: Sequence[Policy] = DEFAULT) -> pa.Table | HvenError:
     """Give the answer to a query, or the error that a reader is told."""
     try:
-        with road.run(text, site=site, uploads=UPLOADS, maxrec=ROWS, seconds=60) as result:
+        with road.run(text, site=site, uploads=UPLOADS, maxrec=ROWS, seconds=60, policies=policies) as result:
             columns = result.columns
             answer = pa.Table.from_batches(result.batches(), schema=pa.schema([(column.name, column.type.arrow) for column in columns]))
     except (QueryError, TooLarge, Timeout) as error:

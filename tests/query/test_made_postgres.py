@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
+from hidden_rows import alike, twins
 from kept_queries import KEPT
 from made_queries import agree, agree_text, judged, judged_text
 from test_made_queries import FIRST
@@ -27,13 +28,17 @@ pytestmark = pytest.mark.outside
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def database() -> Iterator[str]:
     with server() as address:
         sphere(f"postgresql://{address}")
-        where = Postgres(url=f"postgresql://{address}")
-        tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
-        with tiny_site(tmp_path_factory.mktemp("made"), tables, engine="postgres", postgres=where) as made:
-            yield made
+        yield f"postgresql://{address}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
+    tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
+    with tiny_site(tmp_path_factory.mktemp("made"), tables, engine="postgres", postgres=Postgres(url=database)) as made:
+        yield made
 
 
 @pytest.mark.parametrize("number", range(len(KEPT)))
@@ -53,3 +58,10 @@ def test_every_query_is_answered_or_refused_with_its_place(site: Site) -> None:
     print(f"seeds {FIRST} to {FIRST + 299}: {dict(kinds)}")
     assert kinds["rows"] > 90
     assert kinds["compared"] > 15
+
+
+def test_no_query_tells_of_hidden_rows(tmp_path: Path, database: str) -> None:
+    with twins(tmp_path, engine=lambda _: "postgres", postgres=lambda name: Postgres(url=database, namespace=name)) as sites:
+        kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 100))
+    print(f"seeds {FIRST} to {FIRST + 99}: {dict(kinds)}")
+    assert kinds["rows"] > 30

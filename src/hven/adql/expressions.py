@@ -275,8 +275,9 @@ class Expressions(Calling, ABC):
         """``x BETWEEN a AND b``."""
         operand = self.expression(node.operand, scope)
         first, low = self.comparable(operand, self.expression(node.low, scope), "BETWEEN", node.low.at)
-        second, high = self.comparable(operand, self.expression(node.high, scope), "BETWEEN", node.high.at)
-        operand = second if first is operand else first
+        operand, high = self.comparable(first, self.expression(node.high, scope), "BETWEEN", node.high.at)
+        if operand is not first:  # it became a number beside the other one
+            operand, low = self.comparable(operand, low, "BETWEEN", node.low.at)
         if kind(operand) == "null":  # it fits both, and they must fit each other
             low, high = self.comparable(low, high, "BETWEEN", node.high.at)
         return Between(operand, low, high, node.negated, at=node.at, meta=truth(operand, low, high))
@@ -307,6 +308,7 @@ class Expressions(Calling, ABC):
             if beside is not operand:
                 alike.clear()
                 operand = beside
+                several = [self.comparable(operand, other, "IN", other.at)[1] for other in several]  # it became a number, or a time
             elif isinstance(choice, Literal) and isinstance(bound, Literal) and bound.value is choice.value:
                 alike.add(type(choice.value))
             several.append(bound)

@@ -147,6 +147,8 @@ class Fitting:
             odd = next(node for node, item in zip(nodes, found, strict=True) if item not in {"null", known[0]})
             self.fail(f"{what} wants values of one type: the first is {kinds.WORDS[known[0]]}, and {self.said(odd)}", odd.at)
         types = [meta(node).type for node, item in zip(fitted, found, strict=True) if item != "null"]
+        if known[0] == "array" and len({type_.datatype for type_ in types}) > 1 and not all(Type(one.datatype).is_numeric for one in types):
+            self.fail(f"{what} wants values of one type, and these are arrays of several", nodes[0].at)
         return fitted, kinds.wider(types)
 
     def need(self, node: Expr, word: str, where: str, at: int) -> None:

@@ -36,7 +36,7 @@ def kind_of(type_: Type) -> str:
 def wider(types: Sequence[Type]) -> Type:
     """Give the type that holds every number of these types; a long beside a float needs a double.
 
-    Strings become ``char *`` (unicode if one of them is); other types are as the first one.
+    Strings become ``char *`` (unicode if one of them is), arrays of numbers are as long as all are, or of any length; other types are as the first one.
     """
     first = types[0]
     if all(other == first for other in types):
@@ -49,6 +49,11 @@ def wider(types: Sequence[Type]) -> Type:
         return next(Type(item.datatype) for item in types if item.scalar.rank == top)
     if all(item.is_string for item in types):
         return Type("unicodeChar", "*") if any(item.datatype == "unicodeChar" for item in types) else STRING
+    if all(kind_of(item) == "array" and Type(item.datatype).is_numeric for item in types):
+        return Type(
+            wider([Type(item.datatype) for item in types]).datatype,
+            first.arraysize if len({item.arraysize for item in types}) == 1 else "*",
+        )
     return Type(first.datatype, "*", first.xtype) if first.xtype in {"polygon", "multiinterval"} else first
 
 

@@ -12,20 +12,21 @@ import numpy as np
 import pyarrow as pa
 
 from hven import query
+from hven.adql import tree
 from hven.adql.text import write
 from hven.engines import Live
-from hven.errors import Timeout
+from hven.errors import HvenError, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from hven.adql import tree
     from hven.auth import Policy, Reader
     from hven.holdings import Holdings, Published, Site
     from hven.model.table import Table
     from hven.query import Result
 
 SECONDS = 20.0  # a page that waits longer is left
+PATIENCE = 2.0  # for what is counted for a reader from whom rows are hidden
 BYTES = 32 * 1024**2  # of answers that a process remembers
 BIGGEST = 1024**2  # bytes of one of them
 
@@ -101,7 +102,7 @@ class Asking:
 
         What was too late once is not asked again in this state of the table.
         """
-        item = self.published(table)
+        item = self.holdings.published[table.qualified]
         if item.relation is None or isinstance(item.relation, Live):
             return None
         known = _answers(self.site)
@@ -125,8 +126,33 @@ class Asking:
         return int(self.table(asked, seconds=seconds).column(0)[0].as_py() or 0)
 
     def published(self, table: Table) -> Published:
-        """Give what is known of a table's rows."""
-        return self.holdings.published[table.qualified]
+        """Give what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
+        item = self.holdings.published[table.qualified]
+        if not self.hides(table):
+            return item
+        rows, statistics = self._counted(table)
+        return replace(item, rows=rows, statistics=statistics, bytes=0, coverage=None)
+
+    def _counted(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
+        """Count the rows that the reader sees, and the different values of the columns that may be chosen from."""
+        columns = [one for one in table.columns if one.type.is_choice and not one.hidden]
+        items = [tree.Function("COUNT", star=True)]
+        for column in columns:
+            name = (tree.ColumnRef(tree.Ident(column.name, quoted=True)),)
+            items += [tree.Function("COUNT", name), tree.Function("COUNT", name, distinct=True)]
+        source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
+        select = tree.Select(tuple(tree.SelectItem(item, tree.Ident(f"n{at}")) for at, item in enumerate(items)), source)
+        try:
+            found = self.settled(tree.Query(select), table, seconds=PATIENCE)
+        except HvenError:
+            found = None  # as of a table of which nothing was counted
+        if found is None:
+            return None, {}
+        rows, *counts = (int(one[0].as_py()) for one in found.columns)
+        return rows, {
+            column.name: {"nulls": rows - filled, "distinct": distinct}
+            for column, filled, distinct in zip(columns, counts[::2], counts[1::2], strict=True)
+        }
 
     def hides(self, table: Table) -> bool:
         """Tell whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""

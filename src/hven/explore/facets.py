@@ -63,8 +63,7 @@ def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
     known = item.statistics
     found = []
     for column in table.columns:
-        kind = column.type
-        if column.hidden or kind.is_array or kind.is_geometry or not (kind.is_string or kind.is_integer or kind.is_boolean):
+        if column.hidden or not column.type.is_choice:
             continue
         facts = known.get(column.name, {})
         distinct, nulls = facts.get("distinct"), facts.get("nulls")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from hven.errors import SourceError
@@ -59,12 +60,17 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     pipe = _Pipe()
     with pa.ipc.new_stream(pa.PythonFile(pipe, "w"), schema) as stream:
         for batch in batches:
-            arrays = [literal.storage(batch.column(number), column.type) for number, column in enumerate(head.columns)]
+            arrays = [_clean(literal.storage(batch.column(number), column.type)) for number, column in enumerate(head.columns)]
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             yield pipe.take()
         if end().overflow:
             stream.write_batch(pa.RecordBatch.from_pylist([], schema=schema), custom_metadata={"status": "OVERFLOW"})
     yield pipe.take()
+
+
+def _clean(values: pa.Array) -> pa.Array:
+    """Copy values that have nulls: what lies in memory under a null, maybe of rows that the reader may not see, stays here."""
+    return values.take(pa.array(np.arange(len(values)))) if values.null_count or pa.types.is_nested(values.type) else values
 
 
 def _field(column: Column) -> pa.Field:

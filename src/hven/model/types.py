@@ -151,6 +151,11 @@ class Type:
         return self.special is not None and self.special.adql in {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC"}
 
     @property
+    def is_choice(self) -> bool:
+        """True for what one may choose from: text, whole numbers, yes and no."""
+        return not self.is_array and not self.is_geometry and (self.is_string or self.is_integer or self.is_boolean)
+
+    @property
     def is_array(self) -> bool:
         """True for arrays of numbers, booleans or strings (geometries and intervals are not meant)."""
         return self.arraysize is not None and not self.is_string and self.special is None

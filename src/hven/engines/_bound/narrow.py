@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hven.adql.tree import ColumnRef, Derived, Ident, Join, Literal, Select, TableRef
+from hven.adql.tree import ColumnRef, Derived, Ident, Join, Literal, Node, Select, TableRef
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def walk(node: Any) -> Iterator[Any]:
         item = waiting.pop()
         if isinstance(item, tuple):
             waiting.extend([part for part in reversed(item) if type(part) is not Literal])
-        elif is_dataclass(item) and type(item).__module__ == "hven.adql.tree":
+        elif isinstance(item, Node):
             yield item
             waiting.extend([getattr(item, name) for name in reversed(_parts(type(item)))])
 
@@ -70,7 +70,7 @@ def rewrite(node: N, change: Callable[[Any], Any]) -> N:
     if isinstance(node, tuple):
         parts = tuple([part if type(part) is Literal else rewrite(part, change) for part in node])
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
-    if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
+    if not isinstance(node, Node):
         return node
     # a chain of a thousand (a + b + c, SELECT .. UNION SELECT ..) is walked to its left end, then rebuilt
     chain: list[Any] = []

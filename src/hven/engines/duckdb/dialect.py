@@ -179,7 +179,7 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         text = writer.expr(node)
         if type_ == FLOAT64 and not isinstance(node, Literal):
             return self.double(text, node)
-        stored = meta(node).type.duckdb
+        stored = type_.duckdb
         return f"CAST({text} AS {stored[: stored.rindex('[')]}[])" if stored.endswith("]") else text
 
     # --- text: how long it becomes is known before it is built, for the engine does not count the memory of texts

@@ -1,0 +1,23 @@
+"""No address tells of rows that a policy hides: all addresses of a site are asked, by what its pages link to and by what nobody should send."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from hidden_twins import crawled, twins
+
+pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="a part of it is in tests/protocols/test_hidden_twins.py")
+
+
+def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path) -> None:
+    with twins(tmp_path) as both:
+        answered, unlike = crawled(both)
+    print(f"{answered} addresses with an answer")
+    assert not unlike, f"{len(unlike)}: {unlike[:20]}"
+    assert answered > 500

@@ -1,0 +1,16 @@
+"""No address tells of rows that a policy hides: a part of what `tests/proofs/test_hidden.py` asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hidden_twins import crawled, twins
+
+
+def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path) -> None:
+    with twins(tmp_path) as both:
+        page = both[1].get("/collections/stars/main").text
+        assert "of each kind" in page  # choices are those of the rows that are seen
+        answered, unlike = crawled(both, part=12)
+    assert not unlike
+    assert answered > 30

@@ -1,0 +1,56 @@
+"""The sites and the comparison behind the queries made at random under a row policy: one site has rows that the policy hides, the other has not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from made_queries import LOOSE, ROWS, asked, same
+
+from adql_queries import query
+from hven.errors import HvenError
+from hven.holdings import Site
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+from made_tables import PUBLISHED, TABLES
+
+POLICIES = half_hidden("id")  # every table has that column
+
+
+def _seen(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.equal(pc.bit_wise_and(rows.column("id"), pa.scalar(1, rows.column("id").type)), 0))
+
+
+def _all(rows: pa.Table) -> pa.Table:
+    """Put other rows, hidden ones, between and behind those that there are."""
+    odd = pc.add(pc.multiply(pa.array(range(rows.num_rows)), 2), 101).cast(rows.column("id").type)
+    return pa.concat_tables([rows, rows.set_column(rows.column_names.index("id"), "id", odd)])
+
+
+@contextmanager
+def twins(directory: Path, **settings: Any) -> Iterator[tuple[Site, Site]]:
+    """Open the site without rows that are hidden, and the one with them; `settings` are functions of the site's name."""
+    with ExitStack() as stack:
+        sites = []
+        for name, chosen in (("without", _seen), ("with", _all)):
+            tables = {table.qualified: (table, chosen(rows)) for table, rows in PUBLISHED}
+            more = {key: made(name) for key, made in settings.items()}
+            sites.append(stack.enter_context(tiny_site(directory / name, tables, **more)))
+        yield sites[0], sites[1]
+
+
+def alike(sites: tuple[Site, Site], seed: int) -> str:
+    """See that a query of a seed ends alike on both; gives the class of its error, or ``rows``."""
+    text = query(seed, TABLES)
+    one, two = (asked(site, text, POLICIES) for site in sites)
+    if isinstance(one, HvenError) or isinstance(two, HvenError):
+        assert type(one) is type(two), f"seed {seed}: {one!r} without hidden rows, {two!r} with them\n{text}"
+        assert str(one) == str(two), f"seed {seed}: {one} without hidden rows, {two} with them\n{text}"
+        return type(one).__name__
+    if not LOOSE.search(text) and one.num_rows < ROWS:
+        same(f"seed {seed}", text, one, two)
+    return "rows"
