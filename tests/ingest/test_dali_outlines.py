@@ -187,3 +187,10 @@ def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
         True,
         True,
     ]
+
+
+@pytest.mark.parametrize(("frame", "system"), [("body", "BODY"), ("celestial", "ICRS")])
+def test_the_system_of_a_column_is_that_of_its_frame(tmp_path, frame, system):
+    with opened(tmp_path, BOX.format(view="body"), frame) as site:
+        ingest(site, "maps")
+        assert asked(site, "SELECT TOP 1 COORDSYS(s_region) AS s FROM maps.epn_core AS m") == [{"s": system}]

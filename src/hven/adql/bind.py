@@ -146,7 +146,6 @@ class Binder(Joins):
     def __init__(self, text: str, catalogue: Catalogue, functions: Functions) -> None:
         super().__init__(text, functions)
         self.catalogue = catalogue
-        self.tables: dict[str, Table] = {}
         self.count = 0
         self.ctes: list[tuple[Ident, Table, Names]] = []
         self.views: list[str] = []

@@ -44,6 +44,8 @@ from hven.sky.frame import ROTATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hven.model.table import Table
+
 
 MOST_BINS = 100_000
 
@@ -63,6 +65,8 @@ class Calling(Fitting, ABC):
         The clause that is being bound; aggregates are legal in some only.
     bounds
         Free slots, with the lowest and the highest value that may stand there.
+    tables
+        Those that are read, by their qualified names.
     volatile
         True once a function was met that may answer differently over the same rows.
     locate
@@ -73,6 +77,7 @@ class Calling(Fitting, ABC):
         super().__init__(text)
         self.functions = functions
         self.volatile = False
+        self.tables: dict[str, Table] = {}
         self.bounds: list[tuple[int, float, float]] = []
         self.locate: Callable[[str], tuple[float, float]] | None = None
         self.steady = False
@@ -414,7 +419,9 @@ class Calling(Fitting, ABC):
         if isinstance(shape, Function) and shape.args and isinstance(shape.args[0], Literal) and isinstance(shape.args[0].value, str):
             name = shape.args[0].value or name
         elif (column := meta(args[0]).column) is not None and column.frame:
-            name = column.frame
+            having = [table for table in self.tables.values() if column in table.columns]
+            systems = {frame.system for table in having for frame in table.frames if frame.id == column.frame}
+            name = (systems.pop() if len(systems) == 1 else None) or name
         return Literal(name, at=node.at, meta=Meta(STRING, constant=True, nullable=False))
 
     def located(self, node: Function, scope: Scope) -> Expr:
