@@ -194,3 +194,11 @@ def test_the_system_of_a_column_is_that_of_its_frame(tmp_path, frame, system):
     with opened(tmp_path, BOX.format(view="body"), frame) as site:
         ingest(site, "maps")
         assert asked(site, "SELECT TOP 1 COORDSYS(s_region) AS s FROM maps.epn_core AS m") == [{"s": system}]
+
+
+def test_an_unknown_frame_beside_a_known_one_is_told(tmp_path):
+    for frame, count in (("celestial", 1), ("body", 0)):
+        with opened(tmp_path / frame, "text", frame) as site:
+            found = ingest(site, "maps").tables["maps.epn_core"].findings.values()
+        told = {one.rule: one.count for one in found if "unknown" in one.rule}
+        assert told == ({"footprint.unknown": 1} if count else {})

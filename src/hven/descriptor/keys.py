@@ -119,7 +119,7 @@ GRANULE = Record(
 )
 
 CHECKS = (
-    "words", "ucd", "unit", "pattern", "text", "items", "url", "media", "region", "orientation", "moc",
+    "words", "ucd", "unit", "pattern", "text", "items", "url", "media", "region", "orientation", "frame", "moc",
     "pair", "order", "between", "empty", "unique", "schema",
 )  # fmt: skip
 

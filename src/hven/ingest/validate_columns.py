@@ -36,6 +36,7 @@ URL = r'^(?:https?|ftps?)://[^\s/?#"<>]+(?:[/?#][^\s"<>]*)?$'
 MEDIA = r"^(?:application|audio|chemical|font|image|message|model|multipart|text|video)/[a-z0-9][a-z0-9!#$&^_.+-]*(?:\s*;.*)?$"
 TEXT = r"""^\s|\s$|["'#]"""
 ITEMS = r"""^\s|\s$|["']|\s#|#\s|##|^#|#$"""
+NO_FRAME = r"(?i)\bunknownframe\b"
 MOC = r"^\s*(?:[st]?\s*\d+/(?:\s*(?:\d+(?:-\d+)?)?\s*[,\s]?)*\s*)+$"
 
 
@@ -234,4 +235,11 @@ def _is_unit(text: str) -> bool:
 
 _PAIRS: dict[str, Callable[[pa.Array, pa.Array], pa.Array | None]] = {"pair": _unpaired, "order": _unordered}
 _RIGHT: dict[str, Callable[[str], bool]] = {"ucd": _is_ucd, "unit": _is_unit}
-_REGULAR = {"url": (URL, False), "media": (MEDIA, False), "text": (TEXT, True), "items": (ITEMS, True), "moc": (MOC, False)}
+_REGULAR = {
+    "url": (URL, False),
+    "media": (MEDIA, False),
+    "text": (TEXT, True),
+    "items": (ITEMS, True),
+    "moc": (MOC, False),
+    "frame": (NO_FRAME, True),
+}
