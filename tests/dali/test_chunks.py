@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from hven.dali.answer import COMPANY, Chunks
+from hven.errors import Timeout
+from hven.model.clock import Clock
+
+answer = sys.modules["hven.dali.answer"]
 
 
 def chunks(computed, *parts):
-    return Chunks(iter(parts), SimpleNamespace(computed=computed))
+    return Chunks(iter(parts), SimpleNamespace(computed=computed, spent=0.0))
 
 
 @pytest.mark.parametrize(
@@ -26,3 +33,20 @@ def test_the_opening(computed, parts, first, whole, left):
     made = chunks(computed, *parts)
     assert made.opening() == (first, whole)
     assert list(iter(made.following, None)) == left
+
+
+def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
+    monkeypatch.setattr(answer, "LATE", 0.01)
+    ended, told = threading.Event(), []
+    result = SimpleNamespace(computed=False, spent=0.0, clock=Clock(0.01), cancel=lambda: told.append("cancel"))
+
+    async def asked():
+        try:
+            with pytest.raises(Timeout, match="time limit"):
+                await answer._on_time(Chunks(iter(lambda: ended.wait(60) and None, None), result))
+            told.append("told")
+        finally:
+            ended.set()
+
+    asyncio.run(asked())
+    assert told == ["cancel", "told"]

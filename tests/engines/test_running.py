@@ -120,7 +120,7 @@ def test_an_unread_answer_gives_its_cursor_back(engine, relations):
         next(iter(execution))
         del execution
         gc.collect()
-        until(lambda: len(cursors._free) == known)
+        until(lambda: len(cursors._free) >= known)  # one that was being ended before may come back only now
 
 
 def test_a_late_cancel_hurts_nobody(engine, relations):

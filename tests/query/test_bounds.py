@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven import query
+from hven import adql, query
 from hven.adql import bounds
 from hven.errors import HvenError, Timeout
 from hven.holdings import Site
@@ -34,19 +34,53 @@ def joins(number: int) -> str:
     return "SELECT TOP 1 t0.n FROM s.t AS t0 " + " ".join(f"JOIN s.t AS t{i} ON t{i - 1}.n = t{i}.n" for i in range(1, number))
 
 
+KEYS = ",".join(f"n + {i}" for i in range(1_001))
+DOUBLED = ", ".join(f"a{i} AS (SELECT x.n FROM a{i - 1} AS x JOIN a{i - 1} AS y ON x.n = y.n)" for i in range(1, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (joins(300), "at most 64 tables"),
-        (f"SELECT {'*'.join(['n'] * 60_000)} AS p FROM s.t", "at most 50,000 terms"),
+        (f"SELECT {'*'.join(['n'] * 30_000)} AS p FROM s.t", "at most 25,000 terms"),
         (f"SELECT {','.join(['n'] * 30_000)} FROM s.t", "at most 5,000 columns"),
         (f"SELECT '{'x' * 900_000}' AS x, n FROM s.t", "would stand in each row"),
         (f"SELECT {','.join(['word || word'] * 200)} FROM s.t", "operations that make text"),
-        (" UNION ".join(["SELECT n FROM s.t"] * 2_001), "at most 2,000 SELECTs"),
+        (" UNION ".join(["SELECT 1 AS n"] * 1_501), "at most 1,500 SELECTs"),
+        (f"SELECT {','.join(['n'] * 60_000)} FROM s.t", "at most 100,000 words"),
+        (f"WITH a0 AS (SELECT n FROM s.t), {DOUBLED} SELECT n FROM a9", "at most 256 tables in one FROM"),
+        (f"WITH a AS (SELECT s.t.n FROM s.t, s.t AS b) SELECT n FROM a {'UNION SELECT n FROM a ' * 750}", "at most 1,500 tables"),
+        (f"SELECT COUNT(*) AS c FROM s.t GROUP BY {KEYS}", "at most 1,000 expressions in one GROUP BY"),
+        (f"SELECT n FROM s.t ORDER BY {KEYS}", "at most 1,000 expressions in one ORDER BY"),
+        (f"SELECT SUM(n) OVER (PARTITION BY {KEYS}) AS s FROM s.t", "expressions in one PARTITION BY"),
+        ("SELECT CAST(word AS CHAR(70000)) AS c FROM s.t", "70000. is too long"),
+        ("SELECT CAST(word AS CHAR(20000)) AS c, CAST(word AS CHAR(20000)) AS d FROM s.t", "at most 32,768 characters in all its CHARs"),
         (f"SELECT {'LOG(' * 40}n{')' * 40} AS x FROM s.t", "too long in the engine's own words"),
     ],
 )
 def test_what_a_query_has_too_many_of_is_refused(site: Site, text: str, said: str) -> None:
+    with pytest.raises(HvenError, match=said):
+        ask(site, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"SELECT REPLACE(word, 'w', '{'x' * 30_000}') AS x FROM s.t", None),
+        (
+            f"SELECT REPLACE(word, '1', '{'x' * 20_000}') AS x FROM s.t WHERE n = 11",
+            "a text of 40001 bytes would be built; 32768 are the most",
+        ),
+        (f"SELECT word || '{'x' * 20_000}' AS x, word || word AS y FROM s.t", "a text of more than 16384 bytes would be built"),  # for both
+        (f"SELECT REPLACE(word || word, 'w', '{'x' * 20_000}') AS x FROM s.t", "16384 are the most"),
+        (f"SELECT REGEXP_REPLACE(word, 'w', '{'x' * 30_000}') AS x FROM s.t WHERE n > 9", None),
+        (f"SELECT REGEXP_REPLACE(word, 'w', '{'x' * 30_000}') AS x FROM s.t WHERE n > 999", "131072 are the most"),  # five matches, perhaps
+    ],
+)
+def test_the_length_of_a_text_is_known_before_it_is_built(site: Site, text: str, said: str | None) -> None:
+    if said is None:
+        assert ask(site, text.replace("SELECT", "SELECT TOP 2", 1))
+        return
     with pytest.raises(HvenError, match=said):
         ask(site, text)
 
@@ -72,6 +106,8 @@ def test_the_clock_of_a_request_counts_what_happens_before_the_engine(site: Site
     try:
         with pytest.raises(Timeout, match="5 s"):  # while names are bound
             ask(site, f"SELECT {'+'.join(['n'] * 300)} AS s FROM s.t")
+        with pytest.raises(Timeout, match="5 s"):  # while the text is cut into words, and read
+            adql.parse(f"SELECT {'+'.join(['n'] * 300)} AS s FROM s.t")
         with pytest.raises(Timeout, match="5 s"):  # before the engine begins
             ask(site, "SELECT TOP 1 n FROM s.t WHERE n > 17")
         assert query.run("SELECT n FROM s.t WHERE n > 18", site=site, seconds=60).table().num_rows > 0  # one that has its own

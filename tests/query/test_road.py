@@ -14,7 +14,7 @@ import pytest
 
 from hven import query
 from hven.auth.permit import ANONYMOUS, OWNER
-from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, ServiceError, TooLarge
+from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, ServiceError, Timeout, TooLarge
 from hven.holdings import Site
 from hven.query import road, turns
 from hven.query.result import PIECE
@@ -362,3 +362,12 @@ def test_readers_of_other_reach_do_not_share_plans(site: Site) -> None:
         assert ask(site, text, who=ANONYMOUS, policies=half_hidden("n")) == [{"c": 500}]
         assert ask(site, text, who=OWNER, policies=half_hidden("n")) == [{"c": 1000}]
         assert ask(site, text) == [{"c": 1000}]
+
+
+def test_what_is_spent_on_writing_counts(site: Site) -> None:
+    result = query.run("SELECT n, word || 'x' AS w FROM s.t WHERE n >= 0", site=site, seconds=5)
+    rows = result.batches()
+    next(rows)
+    result.spent = 6.0
+    with pytest.raises(Timeout, match="5 s"):
+        list(rows)

@@ -297,8 +297,23 @@ def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monk
     ended: SimpleQueue[str] = SimpleQueue()
     ceiling.enter("first", lambda: ended.put("first"))
     ceiling.enter("last", lambda: ended.put("last"))
-    held[0] = 1200
+    held[0] = 1100
     ceiling.enter("gone", lambda: ended.put("gone"))
     ceiling.leave("gone")
-    held[0] = 1300
+    held[0] = 1200
     assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]
+
+
+@pytest.mark.parametrize("held", [2001, 1300])
+def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0]
+    gone: SimpleQueue[int] = SimpleQueue()
+    monkeypatch.setattr(memory, "used", lambda: now[0])
+    monkeypatch.setattr(memory, "STUBBORN", 0.01 if held < 2000 else 1e9)
+    monkeypatch.setattr(memory, "last_resort", gone.put)
+    ceiling = memory.Ceiling(1000)
+    ceiling.enter("one", lambda: None)
+    now[0] = held
+    assert gone.get(timeout=60) == held
+    now[0] = 0
+    ceiling.leave("one")

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from pyarrow import feather
 
 from hven import formats, query
-from hven.errors import ParamError, SourceError, TooLarge, UserError
+from hven.errors import ParamError, SourceError, Timeout, TooLarge, UserError
 from hven.formats import End, Head
 from hven.holdings import Site
+from hven.model import clock
 from hven.model.given import Upload
 from hven.model.table import Column, Table
 from hven.query import uploads
@@ -328,3 +329,10 @@ def test_any_text_is_pairs_or_refused(values: list[str]) -> None:
     except ParamError:
         found = []
     assert all(pair.name.isidentifier() and pair.uri for pair in found)
+
+
+def test_the_clock_of_the_request_counts_while_uploads_are_read() -> None:
+    with clock.Clock(5).counting() as spent:
+        spent.until -= 6
+        with pytest.raises(Timeout, match="5 s"):
+            read(b"a,b\n1,2\n")

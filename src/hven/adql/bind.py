@@ -88,6 +88,7 @@ def bind(
         free,
         binder.volatile,
         tuple(binder.bounds),
+        binder.building,
     )
 
 
@@ -147,7 +148,7 @@ class Binder(Joins):
         super().__init__(text, functions)
         self.catalogue = catalogue
         self.count = 0
-        self.ctes: list[tuple[Ident, Table, Names]] = []
+        self.ctes: list[tuple[Ident, Table, Names, int]] = []  # the last is how many tables it reads
         self.views: list[str] = []
 
     # --- queries
@@ -210,16 +211,18 @@ class Binder(Joins):
 
     def common_table(self, node: CommonTable, outer: Scope | None) -> CommonTable:
         """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it."""
-        for name, _, _ in self.ctes:
+        for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
                 self.fail(f"WITH names {node.name.name!r} twice", node.at)
+        before = self.reads
         body = node.query.body
         if node.recursive and isinstance(body, SetOperation) and body.op == "UNION":
             query, outputs = self.recursive_table(node, body, outer)
         else:
             query, outputs = self.query(node.query, outer)
         table = Table(schema="", name=node.name.name, columns=outputs.columns)
-        self.ctes.append((node.name, table, outputs.names()))
+        self.ctes.append((node.name, table, outputs.names(), self.reads - before))
+        self.reads = before
         return CommonTable(node.name, query, node.recursive, at=node.at)
 
     def recursive_table(self, node: CommonTable, body: SetOperation, outer: Scope | None) -> tuple[Query, Outputs]:
@@ -229,7 +232,7 @@ class Binder(Joins):
         start, first = self.operand(body.left, outer)
         seen = first
         for _ in range(ROUNDS):  # what n + 1 makes of a short is a long: then n was one from the beginning
-            self.ctes.append((node.name, Table(schema="", name=node.name.name, columns=seen.columns), seen.names()))
+            self.ctes.append((node.name, Table(schema="", name=node.name.name, columns=seen.columns), seen.names(), 1))
             bound, outputs = self.united(body, start, first, outer)
             self.ctes.pop()
             if all(one.type == both.type for one, both in zip(seen.columns, outputs.columns, strict=True)):
@@ -273,6 +276,7 @@ class Binder(Joins):
         self.fixed.update(literal.slot for literal in outputs.told)  # another value, another name
         scope.aliases = outputs.aliases
         self.clause = "GROUP BY"
+        self.keys(node.group_by, "GROUP BY")
         group_by = tuple([self.group(item, scope, outputs) for item in node.group_by])
         having = None
         if node.having is not None:
@@ -359,6 +363,7 @@ class Binder(Joins):
     def order_of_select(self, items: Sequence[OrderItem], select: Select, outputs: Outputs, scope: Scope) -> tuple[OrderItem, ...]:
         """Bind ORDER BY: positions, names of the output, then expressions over FROM."""
         clause, self.clause = self.clause, "ORDER BY"
+        self.keys(items, "ORDER BY")
         keys: dict[object, int] | None = None
         bound: list[OrderItem] = []
         for item in items:
@@ -390,6 +395,7 @@ class Binder(Joins):
 
     def order_of_set(self, items: Sequence[OrderItem], outputs: Outputs) -> tuple[OrderItem, ...]:
         """Bind ORDER BY of a set operation: positions and names of the output only."""
+        self.keys(items, "ORDER BY")
         bound = []
         for item in items:
             position = self.position(item.expr, outputs)
@@ -455,15 +461,16 @@ class Binder(Joins):
     def table(self, node: TableRef) -> tuple[FromItem, View]:
         """Bind a table, a view, or a name of WITH."""
         if len(node.parts) == 1:
-            for name, table, names in self.ctes:
+            for name, table, names, reads in self.ctes:
                 if _cte_is(node.parts[0], name):
+                    self.read(reads, node.at)
                     number = self.next()
                     ref = TableRef((name,), node.alias, at=node.at, number=number, table=table, cte=True)
                     return ref, View([Source(number, names, node.alias, (node.parts[0],))])
         found = self.catalogue.find(node.parts)
         written = ".".join(part.name for part in node.parts)
         if not found:
-            near = nearest_name(written, [*self.catalogue.names(), *(name.name for name, _, _ in self.ctes)], dotted=True)
+            near = nearest_name(written, [*self.catalogue.names(), *(name.name for name, *_ in self.ctes)], dotted=True)
             if not near and len(node.parts) == 1:
                 bare = {name.rpartition(".")[2]: name for name in self.catalogue.names()}
                 close = closest(written, bare)
@@ -475,6 +482,7 @@ class Binder(Joins):
         if len(found) > 1:
             self.fail(f"table {written!r} is ambiguous: {', '.join(table.qualified for table in found)}", node.at, "write the schema too")
         table = found[0]
+        self.read(1, node.at)
         if table.view is not None:
             return self.view(node, table)
         number = self.next()

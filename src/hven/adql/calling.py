@@ -197,6 +197,8 @@ class Calling(Fitting, ABC):
 
     def window_parts(self, node: Window | NamedWindow, scope: Scope) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], Frame | None]:
         """Bind partition, order and frame."""
+        self.keys(node.partition, "PARTITION BY")
+        self.keys(node.order_by, "ORDER BY")
         partition = tuple([self.expression(item, scope) for item in node.partition])
         order = tuple([OrderItem(self.expression(item.expr, scope), item.descending, at=item.at) for item in node.order_by])
         frame = node.frame

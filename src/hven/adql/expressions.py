@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
+from hven.adql.bounds import LONGEST
 from hven.adql.calling import Calling
 from hven.adql.tree import (
     And,
@@ -47,7 +48,7 @@ CASTS: dict[str, Type] = {
     "SMALLINT": INT16, "INTEGER": INT32, "INT": INT32, "BIGINT": INT64, "REAL": FLOAT32, "FLOAT": FLOAT64, "DOUBLE": FLOAT64, "DOUBLE PRECISION": FLOAT64,
     "CHAR": STRING, "VARCHAR": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN, "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON,
 }  # fmt: skip
-LONGEST = {"CHAR": 1_000_000, "VARCHAR": 2**31 - 1}  # characters; CHAR is filled up to them
+MOST = {"CHAR": LONGEST, "VARCHAR": 2**31 - 1}  # characters; CHAR is filled up to them
 PREDICATES = frozenset({"CONTAINS", "INTERSECTS"})
 
 
@@ -171,8 +172,11 @@ class Expressions(Calling, ABC):
                 self.fail(f"{target} takes no length", node.at)
             if node.length < 1:
                 self.fail(f"{target}({node.length}) has no room", node.at, "the length is at least 1")
-            if node.length > LONGEST[target]:
-                self.fail(f"{target}({node.length}) is too long", node.at, f"the length is at most {LONGEST[target]}")
+            if node.length > MOST[target]:
+                self.fail(f"{target}({node.length}) is too long", node.at, f"the length is at most {MOST[target]}")
+            if target == "CHAR":
+                self.filled += node.length * (not self.inline)
+                self.at_most(self.filled, LONGEST, "characters in all its CHARs", node.at, "CAST to VARCHAR: it is not filled up")
             type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
         have, wanted = kind(operand), kinds.kind_of(type_)
         if not (have in {"text", "null", wanted} or wanted == "text" or {have, wanted} == {"number", "boolean"}):

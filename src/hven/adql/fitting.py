@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
-from hven.adql.bounds import BUILDING, TERMS
-from hven.adql.tree import Cast, ColumnRef, Expr, Function, Literal, Meta
+from hven.adql.bounds import BUILDING, KEYS, LOOK, READ, TERMS
+from hven.adql.tree import Cast, ColumnRef, Expr, Function, Literal, Meta, OrderItem
 from hven.adql.values import derived, kind, meta
 from hven.errors import BindError
 from hven.model.clock import check
@@ -38,7 +38,7 @@ class Fitting:
         self.free: set[int] = set()
         self.fixed: set[int] = set()
         self.inline = 0
-        self.met = self.terms = self.selects = self.building = 0
+        self.met = self.terms = self.selects = self.building = self.reads = self.filled = 0
 
     def fail(self, message: str, at: int, remedy: str = "") -> NoReturn:
         """Say what is wrong at an offset of the text."""
@@ -57,9 +57,19 @@ class Fitting:
         """Count a term of the query, and look at the clock now and then."""
         self.met += 1
         self.terms += not self.inline
-        if not self.met & 255:
+        if not self.met % LOOK:
             check()
             self.at_most(self.terms, TERMS, "terms", at, "upload long lists as a table and join it")
+
+    def read(self, tables: int, at: int) -> None:
+        """Count tables that an engine will read for an item of FROM; those of a view are its author's."""
+        self.reads += 0 if self.inline else tables
+        self.at_most(self.reads, READ, "tables, those of WITH counted wherever they are read", at, "ask several queries")
+
+    def keys(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
+        """Count what a clause sorts or groups by."""
+        if len(items) > KEYS:
+            self.at_most(len(items), KEYS, f"expressions in one {clause}", items[KEYS].at, "fewer tell rows apart as well")
 
     def builds(self, at: int) -> None:
         """Count an operation that makes text of text."""

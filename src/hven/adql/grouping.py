@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Query, Select, SelectItem, Window
 from hven.errors import BindError
+from hven.model.clock import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,6 +53,7 @@ def _chain(node: Binary) -> tuple[Expr, list[Binary]]:
 
 def walk(node: Any, *, but: type[Node] | None = None) -> Iterator[Node]:
     """Yield every node below and including `node`, subqueries too; none of the class `but`, and nothing below it."""
+    check()
     waiting = [node]
     while waiting:
         item = waiting.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from hven.adql.bounds import TABLES
+from hven.adql.bounds import JOINED, TABLES
 from hven.adql.expressions import Expressions
 from hven.adql.kinds import wider
 from hven.adql.scope import Item, Scope, Source, View, nearest_name
@@ -22,6 +22,7 @@ class Joins(Expressions, ABC):
 
     def join(self, node: Join, outer: Scope | None) -> tuple[FromItem, View]:
         """Bind a join and say what it puts into view."""
+        before = self.reads
         left, one = self.from_item(node.left, outer)
         right, two = self.from_item(node.right, outer)
         kind = node.kind.upper()
@@ -30,9 +31,9 @@ class Joins(Expressions, ABC):
         if kind in {"RIGHT", "FULL"}:
             _optional(one)
         view = View([*one.sources, *two.sources], {**one.merged, **two.merged}, one.shadowed | two.shadowed)
-        self.at_most(
-            len(view.sources), TABLES, "tables in one FROM", node.right.at, "join in steps, each of them in a WITH or a job of its own"
-        )
+        remedy = "join in steps, each of them a job of its own"
+        self.at_most(len(view.sources), TABLES, "tables in one FROM", node.right.at, remedy)
+        self.at_most(self.reads - before, JOINED, "tables in one FROM, those in its queries and of WITH counted", node.right.at, remedy)
         condition: Expr | None = None
         if node.on is not None:
             clause, self.clause = self.clause, "ON"

@@ -7,9 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from hven.adql.bounds import LOOK, WORDS
 from hven.adql.faults import lexical_fault, text_fault
 from hven.adql.reserved import RESERVED, RESERVED_2_0
 from hven.adql.tree import Literal, LiteralList
+from hven.errors import ParseError
+from hven.model.clock import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +98,7 @@ def string(quoted: str) -> str:
     """Value of a character string literal: neighbours joined, doubled quotes single."""
     if "'" not in (inner := quoted[1:-1]):
         return inner
-    return "".join(part[1:-1].replace("''", "'") for part in _STRING_PARTS.findall(quoted))
+    return "".join(part[1:-1].replace("''", "'") for part in map(re.Match.group, _STRING_PARTS.finditer(quoted)))
 
 
 def tokenize(text: str, *, version: str = "2.1") -> Tokens:
@@ -104,7 +107,7 @@ def tokenize(text: str, *, version: str = "2.1") -> Tokens:
     Raises
     ------
     ParseError
-        A character that ADQL does not have, a string, name or number that does not end properly.
+        A character that ADQL does not have, a string, name or number that does not end properly; too many words.
     """
     if "\0" in text or not text.isascii():
         text_fault(text)
@@ -134,11 +137,22 @@ def _cut(text: str, start: int, slot: int, tokens: Tokens, words: dict[str, str]
     """Cut a text into words up to its end, or up to the end of a long list; give where to go on (-1: the end) and the next slot."""
     tags, values, ats = tokens.tags, tokens.values, tokens.ats
     lists = len(text) - start > 2 * MANY
+    look = len(tags) + LOOK
     for match in _TOKENS.finditer(text, start):
         kind = match.lastindex or 0
         piece = match[kind]
         at = match.start(kind)
         ats.append(at)
+        if len(ats) > look:
+            look += LOOK
+            check()
+            if len(ats) > WORDS:
+                raise ParseError(
+                    f"a query has at most {WORDS:,} words and signs",
+                    text=text,
+                    offset=at,
+                    remedy="upload long lists as a table and join it",
+                )
         if kind == 5:
             tags.append("<>" if piece == "!=" else piece)
             values.append(piece)

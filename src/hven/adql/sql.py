@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
-from hven.adql.bounds import ALWAYS, WRITTEN
+from hven.adql.bounds import ALWAYS, LONGEST, LOOK, WRITTEN
 from hven.adql.tree import (
     And,
     Between,
@@ -45,6 +45,7 @@ from hven.adql.tree import (
 )  # fmt: skip
 from hven.adql.values import is_null, meta
 from hven.errors import BindError, TooLarge
+from hven.model.clock import check
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Dialect(ABC):
         a leading ``.``: it is called with (writer, node) and gives SQL.
     lenient
         True if a value that cannot be computed is to be NULL instead of an error (mappings).
+    most
+        Bytes of a text that one operation may make of others.
     """
 
     name = "sql"
@@ -87,6 +90,7 @@ class Dialect(ABC):
 
     def __init__(self, *, lenient: bool = False) -> None:
         self.lenient = lenient
+        self.most = LONGEST
 
     def quote(self, name: str) -> str:
         """Write an identifier; NUL is in no identifier."""
@@ -225,6 +229,7 @@ def write(bound: Bound, dialect: Dialect, tables: Mapping[str, str]) -> Written:
         Qualified table name -> SQL text that stands for its rows (already quoted).
     """
     writer = Writer(dialect, tables, bound.free)
+    dialect.most = LONGEST // max(bound.building, 1)
     try:
         text = writer.query(bound.query)
     except RecursionError:
@@ -247,6 +252,7 @@ class Writer:
         self.parameters: list[int] = []
         self._numbers: dict[int, int] = {}
         self.longest = sys.maxsize  # bytes of an expression
+        self.written = 0  # expressions
 
     # --- queries
 
@@ -356,6 +362,9 @@ class Writer:
 
     def expr(self, node: Expr) -> str:
         """Write an expression; anything but a leaf or a call is in parentheses."""
+        self.written += 1
+        if not self.written % LOOK:
+            check()
         text = "NULL" if is_null(node) else METHODS[type(node)](self, node)  # CASE .. THEN NULL has no type, as NULL has none
         if len(text) > self.longest:
             raise TooLarge("the query is too long in the engine's own words", remedy="write functions within functions in steps, with WITH")

@@ -318,6 +318,8 @@ class ExpressionParser(WindowParser, ABC):
     def primary(self) -> Expr:
         """Read a literal, a column, a call, something in parentheses, or one of these with a sign."""
         i = self.i
+        if i > self.look:
+            self.on_time()
         tag = self.tags[i]
         if tag in {NAME, QUOTED}:
             node = self.call() if self.tags[i + 1] == "(" and tag == NAME else self.column()

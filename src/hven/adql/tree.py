@@ -490,6 +490,8 @@ class Bound:
         True if the same query may answer differently over the same rows (RAND).
     bounds
         Free slots whose values the binder has judged: slot, lowest, highest. A plan may not be given others.
+    building
+        How many of its operations make text of text: together they may make so much for each row.
     """
 
     query: Query
@@ -499,6 +501,7 @@ class Bound:
     free: frozenset[int] = frozenset()
     volatile: bool = False
     bounds: tuple[tuple[int, float, float], ...] = ()
+    building: int = 0
 
     def takes(self, values: Sequence[object]) -> bool:
         """Tell whether these literals are within the bounds: others are for the binder, which says what is wrong with them."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
+from hven.adql.bounds import LOOK
 from hven.adql.elsewhere import ELSEWHERE
 from hven.adql.faults import BRACKETS, FOREIGN, PAIRS, is_reserved, is_statement, nearest, shorten
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import Expr, Ident, Literal
 from hven.errors import ParseError, Place
+from hven.model.clock import check
 
 #: So deep may the text nest. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three: at most five
 #: Python frames each, so that half of the usual stack is left to the caller.
@@ -50,7 +52,7 @@ class Words:
         Where the text begins in a descriptor.
     """
 
-    __slots__ = ("ats", "depth", "i", "mapping", "old", "place", "tags", "text", "values", "wrapped")
+    __slots__ = ("ats", "depth", "i", "look", "mapping", "old", "place", "tags", "text", "values", "wrapped")
 
     def __init__(self, text: str, *, version: str = "2.1", mapping: bool = False, place: Place | None = None) -> None:
         self.text = text
@@ -59,6 +61,7 @@ class Words:
         self.values = tokens.values
         self.ats = tokens.ats
         self.i = 0
+        self.look = LOOK  # the word at which the clock is looked at
         self.depth = 0
         self.old = version == "2.0"
         self.mapping = mapping
@@ -192,6 +195,11 @@ class Words:
             self.unexpected(expected or tag, *((tag,) if tag.isalpha() else ()))
         self.i += 1
 
+    def on_time(self) -> None:
+        """Look at the clock; called where the next word lies behind `look`."""
+        self.look = self.i + LOOK
+        check()
+
     def deeper(self, levels: int = 1) -> None:
         """Count a level of nesting."""
         self.depth += levels
@@ -213,6 +221,8 @@ class Words:
     def ident(self, what: str = "a name") -> Ident:
         """Read one identifier."""
         i = self.i
+        if i > self.look:
+            self.on_time()
         tag = self.tags[i]
         if tag not in {NAME, QUOTED}:
             self.unexpected(what)

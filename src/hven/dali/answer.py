@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,7 +22,9 @@ from starlette.responses import Response
 from hven import __version__
 from hven.dali.encoding import Encoder, choose
 from hven.dali.errors import note
+from hven.errors import Timeout
 from hven.formats import MEDIA_TYPE
+from hven.model import clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -41,6 +44,7 @@ SOON = 0.008  # seconds that a short first chunk waits for company: if it is all
 MAXREC, OVERFLOW = "hven-maxrec", "hven-overflow"  # headers of answers in formats that cannot say that rows were cut off
 PATIENCE = 0.05  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
 LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
+LATE = 0.7  # seconds that an engine gets to end a query whose time is over
 WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
 FIRST = 96  # threads that wait for first batches; more than queries that may run or wait for their turn
 
@@ -107,7 +111,7 @@ async def answer(
     watch = Watch(request, result)
     chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
-        first, all_of_it = await _in_thread(chunks.opening, first=True)
+        first, all_of_it = await _on_time(chunks)
         if not all_of_it and len(first) >= COMPANY:
             return Streamed(request, first, chunks, every | _cut(result, fmt), watch)
         if not all_of_it:
@@ -115,13 +119,31 @@ async def answer(
             coming.add_done_callback(_seen)
             if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
                 return Streamed(request, first, chunks, every | _cut(result, fmt), watch, coming)
-    except BaseException:
+    except BaseException as error:
         watch.over()
-        await _in_thread(chunks.close)
+        closing = asyncio.ensure_future(_in_thread(chunks.close))
+        if isinstance(error, Timeout):  # the engine may take its time to see that it is over: nobody waits for that
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
+        else:
+            await closing
         raise
     watch.over()
     note(result.failure, result.request)
     return whole(request, first, every | _cut(result, fmt))
+
+
+async def _on_time(chunks: Chunks) -> tuple[bytes, bool]:
+    """Wait for the first rows until a moment after the request's time is over: then its reader is told, whatever the engine still does."""
+    counting = chunks.result.clock
+    coming = asyncio.ensure_future(_in_thread(chunks.opening, first=True))
+    coming.add_done_callback(_seen)
+    await asyncio.wait({coming}, timeout=None if counting is None else max(counting.left, 0.0) + LATE)
+    if counting is None or coming.done():
+        found: tuple[bytes, bool] = await coming
+        return found
+    chunks.result.cancel()
+    raise clock.late(counting.seconds)
 
 
 def _cut(result: Result, fmt: Format) -> dict[str, str]:
@@ -174,7 +196,7 @@ async def _readable(loop: asyncio.AbstractEventLoop, socket: int, until: float) 
         loop.remove_reader(socket)
 
 
-def _seen(future: asyncio.Future[bytes | None]) -> None:
+def _seen(future: asyncio.Future[Any]) -> None:
     """Take note of an error that nobody may be there to see any more."""
     if not future.cancelled():
         future.exception()
@@ -290,7 +312,9 @@ class Chunks:
     def following(self, encoder: Encoder | None = None) -> bytes | None:
         """Give the next chunk; None: that was all."""
         with self._lock:
+            begun = time.thread_time()
             chunk = None if self._chunks is None else next(self._chunks, None)
+            self.result.spent += time.thread_time() - begun
         return chunk if encoder is None or chunk is None else encoder.feed(chunk)
 
     def close(self) -> None:
@@ -385,6 +409,7 @@ async def _patiently(send: Send, message: Message) -> None:
         await send(message)
 
 
+_closing: set[asyncio.Future[Any]] = set()  # of answers whose readers were told that it takes too long
 _limiters: dict[asyncio.AbstractEventLoop, tuple[anyio.CapacityLimiter, anyio.CapacityLimiter]] = {}
 
 

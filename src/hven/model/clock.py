@@ -40,6 +40,15 @@ class Clock:
         if time.monotonic() > self.until:
             raise late(self.seconds)
 
+    @contextmanager
+    def counting(self) -> Iterator[Clock]:
+        """Let what is called within be counted by this clock."""
+        token = running.set(self)
+        try:
+            yield self
+        finally:
+            running.reset(token)
+
 
 #: The clock of the request that is answered here; threads that `anyio` starts for it have it, too.
 running: ContextVar[Clock | None] = ContextVar("clock", default=None)
@@ -52,12 +61,8 @@ def counted(seconds: float | None, otherwise: float) -> Iterator[Clock]:
     if clock is not None and (seconds is None or clock.seconds == seconds):
         yield clock
         return
-    own = Clock(otherwise if seconds is None else seconds)
-    token = running.set(own)
-    try:
+    with Clock(otherwise if seconds is None else seconds).counting() as own:
         yield own
-    finally:
-        running.reset(token)
 
 
 def check() -> None:
@@ -65,6 +70,12 @@ def check() -> None:
     clock = running.get()
     if clock is not None:
         clock.check()
+
+
+def left(seconds: float | None) -> float | None:
+    """Give so many seconds, or fewer if fewer are left to this request: what was done for it since then counts."""
+    clock = running.get()
+    return seconds if seconds is None or clock is None else min(seconds, clock.left)
 
 
 def late(seconds: float | None) -> Timeout:

@@ -1,4 +1,4 @@
-"""The memory of a process: what engines do not count shows here, and the query that began last is ended before all of them are."""
+"""The memory of a process: what engines do not count shows here. The query that began last is ended before all of them are, or, at last, the process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOOK = 0.1  # seconds between two looks while queries run
+LOOK = 0.05  # seconds between two looks while queries run
 AGAIN = 1.0  # seconds that an ended query gets to give its memory back
+STUBBORN = 10.0  # seconds above the ceiling, whatever was ended, after which the process is
 _STATM = Path("/proc/self/statm")
+
+
+#: What to do when ending queries does not help: a worker of the server ends, and another is begun. None: nothing, as where a program asks.
+last_resort: Callable[[int], None] | None = None
 
 
 def used() -> int:
@@ -30,11 +35,12 @@ class Ceiling:
     Parameters
     ----------
     memory
-        What the engine may use; a quarter more is the ceiling, above what was held before the first query.
+        What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as much, or more than the
+        ceiling for long, is a case for `last_resort`.
     """
 
     def __init__(self, memory: int) -> None:
-        self._room = memory + memory // 4
+        self._memory = memory
         self._lock = threading.Lock()
         self._running: dict[object, Callable[[], None]] = {}
         self._alive = False
@@ -46,25 +52,32 @@ class Ceiling:
             if self._alive:
                 return
             self._alive = True
-        threading.Thread(target=self._watch, args=(used() + self._room,), name="hven-ceiling", daemon=True).start()
+        threading.Thread(target=self._watch, args=(used(),), name="hven-ceiling", daemon=True).start()
 
     def leave(self, query: object) -> None:
         """Watch a query no more."""
         with self._lock:
             self._running.pop(query, None)
 
-    def _watch(self, ceiling: int) -> None:
+    def _watch(self, before: int) -> None:
+        ceiling = before + self._memory + self._memory // 8
         quiet = 0
+        above: float | None = None  # since when
+        ended = 0.0
         while True:
             time.sleep(LOOK)
+            held, moment = used(), time.monotonic()
+            above = None if held <= ceiling else moment if above is None else above
+            if above is not None and last_resort is not None and (held > before + 2 * self._memory or moment - above > STUBBORN):
+                last_resort(held)
             end = None
             with self._lock:
-                quiet = 0 if self._running else quiet + 1
-                if quiet > 20:  # the next query is hardly ever far
+                quiet = 0 if self._running or (above is not None and last_resort is not None) else quiet + 1
+                if quiet > 40:  # the next query is hardly ever far
                     self._alive = False
                     return
-                if self._running and used() > ceiling:
+                if self._running and above is not None and moment - ended > AGAIN:
                     end = self._running.pop(next(reversed(self._running)))
             if end is not None:
                 end()
-                time.sleep(AGAIN)
+                ended = moment

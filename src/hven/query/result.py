@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hven.adql.blame import placed
 from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError
 from hven.formats import End
+from hven.model.clock import late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hven.engines import Execution
     from hven.formats import Info
     from hven.holdings.counters import Counters
+    from hven.model.clock import Clock
     from hven.model.table import Column, Table
 
 
@@ -56,6 +58,10 @@ class Result:
         True if a policy hides rows: an engine may look at a value before it drops its row, so no error may quote one.
     share
         Of the rows of its table that are read; below 1 if a sample was asked for.
+    clock
+        What counts it; None: nothing does.
+    spent
+        Seconds of a processor that were spent on the answer by whoever writes it, which are the request's, too: the line's are not.
     """
 
     columns: tuple[Column, ...]
@@ -72,6 +78,8 @@ class Result:
     request: str = ""
     guarded: bool = False
     share: float = 1.0
+    clock: Clock | None = None
+    spent: float = 0.0
     origins: tuple[Info, ...] = ()
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _total: Callable[[], int | None] | None = field(default=None, repr=False)
@@ -101,6 +109,7 @@ class Result:
             self._counters.query()
         try:
             for batch in self.begin():
+                self._on_time()
                 if self.limit is not None and self.rows + batch.num_rows > self.limit:
                     kept = self.limit - self.rows
                     self.rows = self.limit
@@ -123,6 +132,10 @@ class Result:
             if self._counters is not None:
                 kind = None if self.failure is None else type(self.failure).__name__
                 self._counters.queried(self.rows, time.perf_counter() - begun, kind)
+
+    def _on_time(self) -> None:
+        if self.clock is not None and self.spent > self.clock.seconds:
+            raise late(self.clock.seconds)
 
     def at_once(self, write: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
         """Write all rows, as tuples of Python values, if they are here and the engine gives them so; then the answer is over.

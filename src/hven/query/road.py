@@ -105,6 +105,8 @@ def run(
             prepared, literals = _prepare(query, who, site, holdings, reach, uploads, policies, values, key, steady=steady)
     except HvenError as error:
         site.counters.refused(type(error).__name__)
+        if isinstance(query, str) and len(query) > SHAPED:
+            _state(site).turns.tidy()
         if past is not None and isinstance(error, BindError):
             _still(query, past, site.current().catalogue(who, policies).names(), error)
         raise
@@ -121,7 +123,8 @@ def run(
 
         def execute() -> Execution:
             clock.check()
-            return plan.execute(literals, relations, Limits(rows=limit, seconds=clock.left, told=clock.seconds))
+            with clock.counting():
+                return plan.execute(literals, relations, Limits(rows=limit, seconds=clock.left, told=clock.seconds))
 
         def begin() -> Execution:
             if not plan.small:
@@ -144,6 +147,7 @@ def run(
         guarded=prepared.guarded,
         origins=prepared.origins,
         share=share,
+        clock=clock,
         _begin=begin,
         _counters=site.counters,
         _total=rows,

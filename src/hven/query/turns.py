@@ -248,10 +248,10 @@ class Turns:
                 self._free.notify_all()
             quiet = began and not self._held
         if quiet:
-            self._tidy()
+            self.tidy()
 
-    def _tidy(self) -> None:
-        """Give memory back to the system when big queries are over: the C library keeps it otherwise, more with every thread."""
+    def tidy(self) -> None:
+        """Give memory back to the system when big queries are over, or long ones were refused: the C library keeps it otherwise, more with every thread."""
         moment = self._clock()
         if _trim is not None and moment - self._tidied > TIDY:
             self._tidied = moment

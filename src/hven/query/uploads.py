@@ -20,6 +20,7 @@ from hven import remote
 from hven.adql.reserved import RESERVED
 from hven.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError
 from hven.formats import Info
+from hven.model.clock import check, counted
 from hven.model.table import Table, distinct
 from hven.query.content import table_in
 
@@ -115,7 +116,7 @@ def read(
         What came inline, by the name of its part; a job gives the paths under which it keeps them.
     settings
         `limits.upload` bounds the bytes of all tables together, unpacked; `limits.upload_rows` the rows of each;
-        `limits.seconds` the time that fetching takes; `allow_private` lets addresses of the own network through.
+        `limits.seconds` the time where no request's clock runs; `allow_private` lets addresses of the own network through.
     turn
         Entered while memory is filled with values, so that a server can bound how many do that at once.
     like
@@ -134,6 +135,8 @@ def read(
         A part that is missing.
     SourceError
         No table, or a broken one.
+    Timeout
+        The request's time is over.
     TooLarge, Forbidden, UserError
         More than the limits; an address that may not be fetched, or does not answer.
     StorageError
@@ -144,11 +147,10 @@ def read(
         raise _refused("uploads are not offered by this service", "put short lists into IN (...)")
     found: Uploaded = {}
     room = _Room(limits.upload)
-    until = time.monotonic() + limits.seconds
     left = limits.upload * UNFOLDED
-    with _place() as place:
+    with counted(None, limits.seconds) as clock, _place() as place:
         for pair in wanted:
-            path = _file(pair, files, Path(place), room, until, settings)
+            path = _file(pair, files, Path(place), room, clock.until, settings)
             try:
                 with turn or nullcontext(), table_in(path, like, left) as (table, batches):
                     table = table.having(columns=tuple(distinct(table.columns))) if rename else table  # noqa: PLW2901
@@ -209,6 +211,7 @@ def _gathered(name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, m
     size = rows = 0
     try:
         for batch in batches:
+            check()
             size += batch.nbytes
             rows += batch.num_rows
             if rows > most_rows:
@@ -322,6 +325,7 @@ def _copied(name: str, stream: BinaryIO, plain: Path, room: _Room) -> Path:
     try:
         with plain.open("wb") as file:
             while data := _piece(opened, name, packing):
+                check()
                 room.take(len(data))
                 file.write(data)
     except OSError as error:

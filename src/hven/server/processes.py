@@ -22,6 +22,7 @@ from hven import settings as settings_room
 from hven.errors import HvenError
 from hven.holdings import counters
 from hven.jobs import forks
+from hven.query import memory
 from hven.server.log import LOGGING, lean
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ M_MMAP_THRESHOLD, BIG = -3, 1024**2  # what is bigger goes back to the machine a
 # seconds after which a thread that waits for the interpreter's lock asks for it. A busy event loop gives it away for moments too short to take it, and
 # with Python's 5 ms a thread of a big answer, or one that connects, waited for seconds; the loop has it back sooner, too
 SWITCH = 0.0002
+FULL = 4  # exit code of a worker that holds too much memory
 BROKEN = 3  # exit code of a worker whose site cannot be opened
 
 
@@ -59,16 +61,26 @@ def application() -> ASGIApp:
     lean()
     sys.setswitchinterval(SWITCH)
     _thrifty()
+    memory.last_resort = _give_way
     try:
         settings = settings_room.load(Path(os.environ[SITE]))
         stand(settings.var, settings.store)  # the server has found it, whatever became of it since
         site = Site(settings, watch=True)
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.ask()
-        return create(site)
+        made = create(site)
     except HvenError as error:
         logging.getLogger("hven").error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
         raise SystemExit(BROKEN) from None
+    gc.collect()
+    gc.freeze()  # what lasts as long as the worker is gone over no more: each of the collector's rounds holds the interpreter
+    return made
+
+
+def _give_way(held: int) -> None:
+    """End this worker, for its queries took more than they may and more than ending them gave back; the server begins another at once."""
+    logging.getLogger("hven").error("a worker holds %d MiB, more than its queries may use, and is begun anew", held >> 20)
+    os._exit(FULL)
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.adql.tree import ColumnRef, Derived, Ident, Join, Literal, Node, Select, TableRef
+from hven.model.clock import check
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ N = TypeVar("N")
 
 def walk(node: Any) -> Iterator[Any]:
     """Give every node of a tree, from the root down, literals aside; however deep a chain is, it is not descended into."""
+    check()  # planners go over a tree again and again
     waiting = [node]
     while waiting:
         item = waiting.pop()
@@ -68,6 +70,7 @@ def rewrite(node: N, change: Callable[[Any], Any]) -> N:
     Literals in lists, which may be very many, are not offered to `change`.
     """
     if isinstance(node, tuple):
+        check()
         parts = tuple([part if type(part) is Literal else rewrite(part, change) for part in node])
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
     if not isinstance(node, Node):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
-from hven.adql.bounds import LONGEST
 from hven.adql.grouping import walk
 from hven.adql.tree import Cast, ColumnRef, Compare, Expr, Function, Literal, Query
 from hven.adql.values import meta
@@ -48,18 +47,19 @@ MACROS: tuple[str, ...] = (
     """CREATE OR REPLACE TEMP MACRO hven_dot(a, b) AS CASE WHEN len(a) = len(b) AND list_count(a) = len(a) AND list_count(b) = len(b)
        THEN coalesce(list_sum(list_transform(list_zip(a, b), lambda z: z[1] * z[2])), 0) END""",
     "CREATE OR REPLACE TEMP MACRO hven_sexagesimal(s) AS hven_sexagesimal_of(hven_sexagesimal_parts(s))",
-    f"""CREATE OR REPLACE TEMP MACRO hven_longest(size) AS error(printf('a text of %d bytes would be built; {LONGEST} are the most', CAST(size AS BIGINT)))""",
+    """CREATE OR REPLACE TEMP MACRO hven_longest(size, most) AS
+       error(printf('a text of %d bytes would be built; %d are the most', CAST(size AS BIGINT), CAST(most AS BIGINT)))""",
     # every character may be one that is replaced: only if that could be too much they are counted
-    f"""CREATE OR REPLACE TEMP MACRO hven_replace(s, old, new) AS CASE WHEN strlen(s) * (1 + strlen(new)) > {LONGEST}
-       AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)) > {LONGEST}
-       THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)))
+    """CREATE OR REPLACE TEMP MACRO hven_replace(s, old, new, most) AS CASE WHEN strlen(s) * (1 + strlen(new)) > most
+       AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)) > most
+       THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)), most)
        ELSE replace(s, old, new) END""",
     # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
-    f"""CREATE OR REPLACE TEMP MACRO hven_regexp_replace(s, pattern, new) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > {4 * LONGEST}
-       THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new)) ELSE regexp_replace(s, pattern, new, 'g') END""",
+    """CREATE OR REPLACE TEMP MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > 4 * most
+       THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
     *curating.MACROS,
 )
-TOO_LONG = f"error('a text of more than {LONGEST} bytes would be built')"
+TOO_LONG = "error('a text of more than {} bytes would be built')"
 FEW = 16  # columns and literals that are written twice; calls, which may hold others, are values first
 
 #: To be registered by the engine from hven.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
@@ -193,10 +193,10 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
             return plain
         if len(parts) > FEW or any("(" in part and not part.startswith("'") for part in parts):
             size = "list_sum(list_transform(l, lambda s: strlen(s)))"
-            test = f"CASE WHEN {size} > {LONGEST} THEN {TOO_LONG} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
+            test = f"CASE WHEN {size} > {self.most} THEN {TOO_LONG.format(self.most)} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
             return f"list_transform([[{', '.join(f'CAST({part} AS VARCHAR)' for part in parts)}]], lambda l: {test})[1]"
         size = " + ".join(f"strlen({part})" for part in parts if part != "NULL") or "0"
-        return f"CASE WHEN {size} > {LONGEST} THEN {TOO_LONG} ELSE {plain} END"
+        return f"CASE WHEN {size} > {self.most} THEN {TOO_LONG.format(self.most)} ELSE {plain} END"
 
     def built(self, writer: Writer, node: Function) -> str:
         """REPLACE and REGEXP_REPLACE."""
@@ -206,8 +206,8 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         name = f"hven_{node.name.lower()}"
         if not all(isinstance(arg, ColumnRef | Literal) for arg in node.args):
             given = ", ".join(f"{key}: CAST({arg} AS VARCHAR)" for key, arg in zip("abc", args, strict=True))
-            return f"list_transform([{{{given}}}], lambda r: {name}(r.a, r.b, r.c))[1]"
-        return f"{name}({', '.join(args)})"
+            return f"list_transform([{{{given}}}], lambda r: {name}(r.a, r.b, r.c, {self.most}))[1]"
+        return f"{name}({', '.join(args)}, {self.most})"
 
     # --- pieces
 

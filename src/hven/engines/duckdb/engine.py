@@ -350,6 +350,7 @@ def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | 
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
         "allow_community_extensions": False,
+        "allocator_background_threads": True,  # else what a query used stays with the process when it is over
         "arrow_lossless_conversion": False,
         # DuckDB 1.5 hands the keys of a hash join down to scans as filters, which scans of Arrow rows refuse now and then, and never gain by
         "disabled_optimizers": "join_filter_pushdown",

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextvars import copy_context
 from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from hven.engines import Execution
 from hven.engines._clock import Allowance, Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.errors import Cancelled
+from hven.model.clock import left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,9 +182,10 @@ class DuckExecution(Execution):
         self._reader: pa.RecordBatchReader | None = None
         self._whole = True  # nothing is under way in the cursor
         self._cursor: Cursor | None = cursors.take()
-        self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
-        if limits.seconds is not None:
-            watch.at(time.monotonic() + limits.seconds, weakly(self, DuckExecution._late))
+        seconds = left(limits.seconds)
+        self._allowance = None if seconds is None else Allowance(seconds)
+        if seconds is not None:
+            watch.at(time.monotonic() + seconds, weakly(self, DuckExecution._late))
         try:
             for name, (rows, keep) in relations.items():
                 self._cursor.register(name, rows, keep=keep)
@@ -281,7 +284,8 @@ class ReadyExecution(Execution):
         self.small = small
         self._batches = batches
         self._limits = limits
-        self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
+        seconds = left(limits.seconds)
+        self._allowance = None if seconds is None else Allowance(seconds)
         self._cancelled = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -319,7 +323,8 @@ class LaterExecution(Execution):
 
     def __init__(self, schema: pa.Schema, start: Callable[[Callable[[Execution | None], None]], Execution]) -> None:
         self.schema = schema
-        self._start = start
+        context = copy_context()  # the clock of now counts what is done then
+        self._start: Callable[[Callable[[Execution | None], None]], Execution] = lambda begun: context.run(start, begun)
         self._lock = threading.Lock()
         self._begun: Execution | None = None
         self._cancelled = False

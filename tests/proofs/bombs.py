@@ -1,0 +1,164 @@
+"""Hostile requests: each is made to fill memory, to take time or to hold the interpreter, and is sent as it stands here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MIB = 1 << 20
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=B"
+VOTABLE = b'<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+END = b"</TABLE></RESOURCE></VOTABLE>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bomb:
+    """One request; its body is given in pieces, so that who sends many holds little."""
+
+    body: Callable[[], Iterator[bytes]]
+    kind: str = FORM
+    path: str = "/tap/sync"
+    method: str = "POST"
+
+
+def asking(query: str, form: str = "csv", maxrec: int | None = None) -> Bomb:
+    """Ask a query."""
+    told = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | ({} if maxrec is None else {"MAXREC": str(maxrec)})
+    return Bomb(body=lambda: iter([urlencode(told).encode()]))
+
+
+def sending(file: Callable[[], Iterator[bytes]]) -> Bomb:
+    """Upload a table, and count its rows."""
+    told = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:mine"}
+
+    def body() -> Iterator[bytes]:
+        for name, value in told.items():
+            yield f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        yield b'--B\r\nContent-Disposition: form-data; name="mine"; filename="mine"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        yield from file()
+        yield b"\r\n--B--\r\n"
+
+    return Bomb(body=body, kind=MULTIPART)
+
+
+def fields(size: int) -> Bomb:
+    """Send parts without a file name: text that is held."""
+
+    def body() -> Iterator[bytes]:
+        for number in range(4):
+            yield f'--B\r\nContent-Disposition: form-data; name="f{number}"\r\n\r\n'.encode()
+            yield from [b"\xf0\x9f\x98\x80" + b"x" * (MIB - 4)] * (size // MIB // 4)
+            yield b"\r\n"
+        yield b"--B--\r\n"
+
+    return Bomb(body=body, kind=MULTIPART)
+
+
+def repeated(piece: bytes, size: int, before: bytes = b"", after: bytes = b"") -> Callable[[], Iterator[bytes]]:
+    """Give a body of one piece, over and over."""
+    big = piece * max(MIB // len(piece), 1)
+    return lambda: iter([before, *[big] * (size // len(big)), after])
+
+
+def packed(form: str) -> Callable[[], Iterator[bytes]]:
+    """Give a small file that is large when it is read: a dictionary of one long text."""
+    table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * MIB]))})
+    file = io.BytesIO()
+    if form == "parquet":
+        pq.write_table(table, file, compression="zstd", store_schema=False)
+    else:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(file, table.schema, options=options) as stream:
+            stream.write_table(table)
+    return lambda: iter([file.getvalue()])
+
+
+def lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
+    """Give lists of long texts, or buffers of zeros that were packed."""
+    file = io.BytesIO()
+    rows = pa.nulls(40_000_000, pa.int64()) if compressed else pa.array([["x" * 100_000] * 50] * 4)
+    made = pa.table({"a": rows})
+    with pa.ipc.new_stream(file, made.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(made)
+    return lambda: iter([file.getvalue()])
+
+
+def replaced(deep: int) -> str:
+    text = "kind"
+    for _ in range(deep):
+        text = f"REPLACE({text}, 'a', '{'a' * 100}')"
+    return text
+
+
+def joined(number: int) -> str:
+    return "SELECT COUNT(*) AS n FROM sky.stars AS t0 " + " ".join(
+        f"JOIN sky.stars AS t{i} ON t{i - 1}.state = t{i}.state" for i in range(1, number)
+    )
+
+
+def doubled(number: int) -> str:
+    made = ", ".join(f"a{i} AS (SELECT x.id FROM a{i - 1} AS x JOIN a{i - 1} AS y ON x.id = y.id)" for i in range(1, number))
+    return f"WITH a0 AS (SELECT id FROM sky.stars), {made} SELECT COUNT(*) AS n FROM a{number - 1}"
+
+
+LONG = "x" * 60_000
+BOMBS: dict[str, Bomb] = {
+    "text that grows": asking(f"SELECT {replaced(5)} AS x FROM sky.stars"),
+    "text of 60 kB in each row": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars"),
+    "text of 60 kB, sorted": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars ORDER BY x"),
+    "a literal of 900 kB": asking(f"SELECT '{'x' * 900_000}' AS x FROM sky.stars"),
+    "CHAR(1000000)": asking("SELECT CAST(kind AS CHAR(1000000)) AS x FROM sky.stars"),
+    "all names in one text": asking(f"SELECT IVO_STRING_AGG(kind || '{'x' * 1000}', ',') AS x FROM sky.stars"),
+    "60,000 concatenations": asking(f"SELECT {'||'.join(['kind'] * 60_000)} AS x FROM sky.stars"),
+    "30,000 columns": asking(f"SELECT {','.join(['id'] * 30_000)} FROM sky.stars"),
+    "4,900 columns of votable": asking(f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable", 10),
+    "4,900 columns of every row": asking(f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable"),
+    "300 joins": asking(joined(300)),
+    "60 joins": asking(joined(60)),
+    "tables twice as many with each step": asking(doubled(20)),
+    "tables twice as many, 8 steps": asking(doubled(9)),
+    "no condition": asking("SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.ra + b.ra > c.ra"),
+    "pairs, sorted": asking("SELECT a.ra, b.dec FROM sky.stars AS a, sky.stars AS b ORDER BY a.ra * b.dec", maxrec=10),
+    "100,000 products": asking(f"SELECT {'*'.join(['ra'] * 100_000)} AS x FROM sky.stars"),
+    "9,900 products": asking(f"SELECT {'*'.join(['ra'] * 9_900)} AS x FROM sky.stars"),
+    "6,000 conditions": asking(f"SELECT id FROM sky.stars WHERE {' AND '.join(f'id <> {i}' for i in range(6_000))}"),
+    "1,000 subqueries": asking(
+        f"SELECT id FROM sky.stars AS a WHERE {' OR '.join(f'EXISTS (SELECT 1 FROM sky.stars AS b WHERE b.id = a.id + {i})' for i in range(990))}"
+    ),
+    "1,900 windows": asking(f"SELECT {','.join(f'SUM(id + {i}) OVER (ORDER BY ra + {i}) AS a{i}' for i in range(1_900))} FROM sky.stars"),
+    "1,000 keys": asking(f"SELECT COUNT(*) AS n FROM sky.stars GROUP BY {','.join(f'id + {i}' for i in range(1_000))}"),
+    "150,000 whole numbers": asking(f"SELECT id FROM sky.stars WHERE id IN ({','.join(map(str, range(150_000)))})"),
+    "49,000 numbers of two kinds": asking(
+        f"SELECT id FROM sky.stars WHERE ra IN ({','.join(f'{i}' if i % 2 else f'{i}.5' for i in range(49_000))})"
+    ),
+    "500,000 names": asking(f"SELECT id FROM sky.stars WHERE id IN ({','.join(['a'] * 490_000)})"),
+    "parentheses": asking(f"SELECT {'(' * 990_000}"),
+    "a word of 1 MB": asking(f"SELECT {'x' * 990_000} FROM sky.stars"),
+    "250,000 neighbours": asking(f"SELECT {chr(39)}x{chr(39)} {(chr(39) + 'x' + chr(39) + ' ') * 240_000} AS x FROM sky.stars"),
+    "fields of 100 MB": fields(100 * MIB),
+    "a form of 100 MB": Bomb(body=repeated(b"a=b&", 100 * MIB)),
+    "a query of 110 MB put into a job": Bomb(body=repeated(b"x", 110 * MIB), path="/tap/async/{job}/parameters/QUERY", method="PUT"),
+    "VOTable: a name of 45 MB": sending(repeated(b"x", 45 * MIB, VOTABLE + b"<", b">")),
+    "VOTable: a comment of 60 MB": sending(repeated(b"x", 60 * MIB, VOTABLE + b"<!--", b"-->")),
+    "VOTable: 200,000 FIELDs": sending(lambda: iter([VOTABLE, *(b'<FIELD name="a%d" datatype="int"/>' % i for i in range(200_000)), END])),
+    "VOTable: 4 million rows": sending(
+        repeated(
+            b"<TR><TD>1</TD></TR>", 80 * MIB, VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA>', b"</TABLEDATA></DATA>" + END
+        )
+    ),
+    "CSV: 4,000 columns of one name": sending(lambda: iter([b",".join([b"aaaaa"] * 4_000) + b"\n" + b",".join([b"1"] * 4_000) + b"\n"])),
+    "CSV: 40 MB of quotes": sending(repeated(b'"', 40 * MIB, b"a,b\n")),
+    "CSV: 40 MB in one line": sending(repeated(b"1,", 40 * MIB)),
+    "ECSV: 20,000 brackets": sending(lambda: iter([b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n"])),
+    "FITS: a head of 90 MB": sending(repeated(b"COMMENT".ljust(80), 90 * MIB, b"SIMPLE  =                    T".ljust(80))),
+    "Parquet: one text 5,000 times": sending(packed("parquet")),
+    "Arrow: one text 5,000 times": sending(packed("arrow")),
+    "Arrow: lists of long texts": sending(lists(compressed=False)),
+    "Arrow: 320 MB of packed zeros": sending(lists(compressed=True)),
+}
