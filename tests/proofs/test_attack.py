@@ -57,7 +57,7 @@ tables:
       state: {type: int32}
     source: {kind: csv, files: stars.csv}
 """
-#: Runs in each process of the server, from its beginning: looks at the clock all the time, and notes when it could not, and who ran instead.
+#: Runs in each worker of the server, from its beginning: looks at the clock all the time, and notes when it could not, and who ran instead.
 TICKS = """\
 import os, sys, threading, time, traceback
 
@@ -86,9 +86,12 @@ def tick():
 def begin():
     threading.Thread(target=tick, name="ticks", daemon=True).start()
 
-if "HVEN_TICKS" in os.environ:
+def switched(seconds, switch=sys.setswitchinterval):  # what a worker calls first
+    switch(seconds)
     begin()
-    os.register_at_fork(after_in_child=begin)
+
+if "HVEN_TICKS" in os.environ:
+    sys.setswitchinterval = switched
 """
 
 
