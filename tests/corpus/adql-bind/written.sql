@@ -61,7 +61,7 @@ SELECT id / 2 AS a, id + 1 AS b, flag * flag AS c FROM stars
 --# strings
 SELECT name || '''; DROP TABLE stars; --' AS x FROM stars WHERE name LIKE '%"%' AND name NOT ILIKE 'a_'
 --= x string
---> SELECT CAST(CASE WHEN strlen(t1."name") + strlen($1) > 65536 THEN error('a text of more than 65536 bytes would be built') ELSE (t1."name" || $1) END AS VARCHAR) AS "x" FROM "sky.stars" AS t1 WHERE ((t1."name" LIKE $2) AND (t1."name" NOT ILIKE $3))
+--> SELECT CAST(CASE WHEN strlen(t1."name") + strlen($1) > 32768 THEN error('a text of more than 32768 bytes would be built') ELSE (t1."name" || $1) END AS VARCHAR) AS "x" FROM "sky.stars" AS t1 WHERE ((t1."name" LIKE $2) AND (t1."name" NOT ILIKE $3))
 
 --# timestamps
 SELECT id FROM stars WHERE seen BETWEEN '2020-01-01' AND '2020-12-31T23:59:59'
@@ -141,7 +141,7 @@ WITH bright AS (SELECT id, rmag FROM stars WHERE rmag < 3) SELECT b.id FROM brig
 --# view
 SELECT id FROM bright WHERE rmag < 2
 --= id int64
---> SELECT t2."id" AS "id" FROM (SELECT t1."id" AS "id", t1."rmag" AS "rmag", CAST(CASE WHEN strlen(t1."name") + strlen(' (bright)') > 65536 THEN error('a text of more than 65536 bytes would be built') ELSE (t1."name" || ' (bright)') END AS VARCHAR) AS "label" FROM "sky.stars" AS t1 WHERE (t1."rmag" < CAST(3 AS DOUBLE))) AS t2 WHERE (t2."rmag" < CAST($1 AS DOUBLE))
+--> SELECT t2."id" AS "id" FROM (SELECT t1."id" AS "id", t1."rmag" AS "rmag", CAST(CASE WHEN strlen(t1."name") + strlen(' (bright)') > 32768 THEN error('a text of more than 32768 bytes would be built') ELSE (t1."name" || ' (bright)') END AS VARCHAR) AS "label" FROM "sky.stars" AS t1 WHERE (t1."rmag" < CAST(3 AS DOUBLE))) AS t2 WHERE (t2."rmag" < CAST($1 AS DOUBLE))
 
 --# case
 SELECT CASE WHEN rmag < 3 THEN 'bright' ELSE name END AS k, CASE id WHEN 1 THEN 2 END AS l FROM stars
