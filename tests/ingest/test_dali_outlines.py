@@ -8,8 +8,11 @@ import pytest
 from astropy.io import votable
 
 from hven import query
-from hven.auth.permit import OWNER
+from hven.auth.permit import DEFAULT, OWNER
 from hven.descriptor import check
+from hven.explore import places
+from hven.explore.asking import Asking
+from hven.explore.search import Search
 from hven.formats.votable import write
 from hven.holdings import Site
 from hven.ingest import ingest
@@ -202,3 +205,14 @@ def test_an_unknown_frame_beside_a_known_one_is_told(tmp_path):
             found = ingest(site, "maps").tables["maps.epn_core"].findings.values()
         told = {one.rule: one.count for one in found if "unknown" in one.rule}
         assert told == ({"footprint.unknown": 1} if count else {})
+
+
+def test_maps_of_the_sky_draw_shapes_of_numbers(tmp_path):
+    with opened(tmp_path, BOX.format(view="sky"), "celestial") as site:
+        ingest(site, "maps")
+        site.refresh()
+        holdings = site.current()
+        asking = Asking(site=site, who=OWNER, policies=DEFAULT, holdings=holdings)
+        found = places.sky(Search(table=holdings.published["maps.epn_core"].table), asking)
+        assert found.shapes[0] == "polygon 10 5 10 6 12 6 12 5"
+        assert len(found.shapes) == 3
