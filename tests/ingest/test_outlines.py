@@ -71,6 +71,11 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
             OWNER, site=site,
         ) as result:  # fmt: skip
             assert {row for batch in result.batches() for row in batch.column(0).to_pylist()} == {"two", "seam"}
+    (tmp_path / "hven.toml").write_text('name = "t"\n')
+    foretold = hven("--site", tmp_path, "check").stdout  # what the ingest warns of
+    assert (
+        "warning: collections/scallops/scallops.yaml" in foretold and "all of the first 3 rows: s_region: a polygon turns" in foretold
+    ) is bool(astray_rows)
 
 
 def test_what_is_no_region_says_why(tmp_path):

@@ -1,4 +1,4 @@
-"""hven check tells what the ingest will refuse; a failed test tells what was rejected."""
+"""hven check tells what the ingest will refuse or warn of; a failed test tells what was rejected."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ def test_rows_that_no_ingest_will_take(tmp_path):
     assert (access["severity"], uid["severity"]) == ("error", "warning")
     assert "1 of the first 31 rows would be rejected: a granule_uid is ASCII" in uid["message"].replace("granule_uid: ", "")
     assert not (tmp_path / "var" / "snapshots").exists() or not list((tmp_path / "var" / "snapshots").rglob("*.arrow"))
+
+
+def test_what_is_published_with_a_warning_is_foretold_and_flags_are_not(tmp_path):
+    text = """\
+collection: stars
+title: Stars
+tables:
+  main:
+    flags: quality
+    columns: {ud: float64}
+    rules: {big: {if: ud < 4, severity: warning}, small: {if: ud > 1, flag: 0}, odd: {if: ud <> 3, severity: info}}
+    source: {kind: csv, files: a.csv}
+"""
+    with site_with(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+    faults = [fault for fault in json.loads(hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]]
+    assert [(fault["severity"], fault["message"].partition(": ")[2][:23]) for fault in faults] == [("warning", "2 of the first 5 rows: ")]
 
 
 def test_a_failed_test_tells_what_was_rejected(tmp_path):

@@ -1,4 +1,4 @@
-"""What an ingest would refuse, told before there is one: the first rows of a descriptor's files, mapped and checked, nothing written."""
+"""What an ingest would refuse or warn of, told before there is one: the first rows of a descriptor's files, mapped and checked, nothing written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven import plugins
 from hven.errors import Fault, HvenError
-from hven.ingest.broken import ERROR
+from hven.ingest.broken import ERROR, WARNING
 from hven.ingest.filling import Filling, counts_bytes, look
 from hven.ingest.rejects import Rejects
 from hven.ingest.report import TableReport
@@ -30,7 +30,7 @@ MEMORY = 256 << 20  # bytes
 
 
 def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Yield what most first rows of a table's files would be rejected for (errors), or some (warnings).
+    """Yield what most first rows of a table's files would be rejected for (errors), or some; and what would be published with a warning.
 
     A source that cannot be read says nothing here: that is told where it is opened.
     """
@@ -64,16 +64,19 @@ def _of_table(spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Pa
             engine=engine, keeper=engine, spec=replace(spec, max_rejects=1.0), entries=entries, rejects=rejects, report=report,
             progress=lambda _: None, sample=ASKED if few else ROWS, most=1.0, spool=scratch, allow_private=settings.allow_private,
         ).flow(lambda _: None)  # fmt: skip
+    flagged = spec.flags.bits if spec.flags else {}  # meant to be published, and counted
     for item in report.findings.values():
-        if item.severity == ERROR and item.count:
+        if item.severity in {ERROR, WARNING} and item.count and item.rule not in flagged:
             # granules are several of one source row
-            every = item.count >= report.read - report.skipped and (spec.max_rejects is None or spec.max_rejects < 1)
+            whole = item.count >= report.read - report.skipped
+            fatal = whole and item.severity == ERROR and (spec.max_rejects is None or spec.max_rejects < 1)
             first = f" (first: {item.offenders[0]})" if item.offenders else ""
+            fate = " would be rejected" if item.severity == ERROR else ""
             yield Fault(
-                message=f"{spec.table.qualified}: {'all' if every else f'{item.count:,}'} of the first {report.read:,} rows would be rejected: {item.message}{first}",
+                message=f"{spec.table.qualified}: {'all' if whole else f'{item.count:,}'} of the first {report.read:,} rows{fate}: {item.message}{first}",
                 place=spec.place,
                 remedy="" if ";" in item.message else "correct the mapping or the data",
-                severity="error" if every else "warning",
+                severity="error" if fatal else "warning",
             )
 
 
