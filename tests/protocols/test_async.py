@@ -298,6 +298,17 @@ def test_what_is_no_way_to_ask_is_refused(client: Client) -> None:
     assert client.ask("POST", path, body=b"{}", headers={"content-type": "application/json"}).status == 400
 
 
+def test_the_value_of_a_parameter_is_counted_as_it_comes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hven.dali.uws.FORM_MOST", 1000)
+    path = f"{made(client)}/parameters/QUERY"
+    before = text(client, path)
+    refused = client.ask("PUT", path, body=b"x" * 1001)
+    assert refused.status == 413
+    assert "the limit is 1,000" in refused.text
+    assert text(client, path) == before
+    assert client.ask("PUT", path, body=b"x" * 1000).status == 303
+
+
 # --- lists --------------------------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,11 @@ import pytest
 
 from hven import adql, query
 from hven.adql import bounds
-from hven.errors import HvenError, Timeout
+from hven.dali import status_of
+from hven.errors import HvenError, Timeout, TooLarge
 from hven.holdings import Site
 from hven.model import clock
+from hven.query import memory
 from hven.testing.site import tiny_site
 
 TABLE = pa.table({"n": np.arange(3000, dtype=np.int32), "word": [f"w{n}" for n in range(3000)]})
@@ -119,3 +121,13 @@ def test_what_is_just_short_enough_is_answered(site: Site) -> None:
     assert bounds.TABLES >= 20
     assert ask(site, joins(20)) is not None
     assert len(ask(site, f"SELECT TOP 2 n FROM s.t WHERE {' OR '.join(f'n = {n}' for n in range(5000))}")) == 2
+
+
+def test_a_query_by_which_the_process_holds_too_much_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([0])
+    monkeypatch.setattr(memory, "used", lambda: next(looks, 1 << 50))
+    with pytest.raises(TooLarge, match="the service holds more memory") as fault:
+        ask(site, "SELECT COUNT(*) AS c FROM s.t AS a, s.t AS b, s.t AS c WHERE a.n + b.n < c.n - 9000")
+    assert status_of(fault.value) == 413
+    monkeypatch.undo()
+    assert ask(site, "SELECT COUNT(*) AS c FROM s.t") == [{"c": 3000}]

@@ -255,7 +255,9 @@ class Turns:
         moment = self._clock()
         if _trim is not None and moment - self._tidied > TIDY:
             self._tidied = moment
-            threading.Thread(target=_trim, args=(0,), name="tidy", daemon=True).start()
+            later = threading.Timer(TIDY, _trim, (0,))  # what was used is let go of a moment after its end
+            later.daemon = True
+            later.start()
 
     @property
     def running(self) -> int:
