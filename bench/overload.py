@@ -5,16 +5,16 @@ An open loop sends at its rate, whatever the answers do: that is what a crowd do
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import math
 import random
+import resource
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -22,11 +22,21 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 
+from bench.measure import CACHE, Journey, against, served
+from hven.testing.site import table_of, tiny_site
+
 MOST = 60_000  # requests of one crowd
 LONGEST = 60.0  # seconds that one lasts
 PATIENCE = 15.0  # seconds that a client waits for its answer
 RESET, LATE, REFUSED = -1, -2, 503
 ROWS = 800_000
+SECONDS = 10.0  # of each crowd
+TIMES = 6.0  # as many dear queries as the service can answer
+IDLE = 10_000  # connections
+PARTS = {
+    "beside": ("overload.cones", "overload.cheap", "overload.told", "overload.broken", "overload.fair"),
+    "among": ("overload.idle",),
+}
 
 
 @dataclass
@@ -142,44 +152,99 @@ def dear() -> str:
     return "/tap/sync?LANG=ADQL&MAXREC=10&QUERY=" + quote(query)
 
 
+def cheap() -> str:
+    """A row by its key, a page, or a sign of life."""
+    key = "/tap/sync?LANG=ADQL&QUERY=" + quote(f"SELECT * FROM big.main WHERE id = {random.randrange(ROWS)}")
+    return random.choice((key, "/", "/health/live"))
+
+
+async def manners(port: int, seconds: float) -> Heard:
+    """Ask on one connection again and again, four at a time without waiting, and leave in the middle of dear queries; note what broke."""
+    heard = Heard()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begun = time.perf_counter()
+        status = RESET
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    _, leaving = await asyncio.open_connection("127.0.0.1", port)
+                    leaving.write(f"GET {dear()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    for number in (1, 1, 4):
+                        writer.write(b"".join(f"GET {cone()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for _ in range(number)))
+                        for _ in range(number):
+                            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                            await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                            status = int(head[9:12])
+                    leaving.transport.abort()
+                    writer.close()
+            except TimeoutError:
+                status = LATE
+        heard.note(status, time.perf_counter() - begun)
+        await asyncio.sleep(0.1)
+    return heard
+
+
 def told(name: str, heard: Heard) -> None:
     """Print what came of the requests of one kind."""
     answered, refused = heard.seconds.get(200, [math.nan]), heard.seconds.get(REFUSED, [math.nan])
     print(
-        f"{name:14} {heard.counts}  p50 {statistics.median(answered) * 1000:.0f} ms, p95 {heard.at(0.95) * 1000:.0f} ms;"
-        f" 503 after {statistics.median(refused) * 1000:.0f} ms, {heard.untold} without Retry-After"
+        f"       {name:14} {heard.counts}  p50 {statistics.median(answered) * 1000:.1f} ms, p95 {heard.at(0.95) * 1000:.1f} ms;"
+        f" 503 p50 {statistics.median(refused) * 1000:.1f} ms, p95 {heard.at(0.95, REFUSED) * 1000:.1f} ms, {heard.untold} without Retry-After"
     )
 
 
-async def measured(port: int, times: float, seconds: float, connections: int) -> None:
-    """Measure the cones alone, beside a crowd of dear queries, and beside idle connections."""
-    alone = await crowd(port, cone, rate=20, seconds=seconds)
+async def beside(port: int) -> AsyncIterator[Journey]:
+    """Measure cheap requests alone and beside a crowd of dear ones, and what the crowd is told."""
+    await crowd(port, cone, rate=20, seconds=2)
+    alone = await crowd(port, cone, rate=20, seconds=SECONDS)
     told("cones alone", alone)
-    capacity, heard = await closed(port, dear, clients=8, seconds=seconds)
+    capacity, heard = await closed(port, dear, clients=4, seconds=SECONDS)
     told(f"dear, {capacity:.1f}/s", heard)
-    beside = asyncio.create_task(crowd(port, cone, rate=20, seconds=seconds))
-    told(f"dear, {times:g} times", await crowd(port, dear, rate=max(capacity, 1.0) * times, seconds=seconds))
-    cones = await beside
-    told("cones beside", cones)
-    print(
-        f"p95 of the cones: {cones.at(0.95) / alone.at(0.95):.1f} times that of before; reset: {cones.count(RESET)}, late: {cones.count(LATE)}"
+    rate = max(capacity, 1.0) * TIMES
+    cones, probes, polite, dears = await asyncio.gather(
+        crowd(port, cone, rate=20, seconds=SECONDS),
+        crowd(port, cheap, rate=10, seconds=SECONDS),
+        manners(port, SECONDS),
+        crowd(port, dear, rate=rate, seconds=SECONDS),
     )
-    async with idle(port, connections) as held:
-        among = await crowd(port, cone, rate=20, seconds=seconds)
-        told(f"{len(held)} idle", among)
-        print(f"p95 of the cones: {among.at(0.95) / alone.at(0.95):.1f} times that of before")
+    for name, each in (("cones beside", cones), ("cheap beside", probes), ("on and off", polite), (f"dear, {rate:.0f}/s", dears)):
+        told(name, each)
+    yield against("overload.cones", cones.at(0.95) * 1e3, alone.at(0.95) * 1e3, 3.0, unit="ms", note="p95 beside 6 times the dear queries")
+    yield against("overload.cheap", probes.at(0.95) * 1e3, 250.0, 1.0, unit="ms", note="p95 of keys, pages, signs of life")
+    yield against("overload.told", dears.at(0.95, REFUSED) * 1e3, 50.0, 1.0, unit="ms", note="p95 of the 503")
+    every = (alone, heard, cones, probes, polite, dears)
+    broken = sum(each.count(RESET) + each.count(LATE) + each.untold for each in every)
+    yield against("overload.broken", broken, 1.0, 0.0, unit="", note="reset, without an answer in 15 s, or 503 without Retry-After")
+    modest, greedy = await asyncio.gather(
+        crowd(port, dear, rate=capacity / 6, seconds=SECONDS, address="127.0.0.2"), crowd(port, dear, rate=rate, seconds=SECONDS)
+    )
+    told("dear, modest", modest)
+    told("dear, greedy", greedy)
+    share = modest.count(200) / max(sum(modest.counts.values()), 1)
+    yield against(
+        "overload.fair", share, 1.0, 0.9, unit="", higher=True, note="answered of who asks little beside who asks 36 times as much"
+    )
 
 
-def main() -> None:
+async def among(port: int) -> AsyncIterator[Journey]:
+    """Measure cones beside idle connections, between two measures without them."""
+    before = await crowd(port, cone, rate=20, seconds=SECONDS)
+    async with idle(port, IDLE) as held:
+        cones = await crowd(port, cone, rate=20, seconds=SECONDS)
+        number = len(held)
+    after = await crowd(port, cone, rate=20, seconds=SECONDS)
+    for name, heard in (("cones before", before), (f"{number} idle", cones), ("cones after", after)):
+        told(name, heard)
+    alone = statistics.mean((before.at(0.95), after.at(0.95)))
+    yield against("overload.idle", cones.at(0.95) * 1e3, alone * 1e3, 1.2, unit="ms", note=f"p95 beside {number} idle connections")
+
+
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Make a site, serve it, measure."""
-    from bench.measure import served
-    from hven.testing.site import table_of, tiny_site
-
-    parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
-    parser.add_argument("--times", type=float, default=6.0, help="of the capacity (default: 6)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each crowd (default: 10)")
-    parser.add_argument("--idle", type=int, default=5000, help="idle connections (default: 5000)")
-    given = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     made = np.random.default_rng(3)
     rows = pa.table(
         {
@@ -193,13 +258,16 @@ def main() -> None:
     meant = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
     table = table_of("big.main", rows)
     table = replace(table, primary=("id",), columns=tuple(replace(one, ucd=meant.get(one.name)) for one in table.columns))
+    CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         with tiny_site(Path(directory), {"big.main": (table, rows)}):
             pass
         (Path(directory) / "hven.toml").write_text('name = "overload"\n')
         with served(Path(directory)) as server:
-            asyncio.run(measured(server.port, given.times, given.seconds, given.idle))
+            for part in (beside, among):
+                if not only or any(only in name for name in PARTS[part.__name__]):
+                    yield from asyncio.run(_all(part(server.port)))
 
 
-if __name__ == "__main__":
-    main()
+async def _all(journeys: AsyncIterator[Journey]) -> list[Journey]:
+    return [journey async for journey in journeys]

@@ -210,6 +210,7 @@ def test_a_cancelled_query_ends_soon_and_gives_its_turn_back(site: Site) -> None
 
 def test_one_runs_one_waits_the_third_is_sent_away_and_small_ones_pass(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "WAIT", 60.0)
+    monkeypatch.setattr(state(site).turns, "_places", 1)
     running, waiting = query.run(ENDLESS, site=site), query.run(ENDLESS, site=site)
     first = stopping(running)
     eventually(lambda: state(site).turns.running == 1)
@@ -371,3 +372,11 @@ def test_what_is_spent_on_writing_counts(site: Site) -> None:
     result.spent = 6.0
     with pytest.raises(Timeout, match="5 s"):
         list(rows)
+
+
+def test_a_text_of_a_form_that_was_planned_is_known(site: Site) -> None:
+    text = "SELECT n, word FROM s.t WHERE n = {} AND word IS NOT NULL"
+    assert not query.known(text.format(4), ANONYMOUS, site=site)
+    query.run(text.format(4), site=site).close()
+    assert query.known(text.format(5), ANONYMOUS, site=site)
+    assert not query.known("SELECT 'no end", ANONYMOUS, site=site)

@@ -277,16 +277,53 @@ def test_a_place_is_taken_without_waiting_and_given_back() -> None:
     one = Turns(1, Clock())
     holding = taken(one)
     placed = query(one, Steps())
-    placed.enter()
+    placed.enter(lambda: None)
     with pytest.raises(Overloaded):  # no thread is needed to tell
-        query(one, Steps()).enter()
+        query(one, Steps()).enter(lambda: None)
     placed.close()
     assert one._queue == []
     later = query(one, Steps())
-    later.enter()
+    later.enter(lambda: None)
     one.give_back(holding)
     assert len(list(later)) == 3
     assert (one.running, one._queue) == (0, [])
+
+
+def test_who_is_next_is_told_and_nobody_else() -> None:
+    one = Turns(1, Clock(), places=8)
+    running = taken(one)
+    told: list[int] = []
+    waiting = [Turn(str(number)) for number in range(4)]
+    for number, turn in enumerate(waiting):
+        one.enter(turn, lambda number=number: told.append(number))  # type: ignore[misc]
+    assert told == []
+    one.give_back(waiting[3])  # who leaves makes no turn free
+    assert told == []
+    for number, turn in enumerate(waiting[:3]):
+        one.give_back(running)
+        assert told == list(range(number + 1))
+        assert [one.ready(each) for each in waiting[number:3]] == [True] + [False] * (2 - number)
+        running = turn
+    one.give_back(running)
+    assert (one.running, one._queue) == (0, [])
+
+
+def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
+    clock = Clock()
+    one = Turns(1, clock, places=32)
+    running = taken(one)
+    for _ in range(32):
+        one.enter(Turn(), lambda: None)
+    with pytest.raises(Overloaded):  # there is no place
+        one.enter(Turn(), lambda: None)
+    one = Turns(1, clock, places=32)
+    running = taken(one)
+    clock.now += 1  # what runs takes long: less than five of its kind would be through within WAIT
+    for _ in range(4):
+        one.enter(Turn(), lambda: None)
+    with pytest.raises(Overloaded, match="try again"):
+        one.enter(Turn(), lambda: None)
+    one.give_back(running)
 
 
 def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

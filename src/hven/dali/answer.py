@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.to_thread
 from starlette.responses import Response
 
 from hven import __version__
 from hven.dali.encoding import Encoder, choose
 from hven.dali.errors import note
+from hven.dali.threads import Waiting, computed
 from hven.errors import Timeout
 from hven.formats import MEDIA_TYPE
 from hven.model import clock
@@ -45,8 +43,6 @@ MAXREC, OVERFLOW = "hven-maxrec", "hven-overflow"  # headers of answers in forma
 PATIENCE = 0.05  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
 LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
 LATE = 0.7  # seconds that an engine gets to end a query whose time is over
-WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
-FIRST = 96  # threads that wait for first batches; more than queries that may run or wait for their turn
 
 
 def etag(result: Result, *parts: object) -> str:
@@ -107,21 +103,21 @@ async def answer(
                 return Streamed(request, b"".join(parts), Chunks(pieces, result), every | _cut(result, fmt), Watch(request, result))
         note(result.failure, result.request)
         return whole(request, b"".join(parts), every | _cut(result, fmt))
-    result.enter()
+    turn = Waiting(result.enter, result.ready)  # who is refused here needs no thread, not even to end
     watch = Watch(request, result)
     chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
-        first, all_of_it = await _on_time(chunks)
+        first, all_of_it = await _on_time(chunks, turn)
         if not all_of_it and len(first) >= COMPANY:
             return Streamed(request, first, chunks, every | _cut(result, fmt), watch)
         if not all_of_it:
-            coming = asyncio.ensure_future(_in_thread(chunks.following))
+            coming = asyncio.ensure_future(computed(chunks.following))
             coming.add_done_callback(_seen)
             if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
                 return Streamed(request, first, chunks, every | _cut(result, fmt), watch, coming)
     except BaseException as error:
         watch.over()
-        closing = asyncio.ensure_future(_in_thread(chunks.close))
+        closing = asyncio.ensure_future(computed(chunks.close))
         if isinstance(error, Timeout):  # the engine may take its time to see that it is over: nobody waits for that
             _closing.add(closing)
             closing.add_done_callback(_closing.discard)
@@ -133,15 +129,20 @@ async def answer(
     return whole(request, first, every | _cut(result, fmt))
 
 
-async def _on_time(chunks: Chunks) -> tuple[bytes, bool]:
-    """Wait for the first rows until a moment after the request's time is over: then its reader is told, whatever the engine still does."""
+async def _on_time(chunks: Chunks, turn: Waiting) -> tuple[bytes, bool]:
+    """Wait for the turn and the first rows until a moment after the request's time is over: then its reader is told, whatever the engine still does."""
+
+    async def opened() -> tuple[bytes, bool]:
+        await turn.over()
+        found: tuple[bytes, bool] = await computed(chunks.opening, first=True)
+        return found
+
     counting = chunks.result.clock
-    coming = asyncio.ensure_future(_in_thread(chunks.opening, first=True))
+    coming = asyncio.ensure_future(opened())
     coming.add_done_callback(_seen)
     await asyncio.wait({coming}, timeout=None if counting is None else max(counting.left, 0.0) + LATE)
     if counting is None or coming.done():
-        found: tuple[bytes, bool] = await coming
-        return found
+        return await coming
     chunks.result.cancel()
     raise clock.late(counting.seconds)
 
@@ -387,7 +388,7 @@ class Streamed(Response):
             self._watch.over()
             if not self._watch.left:
                 note(result.failure, result.request)
-            await _in_thread(self._chunks.close)
+            await computed(self._chunks.close)
 
     async def _bodies(self) -> AsyncIterator[bytes]:
         yield await self._encoded(self._first)
@@ -396,11 +397,11 @@ class Streamed(Response):
             if second is None:
                 return
             yield await self._encoded(second)
-        while (chunk := await _in_thread(self._chunks.following, self._encoder)) is not None:
+        while (chunk := await computed(self._chunks.following, self._encoder)) is not None:
             yield chunk
 
     async def _encoded(self, chunk: bytes) -> bytes:
-        found: bytes = chunk if self._encoder is None else await _in_thread(self._encoder.feed, chunk)
+        found: bytes = chunk if self._encoder is None else await computed(self._encoder.feed, chunk)
         return found
 
 
@@ -410,18 +411,3 @@ async def _patiently(send: Send, message: Message) -> None:
 
 
 _closing: set[asyncio.Future[Any]] = set()  # of answers whose readers were told that it takes too long
-_limiters: dict[asyncio.AbstractEventLoop, tuple[anyio.CapacityLimiter, anyio.CapacityLimiter]] = {}
-
-
-def _limiter(*, first: bool) -> anyio.CapacityLimiter:
-    """Give the threads for chunks: those of running answers must not wait behind those that wait for their first rows."""
-    loop = asyncio.get_running_loop()
-    found = _limiters.get(loop)
-    if found is None:
-        _limiters.clear()
-        found = _limiters[loop] = (anyio.CapacityLimiter(FIRST), anyio.CapacityLimiter(WRITERS))
-    return found[0 if first else 1]
-
-
-async def _in_thread(call: Callable[..., Any], *args: Any, first: bool = False) -> Any:
-    return await anyio.to_thread.run_sync(call, *args, limiter=_limiter(first=first))

@@ -215,9 +215,13 @@ class Execution(Protocol):
         """Give all rows of an answer that is `small`, with the values that `to_pylist` would give; whoever iterates afterwards gets the same rows."""
         return None
 
-    def enter(self) -> None:
-        """Take a place among those who wait for a turn, before a thread is taken for it; raises `Overloaded` if it would not come in time."""
+    def enter(self, came: Callable[[], object]) -> None:  # noqa: ARG002
+        """Take a place among those who wait for a turn; raises `Overloaded` if it would not come in time. `came`: called when it is worth a look."""
         return
+
+    def ready(self) -> bool:
+        """Look whether the turn has come, which `enter` asked for: a thread that iterates then need not wait for it."""
+        return True
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 

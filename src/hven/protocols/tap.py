@@ -6,7 +6,6 @@ import hashlib
 import shlex
 from typing import TYPE_CHECKING
 
-import anyio
 import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,12 +14,14 @@ from hven import __version__, adql, dali, formats, holdings, query
 from hven.dali import examples as dali_examples
 from hven.dali import uws, vosi
 from hven.dali.params import FORM_MOST
+from hven.dali.threads import in_turn
 from hven.dali.uploads import Uploads
 from hven.errors import HvenError, ParamError
 from hven.formats import Info
 from hven.jobs.tap import PARAMS, STANDARD, explain_of, query_of
 from hven.protocols import Protocol, Surroundings, Way, _user_tables
 from hven.protocols._tapregext import described, table_access
+from hven.query.turns import Turns
 from hven.query.uploads import renamed
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
     from hven.query import Result
     from hven.query.uploads import Uploaded
 
-SHORT = 1_500  # characters: parsing more than this would hold up the event loop
+SHORT = 1_500  # characters: to look at the words of more than this would hold up the event loop ..
+NEW = 300  # .. as planning does a text of more than this, if none of its form was planned before
 _STANDARD_ID = Info(name="standardID", value=STANDARD)
-LONG_TEXTS = 2  # that are parsed at once: more would only fight over one core
+PLANNED = 2  # texts at once: more would only fight over one core
+FAR = 16  # texts at once that ask for the position of an object, perhaps far away
+WAITING = 32  # that may wait to be planned, if that is soon enough
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -44,7 +48,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     site = around.site
     limit = site.settings.limits.upload + FORM_MOST
     uploading = Uploads(site.settings)
-    parsing = anyio.CapacityLimiter(LONG_TEXTS)
+    planning, looking = Turns(PLANNED, places=WAITING), Turns(FAR, places=WAITING)
     documents = dali.Documents()
 
     async def door(request: Request) -> Response:
@@ -54,7 +58,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def sync(request: Request) -> Response:
         try:
-            return await _answer(request, around, await dali.read(request, limit), parsing, uploading)
+            return await _answer(request, around, await dali.read(request, limit), planning, looking, uploading)
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return _fault(request, error)
 
@@ -99,7 +103,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 async def _answer(
-    request: Request, around: Surroundings, params: dali.Params, parsing: anyio.CapacityLimiter, uploading: Uploads
+    request: Request, around: Surroundings, params: dali.Params, planning: Turns, looking: Turns, uploading: Uploads
 ) -> Response:
     text = query_of(params)
     fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
@@ -114,11 +118,13 @@ async def _answer(
     def ask() -> Result:
         return query.run(text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies, as_of=as_of)
 
-    result = (
-        ask()
-        if as_of is None and len(text) < SHORT and not query.names_objects(text)
-        else await anyio.to_thread.run_sync(ask, limiter=parsing)
-    )
+    far = query.names_objects(text)
+    soon = as_of is None and not far and len(text) < SHORT
+    if soon and (len(text) < NEW or query.known(text, who, site=around.site, policies=around.policies)):
+        result = ask()
+    else:
+        async with in_turn(looking if far else planning):
+            result = await anyio.to_thread.run_sync(ask)
     try:
         dali.begin(request, result)
         tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()), as_of)

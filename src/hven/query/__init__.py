@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hven.query.head import head
 from hven.query.result import Result
-from hven.query.road import explain, names_objects, run
+from hven.query.road import explain, known, names_objects, run
 
 PRIVATE = ("head", "origin", "road", "result", "shapes", "total", "turns")
 
-__all__ = ["Result", "explain", "head", "names_objects", "run"]
+__all__ = ["Result", "explain", "head", "known", "names_objects", "run"]

@@ -197,15 +197,32 @@ class Result:
                 raise Cancelled("the query was stopped before it began")
         return execution
 
-    def enter(self) -> None:
-        """Take a place among those who wait for their turn, before a thread waits in it: costs no time, and who would wait in vain is told at once.
+    def enter(self, came: Callable[[], object]) -> None:
+        """Take a place among those who wait for their turn: costs no time, and who would wait in vain is told at once.
+
+        Parameters
+        ----------
+        came
+            Called, in any thread, when it is worth a look whether it is `ready`.
 
         Raises
         ------
         Overloaded
             The turn would not come in time.
         """
-        self.begin().enter()
+        self.begin().enter(came)
+
+    def ready(self) -> bool:
+        """Look whether the turn has come.
+
+        Raises
+        ------
+        Overloaded
+            It did not come in time.
+        Cancelled
+            It was stopped or closed before.
+        """
+        return self.begin().ready()
 
     @property
     def awaited(self) -> int | None:

@@ -48,7 +48,7 @@ _trim = _libc()
 class Turn:
     """The turn of one query: held or not; idle since its reader has rows to take away."""
 
-    __slots__ = ("aside", "begun", "held", "since", "until", "who")
+    __slots__ = ("aside", "begun", "came", "held", "since", "until", "who")
 
     def __init__(self, who: str = "") -> None:
         self.who = who
@@ -57,6 +57,7 @@ class Turn:
         self.begun = 0.0
         self.since = 0.0
         self.until: float | None = None  # when it gives the waiting up, once it has a place
+        self.came: Callable[[], object] | None = None  # tells who waits to look again
 
 
 class Turns:
@@ -65,23 +66,29 @@ class Turns:
     A query holds its turn while it computes. Slow readers do not block it: who has taken nothing for a while loses the turn to a
     query that waits, and gets one again, before all new ones, when its reader comes for more. Of those that wait the one goes first
     whose asker holds the fewest turns. How long turns were held of late tells whether one comes in time: who would wait in vain is
-    refused at once.
+    refused at once, and who was let in waits twice as long as was expected before it is refused all the same.
 
     Parameters
     ----------
     number
-        Of queries that run at once, and of those that may wait.
+        Of queries that run at once.
+    places
+        Of queries that may wait; None: as many.
     clock
         Seconds that only grow.
     memory
         What the engine may use.
     """
 
-    def __init__(self, number: int, clock: Callable[[], float] = time.monotonic, *, memory: int = sys.maxsize) -> None:
+    def __init__(
+        self, number: int, clock: Callable[[], float] = time.monotonic, *, places: int | None = None, memory: int = sys.maxsize
+    ) -> None:
         self._number = number
+        self._places = number if places is None else places
         self._clock = clock
         self.ceiling = Ceiling(memory)
-        self._free = threading.Condition()  # its lock may be taken again by who has it
+        self._lock = threading.RLock()
+        self._free = threading.Condition(self._lock)  # for those that come back
         self._held: dict[Turn, None] = {}
         self._queue: list[Turn] = []  # those that wait, the longest first
         self._asking: OrderedDict[str, float] = OrderedDict()  # who was here of late, and when
@@ -91,8 +98,8 @@ class Turns:
         self._tidied = 0.0
         self._idle: OrderedDict[Turn, None] = OrderedDict()  # those whose reader has rows, the longest idle first
 
-    def enter(self, turn: Turn) -> None:
-        """Take a place among those who wait; costs no time.
+    def enter(self, turn: Turn, came: Callable[[], object]) -> None:
+        """Take a place among those who wait; costs no time. `came` is called, in any thread, when it is worth a look whether the turn is `ready`.
 
         Raises
         ------
@@ -104,10 +111,30 @@ class Turns:
             self._queue.append(turn)
             if not self._is_next(turn) and not self._will_come(turn, WAIT):
                 self._refuse(turn)
-            turn.until = self._clock() + WAIT
+            turn.until = self._clock() + 2 * WAIT
+            turn.came = came
+
+    def ready(self, turn: Turn) -> bool:
+        """Hold the turn if it has come; give it back with `give_back`.
+
+        Raises
+        ------
+        Overloaded
+            It took too long, or others needed the place.
+        """
+        with self._free:
+            if turn.held:
+                return True
+            if not self._is_next(turn):
+                if turn not in self._queue or self._clock() >= (turn.until or 0.0):
+                    self._refuse(turn)
+                return False
+            self._hold(turn)
+            self._leave(turn)
+            return True
 
     def take(self, turn: Turn, stopped: Callable[[], bool]) -> None:
-        """Wait for a turn; give it back with `give_back`.
+        """Wait in this thread until the turn is `ready`, if it is not yet.
 
         Raises
         ------
@@ -116,20 +143,16 @@ class Turns:
         Cancelled
             `stopped` became true.
         """
+        told = threading.Event()
         with self._free:
             if turn.until is None:
-                self.enter(turn)
-            try:
-                while not self._is_next(turn):
-                    if stopped():
-                        raise Cancelled("the query was cancelled before its turn came")
-                    left = (turn.until or 0.0) - self._clock()
-                    if turn not in self._queue or not self._will_come(turn, left):
-                        self._refuse(turn)
-                    self._free.wait(min(left, LOOK))
-            finally:
-                self._leave(turn)
-            self._hold(turn)
+                self.enter(turn, told.set)
+            turn.came = told.set
+        while not self.ready(turn):
+            if stopped():
+                raise Cancelled("the query was cancelled before its turn came")
+            told.wait(LOOK)
+            told.clear()
 
     def _refuse(self, turn: Turn) -> NoReturn:
         self._leave(turn)
@@ -139,7 +162,14 @@ class Turns:
     def _leave(self, turn: Turn) -> None:
         if turn in self._queue:
             self._queue.remove(turn)
-            self._free.notify_all()
+            self._call()
+
+    def _call(self) -> None:
+        """Tell those that come back, else the one that is next: to wake all of them takes as long as a small query."""
+        self._free.notify_all()
+        following = self._following() if len(self._held) < self._number else None
+        if following is not None and following.came is not None:
+            following.came()
 
     def _note(self, who: str) -> None:
         """Remember that somebody asks, and forget who asks no more."""
@@ -151,22 +181,28 @@ class Turns:
 
     def _is_next(self, turn: Turn) -> bool:
         """Say whether there is a turn and none that waits comes first."""
-        if self._returning or turn not in self._queue:
-            return False
+        return turn in self._queue and self._following() is turn and self._there_is_one()
+
+    def _following(self) -> Turn | None:
+        """Find who is next; nobody while there are some that come back."""
+        if self._returning:
+            return None
         held = Counter(each.who for each in self._held if each not in self._idle)
         most = max(int(self._number * SHARE), 1)
         allowed = self._queue if len(self._asking) == 1 else [each for each in self._queue if held[each.who] < most]
-        return bool(allowed) and min(allowed, key=lambda each: held[each.who]) is turn and self._there_is_one()
+        return min(allowed, key=lambda each: held[each.who], default=None)
 
     def _will_come(self, turn: Turn, left: float) -> bool:
         """Say whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
-        if len(self._queue) > self._number:
+        if len(self._queue) > self._places:
             places = Counter(each.who for each in self._queue)
             greedy = max(places, key=places.__getitem__)
             last = next(each for each in reversed(self._queue) if each.who == (greedy if places[greedy] > places[turn.who] else turn.who))
             self._leave(last)
             if last is turn:
                 return False
+            if last.came is not None:
+                last.came()
         before = Counter(each.who for each in self._queue[: self._queue.index(turn)])
         mine = before[turn.who]  # others go in turns with one's own: as many of each, at most
         return left > 0 and self._expected(sum(min(count, mine + 1) for count in before.values())) <= left
@@ -229,6 +265,7 @@ class Turns:
                     self._free.wait(LOOK)
             finally:
                 self._returning -= 1
+                self._call()
             if turn.aside:  # not if it was given back meanwhile
                 turn.aside = False
                 self._aside -= 1
@@ -245,7 +282,7 @@ class Turns:
                 self._aside -= 1
             if turn.held:
                 self._let_go(turn)
-                self._free.notify_all()
+                self._call()
             quiet = began and not self._held
         if quiet:
             self.tidy()
@@ -316,9 +353,15 @@ class InTurn(Execution):
         finally:
             self.close()
 
-    def enter(self) -> None:
-        """Take a place among those who wait, before a thread is taken for it; raises `Overloaded` if the turn would not come in time."""
-        self._turns.enter(self._turn)
+    def enter(self, came: Callable[[], object]) -> None:
+        """Take a place among those who wait, before a thread is taken for it (`Turns.enter`)."""
+        self._turns.enter(self._turn, came)
+
+    def ready(self) -> bool:
+        """Look whether the turn has come (`Turns.ready`)."""
+        if self._stopped():
+            raise Cancelled("the query was cancelled before its turn came")
+        return self._turns.ready(self._turn)
 
     def _exceed(self) -> None:
         """Stop because too much memory is held."""

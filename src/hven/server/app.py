@@ -20,6 +20,7 @@ from hven.model.table import BY_TAP
 from hven.protocols import Surroundings
 from hven.protocols.portal import nowhere
 from hven.server.alias import Aliases
+from hven.server.door import Door
 from hven.server.edge import Edge
 from hven.server.identity import READER, Identity
 from hven.server.portals import Portals
@@ -102,7 +103,8 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
     app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
-    return Edge(Identity(Aliases(Portals(app, site.settings), site.settings), site.store, site.settings), site.settings, site.counters)
+    inside = Identity(Aliases(Portals(app, site.settings), site.settings), site.store, site.settings)
+    return Edge(Door(inside), site.settings, site.counters)
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,6 +22,7 @@ from hven import settings as settings_room
 from hven.errors import HvenError
 from hven.holdings import counters
 from hven.jobs import forks
+from hven.model import priority
 from hven.query import memory
 from hven.server.log import LOGGING, lean
 
@@ -161,6 +162,7 @@ class Beside:
 
         def run(parent: int) -> None:
             pulse.own()
+            priority.lower(priority.JOB)
             self._run(parent)
 
         return forks.forked(run, self._name, logging.getLogger("hven"))

@@ -65,7 +65,7 @@ class QueryLimits:
     text: int = 1_000_000  # bytes of ADQL
     upload: int = 100 * 1024**2  # of all uploads of a query, unpacked; 0 = none
     upload_rows: int = 10_000_000
-    concurrent: int = 32  # running queries per process; those that would wait in vain get 503
+    concurrent: int | None = None  # big queries that compute at once, per process; None: as many as processors
     bodies: int = 8  # big requests that a process receives at once; more get 503
     user_tables: int = 50  # that one account may keep; 0 = none
     user_rows: int = 50_000_000  # of all tables of an account

@@ -100,7 +100,7 @@ DOCS: dict[str, str] = {
     "limits.text": "bytes of a query",
     "limits.upload": "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
     "limits.upload_rows": "rows of one uploaded table",
-    "limits.concurrent": "big queries that compute at once, per process; who would wait for a turn in vain is told at once to come again",
+    "limits.concurrent": "big queries that compute at once, per process; who would wait for a turn in vain is told at once to come again; default: as many as processors, 3 at least. More make each slower, and all else as well; a database on a machine of its own may carry more",
     "limits.bodies": "requests of more than 1 MiB that a process holds at once; others are told to come again",
     "limits.user_tables": "tables that one account may keep in the service; 0: none",
     "limits.user_rows": "rows of all tables that one account keeps",

@@ -25,6 +25,7 @@ from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
 from hven.errors import BindError, StorageError, Unavailable
+from hven.model import priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -66,7 +67,8 @@ class DuckEngine(Engine):
             message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
             raise StorageError(message, remedy="look at the rights of the site's directory") from error
         self._spill = directory / f".spill-{os.getpid()}"
-        self._con = duckdb.connect(":memory:", config=_settings(self._memory, threads, self._spill))
+        config = _settings(self._memory, threads, self._spill)
+        self._con = priority.lowered(priority.QUERY, lambda: duckdb.connect(":memory:", config=config))
         from hven.engines.duckdb.functions import register
 
         register(self._con)

@@ -1,0 +1,77 @@
+"""The threads that compute and write big answers: few, and lower than the event loop, so that what is answered at once does not wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from hven.model import priority
+from hven.query.turns import Turn, asker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from hven.query.turns import Turns
+
+WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
+FIRST = 96  # threads that wait for first batches; more than queries that compute at once
+LOOK = 0.1  # seconds between two looks whether a query that waits for its turn may have that of a reader who is long about it
+_pools: dict[asyncio.AbstractEventLoop, tuple[ThreadPoolExecutor, anyio.CapacityLimiter, anyio.CapacityLimiter]] = {}
+
+
+async def computed(call: Callable[..., Any], *args: Any, first: bool = False) -> Any:
+    """Call something in one of the threads. Those that go on with an answer do not wait behind those that wait for their `first` rows."""
+    loop = asyncio.get_running_loop()
+    found = _pools.get(loop)
+    if found is None:
+        for pool, _, _ in _pools.values():  # of loops that are over
+            pool.shutdown(wait=False)
+        _pools.clear()
+        pool = ThreadPoolExecutor(FIRST + WRITERS, "hven-query", priority.lower, (priority.QUERY,))
+        found = _pools[loop] = (pool, anyio.CapacityLimiter(FIRST), anyio.CapacityLimiter(WRITERS))
+    async with found[1] if first else found[2]:
+        return await loop.run_in_executor(found[0], copy_context().run, call, *args)
+
+
+class Waiting:
+    """Waits for a turn on the event loop: threads that wait would want the interpreter's lock now and then, and be slow to take it.
+
+    Parameters
+    ----------
+    enter
+        Takes the place, at once; given what to call when it is worth a look. Its `Overloaded` is raised.
+    ready
+        Looks whether the turn has come.
+    """
+
+    def __init__(self, enter: Callable[[Callable[[], object]], None], ready: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        self._came = asyncio.Event()
+        self._ready = ready
+        enter(lambda: loop.is_closed() or loop.call_soon_threadsafe(self._came.set))
+
+    async def over(self) -> None:
+        """Come back with the turn; raises `Overloaded` if it takes too long."""
+        while not self._ready():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._came.wait()
+            self._came.clear()
+
+
+@asynccontextmanager
+async def in_turn(turns: Turns) -> AsyncIterator[None]:
+    """Hold one of the turns for something that is not a query's answer; raises `Overloaded` if it would not come in time."""
+    turn = Turn(asker.get()())
+    try:
+        await Waiting(partial(turns.enter, turn), partial(turns.ready, turn)).over()
+        yield
+    finally:
+        turns.give_back(turn)

@@ -1,0 +1,92 @@
+"""Turns that are waited for on the event loop, and the threads that compute."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import pytest
+
+from hven.dali import threads
+from hven.dali.threads import computed, in_turn
+from hven.errors import Overloaded
+from hven.model import priority
+from hven.query import turns
+from hven.query.turns import Turns
+
+
+def test_who_waits_is_woken_and_who_has_no_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LOOK", 60.0)  # nobody looks by itself
+    one = Turns(1, places=1)
+    order: list[str] = []
+
+    async def run() -> None:
+        go_on = asyncio.Event()
+
+        async def first() -> None:
+            async with in_turn(one):
+                order.append("first")
+                await go_on.wait()
+                order.append("over")
+
+        async def second() -> None:
+            async with in_turn(one):
+                order.append("second")
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(first())
+            await asyncio.sleep(0)
+            waiting = group.create_task(second())
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded, match="try again"):
+                await second()
+            go_on.set()
+            await waiting
+
+    asyncio.run(run())
+    assert order == ["first", "over", "second"]
+    assert (one.running, one._queue) == (0, [])
+
+
+def test_who_leaves_gives_the_place_back() -> None:
+    one = Turns(1, places=1)
+
+    async def run() -> None:
+        async with in_turn(one):
+            waiting = asyncio.create_task(in_turn(one).__aenter__())
+            await asyncio.sleep(0)
+            assert one._queue
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            assert not one._queue
+
+    asyncio.run(run())
+    assert one.running == 0
+
+
+def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LOOK", 0.01)
+    monkeypatch.setattr(turns, "WAIT", 0.02)
+    one = Turns(2, places=1)
+
+    async def run() -> None:
+        async with in_turn(one), in_turn(one):
+            monkeypatch.setattr(one, "_usual", 0.0)
+            with pytest.raises(Overloaded):
+                async with in_turn(one):
+                    pass
+
+    asyncio.run(run())
+    assert (one.running, one._queue) == (0, [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are the process's")
+def test_threads_that_compute_go_after_the_loop() -> None:
+    async def run() -> tuple[int, int]:
+        there = await computed(os.getpriority, os.PRIO_PROCESS, 0)
+        return there, os.getpriority(os.PRIO_PROCESS, 0)
+
+    there, here = asyncio.run(run())
+    assert there == max(here, priority.QUERY)
+    assert here < priority.QUERY or there == here

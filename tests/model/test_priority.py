@@ -1,0 +1,36 @@
+"""Threads that the machine lets go later than others."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import pytest
+
+from hven.model import priority
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are the process's")
+
+
+def mine() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_what_is_started_is_lower_and_who_starts_it_is_not() -> None:
+    before = mine()
+    found: list[int] = []
+
+    def start() -> threading.Thread:
+        thread = threading.Thread(target=lambda: found.append(mine()))
+        thread.start()
+        return thread
+
+    priority.lowered(priority.QUERY, start).join()
+    assert found == [max(before, priority.QUERY)]
+    assert mine() == before
+
+
+def test_what_is_raised_is_raised_to_who_asked() -> None:
+    with pytest.raises(ZeroDivisionError):
+        priority.lowered(priority.QUERY, lambda: 1 // 0)

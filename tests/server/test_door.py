@@ -1,0 +1,76 @@
+"""The door: a queue that stands is told so at once, and first who asks most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from hven.server import door
+from hven.server.door import Door
+
+COST = 0.01  # seconds of each request that is answered
+
+
+class Loop:
+    """A loop that takes what has arrived in rounds, and the clock that its requests see."""
+
+    def __init__(self) -> None:
+        self.now = self.round = 1000.0
+        self.waited: list[float] = []
+        self.door = Door(self._app, lambda: self.now, lambda: self.round)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        self.waited.append(self.now - self.round)
+        self.now += COST
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    def rounds(self, number: int, addresses: tuple[str, ...], path: str = "/cone/s.t") -> list[tuple[str, int, dict[bytes, bytes]]]:
+        """Have so many rounds of requests from these addresses; give whom it told what."""
+        told = []
+        for _ in range(number):
+            self.round = self.now
+            for address in addresses:
+                said: list[dict[str, Any]] = []
+
+                async def send(message: dict[str, Any], said: list[dict[str, Any]] = said) -> None:
+                    said.append(message)
+
+                scope = {"type": "http", "path": path, "headers": [], "client": (address, 1)}
+                asyncio.run(self.door(scope, None, send))  # type: ignore[arg-type]  (nobody reads)
+                told.append((address, said[0]["status"], dict(said[0]["headers"])))
+        return told
+
+
+def test_a_queue_that_stands_is_told_at_once_when_to_come_again() -> None:
+    loop = Loop()
+    crowd = ("192.0.2.1", "192.0.2.2") * 6
+    assert {status for _, status, _ in loop.rounds(int(door.STANDING / COST / 12), crowd)} == {200}  # long, but it may become empty
+    loop.rounds(3, crowd)
+    loop.waited.clear()
+    told = loop.rounds(20, crowd)
+    refused = [headers for _, status, headers in told if status == 503]
+    assert len(refused) > len(told) / 2
+    assert {headers[b"retry-after"] for headers in refused} == {door.AFTER}
+    assert max(loop.waited) <= door.LONGEST
+    assert {status for _, status, _ in loop.rounds(1, crowd, door.ALWAYS)} == {200}  # whether it lives, it says all the same
+    loop.now += 2 * door.PAUSE  # nothing to do for a moment: the queue was empty
+    assert {status for _, status, _ in loop.rounds(1, crowd)} == {200}
+
+
+def test_a_few_long_requests_are_no_queue_that_stands() -> None:
+    loop = Loop()
+    loop.rounds(1, ("192.0.2.1",))
+    loop.now += 10 * door.STANDING  # one that held up the loop for long
+    loop.door._busy = loop.now
+    assert {status for _, status, _ in loop.rounds(1, ("192.0.2.1",) * 6)} == {200}
+
+
+def test_who_asks_most_is_refused_before_others() -> None:
+    loop = Loop()
+    greedy = ("192.0.2.1",) * 9
+    loop.rounds(12, (*greedy, "192.0.2.2"))
+    told = Counter((address, status) for address, status, _ in loop.rounds(50, (*greedy, "192.0.2.2")))
+    assert told["192.0.2.2", 503] == 0
+    assert told["192.0.2.2", 200] == 50
+    assert told["192.0.2.1", 503] > 300

@@ -1,0 +1,68 @@
+"""More than can be answered: cheap requests pass while all turns are taken, the rest is told at once, and no connection is reset."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+from serving import Serving, serving, star_site
+
+from running import until
+
+CROWD = 40
+ENDLESS = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c WHERE a.mag + b.mag + c.mag < -1"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    directory = star_site(tmp_path_factory.mktemp("overload") / "site", 4000)
+    with (directory / "hven.toml").open("a") as file:
+        file.write("\n[limits]\nconcurrent = 1\n")
+    with serving(directory, workers=1) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def asking(server: Serving, query: str) -> Iterator[socket.socket]:
+    """Ask, and read nothing; leave at the end."""
+    with socket.create_connection(("127.0.0.1", server.port), 60) as reader:
+        address = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query})
+        reader.sendall(f"GET {address} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        yield reader
+
+
+def read(connection: socket.socket) -> bytes:
+    whole = b""
+    while more := connection.recv(65536):
+        whole += more
+    return whole
+
+
+def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
+    with contextlib.ExitStack() as crowd:
+        asked = [crowd.enter_context(asking(server, ENDLESS)) for _ in range(CROWD)]
+        told: list[bytes] = []
+
+        def refused() -> bool:
+            for connection in select.select(asked, [], [], 0.1)[0]:
+                asked.remove(connection)
+                told.append(read(connection))
+            return len(told) >= CROWD - 33  # one runs, 32 wait at most
+
+        until(refused)
+        for answer in told:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nretry-after: " in head.lower()
+            assert b"try again" in body
+        assert asked  # they are computed, or wait
+        assert server.ask("SELECT id FROM stars.main WHERE id = 's7'") == [["s7"]]
+        status, _, body = server.get("/cone/stars.main", RA=7.31, DEC=-86.3, SR=0.1)
+        assert (status, b"s1<" in body) == (200, True)
+        assert [server.get(page)[0] for page in ("/", "/health", "/health/live", "/tap/capabilities")] == [200] * 4
+    # all have left, and somebody else has a turn
+    until(lambda: server.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main WHERE mag > 3")[0] == 200)
