@@ -14,7 +14,21 @@ import bench
 from bench.measure import Journey, show
 from bench.needs import Lacking, asked, need
 
-GROUPS = ("foundation", "guards", "tap", "jobs", "postgres", "epn", "sources", "sync", "regions", "products", "portal", "series", "overload")
+GROUPS = (
+    "foundation",
+    "guards",
+    "tap",
+    "jobs",
+    "postgres",
+    "epn",
+    "sources",
+    "sync",
+    "regions",
+    "products",
+    "portal",
+    "series",
+    "overload",
+)
 
 
 def main() -> int:
