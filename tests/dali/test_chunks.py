@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from hven.dali.answer import COMPANY, Chunks
+from hven.dali.threads import Waiting
 from hven.errors import Timeout
 from hven.model.clock import Clock
 
@@ -42,8 +43,9 @@ def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
 
     async def asked():
         try:
+            turn = Waiting(lambda _: None, lambda: True)
             with pytest.raises(Timeout, match="time limit"):
-                await answer._on_time(Chunks(iter(lambda: ended.wait(60) and None, None), result))
+                await answer._on_time(Chunks(iter(lambda: ended.wait(60) and None, None), result), turn)
             told.append("told")
         finally:
             ended.set()
