@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from lxml import etree
 
+from hven.dali import uws
 from hven.holdings import Site
 from hven.jobs import run_next
 from hven.jobs.desk import stamp
+from hven.jobs.keeper import Keeper
 from hven.server import create
 from hven.settings import JobLimits
 from hven.store import database as db
+from hven.store.jobs import _packed
 from hven.testing.site import tiny_site
 from running import program
 from shared import shared
@@ -264,3 +270,79 @@ def test_the_list_says_the_same_in_xml_and_json(client: Client, site: Site) -> N
         ]
         assert ours == told(client, f"/tap/async{query}")["jobs"]
     assert len(ours) == 0
+
+
+# --- long lists ------------------------------------------------------------------------------------------------
+
+
+MANY = 2_345
+
+
+@pytest.fixture
+def many(client: Client, site: Site) -> list[str]:
+    """Jobs of the one who asks, of which seven always began at one moment; in the order of the list."""
+    path = made(client)
+    job = site.store.jobs.one(name(path))
+    client.ask("DELETE", path)
+    rows = [
+        _packed(asdict(replace(job, id=f"j{number:05d}", created=f"2026-01-01T00:{number // 420:02d}:{number // 7 % 60:02d}.000000Z")))
+        for number in range(MANY)
+    ]
+    with site.store._database.writing() as connection:
+        connection.execute(sa.insert(db.jobs), rows)
+    return [one["id"] for one in sorted(sorted(rows, key=lambda one: one["id"]), key=lambda one: one["created"], reverse=True)]
+
+
+def pages(client: Client, path: str) -> list[list[str]]:
+    """Follow a list to its end."""
+    found = []
+    while path:
+        answer = client.get(path)
+        assert answer.status == 200, answer.text
+        found.append([ref.get("id") for ref in etree.fromstring(answer.body)])
+        link = re.fullmatch(r'<(.*)>; rel="next"', answer.headers.get("link", ""))
+        path = link[1].removeprefix(HOST) if link else ""
+    return found
+
+
+def test_a_long_list_comes_in_pages_and_none_is_lost(client: Client, site: Site, many: list[str]) -> None:
+    found = pages(client, "/tap/async")
+    assert [len(page) for page in found] == [1000, 1000, 345]
+    assert list(chain.from_iterable(found)) == many
+    first = client.ask("GET", "/tap/async", headers={"accept": "application/json"})
+    assert json.loads(first.body)["next"] == re.fullmatch(r'<(.*)>; rel="next"', first.headers["link"])[1]  # type: ignore[index]
+    assert pages(client, f"/tap/async?LAST={MANY}") == [many], "who says how many gets them at once"
+    assert pages(client, "/tap/async?LAST=3") == [many[:3]]
+    with site.store._database.writing() as connection:
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.id < "j01500").values(phase="COMPLETED"))
+    done = [one for one in many if one < "j01500"]
+    assert pages(client, "/tap/async?PHASE=COMPLETED") == [done[:1000], done[1000:]]
+    pending = [one for one in many if one >= "j01500"]
+    assert pages(client, "/tap/async?PHASE=PENDING&LAST=100") == [pending[:100]]
+    assert list(chain.from_iterable(pages(client, "/tap/async?PHASE=PENDING&BEFORE=2026-01-01T00:05:00Z"))) == [
+        one for one in pending if one < "j02100"
+    ]
+    assert list(chain.from_iterable(pages(client, "/tap/async?AFTER=2026-01-01T00:01:00Z"))) == [one for one in many if one >= "j00427"]
+    assert client.get("/tap/async?BEFORE=yesterday").status == 400
+
+
+def test_a_list_that_is_longer_than_any_answer(client: Client, many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uws, "MOST", 900)
+    assert [len(page) for page in pages(client, "/tap/async?LAST=2000")] == [900, 900, 200]
+    assert list(chain.from_iterable(pages(client, "/tap/async?LAST=2000"))) == many[:2000]
+
+
+def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, site: Site, many: list[str]) -> None:
+    place = site.settings.kept / "jobs" / many[5]
+    place.mkdir(parents=True)
+    (place / "result").touch()
+    with site.store._database.writing() as connection:
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.id != many[7]).values(destruction="2026-01-01T00:00:00.000000Z"))
+    keeper = Keeper(replace(site.settings, jobs=JobLimits()), workers=1, idle=1.0, parent=None)
+    version = site.store.jobs.version()
+    for _ in range(3):
+        keeper._sweep()
+    keeper._close()
+    assert pages(client, "/tap/async") == [[many[7]]]
+    assert site.store.jobs.version() - version < 30
+    assert not place.exists()

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hven.auth import Reader
 from hven.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
 from hven.holdings import Site
-from hven.jobs import Asker, Desk, clock, forks, keeper, run_next, tap, worker
+from hven.jobs import Asker, Desk, forks, keeper, run_next, tap, worker
 from hven.jobs.desk import moment, stamp
 from hven.jobs.keeper import Keeper
 from hven.model.given import collect
@@ -168,38 +168,6 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(site: Site, arrivals
             served[job.queue] = turn
             running.append(job)
         assert not any(waiting.values())
-
-
-def test_a_leap_of_the_clock_destroys_nothing_early(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    wall, steady = [1_800_000_000.0], [500.0]
-    monkeypatch.setattr(clock.time, "time", lambda: wall[0])
-    monkeypatch.setattr(clock.time, "monotonic", lambda: steady[0])
-
-    def passed(seconds: float, leap: float = 0.0) -> float:
-        wall[0] += seconds + leap
-        steady[0] += seconds
-        return ours.now().timestamp() - wall[0]
-
-    ours = clock.Clock()
-    assert passed(10) == pytest.approx(0)
-    assert passed(10, leap=30) == pytest.approx(0)  # corrected
-    assert passed(10, leap=-86_400) == pytest.approx(0)  # set back: what is due is due later
-    assert passed(10, leap=86_400) == pytest.approx(-86_400)  # set forward: not believed
-    assert passed(clock.BELIEVED - 20) == pytest.approx(-86_400)
-    assert passed(30) == pytest.approx(0)  # it has stayed so
-    job = asked(desk)
-    while run_next(site):
-        pass
-    site.store.jobs.change(job.id, among=("COMPLETED",), destruction=stamp(ours.now() + timedelta(hours=2)))
-    watching = keep(site)
-    wall[0] += 365 * 86_400
-    watching._sweep()
-    assert phase(site, job) == "COMPLETED"
-    steady[0] += 7201
-    wall[0] += 7201 - 365 * 86_400  # and back again
-    watching._sweep()
-    with pytest.raises(NotFound):
-        site.store.jobs.one(job.id)
 
 
 def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

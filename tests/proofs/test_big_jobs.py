@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import threading
 import time
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"
 SIDE = 10_000 if FULL else 1_500  # rows of a table that is joined with itself
 JOBS = 1_000 if FULL else 60
+WAITING = 10_000 if FULL else 60
 MEMORY = 500 * 1024  # kB: what a worker may need, whatever the answer
 GROWTH = 48 * 1024  # kB that the second half may need more than the first
 ALL = "SELECT a.id AS a, b.id AS b, SIN(a.ra * 1000 + b.dec) AS x FROM stars.main AS a, stars.main AS b"
@@ -194,6 +196,54 @@ def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None
         assert server.get(f"{path}/results/result")[2].split() == [b"n", str(SIDE + number).encode()]
         assert told(server, path)["jobInfo"]["attempts"] == 1  # type: ignore[index]
     assert len(list((site / "var/jobs").glob("*/result-1.csv"))) == JOBS
+
+
+def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site: Path) -> None:
+    """Jobs that wait while others run: half are deleted meanwhile, the other half end once and stay as they ended."""
+    _, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv")
+    one = headers["location"].rpartition("/")[2]
+    with contextlib.closing(sqlite3.connect(site / "var/hven.sqlite", timeout=60)) as store, store:
+        names = [row[1] for row in store.execute("PRAGMA table_info(jobs)")]
+        given = ", ".join(
+            {"id": f"printf('{one[:6]}q%06d', value)", "phase": "'QUEUED'", "queued": "created"}.get(name, name) for name in names
+        )
+        numbers = f"WITH RECURSIVE n(value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM n WHERE value < {WAITING - 1})"
+        store.execute(f"{numbers} INSERT INTO jobs ({', '.join(names)}) SELECT {given} FROM jobs, n WHERE id = '{one}'")
+        store.execute("UPDATE meta SET value = value + 1 WHERE key = 'jobs'")
+    waiting = [f"{one[:6]}q{number:06d}" for number in range(WAITING)]
+    server.send("DELETE", f"/tap/async/{one}")
+
+    def pages(path: str) -> Iterator[tuple[dict[str, str], int, float]]:
+        while path:
+            begun = time.monotonic()
+            status, _, body = server.send("GET", path, headers={"Accept": "application/json"})
+            assert status == 200, body
+            seconds, said = time.monotonic() - begun, json.loads(body)
+            yield {job["id"]: job["phase"] for job in said["jobs"]}, len(body), seconds
+            path = said.get("next", "").removeprefix(server.url)
+
+    begun = time.monotonic()
+    for name in waiting[WAITING // 2 :]:
+        assert server.send("DELETE", f"/tap/async/{name}")[0] == 303
+    deleted = time.monotonic() - begun
+    looks = list(pages("/tap/async"))
+    begun = time.monotonic()
+
+    def ended() -> bool:
+        return next(pages("/tap/async?PHASE=QUEUED&PHASE=EXECUTING"))[0] == {}
+
+    until(ended, 3600)
+    print(
+        f"\n{WAITING:,} jobs wait; half deleted in {deleted:.0f} s; the rest listed in {len(looks)} pages, {max(one[1] for one in looks):,} bytes and "
+        f"{1000 * max(one[2] for one in looks):.0f} ms the largest; all ended {time.monotonic() - begun:.0f} s later"
+    )
+    found: dict[str, str] = {}
+    for page, size, _ in pages("/tap/async"):
+        assert size < 300_000
+        assert not found.keys() & page.keys()
+        found |= page
+    assert {name: phase for name, phase in found.items() if name in set(waiting)} == dict.fromkeys(waiting[: WAITING // 2], "COMPLETED")
+    assert all(told(server, f"/tap/async/{name}")["jobInfo"]["attempts"] == 1 for name in waiting[: WAITING // 2 : 100])  # type: ignore[index]
 
 
 def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

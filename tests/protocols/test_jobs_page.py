@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 from asking import Answer, Client
@@ -13,6 +15,7 @@ from made_stars import HIDDEN, STARS, rows
 from hven.auth.session import VISITOR
 from hven.holdings import Site
 from hven.jobs import run_next
+from hven.protocols import _jobs_page
 from hven.server import create
 from hven.testing.site import tiny_site
 
@@ -202,3 +205,19 @@ def test_programs_still_get_the_list_of_kinds(client: Client) -> None:
 def test_in_french(client: Client) -> None:
     page = client.ask("GET", "/jobs", headers={"accept": HTML, "accept-language": "fr"}).text
     assert "<h1>Tâches</h1>" in page
+
+
+def test_older_jobs_are_a_page_further_and_none_is_lost(client: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_jobs_page, "LISTED", 2)
+    visitor = Visitor(client)
+    names = [visitor.begin(f"SELECT TOP {number} id FROM stars.main") for number in range(1, 6)][::-1]
+    seen, path = [], "/jobs"
+    while path:
+        page = client.ask("GET", path, headers=visitor.headers()).text
+        seen.append(re.findall(r'<td class="what"><a href="[^"]*job=(\w+)"', page))
+        assert ("Newest jobs" in page) == (path != "/jobs")
+        older = re.search(r'<a href="http://[^/]+(/jobs\?before=[^"]+)" rel="next">Older jobs', page)
+        path = html.unescape(older[1]) if older else ""
+    assert [len(some) for some in seen] == [2, 2, 1]
+    assert sorted(chain.from_iterable(seen)) == sorted(names)
+    assert "no older jobs" in client.ask("GET", "/jobs?before=2001-01-01", headers=visitor.headers()).text

@@ -21,6 +21,7 @@ from hven.dali import proving
 from hven.holdings import Site
 from hven.server import create
 from hven.store import Store
+from hven.store.database import now
 from hven.testing.site import tiny_site
 
 CSV = b"id,mine\ns1,10\n"
@@ -234,9 +235,9 @@ def test_the_store_of_sessions(tmp_path: Path) -> None:
     raw = b"".join(path.read_bytes() for path in tmp_path.glob("hven.sqlite*"))
     assert secret.encode() not in raw, "only its digest is kept"
     assert store.sessions.holder(store.sessions.begin("anna", -1.0)) is None
-    assert store.user_tables.due()
-    store.user_tables.expire()
-    assert not store.user_tables.due()
+    assert store.user_tables.due(now())
+    store.user_tables.expire(now())
+    assert not store.user_tables.due(now())
     many = [store.sessions.begin("anna", 1000.0 + n) for n in range(101)]
     assert store.sessions.holder(many[-1]) == "anna"
     assert [store.sessions.holder(one) for one in (proof, many[0])] == [None, None], "an account has so many, the newest"

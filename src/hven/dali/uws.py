@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import anyio
 import anyio.to_thread
@@ -22,7 +23,7 @@ from hven.dali.bodies import whole_body
 from hven.dali.errors import headers_of, json_error, message_of, status_of, votable_error
 from hven.dali.params import FORM_MOST, read
 from hven.errors import Conflict, HvenError, NotFound, ParamError
-from hven.jobs import ACTIVE, CONTROLS, Asker, Desk
+from hven.jobs import ACTIVE, CONTROLS, MOST, PAGE, Asker, Desk, place
 from hven.model.given import collect
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from hven.holdings import Site
     from hven.jobs.quote import Outlook
     from hven.model.given import Params
-    from hven.store import Job
+    from hven.store import Job, Ref
 
 LONGEST = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
 SOON, LOOK = 0.005, 0.1  # seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
@@ -179,11 +180,25 @@ class _Resources:
             return self._see(request, job.id)
         here = self._here(request)
 
-        def write() -> bytes:
-            found = self._desk.listed(params, self._who(request))
-            return uwsdoc.json({"jobs": uwsdoc.refs(found, here)}) if _json(request) else uwsdoc.refs_xml(found, here)
+        def write() -> tuple[bytes, str]:
+            most = MOST if params.one("LAST") else PAGE
+            found = self._desk.listed(params, self._who(request), most=most + 1)
+            more = ""
+            if len(found) > most:  # UWS has no word for it: the way to the rest is HTTP's (RFC 8288)
+                del found[most:]
+                more = self._rest(here, params, found[-1])
+            told = {"jobs": uwsdoc.refs(found, here), **({"next": more} if more else {})} if _json(request) else None
+            return uwsdoc.refs_xml(found, here) if told is None else uwsdoc.json(told), more
 
-        return whole(request, await self._call(write), _kind(request))
+        body, more = await self._call(write)
+        return whole(request, body, {**_kind(request), **({"link": f'<{more}>; rel="next"'} if more else {})})
+
+    def _rest(self, here: str, params: Params, last: Ref) -> str:
+        """Give the address of what is listed behind a job, by the same filters."""
+        kept = [(name, value) for name in ("PHASE", "AFTER") for value in params.all(name)]
+        wanted = params.whole("LAST", minimum=1)
+        left = [("LAST", str(wanted - MOST))] if wanted is not None else []
+        return f"{here}?{urlencode([*kept, *left, ('BEFORE', place(last))])}"
 
     # --- a job -----------------------------------------------------------------------------------------------
 

@@ -7,11 +7,27 @@ from __future__ import annotations
 
 from hven.jobs.declared import check as check_types
 from hven.jobs.declared import offered
-from hven.jobs.desk import ACTIVE, CONTROLS, FINAL, PHASES, Asker, Desk
+from hven.jobs.desk import ACTIVE, CONTROLS, FINAL, MOST, PAGE, PHASES, Asker, Desk, place
 from hven.jobs.keeper import keep
 from hven.jobs.types import Type, Work
 from hven.jobs.worker import run_next
 
-PRIVATE = ("alone", "clock", "desk", "keeper", "quote", "types", "worker", "command", "declared", "remote", "forks")
+PRIVATE = ("alone", "desk", "keeper", "quote", "types", "worker", "command", "declared", "remote", "forks")
 
-__all__ = ["ACTIVE", "CONTROLS", "FINAL", "PHASES", "Asker", "Desk", "Type", "Work", "check_types", "keep", "offered", "run_next"]
+__all__ = [
+    "ACTIVE",
+    "CONTROLS",
+    "FINAL",
+    "MOST",
+    "PAGE",
+    "PHASES",
+    "Asker",
+    "Desk",
+    "Type",
+    "Work",
+    "check_types",
+    "keep",
+    "offered",
+    "place",
+    "run_next",
+]

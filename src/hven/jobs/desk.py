@@ -46,6 +46,7 @@ CONTROLS = (
     "DEPENDS_ON",
     "PARENT",
 )  # of the job itself, not of its work
+PAGE, MOST = 1_000, 10_000  # jobs of a list without LAST, and with it
 KIN = 100  # jobs that one waits for
 RUN_ID = 64  # characters, as UWS recommends no more
 LONGEST = 200  # bytes of a file's name
@@ -201,8 +202,13 @@ class Desk:
         most = self.site.settings.jobs.queued
         return replace(found, note=f"{most:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended")
 
-    def listed(self, params: Params, who: Asker) -> list[Ref]:
-        """List the asker's jobs, the newest first (UWS 1.1 section 2.2.2.1): PHASE, AFTER, LAST.
+    def listed(self, params: Params, who: Asker, *, most: int = MOST) -> list[Ref]:
+        """List the asker's jobs, the newest first (UWS 1.1 section 2.2.2.1): PHASE, AFTER, LAST; and BEFORE, a time or what `place` gives.
+
+        Parameters
+        ----------
+        most
+            How many at most, whatever LAST says.
 
         Raises
         ------
@@ -214,11 +220,13 @@ class Desk:
             if phase not in PHASES:
                 raise ParamError(f"PHASE={phase!r:.40} is no phase", name="PHASE", remedy=f"one of {', '.join(PHASES)}")
         after = params.one("AFTER")
-        last = params.whole("LAST", minimum=1)
+        last = min(params.whole("LAST", minimum=1) or most, most)
         since = None if after is None else stamp(moment(after, "AFTER"))
         visitor = who.visitor if who.reader.name is None else None
+        given, _, name = (params.one("BEFORE") or "").partition(",")
+        before = (stamp(moment(given, "BEFORE")), name or None) if given else None
         return self.site.store.jobs.listed(
-            who.queue, self.kind, phases=phases, hidden=("ARCHIVED",), after=since, last=last, visitor=visitor
+            who.queue, self.kind, phases=phases, hidden=("ARCHIVED",), after=since, before=before, last=last, visitor=visitor
         )
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -278,8 +286,8 @@ class Desk:
         if phase == "RUN":
             if job.phase in {"PENDING", "HELD"}:
                 now_ = jobs.one(job.id)  # its parameters may have come with this very request
-                place = directory(self.site.settings, job.id) / FILES
-                self._check(declared.of(self.site.settings, self.kind), collect(now_.parameters), files_in(place))
+                kept = directory(self.site.settings, job.id) / FILES
+                self._check(declared.of(self.site.settings, self.kind), collect(now_.parameters), files_in(kept))
             done = self._enqueue(job, among=("PENDING", "HELD"))
             if done is None and jobs.one(job.id).phase in FINAL:
                 raise Conflict(f"the job is {jobs.one(job.id).phase} and cannot be run again", remedy="make another job")
@@ -381,6 +389,11 @@ def moment(text: str, name: str) -> datetime:
 def _micro(time: str) -> str:
     whole, dot, part = time.partition(".")
     return f"{whole}.{part[:6]:0<6}" if dot else whole
+
+
+def place(ref: Ref) -> str:
+    """Name a place in a list of jobs: BEFORE takes it, and gives what is listed behind."""
+    return f"{ref.created},{ref.id}"
 
 
 def stamp(when: datetime) -> str:

@@ -10,14 +10,13 @@ import os
 import shutil
 import signal
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.errors import HvenError
 from hven.jobs import forks
 from hven.jobs.alone import Alone
-from hven.jobs.clock import Clock
 from hven.jobs.desk import KEPT, directory, stamp
 from hven.jobs.worker import ATTEMPTS, SILENT, Stop, work_on
 from hven.store.database import now
@@ -36,6 +35,7 @@ SWEEP = 20.0  # seconds between two looks for what is due
 GRACE = 8.0  # seconds that workers get to put their jobs back
 STARTING = 60.0  # seconds that a worker gets to open the site
 TIDY = 900.0  # seconds between two looks for what killed writers of users' tables left
+TOGETHER = 100  # jobs that are forgotten in one go
 STRAY = 3600.0  # seconds after which files of no job are removed
 
 
@@ -63,7 +63,7 @@ class Keeper(Alone):
         self._idle = idle
         self._children: dict[int, forks.Pulse] = {}
         self._silent: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
-        self._clock = Clock()
+        self._warned = False  # of a clock that has leapt
         self._tidied = 0.0
 
     def run(self) -> None:
@@ -151,13 +151,14 @@ class Keeper(Alone):
         """Destroy or archive what is due; remove files of no job."""
         jobs = self._jobs()
         archive = self._settings.jobs.archive_days
-        moment = self._clock.now()
+        moment = datetime.fromisoformat(self._believed())
         if archive:
             for job in jobs.due(stamp(moment), hidden=("ARCHIVED",)):
                 jobs.change(job.id, among=KEPT, phase="ARCHIVED", results=[], holder=None, ended=job.ended or now())
                 shutil.rmtree(directory(self._settings, job.id), ignore_errors=True)
-        for job in jobs.due(stamp(moment - timedelta(days=archive))):
-            for name in jobs.remove(job.id):
+        due = [job.id for job in jobs.due(stamp(moment - timedelta(days=archive)))]
+        for at in range(0, len(due), TOGETHER):
+            for name in jobs.remove(*due[at : at + TOGETHER]):
                 shutil.rmtree(directory(self._settings, name), ignore_errors=True)
         root = self._settings.kept / "jobs"
         old = [path for path in root.iterdir() if path.stat().st_mtime < moment.timestamp() - STRAY] if root.is_dir() else []
@@ -167,11 +168,20 @@ class Keeper(Alone):
                 shutil.rmtree(path, ignore_errors=True)
         self._sweep_tables()
 
+    def _believed(self) -> str:
+        """Give the time by which things go; tell once that the machine's is another one."""
+        times = self._open().times
+        believed, told = times.believed(), times.ahead()
+        if told is not None and not self._warned:
+            log.warning("%s", told)
+        self._warned = told is not None
+        return believed
+
     def _sweep_tables(self) -> None:
         """Let the users' tables go whose time is over: in a child, which needs an engine for it."""
         store = self._open()
         late = time.monotonic() - self._tidied > TIDY
-        if store.user_tables.due() or (late and store.users.all()):
+        if store.user_tables.due(store.times.believed()) or (late and store.users.all()):
             self._tidied = time.monotonic()
             self._fork(partial(_tidy, self._settings))
 

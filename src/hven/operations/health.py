@@ -52,8 +52,22 @@ NO_DIRECTORY = "the directory of the data cannot be seen"
 NO_ROOM = "the disk is full: results of jobs cannot be kept, nor new data"
 LITTLE_ROOM = "the disk is nearly full"
 OLD_SETTINGS = "hven.toml changed since the server began: restart needed"
+AHEAD = "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
 BAD_SETTINGS = "hven.toml has faults: the settings of before are in force"
-TOLD = (NO_HOLDINGS, NO_ROWS, OLD_ROWS, NO_ENGINE, NO_DATABASE, NO_STORE, NO_DIRECTORY, NO_ROOM, LITTLE_ROOM, OLD_SETTINGS, BAD_SETTINGS)
+TOLD = (
+    NO_HOLDINGS,
+    NO_ROWS,
+    OLD_ROWS,
+    NO_ENGINE,
+    NO_DATABASE,
+    NO_STORE,
+    NO_DIRECTORY,
+    NO_ROOM,
+    LITTLE_ROOM,
+    OLD_SETTINGS,
+    BAD_SETTINGS,
+    AHEAD,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +157,8 @@ class Picture:
         Who runs the schedules; None: nobody.
     engines
         Name -> ``problem`` and what the engine tells of its connections.
+    ahead
+        In words: the clock has leapt.
     """
 
     at: str
@@ -151,6 +167,7 @@ class Picture:
     alerts: tuple[Alert, ...] = ()
     scheduler: str | None = None
     trouble: str | None = None
+    ahead: str | None = None
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -207,8 +224,9 @@ class Health:
         site, hiding = self._site, self.hiding()
         holdings = site.current()
         problems = tuple(hiding.text(problem) for problem in holdings.problems)
-        trouble: str | None = None
+        trouble = ahead = None
         try:
+            ahead = site.store.times.ahead()
             now, schedules = site.store.schedules.all()
             runs = site.store.runs.latest()
             seen = site.store.syncs.seen()
@@ -246,6 +264,7 @@ class Health:
             alerts=tuple(replace(item, message=hiding.text(item.message), ways=hiding.all(dict(item.ways))) for item in alerts),
             scheduler=None if scheduler is None else scheduler.shown,
             trouble=trouble,
+            ahead=ahead,
             engines=_engines(site, holdings, hiding),
         )
 
@@ -274,6 +293,7 @@ class Health:
             _check("holdings", "failed" if lacking else "warning" if unread else None, unread, NO_ROWS if lacking else OLD_ROWS),
             _check("engines", "failed" if lost else "warning" if away else None, text, NO_ENGINE if lost else NO_DATABASE),
             _check("store", None if picture.trouble is None else "warning", picture.trouble, NO_STORE),
+            _check("clock", None if picture.ahead is None else "warning", picture.ahead, AHEAD),
             _room(site),
             _settings(site, self.hiding()),
         ]

@@ -55,11 +55,12 @@ def due(settings: Settings, store: Store) -> tuple[list[Record], bool]:
     new = [record for record in current if record.id not in known]
     if new or not settings.health.verify_days:
         return new, False
-    oldest = min((one.at for one in known.values()), default=None)
-    limit = datetime.now(UTC) - timedelta(days=settings.health.verify_days)
-    if oldest is None or datetime.fromisoformat(oldest) > limit:
+    now = datetime.now(UTC)
+    limit = now - timedelta(days=settings.health.verify_days)
+    seen = {name: datetime.fromisoformat(one.at) for name, one in known.items()}  # later than now: the clock was ahead, nobody knows when
+    if all(limit < moment <= now for moment in seen.values()):
         return [], False
-    old = [record for record in records_of(store) if record.id not in known or datetime.fromisoformat(known[record.id].at) < limit]
+    old = [record for record in records_of(store) if record.id not in seen or not limit < seen[record.id] <= now]
     return [record for record in old if record.snapshot.checksum], False
 
 

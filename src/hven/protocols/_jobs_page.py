@@ -29,7 +29,7 @@ from hven.explore import kept, told
 from hven.explore.plots import Points, plotted
 from hven.explore.preview import first_rows
 from hven.explore.shown import cells, headings
-from hven.jobs import ACTIVE, Asker, Desk
+from hven.jobs import ACTIVE, Asker, Desk, place
 from hven.model.given import collect
 from hven.protocols._pages import HUB, VARY, error_page, faults_in, frame, guarded, written
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hven.jobs import Type
     from hven.model.table import Table
     from hven.protocols import Surroundings
-    from hven.store import Job
+    from hven.store import Job, Ref
 
 TAP = "tap"
 LISTED = 200  # jobs of a page
@@ -179,20 +179,27 @@ class JobsPage:
                 shown = self._shown(desk, job, base)
             except NotFound:
                 gone = name[:80]
-        found = []
+        found: list[Ref] = []
+        wanted = [("LAST", str(LISTED + 1)), ("BEFORE", before := request.query_params.get("before", ""))]
         known = who.reader.name is not None or who.visitor  # a browser without either began none: those of its address are programs
         for kind in (TAP, *self.types) if known else ():
-            for ref in Desk(self.around.site, kind).listed(collect([("LAST", str(LISTED))]), who):
-                with contextlib.suppress(NotFound):  # destroyed since a moment ago
-                    found.append(self._line(self.around.site.store.jobs.one(ref.id), base))
-        found.sort(key=lambda one: one["created"], reverse=True)
+            found += Desk(self.around.site, kind).listed(collect(wanted), who)
+        found.sort(key=lambda ref: ref.id)
+        found.sort(key=lambda ref: ref.created, reverse=True)
+        lines = []
+        for ref in found[:LISTED]:
+            with contextlib.suppress(NotFound):  # destroyed since a moment ago
+                lines.append(self._line(self.around.site.store.jobs.one(ref.id), base))
+        older = f"{base}/jobs?{urlencode({'before': place(found[LISTED - 1])})}" if len(found) > LISTED else ""
         return {
-            "jobs": found[:LISTED],
+            "jobs": lines,
+            "older": older,
+            "newest": f"{base}/jobs" if before else "",
             "shown": shown,
             "gone": gone,
             "types": [{"name": kind.name, "title": kind.title, "description": kind.description} for kind in self.types.values()],
             "who": who.reader.name,
-            "active": any(one["active"] for one in (*found[:LISTED], *([shown] if shown else []))),
+            "active": any(one["active"] for one in (*lines, *([shown] if shown else []))),
         }
 
     def _line(self, job: Job, base: str) -> dict[str, Any]:

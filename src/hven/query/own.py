@@ -182,7 +182,7 @@ def found(site: Site, who: Reader, name: str) -> Record:
 
 def sweep(site: Site) -> int:
     """Let the tables go whose time is over, and the files that nobody can begin to read any more; give how many tables."""
-    count, gone = site.store.user_tables.expire()
+    count, gone = site.store.user_tables.expire(site.store.times.believed())
     for snapshot in gone:
         site.engine.drop(snapshot)
     return count

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from hven.errors import Conflict, StorageError
 from hven.store import database as db
+from hven.store import times
 from hven.store.database import meta, metadata, now, pointers, releases, schedules, snapshots, user_tables
 from hven.store.snapshots import Record, from_row, to_row
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hven.store.database import Database
 
+DEAD = 2 * 86_400.0  # seconds after which a backup that left its pin has died
 PIN = "backup in progress "  # a label of releases that keeps snapshots while they are copied
 # of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and writes them anew
 NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications"}
@@ -27,7 +28,11 @@ OF_ROWS = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
 
 def _pinned(connection: sa.Connection, label: str) -> None:
     """Keep everything that is published from being pruned."""
-    connection.execute(sa.delete(releases).where(releases.c.label.startswith(PIN), releases.c.created < _days_ago()))
+    connection.execute(
+        sa.delete(releases).where(
+            releases.c.label.startswith(PIN), releases.c.created < times.stamp(times.reckoned(connection).believed - DEAD)
+        )
+    )
     values = [
         {"collection": row.collection, "label": f"{PIN}{label}", "table_name": row.table_name, "snapshot": row.snapshot, "created": now()}
         for row in connection.execute(sa.select(pointers))
@@ -40,11 +45,6 @@ def unpin(database: Database, label: str) -> None:
     """Take the pin away."""
     with database.writing() as connection:
         connection.execute(sa.delete(releases).where(releases.c.label == f"{PIN}{label}"))
-
-
-def _days_ago() -> str:
-    """Give the time before which a backup that left its pin has died."""
-    return (datetime.now(UTC) - timedelta(days=2)).isoformat()
 
 
 class Export:

@@ -171,6 +171,7 @@ class Jobs:
         phases: Sequence[str] = (),
         hidden: Sequence[str] = (),
         after: str | None = None,
+        before: tuple[str, str | None] | None = None,
         last: int | None = None,
         visitor: str | None = None,
     ) -> list[Ref]:
@@ -182,6 +183,8 @@ class Jobs:
             Only these; empty: all but the `hidden` ones.
         after
             Only those created later.
+        before
+            Time and id: only what is listed behind the job that was created then and has that id; without an id, only what was created earlier.
         last
             Only so many.
         visitor
@@ -189,7 +192,8 @@ class Jobs:
         """
         columns = (jobs.c.id, jobs.c.phase, jobs.c.created, jobs.c.owner, jobs.c.run_id)
         if phases and not set(phases) - set(FEW) and not visitor:
-            return self._few(queue, kind, columns, phases, after, last, visitor)
+            found = self._few(queue, kind, columns, phases, visitor)
+            return [ref for ref in found if (after is None or ref.created > after) and _behind(ref, before)][:last]
         query = sa.select(*columns).where(jobs.c.type == kind)
         if visitor:
             query = query.where(jobs.c.id.in_(sa.select(visits.c.job).where(visits.c.visitor == visitor)))
@@ -198,6 +202,9 @@ class Jobs:
         query = query.where(jobs.c.phase.in_(phases) if phases else jobs.c.phase.not_in(hidden))
         if after is not None:
             query = query.where(jobs.c.created > after)
+        if before is not None:
+            behind = sa.and_(jobs.c.created == before[0], jobs.c.id > before[1]) if before[1] else sa.false()
+            query = query.where(jobs.c.created <= before[0], sa.or_(jobs.c.created < before[0], behind))
         query = query.order_by(jobs.c.created.desc(), jobs.c.id).limit(last)
         with self._database.reading() as connection:
             return list(map(Ref._make, connection.execute(query).all()))
@@ -208,8 +215,6 @@ class Jobs:
         kind: str,
         columns: Sequence[sa.Column[Any]],
         phases: Sequence[str],
-        after: str | None,
-        last: int | None,
         visitor: str | None,
     ) -> list[Ref]:
         """List jobs of phases that few are in, by the index of phases: the index of times has all the others in between."""
@@ -218,10 +223,10 @@ class Jobs:
             for phase in sorted(set(phases)):  # in the order of the index, so that it is taken
                 query = sa.select(*columns, jobs.c.type).where(jobs.c.phase == phase, jobs.c.queue == queue, *_nobodys(visitor))
                 query = query.order_by(jobs.c.queued)
-                rows += [row for row in connection.execute(query) if row[5] == kind and (after is None or row[2] > after)]
+                rows += [row for row in connection.execute(query) if row[5] == kind]
         rows.sort(key=lambda row: row[0])
         rows.sort(key=lambda row: row[2], reverse=True)
-        return [Ref(id=row[0], phase=row[1], created=row[2], owner=row[3], run_id=row[4]) for row in rows[:last]]
+        return [Ref._make(row[:5]) for row in rows]
 
     def change(self, name: str, *, among: Sequence[str], **values: Any) -> bool:
         """Change a job if its phase is `among` these; say whether it was."""
@@ -271,10 +276,10 @@ class Jobs:
             _moved(connection)
             return phase
 
-    def remove(self, name: str) -> list[str]:
-        """Forget a job and what is part of it; who runs them notices. Gives their ids."""
+    def remove(self, *names: str) -> list[str]:
+        """Forget jobs and what is part of them; who runs them notices. Gives their ids."""
         with self._database.writing() as connection:
-            gone = [name, *kin.below(connection, [name])]
+            gone = [*names, *kin.below(connection, names)]
             connection.execute(sa.delete(jobs).where(jobs.c.id.in_(gone)))
             connection.execute(sa.delete(visits).where(visits.c.job.in_(gone)))
             _moved(connection)
@@ -422,6 +427,11 @@ class Jobs:
 
 def _nobodys(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
     return () if visitor is None else (~sa.exists().where(visits.c.job == jobs.c.id),)
+
+
+def _behind(ref: Ref, before: tuple[str, str | None] | None) -> bool:
+    """Tell whether a job is listed behind another one, of which time and id are given."""
+    return before is None or ref.created < before[0] or (ref.created == before[0] and before[1] is not None and ref.id > before[1])
 
 
 def _mine(job: Job) -> sa.ColumnElement[bool]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.errors import Unauthenticated
+from hven.store import times
 from hven.store.database import meta, now, sessions, users
 
 if TYPE_CHECKING:
     from hven.store.database import Database
 
 SEAL = "seal"  # in `meta`: the key that sessions are sealed with
+LONGEST = timedelta(days=15)  # no session lasts so long: one that would was begun while the clock was ahead
 MOST = 100  # sessions of one account: those that end first go
 
 
@@ -45,7 +47,7 @@ class Sessions:
         with self._database.writing() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise Unauthenticated("the account is gone")
-            connection.execute(sa.delete(sessions).where(sessions.c.expires <= now()))
+            connection.execute(sa.delete(sessions).where(sessions.c.expires <= times.stamp(times.reckoned(connection).believed)))
             mine = sa.select(sessions.c.hash).where(sessions.c.owner == owner).order_by(sessions.c.expires.desc())
             old = list(connection.execute(mine).scalars())[MOST - 1 :]
             connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(old)))
@@ -57,10 +59,12 @@ class Sessions:
         secret = self._opened(proof)
         if secret is None:
             return None
-        query = sa.select(sessions.c.owner).where(sessions.c.hash == _digest(secret), sessions.c.expires > now())
+        query = sa.select(sessions.c.owner, sessions.c.expires).where(sessions.c.hash == _digest(secret), sessions.c.expires > now())
         with self._database.reading() as connection:
-            found: str | None = connection.execute(query).scalar()
-        return found
+            found = connection.execute(query).first()
+        if found is None or datetime.fromisoformat(found.expires) > datetime.now(UTC) + LONGEST:
+            return None
+        return str(found.owner)
 
     def end(self, proof: str) -> None:
         """End a session, in every process at once; one that has ended is left alone."""

@@ -37,6 +37,7 @@ from hven.store.schedules import Schedules
 from hven.store.sessions import Sessions
 from hven.store.snapshots import Event, Record, Release, from_row, to_row
 from hven.store.syncs import Syncs
+from hven.store.times import Times
 from hven.store.user_tables import UserTables
 from hven.store.users import Users
 from hven.store.verifications import Verifications
@@ -76,6 +77,7 @@ class Store:
                 f"{directory} cannot be made: {error.strerror}", remedy="check the rights of the site's directory"
             ) from error
         self._database = Database(address(directory, url))
+        self.times = Times(self._database)
         self.leases = Leases(self._database)
         self.runs = Runs(self._database)
         self.jobs = Jobs(self._database)

@@ -118,30 +118,30 @@ class UserTables:
             if not connection.execute(sa.update(user_tables).where(*which).values(expires=expires)).rowcount:
                 raise NotFound(f"{owner} has no table {name!r:.120}")
 
-    def due(self) -> bool:
+    def due(self, moment: str) -> bool:
         """Tell whether `expire` has something to do."""
         with self._database.reading() as connection:
             over = (
-                sa.select(user_tables.c.name).where(user_tables.c.expires <= now()),
-                sa.select(retired.c.name).where(retired.c.until <= now()),
-                sa.select(sessions.c.owner).where(sessions.c.expires <= now()),
+                sa.select(user_tables.c.name).where(user_tables.c.expires <= moment),
+                sa.select(retired.c.name).where(retired.c.until <= moment),
+                sa.select(sessions.c.owner).where(sessions.c.expires <= moment),
             )
             return any(connection.execute(query.limit(1)).first() is not None for query in over)
 
-    def expire(self) -> tuple[int, list[Snapshot]]:
-        """Forget every table whose time is over, and every session.
+    def expire(self, moment: str) -> tuple[int, list[Snapshot]]:
+        """Forget every table whose time is over at `moment`, and every session.
 
         Returns
         -------
         tuple
             How many tables went, and what nobody can begin to read any more: the caller drops its files.
         """
-        if not self.due():
+        if not self.due(moment):
             return 0, []
         with self._database.writing() as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.expires <= now()))
-            count = retire(connection, user_tables.c.expires <= now())
-            over = retired.c.until <= now()
+            connection.execute(sa.delete(sessions).where(sessions.c.expires <= moment))
+            count = retire(connection, user_tables.c.expires <= moment)
+            over = retired.c.until <= moment
             gone = [_snapshot(row) for row in connection.execute(sa.select(retired).where(over))]
             connection.execute(sa.delete(retired).where(over))
             return count, gone

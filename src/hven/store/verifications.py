@@ -91,14 +91,15 @@ class Verifications:
         """Have everything that is published verified as soon as may be: a process died of what it read."""
         with self._database.writing() as connection:
             before = connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar()
-            if before is None or datetime.fromisoformat(before) < datetime.now(UTC) - PAUSE:
+            if before is None or abs(datetime.now(UTC) - datetime.fromisoformat(before)) > PAUSE:
                 connection.execute(sa.delete(meta).where(meta.c.key == ASKED))
                 connection.execute(sa.insert(meta).values(key=ASKED, value=now()))
 
     def asked(self) -> str:
-        """Say when somebody asked for it last; empty: nobody did."""
+        """Say when somebody asked for it last; empty: nobody did, or the clock was ahead then, and no answer would ever be newer."""
         with self._database.reading() as connection:
-            return str(connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar() or "")
+            found = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar() or "")
+        return found if found <= now() else ""
 
 
 def _read(row: sa.Row[tuple[object, ...]]) -> Verification:

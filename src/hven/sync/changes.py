@@ -10,8 +10,8 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -225,7 +225,7 @@ def _columns(rows: pa.Table, ends: pa.Table, key: Sequence[str]) -> pa.Array:
 
 def sweep(site: Site, collection: str) -> None:
     """Remove what is older than `keep_changes`; called by who holds the collection's lease."""
-    limit = time.time() - site.settings.keep_changes * DAY
+    limit = datetime.fromisoformat(site.store.times.believed()).timestamp() - site.settings.keep_changes * DAY
     for path in _files(site, collection):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < limit:

@@ -101,7 +101,7 @@ class Paged:
             newest = max((path.stat().st_mtime for path in self._place.glob("*.arrow")), default=0.0)
         except (OSError, ValueError):
             same, newest = False, 0.0
-        if same and time.time() - newest < FRESH:
+        if same and 0 <= time.time() - newest < FRESH:
             found: list[Path] = []
             behind: list[str] = []
             for path in sorted(self._place.glob("[0-9]*.arrow")):

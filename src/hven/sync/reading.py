@@ -399,7 +399,8 @@ def due(said: Sync | None, old: State) -> bool:
         return False
     if old.full is None:
         return True
-    return dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(old.full) >= dt.timedelta(seconds=said.full)
+    age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(old.full)
+    return not dt.timedelta() <= age < dt.timedelta(seconds=said.full)  # the clock was ahead then: nobody knows how long that is ago
 
 
 __all__ = ["Anew", "Given", "Reading", "Wider", "due"]
