@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -271,6 +273,32 @@ def test_nothing_new_is_made_of_what_is_damaged(site: Site) -> None:
     with pytest.raises(StorageError, match=r"00000\.arrow is damaged"):
         staging.finish()
     assert len(list((site.settings.kept / "snapshots" / "a.main").iterdir())) == 1
+
+
+@pytest.mark.parametrize("trouble", [errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.MonkeyPatch, trouble: int) -> None:
+    """Rights that are lost, no open files left: nothing is said of the rows, and all is well again without a word of anybody."""
+    record = site.store.record(now(site).id)
+    with monkeypatch.context() as patch:
+
+        def refusing(usual: Any) -> Any:
+            def call(path: Path, *args: Any, **more: Any) -> Any:
+                if "snapshots" in path.parts:
+                    raise OSError(trouble, os.strerror(trouble))
+                return usual(path, *args, **more)
+
+            return call
+
+        for name in ("open", "stat", "read_text"):
+            patch.setattr(Path, name, refusing(getattr(Path, name)))
+        with pytest.raises(Unavailable, match="cannot be read now"):
+            verifying.verified(site.settings, site.store, site.engines, [record])
+        with pytest.raises(Unavailable, match="cannot be read now"):
+            site.engine.stored(record.snapshot)
+        assert site.engine.missing(record.snapshot) is None
+    assert site.store.verifications.damaged() == {}
+    assert site.engine.faulty == {}
+    assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
 
 
 @pytest.mark.parametrize("how", ["cut", "gone", "other"])

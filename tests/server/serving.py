@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -54,12 +54,15 @@ class Serving:
     def head(self, path: str) -> tuple[int, dict[str, str], bytes]:
         return self._send("HEAD", path)
 
-    def _send(self, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    def _send(self, method: str, path: str, form: str | None = None) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         with contextlib.closing(connection):
-            connection.request(method, path)
+            connection.request(method, path, form, {} if form is None else {"content-type": "application/x-www-form-urlencoded"})
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def post(self, path: str, **params: str) -> tuple[int, dict[str, str], bytes]:
+        return self._send("POST", path, urlencode(params))
 
     def ask(self, query: str, form: str = "json", **params: object) -> list[list[object]]:
         status, _, body = self.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY=query, **params)
@@ -88,21 +91,20 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(site: Path, *, workers: int = 2) -> Iterator[Serving]:
-    """Serve a site until the block ends."""
+def serving(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log") -> Iterator[Serving]:
+    """Serve a site until the block ends; `through`: a program that begins the server, and is it then."""
     port = free_port()
-    log = site / "serve.log"
-    with log.open("w") as file:
+    with (site / log).open("w") as file:
         process = subprocess.Popen(
-            [*HVEN, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
+            [*through, *HVEN, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        made = Serving(port=port, process=process, log=log)
+        made = Serving(port=port, process=process, log=site / log)
         try:
             until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, made.log.read_text()
             until(lambda: len(made.workers()) == workers)  # the first of them has answered
             yield made
         finally:

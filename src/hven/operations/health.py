@@ -31,6 +31,7 @@ KEPT = 1.0  # seconds that a look is good for: watchers are many
 PATIENCE = 0.7  # seconds that a watcher waits for a look: probes give up after a second
 OLD = 10.0  # seconds after which an old look says nothing any more
 HIDES = 30.0  # seconds after which the secrets are read again
+LEAPS = 10.0  # seconds between two looks for a clock that has leapt: the keeper notices one within twenty
 LITTLE, NONE = 0.05, 64 * 1024**2  # share of the disk, and bytes, below which there is little room, or none
 log = logging.getLogger("hven.health")
 ALERTS = 10  # alerts that are shown
@@ -186,6 +187,7 @@ class Health:
         self._looker: threading.Thread | None = None
         self._picture: tuple[float, Picture] | None = None
         self._hiding: tuple[float, Hiding] | None = None
+        self._ahead: tuple[float, str | None] | None = None
 
     def picture(self, *, patience: float | None = PATIENCE) -> Picture:
         """Give the picture of now, or of a second ago; an older one if looking takes longer than `patience` (seconds; None: it may)."""
@@ -226,7 +228,9 @@ class Health:
         problems = tuple(hiding.text(problem) for problem in holdings.problems)
         trouble = ahead = None
         try:
-            ahead = site.store.times.ahead()
+            if self._ahead is None or time.monotonic() - self._ahead[0] > LEAPS:
+                self._ahead = time.monotonic(), site.store.times.ahead()
+            ahead = self._ahead[1]
             now, schedules = site.store.schedules.all()
             runs = site.store.runs.latest()
             seen = site.store.syncs.seen()

@@ -21,6 +21,7 @@ from hven import operations
 from hven import settings as settings_room
 from hven.errors import HvenError
 from hven.holdings import counters
+from hven.holdings.serving import serving
 from hven.jobs import forks
 from hven.model import priority
 from hven.query import memory
@@ -103,6 +104,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
 
     logging.config.dictConfig(LOGGING)
     logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
+    for one in serving(settings)[:1]:
+        logging.getLogger("hven").info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
     os.environ[SITE] = str(settings.directory.resolve())
     counted = counters.prepare(settings.var / "run")
     _preload(settings)

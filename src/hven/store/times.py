@@ -61,8 +61,8 @@ class Times:
     def ahead(self) -> str | None:
         """Say in words that the clock has leapt ahead, if somebody has noticed and it still is; nothing is written."""
         with self._database.reading() as connection:
-            kept, found = _kept(connection), reckoned(connection)
-        if kept is None or kept.leap is None or found.leap is None:
+            kept, now = _kept(connection), clock(connection)
+        if kept is None or kept.leap is None or (found := kept.at(now)).leap is None:
             return None
         was, said, until = (stamp(moment)[:19] for moment in (found.believed, found.seen, found.leap + BELIEVED))
         return f"the clock says {said}, and was at {was} before: until it has gone on to {until}, nothing is deleted by it"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from hven.engines import Verified
-from hven.engines.duckdb.layout import MANIFEST, Manifest, resized
-from hven.errors import StorageError
+from hven.engines.duckdb.layout import MANIFEST, Manifest, refuse_passing, resized
+from hven.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -60,9 +60,11 @@ def refuse_damaged(directory: Path, manifest: Manifest, names: Collection[str]) 
 def verify(directory: Path, snapshot: Snapshot, pace: Callable[[int], object] | None, known: Known) -> Verified:
     """See whether the files of a snapshot are what was written; see `hven.engines.Engine`."""
     path = directory / MANIFEST
-    said_of_it = (path.stat().st_size if path.is_file() else 0, snapshot.checksum)
     try:
         manifest = Manifest.read(path)
+        said_of_it = (path.stat().st_size, snapshot.checksum)
+    except Unavailable:
+        raise
     except StorageError as error:
         return Verified(faults={MANIFEST: error.message.partition(f"{MANIFEST}: ")[2] or error.message})
     faults: dict[str, str] = {}
@@ -91,6 +93,7 @@ def _fault(path: Path, said: tuple[int, str], known: Known, pace: Callable[[int]
         if found is None and pace is not None:
             found = known[facts.st_dev, facts.st_ino] = checksum(path, pace)
     except OSError as error:
+        refuse_passing(path, error)
         return os.strerror(error.errno).lower() if error.errno else str(error)
     return "its rows are not those that were written" if found is not None and wanted and found != (size, wanted) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -19,7 +20,7 @@ from hven.engines import Engine, Limits, Memory, Snapshot
 from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
 from hven.engines.duckdb.checking import verify
-from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, resized
+from hven.engines.duckdb.layout import MANIFEST, PASSING, Held, Manifest, Stored, resized
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
@@ -199,6 +200,8 @@ class DuckEngine(Engine):
                 known.look()
                 return known
             opened = Stored(self.directory / snapshot.path)
+        except Unavailable:
+            raise
         except StorageError as error:
             if self.faulty.get(snapshot.path) != error.message:
                 self.faulty = {**self.faulty, snapshot.path: error.message}
@@ -229,7 +232,9 @@ class DuckEngine(Engine):
                 if (why := resized(directory / name, size)) is not None:
                     return f"{directory / name}: {why}"
         except OSError as error:
-            return f"{directory / name}: {(error.strerror or str(error)).lower()}"
+            return None if error.errno in PASSING else f"{directory / name}: {(error.strerror or str(error)).lower()}"
+        except Unavailable:
+            return None
         except StorageError as error:
             return error.message
         return None
@@ -249,7 +254,7 @@ class DuckEngine(Engine):
     def tidy(self) -> None:
         """Let go of the maps of snapshots that were removed: as long as they are mapped, their room is not free."""
         with self._lock:
-            gone = [path for path, stored in self._stored.items() if not stored.path.exists()]
+            gone = [path for path, stored in self._stored.items() if _gone(stored.path)]
             for path in gone:
                 del self._stored[path]
                 self._sizes.pop(path, None)
@@ -369,6 +374,15 @@ def folder(qualified: str) -> str:
         if qualified[:1] != "."
         else "%2E" + folder(qualified[1:])
     )
+
+
+def _gone(path: Path) -> bool:
+    """Tell that a directory is certainly not there: not only that we may not look."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno in {errno.ENOENT, errno.ENOTDIR}
+    return False
 
 
 def _cleared(path: Path) -> bool:

@@ -7,7 +7,9 @@ indexed column, and ``snapshot.json`` (what is where; see `Manifest`). Nothing i
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from contextlib import suppress
@@ -20,7 +22,7 @@ import pyarrow as pa
 
 from hven.engines.duckdb.keys import KeyIndex
 from hven.engines.duckdb.regions import RegionIndex
-from hven.errors import StorageError
+from hven.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 MANIFEST = "snapshot.json"
 POSITION = "position.npy"
 VERSION = 1
+PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.EINTR}
 LOOK = 0.25  # seconds between two looks at the sizes of files that are read
 _PROJECTIONS = 256  # sets of columns that are remembered
 _STRETCH = 64  # rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
@@ -151,6 +154,7 @@ class Manifest:
                 checksums={name: (size, found) for name, (size, found) in data.get("checksums", {}).items()},
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
+            refuse_passing(path, error)
             message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
             raise StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot") from error
 
@@ -167,6 +171,19 @@ def resized(path: Path, size: int) -> str | None:
     return None if found == size else f"it has {found:,} bytes, and {size:,} were written"
 
 
+def refuse_passing(path: Path, error: Exception) -> None:
+    """Refuse for now where the machine does not let us read a file: that says nothing of what is in it.
+
+    Raises
+    ------
+    Unavailable
+        It is so.
+    """
+    if isinstance(error, OSError) and error.errno in PASSING:
+        message = f"the snapshot file {path} cannot be read now: {os.strerror(error.errno).lower()}"
+        raise Unavailable(message, remedy="see that the server may read it, and has files to open left") from error
+
+
 def damaged(path: Path, why: object) -> StorageError:
     """Make the error for a file of a snapshot that is not what it was when it was written."""
     message = f"the snapshot file {path} cannot be read: {why}"
@@ -180,6 +197,7 @@ def part_batches(path: Path) -> list[pa.RecordBatch]:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
     except (OSError, pa.ArrowException) as error:
+        refuse_passing(path, error)
         raise damaged(path, error) from error
 
 
@@ -205,12 +223,13 @@ class Stored:
         try:
             why = resized(path, size)
         except OSError as error:
+            refuse_passing(path, error)
             raise damaged(path, error.strerror) from error
         if why is not None:
             raise damaged(path, why)
 
     def look(self) -> None:
-        """See now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed stays mapped, and is well.
+        """See now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed, or must not be looked at any more, stays mapped, and is well.
 
         Raises
         ------
@@ -220,7 +239,7 @@ class Stored:
         moment = time.monotonic()
         if moment - self._looked > LOOK:
             for name, size in self._sizes.items():
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     if (why := resized(self.path / name, size)) is not None:
                         raise damaged(self.path / name, why)
             self._looked = moment

@@ -1,0 +1,230 @@
+"""The machine fails under a running server: no room, no inodes, no rights, no open files left, a disk that cannot be written.
+
+What is published is served, what cannot be done is refused in words without a path, nothing is lost, and all is well again without repair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from serving import HVEN, Serving, hven, serving
+
+from hven.testing.site import site_with, tiny_site
+from running import free_port, until
+
+pytestmark = pytest.mark.slow
+
+COUNT = "SELECT COUNT(*) AS n FROM stars.main"
+DESCRIPTOR = """\
+collection: stars
+title: Three stars
+tables:
+  main:
+    primary: id
+    columns: {id: {type: int32}}
+    source: {kind: csv, files: stars.csv}
+"""
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk of its own: small, with few inodes."""
+    place = tmp_path_factory.mktemp("disk")
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m,nr_inodes=600,mode=755", "hven-test", place], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small disk needs the right to mount one: root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture(scope="module")
+def server(disk: Path) -> Iterator[Serving]:
+    hven("init", site := disk / "site")
+    with site_with(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
+        pass
+    hven("ingest", "stars", "--site", site)
+    with serving(site, workers=1) as made:
+        yield made
+
+
+def begun(server: Serving) -> tuple[int, str, str]:
+    """Begin a job: status, where it is, words."""
+    status, headers, body = server.post("/tap/async", LANG="ADQL", QUERY=COUNT, RESPONSEFORMAT="csv", PHASE="RUN")
+    return status, headers.get("location", ""), body.decode()
+
+
+def status_of(server: Serving) -> str:
+    return str(json.loads(server.get("/health.json")[2])["status"])
+
+
+def done(server: Serving, job: str) -> bool:
+    path = job.removeprefix(server.url)
+    return server.get(f"{path}/phase")[2] == b"COMPLETED" and server.get(f"{path}/results/result")[2].split() == [b"n", b"3"]
+
+
+@contextlib.contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Leave no byte."""
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(65536))
+    with contextlib.suppress(OSError), (disk / "filler").open("ab", buffering=0) as file:
+        while True:
+            file.write(b"x")
+    yield
+    (disk / "filler").unlink()
+
+
+@contextlib.contextmanager
+def crowded(disk: Path) -> Iterator[None]:
+    """Leave no inode."""
+    (disk / "crowd").mkdir()
+    with contextlib.suppress(OSError):
+        for number in range(10_000):
+            (disk / "crowd" / str(number)).touch()
+    yield
+    shutil.rmtree(disk / "crowd")
+
+
+@pytest.mark.parametrize("fault", [filled, crowded], ids=["no room", "no inodes"])
+def test_a_disk_without_room(server: Serving, disk: Path, fault: Callable[[Path], contextlib.AbstractContextManager[None]]) -> None:
+    site = disk / "site"
+    before = begun(server)
+    assert before[0] == 303
+    until(lambda: done(server, before[1]))
+    with fault(disk):
+        refused = 0
+        for _ in range(6):
+            status, _, words = begun(server)
+            assert status in {303, 503, 507}, words
+            refused += status != 303
+            assert str(disk) not in words
+            assert server.ask(COUNT) == [[3]]
+            assert server.get("/health/live")[0] == 200
+        verb = hven("ingest", "stars", "--site", site, ok=False)
+        assert verb.returncode == 3
+        assert "Traceback" not in verb.stderr
+        assert "hven: " in verb.stderr
+        assert done(server, before[1]), "nothing is lost"
+    found: list[str] = []
+    until(lambda: (answer := begun(server))[0] == 303 and not found.append(answer[1]), 60)
+    until(lambda: done(server, found[-1]), 60)
+    assert done(server, before[1])
+    assert hven("verify", "--site", site).returncode == 0
+
+
+def below(pid: int) -> list[int]:
+    """Give a process and all that came of it."""
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [one for child in children.read_text().split() for one in below(int(child))]
+    return found
+
+
+def test_no_open_files_are_left(server: Serving) -> None:
+    """As ``ulimit -n 64``, with more readers than that who say nothing."""
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in below(server.process.pid)}
+    idle = []
+    try:
+        for pid, (_, hard) in limits.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, hard))
+        for _ in range(100):
+            idle.append(connection := http.client.HTTPConnection("127.0.0.1", server.port, timeout=5))
+            connection.connect()
+        with contextlib.suppress(OSError):  # nobody may be let in, or told to come again
+            status, _, words = begun(server)
+            assert status in {303, 503}, words
+    finally:
+        for connection in idle:
+            connection.close()
+        until(lambda: server.get("/health/live")[0] == 200, 60)
+        status, job, words = begun(server)
+        assert status == 303, words
+        until(lambda: done(server, job), 60)
+        for pid, limit in limits.items():
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+    assert server.ask(COUNT) == [[3]]
+
+
+def test_rights_that_are_lost(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    hven("init", site)
+    with tiny_site(site, {f"stars.{name}": pa.table({"id": [1, 2, 3]}) for name in ("main", "other")}):
+        pass
+    places = [path for path in (site / "var", *(site / "var").rglob("*")) if path.is_dir()]
+    modes = {path: path.stat().st_mode & 0o777 for path in places}
+    dropped = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("root's rights can be bounded with setpriv only, which is not installed")
+    bounded = dropped if os.geteuid() == 0 else []
+    with serving(site, workers=1, through=bounded) as server:
+        before = begun(server)
+        assert before[0] == 303
+        until(lambda: done(server, before[1]))
+        assert server.ask(COUNT) == [[3]]
+        try:
+            for path in reversed(places):
+                path.chmod(0o000)
+            for _ in range(3):
+                status, _, words = begun(server)
+                assert status == 503, words
+                assert str(tmp_path) not in words
+                assert server.get("/health/live")[0] == 200
+            until(lambda: status_of(server) == "degraded")
+            assert server.get("/health/ready")[0] == 200, "what is published is served as it was seen last"
+            assert server.ask(COUNT) == [[3]], "what is open stays open"
+            status, _, words = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.other")
+            assert (status, b"cannot be read now: permission denied" in words, str(tmp_path).encode() in words) == (503, True, False), words
+            checked = subprocess.run([*bounded, *HVEN, "verify", "--site", site], capture_output=True, text=True, check=False)
+            assert (checked.returncode, "Traceback" in checked.stderr, "hven: " in checked.stderr) == (3, False, True)
+        finally:
+            for path in places:
+                path.chmod(modes[path])
+        until(lambda: status_of(server) == "ok")
+        for table in ("main", "other"):
+            assert server.ask(f"SELECT COUNT(*) AS n FROM stars.{table}") == [[3]], "well again without repair"
+        status, job, words = begun(server)
+        assert status == 303, words
+        until(lambda: done(server, job), 60)
+        assert done(server, before[1])
+
+
+def test_a_disk_that_cannot_be_written(disk: Path) -> None:
+    """It was mounted read-only: a server that starts there says why it cannot, and one that starts afterwards has everything."""
+    hven("init", site := disk / "fixed")
+    with tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
+        pass
+    view = disk.parent / "view"
+    view.mkdir()
+    subprocess.run(["mount", "--bind", site, view], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", view], check=True)
+        refused = hven("serve", "--site", view, "--port", str(free_port()), ok=False)
+        assert refused.returncode in {1, 3}
+        assert "Traceback" not in refused.stderr
+        assert "hven: " in refused.stderr
+        assert "check the owner and the rights" in refused.stderr, refused.stderr
+        subprocess.run(["mount", "-o", "remount,bind,rw", view], check=True)
+        with serving(view, workers=1) as server:
+            assert server.ask(COUNT) == [[3]]
+            status, job, words = begun(server)
+            assert status == 303, words
+            until(lambda: done(server, job), 60)
+    finally:
+        subprocess.run(["umount", "--lazy", view], check=True)

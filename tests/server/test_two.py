@@ -1,0 +1,77 @@
+"""Two servers on one site share it: its rows, its jobs and its schedule; each sees what the other did, and goes on alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from serving import Serving, hven, serving
+
+from hven.testing.site import site_with
+from running import until
+
+pytestmark = pytest.mark.slow
+
+DESCRIPTOR = """\
+collection: cat
+title: t
+tables:
+  stars:
+    primary: id
+    columns: {id: {type: int32}, v: {type: int32}}
+    source: {kind: csv, files: stars.csv}
+sync: {every: 1 s}
+"""
+BOTH = "SELECT COUNT(*) AS n, MAX(v) AS hi FROM cat.stars"
+
+
+def csv(version: int) -> str:
+    return "id,v\n" + "".join(f"{number},{version if number < 3 else 0}\n" for number in range(50))
+
+
+def phases(server: Serving) -> Counter[str]:
+    status, _, body = server.get("/tap/async", LAST=1000)
+    assert status == 200
+    return Counter(part.partition(b"<")[0].decode() for part in body.split(b"<phase>")[1:])
+
+
+def begin(server: Serving) -> None:
+    status, _, body = server.post("/tap/async", LANG="ADQL", QUERY=BOTH, RESPONSEFORMAT="csv", PHASE="RUN")
+    assert status == 303, body
+
+
+def test_two_servers_share_a_site(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    hven("init", site)
+    stars = site / "collections" / "cat" / "stars.csv"
+    with site_with(site, DESCRIPTOR, {"stars.csv": csv(0)}):
+        pass
+    hven("ingest", "cat", "--site", site)
+    with serving(site, workers=1, log="one.log") as one:
+        with serving(site, workers=1, log="two.log") as two:
+            assert "serves this site, too: they share its data, jobs and schedule" in two.log.read_text()
+            for number in range(12):
+                begin((one, two)[number % 2])
+            for server in (one, two):
+                until(lambda server=server: phases(server) == Counter(COMPLETED=12), 120)  # type: ignore[misc]
+            with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
+                assert store.execute("SELECT DISTINCT attempts FROM jobs").fetchall() == [(1,)], "each ran once"
+            for version in (1, 3):
+                stars.write_text(csv(version))
+                for server in (one, two):  # by the one schedule that both have
+                    until(lambda server=server, version=version: server.ask(BOTH) == [[50, version]], 120)  # type: ignore[misc]
+            with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
+                assert store.execute("SELECT DISTINCT phase FROM runs WHERE ended IS NOT NULL").fetchall() == [("COMPLETED",)]
+            for pid in two.workers():
+                os.kill(pid, signal.SIGKILL)
+            assert one.ask(BOTH) == [[50, 3]]
+        stars.write_text(csv(9))
+        until(lambda: one.ask(BOTH) == [[50, 9]], 180)
+        begin(one)
+        until(lambda: phases(one) == Counter(COMPLETED=13), 120)
+        assert one.get("/metrics")[0] == 200
