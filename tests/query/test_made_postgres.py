@@ -20,7 +20,7 @@ from test_made_queries import FIRST
 
 from hven.holdings import Site
 from hven.settings import Postgres
-from hven.testing.site import tiny_site
+from hven.testing.site import publish, tiny_site
 from made_tables import PUBLISHED
 from postgres import server, sphere
 
@@ -65,3 +65,18 @@ def test_no_query_tells_of_hidden_rows(tmp_path: Path, database: str) -> None:
         kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 100))
     print(f"seeds {FIRST} to {FIRST + 99}: {dict(kinds)}")
     assert kinds["rows"] > 30
+
+
+def test_tables_of_two_engines_answer_as_those_of_one(tmp_path: Path, database: str) -> None:
+    kinds: Counter[str] = Counter()
+    with tiny_site(tmp_path, {}, postgres=Postgres(url=database, namespace="mixed")) as site:
+        for number, (table, rows) in enumerate(PUBLISHED):
+            publish(site, table, rows, keeper="postgres" if number % 2 else None)
+        site.refresh()
+        for seed in range(FIRST, FIRST + 100):
+            answer = judged(site, seed)
+            if isinstance(answer, pa.Table):
+                kinds.update(["rows", *(["compared"] if agree(seed, answer) else [])])
+    print(f"seeds {FIRST} to {FIRST + 99}: {dict(kinds)}")
+    assert kinds["rows"] > 30
+    assert kinds["compared"] > 15
