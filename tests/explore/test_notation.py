@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.errors import UserError
-from hven.explore.notation import angle, position, shown
+from hven.explore.notation import LONGEST, angle, position, shown
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,9 @@ def test_angles(text: str, wanted: float) -> None:
 def test_angles_that_are_none(text: str) -> None:
     with pytest.raises(UserError):
         angle(text)
+
+
+def test_rows_of_digits_are_no_position() -> None:
+    """The form was tried in every way to cut them, for seconds."""
+    assert position("1" * (LONGEST + 1)) is None
+    assert position("-" + "9" * 50_000) is None

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from hven.settings import Settings
 
 LOCAL = {"127.0.0.1", "::1"}
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)  # RFC 3986 section 3.2.2, without escapes
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
 def base(request: HTTPConnection, settings: Settings) -> str:
-    """Give the address of the site without a final slash: the public URL, or what the request says of itself."""
+    """Give the address of the site without a final slash: the public URL, or what the request says of itself, if that can be a host."""
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    host = request.headers.get("host", f"{settings.host}:{settings.port}")
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        host = f"{settings.host}:{settings.port}"
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
 
 

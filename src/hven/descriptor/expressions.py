@@ -35,13 +35,46 @@ class Hole:
         return self.text if _NAME.fullmatch(self.text) else None
 
 
+DEEPEST = 200
+
+
 def expression(value: Written, what: str, faults: Faults, *, condition: bool = False) -> Expr | None:
     """Parse a written expression or condition; None after a fault."""
     try:
-        return parse_condition(str(value)) if condition else parse_expression(str(value))
+        return parsed(str(value), condition=condition)
     except ParseError as error:
         faults.error(f"{what}: {error.message}", value.at(error.offset), error.remedy)
         return None
+
+
+def parsed(text: str, *, condition: bool = False) -> Expr:
+    """Parse an expression or condition that does not nest without end, as sums of thousands of terms do.
+
+    Raises
+    ------
+    ParseError
+        It is none.
+    """
+    tree = parse_condition(text) if condition else parse_expression(text)
+    if _deeper(tree, DEEPEST):
+        raise ParseError(
+            f"more than {DEEPEST} operations within each other", text=text, offset=0, remedy="give parts of it names under `let`"
+        )
+    return tree
+
+
+def _deeper(tree: Expr, most: int) -> bool:
+    """Say whether nodes stand within each other more than `most` times; `a + b + c` is two within each other."""
+    left: list[tuple[Any, int]] = [(tree, 0)]
+    while left:
+        node, depth = left.pop()
+        if depth > most:
+            return True
+        if isinstance(node, tuple):
+            left += [(part, depth) for part in node]
+        elif isinstance(node, Node):
+            left += [(getattr(node, item.name), depth + 1) for item in fields(node) if item.name not in {"meta", "column", "table"}]
+    return False
 
 
 def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def functions(entries: Iterable[Fields], directory: Path, hashes: dict[str, str]
 def _of_file(entry: Fields, directory: Path, hashes: dict[str, str], faults: Faults) -> list[PythonFunction]:
     file: Written = entry["file"]
     path = directory / str(file)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  (a name too long, or with a NUL, is none)
         there = [item.name for item in directory.iterdir() if item.suffix == ".py"]
         faults.error(f"functions: there is no file {file} beside the descriptor", file.place, nearest(file, there))
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from contextlib import suppress
 from functools import lru_cache
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hven.errors import Fault
     from hven.settings import Settings
 
+MOST_INCLUDED, _LONGEST = 500, 1000  # files, one as often as it is included; characters of a path
 STANDARDS = Path(__file__).parent / "standards"
 
 
@@ -28,6 +30,7 @@ class Gathered:
     def __init__(self) -> None:
         self.hashes: dict[str, str] = {}
         self.faults = Faults()
+        self.included = 0
 
 
 def gather(path: Path, settings: Settings, result: Gathered) -> Entries | None:
@@ -72,6 +75,15 @@ def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: t
         if not isinstance(item, Written):
             continue  # said when the keys are checked
         other = path.parent / str(item)
+        result.included += 1
+        if result.included > MOST_INCLUDED:
+            faults.error(
+                f"more than {MOST_INCLUDED} files are included", item.place, "include each once, where all that include it stand together"
+            )
+            return None
+        if "\0" in item or len(str(item)) > _LONGEST:
+            faults.error("no file can be called so", item.place, f"at most {_LONGEST} characters, and no NUL")
+            continue
         if other.resolve() in {step.resolve() for step in (*chain, path)}:
             faults.error(f"{item} includes itself", item.place, " -> ".join(step.name for step in (*chain, path, other)))
             continue
@@ -82,7 +94,7 @@ def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: t
                 "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
             )
             continue
-        if not other.is_file():
+        if not os.path.isfile(other):  # noqa: PTH113  (a part of the name may be too long)
             hint = nearest(str(item), _neighbours(other, str(item)))
             faults.error(f"there is no file {item} to include", item.place, hint or f"paths start at {path.parent.name}/")
             continue
@@ -93,8 +105,6 @@ def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: t
 
 
 def _relative(path: Path, home: Path) -> str:
-    import os
-
     return os.path.relpath(path, home)
 
 
@@ -361,7 +371,7 @@ def _of_columns(rule: Any, gone: set[str]) -> Any:
 
 # --- loops ---------------------------------------------------------------------------------------------------
 
-MOST_ROUNDS = 5_000
+MOST_ROUNDS, MOST_MADE = 5_000, 200_000  # of one loop; keys and values that all loops of a descriptor make
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 KEEP_BRACES = {"text", "links", "link"}
 
@@ -382,6 +392,12 @@ def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -
                     f"{what}for has no key {str(key)!r}", key.place, nearest(key, ("each", *makes)) or f"known: each, {', '.join(makes)}"
                 )
         for values in _rounds(loop, what, faults):
+            faults.made += sum(_size(part) for key, part in loop.items() if str(key) in makes)
+            if faults.made > MOST_MADE:
+                faults.error(
+                    f"{what}for: the loops make more than {MOST_MADE:,} values", loop.place, "a table of so many columns is a table of rows"
+                )
+                return Entries({key: value for key, value in holder.items() if key != "for"}, holder.place)
             for key, part in loop.items():
                 if str(key) in makes and isinstance(part, Entries):
                     made = substitute(part, values, keep=key in KEEP_BRACES)
@@ -389,6 +405,13 @@ def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -
                 elif str(key) in makes:
                     faults.error(f"{what}for.{key} must be a map (name: value), not {kind(part)}", part.place)
     return Entries(result, holder.place)
+
+
+def _size(value: Any) -> int:
+    """Count keys and values."""
+    if isinstance(value, Entries):
+        return sum(1 + _size(item) for item in value.values())
+    return sum(_size(item) for item in value) if isinstance(value, Items) else 1
 
 
 def _add(result: dict[Written, Any], key: Written, made: Entries, what: str, faults: Faults) -> None:

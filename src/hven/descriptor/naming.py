@@ -6,14 +6,13 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.adql import parse_condition, parse_expression
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING
 from hven.adql.scope import Tables, same
 from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
 from hven.descriptor import images, trees
 from hven.descriptor.conversions import in_arguments
-from hven.descriptor.expressions import walk
+from hven.descriptor.expressions import parsed, walk
 from hven.descriptor.grouping import AGGREGATES, OWN, Grouping
 from hven.descriptor.outcome import SOURCE, Broken, Call
 from hven.descriptor.shapes import Faults, nearest
@@ -107,7 +106,7 @@ class Names:
     def bound(self, text: Written, what: str, targets: Targets | None) -> tuple[Expr, Meta]:
         """Parse an expression, replace its names, type it: gives the tree over the source alone, and what its value is."""
         try:
-            tree = parse_expression(str(text))
+            tree = parsed(str(text))
         except ParseError as error:
             self.faults.error(f"{what}: {error.message}", text.at(error.offset), error.remedy)
             raise Broken from None
@@ -123,7 +122,7 @@ class Names:
         """Parse and type a condition over the source; None after a fault."""
         value = written(text, place)
         try:
-            tree = parse_condition(str(value))
+            tree = parsed(str(value), condition=True)
             tree = self.expanded(tree, value, what, targets)
             bound = bind_condition(tree, self.columns, text=str(value))
         except (ParseError, BindError) as error:

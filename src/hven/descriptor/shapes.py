@@ -20,6 +20,7 @@ class Faults:
     """Collects what is wrong."""
 
     found: list[Fault] = field(default_factory=list)
+    made: int = 0  # by loops
 
     def error(self, message: str, place: Place, remedy: str = "") -> None:
         """Add an error."""

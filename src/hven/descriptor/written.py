@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LARGEST = 4 * 1024**2  # bytes of one file
 DEEPEST = 60
 MOST = 200_000  # values of one file, aliases counted as often as they are used
+_ENDLESS = re.compile(r"[0-9_]{400,}")  # no number, wherever it stands; Python reads no more than 4,300 digits
 BINARY_OR_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
@@ -305,6 +306,10 @@ class _Builder:
         value: Value
         if isinstance(event, yaml.ScalarEvent):
             style = event.style or ""
+            if _ENDLESS.search(event.value):
+                raise _Stop(
+                    "a number of more than 400 digits", self.page.place(start), "no value is so large; is something missing between?"
+                )
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
             value = Written(event.value, self.page, start, int(event.end_mark.index), style)  # type: ignore[union-attr]  # the C parser marks every event

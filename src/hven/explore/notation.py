@@ -15,6 +15,7 @@ _SECOND = r"([-+]?)\s*(\d{1,2})(?:\s*[d°]\s*|\s*:\s*|\s+)(?:(\d{1,2}(?:\.\d*)?)
 _SEXAGESIMAL = re.compile(rf"\s*{_FIRST}\s*[,;]?\s*{_SECOND}\s*", re.IGNORECASE)
 _PACKED = re.compile(r"(?:[A-Za-z0-9]+\s)?J?(\d{2})(\d{2})(\d{2}(?:\.\d+)?)([-+])(\d{2})(\d{2})(\d{2}(?:\.\d+)?)?")
 _ANGLE = re.compile(rf"\s*({NUMBER})\s*(.*?)\s*")
+LONGEST = 200  # characters of a position
 _WORDS = {"": "deg", "°": "deg", "d": "deg", "degree": "deg", "degrees": "deg", "'": "arcmin", "\u2032": "arcmin", "m": "arcmin", '"': "arcsec", "\u2033": "arcsec", "''": "arcsec", "s": "arcsec"}  # fmt: skip
 
 
@@ -29,6 +30,8 @@ def position(text: str) -> tuple[float, float] | None:
         It has the form of a position, and cannot be one.
     """
     given = " ".join(text.replace("\u2212", "-").split())
+    if len(given) > LONGEST:  # a row of 5,000 digits can be two numbers in as many ways, which takes seconds to try
+        return None
     plain = _PAIR.fullmatch(given)
     if plain is not None:
         return _checked(float(plain[1]), float(plain[2]), given, turn=360.0)

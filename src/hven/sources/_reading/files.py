@@ -34,6 +34,9 @@ _MAGIC = (
 )
 
 
+_LONGEST = 255  # bytes of a file's name
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -106,6 +109,12 @@ def _named(pattern: str, directory: Path) -> Path:
 
 
 def _expand(pattern: str, directory: Path) -> list[Path]:
+    if (
+        "\0" in pattern
+        or any(len(part.encode("utf-8", "replace")) > _LONGEST for part in pattern.split("/"))
+        or len(pattern) > 16 * _LONGEST
+    ):
+        raise SourceError(f"no file can be called {pattern[:60]!r} ..", remedy=f"at most {_LONGEST} bytes between two slashes")
     path = directory / Path(pattern).expanduser()
     if path.is_file():
         return [path]

@@ -1,0 +1,31 @@
+"""Every address at full size: in each of its parameters each value at an edge, then at random. Part of `scripts/proof attack`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "protocols"))
+
+from hostile_asking import Asker, make
+
+pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack")
+
+
+def test_every_address(tmp_path: Path) -> None:
+    """HVEN_SEED says where the random ones begin."""
+    site = make(tmp_path)
+    asker = Asker(site)
+    try:
+        begun = time.monotonic()
+        first = int(os.environ.get("HVEN_SEED", "0"))
+        wrong = asker.edges(asker.routes) + asker.rounds(range(first, first + 100))
+        print(f"\n{asker.count:,} requests to {len(asker.routes)} routes in {time.monotonic() - begun:.0f} s; the slowest: {asker.slowest}")
+        assert wrong == []
+    finally:
+        asker.close()
+        site.close()
