@@ -107,11 +107,11 @@ def doubled(number: int) -> str:
     return f"WITH a0 AS (SELECT id FROM sky.stars), {made} SELECT COUNT(*) AS n FROM a{number - 1}"
 
 
-LONG = "x" * 60_000
+LONG = "x" * 30_000
 BOMBS: dict[str, Bomb] = {
     "text that grows": asking(f"SELECT {replaced(5)} AS x FROM sky.stars"),
-    "text of 60 kB in each row": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars"),
-    "text of 60 kB, sorted": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars ORDER BY x"),
+    "text of 30 kB in each row": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars"),
+    "text of 30 kB, sorted": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars ORDER BY x"),
     "a literal of 900 kB": asking(f"SELECT '{'x' * 900_000}' AS x FROM sky.stars"),
     "CHAR(1000000)": asking("SELECT CAST(kind AS CHAR(1000000)) AS x FROM sky.stars"),
     "all names in one text": asking(f"SELECT IVO_STRING_AGG(kind || '{'x' * 1000}', ',') AS x FROM sky.stars"),

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.errors import SourceError, TooLarge
+from hven.errors import SourceError, Timeout, TooLarge
 from hven.formats import End, Head, load
 from hven.model import literal
+from hven.model.clock import Clock
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.query.content import table_in
@@ -199,3 +200,11 @@ def changed_bytes(form: str, place: Path, rounds: Iterable[int]) -> None:
         except Exception as error:
             error.add_note(f"{form}, round {number}: {io.BytesIO(data).read(300)!r}")
             raise
+
+
+def test_the_head_of_a_votable_is_read_by_the_clock(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b'<VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>')
+    with Clock(5).counting() as spent:
+        spent.until -= 6
+        with pytest.raises(Timeout, match="5 s"), table_in(tmp_path / "mine"):
+            pass

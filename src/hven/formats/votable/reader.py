@@ -17,6 +17,7 @@ from hven.errors import SourceError
 from hven.formats import Head, Read, Refused
 from hven.formats.votable import describe, rows, unpack
 from hven.formats.votable.bytestream import chunks
+from hven.model.clock import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,6 +233,7 @@ class _Document:
         return True
 
     def _parse(self, piece: bytes) -> None:
+        check()
         self._fed += len(piece)
         if self._fed > _METADATA:
             message = f"the document has more than {_METADATA >> 20} MiB beside its rows"

@@ -14,6 +14,7 @@ from lxml import etree
 from hven.errors import SourceError
 from hven.formats.votable.unpack import Unpacker
 from hven.model import literal, parse
+from hven.model.clock import check
 from hven.model.literal import characters
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def _elements(*pieces: bytes) -> Iterator[Any]:
     element: Any
     for piece in pieces:
         for at in range(0, len(piece), _STEP):
+            check()
             parser.feed(piece[at : at + _STEP])
             for _, element in parser.read_events():
                 if (root := element.getparent()) is not None and root.getparent() is None:
