@@ -175,7 +175,7 @@ def test_what_mappings_cannot_have_is_listed() -> None:
     assert wrong == [], wrong
 
 
-@pytest.mark.parametrize("name", ["round", "truncate", "from_unix", "from_jd", "from_mjd", "lon_360", "iso", "jd", "length"])
+@pytest.mark.parametrize("name", ["round", "truncate", "from_unix", "from_jd", "from_mjd", "lon_360", "mod", "iso", "jd", "length"])
 def test_what_mappings_can_have(name: str) -> None:
-    argument = {"jd": "t", "length": "s"}.get(name, "x")
+    argument = {"jd": "t", "length": "s", "mod": "x, 360"}.get(name, "x")
     assert beyond(bind_expression(parse_expression(f"{name}({argument})"), MORE)) == ""

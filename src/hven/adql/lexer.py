@@ -98,7 +98,7 @@ def string(quoted: str) -> str:
     """Value of a character string literal: neighbours joined, doubled quotes single."""
     if "'" not in (inner := quoted[1:-1]):
         return inner
-    return "".join(part[1:-1].replace("''", "'") for part in map(re.Match.group, _STRING_PARTS.finditer(quoted)))
+    return "".join(part[1][1:-1].replace("''", "'") for part in _STRING_PARTS.finditer(quoted) if part[1])
 
 
 def tokenize(text: str, *, version: str = "2.1") -> Tokens:

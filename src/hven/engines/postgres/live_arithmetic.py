@@ -10,6 +10,7 @@ _SQL = "LANGUAGE sql IMMUTABLE"
 _SIZE = f"CASE WHEN abs(y) > 1e6 THEN y / 1e6 * ln(nullif(abs(x), 0)) * 1e6 ELSE y * (ln(nullif(abs(x), 0)) + CAST('1e-300' AS {_D})) END"
 _ODD = "x < 0 AND y = trunc(y) AND abs(y) < 9007199254740992 AND CAST(y AS numeric) % 2 <> 0"
 _TENS = f"power(CAST(10 AS {_D}), least(abs(digits), 308))"
+_TENTHS = "CAST(round((jd - 2440587.5) * 864000000) AS bigint)"
 
 SPELLED: tuple[str, ...] = (
     f"""FUNCTION hven_power(x {_D}, y {_D}) RETURNS {_D} {_SQL} AS $$
@@ -28,6 +29,10 @@ SPELLED: tuple[str, ...] = (
       SELECT CASE WHEN digits = 0 THEN trunc(x) WHEN abs(x) = 'infinity' OR x = 'nan' OR digits > 300 THEN x
         WHEN digits < 0 THEN CASE WHEN abs(x) < {_TENS} THEN 0 ELSE trunc(x / {_TENS}) * {_TENS} END
         WHEN digits > 0 THEN CASE WHEN abs(x) > 1e308 / {_TENS} THEN x ELSE trunc(x * {_TENS}) / {_TENS} END END $$""",
+    f"""FUNCTION hven_remainder(x {_D}, y {_D}) RETURNS {_D} {_SQL} AS $$
+      SELECT CASE WHEN y = 0 THEN NULL WHEN abs(x) < abs(y) THEN x ELSE x - y * trunc(x / y) END $$""",
+    f"""FUNCTION hven_iso(jd {_D}) RETURNS timestamp {_SQL} AS $$
+      SELECT timestamp '1970-01-01' + CAST({_TENTHS} / 864000000 AS integer) * interval '1 day' + {_TENTHS} % 864000000 * interval '100 microseconds' $$""",
 )
 
 _MOMENT = "(timestamp '1970-01-01' + CAST(hven_whole({}) AS bigint) * interval '{} microsecond')"
