@@ -18,7 +18,7 @@ from running import hven, program
 from shared import ROOT
 
 EXAMPLES = ROOT / "examples"
-STAGES = "TME TMS TMC CAP MDQ OBS EXA"
+STAGES = "TME TMS TMC QGE CAP MDQ OBS EXA"
 ALLOWED = (
     r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""  # ADQL 2.1's, which stilts 3.4.7 does not know
 )

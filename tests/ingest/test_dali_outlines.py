@@ -49,11 +49,11 @@ def asked(site, adql):
         return result.table().to_pylist()
 
 
-def answer(site, adql):
+def answer(site, adql, version="1.5"):
     """The VOTable of a query, and what astropy reads in it."""
     with query.run(adql, OWNER, site=site) as result:
         head = heading(result)
-        written = b"".join(write(head, result.batches(), result.end, {"serialization": "TABLEDATA"}))
+        written = b"".join(write(head, result.batches(), result.end, {"serialization": "TABLEDATA", "version": version}))
     return written.decode(), votable.parse(io.BytesIO(written), verify="exception")
 
 
@@ -77,7 +77,13 @@ def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path
         outlines = read.get_first_table().array["s_region"]
         assert outlines[0].tolist() == [10, 5, 12, 5, 12, 6, 10, 6]
         assert outlines[1].tolist() == [359, -20, 1, -20, 1, -19, 359, -19]
-        assert '<VOTABLE version="1.4"' in answer(site, "SELECT granule_uid, time_min FROM maps.epn_core")[0]
+        text, read = answer(site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid", "1.4")
+        assert '<VOTABLE version="1.4"' in text
+        assert list(read.iter_coosys()) == []  # 1.4 has no such system
+        group = next(one for one in read.iter_groups() if one.utype == "stc:CatalogEntryLocation")
+        said = {one.utype.rpartition(".")[2]: one.value for one in group.entries if one.utype}
+        assert said == {"CoordRefFrame": "BODY", "ReferencePosition": "Mars"}
+        assert [one.get_ref().name for one in group.entries if not one.utype] == ["c1min", "s_region"]
         said = asked(
             site,
             "SELECT datatype, arraysize, xtype, unit FROM TAP_SCHEMA.columns WHERE table_name = 'maps.epn_core' AND column_name = 's_region'",

@@ -1,9 +1,9 @@
-"""VOTable 1.4: TABLEDATA, BINARY and BINARY2, written and read as streams."""
+"""VOTable 1.4 and 1.5: TABLEDATA, BINARY and BINARY2, written and read as streams."""
 
 from __future__ import annotations
 
 from hven.formats import Format
-from hven.formats.votable.head import field_ids
+from hven.formats.votable.head import NEWER, VERSION, field_ids
 from hven.formats.votable.reader import read
 from hven.formats.votable.writer import at_once, metadata, write, write_error
 
@@ -22,7 +22,7 @@ FORMAT = Format(
         "votable/td": {"serialization": "TABLEDATA"},
     },
     by_media_type={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
-    choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2")},
+    choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2"), "version": (VERSION, NEWER)},
     ivoids={
         "application/x-votable+xml;serialization=BINARY2": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
         "application/x-votable+xml;serialization=BINARY": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary",

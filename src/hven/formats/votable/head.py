@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
-VERSION = "1.4"
-NEWER = "1.5"  # written where a frame needs it: 1.4 has a closed list of systems, and no refposition of a COOSYS
+VERSION, NEWER = "1.4", "1.5"  # unless asked otherwise; what has words for every frame
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
-_OPEN_NEWER = OPEN.replace(f'VOTABLE version="{VERSION}"', f'VOTABLE version="{NEWER}"')
 SHORT = 300  # characters of an INFO that is kept
 KEPT = 256  # sets of columns of which something is kept
 LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
@@ -38,6 +36,8 @@ _SYSTEMS = {
     "GALACTIC_II": "galactic",
     "SUPER_GALACTIC": "supergalactic",
 }
+# how VOTables say a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
+_STC = "stc:AstroCoordSystem.SpaceFrame."
 _LISTED = {*_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
 
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -195,25 +195,43 @@ def status(value: str, message: str | None = None) -> str:
     )
 
 
-def _frame(item: FrameRef, ident: str, *, newer: bool) -> str:
+def _frame(item: FrameRef, ident: str, version: str) -> str:
     if item.kind == "timesys":
         inner = (
             attribute("timeorigin", item.timeorigin) + attribute("timescale", item.timescale) + attribute("refposition", item.refposition)
         )
         return f"<TIMESYS{attribute('ID', ident)}{inner}/>\n"
-    system = item.system if newer else _SYSTEMS.get(item.system or "", item.system)
-    inner = (
-        attribute("equinox", item.equinox) + attribute("epoch", item.epoch) + attribute("refposition", item.refposition if newer else None)
-    )
-    return f"<COOSYS{attribute('ID', ident)}{attribute('system', system)}{inner}/>\n"
+    inner = attribute("equinox", item.equinox) + attribute("epoch", item.epoch)
+    if version == NEWER:
+        inner += attribute("refposition", item.refposition)
+    return f"<COOSYS{attribute('ID', ident)}{attribute('system', _system(item, version))}{inner}/>\n"
 
 
-def _newer(frames: Sequence[FrameRef]) -> bool:
-    """Tell whether a frame can be said in VOTable 1.5 alone."""
-    return any(
-        one.kind == "coosys" and (one.refposition is not None or _SYSTEMS.get(one.system or "", one.system) not in {*_LISTED, None})
-        for one in frames
+def _system(item: FrameRef, version: str) -> str | None:
+    return item.system if version == NEWER else _SYSTEMS.get(item.system or "", item.system)
+
+
+def _spoken(item: FrameRef, version: str) -> bool:
+    """Tell whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
+    return item.kind == "timesys" or version == NEWER or _system(item, version) in {*_LISTED, None}
+
+
+def needed(frames: Sequence[FrameRef]) -> str:
+    """Give the version that can say all frames whole: 1.4 has no refposition of a COOSYS."""
+    whole = all(_spoken(one, VERSION) and (one.kind == "timesys" or one.refposition is None) for one in frames)
+    return VERSION if whole else NEWER
+
+
+def _located(item: FrameRef, idents: Sequence[str]) -> str:
+    """Write a frame of the sky or of a body as a GROUP with the columns that are in it."""
+    said = {"CoordRefFrame": item.system, "ReferencePosition": item.refposition, "CoordEquinox": item.equinox}
+    inner = "".join(
+        f'<PARAM name="{name}" datatype="char" arraysize="*"{attribute("utype", _STC + name)} value={quoted(value)}/>'
+        for name, value in said.items()
+        if value is not None
     )
+    inner += "".join(f"<FIELDref ref={quoted(ident)}/>" for ident in idents)
+    return f'<GROUP utype="stc:CatalogEntryLocation">{inner}</GROUP>\n'
 
 
 def _group(item: Group, ids: Mapping[str, str], params: Collection[str]) -> str:
@@ -248,10 +266,10 @@ def _literal(kind: Type, value: object) -> str:
     return str(value)
 
 
-def before(head: Head, columns: Sequence[Column], serialization: str) -> str:
+def before(head: Head, columns: Sequence[Column], serialization: str, version: str = VERSION) -> str:
     """Everything up to the first row's container (DATA not included)."""
-    systems, table = _around(head, columns, serialization)
-    first = _OPEN_NEWER if _newer(head.frames) else OPEN
+    systems, table = _around(head, columns, serialization, version)
+    first = OPEN if version == VERSION else OPEN.replace(f'VOTABLE version="{VERSION}"', f'VOTABLE version="{version}"')
     return "".join((
         first, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems, table,
     ))  # fmt: skip
@@ -269,17 +287,17 @@ _kept: OrderedDict[tuple[object, ...], Kept] = OrderedDict()
 _lock = threading.Lock()
 
 
-def _around(head: Head, columns: Sequence[Column], serialization: str) -> tuple[str, str]:
+def _around(head: Head, columns: Sequence[Column], serialization: str, version: str) -> tuple[str, str]:
     """Write the frames, and the table up to its rows: once for the columns of a plan, which is asked again and again."""
     of = (columns, head.frames, head.groups, head.params, head.enums)
     # what is fitted to its rows is another in each answer, and lists may change
     lasting = (
         columns is head.columns and isinstance(head.frames, tuple) and isinstance(head.groups, tuple) and isinstance(head.params, tuple)
     )
-    key = (*map(id, of), serialization, head.name, head.id, head.description, tuple(head.links))
+    key = (*map(id, of), serialization, version, head.name, head.id, head.description, tuple(head.links))
     found = _kept.get(key) if lasting else None
     if found is None:
-        found = Kept(of, *_written(head, columns, serialization))
+        found = Kept(of, *_written(head, columns, serialization, version))
         if lasting:
             with _lock:
                 _kept[key] = found
@@ -288,14 +306,14 @@ def _around(head: Head, columns: Sequence[Column], serialization: str) -> tuple[
     return found.systems, found.table
 
 
-def _written(head: Head, columns: Sequence[Column], serialization: str) -> tuple[str, str]:
+def _written(head: Head, columns: Sequence[Column], serialization: str, version: str) -> tuple[str, str]:
     names = tuple(column.name for column in columns)
     # columns have the first choice of an ID, so that `field_ids` says the same to everybody
     mine = [head.id] if head.id else []
     ids = field_ids((*names, *(item.id for item in head.frames), *mine, *(column.name for column, _ in head.params)))
     frames = {item.id: ident for item, ident in zip(head.frames, ids[len(names) :], strict=False)}
-    newer = _newer(head.frames)
-    systems = "".join(_frame(item, frames[item.id], newer=newer) for item in head.frames)
+    spoken = {item.id: frames[item.id] for item in head.frames if _spoken(item, version)}
+    systems = "".join(_frame(item, spoken[item.id], version) for item in head.frames if item.id in spoken)
     enums = head.enums
     by_name = dict(zip(names, ids, strict=False))
     params: set[str] = set()
@@ -311,8 +329,11 @@ def _written(head: Head, columns: Sequence[Column], serialization: str) -> tuple
     if head.description:
         parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
-        parts.append(field(column, ident, serialization, _options(column, enums), frames.get(column.frame) if column.frame else None))
+        parts.append(field(column, ident, serialization, _options(column, enums), spoken.get(column.frame) if column.frame else None))
     parts += [_group(item, by_name, params) for item in head.groups]
+    for item in head.frames:
+        if version != needed([item]) == NEWER:
+            parts.append(_located(item, [by_name[column.name] for column in columns if column.frame == item.id]))
     parts += [f"<LINK href={quoted(link)}/>\n" for link in head.links]
     return systems, "".join(parts)
 

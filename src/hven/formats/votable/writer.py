@@ -38,7 +38,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     Parameters
     ----------
     options
-        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case.
+        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or 1.5.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     batch = next(batches, None)
     columns = fit(head.columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
-    start = (heads.before(head, columns, serialization) + opening).encode()
+    start = (heads.before(head, columns, serialization, options.get("version", heads.VERSION)) + opening).encode()
     known = _knowledge.get((id(columns), serialization))  # if `fit` has changed nothing
     rows, check = _encoding(columns, serialization) if known is None else (known.rows, known.check)
     encoded = None if serialization == "TABLEDATA" else binary.Base64()
@@ -81,7 +81,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
 def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, str]) -> bytes | None:
     """Write a document of a few rows of plain numbers and text, without Arrow: the same bytes; None for any others."""
     columns = head.columns
-    if options.get("serialization", DEFAULT).upper() != DEFAULT or not isinstance(columns, tuple):
+    if options.get("serialization", DEFAULT).upper() != DEFAULT or "version" in options or not isinstance(columns, tuple):
         return None
     encoder = _known(columns, DEFAULT).rows
     cells = encoder.cells(rows) if isinstance(encoder, binary.Rows) else None
@@ -107,7 +107,7 @@ def write_error(message: str) -> bytes:
 def metadata(head: Head, end: End) -> str:
     """Write a document whose table has no DATA: what other formats carry along."""
     columns = fit(head.columns, None, DEFAULT)
-    return heads.before(head, columns, DEFAULT) + heads.after(head, _trailing(end, None))
+    return heads.before(head, columns, DEFAULT, heads.needed(head.frames)) + heads.after(head, _trailing(end, None))
 
 
 def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
