@@ -70,6 +70,63 @@ def test_what_cannot_be_is_told_when_it_is_written(given_: dict[str, object], wh
         Timing(**given_)  # type: ignore[arg-type]
 
 
+# zone, when its clocks change
+CHANGES = [
+    ("Europe/Paris", datetime(2026, 3, 29, 1, tzinfo=UTC)),
+    ("Europe/Paris", datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    ("America/St_Johns", datetime(2026, 11, 1, 4, 30, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC)),  # by half an hour
+    ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
+    ("America/Havana", datetime(2026, 3, 8, 5, tzinfo=UTC)),  # at midnight
+    ("America/Havana", datetime(2026, 11, 1, 5, tzinfo=UTC)),
+]
+
+
+def wanted(minutes: set[int], hours: set[int], zone: str, begin: datetime, end: datetime) -> set[datetime]:
+    """Give each written time once: where the clock first shows it, or as soon as it goes on if it never does."""
+    place, found, walls = ZoneInfo(zone), set(), {}
+    moment = begin
+    while moment < end:
+        wall = moment.astimezone(place).replace(tzinfo=None)
+        if hours == set(range(24)) and wall.minute in minutes:
+            found.add(moment)  # by the hour: that is a rhythm
+        walls.setdefault(wall, moment)
+        moment += timedelta(minutes=1)
+    if hours == set(range(24)):
+        return found
+    last = max(walls)
+    wall = min(walls)
+    while wall <= last:
+        if wall.minute in minutes and wall.hour in hours:
+            found.add(walls.get(wall) or min(one for shown, one in walls.items() if shown > wall))
+        wall += timedelta(minutes=1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "minutes", "hours"),
+    [
+        ("30 2 * * *", {30}, {2}),
+        ("0 3 * * *", {0}, {3}),
+        ("30 0-4 * * *", {30}, set(range(5))),
+        ("*/15 0,2 * * *", {0, 15, 30, 45}, {0, 2}),
+        ("15 */2 * * *", {15}, set(range(0, 24, 2))),
+        ("*/20 * * * *", {0, 20, 40}, set(range(24))),
+        ("15,45 * * * *", {15, 45}, set(range(24))),
+    ],
+)
+@pytest.mark.parametrize(("zone", "change"), CHANGES)
+def test_no_run_is_lost_or_doubled_where_the_clocks_change(
+    zone: str, change: datetime, line: str, minutes: set[int], hours: set[int]
+) -> None:
+    begin, end = change - timedelta(hours=2), change + timedelta(hours=4)
+    expected = sorted(wanted(minutes, hours, zone, begin - timedelta(hours=4), end + timedelta(hours=27)))
+    timing, moment = Timing(cron=line, zone=zone), begin
+    while moment < end:  # whenever it is asked
+        assert timing.after(moment) == next(one for one in expected if one > moment), moment
+        moment += timedelta(minutes=17)
+
+
 @given(
     moment=st.datetimes(datetime(2000, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC)),
     minute=st.integers(0, 59),

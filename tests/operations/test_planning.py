@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -181,6 +184,42 @@ def test_data_are_stale_when_two_times_went_by() -> None:
     assert [alert.kind for alert in told] == ["stale"]
     assert told_of(item, STALE, "old", NOW + 80000, TELL, [])[1] == []
     assert [alert.kind for alert in told_of(item, STALE, "old", NOW + 86400, TELL, [])[1]] == ["stale"]
+
+
+@pytest.mark.parametrize("lasts", [300.0, 2400.0])
+@pytest.mark.parametrize(("night", "made_up"), [("2026-03-29", "03:00"), ("2026-10-25", "02:30")])
+def test_the_nights_of_the_clocks_have_one_run_each(monkeypatch: pytest.MonkeyPatch, night: str, made_up: str, lasts: float) -> None:
+    """A night in Paris, however long a run takes: in its zone, in UTC, and every two hours."""
+    paris = ZoneInfo("Europe/Paris")
+    monkeypatch.setenv("TZ", "Europe/Paris")
+    time.tzset()
+    try:
+        lines = {
+            "local": Timing(cron="30 2 * * *", zone="Europe/Paris"),
+            "utc": Timing(cron="30 2 * * *"),
+            "rhythm": Timing(every=7200.0),
+            "late": Timing(cron="30 2 * * *", zone="Europe/Paris", jitter=900.0),
+        }
+        middle = datetime.fromisoformat(f"{night}T12:00").replace(tzinfo=paris).timestamp()
+        begun: dict[str, list[float]] = {name: [] for name in lines}
+        for name, timing in lines.items():
+            now, item = middle - 86400, None
+            while now < middle + 86400 / 2:
+                item = planned(item, "c", timing, now, SET)
+                if is_due(item, now):
+                    begun[name].append(now)
+                    item, now = replace(item, holder="me", began=now), now + lasts
+                    item, _ = finished(item, timing, now, FINE, SET, TELL, [])
+                now += 300
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    walls = [datetime.fromtimestamp(moment, paris).strftime("%H:%M") for moment in begun["local"]]
+    assert walls == [made_up]
+    assert [datetime.fromtimestamp(moment, UTC).strftime("%H:%M") for moment in begun["utc"]] == ["02:30"]
+    assert {later - before for before, later in pairwise(begun["rhythm"])} == {7200.0}
+    assert len(begun["late"]) == 1
+    assert all(0 <= late - once <= 1200 for once, late in zip(begun["local"], begun["late"], strict=True))
 
 
 def test_paused_schedules_run_only_if_asked() -> None:

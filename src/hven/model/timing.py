@@ -16,6 +16,7 @@ _WORDS = {
     "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
 }  # fmt: skip
+_EVERY = ("0-59", "0-23")  # minutes, hours
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -27,7 +28,8 @@ class Timing:
     ----------
     cron
         Five fields, or ``@daily`` and its like, as Debian's cron understands them: 0 and 7 are Sunday; with both days given, either
-        will do; a time that the clocks skip in spring is made up at once, one that comes twice in autumn counts once.
+        will do; a time that the clocks skip in spring is made up at once, one that comes twice in autumn counts once, unless it comes
+        every hour (``*``).
     jitter
         Seconds by which it may be late, at random: so that not everybody asks at the full hour.
     zone
@@ -70,21 +72,24 @@ class Timing:
     def _fires(self, moment: datetime) -> Iterator[datetime]:
         from cronsim import CronSim, CronSimError
 
-        if len(self._line.split()) != FIELDS:
+        fields = self._line.split()
+        if len(fields) != FIELDS:
             raise ValueError(f"cron has {FIELDS} fields (minute hour day month weekday), as in '15 3 * * *', not {self.cron!r}")
+        if fields[1] not in {"*", "*/1"}:  # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
+            fields[:2] = (f"{every}{field[1:]}" if field[0] == "*" else field for every, field in zip(_EVERY, fields, strict=False))
         try:
-            return iter(CronSim(self._line.upper(), moment.astimezone(self._place)))
+            return iter(CronSim(" ".join(fields).upper(), moment.astimezone(self._place)))
         except CronSimError as error:
             raise ValueError(f"{self.cron!r} is no line of cron: {str(error).lower()}") from None
 
     def after(self, moment: datetime) -> datetime:
         """Give the next time after a moment (aware), in UTC and without jitter."""
+        moment = moment.astimezone(UTC)
         if self.every is not None:
-            return moment.astimezone(UTC) + timedelta(seconds=self.every)
-        found = next(self._fires(moment), None)
-        if found is None:  # it was checked from today on: the calendar ends before
-            return datetime.max.replace(tzinfo=UTC)
-        return found.astimezone(UTC)
+            return moment + timedelta(seconds=self.every)
+        found = (one.astimezone(UTC) for one in self._fires(moment))
+        # in an hour that comes twice, cronsim goes on from its first time
+        return next((one for one in found if one > moment), datetime.max.replace(tzinfo=UTC))  # the latter: the calendar ends before
 
     def __str__(self) -> str:
         """Write it as a descriptor does: ``every 1 h``, ``cron 15 3 * * * (Europe/Paris)``."""
