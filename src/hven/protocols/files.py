@@ -61,6 +61,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             if dali.unchanged(request, tag):
                 return Response(status_code=304, headers=headers)
             place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
+            if request.headers.get("if-range", tag) != tag:  # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
+                request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
             return FileResponse(place, headers=headers, media_type=row["media_type"])
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))

@@ -1,0 +1,107 @@
+"""What a reader has already is told by what is published, never by the time: the clock may stand anywhere while rows are published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from asking import Client
+
+from hven.holdings import Site
+from hven.ingest import ingest, steps
+from hven.protocols.portal import answers
+from hven.server import create
+from hven.store import database
+from hven.testing.site import site_with
+
+TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC)
+DESCRIPTOR = """\
+collection: cat
+title: t
+files: [{files: notes.txt}]
+tables:
+  stars:
+    primary: id
+    position: [ra, dec]
+    columns:
+      id: {type: int32, ucd: meta.id;meta.main}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      v: {type: int32}
+    source: {kind: csv, files: stars.csv}
+"""
+QUERY = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+v+FROM+cat.stars"
+ADDRESSES = [
+    QUERY,
+    f"{QUERY}&ASOF=2027-01-01",
+    "/cone/cat.stars?RA=10&DEC=10&SR=1&RESPONSEFORMAT=csv",
+    "/collections/cat",
+    "/collections/cat/stars/rows",
+    "/changes/cat.stars?RESPONSEFORMAT=votable",
+    "/collections/cat/changes.atom",
+    "/collections/cat/files/notes.txt",
+]
+DAY = timedelta(days=1)
+FILED = TRUE - 30 * DAY  # the time that every file claims to be of, as files from an archive do
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Set the clock: it stands at so much after the true time."""
+    at = [TRUE]
+
+    class Set(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return at[0].astimezone(tz)
+
+    for module in (database, steps, answers):
+        monkeypatch.setattr(module, "datetime", Set)
+    return lambda off: at.__setitem__(0, TRUE + off)
+
+
+def publish(site: Site, value: int) -> None:
+    place = site.settings.collections / "cat"
+    for name, text in (("stars.csv", f"id,ra,dec,v\n1,10,10,{value}\n"), ("notes.txt", f"note {value}\n")):
+        (place / name).write_text(text)
+        os.utime(place / name, (FILED.timestamp(), FILED.timestamp()))
+    assert ingest(site, "cat").published
+    site.refresh()
+
+
+def test_nobody_is_told_that_rows_are_the_same_which_are_not(tmp_path: Path, clock: Callable[[timedelta], None]) -> None:
+    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
+        client = Client(create(site))
+        known: dict[str, dict[str, bytes]] = {address: {} for address in ADDRESSES}
+        dates = [format_datetime(moment, usegmt=True) for moment in (FILED, TRUE - DAY, TRUE, TRUE + 365 * DAY)]
+        for value, off in enumerate([0 * DAY, -DAY, DAY, 0 * DAY]):  # the last stands where the first stood
+            clock(off)
+            publish(site, value)
+            for address, tags in known.items():
+                given = {"if-modified-since": dates[value]} | ({"if-none-match": ", ".join(tags)} if tags else {})
+                answer = client.ask("GET", address, headers=given)
+                assert answer.status == 200, (address, value, answer.text)
+                assert answer.body not in tags.values(), (address, value)
+                tags[answer.headers["etag"]] = answer.body
+                assert len(tags) == value + 1, address
+                assert client.ask("GET", address, headers={"if-none-match": answer.headers["etag"]}).status == 304, address
+        assert client.get(QUERY).body == b"v\r\n3\r\n"
+        clock(-DAY)
+        site.store.rollback("cat")
+        site.refresh()
+        assert client.ask("GET", QUERY, headers={"if-none-match": next(reversed(known[QUERY]))}).body == b"v\r\n2\r\n"
+
+
+def test_no_part_of_a_file_is_put_to_another_of_the_same_date(tmp_path: Path) -> None:
+    with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
+        client = Client(create(site))
+        publish(site, 1)
+        first = client.get("/collections/cat/files/notes.txt")
+        publish(site, 2)
+        for seen in ("etag", "last-modified"):
+            answer = client.ask("GET", "/collections/cat/files/notes.txt", headers={"range": "bytes=5-", "if-range": first.headers[seen]})
+            assert (answer.status, answer.body) == (200, b"note 2\n"), seen
