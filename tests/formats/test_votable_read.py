@@ -42,6 +42,7 @@ REFUSED = {
     "astroquery--dust-error.xml": "root element is results",
     "astroquery--dustm31.xml": "root element is results",
     "astroquery--error.xml": "error answer: No note found",
+    "pyvo--errorstatus.xml": "error answer: ERROR",  # pyvo raises DALQueryError for it, whatever rows stand beside
     "astroquery--test_table1.xml": "root element is tableset",
     "astroquery--test_table_rename.xml": "root element is tableset",
     "astroquery--test_table_update.xml": "root element is tableset",
@@ -440,6 +441,14 @@ BOMB = (
         (
             b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO></RESOURCE></VOTABLE>",
             "error answer: no such table",
+        ),
+        *(  # a table stands beside the error: with no rows, or without DATA
+            (
+                b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO><TABLE>"
+                b"<FIELD name='n' datatype='int'/>" + data + b"</TABLE></RESOURCE></VOTABLE>",
+                "error answer: no such table",
+            )
+            for data in (b"", b"<DATA><TABLEDATA></TABLEDATA></DATA>", b"<DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>")
         ),
     ],
 )

@@ -282,6 +282,21 @@ def test_faults_of_observations_are_told_and_refuse_no_row(tmp_path):
         assert ask(site, "SELECT obs_id FROM ivoa.obscore ORDER BY obs_id").column(0).to_pylist() == ["a", "b", "d"]
 
 
+def test_footprints_of_observations_are_judged_as_those_of_a_table_of_the_standard(tmp_path):
+    text = IMAGES.format(name="one", access="public").replace(
+        """s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.1'\"""",
+        """s_region: "'Polygon ' || ident\"""",
+    )
+    text = text.split("      columns:\n        number_")[0]
+    outlines = "ICRS 10 10 10 11 11 11 11 10", "ICRS 10 10 11 10 11 11 10 11", "UNKNOWNFrame 10 10 10 11 11 11 11 10"
+    lines = [f"{outline},10,10,5,2004-01-01,1" for outline in outlines]
+    write(tmp_path, "one", text, "\n".join(["ident,ra,dec,wave,start,n", *lines, ""]))
+    with Site(Settings(directory=tmp_path), watch=False) as site:
+        report = ingest(site, "one").tables["one.main"]
+    found = {name: [offender.row for offender in item.offenders] for name, item in report.findings.items() if "footprint" in name}
+    assert found == {"obscore: footprint.orientation": [2], "obscore: footprint.unknown": [3]}
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     directory = tmp_path_factory.mktemp("both")

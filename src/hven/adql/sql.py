@@ -453,6 +453,9 @@ class Writer:
         if node.order_by:
             keys = [self.dialect.direction(self.expr(item.expr), descending=item.descending) for item in node.order_by]
             parts.append("ORDER BY " + ", ".join(keys))
+        elif node.function.steady and node.frame is None and not meta(node.function).type.is_integer:
+            # a whole partition, summed in the order of its values
+            parts.append(f"ORDER BY {self.expr(node.function.args[0])} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING")
         if node.frame is not None:
             start, end = (
                 edge.side if edge.offset is None else f"{self.literal(edge.offset)} {edge.side}"

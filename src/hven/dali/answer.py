@@ -84,6 +84,10 @@ async def answer(
     every = dict(headers)
     every["content-type"] = options.get(MEDIA_TYPE) or fmt.media_types[0]
     result.request = request_id(request)
+
+    def heads() -> dict[str, str]:
+        return every | _cut(result, fmt)  # when the answer leaves: what was cut off is not known before
+
     if request.method == "HEAD":
         result.close()
         return without_body(every)
@@ -92,7 +96,7 @@ async def answer(
         write = fmt.at_once
         body = None if write is None else result.at_once(lambda rows: write(head, rows, options))
         if body is not None:
-            return whole(request, body, every | _cut(result, fmt))
+            return whole(request, body, heads())
         pieces = _start(result, fmt, head, options)
         parts: list[bytes] = []
         size = 0
@@ -100,21 +104,21 @@ async def answer(
             parts.append(piece)
             size += len(piece)
             if size > ONE_WRITE:
-                return Streamed(request, b"".join(parts), Chunks(pieces, result), every | _cut(result, fmt), Watch(request, result))
+                return Streamed(request, b"".join(parts), Chunks(pieces, result), heads(), Watch(request, result))
         note(result.failure, result.request)
-        return whole(request, b"".join(parts), every | _cut(result, fmt))
+        return whole(request, b"".join(parts), heads())
     turn = Waiting(result.enter, result.ready)  # who is refused here needs no thread, not even to end
     watch = Watch(request, result)
     chunks = Chunks(_gathered(result, fmt, head, options), result)
     try:
         first, all_of_it = await _on_time(chunks, turn)
         if not all_of_it and len(first) >= COMPANY:
-            return Streamed(request, first, chunks, every | _cut(result, fmt), watch)
+            return Streamed(request, first, chunks, heads(), watch)
         if not all_of_it:
             coming = asyncio.ensure_future(computed(chunks.following))
             coming.add_done_callback(_seen)
             if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
-                return Streamed(request, first, chunks, every | _cut(result, fmt), watch, coming)
+                return Streamed(request, first, chunks, heads(), watch, coming)
     except BaseException as error:
         watch.over()
         closing = asyncio.ensure_future(computed(chunks.close))
@@ -126,7 +130,7 @@ async def answer(
         raise
     watch.over()
     note(result.failure, result.request)
-    return whole(request, first, every | _cut(result, fmt))
+    return whole(request, first, heads())
 
 
 async def _on_time(chunks: Chunks, turn: Waiting) -> tuple[bytes, bool]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Expr
     from hven.descriptor import outcome as mappings
     from hven.descriptor.shapes import Faults
+    from hven.errors import Place
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Column, Table
 
@@ -152,11 +153,10 @@ def _on_the_sky(said: TableSpec, trees: Mapping[str, Expr], table: Table, kind: 
             else ()
         )
         if found:
-            setting = next((item for item in said.settings if item.column == column.name), None)
             faults.append(
                 Fault(
                     message=f"{kind}.{column.name}: {found[0]} is on a body, and {kind} has places on the sky (ICRS)",
-                    place=said.place if setting is None else setting.place,
+                    place=_set_at(said, column.name),
                     remedy=f"leave {column.name} out; who looks for places on bodies asks {table.qualified}",
                 )
             )
@@ -172,17 +172,20 @@ def _asked(said: TableSpec, trees: Mapping[str, Expr], kind: str) -> None:
             {node.name for node in walk(tree) if isinstance(node, Function) and (entry := MAPPING.get(node.name)) and entry.mapping}
         )
         wrong += sorted({node.name.lower() for node in walk(tree) if isinstance(node, Function) and MAPPING.get(node.name) is None})
-        setting = next((item for item in said.settings if item.column == column), None)
         if wrong:
             faults.append(
                 Fault(
                     message=f"{kind}.{column}: {wrong[0].lower()} works at ingest alone, and {kind} is computed when it is asked",
-                    place=said.place if setting is None else setting.place,
+                    place=_set_at(said, column),
                     remedy=f"compute it in a column of the table, and name that column here: {column}: my_column",
                 )
             )
     if faults:
         raise DescriptorError(faults)
+
+
+def _set_at(said: TableSpec, column: str) -> Place:
+    return next((item.place for item in said.settings if item.column == column), said.place)
 
 
 def _of_type(tree: Expr, column: Column) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hven.ingest.transform import Mapped
     from hven.model.hashes import Flags
 
-RULES = ("obs.", "radio.")  # how the names of the standards' rules begin
+RULES = ("obs.", "radio.", "footprint.")  # how the names of the standards' rules begin
 
 
 class Observations:

@@ -119,8 +119,7 @@ class _Document:
             if kind == "rows":
                 if self._is_wanted(wanted):
                     self._check(element)
-                    self._head = self._describe()
-                    return self._head
+                    return self._found(self._describe())
                 self._skip(element)
             elif name == "TABLE" and kind == "end":
                 seen.append(element.get("name") or element.get("ID") or str(self._number))
@@ -128,9 +127,15 @@ class _Document:
                     spare = self._describe(element)
                 element.clear()
         if spare is not None:
-            self._head = spare
-            return spare
+            return self._found(spare)
         raise self._nothing(wanted, seen)
+
+    def _found(self, head: Head) -> Head:
+        """Take a table, unless an ERROR stands before its rows or instead of them: they are not what was asked for, however few."""
+        for said in self._errors:
+            raise _error_answer(said)
+        self._head = head
+        return head
 
     def listed(self) -> list[Listed]:
         """Read to the end, past all rows."""
@@ -151,7 +156,7 @@ class _Document:
 
     def _nothing(self, wanted: int | str | None, seen: list[str]) -> SourceError:
         for said in (*self._errors, *self._refusals):
-            return Refused(f"the document is a service's error answer: {said}")
+            return _error_answer(said)
         if wanted is not None and seen:
             return SourceError(f"the document has no table {wanted!r}", remedy=f"there are: {', '.join(seen)}")
         return SourceError("the document has no TABLE")
@@ -333,14 +338,13 @@ class _Document:
                 whole = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 for start in range(0, whole.num_rows, size):
                     yield whole.slice(start, size)
-        before = len(self._errors)
         while (event := self._advance()) is not None:
             kind, other = event
             if kind == "rows":
                 self._skip(other)
             elif kind == "end" and describe.tag(other) in {"TABLE", "RESOURCE"}:
                 other.clear()
-        if len(self._errors) > before and element is not None:
+        if self._errors:
             message = f"the service that wrote the document broke off: {self._errors[-1]}"
             raise Refused(message)
 
@@ -421,6 +425,11 @@ class _Document:
             yield _base64(text[:whole])
         if left:
             yield _base64(left + b"=" * (-len(left) % 4))
+
+
+def _error_answer(said: str) -> Refused:
+    message = f"the document is a service's error answer: {said}"
+    return Refused(message)
 
 
 def _enough(size: int, done: int) -> int:
