@@ -11,9 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from astropy.io import fits
-from tabs import Tab
+from tabs import Tab, opened
 
-from conftest import opened
 from running import Server, hven, serving
 
 if TYPE_CHECKING:
