@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from postgres import server
-from running import hven, program
+from running import hven, program, stilts_command
 from shared import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -57,7 +57,7 @@ def database(directory: Path) -> Iterator[dict[str, str]]:
 def judged(url: str, with_obscore: bool) -> None:
     """Let STILTS taplint and our own lint look at a service: neither finds anything."""
     words = ["taplint", f"tapurl={url}/tap", f"stages={STAGES}", "report=EWISF", "maxrepeat=99"]
-    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run([*stilts_command(), *words], capture_output=True, text=True, timeout=900, check=False)
     lines = done.stdout.splitlines()
     assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []

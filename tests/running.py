@@ -80,6 +80,11 @@ def program(name: str) -> str:
     return path
 
 
+def stilts_command() -> list[str]:
+    """Find STILTS; its Java compiles no more than a short run needs, which takes half the time."""
+    return [program("stilts"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """A running ``hven serve``."""

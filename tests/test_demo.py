@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from running import hven, program, serving
+from running import hven, serving, stilts_command
 from shared import ROOT, shared
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
@@ -111,10 +111,10 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
         def run(*words: str) -> str:
             return subprocess.run(words, capture_output=True, text=True, timeout=900, check=True).stdout
 
-        assert len(run(program("stilts"), "cone", *map(here, line), "ofmt=csv").splitlines()) > 3
+        assert len(run(*stilts_command(), "cone", *map(here, line), "ofmt=csv").splitlines()) > 3
         assert "Sirius" in run(sys.executable, "-c", here("\n".join(lines)))
         told = run(
-            program("stilts"), "taplint", f"tapurl={server.url}/tap", "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS", "report=EWF"
+            *stilts_command(), "taplint", f"tapurl={server.url}/tap", "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS", "report=EWF"
         )
         faults = [
             one for one in told.splitlines() if re.match("[EWF]-", one) and not re.match(r"W-CAP-CULF-\S+ .*tapregext#features-adql-", one)

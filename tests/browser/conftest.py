@@ -57,7 +57,7 @@ def web_port() -> Iterator[int]:
 def browser(web_port: int) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
-    found = shutil.which("chromium")
+    found = shutil.which("chromium-headless-shell") or shutil.which("chromium")  # without windows of its own a page costs a third
     if found is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:

@@ -10,7 +10,7 @@ from faults import FAULTS
 from world import World, served
 
 from hven.lint import GROUPS, Limits, lint
-from running import program
+from running import stilts_command
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -35,7 +35,7 @@ for group in GROUPS:
 def taplint(url: str) -> dict[str, str]:
     """Give the codes (E_CPT1 ...) with a message each."""
     done = subprocess.run(
-        [program("stilts"), "taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3"],
+        [*stilts_command(), "taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3"],
         capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert "Totals:" in done.stdout, done.stdout + done.stderr

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from made import ALLOWED, STAGES
-from running import hven, program, serving
+from running import hven, serving, stilts_command
 from shared import ROOT
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -34,7 +34,7 @@ def server(tmp_path_factory):
 def test_taplint_accepts_them(server) -> None:
     assert len(CASES) == 6
     words = ["taplint", f"tapurl={server.url}/tap", f"stages={STAGES}", "report=EWFS", "maxrepeat=99"]
-    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run([*stilts_command(), *words], capture_output=True, text=True, timeout=400, check=False)
     lines = done.stdout.splitlines()
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []
     assert [line for line in lines if line[:2] == "W-" and not re.search(ALLOWED, line)] == []

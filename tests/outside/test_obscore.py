@@ -12,7 +12,7 @@ import pytest
 from hven.holdings import Site
 from hven.ingest import ingest
 from hven.settings import Settings
-from running import hven, program, serving
+from running import hven, serving, stilts_command
 from shared import shared
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -80,7 +80,7 @@ def server(tmp_path_factory):
 
 def test_taplint_accepts_obscore(server) -> None:
     words = ["taplint", f"tapurl={server.url}/tap", f"stages={' '.join(STAGES)}", "report=EWISF", "maxrepeat=99"]
-    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run([*stilts_command(), *words], capture_output=True, text=True, timeout=240, check=False)
     lines = done.stdout.splitlines()
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []
     assert [line for line in lines if line[:2] == "W-" and not re.search(ALLOWED, line)] == []

@@ -32,7 +32,7 @@ from hven.model.types import parse_type
 from hven.testing.format import document
 from hven.testing.site import tiny_site
 from keepers import Keeper
-from running import Server, hven, program, serving
+from running import Server, hven, serving, stilts_command
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
 
@@ -217,7 +217,7 @@ def by_stilts(data: bytes, place: Path, ifmt: str) -> Rows:
 
     (place / "in").write_bytes(data)
     done = subprocess.run(
-        [program("stilts"), "tcopy", f"in={place / 'in'}", f"ifmt={ifmt}", f"out={place / 'out'}", "ofmt=votable-tabledata"],
+        [*stilts_command(), "tcopy", f"in={place / 'in'}", f"ifmt={ifmt}", f"out={place / 'out'}", "ofmt=votable-tabledata"],
         capture_output=True, text=True, check=False, timeout=240, env={**os.environ, "LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-900:]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import votable
 
-from running import Server, program
+from running import Server, stilts_command
 from shared import shared
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -32,7 +32,7 @@ ALLOWED = {
 
 def stilts(*words: str, code: int = 0) -> str:
     done = subprocess.run(
-        [program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
+        [*stilts_command(), *words], capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
@@ -67,7 +67,7 @@ def test_tapquery_counts_and_computes(server: Server) -> None:
 
 def test_an_error_is_told_in_our_words(server: Server) -> None:
     done = subprocess.run(
-        [program("stilts"), "tapquery", f"tapurl={server.url}/tap", "sync=true", "adql=SELECT vmagg FROM hipparcos.main"],
+        [*stilts_command(), "tapquery", f"tapurl={server.url}/tap", "sync=true", "adql=SELECT vmagg FROM hipparcos.main"],
         capture_output=True,
         text=True,
         timeout=240,

@@ -13,7 +13,7 @@ import pytest
 import pyvo
 from pyvo.dal.exceptions import DALQueryError
 
-from running import Server, program, soon, until
+from running import Server, soon, stilts_command, until
 
 pytestmark = [
     pytest.mark.outside,
@@ -32,7 +32,7 @@ def tap(server: Server) -> pyvo.dal.TAPService:
 
 
 def stilts(*words: str) -> str:
-    done = subprocess.run([program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run([*stilts_command(), *words], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -15,7 +15,7 @@ from astropy.coordinates import angular_separation
 from astropy.io.votable import parse
 from astropy.table import MaskedColumn, Table
 
-from running import Server, program
+from running import Server, stilts_command
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -26,7 +26,7 @@ MATCH = (
 
 def stilts(*words: str) -> str:
     done = subprocess.run(
-        [program("stilts"), *words], capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
+        [*stilts_command(), *words], capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

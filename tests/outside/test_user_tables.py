@@ -24,7 +24,7 @@ from astropy.table import Table
 from hven.holdings import Site
 from hven.settings import load as settings_of
 from keepers import Keeper
-from running import Server, hven, program, serving, until
+from running import Server, hven, program, serving, stilts_command, until
 from shared import shared
 
 pytestmark = [
@@ -189,16 +189,16 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
     out = tmp_path / "out.vot"
     sync = f"{place.server.url}/tap/sync"
     assert place.curl("-b", str(jar), "-o", str(out), sync, "-d", "LANG=ADQL", "--data-urlencode", f"QUERY={asked}")[0] == 200
-    stilts = program("stilts")  # this one cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
-    read = subprocess.run([stilts, "tpipe", f"in={out}", "ofmt=csv"], capture_output=True, check=True, timeout=120, text=True)
+    stilts = stilts_command()  # this one cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
+    read = subprocess.run([*stilts, "tpipe", f"in={out}", "ofmt=csv"], capture_output=True, check=True, timeout=120, text=True)
     assert read.stdout.split() == ["name", "a", "b"]
     more = tmp_path / "more.vot"
     words = [f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline"]
-    subprocess.run([stilts, "tcopy", *words], capture_output=True, check=True, timeout=120)
+    subprocess.run([*stilts, "tcopy", *words], capture_output=True, check=True, timeout=120)
     load = f"{place.server.url}/tap/load/near"
     assert place.curl("-b", str(jar), "--data-binary", f"@{more}", "-H", "Content-Type: application/x-votable+xml", load)[0] == 200
     words = [f"tapurl={place.server.url}/tap", "sync=true", "ofmt=csv", "adql=SELECT * FROM tap_user.near"]
-    told = subprocess.run([stilts, "tapquery", *words], capture_output=True, check=False, timeout=120, text=True)
+    told = subprocess.run([*stilts, "tapquery", *words], capture_output=True, check=False, timeout=120, text=True)
     assert told.returncode != 0
     assert "no table" in told.stderr
     assert place.curl("-b", str(jar), "-X", "DELETE", url)[0] == 200

@@ -28,6 +28,7 @@ SECONDS = 1800.0 if FULL else 15.0
 ROWS = 60_000 if FULL else 6_000
 READERS = 6
 PAUSE = 5.0 if FULL else 2.0  # seconds between two publications
+REST = 0.0 if FULL else 0.1  # seconds between the questions of a reader
 DESCRIPTOR = """\
 collection: sky
 title: Made-up stars
@@ -69,7 +70,7 @@ class Reader:
     def run(self) -> None:
         chance = random.Random(self.seed)
         ways = [self.state, self.cone, self.group, self.dump, self.upload, self.page, self.job, self.left, self.fault]
-        while not self.over.is_set():
+        while not self.over.wait(REST):
             way = chance.choice(ways)
             try:
                 way(chance)

@@ -37,11 +37,12 @@ FULL = os.environ.get("HVEN_PROOF") == "full"
 ROWS = hfc.ROWS if FULL else 24_001
 DAYS = 30 if FULL else 3
 CHANGES = 1_000 if FULL else 200
-KILLS = 100 if FULL else 10
+KILLS = 100 if FULL else 5
 KILLED_ROWS = 30_000 if FULL else 6_001
 DAILY = 30.0  # seconds that a run may take, with everything at full size
 IMPORT = 180.0
 READERS = 4
+REST = 0.0 if FULL else 0.1  # seconds between the questions of a reader
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ class Reader(threading.Thread):
             "SELECT COUNT(*) AS bad FROM (SELECT obs_number FROM hfc1ar.epn_core GROUP BY obs_number HAVING MAX(edition) <> MIN(edition)) AS m",
             "SELECT SUM(a.balance) + SUM(b.balance) AS bad FROM hfc1ar.epn_core AS a JOIN hfc1ar.epn_core AS b ON a.id_ar = b.id_ar + 1 WHERE MOD(a.id_ar, 2) = 1",
         ]
-        while not self.over.is_set():
+        while not self.over.wait(REST):
             for question in questions[: 2 + (self.answers % 5 == 0)]:
                 try:
                     connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
