@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ answer = sys.modules["hven.dali.answer"]
 
 
 def chunks(computed, *parts):
-    return Chunks(iter(parts), SimpleNamespace(computed=computed, spent=0.0))
+    return Chunks(iter(parts), SimpleNamespace(computed=computed, clock=None))
 
 
 @pytest.mark.parametrize(
@@ -36,10 +37,28 @@ def test_the_opening(computed, parts, first, whole, left):
     assert list(iter(made.following, None)) == left
 
 
+def test_the_clock_runs_while_a_chunk_is_made_and_not_while_the_line_takes_it():
+    counting, until = Clock(60), []
+
+    def parts():
+        for part in (b"a", b"b"):
+            time.sleep(0.01)
+            until.append(counting.until)
+            yield part
+
+    made = Chunks(parts(), SimpleNamespace(computed=False, clock=counting))
+    begun = counting.until
+    made.following()
+    time.sleep(0.02)
+    made.following()
+    assert until[0] == begun
+    assert until[1] - begun >= 0.02
+
+
 def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
     monkeypatch.setattr(answer, "LATE", 0.01)
     ended, told = threading.Event(), []
-    result = SimpleNamespace(computed=False, spent=0.0, clock=Clock(0.01), cancel=lambda: told.append("cancel"))
+    result = SimpleNamespace(computed=False, clock=Clock(0.01), cancel=lambda: told.append("cancel"))
 
     async def asked():
         try:

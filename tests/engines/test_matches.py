@@ -13,6 +13,7 @@ from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 from hven.engines import Limits, Memory
 from hven.engines.duckdb import candidates
 from hven.errors import Cancelled
+from hven.model.clock import Clock
 from hven.model.table import Column, Table
 from hven.model.types import CIRCLE, INT64, POLYGON
 from hven.sky import Polygon, distance
@@ -192,7 +193,7 @@ def test_what_is_computed_first_can_be_stopped(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM (SELECT a.n, a.lon, b.lat + MAX(c.ra) AS lat FROM TAP_UPLOAD.list AS a, sky.stars AS b, sky.stars AS c WHERE b.dec * c.dec + a.n > 8100 GROUP BY a.n, a.lon, b.lat) AS u JOIN sky.stars AS s ON {NEAR}"
     text = text.replace("b.lat", "b.dec")
     bound, prepared = plan(engine, text, TABLES)
-    execution = prepared.execute(bound.slots, relations, Limits(seconds=60))
+    execution = prepared.execute(bound.slots, relations, Limits(clock=Clock(60)))
     timer = threading.Timer(0.5, execution.cancel)
     begun = time.monotonic()
     timer.start()

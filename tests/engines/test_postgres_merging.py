@@ -29,6 +29,7 @@ from hven.engines.postgres import covering, install, merging, sharing, staging
 from hven.engines.postgres.partitions import beginning
 from hven.engines.postgres.sessions import named
 from hven.errors import StorageError
+from hven.model.clock import Clock
 from hven.model.table import Partition
 from hven.sync.lines import without_nan
 from postgres import server, sphere
@@ -403,7 +404,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
         while not over.is_set():
             for snapshot, rows_ in states:
                 try:
-                    found = answer(engine, question, {"sky.stars": snapshot}, limits=Limits(seconds=60)).to_pylist()
+                    found = answer(engine, question, {"sky.stars": snapshot}, limits=Limits(clock=Clock(60))).to_pylist()
                 except Exception as error:  # noqa: BLE001  (every fault is one)
                     faults.append(repr(error))
                     continue
@@ -455,7 +456,7 @@ def test_nobody_waits(two, database, monkeypatch):
         thread.start()
         try:
             assert begun.wait(120)  # rows are marked and added, in a transaction that is open
-            found = answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": first}, limits=Limits(seconds=60))
+            found = answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": first}, limits=Limits(clock=Clock(60)))
             assert found.to_pylist() == [{"n": 4_000}]
             with psycopg.connect(database) as other:
                 locks = other.execute(

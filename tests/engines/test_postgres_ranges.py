@@ -12,6 +12,7 @@ from hven.engines import Limits, duckdb, postgres
 from hven.engines.postgres import running
 from hven.engines.postgres.ranges import may_leave
 from hven.errors import EvaluationError
+from hven.model.clock import Clock
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
 from postgres import server
@@ -90,7 +91,7 @@ def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch
 
 def test_a_limit_of_time_holds_for_both_ways(engine, relations):
     bound, asked = plan(engine, f"SELECT id, x * x AS v {LAST}", (FLUX,))
-    assert sum(batch.num_rows for batch in asked.execute(bound.slots, relations, Limits(seconds=60.0))) == 11
+    assert sum(batch.num_rows for batch in asked.execute(bound.slots, relations, Limits(clock=Clock(60.0)))) == 11
 
 
 def test_only_arithmetic_is_watched(engine):

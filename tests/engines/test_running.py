@@ -20,6 +20,7 @@ from hven.engines import Limits, Memory, duckdb
 from hven.engines.duckdb.faults import plain, translate
 from hven.engines.duckdb.running import Watch
 from hven.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
+from hven.model.clock import Clock
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
 from running import until
@@ -77,7 +78,7 @@ def test_out_of_memory_is_too_large(tmp_path):
     rows = Memory(pa.table({"x": range(60_000), "s": ["text " * 40] * 60_000}))
     text = "SELECT IVO_STRING_AGG(a.s, ',') AS s FROM s.t AS a, s.t AS b"
     with pytest.raises(TooLarge, match="more memory") as caught:
-        answer(small, text, {"s.t": rows}, (table,), Limits(seconds=300))
+        answer(small, text, {"s.t": rows}, (table,), Limits(clock=Clock(300)))
     assert "fewer" in caught.value.remedy
     small.close()
 
@@ -158,7 +159,7 @@ def test_time_limit_of_a_match(engine, relations):
             engine,
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b WHERE a.mag + b.mag > a.id",
             relations,
-            limits=Limits(seconds=0.01),
+            limits=Limits(clock=Clock(0.01)),
         )
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from samples import FLOAT64, tables
 
 from hven.errors import TooLarge
-from hven.formats import End
+from hven.formats import End, parquet
 from hven.formats.votable import read
 from hven.model.table import Column
 from hven.model.types import parse_type
@@ -123,11 +123,13 @@ def test_parquet_carries_a_votable():
     assert list(found.batches) == []
 
 
-def test_parquet_streams_row_groups():
+def test_parquet_streams_row_groups(monkeypatch):
     columns = [Column(name="x", type=parse_type("int64"))]
     batch = pa.RecordBatch.from_arrays([pa.array(np.arange(65_536))], names=["x"])
     data = document("parquet", columns, [batch] * 5)
     assert pq.ParquetFile(io.BytesIO(data)).metadata.num_row_groups == 3
+    monkeypatch.setattr(parquet, "_HELD", 500_000)  # bytes, of rows that are wide
+    assert pq.ParquetFile(io.BytesIO(document("parquet", columns, [batch] * 5))).metadata.num_row_groups == 5
 
 
 def test_arrow_fields_carry_metadata():

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven import query
+from hven import engines, query
 from hven.auth.permit import ANONYMOUS, OWNER
 from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, ServiceError, Timeout, TooLarge
 from hven.holdings import Site
-from hven.query import road, turns
+from hven.query import result, road, turns
 from hven.query.result import PIECE
 from hven.query.shapes import LARGEST, Shapes, cost
 from hven.settings import QueryLimits
@@ -83,6 +83,21 @@ def test_big_batches_come_in_pieces_and_whole(site: Site) -> None:
     assert max(batch.nbytes for batch in batches) < 1.5 * PIECE
     values = [value for batch in batches for value in batch.column(0).to_pylist()]
     assert len(set(values)) == len(values) == 80_000
+
+
+@pytest.mark.parametrize("item", ["n", "n + 1"])  # read as they are; computed
+def test_wide_rows_come_few_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch, item: str) -> None:
+    """The clock is looked at before each batch: none may take long, however many columns it has."""
+    monkeypatch.setattr(engines, "CELLS", 16_000)
+    monkeypatch.setattr(result, "CELLS", 4_000)
+    given: list[int] = []
+    shown = result.Result._shown
+    monkeypatch.setattr(result.Result, "_shown", lambda self, batch: given.append(batch.num_rows) or shown(self, batch))
+    with query.run(f"SELECT {', '.join(f'{item} AS a{i}' for i in range(8))} FROM s.t", site=site, maxrec=10_000) as asked:
+        batches = list(asked.batches())
+    assert max(given) == 2_000
+    assert {batch.num_rows for batch in batches} == {500}
+    assert sum(batch.num_rows for batch in batches) == 10_000
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_read(site: Site) -> None:
@@ -369,7 +384,8 @@ def test_what_is_spent_on_writing_counts(site: Site) -> None:
     result = query.run("SELECT n, word || 'x' AS w FROM s.t WHERE n >= 0", site=site, seconds=5)
     rows = result.batches()
     next(rows)
-    result.spent = 6.0
+    assert result.clock is not None
+    result.clock.until -= 6
     with pytest.raises(Timeout, match="5 s"):
         list(rows)
 

@@ -51,6 +51,7 @@ def query(
     """Run ADQL, or EPN-TAP parameters, over what is published."""
     from hven import formats
     from hven.cli.elsewhere import Remote
+    from hven.model.clock import stopped
     from hven.query import head as described
 
     if (adql is None) == (epn is None):
@@ -72,7 +73,8 @@ def query(
             head = result.head(asked) if isinstance(result, Remote) else described(result, infos=asked)
             with _opened(output) as file:
                 for chunk in fmt.write(head, _first_then_rest(result), result.end, options):
-                    file.write(chunk)
+                    with stopped(result.clock):  # a pager takes the time that its reader takes
+                        file.write(chunk)
             if result.overflow:
                 print(f"hven: cut at {result.rows:,} rows; --maxrec sets the limit", file=sys.stderr)
             if output is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats import Head, Info, Read
+    from hven.model.clock import Clock
     from hven.model.table import Column
 
 SECONDS, LARGEST = 120.0, 2 * 1024**3
@@ -28,6 +29,7 @@ class Remote:
     read: Read
     rows: int = 0
     columns: tuple[Column, ...] = field(default=())
+    clock: Clock | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows."""

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import itertools
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -315,12 +314,19 @@ class Chunks:
         return b"".join(parts), False
 
     def following(self, encoder: Encoder | None = None) -> bytes | None:
-        """Give the next chunk; None: that was all."""
+        """Give the next chunk; None: that was all. Until the one after it is asked for, the reader's line is at work, and no clock runs."""
         with self._lock:
-            begun = time.thread_time()
+            self.clocked(on=True)
             chunk = None if self._chunks is None else next(self._chunks, None)
-            self.result.spent += time.thread_time() - begun
-        return chunk if encoder is None or chunk is None else encoder.feed(chunk)
+            if encoder is not None and chunk is not None:
+                chunk = encoder.feed(chunk)
+            self.clocked(on=False)
+        return chunk
+
+    def clocked(self, *, on: bool) -> None:
+        """Let the clock of the request run, or stop it while the reader's line is at work."""
+        if self.result.clock is not None:
+            (self.result.clock.go_on if on else self.result.clock.stop)()
 
     def close(self) -> None:
         """Free everything; a thread that is still writing (its task was cancelled) is waited for."""
@@ -381,6 +387,7 @@ class Streamed(Response):
                 for start in range(0, len(chunk), CHUNK):
                     body = chunk if len(chunk) <= CHUNK else chunk[start : start + CHUNK]
                     await _patiently(send, {"type": "http.response.body", "body": body, "more_body": True})
+                self._chunks.clocked(on=True)  # also while it waits for a thread
             if not self._watch.left:
                 last = b"" if self._encoder is None else self._encoder.finish()
                 await _patiently(send, {"type": "http.response.body", "body": last, "more_body": False})

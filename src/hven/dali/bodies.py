@@ -44,16 +44,14 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     running = clock.running.get()
     stream = request.stream()
     while True:
-        waited = time.monotonic()
         try:
-            async with asyncio.timeout(min(STILL, max(begun + SLOW + size / PACE - waited, 0.0))):
-                chunk = await anext(stream, None)
+            with clock.stopped(running):
+                async with asyncio.timeout(min(STILL, max(begun + SLOW + size / PACE - time.monotonic(), 0.0))):
+                    chunk = await anext(stream, None)
         except TimeoutError:
             raise Timeout(f"the body of the request came too slowly: {size:,} bytes until now", remedy="send it again") from None
         except ClientDisconnect:
             raise Cancelled("the reader left before the request was complete") from None
-        if running is not None:
-            running.until += time.monotonic() - waited
         if chunk is None:
             return
         size += len(chunk)

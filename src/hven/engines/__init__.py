@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.engines._differing import Compared
+    from hven.model.clock import Clock
     from hven.model.table import Table
 
 PRIVATE = ()
@@ -159,6 +160,9 @@ class Live:
 Relation = Snapshot | Memory | Live
 
 
+CELLS = 4_194_304  # of a batch, about
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one query may use.
@@ -167,26 +171,22 @@ class Limits:
     ----------
     rows
         Rows wanted at most; the engine yields one more if there are more, so that overflow is known.
-    seconds
-        Time limit, None = none.
-    told
-        The time limit that readers are told of, of which `seconds` is what is left; None = `seconds`.
+    clock
+        What counts its time, None = nothing does.
     memory
         Bytes, None = the engine's setting.
     batch
-        Rows per batch, about.
+        Rows per batch, about; fewer where there are many columns (`step`).
     """
 
     rows: int | None = None
-    seconds: float | None = None
+    clock: Clock | None = None
     memory: int | None = None
     batch: int = 65_536
-    told: float | None = None
 
-    @property
-    def limit(self) -> float | None:
-        """The time limit in words for readers."""
-        return self.seconds if self.told is None else self.told
+    def step(self, columns: int) -> int:
+        """Give the rows of a batch of so many columns: none takes long, and before each the clock is looked at."""
+        return max(1, min(self.batch, CELLS // max(columns, 1)))
 
 
 class Execution(Protocol):

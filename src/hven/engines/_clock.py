@@ -1,4 +1,4 @@
-"""Time limits of queries: how much is left, and one thread that acts when it is over. Shared by the engines."""
+"""Time limits of queries: one thread that acts when the time is over. Shared by the engines."""
 
 from __future__ import annotations
 
@@ -13,30 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Some = TypeVar("Some")
-
-
-class Allowance:
-    """The time limit of a query. What its reader takes to fetch the rows does not count: a slow line is no slow query."""
-
-    def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
-        self._handed: float | None = None
-
-    def hand_out(self) -> None:
-        """Stop the clock: rows are with the reader."""
-        self._handed = time.monotonic()
-
-    def take_back(self) -> None:
-        """Let the clock run on."""
-        if self._handed is not None:
-            self._until += time.monotonic() - self._handed
-            self._handed = None
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left."""
-        handed = self._handed
-        return self._until - (time.monotonic() if handed is None else handed)
 
 
 class Watch:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from hven.errors import TooLarge
 from hven.formats import Format
 from hven.model import literal
+from hven.model.clock import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -279,7 +280,9 @@ def _table(head: Head, plans: Sequence[_Plan], rows: int, *, overflow: bool, spo
 
 def _again(spool: Any) -> Iterator[pa.RecordBatch]:
     spool.seek(0)
-    yield from pa.ipc.open_stream(pa.PythonFile(spool, "r"))
+    for batch in pa.ipc.open_stream(pa.PythonFile(spool, "r")):
+        check()
+        yield batch
 
 
 def _column_cards(plan: _Plan, number: int) -> list[tuple[str, object]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.formats import End, Head
 
 CONTENT, VERSION = "IVOA.VOTable-Parquet.content", "IVOA.VOTable-Parquet.version"
-_GROUP = 131_072  # rows per row group, at least
+_GROUP, _HELD = 131_072, 128 << 20  # rows per row group, unless fewer have so many bytes
 
 
 class _Pipe:
@@ -58,7 +58,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     following = next(batches, None)
     with pq.ParquetWriter(pa.PythonFile(pipe, "w"), schema, compression="zstd", store_schema=True) as writer:
         waiting: list[pa.RecordBatch] = []
-        rows = 0
+        rows = held = 0
         if start := pipe.take():
             yield start
         while following is not None:
@@ -66,9 +66,10 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
             arrays = [literal.storage(batch.column(number), column.type) for number, column in enumerate(head.columns)]
             waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
-            if rows >= _GROUP:
+            held += waiting[-1].nbytes
+            if rows >= _GROUP or held >= _HELD:
                 writer.write_table(pa.Table.from_batches(waiting, schema))
-                waiting, rows = [], 0
+                waiting, rows, held = [], 0, 0
                 yield pipe.take()
             following = next(batches, None)
         if rows:

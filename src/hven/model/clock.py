@@ -21,23 +21,36 @@ class Clock:
     seconds
         The limit, as it is told.
     until
-        `time.monotonic()` at its end; who waits for the line of a reader puts it off.
+        `time.monotonic()` at its end, as long as it is not stopped.
     """
 
-    __slots__ = ("seconds", "until")
+    __slots__ = ("_stopped", "seconds", "until")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.until = time.monotonic() + seconds
+        self._stopped: float | None = None
+
+    def stop(self) -> None:
+        """Stand still: a line is at work (`stopped`)."""
+        if self._stopped is None:
+            self._stopped = time.monotonic()
+
+    def go_on(self) -> None:
+        """Run on."""
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            self.until += time.monotonic() - stopped
 
     @property
     def left(self) -> float:
         """Seconds that are left."""
-        return self.until - time.monotonic()
+        stopped = self._stopped
+        return self.until - (time.monotonic() if stopped is None else stopped)
 
     def check(self) -> None:
         """Raise `Timeout` if the time is over."""
-        if time.monotonic() > self.until:
+        if self.left < 0:
             raise late(self.seconds)
 
     @contextmanager
@@ -65,17 +78,23 @@ def counted(seconds: float | None, otherwise: float) -> Iterator[Clock]:
         yield own
 
 
+@contextmanager
+def stopped(clock: Clock | None) -> Iterator[None]:
+    """Let no clock run while a line is at work: a slow one is no slow query."""
+    if clock is not None:
+        clock.stop()
+    try:
+        yield
+    finally:
+        if clock is not None:
+            clock.go_on()
+
+
 def check() -> None:
     """Raise `Timeout` if the time of this request is over."""
     clock = running.get()
     if clock is not None:
         clock.check()
-
-
-def left(seconds: float | None) -> float | None:
-    """Give so many seconds, or fewer if fewer are left to this request: what was done for it since then counts."""
-    clock = running.get()
-    return seconds if seconds is None or clock is None else min(seconds, clock.left)
 
 
 def late(seconds: float | None) -> Timeout:

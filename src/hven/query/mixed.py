@@ -10,7 +10,6 @@ Names and conditions are found when the plan is made; literals stay in their slo
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ from hven.adql.text import write
 from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef
 from hven.engines import Execution, Limits, Memory, Plan
 from hven.errors import Cancelled, HvenError, TooLarge
-from hven.model.clock import late
 from hven.model.types import BOOLEAN
 from hven.query.parts import Edge, conjunction, replaced, survey
 
@@ -221,7 +219,6 @@ class MixedExecution(Execution):
         self._values = values
         self._relations = dict(relations)
         self._limits = limits
-        self._until = None if limits.seconds is None else time.monotonic() + limits.seconds
         self._rows = plan.limits.copy_rows
         self._bytes = plan.limits.copy_bytes
         self._lock = threading.Lock()
@@ -243,12 +240,9 @@ class MixedExecution(Execution):
 
     def _left(self, rows: int | None) -> Limits:
         """Give the limits of the next part: the time is that of the whole."""
-        if self._until is None:
-            return replace(self._limits, rows=rows)
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise late(self._limits.limit)
-        return replace(self._limits, rows=rows, seconds=left)
+        if self._limits.clock is not None:
+            self._limits.clock.check()
+        return replace(self._limits, rows=rows)
 
     def _begun(self, begin: Callable[[], Execution]) -> Iterator[pa.RecordBatch]:
         """Run one part; whoever cancels or closes meets it."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 from hven.adql.blame import placed
 from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError
 from hven.formats import End
-from hven.model.clock import late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 
 FEWEST = 1024  # rows of a piece, if there are more
+CELLS = 2**20  # of a piece at most: before each one the clock is looked at
 PIECE = 2 * 1024**2  # bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
 
 
@@ -59,9 +59,7 @@ class Result:
     share
         Of the rows of its table that are read; below 1 if a sample was asked for.
     clock
-        What counts it; None: nothing does.
-    spent
-        Seconds of a processor that were spent on the answer by whoever writes it, which are the request's, too: the line's are not.
+        What counts it, until its last row is written; None: nothing does.
     """
 
     columns: tuple[Column, ...]
@@ -79,7 +77,6 @@ class Result:
     guarded: bool = False
     share: float = 1.0
     clock: Clock | None = None
-    spent: float = 0.0
     origins: tuple[Info, ...] = ()
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _total: Callable[[], int | None] | None = field(default=None, repr=False)
@@ -109,7 +106,8 @@ class Result:
             self._counters.query()
         try:
             for batch in self.begin():
-                self._on_time()
+                if self.clock is not None:
+                    self.clock.check()
                 if self.limit is not None and self.rows + batch.num_rows > self.limit:
                     kept = self.limit - self.rows
                     self.rows = self.limit
@@ -132,10 +130,6 @@ class Result:
             if self._counters is not None:
                 kind = None if self.failure is None else type(self.failure).__name__
                 self._counters.queried(self.rows, time.perf_counter() - begun, kind)
-
-    def _on_time(self) -> None:
-        if self.clock is not None and self.spent > self.clock.seconds:
-            raise late(self.clock.seconds)
 
     def at_once(self, write: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
         """Write all rows, as tuples of Python values, if they are here and the engine gives them so; then the answer is over.
@@ -284,11 +278,12 @@ class Result:
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Cut a batch that is big, without copying."""
-    if batch.num_rows <= FEWEST:  # to weigh it takes longer than to write a row
+    most = max(1, CELLS // max(batch.num_columns, 1))
+    if batch.num_rows <= min(FEWEST, most):  # to weigh it takes longer than to write a row
         yield batch
         return
     size = batch.nbytes
-    step = max(FEWEST, PIECE * batch.num_rows // size) if size > PIECE else batch.num_rows
+    step = min(max(FEWEST, PIECE * batch.num_rows // size) if size > PIECE else batch.num_rows, most)
     if step >= batch.num_rows:
         yield batch
         return

@@ -128,7 +128,7 @@ def run(
         def execute() -> Execution:
             clock.check()
             with clock.counting():
-                return plan.execute(literals, relations, Limits(rows=limit, seconds=clock.left, told=clock.seconds))
+                return plan.execute(literals, relations, Limits(rows=limit, clock=clock))
 
         def begin() -> Execution:
             if not plan.small:

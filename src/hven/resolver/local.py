@@ -26,6 +26,7 @@ from hven.auth.permit import ANONYMOUS
 from hven.engines import Limits, Live
 from hven.errors import ServiceError, TooLarge, UserError
 from hven.model import units
+from hven.model.clock import Clock
 from hven.resolver.contract import Asked, Provider, Resolved, keys
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _built(asked: Asked, name: str, stamp: tuple[str | None, str], updated: str)
     bound, _ = permit(adql.bind(tree, catalogue), ANONYMOUS, asked.policies)
     reach = holdings.reach(ANONYMOUS, asked.policies)
     relations = {item.qualified: holdings.relation(item, reach) for item in bound.tables}
-    execution = asked.site.engine.prepare(bound).execute((), relations, Limits(rows=MOST, seconds=SECONDS))
+    execution = asked.site.engine.prepare(bound).execute((), relations, Limits(rows=MOST, clock=Clock(SECONDS)))
     try:
         batches = list(execution)
     finally:

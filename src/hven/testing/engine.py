@@ -13,6 +13,7 @@ from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits, Memory, differences
 from hven.errors import Cancelled, DataError, EvaluationError, HvenError, StorageError, Timeout
+from hven.model.clock import Clock
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 
@@ -358,7 +359,7 @@ class EngineContract:
         snapshot = self._write(engine, stars())
         endless = "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
         begin = time.monotonic()
-        assert "0.2 s" in _fault(Timeout, lambda: self._ask(engine, endless, snapshot, Limits(seconds=0.2)))
+        assert "0.2 s" in _fault(Timeout, lambda: self._ask(engine, endless, snapshot, Limits(clock=Clock(0.2))))
         bound = bind(parse("SELECT a.id AS x, b.id AS y FROM sky.stars AS a, sky.stars AS b"), Tables([STARS]))
         execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
         batches = iter(execution)

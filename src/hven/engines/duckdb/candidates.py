@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,6 @@ from hven.engines.duckdb.pairs import (
 )
 from hven.engines.duckdb.roads import Access, Best, Found, accesses
 from hven.errors import EvaluationError, StorageError
-from hven.model.clock import late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -222,7 +220,6 @@ class _Search:
         self._values = values
         self._relations = relations
         self._limits = limits
-        self._began = time.monotonic()
         self._found: dict[int, Found] = {}
         self._doubled: set[int] = set()
         self._refused: set[int] = set()  # derived tables that are too long
@@ -288,18 +285,14 @@ class _Search:
         rows, _ = self._engine.rows(relation)
         return rows.select(list(self._plan.columns(number, rows.schema)))
 
-    def _left(self) -> float | None:
-        """Give the time that is left; raises if there is none."""
-        if self._limits.seconds is None:
-            return None
-        left = self._limits.seconds - (time.monotonic() - self._began)
-        if left <= 0:
-            raise late(self._limits.limit)
-        return left
+    def _check(self) -> None:
+        """Raise if no time is left."""
+        if self._limits.clock is not None:
+            self._limits.clock.check()
 
     def _run(self, plan: Plan, relations: Mapping[str, Relation], rows: int | None = None) -> pa.Table:
         """Run a query for the sake of another one."""
-        return self._whole(plan.execute(self._values, relations, Limits(rows=rows, seconds=self._left(), told=self._limits.limit)))
+        return self._whole(plan.execute(self._values, relations, Limits(rows=rows, clock=self._limits.clock)))
 
     def _whole(self, execution: Execution) -> pa.Table:
         self._begun(execution)
@@ -404,7 +397,7 @@ class _Search:
         found = circles(self._around(side, rows))
         if found is None:
             return False
-        self._left()
+        self._check()
         tables, exact = self._result.tables, "" if match.exact == "asked" else match.exact
         if side.parts:
             union = self._union(side, found, exact)
@@ -453,11 +446,11 @@ class _Search:
                 return None
             left -= len(found[0])
             tables[part.leaf] = self._pairs(part.leaf, stored, *found)
-            self._left()
+            self._check()
         derived = self._plan.derived[side.target]
         names = self._plan.columns(side.target, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
         plan = self._plan.asides.union(self._engine, derived, side.parts, names)
-        return self._whole(plan.over(tables, self._values, self._relations, Limits(seconds=self._left(), told=self._limits.limit)))
+        return self._whole(plan.over(tables, self._values, self._relations, Limits(clock=self._limits.clock)))
 
     def _near(self, part: Part, stored: Stored, around: tuple[Numbers, Numbers, Numbers], exact: str) -> tuple[Rows, Rows] | None:
         """Give the pairs of one member of a union; None if they are too many."""

@@ -210,7 +210,7 @@ class DuckPlan(Plan):
             return direct.some(stored, found.rows(), values, limit), found.count
         if direct.condition is None and not direct.orders:
             end = direct.window(values, limit)[1]
-            return direct.whole(stored, values, limit, limits.batch), 0 if direct.count or end is None else end
+            return direct.whole(stored, values, limit, limits.step(len(self.schema))), 0 if direct.count or end is None else end
         if not direct.orders and not direct.count:
             return _first(direct, stored, values, limit, min(PROBED, most_rows))
         return self._in_order(direct, stored, values, limit, min(PROBED, most_rows))
@@ -227,7 +227,7 @@ class DuckPlan(Plan):
             return None, 0
         held = self._engine.held(relation)
         if direct.condition is None and not direct.orders:
-            return direct.whole(held, values, limit, limits.batch), count
+            return direct.whole(held, values, limit, limits.step(len(self.schema))), count
         return direct.some(held, np.arange(count), values, limit), count
 
     def _access(self) -> Access | None:

@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import Execution
-from hven.engines._clock import Allowance, Watch, weakly
+from hven.engines._clock import Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.errors import Cancelled
-from hven.model.clock import left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,10 +181,8 @@ class DuckExecution(Execution):
         self._reader: pa.RecordBatchReader | None = None
         self._whole = True  # nothing is under way in the cursor
         self._cursor: Cursor | None = cursors.take()
-        seconds = left(limits.seconds)
-        self._allowance = None if seconds is None else Allowance(seconds)
-        if seconds is not None:
-            watch.at(time.monotonic() + seconds, weakly(self, DuckExecution._late))
+        if limits.clock is not None:
+            watch.at(limits.clock.until, weakly(self, DuckExecution._late))
         try:
             for name, (rows, keep) in relations.items():
                 self._cursor.register(name, rows, keep=keep)
@@ -194,7 +191,7 @@ class DuckExecution(Execution):
             raise
         con: Any = self._cursor.con
         # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called meanwhile
-        self._open: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(limits.batch)
+        self._open: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(limits.step(len(schema)))
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         wanted = None if self._limits.rows is None else self._limits.rows + 1
@@ -218,18 +215,13 @@ class DuckExecution(Execution):
                     batch = batch.slice(0, wanted)
                     wanted -= batch.num_rows
                 if batch.num_rows:
-                    fitting = fit(batch, self.schema)
-                    if self._allowance is not None:
-                        self._allowance.hand_out()
-                    yield fitting
-                    if self._allowance is not None:
-                        self._allowance.take_back()
+                    yield fit(batch, self.schema)
         finally:
             self.close()
 
     def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader took some of it."""
-        left = 0.0 if self._allowance is None else self._allowance.left
+        """Stop if the time is over; look again later if the reader's line took some of it."""
+        left = 0.0 if self._limits.clock is None else self._limits.clock.left
         if left <= 0:
             self.stop("timeout")
         elif self._cursor is not None:
@@ -273,7 +265,8 @@ class DuckExecution(Execution):
         self.close()
 
     def _translate(self, error: Exception) -> Exception:
-        return translate(error, stopped=self._stopped, seconds=self._limits.limit, memory=self._memory)
+        clock = self._limits.clock
+        return translate(error, stopped=self._stopped, seconds=None if clock is None else clock.seconds, memory=self._memory)
 
 
 class ReadyExecution(Execution):
@@ -284,18 +277,15 @@ class ReadyExecution(Execution):
         self.small = small
         self._batches = batches
         self._limits = limits
-        seconds = left(limits.seconds)
-        self._allowance = None if seconds is None else Allowance(seconds)
         self._cancelled = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         wanted = None if self._limits.rows is None else self._limits.rows + 1
-        seconds = self._limits.limit
         while wanted is None or wanted > 0:
             if self._cancelled:
                 raise Cancelled("the query was cancelled")
-            if self._allowance is not None and self._allowance.left < 0:
-                raise translate(InterruptedError("INTERRUPT"), stopped="timeout", seconds=seconds)
+            if self._limits.clock is not None:
+                self._limits.clock.check()
             batch = next(self._batches, None)
             if batch is None:
                 return
@@ -303,11 +293,7 @@ class ReadyExecution(Execution):
                 batch = batch.slice(0, wanted)
                 wanted -= batch.num_rows
             if batch.num_rows:
-                if self._allowance is not None:
-                    self._allowance.hand_out()
                 yield batch
-                if self._allowance is not None:
-                    self._allowance.take_back()
 
     def cancel(self) -> None:
         """Stop soon."""

@@ -108,7 +108,7 @@ class Detour(Plan):
             names = self._names(table)
             schema = pa.schema([pa.field(name, table.column(name).type.arrow) for name in names])
             work = self._reading(table, relation, names, values)
-            yield table, self._execution(schema, work, Limits(rows=MOST, seconds=limits.seconds))
+            yield table, self._execution(schema, work, Limits(rows=MOST, clock=limits.clock))
 
     def _names(self, table: Table) -> list[str]:
         """Name the columns of a table that are read."""

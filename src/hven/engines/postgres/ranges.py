@@ -6,8 +6,6 @@ there is asked as it stands; if it fails for that reason, the embedded engine co
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from typing import TYPE_CHECKING
 
 from hven.adql.grouping import walk
@@ -76,7 +74,6 @@ class RangedExecution(Execution):
         self._now = first
         self._cancelled = False
         self._asked = (values, relations, limits)
-        self._begun = time.monotonic()
 
     @property
     def computed(self) -> bool:
@@ -103,8 +100,6 @@ class RangedExecution(Execution):
             if not faults.beyond(error.__cause__):
                 raise
             values, relations, limits = self._asked
-            if limits.seconds is not None:
-                limits = dataclasses.replace(limits, seconds=max(limits.seconds - (time.monotonic() - self._begun), 0.001))
             self._now.close()
             self._now = again = self._ranged.again(values, relations, limits)
             if self._cancelled:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from psycopg.pq import ExecStatus
 
 from hven.engines import Execution
-from hven.engines._clock import Allowance, weakly
+from hven.engines._clock import weakly
 from hven.engines.postgres import faults
 from hven.engines.postgres.dialect import storage
 from hven.engines.postgres.install import quote
@@ -101,14 +101,12 @@ class PostgresExecution(Execution):
         self._over = False
         self._stop: Callable[[], None] | None = None  # how to interrupt what runs now
         self._interrupted = False
-        self._allowance = None if limits.seconds is None else Allowance(limits.seconds)
-        self._until = None if limits.seconds is None else time.monotonic() + limits.seconds
         self._batches: Iterator[pa.RecordBatch] | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         begun = False
-        if self._until is not None and not self.small:
-            self._engine.watch.at(self._until, weakly(self, PostgresExecution._late))
+        if self._limits.clock is not None and not self.small:
+            self._engine.watch.at(self._limits.clock.until, weakly(self, PostgresExecution._late))
         self._batches = running = self._run()
         try:
             while True:
@@ -126,11 +124,7 @@ class PostgresExecution(Execution):
                     return
                 begun = True
                 if batch.num_rows:
-                    if self._allowance is not None:
-                        self._allowance.hand_out()
                     yield batch
-                    if self._allowance is not None:
-                        self._allowance.take_back()
         finally:
             self.close()
 
@@ -249,9 +243,10 @@ class PostgresExecution(Execution):
                 cursor.execute(sql)
                 reader = batches(cursor)
                 rows = Ahead(reader)
+                step = self._limits.step(len(self.schema))
                 for batch in rows:
-                    for begin in range(0, batch.num_rows, self._limits.batch):
-                        yield fit(batch.slice(begin, self._limits.batch), self.schema)
+                    for begin in range(0, batch.num_rows, step):
+                        yield fit(batch.slice(begin, step), self.schema)
                 reader.close()
                 complete = True
             finally:
@@ -303,8 +298,8 @@ class PostgresExecution(Execution):
             raise self._translate(InterruptedError())
 
     def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader took some of it."""
-        left = 0.0 if self._allowance is None else self._allowance.left
+        """Stop if the time is over; look again later if the reader's line took some of it."""
+        left = 0.0 if self._limits.clock is None else self._limits.clock.left
         if left <= 0:
             self.stop("timeout")
         elif not self._over:
@@ -370,7 +365,10 @@ class PostgresExecution(Execution):
     def _translate(self, error: Exception) -> Exception:
         if isinstance(error, InterruptedError) and self._stopped is None:
             return Cancelled("the query was cancelled")
-        return faults.translate(error, where=self._engine.where, stopped=self._stopped, seconds=self._limits.limit, number=self._number)
+        clock = self._limits.clock
+        return faults.translate(
+            error, where=self._engine.where, stopped=self._stopped, seconds=None if clock is None else clock.seconds, number=self._number
+        )
 
 
 class Pace:
