@@ -218,9 +218,8 @@ def test_what_a_standard_says_of_optional_columns_comes_with_them(site):
 
 
 def test_tap_schema_is_the_standards():
-    from pathlib import Path
 
-    resource = load_standard("tap_schema", Settings(directory=Path()))
+    resource = load_standard("tap_schema")
     tables = {spec.table.name: spec.table for spec in resource.tables}
     assert {name: {column.name: column.required for column in table.columns} for name, table in tables.items()} == TAP_SCHEMA
     assert all(column.std for table in tables.values() for column in table.columns)

@@ -16,7 +16,6 @@ from hven.model import ucd, units
 from hven.settings import Settings
 from shared import shared
 
-SETTINGS = Settings(directory=Path())
 NAMES = ("epn-tap-2.0", "obscore-1.1", "obscore-radio-1.0")
 ROOT = Path(__file__).resolve().parents[2]
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
@@ -29,7 +28,7 @@ def cell(text):
 def test_the_reference_page():
     made = ""
     for name in NAMES:
-        resource = load_standard(name, SETTINGS)
+        resource = load_standard(name)
         spec = resource.tables[0]
         entries = parse(read_page(standards()[name], name, []), [])
         table = next(iter(entries["tables"].values()))
@@ -75,7 +74,7 @@ def test_the_reference_page():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_units_and_ucds_are_right(name):
-    for column in load_standard(name, SETTINGS).tables[0].table.columns:
+    for column in load_standard(name).tables[0].table.columns:
         assert column.description
         if column.ucd is not None:
             assert not ucd.check(column.ucd), column.name
@@ -88,8 +87,15 @@ def facts(name):
         return list(csv.DictReader(file))
 
 
+def test_the_directory_that_somebody_works_in_changes_none(tmp_path, monkeypatch):
+    (tmp_path / "standards").mkdir()
+    (tmp_path / "standards/tap_schema.yaml").write_text("collection: mine\n")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_standard("tap_schema").tables) == 5
+
+
 def test_epn_tap_is_as_the_facts_have_it():
-    spec = load_standard("epn-tap-2.0", SETTINGS).tables[0]
+    spec = load_standard("epn-tap-2.0").tables[0]
     rows = facts("epn_core.csv")
     assert [column.name for column in spec.table.columns] == [row["name"] for row in rows]
     kinds = {"text": ("char",), "spoly": ("char",), "integer": ("int", "long"), "double": ("double",), "timestamp": ("char",)}
@@ -105,7 +111,7 @@ def test_epn_tap_is_as_the_facts_have_it():
 
 
 def test_obscore_is_as_the_facts_have_it():
-    table = load_standard("obscore-1.1", SETTINGS).tables[0].table
+    table = load_standard("obscore-1.1").tables[0].table
     for row in facts("obscore.csv"):
         column = table.column(row["name"])
         assert (column.unit or "", column.utype) == (row["unit"], row["utype"])

@@ -43,7 +43,12 @@ def main(argv: list[str] | None = None) -> int:
             return 3
         if error.filename is None:
             return _ours(error)
-        _say(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+        remedy = (
+            "; the account that runs this needs the right to it, and to the directories above it"
+            if isinstance(error, PermissionError)
+            else ""
+        )
+        _say(f"{error.filename}: {(error.strerror or str(error)).lower()}{remedy}")
         return 1
     except Exception as error:  # noqa: BLE001  (the last net: a person gets a sentence, the file gets the traceback)
         return _ours(error)

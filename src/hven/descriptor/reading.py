@@ -17,7 +17,7 @@ from hven.descriptor.keys import ASSIGNMENTS, COLLECTION
 from hven.descriptor.live import against_database, faults_of, is_live
 from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.mapping import doubted
-from hven.descriptor.merging import Gathered, apply_standard, expand, gather, shown, standards
+from hven.descriptor.merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
 from hven.descriptor.naming import written
 from hven.descriptor.obscore import OBSCORE, RADIO, described, member
 from hven.descriptor.options import plain
@@ -28,12 +28,12 @@ from hven.descriptor.tables import Surroundings, table_spec
 from hven.descriptor.written import Entries, Written, retyped
 from hven.errors import DescriptorError, Fault, HvenError, Place
 from hven.model.resource import Example, Person, Resource, TableSpec, Test
+from hven.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.descriptor.shapes import Faults
-    from hven.settings import Settings
 
 SERVICES = (
     "tap",
@@ -224,18 +224,18 @@ def _observations(spec: TableSpec, resource: Resource) -> list[Fault]:
     return found
 
 
-def load_standard(name: str, settings: Settings) -> Resource:
-    """Read a standard that is shipped (``tap_schema``) or stands in the site's ``standards/`` as a resource of its own.
+def load_standard(name: str) -> Resource:
+    """Read a standard that is shipped (``tap_schema``) as a resource of its own; what a directory holds that somebody works in changes none.
 
     Raises
     ------
     DescriptorError
         There is none, or it has faults.
     """
-    known = standards(settings)
+    known = standards()
     if name not in known:
         raise DescriptorError([Fault(message=f"no standard is called {name!r}", remedy=nearest(name, known))])
-    resource, faults = read(known[name], settings, standard=True)
+    resource, faults = read(known[name], Settings(directory=STANDARDS.parent), standard=True)
     if resource is None or any(fault.severity == "error" for fault in faults):
         raise DescriptorError(faults)
     return resource

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven import adql
@@ -19,7 +18,6 @@ from hven.holdings.catalogue import Catalogue
 from hven.holdings.picture import Published
 from hven.model.table import Schema, Table
 from hven.model.times import dated
-from hven.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -33,7 +31,7 @@ SCHEMA = "ivoa"
 @lru_cache(maxsize=2)
 def _standard(kind: str) -> Table:
     """Give the table of a standard."""
-    resource = load_standard(STANDARDS[kind], Settings(directory=Path()))
+    resource = load_standard(STANDARDS[kind])
     return dated(resource.tables[0].table)
 
 

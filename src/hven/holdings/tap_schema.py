@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,7 +14,6 @@ from hven.descriptor import load_standard
 from hven.engines import Memory
 from hven.model.table import Column, Schema, Table
 from hven.model.types import Type
-from hven.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +26,7 @@ _REGULAR = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 @lru_cache(maxsize=1)
 def description() -> Schema:
     """Give the schema that describes itself: the shipped descriptor ``tap_schema``; descriptions hold any character."""
-    resource = load_standard(NAME.lower(), Settings(directory=Path()))
+    resource = load_standard(NAME.lower())
     return Schema(name=NAME, tables=tuple(_table(spec.table) for spec in resource.tables), description=resource.description)
 
 

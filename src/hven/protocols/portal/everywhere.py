@@ -7,7 +7,6 @@ Without scripts the page comes when all have answered, or their time is over (``
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -29,7 +28,6 @@ from hven.protocols.portal.answers import Asked, Page, json_page, moved, page
 from hven.protocols.portal.form import chips, form
 from hven.protocols.portal.state import asking, cell, said
 from hven.protocols.portal.state import columns as described
-from hven.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +64,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 @lru_cache(maxsize=2)
 def standard(kind: str) -> Table:
     """Give the table of the standard: what the form may ask for."""
-    table = dated(load_standard(STANDARDS[kind], Settings(directory=Path())).tables[0].table)
+    table = dated(load_standard(STANDARDS[kind]).tables[0].table)
     names = {column.name for column in table.columns}
     return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
 
