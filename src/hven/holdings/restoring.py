@@ -152,7 +152,7 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
     Parameters
     ----------
     directory
-        One that is not there, or has nothing in it but ``secrets.toml``. It appears when everything is in it.
+        One that is not there, or has nothing in it but ``secrets.toml``. It is a site when everything is in it.
     engine
         Keep all rows in this engine, whatever they were in.
     progress
@@ -176,25 +176,22 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
     if directory.exists() and (not directory.is_dir() or any(item.name != SECRETS for item in directory.iterdir())):
         raise Conflict(f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS}) or not there")
     head = verify(path)
-    made = directory.with_name(f".{directory.name}.{secrets.token_hex(3)}.part")
-    before = made.with_suffix(".before")
+    made = (
+        directory / f".{secrets.token_hex(3)}.part"
+    )  # within: who restores may have no right to what is above, or the directory be a mount
+    fresh = not directory.exists()
+    moved: list[Path] = []
     try:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        made.mkdir()
+        made.mkdir(parents=True)
         if (directory / SECRETS).is_file():
             shutil.copy2(directory / SECRETS, made / SECRETS)
         rest = _Restoring(path, made, engine, progress or (lambda _: None))
         with _plainly(path):
             collections = rest.run()
-        if directory.exists():
-            directory.rename(before)
-        try:
-            made.rename(directory)
-        except OSError:
-            if before.exists():
-                before.rename(directory)
-            raise
-        shutil.rmtree(before, ignore_errors=True)
+        for item in sorted(made.iterdir(), key=lambda item: item.name == settings_room.FILE):  # with its settings it is a site
+            if item.name != SECRETS:
+                moved.append(item.rename(directory / item.name))  # noqa: PERF401  (what has gone up is known if one fails)
+        moved.clear()
     except HvenError as error:  # where it was made is gone when somebody reads this
         error.message, error.remedy = (text.replace(str(made), str(directory)) for text in (error.message, error.remedy))
         raise
@@ -202,7 +199,11 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
         why = (error.strerror or str(error)).lower()
         raise StorageError(f"{directory} cannot be made: {why}", remedy="make room, or name another place") from error
     finally:
+        for item in moved:
+            item.rename(made / item.name)
         shutil.rmtree(made, ignore_errors=True)
+        if fresh and directory.exists() and not any(directory.iterdir()):
+            directory.rmdir()
     return {**head, "collections": [] if head["data"] else collections, "yours": [*rest.said, *_yours(settings_room.load(directory))]}
 
 
@@ -218,7 +219,7 @@ def _yours(settings: Settings) -> Iterator[str]:
 
 
 class _Restoring:
-    """One restoration, in a directory that is renamed at the end."""
+    """One restoration, in a directory whose contents go up at the end."""
 
     def __init__(self, path: Path, directory: Path, engine: str | None, progress: Callable[[str], None]) -> None:
         self.path = path
