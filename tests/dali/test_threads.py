@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -82,11 +84,32 @@ def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are the process's")
-def test_threads_that_compute_go_after_the_loop() -> None:
-    async def run() -> tuple[int, int]:
-        there = await computed(os.getpriority, os.PRIO_PROCESS, 0)
-        return there, os.getpriority(os.PRIO_PROCESS, 0)
+def test_long_computing_goes_after_the_loop_and_what_holds_the_interpreter_does_not() -> None:
+    def mine() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
 
-    there, here = asyncio.run(run())
-    assert there == max(here, priority.QUERY)
-    assert here < priority.QUERY or there == here
+    async def run() -> tuple[int, int, int]:
+        return await computed(mine), await computed(priority.below, mine), mine()
+
+    there, below, here = asyncio.run(run())
+    assert (there, below) == (here, max(here, priority.QUERY))
+    assert priority.below(mine) == here  # who does not ask for it computes where it is
+
+
+def test_computing_for_another_thread_is_as_computing_there() -> None:
+    word: ContextVar[str] = ContextVar("word", default="none")
+
+    def over() -> None:
+        raise StopIteration
+
+    def asked() -> tuple[str, str]:
+        word.set("mine")
+        try:
+            priority.below(over)
+        except StopIteration:
+            return priority.below(word.get), threading.current_thread().name
+        return "", ""
+
+    found, name = asyncio.run(computed(asked))
+    assert found == "mine"
+    assert name.startswith("hven-query")

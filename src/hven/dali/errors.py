@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from hven import errors
+from hven.formats.votable.xml import legal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,12 +100,12 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
 
 def votable_error(message: str) -> bytes:
     """Write the error document of DALI 1.1 section 4.2: INFO QUERY_STATUS=ERROR, no table."""
-    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(clean(message))}</INFO></RESOURCE>')
+    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>')
 
 
 def cone_error(message: str) -> bytes:
     """Write the error document of Simple Cone Search 1.03 section 2.3: INFO name="Error" below VOTABLE."""
-    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(clean(message))}/><RESOURCE type="results"/>')
+    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(legal(message))}/><RESOURCE type="results"/>')
 
 
 def json_error(message: str, status: int) -> bytes:
@@ -117,11 +118,3 @@ def _votable(inside: str) -> bytes:
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">' + inside + "</VOTABLE>\n"
     ).encode("utf-8", "replace")
-
-
-def clean(text: str) -> str:
-    """Replace what XML 1.0 cannot hold."""
-    return "".join(
-        char if char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff" else "\ufffd"
-        for char in text
-    )

@@ -1,4 +1,4 @@
-"""The threads that compute and write big answers: few, and lower than the event loop, so that what is answered at once does not wait for them."""
+"""The threads that wait for big answers and write them: few; what takes long without the interpreter they leave to lower threads (`priority.below`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def computed(call: Callable[..., Any], *args: Any, first: bool = False) ->
         for pool, _, _ in _pools.values():  # of loops that are over
             pool.shutdown(wait=False)
         _pools.clear()
-        pool = ThreadPoolExecutor(FIRST + WRITERS, "hven-query", priority.lower, (priority.QUERY,))
+        pool = ThreadPoolExecutor(FIRST + WRITERS, "hven-query", priority.asks)
         found = _pools[loop] = (pool, anyio.CapacityLimiter(FIRST), anyio.CapacityLimiter(WRITERS))
     async with found[1] if first else found[2]:
         return await loop.run_in_executor(found[0], copy_context().run, call, *args)

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 
-from hven.dali.errors import clean
+from hven.formats.votable.xml import legal
 from hven.store.jobs import REMOTE
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def job_xml(told: dict[str, Any]) -> bytes:
         if error is None
         else f'<errorSummary type="{error["type"]}" hasDetail="{str(error["hasDetail"]).lower()}">{_element("message", error["message"])}</errorSummary>'
     )
-    info = "".join(f'<{name} xmlns="">{escape(clean(_text(value)))}</{name}>' for name, value in told["jobInfo"].items())
+    info = "".join(f'<{name} xmlns="">{escape(legal(_text(value)))}</{name}>' for name, value in told["jobInfo"].items())
     return _document(
         f'<job version="1.1" {NAMESPACES}>{_element("jobId", told["jobId"])}{run_id}{_element("ownerId", told["ownerId"])}'
         f"{_element('phase', told['phase'])}{times}{_element('executionDuration', told['executionDuration'])}"
@@ -146,7 +146,7 @@ def _document(text: str) -> bytes:
 
 
 def _element(name: str, value: object) -> str:
-    return f'<{name} xsi:nil="true"/>' if value is None else f"<{name}>{escape(clean(_text(value)))}</{name}>"
+    return f'<{name} xsi:nil="true"/>' if value is None else f"<{name}>{escape(legal(_text(value)))}</{name}>"
 
 
 def _text(value: object) -> str:
@@ -156,7 +156,7 @@ def _text(value: object) -> str:
 
 
 def _parameters(given: Sequence[dict[str, str]]) -> str:
-    return "".join(f"<parameter id={quoteattr(clean(item['id']))}>{escape(clean(item['value']))}</parameter>" for item in given)
+    return "".join(f"<parameter id={quoteattr(legal(item['id']))}>{escape(legal(item['value']))}</parameter>" for item in given)
 
 
 def _results(found: Sequence[dict[str, Any]]) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -41,3 +44,27 @@ def lowered(steps: int, call: Callable[[], T]) -> T:
     if raised:
         raise raised[0]
     return made[0]
+
+
+MOST = 128  # threads that compute for others; more than queries that compute at once
+_asking = threading.local()
+
+
+def asks() -> None:
+    """Say of the calling thread that it leaves long computing to lower ones (`below`), and stays as ready as the event loop itself.
+
+    A lower thread that holds the interpreter's lock and gets no processor keeps the event loop waiting: so it shall hold it for moments only.
+    """
+    _asking.below = True
+
+
+def below(call: Callable[[], T]) -> T:
+    """Give what `call` gives, which computes for long without the interpreter's lock; in a lower thread, if the calling one `asks`."""
+    if not vars(_asking):
+        return call()
+    return _computing(os.getpid()).submit(copy_context().run, call).result()
+
+
+@cache
+def _computing(process: int) -> ThreadPoolExecutor:  # a fork has none of its parent's threads
+    return ThreadPoolExecutor(MOST, f"hven-computing-{process}", lower, (QUERY,))

@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from hven import __version__, adql, dali
 from hven.auth.permit import row_filters
-from hven.dali.errors import clean
 from hven.errors import NotFound
+from hven.formats.votable.xml import legal
 from hven.protocols import Protocol, Surroundings, Way
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _urn(authority: str, *parts: str) -> str:
 
 
 def _tag(name: str, text: str, attributes: str = "") -> str:
-    return f"<{name}{attributes}>{escape(clean(text))}</{name}>"
+    return f"<{name}{attributes}>{escape(legal(text))}</{name}>"
 
 
 def _line(name: str, text: str, attributes: str = "") -> str:
@@ -163,7 +163,7 @@ def _line(name: str, text: str, attributes: str = "") -> str:
 
 
 def _link(rel: str, href: str, kind: str, title: str | None = None) -> str:
-    said = f" title={quoteattr(clean(title))}" if title else ""
+    said = f" title={quoteattr(legal(title))}" if title else ""
     return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{said}/>\n'
 
 

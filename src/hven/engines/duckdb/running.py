@@ -18,6 +18,7 @@ from hven.engines import Execution
 from hven.engines._clock import Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.errors import Cancelled
+from hven.model import priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -202,8 +203,8 @@ class DuckExecution(Execution):
                 try:
                     if self._reader is None:
                         self._whole = False
-                        self._reader = self._open()
-                    batch = self._reader.read_next_batch()
+                        self._reader = priority.below(self._open)
+                    batch = priority.below(self._reader.read_next_batch)
                 except StopIteration:
                     if self._stopped is not None:  # an interrupted stream may end as if it were complete
                         raise self._translate(InterruptedError("INTERRUPT")) from None

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import __version__, dali
-from hven.dali.errors import clean
 from hven.errors import NotFound
+from hven.formats.votable.xml import legal
 from hven.protocols._pages import VARY, brand_of
 from hven.protocols._pages.markdown import shown
 from hven.protocols._pages.texts import spoken
@@ -91,7 +91,7 @@ def _rss(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
     root = etree.Element("rss", version="2.0", nsmap={"atom": ATOM})
     channel = etree.SubElement(root, "channel")
     for name, value in (("title", brand.title), ("link", f"{brand.base}/news"), ("description", brand.about or brand.title), ("language", language), ("generator", f"Hven {__version__}")):  # fmt: skip
-        etree.SubElement(channel, name).text = clean(value)
+        etree.SubElement(channel, name).text = legal(value)
     etree.SubElement(channel, f"{{{ATOM}}}link", href=f"{brand.base}/news.rss", rel="self", type="application/rss+xml")
     for note in notes:
         item = etree.SubElement(channel, "item")
@@ -116,9 +116,9 @@ def _atom(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
 
     home = f"{brand.base}/news"
     add(root, "id", home)
-    add(root, "title", clean(brand.title))
+    add(root, "title", legal(brand.title))
     add(root, "updated", max((_written(note) for note in notes), default=datetime(1970, 1, 1, tzinfo=UTC)).isoformat())
-    add(add(root, "author"), "name", clean(brand.title))
+    add(add(root, "author"), "name", legal(brand.title))
     add(root, "link", rel="self", type="application/atom+xml", href=f"{brand.base}/news.atom")
     add(root, "link", rel="alternate", type="text/html", href=home)
     add(root, "generator", "Hven", version=__version__)

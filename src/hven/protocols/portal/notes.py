@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from hven.dali.errors import clean
+from hven.formats.votable.xml import legal
 from hven.protocols._pages.markdown import first_heading, plain, spoken
 
 if TYPE_CHECKING:
@@ -96,6 +96,6 @@ def _note(directory: Path, root: Path, file: str, when: int, language: str, *, d
     if text is None:
         return None
     # no sign that XML cannot have: feeds are made of it
-    title, rest = first_heading(clean(text))
+    title, rest = first_heading(legal(text))
     name = file.removesuffix(".md")
     return Note(name=name, title=title or name.replace("-", " "), text=rest, day=day, changed=datetime.fromtimestamp(when / 1e9, UTC))
