@@ -85,13 +85,15 @@ def relations(engine):
     found = {
         "sky.stars": stage(engine, STARS, sky(26_000)),
         "TAP_UPLOAD.list": Memory(circles(60)),
-        "TAP_UPLOAD.regions": Memory(regions(60)),
+        "TAP_UPLOAD.regions": Memory(regions(24)),
     }
     return type("Relations", (dict,), {"__repr__": lambda _: "Relations()"})(found)
 
 
 @pytest.mark.parametrize("text", STARS_BY_U)
 def test_every_form_is_matched_by_the_index(engine, relations, text):
+    if "BOX(" in text:  # without the index each box is computed for each star
+        relations = {**relations, "TAP_UPLOAD.list": Memory(circles(60).slice(0, 20))}
     bound, prepared = plan(engine, text, TABLES)
     assert "by the position index" in prepared.explain(), prepared.explain()
     reduced = prepared._candidates.find(engine, bound.slots, relations, Limits())
