@@ -68,25 +68,33 @@ def repeated(piece: bytes, size: int, before: bytes = b"", after: bytes = b"") -
 
 def packed(form: str) -> Callable[[], Iterator[bytes]]:
     """Give a small file that is large when it is read: a dictionary of one long text."""
-    table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * MIB]))})
-    file = io.BytesIO()
-    if form == "parquet":
-        pq.write_table(table, file, compression="zstd", store_schema=False)
-    else:
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_stream(file, table.schema, options=options) as stream:
-            stream.write_table(table)
-    return lambda: iter([file.getvalue()])
+
+    def made() -> Iterator[bytes]:
+        table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * MIB]))})
+        file = io.BytesIO()
+        if form == "parquet":
+            pq.write_table(table, file, compression="zstd", store_schema=False)
+        else:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with pa.ipc.new_stream(file, table.schema, options=options) as stream:
+                stream.write_table(table)
+        yield file.getvalue()
+
+    return made
 
 
 def lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
     """Give lists of long texts, or buffers of zeros that were packed."""
-    file = io.BytesIO()
-    rows = pa.nulls(40_000_000, pa.int64()) if compressed else pa.array([["x" * 100_000] * 50] * 4)
-    made = pa.table({"a": rows})
-    with pa.ipc.new_stream(file, made.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-        stream.write_table(made)
-    return lambda: iter([file.getvalue()])
+
+    def made() -> Iterator[bytes]:
+        file = io.BytesIO()
+        rows = pa.nulls(40_000_000, pa.int64()) if compressed else pa.array([["x" * 100_000] * 50] * 4)
+        table = pa.table({"a": rows})
+        with pa.ipc.new_stream(file, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+            stream.write_table(table)
+        yield file.getvalue()
+
+    return made
 
 
 def replaced(deep: int) -> str:
