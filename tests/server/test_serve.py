@@ -8,6 +8,8 @@ import http.client
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,3 +219,19 @@ def test_a_site_that_breaks_while_it_is_served_is_told_in_the_log(tmp_path: Path
         os.kill(server.workers()[0], signal.SIGKILL)
         until(lambda: "there is no such setting" in server.log.read_text())
         assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("verb", ["serve", "work"])
+def test_arrow_keeps_nothing(verb: str, tmp_path: Path) -> None:
+    """Its own allocator keeps what a rush of dumps once used; which one it takes is settled when it is loaded."""
+    code = """if True:
+        import sys
+        import hven.settings
+        from hven.cli import main
+        hven.settings.load = lambda directory: sys.exit(__import__("pyarrow").default_memory_pool().backend_name)
+        main(sys.argv[1:])
+    """
+    (tmp_path / "hven.toml").touch()
+    clean = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    command = [sys.executable, "-c", code, verb, "--site", str(tmp_path)]
+    assert subprocess.run(command, env=clean, capture_output=True, text=True, check=False).stderr.split()[-1] == "system"

@@ -58,9 +58,9 @@ def serve(
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")] = None,
 ) -> None:
     """Serve the site until Ctrl-C."""
+    import hven.server  # before anything that loads Arrow: it says which allocator Arrow takes
     from hven import jobs
     from hven.holdings.addresses import outdated
-    from hven.server.processes import serve as run
     from hven.settings.secrets import exposed
 
     found = settings(context)
@@ -68,7 +68,7 @@ def serve(
     for fault in [*outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
         print(f"warning: {fault}", file=sys.stderr)
     port = port or found.port
-    run(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
+    hven.server.serve(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
 
 
 def work(
@@ -79,16 +79,16 @@ def work(
 
     Beside a server, or on another machine that shares the site's directory and store.
     """
+    import hven.server.processes  # before anything that loads Arrow, as above
     from hven import jobs, plugins
     from hven.server.log import LOGGING
-    from hven.server.processes import beside
 
     found = settings(context)
     logging.config.dictConfig(LOGGING)
     plugins.load("engines", found.engine)
     number = workers or max(found.job_workers, 1)
     logging.getLogger("hven").info("running the jobs of %s with up to %s workers", found.directory, number)
-    others = beside(found, jobs=False)
+    others = hven.server.processes.beside(found, jobs=False)
     try:
         jobs.keep(found, workers=number)
     finally:

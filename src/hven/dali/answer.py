@@ -235,6 +235,7 @@ class Watch:
         self._later.cancel()
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # it keeps its frame, and so this, the result and all
 
 
 def whole(request: Request, body: bytes, headers: Mapping[str, str], status: int = 200) -> Response:

@@ -68,8 +68,9 @@ _USUAL = (errors.UserError, errors.UsageError, errors.Timeout, errors.Cancelled,
 
 
 def message_of(error: BaseException, request_id: str = "") -> str:
-    """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest."""
+    """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest. The error is over then."""
     note(error, request_id)
+    _let_go(error)
     if isinstance(error, errors.HvenError):
         text = str(error)
     elif _shortage(error):
@@ -85,6 +86,14 @@ def note(error: BaseException | None, request_id: str = "") -> None:
     """Write an error that is the service's own fault to the log, with its traceback and the request's id."""
     if error is not None and not isinstance(error, _USUAL):
         log.error("%s in request %s: %s", type(error).__name__, request_id or "without id", error, exc_info=error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget where an error came from: those frames hold all that was asked, and the future that holds the error, until the collector's next round."""
+    while error is not None:
+        before = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = before
 
 
 def headers_of(error: BaseException) -> Mapping[str, str]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import anyio.to_thread
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hven.dali.bodies import chunks, too_large, whole_body
 from hven.errors import ParamError, TooLarge
 from hven.model.given import Params, Upload, collect
 
 if TYPE_CHECKING:
-    from starlette.datastructures import UploadFile
     from starlette.requests import Request
 
 FORM = "application/x-www-form-urlencoded"
@@ -79,29 +80,27 @@ def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
         raise ParamError(f"{where} cannot be read: {error}") from None
 
 
+class _Parts(MultiPartParser):
+    """Counts what it holds as text, which is all but files: these go to disk."""
+
+    fields = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self.fields += end - start
+            if self.fields > FORM_MOST:
+                raise TooLarge(
+                    f"the parts without a file name have more than {FORM_MOST:,} bytes",
+                    remedy='give a table\'s part a file name: filename="t.vot"',
+                )
+        super().on_part_data(data, start, end)
+
+
 async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
-    from starlette.datastructures import UploadFile
-    from starlette.formparsers import MultiPartException, MultiPartParser
-
-    class Parser(MultiPartParser):
-        """Counts what it holds as text, which is all but files: these go to disk."""
-
-        fields = 0
-
-        def on_part_data(self, data: bytes, start: int, end: int) -> None:
-            if self._current_part.file is None:
-                self.fields += end - start
-                if self.fields > FORM_MOST:
-                    raise TooLarge(
-                        f"the parts without a file name have more than {FORM_MOST:,} bytes",
-                        remedy='give a table\'s part a file name: filename="t.vot"',
-                    )
-            super().on_part_data(data, start, end)
-
     pairs: list[tuple[str, str]] = []
     files: dict[str, Upload] = {}
     try:
-        form = await Parser(request.headers, chunks(request, limit), max_part_size=limit).parse()
+        form = await _Parts(request.headers, chunks(request, limit), max_part_size=limit).parse()
     except MultiPartException as error:
         raise ParamError(f"the multipart body cannot be read: {error.message}") from None
     for name, value in form.multi_items():

@@ -275,6 +275,7 @@ class Turns:
         """End a turn, wherever it is; may be called twice."""
         with self._free:
             self._leave(turn)
+            turn.came = None  # it knows who waited, who knows this
             self._idle.pop(turn, None)
             began = turn.aside or turn.held  # what never had a turn leaves nothing behind
             if turn.aside:

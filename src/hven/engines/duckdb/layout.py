@@ -411,7 +411,7 @@ class Projection:
     """Some columns by row number. Record batches are cut down to the columns when first needed."""
 
     def __init__(self, stored: Readable, columns: tuple[str, ...]) -> None:
-        self._stored = stored
+        self._whole, self._starts = stored.batches, stored.starts  # not what is read itself, which keeps this
         self._numbers = [stored.schema.get_field_index(name) for name in columns]
         self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._numbers])
         self._batches: dict[int, pa.RecordBatch] = {}
@@ -420,14 +420,14 @@ class Projection:
         """Give one stored batch."""
         found = self._batches.get(number)
         if found is None:
-            whole = self._stored.batches[number]
+            whole = self._whole[number]
             found = pa.RecordBatch.from_arrays([whole.column(at) for at in self._numbers], schema=self.schema)
             self._batches[number] = found
         return found
 
     def span(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
         """Yield rows begin..end without copying: one piece for each stored batch they touch."""
-        starts = self._stored.starts
+        starts = self._starts
         number = int(starts.searchsorted(begin, side="right")) - 1
         while begin < end:
             base, stop = int(starts[number]), min(end, int(starts[number + 1]))
@@ -440,7 +440,7 @@ class Projection:
         """Copy rows by ascending number."""
         if not len(rows):
             return pa.RecordBatch.from_arrays([pa.array([], item.type) for item in self.schema], schema=self.schema)
-        starts = self._stored.starts
+        starts = self._starts
         number = int(starts.searchsorted(rows[0], side="right")) - 1
         if rows[-1] < starts[number + 1]:
             return self.batch(number).take(pa.array(rows - starts[number]))

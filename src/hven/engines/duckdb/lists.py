@@ -135,23 +135,26 @@ def _key(ref: ColumnRef) -> tuple[int, str]:
     return ref.source, ref.column.name if ref.column is not None else ref.name.name
 
 
-def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
-    """Give the query with the long lists of its WHERE conditions as subqueries over relations, and these."""
-    found: list[ListTable] = []
+class _Lists:
+    """Takes long lists out of a query. No closures that know each other: they would keep the query until the collector finds them."""
 
-    def relation(types: Sequence[Type], values: Sequence[Listed]) -> tuple[TableRef, list[ColumnRef]]:
+    def __init__(self, free: frozenset[int]) -> None:
+        self.found: list[ListTable] = []
+        self._free = free
+
+    def _relation(self, types: Sequence[Type], values: Sequence[Listed]) -> tuple[TableRef, list[ColumnRef]]:
         columns = tuple([Column(name=f"v{number}", type=type_) for number, type_ in enumerate(types)])
-        table = Table(schema="hven", name=f"list{len(found)}", columns=columns)
-        source = TableRef((Ident("hven"), Ident(table.name)), number=_NUMBER + len(found), table=table)
-        found.append(ListTable(table, tuple(values)))
+        table = Table(schema="hven", name=f"list{len(self.found)}", columns=columns)
+        source = TableRef((Ident("hven"), Ident(table.name)), number=_NUMBER + len(self.found), table=table)
+        self.found.append(ListTable(table, tuple(values)))
         return source, [
             ColumnRef(Ident(column.name), source=source.number, column=column, meta=Meta(column.type, column=column)) for column in columns
         ]
 
-    def either(node: Expr) -> Expr:
+    def _either(self, node: Expr) -> Expr:
         """Make one test of many ``a = 1 AND b = 2``; where a condition that is NULL drops the row as one that is false does."""
         if isinstance(node, And):
-            return replace(node, parts=tuple([either(part) for part in node.parts]))
+            return replace(node, parts=tuple([self._either(part) for part in node.parts]))
         if not isinstance(node, Or) or len(node.parts) <= LONG:
             return node
         rest: list[Expr] = []
@@ -164,49 +167,55 @@ def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
             else:
                 rest.append(part)
         for keys, rows in alike.items():
-            test = _rows_test(node, keys, rows) if len(rows) > LONG else None
+            test = self._rows_test(node, keys, rows) if len(rows) > LONG else None
             if test is None:
                 return node
             rest.append(test)
         return rest[0] if len(rest) == 1 else replace(node, parts=tuple(rest))
 
-    def _rows_test(node: Or, keys: Sequence[tuple[int, str]], rows: Sequence[dict[tuple[int, str], tuple[ColumnRef, Expr]]]) -> Expr | None:
+    def _rows_test(
+        self, node: Or, keys: Sequence[tuple[int, str]], rows: Sequence[dict[tuple[int, str], tuple[ColumnRef, Expr]]]
+    ) -> Expr | None:
         refs = [rows[0][key][0] for key in keys]
         choices = [[row[key][1] for row in rows] for key in keys]
         types = [_type(ref, values) for ref, values in zip(refs, choices, strict=True)]
-        values = [listed(each, bound.free) for each in choices]
+        values = [listed(each, self._free) for each in choices]
         known, given = [type_ for type_ in types if type_ is not None], [one for one in values if one is not None]
         if len(known) < len(keys) or len(given) < len(keys):
             return None
-        source, columns = relation(known, given)
+        source, columns = self._relation(known, given)
         query = Query(Select(tuple([SelectItem(column, column=column.column) for column in columns]), source))
         return In(Function(ROW, tuple(refs), meta=node.meta), Subquery(query, at=node.at, meta=node.meta), at=node.at, meta=node.meta)
 
-    def outside(node: Any) -> Any:
+    def outside(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
-        where = rewrite(either(node.where), inside)
-        rest = {name: rewrite(getattr(node, name), outside) for name in ("items", "source", "group_by", "having")}
+        where = rewrite(self._either(node.where), self._inside)
+        rest = {name: rewrite(getattr(node, name), self.outside) for name in ("items", "source", "group_by", "having")}
         if where is node.where and all(new is getattr(node, name) for name, new in rest.items()):
             return node
         return replace(node, where=where, **rest)
 
-    def inside(node: Any) -> Any:
+    def _inside(self, node: Any) -> Any:
         if isinstance(node, Query):
-            return rewrite(node, outside)
+            return rewrite(node, self.outside)
         if not isinstance(node, In) or isinstance(node.choices, Subquery) or len(node.choices) <= LONG:
             return node
-        type_, values = _type(node.operand, node.choices), listed(node.choices, bound.free)
+        type_, values = _type(node.operand, node.choices), listed(node.choices, self._free)
         if type_ is None or values is None:
             return node
-        source, (value,) = relation([type_], [values])
+        source, (value,) = self._relation([type_], [values])
         query = Query(Select((SelectItem(value, column=value.column),), source))
-        return replace(node, operand=rewrite(node.operand, inside), choices=Subquery(query, at=node.at, meta=Meta(type_)))
+        return replace(node, operand=rewrite(node.operand, self._inside), choices=Subquery(query, at=node.at, meta=Meta(type_)))
 
-    query = rewrite(bound.query, outside)
-    if not found:
+
+def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
+    """Give the query with the long lists of its WHERE conditions as subqueries over relations, and these."""
+    lists = _Lists(bound.free)
+    query = rewrite(bound.query, lists.outside)
+    if not lists.found:
         return bound, ()
-    return replace(bound, query=query, tables=(*bound.tables, *(item.table for item in found))), tuple(found)
+    return replace(bound, query=query, tables=(*bound.tables, *(item.table for item in lists.found))), tuple(lists.found)
 
 
 def _type(operand: Expr, choices: Sequence[Expr]) -> Type | None:

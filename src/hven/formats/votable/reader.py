@@ -104,6 +104,11 @@ class _Document:
         self._errors: list[str] = []  # messages of QUERY_STATUS=ERROR
         self._refusals: list[str] = []  # the same in Simple Cone Search's words
 
+    def __del__(self) -> None:
+        """Cut the tree down: the parser and what is open keep each other if the document was not read to its end."""
+        for element in [*self._open, *(element for _, element in self._parser.read_events())]:
+            element.clear()
+
     # -- finding the table
 
     def find(self, wanted: int | str | None) -> Head:
