@@ -126,6 +126,7 @@ QUERIES = [
     f"SELECT cube_id FROM {{t}}.cubes WHERE name IN ({', '.join(repr(f'c{number}') for number in range(1, 3000, 2))}) AND POWER(mag, 2) < 900",
     "SELECT cube_id, mag * 1e-200 / 1e200 AS small, worth * 1e200 * 1e200 AS large FROM {t}.cubes WHERE cube_id < 40",
     "SELECT cube_id FROM {t}.cubes WHERE worth * 1e200 * 1e200 > 5 AND cube_id < 40",
+    "SELECT cube_id, REPLACE(word, 'w', 'vv') AS r, REGEXP_REPLACE(word, '[0-9]', '.') AS g, word || name || '-' AS j FROM {t}.cubes WHERE cube_id < 300",
 ]
 ORDERED = [
     "SELECT TOP 40 cube_id, name FROM {t}.cubes ORDER BY name DESC",
@@ -347,6 +348,24 @@ def test_batches_that_do_not_fit_memory_wait_in_a_file() -> None:
     assert [one.num_rows for one in spool] == [batch.num_rows] * 7
     assert spool._held == 0
     spool.close()
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("word || '{x}' || name || '{x}' || word || '{x}'", "a text of more than 32768 bytes would be built"),
+        ("REPLACE(word, '1', '{x}')", "a text of 32[0-9]{3} bytes would be built; 16384 are the most"),
+        ("REGEXP_REPLACE(word, '[0-9]', '{x}')", "bytes would be built; 65536 are the most"),
+    ],
+)
+def test_the_length_of_a_text_is_known_before_it_is_built(site: Site, made: str, said: str) -> None:
+    beside = "" if made.startswith("word") else ", word || name AS b"  # each of two has half of the room
+    for table in ("ops.cubes", "copied.cubes"):
+        with pytest.raises(EvaluationError, match=said):
+            rows(
+                site,
+                f"SELECT {made.replace('{x}', 'x' * (10_920 if made.startswith('word') else 16_100))} AS a{beside} FROM {table} WHERE cube_id BETWEEN 1100 AND 1190",
+            )
 
 
 def test_what_the_database_cannot_compute_of_a_row(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

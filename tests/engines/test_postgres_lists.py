@@ -1,4 +1,4 @@
-"""Long lists of constants (``x IN (..)``) are one array in PostgreSQL, and find what they find in the embedded engine."""
+"""Long lists of constants (``x IN (..)``) are one array in PostgreSQL, and find what they find in the embedded engine; long texts are refused as there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 
 import pytest
 from relations import Relations
-from rows import STARS, both, plan, sky, stage, unordered
+from rows import STARS, answer, both, plan, sky, stage, unordered
 from test_postgres_roads import Judged
 
 from hven.engines import duckdb, postgres
+from hven.engines.postgres import dialect
 from hven.engines.postgres.dialect import array_of
+from hven.errors import EvaluationError, TooLarge
 from postgres import server
 
 MANY = 13_000
@@ -80,3 +82,42 @@ def test_arrays_are_written_as_postgresql_reads_them():
     assert array_of((1, -(2**63))) == ("bigint", "{1,-9223372036854775808}")
     assert array_of((1, 2**63)) == ("double precision", "{1.0,9.223372036854776e+18}")
     assert array_of((0.5, 3)) == ("double precision", "{0.5,3.0}")
+
+
+LONG, REST = "x" * 20_000, "x" * 12_765
+TEXTS = {  # query -> what is said, or nothing
+    f"SELECT id, name || '{LONG}' AS t FROM sky.stars WHERE id < 30": "",
+    f"SELECT id, name || '{LONG}' || name || name || '{REST}' AS t FROM sky.stars WHERE id < 30": "a text of more than 32768 bytes would be built",
+    f"SELECT id, LOWER(UPPER(LOWER(UPPER(LOWER(UPPER(LOWER(UPPER(name)))))))) || '{LONG}' || '{REST}' AS t FROM sky.stars WHERE id < 30": (
+        "a text of more than 32768 bytes would be built"
+    ),
+    "SELECT id, LOWER(UPPER(LOWER(UPPER(LOWER(UPPER(LOWER(UPPER(name)))))))) || name || ':' AS t FROM sky.stars WHERE id < 300": "",
+    f"SELECT id, REPLACE(name, 'N', '{LONG}') AS t FROM sky.stars WHERE name LIKE 'NGC%' AND id < 300": "",
+    f"SELECT id, REPLACE(name, 'N', '{LONG}{REST}') AS t FROM sky.stars WHERE name LIKE 'NGC 7%'": (
+        "bytes would be built; 32768 are the most"
+    ),
+    "SELECT id, REPLACE(REPLACE(name, 'C', 'NN'), 'N', '') AS t, REPLACE(name, '', 'x') AS e FROM sky.stars WHERE id < 300": "",
+    f"SELECT id, REGEXP_REPLACE(name, '[0-9]', '{LONG}') AS t FROM sky.stars WHERE name LIKE 'NGC%'": "bytes would be built; 131072 are the most",
+    "SELECT id, REGEXP_REPLACE(name, '([0-9])', '<\\1>') AS t FROM sky.stars WHERE id < 300": "",
+    "SELECT id, IVO_STRING_AGG(name, ',') AS t FROM sky.stars WHERE id < 99 GROUP BY id": "",
+    "SELECT IVO_STRING_AGG(name, ',') AS t FROM sky.stars WHERE id < 0": "",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_the_length_of_a_text_is_known_before_it_is_built(engine, relations, text):
+    if not TEXTS[text]:
+        found, wanted = both(engine, text, relations)
+        assert unordered(found) == unordered(wanted)
+        return
+    for engine.indexes in (False, True):  # the embedded engine and PostgreSQL
+        with pytest.raises(EvaluationError, match=TEXTS[text]):
+            answer(engine, text, relations, (STARS,))
+
+
+def test_texts_of_rows_are_counted_as_they_are_joined(engine, relations, monkeypatch):
+    text = "SELECT IVO_STRING_AGG(name, ',') AS t FROM sky.stars"
+    assert len(answer(engine, text, relations, (STARS,))["t"][0].as_py()) > 50_000
+    monkeypatch.setattr(dialect, "MOST", 50_000)
+    with pytest.raises(TooLarge, match="more memory"):
+        answer(engine, text, relations, (STARS,))

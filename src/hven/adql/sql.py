@@ -82,7 +82,7 @@ class Dialect(ABC):
     lenient
         True if a value that cannot be computed is to be NULL instead of an error (mappings).
     most
-        Bytes of a text that one operation may make of others.
+        Bytes of a text that one operation may make of others; 0: as many as it likes (a descriptor's own words).
     """
 
     name = "sql"
@@ -229,7 +229,7 @@ def write(bound: Bound, dialect: Dialect, tables: Mapping[str, str]) -> Written:
         Qualified table name -> SQL text that stands for its rows (already quoted).
     """
     writer = Writer(dialect, tables, bound.free)
-    dialect.most = LONGEST // max(bound.building, 1)
+    dialect.most = bound.longest
     try:
         text = writer.query(bound.query)
     except RecursionError:

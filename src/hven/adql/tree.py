@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, overload
 
+from hven.adql.bounds import LONGEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -502,6 +504,11 @@ class Bound:
     volatile: bool = False
     bounds: tuple[tuple[int, float, float], ...] = ()
     building: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Bytes of a text that one of those operations may make."""
+        return LONGEST // max(self.building, 1)
 
     def takes(self, values: Sequence[object]) -> bool:
         """Tell whether these literals are within the bounds: others are for the binder, which says what is wrong with them."""

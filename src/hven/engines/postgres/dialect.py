@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
@@ -26,6 +28,9 @@ _JD = f"(CAST(2440587.5 AS double precision) + {_MICROSECONDS} / CAST(8640000000
 _MJD = f"(CAST(40587 AS double precision) + {_MICROSECONDS} / CAST(86400000000 AS double precision))"
 _WORDS = "regexp_split_to_array({}, '[^[:alnum:]]+')"
 _D = "CAST({0} AS double precision)"
+_CONSTANT = re.compile(r"""'(?:[^']|'')*'|COLLATE "[^"]*\"""")  # and the order of texts, which has quotes like a column
+TWICE = 200  # characters of a text, constants aside, that is written twice; longer ones, which may hold others, are values first
+MOST = 128 << 20  # bytes of a text that is joined of rows: PostgreSQL counts none of them before it has 1 GB
 
 
 def _turned(x: str) -> str:
@@ -73,7 +78,7 @@ class Postgres(Shapes):
         "IVO_HEALPIX_CENTER": "hven_healpix_center(CAST({0} AS integer), CAST({1} AS bigint))",
         "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD,
         "GAVO_GETAUTHORITY": "substring({0} from '(?i)^ivo://([^/?#]+)')", "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)", "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
-        "ISO": f"hven_iso({_D})",
+        "ISO": f"hven_iso({_D})", "REPLACE": ".built", "REGEXP_REPLACE": ".built", "IVO_STRING_AGG": ".together",
         "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))",
         "LIGHT_TIME": f"({_D} / CAST(299792.458 AS double precision))",
         "LON_360": f"CASE WHEN {_D} >= 0 AND {_D} <= 360 THEN {_D} ELSE {_turned(_D)} END",
@@ -197,6 +202,42 @@ class Postgres(Shapes):
         if type_.datatype in {"double", "float"}:
             return f"(SELECT string_agg(hven_number(x), ' ' ORDER BY n) FROM unnest({numbers}) WITH ORDINALITY AS u(x, n))"
         return f"array_to_string({numbers}, ' ')"
+
+    # --- text: how long it becomes is known before it is built, in the embedded engine's words
+
+    def concatenation(self, parts: list[str]) -> str:
+        """Join texts."""
+        plain = super().concatenation(parts)
+        bare = [_CONSTANT.sub("", part) for part in parts]
+        if not self.most or not any(
+            '"' in part for part in bare
+        ):  # a descriptor's own words; what reads no column is as long as it was written
+            return plain
+        if max(map(len, bare)) > TWICE:
+            return f"hven_joined({self.most}, CAST(ARRAY[{', '.join(parts)}] AS text[]))"
+        size = " + ".join(f"{number}::bigint * octet_length({part})" for part, number in Counter(parts).items() if part != "NULL")
+        return f"CASE WHEN {size} > {self.most} THEN hven_longer({size}, {self.most}) ELSE {plain} END"
+
+    def built(self, writer: Writer, node: Function) -> str:
+        """REPLACE and REGEXP_REPLACE."""
+        args = [writer.expr(arg) for arg in node.args]
+        if not self.most:
+            return FUNCTIONS[node.name].replace("{*}", ", ".join(args)).format(*args)
+        return f"hven_{node.name.lower()}({', '.join(args)}, {self.most})"
+
+    def together(self, writer: Writer, node: Function) -> str:
+        """IVO_STRING_AGG: beside it goes a sum of lengths, which stops both."""
+        args = ", ".join(writer.expr(arg) for arg in node.args)
+        return self.counted(args, f"string_agg({args})")
+
+    def steadied(self, writer: Writer, node: Function) -> str | None:
+        """Write aggregates over values in their order; joined texts are counted, too."""
+        made = super().steadied(writer, node)
+        return self.counted(", ".join(writer.expr(arg) for arg in node.args), made) if made and node.name == "IVO_STRING_AGG" else made
+
+    def counted(self, args: str, joined: str) -> str:
+        """Put a sum of lengths beside joined texts."""
+        return f"CASE WHEN hven_room({args}, {MOST}) IS NOT NULL THEN {joined} END"
 
     def elsewhere(self, writer: Writer, node: Expr) -> str:  # noqa: ARG002  (one signature for all)
         """Say that the embedded engine must compute this."""

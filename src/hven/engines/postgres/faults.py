@@ -12,6 +12,7 @@ from hven.model.clock import late
 _DRIVERS = ("adbc_driver_manager",)
 _GONE = {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"}
 _WORDS = (
+    (re.compile(r'invalid input syntax for type integer: "(?P<v>a text of [^"]* would be built.*)"'), "{v}"),  # `hven_longest`
     (re.compile(r'invalid input syntax for type (?P<t>[\w ]+): "(?P<v>.*)"', re.DOTALL), "the text '{v}' cannot be read as {t}"),
     (
         re.compile(r'invalid input syntax for type (?:timestamp|date)\w*: "(?P<v>.*)"|date/time field value out of range: "(?P<w>.*)"'),
@@ -109,7 +110,7 @@ def translate(
             f"the disk of the database server{_at(where)} is full",
             remedy="free some space there, or let Hven keep fewer snapshots (keep_snapshots)",
         )
-    if code in {"53200", "54001"} or "temp_file_limit" in line or code == "53400":
+    if code in {"53200", "54000", "54001"} or "invalid memory alloc request size" in line or "temp_file_limit" in line or code == "53400":
         return TooLarge(
             "the query needs more memory or disk than one query may use",
             remedy="select fewer columns, group by fewer distinct values, or sort fewer rows",
@@ -180,7 +181,7 @@ def _foreign(said: str, code: str) -> Unavailable:
 def plain(line: str, number: str = NUMBER) -> str:
     """Say an evaluation error without PostgreSQL's vocabulary."""
     if _TIMESTAMP.search(line):
-        found = _WORDS[1][0].search(line)
+        found = _WORDS[2][0].search(line)
         value = re.search(r'"(.*)"', line)
         return f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp" if found or value else line
     for pattern, words in _WORDS:

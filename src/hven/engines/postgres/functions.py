@@ -11,6 +11,12 @@ _SQL = "LANGUAGE sql IMMUTABLE PARALLEL SAFE"
 _PL = "LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE"
 _D = "double precision"
 
+_REPLACED = (
+    "(octet_length(s) + (octet_length(s) - octet_length(replace(s, old, ''))) / CAST(nullif(octet_length(old), 0) AS bigint)"
+    " * (octet_length(new) - octet_length(old)))"
+)
+_MATCHED = "(octet_length(s) + CAST(1 + octet_length(s) AS bigint) * octet_length(new))"
+
 FUNCTIONS: tuple[str, ...] = (
     # as fmod: each step takes the largest multiple of y by a power of 2, so that every difference is exact
     f"""FUNCTION hven_remainder(x {_D}, y {_D}) RETURNS {_D} {_PL} AS $$
@@ -84,6 +90,32 @@ FUNCTIONS: tuple[str, ...] = (
         ELSE t END $$""",
     f"FUNCTION hven_number(x {_D}) RETURNS text {_SQL} STRICT AS $$ SELECT hven_digits(CAST(x AS text), abs(x)) $$",
     f"FUNCTION hven_number(x real) RETURNS text {_SQL} STRICT AS $$ SELECT hven_digits(CAST(x AS text), abs(CAST(x AS {_D}))) $$",
+    # what cannot be read as a number is an error that names it: all that SQL without plpgsql has to raise one. It hangs on the size of a row's
+    # texts, for PostgreSQL computes constants before it knows whether they are wanted
+    f"""FUNCTION hven_longest(size bigint, most bigint) RETURNS text {_SQL} AS $$
+      SELECT CAST(CAST('a text of ' || size || ' bytes would be built; ' || most || ' are the most' AS integer) AS text) $$""",
+    f"""FUNCTION hven_longer(size bigint, most bigint) RETURNS text {_SQL} AS $$
+      SELECT CAST(CAST('a text of more than ' || most || ' bytes would be built' || left('', CAST(size % 2 AS integer)) AS integer) AS text) $$""",
+    f"""FUNCTION hven_replace(s text, old text, new text, most bigint) RETURNS text {_SQL} AS $$
+      SELECT CASE WHEN CAST(octet_length(s) AS bigint) * (1 + octet_length(new)) > most AND {_REPLACED} > most
+        THEN hven_longest({_REPLACED}, most) ELSE replace(s, old, new) END $$""",
+    # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
+    f"""FUNCTION hven_regexp_replace(s text, pattern text, new text, most bigint) RETURNS text {_SQL} AS $$
+      SELECT CASE WHEN {_MATCHED} > 4 * most THEN hven_longest({_MATCHED}, 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END $$""",
+    """FUNCTION hven_joined(most bigint, parts text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+    DECLARE part text; size bigint := 0;
+    BEGIN
+      FOREACH part IN ARRAY parts LOOP size := size + octet_length(part); END LOOP;
+      RETURN CASE WHEN size > most THEN hven_longer(size, most) WHEN size IS NOT NULL THEN array_to_string(parts, '') END;
+    END $$""",
+    """FUNCTION hven_rows_joined(size bigint, row_text text, delimiter text, most bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+    BEGIN
+      size := coalesce(size, 0) + coalesce(octet_length(row_text) + coalesce(octet_length(delimiter), 0), 0);
+      IF size > most THEN
+        RAISE out_of_memory USING MESSAGE = format('a text of more than %s bytes would be joined of rows', most);
+      END IF;
+      RETURN size;
+    END $$""",
     f"""FUNCTION hven_sexagesimal(s text) RETURNS {_D} {_PL} AS $$
     DECLARE p text[]; b {_D}; c {_D};
     BEGIN
@@ -149,4 +181,8 @@ FUNCTIONS: tuple[str, ...] = (
 #: Made anew only if they are missing, for an aggregate cannot be replaced while somebody uses it.
 AGGREGATES: tuple[tuple[str, str], ...] = (
     ("hven_histogram(integer, integer)", "AGGREGATE hven_histogram(integer, integer) (SFUNC = hven_count_bin, STYPE = integer[])"),
+    (
+        "hven_room(text, text, bigint)",
+        "AGGREGATE hven_room(text, text, bigint) (SFUNC = hven_rows_joined, STYPE = bigint)",
+    ),
 )

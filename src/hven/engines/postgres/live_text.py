@@ -169,7 +169,7 @@ def address(live: Live, needed: AbstractSet[str] | None = None) -> str:
         body = bound.query.body
         if not isinstance(body, Select) or not isinstance(body.source, TableRef):
             raise Elsewhere("a lookup in a file")
-        writer = LiveWriter(LivePostgres(LivePlaces(Positions(), {}, {}, "")), {"source": source}, bound.free)
+        writer = LiveWriter(_in_mappings(), {"source": source}, bound.free)
         text = written_out(writer.query(replace(bound.query, body=replace(body, items=_chosen(body, needed)))))
         plain = [
             f"t{body.source.number}.{quote(RAW + own)} AS {quote(RAW + target)}"
@@ -178,6 +178,12 @@ def address(live: Live, needed: AbstractSet[str] | None = None) -> str:
         ]
         texts.append(text.replace("SELECT ", f"SELECT {''.join(f'{one}, ' for one in plain)}", 1))
     return f"({' UNION ALL '.join(texts)})"
+
+
+def _in_mappings() -> LivePostgres:
+    dialect = LivePostgres(LivePlaces(Positions(), {}, {}, ""))
+    dialect.most = 0
+    return dialect
 
 
 def _chosen(body: Select, needed: AbstractSet[str] | None) -> tuple[SelectItem, ...]:
@@ -210,7 +216,7 @@ def beyond(tree: Expr) -> str:
 
 
 def _refused(tree: Expr) -> str:
-    writer = LiveWriter(LivePostgres(LivePlaces(Positions(), {}, {}, "")), {}, frozenset())
+    writer = LiveWriter(_in_mappings(), {}, frozenset())
     try:
         written_out(writer.expr(tree))
     except Elsewhere as reason:
@@ -370,6 +376,10 @@ class LivePostgres(Postgres):
             raise Elsewhere(node.name)
         return from_days(writer.expr(node.args[0]), 2440587.5 if node.name == "FROM_JD" else 40587.0)
 
+    def counted(self, args: str, joined: str) -> str:  # noqa: ARG002  (there is no aggregate of ours)
+        """Join texts of rows, to PostgreSQL's own limit."""
+        return joined
+
     def extreme(self, writer: Writer, node: Function, window: str = "") -> str:
         """MIN and MAX; of text by code points."""
         if kinds.kind_of(meta(node.args[0]).type) == "text":
@@ -419,7 +429,9 @@ def compose(bound: Bound, positions: Positions, names: Mapping[str, str], tables
     places = LivePlaces(positions, names, tables, mode)
     for settings in (False, True):
         places = LivePlaces(positions, names, tables, mode)
-        writer = LiveWriter(LivePostgres(places, letters=letters, settings=settings), names, bound.free)
+        dialect = LivePostgres(places, letters=letters, settings=settings)
+        dialect.most = bound.longest
+        writer = LiveWriter(dialect, names, bound.free)
         texts.append(written_out(writer.query(bound.query)))
         slots = tuple(writer.parameters)
     return Statement(texts[0], texts[1], slots, places)
