@@ -55,6 +55,15 @@ def test_so_many_big_bodies_at_once() -> None:
             bodies.give_back(one.scope)
 
 
+def test_small_pieces_are_given_together() -> None:
+    async def given() -> list[bytes]:
+        return [chunk async for chunk in bodies.chunks(request([b"%05d" % n for n in range(30_000)]), 10**6)]
+
+    chunks = asyncio.run(given())
+    assert b"".join(chunks) == b"".join(b"%05d" % n for n in range(30_000))
+    assert len(chunks) == 3
+
+
 def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "STILL", 0.01)
     with pytest.raises(Timeout, match="too slowly"):

@@ -20,7 +20,9 @@ from hven.model import literal
 from hven.model.clock import Clock
 from hven.model.table import Column
 from hven.model.types import from_arrow
+from hven.query import content
 from hven.query.content import table_in
+from hven.sources._reading import delimited
 
 
 def _cards(*cards: str) -> bytes:
@@ -200,6 +202,23 @@ def changed_bytes(form: str, place: Path, rounds: Iterable[int]) -> None:
         except Exception as error:
             error.add_note(f"{form}, round {number}: {io.BytesIO(data).read(300)!r}")
             raise
+
+
+def test_rows_at_fault_are_not_all_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow's parser asks Python about each row of too few fields, and nobody else has the interpreter meanwhile."""
+    asked: list[int] = []
+    enough, noted = delimited._enough, content._note
+    monkeypatch.setattr(delimited, "_enough", lambda ragged, shape: asked.append(1) or enough(ragged, shape))
+    (tmp_path / "mine").write_bytes(b"a,b\n1,2\n" + b"1\n" * 200_000)
+    with pytest.raises(SourceError, match="row 2: 1 fields where 2 are expected"), table_in(tmp_path / "mine"):
+        pass
+    assert len(asked) < 1_000
+    monkeypatch.setattr(content, "_note", lambda wrong, reject: asked.append(1) or noted(wrong, reject))
+    (tmp_path / "mine").write_bytes(b"a,b\n" + b"1,2\n" * 2_000 + b"x,0.5\n" * 200_000)
+    with table_in(tmp_path / "mine") as (table, rows):
+        assert sum(batch.num_rows for batch in rows) == 202_000
+    assert [str(column.type) for column in table.columns] == ["string", "float64"]
+    assert len(asked) < 5_000
 
 
 def test_the_head_of_a_votable_is_read_by_the_clock(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ PLACES, HELD = "hven.bodies", "hven.body"  # in a request's scope: how many plac
 STILL = 30.0  # seconds without a byte, after which a body is given up
 SLOW = 60.0  # seconds that a body may take ..
 PACE = 16 * 1024  # .. and one more for so many bytes that came
+BITE = 64 * 1024  # bytes that are given at once: who sends a body in a million pieces keeps nobody busy with each
+LOOK = 1.0  # seconds between two looks at how long a line was still
 _held = 0
 
 
 async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Give what is sent, as it comes. The time that a line takes is not the request's, but a line must go on.
+    """Give what is sent, as it comes, small pieces together. The time that a line takes is not the request's, but a line must go on.
 
     Raises
     ------
@@ -43,23 +45,32 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     begun = time.monotonic()
     running = clock.running.get()
     stream = request.stream()
-    while True:
+    more = True
+    while more:
+        pieces: list[bytes] = []
+        least = size + BITE
         try:
             with clock.stopped(running):
-                async with asyncio.timeout(min(STILL, max(begun + SLOW + size / PACE - time.monotonic(), 0.0))):
-                    chunk = await anext(stream, None)
+                async with asyncio.timeout(None) as patience:
+                    looked = 0.0
+                    while more and size < least:
+                        if (now := time.monotonic()) > looked + LOOK:  # a timer for each piece takes longer than the piece
+                            patience.reschedule(asyncio.get_running_loop().time() + min(STILL, max(begun + SLOW + size / PACE - now, 0.0)))
+                            looked = now
+                        piece = await anext(stream, None)
+                        more = piece is not None
+                        pieces.append(piece or b"")
+                        size += len(pieces[-1])
         except TimeoutError:
             raise Timeout(f"the body of the request came too slowly: {size:,} bytes until now", remedy="send it again") from None
         except ClientDisconnect:
             raise Cancelled("the reader left before the request was complete") from None
-        if chunk is None:
-            return
-        size += len(chunk)
         if size > limit:
             raise too_large(size, limit)
         if size > BIG:
             hold(request.scope)
-        yield chunk
+        if chunk := b"".join(pieces):
+            yield chunk
 
 
 async def whole_body(request: Request, limit: int) -> bytes:

@@ -144,7 +144,7 @@ def _fitting(path: Path, like: Iterable[Column]) -> Source:
             return _source("csv", path, Context(), types=types)
     for _ in range(_PASSES):
         wrong: dict[str, str] = {}
-        source = _source("csv", path, Context(reject=partial(_note, wrong)), types=types)
+        source = _source("csv", path, Context(reject=partial(_note, wrong), faults=_FAULTS), types=types)
         for _batch in source.batches():
             pass
         if not wrong:
@@ -195,5 +195,6 @@ def _parquet_names(path: Path) -> list[str]:
 
 
 _PASSES = 6  # over text, to find types that fit; then every column is text
+_FAULTS = 100  # values of a column that are looked at in each block of text, to find a type that holds them
 
 __all__ = ["kind_of", "table_in"]

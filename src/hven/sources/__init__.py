@@ -64,6 +64,9 @@ class Context:
         convert to them at once.
     reject
         Takes rows that cannot be read.
+    faults
+        Rows and values at fault of each piece of text that `reject` is told of, at least; None: all. Who asks for few need not wait for
+        millions, and after so many rows that cannot be read nothing more is.
     tell
         Takes what people should know of the source as a whole (keys left unread, values widened): a warning of the report.
     key
@@ -85,6 +88,7 @@ class Context:
     query: Callable[[str], Iterator[pa.RecordBatch]] | None = None
     wanted: Mapping[str, pa.DataType] = field(default_factory=dict)
     reject: Callable[[Reject], None] | None = None
+    faults: int | None = None
     tell: Callable[[str], None] | None = None
     batch: int = 131_072
     key: Sequence[str] = ()

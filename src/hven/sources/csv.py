@@ -143,6 +143,7 @@ class DelimitedText(TextRows):
             nulls=options.null,
             transform=_squeezed(options.quote) if white else None,
             as_text=set(seen.names) if options.thousands else {name for name in seen.names if name in options.null},
+            faults=1 if self.context.reject is None else self.context.faults,
         )
 
     @cached_property

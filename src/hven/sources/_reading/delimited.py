@@ -46,6 +46,8 @@ class Shape:
         Columns that the quick parser can't read (padded null words, plus signs); learnt on the way.
     encoded
         Columns whose text is JSON strings (ECSV).
+    faults
+        Rows and values at fault that are told of each block and column, at least; None: all (`hven.sources.Context`).
     """
 
     names: list[str]
@@ -58,6 +60,7 @@ class Shape:
     transform: Callable[[bytes], bytes] | None = None
     as_text: set[str] = field(default_factory=set)
     encoded: frozenset[str] = frozenset()
+    faults: int | None = None
 
     def words(self, name: str) -> tuple[str, ...]:
         """Null words that hold for a column."""
@@ -95,6 +98,8 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             table = _read(data, shape, wanted, texts, ragged)
             break
         except pa.ArrowInvalid as error:
+            if _enough(ragged, shape):
+                return Parsed({}, 0, ragged[-1].number, None, [_ragged(row) for row in ragged])
             check_utf8(block, file)
             match = _COLUMN.search(str(error))
             name = shape.names[int(match.group(1))] if match else None
@@ -135,8 +140,8 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
 
 def _read(data: bytes, shape: Shape, wanted: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]) -> pa.Table:
     def keep(row: csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "skip"
+        ragged.append(row)  # the parser asks row by row, and nobody else has the interpreter meanwhile
+        return "error" if _enough(ragged, shape) else "skip"
 
     quoted = shape.quote is not None and shape.quote.encode() in data
     return csv.read_csv(
@@ -159,6 +164,14 @@ def _read(data: bytes, shape: Shape, wanted: Sequence[str], texts: set[str], rag
             decimal_point=shape.decimal,
         ),
     )
+
+
+def _enough(ragged: list[csv.InvalidRow], shape: Shape) -> bool:
+    return shape.faults is not None and len(ragged) >= shape.faults
+
+
+def _ragged(row: csv.InvalidRow) -> tuple[int, str | None, str | None, str, str | None]:
+    return row.number - 1, None, None, f"{row.actual_columns} fields where {row.expected_columns} are expected", row.text
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -196,16 +209,14 @@ def _sorted_out(
     positions = np.ones(total, bool)
     rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
     for row in ragged:
-        at = row.number - 1
-        positions[at] = False
-        reason = f"{row.actual_columns} fields where {row.expected_columns} are expected"
-        rejects.append((at, None, None, reason, row.text))
+        positions[row.number - 1] = False
+        rejects.append(_ragged(row))
     places = np.flatnonzero(positions)  # of the rows that were parsed
     out = np.zeros(parsed, bool)
     for name, (bad, cells, reason) in faults.items():
         mask = np.asarray(bad) & ~out
         out |= mask
-        for at in np.flatnonzero(mask):
+        for at in np.flatnonzero(mask)[: shape.faults]:
             place = int(places[at])
             text = lines[place].decode(errors="replace") if lines is not None else None
             rejects.append((place, name, cells[int(at)].as_py(), reason, text))

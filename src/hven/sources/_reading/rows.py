@@ -54,6 +54,9 @@ class TextRows(FileRows):
         try:
             for parsed in run(text.blocks(), shape, real, file.name):
                 self._report(parsed, first, file)
+                if not parsed.arrays:  # given up in the middle of it
+                    at = first + parsed.rejects[0][0]
+                    raise SourceError(f"from row {at} on rows have too few or too many fields", place=Place(file=file.name))
                 number: pa.Array | int = first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
                 if parsed.good:
                     yield assemble(names, parsed.arrays, parsed.good, number, file)
