@@ -11,7 +11,9 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -146,10 +148,12 @@ def test_no_open_files_are_left(server: Serving) -> None:
         for _ in range(100):
             idle.append(connection := http.client.HTTPConnection("127.0.0.1", server.port, timeout=5))
             connection.connect()
-        with contextlib.suppress(OSError):  # who is not let in waits until somebody leaves
-            idle.append(late := http.client.HTTPConnection("127.0.0.1", server.port, timeout=3))
+        for _ in range(2):
+            idle.append(late := http.client.HTTPConnection("127.0.0.1", server.port, timeout=20))
             late.request("GET", "/tap/async")
-            assert late.getresponse().status in {200, 503}
+            answer = late.getresponse()
+            assert (answer.status, answer.getheader("retry-after")) == (503, "5")
+            assert b"holds as many connections as it can" in answer.read()
     finally:
         for connection in idle:
             connection.close()
@@ -161,6 +165,26 @@ def test_no_open_files_are_left(server: Serving) -> None:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
     assert server.ask(COUNT) == [[3]]
+
+
+def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
+    """`ulimit -n`: with 64 it answers as many as it can, and tells the others; with fewer it says so instead of starting."""
+    limited = ["sh", "-c", 'ulimit -n "$0"; exec "$@"']
+    few = subprocess.run([*limited, "40", *HVEN, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False)
+    assert (few.returncode, "Traceback" in few.stderr) == (1, False)
+    assert "may have 40 files open at once, and a server needs 64" in few.stderr
+    with serving(disk / "site", workers=1, through=[*limited, "64"], log="few.log") as second:
+        idle = [http.client.HTTPConnection("127.0.0.1", second.port, timeout=20) for _ in range(60)]
+        try:
+            for connection in idle:
+                connection.connect()
+            status, _, words = second.get("/tap/async")
+            assert (status, words) == (503, b"the service holds as many connections as it can; ask again in some seconds\n")
+        finally:
+            for connection in idle:
+                connection.close()
+        until(lambda: second.get("/health/live")[0] == 200)
+        assert second.ask(COUNT) == [[3]]
 
 
 def test_rights_that_are_lost(tmp_path: Path) -> None:
@@ -229,3 +253,63 @@ def test_a_disk_that_cannot_be_written(disk: Path) -> None:
             until(lambda: done(server, job), 60)
     finally:
         subprocess.run(["umount", "--lazy", view], check=True)
+
+
+def fixed(place: Path, sign: str) -> bool:
+    """Let nothing below a place be written, not even by who has it open, as where a disk has failed (``+``); or let it again (``-``)."""
+    for path in place.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())  # what is mapped and clean must be asked for before it is written
+    return subprocess.run(["chattr", "-R", f"{sign}i", place], capture_output=True, check=False).returncode == 0
+
+
+def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    if os.geteuid() != 0 or not shutil.which("chattr"):
+        pytest.skip("files that nobody can write need root and chattr")
+    hven("init", site)
+    with site_with(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
+        pass
+    hven("ingest", "stars", "--site", site)
+    with serving(site, workers=1) as server:
+        before = begun(server)
+        assert before[0] == 303
+        until(lambda: done(server, before[1]))
+        workers = server.workers()
+        try:
+            if not fixed(site, "+"):
+                pytest.skip("this file system knows no files that nobody can write")
+            for _ in range(3):
+                status, _, words = begun(server)
+                assert (status, "can only be read" in words, str(tmp_path) in words) == (503, True, False), words
+                assert server.ask(COUNT) == [[3]]
+                assert server.get("/tap/async")[0] == server.get("/health/ready")[0] == 200
+            until(lambda: status_of(server) == "degraded")
+            assert server.workers() == workers, "what cannot be written kills nobody"
+            os.kill(workers[0], signal.SIGKILL)
+            until(lambda: server.get("/health/live")[0] == 200)
+            assert server.ask(COUNT) == [[3]], "also one that begins there reads"
+            verb = hven("ingest", "stars", "--site", site, ok=False)
+            assert (verb.returncode, "Traceback" in verb.stderr, "can only be read" in verb.stderr) == (3, False, True), verb.stderr
+        finally:
+            fixed(site, "-")
+        found: list[str] = []
+        until(lambda: (answer := begun(server))[0] == 303 and not found.append(answer[1]), 60)
+        until(lambda: done(server, found[-1]), 60)
+        until(lambda: status_of(server) == "ok")
+        assert done(server, before[1])
+
+
+def test_an_index_for_which_there_is_no_room_is_told(disk: Path) -> None:
+    """What is mapped would kill the process instead."""
+    line = (
+        "import errno, sys, numpy; from pathlib import Path; from hven.engines.duckdb import indexing\n"
+        "try: indexing._write_gathered(Path(sys.argv[1]), None, numpy.arange(200_000))\n"
+        "except OSError as error: sys.exit(7 if error.errno == errno.ENOSPC else 1)"
+    )
+    with filled(disk):
+        with (disk / "filler").open("r+b") as file:
+            file.truncate((disk / "filler").stat().st_size - 500_000)
+        assert subprocess.run([sys.executable, "-c", line, disk / "index.npy"], check=False).returncode == 7
+        (disk / "index.npy").unlink()

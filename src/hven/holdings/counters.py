@@ -1,4 +1,4 @@
-"""Counters of what processes do, shared by all of a server: a row of numbers for each process in one mapped file, added up when asked.
+"""Counters of what processes do, shared by all of a server: a row of numbers for each process in memory that they share, added up when asked.
 
 To count costs a microsecond: a process writes its own row only, so nobody waits for anybody.
 """
@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import sys
 import threading
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from hven import errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FILE = "HVEN_SERVER_COUNTERS"  # variable that names the file, in the processes of a server
+FILE = "HVEN_SERVER_COUNTERS"  # variable that names that memory, in the processes of a server
 PROCESSES = 512
 FACES = ("tap", "cone", "files", "jobs", "health", "metrics", "portal")
 _FACE = {name: number for number, name in enumerate(FACES)}
@@ -183,18 +184,15 @@ class Counters:
         }
 
 
-def prepare(directory: Path) -> Path:
-    """Make the file of a server that begins, and take those away that dead servers left; its processes find it by the environment."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in directory.glob("counters-*"):
-        pid = old.name.rpartition("-")[2]
-        if not pid.isdigit() or not Path(f"/proc/{pid}").exists() or int(pid) == os.getpid():
-            old.unlink(missing_ok=True)
-    path = directory / f"counters-{os.getpid()}"
-    with path.open("wb") as file:
-        file.truncate(SIZE)  # it has holes: only rows that are used take room
-    os.environ[FILE] = str(path.resolve())
-    return path
+def prepare() -> None:
+    """Make the memory of a server that begins; its processes find it by the environment, others count for themselves.
+
+    It is no file on a disk: where that is full, or can only be read, to write to a part of it that is mapped kills the process (SIGBUS).
+    """
+    if sys.platform == "linux":
+        file = os.memfd_create("hven-counters")
+        os.truncate(file, SIZE)  # 0.8 MB
+        os.environ[FILE] = f"/proc/{os.getpid()}/fd/{file}"
 
 
 def _opened(path: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import threading
 import time
@@ -52,6 +53,7 @@ NO_STORE = "the system state does not answer: what is published is served as it 
 NO_DIRECTORY = "the directory of the data cannot be seen"
 NO_ROOM = "the disk is full: results of jobs cannot be kept, nor new data"
 LITTLE_ROOM = "the disk is nearly full"
+FIXED = "the disk can only be read: what is published is served, no job begins and nothing is published"
 OLD_SETTINGS = "hven.toml changed since the server began: restart needed"
 AHEAD = "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
 BAD_SETTINGS = "hven.toml has faults: the settings of before are in force"
@@ -65,6 +67,7 @@ TOLD = (
     NO_DIRECTORY,
     NO_ROOM,
     LITTLE_ROOM,
+    FIXED,
     OLD_SETTINGS,
     BAD_SETTINGS,
     AHEAD,
@@ -444,6 +447,8 @@ def _room(site: Site) -> Check:
         usage = shutil.disk_usage(site.settings.kept)
     except OSError as error:
         return _check("disk", "failed", f"{NO_DIRECTORY}: {error.strerror}", NO_DIRECTORY)
+    if not os.access(site.settings.kept, os.W_OK):
+        return Check(name="disk", state="warning", message=FIXED, reason=FIXED)
     if usage.free < NONE:
         return _check("disk", "warning", f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data", NO_ROOM)
     if usage.free < LITTLE * usage.total and usage.free < 20 * 1024**3:

@@ -107,7 +107,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     for one in serving(settings)[:1]:
         logging.getLogger("hven").info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
     os.environ[SITE] = str(settings.directory.resolve())
-    counted = counters.prepare(settings.var / "run")
+    counters.prepare()
     _preload(settings)
     others = beside(settings)
 
@@ -138,7 +138,6 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         leaving()
         for other in others:
             other.stop()
-        counted.unlink(missing_ok=True)
 
 
 class Beside:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from granian.server.mp import MPServer
 
+from hven.errors import UserError
 from hven.jobs import forks
 
 if TYPE_CHECKING:
@@ -25,26 +26,41 @@ log = logging.getLogger("hven")
 LOOK = 0.25  # seconds between two looks at the workers
 STARTING = 60.0  # seconds that a worker gets to open the site
 AWAY = 2.5  # seconds without a worker that takes connections, after which readers are told
+STANDING = 1.0  # seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
 YOUNG = 5.0  # seconds; workers that die sooner, one after the other, are begun ever later ..
 LONGEST = 10.0  # .. but never later than after so many seconds
 AFTER_CRASH = "HVEN_AFTER_CRASH"  # set in a worker whose forerunner crashed
 ATTEMPTS = 3  # a server none of whose workers ever came up ends
 BACKLOG = 4096  # connections that wait to be taken: as many as Linux allows by default
 SPARE = 512  # open files that are no connections
+LEAST = 64  # open files with which a worker answers a few readers
 WAITING = (
     "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
 )
-SORRY = "the service is beginning anew; ask again in some seconds\n"
+ANEW = "the service is beginning anew; ask again in some seconds\n"
+FULL = "the service holds as many connections as it can; ask again in some seconds\n"
 
 
 def connections() -> int:
-    """Raise the limit of open files to what the machine allows, and give the number of connections that a worker may hold."""
+    """Raise the limit of open files to what the machine allows, and give the number of connections that a worker may hold.
+
+    Raises
+    ------
+    UserError
+        It allows too few.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE, 16)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit < LEAST:
+        raise UserError(
+            f"this account may have {limit} files open at once, and a server needs {LEAST} at least",
+            remedy="raise the limit: `ulimit -n 4096`, or LimitNOFILE=4096 in its unit",
+        )
+    return max(limit - SPARE, limit // 4)
 
 
 class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
@@ -134,15 +150,17 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
     def _tell_readers(self, moment: float) -> None:
         """Answer those who come while no worker takes connections: they would wait for nobody."""
         answering = any(-1.0 < pulse.silent() < AWAY and idx not in self._due for idx, pulse in self._pulses.items())
-        if answering:
-            self._up, self._seen = True, moment
-        elif self._up and moment - self._seen > AWAY:
+        self._up = self._up or answering
+        if answering and not (select.select([self._sso], [], [], 0)[0] and self._full()):
+            self._seen = moment
+        elif self._up and moment - self._seen > (STANDING if answering else AWAY):
             with contextlib.suppress(BlockingIOError, OSError):
                 while len(self._waiting) < SPARE // 2:
                     self._waiting[self._sso.accept()[0]] = moment + 1.0
         if not self._waiting:
             return
-        answer = WAITING.format(len(SORRY), SORRY).encode()
+        sorry = FULL if answering else ANEW
+        answer = WAITING.format(len(sorry), sorry).encode()
         asking = select.select(list(self._waiting), [], [], 0)[0]
         for connection in asking:
             with contextlib.suppress(OSError):
@@ -152,6 +170,16 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         for connection in [*asking, *(each for each, until in self._waiting.items() if until < moment)]:
             if self._waiting.pop(connection, None) is not None:
                 connection.close()
+
+    def _full(self) -> bool:
+        """Say whether each worker has as many files open as it may have connections, or as it may have at all."""
+        with contextlib.suppress(OSError):  # one has just died
+            for pid in (worker.inner.pid for worker in self.wrks):
+                most = min(self.backpressure, resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] - 2)
+                if len(os.listdir(f"/proc/{pid}/fd")) < most:  # noqa: PTH208  (names are enough)
+                    return False
+            return True
+        return False
 
     def shutdown(self, exit_code: int = 0) -> None:
         """End everything; see `granian.server.common.AbstractServer.shutdown`."""

@@ -35,6 +35,7 @@ POSTGRES = {
     "options": f"-c lock_timeout={int(BUSY * 1000)} -c idle_in_transaction_session_timeout={int(2 * BUSY * 1000)}",
 }
 
+FIXED = "make its disk writable again, or check the owner and the rights of var/: the server goes on by itself then"
 AWAY_NOW = "bring its directory back, or mount its disk again: the server goes on by itself then"
 _standing: set[str] = (
     set()
@@ -435,7 +436,13 @@ class Database:
         ------
         StorageError
             Another Hven has changed the format since this process began: nothing is written.
+        Unavailable
+            The state can only be read.
         """
+        self._there()
+        # asked before: where a disk takes nothing any more, to touch the memory that SQLite's users share kills the process (SIGBUS)
+        if self._file and not os.access(self._file, os.W_OK):
+            raise Unavailable(f"the system state {self.shown} can only be read", remedy=FIXED)
         with self._alone() as connection:
             self._unchanged(connection.execute(_FORMAT).scalar())
             yield connection
@@ -499,6 +506,8 @@ class Database:
             return StorageError(
                 f"{where} is damaged: {why}", remedy="restore it from a backup, or move it away and ingest the collections again"
             )
+        if "readonly" in low:  # SQLite has opened it for reading alone, and would never try again
+            self.engine.dispose()
         if "readonly" in low or "unable to open" in low or "permission" in low:
             return StorageError(f"{where} cannot be opened: {why}", remedy="check the owner and the rights of var/")
         return StorageError(f"{where}: {why}")

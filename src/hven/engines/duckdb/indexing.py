@@ -110,18 +110,14 @@ def _ascending(values: npt.NDArray[Any]) -> bool:
 
 def _write_gathered(path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], kind: np.dtype[Any] | None = None) -> None:
     """Write ``values[order]`` (or `order` itself) piece by piece, without holding it."""
-    target = (
-        np.lib.format.open_memmap(path, mode="w+", dtype=kind or (order.dtype if values is None else values.dtype), shape=(len(order),))
-        if len(order)
-        else None
-    )
-    if target is None:
-        np.save(path, np.empty(0, kind or (order.dtype if values is None else values.dtype)))
-        return
-    for begin in range(0, len(order), _STEP):
-        piece = order[begin : begin + _STEP]
-        target[begin : begin + _STEP] = piece if values is None else values[piece]
-    target.flush()
+    dtype = kind or (order.dtype if values is None else values.dtype)
+    with path.open("wb") as file:  # not mapped: where the disk is full, that kills the process instead of telling it
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(order),)}
+        )
+        for begin in range(0, len(order), _STEP):
+            piece = order[begin : begin + _STEP]
+            file.write(np.ascontiguousarray(piece if values is None else values[piece], dtype).data)
 
 
 def numbers_of(column: pa.Array) -> npt.NDArray[Any]:
