@@ -80,6 +80,11 @@ def program(name: str) -> str:
     return path
 
 
+def chromium_program() -> str:
+    """Find Chromium, without windows where it is installed so: a page costs a third then."""
+    return shutil.which("chromium-headless-shell") or program("chromium")
+
+
 def stilts_command() -> list[str]:
     """Find STILTS; its Java compiles no more than a short run needs, which takes half the time."""
     return [program("stilts"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]

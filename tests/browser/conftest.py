@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 import threading
@@ -20,7 +19,7 @@ from pyvo.samp import SAMPHubServer
 from sites import collections
 from tabs import Tab, opened
 
-from running import Server, serving
+from running import Server, chromium_program, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -57,9 +56,7 @@ def web_port() -> Iterator[int]:
 def browser(web_port: int) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
-    found = shutil.which("chromium-headless-shell") or shutil.which("chromium")  # without windows of its own a page costs a third
-    if found is None:
-        pytest.skip("chromium is not installed")
+    found = chromium_program()
     with sync_playwright() as playwright:
         rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}"  # pages ask localhost:21012, and find our hub
         made = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", rules], timeout=120_000)

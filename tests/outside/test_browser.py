@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from running import Server, program
+from running import Server, chromium_program
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -32,7 +32,7 @@ FLAGS = [
 def chromium(profile: Path, *words: str) -> tuple[str, list[str]]:
     """Run it; give what it prints, and what pages wrote on the console."""
     done = subprocess.run(
-        [program("chromium"), *FLAGS, f"--user-data-dir={profile}", *words], capture_output=True, text=True, timeout=300, check=False
+        [chromium_program(), *FLAGS, f"--user-data-dir={profile}", *words], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
