@@ -93,9 +93,9 @@ def test_what_has_no_value_is_null_in_both(engine, relations):
     """Boxes without a width and cells of no order, in rows that have all that the function asks for."""
     box = "BOX(10, 10, field, 20)"
     for text in (
-        f"SELECT id, AREA({box}) AS a, COORD1(CENTROID({box})) AS x, IVO_HEALPIX_INDEX(field, 10, 20) AS h FROM sky.stars",
-        f"SELECT id, INTERSECTS({box}, CIRCLE(ra, dec, 1)) AS i FROM sky.stars WHERE field IS NOT NULL",
-        f"SELECT id FROM sky.stars WHERE 0 = CONTAINS(POINT(10, 10), {box})",
+        f"SELECT id, AREA({box}) AS a, COORD1(CENTROID({box})) AS x, IVO_HEALPIX_INDEX(field, 10, 20) AS h FROM sky.stars WHERE id < 2600",
+        f"SELECT id, INTERSECTS({box}, CIRCLE(ra, dec, 1)) AS i FROM sky.stars WHERE field IS NOT NULL AND id < 2600",
+        f"SELECT id FROM sky.stars WHERE 0 = CONTAINS(POINT(10, 10), {box}) AND id < 2600",
         "SELECT TOP 1 AREA(BOX(10, 10, 0, 20)) AS a, IVO_HEALPIX_INDEX(30, 1, 1) AS h FROM sky.stars",
     ):
         found, wanted = both(engine, text, relations)

@@ -99,9 +99,8 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
     found = [tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()]
 
     def read(name):
-        return (
-            np.asarray(engine.stored(relations[name]).table[column].cast(pa.float64()).to_numpy()) for column in ("id", "ra", "dec", "mag")
-        )
+        table = engine.stored(relations[name]).table
+        return [np.asarray(table[column].cast(pa.float64()).to_numpy()) for column in ("id", "ra", "dec", "mag")]
 
     ids, ra, dec, _ = read("sky.north")
     wanted = []
@@ -112,7 +111,9 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
             ("sky.north", -1, 0, 0, min(faint, 12)),
             ("sky.south", 1, 1, 0.25, faint),
         ):
-            other, x, y, mag = read(name)
+            rows = read(name)
+            band = np.abs(rows[2] - lat) < 4 + radius + 0.1  # farther than their declinations differ is no pair: left out, for time
+            other, x, y, mag = (column[band] for column in rows)
             for at in drivers:
                 near = (distance(x + east, y, ra[at], dec[at]) < radius) & (mag < limit)
                 wanted += [(int(ids[at]), sign * int(one) + more) for one in other[near]]
