@@ -11,7 +11,7 @@ from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
 from hven.engines import Limits, Memory
 from hven.model.table import Table
-from hven.sky import distance
+from hven.sky import distance, healpix
 
 NORTH = STARS.having(name="north")
 SOUTH = STARS.having(name="south", position=None)  # no index of positions
@@ -56,6 +56,15 @@ def test_every_form_uses_the_members_indexes(engine, relations, text):
     indexed, scanned = both(engine, text, relations, TABLES)
     assert unordered(indexed) == unordered(scanned)
     assert len(indexed) > 5
+
+
+def test_circles_are_covered_once_for_all_members(engine, relations, monkeypatch):
+    covered = []
+    ranges = healpix.cones_ranges
+    monkeypatch.setattr(healpix, "cones_ranges", lambda lon, *rest: covered.append(len(lon)) or ranges(lon, *rest))
+    bound, prepared = plan(engine, FORMS[0], TABLES)
+    prepared._candidates.find(engine, bound.slots, relations, Limits())
+    assert covered == [60]
 
 
 @pytest.mark.parametrize(

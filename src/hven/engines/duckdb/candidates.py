@@ -18,10 +18,10 @@ from hven.engines.duckdb.layout import Held
 from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
 from hven.engines.duckdb.pairs import (
     DRIVERS,
-    PAIRS,
     ROW,
     KeyJoin,
     Match,
+    Places,
     Side,
     circles,
     correlated,
@@ -30,7 +30,7 @@ from hven.engines.duckdb.pairs import (
     key_joins,
     matches,
     near_pairs,
-    near_places,
+    places_of,
     rows_with_keys,
     with_numbers,
 )
@@ -410,9 +410,10 @@ class _Search:
             tables[side.driver] = numbered(rows)
             return True
         target = self._stored(side.target)
-        pairs = None if target is None else near_pairs(target, side.position, found, exact)
-        if target is None or pairs is None:
+        looked = None if target is None else near_pairs([places_of(target, side.position)], found, exact)
+        if target is None or looked is None:
             return False
+        (pairs,) = looked
         if match.exact == "asked":
             pairs = self._asked(match, side, rows, target, pairs)
         owner, row = pairs
@@ -437,28 +438,28 @@ class _Search:
 
     def _union(self, side: Side, around: tuple[Numbers, Numbers, Numbers], exact: str) -> pa.Table | None:
         """Compute a union over the rows of its tables that lie in circles; None if they are too many."""
-        tables: dict[int, pa.Table] = {}
-        left = PAIRS
-        for part in side.parts:
-            stored = self._stored(part.leaf)
-            found = None if stored is None else self._near(part, stored, around, exact)
-            if stored is None or found is None or len(found[0]) > left:
-                return None
-            left -= len(found[0])
-            tables[part.leaf] = self._pairs(part.leaf, stored, *found)
-            self._check()
+        members = [
+            (part.leaf, stored, self._places(part, stored)) for part in side.parts if (stored := self._stored(part.leaf)) is not None
+        ]
+        many = [places for _, _, places in members if places is not None]
+        pairs = near_pairs(many, around, exact) if len(many) == len(side.parts) else None
+        if pairs is None:
+            return None
+        self._check()
+        tables = {leaf: self._pairs(leaf, stored, *found) for (leaf, stored, _), found in zip(members, pairs, strict=True)}
+        self._check()
         derived = self._plan.derived[side.target]
         names = self._plan.columns(side.target, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
         plan = self._plan.asides.union(self._engine, derived, side.parts, names)
         return self._whole(plan.over(tables, self._values, self._relations, Limits(clock=self._limits.clock)))
 
-    def _near(self, part: Part, stored: Stored, around: tuple[Numbers, Numbers, Numbers], exact: str) -> tuple[Rows, Rows] | None:
-        """Give the pairs of one member of a union; None if they are too many."""
+    def _places(self, part: Part, stored: Stored) -> Places | None:
+        """Give the positions of one member of a union; None if DuckDB is to judge them."""
         if part.lon is None:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
+            return Places(np.empty(0, np.int64), lambda _: (np.empty(0), np.empty(0)))
         leaf = self._plan.leaves[part.leaf]
         if part.indexed and leaf.table is not None and stored.manifest.position == leaf.table.position and leaf.table.position is not None:
-            return near_pairs(stored, leaf.table.position, around, exact)
+            return places_of(stored, leaf.table.position)
         try:
             places = self._run(self._plan.asides.places(self._engine, part, leaf), self._relations)
         except EvaluationError:  # of a row that the member may leave out
@@ -468,8 +469,7 @@ class _Search:
         if index is None:
             return None
         cells, order = index
-        found = near_places(cells, lambda at: (lon[order[at]], lat[order[at]]), around, exact)
-        return None if found is None else (found[0], order[found[1]])
+        return Places(cells, lambda at: (lon[order[at]], lat[order[at]]), order)
 
     def _by_key(self, join: KeyJoin) -> None:
         stored, drivers = self._stored(join.target), self._count(join.driver)

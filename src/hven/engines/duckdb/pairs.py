@@ -10,7 +10,7 @@ a subquery; what lies around its rows may be computed from them: a box, a polygo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,13 +25,14 @@ from hven.engines._bound.scope import Scope, key_column, position_of
 from hven.engines.duckdb.indexing import numbers_of
 from hven.engines.duckdb.members import PARTNER, parts_of
 from hven.engines.duckdb.roads import Found, spread
+from hven.model.clock import check
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 from hven.sky import distance, healpix
 from hven.sky.sphere import angles, in_circle, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -228,18 +229,26 @@ def doubles(column: pa.ChunkedArray) -> Numbers:
     return np.asarray(whole.to_numpy(), dtype=np.float64)
 
 
-def near_pairs(
-    stored: Stored, position: tuple[str, str], circles: tuple[Numbers, Numbers, Numbers], exact: str = ""
-) -> tuple[Rows, Rows] | None:
-    """Give the pairs (number of circle, row of the table) of positions that lie in circles; None if there are too many.
+class Places(NamedTuple):
+    """Positions among which circles are looked up.
 
-    Parameters
+    Attributes
     ----------
-    circles
-        Longitudes, latitudes, radii in degrees.
-    exact
-        See `Match`; if empty, some pairs may be a nano-degree too far apart.
+    cells
+        Their HEALPix indexes of order 29, ascending.
+    at
+        Gives longitudes and latitudes behind some of the cells.
+    rows
+        The rows behind the cells; None: they stand in this order.
     """
+
+    cells: Rows
+    at: Callable[[Rows], tuple[Numbers, Numbers]]
+    rows: Rows | None = None
+
+
+def places_of(stored: Stored, position: tuple[str, str]) -> Places:
+    """Give the positions of a table's own index."""
     places = stored.projection(position)
 
     def at(rows: Rows) -> tuple[Numbers, Numbers]:
@@ -248,35 +257,46 @@ def near_pairs(
         lon, lat = (np.asarray(found.column(number).cast(pa.float64()).to_numpy(zero_copy_only=False))[back] for number in (0, 1))
         return lon, lat
 
-    return near_places(stored.healpix, at, circles, exact)
+    return Places(stored.healpix, at)
 
 
-def near_places(
-    index: Rows, at: Callable[[Rows], tuple[Numbers, Numbers]], circles: tuple[Numbers, Numbers, Numbers], exact: str = ""
-) -> tuple[Rows, Rows] | None:
-    """Give the pairs as `near_pairs`, for HEALPix indexes of order 29, ascending, and what gives the positions behind some of them."""
+def near_pairs(many: Sequence[Places], circles: tuple[Numbers, Numbers, Numbers], exact: str = "") -> list[tuple[Rows, Rows]] | None:
+    """Give for each set of positions the pairs (number of circle, row) of those that lie in circles; None if there are too many.
+
+    Parameters
+    ----------
+    many
+        The members of a union: circles are covered once for all of them.
+    circles
+        Longitudes, latitudes, radii in degrees.
+    exact
+        See `Match`; if empty, some pairs may be a nano-degree too far apart.
+    """
     lon, lat, radius = circles
     order = np.argsort(healpix.index(9, lon, lat), kind="stable")  # neighbours are looked up together: their pages are warm
-    owners: list[Rows] = []
-    rows: list[Rows] = []
-    total = 0
+    found: list[tuple[list[Rows], list[Rows]]] = [([], []) for _ in many]
+    totals = [0] * len(many)
+    kept = 0
     for begin in range(0, len(order), STEP):
+        check()
         part = order[begin : begin + STEP]
         which, ranges = healpix.cones_ranges(lon[part], lat[part], radius[part])
-        ends = index.searchsorted(ranges.ravel()).reshape(-1, 2)
-        counts = ends[:, 1] - ends[:, 0]
-        total += int(counts.sum())
-        if total > PAIRS:
-            return None
-        row, owner = spread(ends), part[np.repeat(which, counts)]
-        if len(row):
-            x, y = at(row)
-            near = _test(exact, x, y, lon[owner], lat[owner], radius[owner])
-            owners.append(owner[near])
-            rows.append(row[near])
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.concatenate(owners), np.concatenate(rows)
+        for number, places in enumerate(many):
+            ends = places.cells.searchsorted(ranges.ravel()).reshape(-1, 2)
+            counts = ends[:, 1] - ends[:, 0]
+            totals[number] += int(counts.sum())
+            if max(totals[number], kept) > PAIRS:
+                return None
+            row, owner = spread(ends), part[np.repeat(which, counts)]
+            if len(row):
+                x, y = places.at(row)
+                near = _test(exact, x, y, lon[owner], lat[owner], radius[owner])
+                owner, row = owner[near], row[near]
+                found[number][0].append(owner)
+                found[number][1].append(row if places.rows is None else places.rows[row])
+                kept += len(row)
+    none = np.empty(0, np.int64)
+    return [(np.concatenate([none, *owners]), np.concatenate([none, *rows])) for owners, rows in found]
 
 
 def _test(exact: str, x: Numbers, y: Numbers, lon: Numbers, lat: Numbers, radius: Numbers) -> Any:
