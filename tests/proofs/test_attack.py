@@ -20,8 +20,9 @@ from typing import Self
 
 import pytest
 from bombs import BOMBS, Bomb
+from sky_site import begin, publish
 
-from running import Server, hven, serving, until
+from running import Server, serving, until
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "query"))
 
@@ -39,23 +40,6 @@ SITE = f"""\
 [limits]
 seconds = {SECONDS:g}
 memory = "{MEMORY} MiB"
-"""
-DESCRIPTOR = """\
-collection: sky
-title: Made-up stars
-access: public
-tables:
-  stars:
-    title: Stars
-    primary: [id]
-    position: [ra, dec]
-    columns:
-      id: {type: int32}
-      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
-      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
-      kind: {type: string}
-      state: {type: int32}
-    source: {kind: csv, files: stars.csv}
 """
 #: Runs in each worker of the server, from its beginning: looks at the clock all the time, and notes when it could not, and who ran instead.
 TICKS = """\
@@ -194,14 +178,8 @@ def held(ticks: Path, since: float) -> tuple[float, str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("attack") / "site"
-    hven("init", site)
-    with (site / "hven.toml").open("a") as file:
-        file.write(SITE)
-    (site / "collections" / "sky").mkdir()
-    (site / "collections" / "sky" / "sky.yaml").write_text(DESCRIPTOR)
-    rows = (f"{n},{n * 7.31 % 360:.5f},{n * 3.7 % 178 - 89:.5f},aaa{n % 7},{n % 5}" for n in range(ROWS))
-    (site / "collections" / "sky" / "stars.csv").write_text("id,ra,dec,kind,state\n" + "\n".join(rows) + "\n")
-    hven("--site", site, "ingest", "sky", apart=True)
+    begin(site, SITE)
+    publish(site, ROWS, "aaa", lambda n: n % 5)
     ticks = site / "ticks"
     ticks.mkdir()
     (site / "sitecustomize.py").write_text(TICKS)

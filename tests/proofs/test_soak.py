@@ -19,8 +19,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from sky_site import DESCRIPTOR, begin, publish
 
-from running import hven, serving
+from running import serving
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -29,32 +30,6 @@ ROWS = 60_000 if FULL else 6_000
 READERS = 6
 PAUSE = 5.0 if FULL else 2.0  # seconds between two publications
 REST = 0.0 if FULL else 0.1  # seconds between the questions of a reader
-DESCRIPTOR = """\
-collection: sky
-title: Made-up stars
-access: public
-tables:
-  stars:
-    title: Stars
-    primary: [id]
-    position: [ra, dec]
-    columns:
-      id: {type: int32}
-      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
-      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
-      kind: {type: string, indexed: true}
-      state: {type: int32}
-    source: {kind: csv, files: stars.csv}
-"""
-
-
-def publish(site: Path, state: int) -> None:
-    """Give every row the number of this state, and publish: an answer with two numbers is a mixed one."""
-    lines = [f"{n},{n * 7.31 % 360:.5f},{n * 3.7 % 178 - 89:.5f},k{n % 7},{state}" for n in range(ROWS)]
-    path = site / "collections" / "sky" / "stars.csv"
-    path.with_suffix(".new").write_text("id,ra,dec,kind,state\n" + "\n".join(lines) + "\n")
-    path.with_suffix(".new").replace(path)
-    hven("--site", site, "ingest", "sky", apart=True)
 
 
 @dataclass
@@ -210,10 +185,8 @@ def kill_a_worker(pid: int) -> None:
 
 def test_everything_at_once_for_long(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    hven("init", site)
-    (site / "collections" / "sky").mkdir()
-    (site / "collections" / "sky" / "sky.yaml").write_text(DESCRIPTOR)
-    publish(site, 0)
+    begin(site)
+    publish(site, ROWS, "k", lambda _: 0)  # each state gives every row its number: an answer with two numbers is a mixed one
     over, weights, state = threading.Event(), list[Weight](), 0
     with serving(site, workers=2) as server:
         readers = [Reader(server.port, seed, over) for seed in range(READERS)]
@@ -224,7 +197,7 @@ def test_everything_at_once_for_long(tmp_path: Path) -> None:
         try:
             while time.monotonic() - begun < SECONDS:
                 state += 1
-                publish(site, state)
+                publish(site, ROWS, "k", lambda _, now=state: now)
                 if state % 2:
                     kill_a_worker(server.process.pid)
                 else:

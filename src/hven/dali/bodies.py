@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven.errors import Cancelled, Overloaded, Timeout, TooLarge
 from hven.model import clock
+from hven.query.memory import tidy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -95,6 +96,7 @@ def give_back(scope: Scope) -> None:
     global _held  # noqa: PLW0603
     if scope.pop(HELD, False):
         _held -= 1
+        tidy()
 
 
 def too_large(size: int, limit: int) -> TooLarge:

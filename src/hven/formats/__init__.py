@@ -6,11 +6,11 @@ A format module has `FORMAT`, a :class:`Format`. Writers are generators that nev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hven import plugins
 from hven.errors import ParamError, SourceError
+from hven.model._kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ def _known() -> list[str]:
     return [name for one in offered() for name in (one.name, *one.aliases)]
 
 
-@lru_cache(maxsize=512)
+@kept(512)
 def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
     """Look a short name or media type up."""
     main, *rest = (part.strip() for part in asked.split(";"))

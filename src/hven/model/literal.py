@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from hven.model._kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def figure(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def word(text: str) -> pa.Scalar:
     """Make an Arrow scalar of a string, once (Arrow takes 35 microseconds to guess the type each time)."""
     return pa.scalar(text, _STRING)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from hven.model._kept import kept
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -233,7 +235,7 @@ def width(longest: int) -> int:
     return max(16, 1 << longest.bit_length())
 
 
-@lru_cache(maxsize=1024)
+@kept(1024)
 def _shape(arraysize: str) -> tuple[int | None, ...]:
     return tuple(None if size.endswith("*") else int(size) for size in arraysize.split("x"))
 

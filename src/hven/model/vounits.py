@@ -7,7 +7,8 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+
+from hven.model._kept import kept
 
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
 PREFIXED = frozenset(
@@ -391,7 +392,7 @@ def _is_symbol(word: str) -> bool:
     return False
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def _resolve(word: str) -> tuple[tuple[str, Fraction], ...]:
     """Give the VOUnits symbols that a word stands for."""
     if _is_symbol(word):
@@ -481,7 +482,7 @@ def _scale_text(scale: float) -> str:
     return f"{scale:.15g}".replace("e+", "E+").replace("e-", "E-")
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def parse(text: str | None) -> Unit:
     """Read a unit, leniently.
 

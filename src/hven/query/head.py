@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hven import __version__
 from hven.formats import Head, Info
+from hven.model._kept import Kept
 from hven.sky.frame import BODY
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from hven.query.result import Result
 
 SOFTWARE = f"Hven/{__version__}"
-KEPT = 256  # sets of columns of which something is kept
+KEPT, COLUMN = 1024**2, 200  # bytes of what is kept about columns, and of one, about
 _SAID = Info(name="server_software", value=SOFTWARE)
 
 
@@ -33,13 +32,12 @@ class Around(NamedTuple):
     params: tuple[tuple[Column, object], ...]
 
 
-_known: OrderedDict[int, Around] = OrderedDict()
-_lock = threading.Lock()
+_known: Kept[Around] = Kept(KEPT, KEPT // 4)
 
 
 def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
     """Gather it once for the columns of a plan, which is asked again and again."""
-    found = _known.get(id(columns))
+    found = _known.find(id(columns))
     if found is None or found.tables is not tables:
         wanted = {column.frame for column in columns if column.frame}
         params = {one.name: one for table in tables for one in table.params}
@@ -53,10 +51,7 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
             enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
             params=tuple((one, one.value) for one in params.values()),
         )
-        with _lock:
-            _known[id(columns)] = found
-            while len(_known) > KEPT:
-                _known.popitem(last=False)
+        _known.keep(id(columns), found, COLUMN * len(columns))
     return found
 
 

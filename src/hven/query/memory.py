@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 LOOK = 0.05  # seconds between two looks while queries run
 AGAIN = 1.0  # seconds that an ended query gets to give its memory back
 STUBBORN = 10.0  # seconds above the ceiling, whatever was ended, after which the process is
+TIDY = 1.0  # seconds after which what is over is given back, with all else that is over until then
 _STATM = Path("/proc/self/statm")
 
 
@@ -27,6 +29,48 @@ def used() -> int:
     except OSError:
         return 0
     return (int(pages[1]) - int(pages[2])) * 4096
+
+
+def _libc() -> Callable[[int], int] | None:
+    """Find glibc's malloc_trim; other C libraries have none."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+
+
+_trim = _libc()
+_lock = threading.Lock()
+_later: threading.Thread | None = None
+_again = False
+
+
+def tidy() -> None:
+    """Give memory back to the system, soon and in a thread of its own: the C library keeps what is free otherwise, more with every thread.
+
+    To be called when something that held much is over: big queries, big bodies, long texts that were refused.
+    """
+    global _later, _again  # noqa: PLW0603  (of the process, as its memory is)
+    with _lock:
+        _again = True
+        if _trim is None or (_later is not None and _later.is_alive()):  # in a fork it is not, whatever it was before
+            return
+        _later = threading.Thread(target=_trim_later, name="hven-tidy", daemon=True)
+        _later.start()
+
+
+def _trim_later() -> None:
+    """Trim a moment after the end: until then what was used is let go of."""
+    global _later, _again  # noqa: PLW0603
+    while True:
+        with _lock:
+            if not _again:
+                _later = None
+                return
+            _again = False
+        time.sleep(TIDY)
+        if _trim is not None:
+            _trim(0)
 
 
 class Ceiling:

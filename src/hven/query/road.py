@@ -21,6 +21,7 @@ from hven.holdings import TAP_SCHEMA
 from hven.holdings.past import refuse
 from hven.model.clock import counted
 from hven.query import mixed
+from hven.query.memory import tidy
 from hven.query.origin import origins
 from hven.query.result import Result
 from hven.query.shapes import Prepared, Shapes
@@ -110,7 +111,7 @@ def run(
     except HvenError as error:
         site.counters.refused(type(error).__name__)
         if isinstance(query, str) and len(query) > SHAPED:
-            _state(site).turns.tidy()
+            tidy()
         if past is not None and isinstance(error, BindError):
             _still(query, past, site.current().catalogue(who, policies).names(), error)
         raise

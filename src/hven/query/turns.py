@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hven.engines import Execution
 from hven.errors import Cancelled, Overloaded, TooLarge
-from hven.query.memory import Ceiling
+from hven.query.memory import Ceiling, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +23,6 @@ WAIT = 5.0  # seconds that a big query waits for its turn before its reader is t
 LOOK = 0.1  # seconds between two looks whether its reader is still there
 IDLE = 0.5  # seconds that a reader may take over a batch before another query may have the turn
 ASIDE = 4  # queries that may stand aside without a turn, for each turn: each keeps what it has computed
-TIDY = 1.0  # seconds between two times that memory is given back
 USUAL = 0.1  # seconds that a turn is taken to be held before anything is known
 SHARE = 0.75  # of the turns, that one asker may hold when there are others
 ALONE = 60.0  # seconds after which somebody who asks no more is nobody else
@@ -32,17 +30,6 @@ ASKERS = 4096  # that are remembered
 REMEDY = "try again in a few seconds"
 #: Gives for whom a query runs: an account, else an address. What nobody asked for over HTTP is one asker.
 asker: ContextVar[Callable[[], str]] = ContextVar("asker", default=str)
-
-
-def _libc() -> Callable[[int], int] | None:
-    """Find glibc's malloc_trim; other C libraries have none."""
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
-        return None
-
-
-_trim = _libc()
 
 
 class Turn:
@@ -95,7 +82,6 @@ class Turns:
         self._usual = USUAL  # seconds that a turn is held, of late
         self._aside = 0
         self._returning = 0
-        self._tidied = 0.0
         self._idle: OrderedDict[Turn, None] = OrderedDict()  # those whose reader has rows, the longest idle first
 
     def enter(self, turn: Turn, came: Callable[[], object]) -> None:
@@ -286,16 +272,7 @@ class Turns:
                 self._call()
             quiet = began and not self._held
         if quiet:
-            self.tidy()
-
-    def tidy(self) -> None:
-        """Give memory back to the system when big queries are over, or long ones were refused: the C library keeps it otherwise, more with every thread."""
-        moment = self._clock()
-        if _trim is not None and moment - self._tidied > TIDY:
-            self._tidied = moment
-            later = threading.Timer(TIDY, _trim, (0,))  # what was used is let go of a moment after its end
-            later.daemon = True
-            later.start()
+            tidy()
 
     @property
     def running(self) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
+from hven.model._kept import kept
 from hven.sky import Moc, Shape, healpix
 
 FINEST = 9  # orders that a MOC may be finer than its shape
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def read(text: str) -> Shape | Moc | None:
     """Read DALI text, STC-S, or an ASCII MOC; None if it is none of these."""
     from hven.sky.text import parse, stcs

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections import OrderedDict
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hven.formats.votable.xml import attribute, escape, legal, quoted
+from hven.model._kept import Kept, kept
 from hven.model.table import HIDDEN
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 VERSION, NEWER = "1.4", "1.5"  # unless asked otherwise; what has words for every frame
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
 SHORT = 300  # characters of an INFO that is kept
-KEPT = 256  # sets of columns of which something is kept
+KEPT = 2 * 1024**2  # bytes of heads
 LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 
 # the refframe vocabulary's words of VOTable 1.5 in those of 1.4, which has a closed list
@@ -47,7 +46,7 @@ _DISPLAY = re.compile(
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
     """XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
 
@@ -68,7 +67,7 @@ def field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)
 def magic(column: Column, serialization: str) -> str | None:
     """Choose the whole number that stands for null in this column (VALUES/@null), or None if none is needed or possible.
 
@@ -93,7 +92,7 @@ def magic(column: Column, serialization: str) -> str | None:
     return str(lowest) if lowest else None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)
 def field(column: Column, ident: str, serialization: str, options: tuple[tuple[str, str], ...] = (), frame: str | None = None) -> str:
     """Write one FIELD."""
     inner = _values(column, magic(column, serialization), options)
@@ -275,7 +274,7 @@ def before(head: Head, columns: Sequence[Column], serialization: str, version: s
     ))  # fmt: skip
 
 
-class Kept(NamedTuple):
+class Written(NamedTuple):
     """What was written about some columns; it keeps alive what it was written of, so that nothing else has its identity."""
 
     of: tuple[object, ...]
@@ -283,8 +282,7 @@ class Kept(NamedTuple):
     table: str
 
 
-_kept: OrderedDict[tuple[object, ...], Kept] = OrderedDict()
-_lock = threading.Lock()
+_written_before: Kept[Written] = Kept(KEPT, KEPT // 4)
 
 
 def _around(head: Head, columns: Sequence[Column], serialization: str, version: str) -> tuple[str, str]:
@@ -295,14 +293,11 @@ def _around(head: Head, columns: Sequence[Column], serialization: str, version: 
         columns is head.columns and isinstance(head.frames, tuple) and isinstance(head.groups, tuple) and isinstance(head.params, tuple)
     )
     key = (*map(id, of), serialization, version, head.name, head.id, head.description, tuple(head.links))
-    found = _kept.get(key) if lasting else None
+    found = _written_before.find(key) if lasting else None
     if found is None:
-        found = Kept(of, *_written(head, columns, serialization, version))
+        found = Written(of, *_written(head, columns, serialization, version))
         if lasting:
-            with _lock:
-                _kept[key] = found
-                while len(_kept) > KEPT:
-                    _kept.popitem(last=False)
+            _written_before.keep(key, found, len(found.systems) + len(found.table))
     return found.systems, found.table
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -14,6 +12,7 @@ from hven.formats.votable import binary, nulls, tabledata
 from hven.formats.votable import head as heads
 from hven.formats.votable.xml import is_ascii
 from hven.model import literal
+from hven.model._kept import Kept
 from hven.model.types import Type, width
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ SERIALIZATIONS = {
     "BINARY2": ('<DATA><BINARY2><STREAM encoding="base64">\n', "</STREAM></BINARY2></DATA>\n"),
 }
 DEFAULT = "BINARY2"
-KEPT = 256  # sets of columns of which something is kept
+KEPT, COLUMN = 2 * 1024**2, 1000  # bytes of what is kept about columns, and of one, about
 _BYTE, _SHORT = Type("unsignedByte"), Type("short")
 
 
@@ -55,7 +54,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     columns = fit(head.columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
     start = (heads.before(head, columns, serialization, options.get("version", heads.VERSION)) + opening).encode()
-    known = _knowledge.get((id(columns), serialization))  # if `fit` has changed nothing
+    known = _knowledge.find((id(columns), serialization))  # if `fit` has changed nothing
     rows, check = _encoding(columns, serialization) if known is None else (known.rows, known.check)
     encoded = None if serialization == "TABLEDATA" else binary.Base64()
     failure = None
@@ -152,14 +151,13 @@ class Known(NamedTuple):
     check: Callable[[pa.RecordBatch], None]
 
 
-_knowledge: OrderedDict[tuple[int, str], Known] = OrderedDict()
-_lock = threading.Lock()
+_knowledge: Kept[Known] = Kept(KEPT, KEPT // 4)
 
 
 def _known(columns: tuple[Column, ...], serialization: str) -> Known:
     """Work it out once for the columns of a plan, which is asked again and again: one-row answers cost half as much."""
     key = (id(columns), serialization)
-    found = _knowledge.get(key)
+    found = _knowledge.find(key)
     if found is None:  # an entry keeps its columns alive, so that no other ones have its id
         varying = tuple(
             number
@@ -169,10 +167,7 @@ def _known(columns: tuple[Column, ...], serialization: str) -> Known:
             or heads.magic(column, serialization) is not None
         )
         found = Known(columns, varying, *_encoding(columns, serialization))
-        with _lock:
-            _knowledge[key] = found
-            while len(_knowledge) > KEPT:
-                _knowledge.popitem(last=False)
+        _knowledge.keep(key, found, COLUMN * len(columns))
     return found
 
 

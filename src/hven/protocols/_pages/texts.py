@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hven.model._kept import kept
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -50,7 +52,7 @@ def spoken(request: Request, usual: str = ENGLISH) -> str:
     return _accepted(request.headers.get("accept-language", ""), usual)
 
 
-@lru_cache(maxsize=256)
+@kept(256)
 def _accepted(header: str, usual: str = ENGLISH) -> str:
     """Read Accept-Language (RFC 9110 section 12.5.4); what cannot be read counts for nothing."""
     best, weight = usual, 0.0

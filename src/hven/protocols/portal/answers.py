@@ -168,7 +168,7 @@ def page(
             headers["etag"] = tag
             if dali.unchanged(request, tag):
                 return Response(status_code=304, headers=headers)
-            known = documents.known(tag)
+            known = documents.find(tag)
             if known is None:
                 found = await make(state)
                 known = documents.get(tag, lambda: _body(found, facts, scripted=scripted))

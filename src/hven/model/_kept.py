@@ -1,0 +1,72 @@
+"""What is kept because it may be asked for again: so many bytes, about, and not so many things, each of which may be as large as a request."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+SHORT = 500  # characters of a text, numbers of a shape
+
+
+class Kept(Generic[Made]):
+    """A map that forgets what was least recently used. Thread-safe.
+
+    Parameters
+    ----------
+    budget
+        Bytes, about.
+    largest
+        Bytes of one thing; what is larger is not kept. None: as many as the budget has.
+    """
+
+    def __init__(self, budget: int, largest: int | None = None) -> None:
+        self._budget = budget
+        self._largest = budget if largest is None else largest
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[Made, int]] = OrderedDict()
+        self.bytes = 0
+
+    def find(self, key: Hashable) -> Made | None:
+        """Give what was kept under this key."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            self._kept.move_to_end(key)
+            return found[0]
+
+    def keep(self, key: Hashable, made: Made, size: int) -> None:
+        """Keep something of so many bytes, about."""
+        if size > self._largest:
+            return
+        with self._lock:
+            before = self._kept.pop(key, None)
+            self._kept[key] = made, size
+            self.bytes += size - (before[1] if before is not None else 0)
+            while self.bytes > self._budget:
+                self.bytes -= self._kept.popitem(last=False)[1][1]
+
+
+def kept(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
+    """Keep the results of a function of texts and tuples, `most` of them, as `functools.lru_cache` does; those of long ones are made anew."""
+
+    def wrap(call: Callable[Given, Made]) -> Callable[Given, Made]:
+        remembered = lru_cache(most)(call)
+
+        @wraps(call)
+        def ask(*args: Given.args, **named: Given.kwargs) -> Made:
+            for one in args:
+                if isinstance(one, (str, tuple)) and len(one) > SHORT:
+                    return call(*args, **named)
+            return remembered(*args, **named)  # type: ignore[arg-type]  # its own types know no names
+
+        return ask
+
+    return wrap

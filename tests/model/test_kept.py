@@ -1,0 +1,64 @@
+"""What is kept is bounded by its bytes, whatever is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.engines._bound.reading import read
+from hven.errors import HvenError
+from hven.model import literal, ucd, units, vounits
+from hven.model._kept import SHORT, Kept, kept
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 150)), max_size=30))
+def test_never_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
+    there: Kept[int] = Kept(200, 100)
+    last: dict[int, int] = {}
+    for key, size in asked:
+        there.keep(key, size, size)
+        if size <= 100:
+            last[key] = size
+            assert there.find(key) == size
+        assert there.bytes <= 200
+    found = {key: value for key in last if (value := there.find(key)) is not None}
+    assert sum(found.values()) == there.bytes
+    assert found.items() <= last.items()
+
+
+def test_what_was_asked_for_last_stays() -> None:
+    there: Kept[str] = Kept(30)
+    for name in "abc":
+        there.keep(name, name, 10)
+    there.find("a")
+    there.keep("d", "d", 10)
+    assert [name for name in "abcd" if there.find(name)] == ["a", "c", "d"]
+
+
+def test_long_texts_are_not_kept() -> None:
+    made: list[int] = []
+
+    @kept(8)
+    def size(text: str) -> int:
+        made.append(len(text))
+        return len(text)
+
+    for text in ("a", "a" * SHORT, "a" * (SHORT + 1)):
+        assert size(text) == size(text) == len(text)
+    assert made == [1, SHORT, SHORT + 1, SHORT + 1]
+
+
+@pytest.mark.parametrize(
+    "call", [literal.word, ucd.check, vounits.parse, read, lambda text: units.factor(text, "m"), lambda text: units.multiply(text, "m")]
+)
+def test_what_readers_write_is_not_kept_when_it_is_long(call: Callable[[str], object]) -> None:
+    text = "".join(["circle 1 1 1"] * 100)
+    before = sys.getrefcount(text)
+    with contextlib.suppress(ValueError, HvenError):
+        call(text)
+    assert sys.getrefcount(text) == before

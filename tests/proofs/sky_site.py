@@ -1,0 +1,44 @@
+"""A site of made-up stars, for servers that are attacked or used for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from running import hven
+
+DESCRIPTOR = """\
+collection: sky
+title: Made-up stars
+access: public
+tables:
+  stars:
+    title: Stars
+    primary: [id]
+    position: [ra, dec]
+    columns:
+      id: {type: int32}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      kind: {type: string, indexed: true}
+      state: {type: int32}
+    source: {kind: csv, files: stars.csv}
+"""
+
+
+def begin(site: Path, settings: str = "") -> None:
+    """Make the site, without rows."""
+    hven("init", site)
+    with (site / "hven.toml").open("a") as file:
+        file.write(settings)
+    (site / "collections" / "sky").mkdir()
+    (site / "collections" / "sky" / "sky.yaml").write_text(DESCRIPTOR)
+
+
+def publish(site: Path, rows: int, kind: str, state: Callable[[int], int]) -> None:
+    """Publish so many stars, of seven kinds whose names begin so; in one step, as a source is written that is read meanwhile."""
+    lines = [f"{n},{n * 7.31 % 360:.5f},{n * 3.7 % 178 - 89:.5f},{kind}{n % 7},{state(n)}" for n in range(rows)]
+    path = site / "collections" / "sky" / "stars.csv"
+    path.with_suffix(".new").write_text("id,ra,dec,kind,state\n" + "\n".join(lines) + "\n")
+    path.with_suffix(".new").replace(path)
+    hven("--site", site, "ingest", "sky", apart=True)
