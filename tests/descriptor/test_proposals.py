@@ -217,4 +217,5 @@ def test_a_column_of_the_same_name_with_other_words_is_another_thing(tmp_path):
     (tmp_path / "hven.toml").write_text("")
     text = create(Settings(directory=tmp_path), "a", str(tmp_path / "a.json"), standard="epn-tap").read_text()
     assert "s_region:" in text
+    assert re.search(r"target_class: +planet  # guessed from target_name", text)
     assert "geometry_type" not in text

@@ -430,7 +430,8 @@ class Proposer:
     def target(self) -> str | None:
         """Propose target_name; gives the class that all have, a column for it, or nothing."""
         if "target_name" in self.made.settings:
-            return self.made.settings["target_name"][1]
+            how, text, _ = self.made.settings["target_name"]
+            return text if how == "map" else f"'{text}'" if bodies.find(text) else None
         found = self.find(
             r"^target(_?name)?$|^body(_?name)?$|^object(_?name)?$|^planet(_?name)?$|full_?name|^obj(ect)?_?id$|targname",
             ucd="meta.id;src|meta.id.part;src",
