@@ -89,10 +89,11 @@ def test_a_sync_calls_the_function_for_what_is_new(home):
     sync(site, "c", accept=True)
 
 
-def test_nothing_is_left_running(tmp_path):
+@pytest.mark.parametrize("apart", [False, True], ids=["child", "with a session of its own"])
+def test_nothing_is_left_running(tmp_path, apart):
     (tmp_path / "f.py").write_text(
         "import os, subprocess, sys\nimport pyarrow as pa\n\ndef f():\n"
-        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1e6)'])\n    return pa.array([os.getpid(), child.pid])\n"
+        f"    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1e6)'], start_new_session={apart})\n    return pa.array([os.getpid(), child.pid])\n"
     )
     python = Python()
     pids = python.call(tmp_path / "f.py", "f", []).to_pylist()

@@ -10,12 +10,14 @@ import json
 import mmap
 import os
 import pickle
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 START = 60.0  # seconds for an interpreter to begin, on a busy machine
+MARK = "HVEN_BESIDE"  # variable of the environment that what the process starts inherits
+ROUNDS = 50
 WORKER = Path(__file__).with_name("_worker.py")
 
 
@@ -146,6 +150,7 @@ class Python:
 
     def _begin(self) -> None:
         ours, theirs = socket.socketpair()
+        mark = secrets.token_hex(16)
         with theirs, tempfile.TemporaryFile() as shared:
             shared.write(bytes(8))
             shared.flush()
@@ -153,25 +158,42 @@ class Python:
             os.set_inheritable(shared.fileno(), True)
             self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own file)
                 [sys.executable, "-P", str(WORKER), str(theirs.fileno()), str(shared.fileno())],
-                env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
+                env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", MARK: mark},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), shared.fileno()),
                 start_new_session=True,
             )
         self._channel = Connection(ours.detach())
-        self._end = weakref.finalize(self, _end, self._process, self._channel)
+        self._end = weakref.finalize(self, _end, self._process, self._channel, mark)
         self._loaded.clear()
         main = threading.current_thread() is threading.main_thread()  # Linux ties such an end to the thread
         self.ask(("begin", os.getpid(), main, list(sys.path), self.limits.memory, self._module))
         self.answer(START)
 
 
-def _end(process: subprocess.Popen[bytes], channel: Connection) -> None:
+def _end(process: subprocess.Popen[bytes], channel: Connection, mark: str) -> None:
     with contextlib.suppress(OSError):
         channel.close()
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for _ in range(ROUNDS):  # what was about to start another one has done so
+        if not (left := _marked(f"{MARK}={mark}".encode())):
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _marked(mark: bytes) -> list[int]:
+    """Find what the process has started by its environment, whatever session and parent it has now."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # others' processes, and those that are gone
+            if mark in place.read_bytes().split(b"\0"):
+                found.append(int(place.parent.name))
+    return found
 
 
 def _packed(arrays: Sequence[pa.Array]) -> pa.Buffer:
