@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hven.adql import scope
 from hven.descriptor import check
 from hven.settings import Settings
 
@@ -67,3 +68,20 @@ def test_bombs(text: str, line: int, said: str, tmp_path: Path) -> None:
     (home / "x.yaml").write_text(text, encoding="utf-8")
     found = check(home / "x.yaml", Settings(directory=tmp_path))
     assert any(said in fault.message and fault.place.line == line for fault in found), found[:5]
+
+
+def test_what_is_known_of_a_column_is_worked_out_a_few_times_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was once for each pair of columns: half a minute for 2,500 of them."""
+    asked: list[str] = []
+    made = scope.column_meta
+    monkeypatch.setattr(scope, "column_meta", lambda column: asked.append(column.name) or made(column))
+    names = [f"c{n}" for n in range(100)]
+    home = tmp_path / "collections/x"
+    home.mkdir(parents=True)
+    (home / "a.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    columns = ", ".join(f"{name}: int64" for name in names)
+    (home / "x.yaml").write_text(f"{HEAD}tables:\n  main:\n    source: {{kind: csv, files: a.csv}}\n    columns: {{{columns}}}\n")
+    assert check(home / "x.yaml", Settings(directory=tmp_path)) == []
+    assert 0 < len(asked) <= 10 * len(names)

@@ -92,8 +92,8 @@ def bind(
     )
 
 
-def bind_expression(expr: Expr, columns: Sequence[Column], *, functions: Functions = MAPPING, text: str = "") -> Expr:
-    """Bind a value expression over plain columns: a mapping's source columns, or those of one table.
+def bind_expression(expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = "") -> Expr:
+    """Bind a value expression over plain columns: a mapping's source columns, or those of one table (as `Names` for who binds many).
 
     Its literals are written into the SQL text, never made parameters.
 
@@ -105,16 +105,16 @@ def bind_expression(expr: Expr, columns: Sequence[Column], *, functions: Functio
     return _alone(expr, columns, functions, text, condition=False)
 
 
-def bind_condition(expr: Expr, columns: Sequence[Column], *, functions: Functions = MAPPING, text: str = "") -> Expr:
+def bind_condition(expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = "") -> Expr:
     """Bind a search condition over plain columns, as `bind_expression` does."""
     return _alone(expr, columns, functions, text, condition=True)
 
 
-def _alone(expr: Expr, columns: Sequence[Column], functions: Functions, text: str, *, condition: bool) -> Expr:
+def _alone(expr: Expr, columns: Sequence[Column] | Names, functions: Functions, text: str, *, condition: bool) -> Expr:
     binder = Binder(text, NO_TABLES, functions)
     binder.inline = 1
     binder.clause = "an expression over single rows"
-    scope = Scope(View([Source(0, Names(columns), None, ())]))
+    scope = Scope(View([Source(0, columns if isinstance(columns, Names) else Names(columns), None, ())]))
     try:
         return binder.condition(expr, scope) if condition else binder.expression(expr, scope)
     except RecursionError:

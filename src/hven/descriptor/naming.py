@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING
+from hven.adql.scope import Names as Known
 from hven.adql.scope import Tables, same
 from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
 from hven.descriptor import images, trees
@@ -74,6 +75,7 @@ class Names:
         self.real = list(source_columns)
         facts = [Column(name=name, type=_FACT_TYPES.get(name, STRING)) for name in FILE_FACTS]
         self.columns = [*self.real, *facts, Column(name=ROW, type=INT64, required=True)]
+        self._known = Known(self.columns)
         self.python = {function.name.lower(): function for function in resource.functions}
         self.calls: dict[Function, Call] = {}
         self.call_origins: dict[str, frozenset[str]] = {}
@@ -97,11 +99,18 @@ class Names:
 
     def find(self, ident: Ident) -> Column | None:
         """Find a column of the source by a name as written; exact before case-blind."""
-        exact = [column for column in self.columns if column.name == ident.name]
+        exact = self.known.find(Ident(ident.name, quoted=True))
         if exact or ident.quoted:
-            return exact[0] if exact else None
-        found = [column for column in self.columns if same(ident, column.name)]
-        return found[0] if len(found) == 1 else None
+            return self.columns[exact[0]] if exact else None
+        found = self.known.find(ident)
+        return self.columns[found[0]] if len(found) == 1 else None
+
+    @property
+    def known(self) -> Known:
+        """The columns by name, made anew when one was added: to bind an expression takes a moment, however many there are."""
+        if len(self._known.columns) != len(self.columns):
+            self._known = Known(self.columns)
+        return self._known
 
     def bound(self, text: Written, what: str, targets: Targets | None) -> tuple[Expr, Meta]:
         """Parse an expression, replace its names, type it: gives the tree over the source alone, and what its value is."""
@@ -124,7 +133,7 @@ class Names:
         try:
             tree = parsed(str(value), condition=True)
             tree = self.expanded(tree, value, what, targets)
-            bound = bind_condition(tree, self.columns, text=str(value))
+            bound = bind_condition(tree, self.known, text=str(value))
         except (ParseError, BindError) as error:
             self.say(error, value, what)
             return None
@@ -140,7 +149,7 @@ class Names:
     def typed(self, tree: Expr, text: Written, what: str, offset: int = 0) -> Meta:
         """Bind for the type, unit and origins."""
         try:
-            bound = bind_expression(tree, self.columns, text=str(text))
+            bound = bind_expression(tree, self.known, text=str(text))
         except BindError as error:
             self.faults.error(f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset + offset), error.remedy)
             raise Broken from None
