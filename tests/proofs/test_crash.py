@@ -6,9 +6,11 @@ calls of a whole ingest. The parent serves the site meanwhile.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -19,10 +21,18 @@ import pytest
 
 from hven import query
 from hven.auth.permit import OWNER
+from hven.holdings import Site
+from hven.holdings.archive import backup
+from hven.holdings.restoring import verify
 from hven.ingest import ingest
+from hven.settings import Settings
 from hven.testing.site import site_with
 
-KILLS = 200 if os.environ.get("HVEN_PROOF") == "full" else 10  # scripts/proof runs the full one
+FULL = os.environ.get("HVEN_PROOF") == "full"  # scripts/proof runs the full one: a thousand kills
+KILLS = {
+    verb: count if FULL else count // 100
+    for verb, count in {"ingest": 400, "sync": 200, "rollback": 100, "backup": 100, "restore": 100, "gc": 100}.items()
+}
 
 DESCRIPTOR = """\
 collection: cat
@@ -45,8 +55,21 @@ ZYGOTE = """
 import json, os, pathlib, signal, sys, threading
 import hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query, hven.descriptor.mapping
 from hven.holdings import Site
-from hven.ingest import ingest
+from hven.holdings.archive import backup
+from hven.holdings.restoring import restore
+from hven.ingest import ingest, space
+from hven.query import own
 from hven.settings import Settings
+from hven.sync import sync
+
+VERBS = {
+    "ingest": lambda site, order: ingest(site, "cat"),
+    "sync": lambda site, order: sync(site, "cat", accept=True),
+    "rollback": lambda site, order: site.store.rollback("cat"),
+    "backup": lambda site, order: backup(site, pathlib.Path(order["archive"])),
+    "restore": lambda site, order: restore(pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
+    "gc": lambda site, order: (own.tidy(site), space.sweep(site)),
+}
 
 def work(order):
     count, limit = [0], order["kill"]
@@ -62,7 +85,7 @@ def work(order):
         threading.setprofile(hook)
         sys.setprofile(hook)
         try:
-            ingest(site, "cat")
+            VERBS[order["verb"]](site, order)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
@@ -139,29 +162,53 @@ def write(site, text: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_anywhere_nothing_is_served_by_halves(site):
+def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
     chance = random.Random(20261120)
+    (tmp_path / "hven.toml").write_text('name = "crashes"\n')
+    backup(site, tmp_path / "whole.hven")
+    archived = served(site)
+    states = {archived}  # all that were ever whole
+    deaths = [verb for verb, count in KILLS.items() for _ in range(count)]
+    chance.shuffle(deaths)
+    versions = itertools.count(1)
+
+    def begun(verb: str, kill: int) -> tuple[tuple, dict, Path]:
+        """Let a child do it with rows of a new version: gives what an ingest of them serves, how it ended, and what it was to make."""
+        version = next(versions)
+        write(site, data(version))
+        n = 400 + version
+        target = tmp_path / f"{verb}-{version}"
+        archive = tmp_path / "whole.hven" if verb == "restore" else target
+        answer = order(site=str(site.settings.directory), verb=verb, archive=str(archive), place=str(target), kill=kill)
+        return ((n, n * version * 1000 + n * (n - 1) // 2, 359.0), (10, 10 * version * 1000 + 45)), answer, target
+
     with zygote() as order:
-        calls = order(site=str(site.settings.directory), kill=-1)["calls"]
-        assert calls > 1000
+        calls = {verb: begun(verb, -1)[1]["calls"] for verb in KILLS}
+        assert calls["ingest"] > 1000
         killed = 0
-        before = served(site)
-        for version in range(1, KILLS + 1):
-            write(site, data(version))
-            n = 400 + version
-            new = ((n, n * version * 1000 + n * (n - 1) // 2, 359.0), (10, 10 * version * 1000 + 45))
-            answer = order(site=str(site.settings.directory), kill=chance.randrange(1, calls))
+        states.add(before := served(site))
+        for verb in deaths:
+            new, answer, target = begun(verb, chance.randrange(1, calls[verb]))
             killed += answer["killed"]
             now = served(site)
-            assert now in (before, new)
-            if not answer["killed"]:  # it had fewer calls this time
-                assert now == new
+            if verb in {"ingest", "sync"}:
+                assert now in (before, new)
+                if not answer["killed"]:  # it had fewer calls this time
+                    assert now == new
+            else:
+                assert now == before or (verb == "rollback" and now in states)
+            if verb == "backup" and target.exists():  # it is there when it is whole
+                verify(target)
+            if verb == "restore" and (target / "hven.toml").exists():  # with its settings it is a site
+                with Site(Settings(directory=target)) as restored:
+                    assert served(restored) == archived
             if chance.random() < 0.5:  # the next ingest is the next child's, or ours
                 assert ingest(site, "cat").published
                 assert served(site) == new
                 assert on_disk(site) == site.store.known()
-            before = served(site)
-        assert killed >= KILLS - 2
+            shutil.rmtree(target, ignore_errors=True)
+            states.add(before := served(site))
+        assert killed >= len(deaths) * 49 // 50 - 2
         write(site, data(0))
         ingest(site, "cat")
         assert on_disk(site) == site.store.known()
@@ -173,7 +220,7 @@ def test_a_full_disk_is_told_and_changes_nothing(site, size):
     before = served(site)
     write(site, data(1, rows=60_000))
     with zygote() as order:
-        answer = order(site=str(site.settings.directory), kill=-1, size=size)
+        answer = order(verb="ingest", site=str(site.settings.directory), kill=-1, size=size)
     assert answer["killed"] is False
     assert answer["error"] == "StorageError"
     assert "full" in answer["message"] or "cannot be written" in answer["message"]

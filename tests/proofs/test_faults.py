@@ -6,6 +6,7 @@ all pairs, the tests some of them: others each day.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -16,14 +17,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from hven import query
 from hven.auth.permit import OWNER
 from hven.errors import HvenError
 from hven.holdings import Site
-from hven.settings import Settings
+from hven.settings import load
 from hven.testing.site import site_with
+from postgres import server as postgres
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
 from serving import Serving, serving
@@ -54,17 +57,22 @@ VERBS = {
     "backup": ["backup", "{out}/{number}.hven"],
     "restore": ["restore", "{out}/archive.hven", "{out}/site-{number}"],
     "move": ["move", "cat", "--to", "duckdb"],
+    "away": ["move", "cat", "--to", "postgres"],
     "verify": ["verify", "cat"],
     "gc": ["gc"],
     "diff": ["diff", "cat", "{snapshot}"],
     "check": ["check", "cat", "--tests"],
     "query": ["query", "SELECT COUNT(*) AS n FROM cat.stars"],
 }
-ALL = list(itertools.combinations_with_replacement(VERBS, 2))
+HERE = [verb for verb in VERBS if verb != "away"]
+# where the rows are before, and two verbs; those of two engines are a move from each to the other against every verb, and moves against each other
+ALL = [("duckdb", *pair) for pair in itertools.combinations_with_replacement(HERE, 2)]
+MOVES = [("duckdb", "away", verb) for verb in VERBS] + [("postgres", "move", verb) for verb in VERBS]
 CI = os.environ.get("CI") == "true"  # there the same code has the same tests
 DAY = (date(2026, 11, 21) if CI else datetime.now(UTC).date()).toordinal()
-SOME = [("ingest", "purge"), ALL[DAY % len(ALL)]]
-PAIRS = ALL if FULL else sorted(set(SOME))
+SOME = [("duckdb", "ingest", "purge"), ALL[DAY % len(ALL)]]
+PAIRS = [("one engine", *pair) for pair in (ALL if FULL else sorted(set(SOME)))]
+PAIRS += [("two engines", *pair) for pair in (MOVES if FULL else [MOVES[DAY % len(MOVES)]])]
 
 ZYGOTE = """
 import io, json, os, sys, contextlib
@@ -74,11 +82,14 @@ import hven.descriptor.mapping, hven.holdings.archive, hven.holdings.restoring, 
 from hven.holdings import Site
 from hven.ingest import ingest, space
 from hven.query import own
-from hven.settings import Settings
+from hven.settings import load
 from hven.sync import sync
 
+with contextlib.suppress(ImportError):
+    import hven.engines.postgres.engine
+
 def gc(place):  # what a server does from time to time, and an ingest at its end
-    with Site(Settings(directory=Path(place))) as site:
+    with Site(load(Path(place), {})) as site:
         own.tidy(site)
         space.sweep(site)
     return 0
@@ -136,7 +147,7 @@ def together() -> Iterator[Callable[..., list[tuple[object, str]]]]:
 
 def served(place: Path) -> tuple[int, ...] | None:
     """Give how many rows are served and of which versions; None: nothing is published. Both tables must be of one state."""
-    with Site(Settings(directory=place)) as site:
+    with Site(load(place, {})) as site:
         if "cat.stars" not in site.current().published:
             return None
         found, few = (_row(site, f"SELECT COUNT(*) AS n, MIN(v) AS lo, MAX(v) AS hi FROM cat.{table}") for table in ("stars", "few"))
@@ -150,14 +161,20 @@ def _row(site: Site, adql: str) -> tuple[int, ...]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, together: Callable[..., list[tuple[object, str]]]) -> Path:
+def prepared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, together: Callable[..., list[tuple[object, str]]]
+) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("pairs") / "site"
     site_with(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
-    (place / "hven.toml").write_text('name = "pairs"\nkeep_snapshots = 3\n')
     (out := place.parent / "out").mkdir()
-    for words in (["ingest", "cat"], ["backup", str(out / "archive.hven")]):
-        assert together(["--site", str(place), *words])[0][0] == 0
-    return place
+    with contextlib.ExitStack() as stack:
+        told = 'name = "pairs"\nkeep_snapshots = 3\n'
+        if request.param == "two engines":
+            told += f'[postgres]\nurl = "postgresql://{stack.enter_context(postgres())}"\n'
+        (place / "hven.toml").write_text(told)
+        for words in (["ingest", "cat"], ["backup", str(out / "archive.hven")]):
+            assert together(["--site", str(place), *words])[0][0] == 0
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +216,9 @@ def csv(version: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("one", "two"), PAIRS)
+@pytest.mark.parametrize(("prepared", "home", "one", "two"), PAIRS, indirect=["prepared"], scope="module")
 def test_two_at_once_end_in_words_and_what_is_served_is_whole(
-    prepared: Path, server: Serving, together: Callable[..., list[tuple[object, str]]], one: str, two: str
+    prepared: Path, server: Serving, together: Callable[..., list[tuple[object, str]]], home: str, one: str, two: str
 ) -> None:
     version = test_two_at_once_end_in_words_and_what_is_served_is_whole.__dict__.setdefault("rounds", itertools.count(1))
     before, now = next(version), next(version)
@@ -214,8 +231,10 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
     stars = prepared / "collections" / "cat" / "stars.csv"
     stars.write_text(csv(before))
     assert together(line("ingest", 0))[0][0] == 0, "after whatever the pair before has left"
+    if home != "duckdb":
+        assert together(["--site", str(prepared), "move", "cat", "--to", home])[0][0] == 0
     stars.write_text(csv(now))
-    with Site(Settings(directory=prepared)) as site:
+    with Site(load(prepared, {})) as site:
         snapshot = site.store.pointers()[1]["cat.stars"]
     reading = Reading(server)
     reading.start()
@@ -238,16 +257,22 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         assert together(["restore", str(archive), "--check"])[0][0] == 0
     assert together(line("ingest", 0))[0][0] == 0
     assert served(prepared) == (ROWS, now, now)
-    with Site(Settings(directory=prepared)) as site:  # nothing is left behind, and nothing that is known is gone
-        known = site.store.known()
+    with Site(load(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
+        known = site.store.kept()
         there = {str(path.relative_to(site.engine.directory)) for path in site.engine.directory.glob("*.*/*") if path.is_dir()}
-        assert {path for path in there if not path.endswith(".staging")} >= {path.removeprefix("snapshots/") for path in known}
+        assert there >= {path.removeprefix("snapshots/") for path in known["duckdb"]}
+        if known.get("postgres"):
+            with psycopg.connect(site.settings.postgres.url) as connection:
+                rows = connection.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 's\\_cat%'").fetchall()
+
+            assert {row[0] for row in rows} >= known["postgres"]
 
 
+@pytest.mark.parametrize("prepared", ["one engine"], indirect=True)
 def test_a_verb_that_nobody_wrote_is_an_error(together: Callable[..., list[tuple[object, str]]], prepared: Path) -> None:
     """The pairs can fail: what is no verb does not pass for words."""
     (code, said) = together(["--site", str(prepared), "ingest", "nowhere"])[0]
     assert code == 1
     assert "hven: " in said
-    with pytest.raises(HvenError), Site(Settings(directory=prepared)) as site:
+    with pytest.raises(HvenError), Site(load(prepared, {})) as site:
         site.store.record("nowhere")
