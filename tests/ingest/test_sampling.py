@@ -42,6 +42,14 @@ def test_rows_that_no_ingest_will_take(tmp_path):
     assert not (tmp_path / "var" / "snapshots").exists() or not list((tmp_path / "var" / "snapshots").rglob("*.arrow"))
 
 
+def test_a_file_without_rows_is_told(tmp_path):
+    with site_with(
+        tmp_path, "collection: a\ntitle: A\ntables: {main: {source: {kind: csv, files: a.csv}, columns: {x: string}}}\n", {"a.csv": "x\n"}
+    ):
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+    assert "a.main would be empty: the source has no rows; look at the files" in hven("--site", tmp_path, "check").stdout
+
+
 def test_what_is_published_with_a_warning_is_foretold_and_flags_are_not(tmp_path):
     text = """\
 collection: stars
