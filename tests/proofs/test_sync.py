@@ -42,7 +42,7 @@ KILLED_ROWS = 30_000 if FULL else 6_001
 DAILY = 30.0  # seconds that a run may take, with everything at full size
 IMPORT = 180.0
 READERS = 4
-REST = 0.0 if FULL else 0.1  # seconds between the questions of a reader
+REST = 0.0 if FULL else 0.3  # seconds between the rounds of a reader
 
 
 @pytest.fixture(scope="module")
