@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlencode
 
 import pyarrow as pa
@@ -83,6 +84,28 @@ def packed(form: str) -> Callable[[], Iterator[bytes]]:
     return made
 
 
+def small() -> Iterator[bytes]:
+    """Give the same small table in each form."""
+    table, parquet, arrow = pa.table({"a": [1]}), io.BytesIO(), io.BytesIO()
+    pq.write_table(table, parquet)
+    with pa.ipc.new_stream(arrow, table.schema) as stream:
+        stream.write_table(table)
+    yield from (
+        parquet.getvalue(),
+        arrow.getvalue(),
+        b"a,b\n1,2\n",
+        b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int64}\na\n1\n",
+    )
+    yield VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>' + END
+    primary = ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END")
+    table_head = (
+        "XTENSION= 'BINTABLE'", "BITPIX  =                    8", "NAXIS   =                    2", "NAXIS1  =                    4",
+        "NAXIS2  =                    1", "PCOUNT  =                    0", "GCOUNT  =                    1", "TFIELDS =                    1",
+        "TTYPE1  = 'a'", "TFORM1  = 'J'", "END",
+    )  # fmt: skip
+    yield b"".join("".join(card.ljust(80) for card in head).ljust(2880).encode() for head in (primary, table_head)) + bytes(2880)
+
+
 def lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
     """Give lists of long texts, or buffers of zeros that were packed."""
 
@@ -116,6 +139,8 @@ def doubled(number: int) -> str:
 
 
 LONG = "x" * 30_000
+#: Uploads that hurt nobody.
+SMALL = [sending(partial(iter, [file])) for file in small()]
 BOMBS: dict[str, Bomb] = {
     "text that grows": asking(f"SELECT {replaced(5)} AS x FROM sky.stars"),
     "text of 30 kB in each row": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from bombs import BOMBS, Bomb
+from bombs import BOMBS, SMALL, Bomb
 from sky_site import begin, publish
 
 from running import Server, serving, until
@@ -192,6 +192,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 assert running.rows(f"SELECT MAX(ra + {number}) AS n FROM sky.stars")
             for name in ("4,900 columns of votable", "9,900 products", "49,000 numbers of two kinds"):
                 send(running, BOMBS[name], "")
+            for file in SMALL:  # the reader of a form is loaded with its first file
+                assert send(running, file, "")[0] == 200
             yield running
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ from hven.dali.uploads import Uploads
 from hven.errors import Overloaded
 from hven.holdings import Site
 from hven.model.given import Upload, collect
+from hven.query import memory
 from hven.server import create
 from hven.settings import QueryLimits
 from hven.testing.site import tiny_site
@@ -58,6 +60,15 @@ def send(client: Client, query: str, files: dict[str, bytes], **params: str) -> 
         body += b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n"
     body += f"--{mark}--\r\n".encode()
     return client.ask("POST", "/tap/sync", body=body, headers={"content-type": f"multipart/form-data; boundary={mark}"})
+
+
+@pytest.mark.parametrize(("content", "status"), [(b"a,b\n1,2\n", 200), (b"a,a\n1,2\n", 400), (b"x" * 2 * 1024**2, 400)])
+def test_memory_is_given_back_after_an_upload(content: bytes, status: int, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: SimpleQueue[int] = SimpleQueue()
+    monkeypatch.setattr(memory, "TIDY", 0.0)
+    monkeypatch.setattr(memory, "_trim", trimmed.put)
+    assert send(client, ONE, {"t": content}).status == status
+    assert trimmed.get(timeout=60) == 0
 
 
 def told(answer: Answer) -> str:

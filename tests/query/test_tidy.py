@@ -1,4 +1,4 @@
-"""Memory is given back once, a moment after the last of several that are over, in a thread of its own."""
+"""Memory is given back once, a moment after the last of several that are over, in a thread of its own; and after what held much."""
 
 from __future__ import annotations
 

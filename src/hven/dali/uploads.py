@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from hven.errors import Overloaded
 from hven.query import uploads
+from hven.query.memory import tidy
 
 if TYPE_CHECKING:
     from hven.model.given import Params
@@ -48,7 +49,10 @@ class Uploads:
             self._hold(0)
             limiter = self._near if all(pair.part is not None for pair in wanted) else self._far
             reading = partial(uploads.read, wanted, params.files, self._settings, turn=self._turn)
-            found = await anyio.to_thread.run_sync(reading, limiter=limiter)
+            try:
+                found = await anyio.to_thread.run_sync(reading, limiter=limiter)
+            finally:
+                tidy()  # a small file may have been large in memory
         finally:
             params.close()
         for _, rows in found.values():
