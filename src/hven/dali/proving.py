@@ -41,13 +41,13 @@ async def proven(request: HTTPConnection, store: Store, account: str, prove: Cal
         raise TooOften("there were too many failed attempts to log in from your address", remedy="wait a minute")
     try:
         return await anyio.to_thread.run_sync(prove)
-    except Unauthenticated:
+    except Unauthenticated as error:
         pause = attempts.failed(*pair)
         try:
             await anyio.sleep(pause)
         finally:
             attempts.answered(*pair)
-        raise
+        raise error.with_traceback(None) from None  # else the frames of the thread and its future hold each other
 
 
 def network(request: HTTPConnection) -> str:

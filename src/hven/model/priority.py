@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise
-QUERY = 5
-JOB = 10
+# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise. They count within the
+# service: what else the machine does is in sessions or groups of its own, which share it evenly
+QUERY = 15
+JOB = 19
 
 
 def lower(steps: int) -> None:
