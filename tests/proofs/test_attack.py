@@ -60,7 +60,7 @@ def tick():
             time.sleep(0.004)
             now, spent = time.perf_counter(), dict(clocks())
             if now - last > 0.02:
-                who, most = max(((one, cpu - before.get(one, cpu)) for one, cpu in spent.items()), key=lambda each: each[1], default=(0, 0.0))
+                who, most = max(((one, cpu - before.get(one, 0.0)) for one, cpu in spent.items()), key=lambda each: each[1], default=(0, 0.0))
                 if most > 0.02:
                     frame = sys._current_frames().get(who)
                     told = " < ".join(f"{one.name}:{one.lineno}" for one in reversed(traceback.extract_stack(frame)[-5:])) if frame else ""

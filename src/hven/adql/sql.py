@@ -100,6 +100,10 @@ class Dialect(ABC):
         """Write the parameter with this number, from 1."""
         return f"${number}"
 
+    def condition(self, writer: Writer, node: Expr) -> str:
+        """Write the condition of a WHERE, where null is as good as false."""
+        return writer.expr(node)
+
     def string(self, value: str) -> str:
         """Write a string."""
         return "'" + value.replace("'", "''") + "'"
@@ -313,7 +317,7 @@ class Writer:
         if node.source is not None:
             parts.append(f"FROM {self.source(node.source)}")
         if node.where is not None:
-            parts.append(f"WHERE {self.expr(node.where)}")
+            parts.append(f"WHERE {self.dialect.condition(self, node.where)}")
         if node.group_by:
             parts.append("GROUP BY " + ", ".join([self.group(item) for item in node.group_by]))
         if node.having is not None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import cache
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -43,11 +42,10 @@ def lowered(steps: int, call: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     if raised:
-        raise raised[0]
+        raise raised.pop()  # who raises what it holds is not let go of
     return made[0]
 
 
-MOST = 128  # threads that compute for others; more than queries that compute at once
 _asking = threading.local()
 
 
@@ -60,12 +58,8 @@ def asks() -> None:
 
 
 def below(call: Callable[[], T]) -> T:
-    """Give what `call` gives, which computes for long without the interpreter's lock; in a lower thread, if the calling one `asks`."""
-    if not vars(_asking):
-        return call()
-    return _computing(os.getpid()).submit(copy_context().run, call).result()
+    """Give what `call` gives, which computes for long without the interpreter's lock; in a lower thread, if the calling one `asks`.
 
-
-@cache
-def _computing(process: int) -> ThreadPoolExecutor:  # a fork has none of its parent's threads
-    return ThreadPoolExecutor(MOST, f"hven-computing-{process}", lower, (QUERY,))
+    The thread is a new one, for some ten microseconds: one that has planned a deep query keeps megabytes of its stack for as long as it lives.
+    """
+    return lowered(QUERY, partial(copy_context().run, call)) if vars(_asking) else call()

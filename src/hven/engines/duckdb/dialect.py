@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
 from hven.adql.grouping import walk
-from hven.adql.tree import Cast, ColumnRef, Compare, Expr, Function, Literal, Query
+from hven.adql.tree import And, Cast, ColumnRef, Compare, Expr, Function, Literal, Query
 from hven.adql.values import meta
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
 from hven.engines.duckdb import curating
@@ -60,6 +60,7 @@ MACROS: tuple[str, ...] = (
     *curating.MACROS,
 )
 TOO_LONG = "error('a text of more than {} bytes would be built')"
+MANY = 200  # conditions that DuckDB parts
 FEW = 16  # columns and literals that are written twice; calls, which may hold others, are values first
 
 #: To be registered by the engine from hven.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
@@ -129,6 +130,11 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
     def in_order(self, name: str, distinct: str, text: str) -> str:
         """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""
         return f"list_{name}(list_sort(list({distinct}{text})))"
+
+    def condition(self, writer: Writer, node: Expr) -> str:
+        """Keep many conditions together: DuckDB takes seconds over thousands that it can part, and writes them for Arrow with Python's lock held."""
+        text = writer.expr(node)
+        return f"COALESCE({text}, FALSE)" if isinstance(node, And) and len(node.parts) > MANY else text
 
     def placeholder(self, number: int, value: object) -> str:
         """Write a parameter; a whole number beyond 64 bits is a double."""

@@ -102,9 +102,9 @@ class Exact(Dialect):
         """Write a reader's rows so that nothing can be learnt of the others.
 
         DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it, and fail: an
-        answer or an error would tell of a hidden value. In such a row every value is NULL.
+        answer or an error would tell of a hidden value. In such a row every value is NULL. (CASE knows no arrays of fixed length.)
         """
-        return f"SELECT CASE WHEN {condition} THEN COLUMNS(*) END FROM {table} AS t0 WHERE {condition}"
+        return f"SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM {table} AS t0 WHERE {condition}"
 
     def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:
         """Write a long chain flat: text is joined at once, numbers are added one after the other over a list."""
