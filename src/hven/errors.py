@@ -219,6 +219,10 @@ class Overloaded(ServiceError):
         self.seconds = seconds
 
 
+class Replaced(Overloaded):
+    """The rows that a query was to read were replaced or removed, and forgotten, between its coming and its turn."""
+
+
 class StorageError(ServiceError):
     """The disk is full, or a snapshot cannot be read."""
 

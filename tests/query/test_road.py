@@ -14,7 +14,7 @@ import pytest
 
 from hven import engines, query
 from hven.auth.permit import ANONYMOUS, OWNER
-from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, ServiceError, Timeout, TooLarge
+from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, Replaced, ServiceError, Timeout, TooLarge, Unavailable
 from hven.holdings import Site
 from hven.query import result, road, turns
 from hven.query.result import PIECE
@@ -133,6 +133,20 @@ def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
         assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "word"]
         with pytest.raises(BindError):
             query.run("SELECT ra FROM s.t", site=site)
+
+
+def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path) -> None:
+    with tiny_site(tmp_path, {"s.t": made(10)}) as site:
+        waiting = query.run("SELECT * FROM s.t WHERE n < 5", site=site)
+        site.store.remove("s")
+        site.engines.drop(site.store.purge("s"))
+        with pytest.raises(Replaced, match=r"the rows of s\.t were replaced or removed while this query waited; ask again"):
+            waiting.table()
+    with tiny_site(tmp_path / "other", {"s.t": made(10)}) as site:
+        waiting = query.run("SELECT * FROM s.t WHERE n < 5", site=site)
+        site.engines.drop([record.snapshot for record in site.store.current()[1].values()])
+        with pytest.raises(Unavailable, match="damaged"):
+            waiting.table()
 
 
 class Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.model._kept import Kept
+from hven.model.cache import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BUDGET = 8 * 1024**2  # bytes
 
 
-class Documents(Kept[bytes]):
+class Documents(Cache[bytes]):
     """A map from key to document, bounded by its bytes.
 
     The key holds the version of the holdings and the reader's reach: what changes them makes other documents.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from hven import errors
-from hven.formats.votable.xml import legal
+from hven.formats.votable import legal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 
-from hven.formats.votable.xml import legal
+from hven.formats.votable import legal
 from hven.store.jobs import REMOTE
 
 if TYPE_CHECKING:

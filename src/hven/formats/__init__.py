@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven import plugins
 from hven.errors import ParamError, SourceError
-from hven.model._kept import kept
+from hven.model.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ def _known() -> list[str]:
     return [name for one in offered() for name in (one.name, *one.aliases)]
 
 
-@kept(512)
+@cached(512)
 def _find(asked: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
     """Look a short name or media type up."""
     main, *rest = (part.strip() for part in asked.split(";"))

@@ -176,9 +176,8 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
     if directory.exists() and (not directory.is_dir() or any(item.name != SECRETS for item in directory.iterdir())):
         raise Conflict(f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS}) or not there")
     head = verify(path)
-    made = (
-        directory / f".{secrets.token_hex(3)}.part"
-    )  # within: who restores may have no right to what is above, or the directory be a mount
+    # within it: who restores may have no right to what is above, or it may be a mount
+    made = directory / f".{secrets.token_hex(3)}.part"
     fresh = not directory.exists()
     moved: list[Path] = []
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ def figure(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
-@kept(4096)
+@cached(4096)
 def word(text: str) -> pa.Scalar:
     """Make an Arrow scalar of a string, once (Arrow takes 35 microseconds to guess the type each time)."""
     return pa.scalar(text, _STRING)

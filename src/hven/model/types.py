@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,7 +235,7 @@ def width(longest: int) -> int:
     return max(16, 1 << longest.bit_length())
 
 
-@kept(1024)
+@cached(1024)
 def _shape(arraysize: str) -> tuple[int | None, ...]:
     return tuple(None if size.endswith("*") else int(size) for size in arraysize.split("x"))
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 from hven.model.ucdwords import FLAGS, REPLACED
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _UCD1_COLOUR = re.compile(r"phot_(?:ci|jhn)_([ubvrijhk])-([ubvrijhk])")
 _WORD = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-Za-z0-9][\w-]*)*)")
 
 
-@kept(4096)
+@cached(4096)
 def _problems(text: str) -> tuple[str, ...]:
     if (newer := _of_ucd1(text)) is not None:
         return (f"{text!r} is UCD1: write {newer!r}",)

@@ -11,7 +11,7 @@ import warnings
 from fractions import Fraction
 from typing import Any
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 from hven.model.vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, SYMBOLS, Unit, collect, nearest, parse, write
 
 # bodies of quoted (custom) units that astropy can convert
@@ -31,7 +31,7 @@ def check(text: str | None) -> str:
     return parse(text).text
 
 
-@kept(1024)
+@cached(1024)
 def _decomposed(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
     """Give a symbol in base units: a scale and powers. What counts things, and logarithms, stand for themselves."""
     if symbol.startswith("'"):
@@ -64,7 +64,7 @@ def _astropy(symbol: str, style: str | None) -> tuple[float, tuple[tuple[str, Fr
     )
 
 
-@kept(4096)
+@cached(4096)
 def _reduced(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
     unit = parse(text)
     scale, bases = unit.scale, []
@@ -75,7 +75,7 @@ def _reduced(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
     return scale, tuple(sorted(collect(bases)))
 
 
-@kept(4096)
+@cached(4096)
 def factor(from_: str | None, to: str | None) -> float:
     """Give what values in `from_` are multiplied by to be in `to`.
 
@@ -181,13 +181,13 @@ def same(a: str | None, b: str | None) -> bool:
         return False
 
 
-@kept(4096)
+@cached(4096)
 def multiply(a: str | None, b: str | None) -> str | None:
     """Give the unit of a product; None is no unit, and so is what cannot be read."""
     return _combine(a, b, 1)
 
 
-@kept(4096)
+@cached(4096)
 def divide(a: str | None, b: str | None) -> str | None:
     """Give the unit of a quotient; None is no unit, and so is what cannot be read."""
     return _combine(a, b, -1)
@@ -204,7 +204,7 @@ def _combine(a: str | None, b: str | None, sign: int) -> str | None:
     return write(scale, collect([*one.factors, *((symbol, power * sign) for symbol, power in two.factors)])) or None
 
 
-@kept(4096)
+@cached(4096)
 def power(text: str | None, exponent: float) -> str | None:
     """Give the unit of a power (square root: 0.5); None if it has none that can be written."""
     if not text:

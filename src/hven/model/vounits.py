@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
 PREFIXED = frozenset(
@@ -392,7 +392,7 @@ def _is_symbol(word: str) -> bool:
     return False
 
 
-@kept(4096)
+@cached(4096)
 def _resolve(word: str) -> tuple[tuple[str, Fraction], ...]:
     """Give the VOUnits symbols that a word stands for."""
     if _is_symbol(word):
@@ -482,7 +482,7 @@ def _scale_text(scale: float) -> str:
     return f"{scale:.15g}".replace("e+", "E+").replace("e-", "E-")
 
 
-@kept(4096)
+@cached(4096)
 def parse(text: str | None) -> Unit:
     """Read a unit, leniently.
 

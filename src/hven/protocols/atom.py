@@ -18,7 +18,7 @@ from starlette.routing import Route
 from hven import __version__, adql, dali
 from hven.auth.permit import row_filters
 from hven.errors import NotFound
-from hven.formats.votable.xml import legal
+from hven.formats.votable import legal
 from hven.protocols import Protocol, Surroundings, Way
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hven import __version__
 from hven.formats import Head, Info
-from hven.model._kept import Kept
+from hven.model.cache import Cache
 from hven.sky.frame import BODY
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Around(NamedTuple):
     params: tuple[tuple[Column, object], ...]
 
 
-_known: Kept[Around] = Kept(KEPT, KEPT // 4)
+_known: Cache[Around] = Cache(KEPT, KEPT // 4)
 
 
 def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:

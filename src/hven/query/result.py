@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from hven.adql.blame import placed
-from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError
+from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError
 from hven.formats import End
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Result:
     origins: tuple[Info, ...] = ()
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _total: Callable[[], int | None] | None = field(default=None, repr=False)
+    _replaced: Callable[[StorageError], HvenError] | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
     _query: Query | None = field(default=None, repr=False)
     _counters: Counters | None = field(default=None, repr=False)
@@ -118,7 +119,7 @@ class Result:
                 self.rows += batch.num_rows
                 yield from _pieces(self._shown(batch))
         except HvenError as error:
-            told = self._unquoted(error)
+            told = self._told(error)
             self.error, self.failure = str(told), told
             raise told from None if told is not error else error.__cause__
         except Exception as error:
@@ -162,7 +163,10 @@ class Result:
             batch = batch.set_column(number, batch.schema.names[number], batch.column(number).cast(kind))
         return batch
 
-    def _unquoted(self, error: HvenError) -> HvenError:
+    def _told(self, error: HvenError) -> HvenError:
+        """Say an error as its reader may and should hear it."""
+        if isinstance(error, StorageError) and self._replaced is not None:
+            return self._replaced(error)
         if self.guarded and isinstance(error, EvaluationError):
             return EvaluationError("a value cannot be computed", remedy="look at the casts, divisions and functions of the query")
         return placed(error, self._text, self._query) if isinstance(error, EvaluationError) else error
@@ -181,8 +185,8 @@ class Result:
                 raise Cancelled("the query was stopped before it began")
             try:
                 execution = self._execution = self._begin()
-            except EvaluationError as error:
-                raise self._unquoted(error) from None
+            except (EvaluationError, StorageError) as error:
+                raise self._told(error) from None
             self.small = self.small and execution.small
             # another thread may have stopped it meanwhile, and seen nothing to stop
             if self._stopped():

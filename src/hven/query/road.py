@@ -16,7 +16,7 @@ from hven.adql.grouping import walk
 from hven.auth import Scope, permit
 from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.engines import Limits, Live, Memory, Snapshot
-from hven.errors import BindError, HvenError, ParseError, TooLarge
+from hven.errors import BindError, HvenError, ParseError, Replaced, StorageError, TooLarge
 from hven.holdings import TAP_SCHEMA
 from hven.holdings.past import refuse
 from hven.model.clock import counted
@@ -156,9 +156,22 @@ def run(
         _begin=begin,
         _counters=site.counters,
         _total=rows,
+        _replaced=lambda error: _replaced(error, relations, site),
         _text=query if isinstance(query, str) else "",
         _query=prepared.bound.query,
     )
+
+
+def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
+    """Say that rows were replaced or removed while the query waited, where that is why they cannot be read: nothing is damaged then."""
+    try:
+        kept = site.store.kept()
+    except HvenError:
+        return error
+    for name, relation in relations.items():
+        if isinstance(relation, Snapshot) and relation.path not in kept.get(relation.engine, ()):
+            return Replaced(f"the rows of {name} were replaced or removed while this query waited", remedy="ask again", seconds=1)
+    return error
 
 
 def _still(query: str | tree.Query, past: Past, names: Sequence[str], error: BindError) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 from hven.sky import healpix
 from hven.sky.rings import Rings
 from hven.sky.sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
@@ -148,7 +148,7 @@ class Circle(Shape):
         return f"circle {_number(self.lon)} {_number(self.lat)} {_number(self.radius)}"
 
 
-@kept(256)
+@cached(256)
 def _ring(lons: tuple[float, ...], lats: tuple[float, ...], right: bool) -> Rings:
     return Rings(lons, lats, right=right)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 from hven.sky import Moc, Shape, healpix
 
 FINEST = 9  # orders that a MOC may be finer than its shape
 
 
-@kept(4096)
+@cached(4096)
 def read(text: str) -> Shape | Moc | None:
     """Read DALI text, STC-S, or an ASCII MOC; None if it is none of these."""
     from hven.sky.text import parse, stcs

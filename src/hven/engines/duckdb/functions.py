@@ -17,7 +17,7 @@ from hven.engines._bound.reading import cells_of, read
 from hven.engines._regions import numbers_of
 from hven.engines.duckdb import curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
-from hven.model._kept import kept
+from hven.model.cache import cached
 from hven.sky import Circle, Moc, Point, Polygon, Shape, arrays, contains, distance, healpix, intersects, q3c
 from hven.sky.columns import outlines, parts
 from hven.sky.shapes import Range, Region, boxes, from_array
@@ -107,7 +107,7 @@ class Shapes:
         return _shape(_KINDS.get(int(self.kind[row]), ""), tuple(self.numbers[self.starts[row] : self.starts[row + 1]].tolist()))
 
 
-@kept(4096)
+@cached(4096)
 def _shape(kind: str, numbers: tuple[float, ...]) -> Shape | None:
     try:
         return from_array(kind, numbers) if kind else None

@@ -201,10 +201,8 @@ class DuckExecution(Execution):
                 if self._stopped is not None:
                     raise self._translate(InterruptedError("INTERRUPT"))
                 try:
-                    if self._reader is None:
-                        self._whole = False
-                        self._reader = priority.below(self._open)
-                    batch = priority.below(self._reader.read_next_batch)
+                    self._whole = False
+                    batch = priority.below(self._next)
                 except StopIteration:
                     if self._stopped is not None:  # an interrupted stream may end as if it were complete
                         raise self._translate(InterruptedError("INTERRUPT")) from None
@@ -219,6 +217,12 @@ class DuckExecution(Execution):
                     yield fit(batch, self.schema)
         finally:
             self.close()
+
+    def _next(self) -> pa.RecordBatch:
+        """Compute the next batch, and what is before the first one."""
+        if self._reader is None:
+            self._reader = self._open()
+        return self._reader.read_next_batch()
 
     def _late(self) -> None:
         """Stop if the time is over; look again later if the reader's line took some of it."""

@@ -11,13 +11,13 @@ from hven.model.clock import late
 
 _DRIVERS = ("adbc_driver_manager",)
 _GONE = {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"}
+_NO_TIMESTAMP = re.compile(
+    r'invalid input syntax for type (?:timestamp|date)\w*: "(?P<v>.*)"|date/time field value out of range: "(?P<w>.*)"'
+)
 _WORDS = (
     (re.compile(r'invalid input syntax for type integer: "(?P<v>a text of [^"]* would be built.*)"'), "{v}"),  # `hven_longest`
     (re.compile(r'invalid input syntax for type (?P<t>[\w ]+): "(?P<v>.*)"', re.DOTALL), "the text '{v}' cannot be read as {t}"),
-    (
-        re.compile(r'invalid input syntax for type (?:timestamp|date)\w*: "(?P<v>.*)"|date/time field value out of range: "(?P<w>.*)"'),
-        "'{v}{w}' is no timestamp",
-    ),
+    (_NO_TIMESTAMP, "'{v}{w}' is no timestamp"),
     (
         re.compile(r'value "(?P<v>.*)" is out of range for type (?P<t>[\w ]+)|"(?P<w>.*)" is out of range for type (?P<u>[\w ]+)'),
         "{v}{w} is out of the range of {t}{u}",
@@ -181,7 +181,7 @@ def _foreign(said: str, code: str) -> Unavailable:
 def plain(line: str, number: str = NUMBER) -> str:
     """Say an evaluation error without PostgreSQL's vocabulary."""
     if _TIMESTAMP.search(line):
-        found = _WORDS[2][0].search(line)
+        found = _NO_TIMESTAMP.search(line)
         value = re.search(r'"(.*)"', line)
         return f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp" if found or value else line
     for pattern, words in _WORDS:

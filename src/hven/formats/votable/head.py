@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hven.formats.votable.xml import attribute, escape, legal, quoted
-from hven.model._kept import Kept, kept
+from hven.model.cache import Cache, cached
 from hven.model.table import HIDDEN
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _DISPLAY = re.compile(
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
-@kept(4096)
+@cached(4096)
 def field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
     """XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
 
@@ -282,7 +282,7 @@ class Written(NamedTuple):
     table: str
 
 
-_written_before: Kept[Written] = Kept(KEPT, KEPT // 4)
+_written_before: Cache[Written] = Cache(KEPT, KEPT // 4)
 
 
 def _around(head: Head, columns: Sequence[Column], serialization: str, version: str) -> tuple[str, str]:

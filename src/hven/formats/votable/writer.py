@@ -12,7 +12,7 @@ from hven.formats.votable import binary, nulls, tabledata
 from hven.formats.votable import head as heads
 from hven.formats.votable.xml import is_ascii
 from hven.model import literal
-from hven.model._kept import Kept
+from hven.model.cache import Cache
 from hven.model.types import Type, width
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Known(NamedTuple):
     check: Callable[[pa.RecordBatch], None]
 
 
-_knowledge: Kept[Known] = Kept(KEPT, KEPT // 4)
+_knowledge: Cache[Known] = Cache(KEPT, KEPT // 4)
 
 
 def _known(columns: tuple[Column, ...], serialization: str) -> Known:

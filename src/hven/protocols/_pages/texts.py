@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model._kept import kept
+from hven.model.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def spoken(request: Request, usual: str = ENGLISH) -> str:
     return _accepted(request.headers.get("accept-language", ""), usual)
 
 
-@kept(256)
+@cached(256)
 def _accepted(header: str, usual: str = ENGLISH) -> str:
     """Read Accept-Language (RFC 9110 section 12.5.4); what cannot be read counts for nothing."""
     best, weight = usual, 0.0

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from hven import __version__, dali
 from hven.errors import NotFound
-from hven.formats.votable.xml import legal
+from hven.formats.votable import legal
 from hven.protocols._pages import VARY, brand_of
 from hven.protocols._pages.markdown import shown
 from hven.protocols._pages.texts import spoken

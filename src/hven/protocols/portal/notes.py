@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from hven.formats.votable.xml import legal
+from hven.formats.votable import legal
 from hven.protocols._pages.markdown import first_heading, plain, spoken
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hven.engines._bound.reading import read
 from hven.errors import HvenError
 from hven.model import literal, ucd, units, vounits
-from hven.model._kept import SHORT, Kept, kept
+from hven.model.cache import SHORT, Cache, cached
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 150)), max_size=30))
 def test_never_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
-    there: Kept[int] = Kept(200, 100)
+    there: Cache[int] = Cache(200, 100)
     last: dict[int, int] = {}
     for key, size in asked:
         there.keep(key, size, size)
@@ -32,7 +32,7 @@ def test_never_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
 
 
 def test_what_was_asked_for_last_stays() -> None:
-    there: Kept[str] = Kept(30)
+    there: Cache[str] = Cache(30)
     for name in "abc":
         there.keep(name, name, 10)
     there.find("a")
@@ -43,7 +43,7 @@ def test_what_was_asked_for_last_stays() -> None:
 def test_long_texts_are_not_kept() -> None:
     made: list[int] = []
 
-    @kept(8)
+    @cached(8)
     def size(text: str) -> int:
         made.append(len(text))
         return len(text)

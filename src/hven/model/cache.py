@@ -15,7 +15,7 @@ Made = TypeVar("Made")
 SHORT = 500  # characters of a text, numbers of a shape
 
 
-class Kept(Generic[Made]):
+class Cache(Generic[Made]):
     """A map that forgets what was least recently used. Thread-safe.
 
     Parameters
@@ -54,7 +54,7 @@ class Kept(Generic[Made]):
                 self.bytes -= self._kept.popitem(last=False)[1][1]
 
 
-def kept(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
+def cached(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
     """Keep the results of a function of texts and tuples, `most` of them, as `functools.lru_cache` does; those of long ones are made anew."""
 
     def wrap(call: Callable[Given, Made]) -> Callable[Given, Made]:
