@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from running import free_port, until
-
-HVEN = [sys.executable, "-m", "hven"]
-
-
-def hven(*words: object, cwd: Path | None = None, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a verb; by default it must succeed."""
-    done = subprocess.run([*HVEN, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
-    assert not ok or done.returncode == 0, f"hven {words}: {done.stdout}\n{done.stderr}"
-    return done
+from running import HVEN, free_port, hven, until
 
 
 def program(name: str) -> str:

@@ -81,11 +81,10 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     assert b"the rows of stars.main are damaged on disk and are not given; their owner must ingest the collection again" in body
     assert str(server.log.parent).encode() not in body
 
-    done = hven("verify", "--site", server.log.parent, ok=False)
-    assert done.returncode == 1
+    done = hven("verify", "--site", server.log.parent, code=1)
     assert "00000.arrow: it has 100 bytes, and" in done.stdout
     assert "the rows of stars.main cannot be read" in done.stdout
-    found = json.loads(hven("verify", "stars", "--json", "--site", server.log.parent, ok=False).stdout)
+    found = json.loads(hven("verify", "stars", "--json", "--site", server.log.parent, code=1).stdout)
     assert len(found["snapshots"]) == 3
     assert [one["served"] for one in found["served"]] == [None]
 

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,10 @@ def _run(words: list[str]) -> int:
     """Run one verb; typer's own errors become exit codes here."""
     import typer
 
-    from hven.cli.verbs import app
-
     refusal: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
-    command = typer.main.get_command(app)
     try:
-        with command.make_context("hven", words) as context:
-            command.invoke(context)
+        with _command().make_context("hven", words) as context:
+            context.command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
     except typer.Abort:
@@ -74,6 +72,16 @@ def _run(words: list[str]) -> int:
         error.show()
         return 2
     return 0
+
+
+@cache
+def _command() -> Any:
+    """Build the command with all its verbs, once in this process: it takes as long as a short verb."""
+    from typer.main import get_command
+
+    from hven.cli.verbs import app
+
+    return get_command(app)
 
 
 def site_first(words: list[str]) -> list[str]:
