@@ -98,7 +98,18 @@ def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site
 
 @pytest.mark.parametrize(
     "text",
-    ["_near=1,2", "_near=1,2,x", "_near=1,95,1", "_near=1,2,-1", "_near=,1", "_in=POLYGON 1 2 3", "_in=CIRCLE a b c", 'target_name="open'],
+    [
+        "_near=1,2",
+        "_near=1,2,x",
+        "_near=1,95,1",
+        "_near=1,2,-1",
+        "_near=,1",
+        "_in=POLYGON 1 2 3",
+        "_in=CIRCLE a b c",
+        'target_name="open',
+        "_unit.size=K",
+        "_unit.siez=m",
+    ],
 )
 def test_tampered_states_are_told(text: str) -> None:
     (fault,) = asked(text).faults

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hven.explore.fields import FAMILIES, choices
 from hven.explore.rows import Page
-from hven.explore.shown import FAMILIES, cells, choices, headings
+from hven.explore.shown import cells, headings
 from hven.model import units
 from hven.model.table import Column, Table
 from hven.model.times import dated

@@ -10,7 +10,7 @@ from hven.auth.permit import ANONYMOUS, OWNER
 from hven.holdings import Site, examples
 from hven.ingest import ingest, run_examples
 from hven.testing.policies import half_hidden
-from hven.testing.site import site_with, tiny_site
+from hven.testing.site import site_with, table_of, tiny_site
 
 CAT = """\
 collection: cat
@@ -97,3 +97,13 @@ def test_one_that_fails_has_its_place(tmp_path):
         assert fault.severity == "error"
         assert "did you mean" in fault.message
         assert str(fault.place).endswith("cat.yaml:20:12")
+
+
+def test_a_place_on_a_body_is_in_no_system_of_the_sky(tmp_path):
+    rows_ = pa.table({"ra": [10.0], "dec": [10.0]})
+    table = table_of("mars.craters", rows_)
+    table = table.having(
+        columns=tuple(column.having(ucd=ucd) for column, ucd in zip(table.columns, ("pos.bodyrc.lon", "pos.bodyrc.lat"), strict=True))
+    )
+    with tiny_site(tmp_path, {"mars.craters": (table, rows_)}) as site:
+        assert "POINT('', ra, dec), CIRCLE('', " in examples(site.current())[1].query

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src/hven"
 HOLE = re.compile(r"\{([a-z]\w*)\}")
 WORD = re.compile(r"[a-z]{2}")
 MOST = 24  # variants of one text
-ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFound", "Gone", "Forbidden", "Unauthenticated", "TooLarge", "Conflict", "TooOften", "ServiceError", "Timeout", "Overloaded", "StorageError", "Unavailable", "SourceError", "DataError", "Unresolved", "Ambiguous", "Fault", "Told"})  # fmt: skip
+ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFound", "Gone", "Forbidden", "Unauthenticated", "TooLarge", "Conflict", "TooOften", "ServiceError", "Timeout", "Overloaded", "Replaced", "StorageError", "Unavailable", "SourceError", "DataError", "Unresolved", "Ambiguous", "Fault", "Told"})  # fmt: skip
 HELPERS = frozenset(
     {"fail", "_fail", "refuse", "fault", "_refused", "bounded", "at_most", "expect", "expected", "unexpected", "whole"}
 )  # functions that raise what they are given

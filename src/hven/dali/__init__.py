@@ -11,7 +11,7 @@ from hven.dali.errors import cone_error, headers_of, json_error, message_of, sta
 from hven.dali.params import read
 from hven.dali.proving import network, proven
 from hven.model.given import Params
-from hven.query.head import head
+from hven.query import head, unused
 
 __all__ = [
     "Documents",
@@ -35,6 +35,7 @@ __all__ = [
     "status_of",
     "table_named",
     "unchanged",
+    "unused",
     "votable_error",
     "whole",
     "without_body",

@@ -22,6 +22,7 @@ from hven.dali.threads import Waiting, computed
 from hven.errors import Timeout
 from hven.formats import MEDIA_TYPE
 from hven.model import clock
+from hven.query import WARNING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -38,7 +39,7 @@ COMPANY = 64 * 1024  # a first chunk of this size leaves alone
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
 SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
-MAXREC, OVERFLOW = "hven-maxrec", "hven-overflow"  # headers of answers in formats that cannot say that rows were cut off
+MAXREC, OVERFLOW, UNUSED = "hven-maxrec", "hven-overflow", "hven-warning"  # headers of answers in formats that cannot say it
 PATIENCE = 0.05  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
 LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
 LATE = 0.7  # seconds that an engine gets to end a query whose time is over
@@ -82,6 +83,8 @@ async def answer(
     """
     every = dict(headers)
     every["content-type"] = options.get(MEDIA_TYPE) or fmt.media_types[0]
+    if fmt.mute and (said := [info.value for info in head.infos if info.name == WARNING]):
+        every[UNUSED] = "; ".join(said)
     result.request = request_id(request)
 
     def heads() -> dict[str, str]:

@@ -33,6 +33,23 @@ ALIKE = (
 )  # fmt: skip
 SPECTRAL = ("Hz", "GHz", "um", "nm", "Angstrom", "mm", "cm-1", "eV", "keV")
 TIMES = ("s", "min", "h", "d")
+SEXAGESIMAL = ("d:m:s", "h:m:s")
+FAMILIES = (  # what people choose among; the first one says what can be converted
+    ("deg", "arcmin", "arcsec", "mas", "rad"),
+    ("m", "mm", "cm", "km", "AU", "pc", "kpc", "solRad", "um", "nm", "Angstrom"),
+    ("s", "ms", "min", "h", "d", "yr"),
+    ("Hz", "kHz", "MHz", "GHz", "THz"),
+    ("eV", "keV", "MeV", "J", "erg"),
+    ("byte", "kbyte", "Mbyte", "Gbyte"),
+    ("m/s", "km/s"),
+    ("kg", "g", "solMass"),
+    ("deg/s", "deg/d", "arcsec/h"),
+    ("mas/yr", "arcsec/yr", "deg/yr"),
+    ("Jy", "mJy", "W.m**-2.Hz**-1"),
+    ("K", "mK"),
+    ("T", "G", "nT"),
+    ("Pa", "hPa", "kPa"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,3 +208,38 @@ def _ordered(column: Column) -> bool:
 
 def _units(column: Column) -> tuple[str, ...]:
     return offered(column.unit) if column.type.is_numeric and not is_time(column) else ()
+
+
+def choices(column: Column) -> tuple[str, ...]:
+    """Give the units that a column can be read in, its own first; none but that one: an empty tuple."""
+    own = column.unit or ""
+    if not own or not _counts(column) or is_time(column):
+        return ()
+    found = next((family for family in FAMILIES if own in family or units.convertible(own, family[0])), ())
+    angles = (SEXAGESIMAL[_hours(column)],) if own == "deg" and _position(column) else ()
+    others = (*angles, *(unit for unit in found if unit != own))
+    return (own, *others) if others else ()
+
+
+def chosen(column: Column, wanted: str) -> tuple[str, float, bool] | None:
+    """Give the unit that a reader chose, its factor, and whether it is sexagesimal; None: it does not fit the column."""
+    if not _counts(column) or is_time(column):
+        return None
+    if wanted in SEXAGESIMAL:
+        return (wanted, 1.0, True) if column.unit == "deg" else None
+    try:
+        return units.check(wanted), units.factor(column.unit or "", wanted), False
+    except ValueError:
+        return None
+
+
+def _counts(column: Column) -> bool:
+    return column.type.is_numeric and not column.type.is_array and not column.enum
+
+
+def _position(column: Column) -> bool:
+    return (column.ucd or "").lower().startswith("pos.")
+
+
+def _hours(column: Column) -> bool:
+    return (column.ucd or "").lower().startswith("pos.eq.ra")

@@ -16,6 +16,7 @@ from hven.adql import tree
 from hven.adql.text import write
 from hven.errors import HvenError, ParseError, UserError
 from hven.explore import cadence, notation
+from hven.explore.fields import choices, chosen
 from hven.query import epn
 from hven.query.epn_words import nearest
 
@@ -223,7 +224,7 @@ class _Reading:
                 more = [one for one in (self._column(COLUMNS, one) for one in _listed(value)) if one]
                 self.search = self.search.having(columns=tuple(dict.fromkeys([*self.search.columns, *more])))
             elif name.startswith(UNIT):
-                self.search = self.search.having(units=(*self.search.units, (name.removeprefix(UNIT), value)))
+                self._unit(name, value)
             elif name == ROW:
                 self.search = self.search.having(row=value)
             elif name in PORTALS:
@@ -263,6 +264,15 @@ class _Reading:
             )
             return ""
         return found
+
+    def _unit(self, field_: str, unit: str) -> None:
+        """Take the unit that a column is shown in."""
+        name = self._column(field_, field_.removeprefix(UNIT))
+        if not name:
+            return
+        if unit != (self.table.column(name).unit or "") and chosen(self.table.column(name), unit) is None:
+            raise UserError(f"{name} cannot be shown in {unit[:80]!r}", remedy=", ".join(choices(self.table.column(name))))
+        self.search = self.search.having(units=(*self.search.units, (name, unit)))
 
     def _near(self, value: str) -> Near:
         name, comma, radius = (part.strip() for part in value.rpartition(","))

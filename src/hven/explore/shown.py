@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from hven.model import literal, units
+from hven.explore.fields import chosen
+from hven.model import literal
 from hven.model.times import WORDS, is_time
 
 if TYPE_CHECKING:
@@ -26,23 +27,6 @@ WHOLE = 10_000  # characters of a cell of the row's own page
 ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
 HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
-SEXAGESIMAL = ("d:m:s", "h:m:s")
-FAMILIES = (  # what people choose among; the first one says what can be converted
-    ("deg", "arcmin", "arcsec", "mas", "rad"),
-    ("m", "mm", "cm", "km", "AU", "pc", "kpc", "solRad", "um", "nm", "Angstrom"),
-    ("s", "ms", "min", "h", "d", "yr"),
-    ("Hz", "kHz", "MHz", "GHz", "THz"),
-    ("eV", "keV", "MeV", "J", "erg"),
-    ("byte", "kbyte", "Mbyte", "Gbyte"),
-    ("m/s", "km/s"),
-    ("kg", "g", "solMass"),
-    ("deg/s", "deg/d", "arcsec/h"),
-    ("mas/yr", "arcsec/yr", "deg/yr"),
-    ("Jy", "mJy", "W.m**-2.Hz**-1"),
-    ("K", "mK"),
-    ("T", "G", "nT"),
-    ("Pa", "hPa", "kPa"),
-)
 JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
 
 
@@ -91,39 +75,9 @@ def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, w
     return rows
 
 
-def choices(column: Column) -> tuple[str, ...]:
-    """Give the units that a column can be read in, its own first; none but that one: an empty tuple."""
-    own = column.unit or ""
-    if not own or not _counts(column) or is_time(column):
-        return ()
-    found = next((family for family in FAMILIES if own in family or units.convertible(own, family[0])), ())
-    angles = (SEXAGESIMAL[_hours(column)],) if own == "deg" and _position(column) else ()
-    others = (*angles, *(unit for unit in found if unit != own))
-    return (own, *others) if others else ()
-
-
-def _counts(column: Column) -> bool:
-    return column.type.is_numeric and not column.type.is_array and not column.enum
-
-
-def _position(column: Column) -> bool:
-    return (column.ucd or "").lower().startswith("pos.")
-
-
-def _hours(column: Column) -> bool:
-    return (column.ucd or "").lower().startswith("pos.eq.ra")
-
-
 def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
-    unit, factor, sexagesimal = column.unit or "", 1.0, False
-    if wanted and wanted != unit and _counts(column):
-        if wanted in SEXAGESIMAL and unit == "deg":
-            unit, sexagesimal = wanted, True
-        elif wanted not in SEXAGESIMAL and not is_time(column):
-            try:
-                unit, factor = units.check(wanted), units.factor(unit, wanted)
-            except ValueError:
-                unit, factor = column.unit or "", 1.0
+    own = column.unit or ""
+    unit, factor, sexagesimal = (chosen(column, wanted) if wanted and wanted != own else None) or (own, 1.0, False)
     return Heading(
         column=column,
         label=column.label or column.name,

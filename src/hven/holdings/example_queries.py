@@ -106,7 +106,8 @@ def _made(table: Table, coverage: str | None) -> Sequence[Example]:
         lon, lat = (adql.quote(word) for word in table.position)
         x, y, radius = place
         frames = {one.id: one.system for one in table.frames}
-        system = frames.get(table.column(table.position[0]).frame or "") or "ICRS"
+        column = table.column(table.position[0])
+        system = frames.get(column.frame or "") or ("" if (column.ucd or "").startswith("pos.bodyrc") else "ICRS")
         system = "'ICRS'" if system.upper() == "ICRS" else "''"  # readers of ADQL 2.0 know no cone without one
         test = f"1 = CONTAINS(POINT({system}, {lon}, {lat}), CIRCLE({system}, {x:.3f}, {y:.3f}, {radius:.3g}))"
         made.append(

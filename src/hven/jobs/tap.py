@@ -40,6 +40,8 @@ PARAMS = (
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 
+READ = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, whose clients still send them
+
 
 def query_of(params: Params) -> str:
     """Read REQUEST, LANG and QUERY (TAP 1.1 section 2.7).
@@ -103,7 +105,13 @@ def run(work: Work) -> None:
     ) as result:
         work.stoppable(result.cancel)
         head = query.head(
-            result, infos=[Info(name="QUERY", value=text), Info(name="standardID", value=STANDARD), *uploads.renamed(uploaded)]
+            result,
+            infos=[
+                Info(name="QUERY", value=text),
+                Info(name="standardID", value=STANDARD),
+                *uploads.renamed(uploaded),
+                *query.unused(params, PARAMS, *READ),
+            ],
         )
         media_type = options.get(MEDIA_TYPE) or fmt.media_types[0]
         batches = _counted(result, work)

@@ -63,6 +63,11 @@ class Params:
             raise ParamError(f"{name} was given {len(self.values[name])} times, with different values", name=name, remedy="give it once")
         return found.pop() if found else default
 
+    def unused(self, known: Iterable[Param], *more: str) -> tuple[str, ...]:
+        """Name what was given and nobody reads; a parameter without a value says nothing, RUNID is for logs (DALI 1.1 section 3.4.6)."""
+        names = {param.name for param in known} | {"RUNID", *more}
+        return tuple(name for name, values in self.values.items() if name not in names and any(values))
+
     def all(self, name: str) -> tuple[str, ...]:
         """Give every value of a parameter that may be repeated."""
         return self.values.get(name, ())

@@ -80,7 +80,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return feed.asked(site, table, since, until, who=who, policies=around.policies, holdings=holdings)
 
         wanted = await anyio.to_thread.run_sync(found, limiter=looking)
-        tag = _tag(wanted, rows, maxrec, offset, fmt.name, sorted(options.items()))
+        warnings = dali.unused(params, PARAMS)
+        tag = _tag(wanted, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings)
         url = f"{dali.base(request, site.settings)}/changes/{urlquote(table.qualified)}"
         headers = _headers(wanted, tag, url)
         if dali.unchanged(request, tag):
@@ -108,6 +109,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 ),
                 *([Info(name="since", value=wanted.state(wanted.since))] if wanted.since is not None else []),
                 Info(name="changes", value=str(total), content="rows that changed between these states, on all pages"),
+                *warnings,
             ]
             head = dali.head(result, infos=infos, name=table.qualified)
             return await dali.answer(request, result, fmt, head, options, headers=headers)

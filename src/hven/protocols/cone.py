@@ -154,11 +154,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def _answer(request: Request, holdings: Holdings, table: Table, params: dali.Params) -> Response:
         ra, dec, radius = _centre(params)
+        params.check(PARAMS[3:])
         verb = params.one("VERB", "2") or "2"
         # TABLEDATA as text/xml is what every client since 2008 reads (SCS 1.03 section 2.2)
         fmt, options = formats.select(params.one("RESPONSEFORMAT") or "text/xml")
         maxrec = params.whole("MAXREC")
-        verbosity = int(verb) if verb in {"1", "2", "3"} else 2
+        verbosity = int(verb)
+        warnings = dali.unused(params, PARAMS)
         result = query.run(
             cones.query(holdings.version, table, verbosity),
             around.reader(request),
@@ -171,12 +173,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
         )
         try:
             dali.begin(request, result)
-            tag = dali.etag(result, "cone", table.qualified, ra, dec, radius, verbosity, maxrec, fmt.name, sorted(options.items()))
+            tag = dali.etag(
+                result, "cone", table.qualified, ra, dec, radius, verbosity, maxrec, fmt.name, sorted(options.items()), warnings
+            )
             if dali.unchanged(request, tag):
                 result.close()
                 return Response(status_code=304, headers=dali.caching(result, tag))
             result.present(cones.dressed(result.columns, table, verbosity))
-            head = dali.head(result, name=table.name)
+            head = dali.head(result, infos=warnings, name=table.name)
             return await dali.answer(request, result, fmt, head, options, headers=dali.caching(result, tag))
         except BaseException:
             result.close()

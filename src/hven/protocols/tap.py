@@ -18,7 +18,7 @@ from hven.dali.threads import in_turn
 from hven.dali.uploads import Uploads
 from hven.errors import HvenError, ParamError
 from hven.formats import Info
-from hven.jobs.tap import PARAMS, STANDARD, explain_of, query_of
+from hven.jobs.tap import PARAMS, READ, STANDARD, explain_of, query_of
 from hven.protocols import Protocol, Surroundings, Way, _user_tables
 from hven.protocols._tapregext import described, table_access
 from hven.query.turns import Turns
@@ -114,6 +114,7 @@ async def _answer(
         return await _plan(text, who, around, uploaded)
 
     as_of = params.one("ASOF")
+    warnings = dali.unused(params, PARAMS, *READ)
 
     def ask() -> Result:
         return query.run(text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies, as_of=as_of)
@@ -127,12 +128,12 @@ async def _answer(
             result = await anyio.to_thread.run_sync(ask)
     try:
         dali.begin(request, result)
-        tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()), as_of)
+        tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings)
         headers = dali.caching(result, tag) if not uploaded else {"cache-control": "no-store"}  # the tag knows nothing of the uploads
         if dali.unchanged(request, tag) and not result.volatile and not uploaded:
             result.close()
             return Response(status_code=304, headers=headers)
-        head = dali.head(result, infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded)])
+        head = dali.head(result, infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded), *warnings])
         return await dali.answer(request, result, fmt, head, options, headers=headers)
     except BaseException:
         result.close()

@@ -11,12 +11,16 @@ from hven.model.cache import Cache
 from hven.sky.frame import BODY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from hven.model.given import Params
+    from hven.model.params import Param
     from hven.model.table import Column, FrameRef, Group, Table
     from hven.query.result import Result
 
 SOFTWARE = f"Hven/{__version__}"
+WARNING = "warning"  # name of the INFO that says what of a request was not used
+NAMED, LONG = 10, 60  # parameters that it names, and characters of each
 KEPT, COLUMN = 1024**2, 200  # bytes of what is kept about columns, and of one, about
 _SAID = Info(name="server_software", value=SOFTWARE)
 
@@ -65,6 +69,24 @@ def _frames(tables: tuple[Table, ...], wanted: set[str]) -> tuple[FrameRef, ...]
             other = other if other == replace(frame, refposition=None) and other.system == BODY else None
         found[frame.id] = other
     return tuple(frame for frame in found.values() if frame is not None)
+
+
+def unused(params: Params, known: Iterable[Param], *more: str) -> tuple[Info, ...]:
+    """Say which parameters of a request this service does not know: DALI has it ignore them, and nobody shall take the answer for one to them.
+
+    Parameters
+    ----------
+    more
+        Names that are read and not declared.
+    """
+    known = tuple(known)
+    names = params.unused(known, *more)
+    if not names:
+        return ()
+    told = ", ".join(ascii(name[:LONG]).strip("'\"") for name in names[:NAMED]) + (
+        f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    )
+    return (Info(name=WARNING, value=f"not used: {told}; known parameters: {', '.join(param.name for param in known)}"),)
 
 
 def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:

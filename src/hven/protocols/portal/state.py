@@ -11,7 +11,7 @@ from hven.adql.text import quote
 from hven.errors import NotFound, ParamError
 from hven.explore import Search, fields, names, read
 from hven.explore.asking import Asking
-from hven.explore.shown import choices
+from hven.explore.fields import choices
 from hven.protocols._pages import SWITCHES
 from hven.protocols.portal.addresses import named_in
 

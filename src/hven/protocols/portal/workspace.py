@@ -14,9 +14,10 @@ from starlette.routing import Route
 from hven.explore import everywhere
 from hven.explore import rows as pages
 from hven.explore.constants import constant
+from hven.explore.fields import choices
 from hven.explore.places import kind
 from hven.explore.plots import plotted
-from hven.explore.shown import cells, choices, headings
+from hven.explore.shown import cells, headings
 from hven.protocols._pages import HUB, SWITCHES
 from hven.protocols.portal.addresses import address
 from hven.protocols.portal.answers import Asked, Page, moved, page
