@@ -102,6 +102,50 @@ def test_a_record_of_units_below_the_names(write):
         assert opened(write(no_units, "b.csv")).guessed() == ({"units": True} if no_units.startswith("a,b\nm,x") else {})
 
 
+def test_units_that_are_none_are_units_below_names_all_the_same(write):
+    content = "src\tteff\tlogg\tflux\tt\n\t[K]\t[cgs]\t[10-14erg/s/cm2]\t°C\naa\t5777\t4.44\t3.2\t1\nbb\t6000\t4.1\t4.4\t2\n"
+    source = opened(write(content, "a.tsv"))
+    assert [(str(column.type), column.unit) for column in source.columns()][1:] == [
+        ("int64", "K"), ("float64", "cgs"), ("float64", "10**-14erg.s**-1.cm**-2"), ("int64", "°C"),
+    ]  # fmt: skip
+    assert opened(write("a,b\nsfu,W\n1,2\n2,3\n")).guessed() == {"units": True}
+    assert opened(write("a,b\nalpha,beta\n1,2\n2,3\n")).guessed() == {}
+
+
+def test_each_file_has_its_own_record_of_units(write):
+    first = write("id,flux\n,Jy\n1,2.5\n", "a1.csv")
+    write("id,flux\n11,2.5\n12,3.5\n", "a2.csv")
+    source = opened(first.parent / "a?.csv")
+    assert source.guessed() == {}, "a row of the second file would be taken for its units"
+    assert [row["id"] for row in rows(first.parent / "a?.csv")] == [1, 11, 12]
+    with pytest.raises(SourceError, match="record below the names holds '11', and `units: true`"):
+        rows(first.parent / "a?.csv", units=True)
+    write("id,flux\n,mJy\n11,2.5\n12,3.5\n", "a2.csv")
+    with pytest.raises(SourceError, match=r"flux is in mJy, and in Jy in .*a1\.csv"):
+        rows(first.parent / "a?.csv")
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "said"),
+    [
+        (["1.5", "2", "n.m.", "4"], {}, "3 of 4 values that were looked at are numbers, but not row 3 'n.m.'"),
+        (["1.5", "2", "n.m.", "x4"], {}, None),
+        (["1,5", "2", "3,25"], {}, "say `decimal: ','` in the source"),
+        (["1,5", "2", "3,25"], {"pointed": 0.5}, None),
+        (["1,234", "12,345,678.5"], {}, "say `thousands: ','` in the source"),
+        (["1.234,5", "12.345.678"], {}, "say `decimal: ','` and `thousands: '.'` in the source"),
+        (["3.4.2011", "30.4.2011"], {}, "dates of the form %d.%m.%Y; map it: parse_time(v, '%d.%m.%Y')"),
+        (["2011-02-03", "2011-02-04", "2011-02-05", "lost"], {}, "dates of the form ISO 8601, but not row 4 'lost'; map it: parse_time(v)"),
+        (["2011-02-03", "lost"], {}, None),
+    ],
+)
+def test_texts_that_are_nearly_numbers_or_dates_are_doubted(write, values, options, said):
+    other = options.get("pointed", "w")
+    found = opened(write("name;v;o\n" + "".join(f"s{n};{value};{other}\n" for n, value in enumerate(values)))).doubts()
+    assert list(found) == (["v"] if said else [])
+    assert said is None or said in "; ".join(found["v"])
+
+
 def test_what_is_said_is_not_guessed(write):
     path = write("first line of talk\nsecond\n1!2,5!'a!b'\n", "odd.txt")
     found = rows(path, skip=2, delimiter="!", decimal=",", quote="'", names=["i", "f", "s"], header=False)

@@ -125,3 +125,23 @@ def test_cutting_is_slicing(lines, edges):
     ranges = list(itertools.pairwise(edges))
     cut = cutter(ranges, characters=False)("\n".join(lines).encode()).decode()
     assert cut.split("\n")[:-1] == [UNIT.join(text[a:b].ljust(b - a) for a, b in ranges) for text in lines]
+
+
+def test_a_header_and_units_above_the_columns_name_them(tmp_path):
+    lines = [
+        "# things",
+        "Name      RA       V",
+        "--------- -------- -----",
+        "          deg      mag",
+        "Sirius    101.287  -1.44",
+        "Canopus    95.988  -0.62",
+    ]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
+    context = Context(directory=tmp_path)
+    said = fixed.guessed({"files": "a.txt"}, context)
+    assert said["skip"] == 4
+    assert said["fields"] == {"Name": "1-9", "RA": {"bytes": "11-18", "unit": "deg"}, "V": {"bytes": "20-24", "unit": "mag"}}
+    assert table(opened(tmp_path / "a.txt", **said)).to_pylist()[1] == {"Name": "Canopus", "RA": 95.988, "V": -0.62}
+    (tmp_path / "b.txt").write_text("\n".join(lines[4:]) + "\n")
+    assert list(fixed.guessed({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]
+    assert "skip" not in fixed.guessed({"files": "?.txt"}, context), "the first lines of the second file are rows"

@@ -13,7 +13,7 @@ import pytest
 from astropy.io.votable import parse_single_table
 
 from hven.errors import SourceError
-from hven.sources import ROW, Context, parquet, query, votable
+from hven.sources import ROW, Context, fits, parquet, query, votable
 from shared import shared
 
 
@@ -111,3 +111,25 @@ def test_a_query_runs_once_for_columns_and_rows(tmp_path):
     assert asked == ["SELECT n FROM a.b"]
     with pytest.raises(SourceError, match="needs a site"):
         query.open(query.Options(adql="SELECT 1"), Context(directory=tmp_path))
+
+
+@pytest.mark.parametrize("kind", [fits, votable, parquet])
+def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
+    from astropy.table import Table
+
+    def made(name, unit):
+        if kind is parquet:
+            field = pa.field("flux", pa.float64(), metadata={"unit": unit})
+            pq.write_table(pa.table([pa.array([1.0])], schema=pa.schema([field])), tmp_path / name)
+        else:
+            one = Table({"flux": [1.0]})
+            one["flux"].unit = unit
+            one.write(tmp_path / name, format=kind.__name__.rpartition(".")[2], overwrite=True)
+
+    source = lambda: kind.open(kind.Options.model_validate({"files": "*.x"}), Context(directory=tmp_path))  # noqa: E731
+    made("a.x", "W / m2")
+    made("b.x", "W m**-2")
+    assert table(source()).num_rows == 2, "one unit, spelt in two ways"
+    made("b.x", "mW / m2")
+    with pytest.raises(SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"):
+        table(source())

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from hven.model.cache import cached
-from hven.model.vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, SYMBOLS, Unit, collect, nearest, parse, write
+from hven.model.vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, REFUSED, SYMBOLS, Unit, collect, nearest, parse, write
 
 # bodies of quoted (custom) units that astropy can convert
 _CUSTOM = {"hourangle", "electron", "dex", "jupiterMass", "jupiterRad", "earthMass", "earthRad"}
@@ -129,6 +129,11 @@ def meant(text: str | None) -> str | None:
         return check(text.strip()) or None
     except ValueError:
         return check(spelt(text)) or None
+
+
+def written(text: str) -> bool:
+    """Say whether somebody may write this where a unit stands: a unit, one that VOUnits has not (``°C``), or how an angle or a date is written."""
+    return meant(text) is not None or any(pattern.match(text.strip()) for pattern, _ in REFUSED)
 
 
 def convertible(from_: str | None, to: str | None) -> bool:

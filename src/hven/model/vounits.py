@@ -106,7 +106,7 @@ _WORDS: dict[str, str] = {
     for word in words.split()
 }
 # a whole text that is no unit, and what to do about it
-_REFUSED = (
+REFUSED = (
     (
         re.compile(r"""^"?(h+[:. ]m+[:. ]s+|hms|hh?mm?ss?)(\.s+)?"?$""", re.IGNORECASE),
         "sexagesimal hours are text, not a unit: convert with sexagesimal() and write 'deg'",
@@ -119,11 +119,12 @@ _REFUSED = (
         re.compile(r"""^"?(y+([-:/]m+([-:/]d+.*)?)?|iso-?8601|date|datetime|timestamp|utc|isot)"?$""", re.IGNORECASE),
         "a calendar date has no unit: use the type timestamp",
     ),
-    (re.compile(r"^(deg|°)?(c|celsius|f|fahrenheit|degc|degf)$", re.IGNORECASE), "VOUnits has no such temperature: convert to K"),
+    (re.compile(r"^((deg(rees?)?|°)[ _]?)?(c|celsius|f|fahrenheit)$", re.IGNORECASE), "VOUnits has no such temperature: convert to K"),
 )
 
 
 _DEPTH = 32  # parentheses in one unit
+_POWER = 64  # of a symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +335,12 @@ class _Reader:
         return [(body, self.power() * sign)]
 
     def power(self) -> Fraction:
+        found = self.raised()
+        if abs(found) > _POWER:  # BJD-2454900
+            raise self.fail(f"a power of {found}")
+        return found
+
+    def raised(self) -> Fraction:
         mark = self.peek()[1]
         if mark in {"**", "^"}:
             if mark == "^":
@@ -502,7 +509,7 @@ def parse(text: str | None) -> Unit:
     whole = _WORDS.get(bare.lower())
     if whole is not None and not _is_symbol(bare):
         return Unit(1.0, parse(whole).factors, False, whole)
-    for pattern, why in _REFUSED:
+    for pattern, why in REFUSED:
         if pattern.match(bare) and not _is_symbol(bare):
             message = f"{text!r} is no unit: {why}"
             raise ValueError(message)

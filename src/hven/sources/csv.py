@@ -62,6 +62,7 @@ class DelimitedText(TextRows):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self.options = options
+        self._units = False  # whether all files that were looked at have a record of units
 
     def columns(self) -> list[Column]:
         """Columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
@@ -70,14 +71,17 @@ class DelimitedText(TextRows):
 
     def guessed(self) -> dict[str, object]:
         """Give options that were guessed and that a descriptor should say, since they change what the rows are."""
-        return {"units": True} if self._guessed[0].units and self.options.units is None else {}
+        return {"units": True} if self._guessed and self._units and self.options.units is None else {}
 
     def doubts(self) -> dict[str, tuple[str, str]]:
         """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
         first, kinds, cells, places = self._guessed
         said = self._said(first)
+        pointed = any(kinds.get(name) == pa.float64() and any("." in cell for cell in cells[name]) for name in cells)
         found = {
-            name: self._doubt(name, cells[name], places[name]) for name in cells if kinds.get(name) == pa.string() and name not in said
+            name: self._doubt(name, cells[name], places[name], pointed=pointed)
+            for name in cells
+            if kinds.get(name) == pa.string() and name not in said
         }
         return {name: told for name, told in found.items() if told is not None}
 
@@ -128,6 +132,7 @@ class DelimitedText(TextRows):
                     place=Place(file=file.name),
                     remedy="`ignore:` it, or make it a source entry of its own",
                 )
+        self._same_units(file, list(seen.described.values()), real)
 
     def _shape(self, seen: Look, kinds: dict[str, pa.DataType]) -> Shape:
         options = self.options
@@ -174,6 +179,7 @@ class DelimitedText(TextRows):
                     cells.setdefault(name, []).append(cell)
                     places.setdefault(name, []).append(place)
         first = looks[0]
+        self._units = all(seen.units for seen in looks)
         said = self._said(first)
         kinds = {name: said.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
         return first, kinds, cells, places
@@ -207,10 +213,12 @@ class DelimitedText(TextRows):
     def _words(self, name: str) -> tuple[str, ...]:
         return words_of(self.options.null, name)
 
-    def _doubt(self, name: str, cells: list[str], places: list[str]) -> tuple[str, str] | None:
+    def _doubt(self, name: str, cells: list[str], places: list[str], *, pointed: bool) -> tuple[str, str] | None:
         options = self.options
         typed = "`types: {{{name}: {kind}}}`"
-        return doubt(name, cells, places, nulls=self._words(name), typed=typed, decimal=options.decimal, thousands=options.thousands)
+        return doubt(
+            name, cells, places, nulls=self._words(name), typed=typed, decimal=options.decimal, thousands=options.thousands, pointed=pointed
+        )
 
     def _guess(self, name: str, cells: list[str]) -> pa.DataType:
         options = self.options

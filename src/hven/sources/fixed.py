@@ -16,6 +16,7 @@ from hven.model.types import from_arrow, parse_type
 from hven.sources._reading import foreign, readme
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
+from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units, units_of
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions
 from hven.sources._reading.rows import Nulls, TextRows
@@ -86,6 +87,7 @@ def guessed(options: Mapping[str, object], context: Context) -> dict[str, object
     source = FixedText(Options.model_validate({**options, "fields": {"line": 1}}), context)
     file = source.files[0]
     text = source._opened(file)  # noqa: SLF001  (the same module)
+    head = text.head()
     if "comment" not in options and text.head().startswith(b"#"):
         text.close()
         return {"comment": "#", **guessed({**options, "comment": "#"}, context)}
@@ -108,8 +110,29 @@ def guessed(options: Mapping[str, object], context: Context) -> dict[str, object
             f"no column of {file.name} is blank in all lines",
             remedy="say where its columns are: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
         )
-    ranges = enumerate(edges.reshape(-1, 2).tolist(), 1)
-    return {"fields": {f"column_{number}": f"{first + 1}-{last}" for number, (first, last) in ranges}}
+    ranges = [(first, last) for first, last in edges.reshape(-1, 2).tolist()]
+    return _headed(head if len(source.files) == 1 else b"", ranges, source.options)  # another file may have no header
+
+
+def _headed(head: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
+    """Name the fields, by the header if there is one, with the units below it; what stands above the data is skipped."""
+    lines = enumerate(head.decode(errors="replace").splitlines()[:400], 1)
+    mark = options.comment
+    rows = [row for row in lines if row[1].strip() and not (mark and row[1].startswith(mark)) and not DRAWN.fullmatch(row[1])]
+    cells = [[line[first:last].strip() for first, last in ranges] for _, line in rows]
+    names = [f"column_{number}" for number in range(1, len(ranges) + 1)]
+    units: Sequence[str] = ()
+    above = 0
+    if cells and len(set(cells[0])) == len(names) and all(cells[0]) and looks_like_header(cells[0], cells[1:]):
+        names, above = cells[0], 1
+        if len(cells) > 2 and looks_like_units(cells[1], cells[2:]):
+            units, above = cells[1], 2
+    told = units_of(names, units)
+    fields = {
+        name: {"bytes": f"{first + 1}-{last}", "unit": told[name]} if told.get(name) else f"{first + 1}-{last}"
+        for name, (first, last) in zip(names, ranges, strict=True)
+    }
+    return {"fields": fields, **({"skip": options.skip + rows[above][0] - 1} if above and len(rows) > above else {})}
 
 
 def _filled(data: bytes, known: np.ndarray, *, characters: bool) -> np.ndarray:

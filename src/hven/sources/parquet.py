@@ -71,6 +71,8 @@ class ParquetRows(FileRows):
                     raise SourceError(
                         f"no column {name!r}, which {self.files[0].name} has", place=Place(file=file.name), remedy="`ignore:` the file"
                     )
+            if file is not self.files[0]:
+                self._same_units(file, self._described(opened, file), real)
             step = self.context.batch if limit is None else min(self.context.batch, limit)
             batches = opened.iter_batches(step, columns=real or opened.schema_arrow.names[:1])
             for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
@@ -88,7 +90,10 @@ class ParquetRows(FileRows):
 
     @cached_property
     def _columns(self) -> list[Column]:
-        opened = _opened(self.files[0])
+        with _opened(self.files[0]) as opened:
+            return self._described(opened, self.files[0])
+
+    def _described(self, opened: pq.ParquetFile, file: DataFile) -> list[Column]:
         said = {column.name: column for column in _footer(opened)}
         found: list[Column] = []
         for item in opened.schema_arrow:
@@ -106,9 +111,7 @@ class ParquetRows(FileRows):
             )
             found.append(column if column.type.arrow == kind.arrow and item.name in said else column.having(type=kind))
         if not found:
-            raise SourceError(
-                "no column that a table can hold", place=Place(file=self.files[0].name), remedy="structs must be flattened first"
-            )
+            raise SourceError("no column that a table can hold", place=Place(file=file.name), remedy="structs must be flattened first")
         return found
 
 

@@ -137,6 +137,7 @@ class Tables(FileRows):
                     raise SourceError(
                         f"{has} {column.name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` the file"
                     )
+            self._same_units(file, fields, real)
             first = 1
             try:
                 for batch in read.batches:

@@ -29,10 +29,10 @@ WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ",
 _CANDIDATES = ("\t", ";", "|", ",")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
 _TIME = re.compile(r"\s*\d{4}-\d\d-\d\d.*|\s*\d\d?:\d\d.*")
-_DRAWN = re.compile(r"[-=+\s,;|\"]*(?:-{3}|={3})[-=+\s,;|\"]*")  # a line below a head
+DRAWN = re.compile(r"[-=+\s,;|\"]*(?:-{3}|={3})[-=+\s,;|\"]*")  # a line below a head
 _HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
 _HEAD = 4  # records at the top among which such lines are looked for
-_NO_UNIT = frozenset((*NULL_WORDS, "1", "#", "unitless", "dimensionless", "h:m:s", "d:m:s", '"h:m:s"', '"d:m:s"', "hms", "dms"))
+_NO_UNIT = frozenset((*NULL_WORDS, "1", "#", "unitless", "dimensionless"))
 _NUMBERED = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 _ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
          "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
@@ -182,7 +182,7 @@ def look(
                 numbered[int(match.group(1))] = match.group(2).strip()
     start = lines.at
     sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
-    sample = [line for number, line in enumerate(sample) if number > _HEAD or not _DRAWN.fullmatch(line)]
+    sample = [line for number, line in enumerate(sample) if number > _HEAD or not DRAWN.fullmatch(line)]
     cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
     records = [fields(line, cut, quote) for line in sample]
     if records and len(records[0]) > WIDEST:
@@ -225,6 +225,12 @@ def look(
     at = lines.line
     top = found is not None or names is not None
     told: Sequence[str] = ()
+    if units and records and (value := next((cell for cell in records[0] if is_value(cell)), None)):
+        raise SourceError(
+            f"the record below the names holds {value!r}, and `units: true` says that it holds units",
+            place=Place(file=file, line=at),
+            remedy="leave `units` out: then each file is looked at",
+        )
     if records and (units or (units is None and top and looks_like_units(records[0], records[1:]))):
         lines.record(sign, quote)
         told, start, records = records[0], lines.at, records[1:]
@@ -245,21 +251,19 @@ def look(
 
 
 def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
-    """Guess whether the record below the names holds units: nothing but units above numbers, which would all be text with it."""
-    found = 0
+    """Guess whether the record below the names holds units: no value, and above numbers, which would all be text with it, mostly units."""
+    found = strange = 0
     for index, cell in enumerate(first):
         column = [row[index] for row in rest if index < len(row) and row[index] and row[index] not in NULL_WORDS]
         numbers = sum(_NUMBER.fullmatch(value) is not None for value in column)
         if is_value(cell) or (cell and cell in column):
             return False
-        if column and numbers >= 0.95 * len(column):
-            unit = units_.meant(_bare(cell))
-            if cell and unit is None and cell not in _NO_UNIT:
-                return False
-            found += unit is not None
-        elif len(cell) > 20:  # words, as notes on how a date is written
+        if len(cell) > 20 and _bare(cell) == cell and not units_.written(cell):  # words, as notes on how a date is written
             return False
-    return found > 0
+        if column and numbers >= 0.95 * len(column) and cell and cell not in _NO_UNIT:
+            known = _bare(cell) != cell or units_.written(cell)
+            found, strange = found + known, strange + (not known)
+    return found > 0 and found >= strange
 
 
 def _bare(cell: str) -> str:
@@ -267,10 +271,17 @@ def _bare(cell: str) -> str:
     return cell[1:-1].strip() if re.fullmatch(r"\[.*\]|\([^()]*\)", cell) else cell
 
 
+def units_of(names: Sequence[str], told: Sequence[str]) -> dict[str, str | None]:
+    """Give the units that a record says, those that are none as they stand."""
+    return {
+        name: units_.meant(bare := _bare(cell)) or (bare if bare not in _NO_UNIT else None) for name, cell in zip(names, told, strict=False)
+    }
+
+
 def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[str]) -> dict[str, Column]:
     """Take descriptions from comments that number the columns - ``#  3: Planetary mass [Jupiter masses]`` - and units from the record below the names."""
     about = numbered if set(numbered) == set(range(1, len(names) + 1)) else {}
-    units = {name: units_.meant(_bare(cell)) for name, cell in zip(names, told, strict=False)}
+    units = units_of(names, told)
     return {
         name: Column(name=name, type=Type("char", "*"), description=about.get(number), unit=units.get(name))
         for number, name in enumerate(names, 1)
@@ -341,7 +352,7 @@ class _Lines:
     def past(self, comment: str | None) -> int:
         """Go past lines that are blank, comments, or drawn below a head; gives the place of the next record."""
         while self.more() and (
-            not (line := self.peek()).strip() or (comment and line.lstrip().startswith(comment)) or _DRAWN.fullmatch(line)
+            not (line := self.peek()).strip() or (comment and line.lstrip().startswith(comment)) or DRAWN.fullmatch(line)
         ):
             self.take(1)
         return self.at

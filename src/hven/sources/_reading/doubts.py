@@ -14,7 +14,12 @@ from hven.sources._reading.cells import convert, guess, no_value, trimmed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEAST, FEW, SHOWN = 20, 0.05, 3  # numbers that there must be; the share of others; rows that are named
+FEW, SHOWN = 0.05, 3  # the share of others among numbers or dates, or so many of four times as many; rows that are named
+_COMMAS = {
+    "`decimal: ','`": r"^[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?$",
+    "`thousands: ','`": r"^[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})*)(?:\.\d*)?$",
+    "`decimal: ','` and `thousands: '.'`": r"^[+-]?\d{1,3}(?:\.\d{3})*(?:,\d*)?$",
+}  # how numbers are written with commas
 DATES = 200  # different texts that are read as dates
 
 
@@ -27,6 +32,7 @@ def doubt(
     typed: str,
     decimal: str = ".",
     thousands: str | None = None,
+    pointed: bool = False,
 ) -> tuple[str, str] | None:
     """Say why a column that was guessed to be text may be meant otherwise.
 
@@ -36,36 +42,67 @@ def doubt(
         A sample of its values, and where each stands (``row 17``).
     typed
         How a descriptor says a column's type, with ``{name}`` and ``{kind}``.
+    pointed
+        Other columns have decimals with a point: a comma is no decimal sign then.
 
     Returns
     -------
     message, remedy
         Or None.
     """
-    text = trimmed(pa.array(cells, pa.string()))
-    filled = pc.invert(pc.is_in(text, value_set=no_value(tuple(nulls))))
-    values, where = text.filter(filled), pa.array(places, pa.string()).filter(filled)
+    words = trimmed(pa.array(cells, pa.string()))
+    filled = pc.invert(pc.is_in(words, value_set=no_value(tuple(nulls))))
+    values, where = words.filter(filled), pa.array(places, pa.string()).filter(filled)
     if not len(values):
         return None
+    text = f"{typed.format(name=name, kind='string')} if it is text"
+    if decimal == "." and thousands is None and (signs := _signs(values, pointed=pointed)):
+        first = values.filter(pc.match_substring(values, ","))[0].as_py()
+        return (
+            f"its values are numbers with commas, as {first[:30]!r}",
+            f"say {signs} in the source, with `type: float64` for the column; or {text}",
+        )
     _, bad = convert(values, pa.float64(), decimal=decimal, thousands=thousands)
     good = values if bad is None else values.filter(pc.invert(bad))
-    if bad is not None and len(good) >= LEAST and len(values) - len(good) <= FEW * len(values):
+    if bad is not None and _few(len(values) - len(good), len(values)):
         if (kind := guess(good, decimal=decimal, thousands=thousands)) == pa.string():  # names with leading zeros
             return None
-        odd = list(zip(where.filter(bad).to_pylist(), values.filter(bad).to_pylist(), strict=True))
-        shown = ", ".join(f"{place} {word[:30]!r}" for place, word in odd[:SHOWN]) + (" ..." if len(odd) > SHOWN else "")
-        words = sorted({word for _, word in odd})
+        odd = sorted(set(values.filter(bad).to_pylist()))
         number = "int64" if kind == pa.int64() else "float64"
-        listed = ", ".join(word if word.isalnum() else "'" + word.replace("'", "''") + "'" for word in words)
+        listed = ", ".join(word if word.isalnum() else "'" + word.replace("'", "''") + "'" for word in odd)
         null = (
-            f"`null: {{{name}: [{listed}]}}` in the source if they stand for no value, " if len(words) <= SHOWN and len(listed) < 40 else ""
+            f"`null: {{{name}: [{listed}]}}` in the source if they stand for no value, " if len(odd) <= SHOWN and len(listed) < 40 else ""
         )
         aside = f"{typed.format(name=name, kind=number)} to keep those rows aside, both with `type: {number}` for the column"
-        message = f"{len(good):,} of {len(values):,} values that were looked at are numbers, but not {shown}"
-        return message, f"say {null}{aside}; or {typed.format(name=name, kind='string')} if it is text"
-    forms = forms_of([str(word) for word in pc.unique(values)[:DATES].to_pylist()])
-    if not forms:
+        message = f"{len(good):,} of {len(values):,} values that were looked at are numbers, but not {_shown(where, values, bad)}"
+        return message, f"say {null}{aside}; or {text}"
+    forms, others = forms_of([str(word) for word in pc.unique(values)[:DATES].to_pylist()])
+    strange = pc.is_in(values, value_set=pa.array(others, pa.string()))
+    if not forms or (others and not _few(pc.sum(strange).as_py(), len(values))):
         return None
     calls = [f"parse_time({quote(name)}, '{form}')" if form else f"parse_time({quote(name)})" for form in forms]
     said = " and ".join(form or "ISO 8601" for form in forms)
-    return f"its dates have {len(forms)} forms, {said}", f"map it: coalesce({', '.join(calls)})"
+    message = f"its dates have {len(forms)} forms, {said}" if len(forms) > 1 else f"its values are dates of the form {said}"
+    message += f", but not {_shown(where, values, strange)}" if others else ""
+    call = f"coalesce({', '.join(calls)})" if len(forms) > 1 else calls[0]
+    return message, f"map it: {call}; or say {text}"
+
+
+def _few(odd: int, number: int) -> bool:
+    """Whether so many of so many values are the exception."""
+    return odd <= max(FEW * number, min(SHOWN, number // 4))
+
+
+def _shown(where: pa.Array, values: pa.Array, odd: pa.Array) -> str:
+    """Name the first odd values and their rows."""
+    found = list(zip(where.filter(odd).to_pylist(), values.filter(odd).to_pylist(), strict=True))
+    return ", ".join(f"{place} {word[:30]!r}" for place, word in found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
+
+
+def _signs(values: pa.Array, *, pointed: bool) -> str:
+    """Say which signs make numbers of texts with commas: `1.234,5`, `1,234.5`; empty if none do."""
+    if not pc.any(pc.match_substring(values, ",")).as_py():
+        return ""
+    dots = pc.any(pc.match_substring(values, ".")).as_py()
+    forms = {said: form for said, form in _COMMAS.items() if not (pointed and "decimal" in said) and (dots or "'.'" not in said)}
+    return " or ".join(said for said, form in forms.items() if pc.all(pc.match_substring_regex(values, form)).as_py())

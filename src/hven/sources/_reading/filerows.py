@@ -6,6 +6,8 @@ import copy
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
+from hven.errors import Place, SourceError
+from hven.model import units
 from hven.sources import FILE_FACTS, ROW, Context, Pin
 from hven.sources._reading.cutting import cut
 from hven.sources._reading.files import DataFile, FileOptions, check_names, data_files, total
@@ -76,6 +78,18 @@ class FileRows(Files):
     @abstractmethod
     def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
         """Read the rows of one file: `names` in their order, of which `real` stand in the file; a few more than `limit` do no harm."""
+
+    def _same_units(self, file: DataFile, columns: Sequence[Column], real: Sequence[str]) -> None:
+        """Refuse a file whose values are in other units than those of the first, whose units are said for all."""
+        first = {column.name: column.unit for column in self.columns()}
+        for column in columns:
+            here, there = units.meant(column.unit), units.meant(first.get(column.name))
+            if column.name in real and here and there and not units.same(here, there):
+                raise SourceError(
+                    f"{column.name} is in {here}, and in {there} in {self.files[0].name}",
+                    place=Place(file=file.name),
+                    remedy="make it a source entry of its own: then its values are converted",
+                )
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows file by file, in batches of the wanted length at most."""

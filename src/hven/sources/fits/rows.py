@@ -93,6 +93,7 @@ class TableRows(FileRows):
         raise SourceError(f"{what} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=there)
 
     def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+        self.columns()  # of the first file, before it is read
         stream = file.open()
         spool: BinaryIO | None = None
         try:
@@ -102,6 +103,7 @@ class TableRows(FileRows):
                 if name not in items or items[name].column.type.arrow != self._kind(name):
                     has = "no column" if name not in items else "another type of column"
                     raise SourceError(f"{has} {name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")
+            self._same_units(file, [item.column for item in items.values()], real)
             count, width = header.number("NAXIS2"), header.number("NAXIS1")
             rows = count if limit is None else min(count, limit)
             read: Callable[[int], bytes] = stream.read
