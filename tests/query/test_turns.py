@@ -341,6 +341,20 @@ def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monk
     assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]
 
 
+def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"self": 100, 7: 500}
+    monkeypatch.setattr(memory, "used", lambda process="self": held[process])
+    beside: dict[int, int] = {}
+    ceiling = memory.Ceiling(1000, lambda: beside)
+    ended: SimpleQueue[float] = SimpleQueue()
+    ceiling.enter("one", lambda: ended.put(held[7]))
+    beside[7] = 500  # begun since; what it holds at first is not the query's
+    time.sleep(3 * memory.LOOK)
+    held[7] = 1700
+    assert ended.get(timeout=60) == 1700
+    beside.clear()
+
+
 @pytest.mark.parametrize("held", [2001, 1300])
 def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]

@@ -320,6 +320,14 @@ class Engine(Protocol):
         """Let go of snapshots that were removed."""
         return
 
+    def delegate(self) -> None:
+        """Compute what takes long in another process from now on: the one that answers keeps its lock and its memory for that."""
+        return
+
+    def processes(self) -> Mapping[int, int]:
+        """Name the other processes that compute for this one, and the bytes that each held before its first query."""
+        return {}
+
     def prepare(self, bound: Bound) -> Plan:
         """Plan a bound query. Needs no data; may be cached as long as the tables' metadata stay the same."""
 

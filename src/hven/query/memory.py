@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LOOK = 0.05  # seconds between two looks while queries run
 AGAIN = 1.0  # seconds that an ended query gets to give its memory back
 STUBBORN = 10.0  # seconds above the ceiling, whatever was ended, after which the process is
 TIDY = 1.0  # seconds after which what is over is given back, with all else that is over until then
-_STATM = Path("/proc/self/statm")
+_STATM = "/proc/{}/statm"
 
 
 #: What to do when ending queries does not help: a worker of the server ends, and another is begun. None: nothing, as where a program asks.
 last_resort: Callable[[int], None] | None = None
 
 
-def used() -> int:
-    """Give the bytes that this process holds for itself; files that it has mapped are not counted. 0 where that is not known."""
+def used(process: int | str = "self") -> int:
+    """Give the bytes that a process holds for itself; files that it has mapped are not counted. 0 where that is not known."""
     try:
-        pages = _STATM.read_bytes().split()
+        pages = Path(_STATM.format(process)).read_bytes().split()
     except OSError:
         return 0
     return (int(pages[1]) - int(pages[2])) * 4096
@@ -81,10 +81,13 @@ class Ceiling:
     memory
         What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as much, or more than the
         ceiling for long, is a case for `last_resort`.
+    others
+        Names the processes that compute for this one, and what each held at first: what they hold besides counts.
     """
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, others: Callable[[], Mapping[int, int]] = dict) -> None:
         self._memory = memory
+        self._others = others
         self._lock = threading.Lock()
         self._running: dict[object, Callable[[], None]] = {}
         self._alive = False
@@ -96,12 +99,15 @@ class Ceiling:
             if self._alive:
                 return
             self._alive = True
-        threading.Thread(target=self._watch, args=(used(),), name="hven-ceiling", daemon=True).start()
+        threading.Thread(target=self._watch, args=(self._held(),), name="hven-ceiling", daemon=True).start()
 
     def leave(self, query: object) -> None:
         """Watch a query no more."""
         with self._lock:
             self._running.pop(query, None)
+
+    def _held(self) -> int:
+        return used() + sum(max(used(other) - first, 0) for other, first in self._others().items())
 
     def _watch(self, before: int) -> None:
         ceiling = before + self._memory + self._memory // 8
@@ -110,7 +116,7 @@ class Ceiling:
         ended = 0.0
         while True:
             time.sleep(LOOK)
-            held, moment = used(), time.monotonic()
+            held, moment = self._held(), time.monotonic()
             above = None if held <= ceiling else moment if above is None else above
             if above is not None and last_resort is not None and (held > before + 2 * self._memory or moment - above > STUBBORN):
                 last_resort(held)

@@ -21,7 +21,7 @@ from hven.holdings import TAP_SCHEMA
 from hven.holdings.past import refuse
 from hven.model.clock import counted
 from hven.query import mixed
-from hven.query.memory import tidy
+from hven.query.memory import Ceiling, tidy
 from hven.query.origin import origins
 from hven.query.result import Result
 from hven.query.shapes import Prepared, Shapes
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from hven.holdings import Holdings, Site
     from hven.holdings.past import Past
     from hven.model.table import Table
-    from hven.settings import QueryLimits
 
 FEWEST = 3  # queries at once, however few processors there are: a long one must not keep all others waiting
 PLACES = 32  # for queries that wait; how long it would take is what decides
@@ -346,14 +345,15 @@ _states: WeakKeyDictionary[Site, _State] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def _turns(limits: QueryLimits) -> Turns:
+def _turns(site: Site) -> Turns:
+    limits = site.settings.limits
     number = limits.concurrent or max(os.cpu_count() or 1, FEWEST)
-    return Turns(number, places=max(number, PLACES), memory=limits.memory)
+    return Turns(number, places=max(number, PLACES), ceiling=Ceiling(limits.memory, site.engines.embedded.processes))
 
 
 def _state(site: Site) -> _State:
     state = _states.get(site)
     if state is None:
         with _lock:
-            state = _states.setdefault(site, _State(Shapes(), _turns(site.settings.limits)))
+            state = _states.setdefault(site, _State(Shapes(), _turns(site)))
     return state

@@ -63,17 +63,17 @@ class Turns:
         Of queries that may wait; None: as many.
     clock
         Seconds that only grow.
-    memory
-        What the engine may use.
+    ceiling
+        Of the memory that queries take; None: there is none.
     """
 
     def __init__(
-        self, number: int, clock: Callable[[], float] = time.monotonic, *, places: int | None = None, memory: int = sys.maxsize
+        self, number: int, clock: Callable[[], float] = time.monotonic, *, places: int | None = None, ceiling: Ceiling | None = None
     ) -> None:
         self._number = number
         self._places = number if places is None else places
         self._clock = clock
-        self.ceiling = Ceiling(memory)
+        self.ceiling = ceiling or Ceiling(sys.maxsize)
         self._lock = threading.RLock()
         self._free = threading.Condition(self._lock)  # for those that come back
         self._held: dict[Turn, None] = {}

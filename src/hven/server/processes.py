@@ -70,6 +70,7 @@ def application() -> ASGIApp:
         site = Site(settings, watch=True)
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.ask()
+        site.engines.embedded.delegate()
         made = create(site)
     except HvenError as error:
         logging.getLogger("hven").error("%s", error)  # noqa: TRY400  (it is for people: no traceback)

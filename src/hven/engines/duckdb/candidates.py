@@ -282,7 +282,7 @@ class _Search:
         if not isinstance(relation, Memory):
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
-        rows, _ = self._engine.rows(relation)
+        rows = self._engine.rows(relation).table
         return rows.select(list(self._plan.columns(number, rows.schema)))
 
     def _check(self) -> None:

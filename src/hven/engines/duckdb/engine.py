@@ -10,7 +10,7 @@ import shutil
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -20,7 +20,9 @@ from hven.engines import Engine, Limits, Memory, Snapshot
 from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
 from hven.engines.duckdb.checking import verify
+from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
 from hven.engines.duckdb.layout import MANIFEST, PASSING, Held, Manifest, Stored, resized
+from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.adql.tree import Bound
-    from hven.engines import Relation, Verified
+    from hven.engines import Execution, Relation, Verified
     from hven.engines.duckdb.checking import Known
     from hven.model.table import Table
 
@@ -61,6 +63,8 @@ class DuckEngine(Engine):
     def __init__(self, directory: Path, *, memory: int, threads: int | None = None) -> None:
         self.directory = directory
         self.indexes = True  # tests switch the indexes off to prove that they change nothing but time
+        self._most, self._threads = memory, threads
+        self._computer: Computer | None = None
         self._memory = f"{max(memory, 64 * 1024**2) // 1024**2}MiB"
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,22 +121,57 @@ class DuckEngine(Engine):
                 self._mappings.popitem(last=False)
         return plan
 
-    def run(
-        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits
-    ) -> DuckExecution:
+    def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits) -> Execution:
         """Start a query in DuckDB (for plans)."""
-        return DuckExecution(
-            self._cursors, self._watch, sql=sql, arguments=arguments, relations=relations, schema=schema, limits=limits, memory=self._memory
-        )
 
-    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> tuple[pa.Table, bool]:
-        """Give the rows of a relation, and whether they are worth remembering; `columns`: with these alone, one at least (for plans)."""
+        def here() -> DuckExecution:
+            return DuckExecution(
+                self._cursors,
+                self._watch,
+                sql=sql,
+                arguments=arguments,
+                relations=relations,
+                schema=schema,
+                limits=limits,
+                memory=self._memory,
+            )
+
+        if self._computer is not None and dear(sql, relations) and (taken := self._computer.take()) is not None:
+            return ComputerExecution(
+                self._computer,
+                *taken,
+                self._watch,
+                sql=sql,
+                arguments=arguments,
+                relations=relations,
+                schema=schema,
+                limits=limits,
+                here=here,
+            )
+        return here()
+
+    def delegate(self) -> None:
+        """Compute in another process from now on what takes long; see `hven.engines.Engine.delegate`."""
+        said = {"directory": self.directory, "memory": self._most, "threads": self._threads, "steps": priority.QUERY}
+        self._computer = Computer(self._watch, said)
+
+    def processes(self) -> Mapping[int, int]:
+        """Name the other process that computes; see `hven.engines.Engine.processes`."""
+        return {} if self._computer is None else self._computer.processes()
+
+    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
+        """Give the rows of a relation; `columns`: with these alone, one at least (for plans)."""
         if isinstance(relation, Snapshot):
-            return self.stored(relation).having(columns), True
+            return Rows(
+                self.stored(relation).having(columns),
+                keep=True,
+                source=(replace(relation, parts=(), statistics={}, coverage=None), columns),
+            )
         if isinstance(relation, Memory):
             if relation.stored:
-                return relation.rows if columns is None else relation.rows.select(list(columns or relation.rows.schema.names[:1])), False
-            return (self._lasting(relation).rows, True) if relation.lasting else (clean(relation.rows), False)
+                found = relation.rows if columns is None else relation.rows.select(list(columns or relation.rows.schema.names[:1]))
+                return Rows(found, keep=False)
+            return Rows(self._lasting(relation).rows, keep=True) if relation.lasting else Rows(clean(relation.rows), keep=False)
         message = f"the embedded engine cannot read {type(relation).__name__.lower()} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
@@ -331,6 +370,8 @@ class DuckEngine(Engine):
         if self._closed:
             return
         self._closed = True
+        if self._computer is not None:
+            self._computer.close()
         self._watch.close()
         self._cursors.close()
         self._con.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.engines import Plan
@@ -14,7 +15,23 @@ if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.engines import Execution, Limits, Memory, Relation, Snapshot
     from hven.engines.duckdb.layout import Held, Stored
-    from hven.engines.duckdb.running import DuckExecution
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a relation, and where another process finds them.
+
+    Attributes
+    ----------
+    keep
+        They are worth remembering.
+    source
+        Snapshot and columns; None: they are here alone.
+    """
+
+    table: pa.Table
+    keep: bool
+    source: tuple[Snapshot, tuple[str, ...] | None] | None = None
 
 
 class Prepared(Plan, Protocol):
@@ -41,10 +58,8 @@ class Machine(Protocol):
     def held(self, relation: Memory) -> Held:
         """Give rows in memory, to be read by number."""
 
-    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> tuple[pa.Table, bool]:
-        """Give the rows of a relation, and whether they are worth remembering; `columns`: with these alone, one at least."""
+    def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
+        """Give the rows of a relation; `columns`: with these alone, one at least."""
 
-    def run(
-        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, tuple[pa.Table, bool]], schema: pa.Schema, limits: Limits
-    ) -> DuckExecution:
+    def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits) -> Execution:
         """Start a query in DuckDB."""

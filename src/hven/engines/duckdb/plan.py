@@ -24,6 +24,7 @@ from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
 from hven.engines.duckdb.lists import gathered, with_lists
+from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.roads import Best, KeySpan
 from hven.engines.duckdb.running import LaterExecution, ReadyExecution
 from hven.errors import StorageError
@@ -157,13 +158,13 @@ class DuckPlan(Plan):
         text = self._sql(reduced)
         if text is NOTHING:
             return ReadyExecution(self.schema, iter(()), small=False, limits=limits)
-        rows: dict[str, tuple[pa.Table, bool]] = {}
+        rows: dict[str, Rows] = {}
         for table in self._bound.tables:
             users = [number for number, leaf in leaves.items() if leaf.table is not None and leaf.table.qualified == table.qualified]
             if not users or any(number not in reduced.tables and number not in reduced.inner for number in users):
                 rows[table.qualified] = self._engine.rows(_wanted(relations, table.qualified), self._columns_of(table))
-        rows.update({f"hven.candidates{number}": (table, False) for number, table in reduced.tables.items() if text.reads(number)})
-        rows.update({item.table.qualified: (item.rows(values), False) for item in self._lists})
+        rows.update({f"hven.candidates{number}": Rows(table, keep=False) for number, table in reduced.tables.items() if text.reads(number)})
+        rows.update({item.table.qualified: Rows(item.rows(values), keep=False) for item in self._lists})
         return self._engine.run(text.sql, [values[slot] for slot in text.slots], rows, self.schema, limits)
 
     def _columns_of(self, table: Table) -> tuple[str, ...] | None:

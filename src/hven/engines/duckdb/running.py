@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from hven.engines import Limits
+    from hven.engines.duckdb.machine import Rows
 
 
 AGAIN = 0.1  # seconds
@@ -167,7 +168,7 @@ class DuckExecution(Execution):
         *,
         sql: str,
         arguments: Sequence[Any],
-        relations: Mapping[str, tuple[pa.Table, bool]],
+        relations: Mapping[str, Rows],
         schema: pa.Schema,
         limits: Limits,
         memory: str,
@@ -185,8 +186,8 @@ class DuckExecution(Execution):
         if limits.clock is not None:
             watch.at(limits.clock.until, weakly(self, DuckExecution._late))
         try:
-            for name, (rows, keep) in relations.items():
-                self._cursor.register(name, rows, keep=keep)
+            for name, rows in relations.items():
+                self._cursor.register(name, rows.table, keep=rows.keep)
         except BaseException:
             self.close()
             raise

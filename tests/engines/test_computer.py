@@ -1,0 +1,231 @@
+"""Queries that are computed in a process of their own: the same answers and errors as here, whatever becomes of that process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from made_queries import CHANCE, LOOSE, asked, same
+
+from adql_queries import query
+from hven import query as road
+from hven.engines import Snapshot
+from hven.engines.duckdb import computer
+from hven.engines.duckdb.engine import DuckEngine
+from hven.engines.duckdb.machine import Rows
+from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, Timeout
+from hven.holdings import Site
+from hven.testing.site import table_of, tiny_site
+from made_tables import PUBLISHED, TABLES
+
+ROWS = 60_000
+NEVER = "SELECT COUNT(*) AS n FROM s.big AS a, s.big AS b, s.big AS c WHERE a.v + b.v + c.v > 3"
+GROUPS = "SELECT word, COUNT(*) AS n, MIN(v) AS lo FROM s.big GROUP BY word ORDER BY word"
+
+
+def eventually(true: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    rows = pa.table({"n": np.arange(ROWS), "v": np.linspace(0, 1, ROWS), "word": pa.array([f"w{number % 97}" for number in range(ROWS)])})
+    tables = {table.qualified: (table, given) for table, given in PUBLISHED}
+    with tiny_site(tmp_path_factory.mktemp("apart"), {**tables, "s.big": (table_of("s.big", rows), rows)}) as made:
+        yield made
+
+
+@pytest.fixture
+def engine(site: Site) -> Iterator[DuckEngine]:
+    found = site.engines.embedded
+    assert isinstance(found, DuckEngine)
+    if found._computer is None:
+        found.delegate()
+    assert road.run(GROUPS, site=site).table().num_rows == 97, "while the process begins, queries are computed here"
+    eventually(found.processes)
+    yield found
+    assert found._computer is not None
+    assert not found._computer._taken, "every channel is given back"
+
+
+def rows_of(site: Site, text: str = GROUPS, **more: float) -> list[dict[str, object]]:
+    with road.run(text, site=site, **more) as result:  # type: ignore[arg-type]
+        return result.table().to_pylist()  # type: ignore[no-any-return]
+
+
+def test_made_queries_have_the_same_answers_there(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = 0
+    taken = engine._computer.take  # type: ignore[union-attr]
+
+    def take() -> object:
+        nonlocal apart
+        apart += 1
+        found = taken()
+        assert found is not None
+        return found
+
+    monkeypatch.setattr(engine._computer, "take", take)
+    kinds = set()
+    for seed in range(80):
+        text = query(seed, TABLES)
+        if CHANCE.search(text):
+            continue
+        monkeypatch.setattr("hven.engines.duckdb.engine.dear", lambda sql, relations: False)
+        here = asked(site, text)
+        monkeypatch.setattr("hven.engines.duckdb.engine.dear", lambda sql, relations: True)
+        there = asked(site, text)
+        kinds.add(type(there))
+        if isinstance(here, HvenError) or isinstance(there, HvenError):
+            assert (type(here), str(here)) == (type(there), str(there)), text
+        elif not LOOSE.search(text):
+            assert here.schema == there.schema
+            same(f"seed {seed}", text, here, there)
+    assert apart > 25
+    assert kinds >= {pa.Table, EvaluationError}
+
+
+def test_what_is_dear() -> None:
+    small, big = (Rows(pa.table({"x": np.zeros(number)}), keep=False) for number in (2_000, 60_000))
+    assert not computer.dear('SELECT x FROM "a"', {"a": small})
+    assert computer.dear('SELECT x FROM "a"', {"a": big})
+    assert not computer.dear('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
+    assert computer.dear('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), "rows times rows"
+    assert computer.dear("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), "a long text takes long to be planned"
+    much = pa.table({"x": pa.nulls(computer.MUCH // 8 + 1, pa.float64())})
+    assert not computer.dear('SELECT x FROM "a"', {"a": Rows(much, keep=False)}), "it would have to be sent"
+    snapshot = Snapshot(id="1", table="s.a", path="s.a/1", rows=much.num_rows)
+    assert computer.dear('SELECT x FROM "a"', {"a": Rows(much, keep=True, source=(snapshot, None))})
+
+
+def test_batches_come_as_they_are_wanted(site: Site, engine: DuckEngine) -> None:
+    with road.run("SELECT n, v, word FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS) as result:
+        batches = list(result.batches())
+    assert pa.Table.from_batches(batches)["n"].to_pylist() == list(range(ROWS))
+    with road.run("SELECT n FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS - 1) as result:
+        assert sum(batch.num_rows for batch in result.batches()) == ROWS - 1
+        assert result.overflow
+
+
+def test_a_reader_who_leaves_stops_it(site: Site, engine: DuckEngine) -> None:
+    free = len(engine._computer._free)  # type: ignore[union-attr]
+    result = road.run("SELECT a.n FROM s.big AS a, s.big AS b WHERE a.v + b.v > 0", site=site, maxrec=1_000_000)
+    assert next(result.batches()).num_rows
+    result.close()
+    assert len(engine._computer._free) <= free  # type: ignore[union-attr]
+    assert len(rows_of(site)) == 97
+
+
+def test_time_and_cancelling(site: Site, engine: DuckEngine) -> None:
+    with pytest.raises(Timeout, match=r"time limit of 0\.5 s"):
+        rows_of(site, NEVER, seconds=0.5)
+    result = road.run(NEVER, site=site)
+    raised: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            result.table()
+        except HvenError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    eventually(lambda: engine._computer._taken)  # type: ignore[union-attr]
+    result.cancel()
+    thread.join(30)
+    assert [type(error) for error in raised] == [Cancelled]
+    (pid,) = engine.processes()
+    eventually(lambda: idle(pid))
+
+
+def idle(pid: int) -> bool:
+    """Tell whether a process computes nothing for half a second."""
+    before = ticks(pid)
+    time.sleep(0.5)
+    return ticks(pid) - before < 5
+
+
+def ticks(pid: int) -> int:
+    """Give the processor time of a process, in hundredths of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_a_process_that_dies_is_the_fault_of_one_query(site: Site, engine: DuckEngine) -> None:
+    (pid,) = engine.processes()
+    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    with pytest.raises(ServiceError, match=r"computed the query ended \(SIGKILL\).*ask again"):
+        rows_of(site, NEVER)
+    assert len(rows_of(site)) == 97, "computed here, while another one begins"
+    eventually(engine.processes)
+    assert {*engine.processes()} != {pid}
+    assert len(rows_of(site)) == 97
+
+
+def test_what_died_while_nobody_asked_is_replaced(site: Site, engine: DuckEngine) -> None:
+    (pid,) = engine.processes()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not engine.processes())
+    for _ in range(3):
+        assert len(rows_of(site)) == 97
+    eventually(lambda: {*engine.processes()} - {pid})
+
+
+def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pid,) = engine.processes()
+    monkeypatch.setattr(computer, "IDLE", 0.0)
+    engine._computer._look()  # type: ignore[union-attr]
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    assert not list(engine.directory.glob(f".spill-{pid}"))
+    assert len(rows_of(site)) == 97
+
+
+def test_where_none_can_begin_queries_are_computed_here(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    engine._computer._over()  # type: ignore[union-attr]
+    for _ in range(3):
+        assert len(rows_of(site)) == 97
+    eventually(lambda: engine._computer._later)  # type: ignore[union-attr]
+    assert not engine.processes()
+    engine._computer._later = 0.0  # type: ignore[union-attr]
+
+
+def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: DuckEngine) -> None:
+    waiting = road.run(GROUPS, site=site)
+    stored = engine.stored(next(record.snapshot for record in site.store.current()[1].values() if record.snapshot.table == "s.big"))
+    place, aside = stored.path, stored.path.with_name("aside")
+    os.kill(*engine.processes(), signal.SIGKILL)  # one that has not mapped it
+    eventually(lambda: not engine.processes())
+    waiting.close()
+    rows_of(site)
+    eventually(engine.processes)
+    place.rename(aside)
+    try:
+        assert len(rows_of(site)) == 97
+    finally:
+        aside.rename(place)
+
+
+def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
+    rows = pa.table({"n": np.arange(ROWS)})
+    with tiny_site(tmp_path, {"s.big": (table_of("s.big", rows), rows)}) as site:
+        site.engines.embedded.delegate()
+        rows_of(site, "SELECT COUNT(*) AS k FROM s.big WHERE n * 2 > 7")
+        eventually(site.engines.embedded.processes)
+        (pid,) = site.engines.embedded.processes()
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    assert not list((tmp_path / "var").glob("snapshots/.spill*"))
