@@ -24,6 +24,7 @@ from hven import errors
 from hven.engines import Execution
 from hven.engines._clock import weakly
 from hven.errors import Cancelled, HvenError, ServiceError, Unavailable
+from hven.model import priority
 from hven.model.clock import late
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Computer:
         process = None
         try:
             with theirs:
-                program = f"import sys; sys.path[:] = {sys.path!r}; from hven.engines.duckdb.computing import main; main({theirs.fileno()})"
+                path, steps, number = sys.path, priority.QUERY, theirs.fileno()
+                program = f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from hven.engines.duckdb.computing import main; main({number})"
                 process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own module)
                     [sys.executable, "-P", "-c", program],
                     env={

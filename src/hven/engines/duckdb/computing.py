@@ -118,7 +118,6 @@ def main(number: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
     control = socket.socket(fileno=number)
     said = pickle.loads(receive(control)[1])  # noqa: S301  (of the process that began this one)
-    os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0) + said["steps"], 19))
     sys.setswitchinterval(SWITCH)
     engine = DuckEngine(said["directory"], memory=said["memory"], threads=said["threads"])
     resident, shared = Path("/proc/self/statm").read_text().split()[1:3] if sys.platform == "linux" else (0, 0)

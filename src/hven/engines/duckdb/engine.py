@@ -152,7 +152,7 @@ class DuckEngine(Engine):
 
     def delegate(self) -> None:
         """Compute in another process from now on what takes long; see `hven.engines.Engine.delegate`."""
-        said = {"directory": self.directory, "memory": self._most, "threads": self._threads, "steps": priority.QUERY}
+        said = {"directory": self.directory, "memory": self._most, "threads": self._threads}
         self._computer = Computer(self._watch, said)
 
     def processes(self) -> Mapping[int, int]:
