@@ -43,7 +43,7 @@ FEW = 50_000  # rows that are read at once, where they are
 PAIRS = 10_000_000  # combinations of rows
 LONG = 4_000  # characters of SQL: longer ones take their time to be planned
 MUCH = 128 * 1024**2  # bytes of rows that are sent along; for more it is not worth it
-IDLE = 300.0  # seconds without a query after which the process ends
+IDLE = 20.0  # seconds without a query after which the process ends
 START = 60.0  # seconds that it may take to begin
 PAUSE = 30.0  # seconds until another one begins where one could not
 AGAIN = 0.1  # seconds
@@ -158,6 +158,7 @@ class Computer:
         """Give a channel back; `whole`: its answer was read to the end."""
         with self._lock:
             self._taken -= 1
+            self._asked = time.monotonic()
             if whole and process is self._process and len(self._free) < AT_ONCE:
                 self._free.append(channel)
                 return
@@ -199,17 +200,18 @@ class Computer:
             self._process, self._control, self._beginning = process, ours, False
             if self._closed:
                 self._over()
-        self._watch.at(time.monotonic() + IDLE, weakly(self, Computer._look))
+        self._look()
 
     def _look(self) -> None:
         """End the process if nobody has wanted it for a while."""
         with self._lock:
             if self._control is None:
                 return
-            if not self._taken and time.monotonic() - self._asked >= IDLE:
+            over = self._asked + IDLE
+            if not self._taken and time.monotonic() >= over:
                 self._over()
                 return
-        self._watch.at(time.monotonic() + IDLE, weakly(self, Computer._look))
+        self._watch.at(max(over, time.monotonic() + 1.0), weakly(self, Computer._look))
 
     def _over(self) -> None:
         """Let go of the process: it ends when nobody holds the other end of its socket."""
