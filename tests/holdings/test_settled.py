@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,9 +99,24 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Sit
     with Site(load(place)) as site:
         with pytest.raises(Conflict, match="cannot read rows in postgres: the engine postgres has no database"):
             move(site, "a", "postgres")
-        refuse_unread(site.settings, "duckdb")
+        refuse_unread(site, "duckdb")
         server.close()
-        refuse_unread(site.settings, "postgres")  # nobody serves
+        refuse_unread(site, "postgres")  # nobody serves
+
+
+@pytest.mark.parametrize("name", ["data", "store"])
+def test_rows_go_nowhere_where_a_server_does_not_look(place: Path, server: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    until(lambda: bool(serving(server.settings)))
+    before = server.store.pointers()
+    other = {"data": "elsewhere", "store": f"sqlite:///{place}/other.sqlite"}[name]
+    monkeypatch.setenv(f"HVEN_{name.upper()}", other)
+    said = hven("ingest", "a", "--site", place, code=1).stderr
+    assert f"restart needed: the server (process {os.getpid()} on" in said
+    assert f"began with {name} " in said
+    assert server.store.pointers() == before
+    server.close()
+    with Site(load(place)) as site:
+        refuse_unread(site, "duckdb")
 
 
 def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:

@@ -77,6 +77,18 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
         assert values(site, "base.main") == [2, 999]
 
 
+def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(place: Path) -> None:
+    """One that had begun when `hven remove` was said, or a crontab's."""
+    with Site(settings.load(place, {})) as site:
+        site.store.remove("base")
+        with pytest.raises(Conflict, match="base is not published"):
+            synchronise(site, "base", unheld=True)
+        assert "base is not published" in hven("sync", "base", "--unless-held", "--site", place).stderr
+        assert "base" not in site.store.published()
+        hven("sync", "base", "--site", place)  # a person's word
+        assert "base" in site.store.published()
+
+
 def test_a_sync_by_hand_ends_it_also_when_nothing_changed(place: Path) -> None:
     with Site(settings.load(place, {})) as site:
         site.store.rollback("base")

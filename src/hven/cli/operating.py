@@ -75,7 +75,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         print()
         _show_collections(picture)
     _show_troubles(picture.collections)
-    for server in servers:
+    for server in {(one.problem, one.waiting): one for one in servers}.values():  # not a line for each of its processes
         if server.problem:
             print(f"warning: {server.shown}: {server.problem}")
         if server.waiting:

@@ -26,7 +26,7 @@ def sync(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
     accept: Annotated[bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")] = False,
     unless_held: Annotated[
-        bool, typer.Option("--unless-held", help="Do nothing while a rollback holds the collection: for crontabs.")
+        bool, typer.Option("--unless-held", help="Do nothing while a rollback holds the collection, or it is not published: for crontabs.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -36,8 +36,8 @@ def sync(
     from hven.operations import counted
 
     with open_site(context) as site, Progress(quiet=as_json) as progress:
-        if unless_held and name in site.store.held():
-            print(f"{name} is held as `hven rollback` left it: hven schedule resume {name} ends that", file=sys.stderr)
+        if unless_held and (why := room.resting(site, name)) is not None:
+            print(why, file=sys.stderr)
             return
 
         def run() -> SyncReport:

@@ -1,4 +1,4 @@
-"""What the processes of running servers say of themselves, in ``var/run``: settings that wait for a restart, engines that they cannot read."""
+"""What the processes of running servers say of themselves, in ``var/run``: settings that wait for a restart, where they read, engines that they cannot read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hven.holdings.site import Site
     from hven.settings import Settings
 
 WAIT = 8.0  # seconds in which a server may notice what has changed
@@ -29,12 +30,16 @@ class Serving:
 
     Attributes
     ----------
+    data, store
+        Where it reads: the directory of snapshots, the system state.
     engines
         Engine -> why its rows cannot be read there; None: they can. One that is not in it is not known there.
     """
 
     holder: str
     since: str
+    data: str
+    store: str
     waiting: tuple[str, ...] = ()
     problem: str | None = None
     engines: Mapping[str, str | None] = field(default_factory=dict)
@@ -85,18 +90,26 @@ def serving(settings: Settings) -> list[Serving]:
     return found
 
 
-def refuse_unread(settings: Settings, engine: str) -> None:
-    """Refuse to publish rows in an engine that a running server cannot read: its readers would have errors instead of them.
+def refuse_unread(site: Site, engine: str) -> None:
+    """Refuse to publish rows where a running server does not look, or cannot read: its readers would have errors instead of them.
 
     Raises
     ------
     Conflict
         With what that server lacks.
     """
+    data, store = places(site)
+    for one in serving(site.settings):
+        for name, there, here in (("data", one.data, data), ("store", one.store, store)):
+            if there != here:
+                raise Conflict(
+                    f"restart needed: {one.shown} began with {name} {there}, and this command has {here}: its readers would not see what is published",
+                    remedy="restart or stop it, or take the setting back; nothing was changed",
+                )
     if engine == EMBEDDED:
         return
     end = time.monotonic() + WAIT
-    while lacking := [one for one in serving(settings) if one.engines.get(engine, "") is not None]:
+    while lacking := [one for one in serving(site.settings) if one.engines.get(engine, "") is not None]:
         if time.monotonic() > end:
             one = lacking[0]
             why = one.problem or one.engines.get(engine) or "it does not know that engine"
@@ -107,8 +120,14 @@ def refuse_unread(settings: Settings, engine: str) -> None:
         time.sleep(LOOK)
 
 
+def places(site: Site) -> tuple[str, str]:
+    """Name the directory of a site's snapshots and its system state, for a person; what stands in ``var/`` is called so wherever the site is mounted."""
+    given = site.settings
+    return "var" if given.data is None else str(given.kept.resolve()), "var" if given.store is None else site.store.shown
+
+
 def _directory(settings: Settings) -> Path:
     return settings.var / "run"
 
 
-__all__ = ["Serving", "Sign", "refuse_unread", "serving"]
+__all__ = ["Serving", "Sign", "places", "refuse_unread", "serving"]

@@ -16,7 +16,7 @@ from hven.holdings.engines import EMBEDDED, Engines
 from hven.holdings.live import Lives
 from hven.holdings.past import moment, past
 from hven.holdings.picture import OWNERS, USER_SCHEMA, Published
-from hven.holdings.serving import Serving, Sign
+from hven.holdings.serving import Serving, Sign, places
 from hven.holdings.standing import standing
 from hven.holdings.watch import Descriptors
 from hven.settings import Settled
@@ -286,9 +286,13 @@ class Site:
         """Say to other processes of this machine how this one is."""
         if self._sign is not None and not self._over.is_set():
             known = {name: self.engines.trouble(name) for name in plugins.names("engines")}
+            data, store = places(self)
             self._sign.say(
-                Serving(holder=holder(), since=self._since, waiting=self.settled.waiting, problem=self.settled.problem, engines=known)
-            )
+                Serving(
+                    holder=holder(), since=self._since, data=data, store=store,
+                    waiting=self.settled.waiting, problem=self.settled.problem, engines=known,
+                )
+            )  # fmt: skip
 
     def _watch(self) -> None:
         told: Holdings | None = None

@@ -161,7 +161,7 @@ class Run:
         self.progress = progress
         self.keeper = site.engines.get(resource.engine or site.engines.default)
         if not report.dry_run:
-            refuse_unread(site.settings, self.keeper.name)
+            refuse_unread(site, self.keeper.name)
         self.trial = Trial(site, resource)
         self.filled: list[Filled] = []  # of one that follows another
         self.amended: list[Record] = []  # what stays as it is published, and was found to be made from other snapshots as well
@@ -270,15 +270,16 @@ class Run:
         if self.report.sample is not None:
             return []
         resources = {name: one for name, one in self.site.current().resources.items() if name != self.resource.name}
-        present = self.site.store.current()[1]
         runs: dict[str, Run] = {}
         failed: set[str] = set()
-        held = self.site.store.held()
         for resource, specs in followers(self.resource, resources):
+            present = self.site.store.pointers()[
+                1
+            ]  # anew each time: to fill those before may take long, and a person may have said something
             known = [spec for spec in specs if spec.table.qualified in present]
             if not known or resource.name in failed:
                 continue
-            if resource.name in held:
+            if resource.name in self.site.store.held():
                 text = f"{known[0].table.qualified} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
                 self.report.warnings.append(text)
                 continue

@@ -169,13 +169,14 @@ def _run(settings: Settings, name: str, sync: Callable[[Site, str], str | None],
 
 def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None]) -> Outcome:
     from hven.holdings import Site
+    from hven.sync import resting
 
     try:
         with Site(settings) as site:
             try:
                 return Outcome(how=GOOD, phase=COMPLETED, message=sync(site, name))
             except Conflict as error:
-                away = _taken(site, name) or name in site.store.held()
+                away = _taken(site, name) or resting(site, name) is not None
                 return Outcome(how=BUSY if away else FAILED, phase=ERROR, message=str(error))
     except HvenError as error:
         return Outcome(how=GUARD if isinstance(error, Guarded) else FAILED, phase=ERROR, message=str(error))
@@ -188,7 +189,7 @@ def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None
 
 
 def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
-    """Follow the source of a collection, `unheld`: unless a rollback holds it; give a line about what changed."""
+    """Follow the source of a collection, `unheld`: unless it rests; give a line about what changed."""
     from hven.sync import sync
 
     report = sync(site, name, unheld=unheld)

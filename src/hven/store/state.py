@@ -89,6 +89,11 @@ class Store:
         self.verifications = Verifications(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
 
+    @property
+    def shown(self) -> str:
+        """Its address, for a person."""
+        return self._database.shown
+
     def stand(self) -> Self:
         """Be the state of a server: see `hven.store.database.stand`."""
         stand(*self._where)

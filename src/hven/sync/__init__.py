@@ -5,6 +5,6 @@ from __future__ import annotations
 from hven.sync import changes
 from hven.sync.diffing import diff
 from hven.sync.report import Change, SyncReport
-from hven.sync.running import sync
+from hven.sync.running import resting, sync
 
-__all__ = ["Change", "SyncReport", "changes", "diff", "sync"]
+__all__ = ["Change", "SyncReport", "changes", "diff", "resting", "sync"]

@@ -76,7 +76,7 @@ def sync(
     accept
         Publish even if more went or changed than the guards allow.
     unheld
-        Only if no rollback holds the collection: for runs that no person asked for.
+        Only if nobody has said that the collection shall rest (`resting`): for runs that no person asked for.
     progress
         Called often, from this thread.
 
@@ -95,14 +95,25 @@ def sync(
     report = SyncReport(collection=name, run=new_id(), started=now(), dry_run=dry_run, accepted=accept)
 
     def begin(lease: Lease) -> Following:
-        if unheld and name in site.store.held():
-            raise Conflict(f"{name} is held as `hven rollback` left it", remedy=f"hven schedule resume {name} ends that")
+        if unheld and (why := resting(site, name)) is not None:
+            raise why
         return Following(site, resource, path, report, lease, progress or silent, full=full)
 
     carry_out(site, report, begin, kind="sync")
     if not report.published:  # else it was done already
         space.prune(site, name)
     return report
+
+
+def resting(site: Site, name: str) -> Conflict | None:
+    """Say why no run that nobody asked for may publish a collection: a rollback holds it, or it is not published; None if one may."""
+    if name in site.store.held():
+        return Conflict(f"{name} is held as `hven rollback` left it", remedy=f"hven schedule resume {name} ends that")
+    if name not in site.store.published():
+        return Conflict(
+            f"{name} is not published", remedy=f"hven ingest {name} publishes it, or hven rollback {name} what hven remove took away"
+        )
+    return None
 
 
 def structure(table: Table) -> tuple[object, ...]:
