@@ -99,9 +99,9 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Sit
     with Site(load(place)) as site:
         with pytest.raises(Conflict, match="cannot read rows in postgres: the engine postgres has no database"):
             move(site, "a", "postgres")
-        refuse_unread(site, "duckdb")
+        refuse_unread(site.settings, site.store, "duckdb")
         server.close()
-        refuse_unread(site, "postgres")  # nobody serves
+        refuse_unread(site.settings, site.store, "postgres")  # nobody serves
 
 
 @pytest.mark.parametrize("name", ["data", "store"])
@@ -116,7 +116,7 @@ def test_rows_go_nowhere_where_a_server_does_not_look(place: Path, server: Site,
     assert server.store.pointers() == before
     server.close()
     with Site(load(place)) as site:
-        refuse_unread(site, "duckdb")
+        refuse_unread(site.settings, site.store, "duckdb")
 
 
 def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:

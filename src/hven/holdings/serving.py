@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hven.holdings.site import Site
     from hven.settings import Settings
+    from hven.store import Store
 
 WAIT = 8.0  # seconds in which a server may notice what has changed
 LOOK = 0.2
@@ -90,7 +90,7 @@ def serving(settings: Settings) -> list[Serving]:
     return found
 
 
-def refuse_unread(site: Site, engine: str) -> None:
+def refuse_unread(settings: Settings, store: Store, engine: str) -> None:
     """Refuse to publish rows where a running server does not look, or cannot read: its readers would have errors instead of them.
 
     Raises
@@ -98,9 +98,9 @@ def refuse_unread(site: Site, engine: str) -> None:
     Conflict
         With what that server lacks.
     """
-    data, store = places(site)
-    for one in serving(site.settings):
-        for name, there, here in (("data", one.data, data), ("store", one.store, store)):
+    data, state = places(settings, store)
+    for one in serving(settings):
+        for name, there, here in (("data", one.data, data), ("store", one.store, state)):
             if there != here:
                 raise Conflict(
                     f"restart needed: {one.shown} began with {name} {there}, and this command has {here}: its readers would not see what is published",
@@ -109,7 +109,7 @@ def refuse_unread(site: Site, engine: str) -> None:
     if engine == EMBEDDED:
         return
     end = time.monotonic() + WAIT
-    while lacking := [one for one in serving(site.settings) if one.engines.get(engine, "") is not None]:
+    while lacking := [one for one in serving(settings) if one.engines.get(engine, "") is not None]:
         if time.monotonic() > end:
             one = lacking[0]
             why = one.problem or one.engines.get(engine) or "it does not know that engine"
@@ -120,10 +120,9 @@ def refuse_unread(site: Site, engine: str) -> None:
         time.sleep(LOOK)
 
 
-def places(site: Site) -> tuple[str, str]:
+def places(settings: Settings, store: Store) -> tuple[str, str]:
     """Name the directory of a site's snapshots and its system state, for a person; what stands in ``var/`` is called so wherever the site is mounted."""
-    given = site.settings
-    return "var" if given.data is None else str(given.kept.resolve()), "var" if given.store is None else site.store.shown
+    return "var" if settings.data is None else str(settings.kept.resolve()), "var" if settings.store is None else store.shown
 
 
 def _directory(settings: Settings) -> Path:

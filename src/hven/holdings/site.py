@@ -286,7 +286,7 @@ class Site:
         """Say to other processes of this machine how this one is."""
         if self._sign is not None and not self._over.is_set():
             known = {name: self.engines.trouble(name) for name in plugins.names("engines")}
-            data, store = places(self)
+            data, store = places(self.settings, self.store)
             self._sign.say(
                 Serving(
                     holder=holder(), since=self._since, data=data, store=store,

@@ -51,7 +51,7 @@ def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None]
     if to not in plugins.names("engines"):
         raise UserError(f"no engine is called {to!r}", remedy=f"known: {', '.join(plugins.names('engines'))}")
     target = site.engines.get(to)  # what this command itself lacks is said first
-    refuse_unread(site, to)
+    refuse_unread(site.settings, site.store, to)
     run = new_id()
     with site.store.leases.held(lease_name(name), what=f"the move of {name}") as lease:
         records = [record for record in site.store.current()[1].values() if record.collection == name]

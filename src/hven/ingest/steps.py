@@ -161,7 +161,7 @@ class Run:
         self.progress = progress
         self.keeper = site.engines.get(resource.engine or site.engines.default)
         if not report.dry_run:
-            refuse_unread(site, self.keeper.name)
+            refuse_unread(site.settings, site.store, self.keeper.name)
         self.trial = Trial(site, resource)
         self.filled: list[Filled] = []  # of one that follows another
         self.amended: list[Record] = []  # what stays as it is published, and was found to be made from other snapshots as well
