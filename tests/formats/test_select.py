@@ -78,6 +78,14 @@ def test_what_is_not_known_is_refused_with_what_is(asked):
         formats.select(asked)
 
 
+def test_a_parameter_that_is_not_known_is_refused_with_those_that_are():
+    with pytest.raises(
+        ParamError,
+        match=r"'votable;version=1\.3'; votable takes serialization: TABLEDATA, BINARY, BINARY2; version: 1\.4, 1\.5; known: votable,",
+    ):
+        formats.select("votable;version=1.3")
+
+
 def test_options_are_the_callers_own():
     _, options = formats.select("csv")
     options["header"] = "absent"

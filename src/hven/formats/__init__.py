@@ -165,14 +165,18 @@ def select(responseformat: str | None = None, accept: str | None = None) -> tupl
     Raises
     ------
     ParamError
-        No format is called so.
+        No format is called so, or it is not written so.
     """
     wanted = (responseformat or "").strip()
     if wanted:
         found = _find(wanted)
         if found is None:
             message = f"no RESPONSEFORMAT is called {wanted!r}"
-            raise ParamError(message, name="RESPONSEFORMAT", remedy=f"known: {', '.join(_known())}")
+            remedy = f"known: {', '.join(_known())}"
+            if (plain := _find(wanted.partition(";")[0])) is not None and plain[0].choices:
+                said = "; ".join(f"{name}: {', '.join(values)}" for name, values in plain[0].choices.items())
+                remedy = f"{plain[0].name} takes {said}; {remedy}"
+            raise ParamError(message, name="RESPONSEFORMAT", remedy=remedy)
         return found[0], dict(found[1])
     for asked in _by_quality(accept or ""):
         found = _find(asked)
