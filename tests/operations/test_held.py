@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,7 @@ from hven.operations import counted
 from hven.operations.following import synchronise
 from hven.operations.health import FAILING, FRESH, HELD, UNSCHEDULED, Health
 from hven.operations.planning import BY_HAND
+from hven.store.state import lease_name
 from hven.sync import sync
 from running import hven
 from two_engines import OTHER, registered
@@ -27,7 +30,7 @@ tables:
     primary: [id]
     source: {source}
     columns: {{id: int32, v: int32}}
-sync: {{every: 1 s}}
+sync: {{every: 1 h}}
 """
 
 
@@ -59,7 +62,7 @@ def values(site: Site, table: str) -> list[int]:
 
 def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
     told = hven("rollback", "base", "--site", place).stdout
-    assert "base is held there: its schedule (every 1 s) rests, until" in told
+    assert "base is held there: its schedule (every 1 h) rests, until" in told
     assert "schedule resume base" in told
     with Site(settings.load(place, {})) as site:
         with pytest.raises(Conflict, match="held as `hven rollback` left it"):
@@ -75,6 +78,25 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
         assert site.store.held() == {}
         synchronise(site, "base", unheld=True)
         assert values(site, "base.main") == [2, 999]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_going_back_waits_for_the_run_that_is_under_way(place: Path, monkeypatch: pytest.MonkeyPatch, *, again: bool) -> None:
+    with Site(settings.load(place, {})) as site:
+        _, first = site.store.snapshots("base")
+        lease = site.store.leases.acquire(lease_name("base"), what="the sync of base")
+
+        def ends(_seconds: float) -> None:
+            if again:
+                site.store.publish("base", [first], run="r", lease=lease)
+            site.store.leases.release(lease)
+
+        monkeypatch.setattr("hven.cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
+        told = hven("rollback", "base", "--site", place, code=int(again))
+        assert "waiting: the sync of base is being done by process" in told.stderr
+        assert ("base was published again meanwhile" in told.stderr) is again
+        assert ("base" in site.store.held()) is not again
+        assert site.store.pointers()[1]["base.main"] == first.id
 
 
 def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(place: Path) -> None:
@@ -175,7 +197,7 @@ def test_a_good_run_by_hand_ends_the_failures_of_the_schedule(place: Path) -> No
             counted(site, "base", fail)
         row = site.store.schedules.get("base")
         assert (row.failures, row.timing, row.message) == (1, BY_HAND, "no answer")
-        planned = replace(row, timing="every 1 s", failures=3)
+        planned = replace(row, timing="every 1 h", failures=3)
         site.store.schedules.change("base", lambda _row, _now: (planned, ()))
         assert state(site) == (FAILING, 3)
         counted(site, "base", lambda: None)

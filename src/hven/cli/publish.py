@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from hven.cli.context import moment, settings, show_json, show_table, size, spelled
 from hven.cli.context import site as open_site
-from hven.errors import UsageError
+from hven.errors import Conflict, UsageError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hven.holdings import Site
     from hven.ingest import Report
     from hven.model.timing import Timing
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds for a run under way to end: one of a schedule takes some
 
 
 def ingest(
@@ -222,7 +227,17 @@ def rollback(
 ) -> None:
     """Publish an earlier snapshot again."""
     with open_site(context) as site:
-        state = site.store.rollback(name, snapshot)
+        before = _state(site, name)
+
+        def back() -> dict[str, str]:
+            if snapshot is None and _state(site, name) != before:
+                raise UserError(
+                    f"{name} was published again meanwhile, so that the state before is another one",
+                    remedy=f"{spelled(context, 'history', name.partition('.')[0])} shows where to go: {spelled(context, 'rollback', name, 'SNAPSHOT')}",
+                )
+            return site.store.rollback(name, snapshot)
+
+        state = _patiently(back)
         held = name if name in site.store.held() else name.partition(".")[0]
         timing = _schedule(site, held)
     if as_json:
@@ -232,6 +247,26 @@ def rollback(
         print(f"{table} is now at {now}")
     what = f"its schedule ({timing}) rests" if timing else "nothing else changes it"
     print(f"{held} is held there: {what}, until {spelled(context, 'sync', held)} or {spelled(context, 'schedule resume', held)}")
+
+
+def _patiently(do: Callable[[], T]) -> T:
+    """Do it when the run that is under way has ended: who wants to go back shall not have to be quicker than a schedule."""
+    end, told = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            return do()
+        except Conflict as error:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                print(f"waiting: {error.message}", file=sys.stderr)
+            told = True
+        time.sleep(0.1)
+
+
+def _state(site: Site, name: str) -> dict[str, str]:
+    """Give what is published of a collection or table."""
+    return {table: one.id for table, one in site.store.current()[1].items() if name in {table, one.collection}}
 
 
 def move(
@@ -270,7 +305,7 @@ def remove(
     from hven.sync import changes
 
     with open_site(context) as site:
-        gone = site.store.remove(name)
+        gone = _patiently(lambda: site.store.remove(name))
         dropped = site.store.purge(name) if purge else []
         troubles = site.engines.drop(dropped)
         if purge:
