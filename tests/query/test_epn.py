@@ -19,7 +19,7 @@ from hven.auth.permit import ANONYMOUS, OWNER
 from hven.errors import NotFound, ParseError
 from hven.model.table import Column, Table
 from hven.model.times import dated
-from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
+from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
 from hven.query import epn
 from hven.testing.site import tiny_site
 
@@ -206,3 +206,18 @@ def test_lengths_of_time_that_are_none(value):
     with pytest.raises(ParseError) as caught:
         epn.condition(table("omega"), "time", "=", value)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("9007199254740993", "source_id = 9007199254740993"),
+        ("9007199254740993,-9007199254740995", "source_id = 9007199254740993 OR source_id = -9007199254740995"),
+        ("9007199254740993..9223372036854775807", "source_id BETWEEN 9007199254740993 AND 9223372036854775807"),
+        ("9007199254740993ms", "source_id = 9007199254740993"),
+        ("5e3", "source_id = 5000"),
+    ],
+)
+def test_whole_numbers_keep_their_digits(text, where):
+    one = Table(schema="a", name="b", columns=(Column(name="source_id", type=INT64, unit="ms" if "ms" in text else None),))
+    assert write(epn.condition(one, "source_id", "=", text)) == where

@@ -363,15 +363,16 @@ class _Translation:
             if unit:
                 value, inverse = self._converted(column, value, unit, at)
                 turned = turned or inverse
-            exact = int(value) if column.type.is_integer and value.is_integer() else value
-            ends.append(End(value=exact, closed=word is None or word.closed))
+            whole = column.type.is_integer and (isinstance(value, int) or value.is_integer())
+            ends.append(End(value=int(value) if whole else float(value), closed=word is None or word.closed))
         return (ends[1], ends[0]) if turned else (ends[0], ends[1])
 
     def _converted(self, column: Column, value: float, unit: str, at: int) -> tuple[float, bool]:
         want = column.unit or ""
         try:
             if units.convertible(unit, want):
-                return value * units.factor(unit, want), False
+                factor = units.factor(unit, want)
+                return value if factor == 1 else value * factor, False
             if units.convertible(want, "Hz"):
                 factor, inverse = units.spectral(unit, want)
                 if inverse and value == 0:

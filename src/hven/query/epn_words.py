@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.errors import ParseError
-from hven.model import units
+from hven.model import literal, units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r"\s*(!=|<>|>=|<=|=|<|>)\s*")
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
 _DATE = re.compile(r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?")
+_DIGITS = 40  # of a whole number that is kept as it is
 _BETWEEN = " \t\r\n&;"
 
 
@@ -166,8 +167,8 @@ def _units_only(text: str) -> bool:
     return found is not None and bool(found[2]) and re.match(r"\s*[A-Za-z]", tail) is not None
 
 
-def number(word: Word, text: str) -> tuple[float, str]:
-    """Read a number and its unit, ``''`` if it has none."""
+def number(word: Word, text: str) -> tuple[int | float, str]:
+    """Read a number and its unit, ``''`` if it has none; a whole number keeps its digits."""
     found = _NUMBER.fullmatch(word.text)
     if found is None:
         _fail(f"{word.text!r} is no number", text, word.at, "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um")
@@ -177,7 +178,7 @@ def number(word: Word, text: str) -> tuple[float, str]:
             unit = units.check(unit)
         except ValueError as error:
             _fail(str(error), text, word.at + found.start(2))
-    return float(found[1]), unit
+    return literal.number(found[1]) if len(found[1]) <= _DIGITS else float(found[1]), unit
 
 
 def when(low: Word | None, high: Word | None, text: str, *, stamps: bool) -> tuple[End | None, End | None]:
