@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 
@@ -458,3 +459,12 @@ def test_refusals(tmp_path):
         with pytest.raises(error, match=message):
             create(site, name, source)
     assert not (tmp_path / "collections/two").exists(), "nothing is left of what failed"
+
+
+def test_outlines_of_geojson_become_polygons(home):
+    ring = [[10, 5], [12, 5], [12, 6], [10, 6], [10, 5]]
+    line = {"type": "Feature", "id": 1, "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (home / "a.geojson").write_text(json.dumps(line) + "\n")
+    mapped = "columns: {outline: {type: polygon}}, map: {outline: \"oriented(geometry, 'body')\"}"
+    (home / "x.yaml").write_text(f"collection: x\ntitle: X\ntables: {{main: {{source: a.geojson, {mapped}}}}}\n")
+    assert check(home / "x.yaml", Settings(directory=home.parent.parent)) == []

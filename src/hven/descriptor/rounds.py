@@ -41,10 +41,12 @@ class Reading:
     made: Expr
     source: str
     place: Place
+    region: bool = False  # not any text, and so never an empty one
 
     def failed(self) -> Expr:
         """Give the condition of those rows."""
-        return And((IsNull(self.given, negated=True), Not(Compare("=", self.given, Literal(""))), IsNull(self.made)))
+        words = () if self.region else (Not(Compare("=", self.given, Literal(""))),)
+        return And((IsNull(self.given, negated=True), *words, IsNull(self.made)))
 
 
 class Round:
@@ -317,7 +319,16 @@ class Round:
             message = f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: 'adql:REGION'}}}} all regions are kept as text"
             asked = source or min(self.origins[name], default=name)
             self.readings.append(
-                Reading(name=f"read.{name}", message=message, severity="error", given=tree, made=converted, source=asked, place=place)
+                Reading(
+                    name=f"read.{name}",
+                    message=message,
+                    severity="error",
+                    given=tree,
+                    made=converted,
+                    source=asked,
+                    place=place,
+                    region=meta.type.xtype is not None,
+                )
             )
             self.names.used |= self.origins[name]
             return
