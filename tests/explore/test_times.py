@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.explore import fields
+from hven.explore import fields, plots, told
 from hven.explore.asking import Asking
 from hven.explore.coverage import timeline
 from hven.explore.search import read
@@ -63,6 +63,42 @@ def test_days_are_dates_by_metadata(site: Site) -> None:
     assert (drawn.begin, drawn.end) == ("2004-01-01", "2005-01-30")
     assert {fields.kind(one, table) for one in table.columns[1:]} == {"time"}
     assert "mjd_obs >= 53005.0 AND mjd_obs < 53006.0" in read([("mjd_obs", "2004-01-01")], table).adql()
+
+
+@pytest.mark.parametrize(
+    ("given", "condition"),
+    [
+        ("2004", "mjd_obs >= 53005.0 AND mjd_obs < 53371.0"), ("2004..2005-01", "mjd_obs >= 53005.0 AND mjd_obs < 53402.0"),
+        ("2453005.5..2453006.5", "mjd_obs BETWEEN 53005.0 AND 53006.0"), ("53005mjd..53006 MJD", "mjd_obs BETWEEN 53005.0 AND 53006.0"),
+        ("53005..53006", "mjd_obs BETWEEN 53005.0 AND 53006.0"), ("2005 d..2006 d", "mjd_obs BETWEEN 2005.0 AND 2006.0"),
+    ],
+)  # fmt: skip
+def test_dates_are_dates_whatever_day_a_column_counts_from(site: Site, given: str, condition: str) -> None:
+    found = read([("mjd_obs", given)], site.current().published["night.main"].table)
+    assert not found.faults
+    assert found.adql().endswith(f"WHERE {condition}")
+
+
+def test_a_word_is_no_date(site: Site) -> None:
+    assert [one.message for one in read([("exp_mjd_end", "soon")], site.current().published["night.main"].table).faults] == [
+        "'soon' is no date"
+    ]
+
+
+def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site: Site) -> None:
+    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+    table = site.current().published["night.main"].table
+    search = read([("mjd_obs", summary(table, road, 1).periods[0].name)], table)
+    begin, end = table.column("mjd_obs"), table.column("exp_mjd_end")
+    drawn = told.histogram(plots.histogram(search, begin, road), begin)
+    assert (drawn["low"], sum(drawn["counts"]), drawn["time"]) == (2453005.75, 1, True)
+    assert told.points(plots.points(search, [begin, end], road), 1)["values"] == [[2453005.75], [2453006.0]]
+    assert told.density(plots.density(search, begin, end, road), [begin, end], 1)["density"]["box"] == (
+        2453005.75,
+        2453005.75,
+        2453006.0,
+        2453006.0,
+    )
 
 
 def test_when_a_file_was_changed_is_not_when_its_data_are_from(site: Site) -> None:

@@ -96,6 +96,11 @@ def test_everybody_is_told_what_changed(made: Made) -> None:
     assert {(key, turned[kind]) for key, kind, _ in back} == {(key, kind) for key, kind, _ in EVERYBODY}
 
 
+def test_the_feed_says_where_its_rows_are_from(made: Made) -> None:
+    for since in ({}, {"since": made.first}):
+        assert '<INFO name="title" value="Stars"/>' in made.all.get("/changes/stars.main", **since).text
+
+
 def test_who_sees_some_rows_is_told_of_these(made: Made) -> None:
     assert listed(made.half.get("/changes/stars.main", since=made.first_half, RESPONSEFORMAT="csv")) == HALF
     assert listed(made.owner.get("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv")) == EVERYBODY

@@ -9,6 +9,7 @@ import pytest
 from asking import Client
 
 from hven.descriptor import check
+from hven.errors import DescriptorError
 from hven.holdings import Site
 from hven.ingest import ingest
 from hven.server import create
@@ -95,3 +96,25 @@ def test_a_wrong_mapping_of_a_table_made_by_a_query_is_found(tmp_path: Path) -> 
     query = TABLE.replace("{kind: csv, files: t.csv}", "{kind: query, adql: 'SELECT id, ra, dec FROM other.t'}")
     found = told(tmp_path, query.replace("type: image}}", "type: image}, map: {t_exptime: nothing + 1}}").replace("t_exptime\n", "\n"))
     assert [fault for fault in found if fault.startswith("error")] == [fault for fault in found if "nothing" in fault] != []
+
+
+LONE = "tables: {t: {source: {kind: csv, files: t.csv}, primary: [id], columns: {id: {type: string}}}}\n"
+
+
+@pytest.mark.parametrize("service", ["cone", "epn-tap", "obscore", "files"])
+def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str) -> None:
+    (found,) = [fault for fault in told(tmp_path, f"services: [tap, {service}]\n{LONE}") if "services" in fault]
+    assert found.startswith(f"error: services: {service} has nothing to answer with: no table of c has ")
+    with Site(load(tmp_path)) as site, pytest.raises(DescriptorError, match=f"services: {service} has nothing"):
+        ingest(site, "c")
+
+
+@pytest.mark.parametrize(
+    ("services", "table"), [("[cone]", TABLE), ("[cone, tap, portal, obscore]", TABLE), ("[tap, files]", f"{LONE}files: [t.csv]\n")]
+)
+def test_services_that_a_table_is_for_pass(tmp_path: Path, services: str, table: str) -> None:
+    assert not [fault for fault in told(tmp_path, f"services: {services}\n{table.lstrip()}") if fault.startswith("error")]
+
+
+def test_a_collection_that_nothing_serves_is_refused(tmp_path: Path) -> None:
+    assert "error: services: nothing serves the collection" in told(tmp_path, f"services: [hapi, sia]\n{LONE}")

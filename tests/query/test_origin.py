@@ -33,7 +33,11 @@ tables:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("origin")
     (directory / "hven.toml").write_text('authority = "obs.example"\ncontact_name = "The Desk"\ncontact_email = "desk@obs.example"\n')
-    for name, more in {"seen": "", "model": "type: [Simulation]", "closed": "access: private"}.items():
+    for name, more in {
+        "seen": "",
+        "model": "type: [Simulation]\ncontact: {name: A. Modeller, email: model@obs.example}",
+        "closed": "access: private",
+    }.items():
         place = directory / "collections" / name
         place.mkdir(parents=True)
         (place / "t.csv").write_text("id\n1\n2\n")
@@ -71,6 +75,7 @@ def test_a_join_carries_that_of_each(site: Site) -> None:
     assert [value for name, value in found if name == "data_ivoid"] == ["ivo://obs.example/seen", "ivo://obs.example/model"]
     assert {value for name, value in found if name == "publisher"} == {"Observatory of seen", "Observatory of model"}
     assert [value for name, value in found if name == "data_type"] == ["simulation"]
+    assert [value for name, value in found if name == "contact"] == ["desk@obs.example", "model@obs.example"]
 
 
 def test_nothing_is_told_of_what_is_not_read(site: Site) -> None:

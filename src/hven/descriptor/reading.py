@@ -21,6 +21,7 @@ from hven.descriptor.merging import STANDARDS, Gathered, apply_standard, expand,
 from hven.descriptor.naming import written
 from hven.descriptor.obscore import OBSCORE, RADIO, described, member
 from hven.descriptor.options import plain
+from hven.descriptor.services import unserved
 from hven.descriptor.shapes import Fields, in_order, kind, meant, nearest
 from hven.descriptor.simulated import marked
 from hven.descriptor.syncing import schedule
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.descriptor.shapes import Faults
+    from hven.model.table import Table
 
 SERVICES = (
     "tap",
@@ -100,14 +102,17 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     wrong = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
     faults += _views_of_private_tables(resource)
     derived = Derived(resource, settings, lambda name: _other(name, settings))
+    tables: list[Table] = []  # as they will be: with the columns of their sources
     for spec in resource.tables:
-        found = _of_what_is_written(spec, _against_sources(spec, resource, settings, derived), settings)
+        found = _of_what_is_written(spec, _against_sources(spec, resource, settings, derived, tables), settings)
         # a line that has a fault already says nothing reliable about what follows from it
         faults += [
             fault
             for fault in found
             if fault not in faults and (fault.place.file, fault.place.line) not in wrong and not _follows(fault, spec, faults)
         ]
+    if len(tables) == len(resource.tables):
+        faults += unserved(resource, tables)
     return sorted(faults, key=in_order)
 
 
@@ -187,21 +192,26 @@ def _other(name: str, settings: Settings) -> Resource | None:
     return read(path, settings)[0] if path.is_file() else None
 
 
-def _against_sources(spec: TableSpec, resource: Resource, settings: Settings, derived: Derived) -> list[Fault]:
-    """Compile a table over its sources. Those that are neither files nor queries are looked at by ingest: they may need secrets."""
+def _against_sources(spec: TableSpec, resource: Resource, settings: Settings, derived: Derived, tables: list[Table]) -> list[Fault]:
+    """Compile a table over its sources, and add it to `tables`. Those that are neither files nor queries are looked at by ingest: they may need secrets."""
     found: dict[Fault, None] = {}
+    made: Table | None = spec.table if spec.table.view is not None or (spec.table.columns and not spec.follow) else None
     if is_live(spec):
         return against_database(spec, resource, settings)
     for source in spec.sources:
         try:
             if source.kind in FILES:
                 rows = opened(source, resource, settings)
-                found |= dict.fromkeys(doubted(compile_mapping(spec, rows.columns(), resource), rows, source).warnings)
+                mapping = compile_mapping(spec, rows.columns(), resource)
+                made = mapping.table
+                found |= dict.fromkeys(doubted(mapping, rows, source).warnings)
                 continue
             text = source.options.get("adql") if source.kind == QUERY else None
             columns = derived.columns(text, resource) if isinstance(text, str) else None
             if columns is not None:
-                found |= dict.fromkeys(compile_mapping(spec, columns, resource).warnings)
+                mapping = compile_mapping(spec, columns, resource)
+                made = mapping.table
+                found |= dict.fromkeys(mapping.warnings)
             elif spec.columns_declared:  # what is made of them can be looked at
                 found |= dict.fromkeys(_observations(spec, resource))
         except DescriptorError as error:
@@ -210,6 +220,7 @@ def _against_sources(spec: TableSpec, resource: Resource, settings: Settings, de
             place = error.place if str(error.place) else source.place
             message = error.message if place is source.place else f"{error.place}: {error.message}"
             found[Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)] = None
+    tables += [made] if made is not None else []
     return list(found)
 
 
@@ -316,9 +327,11 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     served = {*plugins.names("protocols"), "epn-tap", OBSCORE}
     for service in fields.get("services", ()):
         if service in SERVICES and service not in served:
-            faults.warning(
-                f"services: nothing serves {str(service)!r} yet", service.place, "the others are served; leave it out until this one is"
-            )
+            faults.warning(f"services: nothing serves {str(service)!r} yet", service.place, "leave it out until something does")
+    if fields.get("services") and served.isdisjoint(fields["services"]):
+        faults.error(
+            "services: nothing serves the collection", fields["services"][0].place, "name one that is served, or leave services out"
+        )
     for spec in specs:
         what = f"tables.{spec.table.name}"
         if spec.links and "datalink" not in served:

@@ -13,7 +13,6 @@ from hven.adql import tree
 from hven.errors import UserError
 from hven.explore.rows import keys_of
 from hven.explore.search import COUNTED, ref
-from hven.model.times import JD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,8 +71,8 @@ def plotted(column: Column) -> bool:
 
 
 def is_time(column: Column) -> bool:
-    """Tell whether what is drawn are Julian dates."""
-    return column.type.is_timestamp or column.epoch == JD
+    """Tell whether a column's values are drawn as Julian dates."""
+    return column.type.is_timestamp or column.epoch is not None
 
 
 def span(search: Search, column: Column, asking: Asking) -> tuple[float, float] | None:

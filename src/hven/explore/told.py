@@ -18,7 +18,20 @@ def histogram(found: Histogram | None, column: Column) -> dict[str, Any]:
     facts = {"column": column.name, "label": column.label or column.name, "unit": column.unit or ""}
     if found is None:
         return {**facts, "counts": [], "missing": 0, "time": plots.is_time(column)}
-    return {**facts, "low": found.low, "high": found.high, "counts": found.counts, "missing": found.missing, "time": found.time}
+    zero = _zero(column)
+    return {
+        **facts,
+        "low": found.low + zero,
+        "high": found.high + zero,
+        "counts": found.counts,
+        "missing": found.missing,
+        "time": found.time,
+    }
+
+
+def _zero(column: Column) -> float:
+    """Give what is added to a value so that it is a Julian date, where it is a time that is counted in days."""
+    return column.epoch or 0.0
 
 
 def axes(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -28,7 +41,10 @@ def axes(columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 def points(found: Points, total: int | None) -> dict[str, Any]:
     """Give points, row by row."""
-    values = [[plots.as_number(value) for value in found.values.column(number).to_pylist()] for number in range(len(found.columns))]
+    values = []
+    for column, given in zip(found.columns, found.values.columns, strict=True):
+        zero, numbers = _zero(column), [plots.as_number(value) for value in given.to_pylist()]
+        values.append([value + zero if isinstance(value, float) else value for value in numbers] if zero else numbers)
     told = axes(found.columns)
     for one, column in zip(told, found.columns, strict=True):
         if column.name in found.errors:
@@ -41,4 +57,6 @@ def density(found: Density | None, columns: Sequence[Column], total: int | None)
     """Give a density; None: there are no values."""
     if found is None:
         return {"axes": axes(columns), "density": None, "values": [[] for _ in columns], "keys": []}
-    return {"axes": axes(columns), "density": {"box": found.box, "counts": found.counts}, "total": total}
+    x, y = _zero(found.x), _zero(found.y)
+    box = found.box[0] + x, found.box[1] + x, found.box[2] + y, found.box[3] + y
+    return {"axes": axes(columns), "density": {"box": box, "counts": found.counts}, "total": total}

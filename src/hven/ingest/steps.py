@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import hven
 from hven import descriptor
 from hven.descriptor.live import is_live
-from hven.errors import DataError, HvenError, SourceError
+from hven.descriptor.services import unserved
+from hven.errors import DataError, DescriptorError, HvenError, SourceError
 from hven.holdings.overlay import inherited
 from hven.holdings.serving import refuse_unread
 from hven.ingest import flagged, ledger, quality, space
@@ -174,6 +175,7 @@ class Run:
             behind: list[Run] = []
             try:
                 self._fill_all(self._specs(), filled)
+                self._check_services(filled)
                 if not self.wanted(filled):
                     self._drop(filled)
                     return
@@ -244,6 +246,11 @@ class Run:
                 done.report.find(f"time origin of {told.split(' ')[0]}", told, "info", done.report.published, [])
             if spec.flags is not None:
                 self._count(spec.flags, record, done)
+
+    def _check_services(self, filled: Sequence[Filled]) -> None:
+        views = [spec.table for spec in self.resource.tables if spec.table.view is not None]
+        if faults := unserved(self.resource, [*(done.table for done in filled), *views]):
+            raise DescriptorError(faults)
 
     def _count(self, flags: Flags, record: Record, done: Filled) -> None:
         """Count the rows that break rules, those that were not read this time included; keep what each bit means."""

@@ -51,7 +51,8 @@ NAMES = frozenset(
 )  # compared as they are
 _ROUND = (".lon", "pos.eq.ra", ".azi", "pos.azimuth")  # UCDs of what goes round a circle
 _ROUND_NAMES = frozenset({"subsolar_longitude", "subobserver_longitude", "solar_longitude", "azimuth"})
-DATED = re.compile(r"\d{4}-\d|~")  # what a number is not
+DATED = re.compile(r"^\s*\d{4}\s*$|\d{4}-\d|~|^\s*\d{7}(?:\.\d*)?\s*$|\d\s*m?jd\s*$|^\s*[^\s\d.+-]", re.IGNORECASE)
+# what is a date whatever day a column counts from: 2004, 2004-01-14, 2453018.5, 53018mjd (or a word, which is none)
 _FLAGS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 _HAND = "a row whose {} is not known is left out"
 
@@ -337,7 +338,7 @@ class _Translation:
         low, high = span(word, clause.op, self.text)
         if column.type.is_timestamp or column.epoch == JD:
             ends = when(low, high, self.text, stamps=column.type.is_timestamp)
-        elif column.epoch is not None and any(word is not None and DATED.search(word.text) for word in (low, high)):
+        elif column.epoch is not None and any(word is not None and word.text and DATED.search(word.text) for word in (low, high)):
             ends = tuple(
                 None if end is None else replace(end, value=float(end.value) - column.epoch)
                 for end in when(low, high, self.text, stamps=False)

@@ -10,16 +10,16 @@ from hven.model.resource import DATA_SOURCE, tells_source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from hven.adql.tree import Bound
     from hven.holdings import Holdings, Published, Site
     from hven.model.resource import Resource
+    from hven.model.table import Table
 
 MOST = 20  # collections that are told; a union may have hundreds of members
 
 
-def origins(bound: Bound, holdings: Holdings, site: Site) -> tuple[Info, ...]:
-    """Describe the collections whose tables a query reads: those that it was bound to, so nothing that its reader does not know of."""
-    read = [item for table in bound.tables if (item := holdings.published.get(table.qualified)) is not None and table.owner is None]
+def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[Info, ...]:
+    """Describe the collections of tables that an answer is from: those that a query was bound to, so nothing that its reader does not know of."""
+    read = [item for table in tables if (item := holdings.published.get(table.qualified)) is not None and table.owner is None]
     by_name: dict[str, list[Published]] = {}
     for item in read:
         if item.resource is not None:
@@ -29,8 +29,9 @@ def origins(bound: Bound, holdings: Holdings, site: Site) -> tuple[Info, ...]:
         items[0].resource.publisher for items in by_name.values() if items[0].resource and items[0].resource.publisher
     )
     found = [_info("publisher", one) for one in publishers or ([settings.title] if settings.title and by_name else [])]
-    if settings.contact_email and by_name:
-        found.append(_info("contact", settings.contact_email))
+    people = [items[0].resource.contact for items in by_name.values() if items[0].resource]
+    contacts = dict.fromkeys(one.email if one is not None and one.email else settings.contact_email for one in people)
+    found += [_info("contact", one) for one in contacts if one]
     for name, items in list(by_name.items())[:MOST]:
         resource = items[0].resource
         if resource is not None:

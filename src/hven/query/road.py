@@ -253,7 +253,9 @@ def _prepare(
         # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is named like others'
         scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
     plan = mixed.prepare(permitted, site.engines, lambda table: _relation(table, holdings, reach, uploads), site.settings.limits)
-    prepared = Prepared(bound=permitted, plan=plan, scope=scope, guarded=permitted is not bound, origins=origins(permitted, holdings, site))
+    prepared = Prepared(
+        bound=permitted, plan=plan, scope=scope, guarded=permitted is not bound, origins=origins(permitted.tables, holdings, site)
+    )
     if shape is not None:
         shapes.keep(shape, literals, prepared, words=words)
     elif not isinstance(query, str) and values is not None:

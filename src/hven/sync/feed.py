@@ -232,6 +232,7 @@ class Feeds:
         text = f"SELECT {shown} FROM {name} AS c"
         if others:
             text += f" LEFT JOIN {_named(table)} AS t ON {' AND '.join(f'c.{one} = t.{one}' for one in quoted)}"
+        then = _then(self._site, wanted, wanted.until, now=wanted.now)
         found = query.run(
             f"{text} ORDER BY c.{NUMBER}",
             wanted.who,
@@ -240,8 +241,9 @@ class Feeds:
             most=ALL,
             uploads=upload,
             policies=wanted.policies,
-            holdings=_then(self._site, wanted, wanted.until, now=wanted.now),
+            holdings=then,
         )
+        found.origins = query.origins([table], then, self._site)
         found.scope = wanted.scope if found.scope.public else found.scope
         return found
 
