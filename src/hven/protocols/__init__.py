@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.auth import Policy, Reader
+    from hven.dali.face import Face
     from hven.holdings import Published, Site
     from hven.model.params import Param
     from hven.model.table import Table
@@ -46,8 +47,10 @@ class Protocol:
         What it understands; forms, VOSI interfaces and MAXREC=0 answers are made from them.
     applies
         Whether it can serve a table.
+    face
+        What it does with a request, if it is one service with parameters over a table.
     routes
-        Its addresses.
+        Its addresses besides.
     ways
         How to ask it for one table, for people; gets the site's address.
     """
@@ -57,8 +60,14 @@ class Protocol:
     standard_ids: Sequence[str] = ()
     params: Sequence[Param] = ()
     applies: Callable[[Table], bool]
-    routes: Callable[[Surroundings], Sequence[BaseRoute]]
+    face: Face | None = None
+    routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
     ways: Callable[[Published, str], Sequence[Way]]
+
+    def addresses(self, around: Surroundings) -> Sequence[BaseRoute]:
+        """Give all its addresses."""
+        own = [] if self.face is None else [self.face.route(around.site, around.reader, around.policies)]
+        return [*own, *self.routes(around)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ class Application:
 def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader], started: datetime) -> ASGIApp:
     faces = protocols.known()
     around = Surroundings(site=site, reader=reader, policies=policies, protocols=faces, started=started)
-    found = [route for name, face in faces.items() for route in face.routes(_offering(around, name))]
+    found = [route for name, face in faces.items() for route in face.addresses(_offering(around, name))]
     routes = [way for route in found for way in (route, _with_slash(route)) if way is not None]
 
     @contextlib.asynccontextmanager
