@@ -63,6 +63,11 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_collection_finish(session):
+    gc.collect()
+    gc.freeze()  # tests and modules stay: each of the collector's rounds would go over all half a million of their objects
+
+
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite the golden documents (refused when CI=true)")
 

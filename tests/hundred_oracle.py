@@ -15,7 +15,6 @@ import sqlite3
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -50,8 +49,12 @@ def fixed(lines: Iterable[str], name: str) -> Iterator[Row]:
         yield tuple(value(line[first - 1 : last], kind) for first, last, kind in FIXED[name].values())
 
 
-def stars(path: Path) -> Iterator[Row]:
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+def unpacked(name: str) -> str:
+    return lzma.decompress(shared(name).read_bytes()).decode()
+
+
+def stars(text: str) -> Iterator[Row]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     for number, (line, row) in enumerate(zip(lines, fixed(lines, "hipparcos"), strict=True), 1):
         dec = float(line[11:13]) + float(line[13:15]) / 60 + float(line[15:19]) / 3600
         ra = 15 * (float(line[0:2]) + float(line[2:4]) / 60 + float(line[4:9]) / 3600)
@@ -215,14 +218,14 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
 }
 
 
-def world(site: Path) -> sqlite3.Connection:
-    """Bring the files of the site's collections into SQLite, a database for each collection with one table, main."""
+def world() -> sqlite3.Connection:
+    """Bring the files that the site's collections are made of into SQLite, a database for each collection with one table, main."""
     base = sqlite3.connect(":memory:")
     tables: dict[str, tuple[list[str], Iterable[Row]]] = {
-        "hipparcos": (["star", "ra", "dec", *FIXED["hipparcos"]], stars(site / "collections/hipparcos/stars.dat")),
+        "hipparcos": (["star", "ra", "dec", *FIXED["hipparcos"]], stars(unpacked("data/stars/hipparcos-kstars-stars.dat.xz"))),
         "tycho": (
             list(FIXED["tycho"]),
-            fixed(lzma.decompress(shared("data/stars/tyc2.dat.07.xz").read_bytes()).decode().splitlines(), "tycho"),
+            fixed(unpacked("data/stars/tyc2.dat.07.xz").splitlines(), "tycho"),
         ),
         "jmdc": interferometry(),
         "flares": flares(),

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+# maps draw as often as a screen lets them; without a graphics processor each of their pictures takes a twentieth of a second of all processors
+SCREEN = """
+window.requestAnimationFrame = (call) => window.setTimeout(() => call(performance.now()), 100);
+window.cancelAnimationFrame = (one) => window.clearTimeout(one);
+"""
 
 
 @dataclass(kw_only=True)
@@ -102,6 +107,7 @@ def opened(browser: Browser, server: Server, **options: Any) -> Iterator[Tab]:
     """Open a tab of its own; at its end nothing may have gone wrong."""
     context = browser.new_context(**options)
     context.set_default_timeout(60_000)  # a computer may be busy with other things
+    context.add_init_script(SCREEN)
     page = context.new_page()
     tab = Tab(page=page, base=server.url)
     home = urlsplit(server.url).netloc

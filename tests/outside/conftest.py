@@ -88,6 +88,13 @@ tables:
 """
 
 DESCRIPTORS = {"hipparcos": HIPPARCOS, "openngc": OPENNGC}
+DRAFTED = {
+    "jmdc": "data/interferometry/jmdc/JMDC_2017-03-28.fits.gz",
+    "charm": "data/helio/hfc/charm/ch_results.csv.gz",
+    "flares": "data/helio/hec/hec_goes_xray.vot.xml.gz",
+    "tycho": "data/stars/tyc2.dat.07.xz",
+    "maser": "data/vo/epntap/maser_epncore.csv",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,31 +124,33 @@ def keeper(request: pytest.FixtureRequest, postgres: Database) -> Keeper:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Path:
-    """Make the site as a curator does: some descriptors written, most drafted by ``hven new`` and published as they are."""
-    site = tmp_path_factory.mktemp("outside") / "site"
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the site's collections as a curator does, once for all engines: some descriptors written, most drafted by ``hven new`` and left as they are."""
+    site = tmp_path_factory.mktemp("described") / "site"
     hven("init", site)
-    keeper.tell(site)
     for name, text in DESCRIPTORS.items():
         (site / "collections" / name).mkdir(parents=True)
         (site / "collections" / name / f"{name}.yaml").write_text(text, encoding="utf-8")
     (site / "collections/hipparcos/stars.dat").write_bytes(lzma.decompress(shared("data/stars/hipparcos-kstars-stars.dat.xz").read_bytes()))
     shutil.copy(shared("data/stars/OpenNGC.kscat.sqlite"), site / "collections/openngc/OpenNGC.sqlite")
-    drafted = {
-        "jmdc": shared("data/interferometry/jmdc/JMDC_2017-03-28.fits.gz"),
-        "charm": shared("data/helio/hfc/charm/ch_results.csv.gz"),
-        "flares": shared("data/helio/hec/hec_goes_xray.vot.xml.gz"),
-        "tycho": shared("data/stars/tyc2.dat.07.xz"),
-        "maser": shared("data/vo/epntap/maser_epncore.csv"),
-    }
-    for name, path in drafted.items():
-        hven("new", name, "--from", path, "--site", site)
+    for name, path in DRAFTED.items():
+        hven("new", name, "--from", shared(path), "--site", site)
+    return site / "collections"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper, described: Path) -> Path:
+    """Publish the collections by one engine."""
+    site = tmp_path_factory.mktemp("outside") / "site"
+    hven("init", site)
+    keeper.tell(site)
+    shutil.copytree(described, site / "collections", dirs_exist_ok=True)
     *told, counts = hven("check", "--site", site).stdout.splitlines()
     assert counts == "7 descriptors: 0 errors, 1 warning"
     assert [
         line for line in told if "jmdc.yaml" in line and "the source's UCDs are none: dm (ID_DM)" in line
     ] == told  # words of JMMC's own
-    for name in [*DESCRIPTORS, *drafted]:
+    for name in [*DESCRIPTORS, *DRAFTED]:
         hven("ingest", name, "--site", site)
     return site
 

@@ -6,10 +6,11 @@ of tests/hundred_oracle.py. Where the query ends with ORDER BY or OFFSET, rows a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ def pairs() -> Iterator[object]:
             yield pytest.param(query.strip(), oracle.strip(), id=f"{path.stem}: {title}")
 
 
-@pytest.fixture(scope="module")
-def oracle(server: Server) -> sqlite3.Connection:
-    return world(server.site)
+@pytest.fixture(scope="session")
+def oracle() -> Iterator[Callable[[str], list[list[object]]]]:
+    """What SQLite answers, asked once for all engines."""
+    with contextlib.closing(world()) as base:
+        yield cache(lambda question: [list(row) for row in base.execute(question)])
 
 
 def ask(server: Server, query: str) -> tuple[list[str], list[list[object]]]:
@@ -50,8 +53,8 @@ def key(row: list[object]) -> list[tuple[bool, object]]:
 
 
 @pytest.mark.parametrize(("query", "question"), list(pairs()))
-def test_the_answer_is_the_oracles(server: Server, oracle: sqlite3.Connection, query: str, question: str) -> None:
-    right = [list(row) for row in oracle.execute(question)]
+def test_the_answer_is_the_oracles(server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str) -> None:
+    right = oracle(question)
     types, found = ask(server, query)
     assert right, "an oracle without rows judges nothing"
     if not ORDERED.search(query):

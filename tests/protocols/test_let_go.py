@@ -64,6 +64,8 @@ def frozen(client: Client) -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # as it was: see conftest
 
 
 @pytest.mark.parametrize("name", WAYS)
