@@ -293,10 +293,10 @@ def edited_while_it_runs(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def stars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the file that README takes for granted: stars, one of them near the place of its cone search."""
+    """Give the file that README takes for granted: the tutorial's."""
     file = next(block.text for block in blocks(ROOT / "docs/tutorial/first-catalogue.md") if block.kind == "csv file=stars.csv")
     path = tmp_path_factory.mktemp("readme") / "stars.csv"
-    path.write_text(file + "zeta Tau,84.41119,21.14254,3.03,7.33\n")
+    path.write_text(file)
     return path
 
 
@@ -313,9 +313,7 @@ def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
     assert lines[-1].partition("#")[0].strip() == "hven --site mysite serve"
     program("stilts")
     with serving(shell / "mysite") as server:
-        told = run(shell, at(server, judges.text).replace("radius=1", "radius=2"))
-        assert "Sirius" in told
-        assert "zeta Tau" in told
+        assert all("Sirius" in run(shell, line) for line in at(server, judges.text).splitlines())
         assert "Sirius" in python(server, script.text)
 
 

@@ -401,7 +401,9 @@ def test_old_ucds_are_brought_up_to_date(tmp_path, home):
 def test_a_record_of_units_is_taken_and_said(home):
     lines = [f"{n},s{n},10:11:{n % 60:02},{10 + n / 100},{n / 7:.3f},{n % 3}\n" for n in range(300)]
     (home / "a.csv").write_text("ID,Name,RAJ2000,Vmag,Period,files\n,,h:m:s,[mag],days,\n" + "".join(lines))
-    table = read(draft("x", "csv", {"files": "a.csv"}, home))["tables"]["main"]
+    text = draft("x", "csv", {"files": "a.csv"}, home)
+    assert "which is none" not in text
+    table = read(text)["tables"]["main"]
     assert table["source"]["units"] is True
     assert table["primary"] == ["id"]
     assert table["columns"]["vmag"] == {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V"}

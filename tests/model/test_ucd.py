@@ -107,6 +107,13 @@ def test_one_main_of_a_kind_and_one_main_identifier():
     assert ucd.suggest_all(columns) == ["meta.id;meta.main", "meta.id", "pos.eq.ra;meta.main", "pos.eq.ra", "pos.eq.dec;meta.main"]
 
 
+def test_declinations_beside_a_right_ascension():
+    assert ucd.suggest_all([("RA", None, None), ("DE", None, None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
+    assert ucd.suggest_all([("alpha", "deg", None), ("delta", "deg", None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
+    assert ucd.suggest_all([("RA", None, None), ("DE", "mag", None)])[1] == "phot.mag"
+    assert ucd.suggest_all([("DE", None, None), ("delta", None, None)]) == [None, None]
+
+
 def test_canonical_spelling():
     assert ucd.canonical("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
     assert ucd.canonical("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"

@@ -341,7 +341,8 @@ def _position(item: Guess, facts: Seen) -> Guess:
         return item
     if item.column.type.is_string and facts.is_sexagesimal:
         call = f"sexagesimal({quoted(item.source)}, 'hour')" if word.startswith("pos.eq.ra") else f"sexagesimal({quoted(item.source)})"
-        return replace(item, column=item.column.having(type=FLOAT64, unit="deg"), expression=call)
+        doubt = None if (item.doubt or "").startswith("the source says unit") else item.doubt  # h:m:s is its notation
+        return replace(item, column=item.column.having(type=FLOAT64, unit="deg"), expression=call, doubt=doubt)
     if (
         item.column.unit is None
         and item.column.type.is_numeric

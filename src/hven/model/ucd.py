@@ -324,7 +324,12 @@ def suggest_all(columns: Iterable[tuple[str, str | None, str | None]]) -> list[s
 
     A single obvious identifier becomes ``meta.id;meta.main``, as cone search wants it.
     """
+    columns = list(columns)
     found = [suggest(*column) for column in columns]
+    if "pos.eq.ra;meta.main" in found and "pos.eq.dec;meta.main" not in found:  # alone these words may mean anything
+        for number, (name, unit, _) in enumerate(columns):
+            if found[number] is None and name.strip().lower() in {"de", "delta"} and _fits("pos.eq.dec", unit):
+                found[number] = "pos.eq.dec;meta.main"
     seen: set[str] = set()
     for number, ucd in enumerate(found):
         if ucd is not None and ucd.endswith(";meta.main"):
