@@ -71,7 +71,7 @@ def test_any_name_becomes_a_regular_identifier(name):
     [
         ("Diameter (km)", ("Diameter", "km")), ("Period [days]", ("Period", "d")), ("v [km/s]", ("v", "km/s")), ("Alt_km", ("Alt_km", "km")),
         ("Speed_km_s", ("Speed_km_s", "km/s")), ("Flag (see note)", ("Flag (see note)", None)), ("Flag (2)", ("Flag (2)", None)), ("format of the data file(s)", ("format of the data file(s)", None)),
-        ("Note (a)", ("Note (a)", None)), ("(km)", ("(km)", None)), ("plain", ("plain", None)),
+        ("Note (a)", ("Note (a)", None)), ('Sep. (")', ("Sep.", "arcsec")), ("share (%)", ("share", "%")), ("n (*)", ("n (*)", None)), ("(km)", ("(km)", None)), ("plain", ("plain", None)),
     ],
 )  # fmt: skip
 def test_units_in_headings(heading, expected):

@@ -73,7 +73,7 @@ def test_every_guess_of_the_table_is_valid():
     ("name", "unit", "expected"),
     [
         ("ra", "deg", "pos.eq.ra;meta.main"), ("RAJ2000", None, "pos.eq.ra;meta.main"), ("_DE.icrs", "deg", "pos.eq.dec;meta.main"), ("DEdeg", "deg", "pos.eq.dec;meta.main"), ("dec", "deg", "pos.eq.dec;meta.main"),
-        ("e_RAdeg", "mas", "stat.error;pos.eq.ra"), ("ra_error", "mas", "stat.error;pos.eq.ra"), ("GLON", "deg", "pos.galactic.lon"), ("Vmag", "mag", "phot.mag;em.opt.V"), ("e_Vmag", "mag", "stat.error;phot.mag;em.opt.V"),
+        ("e_RAdeg", "mas", "stat.error;pos.eq.ra"), ("Flux_err", "Jy", "stat.error;phot.flux"), ("diam_err", "km", "stat.error"), ("umag", "mag", "phot.mag;em.opt.U"), ("ra_error", "mas", "stat.error;pos.eq.ra"), ("GLON", "deg", "pos.galactic.lon"), ("Vmag", "mag", "phot.mag;em.opt.V"), ("e_Vmag", "mag", "stat.error;phot.mag;em.opt.V"),
         ("Jmag", "mag", "phot.mag;em.IR.J"), ("B-V", "mag", "phot.color;em.opt.B;em.opt.V"), ("phot_g_mean_mag", "mag", "phot.mag;em.opt"), ("bp_rp", "mag", "phot.color;em.opt.B;em.opt.R"), ("Plx", "mas", "pos.parallax.trig"),
         ("pmRA", "mas/yr", "pos.pm;pos.eq.ra"), ("pmDE", "mas.yr**-1", "pos.pm;pos.eq.dec"), ("e_pmRA", "mas/yr", "stat.error;pos.pm;pos.eq.ra"), ("HIP", None, "meta.id"), ("name", None, "meta.id"), ("designation", None, "meta.id"),
         ("SpType", None, "src.spType"), ("z", None, "src.redshift"), ("z", "mag", "phot.mag"), ("RV", "km/s", "spect.dopplerVeloc;pos.heliocentric"), ("MJD", "d", "time.epoch;obs"), ("epoch", "yr", "time.epoch"), ("flag", None, "meta.code"),

@@ -112,6 +112,18 @@ def test_units_that_are_none_are_units_below_names_all_the_same(write):
     assert opened(write("a,b\nalpha,beta\n1,2\n2,3\n")).guessed() == {}
 
 
+def test_quotes_within_words_quote_nothing(write):
+    content = 'name,Sep. ("),"long\nname",x\nA,1.5,"a\n""b""",5\' 10"\nB,2.5,c,d\n'
+    assert [row['Sep. (")'] for row in rows(write(content))] == [1.5, 2.5]
+    assert rows(write(content))[0]["long\nname"] == 'a\n"b"'
+
+
+def test_a_ruled_comment_names_columns_between_tabs(write):
+    content = "#Date   Time    Type    Stations\n#-------------------\n20230601\t01:02\tIII\tAAA, BBB\n20230601\t03:02\tII\tAAA\n"
+    assert list(rows(write(content, "a.txt"))[0]) == ["Date", "Time", "Type", "Stations"]
+    assert "column_1" in rows(write(content.replace("#---", "# by "), "b.txt"))[0]
+
+
 def test_each_file_has_its_own_record_of_units(write):
     first = write("id,flux\n,Jy\n1,2.5\n", "a1.csv")
     write("id,flux\n11,2.5\n12,3.5\n", "a2.csv")

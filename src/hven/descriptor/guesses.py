@@ -43,7 +43,7 @@ GREEK = {
     "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "delta", "Σ": "sigma", "Ω": "omega",  # noqa: RUF001  (Greek is meant)
 }  # fmt: skip
 _BRACKETS = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
-_FOOTNOTE = re.compile(r"[\d\W]*|[abc]")  # (2), (a): no unit
+_FOOTNOTE = re.compile(r"(?![°%'\"\u2032\u2033]$)[\d\W]*|[abc]")  # (2), (a): no unit
 _SUFFIX = re.compile(r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE)
 _NOTHING = re.compile(r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})")
 _SENTINELS = (

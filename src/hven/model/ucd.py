@@ -304,6 +304,8 @@ def suggest(name: str, unit: str | None = None, description: str | None = None) 
     """
     words = re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_") or name.lower()
     found = _by_name(words, unit) or _by_name(name.strip().lower(), unit)
+    if (match := _ERROR.fullmatch(words)) is not None and match["before"] and _by_name(match["before"], unit):
+        found = _derived(words, unit)  # flux_err is no flux
     if found is None:
         found = _derived(words, unit)
     if found is None and description and not _MISTRUST.search(description):

@@ -172,14 +172,16 @@ def look(
     if lines.peek().startswith("# %ECSV"):
         return _ecsv(lines, file)
     sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
-    last_comment = ""
+    last_comment, ruled = "", False  # whether a line is drawn below it
     numbered: dict[int, str] = {}
     while lines.more() and (not (line := lines.peek()).strip() or (sign and line.lstrip().startswith(sign))):
         lines.take(1)
         if sign and line.strip(sign + " \t\r-=_*~"):
-            last_comment = line.lstrip()[len(sign) :]
+            last_comment, ruled = line.lstrip()[len(sign) :], False
             if match := _NUMBERED.fullmatch(last_comment):
                 numbered[int(match.group(1))] = match.group(2).strip()
+        elif sign:
+            ruled = ruled or "---" in line
     start = lines.at
     sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
     sample = [line for number, line in enumerate(sample) if number > _HEAD or not DRAWN.fullmatch(line)]
@@ -210,6 +212,8 @@ def look(
     found: list[str] | None = None
     if header is not False and records:
         above = fields(last_comment, cut, quote) if last_comment else []
+        if ruled and len(above) == 1:  # names between blanks above values between tabs
+            above = last_comment.split()
         if len(above) > width:  # tabs that make names stand above their values
             above = [cell for cell in above if cell]
         if header is not True and len(above) == width > 1 and not any(is_value(cell) for cell in above):
@@ -306,6 +310,17 @@ def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]]
     return names
 
 
+def _opens(line: str, quote: str) -> bool:
+    """Whether a quoted value begins here and goes on in the next line; a quote within a word, as in ``Sep (")``, begins none."""
+    sign = re.escape(quote)
+    begin = rf"(?<![\w(\[{{.'\"°)\]]){sign}"
+    return (
+        bool(quote)
+        and quote in line
+        and re.search(begin, re.sub(rf"{begin}(?:[^{sign}]|{sign}{sign})*{sign}(?!{sign})", "", line)) is not None
+    )
+
+
 class _Lines:
     """Lines of the head, with the byte offset of the next one."""
 
@@ -342,11 +357,11 @@ class _Lines:
     def record(self, comment: str | None, quote: str | None) -> None:
         """Go past one record, whose quoted values may hold line ends, and what is none above it."""
         self.past(comment)
-        quotes = 0
+        inside = False
         while self.more():
             text = self.take(1)
-            quotes += text.count(quote) if quote else 0
-            if quotes % 2 == 0:
+            inside = quote is not None and _opens(quote * inside + text, quote)
+            if not inside:
                 break
 
     def past(self, comment: str | None) -> int:
@@ -373,7 +388,7 @@ class _Lines:
             else:
                 joined.append(line)
                 inside = False
-            inside ^= line.count('"') % 2 == 1
+            inside = _opens('"' * inside + line, '"')
         later = self.head[max(self.at + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
         return joined + [line.rstrip("\r") for line in later[-more:] if '"' not in line]
 
