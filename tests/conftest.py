@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from shared import MORE
 
+gc.set_threshold(5_000)  # as `hven` does it; thousands of tests are collected
+
 # speed is measured in bench/: a busy machine must not fail a test of correctness
 # at home examples are new ones each time; in CI they are the same for the same test, so that it fails for what was changed
 CI = os.environ.get("CI") == "true"
