@@ -45,7 +45,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         judged = quality.published(site.store.current()[1])
         old = stale(site.store.current()[1])
         running = [
-            {"name": lease.name, "holder": lease.holder, "since": lease.since}
+            {"name": lease.name, "what": lease.what, "holder": lease.holder, "process": lease.shown, "since": lease.since}
             for lease in site.store.leases.all()
             if not lease.name.startswith(NEVER_RUN)
         ]
@@ -83,7 +83,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     for line in quality.lines(judged):
         print(line)
     for lease in running:
-        print(f"running: {lease['name']} by {lease['holder']} since {lease['since']}")
+        print(f"running: {lease['what']} by {lease['process']} since {moment(lease['since'])}")
     for check in told:
         if check["state"] != "ok":
             print(f"{check['state']}: {check['name']}: {check['message'] or check['reason']}")
