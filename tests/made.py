@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,13 +27,23 @@ ALLOWED = (
 )
 
 
-@contextlib.contextmanager
-def example(case: str, parent: Path) -> Iterator[Path]:
-    """Copy an example into a directory and make its data; its secrets are in the environment until the block ends."""
+@cache
+def prepared(case: str) -> Path:
+    """Copy an example and make its data, once in this process; nobody writes there."""
+    parent = Path(tempfile.mkdtemp(prefix="example-"))
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
     directory = parent / case
     shutil.copytree(EXAMPLES / case, directory, ignore=shutil.ignore_patterns("var", "data"))
     if (directory / "make_data.py").exists():
         subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=600)
+    return directory
+
+
+@contextlib.contextmanager
+def example(case: str, parent: Path) -> Iterator[Path]:
+    """Copy an example with its data into a directory; its secrets are in the environment until the block ends."""
+    directory = parent / case
+    shutil.copytree(prepared(case), directory)
     with database(directory) as secrets:
         for dump in directory.glob("*.sql"):
             for address in secrets.values():

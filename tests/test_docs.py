@@ -21,7 +21,7 @@ import typer
 from hven import formats, plugins
 from hven.cli.verbs import app
 from hven.settings import DOCS, FIXED
-from made import database
+from made import database, prepared
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT
 
@@ -321,9 +321,7 @@ def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
 @pytest.mark.parametrize("case", sorted(path.parent.name for path in (ROOT / "examples").glob("*/README.md")))
 def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
     """What an example's README says to type, except for what serves or asks a server."""
-    shutil.copytree(ROOT / "examples" / case, shell / case, ignore=shutil.ignore_patterns("var", "data"))
-    if (shell / case / "make_data.py").exists():
-        run(shell / case, f"{shlex.quote(sys.executable)} make_data.py")
+    shutil.copytree(prepared(case), shell / case)
     lines = [
         line
         for block in blocks(shell / case / "README.md")
