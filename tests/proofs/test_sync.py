@@ -142,7 +142,7 @@ def test_a_month_of_changes(database: Cluster, tmp_path: Path, engine: str, caps
     site = tmp_path / "site"
     make_site(site, database, engine)
     begun = time.monotonic()
-    hven("--site", site, "ingest", "hfc1ar", apart=True)
+    hven("--site", site, "ingest", "hfc1ar", apart=FULL)
     imported = time.monotonic() - begun
     over, times, told = threading.Event(), [], []
     with serving(site, workers=2) as server:
@@ -154,12 +154,12 @@ def test_a_month_of_changes(database: Cluster, tmp_path: Path, engine: str, caps
             for number in range(1, DAYS + 1):
                 changed = hfc.day(database.url, number, CHANGES)
                 begun = time.monotonic()
-                found = json.loads(hven("--site", site, "sync", "hfc1ar", "--json", apart=True).stdout)
+                found = json.loads(hven("--site", site, "sync", "hfc1ar", "--json", apart=FULL).stdout)
                 times.append(time.monotonic() - begun)
                 told.append((changed, found))
                 assert_same(served(server), database)
             before = len(hven("--site", site, "history", "hfc1ar").stdout)
-            again = json.loads(hven("--site", site, "sync", "hfc1ar", "--json", apart=True).stdout)
+            again = json.loads(hven("--site", site, "sync", "hfc1ar", "--json", apart=FULL).stdout)
             assert not again["published"], "nothing changed: no new snapshot"
             assert before
         finally:
@@ -182,7 +182,7 @@ def test_a_run_that_is_killed_loses_nothing(database: Cluster, tmp_path: Path, e
     hfc.make(database.url, KILLED_ROWS)
     site = tmp_path / "site"
     make_site(site, database, engine, schema="killed")
-    hven("--site", site, "ingest", "hfc1ar", apart=True)
+    hven("--site", site, "ingest", "hfc1ar", apart=FULL)
     chance = random.Random(1546)
     usual = 3.0
     with serving(site) as server:
@@ -201,9 +201,9 @@ def test_a_run_that_is_killed_loses_nothing(database: Cluster, tmp_path: Path, e
             if not now.equals(before):
                 assert_same(now, database)  # all of it, or nothing
             if number % 5 == 0:
-                hven("--site", site, "sync", "hfc1ar", apart=True)
+                hven("--site", site, "sync", "hfc1ar", apart=FULL)
                 assert_same(served(server), database)
-        hven("--site", site, "sync", "hfc1ar", apart=True)
+        hven("--site", site, "sync", "hfc1ar", apart=FULL)
         assert_same(served(server), database)
     left = [path.name for path in (site / "var" / "snapshots").rglob("*.staging")]
     assert left == []
