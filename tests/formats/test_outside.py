@@ -95,6 +95,18 @@ def test_schema(tmp_path, serialization):
     validates(document("votable", columns, [batch], End(error="too <late> & more", rows=3), options, **ABOUT), tmp_path / "late.vot")
 
 
+@pytest.mark.parametrize("version", ["1.4", "1.5"])
+def test_schema_of_times_of_which_their_origin_alone_is_said(tmp_path, version):
+    said = [
+        FrameRef(id="t", kind="timesys", timeorigin="MJD-origin"),
+        FrameRef(id="u", kind="timesys", timeorigin="2440000.5", timescale="TT"),
+    ]
+    columns = [Column(name=one.id, frame=one.id, unit="d", ucd="time.start") for one in said]
+    data = document("votable", columns, [], options={"version": version}, frames=said)
+    validates(data, tmp_path / "times.vot")
+    assert b'timeorigin="MJD-origin" timescale="UNKNOWN" refposition="UNKNOWN"' in data
+
+
 def test_schema_of_real_tables_written_back(tmp_path):
     written = []
     for number, path in enumerate(sorted(shared("corpora/votable").glob("*"))):

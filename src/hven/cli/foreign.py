@@ -46,7 +46,7 @@ def fdw(
             told += [{"about": target.name, "done": text} for text in done]
             if not as_json:
                 print(
-                    f"{target.name}: {len(target.tables)} tables of {target.where} are in schema {target.into}; hven fdw {target.name} --check"
+                    f"{target.name}: schema {target.into} has {len(target.tables)} of the tables {target.where}; hven fdw {target.name} --check"
                 )
         elif check:
             for one in fdw_checks.check(target, url, where, role=found.postgres.read_role):

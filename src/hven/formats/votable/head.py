@@ -37,6 +37,7 @@ _SYSTEMS = {
 }
 # how VOTables say a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
 _STC = "stc:AstroCoordSystem.SpaceFrame."
+UNKNOWN = "UNKNOWN"
 _LISTED = {*_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
 
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -196,9 +197,9 @@ def status(value: str, message: str | None = None) -> str:
 
 def _frame(item: FrameRef, ident: str, version: str) -> str:
     if item.kind == "timesys":
-        inner = (
-            attribute("timeorigin", item.timeorigin) + attribute("timescale", item.timescale) + attribute("refposition", item.refposition)
-        )
+        # the schema wants both, and both vocabularies have a word for what nobody said
+        inner = attribute("timescale", item.timescale or UNKNOWN) + attribute("refposition", item.refposition or UNKNOWN)
+        inner = attribute("timeorigin", item.timeorigin) + inner
         return f"<TIMESYS{attribute('ID', ident)}{inner}/>\n"
     inner = attribute("equinox", item.equinox) + attribute("epoch", item.epoch)
     if version == NEWER:
