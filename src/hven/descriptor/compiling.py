@@ -24,7 +24,7 @@ from hven.descriptor.rounds import Round
 from hven.descriptor.shapes import Faults, nearest
 from hven.descriptor.tables import find_position
 from hven.errors import BindError, ParseError
-from hven.model import ucd
+from hven.model import ucd, units
 from hven.model.table import Column, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW
@@ -271,7 +271,7 @@ class Compiler:
             columns.append(rounds[0].described[name].having(origins=tuple(sorted(origins))))
         columns = self._relinked(columns, _common([one.copies for one in rounds]))
         self._check_followed([column.name for column in columns])
-        self._check_ucds(columns)
+        self._check_words(columns)
         old = self.spec.table
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
         known = [column.name for column in columns]
@@ -310,16 +310,17 @@ class Compiler:
                 message = f'{self.what}: queries must write "{name}" in double quotes'
                 self.faults.warning(message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers")
 
-    def _check_ucds(self, columns: list[Column]) -> None:
-        """UCDs that came from the source itself: those that are none, in one line."""
-        odd = [
-            f"{one.name} ({one.ucd})"
-            for one in columns
-            if one.ucd and "ucd" not in self.spec.given.get(one.name, ()) and ucd.check(one.ucd)
-        ]
-        if odd:
-            message = f"{self.what}: the source's UCDs are none: {some(odd)}"
-            self.faults.warning(message, self.spec.place, "say `ucd` under 'columns'; `ucd: \"\"` leaves it out")
+    def _check_words(self, columns: list[Column]) -> None:
+        """UCDs and units that came from the source itself: those that are none, in a line each."""
+        for key, none in (("ucd", ucd.check), ("unit", _no_unit)):
+            odd = [
+                f"{one.name} ({getattr(one, key)})"
+                for one in columns
+                if getattr(one, key) and key not in self.spec.given.get(one.name, ()) and none(getattr(one, key))
+            ]
+            if odd:
+                message = f"{self.what}: the source's {'UCDs' if key == 'ucd' else 'units'} are none: {some(odd)}"
+                self.faults.warning(message, self.spec.place, f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out")
 
     def _needed(self, queries: tuple[Bound, ...], checks: tuple[Check, ...]) -> tuple[str, ...]:
         found: set[str] = {ROW}
@@ -365,3 +366,7 @@ def _without_prefix(node: Expr) -> Expr | None:
     if isinstance(node, ColumnRef) and len(node.qualifier) == 1 and node.qualifier[0].name.lower() == TARGET:
         return replace(node, qualifier=())
     return None
+
+
+def _no_unit(text: str) -> bool:
+    return units.meant(text) is None
