@@ -45,8 +45,9 @@ def fdw(
             done = room.apply(target, url, where)
             told += [{"about": target.name, "done": text} for text in done]
             if not as_json:
+                count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
                 print(
-                    f"{target.name}: schema {target.into} has {len(target.tables)} of the tables {target.where}; hven fdw {target.name} --check"
+                    f"{target.name}: schema {target.into} has {count} of the other database, {target.where}; hven fdw {target.name} --check"
                 )
         elif check:
             for one in fdw_checks.check(target, url, where, role=found.postgres.read_role):
