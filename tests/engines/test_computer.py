@@ -196,7 +196,7 @@ def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pyt
 
 def test_where_none_can_begin_queries_are_computed_here(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    engine._computer._over()  # type: ignore[union-attr]
+    engine._computer._leave()  # type: ignore[union-attr]
     for _ in range(3):
         assert len(rows_of(site)) == 97
     eventually(lambda: engine._computer._later)  # type: ignore[union-attr]

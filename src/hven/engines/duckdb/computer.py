@@ -45,6 +45,7 @@ LONG = 4_000  # characters of SQL: longer ones take their time to be planned
 MUCH = 128 * 1024**2  # bytes of rows that are sent along; for more it is not worth it
 IDLE = 20.0  # seconds without a query after which the process ends
 START = 60.0  # seconds that it may take to begin
+GOING = 1.0  # seconds that it may take to go, when the process that began it goes
 PAUSE = 30.0  # seconds until another one begins where one could not
 AGAIN = 0.1  # seconds
 AT_ONCE = 16  # channels that are kept
@@ -140,7 +141,7 @@ class Computer:
             if self._closed:
                 return None
             if self._process is not None and self._process.poll() is not None:
-                self._over()
+                self._leave()
             if self._process is None or self._control is None:
                 if not self._beginning and time.monotonic() >= self._later:
                     self._beginning = True
@@ -199,7 +200,7 @@ class Computer:
         with self._lock:
             self._process, self._control, self._beginning = process, ours, False
             if self._closed:
-                self._over()
+                self._leave()
         self._look()
 
     def _look(self) -> None:
@@ -209,32 +210,36 @@ class Computer:
                 return
             over = self._asked + IDLE
             if not self._taken and time.monotonic() >= over:
-                self._over()
+                self._leave()
                 return
         self._watch.at(max(over, time.monotonic() + 1.0), weakly(self, Computer._look))
 
-    def _over(self) -> None:
-        """Let go of the process: it ends when nobody holds the other end of its socket."""
+    def _over(self) -> Process | None:
+        """Let go of the process, and give it: it ends when nobody holds the other end of its socket."""
         for channel in self._free:
             channel.close()
         self._free = []
         if self._control is not None:
             self._control.close()
         process, self._process, self._control = self._process, None, None
-        if process is not None:
+        return process
+
+    def _leave(self) -> None:
+        """Let go of the process, and take in its end in a thread."""
+        if (process := self._over()) is not None:
             threading.Thread(target=process.wait, name="hven-computer", daemon=True).start()
 
     def close(self) -> None:
         """End it."""
         with self._lock:
             self._closed = True
-            process = self._process
-            self._over()
+            process = self._over()
         if process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(START / 10)
-            if process.poll() is None:
+            try:
+                process.wait(GOING)
+            except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait(GOING)
 
     def __del__(self) -> None:
         if not self._closed:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hven.engines import Execution
 
 LOOK = 1.0  # seconds between two looks at what was removed and what is free
-PATIENCE = 2.0  # seconds that queries get to stop, at the end
+PATIENCE = 0.5  # seconds that queries get to stop, at the end
 SWITCH = 0.0002  # seconds, as in the server's workers
 
 
