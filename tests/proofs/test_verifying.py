@@ -72,6 +72,18 @@ def site(place: Path) -> Iterator[Site]:
         yield made
 
 
+def test_what_is_removed_while_it_is_verified_is_not_damaged(site: Site) -> None:
+    records = list(site.store.current()[1].values())
+
+    def removed(_: int) -> None:  # by a move, a purge, a prune: the state forgets first, then the files go
+        if (site.engines.embedded.directory / records[0].snapshot.path).exists():
+            site.store.remove("a")
+            site.engines.drop(site.store.purge("a"))
+
+    assert verifying.verified(site.settings, site.store, site.engines, records, pace=removed) == []
+    assert not site.store.verifications.damaged()
+
+
 def rows(site: Site, text: str = SUM) -> list[dict[str, object]]:
     result = query.run(text, site=site)
     try:

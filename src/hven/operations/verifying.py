@@ -89,12 +89,12 @@ def verified(
     known: dict[Any, Any] = {}  # files that were read: snapshots share them
     told = set(store.verifications.damaged())
     for record in records:
-        one = _verify(engines, record, pace, known)
+        one = _verify(store, engines, record, pace, known)
         if one is None:
             continue
         together = [one]
         if one.faults:
-            others = (_verify(engines, other, None, known) for other in store.snapshots(record.collection) if other.id != record.id)
+            others = (_verify(store, engines, other, None, known) for other in store.snapshots(record.collection) if other.id != record.id)
             together += [more for more in others if more is not None and more.faults]
         store.verifications.note(together, _alerts(settings, store, [item for item in together if item.snapshot not in told]))
         told |= {item.snapshot for item in together if item.faults}
@@ -106,10 +106,13 @@ def verified(
     return found
 
 
-def _verify(engines: Engines, record: Record, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verification | None:
+def _verify(
+    store: Store, engines: Engines, record: Record, pace: Callable[[int], object] | None, known: dict[Any, Any]
+) -> Verification | None:
     """Verify one; None: its engine has nothing to verify, or it was removed meanwhile."""
-    done = engines.get(record.snapshot.engine).verify(record.snapshot, pace, known)
-    if done is None:
+    snapshot = record.snapshot
+    done = engines.get(snapshot.engine).verify(snapshot, pace, known)
+    if done is None or (done.faults and snapshot.path not in store.kept().get(snapshot.engine, ())):
         return None
     return Verification(
         snapshot=record.id,
