@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from hven.query import Result
     from hven.query.uploads import Uploaded
 
-SHORT = 1_500  # characters: to look at the words of more than this would hold up the event loop ..
-NEW = 300  # .. as planning does a text of more than this, if none of its form was planned before
+SHORT = 1_500  # characters: to look at the words of more than this would hold up the event loop, as planning does whatever is new
 _STANDARD_ID = Info(name="standardID", value=STANDARD)
 PLANNED = 2  # texts at once: more would only fight over one core
 FAR = 16  # texts at once that ask for the position of an object, perhaps far away
@@ -121,7 +120,7 @@ async def _answer(
 
     far = query.names_objects(text)
     soon = as_of is None and not far and len(text) < SHORT
-    if soon and (len(text) < NEW or query.known(text, who, site=around.site, policies=around.policies)):
+    if soon and query.known(text, who, site=around.site, policies=around.policies):
         result = ask()
     else:
         async with in_turn(looking if far else planning):
