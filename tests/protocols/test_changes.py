@@ -154,6 +154,10 @@ def test_pages_are_of_one_answer(made: Made) -> None:
         assert not path or "until=" in path
     assert (pages, found) == (3, [str(key) for key in sorted(key for key, _, _ in EVERYBODY)])
     assert "OVERFLOW" in made.all.get("/changes/stars.main", since=made.first, MAXREC=3).text
+    whole, most = (
+        made.all.get("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv", **more).text for more in ({}, {"MAXREC": 2**63 - 1})
+    )
+    assert whole == most
     assert made.all.get("/changes/stars.main", since=made.first, OFFSET=100, RESPONSEFORMAT="csv").text.count("\n") == 1
 
 

@@ -34,6 +34,12 @@ def test_what_is_wrong_stays_with_its_fault_and_the_rest_is_asked(client: Client
     assert chips == ["number"]
 
 
+def test_pages_of_no_rows_are_pages_of_the_usual_size(client: Client) -> None:
+    none, usual = (client.ask("GET", HERE + sent) for sent in ("?_size=0", ""))
+    assert (none.status, usual.status) == (200, 200)
+    assert none.text.count("<tr") == usual.text.count("<tr") > 1
+
+
 def test_what_is_not_used_is_said_above_the_rows_and_to_programs(client: Client) -> None:
     page = client.ask("GET", f"{HERE}?dec=abc&_x=1&mag=1..9&_view=a&_map=b&_plot=c&_compare=d&_from=1&_size=5&lang=en").text
     said = re.search(r"<p[^>]* data-unused>(.*?)</p>", page, re.DOTALL)

@@ -223,7 +223,7 @@ class Feeds:
         if clash is not None:
             raise ParamError(f"{table.qualified} has a column {clash!r} itself", name="ROWS", remedy="ask without ROWS=values")
         rows = self.rows(wanted)
-        rows = rows.slice(min(offset, rows.num_rows), None if maxrec is None else maxrec + 1)
+        rows = rows.slice(min(offset, rows.num_rows), None if maxrec is None else min(maxrec, rows.num_rows) + 1)
         name, upload = _upload(table, [*_keys(table), *FEED], rows)
         quoted = [adql.quote(one) for one in table.primary]
         shown = ", ".join(

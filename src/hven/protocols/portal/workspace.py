@@ -57,7 +57,7 @@ def _page(seen: View, state: Asked) -> Page:
         return moved(f"{_here(seen, state)}{'?' * bool(sent)}{sent}")
     total = pages.count(search, seen.asking)
     every = pages.count(type(search)(table=seen.table), seen.asking)
-    offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST)
+    offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST) or ROWS
     found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(found, seen.table, search.units)
     written = cells(found, seen.table, search.units)
