@@ -44,8 +44,6 @@ class Asked:
         The literals, by slot.
     maxrec
         Rows at most; 0: the columns alone; None: the site's default.
-    more
-        What the answer depends on besides.
     present
         Gives the columns of an answer other metadata; called once for each `key` and plan.
     """
@@ -54,7 +52,6 @@ class Asked:
     key: tuple[Hashable, ...] = ()
     values: tuple[Any, ...] = ()
     maxrec: int | None = None
-    more: tuple[object, ...] = ()
     present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None
 
 
@@ -125,7 +122,7 @@ class Face:
         )
         try:
             begin(request, result)
-            tag = etag(result, *key, *asked.values, asked.maxrec, *asked.more, fmt.name, sorted(options.items()), warnings)
+            tag = etag(result, *key, *asked.values, asked.maxrec, fmt.name, sorted(options.items()), warnings)
             headers = caching(result, tag)
             if unchanged(request, tag):
                 result.close()

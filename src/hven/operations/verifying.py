@@ -112,7 +112,7 @@ def _verify(
     """Verify one; None: its engine has nothing to verify, or it was removed meanwhile."""
     snapshot = record.snapshot
     done = engines.get(snapshot.engine).verify(snapshot, pace, known)
-    if done is None or (done.faults and snapshot.path not in store.kept().get(snapshot.engine, ())):
+    if done is None or (done.faults and not store.keeps(snapshot)):
         return None
     return Verification(
         snapshot=record.id,

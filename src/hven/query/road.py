@@ -164,12 +164,11 @@ def run(
 def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
     """Say that rows were replaced or removed while the query waited, where that is why they cannot be read: nothing is damaged then."""
     try:
-        kept = site.store.kept()
+        for name, relation in relations.items():
+            if isinstance(relation, Snapshot) and not site.store.keeps(relation):
+                return Replaced(f"the rows of {name} were replaced or removed while this query waited", remedy="ask again", seconds=1)
     except HvenError:
         return error
-    for name, relation in relations.items():
-        if isinstance(relation, Snapshot) and relation.path not in kept.get(relation.engine, ()):
-            return Replaced(f"the rows of {name} were replaced or removed while this query waited", remedy="ask again", seconds=1)
     return error
 
 

@@ -187,6 +187,10 @@ class Store:
         mine |= rest.difference(*found.values())
         return found
 
+    def keeps(self, snapshot: Snapshot) -> bool:
+        """Tell whether somebody may still want a snapshot: what is not kept any more was removed, and is not damaged."""
+        return snapshot.path in self.kept().get(snapshot.engine, ())
+
     def held(self) -> dict[str, str]:
         """Give the collections that a rollback holds, and since when: no schedule changes them, nor what they are made from."""
         version = self.version()

@@ -1,6 +1,6 @@
 """A process of its own for queries that compute for long: what it does holds no lock of the process that answers, and its death is one query's.
 
-`computing` is what runs there. docs/decisions/011-md says why.
+`computing` is what runs there. docs/decisions/011-computing.md says why.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven import errors
-from hven.engines import Execution
 from hven.engines._clock import weakly
+from hven.engines.duckdb.running import Timed
 from hven.errors import Cancelled, HvenError, ServiceError, Unavailable
 from hven.model import priority
 from hven.model.clock import late
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from hven.engines import Limits
+    from hven.engines import Execution, Limits
     from hven.engines._clock import Watch
     from hven.engines.duckdb.machine import Rows
 
@@ -47,7 +47,6 @@ IDLE = 20.0  # seconds without a query after which the process ends
 START = 60.0  # seconds that it may take to begin
 GOING = 1.0  # seconds that it may take to go, when the process that began it goes
 PAUSE = 30.0  # seconds until another one begins where one could not
-AGAIN = 0.1  # seconds
 AT_ONCE = 16  # channels that are kept
 REMEDY = "ask again; where that does not help, ask for less: fewer rows, fewer groups"
 
@@ -246,7 +245,7 @@ class Computer:
             self.close()
 
 
-class ComputerExecution(Execution):
+class ComputerExecution(Timed):
     """A query that runs there (`hven.engines.Execution`)."""
 
     def __init__(
@@ -284,8 +283,7 @@ class ComputerExecution(Execution):
                 "limits": {"rows": limits.rows, "batch": limits.batch},
             }
         )
-        if limits.clock is not None:
-            watch.at(limits.clock.until, weakly(self, ComputerExecution._late))
+        self._count()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         given = False
@@ -345,20 +343,13 @@ class ComputerExecution(Execution):
             return Unavailable("the process that computes queries ended")
         return ServiceError(f"the process that computed the query ended ({code}), perhaps for want of memory", remedy=REMEDY)
 
-    def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader's line took some of it."""
-        left = 0.0 if self._limits.clock is None else self._limits.clock.left
-        if left <= 0:
-            self.stop("timeout")
-        elif self._channel is not None:
-            self._watch.at(time.monotonic() + max(left, AGAIN), weakly(self, ComputerExecution._late))
-
-    def cancel(self) -> None:
-        """Stop soon; see `hven.engines.Execution.cancel`."""
-        self.stop("cancel")
+    @property
+    def under_way(self) -> bool:
+        """See `Timed`."""
+        return self._channel is not None
 
     def stop(self, why: str) -> None:
-        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+        """See `Timed`."""
         with self._lock:
             if self._other is not None:
                 self._other.cancel()

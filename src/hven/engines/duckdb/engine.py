@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -123,31 +124,10 @@ class DuckEngine(Engine):
 
     def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits) -> Execution:
         """Start a query in DuckDB (for plans)."""
-
-        def here() -> DuckExecution:
-            return DuckExecution(
-                self._cursors,
-                self._watch,
-                sql=sql,
-                arguments=arguments,
-                relations=relations,
-                schema=schema,
-                limits=limits,
-                memory=self._memory,
-            )
-
+        asked: dict[str, Any] = {"sql": sql, "arguments": arguments, "relations": relations, "schema": schema, "limits": limits}
+        here = partial(DuckExecution, self._cursors, self._watch, memory=self._memory, **asked)
         if self._computer is not None and dear(sql, relations) and (taken := self._computer.take()) is not None:
-            return ComputerExecution(
-                self._computer,
-                *taken,
-                self._watch,
-                sql=sql,
-                arguments=arguments,
-                relations=relations,
-                schema=schema,
-                limits=limits,
-                here=here,
-            )
+            return ComputerExecution(self._computer, *taken, self._watch, here=here, **asked)
         return here()
 
     def delegate(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from contextvars import copy_context
 from importlib.util import find_spec
@@ -158,7 +159,40 @@ class Cursor:
             self._kept = {}
 
 
-class DuckExecution(Execution):
+class Timed(Execution):
+    """A query whose clock stops it, as its reader may."""
+
+    _limits: Limits
+    _watch: Watch
+
+    @property
+    @abstractmethod
+    def under_way(self) -> bool:
+        """Whether there is something to stop."""
+
+    @abstractmethod
+    def stop(self, why: str) -> None:
+        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+
+    def cancel(self) -> None:
+        """Stop soon; see `hven.engines.Execution.cancel`."""
+        self.stop("cancel")
+
+    def _count(self) -> None:
+        """Have the clock stop it."""
+        if self._limits.clock is not None:
+            self._watch.at(self._limits.clock.until, weakly(self, Timed._late))
+
+    def _late(self) -> None:
+        """Stop if the time is over; look again later if the reader's line took some of it."""
+        left = 0.0 if self._limits.clock is None else self._limits.clock.left
+        if left <= 0:
+            self.stop("timeout")
+        elif self.under_way:
+            self._watch.at(time.monotonic() + max(left, AGAIN), weakly(self, Timed._late))
+
+
+class DuckExecution(Timed):
     """A running query (`hven.engines.Execution`)."""
 
     def __init__(
@@ -183,8 +217,7 @@ class DuckExecution(Execution):
         self._reader: pa.RecordBatchReader | None = None
         self._whole = True  # nothing is under way in the cursor
         self._cursor: Cursor | None = cursors.take()
-        if limits.clock is not None:
-            watch.at(limits.clock.until, weakly(self, DuckExecution._late))
+        self._count()
         try:
             for name, rows in relations.items():
                 self._cursor.register(name, rows.table, keep=rows.keep)
@@ -225,20 +258,13 @@ class DuckExecution(Execution):
             self._reader = self._open()
         return self._reader.read_next_batch()
 
-    def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader's line took some of it."""
-        left = 0.0 if self._limits.clock is None else self._limits.clock.left
-        if left <= 0:
-            self.stop("timeout")
-        elif self._cursor is not None:
-            self._watch.at(time.monotonic() + max(left, AGAIN), weakly(self, DuckExecution._late))
-
-    def cancel(self) -> None:
-        """Stop soon; see `hven.engines.Execution.cancel`."""
-        self.stop("cancel")
+    @property
+    def under_way(self) -> bool:
+        """See `Timed`."""
+        return self._cursor is not None
 
     def stop(self, why: str) -> None:
-        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+        """See `Timed`."""
         with self._lock:
             if self._cursor is None or self._stopped is not None:
                 return
