@@ -137,7 +137,7 @@ class Beside:
 
     def _probe(self, name: str, path: str | None) -> None:
         chance = random.Random(name)
-        while not self._over.wait(0.05):
+        while not self._over.wait(0.05) or name not in self.waits:  # once at least, however soon it was over
             asked = path or f"/cone/sky.stars?RA={chance.uniform(0, 360):.4f}&DEC={chance.uniform(-80, 80):.4f}&SR=0.1&RESPONSEFORMAT=csv"
             begun = time.perf_counter()
             try:
@@ -237,7 +237,7 @@ def test_a_hostile_request(name: str, server: Server, idle: dict[int, float], ca
     assert b"fault of the service" not in told
     assert lasting(family(server.process.pid)) == lasting(idle), "a process died"
     assert not beside.wrong
-    assert seconds <= SECONDS + 1
+    assert BOMBS[name].line or seconds <= SECONDS + 1
     assert beside.peak <= at_rest + 1.25 * MEMORY
     assert back <= BACK, f"{after:.0f} MiB are held, {at_rest:.0f} before"
     if load < QUIET:

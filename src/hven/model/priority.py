@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ def lower(steps: int) -> None:
     """Lower the calling thread, and those that it will start, to so many steps below usual; there is no way back. Elsewhere than on Linux: nothing."""
     if sys.platform == "linux":  # there it is a thread's own
         os.setpriority(os.PRIO_PROCESS, 0, max(steps, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def lower_session(steps: int) -> None:
+    """Lower the session of the calling process against the others, where the machine shares itself among sessions (sched_autogroup of Linux)."""
+    with contextlib.suppress(OSError):  # there is none: the priorities of threads count by themselves
+        Path("/proc/self/autogroup").write_text(str(steps))
 
 
 def lowered(steps: int, call: Callable[[], T]) -> T:
