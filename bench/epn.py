@@ -266,8 +266,9 @@ def observations() -> Iterator[Journey]:
     import duckdb
     import pyarrow as pa
 
-    from hven import query, settings
-    from hven.holdings import Site
+    from hven import query
+    from hven.model import settings
+    from hven.site import Site
 
     observed()
     with Site(settings.load(OBSERVED), watch=False) as site:
@@ -312,10 +313,11 @@ def areas(rows: int = 1_000) -> Iterator[Journey]:
     """AREA of 1,000 outlines, polygons and unions of two: CPU time, beside the reading of the same column."""
     import pyarrow as pa
 
-    from hven import query, settings
-    from hven.holdings import Site
+    from hven import query
+    from hven.model import settings
     from hven.model.table import Column, Table
     from hven.model.types import REGION
+    from hven.site import Site
 
     random = np.random.default_rng(9)
     corners = np.stack([random.uniform(0, 300, rows), random.uniform(-60, 60, rows)], 1).round(3).tolist()

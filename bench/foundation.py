@@ -162,9 +162,10 @@ def ready() -> None:
 
 def words() -> Iterator[Journey]:
     """Parse + bind + write of a typical query, new and of a known shape; DuckDB's own planning of the like is the reference."""
-    from hven import query, settings
-    from hven.holdings import Site
-    from hven.query import road
+    from hven import query
+    from hven.model import settings
+    from hven.query import _road as road
+    from hven.site import Site
 
     ready()
     with Site(settings.load(SITE)) as site:
@@ -204,8 +205,9 @@ def cones(number: int) -> list[tuple[float, float]]:
 
 def engine_cone() -> float:
     """Median seconds of the engine call of a cone alone, in this process."""
-    from hven import query, settings
-    from hven.holdings import Site
+    from hven import query
+    from hven.model import settings
+    from hven.site import Site
 
     text = f"SELECT {EIGHT} FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({{}}, {{}}, 0.1))"
     with Site(settings.load(SITE)) as site:
@@ -367,8 +369,9 @@ def start() -> Iterator[Journey]:
 
 def fifty_million() -> Iterator[Journey]:
     """Ingest generated stars with flat memory; cones over them beside cones over 2.5 million."""
-    from hven import query, settings
-    from hven.holdings import Site
+    from hven import query
+    from hven.model import settings
+    from hven.site import Site
 
     parquet = data.big_parquet()
     site_of(BIG_SITE, "big", BIG, parquet)

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, descendants, median, served
-from hven.store import Store
-from hven.store import database as db
+from hven.site.store import Store
+from hven.site.store import database as db
 
 JOBS = 100_000
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

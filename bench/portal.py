@@ -308,12 +308,12 @@ class Raw:
 
 def counted() -> Journey:
     """Count the tree in this process, from nothing."""
-    from hven import settings
-    from hven.auth.permit import ANONYMOUS, DEFAULT
-    from hven.explore import asking as room
-    from hven.explore.asking import Asking
-    from hven.explore.trees import Trees
-    from hven.holdings import Site
+    from hven.model import settings
+    from hven.portal._explore import page_queries as room
+    from hven.portal._explore.count_trees import Trees
+    from hven.portal._explore.page_queries import Asking
+    from hven.site import Site
+    from hven.site.auth.permit import ANONYMOUS, DEFAULT
 
     given = settings.load(SITE)
     with Site(given) as site:

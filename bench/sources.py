@@ -21,7 +21,7 @@ import yaml
 
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check
-from hven.descriptor.merging import STANDARDS
+from hven.descriptor._merging import STANDARDS
 from hven.descriptor.outcome import Call
 from hven.ingest import ingest
 from hven.testing.site import site_with

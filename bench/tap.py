@@ -74,8 +74,9 @@ class References:
 
     def _engine(self, name: str) -> None:
         """Ask the engine in this process; /health on top is what HTTP costs at the least."""
-        from hven import query, settings
-        from hven.holdings import Site
+        from hven import query
+        from hven.model import settings
+        from hven.site import Site
 
         service, places, keys = self._service, self._plan.places(), self._plan.keys()
         texts: dict[str, Callable[[], str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 
-from hven import cli
+from hven.app import _cli as cli
 from hven.engines.duckdb import checking, staging
 from hven.jobs import forks
 from hven.model.clock import Clock

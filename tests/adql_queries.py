@@ -1,6 +1,6 @@
 """Writes ADQL at random: from a seed, out of the tables that the grammar and the binder themselves use, over a given catalogue.
 
-Functions, their arguments and results are those of `hven.adql.functions`, types to cast to those of `hven.adql.expressions`: what is added there is
+Functions, their arguments and results are those of `hven.adql.functions`, types to cast to those of `hven.adql._expressions`: what is added there is
 written here from then on. Types are respected most of the time, names exist most of the time; values are small, extreme or NULL.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from random import Random
 
-from hven.adql import terms
-from hven.adql.calls import SIGNATURES
-from hven.adql.expressions import CASTS
+from hven.adql import _terms as terms
+from hven.adql._calls import SIGNATURES
+from hven.adql._expressions import CASTS
 from hven.adql.functions import FRAMED, OVER_GROUPS, QUERY, WINDOWS, Entry, Signature
 from hven.adql.kinds import kind_of
 from hven.adql.reserved import RESERVED

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hven.jobs.keeper import Keeper
-from hven.store import database as db
+from hven.jobs._keeper import Keeper
+from hven.site.store import database as db
 
 
 def module_of(path: Path) -> ModuleType:

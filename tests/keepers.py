@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hven.settings import load
+from hven.model.settings import load
 from postgres import server, sphere
 
 EMBEDDED = "duckdb"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from hven.explore import asking, coverage, everywhere, facets, names, places, plots, regions, rows, summary, trees
-from hven.operations.health import Health
-from hven.protocols.portal import editor, home
-from hven.protocols.portal import everywhere as page
+from hven.jobs.health import Health
+from hven.portal._explore import count_trees as trees
+from hven.portal._explore import coverage, facets, names, places, plots, regions, rows, summary
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import page_queries as asking
+from hven.portal._views import editor, home
+from hven.portal._views import global_search_pages as page
 
 LONG = 100.0  # seconds
 LIMITS = {

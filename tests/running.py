@@ -55,7 +55,7 @@ def _apart(line: list[str], cwd: Path | None, given: bytes, environment: dict[st
 
 
 def _here(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> Done:
-    from hven import cli
+    from hven.app import _cli as cli
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:

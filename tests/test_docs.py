@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from hven import formats, plugins
-from hven.cli.verbs import app
-from hven.settings import DOCS, FIXED
+from hven import formats
+from hven.app._cli.verbs import app
+from hven.model import plugins
+from hven.model.settings import DOCS, FIXED
 from made import database, prepared
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT

@@ -95,7 +95,7 @@ HVEN_0_2 = (
 import sqlalchemy as sa
 import hven.store, hven.store.database as database
 database.UPGRADES[database.FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
-hven.store.FORMAT = database.FORMAT = database.FORMAT + 1
+hven.site.store.FORMAT = database.FORMAT = database.FORMAT + 1
 """
     + HVEN_0_1
 )

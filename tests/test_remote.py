@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from hven import remote
-from hven.errors import Forbidden, SourceError, TooLarge, UserError
+from hven.model.errors import Forbidden, SourceError, TooLarge, UserError
+from hven.sources import remote
 
 BODY = b"a,b\n1,2\n" * 1000
 
@@ -205,7 +205,7 @@ def test_streams_that_end_early_may_be_tried_again(site):
 
 def test_hven_new_takes_an_address(tmp_path, site):
     from hven.descriptor.new import create
-    from hven.settings import load
+    from hven.model.settings import load
 
     (tmp_path / "hven.toml").write_text("allow_private = true\n")
     path = create(load(tmp_path), "stars", f"{site}/data/stars.csv")

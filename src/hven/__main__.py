@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hven.cli import main
+from hven.app import main
 
 sys.exit(main())

@@ -18,7 +18,7 @@ from hven.adql.scope import Tables
 from hven.adql.sql import write_expression
 from hven.adql.text import write
 from hven.engines.duckdb.dialect import DuckDB
-from hven.errors import BindError, ParseError
+from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, Type
 from shared import MORE

@@ -13,7 +13,7 @@ from hven.adql.scope import Tables
 from hven.adql.sql import write
 from hven.adql.tree import ColumnRef, Compare, Function, Ident, Literal, Query, Select, SelectItem, TableRef
 from hven.engines.duckdb.dialect import DuckDB
-from hven.errors import BindError
+from hven.model.errors import BindError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 

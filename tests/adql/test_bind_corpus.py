@@ -10,7 +10,7 @@ from adql_running import ELSEWHERE, embedded
 from adql_tables import declared, sets, type_of, vollt
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.errors import UserError
+from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from shared import SHARED, shared
 

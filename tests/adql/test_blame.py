@@ -7,7 +7,7 @@ import pytest
 from hven.adql import bind, parse
 from hven.adql.blame import placed
 from hven.adql.scope import Tables
-from hven.errors import EvaluationError
+from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from hven.adql import parse
-from hven.adql.calls import AGGREGATES, CALLABLE
-from hven.errors import ParseError
+from hven.adql._calls import AGGREGATES, CALLABLE
+from hven.model.errors import ParseError
 from shared import shared
 
 RIGHT = """

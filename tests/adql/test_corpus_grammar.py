@@ -8,7 +8,7 @@ import pytest
 
 from hven.adql import parse
 from hven.adql.text import write
-from hven.errors import ParseError
+from hven.model.errors import ParseError
 from shared import SHARED, shared
 
 #: Records whose label contradicts the grammar of the standard, by id, with the rule. None does at present: what the BNF's

@@ -28,10 +28,10 @@ from hven.adql import bind_expression, parse_expression
 from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.functions import register
-from hven.errors import BindError
+from hven.model.errors import BindError
+from hven.model.sky import bodies, clocks, footprints
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type
-from hven.sky import bodies, clocks, footprints
 
 TYPES = {
     pa.float64(): FLOAT64,

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from adql_running import connection, run, value
 from hven.adql import bind, parse, parse_expression
+from hven.adql._function_examples import EXAMPLES
 from hven.adql.bind import bind_expression
-from hven.adql.function_examples import EXAMPLES
 from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra, reference
 from hven.adql.scope import Tables
 from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
-from hven.errors import BindError, EvaluationError, ParseError
+from hven.model.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, Type
 from shared import MORE, ROOT

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from adql_running import ELSEWHERE, embedded, run
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind, parse
-from hven.errors import EvaluationError
+from hven.model.errors import EvaluationError
 from shared import MORE
 
 NUMBERS = ["s.id", "s.ra", "s.dec", "s.rmag", "s.flag", "p.flux", "p.id", "1", "2.5", "0", "NULL", "7", "1e3"]

@@ -9,7 +9,7 @@ import pytest
 
 from hven.adql import parse
 from hven.adql.text import write
-from hven.errors import ParseError
+from hven.model.errors import ParseError
 from shared import shared
 
 #: Lexical rules, rules with slips of the pen, and those that are looser in the text than any value can be.

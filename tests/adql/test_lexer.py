@@ -13,7 +13,7 @@ from hven.adql import parse
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, number, shape, string, tokenize
 from hven.adql.reserved import RESERVED, RESERVED_2_0
 from hven.adql.tree import Literal, Node
-from hven.errors import ParseError
+from hven.model.errors import ParseError
 from shared import shared
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adql_sky import CATALOGUE
 from hven.adql import bind, parse
-from hven.adql.naming import LONGEST
+from hven.adql._output_names import LONGEST
 from hven.adql.reserved import RESERVED
 from shared import MORE
 

@@ -8,7 +8,7 @@ import pytest
 
 from hven.adql import parse
 from hven.adql.text import write
-from hven.errors import ParseError
+from hven.model.errors import ParseError
 
 FOLDER = Path(__file__).parent.parent / "corpus" / "adql"
 

@@ -36,7 +36,7 @@ from hven.adql.tree import (
     TableRef,
     Unary,
 )
-from hven.errors import ParseError, Place
+from hven.model.errors import ParseError, Place
 
 
 def col(*parts):

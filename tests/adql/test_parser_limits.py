@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.adql import lexer, parse, parse_condition, parse_expression
+from hven.adql._token_stream import DEEPEST
 from hven.adql.lexer import shape
 from hven.adql.reserved import RESERVED
 from hven.adql.text import write
 from hven.adql.tree import Binary, Join, Literal, LiteralList, SetOperation
-from hven.adql.words import DEEPEST
-from hven.errors import ParseError
+from hven.model.errors import ParseError
 
 MANY = 5000
 

@@ -10,7 +10,7 @@ import pytest
 from adql_running import run
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.errors import BindError, ParseError
+from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT16, INT32, STRING
 

@@ -7,7 +7,7 @@ import pytest
 from adql_running import run
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind, parse
-from hven.errors import BindError
+from hven.model.errors import BindError
 
 REFUSED = {
     "SELECT COUNT(*) AS n FROM stars GROUP BY 9223372036854775807": ("no output column", 42),

@@ -9,9 +9,9 @@ import pytest
 
 from adql_sky import CATALOGUE
 from hven.adql import bind, parse, parse_expression
-from hven.adql.elsewhere import ELSEWHERE
+from hven.adql._foreign_functions import ELSEWHERE
 from hven.adql.functions import NAMED, QUERY, WINDOWS
-from hven.errors import BindError, ParseError
+from hven.model.errors import BindError, ParseError
 
 SLIPS = Path(__file__).parent.parent / "corpus" / "adql-bind" / "slips.sql"
 

@@ -15,7 +15,7 @@ from hven.adql.scope import Tables
 from hven.adql.sql import write, write_expression
 from hven.adql.tree import Binary, ColumnRef, Compare, Ident, Literal, Query, Select, SelectItem, TableRef
 from hven.engines.duckdb.dialect import DuckDB
-from hven.errors import ParseError
+from hven.model.errors import ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
 from shared import MORE

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.adql import parse, parse_condition, parse_expression, quote
-from hven.adql.calls import kind
+from hven.adql._calls import kind
 from hven.adql.reserved import RESERVED
 from hven.adql.text import write
 from hven.adql.tree import (

@@ -15,10 +15,10 @@ from adql_running import run, value
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.adql.vocabularies import narrower, vocabularies
-from hven.errors import BindError
+from hven.model.errors import BindError
+from hven.model.sky import q3c
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
-from hven.sky import q3c
 from shared import MORE, shared
 
 ONE = Tables([Table(schema="s", name="one", columns=())])

@@ -15,7 +15,7 @@ from adql_running import run
 from hven.adql import bind, parse
 from hven.adql.functions import OVER_GROUPS, WINDOWS
 from hven.adql.scope import Tables
-from hven.errors import BindError, ParseError
+from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
 from shared import MORE, ROOT

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from hven.auth.permit import ANONYMOUS, OWNER
-from hven.errors import BindError, EvaluationError
+from hven.model.errors import BindError, EvaluationError
 from hven.query import run
+from hven.site.auth.permit import ANONYMOUS, OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

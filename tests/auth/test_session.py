@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.auth import session
-from hven.auth.session import Attempts, cookie, foreign, proof_of
+from hven.site.auth import session
+from hven.site.auth.session import Attempts, cookie, foreign, proof_of
 
 HOME = {"https://vo.example.org"}
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from hven.descriptor import mirroring
-from hven.errors import SourceError
-from hven.holdings import Site
-from hven.settings import load
+from hven.model.errors import SourceError
+from hven.model.settings import load
+from hven.site import Site
 from running import Server, hven, serving, until
 
 STARS = """

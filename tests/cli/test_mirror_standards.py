@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from hven.descriptor import mirroring
-from hven.holdings import Site
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
 from running import Server, hven, serving, until
 
 IMAGES = """

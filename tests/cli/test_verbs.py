@@ -136,7 +136,8 @@ def test_wrong_usage_is_2(made: Path, words: list[str], said: str) -> None:
 def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hven import cli, holdings
+    from hven import site as holdings
+    from hven.app import _cli as cli
 
     def broken(self: object, *_: object) -> None:
         raise ZeroDivisionError("of all things")
@@ -155,8 +156,9 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
 def test_the_machines_faults_are_3_and_ctrl_c_is_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
 ) -> None:
-    from hven import cli, holdings
-    from hven.errors import Cancelled, StorageError
+    from hven import site as holdings
+    from hven.app import _cli as cli
+    from hven.model.errors import Cancelled, StorageError
 
     def fail(error: BaseException) -> int:
         def broken(self: object, *_: object) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from hven.dali import bodies
-from hven.dali.params import FORM_MOST, read
-from hven.errors import Overloaded, Timeout, TooLarge
 from hven.model import clock
+from hven.model.errors import Overloaded, Timeout, TooLarge
+from hven.services import bodies
+from hven.services.params import FORM_MOST, read
 
 PIECE = b"x" * 65_536
 

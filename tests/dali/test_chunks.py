@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.dali.answer import COMPANY, Chunks
-from hven.dali.threads import Waiting
-from hven.errors import Timeout
 from hven.model.clock import Clock
+from hven.model.errors import Timeout
+from hven.services._answer import COMPANY, Chunks
+from hven.services._threads import Waiting
 
-answer = sys.modules["hven.dali.answer"]
+answer = sys.modules["hven.services._answer"]
 
 
 def chunks(computed, *parts):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from hven.dali import Documents, unchanged, whole
-from hven.dali.encoding import Encoder, choose
+from hven.services import Documents, unchanged, whole
+from hven.services._encoding import Encoder, choose
 
 
 def request(method: str = "GET", **headers: str) -> Request:

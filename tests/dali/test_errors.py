@@ -9,8 +9,8 @@ import re
 import pytest
 from lxml import etree
 
-from hven import errors
-from hven.dali.errors import STATUS, cone_error, headers_of, message_of, status_of, votable_error
+from hven.model import errors
+from hven.services.errors import STATUS, cone_error, headers_of, message_of, status_of, votable_error
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from hven.dali.examples import VOCABULARY, document
 from hven.model.resource import Example
+from hven.services._examples import VOCABULARY, document
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 made = st.builds(Example, name=texts, query=texts, description=st.none() | texts, tables=st.lists(texts, max_size=2).map(tuple))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from hven.dali.address import base
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.services.address import base
 
 
 def asked(host: str) -> Request:

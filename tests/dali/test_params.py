@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from hven.dali.params import FORM_MOST, read
-from hven.errors import ParamError, TooLarge
+from hven.model.errors import ParamError, TooLarge
 from hven.model.given import collect
 from hven.model.params import Param
+from hven.services.params import FORM_MOST, read
 
 
 def request(method: str = "GET", query: bytes = b"", body: bytes = b"", kind: str = "application/x-www-form-urlencoded") -> Request:

@@ -10,12 +10,12 @@ from contextvars import ContextVar
 
 import pytest
 
-from hven.dali import threads
-from hven.dali.threads import computed, in_turn
-from hven.errors import Overloaded
 from hven.model import priority
+from hven.model.errors import Overloaded
 from hven.query import turns
 from hven.query.turns import Turns
+from hven.services import _threads as threads
+from hven.services._threads import computed, in_turn
 
 
 def test_who_waits_is_woken_and_who_has_no_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,15 @@ import pytest
 import sqlalchemy as sa
 from lxml import etree
 
-from hven.dali import uws
-from hven.holdings import Site
+from hven.app._server import create
 from hven.jobs import run_next
+from hven.jobs._keeper import Keeper
 from hven.jobs.desk import stamp
-from hven.jobs.keeper import Keeper
-from hven.server import create
-from hven.settings import JobLimits
-from hven.store import database as db
-from hven.store.jobs import _packed
+from hven.model.settings import JobLimits
+from hven.services import uws
+from hven.site import Site
+from hven.site.store import database as db
+from hven.site.store.job_records import _packed
 from hven.testing.site import tiny_site
 from running import program
 from shared import shared
@@ -176,7 +176,7 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
 
 
 def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) -> None:
-    from hven.jobs.keeper import Keeper
+    from hven.jobs._keeper import Keeper
 
     path, stays = made(client, PHASE="RUN"), made(client)
     run_next(site)

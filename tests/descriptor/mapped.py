@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from hven import plugins
 from hven.descriptor import mapping as mappings
+from hven.model import plugins
 from hven.sources import ROW, Context
 
 

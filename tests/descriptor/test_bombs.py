@@ -8,7 +8,7 @@ import pytest
 
 from hven.adql import scope
 from hven.descriptor import check
-from hven.settings import Settings
+from hven.model.settings import Settings
 
 HEAD = "collection: x\ntitle: X\n"
 DIGITS = "9" * 5000

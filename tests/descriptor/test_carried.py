@@ -12,10 +12,10 @@ import pytest
 from hven import formats, query
 from hven.descriptor import check, load, new
 from hven.formats import votable
-from hven.holdings import Site
 from hven.ingest import ingest
 from hven.model import ucd, units
-from hven.settings import load as settings
+from hven.model.settings import load as settings
+from hven.site import Site
 from shared import shared
 
 DOCUMENT = """<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><DESCRIPTION>Stars that were asked for</DESCRIPTION><RESOURCE>

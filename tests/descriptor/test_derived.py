@@ -3,7 +3,7 @@
 import pytest
 
 from hven.descriptor import check
-from hven.settings import Settings
+from hven.model.settings import Settings
 
 HEAD = "collection: sky\ntitle: Stars\ndescription: Stars of a test\nlicence: CC0-1.0\nsubjects: [stars]\nservices: [tap, obscore]\n"
 STARS = """tables:

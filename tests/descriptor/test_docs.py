@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hven import plugins
 from hven.descriptor import load, schema
-from hven.descriptor.keys import RECORDS
-from hven.settings import DOCS, JobLimits, Postgres, QueryLimits, ResolverSettings, Settings, TreeSettings
+from hven.descriptor._keys import RECORDS
+from hven.model import plugins
+from hven.model.settings import DOCS, JobLimits, Postgres, QueryLimits, ResolverSettings, Settings, TreeSettings
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
@@ -107,7 +107,7 @@ def test_the_pages_examples_are_right(number, tmp_path):
 
 
 def test_the_settings_example_is_right(tmp_path):
-    from hven.settings import load as load_settings
+    from hven.model.settings import load as load_settings
 
     text = (REFERENCE / "settings.md").read_text(encoding="utf-8")
     (tmp_path / "hven.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])

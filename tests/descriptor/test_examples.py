@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hven.descriptor import check
-from hven.holdings import Site
 from hven.ingest import ingest, run_tests
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
 from made import EXAMPLES, example
 
 CASES = sorted(path.parent.name for path in EXAMPLES.glob("*/hven.toml"))

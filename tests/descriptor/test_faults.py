@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hven.descriptor import check, load
-from hven.errors import DescriptorError
-from hven.settings import Settings
+from hven.model.errors import DescriptorError
+from hven.model.settings import Settings
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors" / "bad"
 CASES = sorted(path.stem for path in CORPUS.glob("*.yaml"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.descriptor import check
-from hven.settings import Settings
+from hven.model.settings import Settings
 from shared import MORE
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors"

@@ -10,7 +10,7 @@ import pytest
 
 from hven.descriptor import check, load
 from hven.engines.duckdb.engine import DuckEngine
-from hven.settings import Settings
+from hven.model.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mapped import rows

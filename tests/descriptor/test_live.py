@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from hven import descriptor
-from hven.descriptor.databases import split_address
-from hven.errors import Fault
-from hven.settings import Settings
+from hven.descriptor._databases import split_address
+from hven.model.errors import Fault
+from hven.model.settings import Settings
 from hven.sources import Context
 from hven.sources.live import Index, Look, Options, hints, position_index, recalled
 from hven.sources.live import open as open_source

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from hven.descriptor import load
 from hven.descriptor import mapping as mappings
-from hven.descriptor.compiling import Compiler
+from hven.descriptor._compiling import Compiler
 from hven.engines.duckdb.engine import DuckEngine
-from hven.errors import DescriptorError
+from hven.model.errors import DescriptorError
+from hven.model.settings import Settings
 from hven.model.table import Column, columns_of
 from hven.model.types import parse_type
-from hven.settings import Settings
 from hven.sources import ROW
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from hven import descriptor
 from hven.adql.reserved import RESERVED
-from hven.descriptor.guesses import identifier, kind_of, split_unit
+from hven.descriptor._guesses import identifier, kind_of, split_unit
+from hven.descriptor._loading import check
 from hven.descriptor.new import create, draft, flow, scalar
-from hven.descriptor.reading import check
-from hven.errors import Conflict, SourceError, UsageError
-from hven.settings import Settings
+from hven.model.errors import Conflict, SourceError, UsageError
+from hven.model.settings import Settings
 from hven.sources import Context
 from hven.sources import fits as sources_fits
 from shared import shared

@@ -12,13 +12,13 @@ import yaml
 from astropy.time import Time
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.descriptor import check
 from hven.descriptor.new import create
-from hven.errors import UsageError
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import Settings
+from hven.model.errors import UsageError
+from hven.model.settings import Settings
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from shared import shared

@@ -7,10 +7,10 @@ import hashlib
 import pytest
 
 from hven.descriptor import check, load, load_standard, schema
-from hven.descriptor.keys import RECORDS
-from hven.errors import DescriptorError, Place
+from hven.descriptor._keys import RECORDS
+from hven.model.errors import DescriptorError, Place
+from hven.model.settings import Settings
 from hven.model.table import Key
-from hven.settings import Settings
 
 TAP_SCHEMA = {  # TAP 1.1 section 4, tables 4.1 to 4.5: name -> must have a value
     "schemas": {"schema_name": True, "utype": False, "description": False, "schema_index": False},

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hven.descriptor import check, load, load_standard
-from hven.descriptor.merging import standards
+from hven.descriptor._merging import standards
 from hven.descriptor.written import parse, read_page
 from hven.model import ucd, units
-from hven.settings import Settings
+from hven.model.settings import Settings
 from shared import shared
 
 NAMES = ("epn-tap-2.0", "obscore-1.1", "obscore-radio-1.0")

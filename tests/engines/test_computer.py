@@ -25,8 +25,8 @@ from hven.engines import Snapshot
 from hven.engines.duckdb import computer
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.machine import Rows
-from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, Timeout
-from hven.holdings import Site
+from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, Timeout
+from hven.site import Site
 from hven.testing.site import table_of, tiny_site
 from made_tables import PUBLISHED, TABLES
 

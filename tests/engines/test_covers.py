@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.engines._bound.covers import cover
-from hven.sky import Box, Circle, healpix
+from hven.model.sky import Box, Circle, healpix
 from shared import MORE
 
 RNG = np.random.default_rng(7)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rows import answer
 
 from hven.engines import Memory
-from hven.errors import EvaluationError
+from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT16, INT32, INT64, STRING
 from shared import MORE

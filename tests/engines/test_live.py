@@ -15,11 +15,11 @@ import pytest
 from hven import descriptor, query
 from hven.engines import Live
 from hven.engines.postgres.live_running import HELD, Spool
-from hven.errors import EvaluationError, HvenError, Timeout, Unavailable
-from hven.holdings import Site
 from hven.ingest import ingest
+from hven.model.errors import EvaluationError, HvenError, Timeout, Unavailable
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 from postgres import server, sphere
@@ -270,7 +270,7 @@ def test_position_indexes_of_extensions_serve_cones(
         connection.execute(f"CREATE INDEX sky ON cubes{method}{f'({index})' if extension == 'q3c' else index}; ANALYZE cubes")
         try:
             with monkeypatch.context() as patch:
-                patch.setattr("hven.holdings.live.LOOK", 0.0)
+                patch.setattr("hven.site._live_tables.LOOK", 0.0)
                 relation = site.refresh().relation("ops.cubes")
             assert isinstance(relation, Live)
             assert relation.position == extension
@@ -401,7 +401,7 @@ def test_changes_of_the_table_are_told_and_followed(database: str, tmp_path: Pat
                     rows(site, ask.format(name), holdings=holdings)
             with pytest.raises(HvenError):
                 rows(site, ask.format("other"), holdings=holdings)
-            monkeypatch.setattr("hven.holdings.live.LOOK", 0.0)
+            monkeypatch.setattr("hven.site._live_tables.LOOK", 0.0)
             site.refresh()
             assert rows(site, "SELECT a FROM shop.lost") == [(1,)]  # it follows its source, so the column is simply gone
             assert rows(site, ask.format("other")) == [("now text", 5)]
@@ -430,7 +430,7 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
         connection.execute("CREATE ROLE reader LOGIN; CREATE TABLE closed (a int, secret int); CREATE TABLE half (a int, secret int)")
         connection.execute("GRANT SELECT (a) ON half TO reader; GRANT SELECT ON runs TO reader; INSERT INTO half VALUES (1, 2)")
         monkeypatch.setenv("OPS_DB", database.replace("hven@", "reader@"))
-        monkeypatch.setattr("hven.holdings.live.LOOK", 100.0)  # what changes is met by queries of the state before
+        monkeypatch.setattr("hven.site._live_tables.LOOK", 100.0)  # what changes is met by queries of the state before
         with site_with(tmp_path, ops("closed", "half", "runs")) as site:
             problems = "\n".join(site.current().problems)
             assert "may not read closed" in problems

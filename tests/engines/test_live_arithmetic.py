@@ -16,7 +16,7 @@ from hven.adql import bind_expression, parse_expression
 from hven.engines.postgres.functions import FUNCTIONS
 from hven.engines.postgres.live_text import LivePlaces, LivePostgres, LiveWriter, beyond, written_out
 from hven.engines.postgres.places import Positions
-from hven.errors import HvenError
+from hven.model.errors import HvenError
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP, parse_type
 from postgres import server

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.holdings import Site
+from hven.site import Site
 from hven.testing.site import site_with
 from postgres import server
 

@@ -9,7 +9,7 @@ import pytest
 
 from hven.engines.postgres import live_turns
 from hven.engines.postgres.live_turns import Turnstile
-from hven.errors import Overloaded
+from hven.model.errors import Overloaded
 
 
 def never() -> bool:

@@ -12,11 +12,11 @@ from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
 from hven.engines import Limits, Memory
 from hven.engines.duckdb import candidates
-from hven.errors import Cancelled
 from hven.model.clock import Clock
+from hven.model.errors import Cancelled
+from hven.model.sky import Polygon, distance
 from hven.model.table import Column, Table
 from hven.model.types import CIRCLE, INT64, POLYGON
-from hven.sky import Polygon, distance
 
 REGIONS = Table(
     schema="TAP_UPLOAD",

@@ -26,8 +26,8 @@ from hven.engines import duckdb
 from hven.engines._rows import LAST, position_keys
 from hven.engines.duckdb import merging, renumbering, staging
 from hven.engines.duckdb.layout import MANIFEST
-from hven.errors import DataError, StorageError
-from hven.ingest.space import occupied
+from hven.ingest._space import occupied
+from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 

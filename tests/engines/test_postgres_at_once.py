@@ -15,7 +15,7 @@ from hven.adql.scope import Tables
 from hven.engines import Limits, postgres
 from hven.engines.postgres import running
 from hven.engines.postgres.running import LATE, QUICKLY, Pace
-from hven.errors import Cancelled, EvaluationError, StorageError
+from hven.model.errors import Cancelled, EvaluationError, StorageError
 from hven.testing.engine import STARS, stars
 from postgres import cluster
 

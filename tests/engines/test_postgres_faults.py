@@ -12,7 +12,7 @@ import pytest
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits, Memory, postgres
-from hven.errors import Cancelled, DataError, HvenError, StorageError
+from hven.model.errors import Cancelled, DataError, HvenError, StorageError
 from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.testing.engine import ROWS, STARS, stars

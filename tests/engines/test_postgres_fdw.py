@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.errors import HvenError, Unavailable
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import load
+from hven.model.errors import HvenError, Unavailable
+from hven.model.settings import load
+from hven.site import Site
 from postgres import cluster, programs
 from running import hven, until
 

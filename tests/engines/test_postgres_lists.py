@@ -12,7 +12,7 @@ from test_postgres_roads import Judged
 from hven.engines import duckdb, postgres
 from hven.engines.postgres import dialect
 from hven.engines.postgres.dialect import array_of
-from hven.errors import EvaluationError, TooLarge
+from hven.model.errors import EvaluationError, TooLarge
 from postgres import server
 
 MANY = 13_000

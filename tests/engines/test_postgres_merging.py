@@ -25,13 +25,14 @@ from hven.engines import Limits, postgres
 from hven.engines import _statistics as statistics
 from hven.engines._rows import LAST, position_keys
 from hven.engines._statistics import Statistics, coverage
-from hven.engines.postgres import covering, install, merging, sharing, staging
+from hven.engines.postgres import covering, install, merging, staging
+from hven.engines.postgres import shared_tables as sharing
 from hven.engines.postgres.partitions import beginning
 from hven.engines.postgres.sessions import named
-from hven.errors import StorageError
+from hven.ingest.sync._lines import without_nan
 from hven.model.clock import Clock
+from hven.model.errors import StorageError
 from hven.model.table import Partition
-from hven.sync.lines import without_nan
 from postgres import server, sphere
 from running import until
 

@@ -15,7 +15,7 @@ from test_postgres_roads import Judged
 
 from hven.engines import Memory, duckdb, postgres
 from hven.engines.postgres import partitions
-from hven.errors import DataError, StorageError
+from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, TIMESTAMP
 from hven.testing.site import site_with

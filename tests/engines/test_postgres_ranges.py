@@ -11,8 +11,8 @@ from test_postgres_roads import Judged
 from hven.engines import Limits, duckdb, postgres
 from hven.engines.postgres import running
 from hven.engines.postgres.ranges import may_leave
-from hven.errors import EvaluationError
 from hven.model.clock import Clock
+from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
 from postgres import server

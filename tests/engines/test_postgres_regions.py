@@ -22,7 +22,7 @@ from test_regions import (  # noqa: F401  (the same tests, with the engine of th
 
 from hven.engines import Limits, Snapshot, duckdb, postgres
 from hven.engines.postgres.regions import asked, cells
-from hven.sky import Circle, Moc, Point, Polygon, healpix
+from hven.model.sky import Circle, Moc, Point, Polygon, healpix
 from postgres import server, sphere
 
 

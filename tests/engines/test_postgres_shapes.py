@@ -1,4 +1,4 @@
-"""PostgreSQL's functions over shapes and HEALPix say what hven.sky says."""
+"""PostgreSQL's functions over shapes and HEALPix say what hven.model.sky says."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hven.engines import postgres
-from hven.sky import contains, healpix, intersects
-from hven.sky.shapes import from_array
+from hven.model.sky import contains, healpix, intersects
+from hven.model.sky.shapes import from_array
 from postgres import server
 from shared import MORE
 

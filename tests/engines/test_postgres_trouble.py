@@ -18,7 +18,7 @@ from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits, postgres
 from hven.engines.postgres import install
-from hven.errors import StorageError
+from hven.model.errors import StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import INT64, STRING
 from hven.testing.engine import ROWS, STARS, stars

@@ -195,9 +195,9 @@ def test_other_forms(engine, relations, text):
 def test_a_row_filter_holds_on_every_road(engine, relations):
     from dataclasses import replace
 
+    from hven.adql._parser import parse_condition
     from hven.adql.bind import bind_condition
-    from hven.adql.parser import parse_condition
-    from hven.auth.permit import PUBLIC, Reader, permit
+    from hven.site.auth.permit import PUBLIC, Reader, permit
 
     hidden = bind_condition(parse_condition("field > 10"), STARS.columns)
 

@@ -19,8 +19,8 @@ from hven.adql.scope import Tables
 from hven.engines import Limits, Memory, duckdb
 from hven.engines.duckdb.faults import plain, translate
 from hven.engines.duckdb.running import Watch
-from hven.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
 from hven.model.clock import Clock
+from hven.model.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
 from running import until

@@ -20,10 +20,10 @@ from rows import STARS, answer, sky, stage
 from hven.engines import Limits, Memory, duckdb
 from hven.engines.duckdb import staging
 from hven.engines.duckdb.keys import KeyIndex
-from hven.errors import DataError, StorageError, Unavailable
+from hven.model.errors import DataError, StorageError, Unavailable
+from hven.model.sky import healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
-from hven.sky import healpix
 from shared import MORE
 
 KEYED = Table(schema="s", name="keyed", columns=(Column(name="id", type=INT64), Column(name="x", type=FLOAT64)), primary=("id",))

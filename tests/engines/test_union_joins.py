@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
 from hven.engines import Limits, Memory
+from hven.model.sky import distance, healpix
 from hven.model.table import Table
-from hven.sky import distance, healpix
 
 NORTH = STARS.having(name="north")
 SOUTH = STARS.having(name="south", position=None)  # no index of positions

@@ -11,15 +11,16 @@ import pytest
 from searched import ROWS, TABLE
 
 from hven import formats, query
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.errors import BindError, ParamError
-from hven.explore import kept, plots
-from hven.explore import rows as pages
-from hven.explore.answers import answer
-from hven.explore.asking import Asking
-from hven.explore.plots import Density, Points
-from hven.explore.preview import first_rows
-from hven.holdings import Site
+from hven.model.errors import BindError, ParamError
+from hven.portal._explore import job_results as kept
+from hven.portal._explore import plots
+from hven.portal._explore import rows as pages
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.plots import Density, Points
+from hven.portal._explore.preview import first_rows
+from hven.portal._explore.query_answers import answer
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.errors import Cancelled, Timeout
-from hven.explore import asking as room
-from hven.explore import read
-from hven.explore.asking import Answers, Asking
-from hven.holdings import Site
+from hven.model.errors import Cancelled, Timeout
 from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
+from hven.portal._explore import page_queries as room
+from hven.portal._explore import read
+from hven.portal._explore.page_queries import Answers, Asking
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

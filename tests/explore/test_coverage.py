@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.explore import coverage
-from hven.explore.asking import Asking
-from hven.holdings import Site
 from hven.model.table import Column, Table
 from hven.model.times import dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
+from hven.portal._explore import coverage
+from hven.portal._explore.page_queries import Asking
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.engines.duckdb import layout
-from hven.explore import facets, read
-from hven.explore.asking import Asking
-from hven.holdings import Site
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT64, INT32, STRING
+from hven.portal._explore import facets, read
+from hven.portal._explore.page_queries import Asking
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

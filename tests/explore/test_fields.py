@@ -16,12 +16,12 @@ from searched import TABLE
 
 from hven import query
 from hven.adql import parse
-from hven.explore import cadence, fields, read
-from hven.explore.fields import Parts
-from hven.holdings import Site
 from hven.model.table import Column, Table
 from hven.model.times import dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
+from hven.portal._explore import cadence, fields, read
+from hven.portal._explore.fields import Parts
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 

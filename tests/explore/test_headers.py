@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.explore import headers, read, rows
-from hven.explore.asking import Asking
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.media.cards import headers as cards_of
+from hven.model.media.cards import headers as cards_of
+from hven.portal._explore import headers, read, rows
+from hven.portal._explore.page_queries import Asking
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.site import site_with
 
 SUN = """\

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from hven.auth import Reader
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.errors import UserError
-from hven.explore import names, read
-from hven.explore.asking import Asking
-from hven.holdings import Site
+from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
+from hven.portal._explore import names, read
+from hven.portal._explore.page_queries import Asking
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

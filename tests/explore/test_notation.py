@@ -7,8 +7,8 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.errors import UserError
-from hven.explore.notation import LONGEST, angle, position, shown
+from hven.model.errors import UserError
+from hven.portal._explore.notation import LONGEST, angle, position, shown
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from astropy.coordinates import Latitude, Longitude
 from mocpy import MOC
 from searched import ROWS, TABLE
 
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.errors import UserError
-from hven.explore import places, read, regions
-from hven.explore.asking import Asking
-from hven.explore.search import Search
-from hven.holdings import Site
+from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32
+from hven.portal._explore import places, read, regions
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.search import Search
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

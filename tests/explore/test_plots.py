@@ -10,13 +10,13 @@ import pytest
 from searched import ROWS, TABLE
 
 from hven.adql import tree
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.errors import UserError
-from hven.explore import read
-from hven.explore.asking import Asking
-from hven.explore.facets import facet, offered, written
-from hven.explore.plots import density, histogram, points, span
-from hven.holdings import Site
+from hven.model.errors import UserError
+from hven.portal._explore import read
+from hven.portal._explore.facets import facet, offered, written
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.plots import density, histogram, points, span
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

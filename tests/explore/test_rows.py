@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from searched import ROWS, TABLE
 
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.explore import read
-from hven.explore.asking import Asking
-from hven.explore.rows import count, one, page, place
-from hven.holdings import Site
+from hven.portal._explore import read
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.rows import count, one, page, place
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.site import tiny_site
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from searched import ROWS, TABLE
 
 from hven import query
-from hven.errors import UserError
-from hven.explore import Near, Search, read
-from hven.holdings import Site
+from hven.model.errors import UserError
+from hven.portal._explore import Near, Search, read
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 

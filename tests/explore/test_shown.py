@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hven.explore.fields import FAMILIES, choices
-from hven.explore.rows import Page
-from hven.explore.shown import cells, headings
 from hven.model import units
 from hven.model.table import Column, Table
 from hven.model.times import dated
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
+from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.fields import FAMILIES, choices
+from hven.portal._explore.rows import Page
 
 
 def shown(

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from hven.auth.permit import ANONYMOUS, DEFAULT
-from hven.explore import fields, plots, told
-from hven.explore.asking import Asking
-from hven.explore.coverage import timeline
-from hven.explore.search import read
-from hven.explore.summary import bounds, summary
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.portal._explore import fields, plots
+from hven.portal._explore import plots_json as told
+from hven.portal._explore.coverage import timeline
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.search import read
+from hven.portal._explore.summary import bounds, summary
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 
 LOG = """\
 collection: night

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
-from hven import plugins
 from hven.formats.votable import read
+from hven.model import plugins
 from hven.testing.format import FormatContract
 
 

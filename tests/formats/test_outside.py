@@ -12,9 +12,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from hven.errors import SourceError
 from hven.formats import End, Info
 from hven.formats.votable import read, write
+from hven.model.errors import SourceError
 from hven.model.table import Column, FrameRef, Group
 from hven.model.types import parse_type
 from hven.testing.format import document, every_type

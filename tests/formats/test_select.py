@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from hven import formats
-from hven.errors import ParamError
+from hven.model.errors import ParamError
 from hven.model.table import Column
 from hven.model.types import parse_type
 

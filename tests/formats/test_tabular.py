@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import FLOAT64, tables
 
-from hven.errors import TooLarge
 from hven.formats import End, parquet
 from hven.formats.votable import read
+from hven.model.errors import TooLarge
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.testing.format import document, every_type

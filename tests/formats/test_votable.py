@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from lxml import etree
 from samples import ASCII, FLOAT64, VALUES, tables
 
-from hven.errors import SourceError, Timeout, UserError
 from hven.formats import End, Head
 from hven.formats.votable import at_once, field_ids, read, write
 from hven.formats.votable.binary import FEW, Rows
+from hven.model.errors import SourceError, Timeout, UserError
 from hven.model.table import Column
 from hven.model.types import Type, parse_type
 from hven.testing.format import document, every_type

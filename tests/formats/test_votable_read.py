@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.errors import SourceError
 from hven.formats.votable import read, reader
+from hven.model.errors import SourceError
 from hven.model.types import Type
 from hven.testing.format import document, every_type
 from shared import SHARED, shared

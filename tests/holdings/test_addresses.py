@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from hven.holdings import Site
-from hven.holdings.addresses import outdated
 from hven.ingest import ingest
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.site import Site
+from hven.site.addresses import outdated
 from running import hven
 
 DESCRIPTOR = """\

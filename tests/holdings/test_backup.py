@@ -15,15 +15,15 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import Conflict, HvenError, SourceError, StorageError, UserError
-from hven.holdings import Site
-from hven.holdings.archive import HEAD, SUMS, backup
-from hven.holdings.restoring import restore, verify
 from hven.ingest import ingest
-from hven.settings import Settings, init, load
-from hven.store import Job, Store
-from hven.store import database as db
+from hven.model.errors import Conflict, HvenError, SourceError, StorageError, UserError
+from hven.model.settings import Settings, init, load
+from hven.site import Site
+from hven.site.archive import HEAD, SUMS, backup
+from hven.site.auth.permit import OWNER
+from hven.site.restoring import restore, verify
+from hven.site.store import Job, Store
+from hven.site.store import database as db
 from postgres import server
 from running import hven
 from two_engines import OTHER, registered

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hven.adql.tree import Ident
-from hven.holdings import Catalogue
 from hven.model.table import Column, Schema, Table
+from hven.site import Catalogue
 
 
 def table(schema: str, name: str) -> Table:

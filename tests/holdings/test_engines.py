@@ -17,11 +17,11 @@ from hven import query
 from hven.descriptor import check
 from hven.engines.postgres import install
 from hven.engines.postgres.sessions import named
-from hven.errors import DescriptorError, HvenError, NotFound, StorageError, UserError
-from hven.holdings import Site
 from hven.ingest import ingest, move
-from hven.settings import Postgres, Settings, load
-from hven.store import snapshots
+from hven.model.errors import DescriptorError, HvenError, NotFound, StorageError, UserError
+from hven.model.settings import Postgres, Settings, load
+from hven.site import Site
+from hven.site.store import _snapshots as snapshots
 from hven.testing.site import site_with
 from postgres import programs, server
 from running import hven, until
@@ -156,7 +156,7 @@ def test_a_move_that_breaks_off_changes_nothing(tmp_path: Path, other: Any, monk
 
 
 def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.holdings.site.AWAY", 0.05)
+    monkeypatch.setattr("hven.site._site.AWAY", 0.05)
     with opened(tmp_path, OTHER) as site:
         ingest(site, "things")
     with Site(Settings(directory=tmp_path), watch=True) as site:
@@ -212,7 +212,7 @@ def test_the_verb(tmp_path: Path, other: Any) -> None:
 @pytest.mark.outside
 def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart of the database: its tables are refused in plain words, the others are served, and all is well again by itself."""
-    monkeypatch.setattr("hven.holdings.site.AWAY", 0.2)
+    monkeypatch.setattr("hven.site._site.AWAY", 0.2)
     with server() as address:
         postgres = Postgres(url=f"postgresql://{address}")
         with opened(tmp_path, "postgres", postgres=postgres) as site:

@@ -8,11 +8,11 @@ import pyarrow.csv
 import pytest
 
 from hven import query
-from hven.auth import Reader
-from hven.auth.permit import ANONYMOUS
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import Postgres, Settings
+from hven.model.settings import Postgres, Settings
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.auth.permit import ANONYMOUS
 from hven.testing.policies import half_hidden
 from postgres import server
 

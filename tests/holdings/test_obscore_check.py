@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hven.descriptor import check
-from hven.settings import Settings
+from hven.model.settings import Settings
 
 DESCRIPTOR = """\
 collection: images

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.auth import Reader
-from hven.auth.permit import ANONYMOUS
 from hven.engines.duckdb.plan import DuckPlan
-from hven.holdings import Site
 from hven.ingest import ingest
+from hven.model.settings import Settings
 from hven.model.table import Table, columns_of
-from hven.settings import Settings
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.auth.permit import ANONYMOUS
 from hven.testing.policies import half_hidden
 from shared import MORE
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, OWNER
-from hven.errors import BindError, NotFound, ParamError
+from hven.model.errors import BindError, NotFound, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import parse_type as type_of
+from hven.site.auth.permit import ANONYMOUS, OWNER
 from hven.testing.site import publish, tiny_site
 
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.holdings import Site
-from hven.holdings.archive import backup
 from hven.ingest import move
+from hven.model.settings import init, load
 from hven.model.table import Column, Partition, Table
 from hven.model.types import parse_type
-from hven.settings import init, load
+from hven.site import Site
+from hven.site.archive import backup
+from hven.site.auth.permit import OWNER
 from hven.testing.engine import STARS, stars
 from hven.testing.site import publish
 from postgres import server

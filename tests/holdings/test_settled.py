@@ -13,14 +13,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asking import Client
 
-from hven.errors import Conflict, HvenError, StorageError
-from hven.holdings import Site
-from hven.holdings import serving as room
-from hven.holdings.engines import Engines
-from hven.holdings.serving import refuse_unread, serving
+from hven.app._server import create
 from hven.ingest import ingest, move
-from hven.server import create
-from hven.settings import Settled, init, load
+from hven.model.errors import Conflict, HvenError, StorageError
+from hven.model.settings import Settled, init, load
+from hven.site import Site
+from hven.site import serving as room
+from hven.site.engines import Engines
+from hven.site.serving import refuse_unread, serving
 from running import hven, until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'

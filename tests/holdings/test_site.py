@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Reader
-from hven.errors import BindError, StorageError
-from hven.holdings import Site
+from hven.model.errors import BindError, StorageError
+from hven.model.settings import Settings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
-from hven.settings import Settings
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Reader
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, site_with, table_of, tiny_site
 
@@ -396,7 +396,7 @@ def test_policies_are_asked_once_about_each_reader(site):
 def test_a_reach_is_the_same_in_every_process(site):
     """Remembered answers are keyed by it: nothing in it may depend on the process's hashes."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom hven.holdings import Site\nfrom hven.settings import Settings\n"
+        "import sys\nfrom pathlib import Path\nfrom hven.site import Site\nfrom hven.model.settings import Settings\n"
         "from hven.testing.policies import half_hidden\n"
         "with Site(Settings(directory=Path(sys.argv[1]))) as site:\n    print(site.current().reach(policies=half_hidden('id')))"
     )

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from hven.auth.permit import ANONYMOUS, DEFAULT, OWNER, Reader
 from hven.engines import Snapshot
-from hven.holdings import tap_schema
-from hven.holdings.build import build
 from hven.model.table import Column, Key, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
-from hven.store import Record
+from hven.site import _tap_schema as tap_schema
+from hven.site.auth.permit import ANONYMOUS, DEFAULT, OWNER, Reader
+from hven.site.build import build
+from hven.site.store import Record
 
 STARS = Table(
     schema="cat",

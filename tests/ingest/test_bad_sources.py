@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import HvenError
 from hven.ingest import ingest
+from hven.model.errors import HvenError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

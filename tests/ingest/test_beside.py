@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.beside import Failure, Limits, first_wrong
-from hven.beside.process import Python
-from hven.errors import DataError, DescriptorError, SourceError, UserError
 from hven.ingest import ingest
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.model.errors import DataError, DescriptorError, SourceError, UserError
+from hven.model.resource import PythonLimits
+from hven.site.auth.permit import OWNER
+from hven.sources.beside import Failure, Python, first_wrong
 from hven.testing.site import site_with
 
 MEMORY = 1024**3
@@ -60,7 +60,7 @@ def values(site):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     directory = tmp_path_factory.mktemp("beside")
-    with site_with(directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=Limits(seconds=2.0, memory=MEMORY)) as site:
+    with site_with(directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=PythonLimits(seconds=2.0, memory=MEMORY)) as site:
         ingest(site, "c")
         yield site, directory / "collections/c/f.py"
 
@@ -177,7 +177,7 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
         f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
     )
     with (
-        site_with(tmp_path, SOURCE, {"w.py": text}, python=Limits(seconds=2.0, memory=MEMORY)) as site,
+        site_with(tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=2.0, memory=MEMORY)) as site,
         pytest.raises((SourceError, DescriptorError), match=words),
     ):
         ingest(site, "s")
@@ -186,5 +186,5 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
 def test_a_slow_source_has_its_time_for_each_row(tmp_path):
     """The limit is the time without a row, not that of a batch, nor of everything."""
     text = "import time\n\ndef rows():\n    for n in range(8):\n        time.sleep(0.5)\n        yield {'id': n}\n"
-    with site_with(tmp_path, SOURCE, {"w.py": text}, python=Limits(seconds=2.0, memory=MEMORY)) as site:
+    with site_with(tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=2.0, memory=MEMORY)) as site:
         assert ingest(site, "s").rows == 8

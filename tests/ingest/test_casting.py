@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.ingest.casting import convert
+from hven.ingest._casting import convert
 
 INTEGERS = [pa.uint8(), pa.int16(), pa.int32(), pa.int64()]
 numbers = (

@@ -8,16 +8,16 @@ import pytest
 from astropy.io import votable
 
 from hven import query
-from hven.auth.permit import DEFAULT, OWNER
 from hven.descriptor import check
-from hven.explore import places
-from hven.explore.asking import Asking
-from hven.explore.search import Search
 from hven.formats.votable import write
-from hven.holdings import Site
 from hven.ingest import ingest
+from hven.model.settings import Postgres, Settings
+from hven.portal._explore import places
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.search import Search
 from hven.query.head import head as heading
-from hven.settings import Postgres, Settings
+from hven.site import Site
+from hven.site.auth.permit import DEFAULT, OWNER
 from hven.testing.site import site_with
 from postgres import server
 

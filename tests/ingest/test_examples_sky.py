@@ -19,10 +19,10 @@ from astropy.time import Time
 from astropy.wcs import WCS
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from shared import ROOT
 
 

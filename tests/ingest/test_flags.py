@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.descriptor import check
-from hven.errors import DataError, HvenError
 from hven.ingest import ingest
 from hven.ingest.quality import Quality, from_json, percent
-from hven.settings import Postgres
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.model.errors import DataError, HvenError
+from hven.model.settings import Postgres
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from postgres import cluster
 from running import hven
@@ -225,7 +225,7 @@ def test_a_rule_that_cannot_be_evaluated_is_named(tmp_path):
 
 
 def test_groups_beyond_the_limit_are_put_together(tmp_path, monkeypatch):
-    from hven.ingest import flagged
+    from hven.ingest import _flagged as flagged
 
     monkeypatch.setattr(flagged, "GROUPS", 2)
     data = "id,x,y\n" + "".join(f"{n},{n % 5},{n}\n" for n in range(20))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import Conflict, DataError, DescriptorError, NotFound, SourceError, StorageError
-from hven.holdings import Site
 from hven.ingest import Progress, ingest, run_tests
+from hven.model.errors import Conflict, DataError, DescriptorError, NotFound, SourceError, StorageError
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 STARS = """\
@@ -539,7 +539,7 @@ def test_columns_that_differ_in_case_alone(tmp_path, kind):
     from astropy.io import fits
 
     from hven.descriptor.new import create
-    from hven.settings import Settings
+    from hven.model.settings import Settings
 
     path = tmp_path / f"a.{kind}"
     if kind == "fits":

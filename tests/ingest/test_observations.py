@@ -10,9 +10,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import DescriptorError
 from hven.ingest import ingest
+from hven.model.errors import DescriptorError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 

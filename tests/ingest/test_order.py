@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import DescriptorError
 from hven.ingest import ingest, stale
+from hven.model.errors import DescriptorError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

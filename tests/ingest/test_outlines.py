@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.engines.duckdb.functions import _area_text
-from hven.holdings import Site
 from hven.ingest import ingest
 from hven.lint import regions
-from hven.settings import Settings
-from hven.sky.columns import astray, turned
-from hven.sky.text import parse as shape
-from hven.sky.text import stcs
+from hven.model.settings import Settings
+from hven.model.sky.shape_columns import astray, turned
+from hven.model.sky.shape_text import parse as shape
+from hven.model.sky.shape_text import stcs
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
 

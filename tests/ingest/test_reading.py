@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from hven.ingest.reading import OBJECTS, Ahead, Behind
+from hven.ingest._read_ahead import OBJECTS, Ahead, Behind
 
 
 def come(before):

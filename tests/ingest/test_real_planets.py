@@ -10,8 +10,8 @@ import pytest
 from astropy.time import Time
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
 

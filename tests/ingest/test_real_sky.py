@@ -13,8 +13,8 @@ from astropy.io import fits, votable
 from astropy.time import Time
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
 

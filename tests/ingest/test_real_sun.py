@@ -15,9 +15,9 @@ from astropy.table import Table
 from astropy.time import Time
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import HvenError
 from hven.ingest import ingest
+from hven.model.errors import HvenError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from hven.errors import DataError
 from hven.ingest import ingest
+from hven.model.errors import DataError
 from hven.testing.site import site_with
 from running import hven
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.descriptor import check
 from hven.ingest import ingest
 from hven.query.head import head
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 TEXT = """\

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.ingest import ingest, sizes
-from hven.sync import sync
+from hven.ingest import _sizes as sizes
+from hven.ingest import ingest
+from hven.ingest.sync import sync
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 TEXT = """\

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.ingest import ingest
-from hven.ingest.validate_unique import Seen
+from hven.ingest._validate_unique import Seen
 from hven.model.hashes import hashes
 from hven.testing.site import site_with
 

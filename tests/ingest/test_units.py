@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import DataError
 from hven.ingest import ingest
+from hven.model.errors import DataError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 EACH = """\
@@ -133,7 +133,7 @@ tables:
 
 
 def test_long_arrays_do_not_stand_in_memory_at_once(tmp_path, monkeypatch):
-    from hven.ingest import units
+    from hven.ingest import _mapped_rows as units
 
     monkeypatch.setattr(units, "MOST", 7)
     text = lines(*({"obs": str(n), "freq": list(range(n)), "flux": [n] * n} for n in range(1, 20)))

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from shared import MORE
 

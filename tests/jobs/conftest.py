@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.jobs import worker
+from hven.jobs import _worker as worker
 
 
 @pytest.fixture(autouse=True)

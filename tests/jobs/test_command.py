@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.auth import Reader
-from hven.errors import ParamError, Unauthenticated
-from hven.holdings import Site
 from hven.jobs import Asker, Desk, run_next
-from hven.jobs.command import Command
+from hven.jobs._command import Command
+from hven.model.errors import ParamError, Unauthenticated
 from hven.model.given import Params, Upload, collect
 from hven.model.params import Param
 from hven.model.types import INT32
-from hven.store import Job
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.store import Job
 from hven.testing.site import tiny_site
 from job_programs import ECHO, declared
 from running import soon, until

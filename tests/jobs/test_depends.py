@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.auth import Reader
-from hven.errors import Conflict, Forbidden, NotFound, ParamError
-from hven.holdings import Site
 from hven.jobs import Asker, Desk, run_next
-from hven.jobs.keeper import Keeper
+from hven.jobs._keeper import Keeper
+from hven.model.errors import Conflict, Forbidden, NotFound, ParamError
 from hven.model.given import collect
-from hven.store import Job
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.store import Job
 from hven.testing.site import tiny_site
 
 HERE = Asker(reader=Reader(), address="192.0.2.1")

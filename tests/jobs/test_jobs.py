@@ -20,16 +20,18 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.auth import Reader
-from hven.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
-from hven.holdings import Site
-from hven.jobs import Asker, Desk, forks, keeper, run_next, tap, worker
+from hven.jobs import Asker, Desk, forks, run_next, tap
+from hven.jobs import _keeper as keeper
+from hven.jobs import _worker as worker
+from hven.jobs._keeper import Keeper
 from hven.jobs.desk import moment, stamp
-from hven.jobs.keeper import Keeper
+from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
 from hven.model.given import collect
-from hven.settings import JobLimits
-from hven.store import Job, Store
-from hven.store import database as db
+from hven.model.settings import JobLimits
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.store import Job, Store
+from hven.site.store import database as db
 from hven.testing.site import tiny_site
 from running import until
 
@@ -142,7 +144,7 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(site: Site, arrivals
     with pytest.MonkeyPatch.context() as patch, site.store._database.writing() as connection:
         connection.execute(sa.delete(db.jobs))
         connection.commit()
-        patch.setattr("hven.store.jobs.now", lambda: next(moments))
+        patch.setattr("hven.site.store.job_records.now", lambda: next(moments))
         for number, who in enumerate(arrivals):
             site.store.jobs.add(Job(id=f"{number:02}", type="tap", queue=f"{who}", duration=9, destruction="9"))
             site.store.jobs.enqueue(f"{number:02}", among=("PENDING",), most=99)
@@ -202,7 +204,7 @@ def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pyte
 def _row(job: Job) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from hven.store.jobs import _packed
+    from hven.site.store.job_records import _packed
 
     return _packed(asdict(job))
 
@@ -383,7 +385,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: Desk, monkeypa
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("hven.jobs.types.os.fsync", full)
+    monkeypatch.setattr("hven.jobs._types.os.fsync", full)
     run_next(site)
     ended = site.store.jobs.one(job.id)
     assert ended.phase == "ERROR"

@@ -22,10 +22,11 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.holdings import Site
-from hven.jobs import run_next, worker
-from hven.server import create
-from hven.settings import JobLimits, QueryLimits
+from hven.app._server import create
+from hven.jobs import _worker as worker
+from hven.jobs import run_next
+from hven.model.settings import JobLimits, QueryLimits
+from hven.site import Site
 from hven.testing.site import tiny_site
 from running import program, until
 from shared import shared

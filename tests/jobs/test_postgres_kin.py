@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hven.holdings import Site
+from hven.site import Site
 from hven.testing.site import tiny_site
 from jobs_again import closing_keepers, emptied, module_of
 from postgres import server

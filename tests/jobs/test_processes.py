@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.store import Job, Store
+from hven.site.store import Job, Store
 from running import HVEN, Server, hven, serving, until
 
 pytestmark = pytest.mark.slow

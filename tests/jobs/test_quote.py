@@ -10,7 +10,7 @@ import pytest
 
 from hven.jobs.desk import stamp
 from hven.jobs.quote import Outlook, outlook
-from hven.store import Job, Store
+from hven.site.store import Job, Store
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CONE = "SELECT * FROM s.t WHERE DISTANCE(ra, dec, {}, {}) < 0.1"

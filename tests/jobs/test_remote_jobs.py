@@ -13,12 +13,13 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 import pytest
 
-from hven.auth import Reader
-from hven.errors import ParamError
-from hven.holdings import Site
-from hven.jobs import Asker, Desk, remote, run_next
+from hven.jobs import Asker, Desk, run_next
+from hven.jobs import _remote as remote
+from hven.model.errors import ParamError
 from hven.model.given import collect
-from hven.store import Job
+from hven.site import Site
+from hven.site.auth import Reader
+from hven.site.store import Job
 from hven.testing.site import tiny_site
 from job_programs import ECHO, declared
 from running import Server, hven, serving, soon, until

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from hven.errors import DescriptorError, NotFound, ParamError
-from hven.jobs import check_types, declared, offered
-from hven.jobs.command import Command
-from hven.jobs.remote import Remote
+from hven.jobs import _declared as declared
+from hven.jobs import check_types, offered
+from hven.jobs._command import Command
+from hven.jobs._remote import Remote
+from hven.model.errors import DescriptorError, NotFound, ParamError
 from hven.model.given import collect
-from hven.settings import Settings
+from hven.model.settings import Settings
 from job_programs import declared as write
 from running import hven
 

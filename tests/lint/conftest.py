@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from clean import clean
 from world import World
 
-from hven import remote
 from hven.lint import Limits, Report, lint
+from hven.sources import remote
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from world import World, served
 
-from hven import remote
-from hven.errors import UsageError, UserError
 from hven.lint import Limits, lint
 from hven.lint.client import Client
 from hven.lint.documents import NotXml, parse
+from hven.model.errors import UsageError, UserError
+from hven.sources import remote
 from running import free_port, hven
 
 LITTLE = Limits(pause=0.0, size=1 << 20)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.engines._bound.reading import read
-from hven.errors import HvenError
 from hven.model import literal, ucd, units, vounits
 from hven.model.cache import SHORT, Cache, cached
+from hven.model.errors import HvenError
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 150)), max_size=30))

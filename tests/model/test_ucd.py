@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model import ucd
-from hven.model.ucdwords import FLAGS, REPLACED
+from hven.model._ucdwords import FLAGS, REPLACED
 from shared import shared
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hven.holdings import Site
-    from hven.store import Store
+    from hven.site import Site
+    from hven.site.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from running import until
@@ -102,8 +102,8 @@ class Schedulers:
         return self.started[-1]
 
     def store(self) -> Store:
-        from hven import settings
-        from hven.store import Store
+        from hven.model import settings
+        from hven.site.store import Store
 
         return Store(self.site / "var", settings.load(self.site).store)
 
@@ -183,9 +183,9 @@ def _alone(site: Path, name: str) -> Iterator[None]:
 
 
 def main() -> None:
-    from hven import plugins
-    from hven.holdings import Site  # noqa: F401  (imported once, for all)
-    from hven.operations import scheduler
+    from hven.jobs import _scheduler as scheduler
+    from hven.model import plugins
+    from hven.site import Site  # noqa: F401  (imported once, for all)
 
     scheduler.PLAN, scheduler.LOOK, scheduler.AGAIN, scheduler.LATE = 0.2, 0.05, 0.3, 0.5  # a test has less time than an observatory
     scheduler.GRACE = 45.0  # whatever ends before was told to, and was not killed for being late
@@ -201,10 +201,10 @@ def main() -> None:
 
 def _be(directory: Path, lease: float, machine: str | None) -> None:
     """Be a scheduler."""
-    from hven import settings
-    from hven.errors import Guarded, SourceError
-    from hven.operations import keep_schedule
-    from hven.store import leases
+    from hven.jobs.operations import keep_schedule
+    from hven.model import settings
+    from hven.model.errors import Guarded, SourceError
+    from hven.site.store import leases
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log = os.open(directory / "schedulers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from hven.operations import sending
-from hven.operations.hiding import Hiding
-from hven.settings import Settings, init, load
-from hven.store import Alert, Store
-from hven.store.schedules import alert
+from hven.jobs import _sending as sending
+from hven.jobs._redaction import Hiding
+from hven.model.settings import Settings, init, load
+from hven.site.store import Alert, Store
+from hven.site.store.schedules import alert
 
 SECRET = "s3cr3t-of-the-harbour"
 

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven import settings
-from hven.errors import Conflict, HvenError
-from hven.holdings import Site
 from hven.ingest import ingest, move
-from hven.operations import counted
-from hven.operations.following import synchronise
-from hven.operations.health import FAILING, FRESH, HELD, UNSCHEDULED, Health
-from hven.operations.planning import BY_HAND
-from hven.store.state import lease_name
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.jobs._following import synchronise
+from hven.jobs.health import FAILING, FRESH, HELD, UNSCHEDULED, Health
+from hven.jobs.operations import counted
+from hven.jobs.planning import BY_HAND
+from hven.model import settings
+from hven.model.errors import Conflict, HvenError
+from hven.site import Site
+from hven.site.store.state import lease_name
 from running import hven
 from two_engines import OTHER, registered
 
@@ -91,7 +91,7 @@ def test_going_back_waits_for_the_run_that_is_under_way(place: Path, monkeypatch
                 site.store.publish("base", [first], run="r", lease=lease)
             site.store.leases.release(lease)
 
-        monkeypatch.setattr("hven.cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
+        monkeypatch.setattr("hven.app._cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
         told = hven("rollback", "base", "--site", place, code=int(again))
         assert "waiting: the sync of base is being done by process" in told.stderr
         assert ("base was published again meanwhile" in told.stderr) is again

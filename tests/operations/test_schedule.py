@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from scheduling import Line, Nursery, Process, Schedulers, alive, schedulers
 
-from hven import settings
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.store import Schedule
+from hven.model import settings
+from hven.site import Site
+from hven.site.store import Schedule
 from postgres import server
 from running import hven, until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.site import Site
 from running import hven, serving, stilts_command
 from shared import shared
 

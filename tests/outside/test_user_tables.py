@@ -21,8 +21,8 @@ import pyvo
 import requests
 from astropy.table import Table
 
-from hven.holdings import Site
-from hven.settings import load as settings_of
+from hven.model.settings import load as settings_of
+from hven.site import Site
 from keepers import Keeper
 from running import Server, hven, program, serving, stilts_command, until
 from shared import shared
@@ -303,7 +303,7 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
 
 def _tidied(site: Site, folder: Path) -> bool:
     """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
-    from hven.query import own
+    from hven.query import user_tables as own
 
     own.tidy(site)
     return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.known()}

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "protocols"))
 
 from hostile_asking import Asker, make
 
-from hven.auth import session
+from hven.site.auth import session
 
 pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack")
 

@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.holdings import Site
-from hven.holdings.archive import backup
-from hven.holdings.restoring import verify
 from hven.ingest import ingest
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.site import Site
+from hven.site.archive import backup
+from hven.site.auth.permit import OWNER
+from hven.site.restoring import verify
 from hven.testing.site import site_with
 
 FULL = os.environ.get("HVEN_PROOF") == "full"  # scripts/proof runs the full one: a thousand kills

@@ -21,10 +21,10 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import HvenError
-from hven.holdings import Site
-from hven.settings import load
+from hven.model.errors import HvenError
+from hven.model.settings import load
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from postgres import server as postgres
 
@@ -99,7 +99,7 @@ def work(words, gate, answer):
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = gc(words[1]) if words[2:] == ["gc"] else hven.cli.main(words)
+            code = gc(words[1]) if words[2:] == ["gc"] else hven.app._cli.main(words)
     except SystemExit as stop:
         code = stop.code
     except BaseException as error:

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asking import Client
 from made_queries import agree, judged, sync_and_async
 
-from hven.holdings import Site
-from hven.server import create
-from hven.settings import Postgres
+from hven.app._server import create
+from hven.model.settings import Postgres
+from hven.site import Site
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED
 from postgres import server, sphere

@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.settings import load
-from hven.store import Store
+from hven.model.settings import load
+from hven.site.store import Store
 from postgres import Cluster, cluster
 from running import HVEN, Server, hven, serving, until
 

@@ -17,16 +17,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hven import query, settings
-from hven.auth import Reader
+from hven import query
 from hven.engines import Snapshot
-from hven.errors import StorageError, Unavailable
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.operations import verifying
-from hven.operations.health import Health
-from hven.query import own
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.jobs import verifying
+from hven.jobs.health import Health
+from hven.model import settings
+from hven.model.errors import StorageError, Unavailable
+from hven.query import user_tables as own
+from hven.site import Site
+from hven.site.auth import Reader
 from running import until
 from shared import MORE
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hven.holdings import Site
-from hven.server import create
+from hven.app._server import create
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 sys.path.insert(0, str(Path(__file__).parent))

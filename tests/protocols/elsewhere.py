@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from asking import Client
 
-from hven.holdings import Site
-from hven.server import create
+from hven.app._server import create
+from hven.site import Site
 
 
 @contextlib.contextmanager

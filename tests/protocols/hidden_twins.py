@@ -14,10 +14,10 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from asking import Client
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.site import Site
 from hven.testing.policies import half_hidden
 
 SEEN = 60

@@ -17,11 +17,11 @@ from urllib.parse import quote, quote_from_bytes, unquote
 from starlette.datastructures import FormData, QueryParams
 from starlette.routing import Route
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
 from hven.model.given import Params
 from hven.model.params import Param
-from hven.server import create
+from hven.site import Site
 from hven.testing.site import site_with
 
 DESCRIPTOR = """\

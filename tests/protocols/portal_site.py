@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onmouseover=\"alert(2) </style></title>]]>"
 SETTINGS = f"""\

@@ -17,9 +17,9 @@ from asking import Client
 from astropy.io import fits
 from astropy.io.votable import parse
 
+from hven.app._server import create
 from hven.model.table import Column, Table
 from hven.model.types import INT64, Type
-from hven.server import create
 from hven.testing.site import tiny_site
 
 FRAMES = Table(

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.server import create
+from hven.app._server import create
 from hven.testing.site import publish, tiny_site
 
 

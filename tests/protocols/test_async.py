@@ -19,10 +19,10 @@ from asking import Answer, Client
 from lxml import etree
 from made_stars import HIDDEN, STARS, rows
 
-from hven.auth import Reader
-from hven.holdings import Site
+from hven.app._server import create
 from hven.jobs import run_next
-from hven.server import create
+from hven.site import Site
+from hven.site.auth import Reader
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 from running import program
@@ -299,7 +299,7 @@ def test_what_is_no_way_to_ask_is_refused(client: Client) -> None:
 
 
 def test_the_value_of_a_parameter_is_counted_as_it_comes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.dali.uws.FORM_MOST", 1000)
+    monkeypatch.setattr("hven.services.uws.FORM_MOST", 1000)
     path = f"{made(client)}/parameters/QUERY"
     before = text(client, path)
     refused = client.ask("PUT", path, body=b"x" * 1001)

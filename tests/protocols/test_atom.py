@@ -11,11 +11,11 @@ import pytest
 from asking import Client
 from lxml import etree
 
-from hven.auth.permit import OWNER
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 

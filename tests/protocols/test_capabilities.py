@@ -14,8 +14,8 @@ from asking import Client
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.server import create
-from hven.settings import QueryLimits
+from hven.app._server import create
+from hven.model.settings import QueryLimits
 from hven.testing.site import tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}

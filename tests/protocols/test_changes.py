@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from asking import Answer, Client
 
-from hven.auth.permit import OWNER, Access
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
-from hven.sync import sync
-from hven.sync.changes import sets
+from hven.ingest.sync import sync
+from hven.ingest.sync.changes import sets
+from hven.site import Site
+from hven.site.auth.permit import OWNER, Access
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 
@@ -202,7 +202,7 @@ def test_when_snapshots_are_gone(tmp_path: Path) -> None:
 
 
 def test_big_tables_are_not_compared_for_a_reader(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.sync.feed.MOST", 10)
+    monkeypatch.setattr("hven.ingest.sync.feed.MOST", 10)
     kept = bool(sets(made.site, "stars.main"))
     answer = Client(create(made.site)).get("/changes/stars.main", since=made.first)
     assert answer.status == (200 if kept else 410)

@@ -14,7 +14,7 @@ from astropy.io.votable import parse
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.server import create
+from hven.app._server import create
 from hven.testing.site import tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}

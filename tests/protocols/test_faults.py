@@ -10,8 +10,8 @@ from asking import Client
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.holdings import Site
-from hven.server import create
+from hven.app._server import create
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 SECRET = "password=tycho at /etc/site.conf"
@@ -70,7 +70,7 @@ def test_a_page_that_cannot_be_made_says_so(site: Site, monkeypatch: pytest.Monk
 
 
 def test_metadata_that_cannot_be_written_says_so(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("hven.dali.vosi.tables", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("hven.services._vosi.tables", lambda *_, **__: 1 / 0)
     answer = Client(create(site)).get("/tap/tables")
     assert answer.status == 500
     assert answer.headers["x-request-id"] in answer.text
@@ -90,7 +90,7 @@ def test_other_methods_are_405_with_what_is_allowed(client: Client, method: str,
 @pytest.mark.parametrize("path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+AVG(mag)+AS+m+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"])
 def test_head_runs_nothing(client: Client, site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     get = client.get(path)
-    monkeypatch.setattr("hven.query.result.Result.begin", lambda _: pytest.fail("HEAD ran the query"))
+    monkeypatch.setattr("hven.query._result.Result.begin", lambda _: pytest.fail("HEAD ran the query"))
     head = client.ask("HEAD", path)
     assert (head.status, head.body) == (200, b"")
     for name in ("content-type", "etag", "cache-control"):

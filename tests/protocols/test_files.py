@@ -10,12 +10,12 @@ import pytest
 from asking import Client
 
 from hven import query
-from hven.auth.permit import OWNER
+from hven.app._server import create
 from hven.descriptor import check
-from hven.errors import DataError, DescriptorError, SourceError
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.server import create
+from hven.model.errors import DataError, DescriptorError, SourceError
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 PAPER = """\

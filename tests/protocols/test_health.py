@@ -19,17 +19,17 @@ from asking import Answer, Client
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
-from hven.errors import StorageError
-from hven.holdings import Site
-from hven.holdings.counters import FILE, Counters, prepare
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.operations import health
-from hven.protocols._pages.texts import texts
-from hven.server import create
-from hven.settings import HealthSettings, init, load
-from hven.store import Schedule
-from hven.store.runs import ERROR
-from hven.store.schedules import alert
+from hven.jobs import health
+from hven.model.errors import StorageError
+from hven.model.settings import HealthSettings, init, load
+from hven.portal._pages.texts import texts
+from hven.site import Site
+from hven.site.counters import FILE, Counters, prepare
+from hven.site.store import Schedule
+from hven.site.store.runs import ERROR
+from hven.site.store.schedules import alert
 from hven.testing.policies import half_hidden
 from running import hven
 

@@ -12,11 +12,11 @@ import pytest
 from asking import Answer, Client
 from made_stars import HIDDEN, STARS, rows
 
-from hven.auth.session import VISITOR
-from hven.holdings import Site
+from hven.app._server import create
 from hven.jobs import run_next
-from hven.protocols import _jobs_page
-from hven.server import create
+from hven.portal.faces import _jobs_page
+from hven.site import Site
+from hven.site.auth.session import VISITOR
 from hven.testing.site import tiny_site
 
 QUERY = "SELECT TOP 3 id, mag FROM stars.main ORDER BY mag"

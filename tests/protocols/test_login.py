@@ -16,12 +16,12 @@ import pytest
 from asking import Answer, Client
 from made_stars import STARS, rows
 
-from hven.auth import session
-from hven.dali import proving
-from hven.holdings import Site
-from hven.server import create
-from hven.store import Store
-from hven.store.database import now
+from hven.app._server import create
+from hven.services import _proving as proving
+from hven.site import Site
+from hven.site.auth import session
+from hven.site.store import Store
+from hven.site.store.database import now
 from hven.testing.site import tiny_site
 
 CSV = b"id,mine\ns1,10\n"

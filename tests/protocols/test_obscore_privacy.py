@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 
-from hven.auth.permit import OWNER
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
 from hven.jobs import run_next
-from hven.server import create
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.policies import half_hidden
 
 POLICIES = half_hidden("n")

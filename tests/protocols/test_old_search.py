@@ -9,9 +9,9 @@ import pytest
 from asking import Client
 from astropy.io.votable import parse
 
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
-from hven.settings import load
+from hven.model.settings import load
 from hven.testing.site import Site, site_with
 
 LOGS = """

@@ -16,11 +16,11 @@ import pytest
 from asking import Client
 from made_stars import STARS, rows
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.protocols import known
-from hven.protocols._pages.assets import named
-from hven.server import create
+from hven.portal._pages.assets import named
+from hven.services.protocol import known
+from hven.site import Site
 from hven.testing.site import site_with, tiny_site
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> \" onmouseover=\"alert(2) {{ 9973*9967 }} ${9973*9967} </style></title>"

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven import protocols
+from hven.app._server import create
 from hven.model.table import Table
-from hven.protocols.portal.addresses import TAKEN, address
-from hven.server import create
+from hven.portal._views.page_addresses import TAKEN, address
+from hven.services import protocol as protocols
 from hven.testing.site import tiny_site
 
 NAMES = ("files", "descriptor", "changes.atom", "main", "main.json", "a b", "a/b", "..", "~files~", "~", "100%", "rows", "é#&")

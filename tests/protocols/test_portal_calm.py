@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.model.table import Column, Group, Table
 from hven.model.types import FLOAT64, INT32, STRING, Type
-from hven.server import create
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

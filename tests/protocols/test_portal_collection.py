@@ -13,10 +13,10 @@ from asking import Client
 from mocpy import MOC
 from portal_site import HOSTILE, make
 
-from hven.explore.summary import sky_path
-from hven.holdings import Site
-from hven.protocols.portal.facts import bibtex
-from hven.server import create
+from hven.app._server import create
+from hven.portal._explore.summary import sky_path
+from hven.portal._views.facts import bibtex
+from hven.site import Site
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ import pytest
 from asking import Client
 from mocpy import MOC
 
-from hven.errors import Timeout
+from hven.app._server import create
+from hven.model.errors import Timeout
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.protocols.portal import editor
-from hven.protocols.portal.leaving import Waiting, attended
-from hven.server import create
+from hven.portal._views import editor
+from hven.portal._views.disconnect import Waiting, attended
 from hven.testing.site import tiny_site
 
 NUMBER = 1500

@@ -14,11 +14,11 @@ from asking import Client
 from elsewhere import down, hanging, nonsense, served
 
 from hven import query
-from hven.holdings import Site
+from hven.app._server import create
+from hven.model.settings import RemoteService
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
-from hven.server import create
-from hven.settings import RemoteService
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")

@@ -12,9 +12,9 @@ from faults_said import HOLE, SOURCE, files, said, shape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.errors import ParamError, UserError
-from hven.protocols._pages.faults import Template, faults_in
-from hven.protocols._pages.texts import languages, texts
+from hven.model.errors import ParamError, UserError
+from hven.portal._pages.texts import languages, texts
+from hven.portal._pages.translation import Template, faults_in
 
 OTHERS = languages()[1:]
 ROOMS = (

@@ -14,11 +14,11 @@ from asking import Client
 from lxml import etree
 from portal_site import make
 
-from hven.auth.permit import Reader
-from hven.holdings import Site
-from hven.protocols._pages.brand import NIGHT, PAPER, contrast, readable
-from hven.server import create
-from hven.settings import load
+from hven.app._server import create
+from hven.model.settings import load
+from hven.portal._pages.brand import NIGHT, PAPER, contrast, readable
+from hven.site import Site
+from hven.site.auth.permit import Reader
 from hven.testing.policies import half_hidden
 from running import until
 
@@ -248,7 +248,7 @@ def test_feeds_are_xml_that_readers_take(reader: Client) -> None:
 
 
 def test_new_files_are_seen_without_a_restart(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hven.protocols.portal import notes
+    from hven.portal._views import notes
 
     monkeypatch.setattr(notes, "LOOK", 0.0)
     before = reader.get("/").headers["etag"]
@@ -344,7 +344,7 @@ def test_the_head_says_who_is_logged_in(portal: Site) -> None:
 
 
 def test_a_thumbnail_is_on_the_card(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hven.protocols.portal import notes
+    from hven.portal._views import notes
 
     monkeypatch.setattr(notes, "LOOK", 0.0)
     file = portal.settings.directory / "collections/images/help/thumbnail.png"
@@ -358,7 +358,7 @@ def test_a_thumbnail_is_on_the_card(portal: Site, reader: Client, monkeypatch: p
 
 
 def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hven.explore import trees
+    from hven.portal._explore import count_trees as trees
 
     counted: list[tuple[Site, str]] = []  # other sites of this process may just be counted, too
     real = trees._counted

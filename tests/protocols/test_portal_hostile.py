@@ -17,14 +17,14 @@ from asking import Answer, Client
 from lxml import html
 
 from evil import descriptor
-from hven import settings
-from hven.auth.permit import OWNER
-from hven.errors import HvenError
-from hven.explore import search
+from hven.app._server import create
 from hven.ingest import ingest
+from hven.model import settings
+from hven.model.errors import HvenError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.server import create
+from hven.portal._explore import search
+from hven.site.auth.permit import OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with, tiny_site
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.model.table import Column, Table
 from hven.model.types import INT32
-from hven.server import create
+from hven.site import Site
 from hven.testing.site import publish, tiny_site
 
 TABLE = Table(schema="a", name="t", primary=("id",), columns=(Column(name="id", type=INT32, rank=1), Column(name="value", type=INT32)))

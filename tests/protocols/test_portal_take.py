@@ -18,10 +18,10 @@ from asking import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.explore import cart
+from hven.app._server import create
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
-from hven.server import create
+from hven.portal._explore import cart
 from hven.testing.site import tiny_site
 
 HOSTILE = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asking import Client
 
-from hven.protocols._pages.texts import HERE, languages, texts
+from hven.portal._pages.texts import HERE, languages, texts
 
 ROOT = Path(__file__).parents[2]
 WORD = r'"((?:[^"\\]|\\.)*)"'

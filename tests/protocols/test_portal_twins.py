@@ -13,8 +13,8 @@ from asking import Answer, Client
 from lxml import etree
 from portal_site import make
 
-from hven.protocols._pages.texts import HERE, texts
-from hven.server import create
+from hven.app._server import create
+from hven.portal._pages.texts import HERE, texts
 
 BEGIN = (
     "/",

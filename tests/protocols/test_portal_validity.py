@@ -7,10 +7,10 @@ from pathlib import Path
 
 from asking import Client
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
 from hven.testing.policies import half_hidden
 
 TEXT = """collection: logs

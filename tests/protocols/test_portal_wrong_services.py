@@ -12,12 +12,12 @@ import pytest
 from asking import Client
 from test_portal_everywhere import rows, table
 
-from hven.errors import StorageError
-from hven.explore import everywhere
-from hven.explore.asking import Asking
-from hven.holdings import Site
-from hven.server import create
-from hven.settings import RemoteService
+from hven.app._server import create
+from hven.model.errors import StorageError
+from hven.model.settings import RemoteService
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore.page_queries import Asking
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 Said = tuple[int, dict[str, str], bytes]

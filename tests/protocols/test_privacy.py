@@ -13,10 +13,10 @@ import pytest
 from asking import Client
 from made_stars import STARS, rows
 
-from hven.auth.permit import OWNER
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, site_with, tiny_site
 

@@ -28,11 +28,11 @@ from test_privacy import (  # noqa: F401  (the same tests, over the sites of thi
 )
 from test_uploads import send
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.ingest import ingest
 from hven.jobs import run_next
-from hven.server import create
-from hven.settings import Postgres
+from hven.model.settings import Postgres
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 from postgres import server, sphere

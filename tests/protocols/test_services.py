@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from asking import Client
 
+from hven.app._server import create
 from hven.descriptor import check
-from hven.errors import DescriptorError
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.server import create
-from hven.settings import load
+from hven.model.errors import DescriptorError
+from hven.model.settings import load
+from hven.site import Site
 
 ROWS = "id,ra,dec,t_exptime\na,10,20,1\nb,11,21,2\n"
 TABLE = """

@@ -11,9 +11,9 @@ from asking import Client
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.holdings import Site
+from hven.app._server import create
 from hven.jobs import run_next
-from hven.server import create
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 

@@ -26,13 +26,13 @@ from astropy.table import MaskedColumn, Table
 from lxml import etree
 from made_stars import STARS, rows
 
-from hven.dali.uploads import Uploads
-from hven.errors import Overloaded
-from hven.holdings import Site
+from hven.app._server import create
+from hven.model.errors import Overloaded
 from hven.model.given import Upload, collect
+from hven.model.settings import QueryLimits
 from hven.query import memory
-from hven.server import create
-from hven.settings import QueryLimits
+from hven.services._uploads import Uploads
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}

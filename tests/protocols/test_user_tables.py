@@ -12,10 +12,10 @@ import pytest
 from asking import Answer, Client
 from made_stars import STARS, rows
 
-from hven.holdings import Site
-from hven.query import own
-from hven.server import create
-from hven.settings import QueryLimits
+from hven.app._server import create
+from hven.model.settings import QueryLimits
+from hven.query import user_tables as own
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 
@@ -195,6 +195,6 @@ def test_a_job_over_it_is_its_owners(people: tuple[Person, Person, Person]) -> N
 
 
 def test_an_answer_comes_when_every_process_knows() -> None:
-    from hven.holdings.site import LOOK
+    from hven.site._site import LOOK
 
     assert own.KNOWN > LOOK

@@ -28,15 +28,15 @@ from made_stars import STARS, rows
 from pyarrow import feather
 
 from hven import descriptor
-from hven.auth import Reader
+from hven.app._server import create
 from hven.engines.duckdb.staging import DiskStaging
-from hven.errors import DescriptorError, StorageError
-from hven.holdings import Site
-from hven.holdings import site as holdings_site
-from hven.query import own
-from hven.server import create
-from hven.settings import QueryLimits, Settings
-from hven.store import user_tables
+from hven.model.errors import DescriptorError, StorageError
+from hven.model.settings import QueryLimits, Settings
+from hven.query import user_tables as own
+from hven.site import Site
+from hven.site import _site as holdings_site
+from hven.site.auth import Reader
+from hven.site.store import user_table_records as user_tables
 from hven.testing.site import tiny_site
 
 NUMBER = 3_000
@@ -420,7 +420,7 @@ def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_query_that_began_before_a_change_ends_with_what_it_saw(anna: Person, kept: Site) -> None:
     from hven import query
-    from hven.auth.local import reader
+    from hven.site.auth.local import reader
 
     body = b"n\n" + b"".join(b"%d\n" % n for n in range(20_000))
     assert anna.ask("PUT", "/tap/user_tables/long", body).status == 201

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import formats
+from hven.app._server import create
 from hven.ingest import ingest
-from hven.server import create
 from hven.testing.site import site_with
 from shared import MORE
 

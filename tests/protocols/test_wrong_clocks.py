@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from asking import Client
 
-from hven.holdings import Site
-from hven.ingest import ingest, steps
-from hven.protocols.portal import answers
-from hven.server import create
-from hven.store import database
+from hven.app._server import create
+from hven.ingest import _steps as steps
+from hven.ingest import ingest
+from hven.portal._views import page_formats as answers
+from hven.site import Site
+from hven.site.store import database
 from hven.testing.site import site_with
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from made_queries import LOOSE, ROWS, asked, same
 
 from adql_queries import query
-from hven.errors import HvenError
-from hven.holdings import Site
+from hven.model.errors import HvenError
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED, TABLES

@@ -15,11 +15,11 @@ from adql_running import embedded
 from hven import query as road
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.auth import Policy
-from hven.auth.permit import DEFAULT
-from hven.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
-from hven.holdings import Site
 from hven.jobs import run_next
+from hven.model.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
+from hven.site import Site
+from hven.site.auth import Policy
+from hven.site.auth.permit import DEFAULT
 from made_tables import PUBLISHED, TABLES, UPLOADED
 
 UPLOADS = {table.qualified: (table, rows) for table, rows in UPLOADED}

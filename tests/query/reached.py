@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 
-from hven.adql import from_clause, parse, terms, tree, windows
+from hven.adql import _from_clause as from_clause
+from hven.adql import _terms as terms
+from hven.adql import _windows as windows
+from hven.adql import parse, tree
 from hven.adql.functions import QUERY, WINDOWS
 from hven.adql.grouping import walk
-from hven.errors import HvenError
+from hven.model.errors import HvenError
 
 WORDS = {
     ("Join", "kind"): from_clause.JOIN_WORDS - {"JOIN", "NATURAL"},

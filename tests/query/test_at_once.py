@@ -5,13 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from hven.auth import Scope
 from hven.engines import Execution
-from hven.holdings.counters import Counters
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.query.result import Result
+from hven.query._result import Result
 from hven.query.turns import InTurn, Turns
+from hven.site.auth import Scope
+from hven.site.counters import Counters
 
 COLUMNS = (Column(name="n", type=parse_type("int32")),)
 BATCH = pa.record_batch({"n": pa.array([1, 2, 3], pa.int32())})

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from hven import adql, query
-from hven.adql import bounds
-from hven.dali import status_of
-from hven.errors import HvenError, Timeout, TooLarge
-from hven.holdings import Site
+from hven.adql import _bounds as bounds
 from hven.model import clock
+from hven.model.errors import HvenError, Timeout, TooLarge
 from hven.query import memory
+from hven.services import status_of
+from hven.site import Site
 from hven.testing.site import tiny_site
 
 TABLE = pa.table({"n": np.arange(3000, dtype=np.int32), "word": [f"w{n}" for n in range(3000)]})

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.errors import SourceError, Timeout, TooLarge
 from hven.formats import End, Head, load
 from hven.model import literal
 from hven.model.clock import Clock
+from hven.model.errors import SourceError, Timeout, TooLarge
 from hven.model.table import Column
 from hven.model.types import from_arrow
-from hven.query import content
-from hven.query.content import table_in
+from hven.query import _content as content
+from hven.query._content import table_in
 from hven.sources._reading import delimited
 
 

@@ -18,8 +18,8 @@ from kept_queries import KEPT
 from made_queries import agree, agree_text, judged, judged_text
 from test_made_queries import FIRST
 
-from hven.holdings import Site
-from hven.settings import Postgres
+from hven.model.settings import Postgres
+from hven.site import Site
 from hven.testing.site import publish, tiny_site
 from made_tables import PUBLISHED
 from postgres import server, sphere

@@ -22,9 +22,9 @@ from reached import everything, reached
 
 from adql_queries import Writer, query
 from hven.adql.functions import QUERY, WINDOWS
-from hven.errors import QueryError
-from hven.holdings import Site
-from hven.server import create
+from hven.app._server import create
+from hven.model.errors import QueryError
+from hven.site import Site
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED, TABLES
 

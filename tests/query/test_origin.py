@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, OWNER
 from hven.formats import votable
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, OWNER
 
 ABOUT = """collection: {name}
 title: Title of {name}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from hven.errors import BindError, EvaluationError
+from hven.model.errors import BindError, EvaluationError
 from hven.query import run
 from hven.testing.site import tiny_site
 

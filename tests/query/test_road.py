@@ -13,13 +13,15 @@ import pyarrow as pa
 import pytest
 
 from hven import engines, query
-from hven.auth.permit import ANONYMOUS, OWNER
-from hven.errors import BindError, Cancelled, EvaluationError, Overloaded, Replaced, ServiceError, Timeout, TooLarge, Unavailable
-from hven.holdings import Site
-from hven.query import result, road, turns
-from hven.query.result import PIECE
-from hven.query.shapes import LARGEST, Shapes, cost
-from hven.settings import QueryLimits
+from hven.model.errors import BindError, Cancelled, EvaluationError, Overloaded, Replaced, ServiceError, Timeout, TooLarge, Unavailable
+from hven.model.settings import QueryLimits
+from hven.query import _result as result
+from hven.query import _road as road
+from hven.query import turns
+from hven.query._plan_cache import LARGEST, Shapes, cost
+from hven.query._result import PIECE
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, table_of, tiny_site
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.holdings import Site
+from hven.model.settings import QueryLimits
 from hven.model.table import Column, Table
 from hven.model.types import INT64
-from hven.settings import QueryLimits
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import pyarrow as pa
 import pytest
 
-from hven.errors import Cancelled, Overloaded
+from hven.model.errors import Cancelled, Overloaded
 from hven.query import memory, turns
 from hven.query.turns import InTurn, Turn, Turns
 

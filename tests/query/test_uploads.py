@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from pyarrow import feather
 
 from hven import formats, query
-from hven.errors import ParamError, SourceError, Timeout, TooLarge, UserError
 from hven.formats import End, Head
-from hven.holdings import Site
 from hven.model import clock
+from hven.model.errors import ParamError, SourceError, Timeout, TooLarge, UserError
 from hven.model.given import Upload
+from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Column, Table
 from hven.query import uploads
-from hven.settings import QueryLimits, Settings
+from hven.site import Site
 from hven.testing.site import tiny_site
 from shared import shared
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.auth.permit import ANONYMOUS, DEFAULT
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.layout import Projection
-from hven.holdings import Site
 from hven.model.table import Table, columns_of
+from hven.site import Site
+from hven.site.auth.permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

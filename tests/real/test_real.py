@@ -16,9 +16,9 @@ from astropy import constants, units
 from astropy.coordinates import angular_separation
 
 from hven.descriptor import check
-from hven.holdings import Site
 from hven.ingest import Report, ingest
-from hven.settings import load
+from hven.model.settings import load
+from hven.site import Site
 from running import hven
 from shared import shared
 

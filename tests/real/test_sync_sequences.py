@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.holdings import Site
 from hven.ingest import ingest
-from hven.settings import load
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.model.settings import load
+from hven.site import Site
+from hven.site.auth.permit import OWNER
 from shared import shared
 
 pytestmark = pytest.mark.slow

@@ -13,14 +13,14 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven import resolver
-from hven.errors import Overloaded, ParamError
-from hven.holdings import Site
 from hven.ingest import ingest
+from hven.model.errors import Overloaded, ParamError
+from hven.model.settings import ResolverSettings
 from hven.model.table import Column, FrameRef, Table
 from hven.model.types import STRING
-from hven.resolver.contract import keys
-from hven.settings import ResolverSettings
+from hven.query import resolver
+from hven.query.resolver._contract import keys
+from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, site_with, tiny_site
 from running import hven
@@ -64,7 +64,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(directory: Path) -> Any:
-    from hven.settings import load
+    from hven.model.settings import load
 
     with Site(load(directory, {})) as made:
         yield made

@@ -14,11 +14,12 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 import pytest
 
-from hven import resolver
-from hven.errors import HvenError, Overloaded, SourceError
-from hven.holdings import Site
-from hven.resolver import asking, sesame
-from hven.settings import ResolverSettings
+from hven.model.errors import HvenError, Overloaded, SourceError
+from hven.model.settings import ResolverSettings
+from hven.query import resolver
+from hven.query.resolver import _providers as asking
+from hven.query.resolver import sesame
+from hven.site import Site
 from hven.testing.site import tiny_site
 from running import until
 

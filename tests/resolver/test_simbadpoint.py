@@ -14,14 +14,15 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven import query, resolver
+from hven import query
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.errors import BindError, Overloaded
-from hven.holdings import Site
+from hven.model.errors import BindError, Overloaded
+from hven.model.settings import ResolverSettings, Settings
 from hven.model.table import Column, Table
-from hven.protocols._tapregext import table_access
-from hven.settings import ResolverSettings, Settings
+from hven.query import resolver
+from hven.services.faces._tapregext import table_access
+from hven.site import Site
 from hven.testing.site import publish, table_of, tiny_site
 
 M31 = SkyCoord("00h42m44.330s +41d16m07.50s")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from serving import Serving, hven, serving
 
-from hven.errors import Unavailable
-from hven.store import Store, stand
+from hven.model.errors import Unavailable
+from hven.site.store import Store, stand
 from hven.testing.site import tiny_site
 from running import until
 

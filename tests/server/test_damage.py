@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from serving import Serving, hven, serving, star_site
 
-from hven import settings
-from hven.holdings import Site
 from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
 from running import until
 
 COUNT = "SELECT COUNT(*) AS n, MAX(mag) AS m FROM stars.main"

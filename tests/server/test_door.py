@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from hven.server import door
-from hven.server.door import Door
+from hven.app._server import door
+from hven.app._server.door import Door
 
 COST = 0.01  # seconds of each request that is answered
 

@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from hven.dali import read
+from hven.app._server.alias import Aliases
+from hven.app._server.edge import Edge
+from hven.app._server.identity import Identity
+from hven.app._server.log import GULP, MOST, Gathering
+from hven.model.settings import Alias, Settings
 from hven.query.turns import asker
-from hven.server.alias import Aliases
-from hven.server.edge import Edge
-from hven.server.identity import Identity
-from hven.server.log import GULP, MOST, Gathering
-from hven.settings import Alias, Settings
-from hven.store import Store
+from hven.services import read
+from hven.site.store import Store
 
 
 def ask(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
-from hven.server.routes import Routes
+from hven.app._server.routes import Routes
 
 
 def say(word: str) -> object:

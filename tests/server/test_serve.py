@@ -226,7 +226,7 @@ def test_arrow_keeps_nothing(verb: str, tmp_path: Path) -> None:
         import sys
         import hven.settings
         from hven.cli import main
-        hven.settings.load = lambda directory: sys.exit(__import__("pyarrow").default_memory_pool().backend_name)
+        hven.model.settings.load = lambda directory: sys.exit(__import__("pyarrow").default_memory_pool().backend_name)
         main(sys.argv[1:])
     """
     (tmp_path / "hven.toml").touch()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import stat
 
-from hven.settings.secrets import SECRETS, exposed
-from hven.store import Store
+from hven.model.settings.secrets import SECRETS, exposed
+from hven.site.store import Store
 
 
 def test_what_other_accounts_can_read_is_told(tmp_path):

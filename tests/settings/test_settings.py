@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import pytest
 
-from hven.errors import DescriptorError, UserError
-from hven.settings import DOCS, Alias, Foreign, Portal, QueryLimits, RemoteService, Settings, init, load, names, strangers
-from hven.settings.words import SECTIONS
+from hven.model.errors import DescriptorError, UserError
+from hven.model.settings import DOCS, Alias, Foreign, Portal, QueryLimits, RemoteService, Settings, init, load, names, strangers
+from hven.model.settings._setting_docs import SECTIONS
 
 
 def site(tmp_path, text):

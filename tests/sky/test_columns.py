@@ -8,9 +8,9 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hven.sky import Circle, Polygon
-from hven.sky.columns import outlines
-from hven.sky.text import ShapeError, stcs
+from hven.model.sky import Circle, Polygon
+from hven.model.sky.shape_columns import outlines
+from hven.model.sky.shape_text import ShapeError, stcs
 
 NUMBERS = st.sampled_from(["0", "1.5", "-2.25", "+3", ".5", "7.", "1e1", "-1.2E-3", "89.999", "3", "4", "5"])
 ODD = st.sampled_from(["+-4", "-inf", "nan", "1e999", "1.2.3", "5°", "unit", "deg", "(", "circle", "icrs", "1,2", "--1", "+", "-", "e5"])

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mocpy import MOC
 
-from hven.sky import Circle, Polygon, Range, healpix
-from hven.sky.sphere import SKY, distance, offset
+from hven.model.sky import Circle, Polygon, Range, healpix
+from hven.model.sky.sphere import SKY, distance, offset
 from shared import MORE
 
 LON, LAT = (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mocpy import MOC
 
-from hven.sky import Moc, healpix
+from hven.model.sky import Moc, healpix
 from shared import MORE
 
 CELLS = st.integers(0, 6).flatmap(lambda order: st.tuples(st.just(order), st.lists(st.integers(0, (12 << 2 * order) - 1), max_size=60)))

@@ -8,8 +8,8 @@ import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hven.sky import SKY, Box, Circle, Moc, Point, Polygon, Range, Region, arrays, contains, distance, in_polygon, intersects
-from hven.sky.sphere import offset
+from hven.model.sky import SKY, Box, Circle, Moc, Point, Polygon, Range, Region, arrays, contains, distance, in_polygon, intersects
+from hven.model.sky.sphere import offset
 from shared import MORE
 
 LON = st.one_of(st.floats(0, 359.999), st.sampled_from([0.0, 180.0, 359.99999]))
@@ -256,7 +256,7 @@ def test_relations_agree_with_a_sample_of_positions(a, b):
         assert intersects(a, b)
         assert a.area() >= b.area() * (1 - 1e-9)
     # if a fine cover of one does not meet that of the other, they do not touch
-    from hven.sky import healpix
+    from hven.model.sky import healpix
 
     if not len(healpix.intersect(a.cover(6), b.cover(6))):
         assert not intersects(a, b)
@@ -378,7 +378,7 @@ def test_a_polygon_that_cuts_itself_holds_nothing_far_away():
 
 
 def test_a_range_that_is_a_pole_is_covered():
-    from hven.sky import healpix
+    from hven.model.sky import healpix
 
     for shape in (Range(1e-53, 0, 90, 90), Range(0, 0, -90, -90), Range(10, 20, 90, 90)):
         lon, lat = np.array([0.0, 100.0, 200.0, 300.0]), np.full(4, shape.lat1)

@@ -9,8 +9,8 @@ from astropy.coordinates import SkyCoord
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hven.sky import Circle, distance, in_circle
-from hven.sky.sphere import angles, offset, separation, vectors, wrap
+from hven.model.sky import Circle, distance, in_circle
+from hven.model.sky.sphere import angles, offset, separation, vectors, wrap
 
 LON = st.one_of(st.floats(-720, 720), st.sampled_from([0.0, 90.0, 180.0, 270.0, 359.9999999999, 360.0, -1e-12]))
 LAT = st.one_of(st.floats(-90, 90), st.sampled_from([90.0, -90.0, 0.0, 89.999999999, -1e-13]))

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.sky import Circle, Point, Polygon, Range, Region, text
+from hven.model.sky import Circle, Point, Polygon, Range, Region
+from hven.model.sky import shape_text as text
 
 LON, LAT = st.floats(0, 360), st.floats(-90, 90)
 CIRCLES = st.builds(Circle, LON, LAT, st.floats(0, 180))

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-from hven import plugins
-from hven.descriptor.guesses import kind_of
-from hven.errors import HvenError
+from hven.descriptor._guesses import kind_of
+from hven.model import plugins
+from hven.model.errors import HvenError
 from hven.sources import Context
 from shared import shared
 

@@ -17,7 +17,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW, Context, csv
 from hven.sources._reading import text
 from shared import MORE, shared

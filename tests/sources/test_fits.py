@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from astropy.io import fits as theirs
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW, Context, fits
 from shared import shared
 

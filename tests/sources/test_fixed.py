@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW, Context, fixed
 from hven.sources._reading import readme
 from hven.sources.fixed import UNIT, cutter

@@ -15,8 +15,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.errors import SourceError
-from hven.sky import text as shapes
+from hven.model.errors import SourceError
+from hven.model.sky import shape_text as shapes
 from hven.sources import ROW, Context
 from hven.sources import json as kind
 from hven.sources._reading import geojson, jsontext

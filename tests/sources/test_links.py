@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import Context, csv
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 import pytest
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW, Context, python
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from hven import plugins
+from hven.model import plugins
 from shared import ROOT
 
 PAGE = (ROOT / "docs/reference/sources.md").read_text()

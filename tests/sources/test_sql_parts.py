@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW, Blocks, Context, Pages, Picks, Since, sql
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from hven.errors import Forbidden, SourceError, UserError
+from hven.model.errors import Forbidden, SourceError, UserError
 from hven.sources import ROW, Context, Feeds, tap
 from hven.sources import hven as hven_kind
 from hven.sources._reading import service, tapservice

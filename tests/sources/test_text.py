@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import Context, csv
 from hven.sources._reading.text import TextFile
 

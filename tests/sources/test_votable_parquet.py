@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io.votable import parse_single_table
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW, Context, fits, parquet, query, votable
 from shared import shared
 

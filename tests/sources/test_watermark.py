@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
 from hven.sources import Context, sql

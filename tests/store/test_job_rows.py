@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hven.errors import NotFound
-from hven.store import Job, Store
-from hven.store import database as db
-from hven.store.leases import holder
+from hven.model.errors import NotFound
+from hven.site.store import Job, Store
+from hven.site.store import database as db
+from hven.site.store.leases import holder
 from postgres import server
 
 
@@ -175,7 +175,7 @@ def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: Store) 
 
 def test_an_index_finds_what_waits_for_others(store: Store) -> None:
     """However many jobs wait for their turn, those that wait for others are found without looking at them."""
-    from hven.store import kin
+    from hven.site.store import _job_relations as kin
 
     with store.jobs._database.reading() as connection:
         if connection.dialect.name == "sqlite":

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hven.errors import Conflict, HvenError, StorageError
-from hven.holdings import Site
-from hven.settings import Settings
-from hven.store import FORMAT, Store
-from hven.store import database as db
+from hven.model.errors import Conflict, HvenError, StorageError
+from hven.model.settings import Settings
+from hven.site import Site
+from hven.site.store import FORMAT, Store
+from hven.site.store import database as db
 from postgres import programs, server
 from running import Server, hven, serving, until
 

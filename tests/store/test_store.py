@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from hven.engines import Snapshot
-from hven.errors import Conflict, NotFound, StorageError
+from hven.model.errors import Conflict, NotFound, StorageError
 from hven.model.table import Column, Table
-from hven.store import FORMAT, Lease, Record, Store
-from hven.store import database as db
-from hven.store import leases as leasing
+from hven.site.store import FORMAT, Lease, Record, Store
+from hven.site.store import database as db
+from hven.site.store import leases as leasing
 from postgres import server
 from running import until
 
@@ -180,7 +180,7 @@ def test_a_lease_runs_out(store):
 
 def test_the_lease_of_a_dead_process_is_void_at_once(store):
     child = subprocess.run(
-        [sys.executable, "-c", "from hven.store.leases import holder; print(holder())"],
+        [sys.executable, "-c", "from hven.site.store.leases import holder; print(holder())"],
         capture_output=True,
         text=True,
         check=True,

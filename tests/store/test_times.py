@@ -14,18 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.errors import NotFound
-from hven.holdings import Site
-from hven.jobs.keeper import Keeper
-from hven.operations import verifying
-from hven.operations.health import Health
-from hven.query import own
-from hven.store import Job, Store, Verification, user_tables, verifications
-from hven.store import database as db
-from hven.store import sessions as sessions_of
-from hven.store.schedules import alert
-from hven.store.times import BELIEVED, LEAP, Reckoning, stamp
-from hven.sync import changes
+from hven.ingest.sync import changes
+from hven.jobs import verifying
+from hven.jobs._keeper import Keeper
+from hven.jobs.health import Health
+from hven.model.errors import NotFound
+from hven.query import user_tables as own
+from hven.site import Site
+from hven.site.store import Job, Store, Verification
+from hven.site.store import _sessions as sessions_of
+from hven.site.store import _verifications as verifications
+from hven.site.store import database as db
+from hven.site.store import user_table_records as user_tables
+from hven.site.store._deletion_clock import BELIEVED, LEAP, Reckoning, stamp
+from hven.site.store.schedules import alert
 from hven.testing.site import tiny_site
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()

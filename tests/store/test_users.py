@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 
-from hven.errors import Conflict, NotFound, Unauthenticated, UserError
-from hven.store import FORMAT, Job, Store
+from hven.model.errors import Conflict, NotFound, Unauthenticated, UserError
+from hven.site.store import FORMAT, Job, Store
 
 
 def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.errors import NotFound
 from hven.ingest import ingest
-from hven.sync import changes, sync
-from hven.sync.differing import CHANGE, COLUMNS, Differences, paired, tell
-from hven.sync.report import Change
+from hven.ingest.sync import changes, sync
+from hven.ingest.sync._differing import CHANGE, COLUMNS, Differences, paired, tell
+from hven.ingest.sync._report import Change
+from hven.model.errors import NotFound
 from hven.testing.site import site_with
 
 STARS = """

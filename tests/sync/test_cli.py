@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from hven.cli.verbs import app
+from hven.app._cli.verbs import app
 from hven.testing.site import site_with
 from running import hven
 

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import DataError
 from hven.ingest import ingest
-from hven.sync import sync
-from hven.sync.reading import Reading
+from hven.ingest.sync import sync
+from hven.ingest.sync._changed_rows import Reading
+from hven.model.errors import DataError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 4

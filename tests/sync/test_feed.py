@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from hven import query, remote
-from hven.auth.permit import OWNER
+from hven import query
 from hven.ingest import ingest
-from hven.settings import Postgres
-from hven.sync import changes, sync
+from hven.ingest.sync import changes, sync
+from hven.model.settings import Postgres
+from hven.site.auth.permit import OWNER
+from hven.sources import remote
 from hven.testing.site import site_with
 from postgres import cluster
 from running import serving, until

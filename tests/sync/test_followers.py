@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 EXAMPLES = 120 if os.environ.get("HVEN_PROOF") == "full" else 3

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest, stale
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 TEXT = """

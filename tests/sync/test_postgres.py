@@ -6,13 +6,13 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.engines.postgres.engine import PostgresEngine
 from hven.engines.postgres.places import CELL
 from hven.ingest import ingest
-from hven.settings import Postgres
-from hven.sync import sync
-from hven.sync.diffing import diff
+from hven.ingest.sync import sync
+from hven.ingest.sync._diffing import diff
+from hven.model.settings import Postgres
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from postgres import cluster
 

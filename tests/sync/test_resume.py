@@ -12,9 +12,9 @@ import time
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from running import HVEN
 
@@ -83,7 +83,7 @@ def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first)
 
 
 def database_source(site):
-    from hven import plugins
+    from hven.model import plugins
     from hven.sources import Context
 
     module = plugins.load("sources", "sql")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
-from hven.errors import DataError
 from hven.ingest import ingest
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.model.errors import DataError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 
 STARS = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.ingest import ingest
-from hven.sync import sync
+from hven.ingest.sync import sync
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from running import serving, until
 

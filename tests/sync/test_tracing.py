@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hven.errors import Place
+from hven.ingest.sync._tracing import trace
+from hven.model.errors import Place
 from hven.model.resource import Setting, SourceSpec, TableSpec
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
-from hven.sync.tracing import trace
 
 PLACE = Place(file="x.yaml")
 

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from hven import query
-from hven.auth.permit import OWNER
 from hven.engines.duckdb import merging
-from hven.errors import Conflict, DataError, Guarded, SourceError, StorageError
-from hven.ingest import ingest, ledger, space
-from hven.ingest.ledger import Notes
-from hven.sync import changes, sync
+from hven.ingest import _ledger as ledger
+from hven.ingest import _space as space
+from hven.ingest import ingest
+from hven.ingest._ledger import Notes
+from hven.ingest.sync import changes, sync
+from hven.model.errors import Conflict, DataError, Guarded, SourceError, StorageError
+from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

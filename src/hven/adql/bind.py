@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from hven.adql.bounds import COLUMNS, LONGEST, SELECTS
+from hven.adql._bounds import COLUMNS, LONGEST, SELECTS
+from hven.adql._joins import Joins
+from hven.adql._output import Outputs
 from hven.adql.functions import MAPPING, QUERY, Functions
 from hven.adql.grouping import check_groups, has_local_aggregate, has_window, key, literals
-from hven.adql.joins import Joins
-from hven.adql.output import Outputs
 from hven.adql.scope import Names, Scope, Source, View, closest, names_of, nearest_name, same, shown_name
 from hven.adql.tree import (
     Bound,
@@ -29,7 +29,7 @@ from hven.adql.tree import (
     TableRef,
 )  # fmt: skip
 from hven.adql.values import kind, meta
-from hven.errors import BindError
+from hven.model.errors import BindError
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -510,7 +510,7 @@ class Binder(Joins):
 
     def view(self, node: TableRef, table: Table) -> tuple[FromItem, View]:
         """Bind a view as the derived table that it stands for; the table's own words describe its columns."""
-        from hven.adql.parser import parse
+        from hven.adql._parser import parse
 
         if table.qualified in self.views:
             self.fail(f"the view {table.qualified} reads itself", node.at)

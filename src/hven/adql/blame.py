@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hven.adql.grouping import walk
 from hven.adql.tree import Binary, Cast, Derived, Function, In, Literal, Query, Subquery
-from hven.errors import EvaluationError, HvenError
+from hven.model.errors import EvaluationError, HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,7 +36,7 @@ def placed(error: EvaluationError, text: str, bound: Query | None = None) -> Eva
     bound
         The same, bound: with the views that it reads. What may have failed in one of them is told by where the view is read.
     """
-    from hven.adql.parser import parse
+    from hven.adql._parser import parse
 
     if error.text or not text:
         return error

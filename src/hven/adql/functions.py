@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hven.adql.curating import ROWS
-from hven.adql.function_examples import EXAMPLES
+from hven.adql._function_examples import EXAMPLES
+from hven.adql._mapping_functions import ROWS
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:

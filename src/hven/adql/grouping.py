@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Query, Select, SelectItem, Window
-from hven.errors import BindError
 from hven.model.clock import check
+from hven.model.errors import BindError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hven.adql.bounds import LOOK, WORDS
-from hven.adql.faults import lexical_fault, text_fault
+from hven.adql._bounds import LOOK, WORDS
+from hven.adql._syntax_faults import lexical_fault, text_fault
 from hven.adql.reserved import RESERVED, RESERVED_2_0
 from hven.adql.tree import Literal, LiteralList
-from hven.errors import ParseError
 from hven.model.clock import check
+from hven.model.errors import ParseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

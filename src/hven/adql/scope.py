@@ -6,10 +6,10 @@ import difflib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from hven.adql.faults import FOREIGN
+from hven.adql._syntax_faults import FOREIGN
 from hven.adql.text import quote
 from hven.adql.tree import ColumnRef, Expr, Ident, Meta, NamedWindow
-from hven.errors import BindError
+from hven.model.errors import BindError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

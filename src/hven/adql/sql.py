@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
-from hven.adql.bounds import ALWAYS, LONGEST, LOOK, WRITTEN
+from hven.adql._bounds import ALWAYS, LONGEST, LOOK, WRITTEN
 from hven.adql.tree import (
     And,
     Between,
@@ -44,8 +44,8 @@ from hven.adql.tree import (
     Window,
 )  # fmt: skip
 from hven.adql.values import is_null, meta
-from hven.errors import BindError, TooLarge
 from hven.model.clock import check
+from hven.model.errors import BindError, TooLarge
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from hven.adql.calls import kind, stands_alone
+from hven.adql._calls import kind, stands_alone
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import (
     And,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, overload
 
-from hven.adql.bounds import LONGEST
+from hven.adql._bounds import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The file a curator writes -> a Resource, all mistakes at once with file:line:column."""
 
-from hven.descriptor.reading import check, load, load_standard
-from hven.descriptor.schema import schema
+from hven.descriptor._loading import check, load, load_standard
+from hven.descriptor._schema import schema
 
 __all__ = ["check", "load", "load_standard", "schema"]

@@ -14,16 +14,16 @@ from hven.adql.functions import QUERY
 from hven.adql.grouping import walk
 from hven.adql.scope import Tables
 from hven.adql.tree import CommonTable, TableRef
-from hven.descriptor.flags import HIGHEST
-from hven.descriptor.merging import standard_columns
-from hven.descriptor.obscore import OBSCORE, RADIO, STANDARDS
-from hven.errors import HvenError
+from hven.descriptor._flags import HIGHEST
+from hven.descriptor._merging import standard_columns
+from hven.descriptor.observations import OBSCORE, RADIO, STANDARDS
+from hven.model.errors import HvenError
 from hven.model.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from hven.descriptor.obscore import Member
+    from hven.descriptor.observations import Member
     from hven.model.resource import Example, TableSpec
     from hven.model.table import Column
 

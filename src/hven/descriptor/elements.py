@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.descriptor.shapes import nearest
+from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Written
 from hven.model.table import Column
 from hven.model.types import INT64, from_arrow
@@ -14,7 +14,7 @@ from hven.model.types import INT64, from_arrow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.descriptor.shapes import Faults
+    from hven.descriptor.value_schema import Faults
     from hven.model.resource import TableSpec
 
 INDEX = "each.index"  # 1 for the first element

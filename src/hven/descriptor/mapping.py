@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.descriptor.compiling import Compiler
-from hven.descriptor.obscore import OBSCORE, RADIO, member
+from hven.descriptor._compiling import Compiler
+from hven.descriptor.observations import OBSCORE, RADIO, member
 from hven.descriptor.outcome import SOURCE, TARGET, Call, Check, Mapping
-from hven.errors import DescriptorError, Fault
+from hven.model.errors import DescriptorError, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

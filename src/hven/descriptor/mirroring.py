@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hven.descriptor import computed
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.model.table import FILES, Column, Table
 from hven.model.types import parse_type
 

@@ -11,17 +11,27 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from hven import plugins
-from hven.descriptor.carried import Carried
-from hven.descriptor.choosing import chosen
-from hven.descriptor.columns import REGULAR
-from hven.descriptor.databases import PASSWORD, look_of, split_address
-from hven.descriptor.guesses import Guess, Seen, guess_columns, identifier, key_candidates, kind_of, positions_of, quoted, sexagesimal_parts
-from hven.descriptor.options import guess_kind
-from hven.descriptor.proposing import SAMPLE
-from hven.descriptor.to_standard import Draft, full_name, passing
-from hven.descriptor.yaml_text import comment, flow, folded, scalar
-from hven.errors import Conflict, SourceError, UsageError, UserError
+from hven.descriptor._carried import Carried
+from hven.descriptor._choosing import chosen
+from hven.descriptor._columns import REGULAR
+from hven.descriptor._databases import PASSWORD, look_of, split_address
+from hven.descriptor._guesses import (
+    Guess,
+    Seen,
+    guess_columns,
+    identifier,
+    key_candidates,
+    kind_of,
+    positions_of,
+    quoted,
+    sexagesimal_parts,
+)
+from hven.descriptor._options import guess_kind
+from hven.descriptor._proposing import SAMPLE
+from hven.descriptor._to_standard import Draft, full_name, passing
+from hven.descriptor._yaml_text import comment, flow, folded, scalar
+from hven.model import plugins
+from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.table import Column
 from hven.model.types import FLOAT64
@@ -30,7 +40,7 @@ from hven.sources import Context, Reject, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.settings import Settings
+    from hven.model.settings import Settings
 
 ROWS, SECONDS = 1_000_000, 8.0  # how much is looked at
 FEWER = 20_000  # of a table that other programs work with, or that is elsewhere
@@ -137,7 +147,7 @@ def _drafted(
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Find or fetch the file; give one to look at, and the options that name all of them."""
     if source.startswith(("http://", "https://")):
-        from hven import remote
+        from hven.sources import remote
 
         path = remote.download(source, directory / "data", allow_private=settings.allow_private)
         return path, {"files": path.relative_to(directory).as_posix()}

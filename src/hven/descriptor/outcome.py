@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.beside import Failure
-from hven.errors import Fault, UserError
+from hven.model.errors import Fault, UserError
+from hven.sources.beside import Failure, Python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.adql.tree import Bound
-    from hven.beside.process import Python
-    from hven.errors import Place
+    from hven.model.errors import Place
     from hven.model.resource import Rule
     from hven.model.table import Table
     from hven.model.types import Type
@@ -58,7 +57,6 @@ class Call:
         """
         if self.path is None:
             raise UserError(f"{self.name} is computed at ingest only", place=self.place)
-        from hven.beside.process import Python
 
         python = python or Python()
         path = self.path.resolve()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven import plugins
-from hven.descriptor.obscore import OBSCORE
-from hven.errors import Fault
+from hven.descriptor.observations import OBSCORE
+from hven.model import plugins
+from hven.model.errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

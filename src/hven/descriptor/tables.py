@@ -8,27 +8,27 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.columns import check_name, check_references, columns, param
-from hven.descriptor.constants import constant
-from hven.descriptor.expressions import Hole, expression, holes, inner, references
-from hven.descriptor.flags import SAID, flags
-from hven.descriptor.keys import ASSIGNMENTS
-from hven.descriptor.merging import optional_columns
-from hven.descriptor.options import source_spec
-from hven.descriptor.partitions import partition
-from hven.descriptor.shapes import nearest
-from hven.descriptor.syncing import sync
+from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
+from hven.descriptor._columns import check_name, check_references, columns, param
+from hven.descriptor._constants import constant
+from hven.descriptor._flags import SAID, flags
+from hven.descriptor._keys import ASSIGNMENTS
+from hven.descriptor._merging import optional_columns
+from hven.descriptor._options import source_spec
+from hven.descriptor._partitions import partition
+from hven.descriptor._syncing import sync
+from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Written
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
+from hven.model.sky.frame import BODY
 from hven.model.table import Column, FrameRef, Group, Key, Table
-from hven.sky.frame import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from hven.descriptor.shapes import Faults, Fields
-    from hven.errors import Place
+    from hven.descriptor.value_schema import Faults, Fields
+    from hven.model.errors import Place
 
 ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 POSITIONS = (
@@ -537,7 +537,7 @@ def _view(what: str, fields: Fields, faults: Faults) -> str | None:
     if "view" not in fields:
         return None
     from hven.adql import parse
-    from hven.errors import ParseError
+    from hven.model.errors import ParseError
 
     text: Written = fields["view"]
     try:

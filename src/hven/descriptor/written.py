@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # the stubs do not export it
 
-from hven.errors import Fault, Place
+from hven.model.errors import Fault, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

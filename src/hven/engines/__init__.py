@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from hven.model.clock import Clock
     from hven.model.table import Table
 
-PRIVATE = ()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Binary, Cast, Expr
     from hven.model.types import Type
 
-TOLERANCE = "2.8e-13"  # degrees: hven.sky.sphere.TOLERANCE, so that all roads draw the same rim
+TOLERANCE = "2.8e-13"  # degrees: hven.model.sky.sphere.TOLERANCE, so that all roads draw the same rim
 SPACE = "' ' || chr(9) || chr(10) || chr(13)"
 _NORMAL = "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))"  # Box and Muller
 _OVER = frozenset({"SUM", "AVG", "STDDEV", "VARIANCE", "MIN", "MAX"})  # whose methods can write a window

@@ -15,18 +15,18 @@ import pyarrow.compute as pc
 
 from hven.engines._bound.covers import cover
 from hven.engines._bound.reading import read
-from hven.sky import Circle, Moc, Point, Polygon, healpix
-from hven.sky.columns import outlines
-from hven.sky.shapes import Region, from_array
-from hven.sky.sphere import vectors
+from hven.model.sky import Circle, Moc, Point, Polygon, healpix
+from hven.model.sky.shape_columns import outlines
+from hven.model.sky.shapes import Region, from_array
+from hven.model.sky.sphere import vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
+    from hven.model.sky import Shape
     from hven.model.table import Table
-    from hven.sky import Shape
 
     Indexes = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]

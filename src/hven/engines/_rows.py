@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import StorageError
-from hven.sky import healpix
+from hven.model.errors import StorageError
+from hven.model.sky import healpix
 
 if TYPE_CHECKING:
     import numpy.typing as npt

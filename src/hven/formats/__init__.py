@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven import plugins
-from hven.errors import ParamError, SourceError
+from hven.model import plugins
 from hven.model.cache import cached
+from hven.model.errors import ParamError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column, FrameRef, Group
-
-PRIVATE = ()
 
 
 class Refused(SourceError):

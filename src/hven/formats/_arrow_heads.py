@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from hven.errors import SourceError
 from hven.model import clock
+from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

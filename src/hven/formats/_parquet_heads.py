@@ -10,8 +10,8 @@ import os
 import struct
 from typing import Any, BinaryIO
 
-from hven.errors import SourceError
 from hven.model import clock
+from hven.model.errors import SourceError
 
 MOST_PAGES = 200_000
 LONGEST_FOOTER = 16 << 20

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from hven.errors import SourceError
 from hven.formats import Format, Head, Read
 from hven.formats._arrow_heads import unpacked
 from hven.model import literal
+from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import BY_VOTABLE, Type, from_arrow
 

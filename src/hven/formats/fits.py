@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import TooLarge
 from hven.formats import Format
 from hven.model import literal
 from hven.model.clock import check
+from hven.model.errors import TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import HvenError
 from hven.formats import Format
 from hven.model import literal
+from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

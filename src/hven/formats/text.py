@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import HvenError
 from hven.formats import Format
 from hven.model import literal
+from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

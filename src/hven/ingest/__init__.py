@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hven.ingest.filling import Progress
-from hven.ingest.moving import move
-from hven.ingest.order import stale
-from hven.ingest.report import Finding, Offender, Report, TableReport
-from hven.ingest.steps import ingest
-from hven.ingest.trial import run_examples, run_tests
+from hven.ingest._filling import Progress
+from hven.ingest._moving import move
+from hven.ingest._order import stale
+from hven.ingest._report import Finding, Offender, Report, TableReport
+from hven.ingest._steps import ingest
+from hven.ingest._trial import run_examples, run_tests
 
 __all__ = ["Finding", "Offender", "Progress", "Report", "TableReport", "ingest", "move", "run_examples", "run_tests", "stale"]

@@ -8,22 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven import plugins
-from hven.errors import Fault, HvenError
-from hven.ingest.broken import ERROR, WARNING
-from hven.ingest.filling import Filling, counts_bytes, look
-from hven.ingest.rejects import Rejects
-from hven.ingest.report import TableReport
-from hven.settings import secret
+from hven.ingest._filling import Filling, counts_bytes, look
+from hven.ingest._rejects import Rejects
+from hven.ingest._report import TableReport
+from hven.ingest._rules import ERROR, WARNING
+from hven.model import plugins
+from hven.model.errors import Fault, HvenError
+from hven.model.settings import secret
 from hven.sources import Context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.engines import Engine
-    from hven.ingest.entry import Entry
+    from hven.ingest._entry import Entry
     from hven.model.resource import Resource, TableSpec
-    from hven.settings import Settings
+    from hven.model.settings import Settings
 
 ROWS, ASKED = 1000, 10  # of each source; where each row has a server asked for a size
 MEMORY = 256 << 20  # bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.settings import SECRETS as FILE
-from hven.settings import secret
+from hven.model.settings import SECRETS as FILE
+from hven.model.settings import secret
 
 __all__ = ["FILE", "secret"]

@@ -5,14 +5,14 @@ A job type is a module of this room, or one that the entry-point group ``hven.jo
 
 from __future__ import annotations
 
-from hven.jobs.declared import check as check_types
-from hven.jobs.declared import offered
+from hven.jobs._declared import check as check_types
+from hven.jobs._declared import offered
+from hven.jobs._keeper import keep
+from hven.jobs._types import Type, Work
+from hven.jobs._worker import run_next
 from hven.jobs.desk import ACTIVE, CONTROLS, FINAL, MOST, PAGE, PHASES, Asker, Desk, place
-from hven.jobs.keeper import keep
-from hven.jobs.types import Type, Work
-from hven.jobs.worker import run_next
 
-PRIVATE = ("alone", "desk", "keeper", "quote", "types", "worker", "command", "declared", "remote", "forks")
+PRIVATE = ("desk", "forks", "health", "metrics", "operations", "planning", "quote", "verifying")
 
 __all__ = [
     "ACTIVE",

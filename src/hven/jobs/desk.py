@@ -12,24 +12,24 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
-from hven.jobs import declared
+from hven.jobs import _declared as declared
+from hven.jobs._types import FILES, files_in, made
 from hven.jobs.quote import Outlook, outlook
-from hven.jobs.types import FILES, files_in, made
+from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
 from hven.model.given import collect
-from hven.store import Job
-from hven.store.database import now
+from hven.site.store import Job
+from hven.site.store.database import now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from hven.auth import Reader
-    from hven.holdings import Site
-    from hven.jobs.types import Type
+    from hven.jobs._types import Type
     from hven.model.given import Params
-    from hven.settings import Settings
-    from hven.store import Ref
+    from hven.model.settings import Settings
+    from hven.site import Site
+    from hven.site.auth import Reader
+    from hven.site.store import Ref
 
 PHASES = ("PENDING", "QUEUED", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "UNKNOWN", "HELD", "SUSPENDED", "ARCHIVED")
 ACTIVE = ("PENDING", "QUEUED", "EXECUTING")  # WAIT waits in these (UWS 1.1 section 2.2.1.1)
@@ -61,7 +61,7 @@ class Asker:
     Attributes
     ----------
     visitor
-        Of a browser without an account: what its cookie says (`hven.auth.session.visitor_of`); empty if it has none.
+        Of a browser without an account: what its cookie says (`hven.site.auth.session.visitor_of`); empty if it has none.
     """
 
     reader: Reader

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.errors import ParamError
-from hven.jobs.types import Type
+from hven.jobs._types import Type
+from hven.model.errors import ParamError
 from hven.model.params import Param
-from hven.query import own
+from hven.query import user_tables as own
 
 if TYPE_CHECKING:
-    from hven.jobs.types import Work
+    from hven.jobs._types import Work
 
 PARAMS = (
     Param(name="TABLE", required=True, description="the table, as tap_user.NAME"),

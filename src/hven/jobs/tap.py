@@ -6,20 +6,20 @@ import itertools
 from typing import TYPE_CHECKING
 
 from hven import formats, query
-from hven.auth.permit import offered
-from hven.errors import ParamError, ServiceError
 from hven.formats import MEDIA_TYPE, Info
-from hven.jobs.types import Type
+from hven.jobs._types import Type
+from hven.model.errors import ParamError, ServiceError
 from hven.model.params import Param
 from hven.model.types import INT32
 from hven.query import uploads
+from hven.site.auth.permit import offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
 
-    from hven.jobs.types import Work
+    from hven.jobs._types import Work
     from hven.model.given import Params
     from hven.query import Result
 

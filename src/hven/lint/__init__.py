@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hven.errors import UsageError, UserError
 from hven.lint.client import Limits, Unjudgeable
 from hven.lint.findings import SEVERITIES, Check, Finding, Notes, Report
 from hven.lint.groups import GROUPS
 from hven.lint.service import Service
+from hven.model.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.lint.documents import children, kind, text
 
 if TYPE_CHECKING:
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 TAP = "ivo://ivoa.net/std/tap"
 REGEXT = "ivo://ivoa.net/std/tapregext#"

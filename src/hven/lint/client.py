@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from hven import remote
-from hven.errors import UserError
+from hven.model.errors import UserError
+from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

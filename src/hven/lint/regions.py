@@ -118,7 +118,7 @@ def turns_wrong(shape: Shape, *, outside: bool) -> bool:
     """Say whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
     import numpy as np
 
-    from hven.sky.footprints import wrong_way
+    from hven.model.sky.footprints import wrong_way
 
     return bool(wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
 
@@ -179,7 +179,7 @@ def in_moc(cells: Sequence[tuple[int, int, int]], places: Sequence[tuple[float, 
     """Say whether any of some directions is in a MOC, or in a cell beside one of its cells."""
     import numpy as np
 
-    from hven.sky import healpix
+    from hven.model.sky import healpix
 
     lon, lat = np.array([one[0] % 360 for one in places]), np.array([one[1] for one in places])
     for order in {one[0] for one in cells}:

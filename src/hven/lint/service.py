@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hven.adql.reserved import RESERVED
-from hven.errors import UserError
 from hven.lint import documents, votable
 from hven.lint.capabilities import Capabilities, read
 from hven.lint.client import Client, Limits, Unjudgeable
 from hven.lint.documents import NotXml, local
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.lint.findings import Looked
     from hven.lint.votable import VOTable
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 TAILS = ("/capabilities", "/tables", "/availability", "/examples", "/sync", "/async")
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint.findings import Looked
 from hven.lint.service import Refused, example_key, written
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from hven.errors import Timeout
+from hven.model.errors import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from hven.errors import ParamError
+from hven.model.errors import ParamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

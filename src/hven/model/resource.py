@@ -9,13 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hven.errors import Place
+    from hven.model.errors import Place
     from hven.model.table import Column, Table
     from hven.model.types import Type
 
 
 DATA_SOURCE = "data_source"  # the column of tables of which some rows are simulated
 VOCABULARY = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and its utype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonLimits:
+    """What Python beside a descriptor may use."""
+
+    seconds: float = 300.0  # for a batch of rows, or until the next rows of a source
+    memory: int = 4 * 1024**3  # bytes of data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
+from hven.model._ucdwords import FLAGS, REPLACED
 from hven.model.cache import cached
-from hven.model.ucdwords import FLAGS, REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

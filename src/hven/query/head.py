@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hven import __version__
 from hven.formats import Head, Info
 from hven.model.cache import Cache
-from hven.sky.frame import BODY
+from hven.model.sky.frame import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.model.given import Params
     from hven.model.params import Param
     from hven.model.table import Column, FrameRef, Group, Table
-    from hven.query.result import Result
+    from hven.query._result import Result
 
 SOFTWARE = f"Hven/{__version__}"
 WARNING = "warning"  # name of the INFO that says what of a request was not used

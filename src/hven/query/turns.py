@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hven.engines import Execution
-from hven.errors import Cancelled, Overloaded, TooLarge
+from hven.model.errors import Cancelled, Overloaded, TooLarge
 from hven.query.memory import Ceiling, tidy
 
 if TYPE_CHECKING:

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from hven import remote
 from hven.adql.reserved import RESERVED
-from hven.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError
 from hven.formats import Info
 from hven.model.clock import check, counted
+from hven.model.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError
 from hven.model.table import Table, distinct
-from hven.query.content import table_in
+from hven.query._content import table_in
+from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.given import Upload
+    from hven.model.settings import Settings
     from hven.model.table import Column
-    from hven.settings import Settings
 
 SCHEMA = "TAP_UPLOAD"
 MOST = 32  # tables with one query

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from hven.beside import Limits
+from hven.model.resource import PythonLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 
-PRIVATE = ()
+PRIVATE = ("beside", "remote")
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
 FILE_FACTS = ("file.path", "file.name", "file.stem", "file.size", "file.mtime", "file.md5", "file.url")
 
@@ -95,7 +95,7 @@ class Context:
     page: int | None = None
     rate: float | None = None
     allow_private: bool = False
-    python: Limits = field(default_factory=Limits)
+    python: PythonLimits = field(default_factory=PythonLimits)
     roots: Sequence[Path] = ()
 
 

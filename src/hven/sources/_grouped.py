@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from hven.errors import StorageError
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

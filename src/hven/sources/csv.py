@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
 from hven.sources._reading import foreign

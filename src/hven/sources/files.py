@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Source

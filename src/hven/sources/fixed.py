@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
 from hven.sources._reading import foreign, readme

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from hven import plugins
-from hven.errors import SourceError
+from hven.model import plugins
+from hven.model.errors import SourceError
 from hven.sources import Changes, Context, Offer, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service import Broken, Busy, Secret, Service, authorization, words

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type, from_arrow, parse_type
 from hven.sources import FILE_FACTS, Context, Reject, Source

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hven.errors import SourceError, Unavailable
+from hven.model.errors import SourceError, Unavailable
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type, parse_type
 from hven.sources import Context, Offer, Pin, Source

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hven import plugins
-from hven.errors import HvenError, Place, SourceError
-from hven.model import literal
+from hven.model import literal, plugins
+from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources._reading.cells import no_nan

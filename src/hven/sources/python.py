@@ -17,21 +17,19 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from hven.beside import Failure
-from hven.errors import HvenError, Place, SourceError
+from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import STRING, from_arrow, parse_type
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
 from hven.sources._reading.cutting import limited
 from hven.sources._reading.files import assemble, check_names
+from hven.sources.beside import Failure, Python
 
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from pathlib import Path
-
-    from hven.beside.process import Python
 
 SAMPLE = 1000
 ROWS = 16_384
@@ -102,7 +100,7 @@ def fault(error: BaseException, path: Path) -> SourceError:
 
 
 class FunctionRows:
-    """What the function yields, in batches: it runs in a process of its own (`hven.beside`), and `give` is what that does."""
+    """What the function yields, in batches: it runs in a process of its own (`hven.sources.beside`), and `give` is what that does."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self.options = options
@@ -114,8 +112,6 @@ class FunctionRows:
 
     def _started(self) -> Python:
         """Begin a process, and load the function there."""
-        from hven.beside.process import Python
-
         python = Python(self.context.python, __name__)
         self._asked(python, ("rows", str(self.path), self.options, self.context.directory, self.context.batch))
         return python

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.model.table import Column, columns_of
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Source
 from hven.sources._reading.cutting import limited

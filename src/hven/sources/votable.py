@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pydantic import Field
 
-from hven import plugins
-from hven.errors import Place, SourceError, UserError
+from hven.model import plugins
+from hven.model.errors import Place, SourceError, UserError
 from hven.sources import Context, Offer, Source
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.filerows import FileRows

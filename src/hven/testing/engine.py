@@ -12,8 +12,8 @@ import pyarrow as pa
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits, Memory, differences
-from hven.errors import Cancelled, DataError, EvaluationError, HvenError, StorageError, Timeout
 from hven.model.clock import Clock
+from hven.model.errors import Cancelled, DataError, EvaluationError, HvenError, StorageError, Timeout
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven import formats
-from hven.errors import Timeout, TooLarge
 from hven.formats import End, Head, Info
+from hven.model.errors import Timeout, TooLarge
 from hven.model.table import Column, FrameRef, Group
 from hven.model.types import parse_type
 

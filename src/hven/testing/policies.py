@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.adql.tree import ColumnRef, Compare, Expr, Function, Ident, Literal, Meta
-from hven.auth.permit import Access
 from hven.model.types import BOOLEAN, INT32
+from hven.site.auth.permit import Access
 
 if TYPE_CHECKING:
-    from hven.auth.permit import Policy, Reader
     from hven.model.table import Table
+    from hven.site.auth.permit import Policy, Reader
 
 
 @dataclass(frozen=True, slots=True)

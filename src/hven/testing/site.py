@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hven.holdings import Site
+from hven.model.settings import Settings
 from hven.model.table import Table, columns_of
-from hven.settings import Settings
-from hven.store import Record
-from hven.store.database import now
+from hven.site import Site
+from hven.site.store import Record
+from hven.site.store.database import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def tiny_site(directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.T
         ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions ... matter. Columns called ``ra`` and ``dec`` become
         the position of a table that is given as rows alone.
     settings
-        Further attributes of `hven.settings.Settings`.
+        Further attributes of `hven.model.settings.Settings`.
     """
     site = Site(Settings(directory=directory, **settings), watch=watch)
     try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from hven import plugins
-from hven.errors import SourceError
+from hven.model import plugins
+from hven.model.errors import SourceError
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Blocks, Context, FileWise, Pages, Picks, Pin, Reject, Since, Source
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.sky import SKY, Circle, Moc, Polygon, Shape, healpix
-from hven.sky.rings import arc_gap
-from hven.sky.sphere import angles, vectors
+from hven.model.sky import SKY, Circle, Moc, Polygon, Shape, healpix
+from hven.model.sky.rings import arc_gap
+from hven.model.sky.sphere import angles, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,11 +10,11 @@ import numpy as np
 from hven.adql.tree import Cast, Expr, Function, Literal
 from hven.engines._bound.constants import CALLS, constant, is_text
 from hven.engines._bound.reading import cells_of, read
+from hven.model.sky import Box, Circle, Moc, Point, Polygon, Shape, healpix
+from hven.model.sky.frame import turned
+from hven.model.sky.motion import moved
+from hven.model.sky.shapes import from_array
 from hven.model.types import FLOAT64, POINT
-from hven.sky import Box, Circle, Moc, Point, Polygon, Shape, healpix
-from hven.sky.frame import turned
-from hven.sky.motion import moved
-from hven.sky.shapes import from_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

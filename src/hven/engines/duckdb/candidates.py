@@ -13,7 +13,6 @@ from hven.engines import Limits, Memory, Snapshot
 from hven.engines._bound.constants import constant
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of
-from hven.engines.duckdb.asides import Asides, subqueries
 from hven.engines.duckdb.layout import Held
 from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
 from hven.engines.duckdb.pairs import (
@@ -35,7 +34,8 @@ from hven.engines.duckdb.pairs import (
     with_numbers,
 )
 from hven.engines.duckdb.roads import Access, Best, Found, accesses
-from hven.errors import EvaluationError, StorageError
+from hven.engines.duckdb.subqueries import Asides, subqueries
+from hven.model.errors import EvaluationError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,7 @@ import xxhash
 
 from hven.engines import Verified
 from hven.engines.duckdb.layout import MANIFEST, Manifest, refuse_passing, resized
-from hven.errors import StorageError, Unavailable
+from hven.model.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

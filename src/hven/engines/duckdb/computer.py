@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven import errors
 from hven.engines._clock import weakly
 from hven.engines.duckdb.running import Timed
-from hven.errors import Cancelled, HvenError, ServiceError, Unavailable
-from hven.model import priority
+from hven.model import errors, priority
 from hven.model.clock import late
+from hven.model.errors import Cancelled, HvenError, ServiceError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -22,8 +22,8 @@ from hven.engines import Limits
 from hven.engines.duckdb.computer import BATCH, BROKEN, END, REFUSED, receive, send
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.machine import Rows
-from hven.errors import HvenError
 from hven.model import priority
+from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

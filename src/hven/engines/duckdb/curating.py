@@ -1,4 +1,4 @@
-"""How DuckDB computes the functions of `hven.adql.curating`: templates, and vectorised functions of `hven.sky` and of files."""
+"""How DuckDB computes the functions of `hven.adql._mapping_functions`: templates, and vectorised functions of `hven.model.sky` and of files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.kinds import kind_of
-from hven.sky import bodies, clocks, footprints
-from hven.sky.columns import outlines, turned
+from hven.model.sky import bodies, clocks, footprints
+from hven.model.sky.shape_columns import outlines, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -63,7 +63,7 @@ TOO_LONG = "error('a text of more than {} bytes would be built')"
 MANY = 200  # conditions that DuckDB parts
 FEW = 16  # columns and literals that are written twice; calls, which may hold others, are values first
 
-#: To be registered by the engine from hven.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
+#: To be registered by the engine from hven.model.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
 #: A ``DOUBLE[]`` shape is told by its length: 2 a point, 3 a circle (lon, lat, r), 4 a range, 6 and more a polygon.
 #: The ``_text`` ones take DALI or STC-S text or an ASCII MOC.
 UDFS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -82,10 +82,10 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_moc": (("INTEGER", "VARCHAR"), "VARCHAR"),  # (order, shape text)
     "hven_moc_union": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_moc_intersection": (("VARCHAR", "VARCHAR"), "VARCHAR"),
-    "hven_moved": (("DOUBLE",) * 7, "DOUBLE[]"),  # hven.sky.motion.moved
+    "hven_moved": (("DOUBLE",) * 7, "DOUBLE[]"),  # hven.model.sky.motion.moved
     "hven_turned": (("VARCHAR", "VARCHAR", "DOUBLE[]"), "DOUBLE[]"),  # (from, to, shape)
     "hven_healpix": (("INTEGER", "DOUBLE", "DOUBLE"), "BIGINT"),  # (order, lon, lat), NESTED
-    "hven_ipix": (("DOUBLE", "DOUBLE"), "BIGINT"),  # (lon, lat), hven.sky.q3c
+    "hven_ipix": (("DOUBLE", "DOUBLE"), "BIGINT"),  # (lon, lat), hven.model.sky.q3c
     "hven_healpix_center": (("INTEGER", "BIGINT"), "DOUBLE[]"),
     **curating.UDFS,
 }
@@ -356,7 +356,7 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         return f"CAST(hven_centroid({self.numbers(writer, node.args[0])}) AS DOUBLE[2])"
 
     def predicate(self, writer: Writer, node: Function) -> str:
-        """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.sky."""
+        """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.model.sky."""
         one, two = node.args
         first, second = kinds.kind_of(meta(one).type), kinds.kind_of(meta(two).type)
         if node.name == "CONTAINS" and first == "point" and second in {"region", "moc"}:

@@ -333,7 +333,7 @@ def _value(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
 
 
 def _distance(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
-    from hven.sky import distance
+    from hven.model.sky import distance
 
     points = distance_points(expr)
     for here, there in (points, points[::-1]) if points is not None else ():

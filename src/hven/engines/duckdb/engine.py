@@ -28,8 +28,8 @@ from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
-from hven.errors import BindError, StorageError, Unavailable
 from hven.model import priority
+from hven.model.errors import BindError, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -7,8 +7,8 @@ import re
 import duckdb
 import pyarrow as pa
 
-from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge
 from hven.model.clock import late
+from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge
 
 _EVALUATION = ("Conversion Error", "Out of Range Error", "Invalid Input Error", "Constraint Error", "Decimal Error", "Mismatch Type Error")
 _KNOWN = (duckdb.Error, pa.ArrowException, OSError, RuntimeError)

@@ -1,4 +1,4 @@
-"""Functions that DuckDB does not have, computed by `hven.sky` over whole vectors (`dialect.UDFS` lists them).
+"""Functions that DuckDB does not have, computed by `hven.model.sky` over whole vectors (`dialect.UDFS` lists them).
 
 They see rows without nulls (`_of_whole_rows`), and may answer with nulls. A shape is a list of numbers told by its length: 2 a point, 3 a circle, 4 a range,
 6 and more a polygon. Something that is no shape contains nothing and has no area.
@@ -18,10 +18,10 @@ from hven.engines._regions import numbers_of
 from hven.engines.duckdb import curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
 from hven.model.cache import cached
-from hven.sky import Circle, Moc, Point, Polygon, Shape, arrays, contains, distance, healpix, intersects, q3c
-from hven.sky.columns import outlines, parts
-from hven.sky.shapes import Range, Region, boxes, from_array
-from hven.sky.sphere import vectors
+from hven.model.sky import Circle, Moc, Point, Polygon, Shape, arrays, contains, distance, healpix, intersects, q3c
+from hven.model.sky.shape_columns import outlines, parts
+from hven.model.sky.shapes import Range, Region, boxes, from_array
+from hven.model.sky.sphere import vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -505,7 +505,7 @@ def _middle(shape: Shape | Moc | None) -> tuple[float, float]:
     if shape is None or (isinstance(shape, Moc) and not len(shape.ranges)):
         return np.nan, np.nan
     if isinstance(shape, Moc):
-        from hven.sky.sphere import angles, vectors
+        from hven.model.sky.sphere import angles, vectors
 
         # the mean direction of the ranges' first cells, weighted by size, at an order where they are few
         coarse = shape.degrade(min(shape.order, 8))

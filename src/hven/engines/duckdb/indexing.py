@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from hven.engines._regions import cells_of_column
 from hven.engines._regions import region_columns as region_columns  # noqa: PLC0414  (merging takes it from here)
 from hven.engines.duckdb.layout import KeyFiles, RegionFiles, Stored
-from hven.errors import DataError
+from hven.model.errors import DataError
 from hven.model.hashes import hashes
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from hven.engines.duckdb.keys import KeyIndex
 from hven.engines.duckdb.regions import RegionIndex
-from hven.errors import StorageError, Unavailable
+from hven.model.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -28,9 +28,9 @@ from hven.adql.tree import (
 from hven.adql.values import is_null
 from hven.engines._bound.narrow import walk
 from hven.engines._bound.scope import transparent
+from hven.model.sky import healpix
 from hven.model.table import Column
 from hven.model.types import INT64
-from hven.sky import healpix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, part_ba
 from hven.engines.duckdb.reindexing import SHARE, merge_key, merge_positions, merge_regions
 from hven.engines.duckdb.renumbering import Moves
 from hven.engines.duckdb.staging import DiskStaging, order_column, ordering, rows_per_part, write_ipc
-from hven.errors import Unmergeable
+from hven.model.errors import Unmergeable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

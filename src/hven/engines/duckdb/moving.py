@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hven.sky.frame import turned
-from hven.sky.motion import moved
+from hven.model.sky.frame import turned
+from hven.model.sky.motion import moved
 
 
 def along(lon: Any, lat: Any, years: Any, pm_lon: Any, pm_lat: Any, parallax: Any, velocity: Any) -> pa.Array:
-    """Give positions after a motion (see `hven.sky.motion.moved`) as lists of two."""
+    """Give positions after a motion (see `hven.model.sky.motion.moved`) as lists of two."""
     columns = (lon, lat, years, pm_lon, pm_lat, parallax, velocity)
     lon, lat = moved(*(np.asarray(_whole(column).to_numpy(zero_copy_only=False), dtype=np.float64) for column in columns))
     offsets = pa.array(np.arange(len(lon) + 1, dtype=np.int32) * 2)

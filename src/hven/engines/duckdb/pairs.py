@@ -26,10 +26,10 @@ from hven.engines.duckdb.indexing import numbers_of
 from hven.engines.duckdb.members import PARTNER, parts_of
 from hven.engines.duckdb.roads import Found, spread
 from hven.model.clock import check
+from hven.model.sky import distance, healpix
+from hven.model.sky.sphere import angles, in_circle, vectors
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
-from hven.sky import distance, healpix
-from hven.sky.sphere import angles, in_circle, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,7 +27,7 @@ from hven.engines.duckdb.lists import gathered, with_lists
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.roads import Best, KeySpan
 from hven.engines.duckdb.running import LaterExecution, ReadyExecution
-from hven.errors import StorageError
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

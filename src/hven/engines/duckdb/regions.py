@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.engines._regions import cells_of_column, ranges_of
-from hven.sky import Moc, healpix
+from hven.model.sky import Moc, healpix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hven.sky import Shape
+    from hven.model.sky import Shape
 
     Indexes = npt.NDArray[np.int64]
 

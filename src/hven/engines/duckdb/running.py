@@ -18,8 +18,8 @@ import pyarrow as pa
 from hven.engines import Execution
 from hven.engines._clock import Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
-from hven.errors import Cancelled
 from hven.model import priority
+from hven.model.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -27,7 +27,7 @@ from hven.engines._statistics import Statistics, coverage
 from hven.engines.duckdb.checking import checksum, text_checksum
 from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, region_columns, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
-from hven.errors import StorageError
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from hven import plugins
 from hven.engines import Engine
 from hven.engines.postgres import faults
-from hven.errors import BindError, HvenError, Overloaded
+from hven.model import plugins
+from hven.model.errors import BindError, HvenError, Overloaded
 
 if TYPE_CHECKING:
     import threading

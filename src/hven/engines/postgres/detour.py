@@ -26,7 +26,7 @@ from hven.engines.postgres.ranges import may_leave
 from hven.engines.postgres.relations import address, wanted
 from hven.engines.postgres.running import PostgresExecution, Work
 from hven.engines.postgres.statement import as_text
-from hven.errors import Cancelled, TooLarge
+from hven.model.errors import Cancelled, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

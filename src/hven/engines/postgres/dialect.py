@@ -12,7 +12,7 @@ from hven.adql.tree import Cast, Function, LiteralList
 from hven.adql.values import meta
 from hven.engines._dialect import FUNCTIONS
 from hven.engines.postgres.shapes import Shapes
-from hven.errors import EvaluationError
+from hven.model.errors import EvaluationError
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:

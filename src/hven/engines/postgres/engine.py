@@ -12,9 +12,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from hven.engines import Limits
 from hven.engines._clock import Watch
-from hven.engines.postgres import faults, install, sharing
+from hven.engines.postgres import faults, install
+from hven.engines.postgres import shared_tables as sharing
 from hven.engines.postgres.answering import Answering
-from hven.engines.postgres.founding import Founding
+from hven.engines.postgres.first_state import Founding
 from hven.engines.postgres.install import quote
 from hven.engines.postgres.merging import Merge, refuse
 from hven.engines.postgres.places import CELL
@@ -23,7 +24,7 @@ from hven.engines.postgres.relations import remembered
 from hven.engines.postgres.running import PostgresExecution, Work
 from hven.engines.postgres.sessions import Pool, Server, Slots, alive, counted
 from hven.engines.postgres.staging import TableStaging
-from hven.errors import StorageError
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

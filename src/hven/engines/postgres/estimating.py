@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from hven.engines.postgres import faults, sharing
+from hven.engines.postgres import faults
+from hven.engines.postgres import shared_tables as sharing
 from hven.engines.postgres.partitions import beginning
-from hven.errors import HvenError
+from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

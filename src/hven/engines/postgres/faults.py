@@ -6,8 +6,8 @@ import re
 
 import psycopg
 
-from hven.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge, Unavailable
 from hven.model.clock import late
+from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge, Unavailable
 
 _DRIVERS = ("adbc_driver_manager",)
 _GONE = {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"}

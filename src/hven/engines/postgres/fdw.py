@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from hven.engines.postgres import faults
 from hven.engines.postgres.install import literal, quote
-from hven.errors import Forbidden, HvenError, StorageError, UserError
+from hven.model.errors import Forbidden, HvenError, StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ import psycopg
 from hven.engines.postgres import faults
 from hven.engines.postgres.fdw import columns_here, columns_there, common, connect, options, remedy_of
 from hven.engines.postgres.install import quote
-from hven.errors import HvenError
+from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ import psycopg
 from hven.engines.postgres import faults
 from hven.engines.postgres.functions import AGGREGATES, FUNCTIONS
 from hven.engines.postgres.places import HEALPIX, PGSPHERE, Q3C
-from hven.errors import StorageError, UserError
+from hven.model.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from hven.engines.postgres.answering import Answering
 from hven.engines.postgres.install import LETTERS, Found, quote
 from hven.engines.postgres.live_turns import Turnstile
 from hven.engines.postgres.sessions import Pool, Server, Slots, counted
-from hven.errors import StorageError, Unavailable
+from hven.model.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -36,8 +36,8 @@ from hven.engines.postgres.ranges import WHY, Ranged, may_leave
 from hven.engines.postgres.relations import wanted
 from hven.engines.postgres.running import Work
 from hven.engines.postgres.statement import Statement, as_text
-from hven.errors import StorageError
-from hven.sky import Polygon
+from hven.model.errors import StorageError
+from hven.model.sky import Polygon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -191,7 +191,7 @@ class LiveDetour(Detour):
             shape = inside.shape.make(values)
             if leaf.table is None or leaf.table.position is None or not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > 60.0:
                 continue
-            from hven.sky.sphere import angles
+            from hven.model.sky.sphere import angles
 
             reach = float(shape.ring.reach[0]) + 1e-9
             lon, lat = (float(one[0]) for one in angles(shape.ring.mean[:1]))

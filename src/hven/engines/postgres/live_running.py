@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hven.engines.postgres import faults
 from hven.engines.postgres.running import Borrowed, PostgresExecution
-from hven.errors import EvaluationError, HvenError, Timeout, Unavailable
+from hven.model.errors import EvaluationError, HvenError, Timeout, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

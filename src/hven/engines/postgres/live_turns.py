@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hven.errors import Overloaded
+from hven.model.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,17 +19,18 @@ import pyarrow as pa
 
 from hven.engines._revising import revised
 from hven.engines._statistics import Statistics
-from hven.engines.postgres import covering, faults, partitions, sharing
+from hven.engines.postgres import covering, faults, partitions
+from hven.engines.postgres import shared_tables as sharing
+from hven.engines.postgres.column_tests import Witnesses
 from hven.engines.postgres.dialect import storage
-from hven.engines.postgres.founding import Founding
+from hven.engines.postgres.first_state import Founding
 from hven.engines.postgres.install import literal, quote
 from hven.engines.postgres.places import CELL
 from hven.engines.postgres.relations import Share
 from hven.engines.postgres.running import batches, fit
-from hven.engines.postgres.sharing import ALIVE, BORN, DIED
+from hven.engines.postgres.shared_tables import ALIVE, BORN, DIED
 from hven.engines.postgres.staging import COARSE, MEMORY, columns, sendable
-from hven.engines.postgres.witnesses import Witnesses
-from hven.errors import StorageError, Unmergeable
+from hven.model.errors import StorageError, Unmergeable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

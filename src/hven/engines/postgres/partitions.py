@@ -17,7 +17,7 @@ import pyarrow as pa
 from hven.engines._rows import LAST
 from hven.engines.postgres.install import literal, quote
 from hven.engines.postgres.places import CELL
-from hven.errors import DataError
+from hven.model.errors import DataError
 from hven.model.table import MONTHS, SECONDS
 
 if TYPE_CHECKING:

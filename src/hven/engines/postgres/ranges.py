@@ -12,7 +12,7 @@ from hven.adql.grouping import walk
 from hven.adql.tree import Binary, Cast, Function
 from hven.engines import Execution
 from hven.engines.postgres import faults
-from hven.errors import EvaluationError
+from hven.model.errors import EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._regions import cells_of_column, ranges_of
-from hven.sky import Moc, healpix
+from hven.model.sky import Moc, healpix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hven.sky import Shape
+    from hven.model.sky import Shape
 
     Indexes = npt.NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hven.engines import Live, Snapshot
 from hven.engines.postgres.install import quote
-from hven.errors import StorageError
+from hven.model.errors import StorageError
 from hven.model.types import parse_type
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hven.engines.postgres import faults
 from hven.engines.postgres.dialect import storage
 from hven.engines.postgres.install import quote
 from hven.engines.postgres.staging import folded, paired, sendable
-from hven.errors import Cancelled
+from hven.model.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -21,7 +21,7 @@ from psycopg.pq import DiagnosticField, ExecStatus, Format
 
 from hven.engines.postgres import faults
 from hven.engines.postgres.decoding import widen
-from hven.errors import Overloaded, StorageError
+from hven.model.errors import Overloaded, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""SQL text of the functions over shapes: the arithmetic of `hven.sky.sphere`, `hven.sky.rings` and `hven.sky.arrays`, said in PostgreSQL.
+"""SQL text of the functions over shapes: the arithmetic of `hven.model.sky.sphere`, `hven.model.sky.rings` and `hven.model.sky.arrays`, said in PostgreSQL.
 
 A ring is a polygon with what the tests need, as one array: number of edges, whether the north pole is inside, area, reach, middle
 (three numbers); then for each edge where its longitudes begin and end, its turn, its ends and its unit normal (twelve numbers).
@@ -10,7 +10,7 @@ from __future__ import annotations
 _SQL = "LANGUAGE sql IMMUTABLE PARALLEL SAFE"
 _PL = "LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE"
 _D = "double precision"
-_EPS = "5.2e-15"  # radians: hven.sky.sphere.TOLERANCE
+_EPS = "5.2e-15"  # radians: hven.model.sky.sphere.TOLERANCE
 _DEG = "3e-13"
 _RIM = "2.8e-13"  # of circles around points: as the embedded engine has it
 

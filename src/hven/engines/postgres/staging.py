@@ -24,7 +24,7 @@ from hven.engines.postgres.dialect import storage
 from hven.engines.postgres.install import literal, quote
 from hven.engines.postgres.places import CELL, PGSPHERE, Q3C
 from hven.engines.postgres.relations import remembering
-from hven.errors import DataError, Overloaded, StorageError
+from hven.model.errors import DataError, Overloaded, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

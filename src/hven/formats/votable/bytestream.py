@@ -7,7 +7,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

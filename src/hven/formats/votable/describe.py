@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.errors import SourceError
 from hven.formats import Head, Info
 from hven.formats.votable.head import field_ids
 from hven.model import literal, parse
+from hven.model.errors import SourceError
 from hven.model.table import HIDDEN, Column, Constant, FrameRef, Group, distinct
 from hven.model.types import BY_VOTABLE, Type, parse_type
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.errors import DataError
 from hven.formats.votable.head import LIMITS, magic
 from hven.model import literal
+from hven.model.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

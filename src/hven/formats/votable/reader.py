@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import pyarrow as pa
 from lxml import etree
 
-from hven.errors import SourceError
 from hven.formats import Head, Read, Refused
 from hven.formats.votable import describe, rows, unpack
 from hven.formats.votable.bytestream import chunks
 from hven.model.clock import check
+from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lxml import etree
 
-from hven.errors import SourceError
 from hven.formats.votable.unpack import Unpacker
 from hven.model import literal, parse
 from hven.model.clock import check
+from hven.model.errors import SourceError
 from hven.model.literal import characters
 
 if TYPE_CHECKING:

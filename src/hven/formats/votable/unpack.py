@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import SourceError
 from hven.formats.votable.binary import cell_format
 from hven.model import parse
+from hven.model.errors import SourceError
 from hven.model.literal import NULL, word
 
 if TYPE_CHECKING:

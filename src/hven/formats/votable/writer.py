@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import HvenError, UserError
 from hven.formats.votable import binary, nulls, tabledata
 from hven.formats.votable import head as heads
 from hven.formats.votable.xml import is_ascii
 from hven.model import literal
 from hven.model.cache import Cache
+from hven.model.errors import HvenError, UserError
 from hven.model.types import Type, width
 
 if TYPE_CHECKING:

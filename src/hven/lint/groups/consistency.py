@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.service import Column, Service, Table

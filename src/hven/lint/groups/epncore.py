@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint import values
 from hven.lint.facts import facts
 from hven.lint.findings import Notes, table_of_checks
@@ -12,6 +11,7 @@ from hven.lint.group import Group
 from hven.lint.groups.epnvalues import CHECKS as OF_ROWS
 from hven.lint.groups.epnvalues import run as judge_rows
 from hven.lint.votable import INTEGERS, TEXTS
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.facts import Fact

@@ -12,7 +12,7 @@ from hven.lint.group import Group
 
 if TYPE_CHECKING:
     from hven.lint.service import Service
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 CHECKS = table_of_checks(
     ("error.success", "error", "TAP 1.1 sec. 2.7; DALI 1.1 sec. 4.4.2", "a query with a mistake succeeds", "answer with an error document", "E_DSUC"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint import documents
 from hven.lint.documents import NotXml
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.service import Service

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint import regions, values
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
 from hven.lint.groups.epncore import tables
 from hven.lint.service import example_key
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.regions import Shape

@@ -6,15 +6,15 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint import documents, votable
 from hven.lint.documents import NotXml, local, text
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.service import Service
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 CHECKS = table_of_checks(
     ("uws.create", "error", "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3", "a job cannot be made by POST", "answer 303 with the job's address", "E_POER E_PORE"),

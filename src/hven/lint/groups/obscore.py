@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint import values
 from hven.lint.facts import facts
 from hven.lint.findings import Notes, table_of_checks
@@ -13,6 +12,7 @@ from hven.lint.group import Group
 from hven.lint.groups.epncore import fits
 from hven.lint.groups.epnvalues import TIMESTAMP
 from hven.model import ucd, vounits
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.facts import Fact

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hven.lint.service import Service
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 SOURCE = "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3"
 CHECKS = table_of_checks(

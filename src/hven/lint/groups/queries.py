@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.errors import UserError
 from hven.lint import votable
 from hven.lint.documents import NotXml
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
 from hven.lint.service import written
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.service import Service
     from hven.lint.votable import VOTable
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 DALI = "DALI 1.1 sec. 4.4"
 CHECKS = table_of_checks(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import UserError
 from hven.lint import values
 from hven.lint.facts import facts
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
 from hven.lint.groups.epncore import NUMBERS, plain_type
 from hven.lint.votable import TEXTS
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.service import Service, Table

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.errors import UserError
 from hven.lint import documents
 from hven.lint.documents import NotXml, local
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.service import Service
-    from hven.remote import Answer
+    from hven.sources.remote import Answer
 
 CHECKS = table_of_checks(
     ("vosi.capabilities-shape", "error", "VOSI 1.1 sec. 3; TAPRegExt 1.0", "/capabilities does not have the shape of its schema",

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 from hven.sources import Reject
 from hven.sources._reading.cells import NULL_WORDS, convert, decoded, no_nan, nulled, trimmed, without
 from hven.sources._reading.text import check_utf8

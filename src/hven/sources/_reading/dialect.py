@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
-from hven.errors import Place, SourceError
 from hven.model import units as units_
+from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type
 from hven.sources._reading import foreign

@@ -6,8 +6,8 @@ import copy
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
-from hven.errors import Place, SourceError
 from hven.model import units
+from hven.model.errors import Place, SourceError
 from hven.sources import FILE_FACTS, ROW, Context, Pin
 from hven.sources._reading.cutting import cut
 from hven.sources._reading.files import DataFile, FileOptions, check_names, data_files, total

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 import pyarrow as pa
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import FILE_FACTS, ROW, Pin
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import ROW
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from hven.errors import Place, SourceError
 from hven.model import literal
+from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 from pydantic import BeforeValidator
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 from hven.sources._reading.delimited import Parsed, Shape, rejects_of, run
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, assemble

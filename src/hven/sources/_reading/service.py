@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
-from hven import remote
-from hven.errors import SourceError, UserError
+from hven.model.errors import SourceError, UserError
+from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hven.remote import Streamed
     from hven.sources import Context
+    from hven.sources.remote import Streamed
 
 PAUSE, LONGEST = 1.0, 60.0  # seconds before the second try, and at most
 PATIENCE = 600.0  # seconds that a service may ask us to wait (Retry-After)
@@ -118,7 +118,7 @@ class Service:
         Busy
             429, 502, 503, 504.
         Unreachable, Forbidden, UserError
-            As `hven.remote.stream`.
+            As `hven.sources.remote.stream`.
         """
         wait = self._next - time.monotonic()
         if wait > 0:

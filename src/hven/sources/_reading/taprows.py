@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
-from hven.errors import HvenError, SourceError
+from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.sources import FILE_FACTS, ROW, Context, Pin
 from hven.sources._reading.adqlwords import AdqlWords, table_name

@@ -12,19 +12,19 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
-from hven import plugins
-from hven.errors import Forbidden, HvenError, SourceError, StorageError
 from hven.formats import Refused
-from hven.remote import Silent
+from hven.model import plugins
+from hven.model.errors import Forbidden, HvenError, SourceError, StorageError
 from hven.sources import Offer
 from hven.sources._reading.service import Broken, words
+from hven.sources.remote import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hven.formats import Head, Read
-    from hven.remote import Streamed
     from hven.sources._reading.service import Service
+    from hven.sources.remote import Streamed
 
 IN_MEMORY = 64 << 20  # bytes of an answer; larger ones wait on disk
 LOOK, SELDOM = 0.25, 10.0  # seconds between two looks at a job: first, and later

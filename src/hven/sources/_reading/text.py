@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.errors import Place, SourceError
 from hven.model import clock
+from hven.model.errors import Place, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from hven.adql import parse_expression
 from hven.adql.tree import Binary, ColumnRef, Expr, Function, Literal, Unary
-from hven.errors import HvenError, SourceError
+from hven.model.errors import HvenError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

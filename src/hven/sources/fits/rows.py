@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hven import plugins
-from hven.errors import HvenError, Place, SourceError
-from hven.media.cards import Header, read_header
+from hven.model import plugins
+from hven.model.errors import HvenError, Place, SourceError
+from hven.model.media.cards import Header, read_header
 from hven.sources import Context, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import FileRows

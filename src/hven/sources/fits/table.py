@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import Place, SourceError
+from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type, from_arrow
 from hven.sources._reading.cells import convert
@@ -18,7 +18,7 @@ from hven.sources._reading.cells import convert
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.media.cards import Header
+    from hven.model.media.cards import Header
 
 _BINARY = re.compile(r"(\d*)([LXBIJKAEDCMPQ])(.*)")
 _HEAP = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")

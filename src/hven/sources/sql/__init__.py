@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources.sql.options import Options
 from hven.sources.sql.other import AnyRows
 from hven.sources.sql.postgres import PostgresRows

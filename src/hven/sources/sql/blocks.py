@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources.sql.rows import quoted
 
 if TYPE_CHECKING:

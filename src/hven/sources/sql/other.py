@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import Context, Offer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import HvenError, SourceError
+from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Offer

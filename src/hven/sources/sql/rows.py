@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.errors import SourceError
+from hven.model.errors import SourceError
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
 from hven.sources._reading.cells import convert
 from hven.sources._reading.files import assemble

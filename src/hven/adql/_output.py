@@ -1,0 +1,147 @@
+"""The output of a SELECT: its columns, with names that are unique and valid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.adql import kinds
+from hven.adql._output_names import made_name
+from hven.adql.scope import Names
+from hven.adql.tree import ColumnRef, Expr, Ident, Literal, Meta, SelectItem, SetOperation
+from hven.adql.values import kind, meta
+from hven.model.table import Column
+from hven.model.types import INT32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.adql._fitting import Fitting
+
+
+class Outputs:
+    """Select items in order; `called` is what each is called before names are made unique, `told` the literals that names tell of."""
+
+    def __init__(self) -> None:
+        self.items: list[SelectItem] = []
+        self.called: list[Ident] = []
+        self.told: list[Literal] = []
+        self.aliases: list[tuple[Ident, Expr]] = []
+        self._used: set[str] = set()
+        self._next: dict[str, int] = {}  # number that the next column of a name tries
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The output columns."""
+        return tuple([item.column for item in self.items if item.column is not None])
+
+    def add(self, expr: Expr, alias: Ident | None, at: int) -> None:
+        """Add an expression and describe its column."""
+        known = meta(expr)
+        base = known.column
+        if alias is not None:
+            name = alias
+            self.aliases.append((alias, expr))
+        elif base is not None:
+            name = Ident(base.name, quoted=True)
+        else:
+            made, told = made_name(expr)
+            name = Ident(made)
+            self.told += told
+        unique = name.name
+        lower = unique.lower()
+        if lower in self._used:
+            count = self._next.get(lower, 2)
+            while f"{lower}_{count}" in self._used:
+                count += 1
+            self._next[lower] = count + 1
+            unique = f"{name.name}_{count}"
+            lower = unique.lower()
+        self._used.add(lower)
+        if base is None:
+            column = Column(
+                name=unique, type=known.type, unit=known.unit, ucd=known.ucd, utype=known.utype, description=known.description, origins=tuple(sorted(known.origins)),
+            )  # fmt: skip
+        elif base.name == unique and (not base.required or not known.nullable):
+            column = base
+        else:
+            column = base.having(name=unique, required=base.required and not known.nullable)
+        self.called.append(name)
+        self.items.append(SelectItem(expr, alias, at=at, column=column))
+
+    def find(self, ident: Ident) -> list[int]:
+        """Give the indexes of the output columns that a name means (ORDER BY)."""
+        lower = ident.name.lower()
+        return [
+            index for index, called in enumerate(self.called)
+            if called.name.lower() == lower and (not ident.quoted or ident.name == called.name or (not called.quoted and ident.name == lower))
+        ]  # fmt: skip
+
+    def at(self, position: int, binder: Fitting, node: Expr) -> Expr:
+        """Give the expression at a position from 1."""
+        if not 1 <= position <= len(self.items):
+            binder.fail(f"there is no output column {position}", node.at, f"the positions are 1 to {len(self.items)}")
+        return self.items[position - 1].expr
+
+    def position(self, position: int, at: int) -> Literal:
+        """Write a position as the literal that OrderItem has."""
+        return Literal(position, at=at, meta=Meta(INT32, constant=True, nullable=False))
+
+    def names(self, described: Sequence[Column] = ()) -> Names:
+        """Give the columns as a derived table shows them; `described` lends metadata by name (a view's own words)."""
+        own = {column.name.lower(): column for column in described}
+        columns, metas = [], []
+        for item in self.items:
+            column, known = item.column, meta(item.expr)
+            if column is None:
+                continue
+            words = own.get(column.name.lower())
+            if words is not None:
+                # a view's own words say what type it would have if it is always null, and that a text is a region
+                said = kind(item.expr) == "null" or (
+                    column.type.is_string and words.type.is_geometry and words.type.arrow == column.type.arrow
+                )
+                column = words.having(name=column.name, type=words.type if said else column.type, required=column.required)
+            columns.append(column)
+            metas.append(
+                Meta(column.type, column.unit, column.ucd, column.utype, column.description, column, known.nullable, origins=known.origins)
+            )
+        return Names(columns, [ident.name for ident in self.called], metas)
+
+    def united(self, other: Outputs, binder: Fitting, node: SetOperation) -> Outputs:
+        """Give the output of a set operation: metadata of the left side, types that hold both (ADQL 2.1 section 4.6)."""
+        result = Outputs()
+        for index, (left, right) in enumerate(zip(self.items, other.items, strict=True), 1):
+            one, two = kind(left.expr), kind(right.expr)
+            mine, theirs = left.column, right.column
+            if mine is None or theirs is None:
+                continue
+            # a view may put regions together that are stored as such and those that it makes as text
+            region = mine.type if one == "region" else theirs.type if two == "region" else None
+            texts = binder.inline > 0 and region is not None and mine.type.arrow == theirs.type.arrow
+            if one != two and "null" not in {one, two} and not texts:
+                binder.fail(
+                    f"{node.op}: column {index} is {kinds.WORDS[one]} ({mine.name}) on the left and {kinds.WORDS[two]} ({theirs.name}) on the right", right.at,
+                    "CAST one of them",
+                )  # fmt: skip
+            if two == "null":
+                type_ = mine.type
+            elif one == "null":
+                type_ = theirs.type
+            else:
+                type_ = region if texts and region is not None else kinds.wider((mine.type, theirs.type))
+            column = (
+                mine
+                if type_ == mine.type and mine.required == theirs.required
+                else mine.having(type=type_, required=mine.required and theirs.required)
+            )
+            known, more = meta(left.expr), meta(right.expr)
+            got = Meta(
+                type_, column.unit, column.ucd, column.utype, column.description, column, known.nullable or more.nullable,
+                known.constant and more.constant, known.aggregate, known.origins | more.origins,
+            )  # fmt: skip
+            ref: Expr = ColumnRef(Ident(column.name, quoted=True), at=left.at, meta=got, column=column)
+            if one == two == "null":
+                ref = left.expr  # nobody has said a type yet
+            result.items.append(SelectItem(ref, left.alias, at=left.at, column=column))
+        result.called = list(self.called)
+        return result

@@ -1,0 +1,10 @@
+"""The roof: the commands (`_cli`) and the server (`_server`); nothing below knows them."""
+
+from __future__ import annotations
+
+
+def main() -> int:
+    """Run the command ``hven``; give its exit code."""
+    from hven.app._cli import main as run
+
+    return run()

@@ -1,0 +1,172 @@
+"""``hven user add/list/token/remove`` and ``hven tables show/drop/expire``: accounts, and the tables that they keep here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hven.app._cli.context import moment, show_json, show_table, size
+from hven.app._cli.context import site as open_site
+from hven.model.errors import NotFound
+
+if TYPE_CHECKING:
+    from hven.site import Site
+    from hven.site.store import Record
+
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Account = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
+Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The account that keeps it.")]
+TableName = Annotated[str, typer.Argument(metavar="NAME", help="Its name, with tap_user or without.")]
+
+user = typer.Typer(no_args_is_help=True, help="Accounts of readers who keep tables here.")
+
+
+@user.command("add")
+def add(context: typer.Context, name: Account) -> None:
+    """Make an account and print its token, this once."""
+    with open_site(context) as site:
+        print(site.store.users.add(name))
+
+
+@user.command("list")
+def listed(context: typer.Context, as_json: Json = False) -> None:
+    """Show the accounts."""
+    with open_site(context) as site:
+        found = site.store.users.all()
+    if as_json:
+        show_json([{"name": name, "created": created} for name, created in found])
+        return
+    show_table(["name", "created"], [[name, moment(created)] for name, created in found], title="Accounts")
+
+
+@user.command("token")
+def token(context: typer.Context, name: Account) -> None:
+    """Give an account another token and print it, this once.
+
+    The old token and all sessions end; tables and jobs stay.
+    """
+    with open_site(context) as site:
+        print(site.store.users.renew(name))
+
+
+@user.command("remove")
+def remove(context: typer.Context, name: Account) -> None:
+    """Take an account away, with its token, sessions, tables and jobs."""
+    import shutil
+
+    from hven.jobs.desk import directory
+    from hven.query import user_tables as own
+
+    with open_site(context) as site:
+        for job in site.store.users.remove(name):
+            shutil.rmtree(directory(site.settings, job), ignore_errors=True)
+        own.sweep(site)
+    print(f"{name} has no account any more")
+
+
+tables = typer.Typer(help="Tables that readers keep here.")
+
+
+@tables.callback(invoke_without_command=True)
+def every(context: typer.Context, as_json: Json = False) -> None:
+    """Show the tables that readers keep here.
+
+    Those whose time is over go.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from hven.query import user_tables as own
+
+    with open_site(context) as site:
+        own.sweep(site)
+        rows = [_facts(record, expires) for record, expires in site.store.user_tables.all()]
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        ["owner", "table", "rows", "size", "written", "expires"],
+        [[row["owner"], row["table"], row["rows"], size(row["bytes"]), moment(row["written"]), moment(row["expires"])] for row in rows],
+        title="Tables of readers",
+    )
+
+
+@tables.command("show")
+def show(context: typer.Context, owner: Owner, name: TableName, as_json: Json = False) -> None:
+    """Show one table: its facts and its columns, not its rows."""
+    with open_site(context) as site:
+        record, expires = _found(site, owner, name)
+    facts = _facts(record, expires)
+    table = record.table
+    columns = [
+        {
+            "name": column.name,
+            "type": str(column.type),
+            "unit": column.unit,
+            "ucd": column.ucd,
+            "index": "position"
+            if column.name in (table.position or ())
+            else "unique"
+            if column.unique
+            else "yes"
+            if column.indexed
+            else None,
+            "description": column.description,
+        }
+        for column in table.columns
+    ]
+    if as_json:
+        show_json({**facts, "columns": columns})
+        return
+    print(f"{facts['table']} of {owner}: {facts['rows']:,} rows, {size(facts['bytes'])}")
+    print(f"written {moment(facts['written'])}, goes {moment(facts['expires'])}")
+    show_table(list(columns[0]), [list(column.values()) for column in columns])
+
+
+@tables.command("drop")
+def drop(context: typer.Context, owner: Owner, name: TableName) -> None:
+    """Delete a table of a reader."""
+    from hven.query import user_tables as own
+
+    with open_site(context) as site:
+        record, _ = _found(site, owner, name)
+        site.store.user_tables.drop(owner, record.table.name)
+        own.sweep(site)
+    print(f"{record.table.qualified} of {owner} is deleted")
+
+
+@tables.command("expire")
+def expire(
+    context: typer.Context,
+    owner: Owner,
+    name: TableName,
+    days: Annotated[float, typer.Option("--days", min=0.0, max=36500.0, help="Days from now until it goes.")],
+) -> None:
+    """Set the time when a table of a reader goes."""
+    until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    with open_site(context) as site:
+        record, _ = _found(site, owner, name)
+        site.store.user_tables.keep_until(owner, record.table.name, until)
+    print(f"{record.table.qualified} of {owner} goes {moment(until)}")
+
+
+def _facts(record: Record, expires: str) -> dict[str, Any]:
+    return {
+        "owner": record.table.owner,
+        "table": record.table.qualified,
+        "rows": record.snapshot.rows,
+        "bytes": record.snapshot.bytes,
+        "written": record.created,
+        "expires": expires,
+    }
+
+
+def _found(site: Site, owner: str, name: str) -> tuple[Record, str]:
+    from hven.query.user_tables import name_of
+
+    wanted = name_of(name).lower()
+    for record, expires in site.store.user_tables.of(owner):
+        if record.table.name.lower() == wanted:
+            return record, expires
+    raise NotFound(f"{owner} keeps no table {name!r:.80}", remedy="hven tables lists them")

@@ -1,0 +1,138 @@
+"""``hven init``, ``new``, ``check``, ``schema``: what a curator does before anything is published."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hven.app._cli.context import settings, show_json, spelled
+
+if TYPE_CHECKING:
+    from hven.model.errors import Fault
+
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
+    """Make a site: hven.toml, collections/, var/."""
+    from hven.model.settings import init as make
+
+    made = make(directory)
+    print(f"{made} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")
+
+
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
+    source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
+    kind: Annotated[str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Which table of a file or database that has several.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")] = False,
+    standard: Annotated[str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")] = None,
+) -> None:
+    """Write a first descriptor, guessed from a file or an address."""
+    from functools import partial
+
+    from hven.descriptor import new as room
+    from hven.ingest.secrets import secret
+
+    found = settings(context)
+    path = room.create(
+        found, name, source, kind="live" if live else kind, table=table, standard=standard, secret=partial(secret, found.directory)
+    )
+    then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
+    print(f"wrote {path}")
+    given = Path(source).expanduser().absolute()
+    first = next(Path(given.anchor).glob(str(given.relative_to(given.anchor))), None)
+    if first is not None and not first.parent.resolve().is_relative_to(found.directory.resolve()):
+        print(
+            f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it beside the descriptor and name it so there"
+        )
+    print(f"Look it over, then: {spelled(context, 'check', name)}{then}")
+
+
+def check(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
+    tests: Annotated[bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")] = False,
+    examples: Annotated[bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check hven.toml, descriptors and job types for all faults."""
+    from hven import descriptor
+    from hven.ingest.sampling import refused
+    from hven.jobs import check_types
+    from hven.model.errors import NotFound
+    from hven.model.settings import strangers
+    from hven.model.settings.secrets import exposed
+    from hven.site.addresses import outdated
+
+    found = settings(context)
+    names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+    if name and not (found.collections / name / f"{name}.yaml").is_file():
+        raise NotFound(
+            f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one"
+        )
+    faults: list[Fault] = []
+    for one in names:
+        path = found.collections / one / f"{one}.yaml"
+        said = descriptor.check(path, found)
+        if not any(fault.severity == "error" for fault in said):
+            said += refused(descriptor.load(path, found), path.parent, found)
+        faults += said
+    faults += [*check_types(found), *strangers(found), *exposed(found.directory, found.var, found.kept)] if name is None else []
+    faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
+    if (tests or examples) and not any(fault.severity == "error" for fault in faults):
+        faults += _tested(context, names, tests=tests, examples=examples)
+    errors = sum(fault.severity == "error" for fault in faults)
+    if as_json:
+        show_json(
+            [
+                {
+                    "file": fault.place.file,
+                    "line": fault.place.line,
+                    "column": fault.place.column,
+                    "severity": fault.severity,
+                    "message": fault.message,
+                    "remedy": fault.remedy,
+                }
+                for fault in faults
+            ]
+        )
+    else:
+        for fault in faults:
+            print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
+        print(f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool) -> list[Fault]:
+    from hven.app._cli.context import site as open_site
+    from hven.ingest import run_examples, run_tests
+
+    found: list[Fault] = []
+    with open_site(context) as site:
+        for one in names:
+            found += run_tests(site, one) if tests else []
+            found += run_examples(site, one) if examples else []
+    return found
+
+
+def schema(output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None) -> None:
+    """Print the JSON Schema of descriptors, for editors."""
+    from hven import descriptor
+
+    if output is None:
+        show_json(descriptor.schema())
+    else:
+        import orjson
+
+        output.write_bytes(orjson.dumps(descriptor.schema(), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"

@@ -1,0 +1,81 @@
+"""``[[alias]]``: an old address and its parameters answered by one of our faces, without a redirect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from hven.model.settings import Alias, Settings
+
+Pairs = list[tuple[str, str]]
+WHERE = "{where}"  # in an alias's query
+
+
+class Old:
+    """One old address. `hven.services.read` finds it in the request's scope, for the names in a body."""
+
+    def __init__(self, alias: Alias) -> None:
+        self.to = alias.to
+        self._names = {old.upper(): new for old, new in alias.rename.items()}
+        self._set = dict(alias.set)
+        self._query = alias.query
+        self._where = {old.upper(): condition for old, condition in alias.where.items()}
+
+    def renamed(self, pairs: Pairs) -> Pairs:
+        """Give parameters their present names."""
+        return [(self._names.get(name.upper(), name), value) for name, value in pairs]
+
+    def query(self, query: bytes, *, post: bool) -> bytes:
+        """Rewrite a query string: names, and the fixed values that the reader does not give otherwise."""
+        if not self._names and not self._set and self._query is None:
+            return query
+        kept = self.renamed(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
+        given = {name.upper() for name, _ in kept}
+        if not post:  # what a body says is not known yet; a fixed value beside it would be a contradiction
+            kept = self._asked([*kept, *((name, value) for name, value in self._set.items() if name.upper() not in given)])
+        return urlencode(kept).encode()
+
+    def completed(self, pairs: Pairs) -> Pairs:
+        """Add the fixed values to all the parameters of a POST, which have their present names already."""
+        given = {name.upper() for name, _ in pairs}
+        return self._asked([*pairs, *((name, value) for name, value in self._set.items() if name.upper() not in given)])
+
+    def _asked(self, pairs: Pairs) -> Pairs:
+        """Make the old parameters conditions of the alias's query: their values are text literals of it, whatever is in them."""
+        if self._query is None:
+            return pairs
+        conditions = [_with(self._where[name.upper()], value) for name, value in pairs if name.upper() in self._where and value.strip()]
+        where = " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
+        text = self._query if WHERE in self._query else f"{self._query} WHERE {WHERE}"
+        kept = [(name, value) for name, value in pairs if name.upper() not in {*self._where, "QUERY", "LANG"}]
+        return [*kept, ("LANG", "ADQL"), ("QUERY", text.replace(WHERE, where))]
+
+
+def _with(condition: str, value: str) -> str:
+    literal = "'" + value.strip().replace("'", "''") + "'"
+    return literal.join(condition.split("?"))
+
+
+class Aliases:
+    """Rewrites path and query string before the routes see them; the root path is taken off first."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._root = settings.root_path.rstrip("/")
+        self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.aliases}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under its present address."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            if self._root and (path == self._root or path.startswith(self._root + "/")):
+                path = path[len(self._root) :] or "/"
+                scope = {**scope, "path": path, "raw_path": path.encode()}
+            old = self._known.get(path.rstrip("/") or "/") if self._known else None
+            if old is not None:
+                query = old.query(scope["query_string"], post=scope["method"] == "POST")
+                scope = {**scope, "path": old.to, "raw_path": old.to.encode(), "query_string": query, "hven.alias": old}
+        await self._app(scope, receive, send)

@@ -1,0 +1,141 @@
+"""create(site): every face under one application; the last net for errors that no face has caught."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from hven import services as dali
+from hven.app._server.alias import Aliases
+from hven.app._server.door import Door
+from hven.app._server.edge import Edge
+from hven.app._server.identity import READER, Identity
+from hven.app._server.routes import Routes
+from hven.jobs import forks
+from hven.model.table import BY_TAP
+from hven.portal.faces.portal import nowhere
+from hven.portal.portals import Portals
+from hven.services import protocol as protocols
+from hven.services.protocol import Surroundings
+from hven.site.auth.permit import ANONYMOUS, DEFAULT, offered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from hven.site import Site
+    from hven.site.auth import Policy, Reader
+
+
+CHOSEN = (*BY_TAP, "cone", "portal", "files")  # faces that ask for a table's leave (`services`); the others are about the site
+
+
+def identified(request: Request) -> Reader:
+    """Give the reader whom an identity provider has found before any face was asked."""
+    who: Reader = request.scope.get(READER, ANONYMOUS)
+    return who
+
+
+def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable[[Request], Reader] = identified) -> ASGIApp:
+    """Build the application for a site.
+
+    Parameters
+    ----------
+    policies
+        What readers may see.
+    reader
+        Says who asks.
+
+    Returns
+    -------
+    ASGIApp
+        To be run by `hven.app._server.serve`, or by any ASGI server.
+    """
+    return Application(site, policies, reader)
+
+
+class Application:
+    """The application as the settings are now: it is made anew, in some milliseconds, when the site has taken up others."""
+
+    def __init__(self, site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader]) -> None:
+        self._site, self._policies, self._reader = site, policies, reader
+        self._started = datetime.now(UTC)
+        self._settings = site.settings
+        self._made = self._make()
+
+    def _make(self) -> ASGIApp:
+        return _made(self._site, self._policies, self._reader, self._started)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on."""
+        if self._site.settings is not self._settings:
+            self._settings = self._site.settings
+            self._made = self._make()
+        await self._made(scope, receive, send)
+
+
+def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader], started: datetime) -> ASGIApp:
+    faces = protocols.known()
+    around = Surroundings(site=site, reader=reader, policies=policies, protocols=faces, started=started)
+    found = [route for name, face in faces.items() for route in face.addresses(_offering(around, name))]
+    routes = [way for route in found for way in (route, _with_slash(route)) if way is not None]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        site.current()  # the first reader need not wait for it
+        _beat(asyncio.get_running_loop())
+        yield
+        site.close()
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        return nowhere(request, _offering(around, "portal")) if error.status_code == 404 else await _plain(request, error)
+
+    app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
+    app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
+    inside = Identity(Aliases(Portals(app, site.settings), site.settings), site.store, site.settings)
+    return Edge(Door(inside), site.settings, site.counters)
+
+
+def _beat(loop: asyncio.AbstractEventLoop) -> None:
+    """Give signs of life from now on: a loop that something holds up gives none."""
+    forks.beat()
+    loop.call_later(forks.BEAT, _beat, loop)
+
+
+def _offering(around: Surroundings, face: str) -> Surroundings:
+    """Let a face know only of the tables that it is to answer for."""
+    return replace(around, policies=offered(tuple(around.policies), face)) if face in CHOSEN else around
+
+
+def _with_slash(route: BaseRoute) -> Route | None:
+    """Give the same route with a slash at its end: some clients write ``/tap/sync/``, and a redirect would lose what they post."""
+    if not isinstance(route, Route) or route.path.endswith(("/", ":path}")):
+        return None
+    return Route(f"{route.path}/", route.endpoint, methods=sorted(route.methods) if route.methods is not None else None)
+
+
+async def _plain(request: Request, error: Exception) -> Response:
+    """Answer a method that a route does not know."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if request.method == "OPTIONS" and error.status_code == 405 and error.headers is not None:
+        return Response(None, 204, headers={"allow": f"{error.headers['Allow']}, OPTIONS"})  # RFC 9110 section 9.3.7
+    text = f"{error.detail}: {request.method} {request.url.path}"
+    return PlainTextResponse(f"{text} [request {dali.request_id(request)}]\n", error.status_code, headers=error.headers)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    """Answer an error that no face has caught, without a traceback."""
+    text = dali.message_of(error, dali.request_id(request))
+    return PlainTextResponse(f"{text}\n", dali.status_of(error), headers=dict(dali.headers_of(error)))

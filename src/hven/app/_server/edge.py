@@ -1,0 +1,144 @@
+"""The edge: request ids, the access log, CORS, security headers, and the last net, in one pass over each request."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+
+from hven import __version__
+from hven.model import clock
+from hven.services import bodies
+from hven.services.errors import note
+from hven.site.counters import Counters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from hven.model.settings import Settings
+
+access = logging.getLogger("hven.access")
+SERVER = f"Hven/{__version__} (IVOA-copy) Starlette".encode()  # IVOA note SoftID 1.0: the operation in a comment
+EXPOSED = b"Content-Encoding, Content-Length, ETag, Hven-Maxrec, Hven-Overflow, Hven-Warning, Last-Modified, Location, WWW-Authenticate, X-Request-Id"
+ALLOWED = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
+LEFT = 499  # what the log says of readers who left before an answer began
+
+
+class Edge:
+    """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, counters: Counters | None = None) -> None:
+        self._app = app
+        self._counters = Counters() if counters is None else counters
+        self._bodies = settings.limits.bodies
+        self._seconds = settings.limits.seconds
+        self._origins = {origin.encode() for origin in settings.cors}
+        self._any = b"*" in self._origins
+        self._always = [(b"server", SERVER), (b"x-content-type-options", b"nosniff")]
+        if self._any:
+            self._always += [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        self._counters.began()
+        given, origin, wanted = _three(scope)
+        # an id must be rare, not secret
+        name = given.decode("ascii")[:64] if given and given.replace(b"-", b"").isalnum() else f"{random.getrandbits(48):012x}"
+        scope["hven.request_id"] = name
+        scope[bodies.PLACES] = self._bodies
+        clock.running.set(clock.Clock(self._seconds))
+        status = sent = 0
+        over = False
+        promised: Iterable[tuple[bytes, bytes]] = ()
+
+        async def sending(message: Message) -> None:
+            nonlocal status, sent, over, promised
+            if message["type"] == "http.response.start":
+                status, promised = message["status"], message["headers"]
+                headers = [*message["headers"], *self._always, (b"x-request-id", name.encode())]
+                if not self._any:
+                    headers += self._cors(origin)
+                message["headers"] = headers
+            elif message["type"] == "http.response.pathsend":  # the server itself sends the file: all of it, as the head said
+                sent += next((int(value) for name, value in promised if name == b"content-length"), 0)
+                over = True
+            else:
+                sent += len(message.get("body", b""))
+                over = not message.get("more_body", False)
+            await send(message)
+
+        broken = False
+        try:
+            if scope["method"] == "OPTIONS" and origin is not None:
+                await self._preflight(wanted, sending)
+            else:
+                await self._app(scope, receive, sending)
+        except Exception as error:
+            # an answer that broke off: the server cuts the connection of an application that fails, so that nobody takes
+            # the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
+            broken = not over
+            if not status:
+                note(error, name)
+            if broken:
+                raise
+        finally:
+            bodies.give_back(scope)
+            seconds = time.perf_counter() - begun
+            self._counters.ended(scope["path"], status or LEFT, seconds, sent)
+            if access.isEnabledFor(logging.INFO):
+                client = scope.get("client")
+                line = {
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "id": name,
+                    "client": client[0] if client else None,
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "query": scope["query_string"][:2000].decode("utf-8", "replace"),
+                    "status": status or LEFT,
+                    "bytes": sent,
+                    "ms": round(seconds * 1000, 2),
+                }
+                if broken:
+                    line["cut"] = True
+                access.info(orjson.dumps(line).decode())
+
+    def _cors(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
+        if origin is None or origin not in self._origins:
+            return [(b"vary", b"origin")]
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", EXPOSED),
+            (b"vary", b"origin"),
+        ]
+
+    async def _preflight(self, wanted: bytes | None, send: Send) -> None:
+        headers = [
+            (b"access-control-allow-methods", ALLOWED),
+            (b"access-control-allow-headers", wanted or b"*"),
+            (b"access-control-max-age", b"86400"),
+        ]
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _three(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Give the headers that the edge looks at: X-Request-Id, Origin, Access-Control-Request-Headers."""
+    given = origin = wanted = None
+    for key, value in scope["headers"]:
+        if key == b"x-request-id":
+            given = bytes(value)
+        elif key == b"origin":
+            origin = bytes(value)
+        elif key == b"access-control-request-headers":
+            wanted = bytes(value)
+    return given, origin, wanted

@@ -1,0 +1,200 @@
+"""The worker processes of a server: they take connections from one queue; one that dies or hangs is replaced at once, and readers never wait for nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from granian.server.mp import MPServer
+
+from hven.jobs import forks
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("hven")
+
+LOOK = 0.25  # seconds between two looks at the workers
+STARTING = 60.0  # seconds that a worker gets to open the site
+AWAY = 2.5  # seconds without a worker that takes connections, after which readers are told
+STANDING = 1.0  # seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
+YOUNG = 5.0  # seconds; workers that die sooner, one after the other, are begun ever later ..
+LONGEST = 10.0  # .. but never later than after so many seconds
+AFTER_CRASH = "HVEN_AFTER_CRASH"  # set in a worker whose forerunner crashed
+ATTEMPTS = 3  # a server none of whose workers ever came up ends
+BACKLOG = 4096  # connections that wait to be taken: as many as Linux allows by default
+SPARE = 512  # open files that are no connections
+LEAST = 64  # open files with which a worker answers a few readers
+WAITING = (
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
+)
+ANEW = "the service is beginning anew; ask again in some seconds\n"
+FULL = "the service holds as many connections as it can; ask again in some seconds\n"
+
+
+def connections() -> int:
+    """Raise the limit of open files to what the machine allows, and give the number of connections that a worker may hold.
+
+    Raises
+    ------
+    UserError
+        It allows too few.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit < LEAST:
+        raise UserError(
+            f"this account may have {limit} files open at once, and a server needs {LEAST} at least",
+            remedy="raise the limit: `ulimit -n 4096`, or LimitNOFILE=4096 in its unit",
+        )
+    return max(limit - SPARE, limit // 4)
+
+
+class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
+    """granian's server of several processes, with a queue that outlives each of them and an eye on their hearts.
+
+    Its own gives each process a queue, whose connections die with it or wait for it as long as it hangs, and ends when a worker dies twice.
+
+    Parameters
+    ----------
+    leaving
+        Called when the server is told to stop, before the workers are.
+    """
+
+    def __init__(self, *arguments: Any, leaving: Callable[[], None], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._leaving = leaving
+        self._pulses: dict[int, forks.Pulse] = {}
+        self._born: dict[int, float] = {}
+        self._deaths: dict[int, int] = {}  # one after the other, of those that lived briefly
+        self._crashed: set[int] = set()  # whose last worker died of what it read
+        self._due: dict[int, float] = {}
+        self._up = False  # some worker has taken connections
+        self._seen = time.monotonic()  # when some worker last did
+        self._waiting: dict[socket.socket, float] = {}
+
+    def _init_shared_socket(self) -> None:
+        """Make the one queue that all workers take connections from."""
+        from granian.net import SocketSpec
+
+        self._shd = SocketSpec(self.bind_addr, self.bind_port, BACKLOG).build()
+        self._ssp = None
+        self._sso = socket.socket(fileno=self._shd.get_fd())
+        self._sso.set_inheritable(True)
+        self._sso.setblocking(False)
+        self._sso.listen(BACKLOG)
+
+    def _spawn_worker(self, idx: int, target: Any, callback_loader: Callable[[], Any]) -> Any:
+        pulse = self._pulses[idx] = forks.Pulse(STARTING)
+        self._born[idx] = time.monotonic()
+        return super()._spawn_worker(idx, target, partial(_loaded, pulse, callback_loader, crashed=idx in self._crashed))
+
+    def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
+        """Look after the workers until the server is told to stop."""
+        looked = time.monotonic()
+        while not self.interrupt_signal:
+            self.main_loop_interrupt.wait(LOOK)
+            self.main_loop_interrupt.clear()
+            if self.interrupt_signal:
+                return
+            moment = time.monotonic()
+            if moment - looked < forks.SILENT / 2:  # else we were stopped, or the machine was, and cannot tell who else was
+                self._kill_silent()
+            looked = moment
+            self._note_deaths(moment)
+            if not self._up and max(self._deaths.values(), default=0) >= ATTEMPTS:
+                log.error("no worker comes up; the server ends")
+                self.interrupt_children.append(0)
+                return
+            for idx in [idx for idx, due in self._due.items() if due <= moment]:
+                del self._due[idx]
+                self._respawn_workers([idx], spawn_target, target_loader)
+            if self.reload_signal:
+                self._reload(spawn_target, target_loader)
+            self._tell_readers(moment)
+
+    def _kill_silent(self) -> None:
+        """Kill the workers that give no sign of life: their end is then noticed as any other's."""
+        for worker in self.wrks:
+            silent = self._pulses[worker.idx].silent()
+            if silent > forks.SILENT and worker.is_alive():
+                log.error(
+                    "worker %d (process %d) has given no sign of life for %.0f s and is killed", worker.idx + 1, worker.inner.pid, silent
+                )
+                forks.tell(worker.inner.pid, signal.SIGKILL)
+
+    def _note_deaths(self, moment: float) -> None:
+        """Have those who died replaced: at once, unless they die young again and again."""
+        while self.interrupt_children:
+            idx = self.interrupt_children.pop()
+            code = next((worker.inner.exitcode for worker in self.wrks if worker.idx == idx), None) or 0
+            (self._crashed.add if -code in forks.CRASHES else self._crashed.discard)(idx)
+            self._up = self._up or self._pulses[idx].silent() >= 0
+            young = moment - self._born[idx] < YOUNG
+            deaths = self._deaths[idx] = self._deaths.get(idx, 0) + 1 if young else 0
+            self._due[idx] = moment + (min(0.5 * 2 ** (deaths - 2), LONGEST) if deaths > 1 else 0.0)
+
+    def _tell_readers(self, moment: float) -> None:
+        """Answer those who come while no worker takes connections: they would wait for nobody."""
+        answering = any(-1.0 < pulse.silent() < AWAY and idx not in self._due for idx, pulse in self._pulses.items())
+        self._up = self._up or answering
+        if answering and not (select.select([self._sso], [], [], 0)[0] and self._full()):
+            self._seen = moment
+        elif self._up and moment - self._seen > (STANDING if answering else AWAY):
+            with contextlib.suppress(BlockingIOError, OSError):
+                while len(self._waiting) < SPARE // 2:
+                    self._waiting[self._sso.accept()[0]] = moment + 1.0
+        if not self._waiting:
+            return
+        sorry = FULL if answering else ANEW
+        answer = WAITING.format(len(sorry), sorry).encode()
+        asking = select.select(list(self._waiting), [], [], 0)[0]
+        for connection in asking:
+            with contextlib.suppress(OSError):
+                connection.recv(1 << 16)  # what is left unread would cut the answer
+                connection.send(answer)
+                connection.shutdown(socket.SHUT_WR)
+        for connection in [*asking, *(each for each, until in self._waiting.items() if until < moment)]:
+            if self._waiting.pop(connection, None) is not None:
+                connection.close()
+
+    def _full(self) -> bool:
+        """Say whether each worker has as many files open as it may have connections, or as it may have at all."""
+        with contextlib.suppress(OSError):  # one has just died
+            for pid in (worker.inner.pid for worker in self.wrks):
+                most = min(self.backpressure, resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] - 2)
+                if len(os.listdir(f"/proc/{pid}/fd")) < most:  # noqa: PTH208  (names are enough)
+                    return False
+            return True
+        return False
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        """End everything; see `granian.server.common.AbstractServer.shutdown`."""
+        self._leaving()
+        super().shutdown(exit_code)
+
+
+def _loaded(pulse: forks.Pulse, load: Callable[[], Any], *, crashed: bool) -> Any:
+    """Make the application in a worker, whose heart beats from then on as soon as its event loop turns.
+
+    If its forerunner died of what it read, it says so: what is published is verified then.
+    """
+    pulse.own()
+    os.environ[AFTER_CRASH] = "yes" if crashed else ""
+    return load()
+
+
+__all__ = ["Workers", "connections"]

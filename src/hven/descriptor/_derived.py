@@ -1,0 +1,102 @@
+"""Tables made by queries, before anything is published: their columns follow from those of the tables that they read, which are looked at first."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hven.adql import bind, parse
+from hven.adql.grouping import walk
+from hven.adql.scope import Tables
+from hven.adql.tree import CommonTable, TableRef
+from hven.descriptor.live_queries import is_live
+from hven.descriptor.mapping import compile as compile_mapping
+from hven.model import plugins
+from hven.model.errors import HvenError
+from hven.sources import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.settings import Settings
+    from hven.model.table import Column, Table
+    from hven.sources import Source
+
+FILES = ("csv", "files", "fixed", "fits", "json", "votable", "parquet")  # kinds that can be looked at without secrets or other tables
+QUERY = "query"
+
+
+def opened(source: SourceSpec, resource: Resource, settings: Settings) -> Source:
+    """Open a source that is a file, or files."""
+    module = plugins.load("sources", source.kind)
+    options = module.Options.model_validate(dict(source.options))
+    found: Source = module.open(options, Context(directory=resource.path.parent, reject=lambda _row: None, roots=settings.grounds))
+    return found
+
+
+class Derived:
+    """The tables of a collection as its descriptor will make them, and those of others that its queries read.
+
+    Parameters
+    ----------
+    other
+        Gives another collection by its name; None if there is none that can be read.
+    """
+
+    def __init__(self, resource: Resource, settings: Settings, other: Callable[[str], Resource | None]) -> None:
+        self.settings = settings
+        self._other = other
+        self._resources: dict[str, Resource | None] = {resource.name.lower(): resource}
+        self._tables: dict[str, Table | None] = {}
+
+    def columns(self, text: str, resource: Resource) -> tuple[Column, ...] | None:
+        """Give the columns of a query's answer; None if a table that it reads is known only when it is published.
+
+        Raises
+        ------
+        HvenError
+            The query does not fit the tables.
+        """
+        tree = parse(text)
+        called = {node.name.name.lower() for node in walk(tree) if isinstance(node, CommonTable)}
+        tables = {}
+        for node in walk(tree):
+            if not isinstance(node, TableRef) or (len(node.parts) == 1 and node.parts[0].name.lower() in called):
+                continue
+            schema = node.parts[-2].name if len(node.parts) > 1 else resource.name
+            table = self._table(schema.lower(), node.parts[-1].name.lower())
+            if table is None:
+                return None
+            tables[table.qualified] = table
+        return bind(tree, Tables(tables.values())).columns
+
+    def _table(self, schema: str, name: str) -> Table | None:
+        key = f"{schema}.{name}"
+        if key not in self._tables:
+            self._tables[key] = None  # also what a circle finds: ingest tells it
+            if schema not in self._resources:
+                self._resources[schema] = self._other(schema)
+            resource = self._resources[schema]
+            spec = next((one for one in resource.tables if one.table.name.lower() == name), None) if resource is not None else None
+            if resource is not None and spec is not None and not is_live(spec):
+                with suppress(HvenError, ValueError):  # its own check tells it
+                    self._tables[key] = self._made(spec, resource)
+        return self._tables[key]
+
+    def _made(self, spec: TableSpec, resource: Resource) -> Table | None:
+        if spec.table.view is not None:
+            found = self.columns(spec.table.view, resource)
+            return None if found is None else spec.table.having(columns=found, view=None)
+        if spec.columns_declared:
+            return spec.table
+        source = spec.sources[0]
+        columns = None
+        if source.kind in FILES:
+            columns = tuple(opened(source, resource, self.settings).columns())
+        elif source.kind == QUERY:
+            columns = self.columns(str(source.options["adql"]), resource)
+        return None if columns is None else compile_mapping(spec, columns, resource).table
+
+
+__all__ = ["FILES", "QUERY", "Derived", "opened"]

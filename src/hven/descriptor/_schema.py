@@ -1,0 +1,64 @@
+"""The JSON Schema of descriptors, for editors: said by the same keys that check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hven.descriptor._keys import COLLECTION
+from hven.descriptor._options import ENDINGS
+from hven.model import plugins
+from hven.model.errors import UserError
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """Give the schema (draft 2020-12); options of sources come from the kinds that are installed."""
+    definitions: dict[str, Any] = {}
+    COLLECTION.json(definitions)
+    collection = definitions.pop("collection")
+    source = _source(definitions)
+    table = definitions["table"]["properties"]
+    table["source"] = {"description": table["source"]["description"], "anyOf": [source, {"type": "array", "items": source}]}
+    return {
+        "$schema": DIALECT,
+        "title": "Descriptor of a collection",
+        **collection,
+        # an include may say the rest, so nothing but the shape is required here
+        "required": [],
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _source(definitions: dict[str, Any]) -> dict[str, Any]:
+    """One definition per kind; ``kind`` may be left out where the files' names tell it."""
+    choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
+    for kind in plugins.names("sources"):
+        try:
+            options = plugins.load("sources", kind).Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
+        except UserError:  # a kind whose extra is not installed
+            continue
+        options["properties"] = {name: _relaxed(item) for name, item in options.get("properties", {}).items()}
+        options["properties"] = {"kind": {"const": kind, "description": f"a source of kind {kind}"}, **options["properties"]}
+        if kind not in ENDINGS:
+            options["required"] = ["kind", *options.get("required", [])]
+        definitions[f"source_{kind}"] = options
+        choices.append({"$ref": f"#/$defs/source_{kind}"})
+    return {"anyOf": choices}
+
+
+def _relaxed(said: dict[str, Any]) -> dict[str, Any]:
+    """Say what is accepted, not what comes of it: one value for a list, one list for all columns, a number where text is wanted."""
+    if "anyOf" in said:
+        return {**said, "anyOf": [_relaxed(item) for item in said["anyOf"]]}
+    about: dict[str, Any] = {key: said[key] for key in ("description", "default", "title") if key in said}
+    kind = said.get("type")
+    if kind == "array":
+        one = _relaxed(said.get("items", {}))
+        return {**about, "anyOf": [one, {"type": "array", "items": one}]}
+    if kind == "object" and isinstance(said.get("additionalProperties"), dict):
+        one = _relaxed(said["additionalProperties"])
+        return {**about, "anyOf": [one, {"type": "object", "additionalProperties": one}]}
+    if kind == "string" and not {"enum", "const", "pattern"} & said.keys():
+        return {**said, "type": ["string", "number"]}
+    return said

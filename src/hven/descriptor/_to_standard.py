@@ -1,0 +1,196 @@
+"""``hven new --standard``: a first descriptor of a table of EPN-TAP or ObsCore, which passes the check; guesses and gaps are marked in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+import yaml
+
+from hven.descriptor._loading import check
+from hven.descriptor._merging import standards
+from hven.descriptor._proposing import STANDARDS, Proposal, Proposer, facts_of
+from hven.descriptor._yaml_text import comment, flow, folded, scalar
+from hven.descriptor.value_schema import nearest
+from hven.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from hven.descriptor._guesses import Guess
+    from hven.model.settings import Settings
+
+ENOUGH = 4  # required columns by their own names: the source is a table of the standard already
+ROUNDS = 40  # proposals that are taken back, one check after the other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A source that was looked at, for a table of a standard.
+
+    Attributes
+    ----------
+    standard
+        Its full name: ``epn-tap-2.0``.
+    words
+        Text in which the target may be named: file, title, description.
+    """
+
+    name: str
+    standard: str
+    kind: str
+    options: Mapping[str, Any]
+    guesses: Sequence[Guess]
+    sample: Mapping[str, pa.Array]
+    key: Sequence[Guess]
+    position: tuple[Guess, Guess] | None
+    rows: int
+    complete: bool
+    notes: Sequence[str]
+    title: str | None
+    description: str | None
+    origin: str
+    words: str = ""
+    created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
+
+    def proposal(self, table: Mapping[str, Any]) -> Proposal:
+        """Guess the mapping."""
+        propose = next(function for stem, function in STANDARDS.items() if self.standard.startswith(stem))
+        facts = facts_of(self.guesses, self.sample)
+        needed = [fact for fact in facts if table["columns"].get(fact.source.lower(), {}).get("required")]
+        gaps = [fact for fact in needed if 0 < len(fact.filled) < len(fact.sample)] if len(needed) >= ENOUGH else []
+        whole: Any = None  # the standard's own table, with lines that hold nothing
+        for fact in gaps:
+            there = pc.fill_null(pc.not_equal(fact.sample, ""), False) if fact.is_text else pc.is_valid(fact.sample)
+            whole = there if whole is None else pc.and_(whole, there)
+        if gaps:
+            facts = facts_of(self.guesses, {name: values.filter(whole) for name, values in self.sample.items()})
+        made = propose(
+            Proposer(
+                table["columns"],
+                facts,
+                name=self.name,
+                words=self.words,
+                key=self.key,
+                position=self.position,
+                lists=facts_of(self.guesses, self.sample, lists=True),
+                words_of={
+                    str(rule["columns"]): frozenset(str(word).lower() for word in table["vocabularies"][rule["of"]]["values"])
+                    for rule in table.get("rules", {}).values()
+                    if rule.get("check") == "words" and rule.get("severity", "error") == "error"
+                },
+            )
+        )
+        if gaps:
+            made.where = " AND ".join(f"{fact.sql} <> ''" if fact.is_text else f"{fact.sql} IS NOT NULL" for fact in gaps)
+        return made
+
+    def text(self, made: Proposal, table: Mapping[str, Any]) -> str:
+        """Write the descriptor."""
+        columns: Mapping[str, Any] = table["columns"]
+        lines = [
+            f"# A first descriptor for {self.standard}, guessed from {comment(self.origin)}. What stands behind '# guessed' may be wrong; where '# to fill' stands,",
+            f"# only you know. `hven check {self.name}` tells every fault, `hven ingest {self.name}` publishes it as {self.name}.{self.table(table)}.",
+            f"collection: {scalar(self.name)}",
+            f"title: {scalar(self.title or self.name.replace('_', ' ').capitalize())}"
+            + ("" if self.title else "  # to fill: one line for people"),
+            *(
+                folded("description", self.description)
+                if self.description
+                else ["# description: to fill: some sentences - what, from where, how good"]
+            ),
+            f"created: {self.created}  # guessed: today; creation_date of the rows, unless they have one",
+            '# creators: [{name: "Brahe, T."}]  # to fill: who made the data, in the order of citation',
+            "# publisher: {name: Observatory}  # to fill",
+            "# licence: CC-BY-4.0  # to fill",
+            "tables:",
+            f"  {self.table(table)}:",
+            f"    # {self.rows:,} rows" if self.complete else f"    # guessed from the first {self.rows - self.rows % 1000:,} rows",
+            *(f"    # {comment(note)}" for note in self.notes),
+            f"    standard: {self.standard}",
+        ]
+        if made.frame is not None:
+            frame = scalar(made.frame) if made.frame not in {None, "none"} else '"none"'
+            lines.append(f"    frame: {frame}  # guessed: what c1, c2, c3 are")
+        optional = _optional(made, table)
+        if optional:
+            lines.append(f"    optional: {flow(optional)}")
+        lines.append("    source: " + flow({"kind": self.kind, **self.options}))
+        if made.where is not None:
+            lines.append(f"    where: {scalar(made.where)}  # guessed: other rows lack what the standard needs")
+        lines += ["    columns:"] if made.types else []
+        lines += [f"      {name}: {flow({'type': kind})}  # {comment(why)}" for name, (kind, why) in made.types.items()]
+        width = max([len(name) for name in made.settings] or [0])
+        for how in ("set", "map"):
+            mine = [(name, made.settings[name]) for name in columns if name in made.settings and made.settings[name][0] == how]
+            lines += [f"    {how}:"] if mine else []
+            for name, (_, text, why) in mine:
+                line = f"      {name}:".ljust(width + 7) + " " + scalar(text)
+                lines.append(line + (f"  # {comment(why)}" if why else ""))
+        lines += [f"    # to fill: {name}: {comment(hint)}" for name, hint in made.fill.items() if name not in made.settings]
+        unused = [item.source for item in self.guesses if item.source and item.source not in made.used]
+        if unused:
+            lines.append(f"    # not used: {comment(', '.join(unused))}")
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    def table(self, table: Mapping[str, Any]) -> str:
+        """Give the name that the table has."""
+        return str(table.get("called", "main"))
+
+
+def full_name(standard: str, settings: Settings | None = None) -> str:
+    """Give the newest standard of a name: ``epn-tap`` is epn-tap-2.0.
+
+    Raises
+    ------
+    UsageError
+        There is none, or none that a mapping can be guessed for.
+    """
+    known = [name for name in standards(settings) if any(re.fullmatch(re.escape(stem) + r"(-[\d.]+)?", name) for stem in STANDARDS)]
+    found = [name for name in known if name == standard or name.rpartition("-")[0] == standard]
+    if not found:
+        raise UsageError(
+            f"no mapping can be guessed for {standard!r}",
+            remedy=nearest(standard, [*STANDARDS, *known]) or f"known: {', '.join(STANDARDS)}",
+        )
+    return max(found)
+
+
+def passing(draft: Draft, path: Path, settings: Settings) -> str:
+    """Write the descriptor to `path`, and take back what does not pass the check; gives the text."""
+    shipped = standards(settings)[draft.standard]
+    table: Mapping[str, Any] = next(iter(yaml.safe_load(shipped.read_text(encoding="utf-8"))["tables"].values()))
+    made = draft.proposal(table)
+    text = draft.text(made, table)
+    for _ in range(ROUNDS):
+        path.write_text(text, encoding="utf-8")
+        wrong = [fault for fault in check(path, settings) if fault.severity == "error"]
+        broken: dict[str, str] = {}
+        for fault in wrong:
+            found = re.search(r"\.(?:map|set)\.(\w+)", fault.message)
+            if found is not None and found[1] in made.settings:
+                broken.setdefault(found[1], fault.message.partition(": ")[2])
+        if not broken:
+            break
+        for column, reason in broken.items():
+            made.without(column, reason)
+        text = draft.text(made, table)
+    return text
+
+
+def _optional(made: Proposal, table: Mapping[str, Any]) -> list[str]:
+    """Give the optional columns that are used, and those that belong to them."""
+    known: Mapping[str, Any] = table["columns"]
+    wanted = {name for name in made.settings if known[name].get("optional")}
+    families: Mapping[str, Sequence[str]] = table.get("families", {})
+    for group in table.get("together", ()):
+        members = [member for item in ([group] if isinstance(group, str) else group) for member in families.get(item, [item])]
+        if wanted & set(members):
+            wanted |= set(members)
+    return [name for name in known if name in wanted]

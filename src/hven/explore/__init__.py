@@ -1,9 +1,0 @@
-"""What a portal asks of data: the state of a search, counts of choices, histograms, trees, pages of rows. No HTTP, no HTML."""
-
-from __future__ import annotations
-
-from hven.explore.search import Fault, Near, Search, read
-
-PRIVATE = ("search",)
-
-__all__ = ["Fault", "Near", "Search", "read"]

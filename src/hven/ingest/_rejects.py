@@ -1,0 +1,75 @@
+"""The rejects file: every row that was kept aside, with where it stood, what was wrong, and what it said."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import orjson
+
+from hven.model.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any, Self, TextIO
+
+HEAD = ("file", "row", "column", "value", "reason", "text")
+
+
+class Rejects:
+    """A CSV file that appears with its first row: file, row, column, value, reason, text (the row as it stood, or as JSON)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: TextIO | None = None
+        self._writer: Any = None
+
+    def add(self, file: str | None, row: int | None, column: str | None, value: str | None, reason: str, text: str | None) -> None:
+        """Keep one row aside.
+
+        Raises
+        ------
+        StorageError
+            It cannot be written.
+        """
+        try:
+            if self._writer is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+                self._writer = csv.writer(self._file)
+                self._writer.writerow(HEAD)
+            self._writer.writerow((file, row, column, value, reason, text))
+        except OSError as error:
+            raise StorageError(
+                f"the rejects file {self.path} cannot be written: {error.strerror}", remedy="make room on the disk of var/"
+            ) from error
+        self.count += 1
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises
+        ------
+        StorageError
+            The last rows cannot be written.
+        """
+        if self._file is not None:
+            file, self._file, self._writer = self._file, None, None
+            try:
+                file.close()
+            except OSError as error:
+                raise StorageError(f"the rejects file {self.path} cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def as_text(row: Mapping[str, object]) -> str:
+    """Write a source row as JSON."""
+    return orjson.dumps(dict(row), default=str).decode()

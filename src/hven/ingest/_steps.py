@@ -1,0 +1,518 @@
+"""`ingest`: the flow from a descriptor to published snapshots, safe against crashes at every step.
+
+Nothing that readers see changes before `Store.publish`, one transaction that moves the pointers of all tables of the
+collection. Whatever ends earlier (an error, Ctrl-C, a power cut) leaves stagings that the next ingest sweeps.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import hven
+from hven import descriptor
+from hven.descriptor.live_queries import is_live
+from hven.descriptor.services import unserved
+from hven.ingest import _flagged as flagged
+from hven.ingest import _ledger as ledger
+from hven.ingest import _space as space
+from hven.ingest import quality
+from hven.ingest._filling import MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
+from hven.ingest._ledger import Notes, State
+from hven.ingest._order import followers, ordered
+from hven.ingest._rejects import Rejects
+from hven.ingest._report import Report, TableReport
+from hven.ingest._trial import Answer, Trial, load
+from hven.ingest.secrets import secret
+from hven.ingest.watermarks import Watch
+from hven.model import times
+from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
+from hven.site.overlay import inherited
+from hven.site.serving import refuse_unread
+from hven.site.store import Record
+from hven.site.store.database import now
+from hven.site.store.runs import ABORTED, COMPLETED, ERROR
+from hven.site.store.state import lease_name
+from hven.sources import Context, Feeds, FileWise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from hven.ingest._entry import Entry
+    from hven.model.resource import Flags, Resource, TableSpec
+    from hven.site import Site
+    from hven.site.store import Lease
+    from hven.sources import Reject
+
+WAIT = 300.0  # seconds for another process to end its sweep
+
+
+def ingest(
+    site: Site,
+    name: str,
+    *,
+    sample: int | None = None,
+    dry_run: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Read a collection anew and publish it.
+
+    Parameters
+    ----------
+    name
+        Of the collection.
+    sample
+        Read only so many rows of each source entry (and publish them: for a first look).
+    dry_run
+        Do everything but publish.
+    progress
+        Called often, from this thread.
+
+    Raises
+    ------
+    NotFound
+        No such descriptor.
+    Conflict
+        The collection is being ingested by somebody else.
+    DescriptorError, SourceError, DataError
+        The user's text or data are at fault; what was published before stays. `Report` of the run is in the store.
+    StorageError
+        The disk.
+    """
+    resource, path = load(site, name)
+    report = Report(collection=name, run=new_id(), started=now(), sample=sample, dry_run=dry_run)
+    carry_out(site, report, lambda lease: Run(site, resource, path, report, lease, progress or silent))
+    return report
+
+
+def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run], *, kind: str = "ingest") -> None:
+    """Do a run while nobody else does one of the collection; write down how it ended.
+
+    Parameters
+    ----------
+    begin
+        Makes the run, once the collection's lease is held.
+    kind
+        What the system state calls it: ``ingest``, ``sync``.
+    """
+    name = report.collection
+    with site.store.leases.held(lease_name(name), what=f"the {kind} of {name}") as lease:
+        site.store.runs.mark_dead(name)
+        space.sweep(site)
+        ledger.sweep(site, name)
+        site.store.runs.begin(report.run, name, kind)
+        started = time.perf_counter()
+        phase = ERROR
+        try:
+            begin(lease).go()
+            phase = COMPLETED
+            if not report.dry_run:  # whoever ran it meant it, also where nothing had to be published
+                site.store.resume(name)
+        except HvenError as error:
+            report.error = str(error)
+            raise
+        except BaseException as error:
+            phase = ABORTED
+            report.error = f"stopped: {type(error).__name__}"
+            raise
+        finally:
+            report.seconds = time.perf_counter() - started
+            _close(site, report, phase)
+
+
+def new_id() -> str:
+    """Make an id that sorts by time: ``20261120T085345123-3f2a``."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+    return f"{stamp}-{secrets.token_hex(2)}"
+
+
+def _close(site: Site, report: Report, phase: str) -> None:
+    """Write down how it ended; a full disk must not hide the error that was there before."""
+    try:
+        report.write(space.rejects_of(site, report.run))
+    except OSError as error:
+        report.warnings.append(f"the report cannot be written: {error.strerror}")
+    try:
+        site.store.runs.end(report.run, phase, message=report.error, summary=report.summary(), report=report.path)
+    except HvenError as error:
+        report.warnings.append(str(error))
+
+
+def silent(_: Progress) -> None:
+    """Show nothing."""
+
+
+class Run:
+    """One run of `ingest`. A sync is one, too (`hven.ingest.sync`): it fills tables otherwise (`staged`), and may end with nothing to publish."""
+
+    verb = "ingest"
+    compares = False  # with what is published: also when nothing is to be published
+
+    def __init__(
+        self, site: Site, resource: Resource, path: Path, report: Report, lease: Lease, progress: Callable[[Progress], None]
+    ) -> None:
+        self.site = site
+        self.resource = resource
+        self.path = path
+        self.report = report
+        self.lease = lease
+        self.progress = progress
+        self.keeper = site.engines.get(resource.engine or site.engines.default)
+        if not report.dry_run:
+            refuse_unread(site.settings, site.store, self.keeper.name)
+        self.trial = Trial(site, resource)
+        self.filled: list[Filled] = []  # of one that follows another
+        self.amended: list[Record] = []  # what stays as it is published, and was found to be made from other snapshots as well
+        self.rejects = space.rejects_of(site, report.run)
+
+    def go(self) -> None:
+        """Fill, test, publish, tidy up."""
+        filled: list[Filled] = []
+        with ExitStack() as stack:
+            behind: list[Run] = []
+            try:
+                self._fill_all(self._specs(), filled)
+                self._check_services(filled)
+                if not self.wanted(filled):
+                    self._drop(filled)
+                    return
+                self._test()
+                if self.report.dry_run:
+                    self._drop(filled)
+                    return
+                behind = self._follow(stack)
+                self._publish(filled, behind)
+            except BaseException:
+                if not self.report.published:
+                    self._drop([*filled, *(done for run in behind for done in run.filled)])
+                raise
+        for run in (self, *behind):
+            self.report.warnings += space.prune(self.site, run.resource.name)
+
+    def wanted(self, filled: Sequence[Filled]) -> bool:  # noqa: ARG002
+        """Tell whether what was filled shall be tested and published."""
+        return True
+
+    def staged(self, spec: TableSpec, one: Filling, state: State) -> Filled:  # noqa: ARG002
+        """Fill a table; `state` is what will be kept for the next sync."""
+        return one.run(new_id())
+
+    def answer(self, spec: TableSpec, text: str, inputs: dict[str, str], stack: ExitStack) -> Answer:  # noqa: ARG002
+        """Answer the query of a table that is made from others."""
+        return self.trial.rows(text, inputs, stack)
+
+    def noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
+        """Tell whether a ledger is written: for tables that are synchronised."""
+        return spec.sync is not None and self.report.sample is None and ledger.obstacle(table_of(spec, entries), entries) is None
+
+    def begun(self, spec: TableSpec, one: Filling) -> State:
+        """Put down what the sources are before they are read: what changes meanwhile is read again next time."""
+        compared = one.notes is not None or (self.compares and self.report.dry_run)
+        listed = {
+            str(number): {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in entry.source.listed()}
+            for number, entry in enumerate(one.entries)
+            if compared and isinstance(entry.source, FileWise)
+        }
+        fed = {
+            str(number): state
+            for number, entry in enumerate(one.entries)
+            if compared and isinstance(entry.source, Feeds) and (state := entry.source.state()) is not None
+        }
+        return State(signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now())
+
+    def note_down(self, one: Filling, state: State, snapshot: str) -> None:
+        """Keep the ledger of a snapshot, and what else the next sync must know."""
+        notes = one.notes
+        if notes is None:
+            return
+        state.ledger = notes.finish(f"{snapshot}.{self.report.run}")
+        state.files = [list(key) for key in notes.files]
+        state.unread = dict(one.unread)
+        state.contended, state.lines, state.rejected = one.contended, notes.lines, notes.rejected
+        if one.watch is not None:
+            state.watermark = one.watch.state()
+        self.site.store.syncs.put(snapshot, one.table.qualified, self.resource.name, state.to_json())
+
+    def _fill_all(self, specs: Sequence[TableSpec], filled: list[Filled]) -> None:
+        for spec in specs:
+            done = self._fill(spec)
+            filled.append(done)
+            record = done.record or self._record(spec, done)
+            self.trial.add(record)
+            for told in times.taken(times.dated(record.table), record.snapshot.statistics) if done.record is None else ():
+                done.report.find(f"time origin of {told.split(' ')[0]}", told, "info", done.report.published, [])
+            if spec.flags is not None:
+                self._count(spec.flags, record, done)
+
+    def _check_services(self, filled: Sequence[Filled]) -> None:
+        views = [spec.table for spec in self.resource.tables if spec.table.view is not None]
+        if faults := unserved(self.resource, [*(done.table for done in filled), *views]):
+            raise DescriptorError(faults)
+
+    def _count(self, flags: Flags, record: Record, done: Filled) -> None:
+        """Count the rows that break rules, those that were not read this time included; keep what each bit means."""
+        known = quality.from_json(record.provenance.get("quality")) if done.record is not None else None
+        done.report.quality = known or flagged.count(self.trial, record.table, flags)
+        if done.record is not None:
+            return
+        before = self.site.store.current()[1].get(record.table.qualified)
+        meant: dict[str, str] = dict(before.provenance.get("flags", {})) if before is not None else {}
+        means = {str(bit): rule for rule, bit in flags.bits.items()}
+        for bit, rule in means.items():
+            if meant.get(bit, rule) != rule:
+                self.report.warnings.append(
+                    f"{record.table.qualified}: bit {bit} of {flags.column} was {meant[bit]} and is {rule} now: "
+                    "queries that know it give other rows; a bit of its own for a new rule avoids that"
+                )
+        said = {**record.provenance, "quality": done.report.quality.to_json(), "flags": {**meant, **means}}
+        self.trial.add(replace(record, provenance=said))
+
+    # --- those who are made from this collection --------------------------------------------------------------
+
+    def _follow(self, stack: ExitStack) -> list[Run]:
+        """Make tables of other collections anew that are made from this one's; those that fail stay as they are, and are told."""
+        if self.report.sample is not None:
+            return []
+        resources = {name: one for name, one in self.site.current().resources.items() if name != self.resource.name}
+        runs: dict[str, Run] = {}
+        failed: set[str] = set()
+        for resource, specs in followers(self.resource, resources):
+            present = self.site.store.pointers()[
+                1
+            ]  # anew each time: to fill those before may take long, and a person may have said something
+            known = [spec for spec in specs if spec.table.qualified in present]
+            if not known or resource.name in failed:
+                continue
+            if resource.name in self.site.store.held():
+                text = f"{known[0].table.qualified} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
+                self.report.warnings.append(text)
+                continue
+            run: Run | None = runs.get(resource.name)
+            try:
+                if run is None:
+                    run = runs[resource.name] = self._behind(resource, stack)
+                run._fill_all(known, run.filled)  # noqa: SLF001  (another run of this kind)
+                run._test()  # noqa: SLF001
+            except HvenError as error:
+                failed.add(resource.name)
+                text = f"{known[0].table.qualified} is made from this, and could not be made anew: {error}; it stays as it was"
+                self.report.warnings.append(text)
+                if run is not None:
+                    self._drop(run.filled)
+                    self.trial.forget(self.trial.records(resource.name))
+                    runs.pop(resource.name, None)
+        made = [run for run in runs.values() if any(one.record is None for one in run.filled)]
+        for run in runs.values():
+            self.report.warnings += run.report.warnings
+            self.amended += run.amended
+        for run in made:
+            self.told(run)
+        return made
+
+    def told(self, run: Run) -> None:
+        """Take over what is told of tables of another collection that were made anew."""
+        self.report.followers |= run.report.tables
+
+    def _behind(self, resource: Resource, stack: ExitStack) -> Run:
+        name = resource.name
+        lease = stack.enter_context(self.site.store.leases.held(lease_name(name), what=f"the {self.verb} of {self.resource.name}"))
+        run = self.beside(resource, lease)
+        run.trial = self.trial
+        return run
+
+    def beside(self, resource: Resource, lease: Lease) -> Run:
+        """Begin the part of this run that fills tables of another collection."""
+        report = Report(collection=resource.name, run=self.report.run, started=now())
+        return Run(self.site, resource, resource.path, report, lease, self.progress)
+
+    def _state(self) -> list[Record]:
+        """Give what the collection is published as: what is staged, and for one that follows all else as it is."""
+        made = self.trial.records(self.resource.name)
+        names = {record.table.qualified for record in made}
+        rest = self.site.store.current()[1].values() if self.filled else ()
+        return [*made, *(record for record in rest if record.collection == self.resource.name and record.table.qualified not in names)]
+
+    def _drop(self, filled: list[Filled]) -> None:
+        self.report.warnings += self.site.engines.drop(one.snapshot for one in filled if one.snapshot is not None)
+
+    # --- one table -------------------------------------------------------------------------------------------
+
+    def _fill(self, spec: TableSpec) -> Filled:
+        report = self.report.tables.setdefault(spec.table.qualified, TableReport(table=spec.table.qualified))
+        filling: list[Filling] = []
+        inputs: dict[str, str] = {}
+
+        early: list[Reject] = []  # of sources that read their first rows to know their columns
+
+        def reject(row: Reject) -> None:
+            if filling:
+                filling[0].reject(row)
+            else:
+                early.append(row)
+
+        with ExitStack() as stack:
+            notes: Notes | None = None
+            context = Context(
+                directory=self.path.parent,
+                secret=partial(secret, self.site.settings.directory),
+                query=lambda text: self.answer(spec, text, inputs, stack),  # type: ignore[arg-type,return-value]
+                reject=reject,
+                tell=self._told,
+                allow_private=self.site.settings.allow_private,
+                python=self.site.settings.python,
+                roots=self.site.settings.grounds,
+            )
+            rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
+            try:
+                entries = look(spec, self.resource, context)
+                said = dict.fromkeys(str(fault) for entry in entries for fault in entry.mapping.warnings)
+                self.report.warnings += [text for text in said if text not in self.report.warnings]
+                self._room(spec, entries)
+                if self.noted(spec, entries):
+                    notes = Notes(ledger.directory(self.site, spec.table.qualified), table_of(spec, entries), entries)
+                    stack.callback(notes.abandon)
+                one = Filling(
+                    engine=self.site.engine,
+                    keeper=self.keeper,
+                    spec=spec,
+                    entries=entries,
+                    rejects=rejects,
+                    report=report,
+                    progress=self.progress,
+                    sample=self.report.sample,
+                    most=MOST if spec.max_rejects is None else spec.max_rejects,
+                    spool=self.site.settings.var / "spool",
+                    notes=notes,
+                    allow_private=self.site.settings.allow_private,
+                    python=self.site.settings.python,
+                )
+                filling.append(one)
+                if not any(counts_bytes(entry.source) for entry in entries):  # files are read anew
+                    for row in early:
+                        one.reject(row)
+                if any(entry.mapping.watermark is not None for entry in entries):
+                    one.watch = Watch(self.site.engine, entries)
+                state = self.begun(spec, one)
+                done = self.staged(spec, one, state)
+                of = done.snapshot.id if done.snapshot is not None else done.record.id if done.record is not None else None
+                if of is not None and not self.report.dry_run:
+                    self.note_down(one, state, of)
+            except SourceError as error:
+                raise unread(error, spec.sources[0]) from error
+            finally:
+                if rejects.count:
+                    report.rejects = str(rejects.path)
+        done.inputs = inputs
+        return done
+
+    def _told(self, warning: str) -> None:
+        """Take what a source says of its rows as a whole."""
+        if warning not in self.report.warnings:
+            self.report.warnings.append(warning)
+
+    def _specs(self) -> list[TableSpec]:
+        specs = ordered(self.resource, self.site.current().resources)
+        if not specs and any(is_live(spec) for spec in self.resource.tables):
+            message = f"{self.resource.name} is read in place: it is published already, and there is nothing to ingest"
+            raise DataError(message, remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest")
+        if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
+            raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table")
+        return specs
+
+    def _room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
+        """Ask for room on the disk, by what the table took last time and by the size of its files."""
+        if self.report.sample is not None or self.keeper is not self.site.engine:
+            return
+        before = self.site.store.current()[1].get(spec.table.qualified)
+        sizes = [entry.source.size() or 0 for entry in entries if counts_bytes(entry.source)]
+        space.check(self.site, self.resource.name, max(before.snapshot.bytes if before is not None else 0, sum(sizes)))
+
+    def _record(self, spec: TableSpec, done: Filled) -> Record:
+        if done.snapshot is None:
+            raise DataError(f"{spec.table.qualified} was not staged")
+        provenance: dict[str, Any] = {
+            **self.made_by(spec, done),
+            "pins": [{key: getattr(pin, key) for key in ("name", "bytes", "modified", "sha256", "detail")} for pin in done.pins],
+            "origins": {column.name: list(column.origins) for column in done.table.columns if column.origins},
+            "counts": {key: getattr(done.report, key) for key in ("read", "skipped", "rejected", "published")},
+            "row_id": list(done.table.primary),
+            "inherited": inherited(spec, done.table),
+            "source_units": done.source_units,
+            "sample": self.report.sample,
+        }
+        return Record(
+            snapshot=done.snapshot,
+            table=done.table,
+            collection=self.resource.name,
+            run=self.report.run,
+            created=now(),
+            provenance=provenance,
+        )
+
+    def made_by(self, spec: TableSpec, done: Filled) -> dict[str, Any]:
+        """Say what decides the rows of a table beside the rows that it is made from."""
+        return {
+            "hashes": dict(self.resource.hashes),
+            "software": f"hven {hven.__version__}",
+            "inputs": done.inputs,
+            "source_columns": done.columns,
+            "site": ledger.of_site(self.resource, spec),
+            "site_url": self.resource.site["url"] if spec.writes_addresses else None,
+        }
+
+    # --- all together ----------------------------------------------------------------------------------------
+
+    def _test(self) -> None:
+        """Run the descriptor's tests over what is staged: what fails is not published."""
+        if self.report.sample is not None:
+            if self.resource.tests:
+                self.report.warnings.append("the descriptor's tests were not run over a sample")
+            return
+        for test in self.resource.tests:
+            self.progress(Progress(table=self.resource.name, step="test"))
+            self.report.tests.append(self.trial.test(test))
+        failed = [test for test in self.report.tests if not test.passed]
+        if failed:
+            raise DataError(
+                f"{len(failed)} of {len(self.report.tests)} tests of {self.resource.name} failed: {failed[0].name}: {failed[0].message}"
+                + "".join(f"; {told}" for table in self.report.tables.values() if (told := table.kept_aside())),
+                place=self.resource.tests[self.report.tests.index(failed[0])].place,
+                remedy="correct the data, the descriptor or the test; what was published before stays",
+            )
+
+    def _publish(self, filled: list[Filled], behind: Sequence[Run]) -> None:
+        self.progress(Progress(table=self.resource.name, step="publish", rows=self.report.rows))
+        self._changed()
+        if self.report.sample is not None:
+            self.report.warnings.append(
+                f"only the first {self.report.sample:,} rows of each source are published; ingest again without a sample"
+            )
+        with space.files_lease(self.site, wait=WAIT):
+            states = [(run.resource.name, run._state(), run.lease) for run in (self, *behind)]  # noqa: SLF001  (runs of this kind)
+            self.site.store.publish_together(states, run=self.report.run, amended=self.amended)
+            self.report.published = True
+            for run, made in ((self, filled), *((run, run.filled) for run in behind)):
+                for one in made:
+                    if one.snapshot is not None:
+                        run.keeper.published(one.snapshot)
+        self.site.refresh()
+
+    def _changed(self) -> None:
+        """Tell if the descriptor changed while its data were read; what was read at the start is what was done."""
+        try:
+            after = descriptor.load(self.path, self.site.settings).hashes
+        except HvenError as error:
+            self.report.warnings.append(f"the descriptor changed during the {self.verb} and has faults now: {error}")
+            return
+        before = self.resource.hashes
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        if changed:
+            self.report.warnings.append(
+                f"{', '.join(changed)} changed during the {self.verb}; what it said at the beginning was done: ingest again"
+            )

@@ -1,0 +1,245 @@
+"""Rules with ``check``: what a standard demands of whole columns - words, pairs, ranges, addresses, regions - as Arrow kernels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.ingest._casting import outside
+from hven.ingest._validate_unique import Seen
+from hven.model import ucd as ucds
+from hven.model import units
+from hven.model.hashes import hashes
+from hven.model.sky.footprints import wrong_way
+from hven.model.sky.shape_columns import astray, outlines
+from hven.model.sky.shape_text import parse, stcs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from hven.descriptor import mapping as mappings
+    from hven.model.hashes import Flags
+    from hven.model.resource import Rule
+    from hven.model.sky.shape_columns import Outlines
+
+    Failed = tuple[tuple[str, ...], pa.Array, str]  # columns, rows that break the rule, why
+
+REMEMBERED = 100_000  # distinct values of which it is known whether they are right
+URL = r'^(?:https?|ftps?)://[^\s/?#"<>]+(?:[/?#][^\s"<>]*)?$'
+MEDIA = r"^(?:application|audio|chemical|font|image|message|model|multipart|text|video)/[a-z0-9][a-z0-9!#$&^_.+-]*(?:\s*;.*)?$"
+TEXT = r"""^\s|\s$|["'#]"""
+ITEMS = r"""^\s|\s$|["']|\s#|#\s|##|^#|#$"""
+NO_FRAME = r"(?i)\bunknownframe\b"
+MOC = r"^\s*(?:[st]?\s*\d+/(?:\s*(?:\d+(?:-\d+)?)?\s*[,\s]?)*\s*)+$"
+
+
+@dataclass(slots=True)
+class ColumnRules:
+    """The rules with ``check`` of one table.
+
+    Attributes
+    ----------
+    seen
+        By name of a rule ``unique``: what earlier batches had; shared by all sources of a table.
+    """
+
+    mapping: mappings.Mapping
+    seen: dict[str, Seen] = field(default_factory=dict)
+    _known: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def failed(self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()) -> Iterator[tuple[Rule, tuple[str, ...], pa.Array]]:
+        """Yield each rule but those with ``unique``, the columns concerned, and the rows that break it (booleans without nulls).
+
+        Of columns that are `constant` one row is looked at.
+        """
+        for rule, columns, values in self._with_columns(rows, unique=False):
+            for names, bad, why in self._failed(rule, columns, values, constant):
+                if pc.any(bad).as_py():
+                    all_alike = len(bad) < rows.num_rows
+                    said = replace(rule, message=f"{why}; {rule.message}" if rule.message else why) if why else rule
+                    yield said, names, pa.repeat(True, rows.num_rows) if all_alike else pc.fill_null(bad, False)
+
+    def repeated(self, rows: pa.RecordBatch, thrown: Flags | None) -> Iterator[tuple[Rule, tuple[str, ...], pa.Array]]:
+        """Yield each rule with ``unique``, its columns, and the rows that were there before; those that are `thrown` away count for nothing.
+
+        Ask for the next rule when `thrown` has the rows that this one throws away.
+        """
+        for rule, columns, values in self._with_columns(rows, unique=True):
+            given, code = hashes([values[name] for name in columns])
+            known = self.seen.setdefault(rule.name, Seen())
+            again = known.again(code, given if thrown is None else given & ~thrown)
+            if again.any():
+                yield rule, columns, pa.array(again)
+
+    def _with_columns(self, rows: pa.RecordBatch, *, unique: bool) -> Iterator[tuple[Rule, tuple[str, ...], dict[str, pa.Array]]]:
+        there = set(rows.schema.names)
+        values: dict[str, pa.Array] = {}
+        for rule in self.mapping.rules:
+            columns = tuple(name for name in rule.columns if name in there)
+            if (rule.check == "unique") is unique and columns:
+                values.update((name, rows.column(name)) for name in columns if name not in values)
+                yield rule, columns, values
+
+    def _failed(self, rule: Rule, columns: tuple[str, ...], rows: Mapping[str, pa.Array], constant: frozenset[str]) -> Iterator[Failed]:
+        if rule.check in {"pair", "order"}:
+            for one, two in zip(columns[::2], columns[1::2], strict=False):
+                low, high = rows[one], rows[two]
+                if one in constant and two in constant:
+                    low, high = low.slice(0, 1), high.slice(0, 1)
+                bad = _PAIRS[rule.check](low, high)
+                if bad is not None:
+                    yield (one, two), bad, ""
+        else:
+            for name in columns:
+                values = rows[name].slice(0, 1) if name in constant else rows[name]
+                if rule.check == "region" and pa.types.is_string(values.type):
+                    yield from (((name,), bad, f"{name}: {why}") for why, bad in self._no_regions(rule, values))
+                elif values.null_count < len(values):
+                    bad = self._of_one(rule, values)
+                    if bad is not None:
+                        yield (name,), bad, ""
+
+    def _of_one(self, rule: Rule, values: pa.Array) -> pa.Array | None:
+        if rule.check == "empty":
+            return pc.is_valid(values)
+        if rule.check == "between":
+            return outside(values, rule.low, rule.high)
+        if rule.check in {"region", "orientation"} and not pa.types.is_string(values.type):
+            return _of_numbers(rule, values)
+        if not pa.types.is_string(values.type):
+            return None
+        if rule.check == "schema":
+            return pc.not_equal(values, self.mapping.table.schema)
+        if rule.check == "words":
+            return self._not_words(rule, values)
+        if rule.check == "pattern":
+            return pc.invert(pc.match_substring_regex(values, _whole(rule.of or "", rule.items)))
+        if rule.check in _REGULAR:
+            pattern, found = _REGULAR[rule.check]
+            match = pc.match_substring_regex(values, pattern)
+            return match if found else pc.invert(match)
+        if rule.check == "orientation":
+            return pa.array(astray(values, outside=rule.of == "body"))
+        right = _RIGHT[rule.check or ""]
+        return self._by_value(rule, values, (lambda text: all(right(item) for item in text.split("#"))) if rule.items else right)
+
+    def _not_words(self, rule: Rule, values: pa.Array) -> pa.Array:
+        words = self.mapping.vocabularies[rule.of or ""]
+        if rule.items:
+            return pc.invert(pc.match_substring_regex(values, _whole("|".join(map(re.escape, words)), True)))
+        return pc.and_(pc.invert(pc.is_in(values, value_set=pa.array(words, pa.string()))), pc.is_valid(values))
+
+    def _no_regions(self, rule: Rule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+        """Give why rows are no regions, with those rows: circles and polygons are read by the thousand, anything else one by one."""
+        plain = outlines(values)
+        bad = np.zeros(len(values), bool)
+        bad[plain.rows] = _no_latitudes(plain)
+        yield "a latitude is outside -90 to 90", pa.array(bad)
+        known = np.asarray(pc.is_valid(values))
+        known[plain.rows] = False
+        rest = np.flatnonzero(known)
+        why = np.zeros(len(values), object)
+        if len(rest):
+            texts = values.take(pa.array(rest))
+            self._by_value(rule, texts, lambda text: not _no_region(text))
+            wrong = {text: _no_region(text) for text, found in self._known[rule.name].items() if found}
+            why[rest] = [wrong.get(text, 0) for text in texts.to_pylist()] if wrong else 0
+        for reason in dict.fromkeys(why[why != 0].tolist()):
+            yield reason, pa.array(why == reason)
+
+    def _by_value(self, rule: Rule, values: pa.Array, right: Callable[[str], bool]) -> pa.Array:
+        """Ask `right` of each distinct value."""
+        known = self._known.setdefault(rule.name, {})
+        if len(known) > REMEMBERED:
+            known.clear()
+        encoded = values.dictionary_encode()
+        answers = []
+        for value in encoded.dictionary.to_pylist():
+            if value not in known:
+                known[value] = not right(value)
+            answers.append(known[value])
+        return pa.array(answers, pa.bool_()).take(encoded.indices)
+
+
+def _whole(pattern: str, items: bool) -> str:
+    return rf"^(?:{pattern})(?:#(?:{pattern}))*$" if items else rf"^(?:{pattern})$"
+
+
+def _unpaired(low: pa.Array, high: pa.Array) -> pa.Array | None:
+    if low.null_count == high.null_count and low.null_count in {0, len(low)}:
+        return None
+    return pc.xor(pc.is_valid(low), pc.is_valid(high))
+
+
+def _unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
+    if len(low) in {low.null_count, high.null_count}:
+        return None
+    return pc.greater(low, high)
+
+
+def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
+    """Tell which shapes of numbers are none - positions off the sphere, polygons of two corners -, or turn the wrong way."""
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    if rule.check == "orientation":
+        whole = polygons and not (sizes % 2).any()
+        return pa.array(wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool))
+    bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
+    place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
+    off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
+    bad[np.repeat(np.arange(len(values)), sizes)[off]] = True
+    return pa.array(bad)
+
+
+def _no_latitudes(shapes: Outlines) -> npt.NDArray[np.bool_]:
+    """Tell which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
+    bad = np.zeros(len(shapes.rows), bool)
+    beyond = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
+    owner = np.searchsorted(shapes.starts, beyond, side="right") - 1
+    bad[owner[(beyond - shapes.starts[owner]) % 2 == 1]] = True
+    return bad
+
+
+def _no_region(text: str) -> str:
+    """Say why a text is no region, neither STC-S nor DALI's; empty: it is one."""
+    why = ""
+    for read in (lambda shape: parse("multishape", shape), stcs):
+        try:
+            read(text)
+        except ValueError as error:
+            why = str(error).partition(" (at character")[0][:200]
+        else:
+            return ""
+    return why
+
+
+def _is_ucd(text: str) -> bool:
+    return bool(text) and not ucds.check(text)
+
+
+def _is_unit(text: str) -> bool:
+    try:
+        return units.check(text) == text
+    except ValueError:
+        return False
+
+
+_PAIRS: dict[str, Callable[[pa.Array, pa.Array], pa.Array | None]] = {"pair": _unpaired, "order": _unordered}
+_RIGHT: dict[str, Callable[[str], bool]] = {"ucd": _is_ucd, "unit": _is_unit}
+_REGULAR = {
+    "url": (URL, False),
+    "media": (MEDIA, False),
+    "text": (TEXT, True),
+    "items": (ITEMS, True),
+    "moc": (MOC, False),
+    "frame": (NO_FRAME, True),
+}

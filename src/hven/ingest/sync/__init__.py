@@ -1,0 +1,10 @@
+"""Following a source: read what may have changed, end at the rows that an ingest of everything would have made, publish what differs."""
+
+from __future__ import annotations
+
+from hven.ingest.sync import changes
+from hven.ingest.sync._diffing import diff
+from hven.ingest.sync._report import Change, SyncReport
+from hven.ingest.sync._running import resting, sync
+
+__all__ = ["Change", "SyncReport", "changes", "diff", "resting", "sync"]

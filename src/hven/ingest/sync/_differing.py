@@ -1,0 +1,216 @@
+"""What differs between two snapshots of a table, by primary key: keys that came, went, or have other values; and in which columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.ingest._fingerprints import fingerprints
+from hven.ingest.sync._report import SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from hven.engines import Engine, Snapshot
+    from hven.ingest.sync._report import Change
+
+    Words = npt.NDArray[np.uint64]
+    Flags = npt.NDArray[np.bool_]
+
+ADDED, CHANGED, REMOVED = "added", "changed", "removed"
+CHANGE, COLUMNS = "hven:change", "hven:columns"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Rows by key.
+
+    Attributes
+    ----------
+    before, after
+        Rows of the old snapshot that went or changed; of the new one that came or changed. The changed ones stand last in both, in the same order.
+    changed
+        How many of them changed.
+    """
+
+    before: pa.Table
+    after: pa.Table
+    changed: int
+
+    @property
+    def any(self) -> bool:
+        """True if there are any."""
+        return bool(self.before.num_rows or self.after.num_rows)
+
+
+def compare(old: tuple[Engine, Snapshot], new: tuple[Engine, Snapshot], primary: Sequence[str], schema: pa.Schema) -> Differences:
+    """Compare two snapshots that have the same columns.
+
+    Parameters
+    ----------
+    primary
+        Columns that name a row; empty: rows are the same if all their values are.
+    schema
+        The columns.
+    """
+    columns = schema.names
+    key = list(primary) or list(columns)
+    left, right = (_hashed(part, key, columns) for part in _parts(old, new, columns))
+    one, two = _Sorted(left[0]), _Sorted(right[0])
+    at = two.find(left[0], one)
+    there = at >= 0
+    same = there.copy()
+    same[there] = left[1][there] == right[1][at[there]]
+    known = np.zeros(len(right[0]), bool)
+    known[at[same]] = True
+    before, after = _parts(old, new, columns)
+    return paired(_taken(before, schema, ~same), _taken(after, schema, ~known), primary)
+
+
+def _parts(
+    old: tuple[Engine, Snapshot], new: tuple[Engine, Snapshot], columns: Sequence[str]
+) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+    """Read both; what they share in storage is left out, if the engine can tell."""
+    if old[0] is new[0]:
+        return old[0].apart(old[1], new[1], list(columns))
+    return old[0].read(old[1], list(columns)), new[0].read(new[1], list(columns))
+
+
+def paired(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Differences:
+    """Put rows of one key on both sides last, in one order; rows that are equal on both sides are left out."""
+    if not primary:
+        return Differences(before=before, after=after, changed=0)
+    left, right = (fingerprints(table.select(list(primary)).columns, table.num_rows)[0] for table in (before, after))
+    at = _Sorted(right).find(left, _Sorted(left))
+    both = np.flatnonzero(at >= 0)
+    mate = at[both]
+    one, two = before.take(pa.array(both)), after.take(pa.array(mate))
+    unlike = np.zeros(len(both), bool)
+    for name in before.column_names:
+        unlike |= differs(one.column(name), two.column(name))
+    rest = np.ones(after.num_rows, bool)
+    rest[mate] = False
+    chosen = pa.array(unlike)
+    return Differences(
+        before=pa.concat_tables([before.take(pa.array(np.flatnonzero(at < 0))), one.filter(chosen)]),
+        after=pa.concat_tables([after.filter(pa.array(rest)), two.filter(chosen)]),
+        changed=int(unlike.sum()),
+    )
+
+
+def differs(one: pa.ChunkedArray, two: pa.ChunkedArray) -> Flags:
+    """Tell in which rows two columns have different values; null equals null."""
+    words = [fingerprints([column], len(column)) for column in (one, two)]
+    unlike: Flags = (words[0][0] != words[1][0]) | (words[0][1] != words[1][1])
+    return unlike
+
+
+def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table:
+    """Count differences, take samples; gives the change set: key, kind and changed columns of every row that is another one."""
+    changed = found.changed
+    removed, added = found.before.num_rows - changed, found.after.num_rows - changed
+    change.added, change.removed, change.changed = added, removed, changed
+    names = found.after.column_names
+    before, after = found.before.slice(removed), found.after.slice(added)
+    flags: dict[str, Any] = {}
+    for name in names:
+        mask = differs(before.column(name), after.column(name)) if changed else np.zeros(0, bool)
+        if mask.any():
+            flags[name] = mask
+            change.columns[name] = int(mask.sum())
+    for kind, table, base in ((ADDED, found.after, 0), (REMOVED, found.before, 0)):
+        for row in table.slice(base, min(SAMPLES, added if kind == ADDED else removed)).to_pylist():
+            change.samples.append({"change": kind, "key": {key: row[key] for key in primary}, "row": row})
+    for number in range(min(SAMPLES, changed)):
+        one, two = before.slice(number, 1).to_pylist()[0], after.slice(number, 1).to_pylist()[0]
+        other = [name for name, mask in flags.items() if mask[number]]
+        change.samples.append(
+            {
+                "change": CHANGED,
+                "key": {key: two[key] for key in primary},
+                "before": {name: one[name] for name in other},
+                "after": {name: two[name] for name in other},
+            }
+        )
+    return _change_set(found, flags, primary or names)
+
+
+def _change_set(found: Differences, flags: dict[str, Any], key: Sequence[str]) -> pa.Table:
+    changed = found.changed
+    removed, added = found.before.num_rows - changed, found.after.num_rows - changed
+    keys = pa.concat_tables([found.after.select(list(key)), found.before.slice(0, removed).select(list(key))])
+    kinds = np.repeat([ADDED, CHANGED, REMOVED], [added, changed, removed])
+    counts = np.zeros(keys.num_rows, np.int64)
+    names = list(flags)
+    masks = np.stack([flags[name] for name in names], axis=1) if names else np.zeros((changed, 0), bool)
+    counts[added : added + changed] = masks.sum(axis=1)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    words = pa.DictionaryArray.from_arrays(pa.array(np.nonzero(masks)[1].astype(np.int32)), pa.array(names, pa.string()))
+    lists = pa.ListArray.from_arrays(pa.array(offsets), words)
+    return keys.append_column(CHANGE, pa.array(kinds, pa.string()).dictionary_encode()).append_column(COLUMNS, lists)
+
+
+class _Sorted:
+    """Words in order, and the place that each had."""
+
+    def __init__(self, words: Words) -> None:
+        self.order = np.argsort(words, kind="stable")
+        self.words = words[self.order]
+
+    def find(self, wanted: Words, order: _Sorted) -> npt.NDArray[np.int64]:
+        """Give the place of each wanted word, each place once; -1 if it is not there (any more)."""
+        found = np.full(len(wanted), -1, np.int64)
+        if not len(self.words) or not len(wanted):
+            return found
+        ranks = _ranks(order.words)
+        at = np.searchsorted(self.words, order.words) + ranks
+        inside = at < len(self.words)
+        at = np.where(inside, at, 0)
+        good = inside & (self.words[at] == order.words)
+        found[order.order[good]] = self.order[at[good]]
+        return found
+
+
+def _ranks(words: Words) -> npt.NDArray[np.int64]:
+    """Count 0, 1, 2 .. within each run of equal words."""
+    first = np.ones(len(words), bool)
+    first[1:] = words[1:] != words[:-1]
+    starts = np.flatnonzero(first)
+    return np.arange(len(words)) - np.repeat(starts, np.diff(np.append(starts, len(words))))
+
+
+def _hashed(rows: Iterator[pa.RecordBatch], key: Sequence[str], columns: Sequence[str]) -> tuple[Words, Words]:
+    keys: list[Words] = [np.zeros(0, np.uint64)]
+    values: list[Words] = [np.zeros(0, np.uint64)]
+    for batch in rows:
+        keys.append(fingerprints([batch.column(name) for name in key], batch.num_rows)[0])
+        values.append(fingerprints([batch.column(name) for name in columns], batch.num_rows)[1])
+    return np.concatenate(keys), np.concatenate(values)
+
+
+def _taken(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa.Table:
+    """Take some of the rows."""
+    found: list[pa.RecordBatch] = []
+    begin = 0
+    plain = nullable(schema)
+    for batch in rows if mask.any() else ():
+        part = mask[begin : begin + batch.num_rows]
+        begin += batch.num_rows
+        if part.any():
+            found.append(batch.take(pa.array(np.flatnonzero(part))).select(schema.names).cast(plain))
+        if not mask[begin:].any():
+            break
+    return pa.Table.from_batches(found, schema=plain)
+
+
+def nullable(schema: pa.Schema) -> pa.Schema:
+    """Give the same columns without a word of nulls."""
+    return pa.schema([item.with_nullable(True).remove_metadata() for item in schema])
+
+
+__all__ = ["ADDED", "CHANGE", "CHANGED", "COLUMNS", "REMOVED", "Differences", "compare", "differs", "nullable", "paired", "tell"]

@@ -1,0 +1,229 @@
+"""One run of a schedule, in a process of its own: takes it, follows the source, writes down how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from hven.jobs._redaction import Hiding
+from hven.jobs._sending import deliver, ways_of
+from hven.jobs.planning import BUSY, BY_HAND, FAILED, GOOD, GUARD, STOPPED, Outcome, finished, is_due, timing_of
+from hven.model.errors import Conflict, Guarded, HvenError
+from hven.site.store import Schedule, Store, holder
+from hven.site.store.runs import ABORTED, COMPLETED, ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType
+
+    from hven.model.settings import Settings
+    from hven.model.timing import Timing
+    from hven.site import Site
+    from hven.site.store import Alert
+
+log = logging.getLogger("hven.schedule")
+T = TypeVar("T")
+
+LOOK = 0.5  # seconds between two looks whether the scheduler lives
+LEASE = 60.0  # seconds after which a run that nobody sees any more counts as dead
+
+
+class Stopped(BaseException):
+    """The run is to end: it is no error, and nothing on its way may take it for one."""
+
+
+class _Stop:
+    """Raises `Stopped` in the main thread when the process is told to end while a run is in it; not while its end is written down."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self.said = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.said = True
+        if self.running:
+            self.running = False  # once is enough: what is tidied up then is not broken off
+            raise Stopped
+
+
+def lease_of(name: str) -> str:
+    """Name of the lease that a run holds as long as it lives."""
+    return f"schedule {name}"
+
+
+def follow(
+    settings: Settings, name: str, parent: int, *, sync: Callable[[Site, str], str | None] | None = None, lease: float = LEASE
+) -> None:
+    """Run a collection's schedule once, if it is due and nobody else does; the main thread of a process of its own.
+
+    Parameters
+    ----------
+    parent
+        Id of the scheduler; when it is gone, the run ends as if it were told to.
+    sync
+        What follows the source, and gives a line about it; None: `hven.ingest.sync`.
+    lease
+        Seconds after which other machines take this run for dead.
+    """
+    stop = _Stop()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the scheduler says when to go
+    threading.Thread(target=_orphaned, args=(parent,), name="parent", daemon=True).start()
+    store = Store(settings.var, settings.store)
+    try:
+        with store.leases.held(lease_of(name), seconds=lease, what=f"the scheduled sync of {name}"):
+            before, taken = store.schedules.change(name, partial(_take, held=name in store.held()))
+            if before is None or taken is None or taken.holder != holder():
+                return
+            outcome = _run(settings, name, sync or partial(synchronise, unheld=before.asked is None), stop)
+            close(store, settings, name, outcome, mine=holder())
+    except Conflict:  # another scheduler's run of it has begun
+        return
+    finally:
+        store.close()
+
+
+def close(store: Store, settings: Settings, name: str, outcome: Outcome, *, mine: str) -> None:
+    """Write down how a run ended, if it is still the one that `mine` holds."""
+    timing = _timing(settings, name)
+    ways = ways_of(settings)
+    outcome = replace(outcome, message=None if outcome.message is None else Hiding(settings.directory).text(outcome.message))
+
+    def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
+        if row is None or row.holder != mine:
+            return row, ()
+        return finished(row, timing, now, outcome, settings.schedule, settings.alerts, ways)
+
+    _, row = store.schedules.change(name, step)
+    if outcome.how in {FAILED, GUARD} and row is not None:
+        log.error("the sync of %s failed, %s in a row: %s", name, row.failures, outcome.message)
+    else:
+        log.info("the sync of %s: %s%s", name, outcome.how, f": {outcome.message}" if outcome.message else "")
+
+
+def counted(site: Site, name: str, run: Callable[[], T]) -> T:
+    """Do a run that somebody asked for, by hand or by cron, so that it counts like the schedule's own: people hear of it, a good one ends failures.
+
+    What was never published has nobody who waits for it, and what ends because another run is under way is none.
+    """
+    store = site.store
+    began = store.schedules.moment() if name in store.published() else None
+    try:
+        found = run()
+    except Conflict:
+        raise
+    except Exception as error:
+        if began is not None:
+            how = GUARD if isinstance(error, Guarded) else FAILED
+            _count(site, name, Outcome(how=how, phase=ERROR, message=str(error) or type(error).__name__), began)
+        raise
+    if began is not None:
+        _count(site, name, Outcome(how=GOOD, phase=COMPLETED), began)
+    return found
+
+
+def _count(site: Site, name: str, outcome: Outcome, began: float) -> None:
+    settings, store = site.settings, site.store
+    timing, ways = _timing(settings, name), ways_of(settings)
+    outcome = replace(outcome, message=None if outcome.message is None else Hiding(settings.directory).text(outcome.message))
+
+    def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
+        if row is None:
+            row = Schedule(collection=name, timing=BY_HAND, due=now)
+        if row.holder is not None:  # a scheduled run says how that went
+            return row, ()
+        after, told = finished(replace(row, began=began), timing, now, outcome, settings.schedule, settings.alerts, ways)
+        return (None if after.timing == BY_HAND and not after.failures else after), told
+
+    try:
+        store.schedules.change(name, step)
+        if ways and not any(lease.name == "scheduler" for lease in store.leases.all()):  # nobody else would tell people
+            deliver(settings, store)
+    except HvenError as error:  # how the run ended must not be hidden by that
+        log.warning("that the run of %s ended could not be written down or told: %s", name, error)
+
+
+def _take(row: Schedule | None, now: float, *, held: bool) -> tuple[Schedule | None, Iterable[Alert]]:
+    if row is None or not is_due(row, now, held=held):
+        return row, ()
+    return replace(row, holder=holder(), began=now, asked=None), ()
+
+
+def _run(settings: Settings, name: str, sync: Callable[[Site, str], str | None], stop: _Stop) -> Outcome:
+    """Follow the source once; whatever happens is an outcome."""
+    try:
+        stop.running = not stop.said
+        if stop.said:
+            raise Stopped  # noqa: TRY301  (told while it began)
+        return _tried(settings, name, sync)
+    except Stopped:  # wherever it was, in what it says of a failure, too
+        return Outcome(how=STOPPED, phase=ABORTED, message="the server was stopped; it goes on with the next one")
+    finally:
+        stop.running = False
+
+
+def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None]) -> Outcome:
+    from hven.ingest.sync import resting
+    from hven.site import Site
+
+    try:
+        with Site(settings) as site:
+            try:
+                return Outcome(how=GOOD, phase=COMPLETED, message=sync(site, name))
+            except Conflict as error:
+                away = _taken(site, name) or resting(site, name) is not None
+                return Outcome(how=BUSY if away else FAILED, phase=ERROR, message=str(error))
+    except HvenError as error:
+        return Outcome(how=GUARD if isinstance(error, Guarded) else FAILED, phase=ERROR, message=str(error))
+    except MemoryError:
+        return Outcome(how=FAILED, phase=ERROR, message="it needs more memory than there is")
+    except Exception as error:
+        log.exception("the sync of %s failed in Hven itself", name)
+        message = f"something went wrong in Hven itself ({type(error).__name__}: {error}); please report it"
+        return Outcome(how=FAILED, phase=ERROR, message=message)
+
+
+def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
+    """Follow the source of a collection, `unheld`: unless it rests; give a line about what changed."""
+    from hven.ingest.sync import sync
+
+    report = sync(site, name, unheld=unheld)
+    if not report.changed:
+        return "no change"
+    return "; ".join(change.text() for change in report.changes.values() if change.any)
+
+
+def _taken(site: Site, name: str) -> bool:
+    """Tell whether somebody else changes the collection now."""
+    from hven.site.store.state import lease_name
+
+    return any(lease.name == lease_name(name) and lease.holder != holder() for lease in site.store.leases.all())
+
+
+def _timing(settings: Settings, name: str) -> Timing | None:
+    from hven import descriptor
+    from hven.site.watch import files
+
+    path = files(settings).get(name)
+    if path is None:
+        return None
+    try:
+        return timing_of(descriptor.load(path, settings))
+    except (HvenError, ValueError):
+        return None
+
+
+def _orphaned(parent: int) -> None:
+    """End the run when the process is gone that began it."""
+    over = threading.Event()
+    while os.getppid() == parent:
+        over.wait(LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+__all__ = ["Stopped", "close", "counted", "follow", "lease_of", "synchronise"]

@@ -1,0 +1,198 @@
+"""FITS headers, read quickly and forgivingly (FITS 4.0 section 4): cards, CONTINUE, HIERARCH; nothing is fetched but headers."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hven.model.errors import Place, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BLOCK = 2880
+LONGEST = 1000 * BLOCK  # of one header
+_WIDEST = 256 << 20  # bytes of a row of a table
+_SIZE = re.compile(r"NAXIS\d*|BITPIX|PCOUNT|GCOUNT|TFIELDS|THEAP|TBCOL\d+")
+_TEXT = re.compile(r"\s*'((?:[^']|'')*)'?\s*(?:/\s?(.*))?$", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?\d+$")
+Value = str | int | float | bool | None
+
+
+@dataclass(slots=True)
+class Header:
+    """One HDU's cards; of repeated keywords the first counts. `notes` are the lines of COMMENT and HISTORY."""
+
+    index: int
+    values: dict[str, Value] = field(default_factory=dict)
+    comments: dict[str, str] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def number(self, key: str, default: int = 0) -> int:
+        """Give a whole number."""
+        value = self.values.get(key)
+        return int(value) if isinstance(value, (int, float)) else default
+
+    def text(self, key: str) -> str | None:
+        """Give a text; a number is written out, an empty text is None."""
+        value = self.values.get(key)
+        return str(value).strip() or None if value is not None else None
+
+    @property
+    def name(self) -> str:
+        """EXTNAME, or the usual word for the first HDU."""
+        return self.text("EXTNAME") or ("PRIMARY" if self.index == 0 else "")
+
+    @property
+    def kind(self) -> str:
+        """Say what the HDU is: image, BINTABLE, TABLE; a tile-compressed image is an image."""
+        kind = self.text("XTENSION") or "image"
+        return "image" if self.values.get("ZIMAGE") is True else kind
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of the data that follow, padding included."""
+        axes = [self.number(f"NAXIS{n}") for n in range(1, self.number("NAXIS") + 1)]
+        if not axes:
+            return 0
+        if axes[0] == 0 and self.values.get("GROUPS") is True:  # random groups
+            axes = axes[1:]
+        count = 1
+        for axis in axes:
+            count *= axis
+        size = abs(self.number("BITPIX")) // 8 * self.number("GCOUNT", 1) * (self.number("PCOUNT") + count)
+        return -(-size // BLOCK) * BLOCK
+
+
+def headers(path: Path, *, most: int = 40, skipped: int = 256 << 20) -> list[Header]:
+    """Read the headers of a file, compressed by gzip or not; their data are passed over.
+
+    Parameters
+    ----------
+    most
+        HDUs that are looked at.
+    skipped
+        Bytes of data of a compressed file that are unpacked to get to the next header.
+
+    Raises
+    ------
+    SourceError
+        It is not FITS, or ends within a header.
+    OSError
+        It cannot be read.
+    """
+    found: list[Header] = []
+    with path.open("rb") as plain:
+        packed = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        with gzip.open(plain) if packed else contextlib.nullcontext(plain) as file:
+            while len(found) < most and (header := read_header(file.read, len(found), path.name)) is not None:
+                found.append(header)
+                skipped -= header.data_bytes if packed else 0
+                if skipped < 0:
+                    break
+                file.seek(header.data_bytes, io.SEEK_CUR)
+    return found
+
+
+def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header | None:
+    """Read the next header; None at the end of the file.
+
+    Raises
+    ------
+    SourceError
+        This is not FITS, the file ends within a header, or the header has no end or says a size that no file has.
+    """
+    cards: list[str] = []
+    while True:
+        block = read(BLOCK)
+        if not block.strip(b"\0 ") and not cards:
+            return None
+        if not cards and index == 0 and not block.startswith(b"SIMPLE  ="):
+            raise SourceError("not FITS: it does not begin with SIMPLE", place=Place(file=file), remedy="look what it is, or `ignore:` it")
+        if not cards and index > 0 and not block.startswith(b"XTENSION"):
+            return None  # special records after the last HDU
+        if len(block) < BLOCK and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
+            raise SourceError(f"ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew")
+        if len(cards) * 80 >= LONGEST:
+            raise SourceError(
+                f"the header of HDU {index} has more than {LONGEST:,} bytes without an END",
+                place=Place(file=file),
+                remedy="get the file anew",
+            )
+        text = block.decode("latin-1")
+        for at in range(0, len(text), 80):
+            card = text[at : at + 80]
+            if card.rstrip() == "END":
+                return _sized(_header(cards, index), file)
+            cards.append(card)
+
+
+def _sized(header: Header, file: str) -> Header:
+    """Refuse sizes that no file has, before anybody counts or reads so much."""
+    for key, value in header.values.items():
+        if not (_SIZE.fullmatch(key) and isinstance(value, int | float)) or isinstance(value, bool):
+            continue
+        most = 999 if key in {"NAXIS", "TFIELDS"} else _WIDEST if key == "NAXIS1" and header.kind in {"TABLE", "BINTABLE"} else 1 << 48
+        if not -64 <= value <= most or (value < 0 and key != "BITPIX"):  # NaN is neither
+            raise SourceError(
+                f"HDU {header.index} says {key} = {value:.6g}, which cannot be", place=Place(file=file), remedy="get the file anew"
+            )
+    if header.data_bytes > 1 << 56:
+        raise SourceError(
+            f"HDU {header.index} says axes of more bytes than any file has", place=Place(file=file), remedy="get the file anew"
+        )
+    return header
+
+
+def _header(cards: list[str], index: int) -> Header:
+    header = Header(index)
+    last: str | None = None
+    for card in cards:
+        key = card[:8].rstrip()
+        if key == "CONTINUE" and last is not None:
+            value, comment = _value(card[8:])
+            before = header.values[last]
+            if isinstance(before, str) and before.endswith("&") and isinstance(value, str):
+                header.values[last] = before[:-1] + value
+                header.comments[last] = (header.comments.get(last, "") + " " + comment).strip()
+            continue
+        if key == "HIERARCH" and "=" in card:
+            key, _, rest = card[9:].partition("=")
+            key = " ".join(key.split())
+        elif card[8:9] == "=":
+            rest = card[9:]
+        else:
+            if key in {"COMMENT", "HISTORY"}:
+                header.notes.append((key, card[8:].rstrip()))
+            continue
+        if key in header.values:
+            last = None
+            continue
+        header.values[key], header.comments[key] = _value(rest)
+        last = key
+    return header
+
+
+def _value(text: str) -> tuple[Value, str]:
+    if text.lstrip().startswith("'"):
+        match = _TEXT.match(text)
+        if match:
+            return match.group(1).replace("''", "'").rstrip(), (match.group(2) or "").strip()
+    word, _, comment = text.partition("/")
+    word, comment = word.strip(), comment.strip()
+    if not word:
+        return None, comment
+    if word in {"T", "F"}:
+        return word == "T", comment
+    if _NUMBER.match(word):
+        return int(word), comment
+    try:
+        return float(word.replace("D", "E").replace("d", "e")), comment
+    except ValueError:
+        return word, comment  # complex numbers and what people write without quotes

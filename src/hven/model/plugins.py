@@ -1,0 +1,90 @@
+"""A name -> the one file that implements it: built-ins by module name, outside ones by entry-point group."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import pkgutil
+from functools import cache
+from types import ModuleType
+
+from hven.model.errors import UserError
+
+GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
+    "sources": ("hven.sources",),
+    "engines": ("hven.engines",),
+    "formats": ("hven.formats",),
+    "media": ("hven.model.media",),
+    "protocols": ("hven.services.faces", "hven.portal.faces"),
+    "jobs": ("hven.jobs",),
+    "identity": ("hven.site.auth",),
+    "resolvers": ("hven.query.resolver",),
+}
+EXTRAS: dict[str, str] = {}  # name of a missing import -> the extra that brings it
+
+
+@cache
+def names(group: str) -> tuple[str, ...]:
+    """All names in a group, built-ins first; nothing is imported but the room's door.
+
+    Raises
+    ------
+    UserError
+        An outside plugin has the name of a built-in one, or two have the same.
+    """
+    found = sorted(_own(group))
+    for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
+        if entry.name in found:
+            message = f"two plugins want to be {entry.name!r} in hven.{group}: {entry.value} and another"
+            raise UserError(message, remedy="uninstall one of them")
+        found.append(entry.name)
+    return tuple(found)
+
+
+@cache
+def _own(group: str) -> dict[str, str]:
+    """Give the modules of our own by their names."""
+    rooms = [importlib.import_module(room) for room in GROUPS[group]]
+    return {
+        item.name: f"{room.__name__}.{item.name}"
+        for room in rooms
+        for item in pkgutil.iter_modules(room.__path__)
+        if not item.name.startswith("_") and item.name not in getattr(room, "PRIVATE", ())
+    }
+
+
+@cache
+def load(group: str, name: str) -> ModuleType:
+    """Import the module that implements `name`.
+
+    Raises
+    ------
+    UserError
+        The name is not known (the message lists those that are) or needs an extra that is not installed.
+    """
+    known = names(group)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        message = f"no {group.removesuffix('s')} is called {name!r}"
+        raise UserError(message, remedy=f"{hint}known: {', '.join(known)}")
+    for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
+        return _module(entry.load(), entry.value)
+    try:
+        return importlib.import_module(_own(group)[name])
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.startswith("hven"):
+            raise
+        extra = EXTRAS.get(missing.partition(".")[0])
+        how = f"pip install 'hven[{extra}]'" if extra else f"install {missing}"
+        message = f"{name!r} needs {missing}, which is not installed"
+        raise UserError(message, remedy=how) from error
+
+
+def _module(value: object, where: str) -> ModuleType:
+    if isinstance(value, ModuleType):
+        return value
+    message = f"the entry point {where} must name a module"
+    raise UserError(message)

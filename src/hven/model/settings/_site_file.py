@@ -1,0 +1,376 @@
+"""hven.toml and the environment -> one frozen object; every fault at once, each with its line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from hven.model.errors import DescriptorError, Fault, Place, UserError
+from hven.model.settings._setting_docs import DOCS, LISTS, SECTIONS, SIZES, SettingsModel, read_bytes
+from hven.model.settings._shape import Alias, Foreign, JobLimits, Portal, QueryLimits, RemoteService, ScheduleSettings, Settings
+from hven.model.settings.secrets import secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+FILE = "hven.toml"
+PREFIX = "HVEN_"
+SERVED = frozenset(  # first words of paths that answer themselves
+    [
+        "adql",
+        "assets",
+        "changes",
+        "collections",
+        "cone",
+        "datalink",
+        "docs",
+        "epn",
+        "files",
+        "health",
+        "help",
+        "jobs",
+        "login",
+        "logo",
+        "logout",
+        "metrics",
+        "news",
+        "news.atom",
+        "news.rss",
+        "obscore",
+        "robots.txt",
+        "search",
+        "siap",
+        "soda",
+        "ssap",
+        "statistics",
+        "tables",
+        "tap",
+        "tree",
+        "vosi",
+    ]
+)
+
+
+def load(directory: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read ``hven.toml`` of a site, then ``HVEN_*`` variables, which win (``HVEN_PORT``, ``HVEN_LIMITS_SECONDS``).
+
+    Raises
+    ------
+    UserError
+        The directory is no site.
+    DescriptorError
+        There are faults: all of them, with file:line.
+    """
+    environment = os.environ if environment is None else environment
+    file = directory / FILE
+    if not file.is_file():
+        why = "there is no such directory" if not directory.is_dir() else f"it has no {FILE}"
+        message = f"{directory} is no site: {why}"
+        raise UserError(message, remedy=f"hven init {directory}")
+    faults: list[Fault] = []
+    text, data = _parsed(file, faults)
+    _refine(data)
+    overrides = _from_environment(environment, faults)
+    faults += _faults(data, text)
+    faults += [
+        Fault(message=f"{_variable(key)}: {message}", place=Place(file="environment")) for key, message in _check(_nested(overrides))
+    ]
+    if faults:
+        raise DescriptorError(faults)
+    for key, value in overrides.items():
+        section, dot, name = key.rpartition(".")
+        (data.setdefault(section, {}) if dot else data)[name] = value
+    return _settings(directory, data)
+
+
+def _parsed(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
+    raw = file.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DescriptorError([Fault(message="not UTF-8", place=Place(file=FILE, line=line), remedy="save the file as UTF-8")]) from None
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column (\d+)\)|\(at end of document\)", str(error))
+        line, column = (int(place[1]), int(place[2])) if place and place[1] else (text.count("\n") + 1, None)
+        message = str(error).partition(" (at ")[0]
+        faults.append(
+            Fault(
+                message=f"not TOML: {message}",
+                place=Place(file=FILE, line=line, column=column),
+                remedy='text stands in double quotes: name = "x"',
+            )
+        )
+        raise DescriptorError(faults) from None
+
+
+def _refine(data: dict[str, Any]) -> None:
+    for key in SIZES:
+        section, _, name = key.rpartition(".")
+        holder = data.get(section) if section else data
+        if isinstance(holder, dict) and name in holder:
+            holder[name] = read_bytes(holder[name])
+
+
+def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give (dotted key, message) for everything that is wrong."""
+    try:
+        SettingsModel.model_validate(data)
+    except ValidationError as error:
+        for item in error.errors():
+            steps = [step for step in item["loc"] if isinstance(step, int | str)]
+            key = ".".join(str(step) for step in steps)
+            if item["type"] == "extra_forbidden":
+                section = ".".join(str(step) for step in steps[:-1] if isinstance(step, str))
+                section = "portals" if section.startswith("portals.") else section
+                known = [name.removeprefix(section + ".") if section else name for name in DOCS if name.rpartition(".")[0] == section]
+                close = difflib.get_close_matches(str(steps[-1]), known, n=1)
+                yield key, f"there is no such setting; {f'did you mean {close[0]!r}?' if close else 'known: ' + ', '.join(known)}"
+            elif item["type"] == "missing":
+                yield key, "is missing"
+            elif item["type"] == "string_pattern_mismatch":
+                yield key, f"{item['input']!r} does not look right; expected {_EXAMPLES.get(str(steps[-1]), 'another form')}"
+            else:
+                message = str(item["msg"])
+                yield key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
+
+
+_EXAMPLES = {
+    "authority": "an IVOA authority such as 'example.org'",
+    "public_url": "an address such as 'https://vo.example.org/hven'",
+    "root_path": "a path such as '/hven', without a slash at its end",
+    "contact_email": "an address such as 'vo@example.org'",
+    "accent": "a colour such as '#0b5cad'",
+    "highlight": "a colour such as '#b3541e'",
+    "logo": "a picture beside hven.toml, such as 'logo.svg'",
+    "text": "a file beside hven.toml, such as 'home.md'",
+    "news": "a directory beside hven.toml, such as 'news'",
+    "help": "a name such as 'help'",
+    "host": "a host name such as 'medoc.example.org'",
+    "table": "a table such as 'sky.objects'",
+    "path": "a path that begins with '/'",
+    "to": "a path that begins with '/'",
+    "url": "'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
+    "namespace": "a plain name in lower case, such as 'hven'",
+    "read_url": "'postgresql://reader@host/database', or '$NAME' of a secret where there is a password in it",
+    "position": "'pgsphere', 'q3c' or 'healpix'",
+    "webhook": "'https://host/path', or '$NAME' of a secret where there is a key in it",
+    "smtp_password": "'$NAME' of a secret",
+    "variant": "a word such as 'blue'",
+    "mail_from": "an address such as 'vo@example.org'",
+    "read_role": "the name of a role, such as 'hven_reader'",
+}
+
+
+def _faults(data: dict[str, Any], text: str) -> list[Fault]:
+    found = [Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, key))) for key, message in _check(data)]
+    for number, item in enumerate(data["alias"] if isinstance(data.get("alias"), list) else ()):
+        query = item.get("query") if isinstance(item, dict) else None
+        wrong = (
+            "query"
+            if query is not None and item.get("to") != "/tap/sync"
+            else "where"
+            if query is None and isinstance(item, dict) and item.get("where")
+            else None
+        )
+        if wrong:
+            key = f"alias.{number}.{wrong}"
+            message = "is for to = '/tap/sync'" if wrong == "query" else "is for the conditions of a `query`, which is missing"
+            found.append(Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, key))))
+    pairs = (
+        ("limits", QueryLimits(), "maxrec_default", "maxrec_hard"),
+        ("jobs", JobLimits(), "seconds", "seconds_hard"),
+        ("jobs", JobLimits(), "keep_days", "keep_days_hard"),
+        ("jobs", JobLimits(), "maxrec_default", "maxrec_hard"),
+        ("schedule", ScheduleSettings(), "retry", "retry_most"),
+    )
+    for section, usual, one, other in pairs:
+        given = data.get(section, {})
+        if isinstance(given, dict):
+            default, hard = (given.get(key, getattr(usual, key)) for key in (one, other))
+            if isinstance(default, int | float) and isinstance(hard, int | float) and default > hard:
+                place = Place(file=FILE, line=_line(text, f"{section}.{one}") or _line(text, f"{section}.{other}"))
+                found.append(Fault(message=f"{section}.{one} ({default}) is above {section}.{other} ({hard})", place=place))
+    found += _portal_faults(data, text)
+    found += _remote_faults(data, text)
+    return sorted(found, key=lambda fault: fault.place.line or 0)
+
+
+def _remote_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
+    """Find services of one name, and EPN-TAP ones without tables: finding them would be a question to each at every search."""
+    taken: set[str] = set()
+    for number, given in enumerate(data["remote"] if isinstance(data.get("remote"), list) else ()):
+        if not isinstance(given, dict):
+            continue
+        name = str(given.get("name", ""))
+        if name in taken:
+            yield Fault(
+                message=f"remote.{number}.name: there are two services {name}",
+                place=Place(file=FILE, line=_line(text, f"remote.{number}.name")),
+            )
+        taken.add(name)
+        if given.get("kind", "epn") == "epn" and not given.get("tables"):
+            place = Place(file=FILE, line=_line(text, f"remote.{number}.name"))
+            yield Fault(
+                message=f"remote.{number}.tables: is missing", place=place, remedy='its EPN-TAP tables: tables = ["amdadb.epn_core"]'
+            )
+
+
+def _portal_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
+    """Find portals that nobody could come to, and two at one place."""
+    taken: dict[str, str] = {}
+    portals = data.get("portals", {})
+    for name, given in portals.items() if isinstance(portals, dict) else ():
+        if not isinstance(given, dict):
+            continue
+        places = [str(given[key]).lower() for key in ("host", "path") if given.get(key)]
+        place = Place(file=FILE, line=_line(text, f"portals.{name}"))
+        if len(places) != 1:
+            why = "it has neither host nor path" if not places else "it has a host and a path"
+            yield Fault(message=f"portals.{name}: {why}", place=place, remedy='one of: host = "x.example.org", path = "/x"')
+        first = str(given.get("path") or "").split("/")[1:2]
+        if first and first[0].lower() in SERVED:
+            yield Fault(message=f"portals.{name}: /{first[0]} is the path of a service", place=place, remedy="choose another one")
+        for at in places:
+            if at in taken:
+                yield Fault(message=f"portals.{name}: {at} is that of portals.{taken[at]}", place=place, remedy="give each its own")
+            taken.setdefault(at, str(name))
+
+
+def strangers(settings: Settings) -> list[Fault]:
+    """Find what the portals name and the site does not have: collections, logos, texts."""
+    found = []
+    text = (settings.directory / FILE).read_text(encoding="utf-8-sig")
+
+    def lacks(key: str, what: str, remedy: str) -> None:
+        place = Place(file=FILE, line=_line(text, key))
+        found.append(Fault(message=f"{key}: {what}", place=place, severity="warning", remedy=remedy))
+
+    known = sorted(path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+    for portal in settings.portals:
+        for name in portal.collections:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                lacks(
+                    f"portals.{portal.name}.collections",
+                    f"there is no collection {name!r}",
+                    f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}",
+                )
+    files = [
+        ("logo", settings.logo),
+        *((f"portals.{one.name}.{key}", getattr(one, key)) for one in settings.portals for key in ("logo", "text")),
+    ]
+    for key, file in files:
+        if file and not (settings.directory / file).is_file():
+            lacks(key, f"there is no file {file} beside {FILE}", "write it, or leave the setting out")
+    return found
+
+
+def _line(text: str, key: str) -> int | None:
+    """Find the line in which a dotted key stands; `alias.1.to` counts tables of an array from 0."""
+    steps = key.split(".")
+    section, number = "", -1
+    wanted = [step for step in steps[:-1] if not step.isdigit()]
+    index = next((int(step) for step in steps if step.isdigit()), 0)
+    head = None
+    for line, row in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", row)
+        if header:
+            again = header[1] == "[["
+            number = number + 1 if again and header[2] == section else 0
+            section = header[2]
+            if section == ".".join(wanted) and (not again or number == index):
+                head = line
+            if section == key:
+                return line
+            continue
+        match = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", row)
+        if (
+            match
+            and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]])
+            and (section not in {"alias", "foreign", "remote"} or number == index)
+        ):
+            return line
+    return head
+
+
+def _known_variables() -> dict[str, str]:
+    return {
+        _variable(name): name
+        for name in DOCS
+        if not name.startswith(("alias", "defaults", "foreign", "portals", "remote", "rules")) and name not in SECTIONS
+    }
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.replace(".", "_").upper()
+
+
+def _from_environment(environment: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
+    """Read the variables; one that is nearly the name of a setting is a fault, others may be secrets."""
+    known = _known_variables()
+    found: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX):
+            continue
+        if variable in known:
+            key = known[variable]
+            found[key] = read_bytes(value) if key in SIZES else value.split(",") if key in LISTS else value
+            continue
+        close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
+        if close:
+            faults.append(
+                Fault(message=f"there is no setting {variable}", place=Place(file="environment"), remedy=f"did you mean {close[0]}?")
+            )
+    return found
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, dot, name = key.rpartition(".")
+        (data.setdefault(section, {}) if dot else data)[name] = value
+    return data
+
+
+def _settings(directory: Path, data: dict[str, Any]) -> Settings:
+    model = SettingsModel.model_validate(data).model_dump(exclude_none=True)
+    sections = {name: kind(**_tupled(model.pop(name, {}))) for name, kind in SECTIONS.items()}
+    if model.get("store", "").startswith("$"):
+        model["store"] = secret(directory, model["store"])
+    aliases = tuple(Alias(**item) for item in model.pop("alias", []))
+    foreign = tuple(_foreign(item) for item in model.pop("foreign", []))
+    remote = tuple(_remote(item) for item in model.pop("remote", []))
+    portals = tuple(Portal(name=name, **_tupled(item)) for name, item in model.pop("portals", {}).items())
+    if "cors" in model:
+        model["cors"] = tuple(model["cors"])
+    for name in ("roots", "origins", "surveys"):
+        if name in model:
+            model[name] = tuple(model[name])
+    if "public_url" in model:
+        model["public_url"] = model["public_url"].rstrip("/")
+        model.setdefault("root_path", re.sub(r"^https?://[^/]+", "", model["public_url"]))
+    return Settings(directory=directory, aliases=aliases, foreign=foreign, remote=remote, portals=portals, **sections, **model)
+
+
+def _tupled(data: dict[str, Any]) -> dict[str, Any]:
+    """Make lists what frozen dataclasses hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+def _foreign(item: dict[str, Any]) -> Foreign:
+    return Foreign(**_tupled(item))
+
+
+def _remote(item: dict[str, Any]) -> RemoteService:
+    made = RemoteService(**_tupled(item))
+    return replace(made, tables=("ivoa.obscore",)) if made.kind == "obscore" and not made.tables else made

@@ -1,0 +1,148 @@
+"""MOC: a region of the sky as HEALPix cells (MOC 2.0, space only): from positions, from ASCII, unions, tests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.model.sky import healpix
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Indexes = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moc:
+    """A set of HEALPix cells.
+
+    Attributes
+    ----------
+    ranges
+        Half-open, sorted, disjoint at order 29, shape (n, 2).
+    order
+        The MOC's order: its resolution.
+    """
+
+    ranges: Indexes
+    order: int
+
+    @classmethod
+    def of_cells(cls, cells: npt.ArrayLike, order: int, coarse: int | None = None) -> Moc:
+        """Make the MOC of cells of `order`, degraded to `coarse` if that is given; negative indexes are left out."""
+        to = order if coarse is None else min(coarse, order)
+        found = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - to))
+        found = found[found >= 0]
+        shift = 2 * (healpix.ORDER - to)
+        return cls(healpix.merge(np.stack([found << shift, (found + 1) << shift], axis=1)), to)
+
+    @classmethod
+    def of_positions(cls, lon: npt.ArrayLike, lat: npt.ArrayLike, order: int) -> Moc:
+        """Make the MOC of the cells that hold positions (degrees); NaN is left out."""
+        return cls.of_cells(healpix.index(order, lon, lat), order)
+
+    @classmethod
+    def parse(cls, text: str) -> Moc:
+        """Read an ASCII MOC (MOC 2.0 section 4.3.2): ``6/1-4 9 7/16``.
+
+        Raises
+        ------
+        ValueError
+            Not a MOC; says what and at which offset.
+        """
+        order, top = -1, -1
+        found: list[tuple[int, int]] = []
+        for match in re.finditer(r"[^\s,]+", text):
+            word = match.group()
+            parts = re.fullmatch(r"(?:s?(\d+)/)?(?:(\d+)(?:-(\d+))?)?", word)
+            if parts is None or (parts[1] is None and order < 0):
+                message = f"offset {match.start()}: {word!r} is not 'order/', a cell or a range of cells"
+                raise ValueError(message)
+            if parts[1] is not None:
+                order = int(parts[1])
+                if order > healpix.ORDER:
+                    message = f"offset {match.start()}: order {order} is above {healpix.ORDER}"
+                    raise ValueError(message)
+                top = max(top, order)
+            if parts[2] is not None:
+                first, last = int(parts[2]), int(parts[3] or parts[2])
+                if last < first or last >= 12 << 2 * order:
+                    message = (
+                        f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
+                        if last >= first
+                        else f"offset {match.start()}: {word!r} ends before it begins"
+                    )
+                    raise ValueError(message)
+                shift = 2 * (healpix.ORDER - order)
+                found.append((first << shift, (last + 1) << shift))
+        if top < 0:
+            message = "offset 0: an empty text is no MOC (an empty MOC is '0/')"
+            raise ValueError(message)
+        return cls(healpix.merge(np.array(found, dtype=np.int64).reshape(-1, 2)), top)
+
+    def __str__(self) -> str:
+        """Write the MOC in ASCII; the order is kept by a closing ``order/`` where no cell shows it."""
+        parts: list[str] = []
+        shown = -1
+        left = self.ranges
+        for order in range(self.order + 1):
+            shift = 2 * (healpix.ORDER - order)
+            begin, end = (left[:, 0] + (1 << shift) - 1) >> shift, left[:, 1] >> shift
+            whole = begin < end
+            if whole.any():
+                cells = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(begin[whole].tolist(), end[whole].tolist(), strict=True)]
+                parts.append(f"{order}/{' '.join(cells)}")
+                shown = order
+                rest = np.concatenate(
+                    [
+                        left[~whole],
+                        np.stack([left[whole, 0], begin[whole] << shift], axis=1),
+                        np.stack([end[whole] << shift, left[whole, 1]], axis=1),
+                    ]
+                )
+                left = rest[rest[:, 0] < rest[:, 1]]
+                left = left[np.argsort(left[:, 0])]
+        if shown < self.order:
+            parts.append(f"{self.order}/")
+        return " ".join(parts)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare order and cells."""
+        return isinstance(other, Moc) and self.order == other.order and np.array_equal(self.ranges, other.ranges)
+
+    def __hash__(self) -> int:
+        return hash((self.order, self.ranges.tobytes()))
+
+    def __or__(self, other: Moc) -> Moc:
+        """Unite; the finer order stays."""
+        return Moc(healpix.merge(np.concatenate([self.ranges, other.ranges])), max(self.order, other.order))
+
+    def __and__(self, other: Moc) -> Moc:
+        """Intersect; the finer order stays."""
+        return Moc(healpix.intersect(self.ranges, other.ranges), max(self.order, other.order))
+
+    def __invert__(self) -> Moc:
+        """Give the rest of the sky."""
+        return Moc(healpix.invert(self.ranges), self.order)
+
+    def __sub__(self, other: Moc) -> Moc:
+        """Take the other's cells away."""
+        return self & ~other
+
+    def degrade(self, order: int) -> Moc:
+        """Give the MOC in cells of a coarser order, every touched one."""
+        return self if order >= self.order else Moc(healpix.degrade(self.ranges, order), order)
+
+    def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
+        """Say which positions (degrees) lie in the MOC."""
+        return healpix.within(self.ranges, healpix.index(healpix.ORDER, lon, lat))
+
+    @property
+    def fraction(self) -> float:
+        """Share of the sky, 0 to 1."""
+        return float((self.ranges[:, 1] - self.ranges[:, 0]).sum() / healpix.CELLS)

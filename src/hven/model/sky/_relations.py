@@ -1,0 +1,209 @@
+"""Whether two shapes touch, and whether one holds the other. Boundaries belong to shapes: touching is enough."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.model.sky.rings import cross
+from hven.model.sky.shapes import Circle, Point, Polygon, Range, Region, Shape
+from hven.model.sky.sphere import SKY, TOLERANCE, angles, distance, vectors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+_TINY = 4.0 * TOLERANCE
+
+
+def intersects(a: Shape, b: Shape) -> bool:
+    """Say whether `a` and `b` have at least one position in common."""
+    if isinstance(a, Region):
+        return any(intersects(part, b) for part in a.parts)
+    if isinstance(b, Region):
+        return any(intersects(a, part) for part in b.parts)
+    if _rank(a) > _rank(b):
+        a, b = b, a
+    if isinstance(a, Point):
+        return bool(b.contains(a.lon, a.lat))
+    if isinstance(a, Circle):
+        return _gap(b, a.lon, a.lat) <= a.radius + _TINY
+    if isinstance(a, Polygon) and isinstance(b, Polygon):
+        return _touch(a, b)
+    if isinstance(a, Polygon) and isinstance(b, Range):
+        return _touch_range(a, b)
+    if isinstance(a, Range) and isinstance(b, Range):
+        return _ranges_touch(a, b)
+    message = f"cannot compare {type(a).__name__} and {type(b).__name__}"
+    raise TypeError(message)
+
+
+def contains(outer: Shape, inner: Shape) -> bool:
+    """Say whether no position of `inner` is outside `outer`.
+
+    Of a union, one part must hold each part of `inner` alone: parts that hold it only together are not seen.
+    """
+    if isinstance(inner, Region):
+        return all(contains(outer, part) for part in inner.parts)
+    if isinstance(outer, Region):
+        return any(contains(part, inner) for part in outer.parts)
+    if isinstance(inner, Point):
+        return bool(outer.contains(inner.lon, inner.lat))
+    if isinstance(outer, Point):
+        return inner.area() == 0.0 and isinstance(inner, Circle) and bool(outer.contains(inner.lon, inner.lat))
+    if isinstance(outer, Circle):
+        # the rest of the sky is a circle around the antipode
+        return outer.radius >= 180.0 or _gap(inner, outer.lon + 180.0, -outer.lat) >= 180.0 - outer.radius - _TINY
+    if isinstance(inner, Circle):
+        return bool(outer.contains(inner.lon, inner.lat)) and _rim(outer, inner.lon, inner.lat) >= inner.radius - _TINY
+    if isinstance(outer, Range) and isinstance(inner, Range):
+        return _range_holds(outer, inner)
+    return _holds(outer, inner)
+
+
+def _rank(shape: Shape) -> int:
+    return [Point, Circle, Polygon, Range].index(type(shape))
+
+
+def _gap(shape: Shape, lon: float, lat: float) -> float:
+    """Give the distance from a position to a shape, 0 inside."""
+    if isinstance(shape, Circle):
+        return max(float(distance(lon, lat, shape.lon, shape.lat)) - shape.radius, 0.0)
+    if isinstance(shape, Point):
+        return float(distance(lon, lat, shape.lon, shape.lat))
+    return 0.0 if bool(shape.contains(lon, lat)) else _rim(shape, lon, lat)
+
+
+def _rim(shape: Shape, lon: float, lat: float) -> float:
+    """Give the distance from a position to the boundary of a polygon or range; infinite if it has none."""
+    if isinstance(shape, Polygon):
+        return float(shape.ring.gap([lon], [lat])[0])
+    if not isinstance(shape, Range):
+        message = f"no boundary of a {type(shape).__name__}"
+        raise TypeError(message)
+    return float(shape.rim(lon, lat)[0])
+
+
+def _touch(a: Polygon, b: Polygon) -> bool:
+    return bool(
+        b.contains(a.lons, a.lats).any() or a.contains(b.lons, b.lats).any() or _edges_cross(a, b),
+    )
+
+
+def _edges_cross(a: Polygon, b: Polygon) -> bool:
+    one, two = a.ring, b.ring
+    return bool(cross(one.a[:, None], one.b[:, None], one.normal[:, None], two.a[None], two.b[None], two.normal[None]).any())
+
+
+def _corners(shape: Range) -> tuple[list[float], list[float]]:
+    return [shape.lon1, shape.lon2, shape.lon2, shape.lon1], [shape.lat1, shape.lat1, shape.lat2, shape.lat2]
+
+
+def _inner_point(shape: Range) -> Point:
+    return Point((shape.lon1 + shape.width / 2.0) % 360.0, (shape.lat1 + shape.lat2) / 2.0)
+
+
+def _touch_range(a: Polygon, b: Range) -> bool:
+    lons, lats = _corners(b)
+    middle = _inner_point(b)
+    return bool(
+        b.contains(a.lons, a.lats).any()
+        or a.contains(lons, lats).any()
+        or bool(a.contains(middle.lon, middle.lat))
+        or _crosses_range(a, b),
+    )
+
+
+def _crosses_range(a: Polygon, b: Range) -> bool:
+    """Say whether an edge of the polygon crosses a side of the range."""
+    ring = a.ring
+    if b.width < 360.0:
+        for end in (b.lon1, b.lon2):
+            # in two halves, so that each is shorter than half a turn
+            stops = [b.lat1, (b.lat1 + b.lat2) / 2.0, b.lat2]
+            for low, high in pairwise(stops):
+                ends = vectors([end, end], [low, high])
+                normal = np.array([math.sin(math.radians(end)), -math.cos(math.radians(end)), 0.0])
+                if cross(ring.a, ring.b, ring.normal, ends[0], ends[1], normal).any():
+                    return True
+    along = np.cross(ring.normal, ring.a)
+    length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(ring.b - ring.a, axis=1) / 2.0, 1.0))
+    for parallel in b.parallels:
+        # the edge is a cos t + along sin t; where is its height that of the parallel?
+        size, phase = np.hypot(ring.a[:, 2], along[:, 2]), np.arctan2(along[:, 2], ring.a[:, 2])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            turn = np.arccos(math.sin(math.radians(parallel)) / size)
+        for t in (phase + turn, phase - turn):
+            t = t % (2.0 * math.pi)  # noqa: PLW2901  (the same angle)
+            hit = np.isfinite(t) & (t > 1e-14) & (t < length - 1e-14) & (np.abs(turn) > 1e-9)
+            if hit.any():
+                lon, _ = angles(ring.a[hit] * np.cos(t[hit])[:, None] + along[hit] * np.sin(t[hit])[:, None])
+                if ((lon - b.lon1) % 360.0 <= b.width).any():
+                    return True
+    return False
+
+
+def _ranges_touch(a: Range, b: Range) -> bool:
+    if a.lat1 > b.lat2 + _TINY or b.lat1 > a.lat2 + _TINY:
+        return False
+    if (
+        max(a.lat1, b.lat1) >= 90.0 - TOLERANCE
+        or min(a.lat2, b.lat2) <= -90.0 + TOLERANCE
+        or min(a.lat2, b.lat2) >= 90.0
+        or max(a.lat1, b.lat1) <= -90.0
+    ):
+        return True  # they share a pole, where all longitudes meet
+    return (b.lon1 - a.lon1 + _TINY) % 360.0 <= a.width + 2.0 * _TINY or (a.lon1 - b.lon1 + _TINY) % 360.0 <= b.width + 2.0 * _TINY
+
+
+def _range_holds(outer: Range, inner: Range) -> bool:
+    if inner.lat1 < outer.lat1 - _TINY or inner.lat2 > outer.lat2 + _TINY:
+        return False
+    return outer.width == 360.0 or ((inner.lon1 - outer.lon1 + _TINY) % 360.0 + inner.width <= outer.width + 2.0 * _TINY)
+
+
+def _holds(outer: Shape, inner: Shape) -> bool:
+    """Polygons and ranges: the border of `inner` is in `outer`, and nothing of the border of `outer` is within `inner`."""
+    lons, lats = _border(inner)
+    if not bool(outer.contains(lons, lats).all()):
+        return False
+    if isinstance(outer, Polygon) and isinstance(inner, Polygon):
+        crossing = _edges_cross(outer, inner)
+    elif isinstance(outer, Polygon) and isinstance(inner, Range):
+        crossing = _crosses_range(outer, inner)
+    elif isinstance(outer, Range) and isinstance(inner, Polygon):
+        crossing = _crosses_range(inner, outer)
+    else:
+        message = f"cannot compare {type(outer).__name__} and {type(inner).__name__}"
+        raise TypeError(message)
+    if crossing:
+        return False
+    # the border of `outer` may lie within `inner` when that is the larger: a vertex clearly inside tells
+    lons, lats = _border(outer)
+    within = inner.contains(lons, lats)
+    if within.any():
+        rims = [_rim(inner, lon, lat) for lon, lat, flag in zip(lons, lats, within, strict=True) if flag]
+        if max(rims) > 1e-9:
+            return False
+    if isinstance(inner, Range):
+        middle = _inner_point(inner)
+        return bool(outer.contains(middle.lon, middle.lat))
+    return inner.area() <= outer.area() + 1e-9 * SKY
+
+
+def _border(shape: Shape) -> tuple[list[float], list[float]]:
+    """Give corners and middles of the sides."""
+    if isinstance(shape, Polygon):
+        ring = shape.ring
+        lon, lat = angles(ring.a + ring.b)
+        return [*shape.lons, *lon.tolist()], [*shape.lats, *lat.tolist()]
+    if isinstance(shape, Range):
+        lons, lats = _corners(shape)
+        middle = _inner_point(shape)
+        return [*lons, middle.lon, middle.lon, shape.lon1, shape.lon2], [*lats, shape.lat1, shape.lat2, middle.lat, middle.lat]
+    message = f"no border of a {type(shape).__name__}"
+    raise TypeError(message)

@@ -1,0 +1,110 @@
+"""Outlines as polygons: turned round the right way, and computed from the WCS cards of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.model.sky.sphere import angles, vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+VIEWS = ("sky", "body")
+FLAT = 1e-13  # what has no more than that to one side turns neither way
+#: From the distance on the plane to the native latitude, radians (FITS WCS paper II, section 5.1).
+_NATIVE: dict[str, Callable[[Numbers], Numbers]] = {
+    "TAN": lambda r: np.arctan2(1.0, r),
+    "SIN": np.arccos,
+    "ARC": lambda r: np.pi / 2 - r,
+    "STG": lambda r: np.pi / 2 - 2 * np.arctan(r / 2),
+    "ZEA": lambda r: np.pi / 2 - 2 * np.arcsin(r / 2),
+}
+PROJECTIONS = tuple(_NATIVE)
+
+
+def turned_round(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool) -> Numbers:
+    """Give polygons with their corners counter-clockwise, seen from inside the sphere (the sky) or from outside (a body).
+
+    Parameters
+    ----------
+    starts
+        Where in `numbers` (lon, lat, lon, lat ..) each polygon begins, and the end; shape (n + 1,).
+    outside
+        True: as seen by somebody who looks at a body.
+    """
+    return np.asarray(numbers.reshape(-1, 2)[corners_in_order(starts, numbers, outside=outside)].ravel(), np.float64)
+
+
+def corners_in_order(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool) -> npt.NDArray[np.int64]:
+    """Give where the corners of `turned_round` stand in what was given."""
+    first = np.asarray(starts, np.int64) // 2
+    corner = np.arange(len(numbers) // 2)
+    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    backwards = first[1:][row] - 1 - (corner - first[:-1][row])
+    found: npt.NDArray[np.int64] = np.where(wrong_way(starts, numbers, outside=outside, flat=0.0)[row], backwards, corner)
+    return found
+
+
+def wrong_way(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool, flat: float = FLAT) -> npt.NDArray[np.bool_]:
+    """Tell which polygons run clockwise, seen from inside the sphere or from outside (see `turned_round`); those below `flat` (about steradians) do not."""
+    pairs = numbers.reshape(-1, 2)
+    first = np.asarray(starts, np.int64) // 2
+    sizes = np.diff(first)
+    xyz = vectors(pairs[:, 0], pairs[:, 1])
+    corner = np.arange(len(pairs))
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    after = np.where(corner + 1 == first[1:][row], first[:-1][row], corner + 1)
+    normal, middle = np.zeros((len(sizes), 3)), np.zeros((len(sizes), 3))
+    some = sizes > 0
+    if some.any():
+        normal[some] = np.add.reduceat(np.cross(xyz, xyz[after]), first[:-1][some])
+        middle[some] = np.add.reduceat(xyz, first[:-1][some])
+    side = np.sum(normal * middle, axis=-1) / np.maximum(sizes, 1)  # > 0: counter-clockwise from outside
+    found: npt.NDArray[np.bool_] = (side < -flat) if outside else (side > flat)
+    return found
+
+
+def wcs_corners(projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers, cd: Numbers, naxis: Numbers) -> Numbers:
+    """Give the outer corners of images by their zenithal WCS (FITS WCS paper II), LONPOLE 180.
+
+    Parameters
+    ----------
+    projection
+        One of `PROJECTIONS` for each image; shape (n,). Distortions are left out.
+    crval, crpix, naxis
+        Degrees (longitude first), pixels, pixels; shape (n, 2).
+    cd
+        Degrees for each pixel; shape (n, 2, 2), row 0 the longitude's.
+
+    Returns
+    -------
+    numpy.ndarray
+        lon, lat of four corners; shape (n, 8); NaN where a corner has no place on the sky, or the projection is none of these.
+    """
+    high = naxis + 0.5
+    low = np.full(len(naxis), 0.5)
+    pixels = np.stack([np.stack([x, y], -1) for x, y in ((low, low), (high[:, 0], low), (high[:, 0], high[:, 1]), (low, high[:, 1]))], 1)
+    plane = np.einsum("nij,nkj->nki", cd, pixels - crpix[:, None, :])
+    x, y = plane[..., 0], plane[..., 1]
+    r, phi = np.radians(np.hypot(x, y)), np.arctan2(x, -y)
+    theta = np.full(r.shape, np.nan)
+    with np.errstate(invalid="ignore"):
+        for name in PROJECTIONS:
+            rows = projection == name
+            if rows.any():
+                theta[rows] = _NATIVE[name](r[rows])
+    lon0, lat0 = np.radians(crval[:, :1]), np.radians(crval[:, 1:])
+    turn = phi - np.pi
+    across = -np.cos(theta) * np.sin(turn)
+    along = np.sin(theta) * np.cos(lat0) - np.cos(theta) * np.sin(lat0) * np.cos(turn)
+    up = np.sin(theta) * np.sin(lat0) + np.cos(theta) * np.cos(lat0) * np.cos(turn)
+    ahead = lon0 + np.arctan2(across, along)
+    flat = np.hypot(across, along)
+    lon, lat = angles(np.stack([flat * np.cos(ahead), flat * np.sin(ahead), up], -1))
+    return np.stack([lon, lat], -1).reshape(len(naxis), 8)

@@ -1,0 +1,213 @@
+"""Shapes in a column of texts, DALI's or STC-S, by the thousand: rows of one circle or polygon as numbers; which way polygons turn, in unions too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model.sky.footprints import corners_in_order, wrong_way
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Indexes = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+_NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+# words stand in this order, each at most once, the shape first (the frames and positions that footprints have)
+_PLACES = {
+    "circle": 0, "polygon": 0, "icrs": 1, "fk4": 1, "fk5": 1, "galactic": 1, "ecliptic": 1, "unknownframe": 1,
+    "barycenter": 2, "geocenter": 2, "heliocenter": 2, "topocenter": 2, "unknownrefpos": 2, "spherical2": 3,
+}  # fmt: skip
+_UNKNOWN = 4
+_PARTS = r"(?:\s*(?:circle|polygon)\s[-+.\de\s]*)+"
+_UNION = rf"(?i)^\s*(?:union(?:\s+(?:icrs|fk4|fk5|galactic|ecliptic|unknownframe))?\s*\({_PARTS}\)|{_PARTS})\s*$"
+_SHAPES = {"circle", "polygon", "range", "point", "position", "box", "union", "allsky"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlines:
+    """The rows of a column that are one circle or one polygon. Nothing is known yet of the size of their numbers, but that they are finite.
+
+    Attributes
+    ----------
+    rows
+        Their numbers, ascending, shape (n,).
+    circle
+        Which are circles (three numbers: longitude, latitude, radius); the others are polygons (pairs of longitude and latitude).
+    lengths
+        How many numbers each has.
+    numbers
+        Those of all of them, one row after the other, degrees.
+    """
+
+    rows: Indexes
+    circle: Flags
+    lengths: Indexes
+    numbers: Numbers
+
+    @property
+    def starts(self) -> Indexes:
+        """Where the numbers of each row begin, shape (n,)."""
+        found: Indexes = np.cumsum(self.lengths) - self.lengths
+        return found
+
+    def some(self, which: Flags) -> Outlines:
+        """Give some of the rows."""
+        kept = np.repeat(which, self.lengths)
+        return Outlines(rows=self.rows[which], circle=self.circle[which], lengths=self.lengths[which], numbers=self.numbers[kept])
+
+
+def outlines(texts: pa.Array) -> Outlines:
+    """Read the texts that are one circle or one polygon in degrees, in any case; what is anything else is left out.
+
+    Parameters
+    ----------
+    texts
+        Strings: ``Circle ICRS 10 20 0.5``, ``polygon 1 1 2 1 2 2``, ``Polygon UNKNOWNFrame 1 1 2 1 2 2``.
+    """
+    words = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(texts))
+    counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
+    flat = words.flatten()
+    first, second = _beginnings(flat)
+    word = ((first | 32) - np.uint8(97)) < 26  # a letter
+    leading, good = _heads(flat, word, counts)
+    circle, rank = leading
+    size = counts - rank
+    good &= np.where(circle, size == 3, (size >= 6) & (size % 2 == 0))
+    kept = np.repeat(good, counts) & ~word
+    plus = first == ord("+")
+    if plus.any():
+        odd = plus & kept & ~((second == ord(".")) | ((second - np.uint8(48)) < 10))
+        if odd.any():
+            good &= ~_any_of(odd, counts)
+            kept = np.repeat(good, counts) & ~word
+    numbers = _numbers(flat, kept, plus=bool(plus.any()))
+    if numbers is None:
+        right = np.asarray(pc.match_substring_regex(flat, _NUMBER))
+        good &= ~_any_of(kept & ~right, counts)
+        kept = np.repeat(good, counts) & ~word
+        numbers = _numbers(flat, kept, plus=bool(plus.any()))
+    found = Outlines(
+        rows=np.flatnonzero(good), circle=circle[good], lengths=size[good], numbers=np.empty(0) if numbers is None else numbers
+    )
+    finite = np.isfinite(found.numbers)
+    return found if finite.all() else found.some(~_any_of(~finite, found.lengths))
+
+
+def _beginnings(flat: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Give the first two bytes of each word, 0 where there is none."""
+    _, offsets, data = flat.buffers()
+    if not len(flat) or data is None or not data.size:
+        return np.zeros(len(flat), np.uint8), np.zeros(len(flat), np.uint8)
+    ends = np.frombuffer(offsets, np.int32, len(flat) + 1, flat.offset * 4)
+    raw = np.frombuffer(data, np.uint8)
+    starts, length = ends[:-1], np.diff(ends)
+    last = len(raw) - 1
+    return (
+        np.where(length > 0, raw[np.minimum(starts, last)], np.uint8(0)),
+        np.where(length > 1, raw[np.minimum(starts + 1, last)], np.uint8(0)),
+    )
+
+
+def _heads(flat: pa.Array, word: Flags, counts: Indexes) -> tuple[tuple[Flags, Indexes], Flags]:
+    """Read the words before the numbers: ((which are circles, how many words), which begin as a shape does)."""
+    starts = np.cumsum(counts) - counts
+    at = np.flatnonzero(word)
+    owner = np.repeat(np.arange(len(counts)), counts)[at]
+    place = at - starts[owner]
+    many = np.bincount(owner, minlength=len(counts))
+    encoded = flat.take(pa.array(at)).dictionary_encode()
+    known = [text.lower() for text in encoded.dictionary.to_pylist()]
+    codes = np.asarray(encoded.indices)
+    rank = np.array([_PLACES.get(text, _UNKNOWN) for text in known], np.int64)[codes]
+    round_ = np.array([text == "circle" for text in known], bool)[codes]
+    right = (rank < _UNKNOWN) & (place < many[owner]) & ((rank == 0) == (place == 0))
+    right[1:] &= (place[1:] == 0) | (rank[1:] > rank[:-1])
+    good = many > 0
+    good[owner[~right]] = False
+    circle = np.zeros(len(counts), bool)
+    circle[owner[(place == 0) & round_]] = True
+    return (circle, many), good
+
+
+def _numbers(flat: pa.Array, kept: Flags, *, plus: bool) -> Numbers | None:
+    """Read words as numbers; None if one of them is none."""
+    words = flat.filter(pa.array(kept))
+    if plus:
+        words = pc.replace_substring_regex(words, r"^\+", "")  # Arrow knows no +7
+    try:
+        return np.asarray(pc.cast(words, pa.float64()))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _any_of(flags: Flags, counts: Indexes) -> Flags:
+    """Tell which rows have a flag, of `counts` flags each."""
+    found = np.zeros(len(counts), bool)
+    at = np.flatnonzero(flags)
+    found[np.searchsorted(np.cumsum(counts), at, side="right")] = True
+    return found
+
+
+def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
+    """Take unions of circles and polygons apart, which name a frame at their head if at all: (row of each part, text of each part)."""
+    union = np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring_regex(texts, _UNION), fill_value=False)))
+    if not len(union):
+        return union, texts.slice(0, 0)
+    marked = pc.ascii_lower(texts.take(pa.array(union)))  # cutting at words costs a fraction of what taking groups of an expression does
+    for shape in ("circle", "polygon"):
+        marked = pc.replace_substring(marked, shape, f"|{shape}")
+    lists = pc.split_pattern(pc.replace_substring(marked, ")", ""), "|")
+    lengths = np.asarray(pc.list_value_length(lists), np.int64)
+    some = np.ones(int(lengths.sum()), np.bool_)
+    some[np.cumsum(lengths) - lengths] = False  # what stands before the first shape
+    return np.repeat(union, lengths - 1), lists.flatten().filter(pa.array(some))
+
+
+def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
+    """Give regions with the corners of all their polygons as `footprints.turned_round` has them; nothing else of the texts changes but blanks."""
+    found = _Polygons(texts)
+    order = np.arange(len(found.flat))
+    order[found.at] = found.at.reshape(-1, 2)[corners_in_order(found.starts, found.numbers, outside=outside)].ravel()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(found.counts)]), pa.int32())
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, found.flat.take(pa.array(order))), " ")
+    return pc.if_else(pc.is_valid(texts), joined, pa.scalar(None, pa.string()))
+
+
+def astray(texts: pa.Array, *, outside: bool) -> Flags:
+    """Tell which regions have a polygon that turns the wrong way (see `footprints.wrong_way`)."""
+    found = _Polygons(texts)
+    bad = np.zeros(len(texts), bool)
+    bad[found.rows[wrong_way(found.starts, found.numbers, outside=outside)]] = True
+    return bad
+
+
+class _Polygons:
+    """All polygons of a column of regions: the words of the texts, and where the polygons' numbers stand among them."""
+
+    def __init__(self, texts: pa.Array) -> None:
+        words = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(pc.replace_substring_regex(texts, r"([()])", r" \1 ")))
+        self.counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
+        self.flat = words.flatten()
+        encoded = self.flat.dictionary_encode()
+        codes = np.asarray(encoded.indices)
+        lower = pc.utf8_lower(encoded.dictionary)
+        begins = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(_SHAPES))))[codes]
+        polygon = np.asarray(pc.equal(lower, "polygon"))[codes]
+        number = np.asarray(pc.match_substring_regex(encoded.dictionary, _NUMBER))[codes]
+        part = np.cumsum(begins) - 1
+        shapes = np.flatnonzero(begins)
+        sizes = np.bincount(part[number & (part >= 0)], minlength=len(shapes))
+        good = polygon[shapes] & (sizes >= 6) & (sizes % 2 == 0)
+        self.at = np.flatnonzero(number & (part >= 0) & (good[part] if len(shapes) else False))
+        self.starts: Indexes = np.concatenate([[0], np.cumsum(sizes[good])])
+        plain = pc.replace_substring_regex(self.flat.take(pa.array(self.at)), r"^\+", "")
+        self.numbers: Numbers = np.asarray(pc.cast(plain, pa.float64()))
+        #: the row of each polygon
+        self.rows: Indexes = np.repeat(np.arange(len(texts)), self.counts)[shapes[good]]

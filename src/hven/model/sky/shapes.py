@@ -1,0 +1,461 @@
+"""Point, circle, polygon, box, range and their unions on the sphere; angles in degrees, edges great-circle arcs.
+
+The boundary belongs to a shape, widened by `hven.model.sky.sphere.TOLERANCE` (one nano-arcsecond) against rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.cache import cached
+from hven.model.sky import healpix
+from hven.model.sky.rings import Rings
+from hven.model.sky.sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Indexes = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+
+def _position(lon: float, lat: float) -> None:
+    if not (math.isfinite(lon) and math.isfinite(lat)):
+        message = f"({lon}, {lat}) is no position"
+        raise ValueError(message)
+    if abs(lat) > 90.0:
+        message = f"the latitude {lat} is not between -90 and 90 degrees"
+        raise ValueError(message)
+
+
+def _number(value: float) -> str:
+    text = repr(float(value))
+    return text.removesuffix(".0")
+
+
+def _flags(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, tuple[int, ...]]:
+    a, b = np.broadcast_arrays(np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64))
+    return a.ravel(), b.ravel(), a.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(ABC):
+    """What all shapes can do."""
+
+    def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
+        """Say which positions are inside; NaN never is. Same shape as the (broadcast) input."""
+        flat_lon, flat_lat, shape = _flags(lon, lat)
+        return self._holds(flat_lon, flat_lat).reshape(shape)
+
+    @abstractmethod
+    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+        """Say which finite and other positions are inside; flat arrays."""
+
+    @abstractmethod
+    def area(self) -> float:
+        """Give the area in square degrees."""
+
+    @abstractmethod
+    def centroid(self) -> Point:
+        """Give the middle."""
+
+    @abstractmethod
+    def cover(self, order: int) -> Indexes:
+        """Give HEALPix ranges at order 29 that hold the shape: half-open, sorted, shape (n, 2), cells down to `order`."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """Write the shape as DALI 1.2 ``shape`` does: a word, then numbers."""
+
+    def moc(self, order: int) -> str:
+        """Give the cover as an ASCII MOC."""
+        from hven.model.sky._moc import Moc
+
+        return str(Moc(self.cover(order), order))
+
+
+@dataclass(frozen=True, slots=True)
+class Point(Shape):
+    """A position."""
+
+    lon: float
+    lat: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no position."""
+        _position(self.lon, self.lat)
+
+    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+        found: Flags = in_circle(lon, lat, self.lon, self.lat, 0.0)
+        return found
+
+    def area(self) -> float:
+        """Give 0."""
+        return 0.0
+
+    def centroid(self) -> Point:
+        """Give the point itself."""
+        return self
+
+    def cover(self, order: int) -> Indexes:
+        """Every cell the point may touch."""
+        return healpix.cone_ranges(self.lon, self.lat, 0.0, order)
+
+    def text(self) -> str:
+        """``lon lat`` (DALI 1.1 section 3.3.5)."""
+        return f"{_number(self.lon)} {_number(self.lat)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Circle(Shape):
+    """A cone around a position; `radius` from 0 to 180 degrees."""
+
+    lon: float
+    lat: float
+    radius: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no circle."""
+        _position(self.lon, self.lat)
+        if not 0.0 <= self.radius <= 180.0:
+            message = f"the radius {self.radius} is not between 0 and 180 degrees"
+            raise ValueError(message)
+
+    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+        found: Flags = in_circle(lon, lat, self.lon, self.lat, self.radius)
+        return found
+
+    def area(self) -> float:
+        """``2 pi (1 - cos r)`` in square degrees."""
+        return float(circle_area(self.radius))
+
+    def centroid(self) -> Point:
+        """Give the centre."""
+        return Point(self.lon, self.lat)
+
+    def cover(self, order: int) -> Indexes:
+        """See `healpix.cone_ranges`."""
+        return healpix.cone_ranges(self.lon, self.lat, self.radius, order)
+
+    def text(self) -> str:
+        """``circle lon lat radius``."""
+        return f"circle {_number(self.lon)} {_number(self.lat)} {_number(self.radius)}"
+
+
+@cached(256)
+def _ring(lons: tuple[float, ...], lats: tuple[float, ...], right: bool) -> Rings:
+    return Rings(lons, lats, right=right)
+
+
+@dataclass(frozen=True, slots=True)
+class Polygon(Shape):
+    """Three or more vertices joined by great-circle arcs, each shorter than half a turn; not closed.
+
+    Attributes
+    ----------
+    side
+        ``smaller``: the inside is the side with the smaller area, whichever way the vertices run. ``dali``: they run
+        counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), so a polygon may hold more than half the sky.
+    """
+
+    lons: tuple[float, ...]
+    lats: tuple[float, ...]
+    side: str = field(default="smaller", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no polygon."""
+        if len(self.lons) != len(self.lats) or len(self.lons) < 3:
+            message = f"a polygon needs three vertices or more, not {len(self.lons)}"
+            raise ValueError(message)
+        if self.side not in {"smaller", "dali"}:
+            message = f"the side of a polygon is 'smaller' or 'dali', not {self.side!r}"
+            raise ValueError(message)
+        for lon, lat in zip(self.lons, self.lats, strict=True):
+            _position(lon, lat)
+        xyz = vectors(self.lons, self.lats)
+        opposite = np.flatnonzero(np.linalg.norm(xyz + np.roll(xyz, -1, axis=0), axis=1) < 1e-14)
+        if len(opposite):
+            message = f"vertex {int(opposite[0]) + 1} of the polygon and the next are antipodes: no edge joins them"
+            raise ValueError(message)
+
+    @property
+    def ring(self) -> Rings:
+        """Vertices, edges and normals as arrays, computed once."""
+        return _ring(self.lons, self.lats, self.side == "dali")
+
+    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+        return self.ring.holds(lon, lat)
+
+    def area(self) -> float:
+        """Exact spherical area in square degrees (of simple polygons)."""
+        return float(self.ring.area[0])
+
+    def centroid(self) -> Point:
+        """Give the direction of the integral of the unit vector over the area; the middle of the vertices if there is none."""
+        ring = self.ring
+        # by Stokes: half the sum of arc length times unit normal
+        arcs = 2.0 * np.arcsin(np.minimum(np.linalg.norm(ring.b - ring.a, axis=1) / 2.0, 1.0))
+        total = np.sum(ring.normal * arcs[:, None], axis=0)
+        if not ring.left[0]:
+            total = -total
+        if ring.reach[0] < 0.1:  # degrees: the sum has cancelled away; a plane does better
+            return self._planar()
+        if np.linalg.norm(total) < 1e-14:
+            total = ring.mean[0]
+        lon, lat = angles(total)
+        return Point(float(lon), float(lat))
+
+    def _planar(self) -> Point:
+        ring = self.ring
+        middle = ring.mean[0]
+        east = np.cross([0.0, 0.0, 1.0] if abs(middle[2]) < 0.9 else [1.0, 0.0, 0.0], middle)
+        east /= np.linalg.norm(east)
+        north = np.cross(middle, east)
+        off = ring.a - middle
+        x, y = off @ east, off @ north
+        u, v = np.roll(x, -1), np.roll(y, -1)
+        cross = x * v - u * y
+        area = cross.sum()
+        if area == 0.0:
+            lon, lat = angles(middle)
+        else:
+            lon, lat = angles(middle + east * (((x + u) * cross).sum() / (3.0 * area)) + north * (((y + v) * cross).sum() / (3.0 * area)))
+        return Point(float(lon), float(lat))
+
+    def cover(self, order: int) -> Indexes:
+        """Cells that touch the polygon; if it holds more than half the sky, all but those wholly outside."""
+        ring = self.ring
+        lons, lats = ring.lon[ring.real], ring.lat[ring.real]
+        if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
+            middle = self.centroid()
+            return healpix.cone_ranges(middle.lon, middle.lat, float(ring.reach[0]), order)
+        if ring.area[0] <= SKY / 2.0:
+            found = healpix.polygon_cells(lons, lats, order)
+        else:
+            found = healpix.invert(healpix.polygon_cells(lons, lats, order, inner=True))
+        # cdshealpix 0.9 may miss a cell that only an edge passes through
+        return healpix.merge(np.concatenate([found, healpix.arc_ranges(ring.a[ring.real], ring.b[ring.real], order)]))
+
+    def text(self) -> str:
+        """``polygon lon lat lon lat ...``."""
+        return "polygon " + " ".join(f"{_number(lon)} {_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True))
+
+
+def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa: N802  (ADQL's word; it gives a polygon)
+    """Give the polygon of ADQL 2.1 section 4.2.10: a cross with its middle at the position, arms of half `width` and `height`.
+
+    The sides are great circles at right angles to the ends of the arms. Both sizes lie above 0 and below 180 degrees.
+
+    Raises
+    ------
+    ValueError
+        No position, or a size out of bounds.
+    """
+    _position(lon, lat)
+    for name, size in (("width", width), ("height", height)):
+        if not 0.0 < size < 180.0:
+            message = f"the {name} {size} of the box is not above 0 and below 180 degrees"
+            raise ValueError(message)
+    lons, lats = boxes([lon], [lat], [width], [height])
+    return Polygon(tuple(lons[0].tolist()), tuple(lats[0].tolist()))
+
+
+def boxes(lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    """Give the corners of many boxes at once: longitudes and latitudes, each of shape (n, 4); NaN for what is none (see `Box`)."""
+    lon, lat, width, height = (np.asarray(numbers, dtype=np.float64) for numbers in (lon, lat, width, height))
+    good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (width > 0.0) & (width < 180.0) & (height > 0.0) & (height < 180.0)
+    lon, lat, width, height = (np.where(good, numbers, 1.0)[:, None] for numbers in (lon, lat, width, height))
+    half = np.radians(width) / 2.0
+    top = np.arctan(np.tan(np.radians(height) / 2.0) * np.cos(half))
+    x, p = half * np.array([-1.0, 1.0, 1.0, -1.0]), top * np.array([-1.0, -1.0, 1.0, 1.0])
+    ahead, aside, up = np.cos(p) * np.cos(x), np.cos(p) * np.sin(x), np.sin(p)
+    phi = np.radians(lat)
+    turned = np.stack([np.cos(phi) * ahead - np.sin(phi) * up, aside, np.sin(phi) * ahead + np.cos(phi) * up], axis=-1)
+    lons, lats = angles(turned)
+    return np.where(good[:, None], wrap(lons + lon), np.nan), np.where(good[:, None], lats, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Shape):
+    """All positions between two longitudes (going east from the first) and two latitudes (DALI 1.2 ``range``).
+
+    `lon1` > `lon2` goes over longitude 0; `lon2 - lon1` >= 360 is all the way round.
+    """
+
+    lon1: float
+    lon2: float
+    lat1: float
+    lat2: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range; infinite bounds mean unbounded ones."""
+        for name, low, high in (("lon1", -math.inf, 0.0), ("lat1", -math.inf, -90.0), ("lon2", math.inf, 360.0), ("lat2", math.inf, 90.0)):
+            if getattr(self, name) == low:
+                object.__setattr__(self, name, high)
+        _position(self.lon1, self.lat1)
+        _position(self.lon2, self.lat2)
+        if self.lat1 > self.lat2:
+            message = f"the range begins at latitude {self.lat1}, north of its end {self.lat2}"
+            raise ValueError(message)
+
+    @property
+    def width(self) -> float:
+        """Degrees of longitude, 0 to 360."""
+        span = self.lon2 - self.lon1
+        return 360.0 if span >= 360.0 else span % 360.0
+
+    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+        inside = (lat >= self.lat1 - TOLERANCE) & (lat <= self.lat2 + TOLERANCE) & (np.abs(lat) <= 90.0) & np.isfinite(lon)
+        if self.width < 360.0:
+            # at a pole every longitude is every other
+            eps = TOLERANCE
+            east = wrap(lon - self.lon1 + eps)
+            inside &= (east <= self.width + 2.0 * eps) | (np.abs(lat) >= 90.0 - TOLERANCE)
+        return inside
+
+    def area(self) -> float:
+        """Width times the difference of the sines."""
+        low, high = math.radians(self.lat1), math.radians(self.lat2)
+        return self.width * math.degrees(2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0))
+
+    def centroid(self) -> Point:
+        """Give the middle of both intervals, or the nearer pole of a ring around the sky."""
+        if self.width == 360.0:
+            return Point(0.0, math.copysign(90.0, self.lat1 + self.lat2))
+        return Point((self.lon1 + self.width / 2.0) % 360.0, (self.lat1 + self.lat2) / 2.0)
+
+    def cover(self, order: int) -> Indexes:
+        """Cells that touch the range."""
+        if self.width == 360.0 and self.lat1 <= -90.0 and self.lat2 >= 90.0:
+            return healpix.EVERYWHERE
+        return healpix.grown(self._gaps, order)
+
+    def _gaps(self, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
+        rim = self.rim(lon, lat)
+        return np.where(self._holds(lon, lat), 0.0, rim), rim
+
+    @property
+    def parallels(self) -> list[float]:
+        """The latitudes at which the range ends; a range that goes on to a pole has none there."""
+        return [*([self.lat1] if self.lat1 > -90.0 else []), *([self.lat2] if self.lat2 < 90.0 else [])]
+
+    def rim(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
+        """Give the distance of positions to the boundary, degrees; infinite if there is none."""
+        lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
+        nearest = np.full(lon.shape, np.inf)
+        for parallel in self.parallels:
+            beside = wrap(lon - self.lon1) <= self.width
+            corner = np.minimum(distance(lon, lat, self.lon1, parallel), distance(lon, lat, self.lon2, parallel))
+            nearest = np.minimum(nearest, np.where(beside, np.abs(lat - parallel), corner))
+        if self.width < 360.0:
+            phi = np.radians(lat)
+            for end in (self.lon1, self.lon2):
+                # the foot of the perpendicular on that meridian, or the nearer corner
+                foot = np.degrees(np.arctan2(np.sin(phi), np.cos(phi) * np.cos(np.radians(lon - end))))
+                foot = np.where((foot >= self.lat1) & (foot <= self.lat2), foot, self.lat1)
+                for choice in (foot, self.lat1, self.lat2):
+                    nearest = np.minimum(nearest, distance(lon, lat, end, choice))
+        return nearest
+
+    def text(self) -> str:
+        """``range lon1 lon2 lat1 lat2``."""
+        return "range " + " ".join(_number(value) for value in (self.lon1, self.lon2, self.lat1, self.lat2))
+
+
+@dataclass(frozen=True, slots=True)
+class Region(Shape):
+    """The union of shapes (DALI 1.2 ``multishape``)."""
+
+    parts: tuple[Shape, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty union."""
+        if not self.parts:
+            message = "a region needs at least one shape"
+            raise ValueError(message)
+
+    def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
+        inside = np.zeros(len(lon), dtype=np.bool_)
+        for part in self.parts:
+            inside |= part._holds(lon, lat)  # noqa: SLF001  (same family)
+        return inside
+
+    def area(self) -> float:
+        """Sum the parts; what overlaps is counted in middles of HEALPix cells, to a few thousandths of the largest part."""
+        total = sum(part.area() for part in self.parts)
+        if self._apart():
+            return total
+        size = max(math.sqrt(max(part.area(), 1e-12)) for part in self.parts)
+        order = min(max(round(math.log2(58.6 / size)) + 8, 0), healpix.ORDER)
+        covers = [part.cover(order) for part in self.parts]
+        ends = np.concatenate([np.stack([cover, np.broadcast_to([1, -1], cover.shape)], axis=-1).reshape(-1, 2) for cover in covers])
+        ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
+        shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
+        low, high = ends[shared, 0] >> 2 * (29 - order), ends[shared + 1, 0] >> 2 * (29 - order)
+        cells = np.arange(int((high - low).sum())) + np.repeat(low - np.cumsum(high - low) + (high - low), high - low)
+        lon, lat = healpix.center(order, cells)
+        depth = np.sum([part._holds(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)
+        return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY
+
+    def _apart(self) -> bool:
+        """Say whether the parts are small polygons and circles in caps that do not meet."""
+        caps = []
+        for part in self.parts:
+            if isinstance(part, Circle):
+                caps.append((vectors(part.lon, part.lat), part.radius))
+            elif isinstance(part, Polygon) and part.ring.reach[0] < 60.0 and part.ring.area[0] < SKY / 8.0:
+                caps.append((part.ring.mean[0], float(part.ring.reach[0])))
+            else:
+                return False
+        xyz, reach = np.array([cap[0] for cap in caps]), np.array([cap[1] for cap in caps])
+        one, two = np.triu_indices(len(caps), 1)
+        away = np.degrees(2.0 * np.arcsin(np.minimum(np.linalg.norm(xyz[one] - xyz[two], axis=1) / 2.0, 1.0)))
+        return bool((away > reach[one] + reach[two]).all())
+
+    def centroid(self) -> Point:
+        """Give the mean direction of the parts' middles, weighted by area."""
+        weights = np.array([part.area() for part in self.parts])
+        middles = [part.centroid() for part in self.parts]
+        xyz = vectors([middle.lon for middle in middles], [middle.lat for middle in middles])
+        total = (xyz * (weights if weights.any() else np.ones(len(weights)))[:, None]).sum(axis=0)
+        lon, lat = angles(total if np.linalg.norm(total) > 1e-12 else xyz[0])
+        return Point(float(lon), float(lat))
+
+    def cover(self, order: int) -> Indexes:
+        """Unite the parts' covers."""
+        return healpix.merge(np.concatenate([part.cover(order) for part in self.parts]))
+
+    def text(self) -> str:
+        """Write the parts one after the other, each with its word."""
+        return " ".join(f"point {part.text()}" if isinstance(part, Point) else part.text() for part in self.parts)
+
+
+def from_array(kind: str, values: Any) -> Shape:
+    """Make a shape of the numbers of a DALI array: `kind` is point, circle, range or polygon.
+
+    Raises
+    ------
+    ValueError
+        Too few, too many or impossible numbers.
+    """
+    numbers = [float(value) for value in values]
+    if kind == "polygon":
+        if len(numbers) % 2:
+            message = f"a polygon needs pairs of numbers, not {len(numbers)}"
+            raise ValueError(message)
+        return Polygon(tuple(numbers[::2]), tuple(numbers[1::2]))
+    makers: dict[str, tuple[type[Shape], int]] = {"point": (Point, 2), "circle": (Circle, 3), "range": (Range, 4)}
+    if kind not in makers:
+        message = f"no shape is called {kind!r}: point, circle, range or polygon"
+        raise ValueError(message)
+    maker, count = makers[kind]
+    if len(numbers) != count:
+        message = f"a {kind} needs {count} numbers, not {len(numbers)}"
+        raise ValueError(message)
+    return maker(*numbers)

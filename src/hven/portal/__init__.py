@@ -1,0 +1,1 @@
+"""The portal: pages for people, what they ask of the data, their texts, and the faces that go with them."""

@@ -1,0 +1,7 @@
+"""What a portal asks of data: the state of a search, counts of choices, histograms, trees, pages of rows. No HTTP, no HTML."""
+
+from __future__ import annotations
+
+from hven.portal._explore.search import Fault, Near, Search, read
+
+__all__ = ["Fault", "Near", "Search", "read"]

@@ -1,0 +1,260 @@
+"""How values are shown to people: numbers as their column says, times as dates, codes as words, addresses as links and small pictures."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from hven.model import literal
+from hven.model.times import WORDS, is_time
+from hven.portal._explore.fields import chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.rows import Page
+
+DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
+LONG = 400  # characters of a cell; the row's own page has the rest
+WHOLE = 10_000  # characters of a cell of the row's own page
+ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
+HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
+JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`: the address is a small image.
+
+    `corners`: the text is a polygon of so many, which people would rather be told than read.
+    """
+
+    text: str
+    href: str = ""
+    title: str = ""
+    picture: bool = False
+    corners: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """How a column is shown: `unit` as shown, perhaps another than the stored one; `factor` leads from that one to it."""
+
+    column: Column
+    label: str
+    unit: str
+    numeric: bool
+    kind: str  # number, time, text, link, picture, code
+    factor: float = 1.0
+    sexagesimal: bool = False
+
+
+def headings(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -> list[Heading]:
+    """Say how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out."""
+    chosen = dict(wanted)
+    return [_heading(column, table, chosen.get(column.name)) for column in page.columns]
+
+
+def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, whole: bool = False) -> list[list[Cell | None]]:
+    """Write the rows of a page; None where there is no value. `whole`: texts and addresses in full, up to `WHOLE` characters."""
+    found = headings(page, table, wanted)
+    given = page.rows.combine_chunks()
+    columns = [_column(given.column(number), heading, table, whole=whole) for number, heading in enumerate(found)]
+    rows = [list(row) for row in zip(*columns, strict=True)] if columns else []
+    for number, heading in enumerate(found):
+        if heading.column.link:
+            _linked(rows, number, heading.column.link, {one.column.name: at for at, one in enumerate(found)}, given)
+    return rows
+
+
+def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
+    own = column.unit or ""
+    unit, factor, sexagesimal = (chosen(column, wanted) if wanted and wanted != own else None) or (own, 1.0, False)
+    return Heading(
+        column=column,
+        label=column.label or column.name,
+        unit=unit,
+        numeric=column.type.is_numeric,
+        kind=kind_of(column, table),
+        factor=factor,
+        sexagesimal=sexagesimal,
+    )
+
+
+def kind_of(column: Column, table: Table) -> str:
+    """Say how a column is read: number, time, text, link, picture, code."""
+    if is_time(column):
+        return "time"
+    if column.enum and column.enum in table.enums:
+        return "code"
+    if column.type.is_string:
+        ucd = (column.ucd or "").lower()
+        if "meta.preview" in ucd or column.name.lower() == "thumbnail_url":
+            return "picture"
+        return "link" if "meta.ref.url" in ucd or column.link else "text"
+    return "number" if column.type.is_numeric else "text"
+
+
+def day_of(value: object, epoch: float) -> str:
+    """Give the day of a time that counts days from a Julian date; empty: it is none."""
+    return _date(value, epoch).text[:10] if isinstance(value, int | float) and JULIAN[0] <= value + epoch <= JULIAN[1] else ""
+
+
+def _real(column: Column) -> bool:
+    return column.type.is_numeric and not column.type.is_integer and not column.type.is_array
+
+
+def _column(values: pa.ChunkedArray, heading: Heading, table: Table, *, whole: bool = False) -> list[Cell | None]:
+    column = heading.column
+    if heading.kind == "time" and not column.type.is_timestamp:
+        return [None if value is None else _date(value, column.epoch or 0.0) for value in values.to_pylist()]
+    if heading.kind == "code":
+        words = table.enums[column.enum or ""]
+        return [None if value is None else _coded(str(value), words) for value in values.to_pylist()]
+    if heading.sexagesimal:
+        digits = _decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
+        return [None if value is None else _angle(value, digits, hours=heading.unit == "h:m:s") for value in values.to_pylist()]
+    if heading.factor != 1.0:
+        write = _writer(_converted(column, heading.factor))
+        return [None if value is None else Cell(text=write(value * heading.factor)) for value in values.to_pylist()]
+    if _real(column) and column.display:
+        write = _writer(column.display)
+        return [None if value is None else Cell(text=write(value)) for value in values.to_pylist()]
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    texts = literal.text(literal.storage(array, column.type), column.type).to_pylist()
+    valid = array.is_valid().to_pylist()
+    if column.type.is_timestamp:
+        return [Cell(text=text.replace("T", " ")) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    if _real(column):
+        return [_plain(text) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    if column.type.is_geometry or column.name.lower() == "s_region":
+        return [_region(text, whole=whole) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+    return [
+        _text(text, heading.kind, whole=whole) if there and text is not None else None for text, there in zip(texts, valid, strict=True)
+    ]
+
+
+def _region(text: str, *, whole: bool) -> Cell:
+    """Count the corners of a polygon, DALI's or STC-S; other regions are short enough."""
+    words = text.split()
+    if words and words[0].lower() == "polygon":  # STC-S names its frame before the numbers
+        words = words[next((at for at, word in enumerate(words) if word[0] in "+-.0123456789"), len(words)) :]
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    if len(numbers) < 6 or len(numbers) % 2:
+        return _text(text, "text", whole=whole)
+    corners = len(numbers) // 2
+    closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first corner stands at the end once more
+    most = WHOLE if whole else LONG
+    return Cell(text=text if len(text) <= most else f"{text[:most]}…", corners=corners - closed)
+
+
+def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
+    address = ADDRESS.fullmatch(text.strip())
+    if address is not None:
+        short = text if whole or len(text) <= 60 else _short(text)
+        return Cell(
+            text=short,
+            href=address[0],
+            title=text if short != text else "",
+            picture=kind == "picture" and address[0].lower().startswith("http"),
+        )
+    most = WHOLE if whole else LONG
+    if len(text) > most:
+        return Cell(text=f"{text[:most]}…", title=f"{len(text):,}")
+    return Cell(text=text)
+
+
+def _short(address: str) -> str:
+    """Give what one reads of a long address: the name of its file; of a service that is asked, whose it is."""
+    whole, asked, _ = address.partition("?")
+    if asked:
+        host = whole.partition("//")[2].partition("/")[0]
+        return f"{host}/…"[:60]
+    return whole.rstrip("/").rpartition("/")[2][:60] or address[:60]
+
+
+def _plain(text: str) -> Cell:
+    """Shorten a number of which nobody says how many digits it has."""
+    if len(text) <= DIGITS_SHOWN + 1:
+        return Cell(text=text)
+    short = f"{float(text):.{DIGITS_SHOWN}g}"
+    return Cell(text=text) if len(text) <= len(short) else Cell(text=short, title=text)
+
+
+def _coded(value: str, words: Mapping[str, str]) -> Cell:
+    word = words.get(value)
+    return Cell(text=value) if word is None else Cell(text=word, title=value)
+
+
+def _date(value: float, epoch: float) -> Cell:
+    """Write days since a Julian date as a date, to the millisecond; the number itself is told when one points at it."""
+    if not JULIAN[0] <= value + epoch <= JULIAN[1]:
+        return Cell(text=repr(value))
+    # a double of days is good to 40 microseconds: what was meant as a whole millisecond is shown as one
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000))
+    text = when.strftime("%Y-%m-%d %H:%M:%S") if not when.microsecond else when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return Cell(text=text.rjust(19, "0"), title=f"{WORDS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
+
+
+def _converted(column: Column, factor: float) -> str:
+    """Give the display of converted values: as many digits as before, no more."""
+    if (found := DIGITS.fullmatch(column.display or "")) is not None and (found[3] or found[4]).lower() == "f":
+        digits = _decimals(column.display, factor)
+        return f".{digits}f" if digits <= 12 else ".6e"
+    return ".7g" if column.type.datatype == "float" else ".10g"
+
+
+def _decimals(display: str | None, factor: float) -> int:
+    """Give the decimals that are left of `display` when values become `factor` times as great; two where nobody says how many there are."""
+    found = DIGITS.fullmatch(display or "")
+    if found is None or (found[3] or found[4]).lower() != "f":
+        return 2
+    return max(0, int(found[2] or found[6]) - math.floor(math.log10(factor) + 0.5))
+
+
+def _angle(value: float, digits: int, *, hours: bool) -> Cell:
+    """Write an angle in degrees as ``hh:mm:ss.ss`` or ``+dd:mm:ss.s``; the degrees are told when one points at it."""
+    if not math.isfinite(value):
+        return Cell(text=repr(value))
+    scale = 10**digits
+    parts = round(value % 360 * 240 * scale) % (86_400 * scale) if hours else round(abs(value) * 3600 * scale)
+    seconds, part = divmod(parts, scale)
+    minutes, seconds = divmod(seconds, 60)
+    whole, minutes = divmod(minutes, 60)
+    sign = "" if hours else "-" if value < 0 else "+"
+    return Cell(text=f"{sign}{whole:02d}:{minutes:02d}:{seconds:02d}" + (f".{part:0{digits}d}" if digits else ""), title=f"{value!r} deg")
+
+
+def _writer(display: str | None) -> Callable[[float], str]:
+    found = DIGITS.fullmatch(display or "")
+    if found is None:
+        return lambda value: f"{value:.9g}"
+    digits, letter = int(found[2] or found[6]), (found[3] or found[4]).lower()
+    return lambda value: f"{value:.{digits}{letter}}"
+
+
+def _linked(rows: list[list[Cell | None]], number: int, template: str, at: Mapping[str, int], whole: pa.Table) -> None:
+    """Make links of a column's template; a hole whose value is not on the page, or null, makes none."""
+    names = HOLE.findall(template)
+    if any(name not in at for name in names):
+        return
+    given: dict[str, list[Any]] = {name: whole.column(name).to_pylist() for name in names}
+    for place, row in enumerate(rows):
+        cell = row[number]
+        values = {name: given[name][place] for name in names}
+        if cell is None or any(value is None for value in values.values()):
+            continue
+        address = HOLE.sub(lambda hole, values=values: quote(str(values[hole[1]]), safe=""), template)  # type: ignore[misc]
+        if ADDRESS.fullmatch(address):
+            row[number] = Cell(text=cell.text, href=address, title=cell.title)

@@ -1,0 +1,40 @@
+"""Columns that say the same in every row: known since the rows were published, so that a page says each once and shows the telling ones as columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Column
+    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.search import Search
+
+
+def constant(search: Search, asking: Asking) -> frozenset[str]:
+    """Give the names of the shown columns that have one value, or none, in all rows of the table.
+
+    They are found in the statistics of the published rows: nothing is asked. It is the table that decides, not the rows that a search
+    finds, so that columns stay where they are while a reader narrows down. Columns that the reader chose, and those of the key, are
+    never among them; nor is anything while a policy hides rows, for what was counted over all of them may tell of hidden ones.
+    """
+    item = asking.published(search.table)
+    if search.columns or (item.rows or 0) < 2 or asking.hides(search.table):
+        return frozenset()
+    named = {name for name, _ in (*search.order, *search.units)}  # somebody looks at these
+    shown = search.shown()
+    found = [
+        one for one in shown if one.name not in search.table.primary and one.name not in named and _alike(one, item.statistics, item.rows)
+    ]
+    return frozenset(one.name for one in found) if len(found) < len(shown) else frozenset()
+
+
+def _alike(column: Column, statistics: Mapping[str, Mapping[str, object]], rows: int | None) -> bool:
+    known = statistics.get(column.name, {})
+    nulls = known.get("nulls")
+    if nulls == rows:
+        return True
+    low, high = known.get("minimum"), known.get("maximum")
+    # extremes leave NaN out, the number of different values does not
+    return nulls == 0 and low is not None and low == high and (column.type.is_boolean or known.get("distinct") == 1)

@@ -1,0 +1,212 @@
+"""Trees of counts: mission > instrument > data set, or whatever columns a site names; counted once for each state of a table, and kept."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hven.adql import tree
+from hven.engines import Live
+from hven.model.errors import HvenError
+from hven.portal._explore.facets import written
+from hven.portal._explore.search import COUNTED, ref
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.resource import Resource
+    from hven.model.table import Column, Table
+    from hven.portal._explore.page_queries import Asking
+
+GROUPS = 3_000  # of one table at most: with more it gets fewer levels
+KEPT = 2_000  # tables in different states that are remembered
+PATIENCE = 20.0  # seconds for one table: nobody waits for it
+SAID = {"@facility": "facility", "@instrument": "instrument", "@subject": "subjects"}
+log = logging.getLogger("hven.portal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """Rows of one table that have the values of a path: `conditions` as an address has them. `rows` None: not counted."""
+
+    table: Table
+    rows: int | None
+    conditions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """A branch: its name (None: rows without a value), how many rows hang on it, branches, and tables that end here."""
+
+    name: str | None
+    rows: int | None = None
+    branches: dict[str | None, Node] = field(default_factory=dict)
+    leaves: list[Leaf] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Level:
+    """One level of one table: a column, or words that are the same for all of its rows."""
+
+    column: Column | None = None
+    word: str | None = None
+
+
+class Trees:
+    """Counts of tables by the columns of their levels, remembered by the state of each table. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], tuple[Leaf, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ready(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> bool:
+        """Tell whether nothing has to be counted any more."""
+        return all(_key(table, asking, levels, branches, reach) in self._kept for table in tables)
+
+    def of(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> Node:
+        """Give the tree of some tables, as one reader sees them.
+
+        Parameters
+        ----------
+        levels
+            As in the setting ``tree.levels``.
+        branches
+            Values of one column at most.
+        reach
+            Of the reader: where a policy hides rows, the counts are theirs alone.
+        """
+        root = Node(name="")
+        for table in tables:
+            key = _key(table, asking, levels, branches, reach)
+            with self._lock:  # one at a time: they are the biggest queries that pages ask
+                found = self._kept.get(key)
+                if found is None:
+                    found = _counted(table, asking, levels, branches)
+                    self._kept[key] = found
+                    while len(self._kept) > KEPT:
+                        self._kept.popitem(last=False)
+                else:
+                    self._kept.move_to_end(key)
+            said = _levels(table, asking.holdings.resources.get(table.schema), levels)
+            for leaf in found:
+                _hang(root, leaf, said)
+        _total(root)
+        return root
+
+
+def _key(table: Table, asking: Asking, levels: Sequence[str], branches: int, reach: str) -> tuple[object, ...]:
+    item = asking.published(table)
+    own = reach if hides(table, asking) else "public"
+    return table.qualified, item.run, item.updated, tuple(levels), branches, own, tuple(column.name for column in table.columns)
+
+
+def hides(table: Table, asking: Asking) -> bool:
+    """Tell whether a policy hides rows of a table, or of what it reads."""
+    known = asking.holdings.published
+    return asking.hides(table) or any(asking.hides(known[name].table) for name in asking.published(table).reads if name in known)
+
+
+def _levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_Level]:
+    """Find what makes the levels of a table; those that it has nothing for are left out."""
+    known = {column.name.lower(): column for column in table.columns if not column.hidden and not column.type.is_array and not column.type.is_geometry}  # fmt: skip
+    found = []
+    for level in levels:
+        for word in (one.strip() for one in level.split("|")):
+            column = known.get(word.lower())
+            text = _word(word, table, resource)
+            if column is not None or text:
+                found.append(_Level(column=column, word=text))
+                break
+    return found
+
+
+def _word(word: str, table: Table, resource: Resource | None) -> str | None:
+    if word == "@collection":
+        return (resource.title if resource is not None else None) or table.schema
+    if word in SAID and resource is not None:
+        values: tuple[str, ...] = getattr(resource, SAID[word])
+        return ", ".join(values) or None
+    return None
+
+
+def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int) -> tuple[Leaf, ...]:
+    """Count the rows of a table by its columns; by fewer of them where the values would be too many."""
+    item = asking.published(table)
+    hidden = hides(table, asking)
+    known = None if hidden else item.rows
+    whole = (Leaf(table=table, rows=known),)
+    columns = [one.column for one in _levels(table, asking.holdings.resources.get(table.schema), levels) if one.column is not None]
+    if not hidden:  # what all rows have says something of hidden ones
+        columns = [one for one in columns if _few(item.statistics.get(one.name, {}).get("distinct"), branches)]
+    if isinstance(item.relation, Live) or any(isinstance(asking.holdings.published[name].relation, Live) for name in item.reads if name in asking.holdings.published):  # fmt: skip
+        return whole  # other programs write it: no number would be true for long
+    if table.view is not None or item.relation is None:
+        return (Leaf(table=table, rows=None),)
+    if not columns and known is not None:
+        return whole
+    try:
+        while True:
+            groups = _groups(table, columns, asking)
+            if len(groups) <= GROUPS:
+                crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > branches}
+                if not crowded:
+                    break
+                columns = [one for place, one in enumerate(columns) if place not in crowded]
+            else:
+                columns = columns[:-1]
+    except HvenError as error:
+        log.info("the tree has no counts of %s: %s", table.qualified, error)
+        return whole
+    return tuple(
+        Leaf(
+            table=table,
+            rows=int(group[-1]),
+            conditions=tuple((column.name, written([None if value is None else str(value)])) for column, value in zip(columns, group, strict=False)),
+        )
+        for group in groups
+    )  # fmt: skip
+
+
+def _few(distinct: object, branches: int) -> bool:
+    return not isinstance(distinct, int | float) or distinct <= branches
+
+
+def _groups(table: Table, columns: Sequence[Column], asking: Asking) -> list[tuple[Any, ...]]:
+    names = tuple(ref(column.name) for column in columns)
+    items = (*(tree.SelectItem(name) for name in names), COUNTED)
+    source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
+    select = tree.Select(items, source, group_by=names, top=tree.Literal(GROUPS + 1))
+    found = asking.table(tree.Query(select), seconds=PATIENCE)
+    groups = list(zip(*(found.column(number).to_pylist() for number in range(found.num_columns)), strict=True))
+    return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
+
+
+def _hang(root: Node, leaf: Leaf, levels: Sequence[_Level]) -> None:
+    """Hang a leaf on the branch of its values and words."""
+    values = dict(leaf.conditions)
+    at = root
+    for level in levels:
+        if level.column is None:
+            name = level.word
+        elif level.column.name in values:
+            text = values[level.column.name]
+            name = None if text == "null" else text.strip('"')
+            name = leaf.table.enums.get(level.column.enum or "", {}).get(name or "", name)
+        else:
+            continue
+        at = at.branches.setdefault(name, Node(name=name))
+    at.leaves.append(leaf)
+
+
+def _total(node: Node) -> int | None:
+    """Add the rows up, branch by branch; branches in the order of their names."""
+    for branch in node.branches.values():
+        _total(branch)
+    every = [*(one.rows for one in node.branches.values()), *(one.rows for one in node.leaves)]
+    counts = [rows for rows in every if rows is not None]
+    node.rows = sum(counts) if counts else None
+    node.branches = dict(sorted(node.branches.items(), key=lambda pair: (pair[0] is None, (pair[0] or "").casefold())))
+    return node.rows

@@ -1,0 +1,327 @@
+"""One search over all EPN-TAP or all ObsCore tables: those of this site, and those of services elsewhere that the site file names.
+
+Each table is asked on its own, at once with the others and within a time; whatever comes is shown, whatever does not is told with its reason.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import pyarrow as pa
+
+from hven.adql import tree
+from hven.adql.text import write
+from hven.model import plugins
+from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, UserError
+from hven.portal import conditions as epn
+from hven.portal._explore import facets
+from hven.portal._explore.facets import Choice
+from hven.portal._explore.search import Search, read, ref
+from hven.sources import remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.settings import RemoteService, Settings
+    from hven.model.table import Column, Table
+    from hven.portal._explore.facets import Facet
+    from hven.portal._explore.page_queries import Asking
+    from hven.site import Site
+
+TITLES = {"epn": "EPN-TAP", "obscore": "ObsCore"}
+KINDS = tuple(TITLES)
+SECONDS = 10.0  # for all tables together
+AT_ONCE = 12  # tables that a process asks at once, for all readers
+EACH = 4  # questions to one service at once: nobody elsewhere shall suffer from our readers
+KNOWN = 3600.0  # seconds for which the columns of a table elsewhere are remembered
+LARGEST = 16 * 1024**2  # bytes of an answer from elsewhere
+ROWS = 50
+VALUED, SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; how many values
+SECTIONS = {
+    "epn": {
+        "main": ("target_name", "target_class", "dataproduct_type", "instrument_host_name", "instrument_name", "processing_level"),
+        "time": ("time", "time_sampling_step", "time_exp"),
+        "location": ("spatial_frame_type", "c1", "c2", "c3", "c1_resol", "c2_resol", "target_region"),
+        "spectral": ("spectral_range", "spectral_sampling_step", "spectral_resolution", "measurement_type"),
+        "illumination": ("incidence", "emergence", "phase", "solar_longitude", "local_time"),
+        "reference": ("granule_uid", "granule_gid", "obs_id", "service_title", "bib_reference", "access_format", "creation_date", "release_date"),
+        "optional": ("species", "filter", "feature_name", "alt_target_name", "target_distance", "sun_distance", "subsolar_longitude", "subobserver_longitude", "publisher"),
+    },
+    "obscore": {
+        "main": ("target_name", "target_class", "dataproduct_type", "calib_level", "obs_collection", "facility_name", "instrument_name"),
+        "time": ("t", "t_exptime", "t_resolution"),
+        "location": ("s_ra", "s_dec", "s_fov", "s_resolution"),
+        "spectral": ("em", "em_res_power"),
+        "reference": ("obs_id", "obs_publisher_did", "obs_title", "obs_creator_name", "access_format", "access_estsize", "bib_reference", "obs_release_date"),
+        "optional": ("pol_states", "o_ucd", "proposal_id", "data_rights"),
+    },
+}  # fmt: skip
+SHOWN = {
+    "epn": ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "time_min", "time_max", "c1min", "c1max", "c2min", "c2max", "thumbnail_url", "access_url"),
+    "obscore": ("obs_id", "target_name", "dataproduct_type", "obs_collection", "instrument_name", "t_min", "t_max", "s_ra", "s_dec", "access_url"),
+}  # fmt: skip
+EXAMPLES = {
+    "epn": (
+        ("images of Mars", "target_name=Mars&dataproduct_type=im"),
+        ("spectra of Venus or Titan in the infrared", "target_name=Venus,Titan&dataproduct_type=sp&spectral_range=1..5 um"),
+        ("Mars, south of 60 degrees, in southern spring", "target_name=Mars&c2=-90..-60&solar_longitude=180..270"),
+        ("what was seen in January 2004", "time=2004-01"),
+    ),
+    "obscore": (
+        ("images within 30 arcmin of the Crab nebula", "_near=05:34:31.9 +22:00:52,30 arcmin&dataproduct_type=image"),
+        ("spectra in the near infrared", "dataproduct_type=spectrum&em=1..2.5 um"),
+        ("observations of January 2004", "t=2004-01-01..2004-01-31"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A table to ask; `service` is None for one of this site."""
+
+    name: str
+    title: str
+    service: RemoteService | None = None
+    table: Table | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in an address."""
+        return f"{self.service.name}/{self.name}" if self.service is not None else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What one table said.
+
+    Attributes
+    ----------
+    status
+        ``ok``; ``waiting``: nobody asked it yet; ``other``: it cannot be asked this; ``late``, ``failed``, ``busy``.
+    rows
+        How many it has.
+    """
+
+    target: Target
+    status: str
+    rows: int | None = None
+    message: str = ""
+    adql: str = ""
+    seconds: float = 0.0
+    found: pa.Table | None = None
+    columns: tuple[Column, ...] = ()
+
+
+def kind_of(table: Table) -> str:
+    """Say of which kind a table is: ``epn``, ``obscore``, or nothing."""
+    name = table.name.lower()
+    if name == "epn_core" or "epntap#table" in (table.utype or "") or (table.standard or "").startswith("epn-tap"):
+        return "epn" if table.offers("epn-tap") else ""
+    return "obscore" if table.schema == "ivoa" and name == "obscore" else ""
+
+
+def targets(kind: str, asking: Asking, tables: Sequence[Table]) -> list[Target]:
+    """List the tables of a kind: those of this site that the reader may know of, then those elsewhere."""
+    found = []
+    for table in tables:
+        if kind_of(table) == kind and table.qualified in asking.holdings.published:
+            resource = asking.holdings.resources.get(table.schema)
+            title = (resource.title if resource is not None else None) or table.title or table.qualified
+            found.append(Target(name=table.qualified, title=title, table=table))
+    for service in asking.site.settings.remote:
+        if service.kind == kind:
+            found += [Target(name=name, title=service.title or service.name, service=service) for name in service.tables]
+    return found
+
+
+def ask_all(chosen: Sequence[Target], ask: Callable[[Target], Told], *, seconds: float = SECONDS) -> list[Told]:
+    """Ask several tables at once; those that have not answered in time are told to be late."""
+    begun = {target.key: _pool.submit(ask, target) for target in chosen}
+    wait(begun.values(), timeout=seconds)
+    found = []
+    for target in chosen:
+        one = begun[target.key]
+        if one.done() and not one.cancelled():
+            found.append(one.result())
+        else:
+            one.cancel()
+            found.append(Told(target=target, status="late", message=f"no answer within {seconds:g} s", seconds=seconds))
+    return found
+
+
+def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Asking, *, rows: int = 0, seconds: float = SECONDS) -> Told:
+    """Ask one table how many rows it has, and for the first `rows` of them; never raises what a table can do wrong."""
+    begun = time.monotonic()
+    adql = ""
+    try:
+        table = target.table or _elsewhere(target, kind, asking.site, seconds)
+        search = read(pairs, table)
+        if search.faults:
+            told = "; ".join(f"{fault.field}: {fault.message}" for fault in search.faults)
+            return Told(target=target, status="other", message=told)
+        search = search.having(columns=tuple(shared([table], kind)))
+        adql = search.adql()
+        left = max(seconds - (time.monotonic() - begun), 0.1)
+        if target.service is None:
+            number = _known(search, asking) or asking.number(search.count(), seconds=left)
+            page = asking.table(search.query(limit=rows), seconds=left) if rows else None
+            columns = search.shown()
+        else:
+            number = _number(_remote(target.service, write(search.count()), asking.site.settings, left)[0])
+            page, columns = None, ()
+            if rows and number:
+                left = max(seconds - (time.monotonic() - begun), 0.1)
+                page, columns = _asked_for(
+                    *_remote(target.service, write(search.query(limit=rows)), asking.site.settings, left), search, rows
+                )
+        spent = round(time.monotonic() - begun, 2)
+        return Told(target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=columns)
+    except HvenError as error:
+        late = time.monotonic() - begun >= seconds * 0.95 or isinstance(error, remote.Silent)
+        status = "busy" if isinstance(error, Overloaded) else "late" if late else "failed"
+        return Told(target=target, status=status, message=error.message, adql=adql, seconds=round(time.monotonic() - begun, 2))
+    except Exception as error:  # whatever one table does, the others are shown
+        logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
+        message = f"its answer cannot be used ({type(error).__name__})"
+        return Told(target=target, status="failed", message=message, adql=adql, seconds=round(time.monotonic() - begun, 2))
+
+
+def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> list[Choice]:
+    """Give the values of a column in all tables of this site that have it, the most frequent first; `like` leaves those that contain it."""
+    there = [(table, column) for table in tables for column in table.columns if column.name.lower() == name.lower() and not column.hidden]
+    there = [(table, column) for table, column in there if column.type.is_string][:VALUED]
+
+    def one(pair: tuple[Table, Column]) -> Facet | None:
+        try:
+            return facets.facet(Search(table=pair[0]), pair[1], asking, shown=SHOWN_VALUES, like=like)
+        except HvenError:  # its own page says why; the other tables have values
+            return None
+
+    with ThreadPoolExecutor(EACH) as pool:
+        found = list(pool.map(one, there))
+    counts: dict[str, int] = {}
+    for facet in found:
+        for choice in facet.choices if facet is not None else ():
+            if choice.value:
+                counts[choice.value] = counts.get(choice.value, 0) + choice.rows
+    best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_VALUES]
+    return [Choice(value=value, label=value, rows=count) for value, count in best]
+
+
+def shared(tables: Sequence[Table], kind: str) -> list[str]:
+    """Name the columns that pages show, of those that all tables have."""
+    return [name for name in SHOWN[kind] if all(any(column.name == name for column in table.columns) for table in tables)]
+
+
+def union(searches: Sequence[Search], kind: str) -> str:
+    """Write one query over several tables of this site: the columns that all of them have, and which table a row is from."""
+    names = shared([search.table for search in searches], kind)
+    body: tree.Select | tree.SetOperation | None = None
+    for search in searches:
+        source = tree.SelectItem(tree.Literal(search.table.qualified), tree.Ident("source_table"))
+        one = tree.Select((source, *(tree.SelectItem(ref(name)) for name in names)), search.source(), where=search.where())
+        body = one if body is None else tree.SetOperation("UNION", body, one, all=True)
+    return "" if body is None else write(tree.Query(body))
+
+
+_pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="everywhere")
+_lock = threading.Lock()
+_gates: dict[str, threading.BoundedSemaphore] = {}
+_tables: WeakKeyDictionary[Site, OrderedDict[str, tuple[float, Table]]] = WeakKeyDictionary()
+
+
+def _known(search: Search, asking: Asking) -> int | None:
+    return asking.published(search.table).rows if search.where() is None and not asking.hides(search.table) else None
+
+
+def _number(found: pa.Table) -> int:
+    try:
+        number = int(found.column(0)[0].as_py())
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
+        raise SourceError("it answers a count with no number") from error
+    if number < 0:
+        raise SourceError("it answers a count with no number")
+    return number
+
+
+def _asked_for(found: pa.Table, columns: tuple[Column, ...], search: Search, rows: int) -> tuple[pa.Table, tuple[Column, ...]]:
+    """Take what was asked for out of an answer: these columns, by whatever case, and no more rows."""
+    at = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
+    names = [column.name for column in search.shown()]
+    if lacking := [name for name in names if name.lower() not in at]:
+        raise SourceError(f"it answers without the columns that were asked for: {', '.join(lacking)[:100]}")
+    numbers = [at[name.lower()] for name in names]
+    taken = found.select(numbers).rename_columns(names).slice(0, rows)
+    return taken, tuple(replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True))
+
+
+def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
+    """Find the columns of a table elsewhere through the service's own TAP_SCHEMA; what was found is remembered."""
+    if target.service is None:
+        raise AssertionError
+    with _lock:
+        kept = _tables.setdefault(site, OrderedDict())
+        known = kept.get(target.key)
+    if known is not None and time.monotonic() - known[0] < KNOWN:
+        return known[1]
+    service = target.service
+
+    def asks(adql: str) -> list[dict[str, object]]:
+        return list(_remote(service, adql, site.settings, seconds)[0].to_pylist())
+
+    (table,) = epn.find_tables(asks, [target.name])
+    names = {column.name.lower(): column.name for column in table.columns}
+    if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
+        table = replace(table, position=(names["s_ra"], names["s_dec"]))
+    with _lock:
+        kept[target.key] = time.monotonic(), table
+    return table
+
+
+def _remote(service: RemoteService, adql: str, settings: Settings, seconds: float) -> tuple[pa.Table, tuple[Column, ...]]:
+    """Ask a TAP service: its rows and what it says of their columns."""
+    with _lock:
+        gate = _gates.setdefault(service.url, threading.BoundedSemaphore(EACH))
+    if not gate.acquire(blocking=False):
+        raise Overloaded(f"{service.name} is being asked by others already", remedy="try again in a moment")
+    end = time.monotonic() + seconds
+    form = [("REQUEST", "doQuery"), ("LANG", "ADQL"), ("FORMAT", "votable"), ("RESPONSEFORMAT", "votable"), ("QUERY", adql)]
+    try:
+        with remote.stream(
+            "POST",
+            f"{service.url.rstrip('/')}/sync",
+            form=form,
+            headers={"User-Agent": "hven (portal)"},
+            seconds=seconds,
+            allow_private=settings.allow_private,
+        ) as answer:
+            body = bytearray()
+            for part in answer.parts:
+                body += part
+                if len(body) > LARGEST:
+                    raise TooLarge(f"{service.name} answers with more than {LARGEST:,} bytes")
+                if time.monotonic() > end:
+                    raise remote.Silent(f"{service.name} does not come to an end within {seconds:g} s")
+            status = answer.status
+    finally:
+        gate.release()
+    try:
+        found = plugins.load("formats", "votable").FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
+        batches = list(found.batches)
+    except UserError as error:
+        said = error.message if b"VOTABLE" in body[:4000] else f"it answers {status}, and no VOTable"
+        raise SourceError(f"{service.name}: {said}") from error
+    except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
+        raise SourceError(f"{service.name}: its VOTable cannot be read ({type(error).__name__})") from error
+    if status != 200:
+        raise SourceError(f"{service.name} answers {status}")
+    schema = batches[0].schema if batches else pa.schema([column.arrow for column in found.head.columns])
+    return pa.Table.from_batches(batches, schema), tuple(found.head.columns)

@@ -1,0 +1,239 @@
+"""Asking for a reader: every number on a page goes the road of all queries, under the same policies and limits; what many ask is computed once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+
+from hven import query
+from hven.adql import tree
+from hven.adql.text import write
+from hven.engines import Live
+from hven.model.errors import HvenError, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from hven.model.table import Table
+    from hven.query import Result
+    from hven.site import Holdings, Published, Site
+    from hven.site.auth import Policy, Reader
+
+SECONDS = 20.0  # a page that waits longer is left
+PATIENCE = 2.0  # for what is counted for a reader from whom rows are hidden
+BYTES = 32 * 1024**2  # of answers that a process remembers
+BIGGEST = 1024**2  # bytes of one of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who asks, and which state of the holdings: all parts of a page see the same one.
+
+    Attributes
+    ----------
+    begun
+        Is handed each query that begins, and may cancel it later: its reader may leave.
+    """
+
+    site: Site
+    who: Reader
+    policies: Sequence[Policy]
+    holdings: Holdings
+    begun: Callable[[Result], Result] | None = None
+
+    def attended(self, begun: Callable[[Result], Result]) -> Asking:
+        """Give the same road, whose queries `begun` is told of."""
+        return replace(self, begun=begun)
+
+    def run(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS, sample: int | None = None) -> Result:
+        """Begin a query; `most` rows at most. `sample`: of `hven.query.run`."""
+        found = query.run(
+            asked,
+            self.who,
+            site=self.site,
+            policies=self.policies,
+            values=(),
+            holdings=self.holdings,
+            maxrec=most,
+            seconds=seconds,
+            sample=sample,
+        )
+        return found if self.begun is None else self.begun(found)
+
+    def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
+        """Give all rows of a small answer.
+
+        While nothing is published, the same question of readers who see the same rows has one answer, which is remembered; those who
+        ask it at once wait for one of them.
+
+        Raises
+        ------
+        Timeout, TooLarge, Overloaded, EvaluationError
+            As every query.
+        """
+        return self._shared(asked, most, seconds, None)[0]
+
+    def sampled(self, asked: tree.Query, *, rows: int, seconds: float = SECONDS) -> tuple[pa.Table, float]:
+        """Give the answer over about so many rows of the one table that is asked, from all over it, and the share of its rows that they are.
+
+        The share is 1 where all rows are read: there are no more, or the engine has no samples.
+        """
+        return self._shared(asked, None, seconds, rows)
+
+    def _shared(self, asked: tree.Query, most: int | None, seconds: float, sample: int | None) -> Answer:
+        known = _answers(self.site)
+        key = (self.holdings.version, self.holdings.reach(self.who, self.policies), write(asked), most, sample)
+        found = known.find(key)
+        if found is not None:
+            return found
+        with self.run(asked, most=most, seconds=seconds, sample=sample) as result:
+            if result.volatile:  # other programs write it, or it is drawn by lot
+                return result.table(), result.share
+            return known.get(key, lambda: (result.table(), result.share))
+
+    def settled(self, asked: tree.Query, table: Table, *, seconds: float) -> pa.Table | None:
+        """Give the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
+
+        What was too late once is not asked again in this state of the table.
+        """
+        item = self.holdings.published[table.qualified]
+        if item.relation is None or isinstance(item.relation, Live):
+            return None
+        known = _answers(self.site)
+        own = self.holdings.reach(self.who, self.policies) if self.hides(table) else ""
+        key = (table.qualified, item.run, item.updated, own, write(asked))
+        if known.find((*key, "late")) is not None:
+            return None
+
+        def compute() -> Answer:
+            with self.run(asked, seconds=seconds) as result:
+                return result.table(), 1.0
+
+        try:
+            return known.get(key, compute)[0]
+        except Timeout:
+            known.get((*key, "late"), lambda: (pa.table({}), 0.0))
+            return None
+
+    def number(self, asked: tree.Query, *, seconds: float = SECONDS) -> int:
+        """Give the one number that a query answers."""
+        return int(self.table(asked, seconds=seconds).column(0)[0].as_py() or 0)
+
+    def published(self, table: Table) -> Published:
+        """Give what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
+        item = self.holdings.published[table.qualified]
+        if not self.hides(table):
+            return item
+        rows, statistics = self._counted(table)
+        return replace(item, rows=rows, statistics=statistics, bytes=0, coverage=None)
+
+    def _counted(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
+        """Count the rows that the reader sees, and the different values of the columns that may be chosen from."""
+        columns = [one for one in table.columns if one.type.is_choice and not one.hidden]
+        items = [tree.Function("COUNT", star=True)]
+        for column in columns:
+            name = (tree.ColumnRef(tree.Ident(column.name, quoted=True)),)
+            items += [tree.Function("COUNT", name), tree.Function("COUNT", name, distinct=True)]
+        source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
+        select = tree.Select(tuple(tree.SelectItem(item, tree.Ident(f"n{at}")) for at, item in enumerate(items)), source)
+        try:
+            found = self.settled(tree.Query(select), table, seconds=PATIENCE)
+        except HvenError:
+            found = None  # as of a table of which nothing was counted
+        if found is None:
+            return None, {}
+        rows, *counts = (int(one[0].as_py()) for one in found.columns)
+        return rows, {
+            column.name: {"nulls": rows - filled, "distinct": distinct}
+            for column, filled, distinct in zip(columns, counts[::2], counts[1::2], strict=True)
+        }
+
+    def hides(self, table: Table) -> bool:
+        """Tell whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
+        from hven.site.auth.permit import row_filters
+
+        return bool(row_filters([table], self.who, self.policies))
+
+
+Answer = tuple[pa.Table, float]
+
+
+class _Begun:
+    """An answer that is being computed; those who wait for it find it here, or nothing if it failed."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.found: Answer | None = None
+
+
+class Answers:
+    """Small answers of one process, by what they depend on: the state of the holdings, what the reader may see, the question. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._begun: dict[Hashable, _Begun] = {}
+
+    def find(self, key: Hashable) -> Answer | None:
+        """Give an answer that is known."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def get(self, key: Hashable, compute: Callable[[], Answer]) -> Answer:
+        """Give an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
+        while True:
+            with self._lock:
+                found = self._kept.get(key)
+                if found is not None:
+                    return found
+                other = self._begun.get(key)
+                if other is None:
+                    mine = self._begun[key] = _Begun()
+                    break
+            other.over.wait()
+            if other.found is not None:
+                return other.found
+        try:
+            mine.found = compute()
+            self._keep(key, mine.found)
+            return mine.found
+        finally:
+            with self._lock:
+                del self._begun[key]
+            mine.over.set()
+
+    def _keep(self, key: Hashable, found: Answer) -> None:
+        table, share = found
+        if table.nbytes > BIGGEST:
+            return
+        # a copy: rows that are views of a mapped file would keep it on the disk after its snapshot was dropped
+        own = table.take(pa.array(np.arange(table.num_rows))) if table.num_rows else table
+        with self._lock:
+            self._kept[key] = own, share
+            self._bytes += _weight(own)
+            while self._bytes > BYTES:
+                _, (old, _) = self._kept.popitem(last=False)
+                self._bytes -= _weight(old)
+
+
+def _weight(table: pa.Table) -> int:
+    return int(table.nbytes) + 2048  # the key and the objects around it
+
+
+_known: WeakKeyDictionary[Site, Answers] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _answers(site: Site) -> Answers:
+    with _lock:
+        return _known.setdefault(site, Answers())

@@ -1,0 +1,272 @@
+"""What maps show: where rows are. One by one where they are few, as counts of cells where they are many; on the sky, or on a body.
+
+On the sky cells are HEALPix cells; on a body (longitudes and latitudes as intervals, EPN-TAP's c1 and c2) boxes of a grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from hven.adql import tree
+from hven.model import literal
+from hven.model.errors import UserError
+from hven.model.sky import healpix
+from hven.portal._explore.rows import keys_of
+from hven.portal._explore.search import COUNTED, Near, ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.search import Search
+
+FEW = 4_000  # rows that are drawn one by one
+CELLS = 1_500  # cells of a view, about
+SHAPES = 1_000
+ACROSS = 72  # boxes of a grid across the map of a body
+SUN, BESIDE = 960.0, 1_300.0  # arcsec: radius of the Sun as seen from the Earth, and what a map shows beside its middle
+PATIENCE = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where rows are: positions with their keys (and footprints), or cells with their counts.
+
+    Attributes
+    ----------
+    total
+        Rows in the view that have a place.
+    lon, lat
+        Degrees: of rows, or of the centres of cells.
+    counts
+        Rows of each cell; empty where `keys` are given.
+    radius
+        Of a cell, in degrees; 0 for rows.
+    shapes
+        Footprints in DALI's words (``POLYGON 1 2 ..``), beside `keys`; on a body ``west south east north``, also of cells.
+    """
+
+    total: int
+    lon: tuple[float, ...] = ()
+    lat: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    radius: float = 0.0
+    keys: tuple[str, ...] = ()
+    shapes: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The frame of a map of a body.
+
+    Attributes
+    ----------
+    bounds
+        Columns of west, south, east and north; of a place without extent the first two are the last ones, too.
+    fields
+        What a search calls them: ``c1`` and ``c2``, or the columns.
+    box
+        What the map shows, in `unit`: all longitudes and latitudes, or the disc of the Sun and what is beside it.
+    radius
+        Of the disc; 0: the map is of longitudes and latitudes.
+    said
+        What longitudes and latitudes are called.
+    """
+
+    bounds: tuple[str, str, str, str]
+    fields: tuple[str, str]
+    box: tuple[float, float, float, float]
+    unit: str
+    radius: float
+    said: str
+
+
+def kind(table: Table) -> str:
+    """Say what a map of this table is of: ``sky``, ``body``, or nothing."""
+    if frame(table) is not None:
+        return "body"
+    return "sky" if table.position is not None or _region(table) is not None else ""
+
+
+def frame(table: Table) -> Frame | None:
+    """Find the frame of a body: EPN-TAP's c1 and c2, or longitudes and latitudes on a body, or helioprojective angles; None: there is none."""
+    columns = {column.name.lower(): column for column in table.columns if not column.hidden and column.type.is_numeric}
+    if {"c1min", "c1max", "c2min", "c2max"} <= set(columns):
+        first = columns["c1min"]
+        if "pos.eq" in (first.ucd or "") or first.unit not in {"deg", "arcsec"}:
+            return None
+        bounds = tuple(columns[name].name for name in ("c1min", "c2min", "c1max", "c2max"))
+        return _framed(bounds, ("c1", "c2"), first)
+    for x, y in () if table.position is not None else _PAIRS:
+        pair = [next((one for one in columns.values() if test(one)), None) for test in (x, y)]
+        if pair[0] is not None and pair[1] is not None:
+            names = (pair[0].name, pair[1].name)
+            return _framed((*names, *names), names, pair[0])
+    return None
+
+
+def _framed(bounds: tuple[str, ...], fields: tuple[str, str], first: Column) -> Frame:
+    disc = first.unit == "arcsec"
+    carrington = "carrington" in f"{first.description or ''} {first.label or ''}".lower()
+    return Frame(
+        bounds=(bounds[0], bounds[1], bounds[2], bounds[3]),
+        fields=fields,
+        box=(-BESIDE, -BESIDE, BESIDE, BESIDE) if disc else (0.0, -90.0, 360.0, 90.0),
+        unit=first.unit or "deg",
+        radius=SUN if disc else 0.0,
+        said="helioprojective" if disc else "Carrington" if carrington else "planetary",
+    )
+
+
+def _on_body(axis: str) -> Callable[[Column], bool]:
+    return lambda column: column.unit == "deg" and (column.ucd or "").lower().startswith((f"pos.bodyrc.{axis}", f"pos.earth.{axis}"))
+
+
+def _helioprojective(*names: str) -> Callable[[Column], bool]:
+    return lambda column: column.unit == "arcsec" and column.name.lower() in names
+
+
+_PAIRS = (
+    (_on_body("lon"), _on_body("lat")),
+    (_helioprojective("hpc_x", "hpln", "xcen", "x_arcsec"), _helioprojective("hpc_y", "hplt", "ycen", "y_arcsec")),
+)
+
+
+def sky(search: Search, asking: Asking, view: Near | None = None) -> Places:
+    """Find where the rows of a search are on the sky, within a circle if `view` is one."""
+    test = tree.conjunction(search.where(), _within(search, view))
+    table = search.table
+    if table.position is None:
+        return _footprints(search, asking, test)
+    total = asking.number(search.counting(test), seconds=PATIENCE)
+    lon, lat = (table.column(name) for name in table.position)
+    if total <= FEW:
+        return _rows(search, asking, test, lon, lat, total)
+    area = 41_253.0 if view is None or view.radius >= 90 else 41_253.0 * (1 - np.cos(np.radians(view.radius))) / 2
+    order = int(np.clip(np.ceil(np.log2(max(CELLS * 41_253.0 / area, 12) / 12) / 2), 0, 20))
+    cell = tree.Function("IVO_HEALPIX_INDEX", (tree.Literal(order), ref(lon.name), ref(lat.name)))
+    items = (tree.SelectItem(cell, tree.Ident("c")), COUNTED)
+    found = asking.table(tree.Query(tree.Select(items, search.source(), where=test, group_by=(cell,))), seconds=PATIENCE)
+    kept = found.filter(found.column(0).is_valid())
+    centres = healpix.center(order, np.asarray(kept.column(0).to_numpy(), np.int64))
+    return Places(
+        total=total,
+        lon=tuple(np.round(centres[0], 5).tolist()),
+        lat=tuple(np.round(centres[1], 5).tolist()),
+        counts=tuple(kept.column(1).to_pylist()),
+        radius=round(58.6 / 2**order / 2, 6),
+    )
+
+
+def body(search: Search, asking: Asking) -> Places:
+    """Find where the rows of a search are on a body: as ``west south east north`` in `shapes`; where they are many, counts of boxes of a grid.
+
+    Raises
+    ------
+    UserError
+        The table has no places on a body.
+    """
+    found = frame(search.table)
+    if found is None:
+        raise UserError("this table has no places on a body", remedy="its rows can be plotted")
+    bounds = list(found.bounds)
+    there = tree.conjunction(*(tree.IsNull(ref(name), negated=True) for name in dict.fromkeys(bounds)))
+    test = tree.conjunction(search.where(), there)
+    total = asking.number(search.counting(test), seconds=PATIENCE)
+    if total > FEW:
+        return _boxes(search, asking, test, found, total)
+    columns = list(dict.fromkeys([*bounds, *search.table.primary]))
+    items = tuple(tree.SelectItem(ref(name)) for name in columns)
+    rows = asking.table(tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE)
+    values = [rows.column(name).to_pylist() for name in bounds]
+    shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in zip(*values, strict=True))
+    return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=shapes)
+
+
+def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame, total: int) -> Places:
+    """Count rows by the box of a grid that their middle lies in."""
+    west, south, east, north = framed.bounds
+    side = (framed.box[2] - framed.box[0]) / ACROSS
+
+    def middle(low: str, high: str, around: float) -> tree.Expr:
+        """Give the middle of an interval, which may go across 0."""
+        if low == high:
+            return tree.Cast(ref(low), "DOUBLE PRECISION")
+        wide: tree.Expr = tree.Binary("-", tree.Cast(ref(high), "DOUBLE PRECISION"), tree.Cast(ref(low), "DOUBLE PRECISION"))
+        if around:  # what is below 0 goes on at 360
+            turns = tree.Function("FLOOR", (tree.Binary("/", wide, tree.Literal(around)),))
+            wide = tree.Binary("-", wide, tree.Binary("*", tree.Literal(around), turns))
+        return tree.Binary("+", tree.Cast(ref(low), "DOUBLE PRECISION"), tree.Binary("/", wide, tree.Literal(2.0)))
+
+    around = 0.0 if framed.radius else 360.0
+    cells = [
+        tree.Function("FLOOR", (tree.Binary("/", tree.Binary("-", middle(*ends, turn), tree.Literal(start)), tree.Literal(side)),))
+        for ends, turn, start in (((west, east), around, framed.box[0]), ((south, north), 0.0, framed.box[1]))
+    ]
+    items = (*(tree.SelectItem(one, tree.Ident(name)) for one, name in zip(cells, ("a", "b"), strict=True)), COUNTED)
+    found = asking.table(tree.Query(tree.Select(items, search.source(), where=test, group_by=tuple(cells))), seconds=PATIENCE)
+    counted: dict[tuple[int, int], int] = {}
+    for across, up, count in zip(*(found.column(number).to_pylist() for number in range(3)), strict=True):
+        if across is None or up is None:
+            continue
+        at = (int(across) % ACROSS if around else int(across), min(int(up), round((framed.box[3] - framed.box[1]) / side) - 1))
+        counted[at] = counted.get(at, 0) + count
+    corners = [(framed.box[0] + x * side, framed.box[1] + y * side) for x, y in counted]
+    return Places(
+        total=total,
+        counts=tuple(counted.values()),
+        shapes=tuple(f"{x:.5g} {y:.5g} {x + side:.5g} {y + side:.5g}" for x, y in corners),
+    )
+
+
+def _region(table: Table) -> Column | None:
+    return next((column for column in table.columns if column.name.lower() == "s_region" and not column.hidden), None)
+
+
+def _within(search: Search, view: Near | None) -> tree.Expr | None:
+    if view is None or view.radius >= 90 or search.table.position is None:
+        return None
+    return type(search)(table=search.table, near=view).where()
+
+
+def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, lat: Column, total: int) -> Places:
+    region = _region(search.table)
+    columns = list(
+        dict.fromkeys([lon.name, lat.name, *search.table.primary, *([region.name] if region is not None and total <= SHAPES else [])])
+    )
+    items = tuple(tree.SelectItem(ref(name)) for name in columns)
+    rows = asking.table(tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE)
+    rows = rows.filter(pc.and_(rows.column(lon.name).is_valid(), rows.column(lat.name).is_valid()))
+    return Places(
+        total=total,
+        lon=tuple(rows.column(lon.name).to_pylist()),
+        lat=tuple(rows.column(lat.name).to_pylist()),
+        keys=keys_of(rows, search.table.primary),
+        shapes=_texts(rows, region) if region is not None and region.name in rows.column_names else (),
+    )
+
+
+def _footprints(search: Search, asking: Asking, test: tree.Expr | None) -> Places:
+    region = _region(search.table)
+    if region is None:
+        return Places(total=0)
+    there = tree.IsNull(ref(region.name), negated=True)
+    test = tree.conjunction(test, there)
+    total = asking.number(search.counting(test), seconds=PATIENCE)
+    columns = list(dict.fromkeys([region.name, *search.table.primary]))
+    items = tuple(tree.SelectItem(ref(name)) for name in columns)
+    rows = asking.table(tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(SHAPES))), seconds=PATIENCE)
+    return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=_texts(rows, region))
+
+
+def _texts(rows: Any, region: Column) -> tuple[str | None, ...]:
+    array = rows.column(region.name).combine_chunks()
+    texts = literal.text(literal.storage(array, region.type), region.type)
+    if not region.type.is_string:  # numbers alone; what they are is said by the type
+        texts = pc.binary_join_element_wise(str(region.type.xtype), texts, " ")
+    return tuple(texts.to_pylist())

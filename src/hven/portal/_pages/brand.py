@@ -1,0 +1,139 @@
+"""Whose pages these are: the site's, or those of one of its portals; and the style sheet of their colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hven import services as dali
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import HTTPConnection
+
+    from hven.model.settings import Portal, Settings
+
+SCOPE = "hven.portal"  # where the server leaves the portal that a request came to
+PAPER, NIGHT = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of hven.css, by day and in the dark
+READABLE = 4.6  # contrast of text (WCAG 2.2, 1.4.3: 4.5)
+Colours = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brand:
+    """What pages say of the place they belong to.
+
+    Attributes
+    ----------
+    portal
+        Its name; empty: the site itself.
+    base
+        Address that the pages' own links begin with.
+    root
+        Address of the site, whose services every portal has.
+    collections
+        The only ones that are shown; empty: all.
+    """
+
+    portal: str
+    base: str
+    root: str
+    title: str
+    about: str | None
+    contact: str | None
+    credit: str | None
+    colours: Colours
+    logo: str | None
+    text: str
+    news: str
+    language: str
+    levels: tuple[str, ...]
+    collections: frozenset[str]
+
+
+def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
+    """Find out to which portal a reader came."""
+    portal: Portal | None = request.scope.get(SCOPE)
+    root = dali.base(request, settings)
+    if portal is None:
+        return Brand(
+            portal="",
+            base=root,
+            root=root,
+            title=settings.title or settings.name,
+            about=settings.description,
+            contact=settings.contact_email,
+            credit=settings.credit,
+            colours=(settings.accent, settings.highlight),
+            logo=settings.logo,
+            text=settings.text,
+            news=settings.news,
+            language=settings.language,
+            levels=settings.tree.levels,
+            collections=frozenset(),
+        )
+    base = f"{root}{portal.path}" if portal.path else f"{root.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
+    return Brand(
+        portal=portal.name,
+        base=base,
+        root=root,
+        title=portal.title or portal.name,
+        about=portal.description,
+        contact=portal.contact_email or settings.contact_email,
+        credit=settings.credit,
+        colours=(portal.accent or settings.accent, portal.highlight or settings.highlight),
+        logo=portal.logo or settings.logo,
+        text=portal.text or f"{portal.name}.md",
+        news=portal.news or settings.news,
+        language=portal.language or settings.language,
+        levels=portal.levels or settings.tree.levels,
+        collections=frozenset(portal.collections),
+    )
+
+
+def every(settings: Settings) -> Iterator[Colours]:
+    """Give the colours of the site and of all its portals."""
+    yield settings.accent, settings.highlight
+    for portal in settings.portals:
+        yield portal.accent or settings.accent, portal.highlight or settings.highlight
+
+
+@lru_cache(maxsize=64)
+def sheet(colours: Colours) -> bytes:
+    """Write the style sheet of a site: its own colours over ours, light and dark ones moved until text in them can be read."""
+    names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
+    if not names:
+        return b""
+    day = " ".join(f"{name}: {readable(colour, PAPER)};" for name, colour in names)
+    night = " ".join(f"{name}: {readable(colour, NIGHT)};" for name, colour in names)
+    lines = (
+        f":root {{ {day} }}",
+        f':root[data-theme="dark"] {{ {night} }}',
+        f'@media (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) {{ {night} }} }}',
+    )
+    return "\n".join(lines).encode()
+
+
+def readable(colour: str, paper: tuple[int, int, int]) -> str:
+    """Give a colour, mixed with black or white until it stands out from the paper."""
+    rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    end = 0 if _light(paper) > 0.5 else 255
+    for step in range(21):
+        mixed = tuple(round(part + (end - part) * step / 20) for part in rgb)
+        if contrast(mixed, paper) >= READABLE:
+            return "#{:02x}{:02x}{:02x}".format(*mixed)
+    return "#000000" if end == 0 else "#ffffff"
+
+
+def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """Give the contrast of two colours (WCAG 2.2)."""
+    low, high = sorted((_light(one), _light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _light(rgb: tuple[int, ...]) -> float:
+    parts = [part / 255 for part in rgb]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

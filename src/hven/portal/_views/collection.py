@@ -1,0 +1,195 @@
+"""``/collections/<name>``: what a collection is, how to cite it, its tables with their columns, and every way to ask for it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven import adql
+from hven import services as dali
+from hven import site as holdings
+from hven.descriptor.mirroring import origins
+from hven.engines import Live
+from hven.jobs.planning import timing_of
+from hven.model.errors import HvenError, NotFound
+from hven.portal._explore import Search, coverage
+from hven.portal._explore import rows as pages
+from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.constant_columns import constant
+from hven.portal._explore.count_trees import hides
+from hven.portal._explore.plots import plotted
+from hven.portal._explore.summary import bounds, sky_path
+from hven.portal._views.counts import Counts
+from hven.portal._views.facts import bibtex, dataset, publications, ranges
+from hven.portal._views.guides import SHELF, of_collection, seen
+from hven.portal._views.page_addresses import address
+from hven.portal._views.page_formats import Asked, Page, page
+from hven.portal._views.table_page import asking, said_once, telling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.table import Column, Schema, Table
+    from hven.portal._explore.page_queries import Asking
+    from hven.services.protocol import Surroundings
+    from hven.site import Published
+
+FIRST = 5  # rows that are shown at once
+log = logging.getLogger("hven.portal")
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """``/collections/<name>`` and its JSON twin."""
+    counts = Counts(around)
+
+    async def stamp(state: Asked) -> object:
+        name = state.request.path_params["name"].removesuffix(".json")
+        resource = next((one for one in seen(state) if one.name == name), None)
+        return None if resource is None else SHELF.state(resource.path.parent / around.site.settings.help)
+
+    async def collection(state: Asked) -> Page:
+        name = state.request.path_params["name"].removesuffix(".json")
+        schema = next((one for one in state.catalogue.schemas if one.name == name and name in state.holdings.resources), None)
+        if schema is None:
+            raise NotFound(f"there is no collection {name!r} here", remedy="the first page lists what is here")
+        rows = await counts.of(state.holdings, [t for t in schema.tables if t.qualified in state.holdings.published], state.who)
+        found = described(schema, state, rows)
+        more = await anyio.to_thread.run_sync(_more, found, state)
+        twin = {**plain(found, state), **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex")}}
+        return Page(template="collection.html", content={"collection": found, **more}, twin=twin)
+
+    return [Route("/collections/{name}", page(collection, around, documents=dali.Documents(), state_of=stamp))]
+
+
+def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
+    """Gather what only the collection's own page says: what is in its tables, and what happened to it."""
+    resource = found["resource"]
+    road = asking(state)
+    times = [looked["time"] for table in found["tables"] if (looked := _looked(table, road)) and looked["time"]]
+    when = [min(one[0] for one in times), max(one[1] for one in times)] if times else None
+    shown = {table["table"].qualified for table in found["tables"]}
+    examples = [
+        {"name": one.name, "query": one.query, "description": one.description or ""}
+        for one in holdings.examples(state.holdings, state.who, state.around.policies, found["name"])
+    ]
+    timing = timing_of(resource)
+    return {
+        "time": when,
+        "changes": publications(state, found["name"], shown),
+        "timing": None if timing is None else str(timing),
+        "examples": examples[:12],
+        "help": of_collection(resource, state),
+        "bibtex": bibtex(resource, f"{state.brand.root}/collections/{quote(found['name'])}"),
+        "dataset": dataset(found, state, when),
+    }
+
+
+def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
+    """Add to what is said of a table its first rows, its sky and its time; nothing that was counted over rows that the reader may not see."""
+    table: Table = described_["table"]
+    item = road.published(table)
+    partly = hides(table, road)
+    live = isinstance(item.relation, Live)
+    looked: dict[str, Any] = {
+        "headings": [],
+        "first": [],
+        "alike": {"told": [], "empty": []},
+        "sky": "",
+        "ground": None,
+        "line": None,
+        "time": None,
+        "ranges": {},
+    }
+    try:
+        looked["sky"] = "" if partly or not item.coverage or table.position is None else sky_path(item.coverage)
+        looked["ranges"] = {} if partly else ranges(item, table)
+        if not live and (table.view is None) and item.relation is not None:
+            looked["time"] = bounds(table, road)
+            looked["ground"], looked["line"] = coverage.ground(table, road), coverage.timeline(table, road)
+            rows = pages.page(Search(table=table), road, limit=FIRST)
+            shown, written, alike = headings(rows, table), cells(rows, table), constant(Search(table=table), road)
+            looked["headings"] = [one for one in shown if one.column.name not in alike]
+            looked["first"], looked["alike"] = telling(shown, written, alike), said_once(shown, written, alike)
+    except HvenError as error:  # a page without them is better than no page
+        log.info("the page of %s goes without a look at its rows: %s", table.qualified, error)
+    described_ |= looked
+    return looked
+
+
+def described(schema: Schema, state: Asked, rows: Mapping[str, int | None]) -> dict[str, Any]:
+    """Gather what pages say of a collection."""
+    published = state.holdings.published
+    tables = [_table(published[t.qualified], t, state, rows[t.qualified]) for t in schema.tables if t.qualified in published]
+    return {
+        "name": schema.name,
+        "resource": state.holdings.resources[schema.name],
+        "mirror_of": origins(state.holdings.resources[schema.name]),
+        "tables": tables,
+        "rows": sum(table["rows"] or 0 for table in tables) if any(table["rows"] is not None for table in tables) else None,
+        "updated": max((table["updated"] for table in tables), default=None),
+        "kinds": list(dict.fromkeys(kind for table in tables for kind in table["kinds"])),
+    }
+
+
+def plain(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
+    """Give the same as JSON has it."""
+    resource = found["resource"]
+    return {
+        "name": found["name"],
+        "title": resource.title,
+        "description": resource.description,
+        "licence": resource.licence,
+        "licence_url": resource.licence_url,
+        "creators": [creator.name for creator in resource.creators],
+        "citation": resource.citation,
+        "doi": resource.doi,
+        "bibcode": resource.bibcode,
+        "mirror_of": list(found["mirror_of"]),
+        "rows": found["rows"],
+        "updated": found["updated"],
+        "url": f"{state.base}/collections/{found['name']}",
+        "tables": [
+            {
+                "name": table["name"],
+                "title": table["table"].title,
+                "description": table["table"].description,
+                "rows": table["rows"],
+                "updated": table["updated"],
+                "services": [{"title": way.title, "url": way.url} for way in table["ways"]],
+                "columns": [
+                    {
+                        "name": one["column"].name,
+                        "type": one["type"],
+                        "unit": one["column"].unit,
+                        "ucd": one["column"].ucd,
+                        "description": one["column"].description,
+                    }
+                    for one in table["columns"]
+                ],
+            }
+            for table in found["tables"]
+        ],
+    }
+
+
+def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
+    faces = [face for face in state.around.protocols.values() if face.applies(table) and table.offers(face.name)]
+    return {
+        "name": f"{adql.quote(table.schema)}.{adql.quote(table.name)}",
+        "table": table,
+        "columns": [_column(column) for column in table.columns if not column.hidden],
+        "address": address(state.base, table),
+        "rows": rows,
+        "updated": item.updated,
+        # standards first; every portal's services are the site's
+        "ways": [way for face in sorted(faces, key=lambda face: not face.standard_ids) for way in face.ways(item, state.brand.root)],
+        "kinds": [face.title for face in faces if face.standard_ids],
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {"column": column, "name": adql.quote(column.name), "type": str(column.type), "plotted": plotted(column)}

@@ -1,0 +1,214 @@
+"""What the panes of a table's page ask for, as JSON: ``/rows``, ``/count``, ``/row``, ``/place``, ``/facets``, ``/histogram``, ``/points`` below ``/collections/NAME/TABLE``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from hven.model.errors import ParamError
+from hven.portal._explore import facets, headers, names, places, read
+from hven.portal._explore import rows as pages
+from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.constant_columns import constant
+from hven.portal._explore.search import NEAR
+from hven.portal._views import form
+from hven.portal._views import plot_data as drawn
+from hven.portal._views.disconnect import Waiting, attended
+from hven.portal._views.page_formats import Asked, Page, json_page
+from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.services.protocol import Surroundings
+
+MOST_FACETS = 12
+CARDS = 2000  # of one header
+MANY = 50  # choices of one column
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the addresses of the panes' data."""
+    path = "/collections/{name}/{table}"
+
+    def given(make: Callable[[View, Asked], dict[str, Any]], *leave: str) -> Callable[[Asked], Any]:
+        async def one(state: Asked) -> Page:
+            def answer(waiting: Waiting) -> dict[str, Any]:
+                seen = view(state, leave=leave)
+                return make(replace(seen, asking=seen.asking.attended(waiting.begun)), state)
+
+            return Page(template="", content=await attended(state.request, answer))
+
+        return one
+
+    return [
+        Route(f"{path}/rows", json_page(given(_rows), around)),
+        Route(f"{path}/count", json_page(given(_count), around)),
+        Route(f"{path}/row", json_page(given(_row), around)),
+        Route(f"{path}/header", json_page(given(_header), around)),
+        Route(f"{path}/place", json_page(given(_place), around)),
+        Route(f"{path}/facets", json_page(given(_facets, "_of", "_like"), around)),
+        Route(f"{path}/histogram", json_page(given(_histogram, "_x"), around)),
+        Route(f"{path}/names", json_page(given(_names, "_like"), around)),
+        Route(f"{path}/places", json_page(given(_places, "_view_at"), around)),
+        Route(f"{path}/points", json_page(given(_points, "_x", "_y", "_c"), around)),
+    ]
+
+
+def whole(state: Asked, name: str, default: int, most: int) -> int:
+    """Read a whole number of the address, 0 or more.
+
+    Raises
+    ------
+    ParamError
+        It is none.
+    """
+    text = state.request.query_params.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or len(text) > 15:
+        raise ParamError(f"{name}={text[:40]}: a whole number was expected", name=name, remedy=f"{name}={default}")
+    return min(int(text), most)
+
+
+def begin(seen: View, state: Asked) -> int:
+    """Give the place where a page begins; where its state is lost, that of now goes on behind the row that was before it."""
+    offset = whole(state, FROM, 0, 10**15)
+    if not (seen.lost and offset):
+        return offset
+    return pages.behind(seen.search, seen.asking, state.request.query_params.get(AFTER, ""), offset)
+
+
+def _rows(seen: View, state: Asked) -> dict[str, Any]:
+    total = pages.count(seen.search, seen.asking)
+    offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
+    page = pages.page(seen.search, seen.asking, offset=offset, limit=size, total=total.rows)
+    return {
+        "columns": columns(headings(page, seen.table, seen.search.units), constant(seen.search, seen.asking)),
+        "rows": [[cell(one) for one in row] for row in cells(page, seen.table, seen.search.units)],
+        "keys": list(page.keys),
+        "from": offset,
+        "more": page.more,
+        "state": seen.state,
+        "lost": seen.lost,
+        "total": total.rows,
+        "exact": total.exact,
+        "adql": seen.search.adql(),
+        "faults": faults(seen.search),
+    }
+
+
+def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
+    found = pages.count(seen.search, seen.asking, seconds=10.0)
+    every = pages.count(type(seen.search)(table=seen.table), seen.asking)
+    return {
+        "total": found.rows,
+        "exact": found.exact,
+        "of": every.rows,
+        "adql": seen.search.adql(),
+        "faults": faults(seen.search),
+        "asked": form.chips(seen.search),
+        "fields": form.parts(seen.search),
+        "place": form.place(seen.search),
+        "every": str(seen.search.every or ""),
+    }
+
+
+def _row(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
+    page = pages.one(seen.search, seen.asking, seen.search.row)
+    found = cells(page, seen.table, seen.search.units, whole=True)
+    shown = columns(headings(page, seen.table, seen.search.units))
+    return {"columns": shown, "row": [cell(one) for one in found[0]] if found else None, "key": seen.search.row}
+
+
+def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
+    """Give the place of ``_row`` among the rows that are found, from 0."""
+    return {"key": seen.search.row, "place": pages.place(seen.search, seen.asking, seen.search.row)}
+
+
+def _header(seen: View, state: Asked) -> dict[str, Any]:
+    """Give the FITS header of the file that a row is about, if its collection publishes that file."""
+    row = pages.one(seen.search, seen.asking, seen.search.row)
+    found = headers.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()), state.around.site.settings.collections)
+    if found is None:
+        return {"file": "", "url": "", "hdus": []}
+    return {
+        "file": found.path,
+        "url": found.address,
+        "hdus": [
+            {
+                "name": one.name or str(one.index),
+                "kind": one.kind,
+                "cards": [
+                    {"keyword": key, "value": _card(value), "comment": one.comments.get(key, "")}
+                    for key, value in list(one.values.items())[:CARDS]
+                ],
+                "notes": [{"keyword": key, "text": text} for key, text in one.notes[:CARDS]],
+            }
+            for one in found.headers
+        ],
+    }
+
+
+def _card(value: object) -> str:
+    """Write a value as a card has it."""
+    return "T" if value is True else "F" if value is False else "" if value is None else str(value)
+
+
+def _facets(seen: View, state: Asked) -> dict[str, Any]:
+    """Give choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
+    column = drawn.column(seen.table, state, "_of")
+    if column is None:
+        found = facets.facets(seen.search, facets.offered(seen.table, seen.asking)[:MOST_FACETS], seen.asking)
+    else:
+        like = state.request.query_params.get("_like", "").strip()
+        if like and not column.type.is_string:
+            raise ParamError(f"{column.name} is no text", name="_like", remedy="leave _like out")
+        one = facets.facet(seen.search, column, seen.asking, shown=MANY, like=like)
+        found = [] if one is None else [one]
+    return {
+        "facets": [
+            {
+                "column": one.column.name,
+                "label": one.column.label or one.column.name,
+                "choices": [{"value": each.value, "label": each.label, "rows": each.rows, "chosen": each.chosen} for each in one.choices],
+                "more": one.more,
+                "exact": one.exact,
+            }
+            for one in found
+        ]
+    }
+
+
+def _histogram(seen: View, state: Asked) -> dict[str, Any]:
+    return {**drawn.histogram(seen.search, seen.asking, state), "faults": faults(seen.search)}
+
+
+def _points(seen: View, state: Asked) -> dict[str, Any]:
+    return drawn.points(seen.search, seen.asking, state)
+
+
+def _names(seen: View, state: Asked) -> dict[str, Any]:
+    """Give names of places that begin with ``_like``."""
+    like = state.request.query_params.get("_like", "")
+    found = names.completed(like, seen.table, seen.asking, tables=tuple(state.catalogue.tables()), pairs=seen.search.pairs())
+    return {"names": [{"value": one.name, "label": one.note, "radius": one.radius} for one in found]}
+
+
+def _places(seen: View, state: Asked) -> dict[str, Any]:
+    """Give where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at."""
+    what = places.kind(seen.table)
+    if not what:
+        raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
+    if what == "body":
+        found = places.body(seen.search, seen.asking)
+    else:
+        text = state.request.query_params.get("_view_at", "")
+        view = read([(NEAR, text)], seen.table).near if text else None
+        found = places.sky(seen.search, seen.asking, view)
+    return {
+        "kind": what, "total": found.total, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
+        "shapes": found.shapes, "frame": None if what == "sky" else asdict(framed) if (framed := places.frame(seen.table)) else None,
+    }  # fmt: skip

@@ -1,0 +1,342 @@
+"""The way out of a result: every format, the files behind its rows as scripts and lists, lines to copy for the usual programs.
+
+Below ``/collections/NAME/TABLE``: ``download`` (the rows), ``script`` (the files), ``take`` (what there is to take, as JSON). All read the
+state of the search in the address; rows that were marked are named by ``_key``, in the address or in a form that is posted.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import anyio.to_thread
+import orjson
+from starlette.routing import Route
+
+from hven import formats
+from hven import services as dali
+from hven.adql.text import write
+from hven.formats import Info
+from hven.model.errors import ParamError
+from hven.model.sky import Circle, Polygon
+from hven.portal._explore import cart, regions
+from hven.portal._explore import rows as pages
+from hven.portal._explore.places import kind
+from hven.portal._pages import frame
+from hven.portal._views.page_addresses import address
+from hven.portal._views.page_formats import Asked, Page, asked, json_page, refused, wants_json
+from hven.portal._views.table_page import View, view
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hven.formats import Format
+    from hven.model.table import Column
+    from hven.portal._explore import Search
+    from hven.query import Result
+    from hven.services.protocol import Surroundings
+
+AS, LINK, KEY, ALL, KEYED = "_as", "_link", "_key", "_all", "_keyed"
+OF = "_of"
+OWN = (AS, LINK, KEY, ALL, KEYED, OF)
+MOCS = {
+    "fits": ("application/fits", ".fits"),
+    "json": ("application/json", ".json"),
+    "ascii": ("text/plain; charset=utf-8", ".txt"),
+    "shape": ("application/json", ".json"),
+}
+FORM = 2 * 1024**2  # bytes of a form: thousands of keys
+FORMATS = (("votable", "VOTable"), ("csv", "CSV"), ("fits", "FITS"), ("parquet", "Parquet"), ("json", "JSON"), ("arrow", "Arrow"), ("tsv", "TSV"), ("text", "Text"))  # fmt: skip
+SECONDS = 60.0
+NUMBERED = 100_000  # rows whose place in a table that was sent is known
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the addresses of what can be taken."""
+    path = "/collections/{name}/{table}"
+
+    async def take(state: Asked) -> Page:
+        keys = await _keys(state.request)
+        return Page(template="", content=await anyio.to_thread.run_sync(lambda: _take(_seen(state, keys), state, keys)))
+
+    return [
+        Route(f"{path}/take", json_page(take, around), methods=["GET", "POST"]),
+        Route(f"{path}/script", _streamed(_script, around), methods=["GET", "POST"]),
+        Route(f"{path}/moc", _moc(around), methods=["GET"]),
+        Route(f"{path}/download", _streamed(_download, around), methods=["GET", "POST"]),
+    ]
+
+
+def lines(text: str, base: str) -> list[dict[str, str]]:
+    """Write a query as lines for the programs that people use; every part is quoted as its language wants it."""
+    query = " ".join(text.split()) if "--" not in text and "'" not in text and '"' not in text else text
+    tap = f"{base}/tap"
+    python = repr(query)
+    there = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
+    return [
+        {"name": "ADQL", "text": text},
+        {
+            "name": "curl",
+            "text": f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable --data-urlencode {shlex.quote(f'QUERY={query}')}",
+        },
+        {"name": "pyvo", "text": f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()"},
+        {
+            "name": "STILTS",
+            "text": f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable out=answer.vot",
+        },
+        {
+            "name": "Python",
+            "text": "from urllib.parse import urlencode\nfrom astropy.table import Table\n\n"
+            f"query = {python}\n"
+            f'address = {tap + "/sync?"!r} + urlencode({{"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "votable"}})\n'
+            'table = Table.read(address, format="votable")',
+        },
+        {"name": "TOPCAT", "text": f"topcat -f votable {shlex.quote(there)}"},
+    ]
+
+
+def offered(seen: View, state: Asked) -> dict[str, Any]:
+    """Give what the page of a table offers without counting anything: addresses and lines that need no script of ours."""
+    here = address(state.base, seen.table)
+    pairs = [(name, value) for name, value in seen.search.pairs() if name != "_row"]
+
+    def at(what: str, **more: str) -> str:
+        return f"{here}/{what}?{urlencode([*pairs, *((f'_{name}', value) for name, value in more.items())])}"
+
+    found = cart.links(seen.table)
+    return {
+        "formats": [{"name": name, "label": label, "url": at("download", **{"as": name})} for name, label in FORMATS],
+        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in cart.SCRIPTS] if found else [],
+        "links": [{"name": one.name, "label": one.label or one.name} for one in found],
+        "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
+        "lines": lines(seen.search.adql(), state.base),
+    }
+
+
+async def _keys(request: Request) -> list[str]:
+    """Read the keys of marked rows.
+
+    Raises
+    ------
+    ParamError
+        They are too many.
+    """
+    found = request.query_params.getlist(KEY)
+    if request.method == "POST":
+        given = await dali.read(request, FORM)
+        found = [value for name, values in given.values.items() if name.lower() == KEY for value in values]
+    if len(found) > cart.KEYS:
+        raise ParamError(f"{len(found):,} rows were marked; the limit is {cart.KEYS:,}", name=KEY, remedy="narrow the search instead")
+    return found
+
+
+def _seen(state: Asked, keys: Sequence[str]) -> View:
+    seen = view(state, leave=OWN)
+    return replace(seen, search=cart.marked(seen.search, keys)) if keys else seen
+
+
+def _whole(seen: View) -> View:
+    """Refuse a search that is not understood whole: a program would take the answer for what it asked.
+
+    Raises
+    ------
+    ParamError
+        It has a fault.
+    """
+    for fault in seen.search.faults:
+        raise ParamError(f"{fault.field}: {fault.message}", name=fault.field, remedy=fault.remedy)
+    return seen
+
+
+def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
+    """Say what there is: rows, files and their size, the query and its lines."""
+    search = _asked_columns(seen, state)
+    total = pages.count(seen.search, seen.asking)
+    found = cart.links(seen.table)
+    chosen = _link(found, state)
+    counted = cart.count(seen.search, chosen, seen.asking) if chosen is not None else None
+    told = offered(seen, state)
+    return {
+        **told,
+        **_table(seen, search, state),
+        "rows": total.rows,
+        "exact": total.exact,
+        "marked": len(keys),
+        "adql": write(search.query()),
+        "lines": lines(write(search.query()), state.base),
+        "sync": state.around.site.settings.limits.maxrec_hard,
+        "files": None
+        if counted is None
+        else {
+            "column": counted.column.name,
+            "files": counted.files,
+            "bytes": counted.size,
+            "sized": counted.sized,
+            "most": cart.MOST,
+        },
+        "tap": f"{state.base}/tap",
+        "region": _region(search),
+    }
+
+
+def _region(search: Search) -> dict[str, Any] | None:
+    """Give the place that is asked for, as programs draw it."""
+    shape = regions.asked(search)
+    if isinstance(shape, Circle):
+        return {"circle": [shape.lon, shape.lat, shape.radius]}
+    return (
+        {"polygon": [number for pair in zip(shape.lons, shape.lats, strict=True) for number in pair]}
+        if isinstance(shape, Polygon)
+        else None
+    )
+
+
+def _table(seen: View, search: Search, state: Asked) -> dict[str, Any]:
+    """Give the address of the result for other programs, in an order of its own; and, if asked, which row is which there."""
+    primary = seen.table.primary
+    order = (*search.order, *((name, False) for name in primary if name not in dict(search.order)))
+    keyed = search.having(order=order)
+    parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "RESPONSEFORMAT": "votable", "QUERY": write(keyed.query())}
+    found: dict[str, Any] = {"table": f"{state.base}/tap/sync?{urlencode(parameters)}"}
+    if state.request.query_params.get(KEYED):
+        known = seen.asking.table(keyed.query(columns=list(primary), limit=NUMBERED)) if primary else None
+        found["keys"] = [] if known is None else pages.keys_of(known, primary)
+    return found
+
+
+def _asked_columns(seen: View, state: Asked) -> Search:
+    if not state.request.query_params.get(ALL):
+        return seen.search
+    return seen.search.having(columns=tuple(column.name for column in seen.table.columns if not column.hidden))
+
+
+def _link(found: Sequence[Column], state: Asked) -> Column | None:
+    wanted = state.request.query_params.get(LINK, "")
+    if not wanted:
+        return found[0] if found else None
+    chosen = next((one for one in found if one.name == wanted), None)
+    if chosen is None:
+        known = ", ".join(one.name for one in found) or "none"
+        raise ParamError(f"{LINK}={wanted[:60]}: no column of that name leads to files", name=LINK, remedy=f"there are: {known}")
+    return chosen
+
+
+def _streamed(
+    make: Callable[[Asked, Sequence[str]], tuple[Result, Format, dict[str, str], list[Info], str]], around: Surroundings
+) -> Callable[[Request], Awaitable[Response]]:
+    """Give the endpoint of an answer that is written as it is read."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            state = asked(request, around)
+            keys = await _keys(request)
+            result, fmt, options, infos, name = await anyio.to_thread.run_sync(make, state, keys)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return refused(request, error, frame(request, around), scripted=wants_json(request))
+        try:
+            headers = {
+                "cache-control": "private, no-store" if state.reach != "public" else "no-cache",
+                "vary": "accept-encoding, authorization, cookie",
+                "content-disposition": f'attachment; filename="{name}"',
+                "x-content-type-options": "nosniff",
+            }
+            return await dali.answer(request, result, fmt, dali.head(result, infos=infos), options, headers=headers)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            result.close()
+            return refused(request, error, frame(request, around), scripted=wants_json(request))
+        except BaseException:
+            result.close()
+            raise
+
+    return endpoint
+
+
+def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
+    """Give the endpoint of a region as a MOC: ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover."""
+
+    def make(state: Asked) -> tuple[bytes, str]:
+        seen = _whole(view(state, leave=OWN))
+        wanted = state.request.query_params.get(AS) or "fits"
+        if wanted not in MOCS:
+            raise ParamError(f"{AS}={wanted[:40]} is not known", name=AS, remedy=f"one of {', '.join(MOCS)}")
+        of = state.request.query_params.get(OF) or "coverage"
+        if of not in {"region", "coverage"}:
+            raise ParamError(f"{OF}={of[:40]} is not known", name=OF, remedy="region or coverage")
+        if wanted == "shape":
+            return orjson.dumps(_region(seen.search) or {}), f"{_called(seen)}-{of}"
+        found = regions.region(seen.search) if of == "region" else regions.coverage(seen.search, seen.asking)
+        return regions.written(found, wanted), f"{_called(seen)}-{of}"
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            state = asked(request, around)
+            body, name = await anyio.to_thread.run_sync(make, state)
+            media_type, extension = MOCS[request.query_params.get(AS) or "fits"]
+            headers = {
+                "content-type": media_type,
+                "cache-control": f"{'public' if state.reach == 'public' else 'private'}, no-cache",
+                "vary": "accept-encoding, authorization, cookie",
+                "content-disposition": f'attachment; filename="{name}{extension}"',
+                "x-content-type-options": "nosniff",
+            }
+            return dali.whole(request, body, headers)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return refused(request, error, frame(request, around), scripted=wants_json(request))
+
+    return endpoint
+
+
+def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
+    seen = _whole(_seen(state, keys))
+    fmt, options = formats.select(state.request.query_params.get(AS) or "votable")
+    asked_ = _asked_columns(seen, state).query()
+    result = seen.asking.run(asked_, most=state.around.site.settings.limits.maxrec_hard, seconds=SECONDS)
+    infos = [Info(name="QUERY", value=write(asked_))]
+    return result, fmt, options, infos, f"{_called(seen)}.{fmt.extension.lstrip('.')}"
+
+
+def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
+    seen = _whole(_seen(state, keys))
+    wanted = state.request.query_params.get(AS) or "wget"
+    if wanted not in cart.SCRIPTS:
+        raise ParamError(f"{AS}={wanted[:40]} is not known", name=AS, remedy=f"one of {', '.join(cart.SCRIPTS)}")
+    column = _link(cart.links(seen.table), state)
+    if column is None:
+        raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")
+    found = cart.count(seen.search, column, seen.asking)
+    size = (
+        ""
+        if found.size is None
+        else f", {said_bytes(found.size)}{'' if found.sized >= found.files else ' and more'} as the table estimates"
+    )
+    infos = [
+        Info(name="Files", value=f"{found.files:,} of {seen.table.qualified}, column {column.name}{size}"),
+        Info(name="Query", value=write(seen.search.query())),
+        Info(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {state.base}"),
+    ]
+    if found.rows > found.files:
+        infos.append(Info(name="Without a link", value=f"{found.rows - found.files:,} rows"))
+    result = seen.asking.run(cart.query(seen.search, column), most=cart.MOST, seconds=SECONDS)
+    fmt = cart.SCRIPTS[wanted]
+    return result, fmt, cart.options(column), infos, f"{_called(seen)}-{wanted}{fmt.extension}"
+
+
+def said_bytes(size: float) -> str:
+    """Say a size as people do, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def _called(seen: View) -> str:
+    """Name a file after its table: in a header that old browsers read, too."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{seen.table.schema}.{seen.table.name}").strip(".") or "rows"

@@ -1,0 +1,214 @@
+"""What is told of a collection beside its tables: how to cite it (BibTeX), schema.org's Dataset, what was published when, ranges of columns."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from hven.portal._explore.cell_text import day_of
+from hven.portal._views.page_addresses import address
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from hven.model.resource import Resource
+    from hven.model.table import Column, Table
+    from hven.portal._views.page_formats import Asked
+    from hven.site import Published
+
+MOST = 8  # publications that are shown
+VARIABLES = 200  # columns that a Dataset names
+_TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$", "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}"}  # fmt: skip
+
+
+def bibtex(resource: Resource, address: str) -> str:
+    """Write how to cite a collection as an entry of BibTeX, from what its descriptor says."""
+    year = next(
+        (
+            found[0]
+            for text in (resource.created, resource.bibcode, resource.citation)
+            if text and (found := re.search(r"(?:1[89]|20)\d\d", text))
+        ),
+        None,
+    )
+    fields = {
+        "title": f"{{{_tex(resource.title or resource.name)}}}",
+        "author": " and ".join(f"{{{_tex(one.name)}}}" for one in resource.creators),
+        "year": year,
+        "publisher": _tex(resource.publisher) if resource.publisher else None,
+        "doi": _bare(resource.doi) if resource.doi else None,
+        "url": _bare(address),
+        "adsurl": f"https://ui.adsabs.harvard.edu/abs/{quote(resource.bibcode)}" if resource.bibcode else None,
+        "note": _tex(resource.citation) if resource.citation else None,
+    }  # fmt: skip
+    key = re.sub(r"[^A-Za-z0-9:._-]", "", resource.bibcode or resource.name)
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
+    return f"@misc{{{key},\n{lines}\n}}"
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[{}\\\s]", "", text)
+
+
+def dataset(found: Mapping[str, Any], state: Asked, time: Sequence[str] | None) -> dict[str, Any]:
+    """Describe a collection as schema.org's Dataset (what search engines for data read)."""
+    resource: Resource = found["resource"]
+    settings = state.around.site.settings
+    columns = [one["column"] for table in found["tables"] for one in table["columns"]][:VARIABLES]
+    made: dict[str, Any] = {
+        "@context": "https://schema.org/",
+        "@type": "Dataset",
+        "@id": f"{state.brand.root}/collections/{quote(found['name'])}",
+        "name": resource.title or found["name"],
+        "description": resource.description or resource.title or found["name"],
+        "url": f"{state.brand.root}/collections/{quote(found['name'])}",
+        "identifier": [one for one in (resource.doi and f"https://doi.org/{resource.doi}", f"ivo://{settings.authority}/{found['name']}") if one],
+        "license": resource.licence_url or resource.licence,
+        "keywords": [*resource.subjects, *resource.facility, *resource.instrument],
+        "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators],
+        "publisher": {"@type": "Organization", "name": resource.publisher} if resource.publisher else None,
+        "citation": resource.citation,
+        "dateCreated": resource.created,
+        "dateModified": found["updated"],
+        "temporalCoverage": f"{time[0]}/{time[1]}" if time else None,
+        "isAccessibleForFree": True if resource.access == "public" else None,
+        "isBasedOn": list(found["mirror_of"]) or None,
+        "includedInDataCatalog": {"@type": "DataCatalog", "name": state.brand.title, "url": f"{state.base}/"},
+        "variableMeasured": [
+            _variable(one) for one in columns
+        ],
+        "distribution": [
+            {
+                "@type": "DataDownload",
+                "name": table["table"].title or table["name"],
+                "encodingFormat": kind,
+                "contentUrl": f"{state.brand.root}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={short}&QUERY={quote('SELECT * FROM ' + table['name'])}",
+            }
+            for table in found["tables"]
+            for short, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
+        ],
+    }  # fmt: skip
+    return {name: value for name, value in made.items() if value not in (None, [], "")}
+
+
+def catalogue(state: Asked, collections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Describe a site, or a portal, as schema.org's DataCatalog."""
+    made: dict[str, Any] = {
+        "@context": "https://schema.org/",
+        "@type": "DataCatalog",
+        "@id": f"{state.base}/",
+        "name": state.brand.title,
+        "description": state.brand.about,
+        "url": f"{state.base}/",
+        "dataset": [
+            {
+                key: value
+                for key, value in {
+                    "@type": "Dataset",
+                    "@id": f"{state.brand.root}/collections/{quote(one['name'])}",
+                    "name": one["resource"].title or one["name"],
+                    "description": one["resource"].description or one["resource"].title or one["name"],
+                    "url": f"{state.base}/collections/{quote(one['name'])}",
+                    "license": one["resource"].licence_url or one["resource"].licence,
+                    "dateModified": one["updated"],
+                }.items()
+                if value
+            }
+            for one in collections
+        ],
+    }
+    return {name: value for name, value in made.items() if value not in (None, [], "")}
+
+
+def table_dataset(
+    table: Table, resource: Resource | None, updated: str | None, state: Asked, downloads: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Describe one table as a Dataset that is part of its collection's; `downloads` are media types with their addresses."""
+    above = f"{state.brand.root}/collections/{quote(table.schema)}"
+    here = address(state.brand.root, table)
+    made: dict[str, Any] = {
+        "@context": "https://schema.org/",
+        "@type": "Dataset",
+        "@id": here,
+        "name": table.title or table.qualified,
+        "description": table.description or table.title or table.qualified,
+        "url": here,
+        "license": resource and (resource.licence_url or resource.licence),
+        "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators] if resource is not None else [],
+        "dateModified": updated,
+        "isPartOf": {"@type": "Dataset", "@id": above, "name": resource.title or table.schema, "url": above}
+        if resource is not None
+        else None,
+        "includedInDataCatalog": {"@type": "DataCatalog", "name": state.brand.title, "url": f"{state.base}/"},
+        "variableMeasured": [_variable(column) for column in table.columns if not column.hidden][:VARIABLES],
+        "distribution": [{"@type": "DataDownload", "encodingFormat": kind, "contentUrl": url} for kind, url in downloads],
+    }
+    return {name: value for name, value in made.items() if value not in (None, [], "")}
+
+
+def _variable(column: Column) -> dict[str, str]:
+    named = {
+        "@type": "PropertyValue",
+        "name": column.name,
+        "description": column.description,
+        "unitText": column.unit,
+        "propertyID": column.ucd,
+    }
+    return {key: value for key, value in named.items() if value}
+
+
+def _person(name: str, orcid: str | None, affiliation: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"@type": "Person", "name": name}
+    if orcid:
+        found["identifier"] = orcid if orcid.startswith("http") else f"https://orcid.org/{orcid}"
+    if affiliation:
+        found["affiliation"] = {"@type": "Organization", "name": affiliation}
+    return found
+
+
+def publications(state: Asked, collection: str, tables: Collection[str]) -> list[dict[str, Any]]:
+    """List what was published of the tables that the reader may know of, the newest first."""
+    found: list[dict[str, Any]] = []
+    events = state.around.site.store.history(collection)
+    for event, before in zip(events, [*events[1:], None], strict=True):
+        old: Mapping[str, str] = {} if before is None else before.state
+        touched = sorted(name.partition(".")[2] for name in tables if event.state.get(name) != old.get(name))
+        if touched:
+            found.append({"at": event.at, "action": event.action, "tables": touched})
+        if len(found) == MOST:
+            break
+    return found
+
+
+def ranges(item: Published, table: Table) -> dict[str, dict[str, Any]]:
+    """Give the range of each column, from what was counted when it was published."""
+    found: dict[str, dict[str, Any]] = {}
+    for column in table.columns:
+        known = item.statistics.get(column.name, {})
+        low, high = known.get("minimum"), known.get("maximum")
+        one: dict[str, Any] = {}
+        if column.epoch is not None and (day := day_of(low, column.epoch)) and (last := day_of(high, column.epoch)):
+            one = {"low": day, "high": last}
+        elif column.type.is_numeric and isinstance(low, int | float) and isinstance(high, int | float):
+            one = {"low": _short(low), "high": _short(high)}
+        elif column.type.is_timestamp and low is not None and high is not None:
+            one = {"low": str(low)[:10], "high": str(high)[:10]}
+        elif column.type.is_string and isinstance(known.get("distinct"), int):
+            one = {"distinct": known["distinct"]}
+        nulls = known.get("nulls")
+        if isinstance(nulls, int) and nulls and item.rows:
+            share = nulls / item.rows
+            one["missing"] = "< 1 %" if share < 0.01 else "> 99 %" if 0.99 < share < 1 else f"{share:.0%}".replace("%", " %")
+        if one:
+            found[column.name] = one
+    return found
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.5g}"

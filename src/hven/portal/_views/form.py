@@ -1,0 +1,175 @@
+"""The form of a search as its page shows it: fields with what stands in them, their faults, and what is asked as a list of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.portal._explore import cadence, facets, fields, notation
+from hven.portal._explore.names import on_body
+from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hven.model.table import Table
+    from hven.portal._explore import Search
+    from hven.portal._explore.fields import Field
+    from hven.portal._explore.page_queries import Asking
+
+OWN = (WORDS, NEAR, EVERY)  # fields of the form that are no columns
+LISTED = 60  # codes that a list shows
+DAY = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # or a month, or a year
+
+
+def form(search: Search, asking: Asking | None, *, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Give the form of a search; `names` are the only columns that it has."""
+    given = asked(search)
+    wanted = None if names is None else {name.lower() for name in names}
+    made = [
+        field(one, given.get(one.name, ()), search.table)
+        for one in fields.form(search.table, [name for name in given if not name.startswith("_")])
+        if wanted is None or one.name.lower() in wanted
+    ]
+    return {
+        "fields": made,
+        "sections": _sections(made),
+        "words": search.words or dict(search.wrong).get(WORDS, ""),
+        "place": place(search),
+        "every": every(search, asking),
+        "faults": {one.field: {"message": one.message, "remedy": one.remedy} for one in search.faults},
+        "kept": [
+            (name, value)
+            for name, value in search.pairs()
+            if name.startswith("_") and name not in OWN and not _is_column(search.table, name)
+        ],
+    }
+
+
+def asked(search: Search) -> dict[str, tuple[str, ...]]:
+    """Give what was written into each field, understood or not."""
+    found = dict(search.conditions)
+    for name, value in search.wrong:
+        found[name] = (*found.get(name, ()), value)
+    return found
+
+
+def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
+    """Give a field with what stands in it."""
+    column = one.column
+    parts = fields.taken(values, time=one.kind == "time") if one.kind in {"time", "range"} else fields.Parts(low=",".join(values))
+    codes = [(value, f"{value}: {label}") for value, label in table.enums.get(column.enum or "", {}).items()] if one.kind == "code" else []
+    kind = "text" if one.kind == "code" and not 0 < len(codes) <= LISTED else one.kind
+    others = dict(codes) if kind == "code" else {"true": "", "false": ""}
+    if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*others, "null"}:
+        kind = "text"  # several of them, or a condition that a list has no line for
+    return {
+        "name": one.name,
+        "label": column.label if column.label and not one.pair else one.name,
+        "unit": "UTC" if kind == "time" else column.unit or "",
+        "description": column.description or "",
+        "kind": kind,
+        "low": parts.low,
+        "high": parts.high,
+        "around": parts.around,
+        "given": parts.unit,
+        "units": fields.TIMES if kind == "time" else tuple(dict.fromkeys([*one.units, *([parts.unit] if parts.unit else [])])),
+        "codes": codes,
+        "round": column.unit == "deg" and kind == "range" and any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi")),
+        "principal": column.principal,
+        "section": column.section or "",
+        "asked": bool(values),
+    }
+
+
+def place(search: Search) -> dict[str, Any] | None:
+    """Give the fields of a place; None: the table has no positions."""
+    if sphere(search.table) is None and not any(column.name.lower() == "s_region" for column in search.table.columns):
+        return None
+    found = _place(search)
+    return {**found, "body": on_body(search.table)}
+
+
+def _place(search: Search) -> dict[str, Any]:
+    wrong = dict(search.wrong).get(NEAR)
+    if wrong is not None:
+        centre, _, radius = wrong.rpartition(",") if "," in wrong else (wrong, "", "1")
+        number, _, unit = radius.strip().partition(" ")
+        return {"centre": centre, "size": number, "unit": unit or "deg", "found": ""}
+    if search.near is None:
+        return {"centre": "", "size": "", "unit": "deg", "found": ""}
+    near = search.near
+    number, unit = notation.shown(near.radius)
+    where = f"{near.lon:.6g}, {near.lat:.6g}"
+    return {"centre": near.name or f"{near.lon!r},{near.lat!r}", "size": number, "unit": unit, "found": where if near.name else ""}
+
+
+def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
+    """Give the fields of a cadence; None: rows of this table cannot be thinned."""
+    table = search.table
+    if cadence.timed(table) is None or len(table.primary) != 1:
+        return None
+    wrong = dict(search.wrong).get(EVERY)
+    length, _, each = (wrong or ("" if search.every is None else str(search.every))).partition(",")
+    names = [column.name for column in facets.offered(table, asking)] if asking is not None else []
+    return {"length": length, "each": each, "names": list(dict.fromkeys([*names, *([each] if each else [])]))}
+
+
+def chips(search: Search) -> list[dict[str, str]]:
+    """Give what is asked, each with the address that asks for all else."""
+    found = []
+    for name, values in search.conditions:
+        rest = [(one, value) for one, value in search.pairs() if one != name]
+        found.append({**_chip(name, ", ".join(values), rest), **_when(search.table, name, values)})
+    own = {WORDS: search.words, INSIDE: search.inside, EVERY: "" if search.every is None else str(search.every), NEAR: ""}
+    if search.near is not None:
+        own[NEAR] = f"{search.near.name or f'{search.near.lon:.6g}, {search.near.lat:.6g}'}, {' '.join(notation.shown(search.near.radius))}"
+    found += [_chip(name, value, [pair for pair in search.pairs() if pair[0] != name]) for name, value in own.items() if value]
+    return found
+
+
+def parts(search: Search) -> dict[str, dict[str, str]]:
+    """Give what stands in the fields of columns, for scripts."""
+    made = [field(one, values, search.table) for one in fields.form(search.table, asked(search)) if (values := asked(search).get(one.name))]
+    return {one["name"]: {"low": one["low"], "high": one["high"], "around": one["around"], "unit": one["given"]} for one in made}
+
+
+def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
+    """Say of a time that it is one day, month or year: what reads better than from and to."""
+    if len(values) != 1 or not any(one.name == name and one.kind == "time" for one in fields.form(table, [name])):
+        return {}
+    parts = fields.taken(values, time=True)
+    if not parts.low or parts.around or parts.low != parts.high or not (found := DAY.fullmatch(parts.low)):
+        return {}
+    return {"when": "day" if found[2] else "month" if found[1] else "year", "value": parts.low}
+
+
+def _chip(name: str, value: str, rest: Sequence[tuple[str, str]]) -> dict[str, str]:
+    from urllib.parse import urlencode
+
+    return {
+        "name": name,
+        "value": value if len(value) <= 80 else f"{value[:79]}…",
+        "address": urlencode([pair for pair in rest if pair[0] != "_row"]),
+    }
+
+
+def _sections(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put fields into sections: those of the descriptor or its standard, or the principal ones and the others."""
+    found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    sectioned = any(one["section"] for one in made)
+    for one in made:
+        found.setdefault((one["section"], one["principal"] or bool(sectioned and one["section"])), []).append(one)
+    listed = [
+        {
+            "name": name or ("main" if principal else "more"),
+            "fields": some,
+            "open": (not name and principal) or name in {"target", "time"} or any(one["asked"] for one in some),
+        }
+        for (name, principal), some in found.items()
+    ]
+    return sorted(listed, key=lambda one: {"main": -1, "more": 1}.get(one["name"], 0))
+
+
+def _is_column(table: Table, name: str) -> bool:
+    return any(column.name == name for column in table.columns)

@@ -1,0 +1,247 @@
+"""``/search/epn`` and ``/search/obscore``: one form over all tables of a kind, here and at the services that the site file names.
+
+Without scripts the page comes when all have answered, or their time is over (``_wait=1``); with scripts it comes at once, and asks
+``/search/KIND/ask?_of=TABLE`` for each line that is still to be filled.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven.descriptor import load_standard
+from hven.model.errors import NotFound, ParamError, UserError
+from hven.model.table import Table
+from hven.model.times import dated
+from hven.portal._explore import fields, names, read
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.rows import Page as Rows
+from hven.portal._explore.search import NEAR
+from hven.portal._pages import SWITCHES
+from hven.portal._views.form import chips, form
+from hven.portal._views.page_addresses import address
+from hven.portal._views.page_formats import Asked, Page, json_page, moved, page
+from hven.portal._views.table_page import asking, cell, said
+from hven.portal._views.table_page import columns as described
+from hven.query import resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.portal._explore import Search
+    from hven.portal._explore.global_search import Target, Told
+    from hven.services.protocol import Surroundings
+
+OF, WAIT = "_of", "_wait"
+QUICK = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
+STANDARDS = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
+TITLES = everywhere.TITLES
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the page of each kind, and what fills one of its lines."""
+
+    async def whole(state: Asked) -> Page:
+        return await anyio.to_thread.run_sync(_page, state)
+
+    async def one(state: Asked) -> Page:
+        return await anyio.to_thread.run_sync(_one, state)
+
+    async def offers(state: Asked) -> Page:
+        return await anyio.to_thread.run_sync(_values, state)
+
+    return [
+        Route("/search/{kind}/ask", json_page(one, around)),
+        Route("/search/{kind}/facets", json_page(offers, around)),
+        Route("/search/{kind}", page(whole, around)),
+    ]
+
+
+@lru_cache(maxsize=2)
+def standard(kind: str) -> Table:
+    """Give the table of the standard: what the form may ask for."""
+    table = dated(load_standard(STANDARDS[kind]).tables[0].table)
+    names = {column.name for column in table.columns}
+    return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
+
+
+def _kind(state: Asked) -> str:
+    kind = str(state.request.path_params["kind"]).removesuffix(".json")
+    if kind not in everywhere.KINDS:
+        raise NotFound(f"there is no form {kind!r:.40}", remedy="/search/epn or /search/obscore")
+    return kind
+
+
+def _pairs(state: Asked) -> list[tuple[str, str]]:
+    return _given(state)[0]
+
+
+def _given(state: Asked) -> tuple[list[tuple[str, str]], bool]:
+    """Give what is asked; says whether it came in the parts of a form."""
+    given = [(name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, OF, WAIT}]
+    return fields.joined(given)
+
+
+def _read(pairs: Sequence[tuple[str, str]], kind: str, state: Asked) -> tuple[Search, list[tuple[str, str]]]:
+    """Read what is asked, and give it as it goes to the tables: names of places as positions, faults left out."""
+    around = state.around
+    search = said(
+        read(pairs, standard(kind), locate=lambda name: resolver.position(name, site=around.site, policies=around.policies)), state
+    )
+    sent = [(name, value) for name, value in search.pairs() if not name.startswith("_") or name in {"_q", "_in"}]
+    if search.near is not None:
+        sent.append((NEAR, f"{search.near.lon!r},{search.near.lat!r},{search.near.radius!r}"))
+    return search, sent
+
+
+def _page(state: Asked) -> Page:
+    kind, road = _kind(state), asking(state)
+    pairs, parted = _given(state)
+    search, sent = _read(pairs, kind, state)
+    if parted:  # a form was sent: what it asks for has an address of its own
+        kept = [(name, value) for name, value in state.request.query_params.multi_items() if name in {*SWITCHES, OF, WAIT}]
+        there = urlencode([*search.pairs(), *search.wrong, *kept])
+        return moved(f"{state.base}/search/{kind}{'?' * bool(there)}{there}")
+    every = everywhere.targets(kind, road, list(state.catalogue.tables()))
+    waits = state.request.query_params.get(WAIT) == "1"
+    shown = state.request.query_params.get(OF, "")
+    asked = bool(sent)
+    now = [target for target in every if target.service is None or (waits and asked)]
+    rows = everywhere.ROWS
+
+    def ask(target: Target) -> Told:
+        wanted = rows if shown in {"*", target.key} and asked else 0
+        return everywhere.ask(target, sent, kind, road, rows=wanted, seconds=_seconds(target, quick=not waits))
+
+    told = {one.target.key: one for one in everywhere.ask_all(now, ask, seconds=everywhere.SECONDS if waits else QUICK + 0.5)}
+    lines = [_line(told.get(target.key) or everywhere.Told(target=target, status="waiting"), state, search, kind) for target in every]
+    locals_ = [one for one in told.values() if one.target.service is None and one.status == "ok" and one.target.table is not None]
+    adql = (
+        everywhere.union([read(sent, one.target.table) for one in locals_ if one.target.table is not None], kind)
+        if locals_
+        else search.adql()
+    )
+    sections = everywhere.SECTIONS[kind]
+    asks = form(search, None, names=[name for names in sections.values() for name in names])
+    by_name = {one["name"].lower(): one for one in asks["fields"]}
+    here = f"{state.base}/search/{kind}"
+    content: dict[str, Any] = {
+        "kind": kind,
+        "heading": TITLES[kind],
+        "here": here,
+        "form": asks,
+        "sections": [
+            {
+                "name": name,
+                "open": name in {"main", "time"} or any(by_name[one]["asked"] for one in names if one in by_name),
+                "fields": [by_name[one] for one in names if one in by_name],
+            }
+            for name, names in sections.items()
+        ],
+        "chips": chips(search),
+        "examples": [{"label": label, "address": f"{here}?{urlencode(parse_qsl(text))}"} for label, text in everywhere.EXAMPLES[kind]],
+        "lines": lines,
+        "asked": asked,
+        "total": sum(line["rows"] or 0 for line in lines),
+        "complete": all(line["status"] in {"ok", "other"} for line in lines),
+        "missing": sum(line["status"] in {"late", "failed", "busy"} for line in lines),
+        "waiting": asked and any(line["status"] == "waiting" for line in lines),
+        "wait_url": f"{here}?{urlencode([*search.pairs(), (WAIT, '1')])}",
+        "all_url": f"{here}?{urlencode([*search.pairs(), (OF, '*'), (WAIT, '1')])}",
+        "state": urlencode(search.pairs()),
+        "adql": adql,
+        "adql_url": f"{state.base}/adql?{urlencode({'QUERY': adql})}" if locals_ else "",
+        "answer": _rows([one for one in told.values() if one.found is not None]) if shown and asked else None,
+        "faults": [{"field": one.field, "message": one.message, "remedy": one.remedy} for one in search.faults],
+        "other": "obscore" if kind == "epn" else "epn",
+        "other_title": TITLES["obscore" if kind == "epn" else "epn"],
+    }
+    twin = {name: content[name] for name in ("kind", "lines", "total", "complete", "adql", "faults", "answer")}
+    return Page(template="everywhere.html", content=content, twin=twin)
+
+
+def _seconds(target: Target, *, quick: bool) -> float:
+    if target.service is not None:
+        return min(target.service.seconds, everywhere.SECONDS)
+    return QUICK if quick else everywhere.SECONDS
+
+
+def _one(state: Asked) -> Page:
+    """Ask one table, for a line of the page."""
+    kind, road = _kind(state), asking(state)
+    search, sent = _read(_pairs(state), kind, state)
+    key = state.request.query_params.get(OF, "")
+    target = next((one for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.key == key), None)
+    if target is None:
+        raise ParamError(f"there is no table {key[:80]!r} to ask", name=OF, remedy=f"/search/{kind} lists them")
+    if not sent and target.service is not None:
+        raise UserError("nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything")
+    seconds = _seconds(target, quick=False)
+    (told,) = everywhere.ask_all([target], lambda one: everywhere.ask(one, sent, kind, road, seconds=seconds), seconds=seconds + 1)
+    return Page(template="", content=_line(told, state, search, kind))
+
+
+def _values(state: Asked) -> Page:
+    """Give what a field may be completed to: values of the tables here, and names of planets and moons."""
+    kind, road = _kind(state), asking(state)
+    name, like = state.request.query_params.get(OF, ""), state.request.query_params.get("_like", "").strip()[:100]
+    column = next((one for one in standard(kind).columns if one.name == name), None)
+    if column is None:
+        raise ParamError(f"there is no column {name[:60]!r}", name=OF, remedy="choose one of the standard's columns")
+    tables = [one.table for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.table is not None]
+    found = everywhere.values(name, like, road, tables)
+    choices: list[dict[str, Any]] = [{"value": one.value, "label": one.label, "rows": one.rows} for one in found]
+    if name == "target_name" and like:
+        known = {str(one["value"]).casefold() for one in choices}
+        choices += [
+            {"value": one.name, "label": f"{one.name} ({one.note})", "rows": None}
+            for one in names.objects(like)
+            if one.name.casefold() not in known
+        ]
+    return Page(template="", content={"facets": [{"column": name, "label": column.label or name, "choices": choices}]})
+
+
+def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]:
+    """Give what a page says of one table."""
+    target = told.target
+    here = f"{state.base}/search/{kind}"
+    rows_url = f"{here}?{urlencode([*search.pairs(), (OF, target.key), (WAIT, '1')])}"
+    if target.table is not None:
+        rows_url = f"{address(state.base, target.table)}?{search.address()}"
+    return {
+        "key": target.key,
+        "title": target.title,
+        "table": target.name,
+        "service": target.service.url if target.service is not None else "",
+        "status": told.status,
+        "rows": told.rows,
+        "message": state.told(told.message),
+        "adql": told.adql,
+        "seconds": told.seconds,
+        "rows_url": rows_url if told.rows else "",
+    }
+
+
+def _rows(told: Sequence[Told]) -> dict[str, Any]:
+    """Put rows of several tables together: the columns that all of them have."""
+    names = [
+        name
+        for name in dict.fromkeys(column.name for one in told for column in one.columns)
+        if all(name in {column.name for column in one.columns} for one in told)
+    ]
+    rows: list[dict[str, Any]] = []
+    heads: list[dict[str, Any]] = []
+    for one in told:
+        if one.found is None or not names:
+            continue
+        columns = tuple(next(column for column in one.columns if column.name == name) for name in names)
+        found = Rows(columns=columns, rows=one.found.select(names), keys=("",) * one.found.num_rows, offset=0, more=False)
+        shape = Table(schema="", name="answer", columns=columns)
+        heads = heads or described(headings(found, shape))
+        rows += [{"from": one.target.title, "key": one.target.key, "cells": [cell(value) for value in row]} for row in cells(found, shape)]
+    return {"columns": heads, "rows": rows, "most": everywhere.ROWS}

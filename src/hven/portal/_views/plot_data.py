@@ -1,0 +1,64 @@
+"""What plots are told, of the rows of a table and of the answer of a query alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.model.errors import ParamError
+from hven.portal._explore import plots
+from hven.portal._explore import plots_json as told
+from hven.portal._explore import rows as pages
+
+if TYPE_CHECKING:
+    from hven.model.table import Column, Table
+    from hven.portal._explore import Search
+    from hven.portal._explore.page_queries import Asking
+    from hven.portal._views.page_formats import Asked
+
+
+def column(table: Table, state: Asked, name: str) -> Column | None:
+    """Find the column that a parameter names.
+
+    Raises
+    ------
+    ParamError
+        There is none of that name.
+    """
+    given = state.request.query_params.get(name, "")
+    if not given:
+        return None
+    found = next((one for one in table.columns if one.name == given and not one.hidden), None)
+    if found is None:
+        raise ParamError(f"there is no column {given[:60]!r}", name=name, remedy="choose one of the table's columns")
+    return found
+
+
+def histogram(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
+    """Give the counts of the column ``_x``.
+
+    Raises
+    ------
+    ParamError
+        None is named.
+    """
+    named = column(search.table, state, "_x")
+    if named is None:
+        raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
+    return told.histogram(plots.histogram(search, named, asking), named)
+
+
+def points(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
+    """Give points of the two or three columns ``_x``, ``_y``, ``_c``; a density instead, if they would be too many.
+
+    Raises
+    ------
+    ParamError
+        None is named.
+    """
+    named = [one for one in (column(search.table, state, name) for name in ("_x", "_y", "_c")) if one is not None]
+    if not named:
+        raise ParamError("no columns were named", name="_x", remedy="_x=COLUMN&_y=COLUMN")
+    total = pages.count(search, asking)
+    if len(named) == 2 and (total.rows is None or total.rows > plots.POINTS) and all(map(plots.plotted, named)):
+        return told.density(plots.density(search, named[0], named[1], asking), named, total.rows)
+    return told.points(plots.points(search, named, asking), total.rows)

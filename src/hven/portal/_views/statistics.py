@@ -1,0 +1,119 @@
+"""``/statistics/NAME``: how many rows a collection has by year, instrument, level, target, as its columns are; counted once for each state of its tables."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven import services as dali
+from hven.engines import Live
+from hven.jobs.health import largest
+from hven.model.errors import HvenError, NotFound
+from hven.portal._explore.facets import written
+from hven.portal._explore.summary import Summary, summary
+from hven.portal._views.counts import Counts
+from hven.portal._views.page_addresses import address
+from hven.portal._views.page_formats import Asked, Page, page
+from hven.portal._views.table_page import asking
+from hven.portal._views.validity import validity
+from hven.site.auth.permit import row_filters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.table import Table
+    from hven.services.protocol import Surroundings
+
+AT_ONCE = 2  # collections that are counted at the same time: the others' readers wait
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
+log = logging.getLogger("hven.portal")
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """``/statistics/{name}`` and its JSON twin."""
+    counts = Counts(around)
+    counting = anyio.CapacityLimiter(AT_ONCE)
+
+    async def statistics(state: Asked) -> Page:
+        name = state.request.path_params["name"].removesuffix(".json")
+        schema = next((one for one in state.catalogue.schemas if one.name == name and name in state.holdings.resources), None)
+        if schema is None:
+            raise NotFound(f"there is no collection {name[:80]!r} here", remedy="the first page lists what is here")
+        tables = [table for table in schema.tables if table.qualified in state.holdings.published]
+        rows = await counts.of(state.holdings, tables, state.who)
+        found = await anyio.to_thread.run_sync(lambda: [_told(table, state, rows[table.qualified]) for table in tables], limiter=counting)
+        resource = state.holdings.resources[name]
+        twin = {
+            "collection": name,
+            "rows": sum(one["rows"] or 0 for one in found),
+            "updated": max((one["updated"] for one in found), default=None),
+            "tables": found,
+        }
+        return Page(template="statistics.html", content={"resource": resource, **twin}, twin=twin)
+
+    return [Route("/statistics/{name}", page(statistics, around, documents=dali.Documents()))]
+
+
+def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
+    item = state.holdings.published[table.qualified]
+    here = address(state.base, table)
+    told: dict[str, Any] = {
+        "name": table.name,
+        "title": table.title or table.name,
+        "rows": rows,
+        "updated": item.updated,
+        "modified": _modified(table, state),
+        "url": here,
+        "begin": None,
+        "end": None,
+        "periods": [],
+        "by": [],
+        "validity": validity(table, state),
+    }
+    if isinstance(item.relation, Live) or item.relation is None:
+        return told  # other programs write it, or it is a view of what is counted elsewhere
+    try:
+        found = summary(table, asking(state), rows)
+    except HvenError as error:
+        log.info("no statistics of %s: %s", table.qualified, error)
+        return told
+    return told | {"begin": found.begin, "end": found.end, **_counted(found, here)}
+
+
+def _modified(table: Table, state: Asked) -> str | None:
+    """Say when the source of a table was last changed: its newest watermark if that is a time, else its newest file. Not to whom rows are hidden."""
+    if row_filters([table], state.who, state.around.policies):
+        return None
+    marks = state.around.site.store.syncs.seen().get(table.qualified)
+    newest = largest(marks[1]) if marks is not None else None
+    if newest is not None and _MOMENT.match(newest):
+        return newest
+    times = [pin["modified"] for pin in state.holdings.published[table.qualified].provenance.get("pins", ()) if pin.get("modified")]
+    return max(times, default=None)
+
+
+def _counted(found: Summary, here: str) -> dict[str, Any]:
+    time = found.time.name if found.time is not None else ""
+    return {
+        "periods": [
+            {"name": one.name, "rows": one.rows, "url": f"{here}?{urlencode({time: one.name})}"} for one in found.periods
+        ],
+        "by": [
+            {
+                "column": facet.column.name,
+                "label": facet.column.label or facet.column.name,
+                "exact": facet.exact,
+                "more": facet.more,
+                "values": [
+                    {"name": one.label, "empty": one.value is None, "rows": one.rows, "url": f"{here}?{urlencode({facet.column.name: written([one.value])})}"}
+                    for one in facet.choices
+                ],
+            }
+            for facet in found.choices
+        ],
+    }  # fmt: skip

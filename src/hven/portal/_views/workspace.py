@@ -1,0 +1,177 @@
+"""``/collections/NAME/TABLE``: the rows of a table at once, a form that narrows them, and panes over one selection.
+
+Drawn on the server, with links and forms that work without JavaScript; scripts then bring the panes to life.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import rows as pages
+from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.constant_columns import constant
+from hven.portal._explore.fields import choices
+from hven.portal._explore.places import kind
+from hven.portal._explore.plots import plotted
+from hven.portal._pages import HUB, SWITCHES
+from hven.portal._views.data import begin, whole
+from hven.portal._views.downloads import offered
+from hven.portal._views.facts import table_dataset
+from hven.portal._views.form import chips, form
+from hven.portal._views.page_addresses import address
+from hven.portal._views.page_formats import Asked, Page, moved, page
+from hven.portal._views.table_page import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, telling, view
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from hven.portal._explore import Search
+    from hven.portal._explore.cell_text import Heading
+    from hven.services.protocol import Surroundings
+
+ROWS = 50  # of the first page
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the page of each table."""
+
+    async def workspace(state: Asked) -> Page:
+        return await anyio.to_thread.run_sync(lambda: _page(view(state), state))
+
+    settings = around.site.settings
+    origins = tuple(dict.fromkeys([*settings.origins, *("/".join(one.split("/")[:3]) for one in settings.surveys)]))
+    guards = {"styles": True, "workers": True, "connect": HUB, "origins": origins}
+    return [Route("/collections/{name}/{table}", page(workspace, around, guards=guards))]
+
+
+def _page(seen: View, state: Asked) -> Page:
+    search = seen.search
+    if seen.parted:  # a form was sent: what it asks for has an address of its own, which all links and panes go on from
+        left = [(name, value) for name, value in state.request.query_params.multi_items() if name in SWITCHES]
+        sent = urlencode([*search.pairs(), *search.wrong, *left])
+        return moved(f"{_here(seen, state)}{'?' * bool(sent)}{sent}")
+    total = pages.count(search, seen.asking)
+    every = pages.count(type(search)(table=seen.table), seen.asking)
+    offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST) or ROWS
+    found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
+    shown = headings(found, seen.table, search.units)
+    written = cells(found, seen.table, search.units)
+    alike = constant(search, seen.asking)
+    resource = state.holdings.resources.get(seen.table.schema)
+    asks = form(search, seen.asking)
+    content: dict[str, Any] = {
+        "collection": seen.table.schema,
+        "described": resource is not None,
+        "heading": (resource.title if resource is not None else None) or seen.table.schema,
+        "table": seen.table,
+        "name": seen.name,
+        "headings": [_heading(one, search) for one in shown if one.column.name not in alike],
+        "rows": list(zip(found.keys, telling(shown, written, alike), strict=True)),
+        "alike": said_once(shown, written, alike),
+        "total": total,
+        "every": every,
+        "begin": offset + 1,
+        "end": offset + len(written),
+        "pages": _around(seen, found, size, total.rows),
+        "lost": seen.lost,
+        "plotted": [
+            {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""} for one in seen.table.columns if plotted(one)
+        ],
+        "has_plot": any(name == "_plot" for name, _ in search.rest),
+        "map": kind(seen.table),
+        "surveys": " ".join(state.around.site.settings.surveys),
+        "has_map": any(name == "_map" for name, _ in search.rest),
+        "form": asks,
+        "kind": everywhere.kind_of(seen.table),
+        "known": {one["name"] for one in asks["fields"]}
+        | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
+        "chips": chips(search),
+        "faults": faults(search),
+        "adql": search.adql(),
+        "state": search.address(),
+        "taken": offered(seen, state),
+        "state_pairs": search.pairs(),
+        "choosable": _choosable(seen, alike),
+        "here": _here(seen, state),
+        "dataset": table_dataset(
+            seen.table,
+            resource,
+            seen.published.updated,
+            state,
+            [
+                (kind, f"{_here(seen, state)}/download?_as={name}")
+                for name, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
+            ],
+        ),
+    }
+    twin = {
+        "table": seen.table.qualified,
+        "columns": columns(shown),
+        "total": total.rows,
+        "adql": search.adql(),
+        "faults": faults(search),
+        "rows_url": f"{content['here']}/rows?{search.address()}",
+    }
+    return Page(template="workspace.html", content=content, twin=twin)
+
+
+def _here(seen: View, state: Asked) -> str:
+    return address(state.base, seen.table)
+
+
+def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
+    """Give the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
+    shown = [column.name for column in seen.search.shown() if column.name not in alike]
+    units = dict(seen.search.units)
+    others = [column.name for column in seen.table.columns if not column.hidden and column.name not in shown]
+    return [
+        {
+            "name": name,
+            "label": column.label or name,
+            "shown": name in shown,
+            "units": choices(column),
+            "unit": units.get(name, column.unit or ""),
+            "description": column.description or "",
+        }
+        for name in (*shown, *others)
+        for column in (seen.table.column(name),)
+    ]
+
+
+def _heading(one: Heading, search: Search) -> dict[str, Any]:
+    """Give a column's head: a click sorts by it, and the other way round at the second one."""
+    sorted_by = dict(search.order)
+    name = one.column.name
+    following = [(name, name in sorted_by and not sorted_by[name])]
+    return {
+        "name": name,
+        "label": one.label,
+        "unit": one.unit,
+        "title": one.column.description or "",
+        "numeric": one.numeric or one.kind == "time",
+        "sorted": "" if name not in sorted_by else "descending" if sorted_by[name] else "ascending",
+        "address": search.having(order=tuple(following)).address(),
+    }
+
+
+def _around(seen: View, page: pages.Page, size: int, total: int | None) -> dict[str, str]:
+    """Give the addresses of the pages before and behind this one, of the same state."""
+    offset, more = page.offset, page.more
+
+    def at(place: int, after: str = "") -> str:
+        own = {FROM: place or "", SIZE: size if size != ROWS else "", AS_OF: seen.state if place else "", AFTER: after}
+        return urlencode([*seen.search.pairs(), *((name, value) for name, value in own.items() if value)])
+
+    found: dict[str, str] = {}
+    if offset:
+        found |= {"first": at(0), "previous": at(max(offset - size, 0))}
+    if more:
+        found["next"] = at(offset + size, page.keys[-1] if page.keys else "")
+        if total is not None:
+            found["last"] = at((total - 1) // size * size)
+    return found

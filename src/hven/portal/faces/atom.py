@@ -1,0 +1,176 @@
+"""``/collections/<name>/changes.atom``: an entry for each publication of a collection, for readers of feeds (Atom, RFC 4287)."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import quote as urlquote
+from urllib.parse import urlencode
+from xml.sax.saxutils import escape, quoteattr
+
+import anyio.to_thread
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from hven import __version__, adql
+from hven import services as dali
+from hven.formats.votable import legal
+from hven.model.errors import NotFound
+from hven.services.protocol import Protocol, Surroundings, Way
+from hven.site.auth.permit import row_filters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from starlette.requests import Request
+
+    from hven.model.resource import Resource
+    from hven.model.table import Table
+    from hven.site import Published
+    from hven.site.store import Event
+
+MEDIA_TYPE = "application/atom+xml; charset=utf-8"
+MOST = 50  # entries
+WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One publication, as a reader may know of it. `before`: the state of each table that was there already."""
+
+    event: Event
+    tables: tuple[str, ...]
+    told: tuple[str, ...]
+    before: Mapping[str, str]
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """``/collections/<name>/changes.atom``."""
+    site = around.site
+
+    def written(request: Request) -> tuple[bytes, str]:
+        holdings, who = site.current(), around.reader(request)
+        name = request.path_params["name"]
+        resource = holdings.resources.get(name)
+        seen = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables() if table.schema == name}
+        if resource is None or not seen:
+            raise NotFound(f"there is no collection {name!r} here", remedy="the first page lists what is here")
+        whole = seen.keys() - row_filters(list(seen.values()), who, around.policies).keys()
+        entries = []
+        for entry in _entries(site.store.history(name), seen):
+            run = _summary(around, entry.event.run)
+            entries.append((entry, {table: counts for table, counts in run.items() if table in whole}))
+            if len(entries) == MOST:
+                break
+        text = _feed(resource, name, entries, base=dali.base(request, site.settings), authority=site.settings.authority)
+        return text.encode(), "public" if holdings.reach(who, around.policies) == "public" else "private"
+
+    async def feed(request: Request) -> Response:
+        try:
+            body, kept = await anyio.to_thread.run_sync(written, request)
+            tag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'
+            headers = {"etag": tag, "cache-control": f"{kept}, no-cache", "vary": "accept-encoding, authorization, cookie"}
+            if dali.unchanged(request, tag):
+                return Response(status_code=304, headers=headers)
+            return dali.whole(request, body, {**headers, "content-type": MEDIA_TYPE})
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+
+    return [Route("/collections/{name}/changes.atom", feed)]
+
+
+def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Entry]:
+    """Give the publications that touched what the reader may know of, the newest first."""
+    for event, before in pairwise([*events, None]):
+        assert event is not None  # noqa: S101  (None stands last)
+        old = {} if before is None else before.state
+        touched = tuple(sorted(name for name in seen if event.state.get(name) != old.get(name)))
+        if touched:
+            there = {name: old[name] for name in touched if name in old and name in event.state}
+            yield Entry(event=event, tables=touched, told=tuple(adql.quote(seen[name].name) for name in touched), before=there)
+
+
+def _summary(around: Surroundings, run: str | None) -> Mapping[str, Any]:
+    """Give what a run counted, by table; a publication may have another origin than a run (a restored backup)."""
+    try:
+        said = around.site.store.runs.get(run).summary if run else {}
+    except NotFound:
+        return {}
+    whole = {name: {"new": True, "rows": counts.get("published")} for name, counts in (said.get("tables") or {}).items()}
+    return {**whole, **(said.get("changes") or {})}
+
+
+def _feed(resource: Resource, name: str, entries: Sequence[tuple[Entry, Mapping[str, Any]]], *, base: str, authority: str) -> str:
+    page = f"{base}/collections/{urlquote(name)}"
+    title = resource.title or name
+    creators = [creator.name for creator in resource.creators] or [authority]
+    updated = entries[0][0].event.at if entries else "1970-01-01T00:00:00Z"
+    parts = [
+        '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
+        _line("id", _urn(authority, name)),
+        _line("title", f"{title}: what changed"),
+        _line("updated", updated),
+        *(f"<author>{_tag('name', creator)}</author>\n" for creator in creators),
+        *([_line("rights", resource.licence)] if resource.licence else []),
+        _line("generator", "Hven", f' version="{__version__}"'),
+        _link("self", f"{page}/changes.atom", "application/atom+xml"),
+        _link("alternate", page, "text/html"),
+    ]
+    for entry, counts in entries:
+        parts += _entry(entry, counts, title=title, page=page, base=base, urn=_urn(authority, name, entry.event.at))
+    return "".join([*parts, "</feed>\n"])
+
+
+def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, base: str, urn: str) -> Iterator[str]:
+    event = entry.event
+    action = WORDS.get(event.action, event.action)
+    yield "<entry>\n"
+    yield _line("id", urn)
+    yield _line("title", f"{title} {action}: {', '.join(entry.told)}")
+    yield _line("updated", event.at)
+    yield _link("alternate", page, "text/html")
+    for table, before in entry.before.items():
+        asked = urlencode({"since": before, "until": event.state[table]})
+        yield _link("related", f"{base}/changes/{urlquote(table)}?{asked}", "application/x-votable+xml", f"changes of {table}")
+    lines = [f"{told}: {_counted(counts.get(table), event, table)}" for table, told in zip(entry.tables, entry.told, strict=True)]
+    yield _line("content", "\n".join(lines), ' type="text"')
+    yield "</entry>\n"
+
+
+def _counted(counts: Mapping[str, Any] | None, event: Event, table: str) -> str:
+    if counts is not None and event.action == "publish" and table in event.state:
+        if counts.get("new"):
+            return f"{counts.get('rows') or 0:,} rows"
+        words = [f"{counts.get(kind) or 0:,} {kind}" for kind in ("added", "changed", "removed")]
+        return ", ".join(words)
+    return WORDS.get(event.action, event.action) if table in event.state else WORDS["remove"]
+
+
+def _urn(authority: str, *parts: str) -> str:
+    """Name a thing for ever, wherever the site moves."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([f"ivo://{authority}", "changes", *parts])).urn
+
+
+def _tag(name: str, text: str, attributes: str = "") -> str:
+    return f"<{name}{attributes}>{escape(legal(text))}</{name}>"
+
+
+def _line(name: str, text: str, attributes: str = "") -> str:
+    return f"{_tag(name, text, attributes)}\n"
+
+
+def _link(rel: str, href: str, kind: str, title: str | None = None) -> str:
+    said = f" title={quoteattr(legal(title))}" if title else ""
+    return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{said}/>\n'
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
+    """Give none: it is of a collection, whose page links it."""
+    return []
+
+
+PROTOCOL = Protocol(name="atom", title="News", applies=lambda table: False, routes=routes, ways=ways)  # noqa: ARG005

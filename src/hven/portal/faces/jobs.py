@@ -1,0 +1,96 @@
+"""Jobs that are no queries: ``/jobs`` lists the types that this site offers, ``/jobs/TYPE`` is a list of jobs of UWS 1.1.
+
+A browser that opens ``/jobs`` sees its own jobs of every type (`_jobs_page`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from hven import services as dali
+from hven.jobs import offered
+from hven.portal.faces._jobs_page import JobsPage
+from hven.services import uws
+from hven.services.params import FORM_MOST
+from hven.services.protocol import Protocol, Surroundings, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hven.jobs import Type
+    from hven.model.params import Param
+    from hven.model.table import Table
+    from hven.site import Published
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the resources of each type, as they are declared when the server starts."""
+    settings = around.site.settings
+    types = {name: kind for name, kind in offered(settings).items() if kind.served}
+    limit = settings.limits.upload + FORM_MOST
+
+    page = JobsPage(around=around, types=types)
+
+    async def listed(request: Request) -> Response:
+        accept = request.headers.get("accept", "").lower()
+        if "text/html" in accept and "application/json" not in accept:
+            return await page.get(request)
+        here = f"{dali.base(request, settings)}/jobs"
+        seen = [kind for kind in types.values() if kind.access == "public" or around.reader(request).name is not None]
+        told = {"types": [_described(kind, f"{here}/{kind.name}") for kind in seen]}
+        return JSONResponse(told, headers={"cache-control": "no-store", "vary": "accept, authorization, cookie"})
+
+    made = [
+        Route("/jobs", listed, methods=["GET"]),
+        Route("/jobs", page.post, methods=["POST"]),
+        Route("/jobs/shown/histogram", page.plot, methods=["GET"]),
+        Route("/jobs/shown/points", page.plot, methods=["GET"]),
+        Route("/jobs/shown/download", page.download, methods=["GET"]),
+    ]
+    for name in types:
+        made += uws.routes(f"/jobs/{name}", name, around.site, around.reader, limit=limit)
+    return made
+
+
+def _described(kind: Type, url: str) -> dict[str, Any]:
+    return {
+        "name": kind.name,
+        "title": kind.title,
+        "description": kind.description,
+        "url": url,
+        "parameters": [_parameter(param, file=param.name in kind.files) for param in kind.params],
+    }
+
+
+def _parameter(param: Param, *, file: bool) -> dict[str, Any]:
+    told = {
+        "type": "file" if file else str(param.type),
+        "unit": param.unit,
+        "required": param.required,
+        "many": param.many,
+        "default": param.default,
+        "allowed": list(param.allowed) or None,
+        "minimum": param.minimum,
+        "maximum": param.maximum,
+        "description": param.description,
+    }
+    return {"name": param.name, **{name: value for name, value in told.items() if value not in (None, False)}}
+
+
+def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)
+    """Jobs are about no table."""
+    return False
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
+    """Show nothing with a table."""
+    return []
+
+
+PROTOCOL = Protocol(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), applies=applies, routes=routes, ways=ways)

@@ -1,0 +1,161 @@
+"""``/login`` and ``/logout``: a session for browsers, from an account's name and its token; as a form, and as JSON for scripts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven import services as dali
+from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated
+from hven.portal._pages import frame, guarded, written
+from hven.services.protocol import Protocol, Surroundings, Way
+from hven.site.auth.local import named
+from hven.site.auth.session import SECONDS, cookie, foreign, proof_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from hven.model.table import Table
+    from hven.site import Published
+
+LONGEST = 8192  # bytes of what is sent
+JSON = "application/json"
+_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # an address on this site, whatever browsers make of it, as a header can say it
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
+    site = around.site
+
+    async def show(request: Request) -> Response:
+        who = around.reader(request).name
+        if _scripted(request):
+            return _json({"name": who})
+        following = request.query_params.get("next", "")
+        return _page(request, around, name=who, next=following if _LOCAL.fullmatch(following) else "")
+
+    async def login(request: Request) -> Response:
+        _at_home(request)
+        given = await _given(request)
+        claimed, token = given.get("name", "").strip(), given.get("token", "").strip()
+        following = given.get("next", "")
+        following = following if _LOCAL.fullmatch(following) else ""
+        try:
+            name, proof = await dali.proven(request, site.store, claimed or named(token), lambda: begin(claimed, token))
+        except (Unauthenticated, TooOften) as error:
+            if _scripted(request):
+                raise
+            return _page(request, around, error=error, given=claimed, next=following)
+        headers = {"set-cookie": _cookie(request, proof), "cache-control": "no-store"}
+        if _scripted(request):
+            return _json({"name": name, "seconds": round(SECONDS)}, headers)
+        base = dali.base(request, site.settings)
+        there = f"{base.removesuffix(site.settings.root_path)}{following}" if following else f"{base}/login"
+        return Response(status_code=303, headers={**headers, "location": there})
+
+    def begin(claimed: str, token: str) -> tuple[str, str]:
+        holder = site.store.users.holds(token)
+        if holder is None or claimed not in {"", holder}:
+            raise Unauthenticated("this account and this token do not belong together", remedy="check both")
+        return holder, site.store.sessions.begin(holder, SECONDS)
+
+    async def logout(request: Request) -> Response:
+        _at_home(request)
+        proof = proof_of(request.headers)
+        if proof is not None:
+            await anyio.to_thread.run_sync(site.store.sessions.end, proof)
+        headers = {"set-cookie": _cookie(request, None), "cache-control": "no-store"}
+        if _scripted(request):
+            return _json({"name": None}, headers)
+        return Response(status_code=303, headers={**headers, "location": f"{dali.base(request, site.settings)}/login"})
+
+    def _at_home(request: Request) -> None:
+        origin = dali.base(request, site.settings).lower().split("/")[:3]
+        host = request.headers.get("host", "").lower()
+        if foreign(request.method, request.headers, {"/".join(origin), f"https://{host}", f"http://{host}"}):
+            raise Forbidden("a page of another site asks this", remedy="use the form at /login, or send a token with each request")
+
+    def _cookie(request: Request, proof: str | None) -> str:
+        told = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+        secure = dali.base(request, site.settings).startswith("https:") or told == "https"
+        return cookie(proof, path=site.settings.root_path, secure=secure)
+
+    return [
+        Route("/login", _told(show), methods=["GET"]),
+        Route("/login", _told(login), methods=["POST"]),
+        Route("/logout", _told(logout), methods=["POST"]),
+    ]
+
+
+async def _given(request: Request) -> Mapping[str, str]:
+    """Read a form or a JSON object of a few short texts."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        params = await dali.read(request, LONGEST)
+        return {name.lower(): params.one(name) or "" for name in params.values}
+    try:
+        found = orjson.loads(await dali.body(request, LONGEST))
+    except orjson.JSONDecodeError as error:
+        raise ParamError(f"the body is not JSON: {error}", remedy='{"name": "anna", "token": "..."}') from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ParamError("the body is no JSON object of texts", remedy='{"name": "anna", "token": "..."}')
+    return found
+
+
+def _told(face: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def one(request: Request) -> Response:
+        try:
+            return await face(request)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            status = dali.status_of(error)
+            message = dali.message_of(error, dali.request_id(request))
+            headers = {**dali.headers_of(error), **_quiet(error), "cache-control": "no-store"}
+            if _scripted(request):
+                return Response(dali.json_error(message, status), status, headers, media_type=JSON)
+            return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
+
+    return one
+
+
+def _quiet(error: BaseException) -> Mapping[str, str]:
+    """Ask for a token in a way that makes no browser open a window of its own."""
+    return {"www-authenticate": 'Bearer realm="hven"'} if isinstance(error, Unauthenticated) else {}
+
+
+def _page(request: Request, around: Surroundings, *, error: Unauthenticated | TooOften | None = None, **facts: Any) -> Response:
+    made = frame(request, around)
+    failed = None if error is None else "often" if isinstance(error, TooOften) else "wrong"
+    facts = {"name": None, "given": "", "next": "", **facts}
+    body = written("login.html", made, failed=failed, **facts)
+    headers = {**guarded(), "cache-control": "no-store"}
+    if error is None:
+        return dali.whole(request, body, headers)
+    return dali.whole(request, body, {**headers, **dali.headers_of(error), **_quiet(error)}, dali.status_of(error))
+
+
+def _json(value: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), headers={"cache-control": "no-store", **(headers or {})}, media_type=JSON)
+
+
+def _scripted(request: Request) -> bool:
+    kinds = request.headers.get("accept", "") + request.headers.get("content-type", "")
+    return JSON in kinds.lower()
+
+
+def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)
+    """No table is served by it."""
+    return False
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
+    """Nothing to ask a table."""
+    return ()
+
+
+PROTOCOL = Protocol(name="login", title="Sessions", applies=applies, routes=routes, ways=ways)

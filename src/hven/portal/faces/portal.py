@@ -1,0 +1,50 @@
+"""The pages for people: read, searched and taken away from without an account, without JavaScript and without any outside network.
+
+Nothing that a reader may not see is shown: where a policy hides rows, the numbers are counted for this reader. A module has the
+routes of one page; what a page asks of data is `hven.portal._explore`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.portal._views import (
+    assets,
+    collection,
+    data,
+    downloads,
+    editor,
+    finding,
+    global_search_pages,
+    guides,
+    home,
+    news,
+    statistics,
+    workspace,
+)
+from hven.portal._views.page_formats import nowhere
+from hven.services.protocol import Protocol, Surroundings, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.routing import Route
+
+    from hven.site import Published
+
+__all__ = ["PROTOCOL", "nowhere"]
+
+PAGES = (home, finding, news, guides, statistics, collection, data, workspace, downloads, editor, global_search_pages, assets)
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Give the addresses of all pages."""
+    return [route for page in PAGES for route in page.routes(around)]
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
+    """Give none: a page is its own way."""
+    return []
+
+
+PROTOCOL = Protocol(name="portal", title="Pages for people", applies=lambda table: True, routes=routes, ways=ways)  # noqa: ARG005

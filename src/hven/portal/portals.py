@@ -1,0 +1,72 @@
+"""Portals of one site: found by host or by the beginning of the path, before the routes see a request; and what readers switch, kept in cookies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from hven.portal._pages import LANGUAGE_PARAMETER, THEME, THEME_PARAMETER, THEMES
+from hven.portal._pages.brand import SCOPE
+from hven.portal._pages.texts import COOKIE, languages
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from hven.model.settings import Settings
+
+YEAR = 365 * 86_400  # seconds
+
+
+class Portals:
+    """Leaves in the request's scope to which portal it came, and takes the portal's path off: below it all services answer as everywhere."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._hosts = {portal.host.lower(): portal for portal in settings.portals if portal.host}
+        self._paths = sorted(((portal.path, portal) for portal in settings.portals if portal.path), key=lambda pair: -len(pair[0]))
+        self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={YEAR}; SameSite=Lax"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http":
+            if self._paths:
+                path = scope["path"]
+                for begin, portal in self._paths:
+                    if path == begin or path.startswith(f"{begin}/"):
+                        rest = path[len(begin) :] or "/"
+                        scope = {**scope, "path": rest, "raw_path": rest.encode(), SCOPE: portal}
+                        break
+            if self._hosts and SCOPE not in scope:
+                host = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"), "")
+                found = self._hosts.get(host) or self._hosts.get(host.partition(":")[0])
+                if found is not None:
+                    scope = {**scope, SCOPE: found}
+            chosen = self._chosen(scope["query_string"]) if scope["method"] == "GET" and scope["query_string"] else ()
+            if chosen:
+                send = self._keeping(chosen, send)
+        await self._app(scope, receive, send)
+
+    def _chosen(self, query: bytes) -> tuple[bytes, ...]:
+        if LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query:
+            return ()
+        given = dict(parse_qsl(query.decode("utf-8", "replace")))
+        language, theme = given.get(LANGUAGE_PARAMETER), given.get(THEME_PARAMETER)
+        kept = [f"{COOKIE}={language}; {self._cookie}"] if language in languages() else []
+        if theme in THEMES:
+            kept.append(f"{THEME}={theme}; {self._cookie}")
+        return tuple(line.encode() for line in kept)
+
+    @staticmethod
+    def _keeping(cookies: tuple[bytes, ...], send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                if any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
+                    # what sets a cookie is one reader's own
+                    headers = [
+                        (name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers
+                    ]
+                    message["headers"] = [*headers, *((b"set-cookie", cookie) for cookie in cookies)]
+            await send(message)
+
+        return sending

@@ -1,1 +1,0 @@
-"""The files behind the rows: locate, byte ranges, previews, cuts. Built in *Products*."""

@@ -1,0 +1,201 @@
+"""What table a file holds, told by its first bytes: VOTable, FITS, Parquet, Arrow, or delimited text."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from hven import formats
+from hven.model import plugins
+from hven.model.errors import SourceError, TooLarge
+from hven.model.table import Constant, Table
+from hven.sources import Context, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from hven.model.table import Column
+    from hven.sources import Source
+
+_START = 4096
+_MOST = 4 * 1024**3
+_HTML = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
+_JSON = re.compile(rb'\{\s*["}]|\[\s*[{\["]')
+_WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
+_TEXT_WIDE = (b"\xff\xfe", b"\xfe\xff")
+# what people send by mistake
+_OTHERS = (
+    (b"PK\x03\x04", "a ZIP archive or an office document", "unpack it, or save the sheet as CSV"),
+    (b"%PDF", "a PDF document", ""),
+    (b"\x89HDF", "an HDF5 file", "save the table as VOTable, FITS, Parquet or CSV"),
+    (b"CDF\x01", "a netCDF file", "save the table as VOTable, FITS, Parquet or CSV"),
+    (b"\x89PNG", "an image", ""),
+    (b"\x1f\x8b", "compressed twice", "compress it once"),
+)
+
+
+def kind_of(path: Path) -> str:
+    """Say what a file is: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``, whatever it is called.
+
+    Raises
+    ------
+    SourceError
+        Empty, or nothing that holds a table.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START)
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        raise SourceError("it is empty")
+    if start.startswith(b"PAR1") and b"\0" in start:  # `PAR1,PAR2` heads a text
+        return "parquet"
+    if start.startswith((b"ARROW1\0", b"\xff\xff\xff\xff")):
+        return "arrow"
+    if start.startswith(b"SIMPLE  ="):
+        return "fits"
+    if _HTML.match(text):
+        raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
+    if text.startswith(b"<") or (start.startswith(_WIDE) and b"<" in start[:16]):
+        return "votable"
+    for mark, what, remedy in _OTHERS:
+        if text.startswith(mark):
+            raise SourceError(f"it is {what}, not a table", remedy=remedy)
+    if _JSON.match(text):
+        raise SourceError("it is JSON, not a table", remedy="save the table as VOTable, FITS, Parquet or CSV")
+    if b"\0" in start and not start.startswith(_TEXT_WIDE):
+        raise SourceError("it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text")
+    return "csv"
+
+
+@contextmanager
+def table_in(path: Path, like: Iterable[Column] = (), most: int = _MOST) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
+    """Open the (first) table of a file.
+
+    Parameters
+    ----------
+    like
+        Columns that are expected: text of that name, without case, is read as their type and not as what it looks like.
+    most
+        Bytes that the values of a Parquet or Arrow file may take, as its heads promise them before any is unpacked.
+
+    Yields
+    ------
+    The table, without schema and name, and its rows.
+
+    Raises
+    ------
+    SourceError
+        Nothing that holds a table, a broken one; also while iterating.
+    TooLarge
+        More than `most`.
+    """
+    kind = kind_of(path)
+    _check_promise(path, kind, most)
+    if kind in {"votable", "arrow"}:
+        reader = formats.load(kind).read
+        if reader is None:  # pragma: no cover  (both have one)
+            raise SourceError(f"{kind} cannot be read")
+        with path.open("rb") as file:
+            found = reader(file)
+            head = found.head
+            about = Table(
+                schema="", name="", columns=tuple(head.columns), description=head.description, groups=tuple(head.groups),
+                frames=tuple(head.frames), enums=head.enums, params=tuple(one for one, _ in head.params if isinstance(one, Constant)),
+            )  # fmt: skip
+            yield about, found.batches
+        return
+    names = _parquet_names(path) if kind == "parquet" else ()
+    try:
+        source = _fitting(path, like) if kind == "csv" else _source(kind, path, Context())
+        about, rows = Table(schema="", name="", columns=tuple(source.columns())), source.batches()
+        _nothing_left(names, about)
+        with closing(cast("Generator[pa.RecordBatch]", rows)):
+            yield about, rows
+    except SourceError as error:  # the remedies of sources speak of descriptors
+        raise SourceError(error.message, place=error.place) from error
+
+
+def _nothing_left(names: Iterable[str], table: Table) -> None:
+    for name in names:
+        if all(column.name != name for column in table.columns):
+            raise SourceError(f"column {name!r} is of a type that a table cannot hold", remedy="leave it out, or take it apart")
+
+
+def _source(kind: str, path: Path, context: Context, **options: object) -> Source:
+    module = plugins.load("sources", kind)
+    source: Source = module.open(module.Options(files=[path.name], **options), replace(context, directory=path.parent))
+    return source
+
+
+def _fitting(path: Path, like: Iterable[Column]) -> Source:
+    """Open text with types that hold all values: where later ones do not fit what a sample suggests, it is read again as something wider."""
+    types: dict[str, str] = {}
+    expected = {column.name.lower(): str(column.type) for column in like}
+    if expected:
+        first = _source("csv", path, Context())
+        said = {column.name: expected[column.name.lower()] for column in first.columns() if column.name.lower() in expected}
+        types.update(said)
+        if len(said) == len(first.columns()):  # a value that does not fit is a fault, told with its row
+            return _source("csv", path, Context(), types=types)
+    for _ in range(_PASSES):
+        wrong: dict[str, str] = {}
+        source = _source("csv", path, Context(reject=partial(_note, wrong), faults=_FAULTS), types=types)
+        for _batch in source.batches():
+            pass
+        if not wrong:
+            return source
+        for column in source.columns():
+            if column.name in wrong:
+                types[column.name] = "float64" if column.type.is_integer and wrong[column.name] == "float64" else "string"
+    return _source("csv", path, Context(), types={column.name: "string" for column in source.columns()})
+
+
+def _note(wrong: dict[str, str], reject: Reject) -> None:
+    """Keep which column a value does not fit (of a row one at least), and what would hold it."""
+    if reject.column is None:
+        raise SourceError(f"row {reject.row}: {reject.reason}")
+    if wrong.get(reject.column) != "string":
+        wrong[reject.column] = "float64" if _is_number(reject.value or "") else "string"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_promise(path: Path, kind: str, most: int) -> None:
+    promised = formats.load(kind).promised
+    if promised is None:
+        return
+    with path.open("rb") as file:
+        size = promised(file)
+    if size > most:
+        raise TooLarge(
+            f"the upload's values take {size:,} bytes unpacked; the limit is {most:,}", remedy="send fewer columns or rows at a time"
+        )
+
+
+def _parquet_names(path: Path) -> list[str]:
+    """Give the names of the columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
+        raise SourceError(f"no readable Parquet file: {error}") from error
+
+
+_PASSES = 6  # over text, to find types that fit; then every column is text
+_FAULTS = 100  # values of a column that are looked at in each block of text, to find a type that holds them
+
+__all__ = ["kind_of", "table_in"]

@@ -1,0 +1,108 @@
+"""Plans by shape: a query whose words were seen before, with other numbers and strings, skips parse, bind and plan.
+
+The key is the sequence of tokens with literals taken out, the version of the holdings, and the reader's scope. Some
+literals decide what a query means (a unit in IN_UNIT, a coordinate system): their values are part of the key too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from hven.adql.tree import Bound
+    from hven.engines import Plan
+    from hven.formats import Info
+    from hven.site.auth import Scope
+
+BUDGET = 32 * 1024**2  # bytes of plans that one process keeps, about
+LARGEST = BUDGET // 64  # a plan that would push dozens of others out is not kept
+PLAN, WORD = 12_000, 180  # bytes of a plan, and of each word of its text: measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A bound, permitted, planned query, free of the values in `slots`."""
+
+    bound: Bound
+    plan: Plan
+    scope: Scope
+    guarded: bool = False
+    origins: tuple[Info, ...] = ()
+
+
+def cost(words: int) -> int:
+    """Estimate the bytes of a plan by the number of its words."""
+    return PLAN + WORD * words
+
+
+class Shapes:
+    """A map from shape to plan, bounded by its bytes; safe for threads, forgets the least recently used.
+
+    Parameters
+    ----------
+    budget
+        Bytes, about: they are estimated by the number of words.
+    """
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        # key -> which literals are fixed, how long its words are; key and the fixed literals' values -> plan
+        self._fixed: dict[Hashable, tuple[tuple[int, ...], int]] = {}
+        self._kept: OrderedDict[tuple[Hashable, tuple[Any, ...]], Prepared] = OrderedDict()
+        self._users: dict[Hashable, int] = {}
+        self.bytes = 0
+
+    def find(self, key: Hashable, values: Sequence[Any]) -> Prepared | None:
+        """Find a plan for this shape whose fixed literals have the values given."""
+        known = self._fixed.get(key)
+        if known is None:
+            return None
+        whole = (key, tuple(values[slot] for slot in known[0]))
+        with self._lock:
+            found = self._kept.get(whole)
+            if found is not None:
+                self._kept.move_to_end(whole)
+            return found
+
+    def keep(self, key: Hashable, values: Sequence[Any], prepared: Prepared, *, words: int = 0) -> None:
+        """Remember a plan.
+
+        Parameters
+        ----------
+        values
+            All literals of the text by slot.
+        words
+            How many the text has.
+        """
+        size = cost(words)
+        if size > LARGEST:
+            return
+        fixed = tuple(sorted(set(range(len(values))) - prepared.bound.free))
+        with self._lock:
+            known = self._fixed.setdefault(key, (fixed, size))
+            if known[0] != fixed:  # a fixed value decided which others are: rare, and planned anew each time
+                return
+            whole = (key, tuple(values[slot] for slot in fixed))
+            if whole not in self._kept:
+                self.bytes += size
+                self._users[key] = self._users.get(key, 0) + 1
+            self._kept[whole] = prepared
+            self._kept.move_to_end(whole)
+            while self.bytes > self._budget:
+                self._forget()
+
+    def _forget(self) -> None:
+        (key, _), _ = self._kept.popitem(last=False)
+        self.bytes -= self._fixed[key][1]
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key], self._fixed[key]
+
+    def __len__(self) -> int:
+        return len(self._kept)

@@ -1,0 +1,231 @@
+"""resolve: ask the providers in turn, remember what the far ones said, and say clearly what was asked where."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from hven.model import plugins
+from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError
+from hven.query.resolver._contract import Asked, Provider, Resolved, key
+from hven.site.auth.permit import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.settings import Settings
+    from hven.site import Site
+    from hven.site.auth import Policy
+
+MOST = 10_000  # answers of remote providers that a process remembers
+LONGEST = 200  # characters of a name
+UNKNOWN = 86_400.0  # seconds for which "there is no such name" is believed at most
+SULK = 30.0  # seconds for which a provider that could not be reached is not asked again
+SAME = 1.0  # arcsec: places nearer than that are one
+
+
+class Unresolved(NotFound):
+    """Nobody knows the name, or it has no fixed place."""
+
+
+class Ambiguous(UserError):
+    """Several objects have the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a remote provider said, and when by the monotonic clock."""
+
+    at: float
+    found: tuple[Resolved, ...]
+
+
+@dataclass(slots=True)
+class _State:
+    """What a process remembers for a site."""
+
+    kept: OrderedDict[tuple[str, str], _Known] = field(default_factory=OrderedDict)
+    asking: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
+    failed: dict[str, tuple[float, HvenError]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_states: WeakKeyDictionary[Site, _State] = WeakKeyDictionary()
+_states_lock = threading.Lock()
+
+
+def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> Resolved:
+    """Find what a name stands for.
+
+    Parameters
+    ----------
+    name
+        As a person writes it: case and blanks do not count.
+    policies
+        What readers may see: a name is looked up in the rows that everybody may see, whoever asks.
+
+    Raises
+    ------
+    ParamError
+        It cannot be a name.
+    Unresolved
+        Nobody who was asked knows it; the message says who that was, and how others can be asked.
+    Ambiguous
+        Several objects at different places have it.
+    Overloaded
+        Those who were asked do not know it, and one who may could not be reached.
+    """
+    asked = Asked(name=name, key=_checked(name), site=site, policies=policies)
+    providers = _providers(site.settings)
+    failures: list[str] = []
+    for provider in providers:
+        try:
+            found = _remembered(provider, asked) if provider.remote else tuple(provider.find(asked))
+        except HvenError as error:
+            failures.append(f"{provider.place(site.settings)} could not be asked: {error.message}")
+            continue
+        if found:
+            return _one(name, found)
+    where = [provider.place(site.settings) for provider in providers]
+    if failures:
+        raise Overloaded(f"{name!r} is not known here, and {'; '.join(failures)}", remedy="try again later, or give the position itself")
+    others = [item.remedy for item in _all() if item not in providers]
+    raise Unresolved(
+        f"nobody knows the name {name!r}; asked: {', '.join(where) or 'nobody'}",
+        remedy="; ".join(["look at its spelling, or give the position itself", *(f"the site's owner can {remedy}" for remedy in others)]),
+    )
+
+
+def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> tuple[float, float]:
+    """Give a name's longitude and latitude, ICRS, in degrees.
+
+    Raises
+    ------
+    Unresolved
+        Also: the object has no fixed place.
+    ParamError, Ambiguous, Overloaded
+        As `resolve`.
+    """
+    found = resolve(name, site=site, policies=policies)
+    if found.position is None:
+        raise Unresolved(
+            f"{found.name} ({found.kind}) moves across the sky: its name alone gives no position", remedy=found.note or "give the position"
+        )
+    return found.position
+
+
+def offered(settings: Settings) -> bool:
+    """Tell whether this site can give any name a position."""
+    return (
+        settings.resolver.table is not None or settings.resolver.remote or any(item.name not in _BUILT_IN for item in _providers(settings))
+    )
+
+
+def forget(site: Site) -> None:
+    """Forget what remote providers said."""
+    with _states_lock:
+        _states.pop(site, None)
+
+
+_BUILT_IN = ("local", "sesame", "solar")
+
+
+def _all() -> list[Provider]:
+    found: list[Provider] = [plugins.load("resolvers", name).PROVIDER for name in plugins.names("resolvers")]
+    return sorted(found, key=lambda item: (item.order, item.name))
+
+
+def _providers(settings: Settings) -> list[Provider]:
+    return [item for item in _all() if item.offered(settings)]
+
+
+def _checked(name: str) -> str:
+    found = key(name)
+    if not found or len(name) > LONGEST or not name.isprintable():
+        raise ParamError(f"{name!r:.80} cannot be the name of an object", name="name", remedy=f"1 to {LONGEST} printable characters")
+    return found
+
+
+def _one(name: str, found: Sequence[Resolved]) -> Resolved:
+    """Choose the surest, unless several are as sure and elsewhere."""
+    best = max(item.confidence for item in found)
+    sure = sorted((item for item in found if item.confidence == best), key=lambda item: (item.name, item.position or (0.0, 0.0)))
+    first = sure[0]
+    others = [item for item in sure[1:] if not _same(first, item)]
+    if others:
+        shown = "; ".join(_shown(item) for item in (first, *others)[:5])
+        more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+        raise Ambiguous(f"{name!r} is the name of {len(others) + 1} objects: {shown}{more}", remedy="use a name that only one of them has")
+    return first
+
+
+def _same(one: Resolved, two: Resolved) -> bool:
+    if one.position is None or two.position is None:
+        return one.position == two.position and one.name == two.name
+    from hven.model.sky.sphere import distance
+
+    return float(distance(*one.position, *two.position)) * 3600 <= SAME
+
+
+def _shown(item: Resolved) -> str:
+    where = "" if item.position is None else f" at {item.position[0]:.5f} {item.position[1]:+.5f}"
+    return f"{item.name}{f' ({item.kind})' if item.kind else ''}{where}"
+
+
+# --- remembering what others said ----------------------------------------------------------------------------
+
+
+def _remembered(provider: Provider, asked: Asked) -> tuple[Resolved, ...]:
+    """Ask a remote provider, or give what it said: one question at a time for a name, none for a while after a failure."""
+    state = _state(asked.site)
+    what = (provider.name, asked.key)
+    known = _known(state, what, asked)
+    if known is not None:
+        return known
+    with state.lock:
+        mine = state.asking.setdefault(what, threading.Lock())
+    with mine:
+        try:
+            known = _known(state, what, asked)  # somebody else may have asked meanwhile
+            if known is not None:
+                return known
+            failed = state.failed.get(provider.name)
+            if failed is not None and time.monotonic() - failed[0] < SULK:
+                raise failed[1]
+            try:
+                found = tuple(provider.find(asked))
+            except HvenError as error:
+                state.failed[provider.name] = (time.monotonic(), error)
+                raise
+            state.failed.pop(provider.name, None)
+            with state.lock:
+                state.kept[what] = _Known(time.monotonic(), found)
+                while len(state.kept) > MOST:
+                    state.kept.popitem(last=False)
+            return found
+        finally:
+            with state.lock:
+                state.asking.pop(what, None)
+
+
+def _known(state: _State, what: tuple[str, str], asked: Asked) -> tuple[Resolved, ...] | None:
+    with state.lock:
+        known = state.kept.get(what)
+        if known is None:
+            return None
+        age = time.monotonic() - known.at
+        keep = asked.site.settings.resolver.keep_days * 86_400
+        if age > (keep if known.found else min(keep, UNKNOWN)):
+            del state.kept[what]
+            return None
+        state.kept.move_to_end(what)
+    return tuple(replace(item, age=item.age + age) for item in known.found)
+
+
+def _state(site: Site) -> _State:
+    with _states_lock:
+        return _states.setdefault(site, _State())

@@ -1,1 +1,0 @@
-"""Time series over files and tables. Built in *Series*."""

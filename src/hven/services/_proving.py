@@ -1,0 +1,64 @@
+"""Proofs of who asks: right ones pass at once, wrong ones are answered ever later."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from hven.model.errors import TooOften, Unauthenticated
+from hven.services.address import caller
+from hven.site.auth.session import attempts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import HTTPConnection
+
+    from hven.site.store import Store
+
+T = TypeVar("T")
+
+
+async def proven(request: HTTPConnection, store: Store, account: str, prove: Callable[[], T]) -> T:
+    """Look at a proof in a thread.
+
+    A right one passes whatever others have tried, for a token cannot be guessed; but so many at once of one address for one account are
+    looked at, and no more, while it answers wrong ones.
+
+    Raises
+    ------
+    Unauthenticated
+        It is wrong; raised late if there were many of this address or for this account.
+    TooOften
+        It was not looked at.
+    """
+    attempts = attempts_of(store)
+    pair = network(request), account
+    if not attempts.allowed(*pair):
+        raise TooOften("there were too many failed attempts to log in from your address", remedy="wait a minute")
+    try:
+        return await anyio.to_thread.run_sync(prove)
+    except Unauthenticated as error:
+        pause = attempts.failed(*pair)
+        try:
+            await anyio.sleep(pause)
+        finally:
+            attempts.answered(*pair)
+        raise error.with_traceback(None) from None  # else the frames of the thread and its future hold each other
+
+
+def network(request: HTTPConnection) -> str:
+    """Give whom requests are counted for: an address, or the /64 of an IPv6 one, which one household has."""
+    address = caller(request)
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    except ValueError:
+        return address
+
+
+__all__ = ["network", "proven"]

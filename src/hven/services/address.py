@@ -1,0 +1,65 @@
+"""Addresses as the reader sees them: public URL, reverse proxy, root path; and the tables that addresses name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hven.adql.scope import nearest
+from hven.adql.tree import Ident
+from hven.model.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import HTTPConnection
+
+    from hven.model.settings import Settings
+    from hven.model.table import Table
+    from hven.site import Catalogue
+
+LOCAL = {"127.0.0.1", "::1"}
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)  # RFC 3986 section 3.2.2, without escapes
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+
+
+def base(request: HTTPConnection, settings: Settings) -> str:
+    """Give the address of the site without a final slash: the public URL, or what the request says of itself, if that can be a host."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        host = f"{settings.host}:{settings.port}"
+    return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
+
+
+def caller(request: HTTPConnection) -> str:
+    """Give the address of whoever asks; of a proxy on this machine, what it says of its client."""
+    address = request.client.host if request.client else ""
+    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return told[:64] if told and address in LOCAL else address
+
+
+def table_named(text: str, catalogue: Catalogue) -> Table:
+    """Find the table that an address names: ``schema.table``, quoted as in a query where that is needed.
+
+    Raises
+    ------
+    NotFound
+        There is none that this reader may know of.
+    """
+    parts = _parts(text)
+    found = catalogue.find(parts) if len(parts) == 2 else []
+    if len(found) == 1:
+        return found[0]
+    remedy = nearest(text, catalogue.names()) or "the site's first page lists them"
+    raise NotFound(f"no table {text!r} here", remedy=remedy)
+
+
+def _parts(text: str) -> Sequence[Ident]:
+    return [
+        Ident(match.group(2)) if match.group(1) is None else Ident(match.group(1).replace('""', '"'), quoted=True)
+        for match in _PART.finditer(text)
+    ]

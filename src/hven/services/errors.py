@@ -1,0 +1,129 @@
+"""One table error -> HTTP status, and the error documents of DALI, cone search and plain pages."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import re
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from hven.formats.votable import legal
+from hven.model import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger("hven")
+
+# the first class that fits counts: children before parents
+STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.Gone, 410),
+    (errors.NotFound, 404),
+    (errors.Forbidden, 403),
+    (errors.Unauthenticated, 401),
+    (errors.TooLarge, 413),
+    (errors.Conflict, 409),
+    (errors.TooOften, 429),
+    (errors.UserError, 400),
+    (errors.UsageError, 400),
+    (errors.Timeout, 408),
+    (errors.Cancelled, 499),
+    (errors.Overloaded, 503),
+    (errors.StorageError, 503),
+    (errors.HvenError, 500),
+)
+_PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")  # all of an absolute path but the file's name
+CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
+OURS = "this is a fault of the service; its owner finds it in the log under the request's id"
+
+_MACHINE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ESTALE,
+}
+
+
+def _shortage(error: BaseException) -> bool:
+    """Tell whether the machine has no room, no files left, or does not let us: that passes, and is no fault of the program."""
+    return isinstance(error, OSError) and error.errno in _MACHINE
+
+
+def status_of(error: BaseException) -> int:
+    """Give the HTTP status for an error; anything unforeseen is 500."""
+    return 503 if _shortage(error) else next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+# what readers and circumstances bring about is in the access log; everything else is the owner's business
+_USUAL = (errors.UserError, errors.UsageError, errors.Timeout, errors.Cancelled, errors.Overloaded)
+
+
+def message_of(error: BaseException, request_id: str = "") -> str:
+    """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest. The error is over then."""
+    note(error, request_id)
+    _let_go(error)
+    if isinstance(error, errors.HvenError):
+        text = str(error)
+    elif _shortage(error):
+        text = f"the service cannot do this now: {(getattr(error, 'strerror', None) or '').lower()}; try again later"
+    else:
+        text = f"something went wrong; {OURS}"
+    if isinstance(error, errors.StorageError):
+        text = _PATH.sub("", text)  # where things lie on the disk is for the log
+    return f"{text} [request {request_id}]" if request_id else text
+
+
+def note(error: BaseException | None, request_id: str = "") -> None:
+    """Write an error that is the service's own fault to the log, with its traceback and the request's id."""
+    if error is not None and not isinstance(error, _USUAL):
+        log.error("%s in request %s: %s", type(error).__name__, request_id or "without id", error, exc_info=error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget where an error came from: those frames hold all that was asked, and the future that holds the error, until the collector's next round."""
+    while error is not None:
+        before = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = before
+
+
+def headers_of(error: BaseException) -> Mapping[str, str]:
+    """Give the headers that belong to an error."""
+    if isinstance(error, errors.Unauthenticated):
+        return {"www-authenticate": CHALLENGE}
+    if isinstance(error, errors.TooOften):
+        return {"retry-after": "60"}
+    if isinstance(error, errors.Overloaded):
+        return {"retry-after": str(min(max(math.ceil(error.seconds), 1), 60))}
+    return {"retry-after": "5"} if isinstance(error, errors.StorageError) or _shortage(error) else {}
+
+
+def votable_error(message: str) -> bytes:
+    """Write the error document of DALI 1.1 section 4.2: INFO QUERY_STATUS=ERROR, no table."""
+    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>')
+
+
+def cone_error(message: str) -> bytes:
+    """Write the error document of Simple Cone Search 1.03 section 2.3: INFO name="Error" below VOTABLE."""
+    return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(legal(message))}/><RESOURCE type="results"/>')
+
+
+def json_error(message: str, status: int) -> bytes:
+    """Write an error for scripts."""
+    return json.dumps({"error": message, "status": status}).encode()
+
+
+def _votable(inside: str) -> bytes:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">' + inside + "</VOTABLE>\n"
+    ).encode("utf-8", "replace")

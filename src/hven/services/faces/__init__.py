@@ -1,0 +1,1 @@
+"""Thin faces: a protocol in one file each."""

@@ -1,0 +1,102 @@
+"""TAPRegExt 1.0: what our TAP understands and allows, said from the tables that also do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from hven import formats
+from hven.adql.functions import NAMED, QUERY
+from hven.query import resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hven.model.settings import Settings
+
+REG = "ivo://ivoa.net/std/TAPRegExt"
+# feature types of ADQL 2.1 section 4 are lower case
+FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("ivo://ivoa.net/std/tapregext#features-adql-string", ("LOWER", "UPPER", "ILIKE")),
+    ("ivo://ivoa.net/std/tapregext#features-adql-common-table", ("WITH",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-sets", ("UNION", "EXCEPT", "INTERSECT")),
+    ("ivo://ivoa.net/std/tapregext#features-adql-type", ("CAST",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-conditional", ("COALESCE",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-unit", ("IN_UNIT",)),
+    ("ivo://ivoa.net/std/tapregext#features-adql-offset", ("OFFSET",)),
+)
+
+
+MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}  # table -> the data model that it is of
+
+
+def table_access(settings: Settings, tables: Iterable[str] = ()) -> str:
+    """Write the elements of ``tr:TableAccess`` after its interface; `tables` are the names of those that the reader sees."""
+    limits, jobs = settings.limits, settings.jobs
+    keep, keep_hard = (round(days * 86400) for days in (jobs.keep_days, jobs.keep_days_hard))
+    return (
+        f"{''.join(f'<dataModel ivo-id={quoteattr(MODELS[name][0])}>{MODELS[name][1]}</dataModel>' for name in tables if name in MODELS)}"
+        f"{_language(settings)}{''.join(_formats())}{_upload_methods(limits.upload)}"
+        f"<retentionPeriod><default>{keep}</default><hard>{keep_hard}</hard></retentionPeriod>"
+        f"<executionDuration><default>{jobs.seconds}</default><hard>{jobs.seconds_hard}</hard></executionDuration>"
+        f"{_output_limits(settings)}{_upload_limit(limits.upload)}"
+    )
+
+
+def described(settings: Settings) -> str:
+    """Say in words what the elements cannot: TAPRegExt 1.0 knows one executionDuration, which is that of jobs."""
+    limits, jobs = settings.limits, settings.jobs
+    default, hard = settings.job_rows
+    return (
+        f"A synchronous query may run {limits.seconds:g} seconds and gives at most {limits.maxrec_hard} rows, {limits.maxrec_default} without MAXREC. "
+        f"A job may run {jobs.seconds} seconds, or up to {jobs.seconds_hard} if EXECUTIONDURATION asks for it, "
+        f"and gives at most {hard} rows, {default} without MAXREC. "
+        f"A user, or an address, may have {jobs.queued} jobs that wait and run, further ones are HELD, and {jobs.open} that have not ended."
+    )
+
+
+def _output_limits(settings: Settings) -> str:
+    """Write one limit where both modes share it; else one for each, as TAPRegExt 1.1 has them (``forMode``)."""
+    sync = (settings.limits.maxrec_default, settings.limits.maxrec_hard)
+    found = {"": sync} if settings.job_rows == sync else {' forMode="async"': settings.job_rows, ' forMode="sync"': sync}
+    return "".join(
+        f'<outputLimit{mode}><default unit="row">{default}</default><hard unit="row">{hard}</hard></outputLimit>'
+        for mode, (default, hard) in found.items()
+    )
+
+
+def _upload_methods(limit: int) -> str:
+    return "".join(f'<uploadMethod ivo-id="{REG}#upload-{method}"/>' for method in ("inline", "http", "https") if limit)
+
+
+def _upload_limit(limit: int) -> str:
+    return f'<uploadLimit><default unit="byte">{limit}</default><hard unit="byte">{limit}</hard></uploadLimit>' if limit else ""
+
+
+def _language(settings: Settings) -> str:
+    named = tuple(NAMED.values()) if resolver.offered(settings) else ()
+    udfs = _features(f"{REG}#features-udf", [(form, entry.doc) for entry in (*QUERY.udfs, *named) for form in entry.declared])
+    geometry = _features(f"{REG}#features-adqlgeo", [(entry.name, None) for entry in QUERY if entry.group == "geometry"])
+    others = "".join(_features(kind, [(form, None) for form in forms]) for kind, forms in FEATURES)
+    return (
+        "<language><name>ADQL</name>"
+        '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
+        "<description>ADQL 2.1. Extensions: CASE, %, bitwise operators, scalar subqueries, window functions with frames, elements of arrays, WITH RECURSIVE, MOC in CONTAINS and INTERSECTS, no FROM</description>"
+        f"{geometry}{udfs}{others}</language>"
+    )
+
+
+def _features(kind: str, forms: Iterable[tuple[str, str | None]]) -> str:
+    inside = "".join(
+        f"<feature><form>{escape(form)}</form>{f'<description>{escape(text)}</description>' if text else ''}</feature>"
+        for form, text in forms
+    )
+    return f"<languageFeatures type={quoteattr(kind)}>{inside}</languageFeatures>" if inside else ""
+
+
+def _formats() -> Iterable[str]:
+    for fmt in formats.offered():
+        aliases = "".join(f"<alias>{escape(alias)}</alias>" for alias in (fmt.name, *fmt.aliases))
+        yield f"<outputFormat><mime>{escape(fmt.media_types[0])}</mime>{aliases}</outputFormat>"
+        for media_type, ivoid in fmt.ivoids.items():  # the serialisations of VOTable have IVOIDs of their own
+            yield f"<outputFormat ivo-id={quoteattr(ivoid)}><mime>{escape(media_type)}</mime></outputFormat>"

@@ -1,0 +1,122 @@
+"""A collection's files: ``/collections/<name>/files`` lists them, ``/collections/<name>/files/<path>`` gives one, or a range of its bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as urlquote
+
+import anyio.to_thread
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from hven import adql, query
+from hven import services as dali
+from hven.model.errors import NotFound, Unavailable
+from hven.model.table import FILES
+from hven.services.protocol import Protocol, Surroundings, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from hven.model.settings import Settings
+    from hven.model.table import Table
+    from hven.site import Published
+
+# a page or an image among the files may hold scripts: they must not run as if they were this site's
+HEADERS = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff", "vary": "authorization, cookie"}
+
+
+def applies(table: Table) -> bool:
+    """Serve tables that a descriptor's ``files`` made."""
+    return table.utype == FILES
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """``/collections/<name>/files`` and what is below."""
+
+    def rows(request: Request, name: str, path: str | None) -> tuple[list[dict[str, Any]], str]:
+        """Ask for a reader's files by the road of all queries; gives also who may keep the answer."""
+        site, who = around.site, around.reader(request)
+        holdings = site.current()
+        catalogue = holdings.catalogue(who, around.policies)
+        table = next((one for one in catalogue.tables() if one.schema == name and applies(one)), None)
+        if table is None:
+            raise NotFound(f"the collection {name!r} has no files here", remedy="the first page lists what is here")
+        text = f"SELECT path, url, media_type, bytes, sha256, title, modified FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
+        text += " ORDER BY path" if path is None else " WHERE path = '" + path.replace("'", "''") + "'"
+        with query.run(text, who, site=site, policies=around.policies, holdings=holdings) as result:
+            found = [row for batch in result.batches() for row in batch.to_pylist()]
+        return found, holdings.reach(who, around.policies)
+
+    async def one(request: Request) -> Response:
+        try:
+            name, path = request.path_params["name"], request.path_params["path"]
+            found, reach = await anyio.to_thread.run_sync(rows, request, name, path)
+            row = _only(found, name, path)
+            tag = f'"{row["sha256"]}"'
+            headers = {**HEADERS, "etag": tag, "cache-control": f"{'public' if reach == 'public' else 'private'}, no-cache"}
+            if dali.unchanged(request, tag):
+                return Response(status_code=304, headers=headers)
+            place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
+            if request.headers.get("if-range", tag) != tag:  # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
+                request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+            return FileResponse(place, headers=headers, media_type=row["media_type"])
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+
+    async def listed(request: Request) -> Response:
+        try:
+            found, _ = await anyio.to_thread.run_sync(rows, request, request.path_params["name"], None)
+            lines = [f"{row['sha256']}  {row['url']}  {row['bytes']}  {row['title']}\n" for row in found]
+            return dali.whole(
+                request, "".join(lines).encode(), {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache", **HEADERS}
+            )
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+
+    return [Route("/collections/{name}/files", listed), Route("/collections/{name}/files/{path:path}", one)]
+
+
+def _only(found: list[dict[str, Any]], name: str, path: str) -> dict[str, Any]:
+    if not found:
+        raise NotFound(f"the collection {name!r} has no file {path!r} here", remedy=f"collections/{name}/files lists them")
+    return found[0]
+
+
+def _as_published(settings: Settings, name: str, row: dict[str, Any]) -> Path:
+    """Find a file, and see that it is the one whose checksum was published.
+
+    Raises
+    ------
+    Unavailable
+        It is gone, or was changed since.
+    """
+    place = settings.collections / name / str(row["path"])
+    try:
+        real, stat = place.resolve(strict=True), place.stat()
+    except OSError:
+        raise Unavailable(
+            f"the file {row['path']} is not there now", remedy="its owner must put it back, or ingest the collection again"
+        ) from None
+    if not any(real.is_relative_to(root.resolve()) for root in settings.grounds):
+        raise Unavailable(f"the file {row['path']} is not there now", remedy="its owner must put it back: a link leads out of the site")
+    if stat.st_size != row["bytes"] or abs(stat.st_mtime - _seconds(row["modified"])) > 1e-3:
+        raise Unavailable(f"the file {row['path']} was changed since it was published", remedy="its owner must ingest the collection again")
+    return place
+
+
+def _seconds(moment: Any) -> float:
+    return float(moment.replace(tzinfo=UTC).timestamp())
+
+
+def ways(published: Published, base: str) -> Sequence[Way]:
+    """Show the list, and how to get one and check it."""
+    url = f"{base}/collections/{urlquote(published.table.schema)}/files"
+    return [Way(title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done")]
+
+
+PROTOCOL = Protocol(name="files", title="Files", applies=applies, routes=routes, ways=ways)

@@ -1,0 +1,152 @@
+"""HTTP -> Params by DALI's rules: names without case, GET = POST, repeats counted, values checked against `Param`."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import anyio.to_thread
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from hven.model.errors import ParamError, TooLarge
+from hven.model.given import Params, Upload, collect
+from hven.services.bodies import chunks, too_large, whole_body
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+FORM_MOST = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
+_PART = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
+LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
+
+
+async def read(request: Request, limit: int) -> Params:
+    """Read the parameters of a request from its address and its body.
+
+    Raises
+    ------
+    TooLarge
+        The body is larger than `limit` bytes.
+    ParamError
+        The body is not a form, or not UTF-8.
+    """
+    pairs = _pairs(request.scope.get("query_string", b""), "the address")
+    files: dict[str, Upload] = {}
+    if request.method == "POST":
+        alias = request.scope.get("hven.alias")  # an old address: its parameters' names hold for the body too
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(int(declared), limit)
+        packed = request.headers.get("content-encoding", "identity").strip().lower()
+        if packed not in {"identity", ""}:
+            raise ParamError(
+                f"a body that is packed with {packed!r:.40} is not understood", remedy="send it as it is; files may be packed by themselves"
+            )
+        kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
+        if kind == FORM:
+            body = await whole_body(request, min(limit, FORM_MOST))
+            more = _pairs(body, "the body") if len(body) <= LONG else await anyio.to_thread.run_sync(_pairs, body, "the body")
+        elif kind == MULTIPART:
+            more, files = await _multipart(request, limit)
+            more = _sent_as_file(_written_inline(pairs, more, files), files)
+        else:
+            raise ParamError(f"a body of type {kind!r} is not understood", remedy=f"send {FORM} or {MULTIPART}")
+        pairs = [*pairs, *more] if alias is None else alias.completed([*pairs, *alias.renamed(more)])
+    return collect(pairs, files)
+
+
+def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
+    if not raw:
+        return []
+    try:
+        text = raw.decode("ascii")
+    except UnicodeDecodeError:  # unescaped UTF-8 is common and harmless
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ParamError(f"{where} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8") from None
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=10_000)
+    except UnicodeDecodeError as error:
+        raise ParamError(
+            f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})", remedy="percent-encode UTF-8"
+        ) from None
+    except ValueError as error:
+        raise ParamError(f"{where} cannot be read: {error}") from None
+
+
+class _Parts(MultiPartParser):
+    """Counts what it holds as text, which is all but files: these go to disk."""
+
+    fields = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self.fields += end - start
+            if self.fields > FORM_MOST:
+                raise TooLarge(
+                    f"the parts without a file name have more than {FORM_MOST:,} bytes",
+                    remedy='give a table\'s part a file name: filename="t.vot"',
+                )
+        super().on_part_data(data, start, end)
+
+
+async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+    pairs: list[tuple[str, str]] = []
+    files: dict[str, Upload] = {}
+    try:
+        form = await _Parts(request.headers, chunks(request, limit), max_part_size=limit).parse()
+    except MultiPartException as error:
+        raise ParamError(f"the multipart body cannot be read: {error.message}") from None
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            pairs.append((name, value))
+        elif name in files:
+            await form.close()
+            raise ParamError(f"the multipart body has two files called {name!r}", name=name, remedy="give each part its own name")
+        else:
+            files[name] = await _file(name, value)
+    return pairs, files
+
+
+def _written_inline(address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+    """Take parts that UPLOAD names for files though they have no file name: DALI asks for none, and scripts in browsers send text so."""
+    wanted = {part.strip() for name, value in (*address, *body) if name.upper() == "UPLOAD" for part in _PART.findall(value)} - set(files)
+    left = []
+    for name, value in body:
+        if name in wanted and name.upper() != "UPLOAD":
+            content = value.encode()
+            files[name] = Upload(name=name, file=BytesIO(content), size=len(content))
+        else:
+            left.append((name, value))
+    return left
+
+
+def _sent_as_file(body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+    """Take a query that was sent as a file (``curl -F QUERY=@query.adql``) for the text it is, unless it was sent as text, too."""
+    found = list(body)
+    for name in [name for name in files if name.upper() == "QUERY" and all(known.upper() != "QUERY" for known, _ in body)]:
+        content = files[name].file.read(FORM_MOST + 1)
+        if len(content) > FORM_MOST:
+            raise too_large(len(content), FORM_MOST)
+        try:
+            found.append((name, content.decode("utf-8-sig")))
+        except UnicodeDecodeError as error:
+            raise ParamError(f"the file {name} is not UTF-8 (byte {error.start})", name=name, remedy="send the query as text") from None
+        files.pop(name).file.close()
+    return found
+
+
+async def _file(name: str, part: UploadFile) -> Upload:
+    """Keep a part: a small one needs no closing, so that faces that know no files need not think of them."""
+    size = part.size or 0
+    if size > LONG:
+        return Upload(name=name, file=part.file, size=size, media_type=part.content_type)
+    content = await part.read()
+    await part.close()
+    return Upload(name=name, file=BytesIO(content), size=size, media_type=part.content_type)

@@ -1,0 +1,227 @@
+"""`permit`: the one place where a query is cut down to what its reader may see.
+
+A :class:`Policy` answers two questions about a table: may this reader know of it, and which rows may they see? Whatever
+is derived from data is keyed by the :class:`Scope` it was computed under, so that one reader's answer never reaches
+another. Row filters are ADQL conditions; they are bound here and put into `TableRef.where`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from hven.adql.tree import And, Bound, Expr, Literal, TableRef
+from hven.model.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.table import Table
+
+N = TypeVar("N")
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Somebody who asks. The anonymous reader has no name and no groups."""
+
+    name: str | None = None
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def anonymous(self) -> bool:
+        """True if nobody is logged in."""
+        return self.name is None
+
+
+ANONYMOUS = Reader()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a reader sees, as a key: readers with equal scopes get equal answers."""
+
+    key: str
+
+    @property
+    def public(self) -> bool:
+        """True if an answer computed under this scope may be kept by shared caches."""
+        return self.key == "public"
+
+
+PUBLIC = Scope("public")
+
+
+class Policy(Protocol):
+    """A rule about tables and rows. Built-in: `Access`; a site's own come with *Rights*.
+
+    Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new object.
+    """
+
+    def sees(self, table: Table, who: Reader) -> bool | None:
+        """May `who` know that `table` exists? None: no opinion."""
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:
+        """Give a condition that `who`'s rows of `table` meet, bound over the table alone; None: every row.
+
+        Asked of stored tables alone: a view shows the rows that its tables do, whatever is said of its own name.
+        """
+
+
+class Access:
+    """``access: public | private`` of the descriptor: a private table is for the site's owner alone."""
+
+    def sees(self, table: Table, who: Reader) -> bool | None:
+        """Private tables need the group ``owner`` (the command line has it)."""
+        return True if table.access == "public" or "owner" in who.groups else None
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
+        """Access says nothing of single rows."""
+        return None
+
+
+class Owned:
+    """A table that belongs to a reader is theirs alone: not even the site's owner sees it through the service."""
+
+    def sees(self, table: Table, who: Reader) -> bool | None:
+        """No opinion on the site's own tables."""
+        return None if table.owner is None else who.name == table.owner
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
+        """Whose it is, sees all of it."""
+        return None
+
+
+class Offered:
+    """``services:`` of the descriptor: a face knows only the tables that are offered by it."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
+        """No opinion on tables that are offered."""
+        return None if table.offers(self.service) else False
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
+        """Say nothing: a table is offered whole."""
+        return None
+
+
+@lru_cache(maxsize=256)
+def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
+    """Add to a site's policies that only what a service offers is known; equal arguments give the same object."""
+    return (*policies, Offered(service))
+
+
+ALWAYS: tuple[Policy, ...] = (Owned(),)  # whatever a site's own policies are
+OWNER = Reader(name="owner", groups=frozenset({"owner"}))
+DEFAULT: tuple[Policy, ...] = (Access(),)
+
+
+def visible(table: Table, who: Reader, policies: Sequence[Policy] = DEFAULT) -> bool:
+    """May `who` know of `table`? The first policy with an opinion that is no stops it; somebody must say yes."""
+    opinions = [policy.sees(table, who) for policy in (*ALWAYS, *policies)]
+    return False not in opinions and True in opinions
+
+
+def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy] = DEFAULT) -> dict[str, Expr]:
+    """Give the row conditions of `who` by qualified table name; tables seen whole are left out."""
+    filters: dict[str, Expr] = {}
+    for table in tables:
+        conditions = [found for policy in policies if (found := policy.rows(table, who)) is not None]
+        if conditions:
+            filters[table.qualified] = _settled(_conjunction(conditions))
+    return filters
+
+
+def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> tuple[Bound, Scope]:
+    """Filter every table reference of `bound` to what `who` may see.
+
+    Returns
+    -------
+    tuple
+        The query to run, and the scope under which its answer may be remembered.
+    """
+    filters = row_filters(bound.tables, who, policies)
+    private = [table.qualified for table in bound.tables if not visible(table, ANONYMOUS, policies)]
+    if not filters:
+        return bound, scope_of(filters, private)
+    known = {table.qualified for table in bound.tables}
+    return replace(bound, query=_rewrite(bound.query, TableRef, _filtering(filters, known))), scope_of(filters, private)
+
+
+def scope_of(filters: dict[str, Expr], private: Sequence[str]) -> Scope:
+    """Name the scope: ``public``, or a digest of the filters and of the private tables that are involved."""
+    if not filters and not private:
+        return PUBLIC
+    text = repr(sorted((name, spell(expr)) for name, expr in filters.items())) + repr(sorted(private))
+    return Scope(hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def spell(node: object) -> str:
+    """Write a tree as text that is the same in every process: what ``==`` compares, and nothing else."""
+    if isinstance(node, tuple):
+        return f"({','.join(spell(part) for part in node)})"
+    if is_dataclass(node) and not isinstance(node, type):
+        return f"{type(node).__name__}({','.join(spell(getattr(node, item.name)) for item in fields(node) if item.compare)})"
+    return repr(node)
+
+
+def _conjunction(conditions: list[Expr]) -> Expr:
+    return conditions[0] if len(conditions) == 1 else And(tuple(conditions), meta=conditions[0].meta)
+
+
+def _settled(condition: Expr) -> Expr:
+    """Take the slots off a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
+    return _rewrite(condition, Literal, lambda literal: replace(literal, slot=-1))
+
+
+def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[TableRef], TableRef]:
+    def one(ref: TableRef) -> TableRef:
+        if ref.cte:
+            return ref
+        if ref.table is None or ref.table.qualified not in known:
+            # nobody was asked about it: better no answer than too much of one
+            name = ".".join(part.name for part in ref.parts)
+            message = f"the table {name} is read without having been bound"
+            raise ServiceError(message)
+        return replace(ref, where=filters[ref.table.qualified]) if ref.table.qualified in filters else ref
+
+    return one
+
+
+def _rewrite(node: N, kind: type[M], change: Callable[[M], M]) -> N:
+    """Copy a tree, with every node of a kind changed; parts without one are shared."""
+    if isinstance(node, kind):
+        return change(node)  # type: ignore[return-value]
+    if isinstance(node, tuple):
+        parts = tuple(_rewrite(part, kind, change) for part in node)
+        return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
+    if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
+        return node
+    # a + b + c, SELECT .. UNION SELECT .. UNION .., joins: a chain of a thousand is walked, not descended into
+    chain: list[Any] = []
+    first: Any = node
+    while is_dataclass(first) and not isinstance(first, kind) and hasattr(first, "left"):
+        chain.append(first)
+        first = first.left
+    if not chain:
+        return _changed(node, {}, kind, change)
+    new = _rewrite(first, kind, change)
+    for link in reversed(chain):
+        new = _changed(link, {"left": new}, kind, change)
+    return new  # type: ignore[no-any-return]
+
+
+def _changed(node: N, done: dict[str, object], kind: type[M], change: Callable[[M], M]) -> N:
+    """Rewrite the parts of one node; `done` are those that are rewritten already."""
+    changes = {}
+    for item in fields(node):  # type: ignore[arg-type]
+        old = getattr(node, item.name)
+        new = done[item.name] if item.name in done else _rewrite(old, kind, change)
+        if new is not old:
+            changes[item.name] = new
+    return replace(node, **changes) if changes else node  # type: ignore[type-var]

@@ -1,0 +1,129 @@
+"""Cookies as proof of who asks: how they are written and read, when they are not believed, and how much later each failure is told."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from hven.site.store import Store
+
+COOKIE = "hven_session"
+VISITOR = "hven_visitor"  # of a browser without an account: its own jobs
+YEAR = 365 * 86400
+SECONDS = 14 * 86400.0  # that a session lasts
+SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110 section 9.2.1
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+FREE, CROWD = 5, 20  # failures for one account, and of one address, that are told at once
+FIRST, LONGEST = 0.5, 8.0  # seconds that the next one is told later, twice as long each time, and at most
+WINDOW = 600.0  # seconds without a failure after which all are forgotten
+HELD = 4  # answers to one address about one account that are held back at once: others are not looked at
+KEPT = 20_000  # addresses and accounts
+
+
+def proof_of(headers: Mapping[str, str]) -> str | None:
+    """Find the session in a request's headers (RFC 6265 section 4.2)."""
+    for part in headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE and value:
+            return value.strip('"')
+    return None
+
+
+def cookie(proof: str | None, *, path: str, secure: bool) -> str:
+    """Write the header Set-Cookie; None ends the session.
+
+    Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never goes over plain http.
+    """
+    age = round(SECONDS) if proof is not None else 0
+    return f"{COOKIE}={proof or ''}; Path={path or '/'}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+
+
+def visitor_of(headers: Mapping[str, str]) -> str:
+    """Find out which visitor without an account asks: a hash of the cookie, as the store keeps it; empty if there is none."""
+    for part in headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == VISITOR and _TOKEN.fullmatch(value):
+            return hashlib.sha256(value.encode()).hexdigest()
+    return ""
+
+
+def visit(*, path: str, secure: bool) -> tuple[str, str]:
+    """Make a new visitor: the header Set-Cookie, and what `visitor_of` will give for it. Nobody can guess it, no script can read it."""
+    token = secrets.token_urlsafe(32)
+    header = f"{VISITOR}={token}; Path={path or '/'}; Max-Age={YEAR}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    return header, hashlib.sha256(token.encode()).hexdigest()
+
+
+def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -> bool:
+    """Tell whether a page of somebody else makes a browser send a request that changes something: its cookies then prove nothing.
+
+    Parameters
+    ----------
+    trusted
+        Origins, ``https://vo.example.org``, whose pages may act for the reader: the site's own, and those that it names.
+    """
+    if method in SAFE:
+        return False
+    origin = headers.get("origin")
+    if origin is not None and origin.lower() in trusted:
+        return False
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    return origin is not None  # programs send neither header, browsers of the last ten years one at least
+
+
+class Attempts:
+    """Counts failures of each address and for each account, in one process, and says how much later each is told. Thread-safe.
+
+    A token's 256 bits are the true wall: this keeps attempts rare and cheap, and shuts nobody out who has a right one.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how often, and when last
+        self._held: Counter[tuple[str, str]] = Counter()  # answers that are held back, by address and account
+        self._lock = threading.Lock()
+
+    def allowed(self, address: str, account: str) -> bool:
+        """Say whether a proof is looked at; not while the answers to many wrong ones of this address for this account are held back."""
+        return self._held[address, account] < HELD
+
+    def failed(self, address: str, account: str) -> float:
+        """Count a failure, and give the seconds to hold its answer back; then `answered`."""
+        with self._lock:
+            pause = max(self._pause(("address", address), CROWD), self._pause(("account", account), FREE))
+            self._held[address, account] += 1
+        return pause
+
+    def answered(self, address: str, account: str) -> None:
+        """Take note that the answer to a failure leaves."""
+        with self._lock:
+            self._held[address, account] -= 1
+            self._held += Counter()  # none is kept of which there is none
+
+    def _pause(self, key: tuple[str, str], free: int) -> float:
+        moment = self._clock()
+        times, last = self._failed.pop(key, (0, moment))
+        times = times + 1 if moment - last < WINDOW else 1
+        self._failed[key] = times, moment
+        while len(self._failed) > KEPT or moment - next(iter(self._failed.values()))[1] > WINDOW:
+            self._failed.popitem(last=False)
+        return 0.0 if times <= free else float(min(FIRST * 2.0 ** min(times - free - 1, 30), LONGEST))
+
+
+_attempts: WeakKeyDictionary[Store, Attempts] = WeakKeyDictionary()
+
+
+def attempts_of(store: Store) -> Attempts:
+    """Give the attempts to log in to a site, of this process."""
+    return _attempts.setdefault(store, Attempts())

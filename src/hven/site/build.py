@@ -1,0 +1,207 @@
+"""From the store's records and the descriptors to one `Holdings`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hven import adql
+from hven.adql.grouping import walk
+from hven.adql.tree import CommonTable, TableRef
+from hven.model.errors import HvenError
+from hven.model.table import Schema
+from hven.model.times import dated
+from hven.site import obscore
+from hven.site._catalogue import Catalogue
+from hven.site._picture import Holdings, Published
+from hven.site.overlay import overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.resource import Resource, TableSpec
+    from hven.model.table import Table
+    from hven.site._fallback import Damage
+    from hven.site.store import Record
+    from hven.site.watch import Seen
+
+PRIVATE = "private"
+
+
+def build(
+    records: Mapping[str, Record],
+    seen: Mapping[str, Seen],
+    trouble: Sequence[str] = (),
+    live: Mapping[str, Published] | None = None,
+    damages: Sequence[Damage] = (),
+) -> Holdings:
+    """Make the picture of now.
+
+    Parameters
+    ----------
+    records
+        What is published, by qualified name.
+    seen
+        The descriptors, by collection.
+    trouble
+        What is wrong with the store and the engines, if anything: the records are the last good ones.
+    live
+        Tables that are read in place, by qualified name.
+    damages
+        Of what is published; `records` has what is served instead.
+    """
+    problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
+    problems += [*trouble, *(one.told for one in damages)]
+    instead = {one.table: one.snapshot for one in damages if one.served is not None}
+    published: dict[str, Published] = {}
+    for name, record in records.items():
+        item = seen.get(record.collection)
+        resource = item.resource if item is not None else None
+        spec = _spec(resource, record.table.name)
+        table = dated(overlay(record, spec, resource), record.snapshot.statistics)
+        if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE)):
+            table = table.having(access=PRIVATE)
+        published[name] = Published(
+            table=table,
+            relation=record.snapshot,
+            updated=record.created,
+            run=record.run,
+            resource=resource,
+            coverage=record.snapshot.coverage,
+            rows=record.snapshot.rows,
+            bytes=record.snapshot.bytes,
+            statistics=record.snapshot.statistics,
+            provenance=record.provenance,
+            instead=instead.get(name),
+        )
+    published.update(live or {})
+    published = {name: _offered(item) for name, item in published.items()}
+    resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
+    observations, wrong = obscore.views(published)
+    published.update(observations)
+    problems += wrong
+    problems += _views(published, resources)
+    published.update({name: _offered(item) for name, item in published.items()})
+    schemas = _schemas(published, resources)
+    # the same in every process: no sets in here, whose order is each process's own
+    texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
+    shown = [
+        (item.table, getattr(item.relation, "id", None) or getattr(item.relation, "stamp", None), item.updated)
+        for item in published.values()
+    ]
+    state = repr((shown, schemas, texts))
+    version = hashlib.sha256(state.encode()).hexdigest()[:16]
+    return Holdings(
+        schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems), damages=tuple(damages)
+    )
+
+
+def _spec(resource: Resource | None, table: str) -> TableSpec | None:
+    if resource is None:
+        return None
+    return next((spec for spec in resource.tables if spec.table.name == table), None)
+
+
+def _offered(item: Published) -> Published:
+    """Say by which faces a table is asked, as its collection's descriptor has it."""
+    services = item.resource.services if item.resource is not None else ()
+    if services == item.table.services:
+        return item
+    table = item.table.having(services=services)
+    if table.standard is not None and table.standard.startswith("epn-tap") and not table.offers("epn-tap"):
+        table = table.having(standard=None, utype=None)
+    return replace(item, table=table)
+
+
+def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resource]) -> tuple[Schema, ...]:
+    """Group the tables; they stand in the descriptor's order, collections by name."""
+    found: dict[str, list[Table]] = {}
+    for item in published.values():
+        found.setdefault(item.table.schema, []).append(item.table)
+    schemas = []
+    for name, tables in sorted(found.items(), key=lambda pair: pair[0].lower()):
+        resource = resources.get(name)
+        order = {spec.table.name: number for number, spec in enumerate(resource.tables)} if resource is not None else {}
+        tables.sort(key=lambda table, order=order: (table.index or 10_000, order.get(table.name, 10_000), table.name.lower()))  # type: ignore[misc]
+        title = resource.title if resource is not None else None
+        about = resource.description if resource is not None else None
+        schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about))
+    return tuple(schemas)
+
+
+def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -> list[str]:
+    """Add the views of the descriptors, in whatever order they build on each other. Gives what is wrong with those left out."""
+    wanted = {
+        f"{resource.name}.{spec.table.name}": (spec, resource)
+        for resource in resources.values()
+        for spec in resource.tables
+        if spec.table.view is not None and _shown(resource, published)
+    }
+    problems: dict[str, str] = {}
+    while wanted:
+        ready = {}
+        for name, (spec, resource) in wanted.items():
+            try:
+                ready[name] = _view(spec, resource, published)
+            except HvenError as error:
+                problems[name] = f"view {name}: {error}"
+        if not ready:
+            break
+        published.update(ready)
+        wanted = {name: pair for name, pair in wanted.items() if name not in ready}
+        problems = {name: text for name, text in problems.items() if name not in ready}
+    return [*problems.values(), *_hidden(published, resources)]
+
+
+def _hidden(published: Mapping[str, Published], resources: Mapping[str, Resource]) -> list[str]:
+    """Name the views that are called public and read what is not: nobody sees them but who sees those tables."""
+    found = []
+    for name, item in published.items():
+        said = _spec(item.resource, item.table.name) if item.table.view is not None else None
+        if said is None or said.table.access != "public":
+            continue
+        below = [published[table].table for table in item.reads if table in published]
+        closed = [
+            table.qualified for table in below if (spec := _spec(resources.get(table.schema), table.name)) and spec.table.access != "public"
+        ]
+        if closed:
+            found.append(
+                f"view {name}: it is public, but readers do not see it, for {' and '.join(closed)} {'are' if closed[1:] else 'is'} private;"
+                " say `access: private` of the view, or publish what it reads"
+            )
+    return found
+
+
+def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:
+    """Tell whether views are there: they come and go with their collection's tables; where there are only views, nothing needs an ingest."""
+    return any(item.table.schema == resource.name for item in published.values()) or not any(spec.sources for spec in resource.tables)
+
+
+def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published]) -> Published:
+    catalogue = Catalogue(key="", schemas=_schemas(published, {}))
+    query = adql.parse(spec.table.view or "")
+    bound = adql.bind(query, catalogue)
+    said = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared)}
+    columns = []
+    for column in bound.columns:
+        own = said.get(column.name.lower())
+        changes = (
+            {}
+            if own is None
+            else {name: value for name in ("description", "unit", "ucd", "utype", "label") if (value := getattr(own, name)) is not None}
+        )
+        columns.append(column.having(**changes))
+    # the binder tells the stored tables; a view between may be private, too
+    named = {cte.name.name.lower() for cte in walk(query) if isinstance(cte, CommonTable)}
+    parts = [
+        ref.parts for ref in walk(query) if isinstance(ref, TableRef) and not (len(ref.parts) == 1 and ref.parts[0].name.lower() in named)
+    ]
+    between = [table.qualified for part in parts for table in catalogue.find(part) if table.view is not None]
+    reads = tuple(
+        sorted({*(table.qualified for table in bound.tables), *between, *(name for view in between for name in published[view].reads)})
+    )
+    private = spec.table.access != "public" or any(published[name].table.access != "public" for name in reads)
+    table = dated(replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public"))
+    newest = max((published[table.qualified].updated for table in bound.tables), default="")
+    return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access)

@@ -1,0 +1,197 @@
+"""`Engines`: the engines of a site, opened when they are first needed; one that is away stops its own tables only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from hven.engines import Memory
+from hven.model import plugins
+from hven.model.errors import HvenError, StorageError, Unavailable
+from hven.model.settings import secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hven.engines import Engine, Relation, Snapshot
+    from hven.model.settings import Settings
+
+EMBEDDED = "duckdb"
+POSTGRES = "postgres"
+NO_DATABASE = "the engine postgres has no database"
+LIVE = "live "  # begins the names of the engines of databases that are read in place; the database's url follows
+PAUSE = 2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
+
+
+class Engines:
+    """The engines of a site in this process. Thread-safe.
+
+    Parameters
+    ----------
+    memory
+        Bytes for each; None = `settings.limits.memory`.
+    site
+        Gives the identity of the site, by which a database knows its own; None = nobody asks.
+    """
+
+    def __init__(self, settings: Settings, *, memory: int | None = None, site: Callable[[], str] | None = None) -> None:
+        self._site = site
+        self.default = settings.engine
+        self._settings = settings
+        self._memory = memory or settings.limits.memory
+        self._lock = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
+        self._open: dict[str, Engine] = {}
+        self._failed: dict[str, tuple[float, HvenError]] = {}
+        self.limits: dict[str, float] = {}
+        self.embedded = self.get(EMBEDDED)
+
+    def get(self, name: str) -> Engine:
+        """Give an engine; open it if that has not happened.
+
+        Raises
+        ------
+        UserError
+            No engine is called so.
+        StorageError
+            It cannot be opened now; the tables of the others are served all the same.
+        """
+        found = self._open.get(name)
+        if found is not None:
+            return found
+        with self._lock:
+            opening = self._opening.setdefault(name, threading.Lock())
+        with opening:  # one at a time for each engine: who waits for a database keeps nobody else waiting
+            found = self._open.get(name)
+            if found is not None:
+                return found
+            before = self._failed.get(name)
+            if before is not None and time.monotonic() - before[0] < PAUSE:
+                raise StorageError(before[1].message, remedy=before[1].remedy)
+            try:
+                found = self._opened(name)
+            except HvenError as error:
+                self._failed[name] = (time.monotonic(), error)
+                raise
+            self._failed.pop(name, None)
+            self._open[name] = found
+            return found
+
+    def _opened(self, name: str) -> Engine:
+        if name.startswith(LIVE):  # a database that is read in place: one engine for each
+            from hven.engines.postgres import live
+
+            url, most = self._secret(name.removeprefix(LIVE)), self._settings.live
+            here, seconds = self._settings.kept / "engine-live", self._seconds(name)
+            return live.open(here, name=name, memory=self._memory, url=url, pool=most.pool, at_once=most.at_once, seconds=seconds)
+        where = self._settings.kept / ("snapshots" if name == EMBEDDED else f"engine-{name}")
+        options: dict[str, Any] = {}
+        if name == POSTGRES:
+            said = self._settings.postgres
+            if said.url is None:
+                raise StorageError(NO_DATABASE, remedy="say url under [postgres] in hven.toml")
+            options = {"url": self._secret(said.url), "schema": said.namespace, "role": said.read_role, "pool": said.pool}
+            options |= {"site": "" if self._site is None else self._site()}
+            options |= {"position": said.position, "read_url": None if said.read_url is None else self._secret(said.read_url)}
+        engine: Engine = plugins.load("engines", name).open(where, memory=self._memory, **options)
+        return engine
+
+    def missing(self, snapshot: Snapshot) -> str | None:
+        """Say what is not there of a snapshot, as far as its engine can tell at once."""
+        engine = self._open.get(snapshot.engine)
+        return None if engine is None else engine.missing(snapshot)
+
+    def faulty(self) -> Mapping[str, str]:
+        """Give the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
+        return self.embedded.faulty
+
+    def refuse(self, damaged: Mapping[str, str]) -> None:
+        """Have the rows of damaged snapshots given to nobody, by path."""
+        self.embedded.refuse(damaged)
+
+    def tidy(self) -> None:
+        """Let go of snapshots that were removed."""
+        for engine in self.opened():
+            engine.tidy()
+
+    def settle(self, settings: Settings) -> None:
+        """Go on with these settings: what is not open yet is opened with them."""
+        self._settings, self.default = settings, settings.engine
+
+    def fixed(self) -> list[str]:
+        """Name the sections of the settings with which something is open."""
+        return [name for name in (POSTGRES,) if name in self._open]
+
+    def trouble(self, name: str) -> str | None:
+        """Say why the rows of an engine cannot be read here; None: they can, or nobody has asked for them yet."""
+        if name == POSTGRES and self._settings.postgres.url is None:
+            return NO_DATABASE
+        return self._problem(name) if name in {POSTGRES, *self._open} else None
+
+    def _problem(self, name: str) -> str | None:
+        try:
+            return self.get(name).problem()
+        except HvenError as error:
+            return str(error)
+
+    def limited(self, name: str, seconds: float) -> None:
+        """Say how long a statement may take in a database that is read in place; the shortest of all that is said counts."""
+        self.limits[name] = min(seconds, self.limits.get(name, seconds))
+
+    def _seconds(self, name: str) -> float:
+        return self.limits.get(name, 60.0)
+
+    def _secret(self, text: str) -> str:
+        return secret(self._settings.directory, text) if text.startswith("$") else text
+
+    def of(self, relation: Relation) -> Engine:
+        """Give the engine that has these rows; rows in memory are the embedded one's."""
+        return self.embedded if isinstance(relation, Memory) else self.get(relation.engine)
+
+    def answering(self, name: str) -> Engine:
+        """Give an engine to readers: what keeps it from being opened is its owner's business, who finds it in the log and at /health.
+
+        Raises
+        ------
+        Unavailable
+            It cannot be opened now.
+        """
+        try:
+            return self.get(name)
+        except Unavailable:
+            raise
+        except HvenError as error:
+            here = "their database" if name.startswith(LIVE) else f"the engine {name}"
+            raise Unavailable(f"these rows are in {here}, which does not answer here", remedy="try again later") from error
+
+    def opened(self) -> list[Engine]:
+        """Give those that are open."""
+        return list(self._open.values())
+
+    def opened_by_name(self) -> dict[str, Engine]:
+        """Give those that are open, by name."""
+        return dict(self._open)
+
+    def drop(self, snapshots: Iterable[Snapshot]) -> list[str]:
+        """Remove snapshots, each from its engine. What cannot be removed now goes with the next sweep; gives why not."""
+        troubles: dict[str, None] = {}
+        for snapshot in snapshots:
+            try:
+                self.get(snapshot.engine).drop(snapshot)
+            except HvenError as error:
+                troubles[f"the snapshot {snapshot.id} cannot be removed now: {error}"] = None
+        return list(troubles)
+
+    def look(self, names: Iterable[str]) -> list[str]:
+        """Open the engines that tables need; give what is wrong with them. May take a while: not for who must answer."""
+        found = ((name, self._problem(name)) for name in sorted(set(names)))
+        return [f"engine {name}: {said}; its tables are not served" for name, said in found if said]
+
+    def close(self) -> None:
+        """Close them all."""
+        for engine in self.opened():
+            engine.close()
+
+
+__all__ = ["EMBEDDED", "LIVE", "Engines"]

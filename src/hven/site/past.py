@@ -1,0 +1,113 @@
+"""The site as it was: what was published at a time, or together with a snapshot, as far as it is kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hven.model.errors import Gone, ParamError
+from hven.site.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.site._picture import Holdings
+    from hven.site.store import Event, Record, Store
+    from hven.site.watch import Seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """An earlier state.
+
+    Attributes
+    ----------
+    at
+        The moment, as the store writes it.
+    gone
+        Qualified names, in lower case, of tables that were published then and are not kept; -> since when they are kept again, if they are.
+    young
+        The same of tables that were not published then, and are now; -> when they were first.
+    """
+
+    holdings: Holdings
+    at: str
+    gone: Mapping[str, str | None]
+    young: Mapping[str, str] = field(default_factory=dict)
+
+
+def moment(store: Store, wanted: str) -> str:
+    """Read a time (ISO 8601, UTC unless it says otherwise; a day means its end), or find when a snapshot or run was published.
+
+    Raises
+    ------
+    ParamError
+        It is neither.
+    """
+    text = wanted.strip()
+    known = store.published_at(text)  # an id may look like a time
+    if known is not None:
+        return known
+    found = instant(text)
+    if found is None:
+        remedy = "a time as 2026-11-20T08:00:00, or a snapshot's id"
+        message = f"{text[:60]!r} is no time, and no snapshot or run of that id was published"
+        raise ParamError(message, name="ASOF", remedy=remedy)
+    return found
+
+
+def instant(text: str) -> str | None:
+    """Read a time as people write it (a day means its end), as the store writes it; None: it is none."""
+    try:
+        read = dt.datetime.fromisoformat(text.strip())
+        if len(text.strip()) == 10:
+            read += dt.timedelta(days=1, microseconds=-1)
+        if read.tzinfo is not None:
+            read = read.astimezone(dt.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None
+    return f"{read.isoformat(timespec='microseconds')}Z"
+
+
+def past(store: Store, at: str, seen: Mapping[str, Seen]) -> Past:
+    """Build what was published at a moment. Metadata, rights and views are those of now; tables read in place have no past.
+
+    A table that is published no more is not shown: who took it away meant it.
+    """
+    records: dict[str, Record] = {}
+    gone: dict[str, str | None] = {}
+    present = store.pointers()[1]
+    for collection, event in store.states(at).items():
+        kept = {record.id: record for record in store.snapshots(collection)}
+        state = {table: snapshot for table, snapshot in event.state.items() if table in present}
+        missing = [table for table, snapshot in state.items() if snapshot not in kept]
+        records |= {table: kept[snapshot] for table, snapshot in state.items() if snapshot in kept}
+        if missing:
+            later = [one for one in reversed(store.history(collection)) if one.at > at]
+            gone |= {table.lower(): _since(table, later, kept) for table in missing}
+    young: dict[str, str] = {}
+    for table in present:
+        if table not in records and table.lower() not in gone:
+            first = next((one.at for one in reversed(store.history(table.partition(".")[0])) if one.at > at and table in one.state), None)
+            young |= {} if first is None else {table.lower(): first}
+    return Past(holdings=build(records, seen), at=at, gone=gone, young=young)
+
+
+def _since(table: str, later: list[Event], kept: Mapping[str, Record]) -> str | None:
+    return next((event.at for event in later if event.state.get(table) in kept), None)
+
+
+def refuse(found: Past, table: str) -> Gone | ParamError:
+    """Say that a table's state is not kept, or that there was none yet."""
+    first = found.young.get(table.lower())
+    if first is not None:
+        return ParamError(
+            f"{table} was not published yet at {found.at}", name="ASOF", remedy=f"it was first at {first}: ask for a later time"
+        )
+    since = found.gone.get(table.lower())
+    remedy = f"kept since {since}" if since else "ask for what is published now"
+    return Gone(f"{table} as it was at {found.at} is not kept any more", remedy=f"{remedy}; a release keeps a state for good")
+
+
+__all__ = ["Past", "moment", "past", "refuse"]

@@ -1,0 +1,113 @@
+"""What is stored about a snapshot, and how the records look as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hven.engines import Snapshot
+from hven.model.errors import StorageError
+from hven.model.persist import table_from_json, table_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A snapshot with all that is known of how it came to be.
+
+    Attributes
+    ----------
+    table
+        The structure and metadata as ingested.
+    provenance
+        JSON object: ``hashes`` (descriptor and function files -> SHA-256), ``software``, ``pins`` (what was read, with
+        checksums), ``inputs`` (qualified table -> snapshot it was made from), ``origins`` (column -> source columns),
+        ``counts`` (read, skipped, rejected, published), ``row_id`` (columns whose values stay with a row across ingests).
+    """
+
+    snapshot: Snapshot
+    table: Table
+    collection: str
+    run: str
+    created: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The snapshot's id."""
+        return self.snapshot.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that moved pointers: ``publish``, ``rollback`` or ``remove``; `state` is qualified table -> snapshot id afterwards."""
+
+    number: int
+    collection: str
+    at: str
+    action: str
+    run: str | None
+    state: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A label that pins snapshots against pruning."""
+
+    collection: str
+    label: str
+    created: str
+    snapshots: Mapping[str, str]
+    description: str | None = None
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """Make the row of `snapshots`."""
+    body = {"snapshot": asdict(record.snapshot), "table": table_to_json(record.table), "provenance": record.provenance}
+    return {
+        "id": record.id,
+        "collection": record.collection,
+        "table_name": record.table.qualified,
+        "run": record.run,
+        "created": record.created,
+        "rows": record.snapshot.rows,
+        "bytes": record.snapshot.bytes,
+        "record": json.dumps(body, default=_plain),
+    }
+
+
+def from_row(row: Any) -> Record:
+    """Read a row of `snapshots`.
+
+    Raises
+    ------
+    StorageError
+        It was written by a newer Hven, or is damaged.
+    """
+    try:
+        body = json.loads(row.record)
+        said = body["snapshot"]
+        parts = tuple((name, count) for name, count in said["parts"])
+        snapshot = Snapshot(**{**said, "parts": parts, "regions": tuple(said.get("regions", ()))})
+        table = table_from_json(body["table"])
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"the record of snapshot {row.id} cannot be read: {error}"
+        raise StorageError(message, remedy="run the Hven that wrote it, or ingest the collection again") from error
+    return Record(
+        snapshot=snapshot, table=table, collection=row.collection, run=row.run, created=row.created, provenance=body["provenance"]
+    )
+
+
+def _plain(value: object) -> object:
+    """Write what JSON has no word for: numpy scalars, dates, bytes."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        return item()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)

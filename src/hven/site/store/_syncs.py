@@ -1,0 +1,69 @@
+"""What syncs have seen: one line for each snapshot, gone with its snapshot."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from hven.site.store.database import now, pointers, sync_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hven.site.store.database import Database
+
+
+class Syncs:
+    """The sync states of a store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: dict[tuple[str, str], tuple[str | None, list[Any]]] = {}
+
+    def get(self, snapshot: str) -> dict[str, Any] | None:
+        """Give what was written down with a snapshot; None if nothing was."""
+        with self._database.reading() as connection:
+            text = connection.execute(sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot)).scalar()
+        return None if text is None else json.loads(text)
+
+    def put(self, snapshot: str, table: str, collection: str, state: Mapping[str, Any]) -> None:
+        """Write down what the next sync of a table must know if it begins at this snapshot."""
+        values = {"table_name": table, "collection": collection, "state": json.dumps(dict(state), default=str), "updated": now()}
+        with self._database.writing() as connection:
+            done = connection.execute(sa.update(sync_state).where(sync_state.c.snapshot == snapshot).values(**values))
+            if not done.rowcount:
+                connection.execute(sa.insert(sync_state).values(snapshot=snapshot, **values))
+
+    def of(self, collection: str) -> dict[str, dict[str, Any]]:
+        """Give the states of a collection's snapshots, by snapshot."""
+        query = sa.select(sync_state.c.snapshot, sync_state.c.state).where(sync_state.c.collection == collection)
+        with self._database.reading() as connection:
+            return {row.snapshot: json.loads(row.state) for row in connection.execute(query)}
+
+    def forget(self, snapshots: Iterable[str]) -> None:
+        """Remove what belongs to snapshots that are not there any more."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(sync_state).where(sync_state.c.snapshot.in_(list(snapshots))))
+
+    def seen(self) -> dict[str, tuple[str | None, list[Any]]]:
+        """Give of each published table when everything was read last, and its last watermarks, one for each source entry, as written down.
+
+        A state names every file of its sources: it is read once, however often this is asked.
+        """
+        published = sa.join(sync_state, pointers, pointers.c.snapshot == sync_state.c.snapshot)
+        names = sa.select(sync_state.c.table_name, sync_state.c.snapshot, sync_state.c.updated).select_from(published)
+        known: dict[tuple[str, str], tuple[str | None, list[Any]]] = {}
+        found = {}
+        with self._database.reading() as connection:
+            for table, snapshot, updated in connection.execute(names).all():
+                one = self._seen.get((snapshot, updated))
+                if one is None:
+                    text = connection.execute(sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot)).scalar_one()
+                    state = json.loads(text)
+                    marks = [value for value in (state.get("watermark") or {}).values() if value is not None]
+                    one = (str(state["full"]) if state.get("full") else None), marks
+                found[table] = known[snapshot, updated] = one
+        self._seen = known
+        return found

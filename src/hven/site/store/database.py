@@ -1,0 +1,541 @@
+"""The database under the store: its tables, its format version with upgrades, its errors in plain words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from hven.model.errors import Overloaded, StorageError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FORMAT = 7
+ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
+BUSY = 15.0  # seconds that a writer waits for another one
+
+LOOKED = 5.0  # seconds that a server may take to answer at all
+# a machine that vanishes in the middle of a transaction must not hold the lock for ever
+POSTGRES = {
+    "connect_timeout": int(LOOKED),
+    "application_name": "hven store",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": f"-c lock_timeout={int(BUSY * 1000)} -c idle_in_transaction_session_timeout={int(2 * BUSY * 1000)}",
+}
+
+FIXED = "make its disk writable again, or check the owner and the rights of var/: the server goes on by itself then"
+AWAY_NOW = "bring its directory back, or mount its disk again: the server goes on by itself then"
+_standing: set[str] = (
+    set()
+)  # addresses of states that a server of this process, or of the one it was forked from, has found: none is made anew
+
+metadata = sa.MetaData()
+
+meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False))
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("table_name", sa.Text, nullable=False, index=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column(
+        "number", sa.BigInteger, nullable=False, server_default=sa.text("0")
+    ),  # grows with each publication: what came later, whatever the clock said
+)
+pointers = sa.Table(
+    "pointers",
+    metadata,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("snapshot", sa.Text, sa.ForeignKey("snapshots.id"), nullable=False),
+    sa.Column("since", sa.Text, nullable=False),
+)
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("run", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+)
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("started", sa.Text, nullable=False),
+    sa.Column("ended", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("summary", sa.Text),
+    sa.Column("report", sa.Text),
+    sa.Column("number", sa.BigInteger, nullable=False, server_default=sa.text("0")),  # grows with each run
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("since", sa.Text, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+)
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("collection", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("snapshot", sa.Text, sa.ForeignKey("snapshots.id"), nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("groups", sa.Text, nullable=False),  # JSON: what the owner belonged to
+    sa.Column("queue", sa.Text, nullable=False),  # whose turn it is: a user, or an address
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text),
+    sa.Column("parent", sa.Text, index=True),
+    sa.Column("depends_on", sa.Text, nullable=False),  # JSON: ids
+    sa.Column("parameters", sa.Text, nullable=False),  # JSON: pairs
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("queued", sa.Text),
+    sa.Column("started", sa.Text),
+    sa.Column("ended", sa.Text),
+    sa.Column("duration", sa.Integer, nullable=False),
+    sa.Column("destruction", sa.Text, nullable=False, index=True),
+    sa.Column("results", sa.Text, nullable=False),  # JSON
+    sa.Column("error", sa.Text),  # JSON
+    sa.Column("progress", sa.Text, nullable=False),  # JSON
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("holder", sa.Text),
+    sa.Column("beat", sa.Integer, nullable=False),  # grows as long as the holder lives: nobody's clock is trusted
+    sa.Index("ix_jobs_listed", "queue", "type", "created"),
+    sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
+    sa.Index("ix_jobs_turns", "queue", "started"),
+)
+_BOUND = sa.text("phase = 'QUEUED' AND queued IS NULL")
+bound_jobs = sa.Index("ix_jobs_bound", jobs.c.phase, jobs.c.queued, sqlite_where=_BOUND, postgresql_where=_BOUND)  # see `kin.settle`
+visits = sa.Table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
+    "visits",
+    metadata,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("visitor", sa.Text, nullable=False, index=True),  # hash of the cookie
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("salt", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+)
+user_tables = sa.Table(
+    "user_tables",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # in lower case: names that differ in case alone are one
+    sa.Column("snapshot", sa.Text, nullable=False, unique=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("expires", sa.Text, nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+retired = sa.Table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
+    "retired",
+    metadata,
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("until", sa.Text, nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False, index=True),
+    sa.Column("expires", sa.Text, nullable=False, index=True),
+)
+
+sync_state = sa.Table(  # what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
+    "sync_state",
+    metadata,
+    sa.Column("snapshot", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False, index=True),
+    sa.Column("collection", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),  # JSON: watermark, last full reading, files, columns of the source
+    sa.Column("updated", sa.Text, nullable=False),
+)
+
+schedules = sa.Table(  # of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
+    "schedules",
+    metadata,
+    sa.Column("collection", sa.Text, primary_key=True),
+    sa.Column("timing", sa.Text, nullable=False),  # as the descriptor said it when `due` was worked out
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("asked", sa.Float),  # since when somebody wants it to run now
+    sa.Column("paused", sa.Float),
+    sa.Column("failures", sa.Integer, nullable=False),  # in a row
+    sa.Column("holder", sa.Text),  # who runs it
+    sa.Column("began", sa.Float),
+    sa.Column("ended", sa.Float),
+    sa.Column("phase", sa.Text),  # of the last run
+    sa.Column("message", sa.Text),
+    sa.Column("succeeded", sa.Float),  # end of the last run that did
+    sa.Column("lasted", sa.Float),  # seconds that it took
+    sa.Column("told", sa.Text, nullable=False),  # JSON: what alerts have said
+)
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),  # JSON
+    sa.Column("ways", sa.Text, nullable=False),  # JSON: way -> attempts, and how it went
+    sa.Column("due", sa.Float, index=True),  # of the next attempt; null: none is left
+)
+verifications = sa.Table(  # of snapshots: whether their files are what was written
+    "verifications",
+    metadata,
+    sa.Column("snapshot", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("collection", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("faults", sa.Text, nullable=False),  # JSON: file -> what is wrong
+    sa.Column("unknown", sa.Integer, nullable=False),  # files without a checksum
+)
+
+
+def _add_jobs(connection: sa.Connection) -> None:
+    """Format 2 has jobs."""
+    jobs.create(connection)
+    connection.execute(sa.insert(meta).values(key="jobs", value="0"))
+
+
+def _add_users(connection: sa.Connection) -> None:
+    """Format 3 has accounts, and the tables that belong to them."""
+    users.create(connection)
+    user_tables.create(connection)
+
+
+def _add_sessions(connection: sa.Connection) -> None:
+    """Format 4 has sessions of browsers, and keeps what was replaced a moment ago."""
+    retired.create(connection, checkfirst=True)
+    sessions.create(connection, checkfirst=True)
+
+
+def _add_sync(connection: sa.Connection) -> None:
+    """Format 5 knows what syncs have seen, when they are due, and what was told of them."""
+    sync_state.create(connection, checkfirst=True)
+    schedules.create(connection, checkfirst=True)
+    alerts.create(connection, checkfirst=True)
+    bound_jobs.create(connection, checkfirst=True)
+    visits.create(connection, checkfirst=True)
+
+
+def _add_verifications(connection: sa.Connection) -> None:
+    """Format 6 knows which snapshots were verified, and which are damaged."""
+    verifications.create(connection, checkfirst=True)
+
+
+def _add_numbers(connection: sa.Connection) -> None:
+    """Format 7 knows the order of snapshots and runs by numbers, not by times."""
+    for table in (snapshots, runs):
+        if "number" not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
+            connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN number BIGINT NOT NULL DEFAULT 0"))
+    renumber(connection)
+
+
+def renumber(connection: sa.Connection) -> None:
+    """Give numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
+    first: dict[str, int] = {}
+    for row in connection.execute(sa.select(events.c.number, events.c.state).order_by(events.c.number)):
+        for ident in json.loads(row.state).values():
+            first.setdefault(ident, row.number)
+    for table in (snapshots, runs):
+        without = sorted(
+            connection.execute(sa.select(table.c.id).where(table.c.number == 0)).scalars(), key=lambda one: (first.get(one, 0), one)
+        )
+        number = following(connection, table)
+        for at, ident in enumerate(without, number):
+            connection.execute(sa.update(table).where(table.c.id == ident).values(number=at))
+
+
+def following(connection: sa.Connection, table: sa.Table) -> int:
+    """Give the next number of a table: the one writer there is takes it."""
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
+
+
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
+    1: _add_jobs,
+    2: _add_users,
+    3: _add_sessions,
+    4: _add_sync,
+    5: _add_verifications,
+    6: _add_numbers,
+}  # format n -> the step that makes it n + 1
+
+
+_FORMAT = sa.select(meta.c.value).where(meta.c.key == "format")
+AWAY = (  # what psycopg says of a server that is not there, or goes
+    "connection failed", "connection is bad", "could not connect", "connection refused", "server closed the connection", "terminating connection",
+    "the connection is closed", "the database system is", "connection timeout", "consuming input failed", "connection is lost",
+)  # fmt: skip
+
+
+def address(directory: Path, url: str | None) -> str:
+    """Give where the state of a site is: `url`, or a file in its directory."""
+    return url or f"sqlite:///{directory / 'hven.sqlite'}"
+
+
+def stand(directory: Path, url: str | None) -> None:
+    """Say that a server found this state: where it is away from now on it is waited for, and no empty one is made in its place."""
+    _standing.add(address(directory, url))
+
+
+def stands(directory: Path, url: str | None) -> bool:
+    """Tell whether a server found this state."""
+    return address(directory, url) in _standing
+
+
+def now() -> str:
+    """Give the time as ISO text in UTC, with microseconds: sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Database:
+    """A connection pool with the two kinds of transaction that the store needs."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._address = url
+            self.url = sa.make_url(url)
+            self.sqlite = self.url.get_backend_name() == "sqlite"
+            # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
+            options: dict[str, Any] = (
+                {"creator": self._connect} if self.sqlite else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
+            )
+            self._file = self.url.database if self.sqlite else None
+            self._known: tuple[int, int] | None = None  # which file that was when it was looked at last
+            self.engine = sa.create_engine(self.url, **options)
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+            message = f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
+            raise StorageError(message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database") from error
+        if not self.sqlite and self.url.get_backend_name() != "postgresql":
+            message = f"the store cannot be kept in {self.url.get_backend_name()}"
+            raise StorageError(message, remedy="sqlite or postgresql+psycopg")
+        if self.sqlite:
+            sa.event.listen(self.engine, "connect", _pragmas)
+            sa.event.listen(self.engine, "begin", _begin)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        """Connect to the file that is there: SQLite by itself would make an empty one where the site was."""
+        address = f"file:{quote(self._file)}?mode=rw" if self._file else ":memory:"
+        return sqlite3.connect(address, uri=True, timeout=BUSY, check_same_thread=False)
+
+    def _there(self) -> None:
+        """See that the file is where it was; if it is another one, ask that.
+
+        Raises
+        ------
+        Unavailable
+            It is gone: the site was renamed or unmounted.
+        """
+        if not self._file:
+            return
+        try:
+            found = Path(self._file).stat()
+        except OSError as error:
+            if self._known is None and self._address not in _standing:
+                return  # `_open` makes it, or tells why it cannot be
+            raise Unavailable(f"the system state {self.shown} is not there: {(error.strerror or '').lower()}", remedy=AWAY_NOW) from error
+        known, self._known = self._known, (found.st_dev, found.st_ino)
+        if known not in {None, self._known}:  # mounted again
+            self.engine.dispose()
+
+    @property
+    def shown(self) -> str:
+        """Its address, for a person: without a password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def _open(self) -> None:
+        self._there()
+        if self._file and self._known is None:
+            with suppress(OSError):  # SQLite says it in words
+                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o644))
+        with self._alone() as connection:
+            if not sa.inspect(connection).has_table("meta"):
+                metadata.create_all(connection)
+                if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
+                    connection.execute(
+                        sa.insert(meta),
+                        [{"key": "format", "value": str(FORMAT)}, {"key": "version", "value": "0"}, {"key": "jobs", "value": "0"}],
+                    )
+                return
+            self._upgrade(connection)
+
+    def _upgrade(self, connection: sa.Connection) -> None:
+        found = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
+        number = int(found) if found and found.isdigit() else -1
+        if number > FORMAT:
+            message = f"the system state {self.shown} has format {number}, this Hven knows formats up to {FORMAT}"
+            raise StorageError(message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade")
+        if number < 1:
+            message = f"the system state {self.shown} says format {found!r}, which no Hven wrote"
+            raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
+        for step in range(number, FORMAT):
+            UPGRADES[step](connection)
+            connection.execute(sa.update(meta).where(meta.c.key == "format").values(value=str(step + 1)))
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction that writes: all or nothing, one writer at a time.
+
+        Raises
+        ------
+        StorageError
+            Another Hven has changed the format since this process began: nothing is written.
+        Unavailable
+            The state can only be read.
+        """
+        self._there()
+        # asked before: where a disk takes nothing any more, to touch the memory that SQLite's users share kills the process (SIGBUS)
+        if self._file and not os.access(self._file, os.W_OK):
+            raise Unavailable(f"the system state {self.shown} can only be read", remedy=FIXED)
+        with self._alone() as connection:
+            self._unchanged(connection.execute(_FORMAT).scalar())
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        with self._plain(), self.engine.connect().execution_options(hven_write=True) as connection, connection.begin():
+            if not self.sqlite:
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({ONE_WRITER}, hashtext(current_schema()))"))
+            yield connection
+
+    def counter(self, name: str) -> int:
+        """Give a counter of `meta` in one statement: this is asked many times a second by every process."""
+        options: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
+        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", name)))
+        with self._plain(), self.engine.connect().execution_options(**options) as connection:
+            found = {row[0]: row[1] for row in connection.execute(query)}
+        self._unchanged(found.get("format"))
+        return int(found[name])
+
+    def _unchanged(self, found: str | None) -> None:
+        if found != str(FORMAT):
+            message = f"another Hven has made the format of the system state {self.shown} {found}; this process knows {FORMAT}"
+            raise StorageError(message, remedy="let all machines and processes run the same version: stop the older ones, then start again")
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One transaction that sees one state."""
+        options = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._plain(), self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        self._there()
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: exc.DBAPIError) -> StorageError | Overloaded:
+        why = str(error.orig)
+        low = why.lower()
+        where = f"the system state {self.shown}"
+        if not self.sqlite and any(word in low for word in AWAY):
+            first = why.strip().splitlines()[0]
+            return StorageError(f"{where} does not answer: {first}", remedy="start PostgreSQL; Hven goes on by itself then")
+        if "lock timeout" in low:
+            why, low = "busy", "busy"
+        if "full" in low or "no space" in low or "disk i/o" in low:
+            return StorageError(f"{where} cannot be written: {why}", remedy="make room on the disk of var/")
+        if "locked" in low or "busy" in low:
+            return Overloaded(
+                f"{where} has been busy for {BUSY:g} seconds", remedy="try again; if it stays so, look for a process that hangs"
+            )
+        if "malformed" in low or "not a database" in low or "corrupt" in low:
+            return StorageError(
+                f"{where} is damaged: {why}", remedy="restore it from a backup, or move it away and ingest the collections again"
+            )
+        if "readonly" in low:  # SQLite has opened it for reading alone, and would never try again
+            self.engine.dispose()
+        if "readonly" in low or "unable to open" in low or "permission" in low:
+            return StorageError(f"{where} cannot be opened: {why}", remedy="check the owner and the rights of var/")
+        return StorageError(f"{where}: {why}")
+
+
+def turn(connection: sa.Connection) -> int:
+    """Count one more state, so that every process looks anew."""
+    version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()) + 1
+    connection.execute(sa.update(meta).where(meta.c.key == "version").values(value=str(version)))
+    return version
+
+
+def clock(connection: sa.Connection) -> float:
+    """Give the seconds since 1970 by the one clock that all users of the store share."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+
+
+def _pragmas(connection: Any, _record: object) -> None:
+    # transactions are begun by hand below, so that a writer takes its lock at once and never fails half way
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(BUSY * 1000)}"):
+        cursor.execute(f"PRAGMA {line}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("hven_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

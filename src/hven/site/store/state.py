@@ -1,0 +1,581 @@
+"""`Store`: publish, roll back, remove, prune - the only code that moves pointers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from hven.model.errors import Conflict, NotFound, StorageError
+from hven.site.store import _state_copies as copies
+from hven.site.store import leases as leasing
+from hven.site.store._deletion_clock import Times
+from hven.site.store._sessions import Sessions
+from hven.site.store._snapshots import Event, Record, Release, from_row, to_row
+from hven.site.store._syncs import Syncs
+from hven.site.store._users import Users
+from hven.site.store._verifications import Verifications
+from hven.site.store.database import (
+    Database,
+    address,
+    events,
+    following,
+    meta,
+    now,
+    pointers,
+    releases,
+    retired,
+    snapshots,
+    stand,
+    stands,
+    sync_state,
+    turn,
+    user_tables,
+    verifications,
+)
+from hven.site.store.job_records import Jobs
+from hven.site.store.leases import Lease, Leases
+from hven.site.store.runs import Runs
+from hven.site.store.schedules import Schedules
+from hven.site.store.user_table_records import UserTables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from hven.engines import Snapshot
+
+
+EMBEDDED = "duckdb"
+_LONGEST = 200  # characters of an id; SQLite looks for no text of more than 50,000
+MARK = ".hven-data"  # a file that tells which store a directory belongs to
+HOLDING = ("rollback", "hold")  # after these moves a collection stays as it is, until a person's word ends that
+
+
+class Store:
+    """The system state of a site. Thread-safe; one per process.
+
+    Parameters
+    ----------
+    directory
+        ``var/`` of the site; made if it is not there.
+    url
+        SQLAlchemy URL; None = ``hven.sqlite`` in `directory`.
+    """
+
+    def __init__(self, directory: Path, url: str | None = None) -> None:
+        self._where = directory, url
+        try:
+            if not stands(directory, url):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # digests, sessions, rows of private tables: nobody else's
+        except OSError as error:
+            raise StorageError(
+                f"{directory} cannot be made: {error.strerror}", remedy="check the rights of the site's directory"
+            ) from error
+        self._database = Database(address(directory, url))
+        self.times = Times(self._database)
+        self.leases = Leases(self._database)
+        self.runs = Runs(self._database)
+        self.jobs = Jobs(self._database)
+        self.users = Users(self._database)
+        self.sessions = Sessions(self._database)
+        self.user_tables = UserTables(self._database)
+        self.syncs = Syncs(self._database)
+        self.schedules = Schedules(self._database)
+        self.verifications = Verifications(self._database)
+        self._holds: tuple[int, dict[str, str]] = (-1, {})
+
+    @property
+    def shown(self) -> str:
+        """Its address, for a person."""
+        return self._database.shown
+
+    def stand(self) -> Self:
+        """Be the state of a server: see `hven.site.store.database.stand`."""
+        stand(*self._where)
+        return self
+
+    def version(self) -> int:
+        """Count of pointer moves so far: cheap enough to ask several times a second."""
+        return self._database.counter("version")
+
+    def current(self) -> tuple[int, dict[str, Record]]:
+        """Give the version and every published table's record, as one state."""
+        with self._database.reading() as connection:
+            version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
+            query = sa.select(snapshots).join(pointers, pointers.c.snapshot == snapshots.c.id).order_by(pointers.c.table_name)
+            return version, {row.table_name: from_row(row) for row in connection.execute(query)}
+
+    def pointers(self) -> tuple[int, dict[str, str]]:
+        """Give the version and qualified table -> snapshot id."""
+        with self._database.reading() as connection:
+            version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
+            return version, {row.table_name: row.snapshot for row in connection.execute(sa.select(pointers))}
+
+    def published(self) -> dict[str, float]:
+        """Give when each collection was published last, in seconds since 1970; those that are published no more are not in it."""
+        query = sa.select(pointers.c.collection, sa.func.max(pointers.c.since).label("since")).group_by(pointers.c.collection)
+        with self._database.reading() as connection:
+            return {row.collection: datetime.fromisoformat(row.since).timestamp() for row in connection.execute(query)}
+
+    def record(self, snapshot: str) -> Record:
+        """Give one snapshot's record.
+
+        Raises
+        ------
+        NotFound
+            There is none of that id.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(snapshots).where(snapshots.c.id == snapshot)).first()
+        if row is None:
+            raise NotFound(f"there is no snapshot {snapshot!r}")
+        return from_row(row)
+
+    def snapshots(self, collection: str) -> list[Record]:
+        """Every snapshot of a collection that is kept, the newest first."""
+        query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
+        with self._database.reading() as connection:
+            return [from_row(row) for row in connection.execute(query)]
+
+    def every(self) -> list[Record]:
+        """Every snapshot that is kept, of all collections."""
+        with self._database.reading() as connection:
+            return [from_row(row) for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id))]
+
+    def history(self, collection: str) -> list[Event]:
+        """Everything that moved the collection's pointers, the newest first."""
+        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
+        with self._database.reading() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    def states(self, moment: str) -> dict[str, Event]:
+        """Give what was published at a moment (as `Event.at` writes it): collection -> the last event until then."""
+        query = sa.select(events).where(events.c.at <= moment).order_by(events.c.number)
+        with self._database.reading() as connection:
+            return {row.collection: _event(row) for row in connection.execute(query)}
+
+    def published_at(self, ident: str) -> str | None:
+        """Say when a snapshot, or what a run made, was published first; None if it never was."""
+        if len(ident) > _LONGEST:
+            return None
+        query = sa.select(events).where(sa.or_(events.c.run == ident, events.c.state.contains(f'"{ident}"', autoescape=True)))
+        with self._database.reading() as connection:
+            row = connection.execute(query.order_by(events.c.number).limit(1)).first()
+        return None if row is None else str(row.at)
+
+    def known(self) -> set[str]:
+        """Give `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
+        with self._database.reading() as connection:
+            found = {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
+            found |= set(connection.execute(sa.select(user_tables.c.path)).scalars())
+            return found | set(connection.execute(sa.select(retired.c.path)).scalars())
+
+    def kept(self) -> dict[str, set[str]]:
+        """Give what `known` gives, by engine; readers' own tables are all in the embedded one."""
+        found: dict[str, set[str]] = {}
+        rest = self.known()
+        with self._database.reading() as connection:
+            for row in connection.execute(sa.select(snapshots)):
+                snapshot = from_row(row).snapshot
+                found.setdefault(snapshot.engine, set()).add(snapshot.path)
+        mine = found.setdefault(EMBEDDED, set())
+        mine |= rest.difference(*found.values())
+        return found
+
+    def keeps(self, snapshot: Snapshot) -> bool:
+        """Tell whether somebody may still want a snapshot: what is not kept any more was removed, and is not damaged."""
+        return snapshot.path in self.kept().get(snapshot.engine, ())
+
+    def held(self) -> dict[str, str]:
+        """Give the collections that a rollback holds, and since when: no schedule changes them, nor what they are made from."""
+        version = self.version()
+        if self._holds[0] != version:
+            last = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
+            query = sa.select(events.c.collection, events.c.at, events.c.action).where(events.c.number.in_(last))
+            with self._database.reading() as connection:
+                self._holds = version, {row.collection: row.at for row in connection.execute(query) if row.action in HOLDING}
+        return self._holds[1]
+
+    # --- pointers --------------------------------------------------------------------------------------------
+
+    def publish(self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None, same: bool = False) -> int:
+        """Make these snapshots the collection's, all at once; its tables that are not named are published no more.
+
+        Parameters
+        ----------
+        records
+            New snapshots, and those already stored that stay.
+        lease
+            The lease of the caller: if it was lost, nothing is published.
+        same
+            The rows are the same as before, elsewhere: what a rollback holds stays held.
+
+        Returns
+        -------
+        int
+            The new version.
+
+        Raises
+        ------
+        Conflict
+            The lease was lost, or a table belongs to another collection.
+        """
+        return self.publish_together([(collection, records, lease)], run=run, same=same)
+
+    def publish_together(
+        self,
+        states: Iterable[tuple[str, Iterable[Record], Lease | None]],
+        *,
+        run: str,
+        amended: Iterable[Record] = (),
+        same: bool = False,
+    ) -> int:
+        """Publish several collections at one moment: those made from others with what they are made from.
+
+        Parameters
+        ----------
+        states
+            Collection, its records, the caller's lease of it: as for `publish`, and so is `same`.
+        amended
+            Snapshots that stay, of any collection, and of whose provenance more is known now.
+
+        Raises
+        ------
+        Conflict
+            One of the leases was lost: nothing is published.
+        """
+        version = 0
+        with self._database.writing() as connection:
+            for collection, records, lease in states:
+                given = list(records)
+                if lease is not None:
+                    leasing.check(connection, lease)
+                wanted = sa.select(snapshots.c.id).where(snapshots.c.id.in_([record.id for record in given]))
+                stored = {row.id for row in connection.execute(wanted)}
+                for record in given:
+                    if record.id not in stored:
+                        connection.execute(sa.insert(snapshots).values(**to_row(record), number=following(connection, snapshots)))
+                state = {record.table.qualified: record.id for record in given}
+                held = same and _held(connection, collection)
+                version = _move(connection, collection, state, "publish", run)
+                if held:
+                    version = _note(connection, collection, state, "hold", run)
+            _amend(connection, amended)
+        return version
+
+    def amend(self, records: Iterable[Record]) -> None:
+        """Write down what is known now of the provenance of stored snapshots, where nothing is published."""
+        with self._database.writing() as connection:
+            _amend(connection, records)
+            turn(connection)
+
+    def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
+        """Go back to an earlier state.
+
+        Parameters
+        ----------
+        name
+            A collection, or one table as ``schema.table``.
+        snapshot
+            Id of a snapshot or of a run; None = the state before the present one. For a collection, all tables go to
+            what was published together with it.
+
+        Returns
+        -------
+        dict
+            Qualified table -> snapshot id that is now published.
+
+        Raises
+        ------
+        NotFound
+            No such collection, snapshot, or nothing earlier is kept.
+        Conflict
+            The collection is being ingested.
+        """
+        with self._database.writing() as connection:
+            rows = list(connection.execute(sa.select(pointers)))
+            one = {row.table_name: row for row in rows}.get(name)
+            collection = one.collection if one is not None else name
+            leasing.free(connection, lease_name(collection))
+            present = {row.table_name: row.snapshot for row in rows if row.collection == collection}
+            state = (
+                _earlier_table(connection, name, present, snapshot) if one is not None else _earlier(connection, name, present, snapshot)
+            )
+            _move(connection, collection, state, "rollback", None)
+            return state
+
+    def resume(self, collection: str) -> bool:
+        """Let a collection follow its sources again that a rollback holds; tell whether one did."""
+        with self._database.writing() as connection:
+            held = _held(connection, collection)
+            if held:
+                _note(connection, collection, _present(connection, collection), "resume", None)
+            return held
+
+    def remove(self, collection: str) -> list[str]:
+        """Publish a collection no more; its snapshots stay (see `purge`). Gives the tables that were published.
+
+        Raises
+        ------
+        NotFound
+            Nothing of that name is published or kept.
+        Conflict
+            The collection is being ingested.
+        """
+        with self._database.writing() as connection:
+            leasing.free(connection, lease_name(collection))
+            known = connection.execute(sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)).first()
+            if known is None:
+                raise NotFound(f"there is no collection {collection!r} in the system state")
+            found = [row.table_name for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))]
+            if found:
+                _move(connection, collection, {}, "remove", None)
+            return found
+
+    def purge(self, collection: str) -> list[Snapshot]:
+        """Forget a collection's snapshots that are neither published nor pinned; the caller drops their files."""
+        return self._forget(collection, keep=0)
+
+    def prune(self, collection: str, keep: int) -> list[Snapshot]:
+        """Forget all but the last `keep` snapshots of each table; published and pinned ones stay. The caller drops the files."""
+        return self._forget(collection, keep=max(keep, 1))
+
+    def _forget(self, collection: str, keep: int) -> list[Snapshot]:
+        with self._database.writing() as connection:
+            held = {row.snapshot for row in connection.execute(sa.select(pointers.c.snapshot))}
+            held |= {row.snapshot for row in connection.execute(sa.select(releases.c.snapshot))}
+            query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
+            seen: dict[str, int] = {}
+            gone = []
+            for row in connection.execute(query):
+                seen[row.table_name] = seen.get(row.table_name, 0) + 1
+                if seen[row.table_name] > keep and row.id not in held:
+                    gone.append(from_row(row).snapshot)
+            connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in gone])))
+            for belonging in (sync_state, verifications):
+                connection.execute(sa.delete(belonging).where(belonging.c.snapshot.in_([snapshot.id for snapshot in gone])))
+            return gone
+
+    # --- releases --------------------------------------------------------------------------------------------
+
+    def release(self, collection: str, label: str, description: str | None = None) -> Release:
+        """Pin what is published now under a label.
+
+        Raises
+        ------
+        NotFound
+            Nothing of the collection is published.
+        Conflict
+            The label exists: releases never change.
+        """
+        with self._database.writing() as connection:
+            if connection.execute(sa.select(releases).where(releases.c.collection == collection, releases.c.label == label)).first():
+                raise Conflict(f"{collection} has a release {label!r} already", remedy="take another label; a release never changes")
+            state = _present(connection, collection)
+            if not state:
+                raise NotFound(f"nothing of {collection!r} is published")
+            made = now()
+            for table, snapshot in state.items():
+                values = {"collection": collection, "label": label, "table_name": table, "snapshot": snapshot}
+                connection.execute(sa.insert(releases).values(**values, created=made, description=description))
+        return Release(collection=collection, label=label, created=made, snapshots=state, description=description)
+
+    def releases(self, collection: str) -> list[Release]:
+        """Every release of a collection, the newest first."""
+        query = sa.select(releases).where(releases.c.collection == collection).order_by(releases.c.created.desc(), releases.c.table_name)
+        found: dict[str, Release] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                before = found[row.label].snapshots if row.label in found else {}
+                found[row.label] = Release(
+                    collection=collection,
+                    label=row.label,
+                    created=row.created,
+                    snapshots={**before, row.table_name: row.snapshot},
+                    description=row.description,
+                )
+        return list(found.values())
+
+    def withdraw(self, collection: str, label: str) -> None:
+        """Take a release's pin away; its snapshots go with the next pruning.
+
+        Raises
+        ------
+        NotFound
+            There is no such release.
+        """
+        with self._database.writing() as connection:
+            done = connection.execute(sa.delete(releases).where(releases.c.collection == collection, releases.c.label == label))
+            if not done.rowcount:
+                raise NotFound(f"{collection} has no release {label!r}")
+
+    # --- backup ----------------------------------------------------------------------------------------------
+
+    def exported(self, label: str, *, rows: bool) -> AbstractContextManager[copies.Export]:
+        """Open the state of this moment for a backup; `rows`: with all that is worth something only with its rows and files.
+
+        What is published is then kept from being pruned until `unpin`.
+        """
+        return copies.exported(self._database, label, rows=rows)
+
+    def unpin(self, label: str) -> None:
+        """Let go of what a backup has kept."""
+        copies.unpin(self._database, label)
+
+    def imported(self, tables: Mapping[str, Iterable[Mapping[str, Any]]], made: Mapping[str, Record]) -> None:
+        """Put the rows of a backup into this store, which must be empty; `made`: snapshots as they were staged here."""
+        copies.imported(self._database, tables, made)
+
+    def vacant(self) -> None:
+        """Refuse a store that has something in it.
+
+        Raises
+        ------
+        Conflict
+            It has.
+        """
+        with self._database.reading() as connection:
+            copies.empty(connection)
+
+    # --- the data that belong to it -----------------------------------------------------------------------------
+
+    def claim(self, directory: Path) -> None:
+        """See that the directory of snapshots and jobs is the one that belongs to a store which machines share.
+
+        Raises
+        ------
+        StorageError
+            Another directory belongs to it, or this one to another store.
+        """
+        if self._database.sqlite:  # it lies beside its data
+            return
+        marker = directory / MARK
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._database.writing() as connection:
+            here = marker.read_text(encoding="ascii").strip() if marker.is_file() else None
+            known = connection.execute(sa.select(meta.c.value).where(meta.c.key == "data")).scalar()
+            if known is None:
+                known = here or secrets.token_hex(8)
+                marker.write_text(f"{known}\n", encoding="ascii")
+                connection.execute(sa.insert(meta).values(key="data", value=known))
+        if here not in {None, known} or (here is None and not marker.is_file()):
+            what = "has other data" if here is not None else "has none of its data"
+            raise StorageError(
+                f"the system state {self._database.shown} is shared, and {directory} {what}",
+                remedy=f"machines with one store share one directory: set data in hven.toml; if the data {known} are lost for good, "
+                f"write {known} into {marker} and ingest again",
+            )
+
+    def identity(self) -> str:
+        """Give what tells this site from every other one: made when it is first asked for, shared by the machines that share the store."""
+        with self._database.writing() as connection:
+            known = connection.execute(sa.select(meta.c.value).where(meta.c.key == "site")).scalar()
+            if known is None:
+                known = secrets.token_hex(8)
+                connection.execute(sa.insert(meta).values(key="site", value=known))
+        return str(known)
+
+    def disown(self) -> None:
+        """Forget which directory belongs to a store that has nothing in it after all."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(meta).where(meta.c.key == "data"))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+
+def lease_name(collection: str) -> str:
+    """Name of the lease that whoever changes a collection holds."""
+    return f"ingest {collection}"
+
+
+def _event(row: Any) -> Event:
+    return Event(number=row.number, collection=row.collection, at=row.at, action=row.action, run=row.run, state=json.loads(row.state))
+
+
+def _present(connection: sa.Connection, collection: str) -> dict[str, str]:
+    query = sa.select(pointers).where(pointers.c.collection == collection).order_by(pointers.c.table_name)
+    return {row.table_name: row.snapshot for row in connection.execute(query)}
+
+
+def _amend(connection: sa.Connection, records: Iterable[Record]) -> None:
+    for record in records:
+        connection.execute(sa.update(snapshots).where(snapshots.c.id == record.id).values(record=to_row(record)["record"]))
+
+
+def _move(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None) -> int:
+    others = sa.select(pointers).where(pointers.c.table_name.in_(list(state)), pointers.c.collection != collection)
+    taken = connection.execute(others).first()
+    if taken is not None:
+        raise Conflict(f"the table {taken.table_name} belongs to the collection {taken.collection}", remedy="give it another name")
+    since = now()
+    connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
+    for table, snapshot in sorted(state.items()):
+        connection.execute(sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since))
+    return _note(connection, collection, state, action, run, since)
+
+
+def _held(connection: sa.Connection, collection: str) -> bool:
+    query = sa.select(events.c.action).where(events.c.collection == collection).order_by(events.c.number.desc()).limit(1)
+    return connection.execute(query).scalar() in HOLDING
+
+
+def _note(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None, at: str | None = None) -> int:
+    """Write down what was done to a collection; who looks for changes sees it by the new version."""
+    values = {"collection": collection, "at": at or now(), "action": action, "run": run, "state": json.dumps(dict(sorted(state.items())))}
+    connection.execute(sa.insert(events).values(**values))
+    return turn(connection)
+
+
+def _kept(connection: sa.Connection, state: Mapping[str, str]) -> bool:
+    ids = set(state.values())
+    query = sa.select(sa.func.count()).select_from(snapshots).where(snapshots.c.id.in_(ids))
+    return bool(connection.execute(query).scalar_one() == len(ids))
+
+
+def _earlier(connection: sa.Connection, collection: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
+    """Find the state to go back to: what one `publish` made of the collection."""
+    query = sa.select(events).where(events.c.collection == collection, events.c.action == "publish").order_by(events.c.number.desc())
+    states = [_event(row) for row in connection.execute(query)]
+    if not states:
+        raise NotFound(f"nothing of {collection!r} was ever published")
+    if wanted is None and not present:  # removed: what was shown last comes back, wherever it came from
+        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
+        candidates = [event for event in map(_event, connection.execute(query)) if event.state]
+    elif wanted is None:
+        shown = next((number for number, event in enumerate(states) if dict(event.state) == dict(present)), -1)
+        candidates = states[shown + 1 :]
+    else:
+        candidates = [event for event in states if event.run == wanted or wanted in event.state.values()][:1]
+        if not candidates:
+            raise NotFound(f"{collection} has no snapshot or run {wanted!r}", remedy=f"hven history {collection} lists them")
+    for event in candidates:
+        if dict(event.state) != dict(present) and _kept(connection, event.state):
+            return dict(event.state)
+    if wanted is not None and dict(candidates[0].state) == dict(present):
+        return dict(present)
+    what = "no earlier state" if wanted is None else f"{wanted}"
+    raise NotFound(
+        f"{collection}: {what} is kept" if wanted is None else f"{collection}: {what} is not kept any more",
+        remedy=f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how many",
+    )
+
+
+def _earlier_table(connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
+    columns = (snapshots.c.id, snapshots.c.run)
+    query = sa.select(*columns).where(snapshots.c.table_name == table).order_by(snapshots.c.number.desc())
+    rows = list(connection.execute(query))
+    if wanted is None:
+        shown = next((at for at, row in enumerate(rows) if row.id == present[table]), len(rows))
+        found = next((row.id for row in rows[shown + 1 :]), None)
+    else:
+        found = next((row.id for row in rows if wanted in {row.id, row.run}), None)
+    if found is None:
+        raise NotFound(f"{table} has {'no earlier snapshot' if wanted is None else f'no snapshot {wanted!r}'} that is kept")
+    return {**present, table: found}

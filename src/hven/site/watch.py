@@ -1,0 +1,149 @@
+"""The descriptors of a site as they are now: each is read again when one of its files changed; faults keep the last good one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven import descriptor
+from hven.model.errors import HvenError
+
+if TYPE_CHECKING:
+    from hven.model.resource import Resource
+    from hven.model.settings import Settings
+
+SUFFIXES = (".yaml", ".yml")
+_PRIVATE = re.compile(r"""^[\s{,-]*access\s*:\s*["']?private""", re.MULTILINE)
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One collection's descriptor at one time.
+
+    Attributes
+    ----------
+    resource
+        The last good reading, or None if there never was one.
+    problem
+        What is wrong with it now, or None.
+    closed
+        True if it cannot be read and nobody knows what was public: it says ``private`` somewhere.
+    """
+
+    name: str
+    stamp: Stamp
+    files: tuple[Path, ...]
+    resource: Resource | None = None
+    problem: str | None = None
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Descriptors:
+    """Every descriptor of a site. Not thread-safe: `Site` looks at it under its own lock."""
+
+    settings: Settings
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def settle(self, settings: Settings) -> None:
+        """Go on with these settings: every descriptor is read again, for some stand below or beside each."""
+        self.settings = settings
+        self.seen = {name: replace(item, stamp=()) for name, item in self.seen.items()}
+
+    def look(self) -> bool:
+        """Read what changed since the last look. True if anything did."""
+        found = files(self.settings)
+        changed = False
+        for name in set(self.seen) - set(found):
+            del self.seen[name]
+            changed = True
+        for name, path in found.items():
+            before = self.seen.get(name)
+            watched = before.files if before is not None else (path,)
+            if path not in watched:
+                watched = (path,)
+            if before is not None and before.stamp == stamp(watched):
+                continue
+            self.seen[name] = self._read(name, path, before)
+            changed = True
+        return changed
+
+    def _read(self, name: str, path: Path, before: Seen | None) -> Seen:
+        watched = (path, *(before.files[1:] if before is not None else ()))
+        taken = dict(zip(watched, stamp(watched), strict=True))  # before reading: a change while we read is seen at the next look
+        try:
+            resource = descriptor.load(path, self.settings)
+        except HvenError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  (our bug over one descriptor must not stop all the others)
+            problem = f"{path}: Hven failed to read it ({type(error).__name__}: {error}); please report this"
+        else:
+            watched = (path, *(file for file in parts(resource, path) if file != path))
+            new = tuple(file for file in watched if file not in taken)
+            taken.update(zip(new, stamp(new), strict=True))
+            known = not new or _as_read(resource, path)
+            return Seen(name=name, stamp=tuple(taken[file] for file in watched) if known else (), files=watched, resource=resource)
+        last = before.resource if before is not None else None
+        return Seen(
+            name=name,
+            stamp=tuple(taken[file] for file in watched),
+            files=watched,
+            resource=last,
+            problem=problem,
+            closed=last is None and _closed(path),
+        )
+
+
+def files(settings: Settings) -> dict[str, Path]:
+    """Find the descriptors of a site: collection -> ``collections/<name>/<name>.yaml``."""
+    found: dict[str, Path] = {}
+    try:
+        directories = sorted(item for item in settings.collections.iterdir() if item.is_dir())
+    except OSError:
+        return found
+    for directory in directories:
+        for suffix in SUFFIXES:
+            path = directory / f"{directory.name}{suffix}"
+            if path.is_file():
+                found[directory.name] = path
+                break
+    return found
+
+
+def parts(resource: Resource, path: Path) -> list[Path]:
+    """Give the files that a descriptor was read from: itself, its includes, its functions."""
+    return [Path(os.path.normpath(path.parent / name)) for name in resource.hashes]
+
+
+def _as_read(resource: Resource, path: Path) -> bool:
+    """Tell whether the files are still what was read."""
+    try:
+        return all(hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == found for name, found in resource.hashes.items())
+    except OSError:
+        return False
+
+
+def stamp(paths: tuple[Path, ...]) -> Stamp:
+    """Say what state files are in, without reading them."""
+    found = []
+    for path in paths:
+        try:
+            facts = path.stat()
+            found.append((str(path), facts.st_mtime_ns, facts.st_size, facts.st_ino))
+        except OSError:
+            found.append((str(path), 0, -1, 0))
+    return tuple(found)
+
+
+def _closed(path: Path) -> bool:
+    """Look for the word ``private`` in a descriptor that cannot be read: better closed by mistake than open."""
+    try:
+        return bool(_PRIVATE.search(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return True

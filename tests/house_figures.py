@@ -1,0 +1,138 @@
+"""Figures of the house: weight, rooms, arrows between them, doors, names, hidden imports, probes. `python tests/house_figures.py` prints them.
+
+A room is a package or module directly under src/hven; an arrow is a pair of rooms with at least one import, those for types included.
+Weight is counted in tokens: formatting, comments and the length of texts change nothing. A module is public if no part of its path below
+its room begins with an underscore. Folders of plug-ins are left out where what lies in them is named alike on purpose.
+"""
+
+import ast
+import io
+import json
+import sys
+import tokenize
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "hven"
+PLUGINS = {"engines", "sources", "formats", "lint", "services", "jobs"}
+SILENT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
+
+
+@dataclass
+class Figures:
+    """What was counted; lists have a line for each thing, so that a test can say which one is too many."""
+
+    tokens: Counter[str] = field(default_factory=Counter)
+    arrows: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    public: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    past_the_door: list[str] = field(default_factory=list)
+    inside_a_plugin: list[str] = field(default_factory=list)
+    names: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    hidden: list[str] = field(default_factory=list)
+    probes: list[str] = field(default_factory=list)
+
+    @property
+    def reused(self) -> dict[str, list[str]]:
+        """File names that stand in two rooms."""
+        return {word: sorted(rooms) for word, rooms in self.names.items() if len(rooms) > 1}
+
+
+def room(module: str) -> str:
+    """Give the room of a module; "" for the house itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def private(module: str) -> bool:
+    """Say whether a module is its room's own."""
+    return any(part.startswith("_") for part in module.split(".")[2:])
+
+
+def module_of(path: Path) -> str:
+    """Give the dotted name of a file."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
+    """Give each node, and whether it stands in a function."""
+    todo: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while todo:
+        node, inside = todo.pop()
+        yield node, inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        todo.extend((child, inside) for child in ast.iter_child_nodes(node))
+
+
+def _targets(node: ast.AST, modules: set[str]) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        whole = [f"{node.module}.{alias.name}" for alias in node.names]
+        return [one if one in modules else node.module for one in whole]
+    return []
+
+
+def _weight(text: str) -> int:
+    return sum(token.type not in SILENT for token in tokenize.generate_tokens(io.StringIO(text).readline))
+
+
+@cache
+def figures() -> Figures:
+    """Count."""
+    paths = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+    found = Figures()
+    for module, path in paths.items():
+        own = room(module)
+        text = path.read_text(encoding="utf-8")
+        found.tokens[own] += _weight(text)
+        if module.count(".") > 1 and not private(module):
+            found.public[own].append(module)
+        if path.name != "__init__.py" and own not in PLUGINS:
+            found.names[path.name.lstrip("_")].add(own)
+        for node, inside in _walk(ast.parse(text)):
+            where = f"{module}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"getattr", "hasattr"}:
+                found.probes += [where] * (len(node.args) > 1 and isinstance(node.args[1], ast.Constant))
+            targets = [one for one in _targets(node, set(paths)) if one.startswith("hven")]
+            if inside and targets:
+                found.hidden.append(where)
+            for one in targets:
+                other = room(one)
+                if not other or not own or other == own:
+                    continue
+                found.arrows[own, other].append(where)
+                found.past_the_door += [f"{where} {one}"] * private(one)
+                found.inside_a_plugin += [f"{where} {one}"] * (other in PLUGINS and one.count(".") > 2)
+    return found
+
+
+if __name__ == "__main__":
+    it = figures()
+    told = {
+        "tokens": sum(it.tokens.values()),
+        "rooms": len([one for one in it.tokens if one]),
+        "arrows": len(it.arrows),
+        "past_the_door": len(it.past_the_door),
+        "inside_a_plugin": len(it.inside_a_plugin),
+        "most_public_modules": max(len(those) for one, those in it.public.items() if one not in PLUGINS),
+        "names_reused": it.reused,
+        "hidden": len(it.hidden),
+        "probes": len(it.probes),
+        "public": {one: len(those) for one, those in it.public.items()},
+        "tokens_by_room": dict(it.tokens.most_common()),
+    }
+    if len(sys.argv) > 1:  # each thing of one kind
+        told = getattr(it, sys.argv[1])
+    json.dump(told, sys.stdout, indent=1, default=str)
+    print()
