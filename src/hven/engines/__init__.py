@@ -6,6 +6,7 @@ can see changes until somebody (ingest) publishes the `Snapshot`. Reading goes t
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -230,6 +231,65 @@ class Execution(Protocol):
         """Free everything; may be called twice."""
 
 
+class Relay(Execution):
+    """A query that others compute for it, one after the other: whoever cancels or closes it meets the one that runs now."""
+
+    def __init__(self, schema: pa.Schema, now: Execution | None = None) -> None:
+        self.schema = schema
+        self._lock = threading.Lock()
+        self._now = now
+        self._cancelled = False
+        self._closed = False
+
+    def _begin(self, execution: Execution) -> Execution:
+        """Have one run from now on, and give it."""
+        self._runs(execution)
+        return execution
+
+    def _runs(self, execution: Execution | None) -> None:
+        """Know which one runs now; who cancelled or closed while it began did not see it."""
+        with self._lock:
+            self._now = execution
+        if execution is not None and self._stopped():
+            execution.cancel()
+
+    def _stopped(self) -> bool:
+        return self._cancelled or self._closed
+
+    @property
+    def computed(self) -> bool:
+        """As the one that runs now."""
+        return self._now is not None and self._now.computed
+
+    @property
+    def awaited(self) -> int | None:
+        """As the one that runs now."""
+        return None if self._now is None else self._now.awaited
+
+    def arrived(self) -> bool:
+        """As the one that runs now."""
+        self.small = self._now is not None and self._now.arrived()
+        return self.small
+
+    def few(self) -> list[tuple[Any, ...]] | None:
+        """As the one that runs now."""
+        return self._now.few() if self._now is not None and self.small and not self._stopped() else None
+
+    def cancel(self) -> None:
+        """Stop soon, whichever runs."""
+        with self._lock:
+            self._cancelled, now = True, self._now
+        if now is not None:
+            now.cancel()
+
+    def close(self) -> None:
+        """Free everything."""
+        with self._lock:
+            self._closed, now, self._now = True, self._now, None
+        if now is not None:
+            now.close()
+
+
 class Plan(Protocol):
     """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching."""
 
@@ -407,6 +467,7 @@ __all__ = [
     "Memory",
     "Plan",
     "Relation",
+    "Relay",
     "Snapshot",
     "Staging",
     "Verified",

@@ -9,7 +9,6 @@ Names and conditions are found when the plan is made; literals stay in their slo
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 
 from hven.adql.text import write
 from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef
-from hven.engines import Execution, Limits, Memory, Plan
+from hven.engines import Execution, Limits, Memory, Plan, Relay
 from hven.model.errors import Cancelled, HvenError, TooLarge
 from hven.model.types import BOOLEAN
 from hven.query._parts import Edge, conjunction, replaced, survey
@@ -210,21 +209,17 @@ class MixedPlan(Plan):
         return lines + _indented((ask.narrow or ask.whole).explain())
 
 
-class MixedExecution(Execution):
+class MixedExecution(Relay):
     """A running query over several engines (`hven.engines.Execution`)."""
 
     def __init__(self, plan: MixedPlan, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
-        self.schema = plan.schema
+        super().__init__(plan.schema)
         self._plan = plan
         self._values = values
         self._relations = dict(relations)
         self._limits = limits
         self._rows = plan.limits.copy_rows
         self._bytes = plan.limits.copy_bytes
-        self._lock = threading.Lock()
-        self._running: Execution | None = None
-        self._cancelled = False
-        self._closed = False
         self._keys: dict[tuple[int, str], pa.Table | None] = {}
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -246,18 +241,13 @@ class MixedExecution(Execution):
 
     def _begun(self, begin: Callable[[], Execution]) -> Iterator[pa.RecordBatch]:
         """Run one part; whoever cancels or closes meets it."""
-        if self._cancelled or self._closed:
+        if self._stopped():
             raise Cancelled("the query was stopped")
-        execution = begin()
-        with self._lock:
-            self._running = execution
+        execution = self._begin(begin())
         try:
-            if self._cancelled or self._closed:
-                raise Cancelled("the query was stopped")
             yield from execution
         finally:
-            with self._lock:
-                self._running = None
+            self._runs(None)
             execution.close()
 
     def _ran(self, plan: Plan, relations: Mapping[str, Relation], rows: int) -> Iterator[pa.RecordBatch]:
@@ -342,22 +332,6 @@ class MixedExecution(Execution):
             remedy="narrow that table by a condition of its own or by a key of a small one (EXPLAIN says what is copied); "
             "the service's owner can move both collections into one engine (hven move) or raise limits.copy_rows and limits.copy_bytes",
         )
-
-    def cancel(self) -> None:
-        """Stop soon, whichever part runs."""
-        self._cancelled = True
-        with self._lock:
-            execution = self._running
-        if execution is not None:
-            execution.cancel()
-
-    def close(self) -> None:
-        """Free everything."""
-        self._closed = True
-        with self._lock:
-            execution, self._running = self._running, None
-        if execution is not None:
-            execution.close()
 
 
 def _column(column: Column, number: int) -> ColumnRef:

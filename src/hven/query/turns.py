@@ -7,9 +7,9 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from hven.engines import Execution
+from hven.engines import Relay
 from hven.model.errors import Cancelled, Overloaded, TooLarge
 from hven.query.memory import Ceiling, tidy
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
+
+    from hven.engines import Execution
 
 
 WAIT = 5.0  # seconds that a big query waits for its turn before its reader is told to come back
@@ -280,7 +282,7 @@ class Turns:
         return len(self._held)
 
 
-class InTurn(Execution):
+class InTurn(Relay):
     """An execution that waits for its turn before it computes (`hven.engines.Execution`).
 
     Parameters
@@ -292,31 +294,20 @@ class InTurn(Execution):
     """
 
     def __init__(self, turns: Turns, schema: pa.Schema, begin: Callable[[], Execution], begun: Execution | None = None) -> None:
-        self.schema = schema
+        super().__init__(schema, begun)
         self._turns = turns
-        self._begin = begin
-        self._lock = threading.Lock()
-        self._running = begun
+        self._start = begin
         self._turn = Turn(asker.get()())
-        self._cancelled = False
-        self._closed = False
         self._excess = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
             if self.small:  # it is here, without a turn: there is nothing to compute any more
-                yield from self._begin()
+                yield from self._start()
                 return
             self._turns.take(self._turn, self._stopped)
             self._turns.ceiling.enter(self, self._exceed)
-            execution = self._begin()
-            with self._lock:
-                self._running = execution
-            # who cancelled or closed while the engine began did not see it
-            if self._cancelled:
-                execution.cancel()
-            if self._closed:
-                raise Cancelled("the query was stopped before it began")  # noqa: TRY301  (as the engine says it)
+            execution = self._begin(self._start())
             for batch in execution:
                 self._turns.rest(self._turn)
                 yield batch
@@ -346,44 +337,10 @@ class InTurn(Execution):
         self._excess = True
         self.cancel()
 
-    @property
-    def computed(self) -> bool:
-        """Whether the engine has computed all rows."""
-        return self._running is not None and self._running.computed
-
-    @property
-    def awaited(self) -> int | None:
-        """Where an answer will show that the engine was asked for already."""
-        return None if self._running is None else self._running.awaited
-
-    def arrived(self) -> bool:
-        """Look whether it has come; then it needs no turn."""
-        self.small = self._running is not None and self._running.arrived()
-        return self.small
-
-    def few(self) -> list[tuple[Any, ...]] | None:
-        """Give all rows of an answer that has come, as the engine does."""
-        return self._running.few() if self._running is not None and self.small and not self._stopped() else None
-
-    def _stopped(self) -> bool:
-        return self._cancelled or self._closed
-
-    def cancel(self) -> None:
-        """Stop soon, or give the waiting up."""
-        self._cancelled = True
-        with self._lock:
-            execution = self._running
-        if execution is not None:
-            execution.cancel()
-
     def close(self) -> None:
         """Free everything and give the turn back."""
-        self._closed = True
-        with self._lock:
-            execution, self._running = self._running, None
         self._turns.ceiling.leave(self)
         try:
-            if execution is not None:
-                execution.close()
+            super().close()
         finally:
             self._turns.give_back(self._turn)

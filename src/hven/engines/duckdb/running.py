@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines import Execution
+from hven.engines import Execution, Relay
 from hven.engines._clock import Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.model import priority
@@ -336,46 +336,24 @@ class ReadyExecution(Execution):
         self._batches = iter(())
 
 
-class LaterExecution(Execution):
-    """A query that begins when it is read (`hven.engines.Execution`): `execute` came back at once, maybe on the event loop."""
+class LaterExecution(Relay):
+    """A query that begins when it is read (`hven.engines.Execution`): `execute` came back at once, maybe on the event loop.
+
+    `start` is given what to call with each execution that computes: the query's own one, or one that is run for its sake.
+    """
 
     def __init__(self, schema: pa.Schema, start: Callable[[Callable[[Execution | None], None]], Execution]) -> None:
-        self.schema = schema
+        super().__init__(schema)
         context = copy_context()  # the clock of now counts what is done then
-        self._start: Callable[[Callable[[Execution | None], None]], Execution] = lambda begun: context.run(start, begun)
-        self._lock = threading.Lock()
-        self._begun: Execution | None = None
-        self._cancelled = False
+        self._start: Callable[[], Execution] = lambda: context.run(start, self._runs)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if self._cancelled:
             raise Cancelled("the query was cancelled")
-        begun = self._start(self._under_way)
-        self._under_way(begun)
         try:
-            yield from begun
+            yield from self._begin(self._start())
         finally:
-            begun.close()
-
-    def cancel(self) -> None:
-        """Stop soon."""
-        with self._lock:
-            self._cancelled = True
-            begun = self._begun
-        if begun is not None:
-            begun.cancel()
-
-    def _under_way(self, begun: Execution | None) -> None:
-        """Know which execution computes now: the query's own one, or one that is run for its sake."""
-        with self._lock:
-            self._begun = begun
-        if self._cancelled and begun is not None:
-            begun.cancel()
-
-    def close(self) -> None:
-        """Free everything."""
-        if self._begun is not None:
-            self._begun.close()
+            self.close()
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

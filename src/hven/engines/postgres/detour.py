@@ -6,16 +6,15 @@ indexes are used for them. What is too much for this road is refused with words.
 
 from __future__ import annotations
 
-import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from hven.adql.grouping import of_its_row, walk
 from hven.adql.sql import Writer
 from hven.adql.tree import ColumnRef
-from hven.engines import Execution, Limits, Memory, Plan, Snapshot
+from hven.engines import Execution, Limits, Memory, Plan, Relay, Snapshot
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of
 from hven.engines.postgres.dialect import Elsewhere, Postgres
@@ -26,7 +25,7 @@ from hven.engines.postgres.ranges import may_leave
 from hven.engines.postgres.relations import address, wanted
 from hven.engines.postgres.running import PostgresExecution, Work
 from hven.engines.postgres.statement import as_text
-from hven.model.errors import Cancelled, TooLarge
+from hven.model.errors import TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -151,18 +150,15 @@ class Detour(Plan):
         return TooLarge(message, remedy="narrow the table by a condition (position, key, time) beside it")
 
 
-class DetourExecution(Execution):
+class DetourExecution(Relay):
     """A running detour (`hven.engines.Execution`)."""
 
     def __init__(self, detour: Detour, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
-        self.schema = detour.schema
+        super().__init__(detour.schema)
         self._detour = detour
         self._values = values
         self._relations = relations
         self._limits = limits
-        self._lock = threading.Lock()
-        self._now: Any = None
-        self._cancelled = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         found: dict[str, Relation] = {}
@@ -170,33 +166,11 @@ class DetourExecution(Execution):
             if isinstance(reading, Memory):
                 found[table.qualified] = reading
                 continue
-            self._begin(reading)
-            rows = pa.Table.from_batches(reading, schema=reading.schema)
+            rows = pa.Table.from_batches(self._begin(reading), schema=reading.schema)
             if rows.num_rows > MOST:
                 raise self._detour.too_many(table)
             found[table.qualified] = Memory(_complete(rows, table))
-        last = self._detour.run(self._values, found, self._limits)
-        self._begin(last)
-        yield from last
-
-    def _begin(self, execution: Any) -> None:
-        with self._lock:
-            self._now = execution
-        if self._cancelled:
-            raise Cancelled("the query was cancelled")
-
-    def cancel(self) -> None:
-        """Stop soon."""
-        with self._lock:
-            self._cancelled = True
-            now = self._now
-        if now is not None:
-            now.cancel()
-
-    def close(self) -> None:
-        """Free everything."""
-        if self._now is not None:
-            self._now.close()
+        yield from self._begin(self._detour.run(self._values, found, self._limits))
 
 
 def _complete(rows: pa.Table, table: Table) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql.grouping import walk
 from hven.adql.tree import Binary, Cast, Function
-from hven.engines import Execution
+from hven.engines import Relay
 from hven.engines.postgres import faults
 from hven.model.errors import EvaluationError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import Limits, Plan, Relation
+    from hven.engines import Execution, Limits, Plan, Relation
 
     Values = Sequence[float | str | None]
 
@@ -65,60 +65,33 @@ class Ranged:
         return self._detour.execute(values, relations, limits)
 
 
-class RangedExecution(Execution):
+class RangedExecution(Relay):
     """A running query (`hven.engines.Execution`): PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's."""
 
     def __init__(self, ranged: Ranged, first: Execution, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
-        self.schema = first.schema
+        super().__init__(first.schema, first)
         self._ranged = ranged
-        self._now = first
-        self._cancelled = False
+        self._first = first
         self._asked = (values, relations, limits)
-
-    @property
-    def computed(self) -> bool:
-        """True once every row is in memory."""
-        return self._now.computed
-
-    @property
-    def awaited(self) -> int | None:
-        """Where PostgreSQL's answer will show."""
-        return self._now.awaited
-
-    def arrived(self) -> bool:
-        """Look whether it has come; an error is none that is `small`."""
-        self.small = self._now.arrived()
-        return self.small
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         given = False
         try:
-            for batch in self._now:
+            for batch in self._first:
                 given = True
                 yield batch
         except EvaluationError as error:
             if not faults.beyond(error.__cause__):
                 raise
             values, relations, limits = self._asked
-            self._now.close()
-            self._now = again = self._ranged.again(values, relations, limits)
-            if self._cancelled:
-                again.cancel()
+            self._first.close()
+            again = self._begin(self._ranged.again(values, relations, limits))
             if given:  # rows come in any order: nobody knows which are missing
                 remedy = "ask again: it is then computed in another way, where such a number is infinite or 0"
                 raise EvaluationError(f"{error.message}, after rows had been given", remedy=remedy) from error
         else:
             return
-        yield from self._now
-
-    def cancel(self) -> None:
-        """Stop soon."""
-        self._cancelled = True
-        self._now.cancel()
-
-    def close(self) -> None:
-        """Free everything."""
-        self._now.close()
+        yield from again
 
 
 __all__ = ["WHY", "Ranged", "may_leave"]
