@@ -228,9 +228,9 @@ def test_a_group_that_is_wrong_everywhere_leaves_what_was_served(tmp_path):
 
 
 def test_more_rows_than_fit_in_memory_are_grouped_in_parts(tmp_path, monkeypatch):
-    from hven.sources import _grouped
+    from hven.sources import groups
 
-    monkeypatch.setattr(_grouped, "AT_ONCE", 50)
+    monkeypatch.setattr(groups, "AT_ONCE", 50)
     text = "orbit,t,x,name,target,q\n" + "".join(f"{n % 60},2004-01-01T00,{n},f{n},Mars,1\n" for n in range(600))
     with site_with(tmp_path, GROUP, {"g.csv": text}) as site:
         ingest(site, "cat")

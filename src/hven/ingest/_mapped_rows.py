@@ -13,7 +13,7 @@ from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._transform import positions
 from hven.sources import ROW
-from hven.sources._grouped import ROWS, Grouped, Result
+from hven.sources.groups import ROWS, Grouped, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

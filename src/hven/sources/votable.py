@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pydantic import Field
 
-from hven.model import plugins
+from hven.formats import votable
 from hven.model.errors import Place, SourceError, UserError
 from hven.sources import Context, Offer, Source
 from hven.sources._reading.cells import no_nan
@@ -49,12 +49,10 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such file; it is no VOTable.
     """
-    from hven.formats.votable.reader import tables as listed
-
     file = data_files(Options.model_validate(dict(options)), context.directory, context.roots)[0]
     stream = file.open()
     try:
-        found = listed(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)))
+        found = votable.tables(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)))
     except UserError as error:
         raise _located(error, file) from error
     finally:
@@ -116,11 +114,9 @@ class Tables(FileRows):
             stream.close()
 
     def _read(self, stream: Stream, file: DataFile) -> Read:
-        read = plugins.load("formats", "votable").FORMAT.read
+        source = cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20))
         try:
-            return cast(
-                "Read", read(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)), table=self.options.table, batch=self.context.batch)
-            )
+            return votable.read(source, table=self.options.table, batch=self.context.batch)
         except UserError as error:
             raise _located(error, file) from error
 

@@ -67,7 +67,7 @@ def ask(url: str, text: str, maxrec: int | None) -> Remote:
     UserError
         It cannot be reached, it is no TAP service, or it refuses the query: with its own words.
     """
-    from hven.formats.votable.reader import read
+    from hven.formats.votable import read
     from hven.sources import remote
 
     form = [
