@@ -27,7 +27,7 @@ REAL = "true" in {os.environ.get("CI"), os.environ.get("HVEN_WHEEL_REAL")} or os
 
 
 PACK = (sys.executable, "-m", "hatchling", "build", "--directory")
-ASSETS = "hven/protocols/portal/assets"
+ASSETS = "hven/portal/assets"
 CONSTRAINTS = "extra_metadata/constraints.txt"
 ASKED = "import hatchling.build; print(hatchling.build.get_requires_for_build_wheel())"
 
@@ -100,7 +100,7 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
     assert endings <= {".js", ".css", ".json", ".txt", ".png", ".fits", "properties", "built"}
     bundled = json.loads(zipfile.ZipFile(wheel).read(f"{ASSETS}/manifest.json")).values()
     assert {f"{ASSETS}/{name}" for name in (*bundled, "aladin-COPYING.txt", "sky/Norder3/Allsky.png")} <= made
-    assert "hven/protocols/pages/home.html" in code
+    assert "hven/portal/pages/home.html" in code
     assert "hven/descriptor/standards/tap_schema.yaml" in code
     rest = [name.partition("/")[2] for name in inside if name not in code]
     assert all(name.partition("/")[0].endswith(".dist-info") for name in inside if name not in code)

@@ -18,8 +18,8 @@ from hven.portal._pages.translation import Template, faults_in
 
 OTHERS = languages()[1:]
 ROOMS = (
-    "explore", "resolver", "adql", "query", "protocols/portal", "protocols/_jobs_page.py", "protocols/login.py", "jobs/desk.py",
-    "holdings/past.py", "model/vounits.py", "model/units.py",
+    "portal/_explore", "portal/conditions.py", "portal/_condition_words.py", "portal/_views", "portal/faces/portal.py",
+    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/desk.py", "site/past.py", "model/vounits.py", "model/units.py",
 )  # fmt: skip
 TABLES = frozenset({
     "FOREIGN", "PAIRS", "BRACKETS", "_STRANGE", "_SMART", "_WANTED", "_SHAPE", "_REMEDIES", "ELSEWHERE", "REMEDY", "_OTHERS", "_NAMES", "WORDS",
@@ -34,18 +34,18 @@ UNTRANSLATED = {
 }
 COMPOSED = {  # made of pieces that are no texts by themselves, so that reading the source does not find them
     "adql/blame.py": ("{message_} (in one of {count} {what_}: {shown_})", "calls", "CASTs", "subqueries", "expressions", "operations {op}", "line {line}, column {column}"),
-    "adql/fitting.py": ("{have_} ({name})", "{have_} (column {name})", "{name} is {have_}", "column {name} is {have_}", "this is {have_}", "NULL", "terms"),
+    "adql/_fitting.py": ("{have_} ({name})", "{have_} (column {name})", "{name} is {have_}", "column {name} is {have_}", "this is {have_}", "NULL", "terms"),
     "adql/bind.py": ("SELECTs", "columns"),
-    "adql/expressions.py": ("operator {op}", "the number of an element"),
-    "adql/joins.py": ("left", "right"),
-    "adql/calling.py": ("{count_} or {count2_}", "{word}: {message_}", "the latitude of a {name} is {value}", "the radius of a CIRCLE is {value}"),
+    "adql/_expressions.py": ("operator {op}", "the number of an element"),
+    "adql/_joins.py": ("left", "right"),
+    "adql/_calling.py": ("{count_} or {count2_}", "{word}: {message_}", "the latitude of a {name} is {value}", "the radius of a CIRCLE is {value}"),
     "model/units.py": ("a plain number", "{message_} (a logarithm has no factor)"),
     "model/vounits.py": ("{why_} (character {number})", "unexpected {text}"),
-    "resolver/asking.py": ("look at its spelling, or give the position itself", "the site's owner can {remedy_}", "{place_} could not be asked: {message_}"),
-    "resolver/local.py": ("the table {name}",),
-    "resolver/sesame.py": ("SIMBAD through Sesame ({url})", "a coordinate {text}"),
-    "resolver/solar.py": ("the bodies of the Solar System",),
-    "dali/errors.py": (
+    "query/resolver/_providers.py": ("look at its spelling, or give the position itself", "the site's owner can {remedy_}", "{place_} could not be asked: {message_}"),
+    "query/resolver/local.py": ("the table {name}",),
+    "query/resolver/sesame.py": ("SIMBAD through Sesame ({url})", "a coordinate {text}"),
+    "query/resolver/solar.py": ("the bodies of the Solar System",),
+    "services/errors.py": (
         "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id", "request",
         "the service cannot do this now: {why_}; try again later",
     ),
