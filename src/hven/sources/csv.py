@@ -16,7 +16,7 @@ from hven.model.types import from_arrow, parse_type
 from hven.sources._reading import foreign
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
-from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, fields, look
+from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, look, records
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions, check_names
 from hven.sources._reading.rows import Nulls, TextRows, words_of
@@ -173,19 +173,19 @@ class DelimitedText(TextRows):
                 continue
             check_utf8(block, file.name)
             whose = f" of {file.name}" if len(self.files) > 1 else ""
-            for row, record in self._sampled(block.data, seen):
-                place = f"row {row:,}{whose}" if row else f"further down{whose}"
-                for name, cell in zip(seen.names, record, strict=False):
-                    cells.setdefault(name, []).append(cell)
-                    places.setdefault(name, []).append(place)
+            for front, found in self._sampled(block.data, seen):
+                where = [f"row {number:,}{whose}" if front else f"further down{whose}" for number in range(1, len(found) + 1)]
+                for at, name in enumerate(seen.names):
+                    cells.setdefault(name, []).extend([record[at] for record in found if len(record) > at])
+                    places.setdefault(name, []).extend([place for record, place in zip(found, where, strict=True) if len(record) > at])
         first = looks[0]
         self._units = all(seen.units for seen in looks)
         said = self._said(first)
         kinds = {name: said.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
         return first, kinds, cells, places
 
-    def _sampled(self, data: bytes, seen: Look) -> Iterator[tuple[int | None, list[str]]]:
-        """Yield some thousand records from the front, the middle and the end of a block, with their row numbers as far as they are known."""
+    def _sampled(self, data: bytes, seen: Look) -> Iterator[tuple[bool, list[list[str]]]]:
+        """Yield some thousand records: whether they are from the front, whose row numbers are known, or from the middle and the end of a block."""
         quote = self.options.quote or None
         if quote and quote.encode() in data[:200_000]:
             import csv as plain
@@ -193,11 +193,11 @@ class DelimitedText(TextRows):
 
             text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
             delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
-            records: list[list[str]] = []
+            rows: list[list[str]] = []
             with contextlib.suppress(plain.Error):  # a value that never ends: what came before it is enough
-                records.extend(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
-            records = [record for record in records if record]
-            yield from enumerate(records[: max(1, len(records) - 1)] if len(data) > 400_000 else records, 1)
+                rows.extend(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
+            rows = [row for row in rows if row]
+            yield True, rows[: max(1, len(rows) - 1)] if len(data) > 400_000 else rows
             return
         for at in (0, len(data) // 2, len(data) - 100_000):
             if at and at < 200_000:
@@ -207,8 +207,7 @@ class DelimitedText(TextRows):
             lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
                 lines = lines[:-1]
-            for number, line in enumerate((line for line in lines if line.strip()), 1):
-                yield None if at else number, fields(line, seen.delimiter, None)
+            yield not at, records([line for line in lines if line.strip()], seen.delimiter, None)
 
     def _words(self, name: str) -> tuple[str, ...]:
         return words_of(self.options.null, name)

@@ -18,7 +18,7 @@ from hven.sources._reading import foreign
 from hven.sources._reading.cells import NULL_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import yaml
 
@@ -28,7 +28,8 @@ LONGEST = 50_000  # characters of one record in the sample
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
 _CANDIDATES = ("\t", ";", "|", ",")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
-_TIME = re.compile(r"\s*\d{4}-\d\d-\d\d.*|\s*\d\d?:\d\d.*")
+is_value = re.compile(rf"{_NUMBER.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch  # a number or a time is no column's name
+_RUN = re.compile(r"[ \t]+")
 DRAWN = re.compile(r"[-=+\s,;|\"]*(?:-{3}|={3})[-=+\s,;|\"]*")  # a line below a head
 _HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
 _HEAD = 4  # records at the top among which such lines are looked for
@@ -70,16 +71,18 @@ class Look:
     units: bool = False
 
 
-def fields(line: str, delimiter: str, quote: str | None) -> list[str]:
-    """Split one record, blanks around fields taken off."""
+def records(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[str]]:
+    """Split records, blanks around fields taken off."""
     if delimiter == WHITESPACE:
-        line, delimiter = re.sub(r"[ \t]+", " ", line.strip()), " "
-    if quote and quote in line:
-        try:
-            return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])]
-        except csv.Error:  # quotes that mean nothing with this delimiter
-            pass
-    return [cell.strip() for cell in line.split(delimiter)]
+        lines, delimiter = [_RUN.sub(" ", line.strip()) for line in lines], " "
+    return [[*map(str.strip, _quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))] for line in lines]
+
+
+def _quoted(line: str, delimiter: str, quote: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
+    except csv.Error:  # quotes that mean nothing with this delimiter
+        return line.split(delimiter)
 
 
 def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> str:
@@ -97,7 +100,7 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
     scores: dict[str, int] = {}
     spread: dict[str, Counter[int]] = {}
     for delimiter in (*_CANDIDATES, WHITESPACE):
-        counts = Counter(len(fields(line, delimiter, quote)) for line in lines)
+        counts = Counter(map(len, records(lines, delimiter, quote)))
         if not counts:
             break
         spread[delimiter] = counts
@@ -123,27 +126,24 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
     return ","
 
 
-def is_value(cell: str) -> bool:
-    """Say whether a cell is a number or a time, so that it can't be a column's name."""
-    return bool(_NUMBER.fullmatch(cell) or _TIME.fullmatch(cell))
-
-
 def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
     """Guess whether the first record names the columns."""
-    if any(is_value(cell) for cell in first) or not any(first):
-        return False
-    if sum(not cell for cell in first) > 1 + len(first) // 10:
+    if any(map(is_value, first)) or not any(first) or first.count("") > 1 + len(first) // 10:
         return False
     if not rest:
         return True
     for index in range(len(first)):
         column = [row[index] for row in rest if index < len(row) and row[index]]
-        if column and sum(is_value(cell) for cell in column) >= 0.5 * len(column):
+        if column and _count(is_value, column) >= 0.5 * len(column):
             return True  # a word above numbers
     names = [cell.lower() for cell in first if cell]
     plain = all(re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) for cell in first if cell)
     again = any(cell in {row[i] for row in rest if i < len(row)} for i, cell in enumerate(first) if cell)
     return plain and len(set(names)) == len(names) and not again
+
+
+def _count(form: Callable[[str], object], cells: Sequence[str]) -> int:
+    return sum(map(bool, map(form, cells)))
 
 
 def look(
@@ -186,22 +186,22 @@ def look(
     sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
     sample = [line for number, line in enumerate(sample) if number > _HEAD or not DRAWN.fullmatch(line)]
     cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
-    records = [fields(line, cut, quote) for line in sample]
-    if records and len(records[0]) > WIDEST:
+    rows = records(sample, cut, quote)
+    if rows and len(rows[0]) > WIDEST:
         raise SourceError(
-            f"a record of {len(records[0]):,} fields",
+            f"a record of {len(rows[0]):,} fields",
             place=Place(file=file, line=lines.line),
             remedy=f"this is no table, or the delimiter is not {cut!r}",
         )
-    width = Counter(len(record) for record in records).most_common(1)[0][0] if records else 0
+    width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     if width == 1 and delimiter is None and names is None and header is None:
-        foreign.check_lines(sample, sum(len(record) > 1 for record in records), Place(file=file, line=lines.line))
+        foreign.check_lines(sample, sum(len(row) > 1 for row in rows), Place(file=file, line=lines.line))
     if delimiter is not None and width == 1:
         try:
             other = guess_delimiter(sample, quote, Place(file=file))
         except SourceError:
             other = cut
-        parts = len(fields(sample[-1], other, quote))
+        parts = len(records(sample[-1:], other, quote)[0])
         if other not in {cut, WHITESPACE} and parts > 2:
             word = next((word for word, value in WORDS.items() if value == other), other)
             raise SourceError(
@@ -210,34 +210,34 @@ def look(
                 remedy=f"{word} would give {parts}: `delimiter: {word}`",
             )
     found: list[str] | None = None
-    if header is not False and records:
-        above = fields(last_comment, cut, quote) if last_comment else []
+    if header is not False and rows:
+        above = records([last_comment], cut, quote)[0] if last_comment else []
         if ruled and len(above) == 1:  # names between blanks above values between tabs
             above = last_comment.split()
         if len(above) > width:  # tabs that make names stand above their values
             above = [cell for cell in above if cell]
-        if header is not True and len(above) == width > 1 and not any(is_value(cell) for cell in above):
+        if header is not True and len(above) == width > 1 and not any(map(is_value, above)):
             found = above
-        elif header or (header is None and names is None and looks_like_header(records[0], records[1:200])):
-            found = records[0]
-        named = found is records[0] or (
-            header is None and names is not None and [cell.lower() for cell in records[0]] == [name.lower() for name in names]
+        elif header or (header is None and names is None and looks_like_header(rows[0], rows[1:200])):
+            found = rows[0]
+        named = found is rows[0] or (
+            header is None and names is not None and [cell.lower() for cell in rows[0]] == [name.lower() for name in names]
         )
         if named:
             lines.record(sign, quote)
-            start, records = lines.at, records[1:]
+            start, rows = lines.at, rows[1:]
     at = lines.line
     top = found is not None or names is not None
     told: Sequence[str] = ()
-    if units and records and (value := next((cell for cell in records[0] if is_value(cell)), None)):
+    if units and rows and (value := next(filter(is_value, rows[0]), None)):
         raise SourceError(
             f"the record below the names holds {value!r}, and `units: true` says that it holds units",
             place=Place(file=file, line=at),
             remedy="leave `units` out: then each file is looked at",
         )
-    if records and (units or (units is None and top and looks_like_units(records[0], records[1:]))):
+    if rows and (units or (units is None and top and looks_like_units(rows[0], rows[1:]))):
         lines.record(sign, quote)
-        told, start, records = records[0], lines.at, records[1:]
+        told, start, rows = rows[0], lines.at, rows[1:]
     if top:
         start = lines.past(sign)
     if names is not None:
@@ -249,7 +249,7 @@ def look(
                 remedy="give one name per field",
             )
     else:
-        final = _named(found, width, records, file, at)
+        final = _named(found, width, rows, file, at)
     described = _described(final, numbered, told)
     return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described=described, units=bool(told))
 
@@ -259,7 +259,7 @@ def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> boo
     found = strange = 0
     for index, cell in enumerate(first):
         column = [row[index] for row in rest if index < len(row) and row[index] and row[index] not in NULL_WORDS]
-        numbers = sum(_NUMBER.fullmatch(value) is not None for value in column)
+        numbers = _count(_NUMBER.fullmatch, column)
         if is_value(cell) or (cell and cell in column):
             return False
         if len(cell) > 20 and _bare(cell) == cell and not units_.written(cell):  # words, as notes on how a date is written
@@ -388,7 +388,7 @@ class _Lines:
             else:
                 joined.append(line)
                 inside = False
-            inside = _opens('"' * inside + line, '"')
+            inside = (inside or '"' in line) and _opens('"' * inside + line, '"')
         later = self.head[max(self.at + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
         return joined + [line.rstrip("\r") for line in later[-more:] if '"' not in line]
 
@@ -418,13 +418,14 @@ def _ecsv(lines: _Lines, file: str) -> Look:
         raise SourceError(
             f"the ECSV header cannot be read: {error}", place=Place(file=file, line=line), remedy="check it with astropy"
         ) from error
-    names = fields(lines.take(1), cut if cut != " " else WHITESPACE, '"')
+    cut = cut if cut != " " else WHITESPACE
+    names = records([lines.take(1)], cut, '"')[0]
     meta = head.get("meta")
     if isinstance(meta, list):  # !!omap
         meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
     described_as = meta.get("description") if isinstance(meta, dict) else None
     return Look(
-        names=names, delimiter=cut if cut != " " else WHITESPACE, comment="#", offset=lines.at, header=True, described=described, typed=True, encoded=encoded,
+        names=names, delimiter=cut, comment="#", offset=lines.at, header=True, described=described, typed=True, encoded=encoded,
         description=str(described_as) if described_as else None,
     )  # fmt: skip
 
