@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from hven.model.errors import ParamError, TooLarge
-from hven.model.given import collect
-from hven.model.params import Param
+from hven.model.params import Param, collect
 from hven.services.params import FORM_MOST, read
 
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from hven.model import priority
+from hven.model import clock
 from hven.model.errors import Overloaded
 from hven.query import turns
 from hven.query.turns import Turns
@@ -89,11 +89,11 @@ def test_long_computing_goes_after_the_loop_and_what_holds_the_interpreter_does_
         return os.getpriority(os.PRIO_PROCESS, 0)
 
     async def run() -> tuple[int, int, int]:
-        return await computed(mine), await computed(priority.below, mine), mine()
+        return await computed(mine), await computed(clock.below, mine), mine()
 
     there, below, here = asyncio.run(run())
-    assert (there, below) == (here, max(here, priority.QUERY))
-    assert priority.below(mine) == here  # who does not ask for it computes where it is
+    assert (there, below) == (here, max(here, clock.QUERY))
+    assert clock.below(mine) == here  # who does not ask for it computes where it is
 
 
 def test_computing_for_another_thread_is_as_computing_there() -> None:
@@ -105,9 +105,9 @@ def test_computing_for_another_thread_is_as_computing_there() -> None:
     def asked() -> tuple[str, str]:
         word.set("mine")
         try:
-            priority.below(over)
+            clock.below(over)
         except StopIteration:
-            return priority.below(word.get), threading.current_thread().name
+            return clock.below(word.get), threading.current_thread().name
         return "", ""
 
     found, name = asyncio.run(computed(asked))

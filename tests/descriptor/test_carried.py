@@ -13,7 +13,7 @@ from hven import formats, query
 from hven.descriptor import check, load, new
 from hven.formats import votable
 from hven.ingest import ingest
-from hven.model import ucd, units
+from hven.model import units
 from hven.model.settings import load as settings
 from hven.site import Site
 from shared import shared
@@ -64,7 +64,7 @@ def compare(directory: Path, file: Path) -> formats.Head:
     for one in there.columns:
         column = mine[names[one.name]]
         assert (column.description, column.utype, column.display) == (one.description, one.utype, one.display), one.name
-        assert not one.ucd or column.ucd == (ucd.modern(one.ucd) or column.ucd or one.ucd), one.name
+        assert not one.ucd or column.ucd == (units.modern_ucd(one.ucd) or column.ucd or one.ucd), one.name
         if one.unit in {"h:m:s", "d:m:s"} and column.unit == "deg":  # sexagesimal texts become degrees
             converted.add(one.name)
         else:

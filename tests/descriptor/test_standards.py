@@ -12,7 +12,7 @@ import pytest
 from hven.descriptor import check, load, load_standard
 from hven.descriptor._merging import standards
 from hven.descriptor.written import parse, read_page
-from hven.model import ucd, units
+from hven.model import units
 from hven.model.settings import Settings
 from shared import shared
 
@@ -77,7 +77,7 @@ def test_units_and_ucds_are_right(name):
     for column in load_standard(name).tables[0].table.columns:
         assert column.description
         if column.ucd is not None:
-            assert not ucd.check(column.ucd), column.name
+            assert not units.check_ucd(column.ucd), column.name
         if column.unit is not None and column.unit != "bar":
             assert units.check(column.unit) == column.unit
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hven.engines._bound.reading import read
 from hven.engines.duckdb import functions
 from hven.engines.duckdb.dialect import UDFS
-from hven.model.sky import Moc, contains, intersects
-from hven.model.sky.shapes import from_array
+from hven.model.sky import Moc, contains, from_array, intersects
 from shared import MORE
 
 LIST = pa.list_(pa.float64())

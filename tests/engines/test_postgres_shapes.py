@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from hven.engines import postgres
-from hven.model.sky import contains, healpix, intersects
-from hven.model.sky.shapes import from_array
+from hven.model.sky import contains, from_array, healpix, intersects
 from postgres import server
 from shared import MORE
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from rows import both, plan, stage, unordered
 
 from hven.engines._bound.reading import read
-from hven.model.sky import Circle, Moc, healpix
-from hven.model.sky._relations import intersects
+from hven.model.sky import Circle, Moc, healpix, intersects
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
 from shared import MORE

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.table import Column, Table
-from hven.model.times import dated
+from hven.model.table import Column, Table, dated
 from hven.model.types import FLOAT64, INT32, STRING
 
 NAMES = ["Mars", "Venus, the planet", "Moon", "67P/C-G", "a*b", None, "MARS", "Milky Way"]

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hven.model.table import Column, Table
-from hven.model.times import dated
+from hven.model.table import Column, Table, dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.portal._explore import coverage
 from hven.portal._explore.page_queries import Asking

@@ -16,8 +16,7 @@ from searched import TABLE
 
 from hven import query
 from hven.adql import parse
-from hven.model.table import Column, Table
-from hven.model.times import dated
+from hven.model.table import Column, Table, dated
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.portal._explore import cadence, fields, read
 from hven.portal._explore.fields import Parts

@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 
 from hven.ingest import ingest
-from hven.model.media.cards import headers as cards_of
+from hven.model.cards import headers as cards_of
 from hven.portal._explore import headers, read, rows
 from hven.portal._explore.page_queries import Asking
 from hven.site import Site

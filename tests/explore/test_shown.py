@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model import units
-from hven.model.table import Column, Table
-from hven.model.times import dated
+from hven.model.table import Column, Table, dated
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.fields import FAMILIES, choices

@@ -13,9 +13,7 @@ from hven.engines.duckdb.functions import _area_text
 from hven.ingest import ingest
 from hven.lint import regions
 from hven.model.settings import Settings
-from hven.model.sky.shape_columns import astray, turned
-from hven.model.sky.shape_text import parse as shape
-from hven.model.sky.shape_text import stcs
+from hven.model.sky import shape_columns, shape_text
 from hven.site import Site
 from hven.site.auth.permit import OWNER
 from hven.testing.site import site_with
@@ -105,16 +103,16 @@ TEXTS = [
 def test_polygons_turn_and_nothing_else_changes():
     given = pa.array(TEXTS, pa.string())
     for outside in (False, True):
-        made = turned(given, outside=outside)
-        assert not astray(made, outside=outside).any()
-        assert astray(made, outside=not outside).tolist() == [True, True, True, True, False, True, False, False, False]
+        made = shape_columns.turned(given, outside=outside)
+        assert not shape_columns.astray(made, outside=outside).any()
+        assert shape_columns.astray(made, outside=not outside).tolist() == [True, True, True, True, False, True, False, False, False]
         for before, after in zip(TEXTS, made.to_pylist(), strict=True):
             if before is None:
                 assert after is None
                 continue
             assert sorted(before.replace("(", " ").replace(")", " ").split()) == sorted(after.replace("(", " ").replace(")", " ").split())
             if before and len(before) > 15:
-                read = stcs if before[0].isupper() else lambda text: shape("multishape", text)
+                read = shape_text.stcs if before[0].isupper() else lambda text: shape_text.parse("multishape", text)
                 one, two = read(before), read(after)
                 assert (getattr(one, "shape", one).area()) == pytest.approx(getattr(two, "shape", two).area(), rel=1e-12)
 

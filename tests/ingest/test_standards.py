@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hven.ingest import ingest
 from hven.ingest._validate_unique import Seen
-from hven.model.hashes import hashes
+from hven.model.literal import hashes
 from hven.testing.site import site_with
 
 HEAD = """\

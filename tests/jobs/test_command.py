@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from hven.jobs import Asker, Desk, run_next
 from hven.jobs._command import Command
 from hven.model.errors import ParamError, Unauthenticated
-from hven.model.given import Params, Upload, collect
-from hven.model.params import Param
+from hven.model.params import Param, Params, Upload, collect
 from hven.model.types import INT32
 from hven.site import Site
 from hven.site.auth import Reader

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hven.jobs import Asker, Desk, run_next
 from hven.jobs._keeper import Keeper
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.site.store import Job

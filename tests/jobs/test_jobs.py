@@ -26,7 +26,7 @@ from hven.jobs import _worker as worker
 from hven.jobs._keeper import Keeper
 from hven.jobs.desk import moment, stamp
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.model.settings import JobLimits
 from hven.site import Site
 from hven.site.auth import Reader

@@ -16,7 +16,7 @@ import pytest
 from hven.jobs import Asker, Desk, run_next
 from hven.jobs import _remote as remote
 from hven.model.errors import ParamError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.site.store import Job
@@ -145,7 +145,7 @@ def test_a_refusal_is_told(site: Site, there: Server) -> None:
 def test_files_go_there(site: Site, there: Server) -> None:
     import io
 
-    from hven.model.given import Params, Upload
+    from hven.model.params import Params, Upload
 
     declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
     given = collect([("A", "1"), ("PHASE", "RUN")])

@@ -11,7 +11,7 @@ from hven.jobs import check_types, offered
 from hven.jobs._command import Command
 from hven.jobs._remote import Remote
 from hven.model.errors import DescriptorError, NotFound, ParamError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.model.settings import Settings
 from job_programs import declared as write
 from running import hven

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.engines._bound.reading import read
-from hven.model import literal, ucd, units, vounits
-from hven.model.cache import SHORT, Cache, cached
+from hven.model import Cache, cached, literal, units
+from hven.model._cache import SHORT
 from hven.model.errors import HvenError
 
 
@@ -54,7 +54,7 @@ def test_long_texts_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [literal.word, ucd.check, vounits.parse, read, lambda text: units.factor(text, "m"), lambda text: units.multiply(text, "m")]
+    "call", [literal.word, units.check_ucd, units.parse, read, lambda text: units.factor(text, "m"), lambda text: units.multiply(text, "m")]
 )
 def test_what_readers_write_is_not_kept_when_it_is_long(call: Callable[[str], object]) -> None:
     text = "".join(["circle 1 1 1"] * 100)

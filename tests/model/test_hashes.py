@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hven.model.hashes import LONG, hashes
+from hven.model.literal import LONG, hashes
 
 TEXTS = st.one_of(
     st.none(),

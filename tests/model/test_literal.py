@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model import literal, parse
+from hven.model import literal
 from hven.model.types import parse_type
 
 TIMESTAMP = parse_type("timestamp")
@@ -27,7 +27,7 @@ def test_timestamps(values):
         else:
             assert dt.datetime.fromisoformat(text) == value
             assert len(text) == 19 or not text.endswith("0")
-    assert parse.values(shown, TIMESTAMP).equals(array)
+    assert literal.values(shown, TIMESTAMP).equals(array)
 
 
 @given(values=st.lists(MICRO, min_size=1, max_size=4))
@@ -54,7 +54,7 @@ def test_timestamps_of_all_years(values):
     ],
 )
 def test_timestamps_as_others_write_them(text, expected):
-    assert parse.values(pa.array([text]), TIMESTAMP)[0].as_py() == expected
+    assert literal.values(pa.array([text]), TIMESTAMP)[0].as_py() == expected
 
 
 def test_slices_and_nulls_with_something_behind_them():

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.persist import columns_from_json, columns_to_json, table_from_json, table_to_json
-from hven.model.table import Column, FrameRef, Group, Key, Table
+from hven.model.table import Column, FrameRef, Group, Key, Table, columns_from_json, columns_to_json, table_from_json, table_to_json
 from hven.model.types import BY_NAME, BY_XTYPE, Type, parse_type
 
 words = st.text(min_size=1, max_size=8)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from hven.model import priority
+from hven.model import clock
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are the process's")
 
@@ -26,11 +26,11 @@ def test_what_is_started_is_lower_and_who_starts_it_is_not() -> None:
         thread.start()
         return thread
 
-    priority.lowered(priority.QUERY, start).join()
-    assert found == [max(before, priority.QUERY)]
+    clock.lowered(clock.QUERY, start).join()
+    assert found == [max(before, clock.QUERY)]
     assert mine() == before
 
 
 def test_what_is_raised_is_raised_to_who_asked() -> None:
     with pytest.raises(ZeroDivisionError):
-        priority.lowered(priority.QUERY, lambda: 1 // 0)
+        clock.lowered(clock.QUERY, lambda: 1 // 0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.model.table import Column, FrameRef, Table
-from hven.model.times import JD, MJD, begins_and_ends, dated, taken
+from hven.model.table import JD, MJD, Column, FrameRef, Table, begins_and_ends, dated, taken
 from hven.model.types import FLOAT64, TIMESTAMP
 
 FRAMES = tuple(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.timing import Timing, span
+from hven.model.resource import Timing, span
 
 PARIS = ZoneInfo("Europe/Paris")
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model import ucd
-from hven.model._ucdwords import FLAGS, REPLACED
+from hven.model import units
+from hven.model.units import _ucd
+from hven.model.units._ucdwords import FLAGS, REPLACED
 from shared import shared
 
 
@@ -34,7 +35,7 @@ def test_the_words_are_those_of_the_standard():
     ],
 )
 def test_good_ucds(text):
-    assert ucd.check(text) == []
+    assert units.check_ucd(text) == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_good_ucds(text):
     ],
 )  # fmt: skip
 def test_bad_ucds_say_why(text, why):
-    problems = ucd.check(text)
+    problems = units.check_ucd(text)
     assert problems
     assert re.search(re.escape(why), " | ".join(problems))
 
@@ -53,20 +54,20 @@ def test_bad_ucds_say_why(text, why):
 @given(st.sampled_from(sorted(FLAGS)), st.lists(st.sampled_from(sorted(FLAGS)), max_size=3))
 def test_order_follows_the_flags(first, later):
     good = FLAGS[first] != "S" and all(FLAGS[word] != "P" for word in later)
-    assert (not ucd.check(";".join([first, *later]))) == good
+    assert (not units.check_ucd(";".join([first, *later]))) == good
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_judged(text):
-    problems = ucd.check(text)
+    problems = units.check_ucd(text)
     assert all(isinstance(problem, str) and problem for problem in problems)
 
 
 def test_every_guess_of_the_table_is_valid():
-    for _, guess in ucd._NAMES:
-        assert not ucd.check(guess.format(band="em.opt.V", band2="em.IR.J")), guess
-    assert all(FLAGS[band] == "S" for band in ucd._BANDS.values())
-    assert not any(ucd.check(guess) for _, guess in (*ucd._BY_UNIT, *ucd._MAIN_BY_TEXT))
+    for _, guess in _ucd._NAMES:
+        assert not units.check_ucd(guess.format(band="em.opt.V", band2="em.IR.J")), guess
+    assert all(FLAGS[band] == "S" for band in _ucd._BANDS.values())
+    assert not any(units.check_ucd(guess) for _, guess in (*_ucd._BY_UNIT, *_ucd._MAIN_BY_TEXT))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,8 @@ def test_every_guess_of_the_table_is_valid():
     ],
 )  # fmt: skip
 def test_guesses(name, unit, expected):
-    assert ucd.suggest(name, unit) == expected
-    assert expected is None or not ucd.check(expected)
+    assert units.suggest_ucd(name, unit) == expected
+    assert expected is None or not units.check_ucd(expected)
 
 
 @given(
@@ -91,32 +92,32 @@ def test_guesses(name, unit, expected):
     st.sampled_from([None, "deg", "mag", "foo", "mas/yr", "K"]),
 )
 def test_every_guess_is_valid(name, unit):
-    found = ucd.suggest(name, unit, "the proper motion in right ascension")
-    assert found is None or not ucd.check(found)
+    found = units.suggest_ucd(name, unit, "the proper motion in right ascension")
+    assert found is None or not units.check_ucd(found)
 
 
 def test_descriptions_are_asked_last():
-    assert ucd.suggest("c1", "deg", "Right ascension (ICRS) at Ep=2016.0") == "pos.eq.ra"
-    assert ucd.suggest("c1", "mas/yr", "Proper motion in right ascension") == "pos.pm;pos.eq.ra"
-    assert ucd.suggest("c1", "mas", "Error of the right ascension") is None
-    assert ucd.suggest("c1", "K", "Right ascension") is None
+    assert units.suggest_ucd("c1", "deg", "Right ascension (ICRS) at Ep=2016.0") == "pos.eq.ra"
+    assert units.suggest_ucd("c1", "mas/yr", "Proper motion in right ascension") == "pos.pm;pos.eq.ra"
+    assert units.suggest_ucd("c1", "mas", "Error of the right ascension") is None
+    assert units.suggest_ucd("c1", "K", "Right ascension") is None
 
 
 def test_one_main_of_a_kind_and_one_main_identifier():
     columns = [("HIP", None, None), ("name", None, None), ("RAJ2000", "deg", None), ("ra", "deg", None), ("dec", "deg", None)]
-    assert ucd.suggest_all(columns) == ["meta.id;meta.main", "meta.id", "pos.eq.ra;meta.main", "pos.eq.ra", "pos.eq.dec;meta.main"]
+    assert units.suggest_ucds(columns) == ["meta.id;meta.main", "meta.id", "pos.eq.ra;meta.main", "pos.eq.ra", "pos.eq.dec;meta.main"]
 
 
 def test_declinations_beside_a_right_ascension():
-    assert ucd.suggest_all([("RA", None, None), ("DE", None, None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
-    assert ucd.suggest_all([("alpha", "deg", None), ("delta", "deg", None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
-    assert ucd.suggest_all([("RA", None, None), ("DE", "mag", None)])[1] == "phot.mag"
-    assert ucd.suggest_all([("DE", None, None), ("delta", None, None)]) == [None, None]
+    assert units.suggest_ucds([("RA", None, None), ("DE", None, None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
+    assert units.suggest_ucds([("alpha", "deg", None), ("delta", "deg", None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
+    assert units.suggest_ucds([("RA", None, None), ("DE", "mag", None)])[1] == "phot.mag"
+    assert units.suggest_ucds([("DE", None, None), ("delta", None, None)]) == [None, None]
 
 
 def test_canonical_spelling():
-    assert ucd.canonical("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
-    assert ucd.canonical("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"
+    assert units.canonical_ucd("POS.EQ.RA; meta.MAIN") == "pos.eq.ra;meta.main"
+    assert units.canonical_ucd("ivoa:phys.sfr;foo:Bar") == "phys.SFR;foo:Bar"
 
 
 @pytest.mark.parametrize(
@@ -137,11 +138,11 @@ def test_canonical_spelling():
     ],
 )
 def test_old_ucds_are_brought_up_to_date(old, new):
-    assert ucd.modern(old) == new
-    assert new is None or ucd.check(new) == []
+    assert units.modern_ucd(old) == new
+    assert new is None or units.check_ucd(new) == []
 
 
 def test_every_replacement_that_is_offered_is_valid():
-    for new in ucd._UCD1.values():
-        assert ucd.check(new) == []
-    assert "is UCD1" in ucd.check("CODE_WHATEVER")[0]
+    for new in _ucd._UCD1.values():
+        assert units.check_ucd(new) == []
+    assert "is UCD1" in units.check_ucd("CODE_WHATEVER")[0]

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hven.model import units
-from hven.model.vounits import KIBI, PREFIXED, PREFIXES, SYMBOLS
+from hven.model.units._vounits import KIBI, PREFIXED, PREFIXES, SYMBOLS
 from shared import shared
 
 

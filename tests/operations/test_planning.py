@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from hven import descriptor
 from hven.jobs.planning import BUSY, FAILED, GOOD, GUARD, STALE, STOPPED, Outcome, finished, is_due, planned, stale_at, timing_of, told_of
 from hven.model.errors import DescriptorError
-from hven.model.resource import Resource
+from hven.model.resource import Resource, Timing
 from hven.model.settings import AlertSettings, ScheduleSettings, Settings
-from hven.model.timing import Timing
 from hven.site.store import Schedule
 
 NOW = 1_795_000_000.0

@@ -19,8 +19,7 @@ from starlette.routing import Route
 
 from hven.app._server import create
 from hven.ingest import ingest
-from hven.model.given import Params
-from hven.model.params import Param
+from hven.model.params import Param, Params
 from hven.site import Site
 from hven.testing.site import site_with
 

@@ -19,7 +19,7 @@ from hven.portal._pages.translation import Template, faults_in
 OTHERS = languages()[1:]
 ROOMS = (
     "portal/_explore", "portal/conditions.py", "portal/_condition_words.py", "portal/_views", "portal/faces/portal.py",
-    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/desk.py", "site/past.py", "model/vounits.py", "model/units.py",
+    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/desk.py", "site/past.py", "model/units/_vounits.py", "model/units/_conversion.py",
 )  # fmt: skip
 TABLES = frozenset({
     "FOREIGN", "PAIRS", "BRACKETS", "_STRANGE", "_SMART", "_WANTED", "_SHAPE", "_REMEDIES", "ELSEWHERE", "REMEDY", "_OTHERS", "_NAMES", "WORDS",
@@ -39,8 +39,8 @@ COMPOSED = {  # made of pieces that are no texts by themselves, so that reading 
     "adql/_expressions.py": ("operator {op}", "the number of an element"),
     "adql/_joins.py": ("left", "right"),
     "adql/_calling.py": ("{count_} or {count2_}", "{word}: {message_}", "the latitude of a {name} is {value}", "the radius of a CIRCLE is {value}"),
-    "model/units.py": ("a plain number", "{message_} (a logarithm has no factor)"),
-    "model/vounits.py": ("{why_} (character {number})", "unexpected {text}"),
+    "model/units/_conversion.py": ("a plain number", "{message_} (a logarithm has no factor)"),
+    "model/units/_vounits.py": ("{why_} (character {number})", "unexpected {text}"),
     "query/resolver/_providers.py": ("look at its spelling, or give the position itself", "the site's owner can {remedy_}", "{place_} could not be asked: {message_}"),
     "query/resolver/local.py": ("the table {name}",),
     "query/resolver/sesame.py": ("SIMBAD through Sesame ({url})", "a coordinate {text}"),

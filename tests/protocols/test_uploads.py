@@ -28,7 +28,7 @@ from made_stars import STARS, rows
 
 from hven.app._server import create
 from hven.model.errors import Overloaded
-from hven.model.given import Upload, collect
+from hven.model.params import Upload, collect
 from hven.model.settings import QueryLimits
 from hven.query import memory
 from hven.services._uploads import Uploads

@@ -16,8 +16,7 @@ from hven import query
 from hven.adql import parse
 from hven.adql.text import write
 from hven.model.errors import NotFound, ParseError
-from hven.model.table import Column, Table
-from hven.model.times import dated
+from hven.model.table import Column, Table, dated
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
 from hven.portal import conditions as epn
 from hven.site.auth.permit import ANONYMOUS, OWNER

@@ -24,7 +24,7 @@ from hven import formats, query
 from hven.formats import End, Head
 from hven.model import clock
 from hven.model.errors import ParamError, SourceError, Timeout, TooLarge, UserError
-from hven.model.given import Upload
+from hven.model.params import Upload
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Column, Table
 from hven.query import uploads

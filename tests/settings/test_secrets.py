@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from hven.model.settings.secrets import SECRETS, exposed
+from hven.model.settings import SECRETS, exposed
 from hven.site.store import Store
 
 

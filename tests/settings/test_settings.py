@@ -7,8 +7,8 @@ from dataclasses import fields
 import pytest
 
 from hven.model.errors import DescriptorError, UserError
-from hven.model.settings import DOCS, Alias, Foreign, Portal, QueryLimits, RemoteService, Settings, init, load, names, strangers
-from hven.model.settings._setting_docs import SECTIONS
+from hven.model.settings import DOCS, Alias, Foreign, Portal, QueryLimits, RemoteService, Settings, init, load, strangers
+from hven.model.settings._setting_docs import SECTIONS, names
 
 
 def site(tmp_path, text):

@@ -8,9 +8,7 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, Polygon
-from hven.model.sky.shape_columns import outlines
-from hven.model.sky.shape_text import ShapeError, stcs
+from hven.model.sky import Circle, Polygon, shape_columns, shape_text
 
 NUMBERS = st.sampled_from(["0", "1.5", "-2.25", "+3", ".5", "7.", "1e1", "-1.2E-3", "89.999", "3", "4", "5"])
 ODD = st.sampled_from(["+-4", "-inf", "nan", "1e999", "1.2.3", "5°", "unit", "deg", "(", "circle", "icrs", "1,2", "--1", "+", "-", "e5"])
@@ -31,8 +29,8 @@ def _alone(text: str | None) -> list[float] | None:
     if text is None or "unit" in text or "(" in text:
         return None
     try:
-        shape = stcs(text).shape
-    except ShapeError:
+        shape = shape_text.stcs(text).shape
+    except shape_text.ShapeError:
         return None
     if isinstance(shape, Circle):
         return [shape.lon, shape.lat, shape.radius]
@@ -46,7 +44,7 @@ def _alone(text: str | None) -> list[float] | None:
 @example(["Circle 1 2 3", None, "", "polygon 1 2 3 4 5 6", "circle +1 +2 3", "Circle 1 2 1e999", "Circle 1 2 +-3"])
 @example(["Circle 1 2 +3", "Polygon ICRS 1 1.2.3 3 4 5 6"])
 def test_outlines_are_those_of_each_text(texts):
-    found = outlines(pa.array(texts, pa.string()))
+    found = shape_columns.outlines(pa.array(texts, pa.string()))
     starts = found.starts.tolist()
     many = {
         row: found.numbers[start : start + length].tolist()
@@ -66,7 +64,7 @@ def test_outlines_are_those_of_each_text(texts):
 
 def test_a_slice_and_some_rows():
     texts = pa.array(["x", "Circle 1 2 3", None, "Polygon 1 2 3 4 5 6", "circle 7 8 9"])
-    found = outlines(texts.slice(1))
+    found = shape_columns.outlines(texts.slice(1))
     assert found.rows.tolist() == [0, 2, 3]
     assert found.numbers.tolist() == [1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     circles = found.some(found.circle)

@@ -9,8 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mocpy import MOC
 
-from hven.model.sky import Circle, Polygon, Range, healpix
-from hven.model.sky.sphere import SKY, distance, offset
+from hven.model.sky import Circle, Polygon, Range, healpix, sphere
 from shared import MORE
 
 LON, LAT = (
@@ -52,7 +51,7 @@ def _sane(ranges):
 
 
 def _share(ranges):
-    return (ranges[:, 1] - ranges[:, 0]).sum() / healpix.CELLS * SKY
+    return (ranges[:, 1] - ranges[:, 0]).sum() / healpix.CELLS * sphere.SKY
 
 
 @settings(max_examples=200 * MORE)
@@ -64,7 +63,7 @@ def _share(ranges):
 )
 def test_a_cone_cover_holds_the_cone(lon, lat, radius, inside):
     towards, part = np.array(inside).T
-    lons, lats = offset(lon, lat, towards, radius * np.sqrt(part))
+    lons, lats = sphere.offset(lon, lat, towards, radius * np.sqrt(part))
     ranges = healpix.cone_ranges(lon, lat, radius)
     _sane(ranges)
     assert healpix.within(ranges, healpix.index(29, lons, lats)).all()
@@ -101,7 +100,7 @@ def test_many_cones_are_as_good_as_each(centres, power):
         mine = ranges[which == row]
         _sane(mine)
         towards, part = rng.uniform(0, 360, 30), rng.uniform(0, 1, 30)
-        there = offset(lon[row], lat[row], towards, radius * np.sqrt(part))
+        there = sphere.offset(lon[row], lat[row], towards, radius * np.sqrt(part))
         assert healpix.within(mine, healpix.index(29, *there)).all()
         if radius < 38:
             assert len(mine) <= 9
@@ -121,7 +120,7 @@ def test_cells_of_many_cones_hold_them(count):
         assert (np.diff(which) >= 0).all()
         several += np.bincount(which, minlength=count)
         for row in np.unique(which)[:200]:
-            there = healpix.index(order, *offset(lon[row], lat[row], towards[row], radius[row] * part[row]))
+            there = healpix.index(order, *sphere.offset(lon[row], lat[row], towards[row], radius[row] * part[row]))
             mine = cells[which == row]
             assert len(set(mine.tolist())) == len(mine)
             held[row] = np.isin(there, mine)
@@ -143,7 +142,7 @@ def test_neighbouring_cells_reach_as_far_as_promised():
         cells = np.arange(12 << 2 * order) if order < 5 else rng.integers(0, 12 << 2 * order, 3000)
         lon, lat = cdshealpix.vertices(cells, order, 8)
         mid = healpix.center(order, cells)
-        corner = distance(lon.deg, lat.deg, mid[0][:, None], mid[1][:, None]).max()
+        corner = sphere.distance(lon.deg, lat.deg, mid[0][:, None], mid[1][:, None]).max()
         assert np.radians(corner) * 2**order < healpix._REACH
         towards = rng.uniform(0, 360, 20)
         near = cdshealpix.neighbours(cells[:300], order)
@@ -151,7 +150,7 @@ def test_neighbouring_cells_reach_as_far_as_promised():
             on_rim = np.array([lon.deg[row], lat.deg[row]]).T
             at = on_rim[rng.integers(0, len(on_rim))]
             reach = np.degrees(healpix._WIDTH / 2**order) * 0.999
-            there = healpix.index(order, *offset(*at, towards, reach))
+            there = healpix.index(order, *sphere.offset(*at, towards, reach))
             # a point of the rim belongs to this cell or to one beside it: whichever it is, its neighbours hold the disc
             own = healpix.index(order, *at)[0]
             allowed = set(near[row].tolist()) if own == cells[row] else set(cdshealpix.neighbours([own], order)[0].tolist())
@@ -184,10 +183,10 @@ def test_a_polygon_cover_holds_the_polygon(lon, lat, spokes, power, order):
     spokes = sorted(spokes)
     assume(all((b[0] - a[0]) % 360 < 170 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
     towards, part = np.array(spokes).T
-    lons, lats = offset(lon, lat, towards, part * 10.0**power)
+    lons, lats = sphere.offset(lon, lat, towards, part * 10.0**power)
     shape = Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
     rng = np.random.default_rng(4)
-    there = offset(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
+    there = sphere.offset(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
     inside = shape.contains(*there)
     order = min(order + max(0, round(-power * 3.3)), 29)
     ranges = shape.cover(order)
@@ -208,10 +207,10 @@ def test_set_arithmetic_is_mocpys():
 
 
 def test_a_small_polygon_in_large_cells_is_covered():
-    lons, lats = offset(0.0, 0.0, np.array([0.0, 1.0, 19.0, 217.0]), np.array([1.0, 0.25, 1.0, 0.5]))
+    lons, lats = sphere.offset(0.0, 0.0, np.array([0.0, 1.0, 19.0, 217.0]), np.array([1.0, 0.25, 1.0, 0.5]))
     shape = Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
     rng = np.random.default_rng(4)
-    there = offset(0.0, 0.0, rng.uniform(0, 360, 500), rng.uniform(0, 1, 500))
+    there = sphere.offset(0.0, 0.0, rng.uniform(0, 360, 500), rng.uniform(0, 1, 500))
     inside = shape.contains(*there)
     for order in range(12):
         assert healpix.within(shape.cover(order), healpix.index(29, there[0][inside], there[1][inside])).all()

@@ -8,8 +8,7 @@ import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import SKY, Box, Circle, Moc, Point, Polygon, Range, Region, arrays, contains, distance, in_polygon, intersects
-from hven.model.sky.sphere import offset
+from hven.model.sky import SKY, Box, Circle, Moc, Point, Polygon, Range, Region, arrays, contains, distance, intersects, sphere
 from shared import MORE
 
 LON = st.one_of(st.floats(0, 359.999), st.sampled_from([0.0, 180.0, 359.99999]))
@@ -24,7 +23,7 @@ def polygons(draw, size=SIZE):
     lon, lat, radius, spokes = draw(LON), draw(LAT), draw(size), draw(SPOKES)
     assume(all((b[0] - a[0]) % 36 < 17 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
     towards, part = np.array(spokes, dtype=float).T
-    lons, lats = offset(lon, lat, towards * 10, part * radius)
+    lons, lats = sphere.offset(lon, lat, towards * 10, part * radius)
     if draw(st.booleans()):
         lons, lats = lons[::-1], lats[::-1]
     return Polygon(tuple(lons.tolist()), tuple(lats.tolist())), (lon, lat), radius
@@ -51,7 +50,7 @@ def test_octant_hemisphere_and_tiny_squares():
 def test_polygon_holds_what_is_inside_and_nothing_outside(case):
     shape, (lon, lat), radius = case
     assert shape.contains(lon, lat)
-    there = offset(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
+    there = sphere.offset(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
     assert not shape.contains(*there).any()
     assert shape.contains(shape.lons, shape.lats).all()
     assert not shape.contains((lon + 180) % 360, -lat)
@@ -96,7 +95,7 @@ def test_area_and_middle_are_those_of_a_sample(case):
     n = 20_000
     # evenly over the cap around it
     part = np.degrees(2 * np.arcsin(np.sqrt(rng.uniform(0, 1, n)) * math.sin(math.radians(radius / 2))))
-    lons, lats = offset(lon, lat, rng.uniform(0, 360, n), part)
+    lons, lats = sphere.offset(lon, lat, rng.uniform(0, 360, n), part)
     inside = shape.contains(lons, lats)
     share = inside.mean()
     assert shape.area() == pytest.approx(
@@ -186,8 +185,8 @@ def test_box_has_its_arms(lon, lat, width, height):
     box = Box(lon, lat, width, height)
     assert box.contains(lon, lat)
     for towards, arm in ((0, height / 2), (180, height / 2), (90, width / 2), (270, width / 2)):
-        assert box.contains(*offset(lon, lat, towards, arm * (1 - 1e-9)))
-        assert not box.contains(*offset(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
+        assert box.contains(*sphere.offset(lon, lat, towards, arm * (1 - 1e-9)))
+        assert not box.contains(*sphere.offset(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
 
 
 @pytest.mark.parametrize("sizes", [(0, 1), (1, 0), (180, 1), (1, 200), (-1, 1), (float("nan"), 1)])
@@ -272,8 +271,8 @@ def test_every_shape_holds_and_touches_itself_and_its_small_insides(shape):
         assert contains(shape, Point(x, y))
         assert intersects(shape, Circle(x, y, 1e-6))
         if (
-            shape.contains(*offset(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
-            and shape.contains(*offset(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
+            shape.contains(*sphere.offset(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
+            and shape.contains(*sphere.offset(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
         ):
             assert contains(shape, Circle(x, y, 0.05))
             assert contains(shape, Box(x, y, 0.02, 0.02)) or abs(y) > 89
@@ -326,9 +325,11 @@ def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
     offsets, numbers = _arrow(shapes)
     n = len(shapes)
     lon, lat = np.array(data.draw(st.lists(st.tuples(LON, LAT), min_size=n, max_size=n))).T
-    near = [offset(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)]
+    near = [sphere.offset(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)]
     for x, y in ((lon, lat), (np.array([float(p[0]) for p in near]), np.array([float(p[1]) for p in near]))):
-        assert in_polygon(x, y, offsets, numbers).tolist() == [bool(shape.contains(a, b)) for shape, a, b in zip(shapes, x, y, strict=True)]
+        assert arrays.in_polygon(x, y, offsets, numbers).tolist() == [
+            bool(shape.contains(a, b)) for shape, a, b in zip(shapes, x, y, strict=True)
+        ]
         radius = data.draw(st.floats(0.01, 120))
         circles = [Circle(a, b, radius) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
         pairs = list(zip(shapes, circles, strict=True))
@@ -357,14 +358,14 @@ def test_constant_polygons_and_bad_rows():
     square = [0.0, 0.0, 10.0, 0.0, 10.0, 10.0, 0.0, 10.0]
     offsets, numbers = np.arange(6) * 8, np.tile(square, 5)
     lon, lat = np.array([5.0, 20.0, 5.0, np.nan, 0.0]), np.array([5.0, 5.0, 11.0, 5.0, 0.0])
-    assert in_polygon(lon, lat, offsets, numbers).tolist() == [True, False, False, False, True]
-    assert in_polygon(lon, lat, [0, 8], square).tolist() == [True, False, False, False, True]
+    assert arrays.in_polygon(lon, lat, offsets, numbers).tolist() == [True, False, False, False, True]
+    assert arrays.in_polygon(lon, lat, [0, 8], square).tolist() == [True, False, False, False, True]
     bad_offsets = np.array([0, 8, 8, 13, 19, 25])
     bad_numbers = np.array([*square, 1, 2, 3, 4, 5, 0, 0, 10, 0, np.nan, 10, 0, 0, 10, 0, 5, 99])
-    assert in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
+    assert arrays.in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
     assert np.isnan(arrays.polygon_areas(bad_offsets, bad_numbers)).tolist() == [False, True, True, True, True]
-    assert in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
-    assert in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
+    assert arrays.in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
+    assert arrays.in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
     assert arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
 
 

@@ -9,8 +9,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, distance, in_circle
-from hven.model.sky.sphere import angles, offset, separation, vectors, wrap
+from hven.model.sky import Circle, distance, sphere
 
 LON = st.one_of(st.floats(-720, 720), st.sampled_from([0.0, 90.0, 180.0, 270.0, 359.9999999999, 360.0, -1e-12]))
 LAT = st.one_of(st.floats(-90, 90), st.sampled_from([90.0, -90.0, 0.0, 89.999999999, -1e-13]))
@@ -27,7 +26,7 @@ def test_distance_is_astropys(lon1, lat1, lon2, lat2):
 def test_distance_of_an_offset_is_the_offset(lon, lat, towards, power):
     assume(abs(lat) < 89.99)
     arc = 10.0**power
-    there = offset(lon % 360.0, lat, towards, arc)
+    there = sphere.offset(lon % 360.0, lat, towards, arc)
     # the far point itself is rounded to the last digit of its coordinates
     rounding = 4e-13
     assert float(distance(lon % 360.0, lat, *there)) == pytest.approx(arc, abs=rounding)
@@ -54,16 +53,16 @@ def test_circle_is_the_distance(lon0, lat0, points, radius):
     away = distance(lon, lat, lon0, lat0)
     sure = np.abs(away - radius) > 1e-11
     expected = away <= radius
-    assert (in_circle(lon, lat, lon0, lat0, radius) == expected)[sure].all()
-    assert (in_circle(lon, lat, np.full(len(lon), lon0), lat0, radius) == expected)[sure].all()
+    assert (sphere.in_circle(lon, lat, lon0, lat0, radius) == expected)[sure].all()
+    assert (sphere.in_circle(lon, lat, np.full(len(lon), lon0), lat0, radius) == expected)[sure].all()
     assert (Circle(lon0, lat0, radius).contains(lon, lat) == expected)[sure].all()
 
 
 @given(LON, LAT, st.floats(1e-9, 179), st.floats(0, 360))
 def test_rim_belongs_to_the_circle(lon, lat, radius, towards):
-    there = offset(lon % 360, lat, towards, radius)
-    assert not in_circle(*there, lon % 360, lat, radius - 1e-11)
-    assert in_circle(*there, lon % 360, lat, radius + 1e-11)
+    there = sphere.offset(lon % 360, lat, towards, radius)
+    assert not sphere.in_circle(*there, lon % 360, lat, radius - 1e-11)
+    assert sphere.in_circle(*there, lon % 360, lat, radius + 1e-11)
 
 
 @pytest.mark.parametrize(
@@ -78,31 +77,33 @@ def test_rim_belongs_to_the_circle(lon, lat, radius, towards):
     ],
 )
 def test_exact_rim(point, circle):
-    assert in_circle(*point, *circle)
-    assert in_circle(np.array([point[0]] * 3), np.array([point[1]] * 3), *circle).all()
+    assert sphere.in_circle(*point, *circle)
+    assert sphere.in_circle(np.array([point[0]] * 3), np.array([point[1]] * 3), *circle).all()
 
 
 def test_nan_and_negative_radii_are_never_inside():
     lon = np.array([0.0, np.nan, 0.0])
     lat = np.array([0.0, 0.0, np.nan])
-    assert in_circle(lon, lat, 0, 0, 180).tolist() == [True, False, False]
-    assert in_circle(lon, lat, 0, 0, 50).tolist() == [True, False, False]
-    assert not in_circle(lon, lat, 0, 0, -1).any()
-    assert not in_circle(lon, lat, 0, 0, np.nan).any()
-    assert in_circle(np.zeros(3), np.zeros(3), 0, 0, np.array([1.0, -1.0, np.nan])).tolist() == [True, False, False]
+    assert sphere.in_circle(lon, lat, 0, 0, 180).tolist() == [True, False, False]
+    assert sphere.in_circle(lon, lat, 0, 0, 50).tolist() == [True, False, False]
+    assert not sphere.in_circle(lon, lat, 0, 0, -1).any()
+    assert not sphere.in_circle(lon, lat, 0, 0, np.nan).any()
+    assert sphere.in_circle(np.zeros(3), np.zeros(3), 0, 0, np.array([1.0, -1.0, np.nan])).tolist() == [True, False, False]
 
 
 @given(LON, LAT)
 def test_vectors_and_back(lon, lat):
-    back = angles(vectors(lon, lat))
+    back = sphere.angles(sphere.vectors(lon, lat))
     assert distance(*back, lon, lat) < 1e-12
     assert 0 <= back[0] < 360
-    assert 0 <= float(wrap(lon)) < 360
+    assert 0 <= float(sphere.wrap(lon)) < 360
 
 
 @given(LON, LAT, LON, LAT)
 def test_separation_of_vectors_is_the_distance(lon1, lat1, lon2, lat2):
-    assert separation(vectors(lon1, lat1), vectors(lon2, lat2)) == pytest.approx(distance(lon1, lat1, lon2, lat2), abs=1e-12)
+    assert sphere.separation(sphere.vectors(lon1, lat1), sphere.vectors(lon2, lat2)) == pytest.approx(
+        distance(lon1, lat1, lon2, lat2), abs=1e-12
+    )
 
 
 def test_area_of_circles():

@@ -37,8 +37,7 @@ from hven.adql.values import derived, kind, meta, result_ucd, truth
 from hven.adql.vocabularies import narrower, vocabularies
 from hven.model import units
 from hven.model.errors import BindError, UserError
-from hven.model.sky import Moc, healpix
-from hven.model.sky.frame import ROTATIONS
+from hven.model.sky import Moc, frames, healpix
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -453,8 +452,12 @@ class Calling(Fitting, ABC):
         """``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``: frames that are known, in the vocabulary's case."""
         for arg in args[:2]:
             name = arg.value if isinstance(arg, Literal) else None
-            if name not in ROTATIONS:
-                self.fail(f"{node.name}: no frame {name!r}", arg.at, nearest(str(name), ROTATIONS) or f"known: {', '.join(ROTATIONS)}")
+            if name not in frames.ROTATIONS:
+                self.fail(
+                    f"{node.name}: no frame {name!r}",
+                    arg.at,
+                    nearest(str(name), frames.ROTATIONS) or f"known: {', '.join(frames.ROTATIONS)}",
+                )
         return None
 
     def histogram(self, node: Function, args: list[Expr]) -> Expr | None:

@@ -8,8 +8,7 @@ from hven.adql.scope import nearest
 from hven.adql.tree import Binary, Expr, Function, Literal, Meta
 from hven.adql.values import derived, is_null, kind, meta
 from hven.model import units
-from hven.model.sky import bodies
-from hven.model.sky.footprints import VIEWS
+from hven.model.sky import bodies, footprints
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
@@ -130,8 +129,10 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
 def viewed(calling: Calling, node: Function, args: list[Expr]) -> None:
     """``ORIENTED(p, 'sky')``: the view is one of two words."""
     view = args[-1]
-    if isinstance(view, Literal) and view.value not in VIEWS:
-        calling.fail(f"{node.name.lower()}: {view.value!r} is no view", view.at, nearest(str(view.value), VIEWS) or "'sky' or 'body'")
+    if isinstance(view, Literal) and view.value not in footprints.VIEWS:
+        calling.fail(
+            f"{node.name.lower()}: {view.value!r} is no view", view.at, nearest(str(view.value), footprints.VIEWS) or "'sky' or 'body'"
+        )
 
 
 def of_body(calling: Calling, node: Function, args: list[Expr]) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._yaml_text import comment, flow, scalar
-from hven.model import ucd, units
+from hven.model import units
 from hven.model.table import HIDDEN, Constant
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _param(one: Column, value: object) -> dict[str, Any]:
     unit = _unit(one.unit) if one.unit else None
     about = {
         "unit": unit,
-        "ucd": ucd.modern(one.ucd) if one.ucd else None,
+        "ucd": units.modern_ucd(one.ucd) if one.ucd else None,
         "utype": one.utype,
         "description": one.description,
         "enum": one.enum,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.reserved import RESERVED
 from hven.descriptor._column_expressions import Hole, holes
 from hven.descriptor.value_schema import Fields, nearest
-from hven.model import ucd as ucds
 from hven.model import units
 from hven.model.literal import figure
 from hven.model.table import Column, Constant
@@ -121,7 +120,7 @@ def check_unit(unit: Written, what: str, faults: Faults) -> None:
 
 def check_ucd(ucd: Written, what: str, faults: Faults) -> None:
     """Warn of words that are not in the UCD list, and of ones in the wrong place."""
-    for found in ucds.check(str(ucd)):
+    for found in units.check_ucd(str(ucd)):
         faults.warning(f"{what}: {found}", ucd.place)
 
 

@@ -23,7 +23,7 @@ from hven.descriptor.elements import INDEX, elements, index
 from hven.descriptor.outcome import SOURCE, TARGET, WATERMARK, Broken, Check, Mapping
 from hven.descriptor.tables import find_position
 from hven.descriptor.value_schema import Faults, nearest
-from hven.model import ucd, units
+from hven.model import units
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, TIMESTAMP
@@ -312,7 +312,7 @@ class Compiler:
 
     def _check_words(self, columns: list[Column]) -> None:
         """UCDs and units that came from the source itself: those that are none, in a line each."""
-        for key, none in (("ucd", ucd.check), ("unit", _no_unit)):
+        for key, none in (("ucd", units.check_ucd), ("unit", _no_unit)):
             odd = [
                 f"{one.name} ({getattr(one, key)})"
                 for one in columns

@@ -6,8 +6,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from hven.model.sky import bodies
-from hven.model.sky.shape_columns import outlines
+from hven.model.sky import bodies, shape_columns
 
 Proposer: TypeAlias = Any  # of `proposing`, which calls this
 Fact: TypeAlias = Any
@@ -40,7 +39,7 @@ def features(proposer: Proposer) -> None:
 
 def _polygons(shape: Fact) -> bool:
     there = shape.sample.drop_null()
-    found = outlines(there.combine_chunks() if isinstance(there, pa.ChunkedArray) else there)
+    found = shape_columns.outlines(there.combine_chunks() if isinstance(there, pa.ChunkedArray) else there)
     return len(found.rows) == len(there) and not found.circle.any()
 
 

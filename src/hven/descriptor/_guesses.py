@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
-from hven.model import ucd, units
+from hven.model import units
 from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             stem = identifier(column.name) if number == 2 and identifier(column.name) not in taken else f"{identifier(heading)}_{number}"
             name, number = stem, number + 1
         taken.add(name)
-        word = ucd.modern(column.ucd) if column.ucd else None
+        word = units.modern_ucd(column.ucd) if column.ucd else None
         if column.ucd and word is None and doubt is None:
             doubt = f"the source says UCD {column.ucd!r}, which is none"
         kind = column.type
@@ -311,7 +311,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
 
 
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
-    found = ucd.suggest_all(
+    found = units.suggest_ucds(
         [(item.column.name if item.expression else item.source, item.column.unit, item.column.description) for item in guesses]
     )
     said = {item.column.ucd for item in guesses}

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from hven.descriptor._features import features
 from hven.descriptor._guesses import quoted
 from hven.model import units
-from hven.model.dateforms import ISO, form_of
+from hven.model.literal import ISO, form_of
 from hven.model.sky import bodies
 
 if TYPE_CHECKING:

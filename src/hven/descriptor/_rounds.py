@@ -16,10 +16,10 @@ from hven.descriptor.outcome import Broken
 from hven.descriptor.value_schema import nearest
 from hven.model import units
 from hven.model.resource import Setting
-from hven.model.sky.frame import CELESTIAL
+from hven.model.sky import frames
 from hven.model.table import Column
 from hven.model.types import FLOAT64, STRING
-from hven.model.ucd import modern
+from hven.model.units import modern_ucd
 
 if TYPE_CHECKING:
     from hven.descriptor._lookups import Lookups
@@ -265,7 +265,7 @@ class Round:
                     changes[key] = getattr(copy, key)
             if changes.get("ucd"):
                 changes["ucd"] = (
-                    modern(changes["ucd"]) or changes["ucd"]
+                    modern_ucd(changes["ucd"]) or changes["ucd"]
                 )  # UCD1 of old tables; what is none stays as the source says, and is told
         elif "ucd" not in given and column.ucd is None and meta.column is not None:
             changes["ucd"] = meta.ucd
@@ -299,7 +299,7 @@ class Round:
     def _frame(self, column: Column) -> str:
         """Give the celestial frame of a column as STC-S says it; nothing for others, whose frame it has no word for."""
         system = next((frame.system for frame in self.spec.table.frames if frame.id == column.frame), None)
-        return system if system in CELESTIAL else ""
+        return system if system in frames.CELESTIAL else ""
 
     def _warn_of_two_conversions(self, tree: Expr, said: str, wanted: str, where: str, place: Place) -> None:
         """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""

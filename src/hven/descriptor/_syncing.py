@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.value_schema import Choice, Expression, Key, Number, Record, Text, kind, nearest
 from hven.descriptor.written import Entries, Written
-from hven.model.resource import Schedule, Sync
-from hven.model.timing import Timing
+from hven.model.resource import Schedule, Sync, Timing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Entries, Written
 from hven.model.errors import DescriptorError, Fault
 from hven.model.resource import Setting
-from hven.model.sky.frame import BODY
+from hven.model.sky import frames
 from hven.sources import FILE_FACTS, ROW
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
 
 def _on_the_sky(said: TableSpec, trees: Mapping[str, Expr], table: Table, kind: str) -> None:
     """Refuse longitudes, latitudes and outlines on a body: the view's are on the sky."""
-    bodies = {frame.id for frame in table.frames if frame.system == BODY}
+    bodies = {frame.id for frame in table.frames if frame.system == frames.BODY}
     placed = {column.name for column in table.columns if column.frame in bodies}
     faults = []
     for column in said.table.columns:

@@ -20,7 +20,7 @@ from hven.descriptor._syncing import sync
 from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Written
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
-from hven.model.sky.frame import BODY
+from hven.model.sky import frames
 from hven.model.table import Column, FrameRef, Group, Key, Table
 
 if TYPE_CHECKING:
@@ -492,7 +492,7 @@ def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: F
 def _frame(name: str, item: Fields, settings: tuple[Setting, ...]) -> FrameRef:
     kind = item.get("kind") or ("timesys" if "timescale" in item else "coosys")
     words = {word: _text(item, word) for word in ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")}
-    if words["system"] == BODY and words["refposition"] is None:  # which body, if it is the same one in all rows
+    if words["system"] == frames.BODY and words["refposition"] is None:  # which body, if it is the same one in all rows
         said = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
         words["refposition"] = said.get("spatial_origin") or said.get("target_name")
     return FrameRef(id=name, kind=kind, **words)

@@ -15,10 +15,7 @@ import pyarrow.compute as pc
 
 from hven.engines._bound.covers import cover
 from hven.engines._bound.reading import read
-from hven.model.sky import Circle, Moc, Point, Polygon, healpix
-from hven.model.sky.shape_columns import outlines
-from hven.model.sky.shapes import Region, from_array
-from hven.model.sky.sphere import vectors
+from hven.model.sky import Circle, Moc, Point, Polygon, Region, from_array, healpix, shape_columns, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +55,7 @@ def cells_of_column(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
 
 def _of_text(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
     known = np.asarray(pc.is_valid(values))
-    found = outlines(values)
+    found = shape_columns.outlines(values)
     known[found.rows] = False
     for kind, which in (("circle", found.circle), ("polygon", ~found.circle)):
         if which.any():
@@ -100,7 +97,7 @@ def _bounded(kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbe
     if kind == "circle":
         lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
     else:
-        corner = vectors(numbers[::2], numbers[1::2])
+        corner = sphere.vectors(numbers[::2], numbers[1::2])
         mean = np.add.reduceat(corner, starts // 2, axis=0)
         size = np.linalg.norm(mean, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.model import plugins
-from hven.model.cache import cached
+from hven.model import cached, plugins
 from hven.model.errors import ParamError, SourceError
 
 if TYPE_CHECKING:

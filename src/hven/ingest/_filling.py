@@ -25,7 +25,7 @@ from hven.ingest._transform import Transform
 from hven.ingest._validate import Validation
 from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
-from hven.model.persist import columns_to_json
+from hven.model.table import columns_to_json
 from hven.sources import ROW, Context, Pin, Reject
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from hven.ingest._report import Report, TableReport
 from hven.ingest._trial import Answer, Trial, load
 from hven.ingest.secrets import secret
 from hven.ingest.watermarks import Watch
-from hven.model import times
 from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
+from hven.model.table import dated, taken
 from hven.site.overlay import inherited
 from hven.site.serving import refuse_unread
 from hven.site.store import Record
@@ -245,7 +245,7 @@ class Run:
             filled.append(done)
             record = done.record or self._record(spec, done)
             self.trial.add(record)
-            for told in times.taken(times.dated(record.table), record.snapshot.statistics) if done.record is None else ():
+            for told in taken(dated(record.table), record.snapshot.statistics) if done.record is None else ():
                 done.report.find(f"time origin of {told.split(' ')[0]}", told, "info", done.report.published, [])
             if spec.flags is not None:
                 self._count(spec.flags, record, done)

@@ -12,12 +12,9 @@ import pyarrow.compute as pc
 
 from hven.ingest._casting import outside
 from hven.ingest._validate_unique import Seen
-from hven.model import ucd as ucds
 from hven.model import units
-from hven.model.hashes import hashes
-from hven.model.sky.footprints import wrong_way
-from hven.model.sky.shape_columns import astray, outlines
-from hven.model.sky.shape_text import parse, stcs
+from hven.model.literal import hashes
+from hven.model.sky import footprints, shape_columns, shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor import mapping as mappings
-    from hven.model.hashes import Flags
+    from hven.model.literal import Flags
     from hven.model.resource import Rule
-    from hven.model.sky.shape_columns import Outlines
 
     Failed = tuple[tuple[str, ...], pa.Array, str]  # columns, rows that break the rule, why
 
@@ -126,7 +122,7 @@ class ColumnRules:
             match = pc.match_substring_regex(values, pattern)
             return match if found else pc.invert(match)
         if rule.check == "orientation":
-            return pa.array(astray(values, outside=rule.of == "body"))
+            return pa.array(shape_columns.astray(values, outside=rule.of == "body"))
         right = _RIGHT[rule.check or ""]
         return self._by_value(rule, values, (lambda text: all(right(item) for item in text.split("#"))) if rule.items else right)
 
@@ -138,7 +134,7 @@ class ColumnRules:
 
     def _no_regions(self, rule: Rule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
         """Give why rows are no regions, with those rows: circles and polygons are read by the thousand, anything else one by one."""
-        plain = outlines(values)
+        plain = shape_columns.outlines(values)
         bad = np.zeros(len(values), bool)
         bad[plain.rows] = _no_latitudes(plain)
         yield "a latitude is outside -90 to 90", pa.array(bad)
@@ -192,7 +188,7 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
     if rule.check == "orientation":
         whole = polygons and not (sizes % 2).any()
-        return pa.array(wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool))
+        return pa.array(footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool))
     bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
     place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
     off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
@@ -200,7 +196,7 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     return pa.array(bad)
 
 
-def _no_latitudes(shapes: Outlines) -> npt.NDArray[np.bool_]:
+def _no_latitudes(shapes: shape_columns.Outlines) -> npt.NDArray[np.bool_]:
     """Tell which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
     bad = np.zeros(len(shapes.rows), bool)
     beyond = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
@@ -212,7 +208,7 @@ def _no_latitudes(shapes: Outlines) -> npt.NDArray[np.bool_]:
 def _no_region(text: str) -> str:
     """Say why a text is no region, neither STC-S nor DALI's; empty: it is one."""
     why = ""
-    for read in (lambda shape: parse("multishape", shape), stcs):
+    for read in (lambda shape: shape_text.parse("multishape", shape), shape_text.stcs):
         try:
             read(text)
         except ValueError as error:
@@ -223,7 +219,7 @@ def _no_region(text: str) -> str:
 
 
 def _is_ucd(text: str) -> bool:
-    return bool(text) and not ucds.check(text)
+    return bool(text) and not units.check_ucd(text)
 
 
 def _is_unit(text: str) -> bool:

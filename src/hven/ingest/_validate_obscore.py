@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.engines import Engine
     from hven.ingest._rules import Broken
     from hven.ingest._transform import Mapped
-    from hven.model.hashes import Flags
+    from hven.model.literal import Flags
 
 RULES = ("obs.", "radio.", "footprint.")  # how the names of the standards' rules begin
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from hven.model.hashes import Flags, Hashes
+    from hven.model.literal import Flags, Hashes
 
 
 class Seen:

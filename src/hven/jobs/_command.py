@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from hven.jobs._types import Work
-    from hven.model.given import Params
-    from hven.model.params import Param
+    from hven.model.params import Param, Params
 
 LOOK = 0.05  # seconds between two looks at a program
 LONGEST = 100_000  # bytes of one argument

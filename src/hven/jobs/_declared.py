@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hven.descriptor.value_schema import Fields
-    from hven.model.given import Params
+    from hven.model.params import Params
     from hven.model.settings import Settings
 
 DIRECTORY = "jobs"
@@ -447,7 +447,7 @@ def _checker(
 
 
 def _one(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
-    from hven.model.given import collect
+    from hven.model.params import collect
 
     one = collect([(param.name, value)])
     one.check([param])

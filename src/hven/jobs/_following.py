@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
+    from hven.model.resource import Timing
     from hven.model.settings import Settings
-    from hven.model.timing import Timing
     from hven.site import Site
     from hven.site.store import Alert
 

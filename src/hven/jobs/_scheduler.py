@@ -18,7 +18,7 @@ from hven.jobs._following import LEASE, close, follow, lease_of
 from hven.jobs._sending import deliver, ways_of
 from hven.jobs.planning import BY_HAND, FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
 from hven.model.errors import Conflict, HvenError
-from hven.model.timing import span
+from hven.model.resource import span
 from hven.site.store import Store
 from hven.site.store.leases import dead
 from hven.site.store.runs import ABORTED
@@ -27,8 +27,8 @@ from hven.site.watch import Descriptors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hven.model.resource import Timing
     from hven.model.settings import Settings
-    from hven.model.timing import Timing
     from hven.site import Site
     from hven.site.store import Alert, Lease, Schedule
 

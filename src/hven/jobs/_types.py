@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hven.model.errors import Cancelled, UserError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.site.auth import Reader
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from hven.model.given import Params
-    from hven.model.params import Param
+    from hven.model.params import Param, Params
     from hven.site import Site
     from hven.site.auth import Policy
     from hven.site.store import Job

@@ -16,7 +16,7 @@ from hven.jobs import _declared as declared
 from hven.jobs._types import FILES, files_in, made
 from hven.jobs.quote import Outlook, outlook
 from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.site.store import Job
 from hven.site.store.database import now
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.jobs._types import Type
-    from hven.model.given import Params
+    from hven.model.params import Params
     from hven.model.settings import Settings
     from hven.site import Site
     from hven.site.auth import Reader

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hven.model.timing import Timing, span
+from hven.model.resource import Timing, span
 from hven.site.store import Schedule
 from hven.site.store.schedules import alert
 

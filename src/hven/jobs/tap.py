@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.jobs._types import Work
-    from hven.model.given import Params
+    from hven.model.params import Params
     from hven.query import Result
 
 SPARE = 10.0  # seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it

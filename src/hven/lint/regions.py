@@ -118,9 +118,9 @@ def turns_wrong(shape: Shape, *, outside: bool) -> bool:
     """Say whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
     import numpy as np
 
-    from hven.model.sky.footprints import wrong_way
+    from hven.model.sky import footprints
 
-    return bool(wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
+    return bool(footprints.wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
 
 
 def middle(shape: Shape) -> tuple[float, float]:

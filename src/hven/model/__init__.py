@@ -1,1 +1,5 @@
-"""The nouns: types, tables, units, UCDs, parameters. No I/O."""
+"""The nouns: types, tables, units, parameters, places on the sky; errors, settings and plug-ins. No I/O."""
+
+from hven.model._cache import Cache, cached
+
+__all__ = ["Cache", "cached"]

@@ -1,21 +1,27 @@
-"""Values as text: whole Arrow columns written as VOTable and DALI literals, and read back, without a loop over rows."""
+"""Values and their texts: whole Arrow columns as VOTable and DALI literals and back, and hashed, without a loop over rows; forms of dates."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.cache import cached
+from hven.model import cached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
 
     from hven.model.types import Type
 
+    Hashes = npt.NDArray[np.uint64]
+    Flags = npt.NDArray[np.bool_]
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _CONTROLS = re.compile(rb"[\x00-\x1f]")
@@ -328,3 +334,354 @@ def json_strings(array: pa.Array) -> pa.Array:
     for code in sorted({found[0] for found in _CONTROLS.findall(data)}):
         shown = pc.replace_substring(shown, chr(code), f"\\u{code:04x}")
     return joined('"', shown, '"')
+
+
+_TRUE, _FALSE = pa.array(["t", "true", "1", "y", "yes"]), pa.array(["f", "false", "0", "n", "no"])
+_MISSING = pa.array(["null", "-", "--", "n/a", "none"])  # what services write for missing numbers, against the standard
+_UNKNOWN = pa.array(["?", "", "\0"])
+
+
+class BadLiteral(ValueError):
+    """A text that is no value of its type: `row` counts from 0 within the column that was given."""
+
+    def __init__(self, row: int, text: str, kind: Type, why: str = "") -> None:
+        self.row = row
+        self.text = text
+        what = kind.xtype or kind.datatype
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        super().__init__(f"{shown!r} is not a value of type {what}" + (f": {why}" if why else ""))
+
+
+def values(texts: pa.Array, kind: Type, null: str | None = None) -> pa.Array:
+    """Read a string column as values of `kind` (its storage type); empty text is null.
+
+    Parameters
+    ----------
+    null
+        VALUES/@null: this value, however it is spelt, is null too, inside arrays as well.
+
+    Raises
+    ------
+    BadLiteral
+        The first text that cannot be read.
+    """
+    if kind.is_timestamp:
+        return _timestamps(_blank_is_null(texts, null), kind)
+    if pa.types.is_string(kind.arrow):
+        return _strings(texts, null)
+    if not pa.types.is_nested(kind.arrow):
+        return _read_scalars(_blank_is_null(texts, None), kind, null)
+    if kind.datatype in {"char", "unicodeChar"}:
+        return string_arrays(texts, kind)
+    return _arrays(_blank_is_null(texts, None), kind, null)
+
+
+def _strings(texts: pa.Array, null: str | None) -> pa.Array:
+    gone = pc.equal(texts, word(null)) if null else pc.equal(pc.binary_length(texts), pa.scalar(0, pa.int32()))
+    if null:
+        gone = pc.or_(gone, pc.equal(texts, word("")))
+    return pc.if_else(gone, NULL, texts) if pc.any(gone).as_py() else texts
+
+
+def _blank_is_null(texts: pa.Array, null: str | None) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(texts)
+    gone = pc.equal(trimmed, word(""))
+    if null:
+        gone = pc.or_(gone, pc.equal(trimmed, word(null.strip())))
+    return pc.if_else(gone, NULL, trimmed) if pc.any(gone).as_py() else trimmed
+
+
+def _read_scalars(texts: pa.Array, kind: Type, null: str | None) -> pa.Array:
+    """Read trimmed words."""
+    storage = kind.scalar.arrow
+    if pa.types.is_boolean(storage):
+        return _truths(texts, kind)
+    try:
+        found = texts.cast(storage)
+    except pa.ArrowInvalid:
+        found = _odd_numbers(texts, kind, storage)
+    if null:
+        try:
+            mark = word(null.strip()).cast(storage)
+        except pa.ArrowInvalid:
+            return found  # it cannot occur among values that were all read
+        found = pc.if_else(pc.equal(found, mark), pa.scalar(None, storage), found)
+    return found
+
+
+def _odd_numbers(texts: pa.Array, kind: Type, storage: pa.DataType) -> pa.Array:
+    """Read what Arrow does not: ``+5``, ``5.0`` for a whole number, ``1d5``, ``null`` and ``-``; or say which row is wrong."""
+    texts = pc.if_else(pc.is_in(pc.utf8_lower(texts), value_set=_MISSING), NULL, texts)
+    plain = pc.replace_substring_regex(texts, r"^\+", "")
+    if pa.types.is_floating(storage):
+        plain = pc.replace_substring_regex(plain, r"[dD]([+-]?\d+)$", r"e\1")
+        pattern = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|(?i)^[+-]?(nan|inf|infinity)$"
+    else:
+        plain = pc.replace_substring_regex(plain, r"^([+-]?\d+)\.0*$", r"\1")
+        pattern = r"^-?\d+$|^0[xX][0-9a-fA-F]+$"
+    wrong = pc.invert(pc.fill_null(pc.match_substring_regex(plain, pattern), True))
+    if pc.any(wrong).as_py():
+        row = pc.index(wrong, True).as_py()
+        raise BadLiteral(row, texts[row].as_py(), kind)
+    try:
+        return plain.cast(storage)
+    except pa.ArrowInvalid:
+        row = _first_bad(plain, storage)
+        raise BadLiteral(row, texts[row].as_py(), kind, "too large") from None
+
+
+def _first_bad(texts: pa.Array, storage: pa.DataType) -> int:
+    """Find the first row that does not convert, by halving."""
+    low, high = 0, len(texts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            texts.slice(low, middle - low).cast(storage)
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
+
+
+def _truths(texts: pa.Array, kind: Type) -> pa.Array:
+    small = pc.utf8_lower(texts)
+    true, false = pc.is_in(small, value_set=_TRUE), pc.is_in(small, value_set=_FALSE)
+    known = pc.or_(true, false)
+    other = pc.invert(pc.or_(known, pc.or_(pc.is_in(small, value_set=_UNKNOWN), texts.is_null())))
+    if pc.any(other).as_py():
+        row = pc.index(other, True).as_py()
+        raise BadLiteral(row, texts[row].as_py(), kind)
+    return pc.if_else(known, true, pa.scalar(None, pa.bool_()))
+
+
+def _timestamps(texts: pa.Array, kind: Type) -> pa.Array:
+    """Read DALI timestamps; digits beyond microseconds are cut off."""
+    storage = kind.arrow
+    try:
+        return texts.cast(storage)
+    except pa.ArrowInvalid:
+        plain = pc.replace_substring_regex(texts, r"(?:Z|[+-]00:?00)$", "")
+        plain = pc.replace_substring_regex(plain, r"(\.\d{6})\d+$", r"\1")
+        plain = pc.replace_substring_regex(plain, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)\.$", r"\1")
+        try:
+            return plain.cast(storage)
+        except pa.ArrowInvalid:
+            row = _first_bad(plain, storage)
+            raise BadLiteral(row, texts[row].as_py(), kind, "YYYY-MM-DD['T'hh:mm:ss[.sss]] is expected") from None
+
+
+def _arrays(texts: pa.Array, kind: Type, null: str | None) -> pa.Array:
+    if kind.datatype == "bit":  # a run of 0 and 1, with or without blanks
+        runs = pc.replace_substring_regex(texts, r"\s+", "")
+        counts = filled(runs)
+        offsets = _lengths_to_offsets(pc.binary_length(counts).to_numpy())
+        raw = np.frombuffer(characters(counts), np.uint8)
+        wrong = (raw != ord("0")) & (raw != ord("1"))
+        if wrong.any():
+            row = int(np.searchsorted(offsets, int(np.argmax(wrong)), side="right")) - 1
+            raise BadLiteral(row, texts[row].as_py(), kind)
+        return _folded(offsets, pa.array(raw == ord("1")), texts, kind)
+    parts = pc.utf8_split_whitespace(texts)
+    offsets = parts.offsets.to_numpy().astype(np.int64)
+    words = parts.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    offsets = offsets - offsets[0]
+    try:
+        found = _read_elements(words, kind, null)
+    except BadLiteral as error:
+        row = int(np.searchsorted(offsets, error.row, side="right")) - 1
+        raise BadLiteral(row, texts[row].as_py(), kind) from None
+    return _folded(offsets, found, texts, kind)
+
+
+def _read_elements(words: pa.Array, kind: Type, null: str | None) -> pa.Array:
+    found = _read_scalars(words, kind, null) if kind.scalar.rank or kind.datatype == "boolean" else None
+    if found is None:  # complex: pairs
+        part = pa.float32() if kind.datatype == "floatComplex" else pa.float64()
+        try:
+            found = words.cast(part)
+        except pa.ArrowInvalid:
+            found = _odd_numbers(words, kind, part)
+    return found
+
+
+def _folded(offsets: np.ndarray[Any, Any], found: pa.Array, texts: pa.Array, kind: Type) -> pa.Array:
+    return fold(offsets, found, texts.is_null().to_numpy(zero_copy_only=False), kind, lambda row: texts[row].as_py())
+
+
+def fold(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, Any] | None, kind: Type, show: Any = None) -> pa.Array:
+    """Fold flat values into the storage type of `kind`.
+
+    Parameters
+    ----------
+    offsets
+        Rows + 1 positions in `found`.
+    null
+        True for rows that are null as a whole.
+
+    Raises
+    ------
+    BadLiteral
+        A row has not the number of values that `kind` says.
+    """
+    storage = kind.arrow
+    pair = kind.datatype in {"floatComplex", "doubleComplex"}
+    if pair:
+        if kind.arraysize is None:
+            return _fixed(offsets, found, null, kind, show)
+        lengths = np.diff(offsets)
+        if (lengths % 2).any():
+            row = int(np.argmax(lengths % 2))
+            raise BadLiteral(row, str(show(row)) if show else "", kind, "an odd number of parts")
+        offsets = offsets // 2
+        found = pa.FixedSizeListArray.from_arrays(found, 2)
+    if pa.types.is_fixed_size_list(storage):
+        return _fixed(offsets, found, null, kind, show)
+    mask = pa.array(null) if null is not None and null.any() else None
+    found = found.cast(storage.value_type) if not found.type.equals(storage.value_type) else found
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), found, type=storage, mask=mask)
+
+
+def _fixed(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, Any] | None, kind: Type, show: Any) -> pa.Array:
+    storage = kind.arrow
+    size = storage.list_size
+    lengths = np.diff(offsets)
+    some = null is not None and bool(null.any())
+    wrong = lengths != size
+    if some:
+        wrong &= ~null  # type: ignore[operator]  # `some` says that it is an array
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise BadLiteral(row, str(show(row)) if show else "", kind, f"{size} values are expected, {int(lengths[row])} found")
+    if some and len(found) != size * len(lengths):  # make room behind null rows
+        take = np.repeat(offsets[:-1], size) + np.tile(np.arange(size), len(lengths))
+        found = found.take(pa.array(take, mask=np.repeat(null, size)))  # type: ignore[arg-type]
+    found = found.cast(storage.value_type) if not found.type.equals(storage.value_type) else found
+    return pa.FixedSizeListArray.from_arrays(found, type=storage, mask=pa.array(null) if some else None)
+
+
+def _lengths_to_offsets(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def string_arrays(texts: pa.Array, kind: Type) -> pa.Array:
+    """Cut texts into strings of the first dimension's length; trailing blanks and NULs of each are padding."""
+    width = kind.shape[0] or 1
+    plain = filled(texts)
+    raw = np.frombuffer(characters(plain), np.uint8)
+    lead = np.append(np.flatnonzero((raw & 0xC0) != 0x80), len(raw))  # byte position of each character
+    rows = _lengths_to_offsets(pc.utf8_length(plain).to_numpy())
+    counts = -(-np.diff(rows) // width)
+    offsets = _lengths_to_offsets(counts)
+    starts = np.repeat(rows[:-1], counts) + (np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)) * width
+    edges = lead[np.append(starts, rows[-1])].astype(np.int32)
+    cut = pa.Array.from_buffers(pa.string(), len(starts), [None, pa.py_buffer(edges), pa.py_buffer(raw)])
+    cut = pc.utf8_rtrim(cut, characters=" \0")
+    gone = pc.or_(texts.is_null(), pc.equal(plain, word(""))).to_numpy(zero_copy_only=False)
+    mask = pa.array(gone) if gone.any() else None
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), cut, mask=mask)
+
+
+ISO = r"^\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{4}-\d{3}(T\d{2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{8}T\d{6})Z?\s*$"  # what parse_time reads without a form
+_DATED = re.compile(r"(?=.*\d).{6,26}", re.DOTALL)  # what may be a date
+FORMS = (
+    "%Y-%b-%d %H:%M:%S", "%Y-%b-%d %H:%M", "%Y-%b-%d", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y %H:%M", "%d-%b-%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
+    "%m/%d/%Y", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y", "%Y.%m.%d_%H:%M:%S_TAI", "%Y.%m.%d_%H:%M:%S", "%d %b %Y", "%Y %b %d", "%b %d %Y", "%d %B %Y", "%Y%m%d_%H%M%S", "%Y%m%d",
+)  # fmt: skip
+
+
+def form_of(words: Sequence[str]) -> str | None:
+    """Find the form that nearly all texts have."""
+    if not words or not 6 <= len(words[0]) <= 26:
+        return None
+    return next((form for form in FORMS if sum(_reads(word, form) for word in words) >= 0.97 * len(words)), None)
+
+
+def forms_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Give the forms, three at most, that texts have, the first one's first, and the texts that are no dates; ``''`` is ISO 8601. No form if it is that alone, or if few are dates."""
+    left, found, others = list(words), list[str](), list[str]()
+    while left and len(others) <= len(words) // 4:
+        likely = [form for form in ("", *FORMS) if _reads(left[0], form)] if _DATED.fullmatch(left[0]) else []
+        if not likely or len(found) == 3:
+            others.append(left.pop(0))
+            continue
+        best = max(likely, key=lambda form: sum(_reads(word, form) for word in left))
+        found.append(best)
+        left = [word for word in left if not _reads(word, best)]
+    return ([], left) if left or (found == [""] and not others) else (found, others)
+
+
+def _reads(word: str, form: str) -> bool:
+    if not form:
+        return re.match(ISO, word) is not None
+    try:
+        return 1500 < datetime.strptime(word, form).year < 2200  # noqa: DTZ007  (only whether it is one)
+    except ValueError:
+        return False
+
+
+LONG = 1024  # bytes: longer texts are hashed one by one
+_TURN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_KEPT = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)  # of a word, by how many of its bytes belong to the text
+
+
+def hashes(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:
+    """Hash rows over some columns.
+
+    Returns
+    -------
+    given, code
+        Which rows have a value in each of the columns; their hashes.
+    """
+    given: Flags = np.ones(len(columns[0]), bool)
+    code: Hashes = np.zeros(len(columns[0]), np.uint64)
+    for values in columns:
+        if values.null_count:
+            given &= np.asarray(pc.is_valid(values))
+        code = _mixed(code * _TURN + _hashed(values))
+    return given, code
+
+
+def _hashed(values: pa.Array) -> Hashes:
+    if pa.types.is_floating(values.type):
+        values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 is 0.0
+    text = values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
+    if text.null_count:
+        text = pc.fill_null(text, "")
+    _, offsets, data = text.buffers()
+    ends: npt.NDArray[np.int64] = np.frombuffer(offsets, np.int32, len(text) + 1, text.offset * 4).astype(np.int64)
+    lengths = np.diff(ends)
+    code = _mixed((lengths.astype(np.uint64) + np.uint64(1)) * _TURN)
+    if data is None or ends[-1] == ends[0]:
+        return code
+    size = int(ends[-1] - ends[0])
+    padded = np.zeros(size + 8, np.uint8)
+    padded[:size] = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    words = np.ndarray((size + 1,), "<u8", padded, strides=(1,))  # the eight bytes from each place
+    starts = ends[:-1] - ends[0]
+    long = lengths > LONG
+    if long.any():
+        for row in np.flatnonzero(long).tolist():
+            digest = hashlib.blake2b(padded[starts[row] : starts[row] + lengths[row]].data, digest_size=8).digest()
+            code[row] = np.frombuffer(digest, "<u8")[0]
+        lengths = np.where(long, 0, lengths)
+    for begin in range(0, int(lengths.max()), 8):
+        rest = lengths - begin
+        if bool((rest >= 8).all()):
+            code = _mixed(code ^ words[starts + begin])
+            continue
+        rows = np.flatnonzero(rest > 0)
+        code[rows] = _mixed(code[rows] ^ (words[starts[rows] + begin] & _KEPT[np.minimum(rest[rows], 8)]))
+    return code
+
+
+def _mixed(code: Hashes) -> Hashes:
+    """Spread every bit over all others (the finalizer of splitmix64: one to one)."""
+    code = code ^ (code >> np.uint64(30))
+    code *= _FIRST
+    code ^= code >> np.uint64(27)
+    code *= _SECOND
+    code ^= code >> np.uint64(31)
+    return code

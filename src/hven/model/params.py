@@ -1,10 +1,17 @@
-"""Param: one request parameter said once; HTTP parsing, VOSI interfaces, descriptors and forms are derived."""
+"""Param: one parameter said once, from which HTTP, VOSI, descriptors and forms derive theirs; Params: what was given, for a request or a job."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
 
+from hven.model.errors import ParamError
 from hven.model.types import STRING, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +42,134 @@ class Param:
     allowed: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+
+
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
+LARGEST, _LONG = 2**63 - 1, 100
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `Params.close`."""
+
+    name: str
+    file: BinaryIO
+    size: int
+    media_type: str | None = None
+
+    @property
+    def content(self) -> bytes:
+        """All of it."""
+        self.file.seek(0)
+        return self.file.read()
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of one request: upper-case name -> values in order (DALI 1.1 section 3.1)."""
+
+    values: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, Upload] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for upload in self.files.values():
+            upload.file.close()
+
+    def one(self, name: str, default: str | None = None) -> str | None:
+        """Give a single-valued parameter; an empty value counts as absent.
+
+        Raises
+        ------
+        ParamError
+            It came more than once with different values.
+        """
+        given = self.values.get(name, ())
+        if len(given) < 2:
+            return given[0] or default if given else default
+        found = {value for value in given if value != ""}
+        if len(found) > 1:
+            raise ParamError(f"{name} was given {len(self.values[name])} times, with different values", name=name, remedy="give it once")
+        return found.pop() if found else default
+
+    def unused(self, known: Iterable[Param], *more: str) -> tuple[str, ...]:
+        """Name what was given and nobody reads; a parameter without a value says nothing, RUNID is for logs (DALI 1.1 section 3.4.6)."""
+        names = {param.name for param in known} | {"RUNID", *more}
+        return tuple(name for name, values in self.values.items() if name not in names and any(values))
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Give every value of a parameter that may be repeated."""
+        return self.values.get(name, ())
+
+    def number(self, name: str, *, minimum: float | None = None, maximum: float | None = None) -> float | None:
+        """Give a number (DALI 1.1 section 3.3.1), None if absent.
+
+        Raises
+        ------
+        ParamError
+            Not a finite number, or out of bounds.
+        """
+        text = self.one(name)
+        if text is None:
+            return None
+        if not _NUMBER.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
+            raise ParamError(f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633")
+        value = float(text)
+        if not math.isfinite(value):
+            raise ParamError(f"{name}={text} is not a finite number", name=name)
+        if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+            raise ParamError(f"{name}={text} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
+        return value
+
+    def whole(self, name: str, *, minimum: int = 0) -> int | None:
+        """Give a whole number, None if absent; one beyond 64 bits counts as the largest of them.
+
+        Raises
+        ------
+        ParamError
+            Not a whole number, or too small.
+        """
+        text = self.one(name)
+        if text is None:
+            return None
+        if not _WHOLE.fullmatch(text):
+            raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
+        # more than anybody counts to means without bound; Python itself reads no more than some thousand digits
+        value = int(text) if len(text) < _LONG else (-LARGEST if text.lstrip().startswith("-") else LARGEST)
+        value = min(value, LARGEST)
+        if value < minimum:
+            raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
+        return value
+
+    def check(self, known: Iterable[Param]) -> None:
+        """Check values against what a service declares; unknown names are ignored (DALI 1.1 section 3.1).
+
+        Raises
+        ------
+        ParamError
+            A required parameter is absent, or a value is not among the allowed ones.
+        """
+        for param in known:
+            values = self.values.get(param.name, ())
+            if param.required and not any(values):
+                raise ParamError(f"{param.name} is missing", name=param.name, remedy=param.description or "")
+            if param.allowed:
+                for value in values:
+                    if value and value not in param.allowed:
+                        remedy = f"allowed: {', '.join(param.allowed)}"
+                        raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
+
+
+def _bounds(minimum: float | None, maximum: float | None) -> str:
+    low = "" if minimum is None else f"from {minimum:g} "
+    high = "" if maximum is None else f"to {maximum:g}"
+    return (low + high).strip()
+
+
+def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:
+    """Gather name-value pairs under upper-case names."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name.upper(), []).append(value)
+    return Params({name: tuple(found) for name, found in values.items()}, files or {})

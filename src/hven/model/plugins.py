@@ -15,7 +15,6 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
-    "media": ("hven.model.media",),
     "protocols": ("hven.services.faces", "hven.portal.faces"),
     "jobs": ("hven.jobs",),
     "identity": ("hven.site.auth",),

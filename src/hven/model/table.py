@@ -1,10 +1,10 @@
-"""Column, Key, Table, Schema: said once, from which every face derives its own words."""
+"""Column, Key, Table, Schema: said once, from which every face derives its own words; which columns are times; all of it as JSON and back."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -310,3 +310,190 @@ def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
             one = replace(one, name=name, label=one.label or one.name) if isinstance(one, Column) else replace(one, name=name)  # noqa: PLW2901
         result.append(one)
     return result
+
+
+JD, MJD = 0.0, 2_400_000.5  # Julian dates at which Julian dates and modified ones are 0
+WORDS = {JD: "JD", MJD: "MJD"}
+# of EPN-TAP and ObsCore, which say it in words: the TAP_SCHEMA of a service has no TIMESYS
+_STANDARD = {"time_min": JD, "time_max": JD, "epoch": JD, "t_min": MJD, "t_max": MJD}
+_ORIGINS = {"JD-origin": JD, "MJD-origin": MJD}
+_RANGES = {JD: (2_086_000.0, 2_817_000.0), MJD: (9_000.0, 110_000.0)}  # years 999 to 3000; 1883 to 2160
+_TIMES = ("time.start", "time.end", "time.epoch")
+_PLACES = ("time.start", "time.epoch", "time")
+_OTHER = ("time.creation", "time.release", "time.processing", "time.duration", "time.interval", "time.period", "time.lifetime", "time.resolution",
+          "time.crossing", "time.phase", "time.scale", "time.equinox", "time.age")  # fmt: skip
+
+
+def dated(table: Table, statistics: Mapping[str, Mapping[str, object]] | None = None) -> Table:
+    """Give a table whose columns know from when they count (`Column.epoch`).
+
+    Parameters
+    ----------
+    statistics
+        Of its rows, by column: they tell Julian dates from modified ones where there is no TIMESYS.
+    """
+    frames = {frame.id: frame for frame in table.frames}
+    known = statistics or {}
+    columns = tuple(
+        column
+        if (found := epoch(column, frames.get(column.frame or ""), known.get(column.name, {}))) in {None, column.epoch}
+        else column.having(epoch=found)
+        for column in table.columns
+    )
+    return table if all(one is other for one, other in zip(columns, table.columns, strict=True)) else table.having(columns=columns)
+
+
+def taken(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Say of the columns whose UCD says that they are times, and nothing from when, what they are taken for."""
+    found = []
+    for column in table.columns:
+        told = statistics.get(column.name, {})
+        named = (column.ucd or "").lower().startswith(_TIMES) and column.unit == "d" and column.type.is_numeric and not column.type.is_array
+        if not named or column.epoch is not None or told.get("minimum") is None:
+            continue
+        zero = guessed(column, told)
+        word = (
+            "no dates: neither Julian dates nor modified ones"
+            if zero is None
+            else f"{'modified ' * (zero == MJD)}Julian dates ({WORDS[zero]})"
+        )
+        remedy = "say `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` of the column"
+        found.append(f"{column.name} is taken for {word}, by its range {told['minimum']}..{told['maximum']}; {remedy}")
+    return found
+
+
+def epoch(column: Column, frame: FrameRef | None = None, statistics: Mapping[str, object] | None = None) -> float | None:
+    """Give the Julian date at which a column of days is 0; None: it is no time that is counted in days."""
+    ucd = (column.ucd or "").lower()
+    if column.type.is_array or not column.type.is_numeric or column.unit != "d" or ucd.startswith(_OTHER):
+        return None
+    if frame is not None and frame.kind == "timesys" and frame.timeorigin is not None:
+        try:
+            return _ORIGINS[frame.timeorigin] if frame.timeorigin in _ORIGINS else float(frame.timeorigin)
+        except ValueError:
+            return None
+    known = statistics or {}
+    found = guessed(column, known) if known.get("minimum") is not None else None
+    return _STANDARD.get(column.name.lower()) if found is None else found
+
+
+def guessed(column: Column, statistics: Mapping[str, object]) -> float | None:
+    """Tell Julian dates from modified ones by their range, where the UCD says that they are times; None: they are neither."""
+    low, high = statistics.get("minimum"), statistics.get("maximum")
+    if not (column.ucd or "").lower().startswith(_TIMES):
+        return None
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        return None
+    return next((zero for zero, (least, most) in _RANGES.items() if least <= low and high <= most), None)
+
+
+def is_time(column: Column) -> bool:
+    """Tell whether a column's values are moments."""
+    return column.type.is_timestamp or column.epoch is not None
+
+
+def begins_and_ends(table: Table) -> tuple[Column | None, Column | None]:
+    """Find the columns that say when something began and ended; of one that says when it was, both are the same."""
+    begins: list[tuple[int, int, Column]] = []
+    ends: list[tuple[int, Column]] = []
+    for column in table.columns:
+        ucd = (column.ucd or "").lower()
+        if column.hidden or not is_time(column) or column.type.is_array or ucd.startswith(_OTHER):
+            continue
+        if ucd.startswith("time.end"):
+            ends.append((column.rank, column))
+        else:
+            place = next((at for at, start in enumerate(_PLACES) if ucd.startswith(start)), len(_PLACES))
+            begins.append((place, column.rank, column))
+    begin = min(begins, key=lambda one: one[:2])[2] if begins else None
+    end = min(ends, key=lambda one: one[0])[1] if ends and (begin is None or (begin.ucd or "").lower().startswith("time.start")) else None
+    return begin, end or begin
+
+
+VERSION = 1
+_PARTS: dict[str, type] = {"columns": Column, "keys": Key, "groups": Group, "frames": FrameRef, "params": Constant}
+_TUPLES = {"primary", "position", "origins", "target_columns"}
+
+
+def table_to_json(table: Table) -> dict[str, Any]:
+    """Write a table as a JSON object; attributes that have their default are left out."""
+    return {"version": VERSION, **_to_json(table)}
+
+
+def table_from_json(data: Mapping[str, Any]) -> Table:
+    """Read back what `table_to_json` wrote.
+
+    Raises
+    ------
+    ValueError
+        It was written by a newer version, or is no such record.
+    """
+    version = data.get("version")
+    if version != VERSION:
+        message = f"a table record of version {version!r}; this Hven reads version {VERSION}"
+        raise ValueError(message)
+    table = _from_json(Table, {name: value for name, value in data.items() if name != "version"})
+    if not isinstance(table, Table):
+        message = "no table record"
+        raise TypeError(message)
+    return table
+
+
+def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str, Any]]:
+    """Write columns as JSON objects."""
+    return [_to_json(column) for column in columns]
+
+
+def columns_from_json(data: list[dict[str, Any]]) -> tuple[Column, ...]:
+    """Read back what `columns_to_json` wrote."""
+    return tuple(_from_json(Column, item) for item in data)
+
+
+def _to_json(thing: Any) -> dict[str, Any]:
+    out = {}
+    for item in fields(thing):
+        value = getattr(thing, item.name)
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if default is not MISSING and value == default:
+            continue
+        out[item.name] = _value_to_json(item.name, value)
+    return out
+
+
+def _value_to_json(name: str, value: Any) -> Any:
+    if isinstance(value, Type):
+        return [value.datatype, value.arraysize, value.xtype]
+    if name in _PARTS and value and not isinstance(value[0], str):
+        return [_to_json(part) for part in value]
+    if isinstance(value, Partition):
+        return _to_json(value)
+    if isinstance(value, tuple):
+        return [list(item) if isinstance(item, tuple) else item for item in value]
+    if name == "enums":
+        return {key: dict(labels) for key, labels in value.items()}
+    if name == "roles":
+        return dict(value)
+    return value
+
+
+def _from_json(kind: type, data: Mapping[str, Any]) -> Any:
+    known = {item.name for item in fields(kind)}
+    strange = sorted(set(data) - known)
+    if strange:
+        message = f"a {kind.__name__} record with {', '.join(strange)}: it was written by a newer Hven"
+        raise ValueError(message)
+    return kind(**{name: _value_from_json(kind, name, value) for name, value in data.items()})
+
+
+def _value_from_json(kind: type, name: str, value: Any) -> Any:
+    if name == "type" and issubclass(kind, Column):
+        return Type(*value)
+    if kind is Table and name == "partition":
+        return _from_json(Partition, value)
+    if kind is Table and name == "indexes":
+        return tuple(tuple(item) for item in value)
+    if kind is Table and name in _PARTS:
+        return tuple(_from_json(_PARTS[name], part) for part in value)
+    if isinstance(value, list) and (name in _TUPLES or name == "columns"):
+        return tuple(value)
+    return value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.model.cache import cached
+from hven.model import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

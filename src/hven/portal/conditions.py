@@ -33,8 +33,7 @@ from hven.adql.tree import (
 )
 from hven.model import units
 from hven.model.errors import NotFound, ParseError, SourceError
-from hven.model.table import Column, Table
-from hven.model.times import JD, dated
+from hven.model.table import JD, Column, Table, dated
 from hven.model.types import STRING, TIMESTAMP, Type
 from hven.portal._condition_words import Clause, End, Word, field, nearest, number, read, span, when
 

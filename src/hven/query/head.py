@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hven import __version__
 from hven.formats import Head, Info
-from hven.model.cache import Cache
-from hven.model.sky.frame import BODY
+from hven.model import Cache
+from hven.model.sky import frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.model.given import Params
-    from hven.model.params import Param
+    from hven.model.params import Param, Params
     from hven.model.table import Column, FrameRef, Group, Table
     from hven.query._result import Result
 
@@ -66,7 +65,7 @@ def _frames(tables: tuple[Table, ...], wanted: set[str]) -> tuple[FrameRef, ...]
         other = found.get(frame.id, frame)
         if other is not None and other != frame:
             other = replace(other, refposition=None)
-            other = other if other == replace(frame, refposition=None) and other.system == BODY else None
+            other = other if other == replace(frame, refposition=None) and other.system == frames.BODY else None
         found[frame.id] = other
     return tuple(frame for frame in found.values() if frame is not None)
 

@@ -27,7 +27,7 @@ from hven.sources import remote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.model.given import Upload
+    from hven.model.params import Upload
     from hven.model.settings import Settings
     from hven.model.table import Column
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
 from hven.descriptor.tables import find_position
-from hven.model import ucd
+from hven.model import units
 from hven.model.errors import Cancelled, Conflict, NotFound, ParamError, SourceError, Unauthenticated
 from hven.query import uploads
 from hven.site import USER_SCHEMA
@@ -227,7 +227,7 @@ def _position(table: Table) -> tuple[str, str] | None:
     """Find longitude and latitude: by UCD, or, where no column has one, by name; in degrees."""
     columns = table.columns
     if not any(column.ucd for column in columns):
-        words = ucd.suggest_all([(column.name, column.unit, column.description) for column in columns])
+        words = units.suggest_ucds([(column.name, column.unit, column.description) for column in columns])
         columns = tuple(column.having(ucd=word) for column, word in zip(columns, words, strict=True))
     pair = find_position(columns)
     if pair is None or any((table.column(name).unit or "deg").strip() != "deg" for name in pair):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.given import Params
+from hven.model.params import Params
 from hven.query import head, unused
 from hven.services._answer import answer, begin, caching, etag, request_id, unchanged, whole, without_body
 from hven.services._documents import Documents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.model.cache import Cache
+from hven.model import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hven.model import priority
+from hven.model import clock
 from hven.query.turns import Turn, asker
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def computed(call: Callable[..., Any], *args: Any, first: bool = False) ->
         for pool, _, _ in _pools.values():  # of loops that are over
             pool.shutdown(wait=False)
         _pools.clear()
-        pool = ThreadPoolExecutor(FIRST + WRITERS, "hven-query", priority.asks)
+        pool = ThreadPoolExecutor(FIRST + WRITERS, "hven-query", clock.asks)
         found = _pools[loop] = (pool, anyio.CapacityLimiter(FIRST), anyio.CapacityLimiter(WRITERS))
     async with found[1] if first else found[2]:
         return await loop.run_in_executor(found[0], copy_context().run, call, *args)

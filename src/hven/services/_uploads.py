@@ -15,7 +15,7 @@ from hven.query import uploads
 from hven.query.memory import tidy
 
 if TYPE_CHECKING:
-    from hven.model.given import Params
+    from hven.model.params import Params
     from hven.model.settings import Settings
 
 FETCHED, PARSED = 8, 2  # at once, per process: those that wait for other servers, and those that only need a core

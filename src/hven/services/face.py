@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.adql.tree import Query
-    from hven.model.given import Params
-    from hven.model.params import Param
+    from hven.model.params import Param, Params
     from hven.model.table import Column, Table
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader

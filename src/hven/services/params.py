@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hven.model.errors import ParamError, TooLarge
-from hven.model.given import Params, Upload, collect
+from hven.model.params import Params, Upload, collect
 from hven.services.bodies import chunks, too_large, whole_body
 
 if TYPE_CHECKING:

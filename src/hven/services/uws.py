@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from hven.jobs import ACTIVE, CONTROLS, MOST, PAGE, Asker, Desk, place
 from hven.model.errors import Conflict, HvenError, NotFound, ParamError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.services import uwsdoc
 from hven.services._answer import request_id, whole, without_body
 from hven.services.address import base, caller
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.jobs.quote import Outlook
-    from hven.model.given import Params
+    from hven.model.params import Params
     from hven.site import Site
     from hven.site.auth import Reader
     from hven.site.store import Job, Ref

@@ -20,7 +20,7 @@ from hven.engines import Live, LiveColumn
 from hven.model import plugins
 from hven.model.errors import DescriptorError, HvenError
 from hven.model.settings import secret
-from hven.model.times import dated
+from hven.model.table import dated
 from hven.site._picture import Published
 from hven.site.engines import LIVE
 from hven.sources import Context

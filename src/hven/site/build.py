@@ -10,8 +10,7 @@ from hven import adql
 from hven.adql.grouping import walk
 from hven.adql.tree import CommonTable, TableRef
 from hven.model.errors import HvenError
-from hven.model.table import Schema
-from hven.model.times import dated
+from hven.model.table import Schema, dated
 from hven.site import obscore
 from hven.site._catalogue import Catalogue
 from hven.site._picture import Holdings, Published

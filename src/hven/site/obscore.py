@@ -14,8 +14,7 @@ from hven import adql
 from hven.descriptor import load_standard
 from hven.descriptor.observations import OBSCORE, RADIO, STANDARDS, Member, member
 from hven.model.errors import HvenError
-from hven.model.table import Schema, Table
-from hven.model.times import dated
+from hven.model.table import Schema, Table, dated
 from hven.site._catalogue import Catalogue
 from hven.site._picture import Published
 

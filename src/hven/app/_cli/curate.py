@@ -66,8 +66,7 @@ def check(
     from hven.ingest.sampling import refused
     from hven.jobs import check_types
     from hven.model.errors import NotFound
-    from hven.model.settings import strangers
-    from hven.model.settings.secrets import exposed
+    from hven.model.settings import exposed, strangers
     from hven.site.addresses import outdated
 
     found = settings(context)

@@ -137,7 +137,7 @@ def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
 
 def _show_collections(picture: Picture) -> None:
     """Show those that follow their sources by themselves, and say who runs the schedule."""
-    from hven.model.timing import span
+    from hven.model.resource import span
 
     shown = [item for item in picture.collections if item.timing is not None]
     if not shown:
@@ -173,7 +173,7 @@ def _show_troubles(collections: Iterable[Followed]) -> None:
 
 def _ago(at: str | None) -> str:
     """Say how long ago that was."""
-    from hven.model.timing import span
+    from hven.model.resource import span
 
     if at is None:
         return ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hven.ingest import Report
-    from hven.model.timing import Timing
+    from hven.model.resource import Timing
     from hven.site import Site
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -65,7 +65,7 @@ def serve(
     """Serve the site until Ctrl-C."""
     from hven import jobs
     from hven.app import _server as server
-    from hven.model.settings.secrets import exposed
+    from hven.model.settings import exposed
     from hven.site.addresses import outdated
 
     found = settings(context)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from hven import jobs as jobs_room
 from hven.app._server.log import LOGGING, lean
 from hven.jobs import forks, operations
-from hven.model import priority
+from hven.model import clock
 from hven.model import settings as settings_room
 from hven.model.errors import HvenError
 from hven.query import memory
@@ -164,7 +164,7 @@ class Beside:
 
         def run(parent: int) -> None:
             pulse.own()
-            priority.lower(priority.JOB)
+            clock.lower(clock.JOB)
             self._run(parent)
 
         return forks.forked(run, self._name, logging.getLogger("hven"))

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky import SKY, Circle, Moc, Polygon, Shape, healpix
-from hven.model.sky.rings import arc_gap
-from hven.model.sky.sphere import angles, vectors
+from hven.model.sky import SKY, Circle, Moc, Polygon, Shape, healpix, sphere
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,7 +39,7 @@ def polygon(shape: Polygon, order: int) -> Indexes:
     """Cover a polygon: from its bounding circle, or from the whole sky, by cells that are halved where its border may pass."""
     ring = shape.ring
     if shape.area() < SKY / 8.0 and float(ring.reach[0]) < 60.0:
-        lon, lat = angles(ring.mean[0])
+        lon, lat = sphere.angles(ring.mean[0])
         depth = max(order - _STEPS, 0)
         around = healpix.cone_ranges(float(lon), float(lat), float(ring.reach[0]) + 1e-9, depth) >> 2 * (healpix.ORDER - depth)
         lengths = around[:, 1] - around[:, 0]
@@ -52,7 +50,7 @@ def polygon(shape: Polygon, order: int) -> Indexes:
     found = []
     while True:
         lon, lat = healpix.center(depth, cells)
-        gap = arc_gap(vectors(lon, lat)[:, None, :], ring.a, ring.b, ring.normal, ring.real).min(axis=1)
+        gap = sphere.arc_gap(sphere.vectors(lon, lat)[:, None, :], ring.a, ring.b, ring.normal, ring.real).min(axis=1)
         near = gap <= _REACH / 2**depth
         shift = 2 * (healpix.ORDER - depth)
         whole = cells[near | ring.holds(lon, lat)] if depth >= order else cells[~near & ring.holds(lon, lat)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hven.model.cache import cached
+from hven.model import cached
 from hven.model.sky import Moc, Shape, healpix
 
 FINEST = 9  # orders that a MOC may be finer than its shape
@@ -13,7 +13,7 @@ FINEST = 9  # orders that a MOC may be finer than its shape
 @cached(4096)
 def read(text: str) -> Shape | Moc | None:
     """Read DALI text, STC-S, or an ASCII MOC; None if it is none of these."""
-    from hven.model.sky.shape_text import parse, stcs
+    from hven.model.sky import shape_text
 
     words = text.split(None, 1)
     if words and "/" in words[0]:
@@ -22,11 +22,11 @@ def read(text: str) -> Shape | Moc | None:
         except ValueError:
             return None
     try:
-        return parse("multishape", text.lower())
+        return shape_text.parse("multishape", text.lower())
     except ValueError:
         pass  # no DALI text: STC-S, then
     try:
-        return stcs(text).shape
+        return shape_text.stcs(text).shape
     except ValueError:
         return None
 

@@ -10,10 +10,7 @@ import numpy as np
 from hven.adql.tree import Cast, Expr, Function, Literal
 from hven.engines._bound.constants import CALLS, constant, is_text
 from hven.engines._bound.reading import cells_of, read
-from hven.model.sky import Box, Circle, Moc, Point, Polygon, Shape, healpix
-from hven.model.sky.frame import turned
-from hven.model.sky.motion import moved
-from hven.model.sky.shapes import from_array
+from hven.model.sky import Box, Circle, Moc, Point, Polygon, Shape, frames, from_array, healpix, sphere
 from hven.model.types import FLOAT64, POINT
 
 if TYPE_CHECKING:
@@ -203,11 +200,11 @@ def _turned(expr: Function, free: frozenset[int]) -> Maker | None:
     def make(values: Values) -> Made:
         shape = inner(values)
         if isinstance(shape, Polygon):
-            lons, lats = turned(shape.lons, shape.lats, *names)
+            lons, lats = frames.turned(shape.lons, shape.lats, *names)
             return Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
         if not isinstance(shape, Point | Circle):
             return None
-        lon, lat = (float(number[0]) for number in turned([shape.lon], [shape.lat], *names))
+        lon, lat = (float(number[0]) for number in frames.turned([shape.lon], [shape.lat], *names))
         return Point(lon, lat) if isinstance(shape, Point) else Circle(lon, lat, shape.radius)
 
     return make
@@ -261,7 +258,7 @@ def _moved(expr: Function, free: frozenset[int]) -> Maker | None:
             if ra is None or dec is None or pm_ra is None or pm_dec is None or years is None:
                 return None
             motion = [years, 3.6e6 * pm_ra, 3.6e6 * pm_dec, 0.0, 0.0]
-        lon, lat = moved(*(np.array([number]) for number in (ra, dec, *motion)))
+        lon, lat = sphere.moved(*(np.array([number]) for number in (ra, dec, *motion)))
         return Point(float(lon[0]), float(lat[0]))
 
     return make

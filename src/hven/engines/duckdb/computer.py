@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from hven.engines._clock import weakly
 from hven.engines.duckdb.running import Timed
-from hven.model import errors, priority
+from hven.model import clock, errors
 from hven.model.clock import late
 from hven.model.errors import Cancelled, HvenError, ServiceError, Unavailable
 
@@ -168,7 +168,7 @@ class Computer:
         process = None
         try:
             with theirs:
-                path, steps, number = sys.path, priority.QUERY, theirs.fileno()
+                path, steps, number = sys.path, clock.QUERY, theirs.fileno()
                 program = f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from hven.engines.duckdb.computing import main; main({number})"
                 process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own module)
                     [sys.executable, "-P", "-c", program],

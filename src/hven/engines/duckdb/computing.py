@@ -22,7 +22,7 @@ from hven.engines import Limits
 from hven.engines.duckdb.computer import BATCH, BROKEN, END, REFUSED, receive, send
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.machine import Rows
-from hven.model import priority
+from hven.model import clock
 from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def main(number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends lets its answers end first
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
-    priority.lower_session(priority.QUERY)
+    clock.lower_session(clock.QUERY)
     control = socket.socket(fileno=number)
     said = pickle.loads(receive(control)[1])  # noqa: S301  (of the process that began this one)
     sys.setswitchinterval(SWITCH)

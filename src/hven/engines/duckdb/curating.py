@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.kinds import kind_of
-from hven.model.sky import bodies, clocks, footprints
-from hven.model.sky.shape_columns import outlines, turned
+from hven.model.sky import bodies, clocks, footprints, shape_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,14 +148,14 @@ def _oriented(polygon: Any, view: Any) -> pa.Array:
 
 
 def _oriented_text(region: Any, view: Any) -> pa.Array:
-    return turned(_whole(region), outside=bool(pc.all(pc.equal(view, "body")).as_py()))
+    return shape_columns.turned(_whole(region), outside=bool(pc.all(pc.equal(view, "body")).as_py()))
 
 
 def _polygon_of(region: Any, frame: Any) -> pa.Array:
     """Corners of regions; of one that is no polygon, or in another frame, there are none."""
     texts = _whole(region)
     words = pc.ascii_upper(texts)
-    found = outlines(texts)
+    found = shape_columns.outlines(texts)
     mine = {word for name in pc.unique(_whole(frame)).to_pylist() for word in (name.upper(), "UNKNOWNFRAME")}
     strange = np.zeros(len(texts), bool)
     for name in _FRAMES - mine:

@@ -82,7 +82,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_moc": (("INTEGER", "VARCHAR"), "VARCHAR"),  # (order, shape text)
     "hven_moc_union": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_moc_intersection": (("VARCHAR", "VARCHAR"), "VARCHAR"),
-    "hven_moved": (("DOUBLE",) * 7, "DOUBLE[]"),  # hven.model.sky.motion.moved
+    "hven_moved": (("DOUBLE",) * 7, "DOUBLE[]"),  # hven.model.sky.sphere.moved
     "hven_turned": (("VARCHAR", "VARCHAR", "DOUBLE[]"), "DOUBLE[]"),  # (from, to, shape)
     "hven_healpix": (("INTEGER", "DOUBLE", "DOUBLE"), "BIGINT"),  # (order, lon, lat), NESTED
     "hven_ipix": (("DOUBLE", "DOUBLE"), "BIGINT"),  # (lon, lat), hven.model.sky.q3c

@@ -28,7 +28,7 @@ from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
-from hven.model import priority
+from hven.model import clock
 from hven.model.errors import BindError, StorageError, Unavailable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class DuckEngine(Engine):
             raise StorageError(message, remedy="look at the rights of the site's directory") from error
         self._spill = directory / f".spill-{os.getpid()}"
         config = _settings(self._memory, threads, self._spill)
-        self._con = priority.lowered(priority.QUERY, lambda: duckdb.connect(":memory:", config=config))
+        self._con = clock.lowered(clock.QUERY, lambda: duckdb.connect(":memory:", config=config))
         from hven.engines.duckdb.functions import register
 
         register(self._con)

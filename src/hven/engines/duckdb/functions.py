@@ -17,11 +17,26 @@ from hven.engines._bound.reading import cells_of, read
 from hven.engines._regions import numbers_of
 from hven.engines.duckdb import curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
-from hven.model.cache import cached
-from hven.model.sky import Circle, Moc, Point, Polygon, Shape, arrays, contains, distance, healpix, intersects, q3c
-from hven.model.sky.shape_columns import outlines, parts
-from hven.model.sky.shapes import Range, Region, boxes, from_array
-from hven.model.sky.sphere import vectors
+from hven.model import cached
+from hven.model.sky import (
+    Circle,
+    Moc,
+    Point,
+    Polygon,
+    Range,
+    Region,
+    Shape,
+    arrays,
+    boxes,
+    contains,
+    distance,
+    from_array,
+    healpix,
+    intersects,
+    q3c,
+    shape_columns,
+    sphere,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -316,7 +331,7 @@ class Texts:
         coded = _whole(column).dictionary_encode()
         self.codes = np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
         self.distinct = coded.dictionary
-        found = outlines(self.distinct)
+        found = shape_columns.outlines(self.distinct)
         size = np.zeros(len(self.distinct), np.int64)
         size[found.rows] = found.lengths
         self.shapes = Shapes(np.concatenate([[0], np.cumsum(size)]), found.numbers)
@@ -336,7 +351,7 @@ class Texts:
         plain[owner[~((shapes.numbers >= low) & (shapes.numbers <= high))]] = False
         corners = np.flatnonzero(~round_ & (place % 2 == 0))
         if len(corners):
-            xyz = vectors(shapes.numbers[corners], shapes.numbers[corners + 1])
+            xyz = sphere.vectors(shapes.numbers[corners], shapes.numbers[corners + 1])
             mine = owner[corners]
             first = np.append(True, mine[1:] != mine[:-1])
             following = np.append(np.arange(1, len(corners)), 0)
@@ -481,7 +496,7 @@ def _area_text(text: Any) -> pa.Array:
     areas = _areas(texts.shapes)
     known = texts.certain.copy()
     rest = np.flatnonzero(~known)
-    owner, words = parts(texts.distinct.take(pa.array(rest)))
+    owner, words = shape_columns.parts(texts.distinct.take(pa.array(rest)))
     some = Texts(words) if len(words) else None
     if some is not None and len(mine := np.flatnonzero(~np.isin(owner, owner[~some.plain]))):
         which, place = np.unique(rest[owner[mine]], return_inverse=True)
@@ -505,14 +520,14 @@ def _middle(shape: Shape | Moc | None) -> tuple[float, float]:
     if shape is None or (isinstance(shape, Moc) and not len(shape.ranges)):
         return np.nan, np.nan
     if isinstance(shape, Moc):
-        from hven.model.sky.sphere import angles, vectors
+        from hven.model.sky import sphere
 
         # the mean direction of the ranges' first cells, weighted by size, at an order where they are few
         coarse = shape.degrade(min(shape.order, 8))
         shift = 2 * (29 - coarse.order)
         low, high = coarse.ranges[:, 0] >> shift, coarse.ranges[:, 1] >> shift
         cells = np.arange(int((high - low).sum())) + np.repeat(low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low)
-        lon, lat = angles(vectors(*healpix.center(coarse.order, cells)).sum(axis=0))
+        lon, lat = sphere.angles(sphere.vectors(*healpix.center(coarse.order, cells)).sum(axis=0))
         return float(lon), float(lat)
     middle = shape.centroid()
     return middle.lon, middle.lat

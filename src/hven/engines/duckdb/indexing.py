@@ -14,7 +14,7 @@ from hven.engines._regions import cells_of_column
 from hven.engines._regions import region_columns as region_columns  # noqa: PLC0414  (merging takes it from here)
 from hven.engines.duckdb.layout import KeyFiles, RegionFiles, Stored
 from hven.model.errors import DataError
-from hven.model.hashes import hashes
+from hven.model.literal import hashes
 
 if TYPE_CHECKING:
     from pathlib import Path

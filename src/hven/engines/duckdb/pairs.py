@@ -26,8 +26,7 @@ from hven.engines.duckdb.indexing import numbers_of
 from hven.engines.duckdb.members import PARTNER, parts_of
 from hven.engines.duckdb.roads import Found, spread
 from hven.model.clock import check
-from hven.model.sky import distance, healpix
-from hven.model.sky.sphere import angles, in_circle, vectors
+from hven.model.sky import distance, healpix, sphere
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 
@@ -304,7 +303,7 @@ def _test(exact: str, x: Numbers, y: Numbers, lon: Numbers, lat: Numbers, radius
         return distance(x, y, lon, lat) < radius
     if exact == "<=":
         return distance(x, y, lon, lat) <= radius
-    return in_circle(x, y, lon, lat, radius if exact else radius + _MARGIN)
+    return sphere.in_circle(x, y, lon, lat, radius if exact else radius + _MARGIN)
 
 
 def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:
@@ -348,14 +347,14 @@ def _bounds(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
     corners = doubles(pa.chunked_array([polygons.take(pa.array(some)).flatten()])).reshape(-1, 2)
     counts = lengths[some] // 2
     first = np.cumsum(counts) - counts
-    places = vectors(corners[:, 0], corners[:, 1])
+    places = sphere.vectors(corners[:, 0], corners[:, 1])
     middle = np.add.reduceat(places, first, axis=0)
     size = np.linalg.norm(middle, axis=1)
     sure = size > 1e-3 * counts
     middle = np.where(sure[:, None], middle / np.where(sure, size, 1.0)[:, None], np.array([1.0, 0.0, 0.0]))
     cosine = np.minimum.reduceat(np.einsum("ij,ij->i", places, np.repeat(middle, counts, axis=0)), first)
     reach = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    lon[some], lat[some] = angles(middle)
+    lon[some], lat[some] = sphere.angles(middle)
     radius[some] = np.where(sure & (reach < _CAP), reach + _SLACK, 180.0)
     return lon, lat, radius
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from hven.engines import Execution, Relay
 from hven.engines._clock import Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
-from hven.model import priority
+from hven.model import clock
 from hven.model.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class DuckExecution(Timed):
                     raise self._translate(InterruptedError("INTERRUPT"))
                 try:
                     self._whole = False
-                    batch = priority.below(self._next)
+                    batch = clock.below(self._next)
                 except StopIteration:
                     if self._stopped is not None:  # an interrupted stream may end as if it were complete
                         raise self._translate(InterruptedError("INTERRUPT")) from None

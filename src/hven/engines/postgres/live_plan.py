@@ -191,10 +191,10 @@ class LiveDetour(Detour):
             shape = inside.shape.make(values)
             if leaf.table is None or leaf.table.position is None or not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > 60.0:
                 continue
-            from hven.model.sky.sphere import angles
+            from hven.model.sky import sphere
 
             reach = float(shape.ring.reach[0]) + 1e-9
-            lon, lat = (float(one[0]) for one in angles(shape.ring.mean[:1]))
+            lon, lat = (float(one[0]) for one in sphere.angles(shape.ring.mean[:1]))
             found.append(places.around(writer, leaf, (repr(lon), repr(lat), repr(reach))))
         return [text for text in found if text]
 

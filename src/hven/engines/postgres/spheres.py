@@ -1,4 +1,4 @@
-"""SQL text of the functions over shapes: the arithmetic of `hven.model.sky.sphere`, `hven.model.sky.rings` and `hven.model.sky.arrays`, said in PostgreSQL.
+"""SQL text of the functions over shapes: the arithmetic of `hven.model.sky`, said in PostgreSQL.
 
 A ring is a polygon with what the tests need, as one array: number of edges, whether the north pole is inside, area, reach, middle
 (three numbers); then for each edge where its longitudes begin and end, its turn, its ends and its unit normal (twelve numbers).

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hven.formats import Head, Info
 from hven.formats.votable.head import field_ids
-from hven.model import literal, parse
+from hven.model import literal
 from hven.model.errors import SourceError
 from hven.model.table import HIDDEN, Column, Constant, FrameRef, Group, distinct
 from hven.model.types import BY_VOTABLE, Type, parse_type
@@ -221,8 +221,8 @@ def param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str, str
     if said is None:
         return described, None
     try:
-        return described, parse.values(pa.array([said]), described.type, described.null)[0].as_py()
-    except (parse.BadLiteral, pa.ArrowException):
+        return described, literal.values(pa.array([said]), described.type, described.null)[0].as_py()
+    except (literal.BadLiteral, pa.ArrowException):
         return described, said
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hven.formats.votable.xml import attribute, escape, legal, quoted
-from hven.model.cache import Cache, cached
+from hven.model import Cache, cached
 from hven.model.table import HIDDEN
 
 if TYPE_CHECKING:

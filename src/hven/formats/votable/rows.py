@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from lxml import etree
 
 from hven.formats.votable.unpack import Unpacker
-from hven.model import literal, parse
+from hven.model import literal
 from hven.model.clock import check
 from hven.model.errors import SourceError
 from hven.model.literal import characters
@@ -223,8 +223,8 @@ def typed(texts: Sequence[pa.Array], columns: Sequence[Column], first: int) -> l
     arrays = []
     for text, column in zip(texts, columns, strict=True):
         try:
-            arrays.append(parse.values(text, column.type, column.null))
-        except parse.BadLiteral as error:
+            arrays.append(literal.values(text, column.type, column.null))
+        except literal.BadLiteral as error:
             message = f"row {first + error.row + 1}, column {column.name!r}: {error}"
             raise SourceError(message) from error
     return arrays

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats.votable.binary import cell_format
-from hven.model import parse
+from hven.model import literal
 from hven.model.errors import SourceError
 from hven.model.literal import NULL, word
 
@@ -144,7 +144,7 @@ class Unpacker:
                     array = self._varying(column, raw, *next(variable), null)
                 else:
                     array = self._fixed(column, records[self._where[number]][f"c{number}"], rows, null)
-            except parse.BadLiteral as error:
+            except literal.BadLiteral as error:
                 message = f"row {first + error.row + 1}, column {column.name!r}: {error}"
                 raise SourceError(message) from error
             arrays.append(array)
@@ -164,7 +164,7 @@ class Unpacker:
                 return pa.array(values != 0, mask=null)
             size = _size(kind)
             truth = np.unpackbits(np.ascontiguousarray(values).reshape(rows, -1), axis=1)[:, :size].astype(bool).reshape(-1)
-            return parse.fold(np.arange(rows + 1, dtype=np.int64) * size, pa.array(truth), null, kind)
+            return literal.fold(np.arange(rows + 1, dtype=np.int64) * size, pa.array(truth), null, kind)
         items = values.reshape(-1)
         per = len(items) // rows
         nested = pa.types.is_nested(kind.arrow)
@@ -174,7 +174,7 @@ class Unpacker:
         if null is None:  # BINARY has no other null than an array of nothing but nulls
             gone = np.isnan(items) if pa.types.is_floating(found.type) else found.is_null().to_numpy(zero_copy_only=False)
             null = np.asarray(gone.reshape(rows, per).all(axis=1))
-        return parse.fold(np.arange(rows + 1, dtype=np.int64) * per, found, null, kind)
+        return literal.fold(np.arange(rows + 1, dtype=np.int64) * per, found, null, kind)
 
     def _items(self, items: Array, column: Column, null: Array | None) -> pa.Array:
         """Turn flat values into Arrow; what VALUES/@null or the format itself calls null is null."""
@@ -184,7 +184,7 @@ class Unpacker:
             gone = ~(true | false)
             wrong = gone & ~np.isin(items, _UNKNOWN)
             if wrong.any():
-                raise parse.BadLiteral(0, repr(chr(items[int(np.argmax(wrong))])), kind)
+                raise literal.BadLiteral(0, repr(chr(items[int(np.argmax(wrong))])), kind)
             return pa.array(true, mask=gone if null is None else gone | null)
         native = items.astype(items.dtype.newbyteorder("="))
         if native.dtype.kind == "f" and not self._flags and kind.arraysize is None:
@@ -216,7 +216,7 @@ class Unpacker:
             found, ends = self._items(data.view(">f4" if kind.datatype == "floatComplex" else ">f8"), column, None), ends * 2
         else:
             found = self._items(data.view("u1" if kind.datatype == "boolean" else kind.scalar.numpy), column, None)
-        return parse.fold(ends, found, gone, kind)
+        return literal.fold(ends, found, gone, kind)
 
     def _text(self, data: Array, offsets: Array, column: Column, null: Array | None) -> pa.Array:
         """Decode strings: up to the first NUL each."""
@@ -227,14 +227,14 @@ class Unpacker:
             padded = pc.replace_substring(texts, "\0", " ")
             gone = pc.equal(pc.utf8_trim(texts, characters="\0"), word("")) if null is None else pa.array(null)
             padded = pc.if_else(gone, NULL, padded)
-            return parse.string_arrays(padded, kind)
+            return literal.string_arrays(padded, kind)
         if (data == 0).any():
             texts = pc.replace_substring_regex(texts, r"(?s)\x00.*", "")
         gone = pc.equal(texts, word("")) if null is None else pa.array(null)  # BINARY has no other null
         if column.null is not None:
             gone = pc.or_(gone, pc.equal(texts, word(column.null)))
         texts = pc.if_else(gone, NULL, texts) if pc.any(gone).as_py() else texts
-        return parse.values(texts, kind) if kind.is_timestamp else texts
+        return literal.values(texts, kind) if kind.is_timestamp else texts
 
 
 _TRUE, _FALSE, _UNKNOWN = np.frombuffer(b"Tt1", np.uint8), np.frombuffer(b"Ff0", np.uint8), np.frombuffer(b"\0 ?", np.uint8)

@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 from hven.formats.votable import binary, nulls, tabledata
 from hven.formats.votable import head as heads
 from hven.formats.votable.xml import is_ascii
-from hven.model import literal
-from hven.model.cache import Cache
+from hven.model import Cache, literal
 from hven.model.errors import HvenError, UserError
 from hven.model.types import Type, width
 

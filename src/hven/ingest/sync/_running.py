@@ -30,7 +30,7 @@ from hven.ingest.sync._lines import Anew, Lines, Merging, merged
 from hven.ingest.sync._pages import Paged, paged
 from hven.ingest.sync._report import SyncReport
 from hven.model.errors import Conflict, DataError, DescriptorError
-from hven.model.persist import columns_to_json
+from hven.model.table import columns_to_json
 from hven.site.overlay import inherited
 from hven.site.store.database import now
 

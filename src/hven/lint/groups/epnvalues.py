@@ -9,7 +9,7 @@ from hven.adql.vocabularies import vocabularies
 from hven.lint import values
 from hven.lint.facts import facts
 from hven.lint.findings import table_of_checks
-from hven.model import ucd
+from hven.model import units
 
 if TYPE_CHECKING:
     from hven.lint.findings import Notes
@@ -132,7 +132,7 @@ def _lists(schema: str) -> list[Rule]:
 
 
 def _no_ucd(said: Any) -> bool:
-    return any(not one.strip() or ucd.check(one.strip()) for one in str(said).split("#"))
+    return any(not one.strip() or units.check_ucd(one.strip()) for one in str(said).split("#"))
 
 
 def _times() -> list[Rule]:

@@ -8,7 +8,7 @@ from hven.lint.facts import facts
 from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
 from hven.lint.votable import FLOATS, TEXTS
-from hven.model import ucd, vounits
+from hven.model import units
 
 if TYPE_CHECKING:
     from hven.lint.service import Column, Service, Table
@@ -75,7 +75,7 @@ def _unit(table: Table, column: Column, notes: Notes) -> None:
         if said and not said.strip():
             notes.tell("meta.unit-blank", table=table.name, column=column.name)
     try:
-        unit = vounits.parse(column.unit)
+        unit = units.parse(column.unit)
     except ValueError as error:
         notes.tell("meta.unit", str(error), **where)
         return
@@ -86,12 +86,12 @@ def _unit(table: Table, column: Column, notes: Notes) -> None:
 def _ucd(table: Table, column: Column, notes: Notes) -> None:
     where: dict[str, Any] = {"table": table.name, "column": column.name}
     wanted = _of_a_standard(table, column)
-    problems = [] if wanted else ucd.check(column.ucd.strip())
+    problems = [] if wanted else units.check_ucd(column.ucd.strip())
     old = [one for one in problems if "is deprecated" in one or "is UCD1" in one]
     for one in problems:
         notes.tell("meta.ucd-deprecated" if one in old else "meta.ucd", one, **where, value=column.ucd)
-    if column.ucd and not problems and not wanted and ucd.canonical(column.ucd) != column.ucd.removeprefix("ivoa:"):
-        notes.tell("meta.ucd-case", f"the list writes {ucd.canonical(column.ucd)!r}", **where, value=column.ucd)
+    if column.ucd and not problems and not wanted and units.canonical_ucd(column.ucd) != column.ucd.removeprefix("ivoa:"):
+        notes.tell("meta.ucd-case", f"the list writes {units.canonical_ucd(column.ucd)!r}", **where, value=column.ucd)
     words = column.ucd.lower().split(";")
     if words[0] in ANGLES and not column.unit and column.datatype in FLOATS:
         notes.tell("meta.angle-unit", **where, value=column.ucd)

@@ -11,7 +11,7 @@ from hven.lint.findings import Notes, table_of_checks
 from hven.lint.group import Group
 from hven.lint.groups.epncore import fits
 from hven.lint.groups.epnvalues import TIMESTAMP
-from hven.model import ucd, vounits
+from hven.model import units
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _rules() -> list[Rule]:
         values.matches("obscore.media-type", "access_format", r"[\w.+-]+/[\w.+-]+(\s*;.*)?", distinct=True),
         values.matches("obscore.url", "access_url", r"(https?|ftp)://[^\s/]+\S*"),
         values.matches("obscore.did", "obs_publisher_did", r"ivo://[^\s/?#]+\S*"),
-        *(values.says("obscore.ucd-value", name, lambda said: bool(ucd.check(str(said))), distinct=True) for name in ("o_ucd", "s_ucd", "em_ucd")),
+        *(values.says("obscore.ucd-value", name, lambda said: bool(units.check_ucd(str(said))), distinct=True) for name in ("o_ucd", "s_ucd", "em_ucd")),
         *(values.says("obscore.unit-value", name, _no_unit, distinct=True) for name in ("o_unit", "s_unit", "em_unit")),
         values.says("obscore.polarization", "pol_states", _no_states, distinct=True),
         values.Rule(code="obscore.polarization-number", columns=("pol_xel", "pol_states"), fails=_miscounted),
@@ -144,7 +144,7 @@ def _rules() -> list[Rule]:
 
 def _no_unit(said: Any) -> bool:
     try:
-        vounits.parse(str(said))
+        units.parse(str(said))
     except ValueError:
         return True
     return False

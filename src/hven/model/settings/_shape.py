@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.model.resource import PythonLimits
-from hven.model.settings.secrets import secret
+from hven.model.settings._secrets import secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hven.model.errors import DescriptorError, Fault, Place, UserError
+from hven.model.settings._secrets import secret
 from hven.model.settings._setting_docs import DOCS, LISTS, SECTIONS, SIZES, SettingsModel, read_bytes
 from hven.model.settings._shape import Alias, Foreign, JobLimits, Portal, QueryLimits, RemoteService, ScheduleSettings, Settings
-from hven.model.settings.secrets import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

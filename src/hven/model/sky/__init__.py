@@ -1,29 +1,24 @@
 """Places on a sphere: shapes, MOCs, HEALPix covers, and the frames they are said in. All angles in degrees.
 
-Import is light (numpy only); `healpix`, `moc`, `text`, `frame` and `arrays` are modules of this room.
+Import is light (numpy and Arrow); the modules among the names are namespaces of this door.
 """
 
-from __future__ import annotations
-
+from hven.model.sky import _arrays as arrays
+from hven.model.sky import _bodies as bodies
+from hven.model.sky import _clocks as clocks
+from hven.model.sky import _footprints as footprints
+from hven.model.sky import _frame as frames
+from hven.model.sky import _healpix as healpix
+from hven.model.sky import _q3c as q3c
+from hven.model.sky import _shape_columns as shape_columns
+from hven.model.sky import _shape_text as shape_text
+from hven.model.sky import _sphere as sphere
 from hven.model.sky._moc import Moc
 from hven.model.sky._relations import contains, intersects
-from hven.model.sky.arrays import in_circle, in_polygon
-from hven.model.sky.shapes import Box, Circle, Point, Polygon, Range, Region, Shape
-from hven.model.sky.sphere import SKY, distance
+from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, boxes, from_array
+from hven.model.sky._sphere import SKY, distance
 
 __all__ = [
-    "SKY",
-    "Box",
-    "Circle",
-    "Moc",
-    "Point",
-    "Polygon",
-    "Range",
-    "Region",
-    "Shape",
-    "contains",
-    "distance",
-    "in_circle",
-    "in_polygon",
-    "intersects",
-]
+    "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "distance",
+    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_columns", "shape_text", "sphere",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky import healpix
+from hven.model.sky import _healpix as healpix
 
 if TYPE_CHECKING:
     import numpy.typing as npt

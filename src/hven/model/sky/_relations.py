@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky.rings import cross
-from hven.model.sky.shapes import Circle, Point, Polygon, Range, Region, Shape
-from hven.model.sky.sphere import SKY, TOLERANCE, angles, distance, vectors
+from hven.model.sky._rings import cross
+from hven.model.sky._shapes import Circle, Point, Polygon, Range, Region, Shape
+from hven.model.sky._sphere import SKY, TOLERANCE, angles, distance, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt

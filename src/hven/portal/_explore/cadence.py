@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql import tree
 from hven.model.errors import UserError
-from hven.model.table import SECONDS
-from hven.model.times import MJD
+from hven.model.table import MJD, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection

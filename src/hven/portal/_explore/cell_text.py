@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from hven.model import literal
-from hven.model.times import WORDS, is_time
+from hven.model.table import WORDS, is_time
 from hven.portal._explore.fields import chosen
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql import tree
-from hven.model.times import begins_and_ends
+from hven.model.table import begins_and_ends
 from hven.portal._explore.names import body_of, on_body
 from hven.portal._explore.plots import histogram
 from hven.portal._explore.search import COUNTED, Search, ref, sphere

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hven.model import units
 from hven.model.errors import ParseError
-from hven.model.times import is_time
+from hven.model.table import is_time
 from hven.portal._condition_words import Word, span
 
 if TYPE_CHECKING:

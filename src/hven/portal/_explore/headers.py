@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hven.adql import tree
+from hven.model.cards import headers
 from hven.model.errors import HvenError
-from hven.model.media.cards import headers
 from hven.model.table import FILES
 from hven.portal._explore.search import Search, ref
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from hven.model.media.cards import Header
+    from hven.model.cards import Header
     from hven.model.table import Table
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.rows import Page

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql import tree
-from hven.model.times import begins_and_ends
+from hven.model.table import begins_and_ends
 from hven.portal._explore import facets
 from hven.portal._explore.plots import span
 from hven.portal._explore.search import COUNTED, Search, ref

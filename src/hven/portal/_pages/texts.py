@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model.cache import cached
+from hven.model import cached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,7 @@ from starlette.routing import Route
 
 from hven.descriptor import load_standard
 from hven.model.errors import NotFound, ParamError, UserError
-from hven.model.table import Table
-from hven.model.times import dated
+from hven.model.table import Table, dated
 from hven.portal._explore import fields, names, read
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore.cell_text import cells, headings

@@ -23,7 +23,7 @@ from hven.adql import tree
 from hven.adql.grouping import walk
 from hven.jobs import ACTIVE, Asker, Desk, place
 from hven.model.errors import Forbidden, NotFound, ParamError, ParseError
-from hven.model.given import collect
+from hven.model.params import collect
 from hven.portal._explore import job_results as kept
 from hven.portal._explore import plots_json as told
 from hven.portal._explore.cell_text import cells, headings

@@ -166,9 +166,9 @@ def _one(name: str, found: Sequence[Resolved]) -> Resolved:
 def _same(one: Resolved, two: Resolved) -> bool:
     if one.position is None or two.position is None:
         return one.position == two.position and one.name == two.name
-    from hven.model.sky.sphere import distance
+    from hven.model.sky import sphere
 
-    return float(distance(*one.position, *two.position)) * 3600 <= SAME
+    return float(sphere.distance(*one.position, *two.position)) * 3600 <= SAME
 
 
 def _shown(item: Resolved) -> str:

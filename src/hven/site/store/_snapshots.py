@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.engines import Snapshot
 from hven.model.errors import StorageError
-from hven.model.persist import table_from_json, table_to_json
+from hven.model.table import table_from_json, table_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql import quote
-from hven.model.dateforms import forms_of
+from hven.model.literal import forms_of
 from hven.sources._reading.cells import convert, guess, no_value, trimmed
 
 if TYPE_CHECKING:

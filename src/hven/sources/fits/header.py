@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from hven.model.cards import Header, Value, read_header
 from hven.model.errors import SourceError
-from hven.model.media.cards import Header, Value, read_header
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject

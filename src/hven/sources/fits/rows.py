@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from hven.model import plugins
+from hven.model.cards import Header, read_header
 from hven.model.errors import HvenError, Place, SourceError
-from hven.model.media.cards import Header, read_header
 from hven.sources import Context, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import FileRows

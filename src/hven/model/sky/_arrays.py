@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky.rings import Rings, cross
-from hven.model.sky.sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors
+from hven.model.sky._rings import Rings, cross
+from hven.model.sky._sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -92,7 +92,7 @@ def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: n
 
 def polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     """Give longitudes and latitudes of the middles, shape (n,); NaN for what is no polygon."""
-    from hven.model.sky.shapes import Polygon
+    from hven.model.sky._shapes import Polygon
 
     starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
     good, _ = _rings(starts, numbers)

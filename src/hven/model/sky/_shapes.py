@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.cache import cached
-from hven.model.sky import healpix
-from hven.model.sky.rings import Rings
-from hven.model.sky.sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
+from hven.model import cached
+from hven.model.sky import _healpix as healpix
+from hven.model.sky._rings import Rings
+from hven.model.sky._sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.sky.footprints import corners_in_order, wrong_way
+from hven.model.sky._footprints import corners_in_order, wrong_way
 
 if TYPE_CHECKING:
     import numpy.typing as npt

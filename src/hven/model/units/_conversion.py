@@ -11,8 +11,8 @@ import warnings
 from fractions import Fraction
 from typing import Any
 
-from hven.model.cache import cached
-from hven.model.vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, REFUSED, SYMBOLS, Unit, collect, nearest, parse, write
+from hven.model import cached
+from hven.model.units._vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, REFUSED, SYMBOLS, collect, parse, write
 
 # bodies of quoted (custom) units that astropy can convert
 _CUSTOM = {"hourangle", "electron", "dex", "jupiterMass", "jupiterRad", "earthMass", "earthRad"}
@@ -249,6 +249,3 @@ def astropy_unit(text: str | None) -> Any:
             )
             found = found * one ** (int(power_) if power_.denominator == 1 else power_)
     return units.Unit(found)
-
-
-__all__ = ["Unit", "astropy_unit", "check", "convertible", "divide", "factor", "meant", "multiply", "nearest", "parse", "power", "same"]

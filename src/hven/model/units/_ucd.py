@@ -6,8 +6,9 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from hven.model._ucdwords import FLAGS, REPLACED
-from hven.model.cache import cached
+from hven.model import cached
+from hven.model.units._conversion import convertible, same
+from hven.model.units._ucdwords import FLAGS, REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +83,7 @@ def _problems(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check(text: str) -> list[str]:
+def check_ucd(text: str) -> list[str]:
     """List what is wrong with a UCD; empty if nothing is, or if there is no UCD.
 
     Parameters
@@ -103,14 +104,14 @@ def _of_ucd1(text: str) -> str | None:
     return f"phot.mag;{_BANDS[magnitude[1]]}" if magnitude is not None else None
 
 
-def modern(text: str) -> str | None:
+def modern_ucd(text: str) -> str | None:
     """Bring a UCD up to date - UCD1, deprecated words, blanks - and give it if it is then valid, else None."""
-    bare = canonical(_of_ucd1(text.strip()) or text)
+    bare = canonical_ucd(_of_ucd1(text.strip()) or text)
     found = ";".join(REPLACED.get(word, _OLD.get(word.lower(), word)) for word in bare.split(";"))
-    return found if found and not check(found) else None
+    return found if found and not check_ucd(found) else None
 
 
-def canonical(text: str) -> str:
+def canonical_ucd(text: str) -> str:
     """Write known words as the list does, without blanks and without ``ivoa:``; leave other words alone."""
     words = []
     for word in "".join(text.split()).split(";"):
@@ -285,7 +286,7 @@ _MAIN_BY_TEXT = (
 _MISTRUST = re.compile(r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of)\b", re.IGNORECASE)
 
 
-def suggest(name: str, unit: str | None = None, description: str | None = None) -> str | None:
+def suggest_ucd(name: str, unit: str | None = None, description: str | None = None) -> str | None:
     """Guess the UCD of a column.
 
     Parameters
@@ -321,13 +322,13 @@ def suggest(name: str, unit: str | None = None, description: str | None = None) 
     return found
 
 
-def suggest_all(columns: Iterable[tuple[str, str | None, str | None]]) -> list[str | None]:
+def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[str | None]:
     """Guess the UCDs of a whole table (name, unit, description): ``meta.main`` goes to one column of a kind, the first.
 
     A single obvious identifier becomes ``meta.id;meta.main``, as cone search wants it.
     """
     columns = list(columns)
-    found = [suggest(*column) for column in columns]
+    found = [suggest_ucd(*column) for column in columns]
     if "pos.eq.ra;meta.main" in found and "pos.eq.dec;meta.main" not in found:  # alone these words may mean anything
         for number, (name, unit, _) in enumerate(columns):
             if found[number] is None and name.strip().lower() in {"de", "delta"} and _fits("pos.eq.dec", unit):
@@ -384,17 +385,13 @@ def _after(first: str, of: str) -> str:
 
 
 def _fits(ucd: str, unit: str | None) -> bool:
-    from hven.model import units
-
     if not unit:
         return True
     for start, choices in _MEASURES:
         if ucd.startswith(start):
-            return any(units.convertible(unit, choice) for choice in choices)
+            return any(convertible(unit, choice) for choice in choices)
     return not ucd.startswith(("meta.", "src.spType", "src.class"))  # names and flags have no unit
 
 
 def _of_unit(unit: str) -> str | None:
-    from hven.model import units
-
-    return next((ucd for known, ucd in _BY_UNIT if units.same(unit, known)), None)
+    return next((ucd for known, ucd in _BY_UNIT if same(unit, known)), None)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.model.sky.shapes import Box, Circle, Point, Polygon, Range, Region, Shape
+from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

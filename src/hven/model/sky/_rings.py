@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky.sphere import SKY, TOLERANCE, vectors, wrap
+from hven.model.sky._sphere import SKY, TOLERANCE, arc_gap, vectors, wrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -148,7 +148,7 @@ class Rings:
         inside = np.zeros(len(lon), dtype=np.bool_)
         rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
         if self.area[0] < SKY / 8.0 and self.reach[0] < 60.0:  # the ring lies in a cap: most points need no more than this
-            from hven.model.sky.sphere import angles, in_circle
+            from hven.model.sky._sphere import angles, in_circle
 
             mid_lon, mid_lat = angles(self.mean[0])
             rows = rows[in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)]
@@ -181,15 +181,6 @@ class Rings:
         """Give the distance in degrees of point i to the boundary of ring i."""
         xyz = vectors(lon, lat)[self.owner]
         return np.minimum.reduceat(arc_gap(xyz, self.a, self.b, self.normal, self.real), self.first)
-
-
-def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) -> Numbers:
-    """Give the distance in degrees of points to great-circle arcs, broadcast."""
-    height = np.abs(np.sum(xyz * normal, axis=-1))
-    beside = (np.sum(np.cross(normal, a) * xyz, axis=-1) >= 0.0) & (np.sum(np.cross(b, normal) * xyz, axis=-1) >= 0.0) & real
-    chord = np.sqrt(np.minimum(np.sum((xyz - a) ** 2, axis=-1), np.sum((xyz - b) ** 2, axis=-1)))
-    found: Numbers = np.degrees(np.where(beside, np.arcsin(np.minimum(height, 1.0)), 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))))
-    return found
 
 
 def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:

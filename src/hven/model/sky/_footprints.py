@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky.sphere import angles, vectors
+from hven.model.sky._sphere import angles, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
