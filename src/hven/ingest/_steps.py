@@ -38,11 +38,11 @@ from hven.site.store import Record
 from hven.site.store.database import now
 from hven.site.store.runs import ABORTED, COMPLETED, ERROR
 from hven.site.store.state import lease_name
+from hven.site.watch import as_read
 from hven.sources import Context, Feeds, FileWise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from hven.ingest._entry import Entry
     from hven.model.resource import Flags, Resource, TableSpec
@@ -85,9 +85,9 @@ def ingest(
     StorageError
         The disk.
     """
-    resource, path = load(site, name)
+    resource = load(site, name)
     report = Report(collection=name, run=new_id(), started=now(), sample=sample, dry_run=dry_run)
-    carry_out(site, report, lambda lease: Run(site, resource, path, report, lease, progress or silent))
+    carry_out(site, report, lambda lease: Run(site, resource, report, lease, progress or silent))
     return report
 
 
@@ -154,12 +154,9 @@ class Run:
     verb = "ingest"
     compares = False  # with what is published: also when nothing is to be published
 
-    def __init__(
-        self, site: Site, resource: Resource, path: Path, report: Report, lease: Lease, progress: Callable[[Progress], None]
-    ) -> None:
+    def __init__(self, site: Site, resource: Resource, report: Report, lease: Lease, progress: Callable[[Progress], None]) -> None:
         self.site = site
         self.resource = resource
-        self.path = path
         self.report = report
         self.lease = lease
         self.progress = progress
@@ -329,7 +326,7 @@ class Run:
     def beside(self, resource: Resource, lease: Lease) -> Run:
         """Begin the part of this run that fills tables of another collection."""
         report = Report(collection=resource.name, run=self.report.run, started=now())
-        return Run(self.site, resource, resource.path, report, lease, self.progress)
+        return Run(self.site, resource, report, lease, self.progress)
 
     def _state(self) -> list[Record]:
         """Give what the collection is published as: what is staged, and for one that follows all else as it is."""
@@ -359,7 +356,7 @@ class Run:
         with ExitStack() as stack:
             notes: Notes | None = None
             context = Context(
-                directory=self.path.parent,
+                directory=self.resource.path.parent,
                 secret=partial(secret, self.site.settings.directory),
                 query=lambda text: self.answer(spec, text, inputs, stack),  # type: ignore[arg-type,return-value]
                 reject=reject,
@@ -505,8 +502,10 @@ class Run:
 
     def _changed(self) -> None:
         """Tell if the descriptor changed while its data were read; what was read at the start is what was done."""
+        if as_read(self.resource):
+            return
         try:
-            after = descriptor.load(self.path, self.site.settings).hashes
+            after = descriptor.load(self.resource.path, self.site.settings).hashes
         except HvenError as error:
             self.report.warnings.append(f"the descriptor changed during the {self.verb} and has faults now: {error}")
             return

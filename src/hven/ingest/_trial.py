@@ -20,7 +20,6 @@ from hven.site.watch import Seen, files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import ExitStack
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -120,7 +119,7 @@ def run_tests(site: Site, name: str) -> list[Fault]:
     DescriptorError
         It has faults.
     """
-    resource = load(site, name)[0]
+    resource = load(site, name)
     results = [(test, run_test(site, test)) for test in resource.tests]
     return [
         Fault(message=f"the test {result.name} failed: {result.message}", place=test.place) for test, result in results if not result.passed
@@ -142,11 +141,11 @@ def run_examples(site: Site, name: str) -> list[Fault]:
     DescriptorError
         It has faults.
     """
-    resource, path = load(site, name)
+    resource = load(site, name)
     made = [item for item in examples(site.current(), OWNER, collection=name) if item.place is None]
     found = []
     for item in (*resource.examples, *made):
-        place = item.place or Place(file=str(path))
+        place = item.place or Place(file=str(resource.path))
         try:
             with query.run(item.query, OWNER, site=site, maxrec=FEW) as result:
                 rows = sum(batch.num_rows for batch in result.batches())
@@ -158,8 +157,8 @@ def run_examples(site: Site, name: str) -> list[Fault]:
     return found
 
 
-def load(site: Site, name: str) -> tuple[Resource, Path]:
-    """Read a collection's descriptor; gives its file too.
+def load(site: Site, name: str) -> Resource:
+    """Give a collection's descriptor as it is now.
 
     Raises
     ------
@@ -173,7 +172,8 @@ def load(site: Site, name: str) -> tuple[Resource, Path]:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise NotFound(f"there is no descriptor collections/{name}/{name}.yaml", remedy=f"{hint}known: {', '.join(known) or 'none'}")
-    return descriptor.load(known[name], site.settings), known[name]
+    seen = site.described(name)
+    return seen.resource if seen and seen.resource and not seen.problem else descriptor.load(known[name], site.settings)
 
 
 def run_test(site: Site | Trial, test: Test) -> TestResult:

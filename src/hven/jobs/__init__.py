@@ -12,8 +12,6 @@ from hven.jobs._types import Type, Work
 from hven.jobs._worker import run_next
 from hven.jobs.desk import ACTIVE, CONTROLS, FINAL, MOST, PAGE, PHASES, Asker, Desk, place
 
-PRIVATE = ("desk", "forks", "health", "metrics", "operations", "planning", "quote", "verifying")
-
 __all__ = [
     "ACTIVE",
     "CONTROLS",

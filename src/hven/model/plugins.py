@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 from hven.model.errors import UserError
@@ -20,12 +21,17 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "identity": ("hven.site.auth",),
     "resolvers": ("hven.query.resolver",),
 }
-EXTRAS: dict[str, str] = {}  # name of a missing import -> the extra that brings it
+BESIDE = {  # group -> what else is public where its plugins stand
+    "sources": ("beside", "groups", "remote"),
+    "jobs": ("desk", "forks", "health", "metrics", "operations", "planning", "quote", "verifying"),
+    "identity": ("permit", "session"),
+}
+HOME = Path(__file__).parents[2]
 
 
 @cache
 def names(group: str) -> tuple[str, ...]:
-    """All names in a group, built-ins first; nothing is imported but the room's door.
+    """All names in a group, built-ins first; nothing is imported.
 
     Raises
     ------
@@ -44,12 +50,11 @@ def names(group: str) -> tuple[str, ...]:
 @cache
 def _own(group: str) -> dict[str, str]:
     """Give the modules of our own by their names."""
-    rooms = [importlib.import_module(room) for room in GROUPS[group]]
     return {
-        item.name: f"{room.__name__}.{item.name}"
-        for room in rooms
-        for item in pkgutil.iter_modules(room.__path__)
-        if not item.name.startswith("_") and item.name not in getattr(room, "PRIVATE", ())
+        item.name: f"{room}.{item.name}"
+        for room in GROUPS[group]
+        for item in pkgutil.iter_modules([str(HOME.joinpath(*room.split(".")))])
+        if not item.name.startswith("_") and item.name not in BESIDE.get(group, ())
     }
 
 
@@ -60,7 +65,7 @@ def load(group: str, name: str) -> ModuleType:
     Raises
     ------
     UserError
-        The name is not known (the message lists those that are) or needs an extra that is not installed.
+        The name is not known (the message lists those that are) or needs what is not installed.
     """
     known = names(group)
     if name not in known:
@@ -76,10 +81,8 @@ def load(group: str, name: str) -> ModuleType:
         missing = error.name or ""
         if missing.startswith("hven"):
             raise
-        extra = EXTRAS.get(missing.partition(".")[0])
-        how = f"pip install 'hven[{extra}]'" if extra else f"install {missing}"
         message = f"{name!r} needs {missing}, which is not installed"
-        raise UserError(message, remedy=how) from error
+        raise UserError(message, remedy=f"install {missing}") from error
 
 
 def _module(value: object, where: str) -> ModuleType:

@@ -21,7 +21,7 @@ from hven.site.past import moment, past
 from hven.site.serving import Serving, Sign, places
 from hven.site.store import Store, holder
 from hven.site.store.database import now
-from hven.site.watch import Descriptors
+from hven.site.watch import Descriptors, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,6 +113,11 @@ class Site:
     def descriptors(self) -> list[Path]:
         """Give the files of all descriptors."""
         return [file for seen in list(self._descriptors.seen.values()) for file in seen.files]
+
+    def described(self, name: str) -> Seen | None:
+        """Look at the descriptor of a collection as it is now."""
+        self.refresh()
+        return self._descriptors.seen.get(name)
 
     @property
     def engine(self) -> Engine:

@@ -87,7 +87,7 @@ class Descriptors:
             watched = (path, *(file for file in parts(resource, path) if file != path))
             new = tuple(file for file in watched if file not in taken)
             taken.update(zip(new, stamp(new), strict=True))
-            known = not new or _as_read(resource, path)
+            known = not new or as_read(resource)
             return Seen(name=name, stamp=tuple(taken[file] for file in watched) if known else (), files=watched, resource=resource)
         last = before.resource if before is not None else None
         return Seen(
@@ -121,10 +121,12 @@ def parts(resource: Resource, path: Path) -> list[Path]:
     return [Path(os.path.normpath(path.parent / name)) for name in resource.hashes]
 
 
-def _as_read(resource: Resource, path: Path) -> bool:
-    """Tell whether the files are still what was read."""
+def as_read(resource: Resource) -> bool:
+    """Tell whether the files of a descriptor are still what was read."""
     try:
-        return all(hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == found for name, found in resource.hashes.items())
+        return all(
+            hashlib.sha256((resource.path.parent / name).read_bytes()).hexdigest() == found for name, found in resource.hashes.items()
+        )
     except OSError:
         return False
 

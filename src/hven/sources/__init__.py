@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 
-PRIVATE = ("beside", "groups", "remote")
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
 FILE_FACTS = ("file.path", "file.name", "file.stem", "file.size", "file.mtime", "file.md5", "file.url")
 

@@ -37,7 +37,6 @@ from hven.site.store.database import now
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack
-    from pathlib import Path
 
     from hven.ingest import Progress
     from hven.ingest._entry import Entry
@@ -91,13 +90,13 @@ def sync(
     StorageError
         The disk.
     """
-    resource, path = load(site, name)
+    resource = load(site, name)
     report = SyncReport(collection=name, run=new_id(), started=now(), dry_run=dry_run, accepted=accept)
 
     def begin(lease: Lease) -> Following:
         if unheld and (why := resting(site, name)) is not None:
             raise why
-        return Following(site, resource, path, report, lease, progress or silent, full=full)
+        return Following(site, resource, report, lease, progress or silent, full=full)
 
     carry_out(site, report, begin, kind="sync")
     if not report.published:  # else it was done already
@@ -167,14 +166,13 @@ class Following(Run):
         self,
         site: Site,
         resource: Resource,
-        path: Path,
         report: SyncReport,
         lease: Lease,
         progress: Callable[[Progress], None],
         *,
         full: bool,
     ) -> None:
-        super().__init__(site, resource, path, report, lease, progress)
+        super().__init__(site, resource, report, lease, progress)
         self.full = full
         present = site.store.current()[1]
         self._same: dict[str, State] = {}  # table -> what was kept of it, and stays
@@ -480,7 +478,7 @@ class Following(Run):
     def beside(self, resource: Resource, lease: Lease) -> Run:
         """Begin the part of this run that fills tables of another collection."""
         report = SyncReport(collection=resource.name, run=self.report.run, started=now(), accepted=self.report.accepted)
-        run = Following(self.site, resource, resource.path, report, lease, self.progress, full=self.full)
+        run = Following(self.site, resource, report, lease, self.progress, full=self.full)
         run._changes, run._sets = self._changes, self._sets
         return run
 

@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from hven.site.auth.permit import Policy, Reader, Scope, permit, visible
 
-PRIVATE = ("permit", "session")
-
 __all__ = ["Policy", "Reader", "Scope", "permit", "visible"]
