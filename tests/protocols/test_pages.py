@@ -19,7 +19,7 @@ from made_stars import STARS, rows
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.portal._pages.assets import named
-from hven.services.protocol import known
+from hven.services.face import known
 from hven.site import Site
 from hven.testing.site import site_with, tiny_site
 

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pytest
 from asking import Client
 
+import hven
 from hven.app._server import create
 from hven.model.table import Table
 from hven.portal._views.page_addresses import TAKEN, address
-from hven.services import protocol as protocols
 from hven.testing.site import tiny_site
 
+SOURCE = Path(hven.__file__).parent
 NAMES = ("files", "descriptor", "changes.atom", "main", "main.json", "a b", "a/b", "..", "~files~", "~", "100%", "rows", "é#&")
 
 
@@ -46,6 +47,6 @@ def test_every_table_has_its_page_and_its_panes(named: Client, name: str) -> Non
 def test_what_stands_below_a_collection_is_known_to_be_taken() -> None:
     """A new face below ``/collections/NAME/`` must be named, or a table of its name has no page."""
     found: set[str] = set()
-    for path in Path(protocols.__file__).parent.glob("*.py"):
-        found |= set(re.findall(r'Route\("/collections/\{name\}/([a-z.]+)"', path.read_text(encoding="utf-8")))
+    for path in SOURCE.glob("*/faces/*.py"):
+        found |= set(re.findall(r'route\("/collections/\{name\}/([a-z.]+)"', path.read_text(encoding="utf-8")))
     assert found == TAKEN

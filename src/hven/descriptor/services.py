@@ -32,7 +32,7 @@ def unserved(resource: Resource, tables: Sequence[Table]) -> list[Fault]:
             return (table.standard or "").startswith(EPN) or table.name.lower() == "epn_core"
         if service == OBSCORE:
             return observed or (table.standard or "").startswith(OBSCORE)
-        return service not in plugins.names("protocols") or bool(plugins.load("protocols", service).PROTOCOL.applies(table))
+        return service not in plugins.names("protocols") or bool(plugins.load("protocols", service).FACE.applies(table))
 
     return [
         Fault(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hven.model.params import Params
-from hven.query import head, unused
-from hven.services._answer import answer, begin, caching, etag, request_id, unchanged, whole, without_body
+from hven.query import unused
+from hven.services._answer import answer, caching, etag, left, tagged, unchanged, whole
 from hven.services._documents import Documents
 from hven.services._proving import network, proven
 from hven.services.address import base, table_named
 from hven.services.bodies import chunks
 from hven.services.bodies import whole_body as body
-from hven.services.errors import cone_error, headers_of, json_error, message_of, status_of, votable_error
+from hven.services.errors import headers_of, json_error, message_of, request_id, status_of
 from hven.services.params import read
 
 __all__ = [
@@ -18,15 +18,13 @@ __all__ = [
     "Params",
     "answer",
     "base",
-    "begin",
     "body",
     "caching",
     "chunks",
-    "cone_error",
     "etag",
-    "head",
     "headers_of",
     "json_error",
+    "left",
     "message_of",
     "network",
     "proven",
@@ -34,9 +32,8 @@ __all__ = [
     "request_id",
     "status_of",
     "table_named",
+    "tagged",
     "unchanged",
     "unused",
-    "votable_error",
     "whole",
-    "without_body",
 ]

@@ -19,18 +19,19 @@ from hven import __version__
 from hven.formats import MEDIA_TYPE
 from hven.model import clock
 from hven.model.errors import Timeout
-from hven.query import WARNING
+from hven.query import WARNING, head
 from hven.services._encoding import Encoder, choose
 from hven.services._threads import Waiting, computed
-from hven.services.errors import note
+from hven.services.errors import note, request_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
-    from hven.formats import Format, Head
+    from hven.formats import Format, Head, Info
+    from hven.model.table import Column
     from hven.query import Result
 
 ONE_WRITE = 256 * 1024  # answers up to this size leave as one body with a Content-Length
@@ -45,16 +46,22 @@ LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most ans
 LATE = 0.7  # seconds that an engine gets to end a query whose time is over
 
 
-def etag(result: Result, *parts: object) -> str:
-    """Name an answer: equal tags mean equal bytes. Weak, because compression changes the bytes."""
-    text = "\x00".join([__version__, result.version, result.scope.key, *map(str, parts)])
-    return f'W/"{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]}"'
+def etag(*parts: object) -> str:
+    """Name an answer by its bytes, or by all that it is made of: equal tags mean equal bytes. Weak, because compression changes the bytes."""
+    made = parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return f'W/"{hashlib.sha256(made).hexdigest()[:24]}"'
 
 
-def caching(result: Result, tag: str) -> dict[str, str]:
+def caching(tag: str, *, public: bool, vary: str = "accept-encoding, authorization, cookie") -> dict[str, str]:
     """Give the caching headers of an answer: private ones are never shared (RFC 9111)."""
-    who = "public" if result.scope.public else "private"
-    return {"etag": tag, "cache-control": f"{who}, no-cache", "vary": "accept-encoding, authorization, cookie"}
+    return {"etag": tag, "cache-control": f"{'public' if public else 'private'}, no-cache", "vary": vary}
+
+
+def tagged(request: Request, headers: Mapping[str, str], kind: str, body: bytes | Callable[[], bytes], status: int = 200) -> Response:
+    """Answer with a document, which is not made, or not sent, if the reader has what its tag names."""
+    if unchanged(request, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return whole(request, body if isinstance(body, bytes) else body(), {**headers, "content-type": kind}, status)
 
 
 def unchanged(request: Request, tag: str) -> bool:
@@ -68,19 +75,52 @@ def unchanged(request: Request, tag: str) -> bool:
 async def answer(
     request: Request,
     result: Result,
-    fmt: Format,
-    head: Head,
-    options: Mapping[str, str],
+    form: tuple[Format, Mapping[str, str]],
     *,
-    headers: Mapping[str, str],
+    tag: Sequence[object] = (),
+    headers: Mapping[str, str] | None = None,
+    infos: Sequence[Info] = (),
+    name: str | None = None,
+    present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None,
 ) -> Response:
-    """Make the response for a result. HEAD gets the headers, and runs nothing.
+    """Make the response for a result, which is closed whatever happens. HEAD gets the headers, and runs nothing.
+
+    Parameters
+    ----------
+    form
+        The format and its options, as `hven.formats.select` gives them.
+    tag
+        All that the answer is made of, besides the state of the holdings and the reader's scope.
+    headers
+        Of an answer without such a tag.
+    infos, name
+        Of the head.
+    present
+        Gives the columns other metadata.
 
     Raises
     ------
     HvenError
         The query failed before its first batch.
     """
+    try:
+        begin(request, result)
+        if headers is None:
+            headers = caching(etag(__version__, result.version, result.scope.key, *tag), public=result.scope.public)
+            if unchanged(request, headers["etag"]) and not result.volatile:
+                result.close()
+                return Response(status_code=304, headers=headers)
+        if present is not None:
+            result.present(present(result.columns))
+        return await _answer(request, result, form[0], head(result, infos=infos, name=name), form[1], headers)
+    except BaseException:
+        result.close()
+        raise
+
+
+async def _answer(
+    request: Request, result: Result, fmt: Format, head: Head, options: Mapping[str, str], headers: Mapping[str, str]
+) -> Response:
     every = dict(headers)
     every["content-type"] = options.get(MEDIA_TYPE) or fmt.media_types[0]
     if fmt.mute and (said := [info.value for info in head.infos if info.name == WARNING]):
@@ -209,9 +249,10 @@ def _seen(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def request_id(request: HTTPConnection) -> str:
-    """Give the id under which the log knows this request; it stands in error documents too."""
-    return str(request.scope.get("hven.request_id", ""))
+async def left(request: Request) -> None:
+    """Come back when the reader has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class Watch:
@@ -228,8 +269,7 @@ class Watch:
         self._task = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
+        await left(self._request)
         self.left = True
         self._result.cancel()
 

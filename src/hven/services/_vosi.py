@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
@@ -51,7 +51,6 @@ class Capability:
     inside: str = ""
     attributes: str = ""
     params: Sequence[Param] = ()
-    query_type: Sequence[str] = field(default=())
     security: Sequence[str | None] = (None,)
 
 
@@ -60,12 +59,11 @@ def iso(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def availability(*, up: bool, since: datetime, notes: Iterable[str] = ()) -> bytes:
+def availability(*, up: bool, since: datetime) -> bytes:
     """Write the availability document (VOSI 1.1 section 3)."""
-    lines = "".join(f"<note>{escape(note)}</note>" for note in notes)
     return (
         f'{HEADER}<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0">'
-        f"<available>{'true' if up else 'false'}</available><upSince>{iso(since)}</upSince>{lines}</availability>\n"
+        f"<available>{'true' if up else 'false'}</available><upSince>{iso(since)}</upSince></availability>\n"
     ).encode()
 
 
@@ -82,14 +80,13 @@ def _capability(item: Capability) -> str:
     role = f' role="{item.role}"' if item.role else ""
     version = f' version="{item.version}"' if item.version else ""
     described = f"<description>{escape(item.description)}</description>" if item.description else ""
-    kinds = "".join(f"<queryType>{escape(kind)}</queryType>" for kind in item.query_type)
     params = "".join(_param(param) for param in item.params)
     # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The first is the
     # standard's: of several such clients would not know which to take
     interfaces = "".join(
         f"<interface xsi:type={quoteattr(item.interface)}{role if number == 0 else ''}{version}>"
         f'<accessURL use="{item.use}">{escape(item.url)}</accessURL>'
-        f"{f'<securityMethod standardID={quoteattr(method)}/>' if method else ''}{kinds}{params}</interface>"
+        f"{f'<securityMethod standardID={quoteattr(method)}/>' if method else ''}{params}</interface>"
         for number, method in enumerate(item.security)
     )
     return f"<capability{standard}{' ' + item.attributes if item.attributes else ''}>{described}{interfaces}{item.inside}</capability>\n"

@@ -7,14 +7,19 @@ import json
 import logging
 import math
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
+
+from starlette.responses import Response
 
 from hven.formats.votable import legal
 from hven.model import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from starlette.requests import HTTPConnection, Request
 
 log = logging.getLogger("hven")
 
@@ -117,6 +122,11 @@ def cone_error(message: str) -> bytes:
     return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(legal(message))}/><RESOURCE type="results"/>')
 
 
+def request_id(request: HTTPConnection) -> str:
+    """Give the id under which the log knows this request; it stands in error documents too."""
+    return str(request.scope.get("hven.request_id", ""))
+
+
 def json_error(message: str, status: int) -> bytes:
     """Write an error for scripts."""
     return json.dumps({"error": message, "status": status}).encode()
@@ -127,3 +137,37 @@ def _votable(inside: str) -> bytes:
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">' + inside + "</VOTABLE>\n"
     ).encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """How a face words what went wrong; plain text, where its standard has no document.
+
+    Attributes
+    ----------
+    write
+        Writes a message as the standard has it.
+    kind
+        The document's media type.
+    headers
+        Of each such answer.
+    patient
+        Faults of the request are told under status 200, as protocols from before DALI do.
+    """
+
+    write: Callable[[str], bytes] = str.encode
+    kind: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    patient: bool = False
+
+    def __call__(self, request: Request, error: Exception) -> Response:
+        """Make the answer to an error."""
+        status = status_of(error)
+        if self.patient and isinstance(error, errors.UserError) and status in {400, 413}:
+            status = 200
+        body = self.write(message_of(error, request_id(request)))
+        return Response(body, status, {**headers_of(error), **self.headers}, media_type=self.kind)
+
+
+PLAIN, LINE = Faults(), Faults(write=lambda message: f"{message}\n".encode())
+VOTABLE = Faults(write=votable_error, kind="application/x-votable+xml")

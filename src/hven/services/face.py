@@ -1,32 +1,74 @@
-"""Face: what every service with parameters does with a request, said once: read, find the table, ask, tag, describe, answer, close; faults in its own words."""
+"""Face: a service said once, from which its addresses, answers, faults, capabilities, form and description are made. A face knows no other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import formats, query
-from hven.model.errors import UserError
-from hven.services._answer import answer, begin, caching, etag, request_id, unchanged
-from hven.services.address import table_named
-from hven.services.errors import headers_of, message_of, status_of
-from hven.services.params import read
+from hven.model import plugins
+from hven.model.errors import NotFound
+from hven.model.params import Param
+from hven.model.types import INT32
+from hven.services import _vosi as vosi
+from hven.services._answer import answer, whole
+from hven.services.address import base, table_named
+from hven.services.errors import PLAIN, VOTABLE, Faults
+from hven.services.params import read, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+    from datetime import datetime
 
     from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
 
     from hven.adql.tree import Query
-    from hven.model.params import Param, Params
+    from hven.model.params import Params
     from hven.model.table import Column, Table
-    from hven.site import Holdings, Site
+    from hven.site import Holdings, Published, Site
     from hven.site.auth import Policy, Reader
 
+    Endpoint = Callable[[Request], Awaitable[Response]]
+    Ask = Callable[[Table, Mapping[str, Any]], "Asked"]
+
 MOST = 64 * 1024  # bytes of a body that has parameters alone
+MAXREC = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
+RESPONSEFORMAT = Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type")
+DALI = (MAXREC, RESPONSEFORMAT)  # what every service understands (DALI 1.1 sections 3.4.3, 3.4.4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way to ask for a table, shown on its page: a title, the address, and a line to copy."""
+
+    title: str
+    url: str
+    example: str
+    language: str = "shell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a face is given by the server.
+
+    Attributes
+    ----------
+    reader
+        Who asks: made from the request by the site's identity providers.
+    policies
+        What readers may see.
+    """
+
+    site: Site
+    reader: Callable[[Request], Reader]
+    policies: Sequence[Policy]
+    faces: Mapping[str, Face] = field(default_factory=dict)
+    started: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +83,8 @@ class Asked:
         What the query depends on besides the table.
     values
         The literals, by slot.
-    maxrec
-        Rows at most; 0: the columns alone; None: the site's default.
+    empty
+        The columns alone are asked for, as by MAXREC=0.
     present
         Gives the columns of an answer other metadata; called once for each `key` and plan.
     """
@@ -50,89 +92,149 @@ class Asked:
     query: Callable[[], Query]
     key: tuple[Hashable, ...] = ()
     values: tuple[Any, ...] = ()
-    maxrec: int | None = None
+    empty: bool = False
     present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """A service with parameters over one table.
+    """A service.
 
     Attributes
     ----------
-    path
-        Its address, with ``{table}`` in it.
+    name
+        As in a descriptor's ``services:``.
+    standard_ids
+        IVOIDs of the standards it keeps.
     params
-        What it understands; others are named in the answer.
+        What it understands; of those of DALI (`DALI`) a face that asks need not speak.
+    applies
+        Whether it can serve a table.
+    lacking
+        What a table has not that it cannot serve.
     ask
-        Makes a question of a table and the parameters; raises what is wrong with them.
-    document
-        Writes a fault as the standard has it.
-    kind
-        The document's media type.
-    patient
-        Faults of the request are told under status 200, as protocols from before DALI do.
+        Makes a question of a table and the values of `params`, by name; raises what is wrong with them. None: its `routes` do all.
+    path
+        Where `params` are asked for, with ``{table}`` in it if that is of one table.
+    faults
+        Tells what went wrong as the standard has it.
     form
         RESPONSEFORMAT where none is given; None: the Accept header decides.
+    example
+        Parameters for a try: ``RA=83.63&DEC=22.01``.
+    ways
+        Further ways to ask it for one table, for people; gets the site's address.
+    routes
+        Its addresses besides.
     """
 
     name: str
-    path: str
-    params: Sequence[Param]
-    ask: Callable[[Table, Params], Asked]
-    document: Callable[[str], bytes]
-    kind: str
-    patient: bool = False
+    title: str
+    description: str = ""
+    standard_ids: Sequence[str] = ()
+    params: Sequence[Param] = ()
+    applies: Callable[[Table], bool] = lambda _: False
+    lacking: str = "what this service needs"
+    ask: Ask | None = None
+    path: str = ""
+    faults: Faults = VOTABLE
     form: str | None = None
+    example: str = ""
+    ways: Callable[[Published, str], Sequence[Way]] = lambda *_: ()
+    routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
 
-    def route(self, site: Site, reader: Callable[[Request], Reader], policies: Sequence[Policy]) -> Route:
-        """Give the address, for a site and those who ask."""
+    @property
+    def known(self) -> tuple[Param, ...]:
+        """All that it understands."""
+        return (*self.params, *(DALI if self.ask is not None else ()))
+
+    def url(self, table: Table, base: str) -> str:
+        """Give the address at which it is asked for a table."""
+        return base + self.path.replace("{table}", quote(table.qualified))
+
+    def addresses(self, around: Surroundings) -> Sequence[BaseRoute]:
+        """Give all its addresses."""
+        return [*(self._own(around, self.ask) if self.ask is not None else ()), *self.routes(around)]
+
+    def shown(self, published: Published, base: str) -> Sequence[Way]:
+        """Show how one asks it for a table."""
+        url = self.url(published.table, base)
+        tried = [Way(title=self.title, url=url, example=f"curl '{url}?{self.example}'")] if self.example and self.ask is not None else []
+        return [*tried, *self.ways(published, base)]
+
+    def _own(self, around: Surroundings, ask: Ask) -> Sequence[Route]:
         known = _Known()
 
-        async def endpoint(request: Request) -> Response:
-            try:
-                return await self._answer(request, await read(request, MOST), site, reader(request), policies, known)
-            except Exception as error:  # noqa: BLE001  (one table of errors)
-                status = status_of(error)
-                if self.patient and isinstance(error, UserError) and status in {400, 413}:
-                    status = 200
-                return Response(self.document(message_of(error, request_id(request))), status, headers_of(error), media_type=self.kind)
+        def table_of(request: Request) -> tuple[Holdings, Table]:
+            holdings = around.site.current()  # one state for the tree and for the query: an ingest may come between
+            table = table_named(request.path_params["table"], holdings.catalogue(around.reader(request), around.policies))
+            if not self.applies(table):
+                raise NotFound(f"{table.qualified} has no {self.lacking}", remedy="ask it by TAP")
+            return holdings, table
 
-        return Route(self.path, endpoint, methods=["GET", "POST"])
+        async def asked(request: Request, params: Params) -> Response:
+            holdings, table = table_of(request)
+            made = ask(table, {param.name: value(params, param) for param in self.params})
+            most = value(params, MAXREC)
+            maxrec = 0 if made.empty else most
+            fmt, options = form = formats.select(params.one("RESPONSEFORMAT") or self.form, request.headers.get("accept"))
+            warnings = query.unused(params, self.known)
+            key = (self.name, table.qualified, *made.key)
+            result = query.run(
+                known.query(holdings, table, key, made), around.reader(request), site=around.site, maxrec=maxrec,
+                policies=around.policies, values=made.values, key=key, holdings=holdings,
+            )  # fmt: skip
+            tag = (*key, *made.values, maxrec, fmt.name, sorted(options.items()), warnings)
+            present = made.present
+            return await answer(
+                request, result, form, tag=tag, infos=warnings, name=table.name,
+                present=None if present is None else lambda columns: known.presented(columns, key, present),
+            )  # fmt: skip
 
-    async def _answer(
-        self, request: Request, params: Params, site: Site, who: Reader, policies: Sequence[Policy], known: _Known
-    ) -> Response:
-        holdings = site.current()  # one state for the tree and for the query: an ingest may come between
-        table = table_named(request.path_params["table"], holdings.catalogue(who, policies))
-        asked = self.ask(table, params)
-        fmt, options = formats.select(params.one("RESPONSEFORMAT") or self.form, request.headers.get("accept"))
-        warnings = query.unused(params, self.params)
-        key = (self.name, table.qualified, *asked.key)
-        result = query.run(
-            known.query(holdings, table, key, asked),
-            who,
-            site=site,
-            maxrec=asked.maxrec,
-            policies=policies,
-            values=asked.values,
-            key=key,
-            holdings=holdings,
-        )
+        async def capabilities(request: Request) -> Response:
+            _, table = table_of(request)
+            url = self.url(table, base(request, around.site.settings))
+            found = vosi.Capability(
+                standard_id=next(iter(self.standard_ids), None), url=url, use="base", role="std", description=self.description, params=self.known
+            )  # fmt: skip
+            own = vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std")
+            headers = {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
+            return whole(request, vosi.capabilities([own, found]), headers)
+
+        return [asking(self.path, asked, self.faults), route(f"{self.path}/capabilities", capabilities)]
+
+
+def careful(endpoint: Endpoint, faults: Callable[[Request, Exception], Response]) -> Endpoint:
+    """Make answers of errors: the one place where those of all faces end."""
+
+    async def told(request: Request) -> Response:
         try:
-            begin(request, result)
-            tag = etag(result, *key, *asked.values, asked.maxrec, fmt.name, sorted(options.items()), warnings)
-            headers = caching(result, tag)
-            if unchanged(request, tag):
-                result.close()
-                return Response(status_code=304, headers=headers)
-            if asked.present is not None:
-                result.present(known.presented(result.columns, key, asked.present))
-            head = query.head(result, infos=warnings, name=table.name)
-            return await answer(request, result, fmt, head, options, headers=headers)
-        except BaseException:
-            result.close()
-            raise
+            return await endpoint(request)
+        except Exception as error:  # noqa: BLE001  (one table of errors)
+            return faults(request, error)
+
+    return told
+
+
+def route(
+    path: str, endpoint: Endpoint, faults: Callable[[Request, Exception], Response] = PLAIN, methods: Sequence[str] = ("GET",)
+) -> Route:
+    """Give an address whose errors are told as `faults` has it."""
+    return Route(path, careful(endpoint, faults), methods=list(methods))
+
+
+def asking(path: str, ask: Callable[[Request, Params], Awaitable[Response]], faults: Faults = VOTABLE, limit: int = MOST) -> Route:
+    """Give an address that is asked by parameters, of at most so many bytes; GET and POST are the same (DALI 1.1 section 2.1)."""
+
+    async def endpoint(request: Request) -> Response:
+        return await ask(request, await read(request, limit))
+
+    return route(path, endpoint, faults, ("GET", "POST"))
+
+
+def known() -> dict[str, Face]:
+    """Every face, by name: built-in and plugged in."""
+    return {name: plugins.load("protocols", name).FACE for name in plugins.names("protocols")}
 
 
 @dataclass(slots=True)
@@ -161,4 +263,4 @@ class _Known:
         return known[1]
 
 
-__all__ = ["Asked", "Face"]
+__all__ = ["DALI", "Asked", "Face", "Surroundings", "Way", "asking", "careful", "known", "route"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import anyio.to_thread
@@ -12,11 +12,13 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hven.model.errors import ParamError, TooLarge
-from hven.model.params import Params, Upload, collect
+from hven.model.params import LARGEST, Params, Upload, collect
 from hven.services.bodies import chunks, too_large, whole_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+    from hven.model.params import Param
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -58,6 +60,26 @@ async def read(request: Request, limit: int) -> Params:
             raise ParamError(f"a body of type {kind!r} is not understood", remedy=f"send {FORM} or {MULTIPART}")
         pairs = [*pairs, *more] if alias is None else alias.completed([*pairs, *alias.renamed(more)])
     return collect(pairs, files)
+
+
+def value(params: Params, param: Param) -> Any:
+    """Read one parameter as it is declared: what was given, else its default, else None.
+
+    Raises
+    ------
+    ParamError
+        It is absent though it must not be, or not as it is declared.
+    """
+    params.check([param] if param.allowed else [])
+    made: type[Any] = int if param.type.is_integer else float if param.type.is_numeric else str
+    if made is int:
+        found: Any = params.whole(param.name, minimum=-LARGEST if param.minimum is None else int(param.minimum))
+    else:
+        found = params.one(param.name) if made is str else params.number(param.name, minimum=param.minimum, maximum=param.maximum)
+    if found is None and param.required:
+        unit = {None: "", "deg": " in decimal degrees"}.get(param.unit, f" in {param.unit}")
+        raise ParamError(f"{param.name} is missing", name=param.name, remedy=f"give the {param.description or 'value'}{unit}")
+    return made(param.default) if found is None and param.default is not None else found
 
 
 def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:

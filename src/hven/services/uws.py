@@ -13,16 +13,16 @@ from urllib.parse import urlencode
 import anyio
 import anyio.to_thread
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
 
 from hven.jobs import ACTIVE, CONTROLS, MOST, PAGE, Asker, Desk, place
 from hven.model.errors import Conflict, HvenError, NotFound, ParamError
 from hven.model.params import collect
 from hven.services import uwsdoc
-from hven.services._answer import request_id, whole, without_body
+from hven.services._answer import left, whole, without_body
 from hven.services.address import base, caller
 from hven.services.bodies import whole_body
-from hven.services.errors import headers_of, json_error, message_of, status_of, votable_error
+from hven.services.errors import headers_of, json_error, message_of, request_id, status_of, votable_error
+from hven.services.face import route
 from hven.services.params import FORM_MOST, read
 from hven.site.auth.session import visitor_of
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
+    from starlette.routing import Route
 
     from hven.jobs.quote import Outlook
     from hven.model.params import Params
@@ -124,33 +125,16 @@ class _Resources:
     def routes(self) -> Sequence[Route]:
         job = f"{self._path}/{{job}}"
         made = [
-            Route(self._path, self._told(self._jobs), methods=["GET", "POST"]),
-            Route(job, self._told(self._job), methods=["GET", "POST", "DELETE"]),
-            Route(f"{job}/parameters/{{name}}", self._told(self._parameter), methods=["GET", "PUT"]),
-            Route(f"{job}/results/{{name}}", self._told(self._result), methods=["GET"]),
+            route(self._path, self._jobs, _told, ("GET", "POST")),
+            route(job, self._job, _told, ("GET", "POST", "DELETE")),
+            route(f"{job}/parameters/{{name}}", self._parameter, _told, ("GET", "PUT")),
+            route(f"{job}/results/{{name}}", self._result, _told),
         ]
         made += [
-            Route(f"{job}/{name}", self._told(self._part(name)), methods=["GET", "POST"])
+            route(f"{job}/{name}", self._part(name), _told, ("GET", "POST"))
             for name in ("phase", "executionduration", "destruction", "parameters")
         ]
-        made += [Route(f"{job}/{name}", self._told(self._part(name)), methods=["GET"]) for name in ("quote", "owner", "error", "results")]
-        return made
-
-    def _told(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Turn errors into documents."""
-
-        async def call(request: Request) -> Response:
-            try:
-                return await endpoint(request)
-            except Exception as error:  # noqa: BLE001  (one table of errors)
-                # what a job's phase does not allow is forbidden, as UWS says it
-                status = 403 if isinstance(error, Conflict) else status_of(error)
-                message = message_of(error, request_id(request))
-                if _json(request):
-                    return Response(json_error(message, status), status, headers_of(error), media_type=uwsdoc.JSON)
-                return Response(votable_error(message), status, headers_of(error), media_type="application/x-votable+xml")
-
-        return call
+        return made + [route(f"{job}/{name}", self._part(name), _told) for name in ("quote", "owner", "error", "results")]
 
     async def _call(self, call: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *args, limiter=self._limiter)
@@ -249,7 +233,7 @@ class _Resources:
         """Wait for a change, for the time to be over, or for the reader to leave."""
         tasks = [
             asyncio.ensure_future(self._waiting.changed(job.id, job.phase)),
-            asyncio.ensure_future(_left(request)),
+            asyncio.ensure_future(left(request)),
         ]
         try:
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -319,6 +303,15 @@ class _Resources:
         return FileResponse(path, headers={**headers, "content-type": media_type})
 
 
+def _told(request: Request, error: Exception) -> Response:
+    # what a job's phase does not allow is forbidden, as UWS says it
+    status = 403 if isinstance(error, Conflict) else status_of(error)
+    message = message_of(error, request_id(request))
+    if _json(request):
+        return Response(json_error(message, status), status, headers_of(error), media_type=uwsdoc.JSON)
+    return Response(votable_error(message), status, headers_of(error), media_type="application/x-votable+xml")
+
+
 _EXAMPLES = {
     "phase": "PHASE=RUN or PHASE=ABORT",
     "executionduration": "EXECUTIONDURATION=600",
@@ -327,13 +320,8 @@ _EXAMPLES = {
 
 
 def _atom(job: Job, name: str) -> str:
-    if name == "phase":
-        return job.phase
-    if name == "executionduration":
-        return str(job.duration)
-    if name == "destruction":
-        return uwsdoc.time(job.destruction) or ""
-    return job.owner or ""
+    atoms = {"phase": job.phase, "executionduration": str(job.duration), "destruction": uwsdoc.time(job.destruction)}
+    return atoms.get(name, job.owner) or ""
 
 
 def _json(request: Request) -> bool:
@@ -342,8 +330,3 @@ def _json(request: Request) -> bool:
 
 def _kind(request: Request) -> dict[str, str]:
     return {"content-type": uwsdoc.JSON if _json(request) else uwsdoc.XML, "cache-control": "no-store", "vary": "accept"}
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

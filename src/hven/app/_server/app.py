@@ -23,8 +23,7 @@ from hven.jobs import forks
 from hven.model.table import BY_TAP
 from hven.portal.faces.portal import nowhere
 from hven.portal.portals import Portals
-from hven.services import protocol as protocols
-from hven.services.protocol import Surroundings
+from hven.services.face import Surroundings, known
 from hven.site.auth.permit import ANONYMOUS, DEFAULT, offered
 
 if TYPE_CHECKING:
@@ -86,8 +85,8 @@ class Application:
 
 
 def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader], started: datetime) -> ASGIApp:
-    faces = protocols.known()
-    around = Surroundings(site=site, reader=reader, policies=policies, protocols=faces, started=started)
+    faces = known()
+    around = Surroundings(site=site, reader=reader, policies=policies, faces=faces, started=started)
     found = [route for name, face in faces.items() for route in face.addresses(_offering(around, name))]
     routes = [way for route in found for way in (route, _with_slash(route)) if way is not None]
 

@@ -226,7 +226,7 @@ def _preload(settings: Settings) -> None:
     from hven import formats
     from hven.app._server.app import create  # noqa: F401
     from hven.model import plugins
-    from hven.services import protocol as protocols
+    from hven.services import face
     from hven.site import Site  # noqa: F401
     from hven.site.watch import Descriptors
 
@@ -236,7 +236,7 @@ def _preload(settings: Settings) -> None:
     Descriptors(settings).look()  # the workers tell what is wrong with them; here they bring the kinds of sources that are used
     for name in plugins.names("jobs"):
         plugins.load("jobs", name)
-    protocols.known()
+    face.known()
     formats.offered()
     gc.collect()
     gc.freeze()  # the collector's marks would unshare the pages

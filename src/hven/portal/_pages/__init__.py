@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from starlette.requests import Request
 
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site import Holdings
 
 HTML = "text/html; charset=utf-8"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 FOREVER = "public, max-age=31536000, immutable"
 BIG = 300_000  # bytes; what is bigger is sent as a file, and compressed by nobody but the proxy before us

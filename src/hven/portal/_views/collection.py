@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Schema, Table
     from hven.portal._explore.page_queries import Asking
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site import Published
 
 FIRST = 5  # rows that are shown at once
@@ -177,7 +177,7 @@ def plain(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
 
 
 def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
-    faces = [face for face in state.around.protocols.values() if face.applies(table) and table.offers(face.name)]
+    faces = [face for face in state.around.faces.values() if face.applies(table) and table.offers(face.name)]
     return {
         "name": f"{adql.quote(table.schema)}.{adql.quote(table.name)}",
         "table": table,
@@ -186,7 +186,7 @@ def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dic
         "rows": rows,
         "updated": item.updated,
         # standards first; every portal's services are the site's
-        "ways": [way for face in sorted(faces, key=lambda face: not face.standard_ids) for way in face.ways(item, state.brand.root)],
+        "ways": [way for face in sorted(faces, key=lambda face: not face.standard_ids) for way in face.shown(item, state.brand.root)],
         "kinds": [face.title for face in faces if face.standard_ids],
     }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site import Holdings
     from hven.site.auth import Reader
 

@@ -22,7 +22,7 @@ from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 MOST_FACETS = 12
 CARDS = 2000  # of one header

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio.to_thread
 
+from hven.services import left
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,8 +46,7 @@ async def attended(request: Request, make: Callable[[Waiting], T]) -> T:
     waiting = Waiting()
 
     async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        await left(request)
         waiting.leave()
 
     watching = asyncio.ensure_future(watch())

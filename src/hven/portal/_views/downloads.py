@@ -26,10 +26,10 @@ from hven.model.sky import Circle, Polygon
 from hven.portal._explore import cart, regions
 from hven.portal._explore import rows as pages
 from hven.portal._explore.places import kind
-from hven.portal._pages import frame
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, asked, json_page, refused, wants_json
+from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
 from hven.portal._views.table_page import View, view
+from hven.services.face import careful
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.portal._explore import Search
     from hven.query import Result
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 AS, LINK, KEY, ALL, KEYED = "_as", "_link", "_key", "_all", "_keyed"
 OF = "_of"
@@ -234,28 +234,18 @@ def _streamed(
     """Give the endpoint of an answer that is written as it is read."""
 
     async def endpoint(request: Request) -> Response:
-        try:
-            state = asked(request, around)
-            keys = await _keys(request)
-            result, fmt, options, infos, name = await anyio.to_thread.run_sync(make, state, keys)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return refused(request, error, frame(request, around), scripted=wants_json(request))
-        try:
-            headers = {
-                "cache-control": "private, no-store" if state.reach != "public" else "no-cache",
-                "vary": "accept-encoding, authorization, cookie",
-                "content-disposition": f'attachment; filename="{name}"',
-                "x-content-type-options": "nosniff",
-            }
-            return await dali.answer(request, result, fmt, dali.head(result, infos=infos), options, headers=headers)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            result.close()
-            return refused(request, error, frame(request, around), scripted=wants_json(request))
-        except BaseException:
-            result.close()
-            raise
+        state = asked(request, around)
+        keys = await _keys(request)
+        result, fmt, options, infos, name = await anyio.to_thread.run_sync(make, state, keys)
+        headers = {
+            "cache-control": "private, no-store" if state.reach != "public" else "no-cache",
+            "vary": "accept-encoding, authorization, cookie",
+            "content-disposition": f'attachment; filename="{name}"',
+            "x-content-type-options": "nosniff",
+        }
+        return await dali.answer(request, result, (fmt, options), headers=headers, infos=infos)
 
-    return endpoint
+    return careful(endpoint, refused(around))
 
 
 def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
@@ -275,22 +265,19 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         return regions.written(found, wanted), f"{_called(seen)}-{of}"
 
     async def endpoint(request: Request) -> Response:
-        try:
-            state = asked(request, around)
-            body, name = await anyio.to_thread.run_sync(make, state)
-            media_type, extension = MOCS[request.query_params.get(AS) or "fits"]
-            headers = {
-                "content-type": media_type,
-                "cache-control": f"{'public' if state.reach == 'public' else 'private'}, no-cache",
-                "vary": "accept-encoding, authorization, cookie",
-                "content-disposition": f'attachment; filename="{name}{extension}"',
-                "x-content-type-options": "nosniff",
-            }
-            return dali.whole(request, body, headers)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return refused(request, error, frame(request, around), scripted=wants_json(request))
+        state = asked(request, around)
+        body, name = await anyio.to_thread.run_sync(make, state)
+        media_type, extension = MOCS[request.query_params.get(AS) or "fits"]
+        headers = {
+            "content-type": media_type,
+            "cache-control": kept_by(state),
+            "vary": "accept-encoding, authorization, cookie",
+            "content-disposition": f'attachment; filename="{name}{extension}"',
+            "x-content-type-options": "nosniff",
+        }
+        return dali.whole(request, body, headers)
 
-    return endpoint
+    return careful(endpoint, refused(around))
 
 
 def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:

@@ -37,7 +37,7 @@ from hven.portal._views.table_page import asking, cell, columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 SHOWN = 1000  # rows that a page shows of an answer
 LONGEST = 60_000  # characters of an address

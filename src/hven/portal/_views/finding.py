@@ -16,7 +16,7 @@ from hven.portal._views.page_formats import Asked, Page, page
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 LONGEST = 200  # characters of a question
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from hven.portal._explore import Search
     from hven.portal._explore.global_search import Target, Told
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 OF, WAIT = "_of", "_wait"
 QUICK = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.resource import Resource
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 LOGOS = {**PICTURES, ".svg": "image/svg+xml"}
 # an SVG that is opened by itself is a document: nothing in it runs, nothing is fetched

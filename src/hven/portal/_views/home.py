@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.table import Table
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site import Holdings
 
 ROBOTS = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\n"  # pages are for search engines, data are not

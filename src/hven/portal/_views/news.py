@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, time
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from lxml import etree
-from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import __version__
@@ -27,10 +25,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from hven.portal._pages import Brand
     from hven.portal._views.notes import Note
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 ATOM = "http://www.w3.org/2005/Atom"
 FED = 50  # entries of a feed
@@ -66,12 +65,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         found = shelf.news(root / brand.news, root, language)[:FED]
         atom = request.url.path.endswith(".atom")
         body = _atom(found, brand, language) if atom else _rss(found, brand, language)
-        tag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'
-        headers = {"etag": tag, "cache-control": "public, no-cache", "vary": VARY}
-        if dali.unchanged(request, tag):
-            return Response(status_code=304, headers=headers)
         kind = "application/atom+xml" if atom else "application/rss+xml"
-        return dali.whole(request, body, {**headers, "content-type": f"{kind}; charset=utf-8"})
+        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary=VARY), f"{kind}; charset=utf-8", body)
 
     return [
         Route("/news", page(every, around, documents=dali.Documents(), state_of=stamp)),

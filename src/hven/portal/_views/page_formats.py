@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,10 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
-from hven.portal._pages.texts import ENGLISH, spoken
+from hven.portal._pages.texts import spoken
 from hven.portal._pages.translation import Told, faults_in
 from hven.portal._views.page_addresses import address
+from hven.services.face import careful
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.portal._pages import Brand
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site import Catalogue, Holdings
     from hven.site.auth import Reader
 
@@ -113,6 +113,11 @@ def asked(request: Request, around: Surroundings) -> Asked:
     )
 
 
+def kept_by(state: Asked) -> str:
+    """Say who may keep what this reader is shown."""
+    return f"{'public' if state.reach == 'public' else 'private'}, no-cache"
+
+
 def wants_json(request: Request) -> bool:
     """Tell whether the reader asks for the JSON twin: ``.json`` at the end of the address, or Accept."""
     if request.url.path.endswith(".json"):
@@ -150,67 +155,59 @@ def page(
     async def endpoint(request: Request) -> Response:
         facts = frame(request, around)
         scripted = wants_json(request)
-        state: Asked | None = None
-        try:
-            state = asked(request, around)
-            headers = {"cache-control": f"{'public' if state.reach == 'public' else 'private'}, no-cache", "vary": VARY, **policy}
-            if documents is None:
-                facts["switch"] = stripped(request)
-                found = await make(state)
-                body = _body(found, facts, scripted=scripted)
-                return _answer(request, found, body, headers, scripted=scripted)
-            # an hour of the tag's life: the page says how long ago things were
-            hour = int(datetime.now(UTC).timestamp() // 3600)
-            parts = [request.query_params.get(name) for name in varies]
-            more = await state_of(state) if state_of is not None else None
-            made_from = (tagged(facts), request.url.path, parts, scripted, state.holdings.version, state.reach, hour, more)
-            tag = f'W/"{hashlib.sha256(repr(made_from).encode()).hexdigest()[:24]}"'
-            headers["etag"] = tag
-            if dali.unchanged(request, tag):
-                return Response(status_code=304, headers=headers)
-            known = documents.find(tag)
-            if known is None:
-                found = await make(state)
-                known = documents.get(tag, lambda: _body(found, facts, scripted=scripted))
-            return _answer(request, None, known, headers, scripted=scripted)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return refused(request, error, facts, scripted=scripted, state=state)
+        state = asked(request, around)
+        headers = {"cache-control": kept_by(state), "vary": VARY, **policy}
+        if documents is None:
+            facts["switch"] = stripped(request)
+            found = await make(state)
+            return _answer(request, found, _body(found, facts, scripted=scripted), headers, scripted=scripted)
+        # an hour of the tag's life: the page says how long ago things were
+        hour = int(datetime.now(UTC).timestamp() // 3600)
+        parts = [request.query_params.get(name) for name in varies]
+        more = await state_of(state) if state_of is not None else None
+        made_from = (tagged(facts), request.url.path, parts, scripted, state.holdings.version, state.reach, hour, more)
+        headers["etag"] = tag = dali.etag(repr(made_from).encode())
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
+        known = documents.find(tag)
+        if known is None:
+            found = await make(state)
+            known = documents.get(tag, lambda: _body(found, facts, scripted=scripted))
+        return _answer(request, None, known, headers, scripted=scripted)
 
-    return endpoint
+    return careful(endpoint, refused(around, page=True, switch=documents is None))
 
 
 def json_page(make: Callable[[Asked], Awaitable[Page]], around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
     """Give the endpoint of what only scripts ask for; tagged by its own content, so that nothing is sent twice."""
 
     async def endpoint(request: Request) -> Response:
-        try:
-            state = asked(request, around)
-            found = await make(state)
-            body = _body(found, {}, scripted=True)
-            tag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'
-            public = "public" if state.reach == "public" else "private"
-            headers = {"content-type": JSON, "cache-control": f"{public}, no-cache", "vary": VARY, "etag": tag, **found.headers}
-            if dali.unchanged(request, tag):
-                return Response(status_code=304, headers=headers)
-            return dali.whole(request, body, headers, found.status)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return refused(request, error, {"said": spoken(request, brand_of(request, around.site.settings).language)}, scripted=True)
+        state = asked(request, around)
+        found = await make(state)
+        body = _body(found, {}, scripted=True)
+        headers = dali.caching(dali.etag(body), public=state.reach == "public", vary=VARY)
+        return dali.tagged(request, {**headers, "content-type": JSON, **found.headers}, JSON, body, found.status)
 
-    return endpoint
+    return careful(endpoint, refused(around, scripted=True))
 
 
-def refused(request: Request, error: Exception, facts: dict[str, Any], *, scripted: bool, state: Asked | None = None) -> Response:
-    """Make the page, or the JSON, of an error: what is wrong, and what helps; with `state` also which pages may have been meant."""
-    words = faults_in(facts.get("said", ENGLISH))
-    message = words.error(error, dali.request_id(request))
-    status, headers = dali.status_of(error), dali.headers_of(error)
-    if scripted:
-        body = {"message": message, "remedy": words(getattr(error, "remedy", "") or ""), "status": status}
-        return Response(orjson.dumps(body), status, {**headers, "content-type": JSON, "cache-control": "no-store", "vary": VARY})
-    near = near_to(_wanted(request.url.path), state) if status == 404 and state is not None else ()
-    return dali.whole(
-        request, error_page(facts, status, message, near=near), {**guarded(), **headers, "cache-control": "no-store", "vary": VARY}, status
-    )
+def refused(
+    around: Surroundings, *, scripted: bool = False, page: bool = False, switch: bool = False
+) -> Callable[[Request, Exception], Response]:
+    """Make the page, or the JSON, of errors: what is wrong, and what helps; of a `page` also which others may have been meant."""
+
+    def told(request: Request, error: Exception) -> Response:
+        words = faults_in(spoken(request, brand_of(request, around.site.settings).language))
+        message = words.error(error, dali.request_id(request))
+        status, headers = dali.status_of(error), {**dali.headers_of(error), "cache-control": "no-store", "vary": VARY}
+        if scripted or wants_json(request):
+            body = {"message": message, "remedy": words(getattr(error, "remedy", "") or ""), "status": status}
+            return Response(orjson.dumps(body), status, {**headers, "content-type": JSON})
+        facts = {**frame(request, around), "switch": stripped(request) if switch else ""}
+        near = near_to(_wanted(request.url.path), asked(request, around)) if page and status == 404 else ()
+        return dali.whole(request, error_page(facts, status, message, near=near), {**guarded(), **headers}, status)
+
+    return told
 
 
 def nowhere(request: Request, around: Surroundings) -> Response:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 AT_ONCE = 2  # collections that are counted at the same time: the others' readers wait
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")

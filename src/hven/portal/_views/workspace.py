@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hven.portal._explore import Search
     from hven.portal._explore.cell_text import Heading
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
 
 ROWS = 50  # of the first page
 

@@ -29,14 +29,14 @@ from hven.portal._explore import plots_json as told
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.plots import Points, plotted
 from hven.portal._explore.preview import first_rows
-from hven.portal._pages import HUB, VARY, error_page, faults_in, frame, guarded, written
+from hven.portal._pages import HUB, VARY, brand_of, error_page, faults_in, frame, guarded, written
 from hven.services import uwsdoc
 from hven.services.address import caller
 from hven.services.params import FORM_MOST
 from hven.site.auth.session import foreign, visit, visitor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hven.jobs import Type
     from hven.model.table import Table
     from hven.portal._explore.rows import Page
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site.store import Job, Ref
 
 TAP = "tap"
@@ -56,6 +56,7 @@ LONG = 2_000  # characters of a parameter that are shown
 FORMATS = (("votable", "VOTable"), ("csv", "CSV"), ("fits", "FITS"), ("parquet", "Parquet"), ("json", "JSON"), ("arrow", "Arrow"), ("tsv", "TSV"), ("text", "Text"))  # fmt: skip
 TOPCAT = {"votable", "fits", "csv", "parquet"}  # what it reads
 UNKEPT = {"cache-control": "private, no-store", "vary": VARY}
+PAGE = {**guarded(styles=True, connect=HUB), **UNKEPT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,52 +68,49 @@ class JobsPage:
 
     async def get(self, request: Request) -> Response:
         """Show the jobs of who asks, and one of them with everything: ``?job=ID``."""
+        content = await anyio.to_thread.run_sync(self._content, request)
         facts = frame(request, self.around)
-        try:
-            content = await anyio.to_thread.run_sync(self._content, request)
-            if content["shown"] is not None and content["shown"]["error"]:
-                content["shown"]["error"] = faults_in(facts["said"])(content["shown"]["error"])
-            status = 404 if content["gone"] else 200
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return self._refused(request, error, facts)
-        return dali.whole(request, written("jobs.html", facts, **content), self._headers(), status)
+        if content["shown"] is not None and content["shown"]["error"]:
+            content["shown"]["error"] = faults_in(facts["said"])(content["shown"]["error"])
+        return dali.whole(request, written("jobs.html", facts, **content), PAGE, 404 if content["gone"] else 200)
 
     async def post(self, request: Request) -> Response:
         """Begin a query as a job, or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
-        facts = frame(request, self.around)
-        try:
-            self._at_home(request)
-            given = await dali.read(request, FORM_MOST)
-            headers = {"cache-control": "no-store"}
-            action = given.one("ACTION")
-            if action is None:
-                name, cookie = await anyio.to_thread.run_sync(self._begin, request, given)
-                if cookie:
-                    headers["set-cookie"] = cookie
-                following = {"job": name}
-            else:
-                following = await anyio.to_thread.run_sync(self._change, request, action.lower(), given.one("JOB") or "")
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return self._refused(request, error, facts)
-        there = f"{facts['base']}/jobs{f'?{urlencode(following)}' if following else ''}"
+        self._at_home(request)
+        given = await dali.read(request, FORM_MOST)
+        headers = {"cache-control": "no-store"}
+        action = given.one("ACTION")
+        if action is None:
+            name, cookie = await anyio.to_thread.run_sync(self._begin, request, given)
+            if cookie:
+                headers["set-cookie"] = cookie
+            following = {"job": name}
+        else:
+            following = await anyio.to_thread.run_sync(self._change, request, action.lower(), given.one("JOB") or "")
+        base = brand_of(request, self.around.site.settings).base
+        there = f"{base}/jobs{f'?{urlencode(following)}' if following else ''}"
         return Response(status_code=303, headers={**headers, "location": there})
 
     async def plot(self, request: Request) -> Response:
         """Give what a plot of a result draws, as JSON: ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``."""
-        return await self._of_result(request, self._plotted)
+        return await anyio.to_thread.run_sync(self._plotted, request)
 
     async def download(self, request: Request) -> Response:
         """Give a result in another format than it was asked in (``_as``)."""
-        return await self._of_result(request, self._again)
+        return await anyio.to_thread.run_sync(self._again, request)
 
-    async def _of_result(self, request: Request, make: Callable[[Request], Response]) -> Response:
-        try:
-            return await anyio.to_thread.run_sync(make, request)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            words = faults_in(frame(request, self.around)["said"])
-            message = words.error(error, dali.request_id(request))
-            body = orjson.dumps({"message": message, "remedy": words(getattr(error, "remedy", "") or "")})
-            return Response(body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"})
+    def refused(self, request: Request, error: Exception) -> Response:
+        """Tell an error as a page."""
+        facts = frame(request, self.around)
+        body = error_page(facts, dali.status_of(error), faults_in(facts["said"]).error(error, dali.request_id(request)))
+        return dali.whole(request, body, {**PAGE, **dali.headers_of(error)}, dali.status_of(error))
+
+    def told(self, request: Request, error: Exception) -> Response:
+        """Tell an error as JSON."""
+        words = faults_in(frame(request, self.around)["said"])
+        message = words.error(error, dali.request_id(request))
+        body = orjson.dumps({"message": message, "remedy": words(getattr(error, "remedy", "") or "")})
+        return Response(body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"})
 
     # --- changing --------------------------------------------------------------------------------------------
 
@@ -357,14 +355,6 @@ class JobsPage:
         host = request.headers.get("host", "").lower()
         if foreign(request.method, request.headers, {origin, f"https://{host}", f"http://{host}"}):
             raise Forbidden("a page of another site asks this", remedy="use the forms of this site")
-
-    def _headers(self) -> dict[str, str]:
-        return {**guarded(styles=True, connect=HUB), **UNKEPT}
-
-    def _refused(self, request: Request, error: Exception, facts: dict[str, Any]) -> Response:
-        message = faults_in(facts["said"]).error(error, dali.request_id(request))
-        body = error_page(facts, dali.status_of(error), message)
-        return dali.whole(request, body, {**self._headers(), **dali.headers_of(error)}, dali.status_of(error))
 
 
 def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,14 +11,12 @@ from urllib.parse import urlencode
 from xml.sax.saxutils import escape, quoteattr
 
 import anyio.to_thread
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from hven import __version__, adql
 from hven import services as dali
 from hven.formats.votable import legal
 from hven.model.errors import NotFound
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.face import Face, Surroundings, route
 from hven.site.auth.permit import row_filters
 
 if TYPE_CHECKING:
@@ -27,10 +24,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 
     from hven.model.resource import Resource
     from hven.model.table import Table
-    from hven.site import Published
     from hven.site.store import Event
 
 MEDIA_TYPE = "application/atom+xml; charset=utf-8"
@@ -52,7 +50,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """``/collections/<name>/changes.atom``."""
     site = around.site
 
-    def written(request: Request) -> tuple[bytes, str]:
+    def written(request: Request) -> tuple[bytes, bool]:
         holdings, who = site.current(), around.reader(request)
         name = request.path_params["name"]
         resource = holdings.resources.get(name)
@@ -67,20 +65,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
             if len(entries) == MOST:
                 break
         text = _feed(resource, name, entries, base=dali.base(request, site.settings), authority=site.settings.authority)
-        return text.encode(), "public" if holdings.reach(who, around.policies) == "public" else "private"
+        return text.encode(), holdings.reach(who, around.policies) == "public"
 
     async def feed(request: Request) -> Response:
-        try:
-            body, kept = await anyio.to_thread.run_sync(written, request)
-            tag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'
-            headers = {"etag": tag, "cache-control": f"{kept}, no-cache", "vary": "accept-encoding, authorization, cookie"}
-            if dali.unchanged(request, tag):
-                return Response(status_code=304, headers=headers)
-            return dali.whole(request, body, {**headers, "content-type": MEDIA_TYPE})
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+        body, public = await anyio.to_thread.run_sync(written, request)
+        return dali.tagged(request, dali.caching(dali.etag(body), public=public), MEDIA_TYPE, body)
 
-    return [Route("/collections/{name}/changes.atom", feed)]
+    return [route("/collections/{name}/changes.atom", feed)]
 
 
 def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Entry]:
@@ -168,9 +159,4 @@ def _link(rel: str, href: str, kind: str, title: str | None = None) -> str:
     return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{said}/>\n'
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """Give none: it is of a collection, whose page links it."""
-    return []
-
-
-PROTOCOL = Protocol(name="atom", title="News", applies=lambda table: False, routes=routes, ways=ways)  # noqa: ARG005
+FACE = Face(name="atom", title="News", routes=routes)

@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import orjson
-from starlette.routing import Route
 
 from hven import __version__
 from hven import services as dali
 from hven.jobs.health import FAILING, REASONS, STALE, Followed, Health, state_of
 from hven.jobs.metrics import CONTENT_TYPE, exposition
 from hven.portal._pages import frame, guarded, written
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.errors import LINE
+from hven.services.face import Face, Surroundings, route
 from hven.site.auth.permit import row_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from hven.jobs.health import Check, Picture
-    from hven.site import Holdings, Published
+    from hven.site import Holdings
     from hven.site.auth import Reader
 
 FRESH_STATUS = {STALE: 503}  # what `/health/fresh` answers; all else is 200
@@ -134,16 +135,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
         return dali.whole(request, (await anyio.to_thread.run_sync(text)).encode(), {**HEADERS, "content-type": CONTENT_TYPE})
 
-    def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-        return Route(path, endpoint)
-
     return [
-        route("/health", overview),
-        route("/health.json", overview),
-        route("/health/live", live),
-        route("/health/ready", ready),
-        route("/health/fresh", fresh),
-        route("/metrics", metrics),
+        route("/health", overview, LINE),
+        route("/health.json", overview, LINE),
+        route("/health/live", live, LINE),
+        route("/health/ready", ready, LINE),
+        route("/health/fresh", fresh, LINE),
+        route("/metrics", metrics, LINE),
     ]
 
 
@@ -198,9 +196,4 @@ def _check(check: Check, *, words: bool) -> dict[str, Any]:
     return {key: value for key, value in made.items() if value}
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """Give none: it is not for tables."""
-    return []
-
-
-PROTOCOL = Protocol(name="health", title="Health", applies=lambda table: False, routes=routes, ways=ways)  # noqa: ARG005
+FACE = Face(name="health", title="Health", routes=routes)

@@ -8,25 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from hven import services as dali
 from hven.jobs import offered
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
+from hven.services.face import Face, Surroundings, route
 from hven.services.params import FORM_MOST
-from hven.services.protocol import Protocol, Surroundings, Way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from hven.jobs import Type
     from hven.model.params import Param
-    from hven.model.table import Table
-    from hven.site import Published
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -47,11 +45,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return JSONResponse(told, headers={"cache-control": "no-store", "vary": "accept, authorization, cookie"})
 
     made = [
-        Route("/jobs", listed, methods=["GET"]),
-        Route("/jobs", page.post, methods=["POST"]),
-        Route("/jobs/shown/histogram", page.plot, methods=["GET"]),
-        Route("/jobs/shown/points", page.plot, methods=["GET"]),
-        Route("/jobs/shown/download", page.download, methods=["GET"]),
+        route("/jobs", listed, page.refused),
+        route("/jobs", page.post, page.refused, ["POST"]),
+        *(route(f"/jobs/shown/{what}", page.plot, page.told) for what in ("histogram", "points")),
+        route("/jobs/shown/download", page.download, page.told),
     ]
     for name in types:
         made += uws.routes(f"/jobs/{name}", name, around.site, around.reader, limit=limit)
@@ -83,14 +80,4 @@ def _parameter(param: Param, *, file: bool) -> dict[str, Any]:
     return {"name": param.name, **{name: value for name, value in told.items() if value not in (None, False)}}
 
 
-def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)
-    """Jobs are about no table."""
-    return False
-
-
-def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """Show nothing with a table."""
-    return []
-
-
-PROTOCOL = Protocol(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), applies=applies, routes=routes, ways=ways)
+FACE = Face(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), routes=routes)

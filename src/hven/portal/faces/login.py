@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import orjson
 from starlette.responses import Response
-from starlette.routing import Route
 
 from hven import services as dali
 from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated
 from hven.portal._pages import frame, guarded, written
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.face import Face, Surroundings, route
 from hven.site.auth.local import named
 from hven.site.auth.session import SECONDS, cookie, foreign, proof_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
-
-    from hven.model.table import Table
-    from hven.site import Published
+    from starlette.routing import Route
 
 LONGEST = 8192  # bytes of what is sent
 JSON = "application/json"
@@ -88,9 +85,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return cookie(proof, path=site.settings.root_path, secure=secure)
 
     return [
-        Route("/login", _told(show), methods=["GET"]),
-        Route("/login", _told(login), methods=["POST"]),
-        Route("/logout", _told(logout), methods=["POST"]),
+        route("/login", show, _told),
+        route("/login", login, _told, ["POST"]),
+        route("/logout", logout, _told, ["POST"]),
     ]
 
 
@@ -108,19 +105,12 @@ async def _given(request: Request) -> Mapping[str, str]:
     return found
 
 
-def _told(face: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    async def one(request: Request) -> Response:
-        try:
-            return await face(request)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            status = dali.status_of(error)
-            message = dali.message_of(error, dali.request_id(request))
-            headers = {**dali.headers_of(error), **_quiet(error), "cache-control": "no-store"}
-            if _scripted(request):
-                return Response(dali.json_error(message, status), status, headers, media_type=JSON)
-            return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
-
-    return one
+def _told(request: Request, error: Exception) -> Response:
+    status, message = dali.status_of(error), dali.message_of(error, dali.request_id(request))
+    headers = {**dali.headers_of(error), **_quiet(error), "cache-control": "no-store"}
+    if _scripted(request):
+        return Response(dali.json_error(message, status), status, headers, media_type=JSON)
+    return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
 
 
 def _quiet(error: BaseException) -> Mapping[str, str]:
@@ -148,14 +138,4 @@ def _scripted(request: Request) -> bool:
     return JSON in kinds.lower()
 
 
-def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)
-    """No table is served by it."""
-    return False
-
-
-def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """Nothing to ask a table."""
-    return ()
-
-
-PROTOCOL = Protocol(name="login", title="Sessions", applies=applies, routes=routes, ways=ways)
+FACE = Face(name="login", title="Sessions", routes=routes)

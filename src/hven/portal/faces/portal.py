@@ -23,16 +23,14 @@ from hven.portal._views import (
     workspace,
 )
 from hven.portal._views.page_formats import nowhere
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.face import Face, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.routing import Route
 
-    from hven.site import Published
-
-__all__ = ["PROTOCOL", "nowhere"]
+__all__ = ["FACE", "nowhere"]
 
 PAGES = (home, finding, news, guides, statistics, collection, data, workspace, downloads, editor, global_search_pages, assets)
 
@@ -42,9 +40,4 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [route for page in PAGES for route in page.routes(around)]
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """Give none: a page is its own way."""
-    return []
-
-
-PROTOCOL = Protocol(name="portal", title="Pages for people", applies=lambda table: True, routes=routes, ways=ways)  # noqa: ARG005
+FACE = Face(name="portal", title="Pages for people", applies=lambda _: True, routes=routes)

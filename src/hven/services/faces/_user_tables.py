@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
-from starlette.routing import Route
 
 from hven import adql
 from hven import services as dali
@@ -21,16 +20,19 @@ from hven.query import user_tables as own
 from hven.services import _vosi as vosi
 from hven.services import _vosi_table as vosi_table
 from hven.services import uws
+from hven.services.errors import LINE
+from hven.services.face import route
 from hven.services.params import FORM_MOST
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
+    from starlette.routing import Route
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.services.protocol import Surroundings
+    from hven.services.face import Surroundings
     from hven.site import Site
     from hven.site.auth import Reader
 
@@ -85,13 +87,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return who
 
     return [
-        Route("/tap/user_tables/{table}", _told(put), methods=["PUT"]),
-        Route("/tap/user_tables/{table}", _told(get), methods=["GET"]),
-        Route("/tap/user_tables/{table}", _told(delete), methods=["DELETE"]),
-        Route("/tap/tables/{table}", _told(put), methods=["PUT"]),
-        Route("/tap/tables/{table}", _told(delete), methods=["DELETE"]),
-        Route("/tap/load", _told(how), methods=["GET"]),
-        Route("/tap/load/{table}", _told(load), methods=["POST"]),
+        route("/tap/user_tables/{table}", put, LINE, ["PUT"]),
+        route("/tap/user_tables/{table}", get, LINE, ["GET"]),
+        route("/tap/user_tables/{table}", delete, LINE, ["DELETE"]),
+        route("/tap/tables/{table}", put, LINE, ["PUT"]),
+        route("/tap/tables/{table}", delete, LINE, ["DELETE"]),
+        route("/tap/load", how, LINE, ["GET"]),
+        route("/tap/load/{table}", load, LINE, ["POST"]),
         *uws.routes("/tap/table-update", "table_update", site, _known, limit=FORM_MOST),
     ]
 
@@ -108,19 +110,6 @@ def capabilities(here: str, settings: Settings) -> list[vosi.Capability]:
 
 def _keep(site: Site, who: Reader, name: str, path: Path) -> Table:
     return own.keep(site, who, name, path, vosi_table.described(path))
-
-
-def _told(face: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Say errors in plain text, with their status."""
-
-    async def one(request: Request) -> Response:
-        try:
-            return await face(request)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            text = dali.message_of(error, dali.request_id(request))
-            return Response(f"{text}\n", dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
-
-    return one
 
 
 def _place() -> tempfile.TemporaryDirectory[str]:

@@ -6,7 +6,6 @@ goes on next time. 410 says that the way from a state to now is not kept; then t
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 from urllib.parse import quote as urlquote
 from urllib.parse import urlencode
@@ -14,7 +13,6 @@ from urllib.parse import urlencode
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
-from starlette.routing import Route
 
 from hven import __version__, formats
 from hven import services as dali
@@ -24,12 +22,14 @@ from hven.ingest.sync import feed
 from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import INT32
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.errors import Faults, votable_error
+from hven.services.face import MAXREC, RESPONSEFORMAT, Face, Surroundings, Way, asking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
+    from starlette.routing import Route
 
     from hven.model.table import Table
     from hven.query import Result
@@ -42,8 +42,8 @@ PARAMS = (
     Param(name="UNTIL", description="the same; default: what is published"),
     Param(name="ROWS", default=KEYS, allowed=(KEYS, VALUES), description="keys of the rows (default), or their other columns too"),
     Param(name="OFFSET", type=INT32, description="rows to leave out: for pages, whose links are given"),
-    Param(name="MAXREC", type=INT32, description="rows at most; default: all"),
-    Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow"),
+    MAXREC,
+    RESPONSEFORMAT,
 )  # fmt: skip
 
 
@@ -58,19 +58,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
     feeds = feed.Feeds(site)
     looking, working = anyio.CapacityLimiter(AT_ONCE), anyio.CapacityLimiter(AT_ONCE)
 
-    async def changes(request: Request) -> Response:
-        try:
-            return await _answer(request, await dali.read(request, 64 * 1024))
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            body = dali.votable_error(dali.message_of(error, dali.request_id(request)))
-            headers = {**dali.headers_of(error), "cache-control": "no-store"}
-            return Response(body, dali.status_of(error), headers, media_type="application/x-votable+xml")
-
-    async def _answer(request: Request, params: dali.Params) -> Response:
+    async def changes(request: Request, params: dali.Params) -> Response:
         who = around.reader(request)
         holdings = site.current()
         table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
-        fmt, options = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
+        fmt, options = form = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
         maxrec, offset = params.whole("MAXREC"), params.whole("OFFSET") or 0
         rows = (params.one("ROWS") or KEYS).lower()
         if rows not in {KEYS, VALUES}:
@@ -82,10 +74,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
         wanted = await anyio.to_thread.run_sync(found, limiter=looking)
         warnings = dali.unused(params, PARAMS)
-        tag = _tag(wanted, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings)
-        url = f"{dali.base(request, site.settings)}/changes/{urlquote(table.qualified)}"
-        headers = _headers(wanted, tag, url)
-        if dali.unchanged(request, tag):
+        url = FACE.url(table, dali.base(request, site.settings))
+        headers = _headers(wanted, _tag(wanted, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings), url)
+        if dali.unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
         def ask() -> tuple[Result, int]:
@@ -93,60 +84,57 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return feeds.result(wanted, offset=offset, maxrec=maxrec, values=rows == VALUES), total
 
         result, total = await anyio.to_thread.run_sync(ask, limiter=working)
-        try:
-            if maxrec and offset + maxrec < total and wanted.since is not None:
-                # the next page is one of the same answer, whatever is published meanwhile
-                again = {
-                    "since": wanted.state(wanted.since),
-                    "until": wanted.state(wanted.until),
-                    "OFFSET": offset + maxrec,
-                    "MAXREC": maxrec,
-                }
-                kept = {name: value for name in ("ROWS", "RESPONSEFORMAT") if (value := params.one(name)) is not None}
-                headers["link"] = f'<{url}?{urlencode({**again, **kept})}>; rel="next", {headers["link"]}'
-            infos = [
-                Info(
-                    name="snapshot", value=wanted.state(wanted.until), content="the state that this leads to: ask with since= it next time"
-                ),
-                *([Info(name="since", value=wanted.state(wanted.since))] if wanted.since is not None else []),
-                Info(name="changes", value=str(total), content="rows that changed between these states, on all pages"),
-                *warnings,
-            ]
-            head = dali.head(result, infos=infos, name=table.qualified)
-            return await dali.answer(request, result, fmt, head, options, headers=headers)
-        except BaseException:
-            result.close()
-            raise
+        if maxrec and offset + maxrec < total and wanted.since is not None:
+            # the next page is one of the same answer, whatever is published meanwhile
+            again = {
+                "since": wanted.state(wanted.since),
+                "until": wanted.state(wanted.until),
+                "OFFSET": offset + maxrec,
+                "MAXREC": maxrec,
+            }
+            kept = {name: value for name in ("ROWS", "RESPONSEFORMAT") if (value := params.one(name)) is not None}
+            headers["link"] = f'<{url}?{urlencode({**again, **kept})}>; rel="next", {headers["link"]}'
+        infos = [
+            Info(name="snapshot", value=wanted.state(wanted.until), content="the state that this leads to: ask with since= it next time"),
+            *([Info(name="since", value=wanted.state(wanted.since))] if wanted.since is not None else []),
+            Info(name="changes", value=str(total), content="rows that changed between these states, on all pages"),
+            *warnings,
+        ]
+        return await dali.answer(request, result, form, headers=headers, infos=infos, name=table.qualified)
 
-    return [Route("/changes/{table}", changes, methods=["GET", "POST"])]
+    return [asking(FACE.path, changes, FACE.faults)]
 
 
 def _tag(wanted: feed.Asked, *parts: object) -> str:
     """Name an answer. It is the same whatever else is published: between two states changed what changed."""
     shown = [(column.name, column.type, column.unit, column.ucd, column.description, column.hidden) for column in wanted.table.columns]
-    text = "\x00".join(map(repr, [__version__, wanted.key, shown, *parts]))
-    return f'W/"{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]}"'
+    return dali.etag(*map(repr, [__version__, wanted.key, shown, *parts]))
 
 
 def _headers(wanted: feed.Asked, tag: str, url: str) -> dict[str, str]:
-    who = "public" if wanted.scope.public else "private"
     base = url.rpartition("/changes/")[0]
     return {
-        "etag": tag,
-        "cache-control": f"{who}, no-cache",
-        "vary": "accept, accept-encoding, authorization, cookie",
+        **dali.caching(tag, public=wanted.scope.public, vary="accept, accept-encoding, authorization, cookie"),
         "hven-snapshot": wanted.state(wanted.until),
         "link": f'<{base}/collections/{urlquote(wanted.table.schema)}>; rel="collection"',  # RFC 6573
     }
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:
+def _ways(published: Published, base: str) -> Sequence[Way]:
     """Show how to follow a table."""
     if not isinstance(published.relation, Snapshot):
         return []
-    url = f"{base}/changes/{urlquote(published.table.qualified)}"
-    day = published.updated[:10]
-    return [Way(title="Changes", url=url, example=f"curl '{url}?since={day}&RESPONSEFORMAT=csv'")]
+    url = FACE.url(published.table, base)
+    return [Way(title="Changes", url=url, example=f"curl '{url}?since={published.updated[:10]}&RESPONSEFORMAT=csv'")]
 
 
-PROTOCOL = Protocol(name="changes", title="Changes", params=PARAMS, applies=applies, routes=routes, ways=ways)
+FACE = Face(
+    name="changes",
+    title="Changes",
+    params=PARAMS,
+    path="/changes/{table}",
+    applies=applies,
+    faults=Faults(write=votable_error, kind="application/x-votable+xml", headers={"cache-control": "no-store"}),
+    ways=_ways,
+    routes=routes,
+)

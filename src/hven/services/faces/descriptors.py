@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
-
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from hven import services as dali
 from hven.descriptor import mirroring
 from hven.descriptor.computed import Computed
 from hven.descriptor.observations import OBSCORE, RADIO
 from hven.model.errors import NotFound
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.face import Face, Surroundings, route
 from hven.site.auth.permit import ANONYMOUS
 from hven.site.obscore import Union
 
@@ -21,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
-
-    from hven.site import Published
+    from starlette.responses import Response
+    from starlette.routing import Route
 
 MEDIA_TYPE = "application/yaml"  # RFC 9512
 
@@ -47,22 +43,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return mirroring.public(resource, tables, url=dali.base(request, around.site.settings), also=also).encode()
 
     async def descriptor(request: Request) -> Response:
-        try:
-            body = written(request)
-            tag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'
-            headers = {"etag": tag, "cache-control": "public, no-cache", "vary": "accept-encoding"}
-            if dali.unchanged(request, tag):
-                return Response(status_code=304, headers=headers)
-            return dali.whole(request, body, {**headers, "content-type": MEDIA_TYPE})
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+        body = written(request)
+        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary="accept-encoding"), MEDIA_TYPE, body)
 
-    return [Route("/collections/{name}/descriptor", descriptor)]
+    return [route("/collections/{name}/descriptor", descriptor)]
 
 
-def ways(published: Published, base: str) -> Sequence[Way]:  # noqa: ARG001  (the contract's signature)
-    """Give none: it is of a collection."""
-    return []
-
-
-PROTOCOL = Protocol(name="descriptors", title="Mirror", applies=lambda table: False, routes=routes, ways=ways)  # noqa: ARG005
+FACE = Face(name="descriptors", title="Mirror", routes=routes)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as urlquote
 
 import anyio.to_thread
-from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, Response
 
 from hven import adql, query
 from hven import services as dali
 from hven.model.errors import NotFound, Unavailable
 from hven.model.table import FILES
-from hven.services.protocol import Protocol, Surroundings, Way
+from hven.services.face import Face, Surroundings, Way, route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.routing import Route
 
     from hven.model.settings import Settings
     from hven.model.table import Table
@@ -53,32 +53,26 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return found, holdings.reach(who, around.policies)
 
     async def one(request: Request) -> Response:
-        try:
-            name, path = request.path_params["name"], request.path_params["path"]
-            found, reach = await anyio.to_thread.run_sync(rows, request, name, path)
-            row = _only(found, name, path)
-            tag = f'"{row["sha256"]}"'
-            headers = {**HEADERS, "etag": tag, "cache-control": f"{'public' if reach == 'public' else 'private'}, no-cache"}
-            if dali.unchanged(request, tag):
-                return Response(status_code=304, headers=headers)
-            place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
-            if request.headers.get("if-range", tag) != tag:  # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
-                request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-            return FileResponse(place, headers=headers, media_type=row["media_type"])
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+        name, path = request.path_params["name"], request.path_params["path"]
+        found, reach = await anyio.to_thread.run_sync(rows, request, name, path)
+        row = _only(found, name, path)
+        tag = f'"{row["sha256"]}"'
+        headers = {**dali.caching(tag, public=reach == "public"), **HEADERS}
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
+        place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
+        if request.headers.get("if-range", tag) != tag:  # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
+            request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+        return FileResponse(place, headers=headers, media_type=row["media_type"])
 
     async def listed(request: Request) -> Response:
-        try:
-            found, _ = await anyio.to_thread.run_sync(rows, request, request.path_params["name"], None)
-            lines = [f"{row['sha256']}  {row['url']}  {row['bytes']}  {row['title']}\n" for row in found]
-            return dali.whole(
-                request, "".join(lines).encode(), {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache", **HEADERS}
-            )
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return PlainTextResponse(dali.message_of(error, dali.request_id(request)), dali.status_of(error), dali.headers_of(error))
+        found, _ = await anyio.to_thread.run_sync(rows, request, request.path_params["name"], None)
+        lines = [f"{row['sha256']}  {row['url']}  {row['bytes']}  {row['title']}\n" for row in found]
+        return dali.whole(
+            request, "".join(lines).encode(), {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache", **HEADERS}
+        )
 
-    return [Route("/collections/{name}/files", listed), Route("/collections/{name}/files/{path:path}", one)]
+    return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
 
 
 def _only(found: list[dict[str, Any]], name: str, path: str) -> dict[str, Any]:
@@ -119,4 +113,4 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     return [Way(title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done")]
 
 
-PROTOCOL = Protocol(name="files", title="Files", applies=applies, routes=routes, ways=ways)
+FACE = Face(name="files", title="Files", applies=applies, routes=routes, ways=ways)

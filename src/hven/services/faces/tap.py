@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from starlette.responses import Response
-from starlette.routing import Route
 
 from hven import __version__, adql, formats, query
 from hven import services as dali
 from hven import site as holdings
 from hven.formats import Info
 from hven.jobs.tap import PARAMS, READ, STANDARD, explain_of, query_of
-from hven.model.errors import HvenError, ParamError
+from hven.model.errors import ParamError
 from hven.query.turns import Turns
 from hven.query.uploads import renamed
 from hven.services import _examples as dali_examples
@@ -23,17 +21,16 @@ from hven.services import _vosi as vosi
 from hven.services import uws
 from hven.services._threads import in_turn
 from hven.services._uploads import Uploads
-from hven.services.faces import _user_tables
-from hven.services.faces._tapregext import described, table_access
+from hven.services.face import Face, Surroundings, Way, asking, route
+from hven.services.faces import _tapregext, _user_tables
 from hven.services.params import FORM_MOST
-from hven.services.protocol import Protocol, Surroundings, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
+    from starlette.routing import Route
 
-    from hven.model.table import Table
     from hven.query import Result
     from hven.query.uploads import Uploaded
     from hven.site import Catalogue, Holdings, Published
@@ -59,48 +56,51 @@ def routes(around: Surroundings) -> Sequence[Route]:
         page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
         return Response(None, 303, headers={"location": f"{dali.base(request, site.settings)}/tap/{page}", "vary": "accept"})
 
-    async def sync(request: Request) -> Response:
-        try:
-            return await _answer(request, around, await dali.read(request, limit), planning, looking, uploading)
-        except Exception as error:  # noqa: BLE001  (one table of errors)
-            return _fault(request, error)
+    async def sync(request: Request, params: dali.Params) -> Response:
+        return await _answer(request, around, params, planning, looking, uploading)
+
+    def described(request: Request, make: Callable[[Catalogue, Holdings], bytes], *what: str | None, page: bool = False) -> Response:
+        """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
+        who, now = around.reader(request), site.current()
+        catalogue, reach = now.catalogue(who, around.policies), now.reach(who, around.policies)
+        headers = dali.caching(f'W/"{__version__}-{now.version}-{reach}"', public=who.anonymous)
+        if page:  # browsers show it
+            headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
+        kind = dali_examples.MEDIA_TYPE if page else vosi.MEDIA_TYPE
+        return dali.tagged(request, headers, kind, lambda: documents.get((now.version, reach, *what), lambda: make(catalogue, now)))
 
     async def tables(request: Request) -> Response:
         detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
-        return _described(request, around, documents, lambda catalogue, _: _tables(catalogue, detail), "tables", detail)
+        return described(request, lambda catalogue, _: _tables(catalogue, detail), "tables", detail)
 
     async def one_table(request: Request) -> Response:
         name = request.path_params["table"]
-        return _described(request, around, documents, lambda catalogue, _: _one_table(catalogue, name), "table", name)
+        return described(request, lambda catalogue, _: vosi.table(dali.table_named(name, catalogue), quote=adql.quote), "table", name)
 
     async def examples(request: Request) -> Response:
         def make(_: Catalogue, now: Holdings) -> bytes:
             return dali_examples.document(holdings.examples(now, around.reader(request), around.policies))
 
-        return _described(request, around, documents, make, "examples", media_type=dali_examples.MEDIA_TYPE)
+        return described(request, make, "examples", page=True)
 
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, site.settings)}/tap"
         body = vosi.capabilities(_capabilities(here, around))
-        tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        headers = {"etag": tag, "cache-control": "public, no-cache", "vary": "accept-encoding, host"}
-        if dali.unchanged(request, tag):
-            return Response(status_code=304, headers=headers)
-        return dali.whole(request, body, {**headers, "content-type": vosi.MEDIA_TYPE})
+        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), vosi.MEDIA_TYPE, body)
 
     async def availability(request: Request) -> Response:
         body = vosi.availability(up=True, since=around.started)
         return dali.whole(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
     return [
-        Route("/tap", door),
-        Route("/tap/sync", sync, methods=["GET", "POST"]),
-        Route("/tap/tables", tables),
-        Route("/tap/tables/{table:path}", one_table),
-        Route("/tap/capabilities", capabilities),
-        Route("/tap/availability", availability),
+        route("/tap", door),
+        asking("/tap/sync", sync, limit=limit),
+        route("/tap/tables", tables),
+        route("/tap/tables/{table:path}", one_table),
+        route("/tap/capabilities", capabilities),
+        route("/tap/availability", availability),
         *uws.routes("/tap/async", "tap", site, around.reader, limit=limit),
-        Route("/tap/examples", examples),
+        route("/tap/examples", examples),
         *_user_tables.routes(around),
     ]
 
@@ -109,7 +109,7 @@ async def _answer(
     request: Request, around: Surroundings, params: dali.Params, planning: Turns, looking: Turns, uploading: Uploads
 ) -> Response:
     text = query_of(params)
-    fmt, options = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
+    fmt, options = form = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
     maxrec = params.whole("MAXREC")
     who = around.reader(request)
     uploaded = await uploading.read(params)
@@ -129,18 +129,14 @@ async def _answer(
     else:
         async with in_turn(looking if far else planning):
             result = await anyio.to_thread.run_sync(ask)
-    try:
-        dali.begin(request, result)
-        tag = dali.etag(result, "tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings)
-        headers = dali.caching(result, tag) if not uploaded else {"cache-control": "no-store"}  # the tag knows nothing of the uploads
-        if dali.unchanged(request, tag) and not result.volatile and not uploaded:
-            result.close()
-            return Response(status_code=304, headers=headers)
-        head = dali.head(result, infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded), *warnings])
-        return await dali.answer(request, result, fmt, head, options, headers=headers)
-    except BaseException:
-        result.close()
-        raise
+    return await dali.answer(
+        request,
+        result,
+        form,
+        tag=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings),
+        headers={"cache-control": "no-store"} if uploaded else None,  # a tag knows nothing of the uploads
+        infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded), *warnings],
+    )
 
 
 async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded) -> Response:
@@ -149,47 +145,10 @@ async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
-def _fault(request: Request, error: BaseException) -> Response:
-    message = dali.message_of(error, dali.request_id(request))
-    return Response(dali.votable_error(message), dali.status_of(error), dali.headers_of(error), media_type="application/x-votable+xml")
-
-
-def _described(
-    request: Request,
-    around: Surroundings,
-    documents: dali.Documents,
-    make: Callable[[Catalogue, Holdings], bytes],
-    *what: str | None,
-    media_type: str = vosi.MEDIA_TYPE,
-) -> Response:
-    """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
-    try:
-        who = around.reader(request)
-        current = around.site.current()
-        catalogue = current.catalogue(who, around.policies)
-        reach = current.reach(who, around.policies)
-        tag = f'W/"{__version__}-{current.version}-{reach}"'
-        public = "public" if who.anonymous else "private"
-        headers = {"etag": tag, "cache-control": f"{public}, no-cache", "vary": "accept-encoding, authorization, cookie"}
-        if media_type == dali_examples.MEDIA_TYPE:  # browsers show it as a page
-            headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
-        if dali.unchanged(request, tag):
-            return Response(status_code=304, headers=headers)
-        body = documents.get((current.version, reach, *what), lambda: make(catalogue, current))
-        return dali.whole(request, body, {**headers, "content-type": media_type})
-    except HvenError as error:
-        text = dali.message_of(error, dali.request_id(request))
-        return Response(text, dali.status_of(error), dali.headers_of(error), media_type="text/plain; charset=utf-8")
-
-
 def _tables(catalogue: Catalogue, detail: str | None) -> bytes:
     if detail not in {None, "min", "max"}:
         raise ParamError(f"detail={detail!r} is not known", name="detail", remedy="min or max")
     return vosi.tables(catalogue.schemas, detail=detail, quote=adql.quote)
-
-
-def _one_table(catalogue: Catalogue, name: str) -> bytes:
-    return vosi.table(dali.table_named(name, catalogue), quote=adql.quote)
 
 
 def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
@@ -214,17 +173,12 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
             role="std",
             version="1.1",
             security=_user_tables.SECURITY,
-            description=described(around.site.settings),
+            description=_tapregext.described(around.site.settings),
             attributes='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
-            inside=table_access(around.site.settings, around.site.current().catalogue(policies=around.policies).names()),
+            inside=_tapregext.table_access(around.site.settings, around.site.current().catalogue(policies=around.policies).names()),
         ),
         *_user_tables.capabilities(here, around.site.settings),
     ]
-
-
-def applies(table: Table) -> bool:  # noqa: ARG001  (the contract's signature)
-    """Every table can be queried."""
-    return True
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:
@@ -250,4 +204,14 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     ]
 
 
-PROTOCOL = Protocol(name="tap", title="TAP", standard_ids=(STANDARD,), params=PARAMS, applies=applies, routes=routes, ways=ways)
+FACE = Face(
+    name="tap",
+    title="TAP",
+    standard_ids=(STANDARD,),
+    params=PARAMS,
+    path="/tap/sync",
+    applies=lambda _: True,
+    example="LANG=ADQL&QUERY=SELECT+TOP+5+*+FROM+TAP_SCHEMA.tables",
+    routes=routes,
+    ways=ways,
+)
