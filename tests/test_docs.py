@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from hven import formats
-from hven.app._cli.verbs import app
+from hven.app._cli.verbs import command
 from hven.model import plugins
 from hven.model.settings import DOCS, FIXED
 from made import database, prepared
@@ -42,7 +42,7 @@ CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
 
 # --- reference ------------------------------------------------------------------------------------------------
 
-VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+VERBS = typer.main.get_command(command()).commands  # type: ignore[attr-defined]
 
 
 def about(verb: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +13,8 @@ import pytest
 from astropy.io import fits, votable
 from astropy.table import Table
 
+from hven import engines
+from hven.app import _cli as cli
 from running import HVEN, hven, serving
 
 STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
@@ -404,3 +407,34 @@ def test_explain_says_the_road(made: Path) -> None:
     told = hven("explain", "SELECT name FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101, -16, 1))", cwd=made).stdout
     assert "stars.main" in told
     assert "line 1, column 17" in hven("explain", "SELECT name FROM", cwd=made, code=1).stderr
+
+
+def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatch, capsys):
+    (tmp_path / "hven.toml").write_text("")
+    (tmp_path / "foreign_engine.py").write_text(
+        '"""An engine of somebody else."""\n'
+        "from typing import Annotated\n"
+        "from hven.engines import Caller, Word\n"
+        "def greet(caller: Caller, name: Annotated[str, Word('NAME', 'Whom.')], loud: Annotated[bool, Word('--loud', 'Shout.')] = False):\n"
+        '    """Greet somebody."""\n'
+        "    caller.say(f'hello {name}' + '!' * loud)\n"
+        "    return {'name': name, 'here': str(caller.settings().directory), 'site': bool(caller.identity())}, not loud\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(engines, "kinds", lambda: [engines.Kind(verbs=("foreign_engine:greet",))])
+    cli._command.cache_clear()
+    assert cli.main(["--help"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.strip()]
+    assert names[names.index("restore") + 1 :][:2] == ["greet", "remove"]
+    assert cli.main(["greet", "Vega", "--loud", "--site", str(tmp_path)]) == 1
+    assert capsys.readouterr().out == "hello Vega!\n"
+    assert cli.main(["greet", "Vega", "--json", "--site", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "Vega", "here": str(tmp_path), "site": True}
+    cli._command.cache_clear()
+
+
+def test_only_the_verb_that_is_called_is_loaded():
+    words = [sys.executable, "-c", "import sys, hven.app._cli as c; c.main(['--help']); c.main(['init', '-h']); print(sorted(sys.modules))"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "hven.site" not in done.stdout.splitlines()[-1]
+    assert "hven.app._cli.init" in done.stdout.splitlines()[-1]

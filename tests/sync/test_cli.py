@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from hven.app._cli.verbs import app
+from hven.app._cli.verbs import command
 from hven.testing.site import site_with
 from running import hven
 
@@ -32,7 +32,7 @@ def home(tmp_path):
 
 
 def said(home, *words, code=0):
-    done = CliRunner().invoke(app, ["--site", str(home), *words])
+    done = CliRunner().invoke(command(), ["--site", str(home), *words])
     assert done.exit_code == code, (done.output, done.exception)
     return done.stdout
 

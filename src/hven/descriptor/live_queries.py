@@ -11,6 +11,7 @@ from hven.adql.grouping import walk
 from hven.adql.tree import ColumnRef, Expr, Function, Select, SelectItem, TableRef
 from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.written import Written
+from hven.engines import live
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, Unavailable
 from hven.model.settings import secret
@@ -201,8 +202,6 @@ def _beyond(spec: TableSpec, compiled: Compiled, what: str) -> Iterator[Fault]:
             place=spec.place if setting is None else setting.place,
             remedy=f"put {name.replace('_', ' ')} into a table of the database and join it in a view",
         )
-    from hven.engines.postgres.live_text import beyond
-
     told: set[str] = set()  # each granule has a query, and what is common to them is told once
     for bound in compiled.queries:
         body = bound.query.body
@@ -216,7 +215,7 @@ def _beyond(spec: TableSpec, compiled: Compiled, what: str) -> Iterator[Fault]:
             if not isinstance(tree, Expr):
                 continue
             facts = sorted({node.name.name for node in walk(tree) if isinstance(node, ColumnRef)} & {ROW, *FILE_FACTS})
-            refused = f"{facts[0]} is a fact of files" if facts else beyond(tree)
+            refused = f"{facts[0]} is a fact of files" if facts else live().beyond(tree)
             if refused:
                 place = _place(spec, column, refused.split(" ", 1)[0])
                 where = (

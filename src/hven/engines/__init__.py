@@ -6,9 +6,12 @@ can see changes until somebody (ingest) publishes the `Snapshot`. Reading goes t
 
 from __future__ import annotations
 
+import importlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.engines._differing import Compared
     from hven.model.clock import Clock
+    from hven.model.settings import Settings
     from hven.model.table import Table
 
 
@@ -441,6 +445,68 @@ class Engine(Protocol):
         """Free everything."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What the module of an engine brings beside ``open(directory, memory=..., **options) -> Engine``, as ``KIND``.
+
+    What few need is named, and loaded when it is needed.
+
+    Attributes
+    ----------
+    section
+        The section of hven.toml that it is opened with. An engine without one is always at hand.
+    options
+        ``options(settings, identity) -> dict`` for `open`; raises what keeps it from being opened.
+    lacks
+        ``lacks(settings) -> str | None``: what settings do not say that must be there.
+    live
+        Module that reads the tables of a database in place: ``open(directory, name=..., memory=..., url=..., pool=..., at_once=...,
+        seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, what of a mapping cannot be said in the SQL of such a database.
+    verbs
+        Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its parameters annotated by
+        `Word`, named and described as it is.
+    """
+
+    section: str = ""
+    options: Callable[[Settings, Callable[[], str]], Mapping[str, Any]] = lambda *_: {}
+    lacks: Callable[[Settings], str | None] = lambda _: None
+    live: str = ""
+    verbs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """An argument (``NAME``) or option (``--name``) of a verb."""
+
+    name: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who gave a verb: the settings and the identity of the site, and `say`, which prints for people."""
+
+    settings: Callable[[], Settings]
+    identity: Callable[[], str]
+    say: Callable[..., None]
+
+
+def kind(name: str) -> Kind:
+    """Give what the engine of that name brings."""
+    found: Kind = vars(plugins.load("engines", name)).get("KIND") or Kind()
+    return found
+
+
+def kinds() -> list[Kind]:
+    """Give what each engine brings."""
+    return [kind(name) for name in plugins.names("engines")]
+
+
+def live() -> Any:
+    """Give the module that reads databases in place."""
+    return importlib.import_module(next(one.live for one in kinds() if one.live))
+
+
 def differences(rows: pa.Table, stored: Iterable[pa.RecordBatch], primary: Sequence[str]) -> Compared:
     """Compare rows with stored ones of the same key, by value: which are known, which have changed, and in which columns.
 
@@ -459,8 +525,10 @@ def differences(rows: pa.Table, stored: Iterable[pa.RecordBatch], primary: Seque
 
 
 __all__ = [
+    "Caller",
     "Engine",
     "Execution",
+    "Kind",
     "Limits",
     "Live",
     "LiveColumn",
@@ -471,5 +539,9 @@ __all__ = [
     "Snapshot",
     "Staging",
     "Verified",
+    "Word",
     "differences",
+    "kind",
+    "kinds",
+    "live",
 ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hven.engines import Memory
+from hven.engines import Memory, kind, live
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageError, Unavailable
-from hven.model.settings import secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 EMBEDDED = "duckdb"
-POSTGRES = "postgres"
-NO_DATABASE = "the engine postgres has no database"
 LIVE = "live "  # begins the names of the engines of databases that are read in place; the database's url follows
 PAUSE = 2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
 
@@ -80,20 +77,14 @@ class Engines:
 
     def _opened(self, name: str) -> Engine:
         if name.startswith(LIVE):  # a database that is read in place: one engine for each
-            from hven.engines.postgres import live
-
-            url, most = self._secret(name.removeprefix(LIVE)), self._settings.live
-            here, seconds = self._settings.kept / "engine-live", self._seconds(name)
-            return live.open(here, name=name, memory=self._memory, url=url, pool=most.pool, at_once=most.at_once, seconds=seconds)
+            url, most = self._settings.resolved(name.removeprefix(LIVE)), self._settings.live
+            here, seconds = self._settings.kept / "engine-live", self.limits.get(name, 60.0)
+            found: Engine = live().open(
+                here, name=name, memory=self._memory, url=url, pool=most.pool, at_once=most.at_once, seconds=seconds
+            )
+            return found
         where = self._settings.kept / ("snapshots" if name == EMBEDDED else f"engine-{name}")
-        options: dict[str, Any] = {}
-        if name == POSTGRES:
-            said = self._settings.postgres
-            if said.url is None:
-                raise StorageError(NO_DATABASE, remedy="say url under [postgres] in hven.toml")
-            options = {"url": self._secret(said.url), "schema": said.namespace, "role": said.read_role, "pool": said.pool}
-            options |= {"site": "" if self._site is None else self._site()}
-            options |= {"position": said.position, "read_url": None if said.read_url is None else self._secret(said.read_url)}
+        options = kind(name).options(self._settings, self._site or str)
         engine: Engine = plugins.load("engines", name).open(where, memory=self._memory, **options)
         return engine
 
@@ -121,13 +112,12 @@ class Engines:
 
     def fixed(self) -> list[str]:
         """Name the sections of the settings with which something is open."""
-        return [name for name in (POSTGRES,) if name in self._open]
+        return [section for name in self._open if not name.startswith(LIVE) and (section := kind(name).section)]
 
     def trouble(self, name: str) -> str | None:
         """Say why the rows of an engine cannot be read here; None: they can, or nobody has asked for them yet."""
-        if name == POSTGRES and self._settings.postgres.url is None:
-            return NO_DATABASE
-        return self._problem(name) if name in {POSTGRES, *self._open} else None
+        brought = kind(name)
+        return brought.lacks(self._settings) or (self._problem(name) if brought.section or name in self._open else None)
 
     def _problem(self, name: str) -> str | None:
         try:
@@ -138,12 +128,6 @@ class Engines:
     def limited(self, name: str, seconds: float) -> None:
         """Say how long a statement may take in a database that is read in place; the shortest of all that is said counts."""
         self.limits[name] = min(seconds, self.limits.get(name, seconds))
-
-    def _seconds(self, name: str) -> float:
-        return self.limits.get(name, 60.0)
-
-    def _secret(self, text: str) -> str:
-        return secret(self._settings.directory, text) if text.startswith("$") else text
 
     def of(self, relation: Relation) -> Engine:
         """Give the engine that has these rows; rows in memory are the embedded one's."""

@@ -65,7 +65,7 @@ def _run(words: list[str]) -> int:
 
     refusal: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
     try:
-        with _command().make_context("hven", words) as context:
+        with _command(_verb(words)).make_context("hven", words) as context:
             context.command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -78,13 +78,19 @@ def _run(words: list[str]) -> int:
 
 
 @cache
-def _command() -> Any:
-    """Build the command with all its verbs, once in this process: it takes as long as a short verb."""
+def _command(verb: str) -> Any:
+    """Build the command for a verb, once in this process."""
     from typer.main import get_command
 
-    from hven.app._cli.verbs import app
+    from hven.app._cli.verbs import command
 
-    return get_command(app)
+    return get_command(command(verb))
+
+
+def _verb(words: list[str]) -> str:
+    """Give the word in the place of the verb; `site_first` has been here."""
+    after = words[2:] if words[:1] == ["--site"] else words[1:] if words[:1] and words[0].startswith("--site=") else words
+    return after[0] if after else ""
 
 
 def site_first(words: list[str]) -> list[str]:

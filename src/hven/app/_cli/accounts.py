@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,9 @@ import typer
 
 from hven.app._cli.context import moment, show_json, show_table, size
 from hven.app._cli.context import site as open_site
+from hven.jobs.desk import directory
 from hven.model.errors import NotFound
+from hven.query import user_tables as own
 
 if TYPE_CHECKING:
     from hven.site import Site
@@ -20,7 +23,7 @@ Account = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
 Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The account that keeps it.")]
 TableName = Annotated[str, typer.Argument(metavar="NAME", help="Its name, with tap_user or without.")]
 
-user = typer.Typer(no_args_is_help=True, help="Accounts of readers who keep tables here.")
+user = typer.Typer(no_args_is_help=True)
 
 
 @user.command("add")
@@ -54,11 +57,6 @@ def token(context: typer.Context, name: Account) -> None:
 @user.command("remove")
 def remove(context: typer.Context, name: Account) -> None:
     """Take an account away, with its token, sessions, tables and jobs."""
-    import shutil
-
-    from hven.jobs.desk import directory
-    from hven.query import user_tables as own
-
     with open_site(context) as site:
         for job in site.store.users.remove(name):
             shutil.rmtree(directory(site.settings, job), ignore_errors=True)
@@ -66,7 +64,7 @@ def remove(context: typer.Context, name: Account) -> None:
     print(f"{name} has no account any more")
 
 
-tables = typer.Typer(help="Tables that readers keep here.")
+tables = typer.Typer()
 
 
 @tables.callback(invoke_without_command=True)
@@ -77,8 +75,6 @@ def every(context: typer.Context, as_json: Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from hven.query import user_tables as own
-
     with open_site(context) as site:
         own.sweep(site)
         rows = [_facts(record, expires) for record, expires in site.store.user_tables.all()]
@@ -127,8 +123,6 @@ def show(context: typer.Context, owner: Owner, name: TableName, as_json: Json = 
 @tables.command("drop")
 def drop(context: typer.Context, owner: Owner, name: TableName) -> None:
     """Delete a table of a reader."""
-    from hven.query import user_tables as own
-
     with open_site(context) as site:
         record, _ = _found(site, owner, name)
         site.store.user_tables.drop(owner, record.table.name)
@@ -163,9 +157,7 @@ def _facts(record: Record, expires: str) -> dict[str, Any]:
 
 
 def _found(site: Site, owner: str, name: str) -> tuple[Record, str]:
-    from hven.query.user_tables import name_of
-
-    wanted = name_of(name).lower()
+    wanted = own.name_of(name).lower()
     for record, expires in site.store.user_tables.of(owner):
         if record.table.name.lower() == wanted:
             return record, expires

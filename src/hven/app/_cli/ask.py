@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hven import formats
+from hven import query as road
+from hven.adql.text import write
 from hven.app._cli.context import show_json
 from hven.app._cli.context import site as open_site
+from hven.app._cli.remote_query import Remote
+from hven.app._cli.remote_query import ask as ask_there
+from hven.model.clock import stopped
 from hven.model.errors import UsageError, UserError
+from hven.query import resolver
+from hven.site.auth.permit import ANONYMOUS, OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +31,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.app._cli.remote_query import Remote
     from hven.query import Result
 
     Ask = Callable[[str, int | None], AbstractContextManager[Result | Remote]]
@@ -49,11 +59,6 @@ def query(
     show: Annotated[bool, typer.Option("--show", help="Print the ADQL, and do not run it.")] = False,
 ) -> None:
     """Run ADQL, or EPN-TAP parameters, over what is published."""
-    from hven import formats
-    from hven.app._cli.remote_query import Remote
-    from hven.model.clock import stopped
-    from hven.query import head as described
-
     if (adql is None) == (epn is None):
         raise UsageError(
             "give a query in ADQL, or parameters with --epn", remedy='hven query "SELECT ..", or hven query --epn "target_name=Mars"'
@@ -70,7 +75,7 @@ def query(
             return
         with ask(text, maxrec) as result:
             asked = (formats.Info(name="QUERY", value=text),)
-            head = result.head(asked) if isinstance(result, Remote) else described(result, infos=asked)
+            head = result.head(asked) if isinstance(result, Remote) else road.head(result, infos=asked)
             with _opened(output) as file:
                 for chunk in fmt.write(head, _first_then_rest(result), result.end, options):
                     with stopped(result.clock):  # a pager takes the time that its reader takes
@@ -85,17 +90,8 @@ def query(
 def _service(context: typer.Context, url: str | None, *, public: bool, as_of: str | None = None) -> Iterator[Ask]:
     """Give what answers ADQL: the site, or a service elsewhere."""
     if url is not None:
-        from functools import partial
-
-        from hven.app._cli.remote_query import ask
-
-        yield partial(ask, url)
+        yield partial(ask_there, url)
         return
-    from functools import partial
-
-    from hven import query as road
-    from hven.site.auth.permit import ANONYMOUS, OWNER
-
     with open_site(context) as site:
         run = partial(road.run, site=site, as_of=as_of)
         yield lambda text, maxrec: run(text, ANONYMOUS if public else OWNER, maxrec=maxrec)
@@ -103,8 +99,7 @@ def _service(context: typer.Context, url: str | None, *, public: bool, as_of: st
 
 def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: bool) -> str:
     """Turn EPN-TAP parameters into ADQL, and say what is left out."""
-    from hven.adql.text import write
-    from hven.portal import conditions as epn
+    from hven.portal import conditions as epn  # takes time to load
 
     def rows(text: str) -> Iterator[dict[str, Any]]:
         with ask(text, 100_000) as result:
@@ -121,9 +116,6 @@ def explain(
     context: typer.Context, adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")]
 ) -> None:
     """Say which road a query takes, and the engine's own text."""
-    from hven import query as road
-    from hven.site.auth.permit import OWNER
-
     with open_site(context) as site:
         print(road.explain(_read_text(adql), OWNER, site=site))
 
@@ -134,10 +126,6 @@ def resolve(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Say what a name stands for: position, other names, who says so."""
-    from dataclasses import asdict
-
-    from hven.query import resolver
-
     with open_site(context) as site:
         found = resolver.resolve(name, site=site)
     if as_json:
@@ -164,8 +152,6 @@ def _age(seconds: float) -> str | None:
 
 def _first_then_rest(result: Result | Remote) -> Iterator[pa.RecordBatch]:
     """Raise errors of the query before the file is begun: the writer only sees batches."""
-    import itertools
-
     batches = result.batches()
     first = next(batches, None)
     return batches if first is None else itertools.chain((first,), batches)
@@ -184,8 +170,6 @@ def _by_ending(output: Path | None) -> str:
     """
     if output is None:
         return "text"
-    from hven import formats
-
     ending = output.suffix.lstrip(".").lower()
     known = {fmt.extension.lstrip("."): fmt.name for fmt in formats.offered()} | ENDINGS
     if ending not in known:

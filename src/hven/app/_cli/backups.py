@@ -10,6 +10,8 @@ import typer
 
 from hven.app._cli.context import show_json, size
 from hven.app._cli.context import site as open_site
+from hven.model.errors import UsageError
+from hven.site import archive, restoring
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -21,10 +23,8 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Write the whole site into one file, while it runs."""
-    from hven.site.archive import backup as write
-
     with open_site(context) as site:
-        made = write(site, file, data=not bare)
+        made = archive.backup(site, file, data=not bare)
     if as_json:
         show_json(made)
         return
@@ -44,17 +44,13 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Make a site from a backup."""
-    from hven.model.errors import UsageError
-    from hven.site.restoring import restore as make
-    from hven.site.restoring import verify
-
     if check:
-        found = verify(file)
+        found = restoring.verify(file)
         print(f"{file} is whole: {found['site']}, {found['made']}, Hven {found['hven']}, {'with' if found['data'] else 'without'} rows")
         return
     if directory is None:
         raise UsageError("DIR is missing", remedy="hven restore FILE DIR")
-    made = make(file, directory, engine=engine)
+    made = restoring.restore(file, directory, engine=engine)
     if as_json:
         show_json(made)
         return

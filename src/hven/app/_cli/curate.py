@@ -1,27 +1,29 @@
-"""``hven init``, ``new``, ``check``, ``schema``: what a curator does before anything is published."""
+"""``hven new``, ``check``, ``schema``: what a curator does before anything is published."""
 
 from __future__ import annotations
 
-import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hven import descriptor
 from hven.app._cli.context import settings, show_json, spelled
+from hven.app._cli.context import site as open_site
+from hven.descriptor import new as draft
+from hven.ingest import run_examples, run_tests
+from hven.ingest.sampling import refused
+from hven.ingest.secrets import secret
+from hven.jobs import check_types
+from hven.model.errors import NotFound
+from hven.model.settings import exposed, strangers
+from hven.site.addresses import outdated
 
 if TYPE_CHECKING:
     from hven.model.errors import Fault
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
-
-
-def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
-    """Make a site: hven.toml, collections/, var/."""
-    from hven.model.settings import init as make
-
-    made = make(directory)
-    print(f"{made} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")
 
 
 def new(
@@ -34,13 +36,8 @@ def new(
     standard: Annotated[str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")] = None,
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
-    from functools import partial
-
-    from hven.descriptor import new as room
-    from hven.ingest.secrets import secret
-
     found = settings(context)
-    path = room.create(
+    path = draft.create(
         found, name, source, kind="live" if live else kind, table=table, standard=standard, secret=partial(secret, found.directory)
     )
     then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
@@ -62,13 +59,6 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
-    from hven import descriptor
-    from hven.ingest.sampling import refused
-    from hven.jobs import check_types
-    from hven.model.errors import NotFound
-    from hven.model.settings import exposed, strangers
-    from hven.site.addresses import outdated
-
     found = settings(context)
     names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
     if name and not (found.collections / name / f"{name}.yaml").is_file():
@@ -110,9 +100,6 @@ def check(
 
 
 def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool) -> list[Fault]:
-    from hven.app._cli.context import site as open_site
-    from hven.ingest import run_examples, run_tests
-
     found: list[Fault] = []
     with open_site(context) as site:
         for one in names:
@@ -123,8 +110,6 @@ def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: 
 
 def schema(output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None) -> None:
     """Print the JSON Schema of descriptors, for editors."""
-    from hven import descriptor
-
     if output is None:
         show_json(descriptor.schema())
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hven import lint as room
 from hven.app._cli.context import show_json
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def lint(
     """Judge any TAP service, its EPN-TAP and ObsCore, as a stranger."""
     from rich.console import Console
 
-    from hven import lint as room
-
     limits = room.Limits(rows=sample, seconds=timeout, total=4 * timeout, pause=pause)
     words = [word.strip() for one in only or () for word in one.split(",") if word.strip()]
     told = Console(stderr=True)
@@ -72,12 +71,10 @@ def _show(report: Report) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from hven.lint import GROUPS
-
     # no cutting to the screen's width where somebody reads a file or a pipe
     out = Console(soft_wrap=True, highlight=False)
     out.print(Text(report.url, style="bold"), f"TAP {report.tap or '?'}, ADQL {', '.join(report.adql) or '?'}")
-    for group in GROUPS:
+    for group in room.GROUPS:
         found = [one for one in report.findings if one.code.partition(".")[0] == group.name]
         if found:
             out.print()

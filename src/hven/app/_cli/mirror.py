@@ -9,11 +9,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, unquote
 
+import orjson
 import typer
 
 from hven.app._cli.context import MARK, show_json
 from hven.app._cli.context import site as open_site
+from hven.app._cli.progress import Progress
+from hven.descriptor import mirroring
+from hven.ingest import sync
 from hven.model.errors import Conflict, SourceError, UsageError, UserError
+from hven.model.settings import init
+from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +43,11 @@ def mirror(
 
     A second run takes what changed.
     """
-    from hven.app._cli.progress import Progress
-    from hven.descriptor import mirroring
-    from hven.ingest import sync
-    from hven.model import settings
-
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is no address of a site", remedy="hven mirror https://host")
     if context.obj is not None and not (Path(context.obj) / MARK).is_file():
-        settings.init(Path(context.obj))
+        init(Path(context.obj))
     done: list[dict[str, Any]] = []
     with open_site(context) as site, Progress(quiet=as_json) as progress:
         for name in names or _listed(base, site.settings):
@@ -87,10 +88,6 @@ def _listed(base: str, settings: Settings) -> list[str]:
     SourceError
         It is no Hven, or has none.
     """
-    import orjson
-
-    from hven.sources import remote
-
     answer = remote.exchange("GET", f"{base}/", headers={"Accept": "application/json"}, limit=LIST, allow_private=settings.allow_private)
     try:
         found = [str(one["name"]) for one in orjson.loads(answer.body)["collections"]]
@@ -111,9 +108,6 @@ def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, 
     Conflict
         We have a collection of that name that is no mirror of it.
     """
-    from hven.descriptor import mirroring
-    from hven.sources import remote
-
     address = f"{base}/collections/{quote(name)}/descriptor"
     answer = remote.exchange("GET", address, limit=DESCRIPTOR, allow_private=settings.allow_private)
     if answer.status != 200:
@@ -134,8 +128,6 @@ def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, 
 
 def _files(base: str, name: str, place: Path, settings: Settings) -> Iterator[dict[str, str]]:
     """Fetch a collection's files that we have not; give what the descriptor says of each."""
-    from hven.sources import remote
-
     address = f"{base}/collections/{quote(name)}/files"
     answer = remote.exchange("GET", address, limit=NAMES, allow_private=settings.allow_private)
     for line in answer.body.decode().splitlines() if answer.status == 200 else ():

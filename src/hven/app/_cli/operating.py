@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hven.app._cli import rule_history as quality
 from hven.app._cli.context import moment, settings, show_json, show_table, size, spelled
 from hven.app._cli.context import site as open_site
 from hven.engines import Live
+from hven.ingest import stale
+from hven.jobs.health import Health
+from hven.model.resource import span
+from hven.site.serving import serving
+from hven.site.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,16 +29,11 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 NEVER_RUN = ("scheduler", "schedule ")  # begins the names of leases that are no work on a collection
 
-schedule = typer.Typer(no_args_is_help=True, help="When collections are synchronised by themselves.")
+schedule = typer.Typer(no_args_is_help=True)
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show what is published, how fresh it is, and what is wrong."""
-    from hven.app._cli import rule_history as quality
-    from hven.ingest import stale
-    from hven.jobs.health import Health
-    from hven.site.serving import serving
-
     with open_site(context) as site:
         current = site.current()
         tables = _tables(site)
@@ -137,8 +138,6 @@ def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
 
 def _show_collections(picture: Picture) -> None:
     """Show those that follow their sources by themselves, and say who runs the schedule."""
-    from hven.model.resource import span
-
     shown = [item for item in picture.collections if item.timing is not None]
     if not shown:
         return
@@ -173,8 +172,6 @@ def _show_troubles(collections: Iterable[Followed]) -> None:
 
 def _ago(at: str | None) -> str:
     """Say how long ago that was."""
-    from hven.model.resource import span
-
     if at is None:
         return ""
     then = datetime.fromisoformat(at)
@@ -196,8 +193,6 @@ def _rows(row: dict[str, Any]) -> object:
 @schedule.command("list")
 def listed(context: typer.Context, as_json: Json = False) -> None:
     """Show the schedule."""
-    from hven.jobs.health import Health
-
     with open_site(context) as site:
         picture = Health(site).picture(patience=None)
     shown: list[Followed] = [item for item in picture.collections if item.timing is not None]
@@ -233,8 +228,6 @@ def resume(context: typer.Context, name: Name) -> None:
 
 
 def _change(context: typer.Context, name: str, step: Callable[[Schedule, float], Schedule], *, resume: bool = False) -> None:
-    from hven.site.store import Store
-
     found = settings(context)
     store = Store(found.var, found.store)
     try:

@@ -1,18 +1,21 @@
-"""``hven ingest``, ``serve``, ``work``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
+"""``hven ingest``, ``history``, ``rollback``, ``remove``: what is published, and since when."""
 
 from __future__ import annotations
 
-import logging
-import logging.config
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from hven.app._cli.context import moment, settings, show_json, show_table, size, spelled
+from hven import ingest as room
+from hven.app._cli.context import moment, show_json, show_table, size, spelled
 from hven.app._cli.context import site as open_site
-from hven.model.errors import Conflict, UsageError, UserError
+from hven.app._cli.progress import Progress
+from hven.app._cli.rule_history import show_trend
+from hven.ingest.sync import changes
+from hven.jobs.operations import counted, timing_of
+from hven.model.errors import Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +40,6 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Read a collection's sources, check the rows, and publish them."""
-    from hven import ingest as room
-    from hven.app._cli.progress import Progress
-    from hven.jobs.operations import counted
-
     with open_site(context) as site, Progress(quiet=as_json) as progress:
 
         def run() -> Report:
@@ -56,85 +55,6 @@ def ingest(
         print(f"its schedule ({timing}) publishes all rows: {spelled(context, 'schedule pause', name)} keeps it from that")
 
 
-def serve(
-    context: typer.Context,
-    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: of hven.toml, 8080).")] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen at (default: of hven.toml, 127.0.0.1).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")] = None,
-) -> None:
-    """Serve the site until Ctrl-C."""
-    from hven import jobs
-    from hven.app import _server as server
-    from hven.model.settings import exposed
-    from hven.site.addresses import outdated
-
-    found = settings(context)
-    jobs.offered(found)  # their faults are told here, not by a process that nobody looks at
-    for fault in [*outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
-        print(f"warning: {fault}", file=sys.stderr)
-    port = port or found.port
-    server.serve(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
-
-
-def work(
-    context: typer.Context,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: job_workers of hven.toml, 1).")] = None,
-) -> None:
-    """Run asynchronous jobs, and the schedule, until Ctrl-C.
-
-    Beside a server, or on another machine that shares the site's directory and store.
-    """
-    from hven import jobs
-    from hven.app._server import processes
-    from hven.app._server.log import LOGGING
-    from hven.model import plugins
-
-    found = settings(context)
-    logging.config.dictConfig(LOGGING)
-    plugins.load("engines", found.engine)
-    number = workers or max(found.job_workers, 1)
-    logging.getLogger("hven").info("running the jobs of %s with up to %s workers", found.directory, number)
-    others = processes.beside(found, jobs=False)
-    try:
-        jobs.keep(found, workers=number)
-    finally:
-        for other in others:
-            other.stop()
-
-
-def _free(host: str, port: int) -> str:
-    """Give the numerical address of a host; see that nobody listens there (the workers share their port, and would share it with others).
-
-    Raises
-    ------
-    UsageError
-        There is no such address on this machine, or it is taken.
-    """
-    import errno
-    import socket
-
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind, protocol) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing are nobody
-            trial.bind(address)
-    except socket.gaierror:
-        raise UsageError(
-            f"--host {host}: there is no such address", remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
-        ) from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"somebody listens at {host}:{port} already", remedy="stop it, or say --port N") from None
-        if error.errno == errno.EACCES:
-            raise UsageError(f"port {port} is only for root", remedy="take one from 1024 on, behind a reverse proxy") from None
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(
-                f"--host {host} is no address of this machine", remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
-            ) from None
-        raise
-    return str(address[0])
-
-
 def history(
     context: typer.Context,
     name: Name,
@@ -143,11 +63,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show a collection's snapshots, runs and moves, newest first."""
-    from hven.model.errors import NotFound
-
     if rules:
-        from hven.app._cli.rule_history import show_trend
-
         with open_site(context) as site:
             done_runs = site.store.runs.of(name, limit=max(500, last))
         show_trend(name, done_runs, last, as_json=as_json)
@@ -277,10 +193,8 @@ def move(
     as_json: Json = False,
 ) -> None:
     """Keep a collection's rows in another engine."""
-    from hven.ingest import move as moved
-
     with open_site(context) as site:
-        made = moved(site, name, to)
+        made = room.move(site, name, to)
         resource = site.current().resources.get(name)
         wanted = (resource.engine if resource is not None else None) or site.engines.default
         timing = _schedule(site, name)
@@ -303,8 +217,6 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Publish a collection no more; its data are kept until --purge."""
-    from hven.ingest.sync import changes
-
     with open_site(context) as site:
         gone = _patiently(lambda: site.store.remove(name))
         dropped = site.store.purge(name) if purge else []
@@ -327,8 +239,6 @@ def remove(
 
 def _schedule(site: Site, name: str) -> Timing | None:
     """Give the schedule of a collection, if it has one."""
-    from hven.jobs.operations import timing_of
-
     resource = site.current().resources.get(name)
     try:
         return None if resource is None else timing_of(resource)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from hven.formats import End
+from hven.formats.votable import read
 from hven.model.errors import UserError
+from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +69,6 @@ def ask(url: str, text: str, maxrec: int | None) -> Remote:
     UserError
         It cannot be reached, it is no TAP service, or it refuses the query: with its own words.
     """
-    from hven.formats.votable import read
-    from hven.sources import remote
-
     form = [
         ("REQUEST", "doQuery"),
         ("LANG", "ADQL"),

@@ -9,6 +9,9 @@ import typer
 
 from hven.app._cli.context import show_json
 from hven.app._cli.context import site as open_site
+from hven.app._cli.progress import Progress
+from hven.ingest import sync as room
+from hven.jobs.operations import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +34,6 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Read what changed in a collection's sources, and publish it."""
-    from hven.app._cli.progress import Progress
-    from hven.ingest import sync as room
-    from hven.jobs.operations import counted
-
     with open_site(context) as site, Progress(quiet=as_json) as progress:
         if unless_held and (why := room.resting(site, name)) is not None:
             print(why, file=sys.stderr)
@@ -60,10 +59,8 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show which rows differ between two states, and where."""
-    from hven.ingest.sync import diff as compared
-
     with open_site(context) as site:
-        found = compared(site, name, old, new)
+        found = room.diff(site, name, old, new)
     if as_json:
         show_json([{"table": change.table, **change.counts(), "samples": change.samples} for change in found])
         return

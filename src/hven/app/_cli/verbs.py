@@ -1,24 +1,52 @@
-"""``hven``: all verbs, gathered from the files beside this one."""
+"""``hven``: one verb is loaded, with what it needs, when it is asked for; of the others only what ``--help`` says of them is read."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hven import __version__
-from hven.app._cli import accounts as users
-from hven.app._cli import adopting, ask, backups, curate, foreign, judge, mirror, operating, publish, sync
-from hven.app._cli.verify import verify
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Describe a collection once, and it is served.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    pass
+
+# verb -> the file beside this one, in the order of `hven --help`; "" is where those stand that engines bring
+VERBS = {
+    "init": "init",
+    "new": "curate",
+    "check": "curate",
+    "ingest": "publish",
+    "sync": "sync",
+    "mirror": "mirror",
+    "serve": "serve",
+    "work": "serve",
+    "query": "ask",
+    "explain": "ask",
+    "resolve": "ask",
+    "lint": "judge",
+    "status": "operating",
+    "verify": "verify",
+    "history": "publish",
+    "diff": "sync",
+    "rollback": "publish",
+    "move": "publish",
+    "backup": "backups",
+    "restore": "backups",
+    "": "",
+    "remove": "publish",
+    "schema": "curate",
+}
+GROUPS = {
+    "schedule": ("operating", "When collections are synchronised by themselves."),
+    "user": ("accounts", "Accounts of readers who keep tables here."),
+    "tables": ("accounts", "Tables that readers keep here."),
+}
+VERSION = "--version"
 
 
 def _version(wanted: bool) -> None:
@@ -27,43 +55,50 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     context: typer.Context,
     site: Annotated[str | None, typer.Option("--site", metavar="DIR", help="The site's directory (default: the one we are in).")] = None,
-    _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    _version: Annotated[bool, typer.Option(VERSION, callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Take the options that stand before or after every verb."""
     context.obj = site
 
 
-for verb in (
-    curate.init,
-    curate.new,
-    curate.check,
-    publish.ingest,
-    sync.sync,
-    mirror.mirror,
-    publish.serve,
-    publish.work,
-    ask.query,
-    ask.explain,
-    ask.resolve,
-    judge.lint,
-    operating.status,
-    verify,
-    publish.history,
-    sync.diff,
-    publish.rollback,
-    publish.move,
-    backups.backup,
-    backups.restore,
-    foreign.fdw,
-    adopting.adopt,
-    publish.remove,
-    curate.schema,
-):
-    app.command()(verb)
-app.add_typer(operating.schedule, name="schedule")
-app.add_typer(users.user, name="user")
-app.add_typer(users.tables, name="tables")
+def command(verb: str | None = None) -> typer.Typer:
+    """Build the command with this verb; if there is none of that name, with what `--help` says of all. None: all verbs as they are."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Describe a collection once, and it is served.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    if verb == VERSION:
+        return app
+    ours = f"{__package__}."
+    places = {name: f"{ours}{file}:{name}" for name, file in VERBS.items()} | {name: f"{ours}{GROUPS[name][0]}:{name}" for name in GROUPS}
+    if not verb or verb not in places:
+        from hven.app._cli import engine_verbs  # they take time to be found
+
+        brought = engine_verbs.places()
+        places = {each: at for name, place in places.items() for each, at in ({name: place} if name else brought).items()}
+    for name, place in {verb: places[verb]}.items() if verb in places else places.items():
+        loaded = verb in {None, name}
+        if name in GROUPS:
+            app.add_typer(resolve_name(place) if loaded else typer.Typer(), name=name, help=GROUPS[name][1])
+        elif not loaded:
+            app.command(name, help=_help(place))(lambda: None)
+        else:
+            found = resolve_name(place)
+            app.command(name)(found if place.startswith(ours) else engine_verbs.mounted(found))
+    return app
+
+
+def _help(place: str) -> str | None:
+    """Read what a verb says of itself, without loading what it needs."""
+    module, _, name = place.partition(":")
+    found = find_spec(module)
+    tree = ast.parse(Path(str(found and found.origin)).read_text(encoding="utf-8"))
+    return next((ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)

@@ -10,6 +10,8 @@ import typer
 
 from hven.app._cli.context import show_json, size
 from hven.app._cli.context import site as open_site
+from hven.jobs import verifying
+from hven.model.errors import NotFound
 
 if TYPE_CHECKING:
     from hven.site.store import Verification
@@ -26,9 +28,6 @@ def verify(
 
     What is damaged is served no more.
     """
-    from hven.jobs import verifying
-    from hven.model.errors import NotFound
-
     done = 0
 
     def progress(one: Verification) -> None:

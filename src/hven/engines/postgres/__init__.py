@@ -9,12 +9,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from hven.engines import Kind
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from hven.engines import Engine
+    from hven.model.settings import Settings
 
 
 def open(  # noqa: A001  (the contract's name)
@@ -66,4 +71,28 @@ def open(  # noqa: A001  (the contract's name)
     )
 
 
-__all__ = ["open"]
+def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
+    said = settings.postgres
+    if said.url is None:
+        raise StorageError(NO_DATABASE, remedy="say url under [postgres] in hven.toml")
+    return {
+        "url": settings.resolved(said.url),
+        "schema": said.namespace,
+        "role": said.read_role,
+        "pool": said.pool,
+        "site": identity(),
+        "position": said.position,
+        "read_url": None if said.read_url is None else settings.resolved(said.read_url),
+    }
+
+
+NO_DATABASE = "the engine postgres has no database"
+KIND = Kind(
+    section="postgres",
+    options=_options,
+    lacks=lambda settings: NO_DATABASE if settings.postgres.url is None else None,
+    live=f"{__name__}.live",
+    verbs=(f"{__name__}.verbs:fdw", f"{__name__}.verbs:adopt"),
+)
+
+__all__ = ["KIND", "open"]

@@ -16,6 +16,7 @@ from hven.engines._clock import Watch
 from hven.engines.postgres import faults
 from hven.engines.postgres.answering import Answering
 from hven.engines.postgres.install import LETTERS, Found, quote
+from hven.engines.postgres.live_text import beyond
 from hven.engines.postgres.live_turns import Turnstile
 from hven.engines.postgres.sessions import Pool, Server, Slots, counted
 from hven.model.errors import StorageError, Unavailable
@@ -215,4 +216,4 @@ def open(  # noqa: A001  (as engines are)
     return LiveEngine(directory, name=name, memory=memory, url=url, pool=pool, seconds=seconds, at_once=at_once)
 
 
-__all__ = ["LiveEngine", "open"]
+__all__ = ["LiveEngine", "beyond", "open"]

@@ -1,0 +1,17 @@
+"""``hven init``: a site to begin with."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hven.model import settings
+
+
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
+    """Make a site: hven.toml, collections/, var/."""
+    made = settings.init(directory)
+    print(f"{made} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")
