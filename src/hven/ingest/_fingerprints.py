@@ -183,6 +183,3 @@ def _lists(values: Any) -> list[Words]:
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(turned, dtype=np.uint64)])
         found.append(_mixed(sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _TURN))
     return found
-
-
-__all__ = ["METHOD", "fingerprints"]

@@ -73,6 +73,3 @@ def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-__all__ = ["count"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.ingest._entry import Entry
+    from hven.ingest._filling import Entry
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Table
     from hven.site import Site
@@ -339,9 +339,3 @@ def sweep(site: Site, collection: str) -> None:
 
 def _full(path: Path, error: OSError) -> StorageError:
     return StorageError(f"the ledger {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/")
-
-
-__all__ = [
-    "FILE", "KEYS", "PLACE", "PUBLISHED", "REJECTED", "SKIPPED", "UNIQUE", "WORDS", "Note", "Notes", "State", "directory", "hashed", "identity",
-    "obstacle", "of_site", "read", "schema", "signature", "size", "state_of", "sweep", "words",
-]  # fmt: skip

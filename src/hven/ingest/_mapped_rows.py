@@ -13,7 +13,7 @@ from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._transform import positions
 from hven.sources import ROW
-from hven.sources.groups import ROWS, Grouped, Result
+from hven.sources.groups import Grouped, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,6 +125,3 @@ class Grouper:
     def groups(self) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
         """Yield groups as source rows, and by column the groups in which it had several values."""
         yield from self.grouped.groups(MOST)
-
-
-__all__ = ["ROWS", "Grouper", "Unrolled"]

@@ -126,6 +126,3 @@ def _copied(source: Engine, target: Engine, record: Record, progress: Callable[[
             remedy="nothing was changed; look for a fault of the disk, and report it",
         )
     return snapshot
-
-
-__all__ = ["move"]

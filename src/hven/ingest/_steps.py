@@ -28,9 +28,9 @@ from hven.ingest._order import followers, ordered
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import Report, TableReport
 from hven.ingest._trial import Answer, Trial, load
-from hven.ingest.secrets import secret
 from hven.ingest.watermarks import Watch
 from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
+from hven.model.settings import secret
 from hven.model.table import dated, taken
 from hven.site.overlay import inherited
 from hven.site.serving import refuse_unread
@@ -44,7 +44,7 @@ from hven.sources import Context, Feeds, FileWise
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.ingest._entry import Entry
+    from hven.ingest._filling import Entry
     from hven.model.resource import Flags, Resource, TableSpec
     from hven.site import Site
     from hven.site.store import Lease

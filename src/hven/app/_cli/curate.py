@@ -14,10 +14,9 @@ from hven.app._cli.context import site as open_site
 from hven.descriptor import new as draft
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
-from hven.ingest.secrets import secret
 from hven.jobs import check_types
 from hven.model.errors import NotFound
-from hven.model.settings import exposed, strangers
+from hven.model.settings import exposed, secret, strangers
 from hven.site.addresses import outdated
 
 if TYPE_CHECKING:

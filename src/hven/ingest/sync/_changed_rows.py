@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hven.ingest._ledger import words
 from hven.ingest._read_ahead import Ahead
-from hven.ingest.sync._lines import MANY, Anew
+from hven.ingest.sync._lines import MANY
 from hven.ingest.sync._watermark import begin
 from hven.ingest.watermarks import Watch, unpacked
 from hven.sources import Blocks, Feeds, FileWise, Picks, Pin, Since
@@ -21,8 +21,7 @@ from hven.sources import Blocks, Feeds, FileWise, Picks, Pin, Since
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.ingest._entry import Entry
-    from hven.ingest._filling import Filling
+    from hven.ingest._filling import Entry, Filling
     from hven.ingest._ledger import State
     from hven.ingest.sync._lines import Lines
     from hven.model.resource import Sync
@@ -401,6 +400,3 @@ def due(said: Sync | None, old: State) -> bool:
         return True
     age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(old.full)
     return not dt.timedelta() <= age < dt.timedelta(seconds=said.full)  # the clock was ahead then: nobody knows how long that is ago
-
-
-__all__ = ["Anew", "Given", "Reading", "Wider", "due"]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.ingest._fingerprints import fingerprints
+from hven.ingest.sync._known import Known
 from hven.ingest.sync._report import SAMPLES
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def compare(old: tuple[Engine, Snapshot], new: tuple[Engine, Snapshot], primary:
     columns = schema.names
     key = list(primary) or list(columns)
     left, right = (_hashed(part, key, columns) for part in _parts(old, new, columns))
-    one, two = _Sorted(left[0]), _Sorted(right[0])
-    at = two.find(left[0], one)
+    at = Known(right[0], right[0]).claim(left[0], left[0])
     there = at >= 0
     same = there.copy()
     same[there] = left[1][there] == right[1][at[there]]
@@ -86,7 +86,7 @@ def paired(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Differe
     if not primary:
         return Differences(before=before, after=after, changed=0)
     left, right = (fingerprints(table.select(list(primary)).columns, table.num_rows)[0] for table in (before, after))
-    at = _Sorted(right).find(left, _Sorted(left))
+    at = Known(right, right).claim(left, left)
     both = np.flatnonzero(at >= 0)
     mate = at[both]
     one, two = before.take(pa.array(both)), after.take(pa.array(mate))
@@ -155,35 +155,6 @@ def _change_set(found: Differences, flags: dict[str, Any], key: Sequence[str]) -
     return keys.append_column(CHANGE, pa.array(kinds, pa.string()).dictionary_encode()).append_column(COLUMNS, lists)
 
 
-class _Sorted:
-    """Words in order, and the place that each had."""
-
-    def __init__(self, words: Words) -> None:
-        self.order = np.argsort(words, kind="stable")
-        self.words = words[self.order]
-
-    def find(self, wanted: Words, order: _Sorted) -> npt.NDArray[np.int64]:
-        """Give the place of each wanted word, each place once; -1 if it is not there (any more)."""
-        found = np.full(len(wanted), -1, np.int64)
-        if not len(self.words) or not len(wanted):
-            return found
-        ranks = _ranks(order.words)
-        at = np.searchsorted(self.words, order.words) + ranks
-        inside = at < len(self.words)
-        at = np.where(inside, at, 0)
-        good = inside & (self.words[at] == order.words)
-        found[order.order[good]] = self.order[at[good]]
-        return found
-
-
-def _ranks(words: Words) -> npt.NDArray[np.int64]:
-    """Count 0, 1, 2 .. within each run of equal words."""
-    first = np.ones(len(words), bool)
-    first[1:] = words[1:] != words[:-1]
-    starts = np.flatnonzero(first)
-    return np.arange(len(words)) - np.repeat(starts, np.diff(np.append(starts, len(words))))
-
-
 def _hashed(rows: Iterator[pa.RecordBatch], key: Sequence[str], columns: Sequence[str]) -> tuple[Words, Words]:
     keys: list[Words] = [np.zeros(0, np.uint64)]
     values: list[Words] = [np.zeros(0, np.uint64)]
@@ -211,6 +182,3 @@ def _taken(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa
 def nullable(schema: pa.Schema) -> pa.Schema:
     """Give the same columns without a word of nulls."""
     return pa.schema([item.with_nullable(True).remove_metadata() for item in schema])
-
-
-__all__ = ["ADDED", "CHANGE", "CHANGED", "COLUMNS", "REMOVED", "Differences", "compare", "differs", "nullable", "paired", "tell"]

@@ -79,6 +79,3 @@ def _available(site: Site, collection: str) -> str:
     records = site.store.snapshots(collection)
     shown = ", ".join(f"{record.id} ({record.table.name}, {record.created[:19]})" for record in records[:6])
     return f"kept: {shown}" if shown else f"hven history {collection} lists what is kept"
-
-
-__all__ = ["diff", "state"]

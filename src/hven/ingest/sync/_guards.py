@@ -42,6 +42,3 @@ def guard(spec: TableSpec, change: Change, before: int) -> None:
                 place=said.place if said is not None else spec.place,
                 remedy=f"look at the source; if it is right, run it again with --accept (or say guard: {{{word}: ..}} under sync:)",
             )
-
-
-__all__ = ["guard"]

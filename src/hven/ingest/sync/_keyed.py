@@ -122,6 +122,3 @@ def against(keeper: Engine, base: Record, keyed: Keyed, made: Sequence[pa.Record
         raise Anew("two rows have one primary key, or one has none")
     before = rows_of(keeper, table, base.snapshot, keyed.keys)
     return paired(before, rows.select(before.column_names), table.primary)
-
-
-__all__ = ["Keyed", "against", "moved_on", "narrowed", "stays"]

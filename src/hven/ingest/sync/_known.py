@@ -8,7 +8,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import pyarrow as pa
 
     Words = npt.NDArray[np.uint64]
     Places = npt.NDArray[np.int64]
@@ -20,12 +19,11 @@ class Known:
     Memory: 25 bytes for each line.
     """
 
-    def __init__(self, lines: pa.Table, first: str, second: str) -> None:
-        words = np.asarray(lines.column(first))
-        self.order = np.argsort(words)
-        self.words: Words = words[self.order]
-        self.second: Words = np.asarray(lines.column(second))
-        self.claimed = np.zeros(len(words), bool)
+    def __init__(self, first: Words, second: Words) -> None:
+        self.order = np.argsort(first)
+        self.words: Words = first[self.order]
+        self.second = second
+        self.claimed = np.zeros(len(first), bool)
         self._taken: Any = None  # by the place of the first of equal lines: how many are claimed
         self._single = bool(np.all(self.words[1:] != self.words[:-1]))
 
@@ -69,6 +67,3 @@ def _ranks(words: Words) -> Places:
     first[1:] = words[1:] != words[:-1]
     starts = np.flatnonzero(first)
     return np.arange(len(words)) - np.repeat(starts, np.diff(np.append(starts, len(words))))
-
-
-__all__ = ["Known"]

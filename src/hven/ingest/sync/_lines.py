@@ -50,7 +50,7 @@ class Lines:
         self._names = [(int(entry), name) for entry, name in names]
         self._before = np.asarray(ledger.column("file")).astype(np.int64)
         self._now = np.full(ledger.num_rows, -1, np.int64)  # the file in which a row was seen this time: it may have another name
-        self.known = Known(ledger, "first", "second")
+        self.known = Known(*(np.asarray(ledger.column(name)) for name in ("first", "second")))
         self.read = 0
         self.fresh = 0  # source rows that were not known
         self._most = max(MANY, int(SHARE * ledger.num_rows))
@@ -181,6 +181,3 @@ def without_nan(rows: pa.Table) -> pa.Table:
 
 def _hash(keys: pa.Table) -> Any:
     return fingerprints(keys.columns, keys.num_rows)[0]
-
-
-__all__ = ["Anew", "Lines", "Merging", "keys_of", "merged", "without_nan"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from hven.ingest._entry import Entry
+    from hven.ingest._filling import Entry
     from hven.model.resource import Sync
     from hven.model.table import Column
     from hven.sources import Pin, Source
@@ -167,6 +167,3 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
             batch = reader.get_batch(number)
             rest = {key: value for key, value in (batch.schema.metadata or {}).items() if key != AFTER}
             yield batch.replace_schema_metadata(rest or None)
-
-
-__all__ = ["Paged", "paged"]

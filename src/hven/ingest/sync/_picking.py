@@ -56,6 +56,3 @@ def rows_of(engine: Engine, table: Table, snapshot: Snapshot, keys: pa.Table, co
 
 def _column(alias: str, name: str) -> ColumnRef:
     return ColumnRef(Ident(name, quoted=True), (Ident(alias, quoted=True),))
-
-
-__all__ = ["rows_of"]

@@ -147,6 +147,3 @@ def _findings(table: TableReport) -> list[str]:
         lines.extend(f"    {offender}" for offender in found.offenders[:3])
     lines.extend(table.judged())
     return lines
-
-
-__all__ = ["SAMPLES", "Change", "SyncReport"]

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from hven.ingest import Progress
-    from hven.ingest._entry import Entry
-    from hven.ingest._filling import Filling
+    from hven.ingest._filling import Entry, Filling
     from hven.ingest._ledger import State
     from hven.ingest._trial import Answer
     from hven.ingest.sync._differing import Differences
@@ -487,6 +486,3 @@ class Following(Run):
         super().told(run)
         if isinstance(run, Following):
             self.report.changes |= run.report.changes
-
-
-__all__ = ["Following", "sync"]

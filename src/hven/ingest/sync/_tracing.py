@@ -212,6 +212,3 @@ def _equal(condition: object) -> Iterator[tuple[Place, Place]]:
             one, two = _place(node.left), _place(node.right)
             if one is not None and two is not None:
                 yield one, two
-
-
-__all__ = ["KEYS", "Traced", "trace"]

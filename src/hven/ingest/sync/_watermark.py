@@ -9,7 +9,7 @@ from hven.model.errors import DataError
 from hven.model.table import SECONDS
 
 if TYPE_CHECKING:
-    from hven.ingest._entry import Entry
+    from hven.ingest._filling import Entry
     from hven.model.resource import Sync
 
 
@@ -63,6 +63,3 @@ def _earlier(last: str, said: Sync) -> str:
 
 def _odd(said: Sync, message: str, remedy: str) -> DataError:
     return DataError(f"sync: {message}", place=said.watermark[1] if said.watermark else said.place, remedy=remedy)
-
-
-__all__ = ["begin"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from hven.ingest.sync._differing import ADDED, CHANGED, REMOVED
 from hven.ingest.sync._differing import CHANGE as KIND
 from hven.ingest.sync._differing import COLUMNS as NAMES
 from hven.ingest.sync.changes import between, chain
+from hven.model import Cache
 from hven.model.errors import Gone, NotFound, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
@@ -164,9 +164,7 @@ class Feeds:
 
     def __init__(self, site: Site, budget: int = BUDGET) -> None:
         self._site = site
-        self._budget = budget
-        self._kept: OrderedDict[tuple[object, ...], pa.Table] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept = Cache[pa.Table](budget)
         self._turn = threading.Lock()  # comparing snapshots reads them whole: one at a time
 
     def rows(self, wanted: Asked) -> pa.Table:
@@ -178,27 +176,14 @@ class Feeds:
             It is not kept any more.
         """
         key = wanted.key
-        found = self._known(key)
+        found = self._kept.find(key)
         if found is None:
             with self._turn:
-                found = self._known(key)
+                found = self._kept.find(key)
                 if found is None:
                     found = _changed(self._site, wanted)
-                    self._keep(key, found)
+                    self._kept.keep(key, found, found.nbytes)
         return found
-
-    def _known(self, key: tuple[object, ...]) -> pa.Table | None:
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def _keep(self, key: tuple[object, ...], rows: pa.Table) -> None:
-        with self._lock:
-            self._kept[key] = rows
-            while sum(one.nbytes for one in self._kept.values()) > self._budget:
-                self._kept.popitem(last=False)
 
     def result(self, wanted: Asked, *, offset: int = 0, maxrec: int | None = None, values: bool = False) -> Result:
         """Answer with what changed, or a part of it.
