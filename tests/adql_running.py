@@ -10,7 +10,7 @@ import pyarrow as pa
 from hven.adql import bind, parse
 from hven.adql.functions import MAPPING, QUERY
 from hven.adql.scope import Tables
-from hven.adql.sql import write
+from hven.adql.sql import Writer, write
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.functions import register
 from hven.model.table import Table
@@ -21,6 +21,11 @@ def connection() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     register(con)
     return con
+
+
+def write_expression(expr, dialect) -> str:
+    """Write a bound expression over columns of ``t0``, every literal inline."""
+    return Writer(dialect, {}, frozenset()).expr(expr)
 
 
 ELSEWHERE: list = []  # a function that runs bound queries in another engine, if its tests said so

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import connection, run
+from adql_running import connection, run, write_expression
 from hven.adql import bind, bind_expression, parse, parse_expression
 from hven.adql.scope import Tables
-from hven.adql.sql import write_expression
 from hven.adql.text import write
 from hven.engines.duckdb.dialect import DuckDB
 from hven.model.errors import BindError, ParseError

@@ -24,8 +24,8 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adql_running import write_expression
 from hven.adql import bind_expression, parse_expression
-from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.functions import register
 from hven.model.errors import BindError

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import connection, run, value
+from adql_running import connection, run, value, write_expression
 from hven.adql import bind, parse, parse_expression
 from hven.adql._function_examples import EXAMPLES
 from hven.adql.bind import bind_expression
 from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra, reference
 from hven.adql.scope import Tables
-from hven.adql.sql import write_expression
 from hven.engines.duckdb.dialect import DuckDB
 from hven.model.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table

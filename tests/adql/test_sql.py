@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import connection, run
+from adql_running import connection, run, write_expression
 from adql_sky import CATALOGUE, ROWS, STARS
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.adql.sql import write, write_expression
+from hven.adql.sql import write
 from hven.adql.tree import Binary, ColumnRef, Compare, Ident, Literal, Query, Select, SelectItem, TableRef
 from hven.engines.duckdb.dialect import DuckDB
 from hven.model.errors import ParseError

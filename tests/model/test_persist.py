@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.table import Column, FrameRef, Group, Key, Table, columns_from_json, columns_to_json, table_from_json, table_to_json
+from hven.model.table import Column, FrameRef, Group, Key, Table, table_from_json, table_to_json
 from hven.model.types import BY_NAME, BY_XTYPE, Type, parse_type
 
 words = st.text(min_size=1, max_size=8)
@@ -39,11 +39,6 @@ tables = st.builds(
 @given(tables)
 def test_a_table_comes_back_equal(table):
     assert table_from_json(json.loads(json.dumps(table_to_json(table)))) == table
-
-
-@given(st.lists(columns, max_size=3).map(tuple))
-def test_columns_come_back_equal(given_columns):
-    assert columns_from_json(json.loads(json.dumps(columns_to_json(given_columns)))) == given_columns
 
 
 def test_what_a_newer_version_wrote_is_refused():

@@ -10,7 +10,7 @@ from hven.adql import _terms as terms
 from hven.adql import _windows as windows
 from hven.adql import parse, tree
 from hven.adql.functions import QUERY, WINDOWS
-from hven.adql.grouping import walk
+from hven.adql.tree import walk
 from hven.model.errors import HvenError
 
 WORDS = {

@@ -13,7 +13,6 @@ from hven.adql._fitting import Fitting
 from hven.adql._foreign_functions import ELSEWHERE
 from hven.adql._measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
 from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
-from hven.adql.grouping import walk
 from hven.adql.scope import MOST, Scope, nearest, same
 from hven.adql.tree import (
     Binary,
@@ -32,6 +31,7 @@ from hven.adql.tree import (
     OrderItem,
     Unary,
     Window,
+    walk,
 )
 from hven.adql.values import derived, kind, meta, result_ucd, truth
 from hven.adql.vocabularies import narrower, vocabularies

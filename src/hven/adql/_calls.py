@@ -7,25 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hven.adql.functions import STANDARD
 from hven.adql.tree import Binary, Case, Cast, ColumnRef, Element, Expr, Function, Literal, Unary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NUMBERS: Final = {
-    "ABS": "n", "CEILING": "n", "DEGREES": "n", "EXP": "n", "FLOOR": "n", "LOG": "n", "LOG10": "n", "MOD": "nn", "PI": "", "POWER": "nn",
-    "RADIANS": "n", "RAND": "?u", "ROUND": "n?i", "SQRT": "n", "TRUNCATE": "n?i", "ACOS": "n", "ASIN": "n", "ATAN": "n", "ATAN2": "nn",
-    "COS": "n", "COT": "n", "SIN": "n", "TAN": "n", "IN_UNIT": "nl", "AREA": "g", "COORD1": "g", "COORD2": "g", "CONTAINS": "gg",
-    "INTERSECTS": "gg",
-}  # fmt: skip
-_TEXTS: Final = {"LOWER": "s", "UPPER": "s", "COORDSYS": "g"}
-_GEOMETRIES: Final = {"CENTROID": "g", "REGION": "l"}
 _SHAPES: Final = {"POINT": (2, ()), "CIRCLE": (3, (2,)), "BOX": (4, (3,)), "POLYGON": (6, ()), "DISTANCE": (4, (2,))}
 
-AGGREGATES: Final = frozenset(("AVG", "MAX", "MIN", "SUM", "COUNT"))
+AGGREGATES: Final = frozenset(entry.name for entry in STANDARD if entry.aggregate)
 
 #: Reserved words that are function names.
-CALLABLE: Final = frozenset({*_NUMBERS, *_TEXTS, *_GEOMETRIES, *_SHAPES, *AGGREGATES, "COALESCE"})
+CALLABLE: Final = frozenset(entry.name for entry in STANDARD)
 
 #: SQL-92's functions, which the standard reserves without offering them: names of functions in mapping expressions only.
 SQL_FUNCTIONS: Final = frozenset((
@@ -33,12 +26,16 @@ SQL_FUNCTIONS: Final = frozenset((
     "DATE", "TIME", "TIMESTAMP", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND",
 ))  # fmt: skip
 
-SIGNATURES: Final[dict[str, str]] = {**_NUMBERS, **_TEXTS, **_GEOMETRIES}
-_KINDS: Final[dict[str, str]] = {
-    **dict.fromkeys(_NUMBERS, "n"),
-    "DISTANCE": "n",
-    **dict.fromkeys(_TEXTS, "s"),
-    **dict.fromkeys((*_GEOMETRIES, "POINT", "CIRCLE", "BOX", "POLYGON"), "g"),
+_PLAIN: Final = [entry for entry in STANDARD if entry.group not in {"aggregate", "conditional"}]
+_WORDS: Final = {"NUMERIC": "n", "INTEGER": "i", "TEXT": "s", "GEOMETRY": "g", "POINT": "g"}
+SIGNATURES: Final = {
+    entry.name: "".join(["?" * arg.optional + ("l" if arg.literal else _WORDS[arg.word]) for arg in entry.signatures[0].args])
+    for entry in _PLAIN
+    if len(entry.signatures) == 1
+} | {"RAND": "?u", "REGION": "l"}
+_KINDS: Final = {
+    entry.name: {"TEXT": "s", "POINT": "g", "CIRCLE": "g", "POLYGON": "g", "REGION": "g"}.get(entry.signatures[0].result, "n")
+    for entry in _PLAIN
 }
 _NAMES: Final = {
     "n": "a number",

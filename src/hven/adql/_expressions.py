@@ -32,6 +32,7 @@ from hven.adql.tree import (
     Subquery,
     Unary,
     Window,
+    chain,
 )  # fmt: skip
 from hven.adql.values import CONDITION, UNICODE, added, common_ucd, derived, kind, literal_meta, meta, truth
 from hven.model import units
@@ -118,13 +119,9 @@ class Expressions(Calling, ABC):
 
     def binary(self, node: Binary, scope: Scope) -> Expr:
         """``+ - * / ||`` and the bitwise ones; a chain of a thousand is walked, not descended into."""
-        chain: list[Binary] = []
-        first: Expr = node
-        while isinstance(first, Binary):
-            chain.append(first)
-            first = first.left
+        first, links = chain(node, Binary)
         bound = self.expression(first, scope)
-        for link in reversed(chain):
+        for link in links:
             bound = self.operation(link, bound, self.expression(link.right, scope))
         if node.op == "||":
             self.builds(node.at)

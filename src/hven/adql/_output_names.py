@@ -22,6 +22,8 @@ from hven.adql.tree import (
     Subquery,
     Unary,
     Window,
+    chain,
+    walk,
 )
 from hven.adql.values import meta
 
@@ -130,26 +132,20 @@ def _operation(node: Binary, told: list[Literal], *, within: bool) -> Iterator[s
         yield "in"
         yield from _clean(meta(node).unit or "unit")
         return
-    links: list[Binary] = []
-    first: Expr = node
-    while isinstance(first, Binary):
-        links.append(first)
-        first = first.left
+    first, links = chain(node, Binary)
     if isinstance(first, Literal) and first.at < 0 <= node.at:  # GAVO_SPECCONV's quotient
         yield from _words(node.right, told, within=within)
         yield "in"
         yield from _clean(meta(node).unit or "unit")
         return
     yield from _words(first, told, within=within)
-    for link in reversed(links):
+    for link in links:
         if link.op in _OPERATORS:
             yield _OPERATORS[link.op]
         yield from _words(link.right, told, within=within)
 
 
 def _columns(node: Case) -> Iterator[ColumnRef]:
-    from hven.adql.grouping import walk
-
     for when, _ in node.whens:
         yield from (item for item in walk(when) if isinstance(item, ColumnRef))
 

@@ -27,6 +27,7 @@ from hven.adql.tree import (
     SetOperation,
     Star,
     TableRef,
+    chain,
 )  # fmt: skip
 from hven.adql.values import kind, meta
 from hven.model.errors import BindError
@@ -186,13 +187,9 @@ class Binder(Joins):
             return select, outputs
         if isinstance(node, Query):
             return self.query(node, outer)
-        chain: list[SetOperation] = []
-        first: Select | SetOperation | Query = node
-        while isinstance(first, SetOperation):
-            chain.append(first)
-            first = first.left
+        first, links = chain(node, SetOperation)
         bound, outputs = self.operand(first, outer)
-        for link in reversed(chain):
+        for link in links:
             bound, outputs = self.united(link, bound, outputs, outer)
         return bound, outputs
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from hven.adql.grouping import walk
-from hven.adql.tree import Binary, Cast, Derived, Function, In, Literal, Query, Subquery
+from hven.adql.tree import Binary, Cast, Derived, Function, In, Literal, Query, Subquery, walk
 from hven.model.errors import EvaluationError, HvenError
 
 if TYPE_CHECKING:

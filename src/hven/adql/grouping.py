@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Node, Query, Select, SelectItem, Window
-from hven.model.clock import check
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Literal, Node, Query, Select, SelectItem, Window, chain, children, walk
 from hven.model.errors import BindError
 
 if TYPE_CHECKING:
@@ -14,15 +12,6 @@ if TYPE_CHECKING:
 
     from hven.adql.functions import Functions
     from hven.adql.scope import View
-
-_FIELDS: dict[type, tuple[str, ...]] = {}
-
-
-def _parts(node: Node) -> tuple[str, ...]:
-    names = _FIELDS.get(type(node))
-    if names is None:
-        names = _FIELDS[type(node)] = tuple(item.name for item in fields(node) if item.compare)
-    return names
 
 
 def key(node: Any) -> object:
@@ -34,34 +23,12 @@ def key(node: Any) -> object:
     if isinstance(node, tuple):
         return tuple([key(item) for item in node])
     if isinstance(node, Binary):  # a chain of a thousand is one flat key
-        first, links = _chain(node)
+        first, links = chain(node, Binary)
         return ("chain", key(first), *[part for link in links for part in (link.op, key(link.right))])
     if isinstance(node, Node):
-        return (type(node).__name__, *[key(getattr(node, name)) for name in _parts(node)])
+        names: tuple[str, ...] = node.__match_args__
+        return (type(node).__name__, *[key(getattr(node, name)) for name in names])
     return node
-
-
-def _chain(node: Binary) -> tuple[Expr, list[Binary]]:
-    """Take ``a + b + c`` apart: the first operand, and the links from left to right."""
-    links: list[Binary] = []
-    first: Expr = node
-    while isinstance(first, Binary):
-        links.append(first)
-        first = first.left
-    return first, links[::-1]
-
-
-def walk(node: Any, *, but: type[Node] | None = None) -> Iterator[Node]:
-    """Yield every node below and including `node`, subqueries too; none of the class `but`, and nothing below it."""
-    check()
-    waiting = [node]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, tuple):
-            waiting.extend(reversed(item))
-        elif isinstance(item, Node) and (but is None or not isinstance(item, but)):
-            yield item
-            waiting.extend(getattr(item, name) for name in reversed(_parts(item)))
 
 
 def literals(node: Any) -> Iterator[Literal]:
@@ -122,7 +89,7 @@ class _Keys:
 
     def rest(self, node: Binary) -> list[Expr]:
         """Give the operands of a chain that are not grouped by; ``a + b`` may be, in ``a + b + c``."""
-        first, links = _chain(node)
+        first, links = chain(node, Binary)
         operands = [first, *[link.right for link in links]]
         for size in sorted(self.chains, reverse=True):
             terms = size // 2  # "chain", first, op, right, op, right ...
@@ -161,10 +128,8 @@ def _check(node: Any, keys: _Keys, local: set[int], text: str, *, grouped: bool)
                 message, remedy = f"column {name!r} stands beside an aggregate", f"add GROUP BY {name}, or write MIN({name})"
             raise BindError(message, text=text, offset=node.at, remedy=remedy)
         return
-    for part in _parts(node):
-        value = getattr(node, part)
-        if not isinstance(value, Ident | str):
-            _check(value, keys, local, text, grouped=grouped)
+    for part in children(node):
+        _check(part, keys, local, text, grouped=grouped)
 
 
 def _is_aggregate(node: Function) -> bool:

@@ -70,12 +70,3 @@ def integral(value: int) -> Type:
     if -(2**31) <= value < 2**31:
         return INT32
     return INT64 if -(2**63) <= value < 2**63 else FLOAT64
-
-
-def literal_class(value: object) -> str:
-    """Say what a plan must know of a literal besides its value: two texts with other classes are other shapes."""
-    if isinstance(value, bool):
-        return "b"
-    if isinstance(value, int):
-        return {"int": "i", "long": "l", "double": "d"}[integral(value).datatype]
-    return "d" if isinstance(value, float) else "s" if isinstance(value, str) else "n"

@@ -42,6 +42,7 @@ from hven.adql.tree import (
     TableRef,
     Unary,
     Window,
+    chain,
 )  # fmt: skip
 from hven.adql.values import is_null, meta
 from hven.model.clock import check
@@ -241,11 +242,6 @@ def write(bound: Bound, dialect: Dialect, tables: Mapping[str, str]) -> Written:
     return Written(text, tuple(writer.parameters))
 
 
-def write_expression(expr: Expr, dialect: Dialect) -> str:
-    """Write a bound expression over columns of ``t0``, every literal inline."""
-    return Writer(dialect, {}, frozenset()).expr(expr)
-
-
 class Writer:
     """Walks a bound tree; `parameters` collects the slots of its parameters."""
 
@@ -297,12 +293,9 @@ class Writer:
         """Write one side of a set operation."""
         if isinstance(node, SetOperation):
             # a chain needs no parentheses as long as its operators bind equally
-            chain, first = [node], node.left
-            while isinstance(first, SetOperation) and (first.op == "INTERSECT") == (node.op == "INTERSECT"):
-                chain.append(first)
-                first = first.left
+            first, links = chain(node, SetOperation, lambda link: (link.op == "INTERSECT") == (node.op == "INTERSECT"))
             text = self.operand(first, types)
-            for link in reversed(chain):
+            for link in links:
                 text += f" {link.op}{' ALL' if link.all else ''} {self.operand(link.right, types)}"
             return text if bare else f"({text})"
         if isinstance(node, Query):
@@ -402,14 +395,10 @@ class Writer:
 
     def binary(self, node: Binary) -> str:
         """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
-        chain: list[Binary] = []
-        first: Expr = node
-        while isinstance(first, Binary):
-            chain.append(first)
-            first = first.left
+        first, links = chain(node, Binary)
         text = self.expr(first)
-        for _, links in groupby(reversed(chain), _alike):
-            run = list(links)
+        for _, alike in groupby(links, _alike):
+            run = list(alike)
             if run[0].op == "||":
                 text = self.dialect.concatenation([text, *(self.expr(link.right) for link in run)])
                 continue
@@ -554,12 +543,8 @@ METHODS: dict[type, Callable[[Writer, Any], str]] = {
 def types_of(node: Select | SetOperation | Query) -> list[Type]:
     """Give the output types of a body: those that hold both sides of a set operation, where NULL has no say."""
     found: list[list[tuple[Type, bool]]] = []
-    left: Select | SetOperation | Query = node
-    sides: list[Select | SetOperation | Query] = []
-    while isinstance(left, SetOperation):
-        sides.append(left.right)
-        left = left.left
-    for side in (left, *reversed(sides)):
+    first, links = chain(node, SetOperation)
+    for side in (first, *(link.right for link in links)):
         if isinstance(side, Select):
             found.append(
                 [(item.column.type, is_null(item.expr)) for item in side.items if isinstance(item, SelectItem) and item.column is not None]

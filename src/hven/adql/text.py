@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
 
 from hven.adql._calls import kind, stands_alone
 from hven.adql.reserved import RESERVED
@@ -46,16 +47,14 @@ from hven.adql.tree import (
     TableRef,
     Unary,
     Window,
+    chain,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_T = TypeVar("_T")
-
 _REGULAR: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_BINDS: Final = {"||": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
-_SET_BINDS: Final = {"UNION": 1, "EXCEPT": 1, "INTERSECT": 2}
+_BINDS: Final = {"||": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6, "UNION": 1, "EXCEPT": 1, "INTERSECT": 2}  # fmt: skip
 
 
 def write(tree: Node) -> str:
@@ -73,23 +72,9 @@ def write(tree: Node) -> str:
         likewise. In trees made by programs, names that need double quotes get them, and negative numbers become
         ``-x``. Row filters of `auth.permit` are not part of the text.
     """
-    out: list[str] = []
-    writer = _Text(out.append, mapping=isinstance(tree, Expr))
-    if isinstance(tree, Query):
-        writer.query(tree)
-    elif isinstance(tree, (Select, SetOperation)):
-        writer.body(tree)
-    elif isinstance(tree, Expr):
-        writer.expr(tree)
-    elif isinstance(tree, FromItem):
-        writer.source(tree)
-    elif isinstance(tree, (SelectItem, Star)):
-        writer.item(tree)
-    elif isinstance(tree, OrderItem):
-        writer.order(tree)
-    else:
+    if type(tree) not in _WRITERS:
         raise TypeError(f"{type(tree).__name__} has no text of its own")
-    return "".join(out)
+    return _Text(mapping=isinstance(tree, Expr)).of(tree)
 
 
 def name(ident: Ident) -> str:
@@ -118,333 +103,183 @@ def literal(value: float | str | None) -> str:
 
 
 class _Text:
-    """Writes nodes one after the other through `put`."""
+    """Writes nodes; `mapping`: names after a dot need no quotes."""
 
-    __slots__ = ("mapping", "put")
+    __slots__ = ("mapping",)
 
-    def __init__(self, put: Callable[[str], None], *, mapping: bool) -> None:
-        self.put = put
+    def __init__(self, *, mapping: bool) -> None:
         self.mapping = mapping
+
+    def of(self, node: Node) -> str:
+        return _WRITERS[type(node)](self, node)
+
+    def inside(self, node: Node, *, parentheses: bool) -> str:
+        return f"({self.of(node)})" if parentheses else self.of(node)
+
+    def listed(self, nodes: Sequence[Node]) -> str:
+        return ", ".join([self.of(node) for node in nodes])
 
     # --- queries ---------------------------------------------------------------------------------------------
 
-    def query(self, node: Query) -> None:
+    def query(self, node: Query) -> str:
+        text = self.of(node.body) if not isinstance(node.body, Query) else f"({self.query(node.body)})"
         if node.ctes:
-            for i, cte in enumerate(node.ctes):
-                self.put(f"{', ' if i else 'WITH RECURSIVE ' if cte.recursive else 'WITH '}{name(cte.name)} AS (")
-                self.query(cte.query)
-                self.put(")")
-            self.put(" ")
-        self.body(node.body)
+            ctes = ", ".join([f"{name(cte.name)} AS ({self.query(cte.query)})" for cte in node.ctes])
+            text = f"WITH {'RECURSIVE ' if node.ctes[0].recursive else ''}{ctes} {text}"
         if node.order_by:
-            self.put(" ORDER BY ")
-            self.listed(node.order_by, self.order)
-        if node.offset is not None:
-            self.put(f" OFFSET {literal(node.offset.value)}")
+            text += f" ORDER BY {self.listed(node.order_by)}"
+        return text if node.offset is None else f"{text} OFFSET {literal(node.offset.value)}"
 
-    def body(self, node: Select | SetOperation | Query) -> None:
-        """Write a set operation from its leftmost operand on."""
-        operations: list[SetOperation] = []
-        closes: list[bool] = []  # whether that operation stands in parentheses in the one around it
-        while isinstance(node, SetOperation):
-            closes.append(bool(operations) and _SET_BINDS[node.op] < _SET_BINDS[operations[-1].op])
-            operations.append(node)
-            node = node.left
-        self.put("(" * sum(closes))
-        self.set_operand(node)
-        for operation, close in zip(reversed(operations), reversed(closes), strict=True):
-            self.put(f" {operation.op} {'ALL ' if operation.all else ''}")
-            right = operation.right
-            if isinstance(right, SetOperation):
-                inside = _SET_BINDS[right.op] <= _SET_BINDS[operation.op]
-                self.put("(" * inside)
-                self.body(right)
-                self.put(")" * inside)
-            else:
-                self.set_operand(right)
-            self.put(")" * close)
+    def operations(self, node: Binary | SetOperation) -> str:
+        """Write operators from the leftmost operand on."""
+        first, links = chain(node, type(node))
+        text = self.operand(first, links[0])
+        for link, outer in zip_longest(links, links[1:]):
+            text += f" {link.op} {'ALL ' if isinstance(link, SetOperation) and link.all else ''}{self.operand(link.right, link)}"
+            if outer is not None and (_BINDS[link.op] < _BINDS[outer.op] or outer.op == "||" != link.op):
+                text = f"({text})"
+        return text
 
-    def set_operand(self, node: Select | Query) -> None:
-        if isinstance(node, Select):
-            self.select(node)
+    def operand(self, node: Any, of: Binary | SetOperation) -> str:
+        if of.op == "||":
+            parentheses = not stands_alone(node) or _is_negative(node)
         else:
-            self.put("(")
-            self.query(node)
-            self.put(")")
+            parentheses = isinstance(node, Query) or (isinstance(node, Binary | SetOperation) and _BINDS[node.op] <= _BINDS[of.op])
+        return self.inside(node, parentheses=parentheses)
 
-    def select(self, node: Select) -> None:
-        self.put("SELECT ")
-        if node.distinct:
-            self.put("DISTINCT ")
+    def select(self, node: Select) -> str:
+        parts = ["SELECT DISTINCT" if node.distinct else "SELECT"]
         if node.top is not None:
-            self.put(f"TOP {literal(node.top.value)} ")
-        self.listed(node.items, self.item)
+            parts.append(f"TOP {literal(node.top.value)}")
+        parts.append(self.listed(node.items))
         if node.source is not None:
-            self.put(" FROM ")
-            self.sources(node.source)
+            parts.append(f"FROM {self.sources(node.source)}")
         if node.where is not None:
-            self.put(" WHERE ")
-            self.expr(node.where)
+            parts.append(f"WHERE {self.of(node.where)}")
         if node.group_by:
-            self.put(" GROUP BY ")
-            self.listed(node.group_by, self.expr)
+            parts.append(f"GROUP BY {self.listed(node.group_by)}")
         if node.having is not None:
-            self.put(" HAVING ")
-            self.expr(node.having)
-        for i, window in enumerate(node.windows):
-            self.put(f"{', ' if i else ' WINDOW '}{name(window.name)} AS ")
-            self.inside_window(window)
+            parts.append(f"HAVING {self.of(node.having)}")
+        if node.windows:
+            parts.append("WINDOW " + ", ".join([f"{name(window.name)} AS {self.inside_window(window)}" for window in node.windows]))
+        return " ".join(parts)
 
-    def item(self, node: SelectItem | Star) -> None:
-        if isinstance(node, Star):
-            self.put("".join(f"{name(part)}." for part in node.qualifier) + "*")
-            return
-        self.expr(node.expr)
-        if node.alias is not None:
-            self.put(f" AS {name(node.alias)}")
+    def item(self, node: SelectItem) -> str:
+        return self.named(self.of(node.expr), node.alias)
 
-    def order(self, node: OrderItem) -> None:
-        self.expr(node.expr)
-        if node.descending:
-            self.put(" DESC")
-
-    def listed(self, nodes: Sequence[_T], one: Callable[[_T], None]) -> None:
-        for i, node in enumerate(nodes):
-            if i:
-                self.put(", ")
-            one(node)
+    def named(self, text: str, alias: Ident | None) -> str:
+        return text if alias is None else f"{text} AS {name(alias)}"
 
     # --- FROM ------------------------------------------------------------------------------------------------
 
-    def sources(self, node: FromItem) -> None:
+    def sources(self, node: FromItem) -> str:
         """Write the outermost CROSS joins with commas."""
-        rest: list[FromItem] = []
-        while isinstance(node, Join) and node.kind == "CROSS":
-            rest.append(node.right)
-            node = node.left
-        self.source(node)
-        for right in reversed(rest):
-            self.put(", ")
-            self.right_source(right, inside=isinstance(right, Join) and right.kind == "CROSS")
+        first, links = chain(node, Join, lambda link: link.kind == "CROSS")
+        rights = [link.right for link in links]
+        return ", ".join(
+            [self.of(first), *(self.inside(right, parentheses=isinstance(right, Join) and right.kind == "CROSS") for right in rights)]
+        )
 
-    def source(self, node: FromItem) -> None:
+    def joins(self, node: Join) -> str:
         """Write joins from the leftmost table on."""
-        joins: list[Join] = []
-        while isinstance(node, Join):
-            joins.append(node)
-            node = node.left
-        self.table(node)
-        for join in reversed(joins):
-            kind_word = "" if join.kind == "INNER" else f"{join.kind} "
-            self.put(f" {'NATURAL ' if join.natural else ''}{kind_word}JOIN ")
-            self.right_source(join.right, inside=isinstance(join.right, Join))
-            if join.on is not None:
-                self.put(" ON ")
-                self.expr(join.on)
-            elif join.using:
-                self.put(f" USING ({', '.join(name(column) for column in join.using)})")
-
-    def right_source(self, node: FromItem, *, inside: bool) -> None:
-        self.put("(" * inside)
-        self.source(node)
-        self.put(")" * inside)
-
-    def table(self, node: FromItem) -> None:
-        if isinstance(node, Derived):
-            self.put("(")
-            self.query(node.query)
-            self.put(f") AS {name(node.alias)}")
-        elif isinstance(node, TableRef):
-            self.put(".".join(name(part) for part in node.parts))
-            if node.alias is not None:
-                self.put(f" AS {name(node.alias)}")
+        first, links = chain(node, Join)
+        text = self.of(first)
+        for link in links:
+            word = f"{'NATURAL ' if link.natural else ''}{'' if link.kind == 'INNER' else f'{link.kind} '}JOIN"
+            text += f" {word} {self.inside(link.right, parentheses=isinstance(link.right, Join))}"
+            if link.on is not None:
+                text += f" ON {self.of(link.on)}"
+            elif link.using:
+                text += f" USING ({', '.join(map(name, link.using))})"
+        return text
 
     # --- conditions and values -------------------------------------------------------------------------------
 
-    def expr(self, node: Expr) -> None:
-        _WRITERS[type(node)](self, node)
+    def conjunction(self, node: And | Or) -> str:
+        word, looser = (" AND ", (And, Or)) if isinstance(node, And) else (" OR ", (Or,))
+        return word.join([self.inside(part, parentheses=isinstance(part, looser)) for part in node.parts])
 
-    def inside(self, node: Expr, *, parentheses: bool) -> None:
-        """Write a node, in parentheses if need be."""
-        self.put("(" * parentheses)
-        self.expr(node)
-        self.put(")" * parentheses)
+    def membership(self, node: In) -> str:
+        choices = self.of(node.choices) if isinstance(node.choices, Subquery) else f"({self.listed(node.choices)})"
+        return f"{self.of(node.operand)} {_not(node)}IN {choices}"
 
-    def conjunction(self, node: And | Or) -> None:
-        word = " AND " if isinstance(node, And) else " OR "
-        looser = (And, Or) if isinstance(node, And) else Or
-        for i, part in enumerate(node.parts):
-            if i:
-                self.put(word)
-            self.inside(part, parentheses=isinstance(part, looser))
+    def text_operand(self, node: Expr) -> str:
+        return self.inside(node, parentheses=not isinstance(node, Literal) and kind(node) not in {"", "s"})
 
-    def negation(self, node: Not) -> None:
-        self.put("NOT ")
-        self.inside(node.operand, parentheses=isinstance(node.operand, (And, Or, Not)))
+    def column(self, node: ColumnRef) -> str:
+        first, *rest = (*node.qualifier, node.name)
+        free = [self.mapping and not part.quoted and _REGULAR.fullmatch(part.name) for part in rest]
+        return ".".join([name(first), *(part.name if bare else name(part) for part, bare in zip(rest, free, strict=True))])
 
-    def compare(self, node: Compare) -> None:
-        self.expr(node.left)
-        self.put(f" {node.op} ")
-        self.expr(node.right)
+    def function(self, node: Function) -> str:
+        return f"{node.name}({'DISTINCT ' if node.distinct else ''}{'*' if node.star else ''}{self.listed(node.args)})"
 
-    def between(self, node: Between) -> None:
-        self.expr(node.operand)
-        self.put(" NOT BETWEEN " if node.negated else " BETWEEN ")
-        self.expr(node.low)
-        self.put(" AND ")
-        self.expr(node.high)
-
-    def membership(self, node: In) -> None:
-        self.expr(node.operand)
-        self.put(" NOT IN " if node.negated else " IN ")
-        if isinstance(node.choices, Subquery):
-            self.subquery(node.choices)
-        else:
-            self.put("(")
-            self.listed(node.choices, self.expr)
-            self.put(")")
-
-    def like(self, node: Like) -> None:
-        self.text_operand(node.operand)
-        self.put(f" {'NOT ' if node.negated else ''}{'ILIKE' if node.ignore_case else 'LIKE'} ")
-        self.text_operand(node.pattern)
-
-    def text_operand(self, node: Expr) -> None:
-        self.inside(node, parentheses=not isinstance(node, Literal) and kind(node) not in {"", "s"})
-
-    def is_null(self, node: IsNull) -> None:
-        self.expr(node.operand)
-        self.put(" IS NOT NULL" if node.negated else " IS NULL")
-
-    def exists(self, node: Exists) -> None:
-        self.put("EXISTS (")
-        self.query(node.query)
-        self.put(")")
-
-    def subquery(self, node: Subquery) -> None:
-        self.put("(")
-        self.query(node.query)
-        self.put(")")
-
-    def literal(self, node: Literal) -> None:
-        self.put(literal(node.value))
-
-    def column(self, node: ColumnRef) -> None:
-        parts = (*node.qualifier, node.name)
-        self.put(name(parts[0]))
-        for part in parts[1:]:
-            free = self.mapping and not part.quoted and _REGULAR.fullmatch(part.name)
-            self.put(f".{part.name if free else name(part)}")
-
-    def unary(self, node: Unary) -> None:
-        self.put(node.op)
+    def element(self, node: Element) -> str:
         operand = node.operand
-        self.inside(operand, parentheses=isinstance(operand, (Unary, Binary)) or _is_negative(operand))
+        return f"{self.inside(operand, parentheses=not isinstance(operand, ColumnRef | Function | Subquery))}[{self.listed(node.indexes)}]"
 
-    def binary(self, node: Binary) -> None:
-        """Write a chain of operators from its leftmost operand on."""
-        chain: list[Binary] = []
-        closes: list[bool] = []
-        left: Expr = node
-        while isinstance(left, Binary):
-            closes.append((bool(chain) and _BINDS[left.op] < _BINDS[chain[-1].op]) or (bool(chain) and chain[-1].op == "||" != left.op))
-            chain.append(left)
-            left = left.left
-        self.put("(" * sum(closes))
-        self.inside(left, parentheses=chain[-1].op == "||" and not _alone(left))
-        for operation, close in zip(reversed(chain), reversed(closes), strict=True):
-            self.put(f" {operation.op} ")
-            right = operation.right
-            if operation.op == "||":
-                self.inside(right, parentheses=not _alone(right))
-            else:
-                self.inside(right, parentheses=isinstance(right, Binary) and _BINDS[right.op] <= _BINDS[operation.op])
-            self.put(")" * close)
+    def window(self, node: Window) -> str:
+        return f"{self.function(node.function)} OVER {self.inside_window(node) if node.name is None else name(node.name)}"
 
-    def function(self, node: Function) -> None:
-        self.put(f"{node.name}({'DISTINCT ' if node.distinct else ''}{'*' if node.star else ''}")
-        self.listed(node.args, self.expr)
-        self.put(")")
-
-    def element(self, node: Element) -> None:
-        operand = node.operand
-        self.inside(operand, parentheses=not isinstance(operand, (ColumnRef, Function, Subquery)))
-        self.put("[")
-        self.listed(node.indexes, self.expr)
-        self.put("]")
-
-    def window(self, node: Window) -> None:
-        self.function(node.function)
-        self.put(" OVER ")
-        if node.name is not None:
-            self.put(name(node.name))
-        else:
-            self.inside_window(node)
-
-    def inside_window(self, node: Window | NamedWindow) -> None:
-        self.put("(")
+    def inside_window(self, node: Window | NamedWindow) -> str:
+        parts = []
         if node.partition:
-            self.put("PARTITION BY ")
-            self.listed(node.partition, self.expr)
+            parts.append(f"PARTITION BY {self.listed(node.partition)}")
         if node.order_by:
-            self.put(" ORDER BY " if node.partition else "ORDER BY ")
-            self.listed(node.order_by, self.order)
+            parts.append(f"ORDER BY {self.listed(node.order_by)}")
         if node.frame is not None:
-            self.put(" " if node.partition or node.order_by else "")
-            self.put(f"{node.frame.unit} BETWEEN {_edge(node.frame.start)} AND {_edge(node.frame.end)}")
-        self.put(")")
+            parts.append(f"{node.frame.unit} BETWEEN {_edge(node.frame.start)} AND {_edge(node.frame.end)}")
+        return f"({' '.join(parts)})"
 
-    def cast(self, node: Cast) -> None:
-        self.put("CAST(")
-        self.expr(node.operand)
-        self.put(f" AS {node.target}{'' if node.length is None else f'({node.length})'})")
-
-    def case(self, node: Case) -> None:
-        self.put("CASE")
-        if node.operand is not None:
-            self.put(" ")
-            self.expr(node.operand)
-        for when, then in node.whens:
-            self.put(" WHEN ")
-            self.expr(when)
-            self.put(" THEN ")
-            self.expr(then)
-        if node.otherwise is not None:
-            self.put(" ELSE ")
-            self.expr(node.otherwise)
-        self.put(" END")
+    def case(self, node: Case) -> str:
+        parts = ["CASE", *([] if node.operand is None else [self.of(node.operand)])]
+        parts += [f"WHEN {self.of(when)} THEN {self.of(then)}" for when, then in node.whens]
+        return " ".join([*parts, *([] if node.otherwise is None else [f"ELSE {self.of(node.otherwise)}"]), "END"])
 
 
 def _edge(node: Edge) -> str:
     return node.side if node.offset is None else f"{literal(node.offset.value)} {node.side}"
 
 
-def _is_negative(node: Expr) -> bool:
+def _is_negative(node: Node) -> bool:
     return isinstance(node, Literal) and isinstance(node.value, (int, float)) and node.value < 0
 
 
-def _alone(node: Expr) -> bool:
-    return stands_alone(node) and not _is_negative(node)
+def _not(node: Between | In | IsNull | Like) -> str:
+    return "NOT " if node.negated else ""
 
 
-_WRITERS: Final[dict[type[Expr], Callable[[_Text, Any], None]]] = {
+_WRITERS: Final[dict[type, Callable[[_Text, Any], str]]] = {
+    Query: _Text.query,
+    Select: _Text.select,
+    SetOperation: _Text.operations,
+    SelectItem: _Text.item,
+    Star: lambda _, node: "".join([f"{name(part)}." for part in node.qualifier]) + "*",
+    OrderItem: lambda text, node: f"{text.of(node.expr)}{' DESC' if node.descending else ''}",
+    Join: _Text.joins,
+    Derived: lambda text, node: text.named(f"({text.query(node.query)})", node.alias),
+    TableRef: lambda text, node: text.named(".".join(map(name, node.parts)), node.alias),
     And: _Text.conjunction,
     Or: _Text.conjunction,
-    Not: _Text.negation,
-    Compare: _Text.compare,
-    Between: _Text.between,
+    Not: lambda text, node: f"NOT {text.inside(node.operand, parentheses=isinstance(node.operand, And | Or | Not))}",
+    Compare: lambda text, node: f"{text.of(node.left)} {node.op} {text.of(node.right)}",
+    Between: lambda text, node: f"{text.of(node.operand)} {_not(node)}BETWEEN {text.of(node.low)} AND {text.of(node.high)}",
     In: _Text.membership,
-    Like: _Text.like,
-    IsNull: _Text.is_null,
-    Exists: _Text.exists,
-    Subquery: _Text.subquery,
-    Literal: _Text.literal,
+    Like: lambda text, node: (
+        f"{text.text_operand(node.operand)} {_not(node)}{'I' * node.ignore_case}LIKE {text.text_operand(node.pattern)}"
+    ),
+    IsNull: lambda text, node: f"{text.of(node.operand)} IS {_not(node)}NULL",
+    Exists: lambda text, node: f"EXISTS ({text.query(node.query)})",
+    Subquery: lambda text, node: f"({text.query(node.query)})",
+    Literal: lambda _, node: literal(node.value),
     ColumnRef: _Text.column,
-    Unary: _Text.unary,
-    Binary: _Text.binary,
+    Unary: lambda text, node: (
+        node.op + text.inside(node.operand, parentheses=isinstance(node.operand, Unary | Binary) or _is_negative(node.operand))
+    ),
+    Binary: _Text.operations,
     Function: _Text.function,
     Window: _Text.window,
     Element: _Text.element,
-    Cast: _Text.cast,
+    Cast: lambda text, node: f"CAST({text.of(node.operand)} AS {node.target}{'' if node.length is None else f'({node.length})'})",
     Case: _Text.case,
 }

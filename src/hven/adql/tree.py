@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, overload
+from dataclasses import dataclass, field, fields, replace
+from operator import is_
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from hven.adql._bounds import LONGEST
+from hven.model.clock import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from hven.model.table import Column, Table
     from hven.model.types import Type
@@ -197,7 +199,7 @@ class Function(Expr):
     args: tuple[Expr, ...] = ()
     distinct: bool = False
     star: bool = False
-    steady: bool = field(default=False, compare=False)
+    steady: bool = field(default=False, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,3 +515,94 @@ class Bound:
     def takes(self, values: Sequence[object]) -> bool:
         """Tell whether these literals are within the bounds: others are for the binder, which says what is wrong with them."""
         return all(low <= value <= high for slot, low, high in self.bounds if isinstance(value := values[slot], int | float))
+
+
+# --- walks ---------------------------------------------------------------------------------------------------
+
+N = TypeVar("N")
+
+
+def chain(node: Any, kind: type[Any], same: Callable[[Any], bool] = bool) -> tuple[Any, list[Any]]:
+    """Take ``a + b + c``, SELECT .. UNION SELECT .. or joins apart: the leftmost operand, and the links (of a `kind`) from left to right."""
+    links: list[Any] = []
+    while isinstance(node, kind) and same(node):
+        links.append(node)
+        node = node.left
+    return node, links[::-1]
+
+
+class _Places(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
+    """Names of the fields in which nodes may stand, by the kind of node: of those that are compared, from last to first, and of all.
+
+    Annotations say so: what is added to a node is seen by every pass.
+    """
+
+    def __missing__(self, kind: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        nodes = {item.__name__ for item in globals().values() if isinstance(item, type) and issubclass(item, Node)}
+        found = [item for item in fields(kind) if not nodes.isdisjoint(re.findall(r"\w+", str(item.type)))]
+        self[kind] = tuple([item.name for item in reversed(found) if item.compare]), tuple([item.name for item in found])
+        return self[kind]
+
+
+_PLACES: Final = _Places()
+
+
+def walk(node: Any, *, but: type[Node] | None = None) -> Iterator[Any]:
+    """Yield every node below and including `node`, subqueries too; none of the class `but`, and nothing below it.
+
+    However deep a chain is, it is not descended into. Row filters are no part of what was asked: whoever wants `TableRef.where` asks for it.
+    """
+    check()  # planners go over a tree again and again
+    waiting = [node]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, tuple):
+            waiting.extend(reversed(item))
+        elif isinstance(item, Node) and (but is None or not isinstance(item, but)):
+            yield item
+            waiting.extend([getattr(item, name) for name in _PLACES[type(item)][0]])
+
+
+def children(node: Node) -> Iterator[Node]:
+    """Yield the nodes directly below one."""
+    waiting: list[Any] = [getattr(node, name) for name in _PLACES[type(node)][0]]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, tuple):
+            waiting.extend(reversed(item))
+        elif isinstance(item, Node):
+            yield item
+
+
+def transform(node: N, change: Callable[[Any], Any]) -> N:
+    """Copy a tree from the root down, row filters too; `change` gives the node to use, and its parts are visited if it is the same node.
+
+    What does not change is shared.
+    """
+    if isinstance(node, tuple):
+        check()
+        parts = tuple([transform(part, change) for part in node])
+        return node if all(map(is_, parts, node)) else parts  # type: ignore[return-value]
+    if not isinstance(node, Node):
+        return node
+    # a chain of a thousand (a + b + c, SELECT .. UNION SELECT ..) is walked to its left end, then rebuilt
+    chain: list[Any] = []
+    first: Any = node
+    while (new := change(first)) is first and "left" in _PLACES[type(first)][1]:
+        chain.append(first)
+        first = first.left
+    if new is first:
+        new = _transformed(first, {}, change)
+    for link in reversed(chain):
+        new = _transformed(link, {"left": new}, change)
+    return new  # type: ignore[no-any-return]
+
+
+def _transformed(node: Any, done: Mapping[str, Any], change: Callable[[Any], Any]) -> Any:
+    changes = {}
+    for name in _PLACES[type(node)][1]:
+        old = getattr(node, name)
+        copy = done[name] if name in done else transform(old, change)
+        if copy is not old:
+            changes[name] = copy
+    return replace(node, **changes) if changes else node

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hven.adql import parse_condition, parse_expression
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Node
+from hven.adql.tree import ColumnRef, Expr, Function, Ident, Node, children, walk
 from hven.model.errors import ParseError
 
 if TYPE_CHECKING:
@@ -65,15 +65,12 @@ def parsed(text: str, *, condition: bool = False) -> Expr:
 
 def _deeper(tree: Expr, most: int) -> bool:
     """Say whether nodes stand within each other more than `most` times; `a + b + c` is two within each other."""
-    left: list[tuple[Any, int]] = [(tree, 0)]
+    left: list[tuple[Node, int]] = [(tree, 0)]
     while left:
         node, depth = left.pop()
-        if depth > most:
+        if depth >= most:
             return True
-        if isinstance(node, tuple):
-            left += [(part, depth) for part in node]
-        elif isinstance(node, Node):
-            left += [(getattr(node, item.name), depth + 1) for item in fields(node) if item.name not in {"meta", "column", "table"}]
+        left += [(part, depth + 1) for part in children(node)]
     return False
 
 
@@ -113,20 +110,6 @@ def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:
     if literal:
         parts.append(literal)
     return parts
-
-
-def walk(node: Any) -> Iterator[Node]:
-    """Every node of a tree, outermost first."""
-    if isinstance(node, tuple):
-        for part in node:
-            yield from walk(part)
-    elif isinstance(node, Node):
-        yield node
-        for item in fields(node):
-            if item.name not in {"meta", "column", "table"}:
-                yield from walk(getattr(node, item.name))
-    elif is_dataclass(node):
-        return
 
 
 def references(tree: Expr) -> Iterator[tuple[str, str, ColumnRef]]:

@@ -11,7 +11,24 @@ from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING, QUERY
 from hven.adql.reserved import RESERVED
 from hven.adql.scope import Tables
-from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Join, Literal, Not, Or, Query, Select, SelectItem, TableRef, conjunction
+from hven.adql.tree import (
+    Case,
+    ColumnRef,
+    Compare,
+    Expr,
+    Ident,
+    Join,
+    Literal,
+    Node,
+    Not,
+    Or,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+    conjunction,
+    transform,
+)
 from hven.descriptor import _value_trees as trees
 from hven.descriptor._carried import relinked
 from hven.descriptor._columns import REGULAR
@@ -205,7 +222,7 @@ class Compiler:
                 continue
             text = written(rule.condition, rule.place)
             try:
-                tree = trees.unslotted(trees.rewrite(parse_condition(str(text)), _without_prefix))
+                tree = trees.unslotted(transform(parse_condition(str(text)), _without_prefix))
                 bound = bind_condition(tree, table.columns, functions=MAPPING, text=str(text))
             except (ParseError, BindError) as error:
                 self.names.say(error, text, f"{self.what}.rules.{rule.name}")
@@ -251,7 +268,7 @@ class Compiler:
         for name, (text, place) in flags.by.items():
             where, said = f"{self.what}.flags.by.{name}", written(text, place)
             try:
-                tree = trees.rewrite(parse_expression(str(said)), _without_prefix)
+                tree = transform(parse_expression(str(said)), _without_prefix)
                 bound = bind_expression(tree, table.columns, functions=QUERY, text=str(said))
             except (ParseError, BindError) as error:
                 self.names.say(error, said, where)
@@ -362,10 +379,10 @@ def _common(rounds: list[dict[str, str]]) -> dict[str, str]:
     return {name: source for name, source in rounds[0].items() if all(one.get(name) == source for one in rounds[1:])}
 
 
-def _without_prefix(node: Expr) -> Expr | None:
+def _without_prefix(node: Node) -> Node:
     if isinstance(node, ColumnRef) and len(node.qualifier) == 1 and node.qualifier[0].name.lower() == TARGET:
         return replace(node, qualifier=())
-    return None
+    return node
 
 
 def _no_unit(text: str) -> bool:

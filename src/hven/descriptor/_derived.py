@@ -6,9 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hven.adql import bind, parse
-from hven.adql.grouping import walk
 from hven.adql.scope import Tables
-from hven.adql.tree import CommonTable, TableRef
+from hven.adql.tree import CommonTable, TableRef, walk
 from hven.descriptor.live_queries import is_live
 from hven.descriptor.mapping import compile as compile_mapping
 from hven.model import plugins

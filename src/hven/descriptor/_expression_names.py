@@ -10,10 +10,10 @@ from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING
 from hven.adql.scope import Names as Known
 from hven.adql.scope import Tables, same
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef, transform, walk
 from hven.descriptor import _images as images
 from hven.descriptor import _value_trees as trees
-from hven.descriptor._column_expressions import parsed, walk
+from hven.descriptor._column_expressions import parsed
 from hven.descriptor._conversions import in_arguments
 from hven.descriptor._row_groups import AGGREGATES, OWN, Grouping
 from hven.descriptor.outcome import SOURCE, Broken, Call
@@ -161,7 +161,7 @@ class Names:
     def expanded(self, tree: Expr, text: Written, what: str, targets: Targets | None, offset: int = 0) -> Expr:
         """Replace let names, constants, target columns, header cards and Python calls by what they stand for."""
 
-        def change(node: Expr) -> Expr | None:
+        def change(node: Any) -> Any:
             if isinstance(node, ColumnRef):
                 return self.name(node, text, what, targets, offset)
             if isinstance(node, Literal):
@@ -192,10 +192,10 @@ class Names:
                     known = [name.lower() for name in MAPPING.names] + list(self.python)
                     self.faults.error(f"{what}: no function {node.name.lower()}", text.at(node.at + offset), nearest(node.name, known))
                     raise Broken
-            return None
+            return node
 
-        tree = trees.rewrite(tree, change)
-        if trees.size(tree) > trees.LARGEST:
+        tree = transform(tree, change)
+        if sum(1 for _ in walk(tree)) > trees.LARGEST:
             self.faults.error(
                 f"{what}: with all names replaced, the expression has more than {trees.LARGEST:,} parts",
                 text.place,

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven import adql
-from hven.adql.grouping import walk
-from hven.adql.tree import TableRef
+from hven.adql.tree import TableRef, walk
 from hven.descriptor._columns import check_name
 from hven.descriptor._derived import FILES, QUERY, Derived, opened
 from hven.descriptor._expression_names import written

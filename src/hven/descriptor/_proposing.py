@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hven.descriptor._guesses import Guess
 
 SAMPLE = 5_000  # rows whose values are looked at
-_PAPER = r"creat|modif|updat|ingest|process|releas|publi|discov|approv|revis|reduc|file_?date|^date$"  # times that are not those of a measurement
 _SHEET = re.compile(r"creat|modif|updat|ingest|releas|publi|approv|revis|reduc|discov")
 _BEGIN = re.compile(
     r"start|begin|_min$|^min_|tmin|date_?obs|obs_?date|datetime|^date|time_?obs|observ|acq|event|^t_?0$|^year$|^time$|^jd|^mjd"

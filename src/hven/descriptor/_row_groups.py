@@ -10,9 +10,8 @@ import pyarrow as pa
 from hven.adql.bind import bind
 from hven.adql.functions import MAPPING
 from hven.adql.scope import Tables
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef
+from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef, transform, walk
 from hven.descriptor import _value_trees as trees
-from hven.descriptor._column_expressions import walk
 from hven.descriptor.outcome import SOURCE, Aggregate, Broken, Groups
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, Type, from_arrow, parse_type
@@ -90,7 +89,7 @@ class Grouping:
         """Put the key in the place of an expression that is one."""
         if self.inside or not self.keys:
             return tree
-        return trees.rewrite(tree, lambda node: trees.name(self.keys[node], node.at) if node in self.keys else None)
+        return transform(tree, lambda node: trees.name(self.keys[node], node.at) if node in self.keys else node)
 
     def aggregate(self, node: Function, text: Written, what: str, offset: int) -> Expr:
         """Replace an aggregate by the column that holds its result."""

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from hven.adql.tree import And, Binary, Case, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Node, Not, Or
+from hven.adql.tree import (
+    And,
+    Binary,
+    Case,
+    Cast,
+    ColumnRef,
+    Compare,
+    Expr,
+    Function,
+    Ident,
+    IsNull,
+    Literal,
+    Meta,
+    Node,
+    Not,
+    Or,
+    transform,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hven.model.types import Type
 
 N = TypeVar("N")
@@ -19,61 +34,18 @@ NULL = Literal(None)
 _SHAPES = {"polygon": "Polygon", "circle": "Circle", "point": "Position"}  # xtype -> word of STC-S
 
 
-def rewrite(node: N, change: Callable[[Expr], Expr | None]) -> N:
-    """Copy a tree; where `change` gives another expression, that stands there instead, else its parts are looked at."""
-    if isinstance(node, tuple):
-        parts = tuple(rewrite(part, change) for part in node)
-        return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
-    if not isinstance(node, Node):
-        return node
-    if isinstance(node, Expr):
-        other = change(node)
-        if other is not None:
-            return other  # type: ignore[return-value]
-    changes: dict[str, Any] = {}
-    for item in fields(node):
-        if item.name in {"meta", "column", "table", "at"}:
-            continue
-        old = getattr(node, item.name)
-        if isinstance(old, Node | tuple):
-            new = rewrite(old, change)
-            if new is not old:
-                changes[item.name] = new
-    return replace(node, **changes) if changes else node
-
-
 def unslotted(tree: N) -> N:
     """Take the numbers off literals: those of one text say nothing in a query put together from many."""
-
-    def change(node: Expr) -> Expr | None:
-        return Literal(node.value, at=node.at) if isinstance(node, Literal) and node.slot >= 0 else None
-
-    return rewrite(tree, change)
+    return transform(tree, lambda node: Literal(node.value, at=node.at) if isinstance(node, Literal) and node.slot >= 0 else node)
 
 
 def moved(tree: Expr, at: int) -> Expr:
     """Give every node of a tree one position: that of the name it was put in for."""
-    return _moved(tree, at)  # type: ignore[no-any-return]
 
+    def put(node: Node) -> Node:
+        return node if node.at == at else transform(replace(node, at=at), put)
 
-def _moved(node: Any, at: int) -> Any:
-    if isinstance(node, tuple):
-        return tuple(_moved(part, at) for part in node)
-    if not isinstance(node, Node):
-        return node
-    changes = {
-        item.name: _moved(getattr(node, item.name), at) for item in fields(node) if item.name not in {"meta", "column", "table", "at"}
-    }
-    return replace(node, at=at, **changes)
-
-
-def size(node: Any) -> int:
-    """Count the nodes of a tree."""
-    if isinstance(node, tuple):
-        return sum(size(part) for part in node)
-    if not isinstance(node, Node):
-        return 0
-    return 1 + sum(size(getattr(node, item.name)) for item in fields(node) if item.name not in {"meta", "column", "table", "at"})
+    return transform(tree, put)
 
 
 def name(column: str, at: int = -1) -> ColumnRef:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql import bind, bind_expression, parse, parse_expression
 from hven.adql.functions import QUERY
-from hven.adql.grouping import walk
 from hven.adql.scope import Tables
-from hven.adql.tree import CommonTable, TableRef
+from hven.adql.tree import CommonTable, TableRef, walk
 from hven.descriptor._flags import HIGHEST
 from hven.descriptor._merging import standard_columns
 from hven.descriptor.observations import OBSCORE, RADIO, STANDARDS

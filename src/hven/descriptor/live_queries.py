@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import parse_expression
-from hven.adql.grouping import walk
-from hven.adql.tree import ColumnRef, Expr, Function, Select, SelectItem, TableRef
+from hven.adql.tree import ColumnRef, Expr, Function, Select, SelectItem, TableRef, walk
 from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.written import Written
 from hven.engines import live

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.functions import MAPPING
-from hven.adql.grouping import walk
 from hven.adql.text import name, write
-from hven.adql.tree import ColumnRef, Function, Ident, Select, SelectItem
+from hven.adql.tree import ColumnRef, Function, Ident, Select, SelectItem, walk
 from hven.adql.values import is_null
 from hven.descriptor._compiling import Compiler
 from hven.descriptor._expression_names import written

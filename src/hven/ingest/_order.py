@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven import adql
-from hven.adql import tree
+from hven.adql.tree import CommonTable, TableRef, walk
 from hven.descriptor.live_queries import is_live
 from hven.model.errors import DescriptorError, Fault, HvenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from hven.model.resource import Resource, TableSpec
     from hven.site.store import Record
@@ -159,33 +159,11 @@ def _reads(spec: TableSpec, resource: Resource) -> set[str]:
             parsed = adql.parse(text)
         except HvenError:
             continue  # the source itself tells what is wrong, with its place
-        common = {part.name.lower() for part in _common(parsed)}
-        for parts in _tables(parsed):
+        nodes = list(walk(parsed))
+        common = {node.name.name.lower() for node in nodes if isinstance(node, CommonTable)}
+        for parts in ([part.name for part in node.parts] for node in nodes if isinstance(node, TableRef)):
             if len(parts) > 1:
                 found.add(".".join(parts[-2:]).lower())
             elif parts[-1].lower() not in common:
                 found.add(f"{resource.name}.{parts[-1]}".lower())
     return found
-
-
-def _tables(node: object) -> Iterator[Sequence[str]]:
-    if isinstance(node, tree.TableRef):
-        yield [part.name for part in node.parts]
-        return
-    for part in _parts(node):
-        yield from _tables(part)
-
-
-def _common(node: object) -> Iterator[tree.Ident]:
-    if isinstance(node, tree.CommonTable):
-        yield node.name
-    for part in _parts(node):
-        yield from _common(part)
-
-
-def _parts(node: object) -> Iterator[object]:
-    if isinstance(node, tuple):
-        yield from node
-    elif hasattr(node, "__dataclass_fields__") and type(node).__module__ == "hven.adql.tree":
-        for name in node.__dataclass_fields__:
-            yield getattr(node, name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.tree import Bound, ColumnRef, Select, SelectItem
+from hven.adql.tree import Bound, ColumnRef, Select, SelectItem, walk
 from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import convert, whole
 from hven.model.errors import DataError
@@ -258,16 +258,8 @@ def _blamed(function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, s
 def uses_row(mapping: Mapping) -> bool:
     """Tell whether an expression uses the source's row number (besides giving it back)."""
     plain = 1
-    return any(_count_row(query) > plain for query in mapping.queries) or any(_count_row(call.args) for call in mapping.calls)
+    return any(_rows(query.query) > plain for query in mapping.queries) or any(_rows(call.args) for call in mapping.calls)
 
 
-def _count_row(node: object) -> int:
-    if isinstance(node, ColumnRef):
-        return int(node.name.name == ROW)
-    if isinstance(node, tuple):
-        return sum(_count_row(part) for part in node)
-    if isinstance(node, Bound):
-        return _count_row(node.query)
-    if is_dataclass(node) and type(node).__module__ == "hven.adql.tree":
-        return sum(_count_row(getattr(node, item.name)) for item in fields(node) if item.name not in {"meta", "column", "table"})
-    return 0
+def _rows(tree: object) -> int:
+    return sum(isinstance(node, ColumnRef) and node.name.name == ROW for node in walk(tree))

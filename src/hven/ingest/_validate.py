@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql import tree
+from hven.adql.tree import Case, Function, Select, walk
 from hven.descriptor.mapping import SOURCE, TARGET
 from hven.ingest._casting import outside, whole
 from hven.ingest._rules import ERROR, INFO, WARNING, Broken
@@ -55,7 +55,7 @@ class Validation:
         table = self.mapping.table
         for query in self.mapping.queries:
             body = query.query.body
-            if isinstance(body, tree.Select) and len(body.items) == len(query.columns):
+            if isinstance(body, Select) and len(body.items) == len(query.columns):
                 self._deliberate.update(column.name for item, column in zip(body.items, query.columns, strict=True) if _may_be_null(item))
         for column in table.columns:
             labels = table.enums.get(column.enum) if column.enum else None
@@ -294,12 +294,6 @@ def _of_rule(rule: Rule, names: tuple[str, ...], bad: pa.Array) -> Broken:
     )
 
 
-def _may_be_null(node: object) -> bool:
+def _may_be_null(tree: object) -> bool:
     """Tell that an expression gives null on purpose: it chooses by cases."""
-    if isinstance(node, tree.Case) or (isinstance(node, tree.Function) and node.name == "NULLIF"):
-        return True
-    if isinstance(node, tuple):
-        return any(_may_be_null(part) for part in node)
-    if is_dataclass(node) and type(node).__module__ == tree.__name__:
-        return any(_may_be_null(getattr(node, item.name)) for item in fields(node) if item.name not in {"meta", "column", "table"})
-    return False
+    return any(isinstance(node, Case) or (isinstance(node, Function) and node.name == "NULLIF") for node in walk(tree))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from hven.adql.reserved import RESERVED
 from hven.lint import documents, votable
@@ -322,11 +321,6 @@ def written(name: str) -> str:
         return name
     plain = name.isascii() and name.replace("_", "a").isalnum() and name[:1].isalpha() and name.upper() not in RESERVED
     return name if plain else '"' + name.replace('"', '""') + '"'
-
-
-def same_host(url: str, other: str) -> bool:
-    """Say whether both addresses are of one machine and port."""
-    return urlsplit(url).netloc.lower() == urlsplit(other).netloc.lower()
 
 
 def example_key(record: dict[str, Any], names: Sequence[str]) -> str:

@@ -444,11 +444,6 @@ def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str
     return [_to_json(column) for column in columns]
 
 
-def columns_from_json(data: list[dict[str, Any]]) -> tuple[Column, ...]:
-    """Read back what `columns_to_json` wrote."""
-    return tuple(_from_json(Column, item) for item in data)
-
-
 def _to_json(thing: Any) -> dict[str, Any]:
     out = {}
     for item in fields(thing):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import of_its_row, walk
+from hven.adql.grouping import of_its_row
 from hven.adql.tree import (
     And,
     Between,
@@ -15,7 +15,6 @@ from hven.adql.tree import (
     Expr,
     FromItem,
     Function,
-    Ident,
     In,
     Join,
     Like,
@@ -25,6 +24,8 @@ from hven.adql.tree import (
     Select,
     Subquery,
     TableRef,
+    transform,
+    walk,
 )
 from hven.engines import Memory, Snapshot
 from hven.model.types import BOOLEAN
@@ -285,73 +286,37 @@ def _needed(query: Query, one: Ref) -> tuple[Column, ...]:
     table = one.node.table
     if table is None:
         return ()
-    moved = {id(condition) for condition in one.moved}
+    moved = {id(node) for node in walk(one.moved)}
     names = {
         node.column.name
-        for node in _walk_without(query, moved)
-        if isinstance(node, ColumnRef) and node.source == one.number and node.column
+        for node in walk(query)
+        if isinstance(node, ColumnRef) and node.source == one.number and node.column and id(node) not in moved
     }
     found = tuple(column for column in table.columns if column.name in names)
     return found or (min(table.columns, key=lambda column: (column.type.is_string, column.type.arraysize is not None)),)
-
-
-def _walk_without(node: Any, left_out: set[int]) -> Iterator[Any]:
-    waiting = [node]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, tuple):
-            waiting.extend(item)
-        elif _is_node(item) and id(item) not in left_out:
-            yield item
-            waiting.extend(getattr(item, name) for name in _names(type(item)))
-
-
-_SKIPPED = {"at", "meta", "column", "columns", "table", "value", "slot", "text", "where_", "name", "parts_"}
-_known: dict[type, tuple[str, ...]] = {}
-
-
-def _is_node(item: object) -> bool:
-    return is_dataclass(item) and not isinstance(item, Ident | Meta) and type(item).__module__ == "hven.adql.tree"
-
-
-def _names(kind: type) -> tuple[str, ...]:
-    found = _known.get(kind)
-    if found is None:
-        skipped = _SKIPPED | ({"where"} if kind is TableRef else set())  # the row filter is asked with its table
-        found = _known[kind] = tuple(item.name for item in fields(kind) if item.name not in skipped)
-    return found
 
 
 def replaced(query: Query, foreign: set[int], copies: Mapping[str, Table], moved: set[int]) -> Query:
     """Copy a query with other tables in place of the `foreign` ones, without the conditions (by `id`) that have moved."""
 
     def change(node: Any) -> Any:
-        if isinstance(node, tuple):
-            made = tuple(change(part) for part in node)
-            return node if all(a is b for a, b in zip(made, node, strict=True)) else made
-        if not _is_node(node):
-            return node
         if isinstance(node, TableRef):
             if node.number not in foreign or node.cte:
                 return node
             table = next(table for table in copies.values() if table.name == f"t{node.number}")
             return replace(node, table=table, where=None)
-        changes = {}
-        for name in _names(type(node)):
-            old = getattr(node, name)
-            new = _without(old, moved) if name in {"where", "on"} and old is not None else old
-            new = change(new)
-            if new is not old:
-                changes[name] = new
-        if isinstance(node, Join) and node.kind == "INNER" and "on" in changes and changes["on"] is None:
-            changes["kind"] = "CROSS"
-        return replace(node, **changes) if changes else node
+        if isinstance(node, Select) and (where := _without(node.where, moved)) is not node.where:
+            return transform(replace(node, where=where), change)
+        if isinstance(node, Join) and (on := _without(node.on, moved)) is not node.on:
+            return transform(replace(node, on=on, kind="CROSS" if node.kind == "INNER" and on is None else node.kind), change)
+        return node
 
-    made: Query = change(query)
-    return made
+    return transform(query, change)
 
 
-def _without(condition: Expr, moved: set[int]) -> Expr | None:
+def _without(condition: Expr | None, moved: set[int]) -> Expr | None:
+    if condition is None:
+        return None
     kept = tuple(part for part in parts(condition) if id(part) not in moved)
     if len(kept) == sum(1 for _ in parts(condition)):
         return condition

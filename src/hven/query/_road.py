@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from hven import adql
 from hven.adql import lexer, tree
 from hven.adql.functions import NAMED
-from hven.adql.grouping import walk
+from hven.adql.tree import walk
 from hven.engines import Limits, Live, Memory, Snapshot
 from hven.model.clock import counted
 from hven.model.errors import BindError, HvenError, ParseError, Replaced, StorageError, TooLarge

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven import adql
-from hven.adql.grouping import walk
-from hven.adql.tree import TableRef
+from hven.adql.tree import TableRef, walk
 from hven.model.errors import HvenError
 from hven.model.resource import Example
 from hven.model.sky import Moc, healpix

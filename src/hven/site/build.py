@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven import adql
-from hven.adql.grouping import walk
-from hven.adql.tree import CommonTable, TableRef
+from hven.adql.tree import CommonTable, TableRef, walk
 from hven.model.errors import HvenError
 from hven.model.table import Schema, dated
 from hven.site import obscore

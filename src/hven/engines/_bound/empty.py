@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.sql import types_of
-from hven.adql.tree import ColumnRef, Derived, Join, Query, Select, SelectItem, SetOperation, TableRef
-from hven.engines._bound.narrow import rewrite, walk
+from hven.adql.tree import ColumnRef, Derived, Join, Query, Select, SelectItem, SetOperation, TableRef, chain, transform, walk
 from hven.engines._bound.scope import transparent
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def without(bound: Bound, empty: frozenset[int]) -> Bound | None:
 
     if _nothing(bound.query, empty):
         return None
-    query = rewrite(rewrite(bound.query, change), _pulled)
+    query = transform(transform(bound.query, change), _pulled)
     if query is bound.query:
         return bound
     read = {node.table.qualified for node in walk(query) if isinstance(node, TableRef) and node.table is not None}
@@ -43,14 +42,10 @@ def without(bound: Bound, empty: frozenset[int]) -> Bound | None:
 
 def _fewer(union: SetOperation, empty: frozenset[int]) -> Any:
     """Give a union with fewer members, one at least."""
-    chain: list[SetOperation] = []
-    first: Any = union
-    while isinstance(first, SetOperation) and first.op == "UNION" and first.all:
-        chain.append(first)
-        first = first.left
-    members = [first, *(link.right for link in reversed(chain))]
+    first, links = chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
+    members = [first, *(link.right for link in links)]
     kept = [member for member in members if not _nothing(member, empty)] or members[:1]
-    if len(kept) == len(members) or not chain or any(_select(member) is None for member in (members[0], *kept)):
+    if len(kept) == len(members) or not links or any(_select(member) is None for member in (members[0], *kept)):
         return union
     columns = [
         item.column.having(type=type_)

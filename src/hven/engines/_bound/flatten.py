@@ -23,8 +23,9 @@ from hven.adql.tree import (
     SelectItem,
     Subquery,
     TableRef,
+    transform,
+    walk,
 )
-from hven.engines._bound.narrow import rewrite, walk
 from hven.engines._bound.scope import transparent
 from hven.model.types import BOOLEAN
 
@@ -61,8 +62,8 @@ def _without_names(query: Query) -> Query:
             continue
         last = max([node.number for node in walk((query, *rest, cte.query)) if isinstance(node, TableRef | Derived)], default=0)
         copies = _Copies(cte, last + 1)
-        body = rewrite(body, copies.put)
-        ctes[place + 1 :] = [replace(other, query=rewrite(other.query, copies.put)) for other in ctes[place + 1 :]]
+        body = transform(body, copies.put)
+        ctes[place + 1 :] = [replace(other, query=transform(other.query, copies.put)) for other in ctes[place + 1 :]]
         del ctes[place]
     return query if len(ctes) == len(query.ctes) else replace(body, ctes=tuple(ctes))
 
@@ -103,10 +104,10 @@ def _renumbered(query: Query, numbers: dict[int, int]) -> Query:
         if isinstance(node, TableRef):
             return replace(node, number=numbers[node.number])  # its own condition speaks of row 0
         if isinstance(node, Derived):
-            return replace(node, number=numbers[node.number], query=rewrite(node.query, change))
+            return replace(node, number=numbers[node.number], query=transform(node.query, change))
         return node
 
-    return rewrite(query, change)
+    return transform(query, change)
 
 
 def _plain(query: Query) -> tuple[TableRef, list[ColumnRef], Select] | None:
@@ -143,7 +144,7 @@ def _merged(query: Query) -> Query:
                 columns.update({(node.number, outer.name): ref for outer, ref in zip(node.columns, inner, strict=True)})
         if not found:
             return query
-        query = rewrite(query, _Merge(found, columns).put)
+        query = transform(query, _Merge(found, columns).put)
 
 
 class _Merge:
@@ -170,7 +171,7 @@ def _of_row(where: Expr | None, number: int) -> Expr | None:
     def change(node: Any) -> Any:
         return replace(node, source=_ROW) if isinstance(node, ColumnRef) and node.source == number else node
 
-    return None if where is None else rewrite(where, change)
+    return None if where is None else transform(where, change)
 
 
 def _all(conditions: Iterable[Expr | None]) -> Expr | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import walk
 from hven.adql.tree import (
     And,
     ColumnRef,
@@ -19,15 +18,15 @@ from hven.adql.tree import (
     Expr,
     FromItem,
     Join,
-    Literal,
     Query,
     Select,
     SelectItem,
     TableRef,
     Window,
+    transform,
+    walk,
 )
 from hven.engines._bound.geometry import column_pair
-from hven.engines._bound.narrow import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,7 +118,7 @@ def of_row(where: Expr, number: int) -> Expr:
     def change(node: Any) -> Any:
         return replace(node, source=number) if isinstance(node, ColumnRef) and node.source == 0 else node
 
-    return rewrite(where, change)
+    return transform(where, change)
 
 
 def transparent(query: Query) -> Select | None:
@@ -159,11 +158,3 @@ def key_column(scope: Scope, number: int, expr: Expr) -> str | None:
     if column is None or column.source != number or column.column is None or table is None:
         return None
     return column.column.name if column.column.name in table.searched else None
-
-
-def literal_value(expr: Literal | None, free: frozenset[int], values: Values) -> int | None:
-    """Give the number of a TOP or OFFSET."""
-    if expr is None:
-        return None
-    value = values[expr.slot] if expr.slot in free else expr.value
-    return int(value) if isinstance(value, int | float) else None

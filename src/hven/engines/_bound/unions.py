@@ -9,8 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import And, Binary, ColumnRef, Derived, Expr, Join, Literal, Query, Select, SelectItem, SetOperation
-from hven.engines._bound.narrow import rewrite, walk
+from hven.adql.tree import (
+    And,
+    Binary,
+    ColumnRef,
+    Derived,
+    Expr,
+    Join,
+    Literal,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    chain,
+    transform,
+    walk,
+)
 from hven.engines._bound.scope import conjuncts, transparent
 
 if TYPE_CHECKING:
@@ -23,7 +37,7 @@ def distributed(bound: Bound) -> Bound:
     """Give the same query with conditions on unions put into their members; the same object if there are none."""
     if bound.volatile or not any(isinstance(node, SetOperation) for node in walk(bound.query)):
         return bound
-    query = rewrite(bound.query, _select)
+    query = transform(bound.query, _select)
     return bound if query is bound.query else replace(bound, query=query)
 
 
@@ -81,12 +95,9 @@ def _members(body: Any) -> list[Select]:
 
 def _with(body: Any, union: Derived, given: Sequence[Expr]) -> Any:
     """Put conditions into each member, over its own expressions."""
-    chain: list[SetOperation] = []
-    while isinstance(body, SetOperation):
-        chain.append(body)
-        body = body.left
-    made: Any = _narrowed(body, union, given)
-    for link in reversed(chain):
+    first, links = chain(body, SetOperation)
+    made = _narrowed(first, union, given)
+    for link in links:
         made = replace(link, left=made, right=_narrowed(link.right, union, given))
     return made
 
@@ -104,7 +115,7 @@ def _narrowed(member: Any, union: Derived, given: Sequence[Expr]) -> Any:
             made = replace(made, meta=replace(made.meta, type=node.column.type))  # a text that the view calls a region
         return made
 
-    own = [rewrite(part, change) for part in given]
+    own = [transform(part, change) for part in given]
     parts = (*conjuncts(member.where), *own)
     where = parts[0] if len(parts) == 1 else And(parts, meta=given[0].meta)
     return replace(member, where=where)

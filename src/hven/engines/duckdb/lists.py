@@ -29,9 +29,9 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
     Unary,
+    transform,
 )
 from hven.engines._bound.constants import constant
-from hven.engines._bound.narrow import rewrite
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING
 
@@ -111,7 +111,7 @@ def gathered(bound: Bound) -> Bound:
                 parts[place] = In(sides_[0][0], tuple([value for _, value in sides_]), at=node.at, meta=node.meta)
         return parts[0] if len(parts) == 1 else node if len(parts) == len(node.parts) else replace(node, parts=tuple(parts))
 
-    query = rewrite(bound.query, change)
+    query = transform(bound.query, change)
     return bound if query is bound.query else replace(bound, query=query)
 
 
@@ -190,15 +190,15 @@ class _Lists:
     def outside(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
-        where = rewrite(self._either(node.where), self._inside)
-        rest = {name: rewrite(getattr(node, name), self.outside) for name in ("items", "source", "group_by", "having")}
+        where = transform(self._either(node.where), self._inside)
+        rest = {name: transform(getattr(node, name), self.outside) for name in ("items", "source", "group_by", "having")}
         if where is node.where and all(new is getattr(node, name) for name, new in rest.items()):
             return node
         return replace(node, where=where, **rest)
 
     def _inside(self, node: Any) -> Any:
         if isinstance(node, Query):
-            return rewrite(node, self.outside)
+            return transform(node, self.outside)
         if not isinstance(node, In) or isinstance(node.choices, Subquery) or len(node.choices) <= LONG:
             return node
         type_, values = _type(node.operand, node.choices), listed(node.choices, self._free)
@@ -206,13 +206,13 @@ class _Lists:
             return node
         source, (value,) = self._relation([type_], [values])
         query = Query(Select((SelectItem(value, column=value.column),), source))
-        return replace(node, operand=rewrite(node.operand, self._inside), choices=Subquery(query, at=node.at, meta=Meta(type_)))
+        return replace(node, operand=transform(node.operand, self._inside), choices=Subquery(query, at=node.at, meta=Meta(type_)))
 
 
 def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
     """Give the query with the long lists of its WHERE conditions as subqueries over relations, and these."""
     lists = _Lists(bound.free)
-    query = rewrite(bound.query, lists.outside)
+    query = transform(bound.query, lists.outside)
     if not lists.found:
         return bound, ()
     return replace(bound, query=query, tables=(*bound.tables, *(item.table for item in lists.found))), tuple(lists.found)

@@ -24,9 +24,10 @@ from hven.adql.tree import (
     SelectItem,
     SetOperation,
     TableRef,
+    chain,
+    walk,
 )
 from hven.adql.values import is_null
-from hven.engines._bound.narrow import walk
 from hven.engines._bound.scope import transparent
 from hven.model.sky import healpix
 from hven.model.table import Column
@@ -139,13 +140,9 @@ def with_partners(union: Derived, parts: tuple[Part, ...]) -> Derived:
         ref = ColumnRef(Ident(PARTNER, quoted=True), source=next(numbers), column=partner, meta=Meta(INT64))
         return replace(node, items=(*node.items, SelectItem(ref, column=partner)))
 
-    chain: list[SetOperation] = []
-    body: Select | SetOperation | Query = union.query.body
-    while isinstance(body, SetOperation):
-        chain.append(body)
-        body = body.left
-    made = more(body)
-    for link in reversed(chain):
+    first, links = chain(union.query.body, SetOperation)
+    made = more(first)
+    for link in links:
         made = replace(link, left=made, right=more(link.right))
     return replace(union, query=replace(union.query, body=made), columns=(*union.columns, partner))
 

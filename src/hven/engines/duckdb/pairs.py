@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.grouping import of_its_row
-from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta
+from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta, walk
 from hven.engines._bound.constants import constant
 from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points
-from hven.engines._bound.narrow import walk
 from hven.engines._bound.scope import Scope, key_column, position_of
 from hven.engines.duckdb.indexing import numbers_of
 from hven.engines.duckdb.members import PARTNER, parts_of

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.tree import TableRef
+from hven.adql.tree import TableRef, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.empty import without
 from hven.engines._bound.flatten import flattened
-from hven.engines._bound.narrow import columns_read, narrowed, walk
+from hven.engines._bound.narrow import columns_read, narrowed
 from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.candidates import Candidates, Reduced, most

@@ -6,9 +6,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import walk as walk_tree
-from hven.adql.tree import ColumnRef, Exists, Ident, Join, Meta, Query, Select, SelectItem, Subquery, TableRef
-from hven.engines._bound.narrow import rewrite, walk
+from hven.adql.tree import ColumnRef, Exists, Ident, Join, Meta, Query, Select, SelectItem, Subquery, TableRef, transform, walk
 from hven.engines.duckdb.members import PARTNER, with_partners
 from hven.model.table import Column, Table
 from hven.model.types import INT64
@@ -50,7 +48,7 @@ class Asides:
 
     def around(self, engine: Machine, side: Side, schema: pa.Schema) -> tuple[Plan, str]:
         """Give the plan that computes `Side.around`, and the name of the table that it reads: the driver's rows."""
-        read = {node.column.name: node.column for node in walk_tree(side.around) if isinstance(node, ColumnRef) and node.column is not None}
+        read = {node.column.name: node.column for node in walk(side.around) if isinstance(node, ColumnRef) and node.column is not None}
         table = Table(schema="hven", name=f"drivers{side.driver}", columns=tuple(read[name] for name in schema.names if name in read))
 
         def make() -> Plan:
@@ -97,7 +95,7 @@ class Asides:
         def make() -> Pairs:
             read = {
                 (node.source, node.column.name): node.column
-                for node in walk_tree(condition)
+                for node in walk(condition)
                 if isinstance(node, ColumnRef) and node.column is not None
             }
             columns = {key: replace(column, name=f"{key[0]}.{key[1]}") for key, column in read.items()}
@@ -111,7 +109,7 @@ class Asides:
                 return node
 
             source = TableRef((Ident("hven"), Ident(table.name)), number=_ROWS, table=table)
-            query = Query(Select((SelectItem(_ref(pair, _ROWS), column=pair),), source, where=rewrite(condition, change)))
+            query = Query(Select((SelectItem(_ref(pair, _ROWS), column=pair),), source, where=transform(condition, change)))
             return engine.prepare(self._part(query, (pair,), table)), table.qualified, tuple(read)
 
         found: Pairs = self._plan(("pairs", id(condition)), make)

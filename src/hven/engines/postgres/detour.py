@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.grouping import of_its_row, walk
+from hven.adql.grouping import of_its_row
 from hven.adql.sql import Writer
-from hven.adql.tree import ColumnRef
+from hven.adql.tree import ColumnRef, walk
 from hven.engines import Execution, Limits, Memory, Plan, Relay, Snapshot
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of

@@ -9,7 +9,6 @@ import psycopg
 from hven.model.clock import late
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge, Unavailable
 
-_DRIVERS = ("adbc_driver_manager",)
 _GONE = {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"}
 _NO_TIMESTAMP = re.compile(
     r'invalid input syntax for type (?:timestamp|date)\w*: "(?P<v>.*)"|date/time field value out of range: "(?P<w>.*)"'

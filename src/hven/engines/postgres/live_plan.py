@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.grouping import walk
-from hven.adql.tree import Select, TableRef
+from hven.adql.tree import Select, TableRef, walk
 from hven.engines import Limits, Live, Memory, Plan
 from hven.engines._bound.narrow import columns_read
 from hven.engines.postgres.detour import Detour

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
-from hven.adql.grouping import walk
 from hven.adql.sql import Writer
 from hven.adql.tree import (
     And,
@@ -31,6 +30,7 @@ from hven.adql.tree import (
     Select,
     SelectItem,
     TableRef,
+    walk,
 )
 from hven.adql.values import meta
 from hven.engines._bound.constants import constant

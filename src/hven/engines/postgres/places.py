@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from hven.adql.grouping import walk
 from hven.adql.tree import (
     And,
     Between,
@@ -38,6 +37,7 @@ from hven.adql.tree import (
     SetOperation,
     Subquery,
     TableRef,
+    walk,
 )
 from hven.engines._bound.constants import constant
 from hven.engines._bound.covers import cover

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.grouping import walk
-from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, TableRef
+from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, TableRef, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.scope import conjuncts
 from hven.engines.postgres import faults

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql.grouping import walk
-from hven.adql.tree import Binary, Cast, Function
+from hven.adql.tree import Binary, Cast, Function, walk
 from hven.engines import Relay
 from hven.engines.postgres import faults
 from hven.model.errors import EvaluationError

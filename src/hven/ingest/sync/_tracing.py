@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from hven import adql
 from hven.adql.bind import bind
-from hven.adql.grouping import walk
 from hven.adql.scope import Tables
 from hven.adql.tree import (
     And,
@@ -32,6 +31,7 @@ from hven.adql.tree import (
     TableRef,
     Window,
     conjunction,
+    walk,
 )
 from hven.ingest.sync._differing import nullable
 from hven.model.errors import HvenError

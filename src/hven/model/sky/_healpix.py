@@ -290,19 +290,6 @@ def _centres_of_all(order: int) -> Numbers:
     return np.ascontiguousarray(vectors(*center(order, np.arange(12 << 2 * order))).T)
 
 
-def polygon_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, order: int) -> Indexes:
-    """Cover a polygon with great-circle edges, on the side of the smaller area.
-
-    Parameters
-    ----------
-    lons, lats
-        Vertices in degrees, shape (n,), n >= 3, not closed.
-    order
-        Finest cells to use, 0 to 29.
-    """
-    return polygon_cells(np.asarray(lons, dtype=np.float64), np.asarray(lats, dtype=np.float64), order)
-
-
 def polygon_cells(lons: Numbers, lats: Numbers, order: int, *, inner: bool = False) -> Indexes:
     """Give the ranges that cover the small side of a polygon, or (`inner`) those that lie wholly in it."""
     _check(order)

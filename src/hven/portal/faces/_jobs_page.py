@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from hven import adql, formats
 from hven import services as dali
 from hven.adql import tree
-from hven.adql.grouping import walk
+from hven.adql.tree import walk
 from hven.jobs import ACTIVE, Asker, Desk, place
 from hven.model.errors import Forbidden, NotFound, ParamError, ParseError
 from hven.model.params import collect

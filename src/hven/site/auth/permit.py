@@ -10,18 +10,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.adql.tree import And, Bound, Expr, Literal, TableRef
+from hven.adql.tree import And, Bound, Expr, Literal, TableRef, transform
 from hven.model.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.model.table import Table
-
-N = TypeVar("N")
-M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +147,7 @@ def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> t
     if not filters:
         return bound, scope_of(filters, private)
     known = {table.qualified for table in bound.tables}
-    return replace(bound, query=_rewrite(bound.query, TableRef, _filtering(filters, known))), scope_of(filters, private)
+    return replace(bound, query=transform(bound.query, _filtering(filters, known))), scope_of(filters, private)
 
 
 def scope_of(filters: dict[str, Expr], private: Sequence[str]) -> Scope:
@@ -176,12 +173,12 @@ def _conjunction(conditions: list[Expr]) -> Expr:
 
 def _settled(condition: Expr) -> Expr:
     """Take the slots off a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
-    return _rewrite(condition, Literal, lambda literal: replace(literal, slot=-1))
+    return transform(condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node)
 
 
-def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[TableRef], TableRef]:
-    def one(ref: TableRef) -> TableRef:
-        if ref.cte:
+def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[Any], Any]:
+    def one(ref: Any) -> Any:
+        if not isinstance(ref, TableRef) or ref.cte:
             return ref
         if ref.table is None or ref.table.qualified not in known:
             # nobody was asked about it: better no answer than too much of one
@@ -191,37 +188,3 @@ def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[TableRef]
         return replace(ref, where=filters[ref.table.qualified]) if ref.table.qualified in filters else ref
 
     return one
-
-
-def _rewrite(node: N, kind: type[M], change: Callable[[M], M]) -> N:
-    """Copy a tree, with every node of a kind changed; parts without one are shared."""
-    if isinstance(node, kind):
-        return change(node)  # type: ignore[return-value]
-    if isinstance(node, tuple):
-        parts = tuple(_rewrite(part, kind, change) for part in node)
-        return node if all(a is b for a, b in zip(parts, node, strict=True)) else parts  # type: ignore[return-value]
-    if not is_dataclass(node) or type(node).__module__ != "hven.adql.tree":
-        return node
-    # a + b + c, SELECT .. UNION SELECT .. UNION .., joins: a chain of a thousand is walked, not descended into
-    chain: list[Any] = []
-    first: Any = node
-    while is_dataclass(first) and not isinstance(first, kind) and hasattr(first, "left"):
-        chain.append(first)
-        first = first.left
-    if not chain:
-        return _changed(node, {}, kind, change)
-    new = _rewrite(first, kind, change)
-    for link in reversed(chain):
-        new = _changed(link, {"left": new}, kind, change)
-    return new  # type: ignore[no-any-return]
-
-
-def _changed(node: N, done: dict[str, object], kind: type[M], change: Callable[[M], M]) -> N:
-    """Rewrite the parts of one node; `done` are those that are rewritten already."""
-    changes = {}
-    for item in fields(node):  # type: ignore[arg-type]
-        old = getattr(node, item.name)
-        new = done[item.name] if item.name in done else _rewrite(old, kind, change)
-        if new is not old:
-            changes[item.name] = new
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]
