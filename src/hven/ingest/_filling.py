@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.descriptor import mapping as mappings
-from hven.ingest._ledger import PLACE, UNIQUE, identity
+from hven.ingest._ledger import PLACE, UNIQUE, Entry, identity
 from hven.ingest._mapped_rows import Grouper, Unrolled
 from hven.ingest._read_ahead import Ahead, Behind
 from hven.ingest._rejects import as_text
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hven.ingest._validate_unique import Seen
     from hven.ingest.watermarks import Watch
     from hven.model.resource import PythonLimits, Resource, SourceSpec, TableSpec
-    from hven.model.table import Column, Table
+    from hven.model.table import Table
     from hven.site.store import Record
     from hven.sources import Source
 
@@ -49,16 +49,6 @@ BATCH = 64 * 1024**2  # bytes of a batch, about: several are on their way at onc
 LEAST = 8192  # rows of a batch, however wide
 SERVICES = ("tap", "hven")  # kinds that give only so many rows at once
 EARLY = 1_000_000  # rows after which a share that is too large ends the reading
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One ``source:`` of a table: its columns and its mapping; nothing is read yet."""
-
-    spec: SourceSpec
-    source: Source
-    columns: tuple[Column, ...]
-    mapping: mappings.Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.ingest._filling import Entry
-    from hven.model.resource import Resource, TableSpec
-    from hven.model.table import Table
+    from hven.descriptor import mapping as mappings
+    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.table import Column, Table
     from hven.site import Site
+    from hven.sources import Source
 
     Places = npt.NDArray[np.int64]
 
@@ -41,6 +42,16 @@ KEYS = "keys"
 WORDS = ("first", "second", "identity")  # the fingerprint in two words
 SKIPPED, PUBLISHED, REJECTED = 0, 1, 2
 UNIQUE = "unique"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One ``source:`` of a table: its columns and its mapping; nothing is read yet."""
+
+    spec: SourceSpec
+    source: Source
+    columns: tuple[Column, ...]
+    mapping: mappings.Mapping
 
 
 def schema(table: Table) -> pa.Schema:

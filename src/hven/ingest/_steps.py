@@ -44,7 +44,7 @@ from hven.sources import Context, Feeds, FileWise
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.ingest._filling import Entry
+    from hven.ingest._ledger import Entry
     from hven.model.resource import Flags, Resource, TableSpec
     from hven.site import Site
     from hven.site.store import Lease

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.engines import Engine
-    from hven.ingest._filling import Entry
+    from hven.ingest._ledger import Entry
     from hven.model.resource import Resource, TableSpec
     from hven.model.settings import Settings
 

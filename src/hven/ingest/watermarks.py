@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.engines import Engine
-    from hven.ingest._filling import Entry
+    from hven.ingest._ledger import Entry
 
 TIME = "time"
 AHEAD = dt.timedelta(hours=1)  # clocks differ by so much, at most

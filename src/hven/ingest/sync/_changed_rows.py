@@ -21,8 +21,8 @@ from hven.sources import Blocks, Feeds, FileWise, Picks, Pin, Since
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.ingest._filling import Entry, Filling
-    from hven.ingest._ledger import State
+    from hven.ingest._filling import Filling
+    from hven.ingest._ledger import Entry, State
     from hven.ingest.sync._lines import Lines
     from hven.model.resource import Sync
     from hven.model.table import Column

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from hven.ingest._filling import Entry
+    from hven.ingest._ledger import Entry
     from hven.model.resource import Sync
     from hven.model.table import Column
     from hven.sources import Pin, Source

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from hven.ingest import Progress
-    from hven.ingest._filling import Entry, Filling
-    from hven.ingest._ledger import State
+    from hven.ingest._filling import Filling
+    from hven.ingest._ledger import Entry, State
     from hven.ingest._trial import Answer
     from hven.ingest.sync._differing import Differences
     from hven.ingest.sync._report import Change

@@ -9,7 +9,7 @@ from hven.model.errors import DataError
 from hven.model.table import SECONDS
 
 if TYPE_CHECKING:
-    from hven.ingest._filling import Entry
+    from hven.ingest._ledger import Entry
     from hven.model.resource import Sync
 
 
