@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, descendants, median, served
 from hven.site.store import Store
-from hven.site.store import database as db
+from hven.site.store import _database as db
 
 JOBS = 100_000
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -313,7 +313,7 @@ def counted() -> Journey:
     from hven.portal._explore.count_trees import Trees
     from hven.portal._explore.page_queries import Asking
     from hven.site import Site
-    from hven.site.auth.permit import ANONYMOUS, DEFAULT
+    from hven.site.auth._permit import ANONYMOUS, DEFAULT
 
     given = settings.load(SITE)
     with Site(given) as site:

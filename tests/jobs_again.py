@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hven.jobs._keeper import Keeper
-from hven.site.store import database as db
+from hven.site.store import _database as db
 
 
 def module_of(path: Path) -> ModuleType:

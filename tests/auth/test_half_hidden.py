@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from hven.query import run
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

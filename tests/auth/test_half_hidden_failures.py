@@ -5,7 +5,7 @@ import pytest
 
 from hven.model.errors import BindError, EvaluationError
 from hven.query import run
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -32,7 +32,7 @@ from hven.adql.tree import (
 from hven.model.errors import ServiceError
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT64, INT64
-from hven.site.auth.permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Access, Reader, permit, row_filters, scope_of, spell, visible
+from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Access, Reader, permit, row_filters, scope_of, spell, visible
 from hven.testing.policies import HalfHidden, half_hidden
 
 N, X = Column(name="n", type=INT64), Column(name="x", type=FLOAT64)
@@ -177,7 +177,7 @@ def test_scopes_tell_readers_apart_and_nothing_else():
 def test_scopes_are_the_same_in_every_process():
     """Sets come out of ``repr`` in another order in each process; answers' ETags must not."""
     code = (
-        "from hven.adql.tree import *; from hven.site.auth.permit import scope_of; from hven.model.types import BOOLEAN;"
+        "from hven.adql.tree import *; from hven.site.auth._permit import scope_of; from hven.model.types import BOOLEAN;"
         "print(scope_of({'a.b': Compare('=', ColumnRef(Ident('x')), Literal(1), meta=Meta(BOOLEAN, origins=frozenset('abcdefgh')))}, []).key)"
     )
     keys = {

@@ -24,8 +24,8 @@ from hven.jobs.desk import stamp
 from hven.model.settings import JobLimits
 from hven.services import uws
 from hven.site import Site
-from hven.site.store import database as db
-from hven.site.store.job_records import _packed
+from hven.site.store import _database as db
+from hven.site.store._job_records import _packed
 from hven.testing.site import tiny_site
 from running import program
 from shared import shared

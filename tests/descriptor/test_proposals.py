@@ -18,7 +18,7 @@ from hven.ingest import ingest
 from hven.model.errors import UsageError
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from shared import shared

@@ -197,7 +197,7 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
 
     from hven.adql._parser import parse_condition
     from hven.adql.bind import bind_condition
-    from hven.site.auth.permit import PUBLIC, Reader, permit
+    from hven.site.auth._permit import PUBLIC, Reader, permit
 
     hidden = bind_condition(parse_condition("field > 10"), STARS.columns)
 

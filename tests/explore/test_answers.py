@@ -20,7 +20,7 @@ from hven.portal._explore.plots import Density, Points
 from hven.portal._explore.preview import first_rows
 from hven.portal._explore.query_answers import answer
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -18,7 +18,7 @@ from hven.portal._explore import page_queries as room
 from hven.portal._explore import read
 from hven.portal._explore.page_queries import Answers, Asking
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -17,7 +17,7 @@ from hven.model.types import BOOLEAN, FLOAT64, INT32, STRING
 from hven.portal._explore import facets, read
 from hven.portal._explore.page_queries import Asking
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -20,7 +20,7 @@ from hven.portal._explore import places, read, regions
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import Search
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

@@ -14,7 +14,7 @@ from hven.portal._explore import read
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.rows import count, one, page, place
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.site import tiny_site
 
 

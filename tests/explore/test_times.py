@@ -16,7 +16,7 @@ from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import read
 from hven.portal._explore.summary import bounds, summary
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 
 LOG = """\
 collection: night

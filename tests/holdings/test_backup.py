@@ -20,10 +20,10 @@ from hven.model.errors import Conflict, HvenError, SourceError, StorageError, Us
 from hven.model.settings import Settings, init, load
 from hven.site import Site
 from hven.site.archive import HEAD, SUMS, backup
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.site.restoring import restore, verify
 from hven.site.store import Job, Store
-from hven.site.store import database as db
+from hven.site.store import _database as db
 from postgres import server
 from running import hven
 from two_engines import OTHER, registered

@@ -8,7 +8,7 @@ import pytest
 from hven import query
 from hven.ingest import ingest, run_examples
 from hven.site import Site, examples
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with, table_of, tiny_site
 

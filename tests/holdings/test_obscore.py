@@ -12,7 +12,7 @@ from hven.ingest import ingest
 from hven.model.settings import Postgres, Settings
 from hven.site import Site
 from hven.site.auth import Reader
-from hven.site.auth.permit import ANONYMOUS
+from hven.site.auth._permit import ANONYMOUS
 from hven.testing.policies import half_hidden
 from postgres import server
 

@@ -17,7 +17,7 @@ from hven.model.settings import Settings
 from hven.model.table import Table, columns_of
 from hven.site import Site
 from hven.site.auth import Reader
-from hven.site.auth.permit import ANONYMOUS
+from hven.site.auth._permit import ANONYMOUS
 from hven.testing.policies import half_hidden
 from shared import MORE
 

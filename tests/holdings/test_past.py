@@ -11,7 +11,7 @@ from hven import query
 from hven.model.errors import BindError, NotFound, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import parse_type as type_of
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.site import publish, tiny_site
 
 

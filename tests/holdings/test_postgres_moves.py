@@ -18,7 +18,7 @@ from hven.model.table import Column, Partition, Table
 from hven.model.types import parse_type
 from hven.site import Site
 from hven.site.archive import backup
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.engine import STARS, stars
 from hven.testing.site import publish
 from postgres import server

@@ -19,7 +19,7 @@ from hven.model.errors import Conflict, HvenError, StorageError
 from hven.model.settings import Settled, init, load
 from hven.site import Site
 from hven.site import serving as room
-from hven.site.engines import Engines
+from hven.site._engines import Engines
 from hven.site.serving import refuse_unread, serving
 from running import hven, until
 

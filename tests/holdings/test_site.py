@@ -16,7 +16,7 @@ from hven.model.settings import Settings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Reader
+from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Reader
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, site_with, table_of, tiny_site
 

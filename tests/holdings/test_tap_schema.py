@@ -10,8 +10,8 @@ from hven.engines import Snapshot
 from hven.model.table import Column, Key, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 from hven.site import _tap_schema as tap_schema
-from hven.site.auth.permit import ANONYMOUS, DEFAULT, OWNER, Reader
-from hven.site.build import build
+from hven.site._build import build
+from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, Reader
 from hven.site.store import Record
 
 STARS = Table(

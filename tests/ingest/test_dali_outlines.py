@@ -17,7 +17,7 @@ from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import Search
 from hven.query.head import head as heading
 from hven.site import Site
-from hven.site.auth.permit import DEFAULT, OWNER
+from hven.site.auth._permit import DEFAULT, OWNER
 from hven.testing.site import site_with
 from postgres import server
 

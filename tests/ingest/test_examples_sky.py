@@ -22,7 +22,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from shared import ROOT
 
 

@@ -16,7 +16,7 @@ from hven.ingest.quality import Quality, from_json, percent
 from hven.ingest.sync import sync
 from hven.model.errors import DataError, HvenError
 from hven.model.settings import Postgres
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from postgres import cluster
 from running import hven

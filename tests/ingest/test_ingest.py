@@ -12,7 +12,7 @@ from hven import query
 from hven.ingest import Progress, ingest, run_tests
 from hven.model.errors import Conflict, DataError, DescriptorError, NotFound, SourceError, StorageError
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 STARS = """\

@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from hven import query
 from hven.ingest import ingest
 from hven.model.errors import DescriptorError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 

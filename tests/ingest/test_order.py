@@ -9,7 +9,7 @@ import pytest
 from hven import query
 from hven.ingest import ingest, stale
 from hven.model.errors import DescriptorError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

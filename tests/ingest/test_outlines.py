@@ -15,7 +15,7 @@ from hven.lint import regions
 from hven.model.settings import Settings
 from hven.model.sky import shape_columns, shape_text
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

@@ -14,7 +14,7 @@ from astropy.time import Time
 
 from hven import query
 from hven.ingest import ingest
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
 

@@ -8,7 +8,7 @@ from hven import query
 from hven.descriptor import check
 from hven.ingest import ingest
 from hven.query.head import head
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 TEXT = """\

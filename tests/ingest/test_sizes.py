@@ -14,7 +14,7 @@ from hven import query
 from hven.ingest import _sizes as sizes
 from hven.ingest import ingest
 from hven.ingest.sync import sync
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 TEXT = """\

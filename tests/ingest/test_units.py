@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hven import query
 from hven.ingest import ingest
 from hven.model.errors import DataError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 EACH = """\

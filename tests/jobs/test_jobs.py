@@ -31,7 +31,7 @@ from hven.model.settings import JobLimits
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.site.store import Job, Store
-from hven.site.store import database as db
+from hven.site.store import _database as db
 from hven.testing.site import tiny_site
 from running import until
 
@@ -144,7 +144,7 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(site: Site, arrivals
     with pytest.MonkeyPatch.context() as patch, site.store._database.writing() as connection:
         connection.execute(sa.delete(db.jobs))
         connection.commit()
-        patch.setattr("hven.site.store.job_records.now", lambda: next(moments))
+        patch.setattr("hven.site.store._job_records.now", lambda: next(moments))
         for number, who in enumerate(arrivals):
             site.store.jobs.add(Job(id=f"{number:02}", type="tap", queue=f"{who}", duration=9, destruction="9"))
             site.store.jobs.enqueue(f"{number:02}", among=("PENDING",), most=99)
@@ -204,7 +204,7 @@ def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pyte
 def _row(job: Job) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from hven.site.store.job_records import _packed
+    from hven.site.store._job_records import _packed
 
     return _packed(asdict(job))
 

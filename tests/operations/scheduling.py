@@ -204,7 +204,7 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
     from hven.jobs.operations import keep_schedule
     from hven.model import settings
     from hven.model.errors import Guarded, SourceError
-    from hven.site.store import leases
+    from hven.site.store import _leases as leases
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log = os.open(directory / "schedulers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

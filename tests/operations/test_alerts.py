@@ -21,7 +21,7 @@ from hven.jobs import _sending as sending
 from hven.jobs._redaction import Hiding
 from hven.model.settings import Settings, init, load
 from hven.site.store import Alert, Store
-from hven.site.store.schedules import alert
+from hven.site.store._schedules import alert
 
 SECRET = "s3cr3t-of-the-harbour"
 

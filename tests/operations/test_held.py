@@ -18,7 +18,7 @@ from hven.jobs.planning import BY_HAND
 from hven.model import settings
 from hven.model.errors import Conflict, HvenError
 from hven.site import Site
-from hven.site.store.state import lease_name
+from hven.site.store._state import lease_name
 from running import hven
 from two_engines import OTHER, registered
 

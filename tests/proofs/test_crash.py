@@ -24,7 +24,7 @@ from hven.ingest import ingest
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.archive import backup
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.site.restoring import verify
 from hven.testing.site import site_with
 

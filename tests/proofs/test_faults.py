@@ -24,7 +24,7 @@ from hven import query
 from hven.model.errors import HvenError
 from hven.model.settings import load
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from postgres import server as postgres
 

@@ -15,7 +15,7 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 

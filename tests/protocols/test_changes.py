@@ -17,7 +17,7 @@ from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.ingest.sync.changes import sets
 from hven.site import Site
-from hven.site.auth.permit import OWNER, Access
+from hven.site.auth._permit import OWNER, Access
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 

@@ -15,7 +15,7 @@ from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model.errors import DataError, DescriptorError, SourceError
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 PAPER = """\

@@ -28,8 +28,8 @@ from hven.portal._pages.texts import texts
 from hven.site import Site
 from hven.site.counters import FILE, Counters, prepare
 from hven.site.store import Schedule
+from hven.site.store._schedules import alert
 from hven.site.store.runs import ERROR
-from hven.site.store.schedules import alert
 from hven.testing.policies import half_hidden
 from running import hven
 

@@ -21,7 +21,7 @@ from hven.services import _proving as proving
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store import Store
-from hven.site.store.database import now
+from hven.site.store._database import now
 from hven.testing.site import tiny_site
 
 CSV = b"id,mine\ns1,10\n"

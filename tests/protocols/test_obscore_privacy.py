@@ -18,7 +18,7 @@ from hven.ingest import ingest
 from hven.jobs import run_next
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.policies import half_hidden
 
 POLICIES = half_hidden("n")

@@ -18,7 +18,7 @@ from hven.app._server import create
 from hven.model.settings import load
 from hven.portal._pages.brand import NIGHT, PAPER, contrast, readable
 from hven.site import Site
-from hven.site.auth.permit import Reader
+from hven.site.auth._permit import Reader
 from hven.testing.policies import half_hidden
 from running import until
 

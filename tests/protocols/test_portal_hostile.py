@@ -24,7 +24,7 @@ from hven.model.errors import HvenError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import search
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with, tiny_site
 

@@ -16,7 +16,7 @@ from made_stars import STARS, rows
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, site_with, tiny_site
 

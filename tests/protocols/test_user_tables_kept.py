@@ -36,7 +36,7 @@ from hven.query import user_tables as own
 from hven.site import Site
 from hven.site import _site as holdings_site
 from hven.site.auth import Reader
-from hven.site.store import user_table_records as user_tables
+from hven.site.store import _user_table_records as user_tables
 from hven.testing.site import tiny_site
 
 NUMBER = 3_000

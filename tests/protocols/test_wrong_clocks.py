@@ -16,7 +16,7 @@ from hven.ingest import _steps as steps
 from hven.ingest import ingest
 from hven.portal._views import page_formats as answers
 from hven.site import Site
-from hven.site.store import database
+from hven.site.store import _database as database
 from hven.testing.site import site_with
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC)

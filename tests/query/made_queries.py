@@ -19,7 +19,7 @@ from hven.jobs import run_next
 from hven.model.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
 from hven.site import Site
 from hven.site.auth import Policy
-from hven.site.auth.permit import DEFAULT
+from hven.site.auth._permit import DEFAULT
 from made_tables import PUBLISHED, TABLES, UPLOADED
 
 UPLOADS = {table.qualified: (table, rows) for table, rows in UPLOADED}

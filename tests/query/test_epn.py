@@ -19,7 +19,7 @@ from hven.model.errors import NotFound, ParseError
 from hven.model.table import Column, Table, dated
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
 from hven.portal import conditions as epn
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.site import tiny_site
 
 NUMBERS = {"time_min": "d", "time_max": "d", "c1min": "deg", "c1max": "deg", "c2min": "deg", "c2max": "deg", "spectral_range_min": "Hz", "spectral_range_max": "Hz", "incidence_min": "deg", "incidence_max": "deg"}  # fmt: skip

@@ -98,7 +98,7 @@ def test_no_shape_of_query_is_an_oracle(site: Site, text: str) -> None:
 def test_a_filter_leaves_the_indexes_in_use(site: Site, text: str, wanted: int | None) -> None:
     from hven.adql import bind, parse
     from hven.adql.scope import Tables
-    from hven.site.auth.permit import ANONYMOUS, permit
+    from hven.site.auth._permit import ANONYMOUS, permit
 
     found = ask(site, text, policies=half_hidden("n"))
     assert wanted is None or len(found) == wanted

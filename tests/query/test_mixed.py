@@ -16,7 +16,7 @@ from hven.model.settings import Postgres, QueryLimits, Settings
 from hven.model.table import Table, columns_of
 from hven.query._mixed import MixedPlan
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS
+from hven.site.auth._permit import ANONYMOUS
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, table_of
 from postgres import server
@@ -204,7 +204,7 @@ def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
 
 
 def test_an_engine_that_is_away_stops_its_own_tables_only(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.site.engines.PAUSE", 600.0)
+    monkeypatch.setattr("hven.site._engines.PAUSE", 600.0)
     with site_of(tmp_path, {"obs.logs": OTHER}):
         pass
     other.away = True

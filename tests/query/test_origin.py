@@ -12,7 +12,7 @@ from hven.formats import votable
 from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 
 ABOUT = """collection: {name}
 title: Title of {name}

@@ -21,7 +21,7 @@ from hven.query import turns
 from hven.query._plan_cache import LARGEST, Shapes, cost
 from hven.query._result import PIECE
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.policies import half_hidden
 from hven.testing.site import publish, table_of, tiny_site
 

@@ -14,7 +14,7 @@ from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.layout import Projection
 from hven.model.table import Table, columns_of
 from hven.site import Site
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 

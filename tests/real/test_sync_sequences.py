@@ -15,7 +15,7 @@ from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model.settings import load
 from hven.site import Site
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from shared import shared
 
 pytestmark = pytest.mark.slow

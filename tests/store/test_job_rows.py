@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from hven.model.errors import NotFound
 from hven.site.store import Job, Store
-from hven.site.store import database as db
-from hven.site.store.leases import holder
+from hven.site.store import _database as db
+from hven.site.store._leases import holder
 from postgres import server
 
 

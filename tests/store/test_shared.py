@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from hven.model.errors import Conflict, HvenError, StorageError
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.store import FORMAT, Store
-from hven.site.store import database as db
+from hven.site.store import Store
+from hven.site.store import _database as db
+from hven.site.store._database import FORMAT
 from postgres import programs, server
 from running import Server, hven, serving, until
 

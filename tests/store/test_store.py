@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from hven.engines import Snapshot
 from hven.model.errors import Conflict, NotFound, StorageError
 from hven.model.table import Column, Table
-from hven.site.store import FORMAT, Lease, Record, Store
-from hven.site.store import database as db
-from hven.site.store import leases as leasing
+from hven.site.store import Lease, Record, Store
+from hven.site.store import _database as db
+from hven.site.store import _leases as leasing
+from hven.site.store._database import FORMAT
 from postgres import server
 from running import until
 
@@ -180,7 +181,7 @@ def test_a_lease_runs_out(store):
 
 def test_the_lease_of_a_dead_process_is_void_at_once(store):
     child = subprocess.run(
-        [sys.executable, "-c", "from hven.site.store.leases import holder; print(holder())"],
+        [sys.executable, "-c", "from hven.site.store._leases import holder; print(holder())"],
         capture_output=True,
         text=True,
         check=True,

@@ -22,12 +22,12 @@ from hven.model.errors import NotFound
 from hven.query import user_tables as own
 from hven.site import Site
 from hven.site.store import Job, Store, Verification
+from hven.site.store import _database as db
 from hven.site.store import _sessions as sessions_of
+from hven.site.store import _user_table_records as user_tables
 from hven.site.store import _verifications as verifications
-from hven.site.store import database as db
-from hven.site.store import user_table_records as user_tables
 from hven.site.store._deletion_clock import BELIEVED, LEAP, Reckoning, stamp
-from hven.site.store.schedules import alert
+from hven.site.store._schedules import alert
 from hven.testing.site import tiny_site
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()

@@ -5,7 +5,8 @@ import sqlite3
 import pytest
 
 from hven.model.errors import Conflict, NotFound, Unauthenticated, UserError
-from hven.site.store import FORMAT, Job, Store
+from hven.site.store import Job, Store
+from hven.site.store._database import FORMAT
 
 
 def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):

@@ -14,7 +14,7 @@ from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.ingest.sync._changed_rows import Reading
 from hven.model.errors import DataError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 4

@@ -13,7 +13,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.ingest.sync import changes, sync
 from hven.model.settings import Postgres
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.sources import remote
 from hven.testing.site import site_with
 from postgres import cluster

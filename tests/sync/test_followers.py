@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hven import query
 from hven.ingest import ingest
 from hven.ingest.sync import sync
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 EXAMPLES = 120 if os.environ.get("HVEN_PROOF") == "full" else 3

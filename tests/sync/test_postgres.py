@@ -12,7 +12,7 @@ from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.ingest.sync._diffing import diff
 from hven.model.settings import Postgres
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from postgres import cluster
 

@@ -14,7 +14,7 @@ import pytest
 from hven import query
 from hven.ingest import ingest
 from hven.ingest.sync import sync
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from running import HVEN
 

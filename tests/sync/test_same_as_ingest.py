@@ -13,7 +13,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model.errors import DataError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 3

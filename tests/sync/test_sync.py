@@ -8,7 +8,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model.errors import DataError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 
 STARS = """

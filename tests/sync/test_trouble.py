@@ -17,7 +17,7 @@ from hven.ingest import ingest
 from hven.ingest._ledger import Notes
 from hven.ingest.sync import changes, sync
 from hven.model.errors import Conflict, DataError, Guarded, SourceError, StorageError
-from hven.site.auth.permit import OWNER
+from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from running import hven
 

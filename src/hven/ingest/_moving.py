@@ -11,8 +11,8 @@ from hven.ingest._steps import WAIT, new_id
 from hven.model import plugins
 from hven.model.errors import HvenError, NotFound, StorageError, UserError
 from hven.site.serving import refuse_unread
+from hven.site.store import lease_name
 from hven.site.store.runs import ABORTED, COMPLETED, ERROR
-from hven.site.store.state import lease_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

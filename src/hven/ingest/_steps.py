@@ -32,12 +32,10 @@ from hven.ingest.watermarks import Watch
 from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
 from hven.model.settings import secret
 from hven.model.table import dated, taken
-from hven.site.overlay import inherited
+from hven.site import inherited
 from hven.site.serving import refuse_unread
-from hven.site.store import Record
-from hven.site.store.database import now
+from hven.site.store import Record, lease_name, now
 from hven.site.store.runs import ABORTED, COMPLETED, ERROR
-from hven.site.store.state import lease_name
 from hven.site.watch import as_read
 from hven.sources import Context, Feeds, FileWise
 

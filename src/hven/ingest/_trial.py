@@ -12,9 +12,8 @@ from hven import descriptor, query
 from hven.ingest._report import TestResult
 from hven.model import literal
 from hven.model.errors import Fault, HvenError, NotFound, Place
-from hven.site import examples
-from hven.site.auth.permit import OWNER
-from hven.site.build import build
+from hven.site import build, examples
+from hven.site.auth import OWNER
 from hven.site.watch import Seen, files
 
 if TYPE_CHECKING:

@@ -200,7 +200,7 @@ def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
 
 def _taken(site: Site, name: str) -> bool:
     """Tell whether somebody else changes the collection now."""
-    from hven.site.store.state import lease_name
+    from hven.site.store import lease_name
 
     return any(lease.name == lease_name(name) and lease.holder != holder() for lease in site.store.leases.all())
 

@@ -19,7 +19,7 @@ from hven.jobs._alone import Alone
 from hven.jobs._worker import ATTEMPTS, SILENT, Stop, work_on
 from hven.jobs.desk import KEPT, directory, stamp
 from hven.model.errors import HvenError
-from hven.site.store.database import now
+from hven.site.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before: no entities
 
 from hven.model.errors import Cancelled, Forbidden, HvenError, NotFound, Overloaded, SourceError, Timeout, TooLarge, UserError
-from hven.site.store.job_records import REMOTE
+from hven.site.store import REMOTE
 from hven.sources import remote
 
 if TYPE_CHECKING:

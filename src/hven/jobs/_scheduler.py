@@ -19,8 +19,7 @@ from hven.jobs._sending import deliver, ways_of
 from hven.jobs.planning import BY_HAND, FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
 from hven.model.errors import Conflict, HvenError
 from hven.model.resource import span
-from hven.site.store import Store
-from hven.site.store.leases import dead
+from hven.site.store import Store, dead
 from hven.site.store.runs import ABORTED
 from hven.site.watch import Descriptors
 

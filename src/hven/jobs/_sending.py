@@ -57,7 +57,7 @@ def deliver(settings: Settings, store: Store) -> int:
 
 def _attempted(settings: Settings, item: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
     """Tell what was not told yet; give how it went, and whether something is left."""
-    from hven.site.store.database import now
+    from hven.site.store import now
 
     hiding = Hiding(settings.directory)
     offered = ways_of(settings)

@@ -15,7 +15,7 @@ from hven.jobs._types import Failed, Work
 from hven.jobs.desk import FINAL, directory
 from hven.model import errors
 from hven.model.errors import Cancelled, HvenError
-from hven.site.auth.permit import DEFAULT
+from hven.site.auth import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

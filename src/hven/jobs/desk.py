@@ -17,8 +17,7 @@ from hven.jobs._types import FILES, files_in, made
 from hven.jobs.quote import Outlook, outlook
 from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
 from hven.model.params import collect
-from hven.site.store import Job
-from hven.site.store.database import now
+from hven.site.store import Job, now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hven.model.resource import Timing, span
-from hven.site.store import Schedule
-from hven.site.store.schedules import alert
+from hven.site.store import Schedule, alert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.site.store import Job, Jobs
-    from hven.site.store.job_records import Past
+    from hven.site.store import Job, Jobs, Past
 
 PASTS = 50  # jobs of an asker that are looked at
 QUEUES = 8  # more askers than that before it: nobody can tell

@@ -12,7 +12,7 @@ from hven.model.errors import ParamError, ServiceError
 from hven.model.params import Param
 from hven.model.types import INT32
 from hven.query import uploads
-from hven.site.auth.permit import offered
+from hven.site.auth import offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from hven.jobs import forks
 from hven.jobs._sending import ways_of
 from hven.model.errors import HvenError
-from hven.site.engines import Engines
-from hven.site.store import Store, Verification
-from hven.site.store.schedules import alert
+from hven.site import Engines
+from hven.site.store import Store, Verification, alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -25,8 +25,7 @@ from hven.query._total import total
 from hven.query.memory import Ceiling, tidy
 from hven.query.turns import InTurn, Turns
 from hven.site import TAP_SCHEMA
-from hven.site.auth import Scope, permit
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth import ANONYMOUS, DEFAULT, Scope, permit
 from hven.site.past import refuse
 
 if TYPE_CHECKING:

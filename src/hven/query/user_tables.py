@@ -18,9 +18,7 @@ from hven.model import units
 from hven.model.errors import Cancelled, Conflict, NotFound, ParamError, SourceError, Unauthenticated
 from hven.query import uploads
 from hven.site import USER_SCHEMA
-from hven.site.store import Record
-from hven.site.store.database import now
-from hven.site.store.user_table_records import check_room
+from hven.site.store import Record, check_room, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

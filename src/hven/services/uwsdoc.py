@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 import orjson
 
 from hven.formats.votable import legal
-from hven.site.store.job_records import REMOTE
+from hven.site.store import REMOTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

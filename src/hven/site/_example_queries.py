@@ -13,7 +13,7 @@ from hven.model.resource import Example
 from hven.model.sky import Moc, healpix
 from hven.site._picture import ROWS
 from hven.site._tap_schema import NAME as TAP_SCHEMA
-from hven.site.auth.permit import ANONYMOUS, DEFAULT
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

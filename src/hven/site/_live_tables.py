@@ -21,8 +21,8 @@ from hven.model import plugins
 from hven.model.errors import DescriptorError, HvenError
 from hven.model.settings import secret
 from hven.model.table import dated
+from hven.site._engines import LIVE
 from hven.site._picture import Published
-from hven.site.engines import LIVE
 from hven.sources import Context
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.model.settings import Settings
-    from hven.site.engines import Engines
+    from hven.site._engines import Engines
 
 LOOK = 3.0  # seconds between two looks at a table
 

@@ -10,8 +10,8 @@ from hven.model.errors import Conflict
 from hven.model.table import Schema
 from hven.site import _tap_schema as tap_schema
 from hven.site._catalogue import Catalogue
-from hven.site.auth.permit import ANONYMOUS, DEFAULT, row_filters, spell, visible
-from hven.site.overlay import resolved_keys
+from hven.site._overlay import resolved_keys
+from hven.site.auth._permit import ANONYMOUS, DEFAULT, row_filters, spell, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -11,16 +11,16 @@ from hven.engines import Memory
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.model.settings import Settled
+from hven.site._build import build
+from hven.site._engines import EMBEDDED, Engines
 from hven.site._fallback import standing
 from hven.site._live_tables import Lives
 from hven.site._picture import OWNERS, USER_SCHEMA, Published
-from hven.site.build import build
 from hven.site.counters import Counters
-from hven.site.engines import EMBEDDED, Engines
 from hven.site.past import moment, past
 from hven.site.serving import Serving, Sign, places
 from hven.site.store import Store, holder
-from hven.site.store.database import now
+from hven.site.store._database import now
 from hven.site.watch import Descriptors, Seen
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ import pyarrow as pa
 
 import hven
 from hven.model.errors import Conflict, NotFound, StorageError
-from hven.site.store import FORMAT
+from hven.site.store._database import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

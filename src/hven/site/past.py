@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Gone, ParamError
-from hven.site.build import build
+from hven.site._build import build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

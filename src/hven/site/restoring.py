@@ -19,7 +19,8 @@ from hven.model.errors import Conflict, HvenError, SourceError, StorageError, Us
 from hven.model.settings import SECRETS
 from hven.site._site import Site
 from hven.site.archive import ARCHIVE, HEAD, SUMS, Summed
-from hven.site.store import FORMAT, Store
+from hven.site.store import Store
+from hven.site.store._database import FORMAT
 from hven.site.store._snapshots import from_row
 from hven.site.store._state_copies import own_record
 

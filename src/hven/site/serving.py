@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Conflict
-from hven.site.engines import EMBEDDED
-from hven.site.store.leases import dead, shown
+from hven.site._engines import EMBEDDED
+from hven.site.store._leases import dead, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from hven.adql.tree import ColumnRef, Compare, Expr, Function, Ident, Literal, Meta
 from hven.model.types import BOOLEAN, INT32
-from hven.site.auth.permit import Access
+from hven.site.auth import Access
 
 if TYPE_CHECKING:
     from hven.model.table import Table
-    from hven.site.auth.permit import Policy, Reader
+    from hven.site.auth import Policy, Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hven.model.settings import Settings
 from hven.model.table import Table, columns_of
 from hven.site import Site
-from hven.site.store import Record
-from hven.site.store.database import now
+from hven.site.store import Record, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,7 +22,7 @@ from hven.app._cli.remote_query import ask as ask_there
 from hven.model.clock import stopped
 from hven.model.errors import UsageError, UserError
 from hven.query import resolver
-from hven.site.auth.permit import ANONYMOUS, OWNER
+from hven.site.auth import ANONYMOUS, OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

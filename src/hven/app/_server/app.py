@@ -24,7 +24,7 @@ from hven.model.table import BY_TAP
 from hven.portal.faces.portal import nowhere
 from hven.portal.portals import Portals
 from hven.services.face import Surroundings, known
-from hven.site.auth.permit import ANONYMOUS, DEFAULT, offered
+from hven.site.auth import ANONYMOUS, DEFAULT, offered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

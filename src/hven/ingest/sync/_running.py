@@ -31,8 +31,8 @@ from hven.ingest.sync._pages import Paged, paged
 from hven.ingest.sync._report import SyncReport
 from hven.model.errors import Conflict, DataError, DescriptorError
 from hven.model.table import columns_to_json
-from hven.site.overlay import inherited
-from hven.site.store.database import now
+from hven.site import inherited
+from hven.site.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ from hven.model import Cache
 from hven.model.errors import Gone, NotFound, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
-from hven.site.auth.permit import ANONYMOUS, row_filters, scope_of, visible
+from hven.site.auth import ANONYMOUS, row_filters, scope_of, visible
 from hven.site.past import instant
 
 if TYPE_CHECKING:

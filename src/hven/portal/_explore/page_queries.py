@@ -156,7 +156,7 @@ class Asking:
 
     def hides(self, table: Table) -> bool:
         """Tell whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
-        from hven.site.auth.permit import row_filters
+        from hven.site.auth import row_filters
 
         return bool(row_filters([table], self.who, self.policies))
 

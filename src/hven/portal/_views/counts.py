@@ -10,7 +10,7 @@ from hven.engines import Live
 from hven.model.errors import ServiceError
 from hven.portal._explore import Search
 from hven.portal._explore.page_queries import Asking
-from hven.site.auth.permit import row_filters
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

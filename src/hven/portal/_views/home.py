@@ -23,7 +23,7 @@ from hven.portal._views.news import told
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page, page
 from hven.portal._views.table_page import asking
-from hven.site.auth.permit import ANONYMOUS
+from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

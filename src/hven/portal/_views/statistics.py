@@ -21,7 +21,7 @@ from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.table_page import asking
 from hven.portal._views.validity import validity
-from hven.site.auth.permit import row_filters
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.ingest.quality import from_json, percent
-from hven.site.auth.permit import row_filters
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from hven.ingest.quality import Group, Quality

@@ -17,7 +17,7 @@ from hven import services as dali
 from hven.formats.votable import legal
 from hven.model.errors import NotFound
 from hven.services.face import Face, Surroundings, route
-from hven.site.auth.permit import row_filters
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

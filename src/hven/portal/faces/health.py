@@ -19,7 +19,7 @@ from hven.jobs.metrics import CONTENT_TYPE, exposition
 from hven.portal._pages import frame, guarded, written
 from hven.services.errors import LINE
 from hven.services.face import Face, Surroundings, route
-from hven.site.auth.permit import row_filters
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from hven.model import plugins
 from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
-from hven.site.auth.permit import DEFAULT
+from hven.site.auth import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

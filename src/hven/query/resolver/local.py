@@ -26,8 +26,7 @@ from hven.model import units
 from hven.model.clock import Clock
 from hven.model.errors import ServiceError, TooLarge, UserError
 from hven.query.resolver._contract import Asked, Provider, Resolved, keys
-from hven.site.auth import permit
-from hven.site.auth.permit import ANONYMOUS
+from hven.site.auth import ANONYMOUS, permit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

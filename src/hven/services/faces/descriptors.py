@@ -10,8 +10,8 @@ from hven.descriptor.computed import Computed
 from hven.descriptor.observations import OBSCORE, RADIO
 from hven.model.errors import NotFound
 from hven.services.face import Face, Surroundings, route
-from hven.site.auth.permit import ANONYMOUS
-from hven.site.obscore import Union
+from hven.site import UnionView
+from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound(f"there is no public collection {name!r} here", remedy="the first page lists what is here")
         observed = {kind: holdings.published.get(f"ivoa.{kind}") for kind in (OBSCORE, RADIO)}
         also = Computed(
-            members={kind: view.members for kind, view in observed.items() if view is not None and isinstance(view.members, Union)},
+            members={kind: view.members for kind, view in observed.items() if view is not None and isinstance(view.members, UnionView)},
             specs={spec.table.name: spec for spec in resource.tables},
             examples=resource.examples,
         )

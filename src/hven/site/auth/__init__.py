@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from hven.site.auth.permit import Policy, Reader, Scope, permit, visible
+from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, Access, Policy, Reader, Scope, offered, permit, row_filters, scope_of, visible
 
-__all__ = ["Policy", "Reader", "Scope", "permit", "visible"]
+__all__ = [
+    "ANONYMOUS",
+    "DEFAULT",
+    "OWNER",
+    "Access",
+    "Policy",
+    "Reader",
+    "Scope",
+    "offered",
+    "permit",
+    "row_filters",
+    "scope_of",
+    "visible",
+]

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Unauthenticated
-from hven.site.auth.permit import Reader
+from hven.site.auth._permit import Reader
 from hven.site.auth.session import proof_of
 
 if TYPE_CHECKING:

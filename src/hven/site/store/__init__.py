@@ -5,32 +5,35 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 
 from __future__ import annotations
 
-from hven.site.store._snapshots import Event, Record, Release
+from hven.site.store._database import now, stand
+from hven.site.store._job_records import REMOTE, Job, Jobs, Past, Ref
+from hven.site.store._leases import Lease, dead, holder
+from hven.site.store._schedules import Alert, Schedule, alert
+from hven.site.store._snapshots import Event, Record
+from hven.site.store._state import Store, lease_name
+from hven.site.store._user_table_records import check_room
 from hven.site.store._verifications import Verification
-from hven.site.store.database import FORMAT, stand
-from hven.site.store.job_records import Job, Jobs, Ref
-from hven.site.store.leases import Lease, Leases, holder
-from hven.site.store.runs import Run, Runs
-from hven.site.store.schedules import Alert, Schedule, Schedules
-from hven.site.store.state import Store
+from hven.site.store.runs import Run
 
 __all__ = [
-    "FORMAT",
+    "REMOTE",
     "Alert",
     "Event",
     "Job",
     "Jobs",
     "Lease",
-    "Leases",
+    "Past",
     "Record",
     "Ref",
-    "Release",
     "Run",
-    "Runs",
     "Schedule",
-    "Schedules",
     "Store",
     "Verification",
+    "alert",
+    "check_room",
+    "dead",
     "holder",
+    "lease_name",
+    "now",
     "stand",
 ]

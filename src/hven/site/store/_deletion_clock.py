@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from hven.site.store.database import clock, meta
+from hven.site.store._database import clock, meta
 
 if TYPE_CHECKING:
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 KEY = "time"  # in `meta`
 LEAP = 3600.0  # seconds by which the clock may be ahead of what was believed last: a correction, or a pause

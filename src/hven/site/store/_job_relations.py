@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.site.store.database import jobs, now
+from hven.site.store._database import jobs, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

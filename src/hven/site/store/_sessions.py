@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from hven.model.errors import Unauthenticated
 from hven.site.store import _deletion_clock as times
-from hven.site.store.database import meta, now, sessions, users
+from hven.site.store._database import meta, now, sessions, users
 
 if TYPE_CHECKING:
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 SEAL = "seal"  # in `meta`: the key that sessions are sealed with
 LONGEST = timedelta(days=15)  # no session lasts so long: one that would was begun while the clock was ahead

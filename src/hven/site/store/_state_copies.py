@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.model.errors import Conflict, StorageError
+from hven.site.store import _database as db
 from hven.site.store import _deletion_clock as times
-from hven.site.store import database as db
+from hven.site.store._database import meta, metadata, now, pointers, releases, schedules, snapshots, user_tables
 from hven.site.store._snapshots import Record, from_row, to_row
-from hven.site.store.database import meta, metadata, now, pointers, releases, schedules, snapshots, user_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 DEAD = 2 * 86_400.0  # seconds after which a backup that left its pin has died
 PIN = "backup in progress "  # a label of releases that keeps snapshots while they are copied

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from hven.site.store.database import now, pointers, sync_state
+from hven.site.store._database import now, pointers, sync_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 
 class Syncs:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import Conflict, NotFound, UserError
-from hven.site.store.database import jobs, now, sessions, user_tables, users
-from hven.site.store.job_records import forget
-from hven.site.store.user_table_records import retire
+from hven.site.store._database import jobs, now, sessions, user_tables, users
+from hven.site.store._job_records import forget
+from hven.site.store._user_table_records import retire
 
 if TYPE_CHECKING:
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 TAKEN = {"owner", "anonymous"}  # whom the program itself calls so

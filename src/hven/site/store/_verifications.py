@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from hven.site.store.database import meta, now, snapshots, turn, user_tables, verifications
-from hven.site.store.schedules import insert_alerts
+from hven.site.store._database import meta, now, snapshots, turn, user_tables, verifications
+from hven.site.store._schedules import insert_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hven.site.store.database import Database
-    from hven.site.store.schedules import Alert
+    from hven.site.store._database import Database
+    from hven.site.store._schedules import Alert
 
 ASKED = "verify"  # key of `meta`: since when everything that is published is to be verified soon
 PAUSE = timedelta(minutes=10)  # a process that dies again and again has everything verified no more often

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.model.errors import NotFound
-from hven.site.store.database import following, now, runs
-from hven.site.store.leases import Lease, holder
+from hven.site.store._database import following, now, runs
+from hven.site.store._leases import Lease, holder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 KINDS = ("ingest", "sync")  # of runs that look at a source
 RUNNING, COMPLETED, ERROR, ABORTED = "RUNNING", "COMPLETED", "ERROR", "ABORTED"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import NotFound, TooLarge, Unauthenticated
+from hven.site.store._database import now, retired, sessions, user_tables, users, verifications
 from hven.site.store._snapshots import Record, from_row, to_row
-from hven.site.store.database import now, retired, sessions, user_tables, users, verifications
 
 if TYPE_CHECKING:
     from typing import Any
 
     from hven.engines import Snapshot
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 GRACE = 120.0  # seconds in which queries that know a table that is no more may still begin to read it
 

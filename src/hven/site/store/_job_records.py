@@ -12,13 +12,13 @@ import sqlalchemy as sa
 
 from hven.model.errors import NotFound
 from hven.site.store import _job_relations as kin
-from hven.site.store.database import jobs, meta, now, visits
-from hven.site.store.leases import dead, holder
+from hven.site.store._database import jobs, meta, now, visits
+from hven.site.store._leases import dead, holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 REMOTE = "remote"  # in a job's progress: the address of the job elsewhere that does its work
 MANY = 500  # ids in one statement

@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from hven.model.errors import Conflict, NotFound, StorageError
+from hven.site.store import _leases as leasing
 from hven.site.store import _state_copies as copies
-from hven.site.store import leases as leasing
-from hven.site.store._deletion_clock import Times
-from hven.site.store._sessions import Sessions
-from hven.site.store._snapshots import Event, Record, Release, from_row, to_row
-from hven.site.store._syncs import Syncs
-from hven.site.store._users import Users
-from hven.site.store._verifications import Verifications
-from hven.site.store.database import (
+from hven.site.store._database import (
     Database,
     address,
     events,
@@ -36,11 +30,17 @@ from hven.site.store.database import (
     user_tables,
     verifications,
 )
-from hven.site.store.job_records import Jobs
-from hven.site.store.leases import Lease, Leases
+from hven.site.store._deletion_clock import Times
+from hven.site.store._job_records import Jobs
+from hven.site.store._leases import Lease, Leases
+from hven.site.store._schedules import Schedules
+from hven.site.store._sessions import Sessions
+from hven.site.store._snapshots import Event, Record, Release, from_row, to_row
+from hven.site.store._syncs import Syncs
+from hven.site.store._user_table_records import UserTables
+from hven.site.store._users import Users
+from hven.site.store._verifications import Verifications
 from hven.site.store.runs import Runs
-from hven.site.store.schedules import Schedules
-from hven.site.store.user_table_records import UserTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -95,7 +95,7 @@ class Store:
         return self._database.shown
 
     def stand(self) -> Self:
-        """Be the state of a server: see `hven.site.store.database.stand`."""
+        """Be the state of a server: see `hven.site.store._database.stand`."""
         stand(*self._where)
         return self
 

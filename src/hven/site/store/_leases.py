@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import Conflict, ServiceError
-from hven.site.store.database import clock, leases, now
+from hven.site.store._database import clock, leases, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 SECONDS = 60.0
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.model.errors import NotFound
-from hven.site.store.database import alerts, clock, now, schedules
+from hven.site.store._database import alerts, clock, now, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from hven.site.store.database import Database
+    from hven.site.store._database import Database
 
 KEPT = 200  # alerts that are remembered
 DAY = 86_400.0

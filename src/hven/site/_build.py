@@ -10,10 +10,10 @@ from hven import adql
 from hven.adql.tree import CommonTable, TableRef, walk
 from hven.model.errors import HvenError
 from hven.model.table import Schema, dated
-from hven.site import obscore
+from hven.site import _obscore as obscore
 from hven.site._catalogue import Catalogue
+from hven.site._overlay import overlay
 from hven.site._picture import Holdings, Published
-from hven.site.overlay import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

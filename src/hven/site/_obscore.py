@@ -84,11 +84,11 @@ def _view(kind: str, members: Sequence[Member], published: Mapping[str, Publishe
         schema=SCHEMA, columns=columns, access="public" if any(published[name].table.access == "public" for name in kept) else "private"
     )
     newest = max(published[name].updated for name in kept)
-    view = Union(table, kept, frozenset(column.name for column in standard.columns))
+    view = UnionView(table, kept, frozenset(column.name for column in standard.columns))
     return Published(table=view.over(kept), relation=None, updated=newest, reads=tuple(kept), members=view)
 
 
-class Union(Mapping[str, Member]):
+class UnionView(Mapping[str, Member]):
     """The members of a view by the names of their tables, and the view as who sees some of them sees it."""
 
     def __init__(self, table: Table, members: Mapping[str, Member], standard: frozenset[str]) -> None:
