@@ -117,6 +117,22 @@ def figures() -> Figures:
     return found
 
 
+def floors() -> str:
+    """Give the table of the rooms, from the contract (`.importlinter`) and the first line of each door."""
+    contract = (SOURCE.parent.parent / ".importlinter").read_text(encoding="utf-8")
+    layers = contract.partition("layers =\n")[2].partition("\n\n")[0].split()
+    lines = ["| room | for | public modules |", "|---|---|---|"]
+    for one in [word for word in layers if word.isalpha()]:
+        door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
+        names = (
+            sorted(module.split(".", 2)[2] for module in figures().public[one])
+            if one not in PLUGINS
+            else ["a file for each, found by its name"]
+        )
+        lines.append(f"| `{one}` | {door.splitlines()[0]} | {', '.join(names)} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     it = figures()
     told = {

@@ -1,6 +1,7 @@
 """The house keeps its rules: floors, sizes, first lines, and nothing of one machine in what is published."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from house_figures import PLUGINS, figures
+from house_figures import PLUGINS, figures, floors
 from shared import ROOT
 
 SOURCE = ROOT / "src" / "hven"
@@ -117,6 +118,18 @@ def test_a_file_name_stands_in_one_room():
 def test_imports_stand_at_the_top_and_nothing_is_probed_by_name():
     assert len(figures().hidden) <= HIDDEN, figures().hidden
     assert len(figures().probes) <= PROBES, figures().probes
+
+
+def test_the_page_names_every_room():
+    """UPDATE_GOLDEN=1 writes its table anew (never in CI)."""
+    page = ROOT / "docs" / "explained" / "house.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- rooms -->\n")
+    end = "<!-- end of rooms -->"
+    told = f"{before}{begin}{floors()}\n{end}{rest.partition(end)[2]}"
+    if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":
+        page.write_text(told, encoding="utf-8")
+    assert begin
+    assert page.read_text(encoding="utf-8") == told
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="texts in f-strings are counted in pieces there")
