@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.ingest import ingest
+from hven.ingest._report import Change
 from hven.ingest.sync import changes, sync
 from hven.ingest.sync._differing import CHANGE, COLUMNS, Differences, paired, tell
-from hven.ingest.sync._report import Change
 from hven.model.errors import NotFound
 from hven.testing.site import site_with
 

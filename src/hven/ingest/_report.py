@@ -1,4 +1,4 @@
-"""`Report`: what an ingest read, left out, found wrong and published - for people, for scripts, and for the system state."""
+"""`Report`: what an ingest or a sync read, left out, found wrong, changed and published - for people, for scripts, and for the system state."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ REASONS = 3  # why rows were rejected, in one sentence
 WORST = 5  # groups that are shown
 
 RULES = 500  # different rules that are counted one by one
+
+SAMPLES = 5  # changed rows of each kind that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +131,76 @@ class TestResult:
 
 
 @dataclass(slots=True, kw_only=True)
+class Change:
+    """What changed in one table.
+
+    Attributes
+    ----------
+    how
+        What was read, in words: ``everything``, ``since 2026-11-18``, ``2 of 40 files``.
+    added, removed, changed
+        Published rows.
+    columns
+        Column -> in how many of the changed rows it differs.
+    samples
+        A few of them: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after have the columns that differ.
+    watermark
+        The largest one that the source has shown, as text.
+    described
+        True if the source says other units or descriptions of its columns.
+    new
+        True if the table was not published before, or with other columns: nothing to compare with.
+    why
+        Why everything was computed anew, if it was.
+    read, mapped
+        Source rows that were read; those of them that had to be mapped and checked.
+    rows
+        Rows of the table afterwards.
+    """
+
+    table: str
+    how: str = "everything"
+    why: str | None = None
+    read: int = 0
+    mapped: int = 0
+    rows: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    columns: dict[str, int] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    new: bool = False
+    described: bool = False
+    watermark: str | None = None
+
+    @property
+    def any(self) -> bool:
+        """True if the table is another one than before."""
+        return self.new or self.described or bool(self.added or self.removed or self.changed)
+
+    def counts(self) -> dict[str, Any]:
+        """Give the counts alone."""
+        return {
+            key: getattr(self, key)
+            for key in ("how", "read", "mapped", "rows", "added", "removed", "changed", "columns", "new", "watermark")
+        }
+
+    def summary(self) -> str:
+        """Tell what changed in one line."""
+        if self.new:
+            return f"{self.table}: {self.rows:,} rows, all new"
+        pairs = ((self.added, "added"), (self.changed, "changed"), (self.removed, "removed"))
+        counts = [f"{count:,} {word}" for count, word in pairs if count]
+        return f"{self.table}: {', '.join(counts) or 'no change'}, {self.rows:,} rows"
+
+    def text(self) -> str:
+        """Tell it in one line, with what was read."""
+        return f"{self.summary()} ({self.how} read)"
+
+
+@dataclass(slots=True, kw_only=True)
 class Report:
-    """What an ingest of a collection did.
+    """What an ingest or a sync of a collection did.
 
     Attributes
     ----------
@@ -140,6 +210,12 @@ class Report:
         Tables of other collections that were made anew from this one's, and published with it.
     path
         Where this report stands as JSON.
+    kind
+        ``ingest``, ``sync``.
+    changes
+        Qualified table -> what a sync changed.
+    accepted
+        True if guards were not to stop it.
     """
 
     collection: str
@@ -155,6 +231,18 @@ class Report:
     dry_run: bool = False
     error: str | None = None
     path: str | None = None
+    kind: str = "ingest"
+    changes: dict[str, Change] = field(default_factory=dict)
+    accepted: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """True if a sync made any table another one than before."""
+        return any(change.any for change in self.changes.values())
+
+    def table(self, name: str) -> Change:
+        """Give what is told of a table's changes; begin to if nothing is."""
+        return self.changes.setdefault(name, Change(table=name))
 
     @property
     def rows(self) -> int:
@@ -163,7 +251,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Give the whole report as a JSON object."""
-        return asdict(self)
+        said = asdict(self)
+        if said.pop("kind") == "sync":
+            return {**said, "changed": self.changed}
+        return {key: value for key, value in said.items() if key not in {"changes", "accepted"}}
 
     def summary(self) -> dict[str, Any]:
         """Give the counts alone, for the system state."""
@@ -172,12 +263,14 @@ class Report:
             name: {key: getattr(table, key) for key in keys} | ({"quality": table.quality.to_json()} if table.quality is not None else {})
             for name, table in self.tables.items()
         }
+        changes = {"published": self.published, "changes": {name: change.counts() for name, change in self.changes.items()}}
         return {
             "tables": tables,
             "seconds": round(self.seconds, 3),
             "warnings": len(self.warnings),
             "sample": self.sample,
             "dry_run": self.dry_run,
+            **(changes if self.kind == "sync" else {}),
         }
 
     def write(self, directory: Path) -> None:
@@ -189,22 +282,41 @@ class Report:
 
     def text(self) -> str:
         """Tell it to a person."""
-        lines = []
+        sync = self.kind == "sync"
+        nothing = "nothing was published (dry run)" if self.dry_run else "nothing to publish" if sync else "nothing was published"
+        how, took = "published" if self.published else nothing, f"{self.seconds:.1f} s"
+        end = f"{how}, {took}" if sync else f"{self.rows:,} rows in {took}, {how}"
+        return "\n".join([*(self._changed() if sync else self._filled()), *self._beside(), f"{self.collection}: {end}"])
+
+    def _filled(self) -> Iterator[str]:
         for name, table in self.tables.items():
             rest = [f"{count:,} {word}" for count, word in ((table.skipped, "left out by where"), (table.rejected, "rejected")) if count]
-            lines.append(f"{name}: {table.published:,} rows" + (f" ({', '.join(rest)} of {table.read:,} read)" if rest else ""))
+            yield f"{name}: {table.published:,} rows" + (f" ({', '.join(rest)} of {table.read:,} read)" if rest else "")
             for found in table.findings.values():
                 count = f"{found.count:,} {'row' if found.count == 1 else 'rows'}"
                 if found.rule.partition(": ")[2].startswith("without "):  # nothing is wrong with these rows
-                    lines.append(f"  {found.severity}: {count} {found.message}")
+                    yield f"  {found.severity}: {count} {found.message}"
                     continue
-                lines.append(f"  {found.severity}: {found.message}: {count}")
-                lines.extend(f"    {offender}" for offender in found.offenders[:3])
-            lines.extend(table.judged())
-        lines.extend(self._beside())
-        how = "published" if self.published else "nothing was published (dry run)" if self.dry_run else "nothing was published"
-        lines.append(f"{self.collection}: {self.rows:,} rows in {self.seconds:.1f} s, {how}")
-        return "\n".join(lines)
+                yield f"  {found.severity}: {found.message}: {count}"
+                yield from (f"    {offender}" for offender in found.offenders[:3])
+            yield from table.judged()
+
+    def _changed(self) -> Iterator[str]:
+        for name, change in self.changes.items():
+            yield change.text()
+            if change.why:
+                yield f"  everything was computed anew: {change.why}"
+            if change.columns:
+                yield "  differing columns: " + ", ".join(f"{column} ({count:,})" for column, count in sorted(change.columns.items()))
+            if (table := self.tables.get(name)) is None:
+                continue
+            for found in table.findings.values():
+                if found.severity == "info":
+                    continue
+                rows = "row" if found.count == 1 else "rows"
+                yield f"  {found.severity}: {found.message}: {found.count:,} {rows} of those that were read anew"
+                yield from (f"    {offender}" for offender in found.offenders[:3])
+            yield from table.judged()
 
     def _beside(self) -> Iterator[str]:
         """Tell what is not of one table: what follows it, warnings, tests."""

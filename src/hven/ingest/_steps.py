@@ -89,22 +89,20 @@ def ingest(
     return report
 
 
-def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run], *, kind: str = "ingest") -> None:
+def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run]) -> None:
     """Do a run while nobody else does one of the collection; write down how it ended.
 
     Parameters
     ----------
     begin
         Makes the run, once the collection's lease is held.
-    kind
-        What the system state calls it: ``ingest``, ``sync``.
     """
     name = report.collection
-    with site.store.leases.held(lease_name(name), what=f"the {kind} of {name}") as lease:
+    with site.store.leases.held(lease_name(name), what=f"the {report.kind} of {name}") as lease:
         site.store.runs.mark_dead(name)
         space.sweep(site)
         ledger.sweep(site, name)
-        site.store.runs.begin(report.run, name, kind)
+        site.store.runs.begin(report.run, name, report.kind)
         started = time.perf_counter()
         phase = ERROR
         try:
@@ -148,9 +146,6 @@ def silent(_: Progress) -> None:
 
 class Run:
     """One run of `ingest`. A sync is one, too (`hven.ingest.sync`): it fills tables otherwise (`staged`), and may end with nothing to publish."""
-
-    verb = "ingest"
-    compares = False  # with what is published: also when nothing is to be published
 
     def __init__(self, site: Site, resource: Resource, report: Report, lease: Lease, progress: Callable[[Progress], None]) -> None:
         self.site = site
@@ -208,7 +203,7 @@ class Run:
 
     def begun(self, spec: TableSpec, one: Filling) -> State:
         """Put down what the sources are before they are read: what changes meanwhile is read again next time."""
-        compared = one.notes is not None or (self.compares and self.report.dry_run)
+        compared = one.notes is not None or (self.report.kind == "sync" and self.report.dry_run)
         listed = {
             str(number): {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in entry.source.listed()}
             for number, entry in enumerate(one.entries)
@@ -307,23 +302,20 @@ class Run:
             self.report.warnings += run.report.warnings
             self.amended += run.amended
         for run in made:
-            self.told(run)
+            self.report.followers |= run.report.tables
+            self.report.changes |= run.report.changes
         return made
-
-    def told(self, run: Run) -> None:
-        """Take over what is told of tables of another collection that were made anew."""
-        self.report.followers |= run.report.tables
 
     def _behind(self, resource: Resource, stack: ExitStack) -> Run:
         name = resource.name
-        lease = stack.enter_context(self.site.store.leases.held(lease_name(name), what=f"the {self.verb} of {self.resource.name}"))
-        run = self.beside(resource, lease)
+        lease = stack.enter_context(self.site.store.leases.held(lease_name(name), what=f"the {self.report.kind} of {self.resource.name}"))
+        said = self.report
+        run = self.beside(resource, Report(collection=name, run=said.run, started=now(), kind=said.kind, accepted=said.accepted), lease)
         run.trial = self.trial
         return run
 
-    def beside(self, resource: Resource, lease: Lease) -> Run:
+    def beside(self, resource: Resource, report: Report, lease: Lease) -> Run:
         """Begin the part of this run that fills tables of another collection."""
-        report = Report(collection=resource.name, run=self.report.run, started=now())
         return Run(self.site, resource, report, lease, self.progress)
 
     def _state(self) -> list[Record]:
@@ -505,11 +497,11 @@ class Run:
         try:
             after = descriptor.load(self.resource.path, self.site.settings).hashes
         except HvenError as error:
-            self.report.warnings.append(f"the descriptor changed during the {self.verb} and has faults now: {error}")
+            self.report.warnings.append(f"the descriptor changed during the {self.report.kind} and has faults now: {error}")
             return
         before = self.resource.hashes
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         if changed:
             self.report.warnings.append(
-                f"{', '.join(changed)} changed during the {self.verb}; what it said at the beginning was done: ingest again"
+                f"{', '.join(changed)} changed during the {self.report.kind}; what it said at the beginning was done: ingest again"
             )

@@ -16,7 +16,8 @@ from hven.jobs.operations import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.ingest.sync import Change, SyncReport
+    from hven.ingest import Report
+    from hven.ingest.sync import Change
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
@@ -39,7 +40,7 @@ def sync(
             print(why, file=sys.stderr)
             return
 
-        def run() -> SyncReport:
+        def run() -> Report:
             return room.sync(site, name, full=full, dry_run=dry_run, accept=accept, unheld=unless_held, progress=progress)
 
         report = run() if dry_run else counted(site, name, run)

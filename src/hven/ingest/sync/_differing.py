@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from hven.ingest._fingerprints import fingerprints
+from hven.ingest._report import SAMPLES
 from hven.ingest.sync._known import Known
-from hven.ingest.sync._report import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines import Engine, Snapshot
-    from hven.ingest.sync._report import Change
+    from hven.ingest._report import Change
 
     Words = npt.NDArray[np.uint64]
     Flags = npt.NDArray[np.bool_]

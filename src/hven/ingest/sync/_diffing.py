@@ -8,7 +8,7 @@ from hven.ingest.sync.changes import compared
 from hven.model.errors import NotFound
 
 if TYPE_CHECKING:
-    from hven.ingest.sync._report import Change
+    from hven.ingest._report import Change
     from hven.site import Site
     from hven.site.store import Record
 

@@ -8,7 +8,7 @@ from hven.model.errors import Guarded
 from hven.model.resource import Sync
 
 if TYPE_CHECKING:
-    from hven.ingest.sync._report import Change
+    from hven.ingest._report import Change
     from hven.model.resource import TableSpec
 
 FEW = 10  # rows that may go or change where the descriptor names no share: a share of a tiny table says nothing

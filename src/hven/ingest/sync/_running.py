@@ -17,7 +17,7 @@ from hven.ingest import _space as space
 from hven.ingest._filling import Filled, table_of
 from hven.ingest._ledger import Notes
 from hven.ingest._order import Graph
-from hven.ingest._report import TableReport
+from hven.ingest._report import Report, TableReport
 from hven.ingest._steps import Run, carry_out, new_id, silent
 from hven.ingest._transform import uses_row
 from hven.ingest._trial import load
@@ -28,7 +28,6 @@ from hven.ingest.sync._guards import guard
 from hven.ingest.sync._keyed import Keyed, against, moved_on, narrowed, stays
 from hven.ingest.sync._lines import Anew, Lines, Merging, merged
 from hven.ingest.sync._pages import Paged, paged
-from hven.ingest.sync._report import SyncReport
 from hven.model.errors import Conflict, DataError, DescriptorError
 from hven.model.table import columns_to_json
 from hven.site import inherited
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
     from hven.ingest import Progress
     from hven.ingest._filling import Filling
     from hven.ingest._ledger import Entry, State
+    from hven.ingest._report import Change
     from hven.ingest._trial import Answer
     from hven.ingest.sync._differing import Differences
-    from hven.ingest.sync._report import Change
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Table
     from hven.site import Site
@@ -60,7 +59,7 @@ def sync(
     accept: bool = False,
     unheld: bool = False,
     progress: Callable[[Progress], None] | None = None,
-) -> SyncReport:
+) -> Report:
     """Follow the sources of a collection: afterwards its tables are what an ingest would have made. Nothing changed: nothing is published.
 
     Parameters
@@ -90,14 +89,14 @@ def sync(
         The disk.
     """
     resource = load(site, name)
-    report = SyncReport(collection=name, run=new_id(), started=now(), dry_run=dry_run, accepted=accept)
+    report = Report(collection=name, run=new_id(), started=now(), dry_run=dry_run, kind="sync", accepted=accept)
 
     def begin(lease: Lease) -> Following:
         if unheld and (why := resting(site, name)) is not None:
             raise why
         return Following(site, resource, report, lease, progress or silent, full=full)
 
-    carry_out(site, report, begin, kind="sync")
+    carry_out(site, report, begin)
     if not report.published:  # else it was done already
         space.prune(site, name)
     return report
@@ -157,15 +156,11 @@ def _every(_entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
 class Following(Run):
     """A run that compares what it fills with what is published."""
 
-    verb = "sync"
-    compares = True
-    report: SyncReport
-
     def __init__(
         self,
         site: Site,
         resource: Resource,
-        report: SyncReport,
+        report: Report,
         lease: Lease,
         progress: Callable[[Progress], None],
         *,
@@ -474,15 +469,8 @@ class Following(Run):
         if seen:
             self.report.table(one.table.qualified).watermark = max(seen)
 
-    def beside(self, resource: Resource, lease: Lease) -> Run:
+    def beside(self, resource: Resource, report: Report, lease: Lease) -> Run:
         """Begin the part of this run that fills tables of another collection."""
-        report = SyncReport(collection=resource.name, run=self.report.run, started=now(), accepted=self.report.accepted)
         run = Following(self.site, resource, report, lease, self.progress, full=self.full)
         run._changes, run._sets = self._changes, self._sets
         return run
-
-    def told(self, run: Run) -> None:
-        """Take over what is told of tables of another collection."""
-        super().told(run)
-        if isinstance(run, Following):
-            self.report.changes |= run.report.changes
