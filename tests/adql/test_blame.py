@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.adql import bind, parse
-from hven.adql.blame import placed
+from hven.adql import bind, parse, placed
 from hven.adql.scope import Tables
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table

@@ -8,8 +8,8 @@ import pytest
 from rows import STARS, both, plan, sky, stage, unordered
 
 from hven.adql import bind, parse
+from hven.adql.kinds import meta
 from hven.adql.scope import Tables
-from hven.adql.values import meta
 from hven.engines._bound.constants import constant
 
 WRITTEN = {

@@ -33,7 +33,7 @@ UNTRANSLATED = {
     " (a logarithm has no factor)": "put behind a message: it is there with that",
 }
 COMPOSED = {  # made of pieces that are no texts by themselves, so that reading the source does not find them
-    "adql/blame.py": ("{message_} (in one of {count} {what_}: {shown_})", "calls", "CASTs", "subqueries", "expressions", "operations {op}", "line {line}, column {column}"),
+    "adql/_blame.py": ("{message_} (in one of {count} {what_}: {shown_})", "calls", "CASTs", "subqueries", "expressions", "operations {op}", "line {line}, column {column}"),
     "adql/_fitting.py": ("{have_} ({name})", "{have_} (column {name})", "{name} is {have_}", "column {name} is {have_}", "this is {have_}", "NULL", "terms"),
     "adql/bind.py": ("SELECTs", "columns"),
     "adql/_expressions.py": ("operator {op}", "the number of an element"),

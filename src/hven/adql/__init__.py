@@ -1,7 +1,8 @@
 """ADQL 2.1: text -> tree -> bound tree -> SQL. Pure."""
 
+from hven.adql._blame import placed
 from hven.adql._parser import parse, parse_condition, parse_expression
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.text import quote
 
-__all__ = ["bind", "bind_condition", "bind_expression", "parse", "parse_condition", "parse_expression", "quote"]
+__all__ = ["bind", "bind_condition", "bind_expression", "parse", "parse_condition", "parse_expression", "placed", "quote"]

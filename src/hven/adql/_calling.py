@@ -13,6 +13,7 @@ from hven.adql._fitting import Fitting
 from hven.adql._foreign_functions import ELSEWHERE
 from hven.adql._measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
 from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
+from hven.adql.kinds import derived, kind, meta, result_ucd, truth
 from hven.adql.scope import MOST, Scope, nearest, same
 from hven.adql.tree import (
     Binary,
@@ -33,7 +34,6 @@ from hven.adql.tree import (
     Window,
     walk,
 )
-from hven.adql.values import derived, kind, meta, result_ucd, truth
 from hven.adql.vocabularies import narrower, vocabularies
 from hven.model import units
 from hven.model.errors import BindError, UserError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hven.adql import kinds
 from hven.adql._bounds import LONGEST
 from hven.adql._calling import Calling
+from hven.adql.kinds import CONDITION, UNICODE, added, common_ucd, derived, kind, literal_meta, meta, truth
 from hven.adql.tree import (
     And,
     Between,
@@ -34,7 +35,6 @@ from hven.adql.tree import (
     Window,
     chain,
 )  # fmt: skip
-from hven.adql.values import CONDITION, UNICODE, added, common_ucd, derived, kind, literal_meta, meta, truth
 from hven.model import units
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
 from hven.adql._bounds import BUILDING, KEYS, LOOK, READ, TERMS
+from hven.adql.kinds import derived, kind, meta
 from hven.adql.tree import Cast, ColumnRef, Expr, Function, Literal, Meta, OrderItem
-from hven.adql.values import derived, kind, meta
 from hven.model.clock import check
 from hven.model.errors import BindError
 from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, Type

@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 
 from hven.adql._bounds import JOINED, TABLES
 from hven.adql._expressions import Expressions
-from hven.adql.kinds import wider
+from hven.adql.kinds import derived, meta, wider
 from hven.adql.scope import Item, Scope, Source, View, nearest_name
 from hven.adql.tree import And, Compare, Expr, FromItem, Function, Ident, Join, Meta
-from hven.adql.values import derived, meta
 from hven.model.types import BOOLEAN
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from hven.adql import kinds
 from hven.adql._output_names import made_name
+from hven.adql.kinds import kind, meta
 from hven.adql.scope import Names
 from hven.adql.tree import ColumnRef, Expr, Ident, Literal, Meta, SelectItem, SetOperation
-from hven.adql.values import kind, meta
 from hven.model.table import Column
 from hven.model.types import INT32
 

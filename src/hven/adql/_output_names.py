@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hven.adql.kinds import meta
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import (
     Binary,
@@ -25,7 +26,6 @@ from hven.adql.tree import (
     chain,
     walk,
 )
-from hven.adql.values import meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

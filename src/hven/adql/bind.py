@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 from hven.adql._bounds import COLUMNS, LONGEST, SELECTS
 from hven.adql._joins import Joins
 from hven.adql._output import Outputs
+from hven.adql._parser import parse
 from hven.adql.functions import MAPPING, QUERY, Functions
 from hven.adql.grouping import check_groups, has_local_aggregate, has_window, key, literals
+from hven.adql.kinds import kind, meta
 from hven.adql.scope import Names, Scope, Source, View, closest, names_of, nearest_name, same, shown_name
 from hven.adql.tree import (
     Bound,
@@ -29,7 +31,6 @@ from hven.adql.tree import (
     TableRef,
     chain,
 )  # fmt: skip
-from hven.adql.values import kind, meta
 from hven.model.errors import BindError
 from hven.model.table import Table
 
@@ -507,8 +508,6 @@ class Binder(Joins):
 
     def view(self, node: TableRef, table: Table) -> tuple[FromItem, View]:
         """Bind a view as the derived table that it stands for; the table's own words describe its columns."""
-        from hven.adql._parser import parse
-
         if table.qualified in self.views:
             self.fail(f"the view {table.qualified} reads itself", node.at)
         self.views.append(table.qualified)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hven.adql.functions import MAPPING
 from hven.adql.tree import Binary, ColumnRef, Expr, Function, Literal, Node, Query, Select, SelectItem, Window, chain, children, walk
 from hven.model.errors import BindError
 
@@ -43,8 +44,6 @@ def has_window(node: Expr) -> bool:
 
 def of_its_row(node: Expr) -> bool:
     """Tell whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot."""
-    from hven.adql.functions import MAPPING
-
     for item in walk(node):
         if isinstance(item, Query | Window):
             return False
@@ -133,8 +132,6 @@ def _check(node: Any, keys: _Keys, local: set[int], text: str, *, grouped: bool)
 
 
 def _is_aggregate(node: Function) -> bool:
-    from hven.adql.functions import MAPPING
-
     entry = MAPPING.get(node.name)
     return entry is not None and entry.aggregate
 

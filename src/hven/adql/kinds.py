@@ -1,11 +1,13 @@
-"""What kind of value a type is, and how numbers promote: the binder's arithmetic of types."""
+"""What kind of value a type is, and how numbers promote; what is known of bound values: their meta, and how units and UCDs come out of several."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven.model.types import FLOAT64, INT32, INT64, STRING, Type
+from hven.adql.tree import Case, Expr, Function, Literal, Meta
+from hven.model import units
+from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, Type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,3 +72,109 @@ def integral(value: int) -> Type:
     if -(2**31) <= value < 2**31:
         return INT32
     return INT64 if -(2**63) <= value < 2**63 else FLOAT64
+
+
+NONE: frozenset[str] = frozenset()
+CONDITION = Meta(BOOLEAN)
+UNICODE = Type("unicodeChar", "*")
+
+
+def meta(node: Expr) -> Meta:
+    """Give the meta of a bound expression."""
+    found = node.meta
+    if found is None:
+        raise TypeError(f"{type(node).__name__} is not bound")
+    return found
+
+
+def kind(node: Expr) -> str:
+    """Give the kind of a bound expression; ``null`` for NULL and what can be nothing else."""
+    return "null" if is_null(node) else kind_of(meta(node).type)
+
+
+def is_null(node: Expr) -> bool:
+    """Tell whether an expression is NULL whatever the row: it then fits every type."""
+    if isinstance(node, Literal):
+        return node.value is None
+    if isinstance(node, Case):  # one that looks at groups makes a group of all rows
+        return (
+            not meta(node).aggregate
+            and all(is_null(then) for _, then in node.whens)
+            and (node.otherwise is None or is_null(node.otherwise))
+        )
+    return isinstance(node, Function) and node.name in {"COALESCE", "GREATEST", "LEAST"} and all(is_null(arg) for arg in node.args)
+
+
+def literal_type(value: object) -> Type:
+    """Give the type of a literal."""
+    if isinstance(value, bool):
+        return BOOLEAN
+    if isinstance(value, int):
+        return integral(value)
+    if isinstance(value, float):
+        return FLOAT64
+    return UNICODE if isinstance(value, str) and not value.isascii() else STRING
+
+
+_metas: dict[tuple[int, bool], Meta] = {}
+
+
+def literal_meta(value: object) -> Meta:
+    """Give what is known of a literal; literals of one type share it."""
+    type_ = literal_type(value)
+    key = id(type_), value is None  # the types of literals are constants: their ids are theirs for good
+    found = _metas.get(key)
+    if found is None:
+        found = _metas[key] = Meta(type_, nullable=value is None, constant=True)
+    return found
+
+
+def derived(parts: Sequence[Meta], type_: Type, unit: str | None, ucd: str | None) -> Meta:
+    """Give the meta of a value computed from others."""
+    origins = NONE
+    nullable = aggregate = False
+    constant = True
+    for part in parts:
+        origins = origins | part.origins if origins and part.origins else origins or part.origins
+        nullable = nullable or part.nullable
+        aggregate = aggregate or part.aggregate
+        constant = constant and part.constant
+    return Meta(type_, unit, ucd, None, None, None, nullable, constant, aggregate, origins)
+
+
+def truth(*parts: Expr) -> Meta:
+    """Give the meta of a condition."""
+    if not any(part.meta is not None and (part.meta.aggregate or part.meta.origins) for part in parts):
+        return CONDITION
+    return derived([part.meta for part in parts if part.meta is not None], BOOLEAN, None, None)
+
+
+def added(one: Meta, two: Meta) -> tuple[str | None, str | None]:
+    """Give unit and UCD of a sum: a bare constant takes the other's; unlike units leave none."""
+    if two.constant and two.unit is None:
+        return one.unit, one.ucd
+    if one.constant and one.unit is None:
+        return two.unit, two.ucd
+    if one.unit is None or two.unit is None or not units.same(one.unit, two.unit):
+        return None, None
+    return one.unit, None
+
+
+def common_ucd(parts: Sequence[Meta]) -> str | None:
+    """Give the UCD that all values share which are not constants."""
+    ucds = {part.ucd for part in parts if not part.constant}
+    return ucds.pop() if len(ucds) == 1 else None
+
+
+def result_ucd(rule: str, first: Meta | None) -> str | None:
+    """Apply the UCD rule of a function."""
+    if rule == "same":
+        return first.ucd if first is not None else None
+    if rule.startswith("+"):
+        if first is None or first.ucd is None:
+            return None
+        if first.type.is_string or first.type.is_boolean:  # the first of some names in the alphabet is no statistic of them
+            return first.ucd
+        words = [word for word in first.ucd.split(";") if word.lower() != "meta.main"]
+        return ";".join([*words, rule[1:]]) if rule[1:] not in words else ";".join(words)
+    return rule or None

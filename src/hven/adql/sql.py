@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
 from hven.adql._bounds import ALWAYS, LONGEST, LOOK, WRITTEN
+from hven.adql.kinds import is_null, meta
 from hven.adql.tree import (
     And,
     Between,
@@ -44,7 +45,6 @@ from hven.adql.tree import (
     Window,
     chain,
 )  # fmt: skip
-from hven.adql.values import is_null, meta
 from hven.model.clock import check
 from hven.model.errors import BindError, TooLarge
 from hven.model.types import FLOAT64

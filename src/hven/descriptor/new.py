@@ -35,7 +35,7 @@ from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.table import Column
 from hven.model.types import FLOAT64
-from hven.sources import Context, Reject, Source
+from hven.sources import Context, Reject, Source, remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,8 +147,6 @@ def _drafted(
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Find or fetch the file; give one to look at, and the options that name all of them."""
     if source.startswith(("http://", "https://")):
-        from hven.sources import remote
-
         path = remote.download(source, directory / "data", allow_private=settings.allow_private)
         return path, {"files": path.relative_to(directory).as_posix()}
     here = Path.cwd() / Path(source).expanduser()

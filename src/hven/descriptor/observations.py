@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.functions import MAPPING
+from hven.adql.kinds import is_null
 from hven.adql.text import name, write
 from hven.adql.tree import ColumnRef, Function, Ident, Select, SelectItem, walk
-from hven.adql.values import is_null
 from hven.descriptor._compiling import Compiler
 from hven.descriptor._expression_names import written
 from hven.descriptor._merging import merge

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hven.adql import parse
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
@@ -19,6 +20,7 @@ from hven.descriptor._partitions import partition
 from hven.descriptor._syncing import sync
 from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Written
+from hven.model.errors import ParseError
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
 from hven.model.sky import frames
 from hven.model.table import Column, FrameRef, Group, Key, Table
@@ -536,9 +538,6 @@ def _view(what: str, fields: Fields, faults: Faults) -> str | None:
     """Parse the query of a view: syntax faults belong to the descriptor."""
     if "view" not in fields:
         return None
-    from hven.adql import parse
-    from hven.model.errors import ParseError
-
     text: Written = fields["view"]
     try:
         parse(str(text))

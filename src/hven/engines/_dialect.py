@@ -10,9 +10,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
+from hven.adql.kinds import meta
 from hven.adql.sql import Dialect
 from hven.adql.tree import Function, Literal
-from hven.adql.values import meta
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hven.jobs._types import Quota, Type
 from hven.jobs.forks import PATH
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, NotFound, ParamError, Place
-from hven.model.params import Param
+from hven.model.params import Param, collect
 from hven.model.settings import URL, read_bytes
 from hven.model.types import parse_type
 
@@ -447,8 +447,6 @@ def _checker(
 
 
 def _one(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
-    from hven.model.params import collect
-
     one = collect([(param.name, value)])
     one.check([param])
     if param.type.is_integer:

@@ -17,6 +17,7 @@ from hven.jobs._alone import Alone
 from hven.jobs._following import LEASE, close, follow, lease_of
 from hven.jobs._sending import deliver, ways_of
 from hven.jobs.planning import BY_HAND, FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
+from hven.model import plugins
 from hven.model.errors import Conflict, HvenError
 from hven.model.resource import span
 from hven.site.store import Store, dead
@@ -298,8 +299,6 @@ class Scheduler(Alone):
 
 def _preload(settings: Settings) -> None:
     """Import here what every run needs: runs are forks, and begin in milliseconds then."""
-    from hven.model import plugins
-
     plugins.load("engines", settings.engine)
 
 

@@ -18,6 +18,7 @@ import hven
 from hven.jobs._redaction import Hiding
 from hven.jobs.forks import PATH, warded
 from hven.model.errors import HvenError, ServiceError, UserError
+from hven.site.store import now
 from hven.sources import remote
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ def deliver(settings: Settings, store: Store) -> int:
 
 def _attempted(settings: Settings, item: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
     """Tell what was not told yet; give how it went, and whether something is left."""
-    from hven.site.store import now
-
     hiding = Hiding(settings.directory)
     offered = ways_of(settings)
     ways: dict[str, dict[str, Any]] = {}

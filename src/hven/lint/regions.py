@@ -7,6 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from hven.model.sky import footprints, healpix
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -116,10 +120,6 @@ def vector(lon: float, lat: float) -> Vector:
 
 def turns_wrong(shape: Shape, *, outside: bool) -> bool:
     """Say whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
-    import numpy as np
-
-    from hven.model.sky import footprints
-
     return bool(footprints.wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
 
 
@@ -177,10 +177,6 @@ def _cells(text: str) -> Iterator[tuple[int, int, int]]:
 
 def in_moc(cells: Sequence[tuple[int, int, int]], places: Sequence[tuple[float, float]]) -> bool:
     """Say whether any of some directions is in a MOC, or in a cell beside one of its cells."""
-    import numpy as np
-
-    from hven.model.sky import healpix
-
     lon, lat = np.array([one[0] % 360 for one in places]), np.array([one[1] for one in places])
     for order in {one[0] for one in cells}:
         found = np.asarray(healpix.index(order, lon, lat))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model.types import FLOAT64, Type
+from hven.model.types import FLOAT64, Type, from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -283,8 +283,6 @@ class Schema:
 
 def columns_of(schema: pa.Schema, like: Sequence[Column] = ()) -> list[Column]:
     """Describe an Arrow schema as columns; those in `like` lend their metadata by name."""
-    from hven.model.types import from_arrow
-
     known = {column.name: column for column in like}
     return [known.get(item.name) or Column(name=item.name, type=from_arrow(item.type)) for item in schema]
 

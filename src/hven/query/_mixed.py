@@ -19,6 +19,7 @@ from hven.adql.text import write
 from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef
 from hven.engines import Execution, Limits, Memory, Plan, Relay
 from hven.model.errors import Cancelled, HvenError, TooLarge
+from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
 from hven.query._parts import Edge, conjunction, replaced, survey
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from hven.adql.tree import Bound, Expr
     from hven.engines import Relation
     from hven.model.settings import QueryLimits
-    from hven.model.table import Column, Table
     from hven.site import Engines
 
     Values = Sequence[float | str | None]
@@ -348,10 +348,7 @@ def _copy(ask: Ask) -> Table:
 
 def _keys(link: Edge) -> Table:
     """Describe the keys of a link as a table."""
-    from hven.model.table import Column as Made
-    from hven.model.table import Table as Described
-
-    return Described(schema=KEYS, name=f"k{link.driver}_{link.target}", columns=(Made(name="key", type=link.other.type),))
+    return Table(schema=KEYS, name=f"k{link.driver}_{link.target}", columns=(Column(name="key", type=link.other.type),))
 
 
 def _indented(text: str) -> list[str]:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from hven.adql.blame import placed
+from hven.adql import placed
 from hven.formats import End
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError
 

@@ -15,7 +15,7 @@ from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Source
 from hven.sources._reading.filerows import Files
-from hven.sources._reading.files import FileOptions, check_link, fact_type
+from hven.sources._reading.files import FileOptions, check_link, check_names, fact_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,8 +78,6 @@ class FileList(Files):
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file; each is read once, for its checksum."""
-        from hven.sources._reading.files import check_names
-
         names = check_names(columns, self._names(), "the list of files")
         kinds = {column.name: column.type.arrow for column in COLUMNS}
         files = self.files if limit is None else self.files[:limit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hven.model import cached
-from hven.model.sky import Moc, Shape, healpix
+from hven.model.sky import Moc, Shape, healpix, shape_text
 
 FINEST = 9  # orders that a MOC may be finer than its shape
 
@@ -13,8 +13,6 @@ FINEST = 9  # orders that a MOC may be finer than its shape
 @cached(4096)
 def read(text: str) -> Shape | Moc | None:
     """Read DALI text, STC-S, or an ASCII MOC; None if it is none of these."""
-    from hven.model.sky import shape_text
-
     words = text.split(None, 1)
     if words and "/" in words[0]:
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
+from hven.adql.kinds import meta
 from hven.adql.tree import And, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
-from hven.adql.values import meta
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
 from hven.engines.duckdb import curating
 from hven.engines.duckdb.exact import Exact

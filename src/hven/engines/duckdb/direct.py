@@ -40,6 +40,7 @@ from hven.engines._bound.constants import constant, is_text
 from hven.engines._bound.geometry import MIRROR, column_pair, constant_shape, contained, coordinates, distance_points
 from hven.engines.duckdb.keys import microseconds
 from hven.engines.duckdb.lists import LONG, is_among, listed
+from hven.model.sky import distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -333,8 +334,6 @@ def _value(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
 
 
 def _distance(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
-    from hven.model.sky import distance
-
     points = distance_points(expr)
     for here, there in (points, points[::-1]) if points is not None else ():
         columns = column_pair(here)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.adql.kinds import is_null, meta
 from hven.adql.sql import Dialect
 from hven.adql.tree import Case, Compare, LiteralList, Query, Subquery, walk
-from hven.adql.values import is_null, meta
 from hven.model.types import FLOAT32, FLOAT64
 
 if TYPE_CHECKING:

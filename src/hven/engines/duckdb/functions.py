@@ -520,8 +520,6 @@ def _middle(shape: Shape | Moc | None) -> tuple[float, float]:
     if shape is None or (isinstance(shape, Moc) and not len(shape.ranges)):
         return np.nan, np.nan
     if isinstance(shape, Moc):
-        from hven.model.sky import sphere
-
         # the mean direction of the ranges' first cells, weighted by size, at an order where they are few
         coarse = shape.degrade(min(shape.order, 8))
         shift = 2 * (29 - coarse.order)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql.grouping import of_its_row
+from hven.adql.kinds import is_null
 from hven.adql.tree import (
     Cast,
     ColumnRef,
@@ -27,7 +28,6 @@ from hven.adql.tree import (
     chain,
     walk,
 )
-from hven.adql.values import is_null
 from hven.engines._bound.scope import transparent
 from hven.model.sky import healpix
 from hven.model.table import Column

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.adql import sql as writer
 from hven.adql.tree import TableRef, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.empty import without
@@ -23,6 +24,7 @@ from hven.engines._bound.narrow import columns_read, narrowed
 from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
+from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.lists import gathered, with_lists
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.roads import Best, KeySpan
@@ -99,9 +101,6 @@ class DuckPlan(Plan):
         known = self._written.get(shape)
         if known is not None:
             return known
-        from hven.adql import sql as writer
-        from hven.engines.duckdb.dialect import DuckDB
-
         bound = narrowed(self._listed, shape[0], reduced.joins) if reduced.tables else self._listed
         fewer = without(bound, reduced.empty)
         found = NOTHING

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.adql.kinds import is_null
 from hven.adql.tree import And, Between, Cast, Compare, Expr, In, Or, Subquery
-from hven.adql.values import is_null
 from hven.engines._bound.constants import constant
 from hven.engines._bound.covers import cover
 from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points

@@ -7,9 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
+from hven.adql.kinds import meta
 from hven.adql.sql import LONG
 from hven.adql.tree import Cast, Function, LiteralList
-from hven.adql.values import meta
 from hven.engines._dialect import FUNCTIONS
 from hven.engines.postgres.shapes import Shapes
 from hven.model.errors import EvaluationError

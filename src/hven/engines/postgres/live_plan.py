@@ -36,7 +36,7 @@ from hven.engines.postgres.relations import wanted
 from hven.engines.postgres.running import Work
 from hven.engines.postgres.statement import Statement, as_text
 from hven.model.errors import StorageError
-from hven.model.sky import Polygon
+from hven.model.sky import Polygon, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,8 +190,6 @@ class LiveDetour(Detour):
             shape = inside.shape.make(values)
             if leaf.table is None or leaf.table.position is None or not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > 60.0:
                 continue
-            from hven.model.sky import sphere
-
             reach = float(shape.ring.reach[0]) + 1e-9
             lon, lat = (float(one[0]) for one in sphere.angles(shape.ring.mean[:1]))
             found.append(places.around(writer, leaf, (repr(lon), repr(lat), repr(reach))))

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
+from hven.adql.kinds import meta
 from hven.adql.sql import Writer
 from hven.adql.tree import (
     And,
@@ -32,7 +33,6 @@ from hven.adql.tree import (
     TableRef,
     walk,
 )
-from hven.adql.values import meta
 from hven.engines._bound.constants import constant
 from hven.engines.postgres.dialect import Elsewhere, Postgres
 from hven.engines.postgres.functions import FUNCTIONS

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
-from hven.adql.values import meta
+from hven.adql.kinds import meta
 from hven.engines._dialect import EngineDialect
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._rings import Rings, cross
+from hven.model.sky._shapes import Polygon
 from hven.model.sky._sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors
 
 if TYPE_CHECKING:
@@ -92,8 +93,6 @@ def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: n
 
 def polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     """Give longitudes and latitudes of the middles, shape (n,); NaN for what is no polygon."""
-    from hven.model.sky._shapes import Polygon
-
     starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
     good, _ = _rings(starts, numbers)
     lon, lat = np.full(len(good), np.nan), np.full(len(good), np.nan)

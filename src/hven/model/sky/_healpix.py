@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._sphere import distance, vectors
+from hven.model.sky._sphere import angles, distance, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -299,8 +299,6 @@ def polygon_cells(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
 
 def arc_ranges(a: Numbers, b: Numbers, order: int) -> Indexes:
     """Cover great-circle arcs between unit vectors (shape (n, 3)) by small cones along them."""
-    from hven.model.sky._sphere import angles
-
     length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(b - a, axis=1) / 2.0, 1.0))
     # cones of a quarter of a cell; larger ones where the arcs are too long for it
     radius = max(_WIDTH / 2.0 ** (order + 2), float(length.sum()) / _MOST)

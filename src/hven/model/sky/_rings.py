@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._sphere import SKY, TOLERANCE, arc_gap, vectors, wrap
+from hven.model.sky._sphere import SKY, TOLERANCE, angles, arc_gap, in_circle, vectors, wrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -148,8 +148,6 @@ class Rings:
         inside = np.zeros(len(lon), dtype=np.bool_)
         rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
         if self.area[0] < SKY / 8.0 and self.reach[0] < 60.0:  # the ring lies in a cap: most points need no more than this
-            from hven.model.sky._sphere import angles, in_circle
-
             mid_lon, mid_lat = angles(self.mean[0])
             rows = rows[in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)]
         step = max(_CHUNK // len(self.a), 1)

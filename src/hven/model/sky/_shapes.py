@@ -14,6 +14,7 @@ import numpy as np
 
 from hven.model import cached
 from hven.model.sky import _healpix as healpix
+from hven.model.sky._moc import Moc
 from hven.model.sky._rings import Rings
 from hven.model.sky._sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
 
@@ -75,8 +76,6 @@ class Shape(ABC):
 
     def moc(self, order: int) -> str:
         """Give the cover as an ASCII MOC."""
-        from hven.model.sky._moc import Moc
-
         return str(Moc(self.cover(order), order))
 
 

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from hven.model import plugins
 from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError
+from hven.model.sky import distance
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
 from hven.site.auth import DEFAULT
 
@@ -166,9 +167,7 @@ def _one(name: str, found: Sequence[Resolved]) -> Resolved:
 def _same(one: Resolved, two: Resolved) -> bool:
     if one.position is None or two.position is None:
         return one.position == two.position and one.name == two.name
-    from hven.model.sky import sphere
-
-    return float(sphere.distance(*one.position, *two.position)) * 3600 <= SAME
+    return float(distance(*one.position, *two.position)) * 3600 <= SAME
 
 
 def _shown(item: Resolved) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from hven.adql._parser import parse
 from hven.adql.tree import Binary, Cast, Derived, Function, In, Literal, Query, Subquery, walk
 from hven.model.errors import EvaluationError, HvenError
 
@@ -35,8 +36,6 @@ def placed(error: EvaluationError, text: str, bound: Query | None = None) -> Eva
     bound
         The same, bound: with the views that it reads. What may have failed in one of them is told by where the view is read.
     """
-    from hven.adql._parser import parse
-
     if error.text or not text:
         return error
     try:
