@@ -23,7 +23,7 @@ HELD = {
     "adbc_driver_manager": {"engines"},
     "adbc_driver_postgresql": {"engines"},
     "sqlalchemy": {"site", "sources"},
-    "httpx": {"sources"},
+    "httpx": {"sources", "testing"},
     "starlette": {"services", "portal", "app", "testing", "lint"},
     "granian": {"app"},
     "typer": {"app"},

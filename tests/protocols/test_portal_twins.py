@@ -44,6 +44,7 @@ KINDS = {
     "/statistics/X",
     "/collections/X",
     "/collections/X/X",
+    "/collections/X/X/X/X",
 }
 UNSHOWN = {"script", "style", "code", "pre", "textarea"}
 

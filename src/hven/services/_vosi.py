@@ -97,11 +97,12 @@ def _param(param: Param) -> str:
     use = "required" if param.required else "optional"
     return (
         f'<param use="{use}" std="true"><name>{escape(param.name)}</name>{_text("description", param.description)}'
-        f"{_text('unit', param.unit)}{_text('ucd', param.ucd)}<dataType>{_simple(param.type)}</dataType></param>"
+        f"{_text('unit', param.unit)}{_text('ucd', param.ucd)}<dataType>{simple(param.type)}</dataType></param>"
     )
 
 
-def _simple(kind: Type) -> str:
+def simple(kind: Type) -> str:
+    """Name a type in the words of VODataService 1.1 section 3.3."""
     if kind.is_string or kind.is_timestamp:
         return "string"
     if kind.is_integer:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from hven.adql.scope import nearest
 from hven.adql.tree import Ident
-from hven.model.errors import NotFound
+from hven.model.errors import Forbidden, NotFound
+from hven.site.auth.session import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,26 @@ def base(request: HTTPConnection, settings: Settings) -> str:
     if not _HOST.fullmatch(host):
         host = f"{settings.host}:{settings.port}"
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
+
+
+def at_home(request: HTTPConnection, settings: Settings, remedy: str) -> None:
+    """Refuse what a page of another site makes a browser send.
+
+    Raises
+    ------
+    Forbidden
+        It does.
+    """
+    origin = "/".join(base(request, settings).lower().split("/")[:3])
+    host = request.headers.get("host", "").lower()
+    if foreign(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"}):
+        raise Forbidden("a page of another site asks this", remedy=remedy)
+
+
+def secure(request: HTTPConnection, settings: Settings) -> bool:
+    """Tell whether cookies may travel by https alone, as a proxy before us says."""
+    told = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return base(request, settings).startswith("https:") or told == "https"
 
 
 def caller(request: HTTPConnection) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from hven.services.errors import PLAIN, VOTABLE, Faults
 from hven.services.params import read, value
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from starlette.requests import Request
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     Endpoint = Callable[[Request], Awaitable[Response]]
     Ask = Callable[[Table, Mapping[str, Any]], "Asked"]
+    Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
 
 MOST = 64 * 1024  # bytes of a body that has parameters alone
 MAXREC = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
@@ -78,9 +80,9 @@ class Asked:
     Attributes
     ----------
     query
-        Makes the query of the table, with its literals in slots. It is called once for each `key` and state of the table.
+        ADQL; or makes the query of the table, with its literals in slots: it is called once for each `key` and state of the table.
     key
-        What the query depends on besides the table.
+        What such a query depends on besides the table.
     values
         The literals, by slot.
     empty
@@ -89,11 +91,11 @@ class Asked:
         Gives the columns of an answer other metadata; called once for each `key` and plan.
     """
 
-    query: Callable[[], Query]
+    query: str | Callable[[], Query]
     key: tuple[Hashable, ...] = ()
     values: tuple[Any, ...] = ()
     empty: bool = False
-    present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None
+    present: Present | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +150,18 @@ class Face:
         """All that it understands."""
         return (*self.params, *(DALI if self.ask is not None else ()))
 
+    @property
+    def asked_of_a_table(self) -> bool:
+        """Whether it is a service over one table, with parameters."""
+        return bool(self.known) and "{table}" in self.path
+
     def url(self, table: Table, base: str) -> str:
         """Give the address at which it is asked for a table."""
         return base + self.path.replace("{table}", quote(table.qualified))
 
     def addresses(self, around: Surroundings) -> Sequence[BaseRoute]:
         """Give all its addresses."""
-        return [*(self._own(around, self.ask) if self.ask is not None else ()), *self.routes(around)]
+        return [*self._own(around), *self.routes(around)]
 
     def shown(self, published: Published, base: str) -> Sequence[Way]:
         """Show how one asks it for a table."""
@@ -162,7 +169,7 @@ class Face:
         tried = [Way(title=self.title, url=url, example=f"curl '{url}?{self.example}'")] if self.example and self.ask is not None else []
         return [*tried, *self.ways(published, base)]
 
-    def _own(self, around: Surroundings, ask: Ask) -> Sequence[Route]:
+    def _own(self, around: Surroundings) -> Iterator[Route]:
         known = _Known()
 
         def table_of(request: Request) -> tuple[Holdings, Table]:
@@ -172,7 +179,7 @@ class Face:
                 raise NotFound(f"{table.qualified} has no {self.lacking}", remedy="ask it by TAP")
             return holdings, table
 
-        async def asked(request: Request, params: Params) -> Response:
+        async def asked(ask: Ask, request: Request, params: Params) -> Response:
             holdings, table = table_of(request)
             made = ask(table, {param.name: value(params, param) for param in self.params})
             most = value(params, MAXREC)
@@ -180,16 +187,16 @@ class Face:
             fmt, options = form = formats.select(params.one("RESPONSEFORMAT") or self.form, request.headers.get("accept"))
             warnings = query.unused(params, self.known)
             key = (self.name, table.qualified, *made.key)
+            text = made.query if isinstance(made.query, str) else ""
             result = query.run(
-                known.query(holdings, table, key, made), around.reader(request), site=around.site, maxrec=maxrec,
-                policies=around.policies, values=made.values, key=key, holdings=holdings,
+                text or known.query(holdings, table, key, made), around.reader(request), site=around.site, maxrec=maxrec,
+                policies=around.policies, values=made.values, key=None if text else key, holdings=holdings,
             )  # fmt: skip
-            tag = (*key, *made.values, maxrec, fmt.name, sorted(options.items()), warnings)
+            tag = (*key, *((text,) if text else made.values), maxrec, fmt.name, sorted(options.items()), warnings)
             present = made.present
-            return await answer(
-                request, result, form, tag=tag, infos=warnings, name=table.name,
-                present=None if present is None else lambda columns: known.presented(columns, key, present),
-            )  # fmt: skip
+            if present is not None and not text:
+                present = partial(known.presented, key, present)
+            return await answer(request, result, form, tag=tag, infos=warnings, name=table.name, present=present)
 
         async def capabilities(request: Request) -> Response:
             _, table = table_of(request)
@@ -201,7 +208,10 @@ class Face:
             headers = {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
             return whole(request, vosi.capabilities([own, found]), headers)
 
-        return [asking(self.path, asked, self.faults), route(f"{self.path}/capabilities", capabilities)]
+        if self.ask is not None:
+            yield asking(self.path, partial(asked, self.ask), self.faults)
+        if self.asked_of_a_table:
+            yield route(f"{self.path}/capabilities", capabilities)
 
 
 def careful(endpoint: Endpoint, faults: Callable[[Request, Exception], Response]) -> Endpoint:
@@ -251,12 +261,11 @@ class _Known:
         # readers of other reach may know another state of the table: other keys to follow
         known = self.queries.get(key)
         if known is None or known[0] is not table:
+            assert not isinstance(asked.query, str)  # noqa: S101  (texts are kept by the road)
             known = self.queries[key] = (table, asked.query())
         return known[1]
 
-    def presented(
-        self, columns: tuple[Column, ...], key: tuple[Hashable, ...], present: Callable[[tuple[Column, ...]], tuple[Column, ...]]
-    ) -> tuple[Column, ...]:
+    def presented(self, key: tuple[Hashable, ...], present: Present, columns: tuple[Column, ...]) -> tuple[Column, ...]:
         known = self.columns.get(key)
         if known is None or known[0] is not columns:
             known = self.columns[key] = (columns, present(columns))

@@ -82,6 +82,23 @@ def value(params: Params, param: Param) -> Any:
     return made(param.default) if found is None and param.default is not None else found
 
 
+def described(param: Param) -> dict[str, Any]:
+    """Say what a parameter is as plain values: what it has not is left out."""
+    told = {
+        "name": param.name,
+        "type": str(param.type),
+        "unit": param.unit,
+        "required": param.required,
+        "many": param.many,
+        "default": param.default,
+        "allowed": list(param.allowed) or None,
+        "minimum": param.minimum,
+        "maximum": param.maximum,
+        "description": param.description,
+    }
+    return {name: value for name, value in told.items() if value not in (None, False)}
+
+
 def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
     if not raw:
         return []

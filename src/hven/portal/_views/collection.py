@@ -187,6 +187,9 @@ def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dic
         "updated": item.updated,
         # standards first; every portal's services are the site's
         "ways": [way for face in sorted(faces, key=lambda face: not face.standard_ids) for way in face.shown(item, state.brand.root)],
+        "forms": [
+            {"title": face.title, "url": f"{address(state.base, table)}/services/{face.name}"} for face in faces if face.asked_of_a_table
+        ],
         "kinds": [face.title for face in faces if face.standard_ids],
     }
 

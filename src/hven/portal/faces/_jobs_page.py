@@ -22,7 +22,7 @@ from hven import services as dali
 from hven.adql import tree
 from hven.adql.tree import walk
 from hven.jobs import ACTIVE, Asker, Desk, place
-from hven.model.errors import Forbidden, NotFound, ParamError, ParseError
+from hven.model.errors import NotFound, ParamError, ParseError
 from hven.model.params import collect
 from hven.portal._explore import job_results as kept
 from hven.portal._explore import plots_json as told
@@ -30,10 +30,11 @@ from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.plots import Points, plotted
 from hven.portal._explore.preview import first_rows
 from hven.portal._pages import HUB, VARY, brand_of, error_page, faults_in, frame, guarded, written
+from hven.portal._views.downloads import FORMATS
 from hven.services import uwsdoc
-from hven.services.address import caller
+from hven.services.address import at_home, caller, secure
 from hven.services.params import FORM_MOST
-from hven.site.auth.session import foreign, visit, visitor_of
+from hven.site.auth.session import visit, visitor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +54,6 @@ PREVIEWED = 100  # rows of a result
 AGAIN = 10.0  # seconds in which the same job, sent twice, is one
 NAMED = 3  # tables that a job is called by
 LONG = 2_000  # characters of a parameter that are shown
-FORMATS = (("votable", "VOTable"), ("csv", "CSV"), ("fits", "FITS"), ("parquet", "Parquet"), ("json", "JSON"), ("arrow", "Arrow"), ("tsv", "TSV"), ("text", "Text"))  # fmt: skip
 TOPCAT = {"votable", "fits", "csv", "parquet"}  # what it reads
 UNKEPT = {"cache-control": "private, no-store", "vary": VARY}
 PAGE = {**guarded(styles=True, connect=HUB), **UNKEPT}
@@ -76,7 +76,7 @@ class JobsPage:
 
     async def post(self, request: Request) -> Response:
         """Begin a query as a job, or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
-        self._at_home(request)
+        at_home(request, self.around.site.settings, "use the forms of this site")
         given = await dali.read(request, FORM_MOST)
         headers = {"cache-control": "no-store"}
         action = given.one("ACTION")
@@ -118,9 +118,8 @@ class JobsPage:
         """Make a job, or find the same one that was sent a moment ago: gives its id, and a cookie for who has none yet."""
         who, cookie = self._who(request), ""
         if who.reader.name is None and not who.visitor:
-            told = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
-            secure = dali.base(request, self.around.site.settings).startswith("https:") or told == "https"
-            cookie, visitor = visit(path=self.around.site.settings.root_path, secure=secure)
+            settings = self.around.site.settings
+            cookie, visitor = visit(path=settings.root_path, secure=secure(request, settings))
             who = Asker(reader=who.reader, address=who.address, visitor=visitor)
         desk = Desk(self.around.site, TAP)
         kept = [
@@ -349,12 +348,6 @@ class JobsPage:
 
     def _who(self, request: Request) -> Asker:
         return Asker(reader=self.around.reader(request), address=caller(request), visitor=visitor_of(request.headers))
-
-    def _at_home(self, request: Request) -> None:
-        origin = "/".join(dali.base(request, self.around.site.settings).lower().split("/")[:3])
-        host = request.headers.get("host", "").lower()
-        if foreign(request.method, request.headers, {origin, f"https://{host}", f"http://{host}"}):
-            raise Forbidden("a page of another site asks this", remedy="use the forms of this site")
 
 
 def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:

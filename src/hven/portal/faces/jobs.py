@@ -14,7 +14,7 @@ from hven.jobs import offered
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
 from hven.services.face import Face, Surroundings, route
-from hven.services.params import FORM_MOST
+from hven.services.params import FORM_MOST, described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.jobs import Type
-    from hven.model.params import Param
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -61,23 +60,8 @@ def _described(kind: Type, url: str) -> dict[str, Any]:
         "title": kind.title,
         "description": kind.description,
         "url": url,
-        "parameters": [_parameter(param, file=param.name in kind.files) for param in kind.params],
+        "parameters": [described(param) | ({"type": "file"} if param.name in kind.files else {}) for param in kind.params],
     }
-
-
-def _parameter(param: Param, *, file: bool) -> dict[str, Any]:
-    told = {
-        "type": "file" if file else str(param.type),
-        "unit": param.unit,
-        "required": param.required,
-        "many": param.many,
-        "default": param.default,
-        "allowed": list(param.allowed) or None,
-        "minimum": param.minimum,
-        "maximum": param.maximum,
-        "description": param.description,
-    }
-    return {"name": param.name, **{name: value for name, value in told.items() if value not in (None, False)}}
 
 
 FACE = Face(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), routes=routes)

@@ -19,6 +19,7 @@ from hven.portal._views import (
     guides,
     home,
     news,
+    service_form,
     statistics,
     workspace,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FACE", "nowhere"]
 
-PAGES = (home, finding, news, guides, statistics, collection, data, workspace, downloads, editor, global_search_pages, assets)
+PAGES = (home, finding, news, guides, statistics, collection, data, workspace, downloads, editor, global_search_pages, service_form, assets)
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
