@@ -9,6 +9,7 @@ from hven.descriptor._compiling import Compiler
 from hven.descriptor.observations import OBSCORE, RADIO, member
 from hven.descriptor.outcome import SOURCE, TARGET, Call, Check, Mapping
 from hven.model.errors import DescriptorError, Fault
+from hven.sources import Doubts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
 
 def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
     """Add what the source doubts of columns that are copied as text (`doubts`), as warnings."""
-    doubts: dict[str, tuple[str, str]] = source.doubts() if hasattr(source, "doubts") else {}
+    doubts = source.doubts() if isinstance(source, Doubts) else {}
     types = {column.name: column.type for column in mapping.table.columns}
     found = tuple(
         Fault(message=f"{name} is read as text: {doubts[name][0]}", remedy=doubts[name][1], place=one.place, severity="warning")

@@ -35,7 +35,7 @@ from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.table import Column
 from hven.model.types import FLOAT64
-from hven.sources import Context, Reject, Source, remote
+from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -261,7 +261,7 @@ def _draft(
     if kind == "live":  # its rows are looked at, though they will not be copied
         module = plugins.load("sources", "sql")
     source, options = _opened(module, kind, options, context)
-    if settled := (source.guessed() if hasattr(source, "guessed") else {}):
+    if settled := (source.guessed() if isinstance(source, Guesses) else {}):
         options = {**options, **settled}
         guessed = [*guessed, "the record below the names holds units: they are taken, and it is no row (`units: true`)"]
     live = kind == "live"
@@ -272,7 +272,7 @@ def _draft(
     complete = complete and (kind not in ELSEWHERE or source.size() == rows)  # a service may give less than it is asked for
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
-    doubts: dict[str, tuple[str, str]] = source.doubts() if hasattr(source, "doubts") else {}
+    doubts = source.doubts() if isinstance(source, Doubts) else {}
     guesses = [
         replace(item, doubt="; ".join(doubts[item.source]))
         if item.source in doubts and item.doubt is None and item.expression in {None, quoted(item.source)} and item.column.type.is_string
@@ -294,9 +294,8 @@ def _draft(
             options = {**options, "key": found.source}
     if not live:  # text that is put together at each query is found by no index
         guesses += _assembled_position(guesses)
-    title, description = _about(source)
-    head = getattr(source, "head", None)
-    carried = Carried(None if head is None else head(), guesses)
+    title, description = source.about() if isinstance(source, Described) else (None, None)
+    carried = Carried(source.head() if isinstance(source, Headed) else None, guesses)
     description = description or (facts.look.comment if facts is not None else None)
     if standard is not None:
         pair = positions_of(guesses)
@@ -423,13 +422,6 @@ def _assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
         )
         for name, text, about in (("ra", parts[0], "Right ascension"), ("dec", parts[1], "Declination"))
     ]
-
-
-def _about(source: Source) -> tuple[str | None, str | None]:
-    """Take a title and a description from a source that has them (`about`)."""
-    said = getattr(source, "about", None)
-    title, description = said() if callable(said) else (None, None)
-    return title, description
 
 
 # -- writing ------------------------------------------------------------------------------------

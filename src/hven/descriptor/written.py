@@ -385,8 +385,9 @@ def _events(text: str) -> Iterator[Any]:
 
 
 def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    said = error if isinstance(error, yaml.MarkedYAMLError) else yaml.MarkedYAMLError()
+    mark = said.problem_mark or said.context_mark
+    problem = said.problem or str(error)
     if mark is None:
         return Fault(message=f"not YAML: {problem}", place=Place(file=page.name))
     index = min(mark.index, len(page.text))
@@ -408,8 +409,7 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
         )
     if "could not find expected ':'" in problem:
         return Fault(message="this line is no 'key: value'", place=place)
-    context = getattr(error, "context", None)
-    opened = getattr(error, "context_mark", None)
+    context, opened = said.context, said.context_mark
     if context == "while scanning a quoted scalar" and opened is not None:
         remedy = "close it; a quote inside single quotes is doubled: ''"
         return Fault(message="the quote that opens here is not closed", place=page.place(opened.index), remedy=remedy)

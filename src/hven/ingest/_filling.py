@@ -25,7 +25,7 @@ from hven.ingest._validate import Validation
 from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
 from hven.model.table import columns_to_json
-from hven.sources import ROW, Context, Pin, Reject
+from hven.sources import ROW, Context, Counts, Pin, Reject
 from hven.sources.groups import ROWS
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
 
 def counts_bytes(source: Source) -> bool:
     """Tell a source of files, whose size and progress are bytes."""
-    return hasattr(source, "done")
+    return isinstance(source, Counts)
 
 
 def table_of(spec: TableSpec, entries: Sequence[Entry]) -> Table:
@@ -251,7 +251,6 @@ class Filling:
         validation = Validation(self.engine, entry.mapping, seen=self._seen)
         batches = entry.source.batches(self.asked(entry), limit=self.sample)
         total = entry.source.size()
-        counted = getattr(entry.source, "done", None)
         done = 0
         since = time.perf_counter()
         with ExitStack() as stack:
@@ -283,7 +282,7 @@ class Filling:
                         table=self.table.qualified,
                         step="read",
                         rows=self.report.published,
-                        done=counted() if counted is not None else done,
+                        done=entry.source.done() if isinstance(entry.source, Counts) else done,
                         total=total,
                     )
                 )

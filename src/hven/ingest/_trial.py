@@ -6,6 +6,7 @@ import difflib
 import math
 import textwrap
 from dataclasses import replace
+from datetime import date, time
 from typing import TYPE_CHECKING
 
 from hven import descriptor, query
@@ -248,5 +249,4 @@ def _same(value: object, wanted: object) -> bool:
         if isinstance(value, int) and isinstance(number, int):
             return value == number
         return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(value) and math.isnan(number))
-    isoformat = getattr(value, "isoformat", None)
-    return str(isoformat() if isoformat is not None else value) == str(wanted)
+    return str(value.isoformat() if isinstance(value, (date, time)) else value) == str(wanted)

@@ -124,7 +124,11 @@ def survey(bound: Bound, homes: Mapping[str, str], relations: Mapping[str, Relat
             name = node.table.qualified
             relation = relations[name]
             refs[node.number] = Ref(
-                number=node.number, node=node, engine=homes.get(name), rows=_size(relation), statistics=getattr(relation, "statistics", {})
+                number=node.number,
+                node=node,
+                engine=homes.get(name),
+                rows=_size(relation),
+                statistics=relation.statistics if isinstance(relation, Snapshot) else {},
             )
     edges: list[Edge] = []
     for node in walk(bound.query):

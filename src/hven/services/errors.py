@@ -79,7 +79,7 @@ def message_of(error: BaseException, request_id: str = "") -> str:
     if isinstance(error, errors.HvenError):
         text = str(error)
     elif _shortage(error):
-        text = f"the service cannot do this now: {(getattr(error, 'strerror', None) or '').lower()}; try again later"
+        text = f"the service cannot do this now: {((isinstance(error, OSError) and error.strerror) or '').lower()}; try again later"
     else:
         text = f"something went wrong; {OURS}"
     if isinstance(error, errors.StorageError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven import adql
 from hven.adql.tree import CommonTable, TableRef, walk
+from hven.engines import Live, Snapshot
 from hven.model.errors import HvenError
 from hven.model.table import Schema, dated
 from hven.site import _obscore as obscore
@@ -85,7 +86,11 @@ def build(
     # the same in every process: no sets in here, whose order is each process's own
     texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
     shown = [
-        (item.table, getattr(item.relation, "id", None) or getattr(item.relation, "stamp", None), item.updated)
+        (
+            item.table,
+            item.relation.id if isinstance(item.relation, Snapshot) else item.relation.stamp if isinstance(item.relation, Live) else None,
+            item.updated,
+        )
         for item in published.values()
     ]
     state = repr((shown, schemas, texts))

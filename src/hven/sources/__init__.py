@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from hven.formats import Head
     from hven.model.table import Column
 
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
@@ -228,6 +229,46 @@ class FileWise(Protocol):
         """Give the rows of these files alone, in the order of the whole; `columns` are this source's, whatever is in the files."""
 
 
+@runtime_checkable
+class Counts(Protocol):
+    """A source of files, whose size and progress are bytes."""
+
+    def done(self) -> int:
+        """Count the bytes read."""
+
+
+@runtime_checkable
+class Guesses(Protocol):
+    """A source that guesses what a descriptor may say."""
+
+    def guessed(self) -> dict[str, object]:
+        """Give options that were guessed and that a descriptor should say, since they change what the rows are."""
+
+
+@runtime_checkable
+class Doubts(Protocol):
+    """A source that is not sure of types."""
+
+    def doubts(self) -> dict[str, tuple[str, str]]:
+        """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A source that says what it is about."""
+
+    def about(self) -> tuple[str | None, str | None]:
+        """Give a title and a description."""
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A source that says more around its rows: frames, groups, parameters."""
+
+    def head(self) -> Head:
+        """Give what is said there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """What has changed in a source since a state of it.
@@ -268,8 +309,13 @@ __all__ = [
     "Blocks",
     "Changes",
     "Context",
+    "Counts",
+    "Described",
+    "Doubts",
     "Feeds",
     "FileWise",
+    "Guesses",
+    "Headed",
     "Offer",
     "Pages",
     "Picks",

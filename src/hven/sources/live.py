@@ -290,7 +290,7 @@ class LiveTable:
         import psycopg
 
         text = _without(str(error), self._url)
-        state = getattr(error, "sqlstate", None) or ""
+        state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}", remedy="GRANT USAGE ON SCHEMA and SELECT ON the table to the role of this url"

@@ -52,7 +52,7 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     file = data_files(Options.model_validate(dict(options)), context.directory, context.roots)[0]
     stream = file.open()
     try:
-        found = votable.tables(cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20)))
+        found = votable.tables(_buffered(stream))
     except UserError as error:
         raise _located(error, file) from error
     finally:
@@ -74,6 +74,10 @@ class _Raw(io.RawIOBase):
         data = self.stream.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def _buffered(stream: Stream) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20))
 
 
 class Tables(FileRows):
@@ -114,9 +118,8 @@ class Tables(FileRows):
             stream.close()
 
     def _read(self, stream: Stream, file: DataFile) -> Read:
-        source = cast("BinaryIO", io.BufferedReader(_Raw(stream), 1 << 20))
         try:
-            return votable.read(source, table=self.options.table, batch=self.context.batch)
+            return votable.read(_buffered(stream), table=self.options.table, batch=self.context.batch)
         except UserError as error:
             raise _located(error, file) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -58,7 +59,7 @@ class Remote:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.read.batches.close() if hasattr(self.read.batches, "close") else None
+        self.read.batches.close() if isinstance(self.read.batches, Generator) else None
 
 
 def ask(url: str, text: str, maxrec: int | None) -> Remote:

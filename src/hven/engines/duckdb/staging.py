@@ -401,7 +401,7 @@ def _disk(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        number = getattr(error, "errno", None)
+        number = error.errno if isinstance(error, OSError) else None
         full = number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in str(error) or "File too large" in str(error)
         if full:
             message = f"the disk is full ({doing} {path})"

@@ -98,10 +98,11 @@ class PostgresEngine(Answering):
                             raise faults.translate(error, where=self.where) from error
         return self._found
 
-    def look_again(self) -> None:
+    def look_again(self) -> bool:
         """Look anew what the database offers: an extension is gone. Positions are found without it, for every table has cells."""
         with self._lock, self.writers.borrowed() as connection:
             self._found = install.prepare(connection, self.schema, self.readers_roles, "")
+        return True
 
     @property
     def writers(self) -> Pool:

@@ -57,7 +57,7 @@ def beyond(error: BaseException | None) -> bool:
 
 def foreign(error: BaseException) -> str:
     """Give what another database said, on which foreign tables stand; empty if it was ours that spoke."""
-    diag = getattr(error, "diag", None)
+    diag = error.diag if isinstance(error, psycopg.Error) else None
     parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")] if diag is not None else []
     text = "\n".join(str(part) for part in parts if part) or str(error)
     if "remote SQL command" not in text and not re.search(
@@ -194,8 +194,7 @@ def plain(line: str, number: str = NUMBER) -> str:
 
 def first_line(error: BaseException) -> str:
     """Give the message proper: without the driver's words, context, and place in a text that nobody wrote."""
-    diag = getattr(error, "diag", None)
-    text = str(getattr(diag, "message_primary", None) or error).strip()
+    text = str((isinstance(error, psycopg.Error) and error.diag.message_primary) or error).strip()
     found = re.search(r"(?:ERROR|FATAL|PANIC):\s*(?:[0-9A-Z]{5}:\s*)?(.*)", text)
     line = (found.group(1) if found else text).split("\n", 1)[0]
     return re.sub(r"\s*SQLSTATE: \w+$|^[A-Z_]+: |\[libpq\] ", "", line).strip()

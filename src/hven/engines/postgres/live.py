@@ -179,6 +179,10 @@ class LiveEngine(Answering):
     def published(self, snapshot: Snapshot) -> None:
         """Do nothing."""
 
+    def look_again(self) -> bool:
+        """Do nothing."""
+        return False
+
     def remove(self, name: str) -> bool:  # noqa: ARG002  (the machine's signature)
         """Do nothing."""
         return True

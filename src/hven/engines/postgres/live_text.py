@@ -271,11 +271,11 @@ class LivePlaces(Places):
         leaf = self._positions.leaves.get(node.source)
         if leaf is None or leaf.table is None or leaf.cte:
             return None
-        guards = getattr(self._tables.get(leaf.table.qualified), "guards", {})
-        if node.column.name not in guards:
+        raws = self._tables.get(leaf.table.qualified)
+        if raws is None or node.column.name not in raws.guards:
             return None
         text = f"t{node.source}.{quote(RAW + node.column.name)}"
-        return text, guards[node.column.name].replace("{0}", text)
+        return text, raws.guards[node.column.name].replace("{0}", text)
 
     def is_positive(self, node: Expr) -> bool:
         """Say whether FALSE may stand for NULL here."""

@@ -48,6 +48,9 @@ class Machine(Protocol):
     def embedded(self) -> Engine:
         """The embedded engine, for what PostgreSQL does not compute."""
 
+    def look_again(self) -> bool:
+        """Look anew what the database offers, if it is ours to set up."""
+
     def remove(self, name: str) -> bool:
         """Drop a table of ours; False if readers hold it yet."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, TableRef, walk
+from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, SelectItem, TableRef, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.scope import conjuncts
 from hven.engines.postgres import faults
@@ -214,5 +214,4 @@ def refuse_full_joins(bound: Bound) -> None:
 
 
 def _aggregate(item: object) -> bool:
-    expr = getattr(item, "expr", None)
-    return expr is not None and expr.meta is not None and expr.meta.aggregate
+    return isinstance(item, SelectItem) and item.expr.meta is not None and item.expr.meta.aggregate

@@ -20,7 +20,7 @@ from hven.engines.postgres.staging import folded, paired, sendable
 from hven.model.errors import Cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from psycopg.pq.abc import PGresult
 
@@ -101,7 +101,7 @@ class PostgresExecution(Execution):
         self._over = False
         self._stop: Callable[[], None] | None = None  # how to interrupt what runs now
         self._interrupted = False
-        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._batches: Generator[pa.RecordBatch] | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         begun = False
@@ -130,15 +130,11 @@ class PostgresExecution(Execution):
 
     def _without(self, error: Exception) -> bool:
         """See whether the database lost an extension, and let the engine look what it has now."""
-        again = getattr(self._engine, "look_again", None)
-        if again is None or not faults.lacking(error):
-            return False
-        again()
-        return True
+        return faults.lacking(error) and self._engine.look_again()
 
     # --- the two ways
 
-    def _run(self) -> Iterator[pa.RecordBatch]:
+    def _run(self) -> Generator[pa.RecordBatch]:
         if self._stopped is not None:
             raise self._translate(InterruptedError())
         work, self._made = self._made or self._work(), None  # once more, on a new connection: the names may be others then
@@ -355,9 +351,8 @@ class PostgresExecution(Execution):
             if sent[1] is None:
                 self._quietly(sent[0].cancel)
             self._engine.askers.put(sent[0], used_up=sent[1] is None)
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
+        if batches is not None:
+            batches.close()
 
     def __del__(self) -> None:
         self._over = True

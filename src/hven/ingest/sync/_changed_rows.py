@@ -16,7 +16,7 @@ from hven.ingest._read_ahead import Ahead
 from hven.ingest.sync._lines import MANY
 from hven.ingest.sync._watermark import begin
 from hven.ingest.watermarks import Watch, unpacked
-from hven.sources import Blocks, Feeds, FileWise, Picks, Pin, Since
+from hven.sources import Blocks, Counts, Feeds, FileWise, Picks, Pin, Since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ class SomeFiles:
 
     def done(self) -> int:
         """Count the bytes read."""
-        return int(self._some.done()) if self._some is not None and hasattr(self._some, "done") else 0
+        return self._some.done() if isinstance(self._some, Counts) else 0
 
 
 class Reading:

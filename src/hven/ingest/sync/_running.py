@@ -356,7 +356,9 @@ class Following(Run):
             lines = Lines(ledger, old.files, notes)
             one.notes = notes
             everything = self.full or spec.table.qualified in self._wide
-            one.entries = [replace(entry, source=getattr(entry.source, "whole", entry.source)) for entry in one.entries]
+            one.entries = [
+                replace(entry, source=entry.source.whole if isinstance(entry.source, Paged) else entry.source) for entry in one.entries
+            ]
             turn = partial(self._paged, spec, state)
             reading = Reading(one, lines, spec.sync, old, state, base.provenance.get("pins", ()), full=everything, turn=turn)
             reading.prepare()

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from hven.adql import tree
 from hven.adql.text import write
-from hven.model.errors import HvenError, ParseError, UserError
+from hven.model.errors import HvenError, UserError
 from hven.portal import conditions as epn
 from hven.portal._condition_words import nearest
 from hven.portal._explore import cadence, notation
@@ -323,8 +323,8 @@ def _any(tests: list[tree.Expr]) -> tree.Expr:
 
 
 def _fault(name: str, error: Exception) -> Fault:
-    message = error.message if isinstance(error, ParseError) else getattr(error, "message", str(error))
-    return Fault(field=name, message=str(message), remedy=str(getattr(error, "remedy", "") or ""))
+    message, remedy = (error.message, error.remedy) if isinstance(error, HvenError) else (str(error), "")
+    return Fault(field=name, message=message, remedy=remedy)
 
 
 def _anywhere(table: Table, word: str) -> tree.Expr:

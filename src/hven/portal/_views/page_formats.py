@@ -12,6 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
+from hven.model.errors import HvenError
 from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
 from hven.portal._pages.texts import spoken
 from hven.portal._pages.translation import Told, faults_in
@@ -201,7 +202,7 @@ def refused(
         message = words.error(error, dali.request_id(request))
         status, headers = dali.status_of(error), {**dali.headers_of(error), "cache-control": "no-store", "vary": VARY}
         if scripted or wants_json(request):
-            body = {"message": message, "remedy": words(getattr(error, "remedy", "") or ""), "status": status}
+            body = {"message": message, "remedy": words(error.remedy if isinstance(error, HvenError) else ""), "status": status}
             return Response(orjson.dumps(body), status, {**headers, "content-type": JSON})
         facts = {**frame(request, around), "switch": stripped(request) if switch else ""}
         near = near_to(_wanted(request.url.path), asked(request, around)) if page and status == 404 else ()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.text import quote
+from hven.engines import Snapshot
 from hven.model.errors import NotFound, ParamError
 from hven.portal._explore import Search, fields, names, read
 from hven.portal._explore.fields import choices
@@ -106,7 +107,7 @@ def _state(state: Asked, table: Table) -> str:
     if item is not None and item.relation is None:
         seen = {one.qualified for one in holdings.catalogue(state.who, state.around.policies).tables()}
         read = [holdings.published[name] for name in item.reads if name in seen and name in holdings.published]
-    ids = sorted((str(getattr(one.relation, "id", "")) for one in read if one.relation is not None), reverse=True)
+    ids = sorted((one.relation.id if isinstance(one.relation, Snapshot) else "" for one in read if one.relation is not None), reverse=True)
     if not ids or not all(ids):
         return ""
     return ids[0] if len(ids) == 1 else f"{ids[0]}~{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"

@@ -22,7 +22,7 @@ from hven import services as dali
 from hven.adql import tree
 from hven.adql.tree import walk
 from hven.jobs import ACTIVE, Asker, Desk, place
-from hven.model.errors import NotFound, ParamError, ParseError
+from hven.model.errors import HvenError, NotFound, ParamError, ParseError
 from hven.model.params import collect
 from hven.portal._explore import job_results as kept
 from hven.portal._explore import plots_json as told
@@ -109,7 +109,7 @@ class JobsPage:
         """Tell an error as JSON."""
         words = faults_in(frame(request, self.around)["said"])
         message = words.error(error, dali.request_id(request))
-        body = orjson.dumps({"message": message, "remedy": words(getattr(error, "remedy", "") or "")})
+        body = orjson.dumps({"message": message, "remedy": words(error.remedy if isinstance(error, HvenError) else "")})
         return Response(body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"})
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class JobsPage:
         text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "")
         return {
             **self._line(job, base),
-            "name": job.run_id or _tables(text) or getattr(self.types.get(job.type), "title", ""),
+            "name": job.run_id or _tables(text) or (self.types[job.type].title if job.type in self.types else ""),
             "uws": here,
             "query": text,
             "again": f"{base}/adql?{urlencode({'QUERY': text})}" if text and job.type == TAP and len(text) < 8_000 else "",

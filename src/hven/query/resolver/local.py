@@ -157,7 +157,8 @@ def _built(asked: Asked, name: str, stamp: tuple[str | None, str], updated: str)
             f"there is no public table {name}, which resolver.table names", remedy="publish it, or change resolver.table in hven.toml"
         )
     table = candidates[0]
-    if isinstance(getattr(holdings.published.get(table.qualified), "relation", None), Live):
+    published = holdings.published.get(table.qualified)
+    if published is not None and isinstance(published.relation, Live):
         message = f"{name}, which resolver.table names, is read in place: names need a table that is ingested"
         raise UserError(message, remedy="copy it (source: {kind: sql, ..}), and name the copy in resolver.table")
     roles, aliases = _roles(table)

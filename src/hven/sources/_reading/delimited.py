@@ -248,6 +248,3 @@ def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.
         guessed = column is not None and column not in declared and reason != NUL
         hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string" if guessed else ""
         yield Reject(file=file, row=first + at, column=column, value=value, reason=reason + hint, text=text)
-
-
-__all__ = ["Parsed", "Shape", "parse", "reason_of", "rejects_of", "run"]

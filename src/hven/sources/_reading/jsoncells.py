@@ -59,6 +59,10 @@ class Parsed:
         raise IndexError(at)
 
 
+class _Local(threading.local):
+    cursor: duckdb.DuckDBPyConnection | None = None
+
+
 class Reader:
     """Reads records of known columns; used by several threads at once."""
 
@@ -66,7 +70,7 @@ class Reader:
         self.leaves, self.kinds, self.words = leaves, kinds, words
         self.pointers = list(dict.fromkeys(p for leaf in leaves for p in (leaf.pointer, leaf.bbox) if p is not None))
         self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False})
-        self._local = threading.local()
+        self._local = _Local()
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +79,7 @@ class Reader:
         self._connection.close()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
-        cursor = getattr(self._local, "cursor", None)
+        cursor = self._local.cursor
         if cursor is None:
             cursor = self._local.cursor = self._connection.cursor()
         return cursor
@@ -240,6 +244,3 @@ def _why(text: str) -> str:
     except orjson.JSONDecodeError as error:
         return f"{error.msg} at character {error.colno if error.lineno == 1 else error.pos + 1}"
     return "not readable"
-
-
-__all__ = ["Parsed", "Reader"]

@@ -187,6 +187,3 @@ def _array(node: Node, name: str, pointer: str, mixed: str | None) -> Iterator[L
         for leaf in _of(items, "", "", frozenset()):
             if leaf.how in {CELL, TEXT}:
                 yield Leaf(name=f"{name}.{leaf.name}", pointer=pointer, how=PART, kind=leaf.kind, inner=leaf.pointer)
-
-
-__all__ = ["CELL", "LIST", "PART", "REGION", "TEXT", "Leaf", "Node", "leaves"]

@@ -395,6 +395,3 @@ def named(file: DataFile, path: Sequence[str]) -> list[str]:
         found = []
     names = [item.get("name") if isinstance(item, dict) else item for item in found]
     return [str(name) for name in names if name is not None]
-
-
-__all__ = ["LINES", "LIST", "WHOLE", "Form", "Records", "enter", "form_of", "named", "records"]

@@ -95,7 +95,7 @@ class Service:
             try:
                 return what()
             except (remote.Unreachable, Busy, Broken) as error:
-                wait = getattr(error, "seconds", None)
+                wait = error.seconds if isinstance(error, Busy) else None
                 if number == self.tries or (wait is not None and wait > PATIENCE):
                     asked = f" (it asks to be left alone for {wait:.0f} s)" if wait is not None and wait > PATIENCE else ""
                     message = (

@@ -400,6 +400,3 @@ def _cast(values: T, kind: pa.DataType, name: str, what: str) -> T:
             f"{what}: the column {name} is {kind} at first, and {values.type} later", remedy="sync again; tell the service's owners"
         ) from error
     return found
-
-
-__all__ = ["TapRows"]

@@ -305,6 +305,3 @@ def offers(tap: TapService) -> list[Offer]:
 def _opened(file: IO[bytes], batch: int = 131_072) -> Read:
     read: Read = plugins.load("formats", "votable").FORMAT.read(file, batch=batch)
     return read
-
-
-__all__ = ["Page", "TapService", "TooSlow", "offers", "overflows"]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
-from hven.model.types import Type, from_arrow
+from hven.model.types import Type
 from hven.sources._reading.cells import convert
 
 if TYPE_CHECKING:
@@ -278,6 +278,3 @@ def ascii_column(rows: np.ndarray, item: Field) -> tuple[pa.Array, pa.Array | No
     if kind == pa.float64() and (item.scale, item.zero) != (1.0, 0.0):
         values = pc.add(pc.multiply(values, item.scale), item.zero)
     return values, bad
-
-
-__all__ = ["Field", "ascii_column", "binary_column", "fields_of", "from_arrow", "text_of"]
