@@ -14,7 +14,7 @@ from hven.adql._foreign_functions import ELSEWHERE
 from hven.adql._measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
 from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
 from hven.adql.kinds import derived, kind, meta, result_ucd, truth
-from hven.adql.scope import MOST, Scope, nearest, same
+from hven.adql.scope import MOST, Scope, same
 from hven.adql.tree import (
     Binary,
     Case,
@@ -36,7 +36,7 @@ from hven.adql.tree import (
 )
 from hven.adql.vocabularies import narrower, vocabularies
 from hven.model import units
-from hven.model.errors import BindError, UserError
+from hven.model.errors import BindError, UserError, nearest
 from hven.model.sky import Moc, frames, healpix
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from hven.adql.kinds import derived, is_null, kind, meta
-from hven.adql.scope import nearest
 from hven.adql.tree import Binary, Expr, Function, Literal, Meta
 from hven.model import units
+from hven.model.errors import nearest
 from hven.model.sky import bodies, footprints
 from hven.model.types import FLOAT64
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from hven.adql.reserved import RESERVED
-from hven.model.errors import ParseError
+from hven.model.errors import ParseError, meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,14 +163,11 @@ def shorten(found: str, limit: int = 40) -> str:
 
 def nearest(word: str, choices: Sequence[str]) -> str | None:
     """Find the keyword that a mistyped word was probably meant to be."""
-    import difflib
-
     if len(word) > 30:
         return None
     word = word.upper()
     swapped = [choice for choice in choices if sorted(choice) == sorted(word)]  # ADN, FORM
-    near = swapped or difflib.get_close_matches(word, choices, n=1, cutoff=0.7)
-    return near[0] if near else None
+    return swapped[0] if swapped else meant(word, choices, 0.7)
 
 
 def is_statement(word: str) -> bool:

@@ -11,7 +11,7 @@ from hven.adql._parser import parse
 from hven.adql.functions import MAPPING, QUERY, Functions
 from hven.adql.grouping import check_groups, has_local_aggregate, has_window, key, literals
 from hven.adql.kinds import kind, meta
-from hven.adql.scope import Names, Scope, Source, View, closest, names_of, nearest_name, same, shown_name
+from hven.adql.scope import Names, Scope, Source, View, names_of, nearest_name, same, shown_name
 from hven.adql.tree import (
     Bound,
     ColumnRef,
@@ -31,7 +31,7 @@ from hven.adql.tree import (
     TableRef,
     chain,
 )  # fmt: skip
-from hven.model.errors import BindError
+from hven.model.errors import BindError, meant
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -471,7 +471,7 @@ class Binder(Joins):
             near = nearest_name(written, [*self.catalogue.names(), *(name.name for name, *_ in self.ctes)], dotted=True)
             if not near and len(node.parts) == 1:
                 bare = {name.rpartition(".")[2]: name for name in self.catalogue.names()}
-                close = closest(written, bare)
+                close = meant(written, bare)
                 near = f"did you mean {shown_name(bare[close], dotted=True)}?" if close is not None else ""
             near = near or self.beside(node)
             if len(node.parts) > 1 and node.parts[-2].name.upper() == UPLOADS:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hven.adql._syntax_faults import FOREIGN
 from hven.adql.text import quote
 from hven.adql.tree import ColumnRef, Expr, Ident, Meta, NamedWindow
-from hven.model.errors import BindError
+from hven.model.errors import BindError, meant, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -330,21 +329,15 @@ def label(source: Source) -> str:
     return ".".join(part.name for part in source.path)
 
 
-def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Write "did you mean ..?" with the nearest known word, or nothing."""
-    close = closest(word, known, cutoff)
-    return f"did you mean {close!r}?" if close is not None else ""
-
-
 def nearest_name(word: str, known: Iterable[str], *, dotted: bool = False) -> str:
-    """Do so for names of tables and columns: as a query must write them, with quotes where they need some.
+    """Write ``did you mean x?`` for names of tables and columns: as a query must write them, with quotes where they need some.
 
     Parameters
     ----------
     dotted
         They are ``schema.table``.
     """
-    close = closest(word, known, 0.6)
+    close = meant(word, known)
     return "" if close is None else f"did you mean {shown_name(close, dotted=dotted)}?"
 
 
@@ -353,13 +346,6 @@ def shown_name(name: str, *, dotted: bool = False) -> str:
     parts = name.split(".") if dotted else [name]
     made = ".".join(quote(part) for part in parts)
     return made if '"' in made else repr(made)
-
-
-def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Give the nearest known word."""
-    lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=cutoff)
-    return lower[close[0]] if close else None
 
 
 def _ambiguous(ref: ColumnRef, candidates: list[str], text: str) -> BindError:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.reserved import RESERVED
 from hven.descriptor._column_expressions import Hole, holes
-from hven.descriptor.value_schema import Fields, nearest
 from hven.model import units
+from hven.model.errors import nearest
 from hven.model.literal import figure
 from hven.model.table import Column, Constant
 from hven.model.types import FLOAT64, STRING, parse_type, type_names
@@ -17,7 +17,7 @@ from hven.model.types import FLOAT64, STRING, parse_type, type_names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hven.descriptor.value_schema import Faults
+    from hven.descriptor.value_schema import Faults, Fields
     from hven.descriptor.written import Written
 
 REGULAR = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -39,9 +39,9 @@ from hven.descriptor._rounds import Round
 from hven.descriptor.elements import INDEX, elements, index
 from hven.descriptor.outcome import SOURCE, TARGET, WATERMARK, Broken, Check, Mapping
 from hven.descriptor.tables import find_position
-from hven.descriptor.value_schema import Faults, nearest
+from hven.descriptor.value_schema import Faults
 from hven.model import units
-from hven.model.errors import BindError, ParseError
+from hven.model.errors import BindError, ParseError, nearest
 from hven.model.table import Column, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW

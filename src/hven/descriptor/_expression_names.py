@@ -17,10 +17,10 @@ from hven.descriptor._column_expressions import parsed
 from hven.descriptor._conversions import in_arguments
 from hven.descriptor._row_groups import AGGREGATES, OWN, Grouping
 from hven.descriptor.outcome import SOURCE, Broken, Call
-from hven.descriptor.value_schema import Faults, nearest
+from hven.descriptor.value_schema import Faults
 from hven.descriptor.written import Page, Written
 from hven.model import units
-from hven.model.errors import BindError, ParseError
+from hven.model.errors import BindError, ParseError, nearest
 from hven.model.resource import PythonFunction
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING, TIMESTAMP

@@ -24,10 +24,10 @@ from hven.descriptor.mapping import doubted
 from hven.descriptor.observations import OBSCORE, RADIO, described, member
 from hven.descriptor.services import unserved
 from hven.descriptor.tables import Surroundings, table_spec
-from hven.descriptor.value_schema import Fields, in_order, kind, meant, nearest
+from hven.descriptor.value_schema import Fields, in_order, kind
 from hven.descriptor.written import Entries, Written, retyped
 from hven.model import plugins
-from hven.model.errors import DescriptorError, Fault, HvenError, Place
+from hven.model.errors import DescriptorError, Fault, HvenError, Place, meant, nearest
 from hven.model.resource import Example, Person, Resource, TableSpec, Test
 from hven.model.settings import Settings
 

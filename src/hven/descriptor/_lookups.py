@@ -12,10 +12,9 @@ from hven.adql.tree import And, Case, Compare, Expr, In, IsNull, Literal, Not, O
 from hven.descriptor import _value_trees as trees
 from hven.descriptor._expression_names import header_unit, origins_of
 from hven.descriptor._options import source_spec
-from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Written
 from hven.model import plugins, units
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, nearest
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, Type
 from hven.sources import Context

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._keys import ASSIGNMENTS
-from hven.descriptor.value_schema import Faults, kind, meant, nearest
+from hven.descriptor.value_schema import Faults, kind
 from hven.descriptor.written import Entries, Items, Page, Written, parse, read_page
+from hven.model.errors import meant, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from hven.descriptor.value_schema import Faults, kind, nearest
+from hven.descriptor.value_schema import Faults, kind
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, retyped
 from hven.model import plugins
-from hven.model.errors import Place, UserError
+from hven.model.errors import Place, UserError, nearest
 from hven.model.resource import SourceSpec
 
 if TYPE_CHECKING:

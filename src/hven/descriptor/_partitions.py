@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.descriptor.value_schema import nearest
+from hven.model.errors import nearest
 from hven.model.table import MONTHS, SECONDS, Partition
 
 if TYPE_CHECKING:

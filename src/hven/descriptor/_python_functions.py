@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from hven.adql.functions import MAPPING
 from hven.adql.reserved import RESERVED
-from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Page, Written, page_of
-from hven.model.errors import Place
+from hven.model.errors import Place, nearest
 from hven.model.resource import PythonFunction
 from hven.model.types import Type, parse_type
 

@@ -13,8 +13,8 @@ from hven.descriptor._conversions import twice
 from hven.descriptor._expression_names import Names, header_unit, some, written
 from hven.descriptor._lookups import joined_keys
 from hven.descriptor.outcome import Broken
-from hven.descriptor.value_schema import nearest
 from hven.model import units
+from hven.model.errors import nearest
 from hven.model.resource import Setting
 from hven.model.sky import frames
 from hven.model.table import Column

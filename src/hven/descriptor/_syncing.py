@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.value_schema import Choice, Expression, Key, Number, Record, Text, kind, nearest
+from hven.descriptor.value_schema import Choice, Expression, Key, Number, Record, Text, kind
 from hven.descriptor.written import Entries, Written
+from hven.model.errors import nearest
 from hven.model.resource import Schedule, Sync, Timing
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from hven.descriptor._loading import check
 from hven.descriptor._merging import standards
 from hven.descriptor._proposing import STANDARDS, Proposal, Proposer, facts_of
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
-from hven.descriptor.value_schema import nearest
-from hven.model.errors import UsageError
+from hven.model.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Written
+from hven.model.errors import nearest
 from hven.model.table import Column
 from hven.model.types import INT64, from_arrow
 

@@ -14,9 +14,8 @@ from hven.descriptor._expression_names import written
 from hven.descriptor._merging import merge
 from hven.descriptor._simulated import column as mark
 from hven.descriptor._value_trees import CASTS
-from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Entries, Written
-from hven.model.errors import DescriptorError, Fault
+from hven.model.errors import DescriptorError, Fault, nearest
 from hven.model.resource import Setting
 from hven.model.sky import frames
 from hven.sources import FILE_FACTS, ROW

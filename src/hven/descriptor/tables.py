@@ -18,9 +18,8 @@ from hven.descriptor._merging import optional_columns
 from hven.descriptor._options import source_spec
 from hven.descriptor._partitions import partition
 from hven.descriptor._syncing import sync
-from hven.descriptor.value_schema import nearest
 from hven.descriptor.written import Written
-from hven.model.errors import ParseError
+from hven.model.errors import ParseError, nearest
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
 from hven.model.sky import frames
 from hven.model.table import Column, FrameRef, Group, Key, Table

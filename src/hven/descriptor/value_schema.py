@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, retyped, trap
 from hven.model import literal
-from hven.model.errors import Fault, Place
+from hven.model.errors import Fault, Place, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 
 @dataclass(slots=True)
@@ -38,19 +37,6 @@ class Faults:
 def in_order(fault: Fault) -> tuple[str, int, int]:
     """Sort faults by file, line and column."""
     return fault.place.file or "", fault.place.line or 0, fault.place.column or 0
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Give ``did you mean 'x'?``, or nothing."""
-    close = meant(word, known)
-    return f"did you mean {close!r}?" if close is not None else ""
-
-
-def meant(word: str, known: Iterable[str]) -> str | None:
-    """Give the known word that is most like another one; None if none is like it."""
-    lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
-    return lower[close[0]] if close else None
 
 
 def kind(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import textwrap
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from hven import descriptor, query
 from hven.ingest._report import TestResult
 from hven.model import literal
-from hven.model.errors import Fault, HvenError, NotFound, Place
+from hven.model.errors import Fault, HvenError, NotFound, Place, nearest
 from hven.site import build, examples
 from hven.site.auth import OWNER
 from hven.site.watch import Seen, files
@@ -169,9 +168,8 @@ def load(site: Site, name: str) -> Resource:
     """
     known = files(site.settings)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise NotFound(f"there is no descriptor collections/{name}/{name}.yaml", remedy=f"{hint}known: {', '.join(known) or 'none'}")
+        remedy = f"{nearest(name, known)} known: {', '.join(known) or 'none'}".lstrip()
+        raise NotFound(f"there is no descriptor collections/{name}/{name}.yaml", remedy=remedy)
     seen = site.described(name)
     return seen.resource if seen and seen.resource and not seen.problem else descriptor.load(known[name], site.settings)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.value_schema import Choice, Dict, Faults, Flag, Key, Many, Number, Record, Text, kind, nearest
+from hven.descriptor.value_schema import Choice, Dict, Faults, Flag, Key, Many, Number, Record, Text, kind
 from hven.descriptor.written import Entries, Items, Written, parse, read_page
 from hven.jobs._command import HOLE, Command, Output
 from hven.jobs._remote import Remote
 from hven.jobs._types import Quota, Type
 from hven.jobs.forks import PATH
 from hven.model import plugins
-from hven.model.errors import DescriptorError, Fault, NotFound, ParamError, Place
+from hven.model.errors import DescriptorError, Fault, NotFound, ParamError, Place, nearest
 from hven.model.params import Param, collect
 from hven.model.settings import URL, read_bytes
 from hven.model.types import parse_type

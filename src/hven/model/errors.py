@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,3 +233,18 @@ class Unavailable(StorageError):
 
 class Unmergeable(StorageError):
     """A snapshot is written otherwise than its table is now: no changes can be merged into it, all rows must be staged."""
+
+
+def meant(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Give the known word that is most like another one, whatever their case; None if none is like it."""
+    from difflib import get_close_matches  # for those who err
+
+    lower = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), lower, n=1, cutoff=cutoff)
+    return lower[close[0]] if close else None
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Give ``did you mean 'x'?``, or nothing."""
+    close = meant(word, known, cutoff)
+    return f"did you mean {close!r}?" if close is not None else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import pkgutil
@@ -10,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from hven.model.errors import UserError
+from hven.model.errors import UserError, nearest
 
 GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
@@ -69,10 +68,8 @@ def load(group: str, name: str) -> ModuleType:
     """
     known = names(group)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         message = f"no {group.removesuffix('s')} is called {name!r}"
-        raise UserError(message, remedy=f"{hint}known: {', '.join(known)}")
+        raise UserError(message, remedy=f"{nearest(name, known)} known: {', '.join(known)}".lstrip())
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
         return _module(entry.load(), entry.value)
     try:

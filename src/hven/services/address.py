@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.adql.scope import nearest
 from hven.adql.tree import Ident
-from hven.model.errors import Forbidden, NotFound
+from hven.model.errors import Forbidden, NotFound, nearest
 from hven.site.auth.session import foreign
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hven.model.errors import SourceError, Unavailable
+from hven.model.errors import SourceError, Unavailable, meant
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type, parse_type
 from hven.sources import Context, Offer, Pin, Source
@@ -427,14 +427,10 @@ def recalled(said: Mapping[str, Any]) -> Look | None:
 
 
 def _missing(connection: Any, table: str) -> SourceError:
-    import difflib
-
     known = {_spelled(schema, name): f"{schema}.{name}" for schema, name, _, _ in connection.execute(_TABLES).fetchall()}
-    folded = {spelled.lower(): spelled for spelled in known}
-    short = {spelled.rpartition(".")[2]: spelled for spelled in folded}
-    near = difflib.get_close_matches(table.lower(), folded, n=1, cutoff=0.8)
-    near = near or [short[name] for name in difflib.get_close_matches(table.lower().rpartition(".")[2], short, n=1, cutoff=0.7)]
-    hint = f"did you mean {folded[near[0]]!r}?" if near else f"this role may read: {', '.join(list(known)[:12]) or 'nothing'}"
+    short = {spelled.rpartition(".")[2]: spelled for spelled in known}
+    near = meant(table, known, 0.8) or short.get(meant(table.rpartition(".")[2], short, 0.7) or "")
+    hint = f"did you mean {near!r}?" if near else f"this role may read: {', '.join(list(known)[:12]) or 'nothing'}"
     return SourceError(f"the database has no table {table} that this role can see", remedy=hint)
 
 

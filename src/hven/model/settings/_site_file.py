@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hven.model.errors import DescriptorError, Fault, Place, UserError
+from hven.model.errors import DescriptorError, Fault, Place, UserError, meant, nearest
 from hven.model.settings._secrets import secret
 from hven.model.settings._setting_docs import DOCS, LISTS, SECTIONS, SIZES, SettingsModel, read_bytes
 from hven.model.settings._shape import Alias, Foreign, JobLimits, Portal, QueryLimits, RemoteService, ScheduleSettings, Settings
@@ -133,8 +132,7 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 section = ".".join(str(step) for step in steps[:-1] if isinstance(step, str))
                 section = "portals" if section.startswith("portals.") else section
                 known = [name.removeprefix(section + ".") if section else name for name in DOCS if name.rpartition(".")[0] == section]
-                close = difflib.get_close_matches(str(steps[-1]), known, n=1)
-                yield key, f"there is no such setting; {f'did you mean {close[0]!r}?' if close else 'known: ' + ', '.join(known)}"
+                yield key, f"there is no such setting; {nearest(str(steps[-1]), known) or 'known: ' + ', '.join(known)}"
             elif item["type"] == "missing":
                 yield key, "is missing"
             elif item["type"] == "string_pattern_mismatch":
@@ -259,11 +257,10 @@ def strangers(settings: Settings) -> list[Fault]:
     for portal in settings.portals:
         for name in portal.collections:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
                 lacks(
                     f"portals.{portal.name}.collections",
                     f"there is no collection {name!r}",
-                    f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}",
+                    nearest(name, known) or f"known: {', '.join(known)}",
                 )
     files = [
         ("logo", settings.logo),
@@ -326,10 +323,10 @@ def _from_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             key = known[variable]
             found[key] = read_bytes(value) if key in SIZES else value.split(",") if key in LISTS else value
             continue
-        close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
-        if close:
+        close = meant(variable, known, 0.85)
+        if close is not None:
             faults.append(
-                Fault(message=f"there is no setting {variable}", place=Place(file="environment"), remedy=f"did you mean {close[0]}?")
+                Fault(message=f"there is no setting {variable}", place=Place(file="environment"), remedy=f"did you mean {close}?")
             )
     return found
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
 from hven.model import cached
+from hven.model.errors import nearest
 from hven.model.units._conversion import convertible, same
 from hven.model.units._ucdwords import FLAGS, REPLACED
 
@@ -73,8 +73,8 @@ def _problems(text: str) -> tuple[str, ...]:
         if lower in _OLD:
             found.append(f"{name!r} is deprecated: write {_OLD[lower]!r}")
         elif lower not in _KNOWN:
-            near = difflib.get_close_matches(lower, _KNOWN, n=1, cutoff=0.6)
-            hint = f", did you mean {_KNOWN[near[0]]!r}?" if near else ""
+            near = nearest(lower, _KNOWN.values())
+            hint = f", {near}" if near else ""
             found.append(f"UCD1+ has no word {name!r}{hint}")
         elif place == 0 and FLAGS[_KNOWN[lower]] == "S":
             found.append(f"{_KNOWN[lower]!r} may not come first: it qualifies another word")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import datetime as dt
-import difflib
 import gzip
 import hashlib
 import io
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 import pyarrow as pa
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hven.model.errors import SourceError
+from hven.model.errors import SourceError, nearest
 from hven.sources import FILE_FACTS, ROW, Pin
 
 if TYPE_CHECKING:
@@ -148,9 +147,8 @@ def _nearest(path: Path) -> str:
         there = sorted(item.name for item in folder.iterdir())
     except OSError:
         there = []
-    close = difflib.get_close_matches(path.name, there, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if near := nearest(path.name, there):
+        return near
     return f"{folder} holds {', '.join(there[:5])}{' ...' if len(there) > 5 else ''}" if there else f"{folder} is empty"
 
 
@@ -429,8 +427,7 @@ def check_names(columns: Sequence[str] | None, known: Sequence[str], where: str)
     there = {*known, ROW, *FILE_FACTS}
     for name in columns:
         if name not in there:
-            close = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}"
+            remedy = nearest(name, known) or f"it has {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}"
             raise SourceError(f"{where} has no column {name!r}", remedy=remedy)
     return list(columns)
 
