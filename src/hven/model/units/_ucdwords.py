@@ -1,6 +1,6 @@
 """The words of UCD1+ (EN-UCDlist 1.6): which there are, where in a UCD each may stand, and what replaced the old ones.
 
-A list of facts of the standard; read by `hven.model.ucd` only.
+A list of facts of the standard; read by `_ucd` only.
 """
 
 from __future__ import annotations
