@@ -34,7 +34,7 @@ from hven.model.clock import Clock
 from hven.model.errors import StorageError
 from hven.model.table import Partition
 from postgres import server, sphere
-from running import until
+from running import hven, until
 
 _count = itertools.count()
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -541,6 +541,21 @@ def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
     heir.sweep(set())
     assert left(heir) == []
     heir.close()
+
+
+def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path):
+    engine = opening(database, tmp_path, schema="left", site="gone")
+    path = stage(engine, STARS, sky(300)).path
+    engine.close()
+    with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
+        sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"
+        until(lambda: connection.execute(sessions, [named("left", "gone")]).rowcount == 0)
+    (tmp_path / "hven.toml").write_text(f'[postgres]\nurl = "{database}"\nnamespace = "left"\n')
+    assert "belongs to the site gone" in hven("adopt", "other", "--site", tmp_path, code=1).stderr
+    told = json.loads(hven("adopt", "gone", "--json", "--site", tmp_path).stdout)
+    assert told == {"schema": "left", "adopted": "gone", "tables": [path]}
+    assert "nobody" not in (said := hven("adopt", "gone", "--site", tmp_path, code=1).stderr)
+    assert "this site's already; there is nothing to adopt" in said
 
 
 # --- killed ---------------------------------------------------------------------------------------------------------------------
