@@ -86,14 +86,14 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
 
 HVEN_0_1 = """
 import sys
-from hven.cli import main
+from hven.app import main
 if __name__ == "__main__":
     sys.exit(main())
 """
 HVEN_0_2 = (
     """
 import sqlalchemy as sa
-import hven.store, hven.store.database as database
+import hven.site.store, hven.site.store._database as database
 database.UPGRADES[database.FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
 hven.site.store.FORMAT = database.FORMAT = database.FORMAT + 1
 """

@@ -348,7 +348,7 @@ def test_a_full_disk_leaves_the_base(tmp_path):
         from pathlib import Path
         from rows import STARS, sky, stage
         from hven.engines import duckdb
-        from hven.errors import StorageError
+        from hven.model.errors import StorageError
         engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)
         base = stage(engine, STARS, sky(20_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

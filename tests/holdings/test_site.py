@@ -169,8 +169,8 @@ def test_a_collection_without_descriptor_goes_on(site):
 def test_another_process_is_seen_within_a_second(site, tmp_path):
     code = f"""
 import sys, json, pathlib, time
-from hven.holdings import Site
-from hven.settings import Settings
+from hven.model.settings import Settings
+from hven.site import Site
 with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as site:
     print(json.dumps([site.current().published["cat.stars"].rows, site.current().version]), flush=True)
     sys.stdin.readline()

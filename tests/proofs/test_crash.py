@@ -54,13 +54,14 @@ tables:
 ZYGOTE = """
 import json, os, pathlib, signal, sys, threading
 import hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query, hven.descriptor.mapping
-from hven.holdings import Site
-from hven.holdings.archive import backup
-from hven.holdings.restoring import restore
-from hven.ingest import ingest, space
-from hven.query import own
-from hven.settings import Settings
-from hven.sync import sync
+from hven.ingest import _space as space
+from hven.ingest import ingest
+from hven.ingest.sync import sync
+from hven.model.settings import Settings
+from hven.query import user_tables as own
+from hven.site import Site
+from hven.site.archive import backup
+from hven.site.restoring import restore
 
 VERBS = {
     "ingest": lambda site, order: ingest(site, "cat"),

@@ -77,13 +77,14 @@ PAIRS += [("two engines", *pair) for pair in (MOVES if FULL else [MOVES[DAY % le
 ZYGOTE = """
 import io, json, os, sys, contextlib
 from pathlib import Path
-import hven.cli, hven.cli.publish, hven.cli.backups, hven.cli.sync, hven.cli.ask, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
-import hven.descriptor.mapping, hven.holdings.archive, hven.holdings.restoring, hven.cli.verify
-from hven.holdings import Site
-from hven.ingest import ingest, space
-from hven.query import own
-from hven.settings import load
-from hven.sync import sync
+import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.ask, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
+import hven.descriptor.mapping, hven.site.archive, hven.site.restoring, hven.app._cli.verify
+from hven.ingest import _space as space
+from hven.ingest import ingest
+from hven.ingest.sync import sync
+from hven.model.settings import load
+from hven.query import user_tables as own
+from hven.site import Site
 
 with contextlib.suppress(ImportError):
     import hven.engines.postgres.engine

@@ -224,10 +224,10 @@ def test_arrow_keeps_nothing(verb: str, tmp_path: Path) -> None:
     """Its own allocator keeps what a rush of dumps once used; which one it takes is settled when it is loaded."""
     code = """if True:
         import sys
-        import hven.settings
-        from hven.cli import main
+        import hven.model.settings
+        from hven.app import _cli
         hven.model.settings.load = lambda directory: sys.exit(__import__("pyarrow").default_memory_pool().backend_name)
-        main(sys.argv[1:])
+        _cli.main(sys.argv[1:])
     """
     (tmp_path / "hven.toml").touch()
     clean = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}

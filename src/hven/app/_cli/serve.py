@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from hven.app import _server as server  # before whatever loads Arrow: it says which allocator that takes
+
+# isort: split
 from hven import jobs
-from hven.app import _server as server
 from hven.app._cli.context import settings
 from hven.app._server import processes
 from hven.app._server.log import LOGGING
