@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hven.adql.tree import Ident
-from hven.model.errors import Forbidden, NotFound, nearest
+from hven.model.errors import NotFound, nearest
 from hven.site.auth.session import foreign
 
 if TYPE_CHECKING:
@@ -35,18 +35,11 @@ def base(request: HTTPConnection, settings: Settings) -> str:
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
 
 
-def at_home(request: HTTPConnection, settings: Settings, remedy: str) -> None:
-    """Refuse what a page of another site makes a browser send.
-
-    Raises
-    ------
-    Forbidden
-        It does.
-    """
+def from_elsewhere(request: HTTPConnection, settings: Settings) -> bool:
+    """Tell whether a page of another site makes a browser send this."""
     origin = "/".join(base(request, settings).lower().split("/")[:3])
     host = request.headers.get("host", "").lower()
-    if foreign(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"}):
-        raise Forbidden("a page of another site asks this", remedy=remedy)
+    return foreign(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"})
 
 
 def secure(request: HTTPConnection, settings: Settings) -> bool:

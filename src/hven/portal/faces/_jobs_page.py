@@ -22,7 +22,7 @@ from hven import services as dali
 from hven.adql import tree
 from hven.adql.tree import walk
 from hven.jobs import ACTIVE, Asker, Desk, place
-from hven.model.errors import HvenError, NotFound, ParamError, ParseError
+from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, ParseError
 from hven.model.params import collect
 from hven.portal._explore import job_results as kept
 from hven.portal._explore import plots_json as told
@@ -32,7 +32,7 @@ from hven.portal._explore.preview import first_rows
 from hven.portal._pages import HUB, VARY, brand_of, error_page, faults_in, frame, guarded, written
 from hven.portal._views.downloads import FORMATS
 from hven.services import uwsdoc
-from hven.services.address import at_home, caller, secure
+from hven.services.address import caller, from_elsewhere, secure
 from hven.services.params import FORM_MOST
 from hven.site.auth.session import visit, visitor_of
 
@@ -76,7 +76,8 @@ class JobsPage:
 
     async def post(self, request: Request) -> Response:
         """Begin a query as a job, or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
-        at_home(request, self.around.site.settings, "use the forms of this site")
+        if from_elsewhere(request, self.around.site.settings):
+            raise Forbidden("a page of another site asks this", remedy="use the forms of this site")
         given = await dali.read(request, FORM_MOST)
         headers = {"cache-control": "no-store"}
         action = given.one("ACTION")

@@ -10,9 +10,9 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import ParamError, TooOften, Unauthenticated
+from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated
 from hven.portal._pages import frame, guarded, written
-from hven.services.address import at_home, secure
+from hven.services.address import from_elsewhere, secure
 from hven.services.face import Face, Surroundings, route
 from hven.site.auth.local import named
 from hven.site.auth.session import SECONDS, cookie, proof_of
@@ -40,7 +40,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return _page(request, around, name=who, next=following if _LOCAL.fullmatch(following) else "")
 
     async def login(request: Request) -> Response:
-        at_home(request, site.settings, "use the form at /login, or send a token with each request")
+        _at_home(request)
         given = await _given(request)
         claimed, token = given.get("name", "").strip(), given.get("token", "").strip()
         following = given.get("next", "")
@@ -65,7 +65,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return holder, site.store.sessions.begin(holder, SECONDS)
 
     async def logout(request: Request) -> Response:
-        at_home(request, site.settings, "use the form at /login, or send a token with each request")
+        _at_home(request)
         proof = proof_of(request.headers)
         if proof is not None:
             await anyio.to_thread.run_sync(site.store.sessions.end, proof)
@@ -73,6 +73,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if _scripted(request):
             return _json({"name": None}, headers)
         return Response(status_code=303, headers={**headers, "location": f"{dali.base(request, site.settings)}/login"})
+
+    def _at_home(request: Request) -> None:
+        if from_elsewhere(request, site.settings):
+            raise Forbidden("a page of another site asks this", remedy="use the form at /login, or send a token with each request")
 
     def _cookie(request: Request, proof: str | None) -> str:
         return cookie(proof, path=site.settings.root_path, secure=secure(request, site.settings))
