@@ -142,49 +142,34 @@ def table_of(spec: TableSpec, entries: Sequence[Entry]) -> Table:
     return first.having(columns=tuple(column.having(required=False) if column.name in absent else column for column in columns.values()))
 
 
+@dataclass(kw_only=True, eq=False)
 class Filling:
     """Fills one table. Use `run` once."""
 
-    def __init__(
-        self,
-        *,
-        engine: Engine,
-        keeper: Engine,
-        spec: TableSpec,
-        entries: Sequence[Entry],
-        rejects: Rejects,
-        report: TableReport,
-        progress: Callable[[Progress], None],
-        sample: int | None = None,
-        most: float = MOST,
-        spool: Path,
-        notes: Notes | None = None,
-        sieve: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None,
-        allow_private: bool = False,
-        python: PythonLimits | None = None,
-    ) -> None:
-        self.emptied: bool | None = None  # of a table that is published: its rows may all go (true), or that must be said first (false)
-        self.engine = engine  # computes
-        self.keeper = keeper  # keeps the rows
-        self.spec = spec
-        self.entries = entries
-        self.table = table_of(spec, entries)
-        self.rejects = rejects
-        self.report = report
-        self.progress = progress
-        self.sample = sample
-        self.most = most
-        self.spool = spool  # where rows wait that are grouped
-        self.allow_private = allow_private  # product_size may ask addresses that are not on the public internet
-        self.python = python  # what functions beside the descriptor may use
-        self.notes = notes  # takes down what becomes of each source row
-        self.watch: Watch | None = None  # is shown every batch of source rows, with the columns that are watched
-        self.sieve = sieve  # leaves those out that are known
-        self.unread: dict[str, int] = {}  # file -> rows that could not be read
-        self.contended = 0  # rows that were rejected because another one had their values
+    engine: Engine  # computes
+    keeper: Engine  # keeps the rows
+    spec: TableSpec
+    entries: Sequence[Entry]
+    rejects: Rejects
+    report: TableReport
+    progress: Callable[[Progress], None]
+    spool: Path  # where rows wait that are grouped
+    sample: int | None = None
+    most: float = MOST
+    notes: Notes | None = None  # takes down what becomes of each source row
+    sieve: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None  # leaves those out that are known
+    watch: Watch | None = None  # is shown every batch of source rows, with the columns that are watched
+    allow_private: bool = False  # product_size may ask addresses that are not on the public internet
+    python: PythonLimits | None = None  # what functions beside the descriptor may use
+    emptied: bool | None = None  # of a table that is published: its rows may all go (true), or that must be said first (false)
+    unread: dict[str, int] = field(default_factory=dict)  # file -> rows that could not be read
+    contended: int = 0  # rows that were rejected because another one had their values
+
+    def __post_init__(self) -> None:
+        self.table = table_of(self.spec, self.entries)
         self._schema = self.table.arrow
         self._seen: dict[str, Seen] = {}  # of rules 'unique', over all sources
-        self._unique = {rule.name for entry in entries for rule in entry.mapping.rules if rule.check == UNIQUE}
+        self._unique = {rule.name for entry in self.entries for rule in entry.mapping.rules if rule.check == UNIQUE}
         self._heard: dict[tuple[str | None, int | None], None] = {}
         self._lock = threading.Lock()  # sources tell of unreadable rows from their own thread
 

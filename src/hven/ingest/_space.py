@@ -109,6 +109,12 @@ def files_lease(site: Site, wait: float = 0.0) -> AbstractContextManager[Lease]:
     return site.store.leases.held("files", what="tidying or publishing", wait=wait)
 
 
+def forget(site: Site, collection: str) -> None:
+    """Remove everything that syncs of a collection have kept, for one that is purged."""
+    for place in (site.settings.kept / "sync").glob(f"*/{collection}.*"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def prune(site: Site, collection: str) -> list[str]:
     """Keep the last snapshots of a collection, and the last reports; give what could not be removed."""
     gone = site.store.prune(collection, site.settings.keep_snapshots)

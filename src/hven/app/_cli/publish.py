@@ -13,7 +13,6 @@ from hven.app._cli.context import moment, show_json, show_table, size, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.progress import Progress
 from hven.app._cli.rule_history import show_trend
-from hven.ingest.sync import changes
 from hven.jobs.operations import counted, timing_of
 from hven.model.errors import Conflict, NotFound, UserError
 
@@ -222,7 +221,7 @@ def remove(
         dropped = site.store.purge(name) if purge else []
         troubles = site.engines.drop(dropped)
         if purge:
-            changes.forget(site, name)
+            room.forget(site, name)
     if as_json:
         show_json({"removed": gone, "purged": [snapshot.id for snapshot in dropped]})
         return

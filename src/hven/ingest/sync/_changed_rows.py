@@ -14,6 +14,7 @@ import pyarrow as pa
 from hven.ingest._ledger import words
 from hven.ingest._read_ahead import Ahead
 from hven.ingest.sync._lines import MANY
+from hven.ingest.sync._pages import Part
 from hven.ingest.sync._watermark import begin
 from hven.ingest.watermarks import Watch, unpacked
 from hven.sources import Blocks, Counts, Feeds, FileWise, Picks, Pin, Since
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from hven.ingest._ledger import Entry, State
     from hven.ingest.sync._lines import Lines
     from hven.model.resource import Sync
-    from hven.model.table import Column
     from hven.sources import Source
 
     Turn = Callable[[int, Entry, Source, object], Source]
@@ -38,38 +38,28 @@ class Wider(Exception):
     """The narrow way does not do: everything must be read. The text says why."""
 
 
-class Given:
+class Given(Part):
     """Rows that were read already, as a source."""
 
     def __init__(self, source: Source, rows: Sequence[pa.RecordBatch]) -> None:
-        self._source, self._rows = source, rows
-
-    def columns(self) -> list[Column]:
-        """Give the columns of the whole source."""
-        return self._source.columns()
+        super().__init__(source)
+        self._rows = rows
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002  (read with them)
         """Yield the rows."""
         yield from self._rows
-
-    def pins(self) -> list[Pin]:
-        """Say what was asked."""
-        return self._source.pins()
 
     def size(self) -> int | None:
         """Count the rows."""
         return int(sum(batch.num_rows for batch in self._rows))
 
 
-class SomeFiles:
+class SomeFiles(Part):
     """Some files of a source, or none, with the pins of those that are as they were."""
 
     def __init__(self, whole: Source, some: Source | None, kept: Sequence[Pin]) -> None:
-        self._whole, self._some, self._kept = whole, some, kept
-
-    def columns(self) -> list[Column]:
-        """Give the columns of the whole source."""
-        return self._whole.columns()
+        super().__init__(whole)
+        self._some, self._kept = some, kept
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of these files."""

@@ -43,13 +43,30 @@ def paged(source: Source, entry: Entry, said: Sync | None, place: Path, request:
     return Paged(source, place, request) if wanted and isinstance(source, Pages) else source
 
 
-class Paged:
+class Part:
+    """A source by way of another one, `whole`: as it is, or some of its rows."""
+
+    def __init__(self, whole: Any) -> None:
+        self.whole = whole
+
+    def columns(self) -> list[Column]:
+        """Give the columns of the whole source."""
+        return self.whole.columns()  # type: ignore[no-any-return]
+
+    def pins(self) -> list[Pin]:
+        """Say what was asked."""
+        return self.whole.pins()  # type: ignore[no-any-return]
+
+    def size(self) -> int | None:
+        """Count the rows to come, if that is known."""
+        return self.whole.size()  # type: ignore[no-any-return]
+
+
+class Paged(Part):
     """A source whose pages are written down as they are read.
 
     Attributes
     ----------
-    whole
-        The source itself.
     again
         Rows that an earlier run had read.
     since
@@ -57,13 +74,9 @@ class Paged:
     """
 
     def __init__(self, source: Any, place: Path, request: Sequence[object]) -> None:
-        self.whole = self._source = source
+        super().__init__(source)
         self._place, self._request = place, request
         self.again, self.since = 0, 0.0
-
-    def columns(self) -> list[Column]:
-        """Give the columns of the source."""
-        return self._source.columns()  # type: ignore[no-any-return]
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield what is kept, then what follows.
@@ -74,7 +87,7 @@ class Paged:
             A page cannot be written.
         """
         if limit is not None:
-            yield from self._source.batches(columns, limit)
+            yield from self.whole.batches(columns, limit)
             return
         asked = hashlib.sha256(json.dumps([*self._request, list(columns or ())], default=str).encode()).hexdigest()
         kept, after, ended = self._kept(asked)
@@ -87,7 +100,7 @@ class Paged:
         if ended:
             return
         number = len(kept)
-        for batch, behind in self._source.pages(columns, after):
+        for batch, behind in self.whole.pages(columns, after):
             self._write(f"{number:06d}", batch, behind)
             number += 1
             yield batch
@@ -142,14 +155,6 @@ class Paged:
     def over(self) -> None:
         """Forget the pages."""
         shutil.rmtree(self._place, ignore_errors=True)
-
-    def pins(self) -> list[Pin]:
-        """Say what was asked."""
-        return self._source.pins()  # type: ignore[no-any-return]
-
-    def size(self) -> int | None:
-        """Count the rows to come, if that is known."""
-        return self._source.size()  # type: ignore[no-any-return]
 
 
 def _after(path: Path) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -232,12 +231,6 @@ def sweep(site: Site, collection: str) -> None:
                 path.unlink()
 
 
-def forget(site: Site, collection: str) -> None:
-    """Remove everything that syncs of a collection have kept, for one that is purged."""
-    for place in (site.settings.kept / "sync").glob(f"*/{collection}.*"):
-        shutil.rmtree(place, ignore_errors=True)
-
-
 def _files(site: Site, collection: str) -> Iterator[Path]:
     top = site.settings.kept / "sync" / "changes"
     for place in top.glob(f"{collection}.*") if top.is_dir() else ():
@@ -253,4 +246,4 @@ def any_of(rows: pa.Table, kind: str) -> Any:
     return rows.filter(pc.equal(rows.column(CHANGE).cast(pa.string()), kind))
 
 
-__all__ = ["CHANGE", "COLUMNS", "ChangeSet", "any_of", "between", "chain", "compared", "forget", "joined", "keep", "sets", "sweep"]
+__all__ = ["CHANGE", "COLUMNS", "ChangeSet", "any_of", "between", "chain", "compared", "joined", "keep", "sets", "sweep"]
