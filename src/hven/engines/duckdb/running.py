@@ -344,14 +344,14 @@ class LaterExecution(Relay):
 
     def __init__(self, schema: pa.Schema, start: Callable[[Callable[[Execution | None], None]], Execution]) -> None:
         super().__init__(schema)
-        context = copy_context()  # the clock of now counts what is done then
-        self._start: Callable[[], Execution] = lambda: context.run(start, self._runs)
+        self._context = copy_context()  # the clock of now counts what is done then
+        self._start = start
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if self._cancelled:
             raise Cancelled("the query was cancelled")
         try:
-            yield from self._begin(self._start())
+            yield from self._begin(self._context.run(self._start, self._runs))
         finally:
             self.close()
 
