@@ -471,10 +471,6 @@ class Writer:
         found = self.dialect.subscript(array, place)
         return f"CASE WHEN {' AND '.join(tests)} THEN {found} END" if tests else found
 
-    def cast(self, node: Cast) -> str:
-        """Write CAST."""
-        return self.dialect.converted(self, node)
-
     def case(self, node: Case) -> str:
         """Write CASE; the binder made every WHEN a condition."""
         whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}" for when, then in node.whens)
@@ -495,38 +491,6 @@ class Writer:
                 return text if (one.value == 1) == (node.op == "=") else f"(NOT {text})"
         return self.dialect.comparison(self, node)
 
-    def conjunction(self, node: And) -> str:
-        """Write AND."""
-        return "(" + " AND ".join([self.expr(part) for part in node.parts]) + ")"
-
-    def disjunction(self, node: Or) -> str:
-        """Write OR."""
-        return "(" + " OR ".join([self.expr(part) for part in node.parts]) + ")"
-
-    def negation(self, node: Not) -> str:
-        """Write NOT."""
-        return f"(NOT {self.expr(node.operand)})"
-
-    def between(self, node: Between) -> str:
-        """Write BETWEEN."""
-        return self.dialect.between(self, node)
-
-    def among(self, node: In) -> str:
-        """Write IN."""
-        return self.dialect.among(self, node)
-
-    def like(self, node: Like) -> str:
-        """Write LIKE and ILIKE."""
-        return self.dialect.like(self, node)
-
-    def isnull(self, node: IsNull) -> str:
-        """Write IS NULL."""
-        return f"({self.expr(node.operand)} IS {'NOT ' if node.negated else ''}NULL)"
-
-    def exists(self, node: Exists) -> str:
-        """Write EXISTS."""
-        return f"EXISTS ({self.query(node.query)})"
-
 
 def _alike(link: Binary) -> tuple[str, Type]:
     """Give what the links of a run have in common."""
@@ -534,10 +498,26 @@ def _alike(link: Binary) -> tuple[str, Type]:
 
 
 METHODS: dict[type, Callable[[Writer, Any], str]] = {
-    ColumnRef: Writer.column, Literal: Writer.literal, Unary: Writer.unary, Binary: Writer.binary, Function: Writer.function, Window: Writer.window, Element: Writer.element, Cast: Writer.cast,
-    Case: Writer.case, Subquery: Writer.subquery, Compare: Writer.compare, And: Writer.conjunction, Or: Writer.disjunction, Not: Writer.negation,
-    Between: Writer.between, In: Writer.among, Like: Writer.like, IsNull: Writer.isnull, Exists: Writer.exists,
-}  # fmt: skip
+    ColumnRef: Writer.column,
+    Literal: Writer.literal,
+    Unary: Writer.unary,
+    Binary: Writer.binary,
+    Function: Writer.function,
+    Window: Writer.window,
+    Element: Writer.element,
+    Cast: lambda writer, node: writer.dialect.converted(writer, node),
+    Case: Writer.case,
+    Subquery: Writer.subquery,
+    Compare: Writer.compare,
+    And: lambda writer, node: f"({' AND '.join([writer.expr(part) for part in node.parts])})",
+    Or: lambda writer, node: f"({' OR '.join([writer.expr(part) for part in node.parts])})",
+    Not: lambda writer, node: f"(NOT {writer.expr(node.operand)})",
+    Between: lambda writer, node: writer.dialect.between(writer, node),
+    In: lambda writer, node: writer.dialect.among(writer, node),
+    Like: lambda writer, node: writer.dialect.like(writer, node),
+    IsNull: lambda writer, node: f"({writer.expr(node.operand)} IS {'NOT ' if node.negated else ''}NULL)",
+    Exists: lambda writer, node: f"EXISTS ({writer.query(node.query)})",
+}
 
 
 def types_of(node: Select | SetOperation | Query) -> list[Type]:

@@ -341,9 +341,18 @@ class Exists(Expr):
 
 
 def conjunction(*conditions: Expr | None) -> Expr | None:
-    """Join conditions by AND, for trees that are not bound yet: those that are None are left out, and None is what nothing gives."""
+    """Join conditions by AND: those that are None are left out, and None is what nothing gives."""
     given = tuple(one for one in conditions if one is not None)
-    return And(given) if len(given) > 1 else given[0] if given else None
+    return And(given, meta=given[0].meta) if len(given) > 1 else given[0] if given else None
+
+
+def conjuncts(condition: Expr | None) -> Iterator[Expr]:
+    """Yield the conditions that all must hold."""
+    if isinstance(condition, And):
+        for part in condition.parts:
+            yield from conjuncts(part)
+    elif condition is not None:
+        yield condition
 
 
 # --- FROM ----------------------------------------------------------------------------------------------------

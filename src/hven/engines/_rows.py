@@ -8,14 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.errors import StorageError
+from hven.model.errors import DataError, StorageError
 from hven.model.sky import healpix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
+
+    from hven.model.table import Table
 
     Keys = npt.NDArray[np.int64]
 
+SHOWN = 5  # keys that are told of
 LAST = np.iinfo(np.int64).max  # the key of rows that have none: they come last, in the order they came
 
 
@@ -73,3 +78,19 @@ def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     if isinstance(whole, pa.ChunkedArray):
         whole = pa.concat_arrays(whole.chunks)
     return np.asarray(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def refuse_nulls(table: Table, nulls: int) -> None:
+    """Say that a primary key is null, if it is."""
+    if nulls:
+        message = f"{table.qualified}: the primary key ({', '.join(table.primary)}) is null in {nulls:,} rows"
+        raise DataError(message, remedy="give every row a key, or name another primary key")
+
+
+def repeated(table: Table, keys: int, rows: int, first: Sequence[Sequence[object]]) -> DataError:
+    """Say which primary keys stand more than once: how many do, in how many rows, and the first, each with its number of times."""
+    shown = "; ".join(
+        f"{', '.join(f'{name} = {value!r}' for name, value in zip(table.primary, row, strict=False))} ({row[-1]} times)" for row in first
+    )
+    message = f"{table.qualified}: the primary key ({', '.join(table.primary)}) is not unique: {keys:,} key{'s stand' if keys > 1 else ' stands'} in {rows:,} rows; first: {shown}"
+    return DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.text import write
-from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef
+from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef, conjunction
 from hven.engines import Execution, Limits, Memory, Plan, Relay
 from hven.model.errors import Cancelled, HvenError, TooLarge
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
-from hven.query._parts import Edge, conjunction, replaced, survey
+from hven.query._parts import Edge, replaced, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,7 +161,7 @@ class MixedPlan(Plan):
             other = TableRef((Ident(KEYS), Ident(keys.name)), number=number, table=keys)
             same = Compare("=", _column(link.column, node.number), _column(keys.columns[0], number), meta=Meta(BOOLEAN))
             source = Join(node, other, "INNER", on=same)
-        body = Select(items, source, conjunction(conditions), distinct=distinct)
+        body = Select(items, source, conjunction(*conditions), distinct=distinct)
         return replace(self._bound, query=Query(body), columns=columns, tables=tuple(tables), volatile=False)
 
     def _remainder(self) -> Bound:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.grouping import of_its_row
 from hven.adql.tree import (
-    And,
     Between,
     ColumnRef,
     Compare,
@@ -19,19 +18,19 @@ from hven.adql.tree import (
     Join,
     Like,
     Literal,
-    Meta,
     Query,
     Select,
     Subquery,
     TableRef,
+    conjunction,
+    conjuncts,
     transform,
     walk,
 )
 from hven.engines import Memory, Snapshot
-from hven.model.types import BOOLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from hven.adql.tree import Bound
     from hven.engines import Relation
@@ -233,7 +232,7 @@ class _Level:
 
     def conditions(self, condition: Expr, firm: set[int], loose: set[int], drivers: set[int], *, move: bool) -> None:
         """Sort the conjuncts: `firm` tables may be asked them, `loose` ones only what is false for nulls."""
-        for part in parts(condition):
+        for part in conjuncts(condition):
             sources = {node.source for node in walk(part) if isinstance(node, ColumnRef)}
             if not of_its_row(part):
                 continue
@@ -267,22 +266,6 @@ def _false_for_null(part: Expr) -> bool:
             isinstance(side, Literal) for side in (part.left, part.right)
         )
     return isinstance(part, (Between, In, Like)) and isinstance(part.operand, ColumnRef)
-
-
-def parts(condition: Expr) -> Iterator[Expr]:
-    """Yield the conjuncts of a condition."""
-    if isinstance(condition, And):
-        for part in condition.parts:
-            yield from parts(part)
-    else:
-        yield condition
-
-
-def conjunction(conditions: tuple[Expr, ...]) -> Expr | None:
-    """Join conditions by AND; None if there are none."""
-    if len(conditions) < 2:
-        return conditions[0] if conditions else None
-    return And(conditions, meta=Meta(BOOLEAN))
 
 
 def _needed(query: Query, one: Ref) -> tuple[Column, ...]:
@@ -319,9 +302,5 @@ def replaced(query: Query, foreign: set[int], copies: Mapping[str, Table], moved
 
 
 def _without(condition: Expr | None, moved: set[int]) -> Expr | None:
-    if condition is None:
-        return None
-    kept = tuple(part for part in parts(condition) if id(part) not in moved)
-    if len(kept) == sum(1 for _ in parts(condition)):
-        return condition
-    return conjunction(kept)
+    kept = [part for part in conjuncts(condition) if id(part) not in moved]
+    return condition if len(kept) == sum(1 for _ in conjuncts(condition)) else conjunction(*kept)

@@ -13,8 +13,7 @@ from pydantic import Field
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
-from hven.sources._reading import foreign
-from hven.sources._reading.cells import guess
+from hven.sources._reading.cells import guess, plain
 from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, look, records
 from hven.sources._reading.doubts import doubt
@@ -101,15 +100,7 @@ class DelimitedText(TextRows):
     def _opened(self, file: DataFile) -> tuple[TextFile, Look]:
         options = self.options
         text = TextFile(file, encoding=options.encoding)
-        head = text.head()
-        if not head.strip():
-            text.close()
-            raise SourceError(f"{file.name} is empty", remedy="get the file anew, or `ignore:` it")
-        try:
-            foreign.check_bytes(head, file.name)
-        except SourceError:
-            text.close()
-            raise
+        head = text.begin()
         seen = look(
             head,
             file=file.name,
@@ -238,23 +229,13 @@ class DelimitedText(TextRows):
                 kind = parse_type(word).arrow
             except ValueError as error:
                 raise SourceError(f"`types`: {error}", remedy="float64, int32, string, bool, timestamp ...") from error
-            result[name] = kind if _plain(kind) else pa.string()
+            result[name] = kind if plain(kind) else pa.string()
         return result
-
-
-def _plain(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_timestamp(kind)
-    )
 
 
 def _nearest(found: pa.DataType, wanted: pa.DataType) -> pa.DataType:
     """Choose the type to read as, given what the text looks like and what the target column has."""
-    if not _plain(wanted):
+    if not plain(wanted):
         return found if found != pa.string() or not pa.types.is_list(wanted) else pa.string()
     if pa.types.is_timestamp(wanted) and found != wanted:
         return pa.string() if pa.types.is_string(found) else found  # other forms of time are the mapping's to parse

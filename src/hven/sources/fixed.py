@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
-from hven.sources._reading import foreign, readme
+from hven.sources._reading import readme
 from hven.sources._reading.cells import guess
 from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units, units_of
@@ -243,15 +243,7 @@ class FixedText(TextRows):
 
     def _opened(self, file: DataFile) -> TextFile:
         text = TextFile(file, encoding=self.options.encoding, quote=None, comment=self.options.comment)
-        head = text.head()
-        if not head.strip():
-            text.close()
-            raise SourceError(f"{file.name} is empty", remedy="get the file anew, or `ignore:` it")
-        try:
-            foreign.check_bytes(head, file.name)
-        except SourceError:
-            text.close()
-            raise
+        head = text.begin()
         at = 0
         for _ in range(self.options.skip):
             at = head.find(b"\n", at) + 1 or len(head)

@@ -10,28 +10,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import (
-    And,
     ColumnRef,
     CommonTable,
     Derived,
     Exists,
     Expr,
     Join,
-    Meta,
     Query,
     Select,
     SelectItem,
     Subquery,
     TableRef,
+    conjunction,
     transform,
     walk,
 )
 from hven.engines._bound.scope import transparent
-from hven.model.types import BOOLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from hven.adql.tree import Bound
 
 _ROW = 0  # the number under which `TableRef.where` knows its own table
@@ -140,7 +136,7 @@ def _merged(query: Query) -> Query:
                 table, inner, select = known
                 if any(outer.type != ref.meta.type for outer, ref in zip(node.columns, inner, strict=True) if ref.meta is not None):
                     continue
-                found[node.number] = replace(table, alias=node.alias, where=_all((table.where, _of_row(select.where, table.number))))
+                found[node.number] = replace(table, alias=node.alias, where=conjunction(table.where, _of_row(select.where, table.number)))
                 columns.update({(node.number, outer.name): ref for outer, ref in zip(node.columns, inner, strict=True)})
         if not found:
             return query
@@ -172,8 +168,3 @@ def _of_row(where: Expr | None, number: int) -> Expr | None:
         return replace(node, source=_ROW) if isinstance(node, ColumnRef) and node.source == number else node
 
     return None if where is None else transform(where, change)
-
-
-def _all(conditions: Iterable[Expr | None]) -> Expr | None:
-    parts = [part for part in conditions if part is not None]
-    return None if not parts else parts[0] if len(parts) == 1 else And(tuple(parts), meta=Meta(BOOLEAN))

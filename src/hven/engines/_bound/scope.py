@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import (
-    And,
     ColumnRef,
     Derived,
     Expr,
@@ -23,13 +22,14 @@ from hven.adql.tree import (
     SelectItem,
     TableRef,
     Window,
+    conjuncts,
     transform,
     walk,
 )
 from hven.engines._bound.geometry import column_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     Values = Sequence[float | str | None]
 
@@ -57,15 +57,6 @@ class Scope:
                 return None
             expr = inner
         return None
-
-
-def conjuncts(expr: Expr | None) -> Iterator[Expr]:
-    """Give the conditions that all must hold."""
-    if isinstance(expr, And):
-        for part in expr.parts:
-            yield from conjuncts(part)
-    elif expr is not None:
-        yield expr
 
 
 def scope_of(select: Select) -> Scope:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import (
-    And,
     Binary,
     ColumnRef,
     Derived,
@@ -22,10 +21,12 @@ from hven.adql.tree import (
     SelectItem,
     SetOperation,
     chain,
+    conjunction,
+    conjuncts,
     transform,
     walk,
 )
-from hven.engines._bound.scope import conjuncts, transparent
+from hven.engines._bound.scope import transparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +50,7 @@ def _select(node: Any) -> Any:
     source = _below(node.source, [part for part in parts if _simple(part)], moved)
     if source is node.source:
         return node
-    rest = tuple(part for part in parts if id(part) not in moved)
-    where = None if not rest else rest[0] if len(rest) == 1 else And(rest, meta=node.where.meta)
-    return replace(node, source=source, where=where)
+    return replace(node, source=source, where=conjunction(*(part for part in parts if id(part) not in moved)))
 
 
 def _simple(condition: Expr) -> bool:
@@ -116,9 +115,7 @@ def _narrowed(member: Any, union: Derived, given: Sequence[Expr]) -> Any:
         return made
 
     own = [transform(part, change) for part in given]
-    parts = (*conjuncts(member.where), *own)
-    where = parts[0] if len(parts) == 1 else And(parts, meta=given[0].meta)
-    return replace(member, where=where)
+    return replace(member, where=conjunction(*conjuncts(member.where), *own))
 
 
 def prefixed(expr: Expr) -> tuple[str, ColumnRef] | None:

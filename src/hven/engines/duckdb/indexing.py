@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from hven.engines._regions import cells_of_column
 from hven.engines._regions import region_columns as region_columns  # noqa: PLC0414  (merging takes it from here)
+from hven.engines._rows import SHOWN, refuse_nulls, repeated
 from hven.engines.duckdb.layout import KeyFiles, RegionFiles, Stored
-from hven.model.errors import DataError
 from hven.model.literal import hashes
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 _STEP = 4_000_000  # rows that are gathered and written at a time
-_SHOWN = 5
 
 
 def wanted_keys(table: Table) -> list[str]:
@@ -167,13 +166,6 @@ def check_primary(table: Table, stored: Stored) -> None:
         refuse_repeated(table, stored.table.select(names))
 
 
-def refuse_nulls(table: Table, nulls: int) -> None:
-    """Say that a primary key is null, if it is."""
-    if nulls:
-        message = f"{table.qualified}: the primary key ({', '.join(table.primary)}) is null in {nulls:,} rows"
-        raise DataError(message, remedy="give every row a key, or name another primary key")
-
-
 def refuse_repeated(table: Table, rows: pa.Table) -> None:
     """Say which primary keys stand more than once in these rows, if any do."""
     names = list(table.primary)
@@ -188,12 +180,8 @@ def refuse_repeated(table: Table, rows: pa.Table) -> None:
         keys, count = found or (0, 0)
         if not keys:
             return
-        first = con.execute(f"{groups} ORDER BY ALL LIMIT {_SHOWN}").fetchall()
-    shown = "; ".join(
-        f"{', '.join(f'{name} = {value!r}' for name, value in zip(names, row, strict=False))} ({row[-1]} times)" for row in first
-    )
-    message = f"{table.qualified}: the primary key ({', '.join(names)}) is not unique: {keys:,} key{'s stand' if keys > 1 else ' stands'} in {count:,} rows; first: {shown}"
-    raise DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")
+        first = con.execute(f"{groups} ORDER BY ALL LIMIT {SHOWN}").fetchall()
+    raise repeated(table, keys, count, first)
 
 
 def _unique(stored: Stored, names: list[str]) -> bool:

@@ -19,10 +19,10 @@ import pyarrow as pa
 from hven.engines._matching import Wanted, pages
 from hven.engines._regions import region_columns
 from hven.engines._revising import found_in, revised
-from hven.engines._rows import LAST
+from hven.engines._rows import LAST, refuse_nulls
 from hven.engines._statistics import coverage, covered
 from hven.engines.duckdb.checking import refuse_damaged
-from hven.engines.duckdb.indexing import check_primary, refuse_nulls, refuse_repeated, wanted_keys
+from hven.engines.duckdb.indexing import check_primary, refuse_repeated, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, part_batches
 from hven.engines.duckdb.reindexing import SHARE, merge_key, merge_positions, merge_regions
 from hven.engines.duckdb.renumbering import Moves

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, SelectItem, TableRef, walk
+from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, SelectItem, TableRef, conjuncts, walk
 from hven.engines import Memory, Plan, Snapshot
-from hven.engines._bound.scope import conjuncts
 from hven.engines.postgres import faults
 from hven.engines.postgres.detour import Detour
 from hven.engines.postgres.dialect import Elsewhere

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from hven.engines import Snapshot
 from hven.engines._regions import region_columns
-from hven.engines._rows import LAST, conform, position_keys, stable_order
+from hven.engines._rows import LAST, SHOWN, conform, position_keys, refuse_nulls, repeated, stable_order
 from hven.engines._statistics import Statistics, coverage
 from hven.engines.postgres import faults, partitions, regions
 from hven.engines.postgres.dialect import storage
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 RUN = 512 * 1024**2
 MEMORY = "256MB"  # that the server may use to sort a table or the keys of an index
 COARSE = 8  # order of the cells that are remembered for the coverage
-SHOWN = 5
 
 
 class TableStaging:
@@ -284,24 +283,18 @@ class TableStaging:
         """See that the primary key is null nowhere."""
         names = list(self.table.primary)
         nulls = sum(int(str(self._statistics.result().get(name, {}).get("nulls", 0))) for name in names)
-        if nulls and self._rows:
-            message = f"{self.table.qualified}: the primary key ({', '.join(names)}) is null in {nulls:,} rows"
-            raise DataError(message, remedy="give every row a key, or name another primary key")
+        if self._rows:
+            refuse_nulls(self.table, nulls)
 
     def _no_twins(self, connection: Any) -> None:
         """See that no two rows have one primary key."""
-        names = list(self.table.primary)
-        quoted, shown = ", ".join(map(quote, names)), ", ".join(names)
+        quoted = ", ".join(map(quote, self.table.primary))
         groups = f'SELECT {quoted}, count(*) AS "hven:times" FROM {self._here} GROUP BY {quoted} HAVING count(*) > 1'
         keys, rows = connection.execute(f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups}) AS g').fetchone()
         if not keys:
             return
         first = connection.execute(f"{groups} ORDER BY {quoted} LIMIT {SHOWN}").fetchall()
-        listed = "; ".join(
-            f"{', '.join(f'{name} = {value!r}' for name, value in zip(names, row, strict=False))} ({row[-1]} times)" for row in first
-        )
-        message = f"{self.table.qualified}: the primary key ({shown}) is not unique: {keys:,} key{'s stand' if keys > 1 else ' stands'} in {rows:,} rows; first: {listed}"
-        raise DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")
+        raise repeated(self.table, keys, rows, first)
 
     def _coverage(self) -> str | None:
         if self.table.position is None:

@@ -16,7 +16,6 @@ from hven import adql
 from hven.adql.bind import bind
 from hven.adql.scope import Tables
 from hven.adql.tree import (
-    And,
     ColumnRef,
     Compare,
     Derived,
@@ -31,6 +30,7 @@ from hven.adql.tree import (
     TableRef,
     Window,
     conjunction,
+    conjuncts,
     walk,
 )
 from hven.ingest.sync._differing import nullable
@@ -172,7 +172,7 @@ def _ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Plac
     always: dict[Place, set[Place]] = {}
     sometimes: list[tuple[Place, Place]] = []
     waiting: list[object] = [body.source]
-    conditions: list[object] = [body.where]
+    conditions = [body.where]
     while waiting:
         node = waiting.pop()
         if isinstance(node, Join):
@@ -201,14 +201,10 @@ def _tied(place: Place, always: dict[Place, set[Place]], sometimes: list[tuple[P
     return found
 
 
-def _equal(condition: object) -> Iterator[tuple[Place, Place]]:
+def _equal(condition: Expr | None) -> Iterator[tuple[Place, Place]]:
     """Yield the equalities of columns that a condition demands."""
-    waiting = [condition]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, And):
-            waiting += node.parts
-        elif isinstance(node, Compare) and node.op == "=":
+    for node in conjuncts(condition):
+        if isinstance(node, Compare) and node.op == "=":
             one, two = _place(node.left), _place(node.right)
             if one is not None and two is not None:
                 yield one, two

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.adql.tree import And, Bound, Expr, Literal, TableRef, transform
+from hven.adql.tree import Bound, Expr, Literal, TableRef, conjunction, transform
 from hven.model.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy]
     """Give the row conditions of `who` by qualified table name; tables seen whole are left out."""
     filters: dict[str, Expr] = {}
     for table in tables:
-        conditions = [found for policy in policies if (found := policy.rows(table, who)) is not None]
-        if conditions:
-            filters[table.qualified] = _settled(_conjunction(conditions))
+        condition = conjunction(*(policy.rows(table, who) for policy in policies))
+        if condition is not None:
+            filters[table.qualified] = _settled(condition)
     return filters
 
 
@@ -165,10 +165,6 @@ def spell(node: object) -> str:
     if is_dataclass(node) and not isinstance(node, type):
         return f"{type(node).__name__}({','.join(spell(getattr(node, item.name)) for item in fields(node) if item.compare)})"
     return repr(node)
-
-
-def _conjunction(conditions: list[Expr]) -> Expr:
-    return conditions[0] if len(conditions) == 1 else And(tuple(conditions), meta=conditions[0].meta)
 
 
 def _settled(condition: Expr) -> Expr:

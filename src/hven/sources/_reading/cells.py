@@ -65,6 +65,12 @@ def trimmed(text: pa.Array) -> pa.Array:
     return pc.utf8_trim(text, characters=BLANKS)
 
 
+def plain(kind: pa.DataType) -> bool:
+    """Say whether a type is one that `convert` reads text as."""
+    types = pa.types
+    return any(test(kind) for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp))
+
+
 def convert(
     text: pa.Array,
     kind: pa.DataType,

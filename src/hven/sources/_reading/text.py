@@ -11,6 +11,7 @@ import numpy as np
 
 from hven.model import clock
 from hven.model.errors import Place, SourceError
+from hven.sources._reading.foreign import check_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,25 @@ class TextFile:
             self.rest = self._more(HEAD).removeprefix(b"\xef\xbb\xbf")
         cut = len(self.rest) if self.ended else self.rest.rfind(b"\n") + 1 or len(self.rest)
         return self.rest[:cut]
+
+    def begin(self) -> bytes:
+        """Give the head of a file that must be text; it is closed if it is none.
+
+        Raises
+        ------
+        SourceError
+            It is empty, or something else.
+        """
+        head = self.head()
+        if not head.strip():
+            self.close()
+            raise SourceError(f"{self.file.name} is empty", remedy="get the file anew, or `ignore:` it")
+        try:
+            check_bytes(head, self.file.name)
+        except SourceError:
+            self.close()
+            raise
+        return head
 
     def skip(self, offset: int) -> None:
         """Leave out bytes of the head."""

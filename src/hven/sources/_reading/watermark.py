@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from hven.adql import parse_expression
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Literal, Unary
+from hven.adql.tree import Binary, ColumnRef, Expr, Function, Literal, Unary, walk
 from hven.model.errors import HvenError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Column
     from hven.model.types import Type
@@ -246,7 +246,9 @@ def _reached(node: Expr, value: object, words: Words) -> tuple[str, str]:
             return ("1 = 1" if large else "1 = 0"), "1 = 0"
         case _:
             text = _sum(node, words, computed=not isinstance(node, _Named))
-            return f"{text} >= {words.value(value)}", _any(words.missing(name) for name in dict.fromkeys(_names(node)))
+            return f"{text} >= {words.value(value)}", _any(
+                words.missing(name) for name in dict.fromkeys(part.name for part in walk(node) if isinstance(part, _Named))
+            )
 
 
 def _sum(node: Expr, words: Words, *, computed: bool) -> str:
@@ -259,17 +261,6 @@ def _sum(node: Expr, words: Words, *, computed: bool) -> str:
             return f"({_sum(left, words, computed=True)} {sign} {_sum(right, words, computed=True)})"
         case _:
             raise _CannotSayError
-
-
-def _names(node: Expr) -> Iterator[str]:
-    match node:
-        case _Named(name=name):
-            yield name
-        case Binary(left=left, right=right):
-            yield from _names(left)
-            yield from _names(right)
-        case _:
-            return
 
 
 def _any(parts: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from hven.model.errors import SourceError
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
-from hven.sources._reading.cells import convert
+from hven.sources._reading.cells import convert, plain
 from hven.sources._reading.files import assemble
 from hven.sources._reading.pages import Key, Turning
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
@@ -203,13 +203,7 @@ class Rows(Narrowing):
             None if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values
         ]
         text = pa.array(texts, pa.string())
-        if not (
-            pa.types.is_integer(kind)
-            or pa.types.is_floating(kind)
-            or pa.types.is_boolean(kind)
-            or pa.types.is_timestamp(kind)
-            or pa.types.is_string(kind)
-        ):
+        if not plain(kind):
             raise SourceError(f"{self.what}, column {name}: values are not {self._columns[name].type}")
         array, faults = convert(text, kind)
         for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
