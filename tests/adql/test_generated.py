@@ -10,7 +10,7 @@ from functools import cache
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adql_running import ELSEWHERE, embedded, run
@@ -231,6 +231,8 @@ def rounded(cell):
 
 
 @settings(max_examples=30 * MORE, deadline=None)
+@example("SELECT name || NULL AS a FROM stars")  # DuckDB takes it for a number
+@example("SELECT CAST((s.name || CAST(NULL AS VARCHAR)) AS VARCHAR) AS a FROM stars AS s")
 @given(plain())
 def test_plain_queries(query):
     check(query)
