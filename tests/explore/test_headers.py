@@ -13,11 +13,11 @@ import pytest
 from astropy.io import fits
 
 from hven.ingest import ingest
-from hven.model.cards import headers as cards_of
 from hven.portal._explore import headers, read, rows
 from hven.portal._explore.page_queries import Asking
 from hven.site import Site
 from hven.site.auth._permit import ANONYMOUS, DEFAULT
+from hven.sources.cards import headers as cards_of
 from hven.testing.site import site_with
 
 SUN = """\

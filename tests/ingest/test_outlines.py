@@ -12,8 +12,9 @@ from hven import query
 from hven.engines.duckdb.functions import _area_text
 from hven.ingest import ingest
 from hven.lint import regions
+from hven.model import shape_columns
 from hven.model.settings import Settings
-from hven.model.sky import shape_columns, shape_text
+from hven.model.sky import shape_text
 from hven.site import Site
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with

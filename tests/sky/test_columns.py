@@ -8,7 +8,8 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, Polygon, shape_columns, shape_text
+from hven.model import shape_columns
+from hven.model.sky import Circle, Polygon, shape_text
 
 NUMBERS = st.sampled_from(["0", "1.5", "-2.25", "+3", ".5", "7.", "1e1", "-1.2E-3", "89.999", "3", "4", "5"])
 ODD = st.sampled_from(["+-4", "-inf", "nan", "1e999", "1.2.3", "5°", "unit", "deg", "(", "circle", "icrs", "1,2", "--1", "+", "-", "e5"])

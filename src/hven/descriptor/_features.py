@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from hven.model.sky import bodies, shape_columns
+from hven.model import shape_columns
+from hven.model.sky import bodies
 
 Proposer: TypeAlias = Any  # of `proposing`, which calls this
 Fact: TypeAlias = Any

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from hven.engines._bound.covers import cover
 from hven.engines._bound.reading import read
-from hven.model.sky import Circle, Moc, Point, Polygon, Region, from_array, healpix, shape_columns, sphere
+from hven.model import shape_columns
+from hven.model.sky import Circle, Moc, Point, Polygon, Region, from_array, healpix, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

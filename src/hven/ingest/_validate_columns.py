@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from hven.ingest._casting import outside
 from hven.ingest._validate_unique import Seen
-from hven.model import units
+from hven.model import shape_columns, units
 from hven.model.literal import hashes
-from hven.model.sky import footprints, shape_columns, shape_text
+from hven.model.sky import footprints, shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

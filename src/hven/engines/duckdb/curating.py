@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.kinds import kind_of
-from hven.model.sky import bodies, clocks, footprints, shape_columns
+from hven.model import shape_columns
+from hven.model.sky import bodies, clocks, footprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from hven.engines._bound.reading import cells_of, read
 from hven.engines._regions import numbers_of
 from hven.engines.duckdb import curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
-from hven.model import cached
+from hven.model import cached, shape_columns
 from hven.model.sky import (
     Circle,
     Moc,
@@ -34,7 +34,6 @@ from hven.model.sky import (
     healpix,
     intersects,
     q3c,
-    shape_columns,
     sphere,
 )
 

@@ -10,7 +10,6 @@ from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
 from hven.model.sky import _healpix as healpix
 from hven.model.sky import _q3c as q3c
-from hven.model.sky import _shape_columns as shape_columns
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
 from hven.model.sky._moc import Moc
@@ -20,5 +19,5 @@ from hven.model.sky._sphere import SKY, distance
 
 __all__ = [
     "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "distance",
-    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_columns", "shape_text", "sphere",
+    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere",
 ]  # fmt: skip

@@ -8,19 +8,19 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hven.adql import tree
-from hven.model.cards import headers
 from hven.model.errors import HvenError
 from hven.model.table import FILES
 from hven.portal._explore.search import Search, ref
+from hven.sources.cards import headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from hven.model.cards import Header
     from hven.model.table import Table
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.rows import Page
+    from hven.sources.cards import Header
 
 ALIKE = 100  # files that a name may stand for, before one looks closer
 NAMED = 6  # texts of a row that may name a file

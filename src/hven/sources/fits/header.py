@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.model.cards import Header, Value, read_header
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
@@ -17,6 +16,7 @@ from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import Files
 from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
 from hven.sources._reading.rows import words_of
+from hven.sources.cards import Header, Value, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

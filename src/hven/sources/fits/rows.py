@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from hven.model import plugins
-from hven.model.cards import Header, read_header
 from hven.model.errors import HvenError, Place, SourceError
 from hven.sources import Context, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble
 from hven.sources._reading.rows import words_of
+from hven.sources.cards import Header, read_header
 from hven.sources.fits.table import Field, ascii_column, binary_column, fields_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hven.sources._reading.cells import convert
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.model.cards import Header
+    from hven.sources.cards import Header
 
 _BINARY = re.compile(r"(\d*)([LXBIJKAEDCMPQ])(.*)")
 _HEAP = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")
