@@ -14,8 +14,10 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import quote
 
@@ -195,16 +197,33 @@ def told(name: str, heard: Heard) -> None:
     )
 
 
+def _cones(port: int, seconds: float) -> Heard:
+    return asyncio.run(crowd(port, cone, rate=20, seconds=seconds))
+
+
+@contextlib.contextmanager
+def reader() -> Iterator[Callable[[int, float], Awaitable[Heard]]]:
+    """Ask for cones in a process of its own, as a reader does: the loop that sends the crowd is late with what it measures."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda port, seconds: asyncio.get_running_loop().run_in_executor(pool, _cones, port, seconds)
+
+
 async def beside(port: int) -> AsyncIterator[Journey]:
     """Measure cheap requests alone and beside a crowd of dear ones, and what the crowd is told."""
-    await crowd(port, cone, rate=20, seconds=2)
-    alone = await crowd(port, cone, rate=20, seconds=SECONDS)
+    with reader() as cones_of:
+        async for journey in _beside(port, cones_of):
+            yield journey
+
+
+async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]]) -> AsyncIterator[Journey]:
+    await cones_of(port, 2)
+    alone = await cones_of(port, SECONDS)
     told("cones alone", alone)
     capacity, heard = await closed(port, dear, clients=4, seconds=SECONDS)
     told(f"dear, {capacity:.1f}/s", heard)
     rate = max(capacity, 1.0) * TIMES
     cones, probes, polite, dears = await asyncio.gather(
-        crowd(port, cone, rate=20, seconds=SECONDS),
+        cones_of(port, SECONDS),
         crowd(port, cheap, rate=10, seconds=SECONDS),
         manners(port, SECONDS),
         crowd(port, dear, rate=rate, seconds=SECONDS),
