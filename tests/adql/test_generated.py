@@ -238,7 +238,9 @@ def rounded(cell):
 
 
 @settings(max_examples=30 * MORE, deadline=None)
-@example("SELECT name || NULL AS a FROM stars")  # DuckDB takes it for a number
+@example(
+    "SELECT name || NULL AS a, NULL || name AS b, name || CASE WHEN 1 = 2 THEN 'a' END AS c, name || UPPER(NULL) AS d FROM stars"
+)  # numbers, says DuckDB
 @example("SELECT CAST((s.name || CAST(NULL AS VARCHAR)) AS VARCHAR) AS a FROM stars AS s")
 @given(plain())
 def test_plain_queries(query):

@@ -27,7 +27,7 @@ def key(node: Any) -> object:
         first, links = chain(node, Binary)
         return ("chain", key(first), *[part for link in links for part in (link.op, key(link.right))])
     if isinstance(node, Node):
-        names: tuple[str, ...] = node.__match_args__
+        names: tuple[str, ...] = node.__match_args__  # what is not compared is given by its name alone
         return (type(node).__name__, *[key(getattr(node, name)) for name in names])
     return node
 

@@ -595,14 +595,14 @@ def transform(node: N, change: Callable[[Any], Any]) -> N:
     if not isinstance(node, Node):
         return node
     # a chain of a thousand (a + b + c, SELECT .. UNION SELECT ..) is walked to its left end, then rebuilt
-    chain: list[Any] = []
+    links: list[Any] = []
     first: Any = node
     while (new := change(first)) is first and "left" in _PLACES[type(first)][1]:
-        chain.append(first)
+        links.append(first)
         first = first.left
     if new is first:
         new = _transformed(first, {}, change)
-    for link in reversed(chain):
+    for link in reversed(links):
         new = _transformed(link, {"left": new}, change)
     return new  # type: ignore[no-any-return]
 

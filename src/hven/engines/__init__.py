@@ -491,9 +491,12 @@ class Caller:
     say: Callable[..., None]
 
 
+_NOTHING = Kind()
+
+
 def kind(name: str) -> Kind:
     """Give what the engine of that name brings."""
-    found: Kind = vars(plugins.load("engines", name)).get("KIND") or Kind()
+    found: Kind = vars(plugins.load("engines", name)).get("KIND", _NOTHING)
     return found
 
 

@@ -72,10 +72,8 @@ class EngineDialect(Dialect):
 
     def operation(self, op: str, left: str, right: str) -> str:
         """Write an operation; ``||`` joins text, ``^`` is exclusive or."""
-        if op == "||":
-            text = f"({left if left != 'NULL' else f'CAST(NULL AS {self.text})'} || {right})"
-            bare = any(one == "NULL" or one.startswith("CAST(NULL ") for one in (left, right))
-            return f"CAST({text} AS {self.text})" if bare else text  # it would have no type, or that of a number
+        if op == "||":  # a bare NULL would have no type, or that of a number
+            return f"({left if left != 'NULL' else f'CAST(NULL AS {self.text})'} || {right})"
         return self.exclusive_or.format(left, right) if op == "^" else super().operation(op, left, right)
 
     def modulo(self, left: str, right: str, *, whole: bool) -> str:  # noqa: ARG002  (dialects look at it)

@@ -6,14 +6,11 @@ import ast
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hven import __version__
-
-if TYPE_CHECKING:
-    pass
 
 # verb -> the file beside this one, in the order of `hven --help`; "" is where those stand that engines bring
 VERBS = {

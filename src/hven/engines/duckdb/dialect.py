@@ -160,7 +160,10 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
 
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
-        text = writer.expr(node) if isinstance(node, Cast) and meta(node).type == type_ else self.cast(writer.expr(node), type_)
+        told = isinstance(node, Cast) and meta(node).type == type_
+        if isinstance(node, Cast) and node.length is None and type_.is_string and meta(node.operand).type.is_string:
+            told = False  # a cast of text to text is not written
+        text = writer.expr(node) if told else self.cast(writer.expr(node), type_)
         if self.lenient and not isinstance(node, Literal | Cast) and not meta(node).aggregate and not _untriable(node):
             return f"TRY({text})"
         return text
