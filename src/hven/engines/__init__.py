@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from hven.adql.tree import Bound
-    from hven.engines._differing import Compared
     from hven.model.clock import Clock
     from hven.model.settings import Settings
     from hven.model.table import Table
@@ -510,23 +509,6 @@ def live() -> Any:
     return importlib.import_module(next(one.live for one in kinds() if one.live))
 
 
-def differences(rows: pa.Table, stored: Iterable[pa.RecordBatch], primary: Sequence[str]) -> Compared:
-    """Compare rows with stored ones of the same key, by value: which are known, which have changed, and in which columns.
-
-    Parameters
-    ----------
-    rows
-        No key twice, no key null.
-    stored
-        `Engine.read`, or some of it; read once, a batch at a time. A column that it does not have is null there.
-    primary
-        Columns of the key.
-    """
-    from hven.engines._differing import compare  # numpy is for those who compare
-
-    return compare(rows, stored, primary)
-
-
 __all__ = [
     "Caller",
     "Engine",
@@ -543,7 +525,6 @@ __all__ = [
     "Staging",
     "Verified",
     "Word",
-    "differences",
     "kind",
     "kinds",
     "live",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from hven.ingest._report import SAMPLES
 from hven.ingest.sync._known import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -37,11 +37,14 @@ class Differences:
         Rows of the old snapshot that went or changed; of the new one that came or changed. The changed ones stand last in both, in the same order.
     changed
         How many of them changed.
+    columns
+        Column name -> True for those of the changed rows that have another value there, for the columns that have any.
     """
 
     before: pa.Table
     after: pa.Table
     changed: int
+    columns: Mapping[str, Flags] = field(default_factory=dict)
 
     @property
     def any(self) -> bool:
@@ -90,9 +93,8 @@ def paired(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Differe
     both = np.flatnonzero(at >= 0)
     mate = at[both]
     one, two = before.take(pa.array(both)), after.take(pa.array(mate))
-    unlike = np.zeros(len(both), bool)
-    for name in before.column_names:
-        unlike |= differs(one.column(name), two.column(name))
+    others = {name: _unlike(one.column(name), two.column(name)) for name in after.column_names}
+    unlike: Flags = np.logical_or.reduce([np.zeros(len(both), bool), *others.values()])
     rest = np.ones(after.num_rows, bool)
     rest[mate] = False
     chosen = pa.array(unlike)
@@ -100,10 +102,11 @@ def paired(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Differe
         before=pa.concat_tables([before.take(pa.array(np.flatnonzero(at < 0))), one.filter(chosen)]),
         after=pa.concat_tables([after.filter(pa.array(rest)), two.filter(chosen)]),
         changed=int(unlike.sum()),
+        columns={name: flags[unlike] for name, flags in others.items() if flags.any()},
     )
 
 
-def differs(one: pa.ChunkedArray, two: pa.ChunkedArray) -> Flags:
+def _unlike(one: pa.ChunkedArray, two: pa.ChunkedArray) -> Flags:
     """Tell in which rows two columns have different values; null equals null."""
     words = [fingerprints([column], len(column)) for column in (one, two)]
     unlike: Flags = (words[0][0] != words[1][0]) | (words[0][1] != words[1][1])
@@ -115,20 +118,14 @@ def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table
     changed = found.changed
     removed, added = found.before.num_rows - changed, found.after.num_rows - changed
     change.added, change.removed, change.changed = added, removed, changed
-    names = found.after.column_names
     before, after = found.before.slice(removed), found.after.slice(added)
-    flags: dict[str, Any] = {}
-    for name in names:
-        mask = differs(before.column(name), after.column(name)) if changed else np.zeros(0, bool)
-        if mask.any():
-            flags[name] = mask
-            change.columns[name] = int(mask.sum())
+    change.columns.update({name: int(flags.sum()) for name, flags in found.columns.items()})
     for kind, table, base in ((ADDED, found.after, 0), (REMOVED, found.before, 0)):
         for row in table.slice(base, min(SAMPLES, added if kind == ADDED else removed)).to_pylist():
             change.samples.append({"change": kind, "key": {key: row[key] for key in primary}, "row": row})
     for number in range(min(SAMPLES, changed)):
         one, two = before.slice(number, 1).to_pylist()[0], after.slice(number, 1).to_pylist()[0]
-        other = [name for name, mask in flags.items() if mask[number]]
+        other = [name for name, flags in found.columns.items() if flags[number]]
         change.samples.append(
             {
                 "change": CHANGED,
@@ -137,20 +134,14 @@ def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table
                 "after": {name: two[name] for name in other},
             }
         )
-    return _change_set(found, flags, primary or names)
-
-
-def _change_set(found: Differences, flags: dict[str, Any], key: Sequence[str]) -> pa.Table:
-    changed = found.changed
-    removed, added = found.before.num_rows - changed, found.after.num_rows - changed
+    key = primary or found.after.column_names
     keys = pa.concat_tables([found.after.select(list(key)), found.before.slice(0, removed).select(list(key))])
     kinds = np.repeat([ADDED, CHANGED, REMOVED], [added, changed, removed])
     counts = np.zeros(keys.num_rows, np.int64)
-    names = list(flags)
-    masks = np.stack([flags[name] for name in names], axis=1) if names else np.zeros((changed, 0), bool)
+    masks = np.stack([np.zeros(changed, bool), *found.columns.values()], axis=1)[:, 1:]
     counts[added : added + changed] = masks.sum(axis=1)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    words = pa.DictionaryArray.from_arrays(pa.array(np.nonzero(masks)[1].astype(np.int32)), pa.array(names, pa.string()))
+    words = pa.DictionaryArray.from_arrays(pa.array(np.nonzero(masks)[1].astype(np.int32)), pa.array(list(found.columns), pa.string()))
     lists = pa.ListArray.from_arrays(pa.array(offsets), words)
     return keys.append_column(CHANGE, pa.array(kinds, pa.string()).dictionary_encode()).append_column(COLUMNS, lists)
 
