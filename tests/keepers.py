@@ -42,7 +42,7 @@ class Keeper:
         if self.url is None:
             return {}
         found = load(site, {})
-        return {"engine": found.engine, "postgres": found.postgres}
+        return {"engine": found.engine, "brought": found.brought}
 
 
 class Database:

@@ -17,9 +17,10 @@ from hven import query
 from hven.descriptor import check
 from hven.engines.postgres import install
 from hven.engines.postgres.sessions import named
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest, move
 from hven.model.errors import DescriptorError, HvenError, NotFound, StorageError, UserError
-from hven.model.settings import Postgres, Settings, load
+from hven.model.settings import Settings, load
 from hven.site import Site
 from hven.site.store import _snapshots as snapshots
 from hven.testing.site import site_with
@@ -187,7 +188,8 @@ def test_settings_of_the_engines(tmp_path: Path) -> None:
     file = tmp_path / "hven.toml"
     file.write_text('engine = "postgres"\ndata = "/srv/hven"\n[postgres]\nurl = "$DB"\nread_role = "reader"\npool = 3\n')
     found = load(tmp_path, {"HVEN_POSTGRES_POOL": "5"})
-    assert (found.engine, found.postgres.url, found.postgres.read_role, found.postgres.pool) == ("postgres", "$DB", "reader", 5)
+    database = found.brought["postgres"]
+    assert (found.engine, database.url, database.read_role, database.pool) == ("postgres", "$DB", "reader", 5)
     assert found.kept == Path("/srv/hven")
     file.write_text('[postgres]\nurl = "postgresql://me:secret@host/db"\nnamespace = "A b"\n')
     with pytest.raises(DescriptorError) as caught:
@@ -215,7 +217,7 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("hven.site._site.AWAY", 0.2)
     with server() as address:
         postgres = Postgres(url=f"postgresql://{address}")
-        with opened(tmp_path, "postgres", postgres=postgres) as site:
+        with opened(tmp_path, "postgres", brought={"postgres": postgres}) as site:
             ingest(site, "things")
             assert kept(site) == {"things.a": "postgres", "things.b": "postgres"}
             assert numbers(site) == [2, 3]
@@ -223,7 +225,7 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
         near.mkdir()
         (near / "near.yaml").write_text("collection: near\ntitle: Near\ntables:\n  a: {source: {kind: csv, files: a.csv}}\n")
         (near / "a.csv").write_text(ROWS)
-        with Site(Settings(directory=tmp_path, postgres=postgres), watch=True) as site:
+        with Site(Settings(directory=tmp_path, brought={"postgres": postgres}), watch=True) as site:
             ingest(site, "near")
             with query.run("SELECT a.n FROM near.a AS a JOIN things.a AS b ON a.n = b.n ORDER BY 1", site=site) as result:
                 assert result.table().column(0).to_pylist() == [1, 2, 3]
@@ -259,19 +261,19 @@ def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
     """The second is refused before it removes anything; with a schema of its own, or when the first is given up, it is served."""
     with server() as address:
         url = f"postgresql://{address}"
-        with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one:
+        with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:
             ingest(one, "things")
-            with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url)) as two:
+            with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url)}) as two:
                 with pytest.raises(
                     StorageError, match=r"the schema 'hven' of the database belongs to another site, [0-9a-f]{16}"
                 ) as caught:
                     ingest(two, "things")
                 assert "namespace under [postgres]" in str(caught.value.remedy)
             assert numbers(one) == [2, 3]
-            with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url, namespace="two")) as two:
+            with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url, namespace="two")}) as two:
                 ingest(two, "things")
                 assert numbers(two) == numbers(one) == [2, 3]
-        with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one:  # the same site, opened again
+        with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:  # the same site, opened again
             assert numbers(one) == [2, 3]
 
 
@@ -280,11 +282,11 @@ def test_who_only_looks_at_a_database_does_not_take_it(tmp_path: Path) -> None:
     """A server whose tables are embedded looks whether the database answers; the schema is still free for who first writes into it."""
     with server() as address:
         url = f"postgresql://{address}"
-        with opened(tmp_path / "one", "duckdb", postgres=Postgres(url=url)) as one:
+        with opened(tmp_path / "one", "duckdb", brought={"postgres": Postgres(url=url)}) as one:
             ingest(one, "things")
             assert one.engines.trouble("postgres") is None
             assert one.engines.get("postgres").sweep(set()) == []
-            with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url)) as two:
+            with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url)}) as two:
                 ingest(two, "things")
                 assert numbers(one) == numbers(two) == [2, 3]
             with pytest.raises(StorageError, match="belongs to another site"):
@@ -307,8 +309,8 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
             with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
                 return install.adopt(connection, "hven", site.store.identity(), gone)
 
-        with opened(tmp_path / "two", "postgres", postgres=Postgres(url=url)) as two:
-            with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one:
+        with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url)}) as two:
+            with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:
                 ingest(one, "things")
                 gone = one.store.identity()
                 with pytest.raises(StorageError, match=f"belongs to another site, {gone}") as caught:
@@ -332,5 +334,8 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
             with psycopg.connect(url) as connection:
                 for table in told["tables"]:
                     assert connection.execute("SELECT to_regclass(%s)", [f'hven."{table}"']).fetchone() == (None,)
-        with opened(tmp_path / "one", "postgres", postgres=Postgres(url=url)) as one, pytest.raises(StorageError, match="another site"):
+        with (
+            opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one,
+            pytest.raises(StorageError, match="another site"),
+        ):
             ingest(one, "things")

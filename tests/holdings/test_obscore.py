@@ -8,8 +8,9 @@ import pyarrow.csv
 import pytest
 
 from hven import query
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest
-from hven.model.settings import Postgres, Settings
+from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.site.auth._permit import ANONYMOUS
@@ -304,7 +305,7 @@ def both(tmp_path_factory):
         text = IMAGES.format(name=name, access="public").split("      columns:\n        number_")[0]
         write(directory, name, f"engine: {engine}\n{text}", rows(name, 2000, number))
     with server() as address:
-        settings = Settings(directory=directory, authority="ohp.fr", postgres=Postgres(url=f"postgresql://{address}"))
+        settings = Settings(directory=directory, authority="ohp.fr", brought={"postgres": Postgres(url=f"postgresql://{address}")})
         with Site(settings, watch=False) as found:
             for name in ("one", "two", "three"):
                 ingest(found, name)

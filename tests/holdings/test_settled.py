@@ -84,10 +84,10 @@ def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
     settled = Settled(load(place, {}))
     says(place, FIRST + '[postgres]\nurl = "postgresql://a@one/x"\n[live]\npool = 7\n')
     assert settled.look()
-    assert (settled.now.postgres.url, settled.waiting) == ("postgresql://a@one/x", ("live.pool",))
+    assert (settled.now.brought["postgres"].url, settled.waiting) == ("postgresql://a@one/x", ("live.pool",))
     says(place, FIRST + '[postgres]\nurl = "postgresql://a@other/x"\n')
     assert not settled.look(["postgres"])
-    assert (settled.now.postgres.url, settled.waiting) == ("postgresql://a@one/x", ("postgres.url",))
+    assert (settled.now.brought["postgres"].url, settled.waiting) == ("postgresql://a@one/x", ("postgres.url",))
 
 
 def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model.errors import DataError, DescriptorError, SourceError, UserError
-from hven.model.resource import PythonLimits
+from hven.model.settings import PythonLimits
 from hven.site.auth._permit import OWNER
 from hven.sources.beside import Failure, Python, first_wrong
 from hven.testing.site import site_with

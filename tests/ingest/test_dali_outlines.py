@@ -9,9 +9,10 @@ from astropy.io import votable
 
 from hven import query
 from hven.descriptor import check
+from hven.engines.postgres.settings import Postgres
 from hven.formats.votable import write
 from hven.ingest import ingest
-from hven.model.settings import Postgres, Settings
+from hven.model.settings import Settings
 from hven.portal._explore import places
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import Search
@@ -123,7 +124,7 @@ def test_both_engines_say_the_same(tmp_path):
     box, head, observed = BOX.format(view="sky"), "subjects: [mars]\n", "obscore: {}"
     with server() as address:
         found = []
-        for engine, settings in (("duckdb", {}), ("postgres", {"postgres": Postgres(url=f"postgresql://{address}")})):
+        for engine, settings in (("duckdb", {}), ("postgres", {"brought": {"postgres": Postgres(url=f"postgresql://{address}")}})):
             with opened(tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings) as site:
                 ingest(site, "maps")
                 site.refresh()

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from hven import query
 from hven.descriptor import check
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest
 from hven.ingest.quality import Quality, from_json, percent
 from hven.ingest.sync import sync
 from hven.model.errors import DataError, HvenError
-from hven.model.settings import Postgres
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from postgres import cluster
@@ -115,7 +115,7 @@ def database():
 @pytest.fixture(scope="module", params=["duckdb", "postgres"])
 def site(request, tmp_path_factory):
     home = tmp_path_factory.mktemp(request.param)
-    more = {"postgres": Postgres(url=request.getfixturevalue("database"))} if request.param == "postgres" else {}
+    more = {"brought": {"postgres": Postgres(url=request.getfixturevalue("database"))}} if request.param == "postgres" else {}
     files = {"a.csv": ",".join(NAMES) + "\n1,A,50000,H,1,1\n"}
     with site_with(home, TEXT.format(engine=request.param), files, keep_snapshots=2, **more) as opened:
         yield opened, home

@@ -266,7 +266,7 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         there = {str(path.relative_to(site.engine.directory)) for path in site.engine.directory.glob("*.*/*") if path.is_dir()}
         assert there >= {path.removeprefix("snapshots/") for path in known["duckdb"]}
         if known.get("postgres"):
-            with psycopg.connect(site.settings.postgres.url) as connection:
+            with psycopg.connect(site.settings.brought["postgres"].url) as connection:
                 rows = connection.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 's\\_cat%'").fetchall()
 
             assert {row[0] for row in rows} >= known["postgres"]

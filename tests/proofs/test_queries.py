@@ -26,7 +26,7 @@ from asking import Client
 from made_queries import agree, judged, sync_and_async
 
 from hven.app._server import create
-from hven.model.settings import Postgres
+from hven.engines.postgres.settings import Postgres
 from hven.site import Site
 from hven.testing.site import tiny_site
 from made_tables import PUBLISHED
@@ -51,7 +51,7 @@ def made(directory: Path, engine: str) -> Iterator[Site]:
         if engine == "postgres":
             address = stack.enter_context(server())
             sphere(f"postgresql://{address}")
-            more = {"engine": "postgres", "postgres": Postgres(url=f"postgresql://{address}")}
+            more = {"engine": "postgres", "brought": {"postgres": Postgres(url=f"postgresql://{address}")}}
         yield stack.enter_context(tiny_site(directory, tables, **more))
 
 

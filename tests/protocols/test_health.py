@@ -23,7 +23,8 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.jobs import health
 from hven.model.errors import StorageError
-from hven.model.settings import HealthSettings, init, load
+from hven.model.settings import init, load
+from hven.model.settings._sections import HealthSettings
 from hven.portal._pages.texts import texts
 from hven.site import Site
 from hven.site.counters import FILE, Counters, prepare

@@ -29,9 +29,9 @@ from test_privacy import (  # noqa: F401  (the same tests, over the sites of thi
 from test_uploads import send
 
 from hven.app._server import create
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest
 from hven.jobs import run_next
-from hven.model.settings import Postgres
 from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
@@ -75,7 +75,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     other.mkdir(parents=True)
     (other / "secret.yaml").write_text(descriptor("secret", source, "private"))
     (other / "stars.parquet").write_bytes(file.getvalue())
-    kept = {"engine": "postgres", "postgres": Postgres(url=database)} if request.param == "postgres" else {}
+    kept = {"engine": "postgres", "brought": {"postgres": Postgres(url=database)}} if request.param == "postgres" else {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPS_DB", database)
         with site_with(place, descriptor("stars", source, "public"), {"stars.parquet": file.getvalue()}, **kept) as opened:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from hven import query
+from hven.engines.postgres.settings import Postgres
 from hven.model.errors import EvaluationError
-from hven.model.settings import Postgres
 from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import table_of, tiny_site
@@ -50,7 +50,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     described = table_of("s.t", rows)
     described = described.having(columns=tuple(column.having(indexed=column.name == "n") for column in described.columns))
     where = Postgres(url=database, namespace=request.param, position=request.param)
-    with tiny_site(tmp_path_factory.mktemp("hidden"), {"s.t": (described, rows)}, engine="postgres", postgres=where) as made:
+    with tiny_site(tmp_path_factory.mktemp("hidden"), {"s.t": (described, rows)}, engine="postgres", brought={"postgres": where}) as made:
         yield made
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from hven import query
+from hven.engines.postgres.settings import Postgres
 from hven.model.errors import HvenError, StorageError, TooLarge
-from hven.model.settings import Postgres, QueryLimits, Settings
+from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Table, columns_of
 from hven.query._mixed import MixedPlan
 from hven.site import Site
@@ -60,7 +61,7 @@ def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None,
         Settings(
             directory=directory,
             limits=QueryLimits(**limits),
-            postgres=Postgres(url=postgres, namespace=f"x{len(homes)}{min(homes, default='')[:3]}"),
+            brought={"postgres": Postgres(url=postgres, namespace=f"x{len(homes)}{min(homes, default='')[:3]}")},
         )
     )
     for name, rows in TABLES.items():

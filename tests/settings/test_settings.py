@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import os
+from dataclasses import dataclass, field, fields
+from types import SimpleNamespace
 
 import pytest
 
+from hven.engines import Kind
+from hven.engines.postgres.settings import Postgres
+from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
-from hven.model.settings import DOCS, Alias, Foreign, Portal, QueryLimits, RemoteService, Settings, init, load, strangers
-from hven.model.settings._setting_docs import SECTIONS, names
+from hven.model.settings import (
+    Alias,
+    Portal,
+    QueryLimits,
+    RemoteService,
+    Section,
+    Settings,
+    Settled,
+    _validation,
+    docs,
+    init,
+    load,
+    said,
+    setting,
+    strangers,
+)  # fmt: skip
 
 
 def site(tmp_path, text):
@@ -23,7 +42,7 @@ def faults(tmp_path, text, environment=None):
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path):
-    assert load(site(tmp_path, ""), {}) == Settings(directory=tmp_path)
+    assert load(site(tmp_path, ""), {}) == Settings(directory=tmp_path, brought={"postgres": Postgres(), "foreign": ()})
 
 
 def test_everything(tmp_path):
@@ -63,7 +82,7 @@ name = "Tycho"
     assert found.disk_budget == 1_610_612_736
     assert found.limits == QueryLimits(seconds=7.5, memory=512 * 1024**2, maxrec_default=10)
     assert found.cors == ("https://a.example", "https://b.example")
-    assert found.aliases == (Alias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),)
+    assert found.alias == (Alias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),)
     assert found.defaults == {"publisher": "Uraniborg", "contact": {"name": "Tycho"}}
 
 
@@ -152,14 +171,66 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
     file = made / "hven.toml"
     bare = [line.removeprefix("# ") for line in file.read_text().splitlines() if " = " in line or line.startswith(("# [", "["))]
     file.write_text("\n".join(bare))
-    assert load(made, {}).aliases[0].path == "/old/scs.xml"
+    assert load(made, {}).alias[0].path == "/old/scs.xml"
 
 
 def test_every_setting_has_a_key_and_a_word():
-    ours = {field.name for field in fields(Settings)} - {"directory", "aliases"} | {"alias"}
-    sections = {**SECTIONS, "foreign": Foreign, "alias": Alias, "portals": Portal, "remote": RemoteService}
-    ours |= {f"{section}.{field.name}" for section, kind in sections.items() for field in fields(kind)}
-    assert set(names()) == ours == set(DOCS)
+    ours = {field.name for field in fields(Settings)} - {"directory", "brought"} | {one.name for one in _validation.brought()}
+    ours |= {f"{name}.{field.name}" for name, one in _validation.sections().items() for field in fields(one.kind)}
+    assert ours == set(docs())
+    assert all(docs().values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Far:
+    url: str | None = setting(None, "where it is", pattern="^far://", example="an address such as 'far://x'")
+    memory: int = setting(1024, "bytes that it may use", ge=1, size=True)
+    tags: tuple[str, ...] = setting((), "words")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    name: str = field(metadata=said("its name"))
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Install an engine that brings two sections."""
+    kind = Kind(
+        settings=(
+            Section(name="far", kind=Far, doc="the engine far", after="data", first="# [far]\n"),
+            Section(name="node", kind=Node, doc="its machines", many=True, after="far"),
+        )
+    )
+    views = (_validation.brought, _validation.sections, _validation.keys, _validation.checked)
+    for view in views:
+        view.cache_clear()
+    monkeypatch.setattr(plugins, "names", lambda _: ("far",))
+    monkeypatch.setattr(plugins, "load", lambda *_: SimpleNamespace(KIND=kind))
+    yield
+    for view in views:
+        view.cache_clear()
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_engine_brings_its_settings(tmp_path):
+    file = init(tmp_path) / "hven.toml"
+    assert "# [far]\n" in file.read_text()
+    assert "postgres" not in docs()
+    assert docs()["far.url"] == "where it is"
+    assert load(tmp_path, {}).brought == {"far": Far(), "node": ()}
+    file.write_text('[far]\nurl = "far://a"\nmemory = "2k"\n[[node]]\nname = "one"\n[[node]]\nname = "two"\n')
+    found = load(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y"})
+    assert found.brought == {"far": Far(url="far://b", memory=2048, tags=("x", "y")), "node": (Node(name="one"), Node(name="two"))}
+    now = Settled(found)
+    os.utime(file, (1, 1))
+    assert not now.look(["far"])
+    assert (now.waiting, now.now.brought["far"]) == (("far.url", "far.tags"), found.brought["far"])
+    said = faults(tmp_path, '[far]\nurl = "x"\nurls = 1\n[postgres]\nurl = "postgresql://h/d"\n[[node]]\nid = 1\n')
+    assert "hven.toml:2: far.url: 'x' does not look right; expected an address such as 'far://x'" in said
+    assert "hven.toml:3: far.urls: there is no such setting; did you mean 'url'?" in said
+    assert any(one.startswith("hven.toml:4: postgres: there is no such setting") for one in said)
+    assert "hven.toml:6: node.0.name: is missing" in said
 
 
 def test_services_elsewhere_are_named_with_their_tables(tmp_path):

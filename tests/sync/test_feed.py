@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from hven import query
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest
 from hven.ingest.sync import changes, sync
-from hven.model.settings import Postgres
 from hven.site.auth._permit import OWNER
 from hven.sources import remote
 from hven.testing.site import site_with
@@ -66,8 +66,8 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
     monkeypatch.setenv("KEPT", database)
     dice = random.Random(7)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(ROWS)}
-    kept = {"postgres": Postgres(url="$KEPT", namespace=f"there_{there}_{here}")} if there == "postgres" else {}
-    ours = {"postgres": Postgres(url="$KEPT", namespace=f"here_{there}_{here}")} if here == "postgres" else {}
+    kept = {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"there_{there}_{here}")}} if there == "postgres" else {}
+    ours = {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"here_{there}_{here}")}} if here == "postgres" else {}
     with site_with(tmp_path / "there", THERE.format(engine=there), {"a.csv": ""}, keep_snapshots=2, **kept) as source:
         toml = f'keep_snapshots = 2\n[postgres]\nurl = "$KEPT"\nnamespace = "there_{there}_{here}"\n' if kept else "keep_snapshots = 2\n"
         (tmp_path / "there" / "hven.toml").write_text(toml)

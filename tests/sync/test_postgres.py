@@ -8,10 +8,10 @@ import pytest
 from hven import query
 from hven.engines.postgres.engine import PostgresEngine
 from hven.engines.postgres.places import CELL
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.ingest.sync._diffing import diff
-from hven.model.settings import Postgres
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from postgres import cluster
@@ -61,7 +61,7 @@ def opened(database, tmp_path, monkeypatch):
             f"INSERT INTO {name} SELECT n, 'p' || n % 3, n % 350, n % 80, 'n' || n, CASE WHEN n % 5 = 0 THEN 'NaN' ELSE n / 7.0 END::real,"
             f" timestamp '2026-01-01' + n * interval '1 second', n FROM generate_series(1, 3000) n"
         )
-        site = site_with(tmp_path, TEXT.format(name=name, engine=engine, sync=how), postgres=Postgres(url="$KEPT"))
+        site = site_with(tmp_path, TEXT.format(name=name, engine=engine, sync=how), brought={"postgres": Postgres(url="$KEPT")})
         made.extend((connection, site))
         return site, connection
 
@@ -197,7 +197,7 @@ def test_sums_in_the_database_do_not_hang_on_the_order_of_rows(database, monkeyp
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS hven CASCADE")  # of the site of an earlier test
     text = SUMS + TOTAL.format(name="up", order="ASC") + TOTAL.format(name="down", order="DESC")
-    with site_with(tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, postgres=Postgres(url="$KEPT")) as site:
+    with site_with(tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, brought={"postgres": Postgres(url="$KEPT")}) as site:
         ingest(site, "sums")
         found = []
         for name in ("up", "down"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.model.clock import Clock
-    from hven.model.settings import Settings
+    from hven.model.settings import Section, Settings
     from hven.model.table import Table
 
 
@@ -454,6 +454,8 @@ class Kind:
     ----------
     section
         The section of hven.toml that it is opened with. An engine without one is always at hand.
+    settings
+        The sections of hven.toml that it brings, `section` among them; what they say is in `Settings.brought`.
     options
         ``options(settings, identity) -> dict`` for `open`; raises what keeps it from being opened.
     lacks
@@ -467,6 +469,7 @@ class Kind:
     """
 
     section: str = ""
+    settings: tuple[Section, ...] = ()
     options: Callable[[Settings, Callable[[], str]], Mapping[str, Any]] = lambda *_: {}
     lacks: Callable[[Settings], str | None] = lambda _: None
     live: str = ""

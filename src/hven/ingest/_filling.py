@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from hven.ingest._rejects import Rejects
     from hven.ingest._validate_unique import Seen
     from hven.ingest.watermarks import Watch
-    from hven.model.resource import PythonLimits, Resource, SourceSpec, TableSpec
+    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.settings import PythonLimits
     from hven.model.table import Table
     from hven.site.store import Record
     from hven.sources import Source

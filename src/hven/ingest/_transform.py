@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.descriptor.mapping import Call, Mapping
     from hven.engines import Engine
     from hven.ingest._sizes import Sizes
-    from hven.model.resource import PythonLimits
+    from hven.model.settings import PythonLimits
 
     Positions = npt.NDArray[np.int64]
 

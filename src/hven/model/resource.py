@@ -21,14 +21,6 @@ VOCABULARY = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PythonLimits:
-    """What Python beside a descriptor may use."""
-
-    seconds: float = 300.0  # for a batch of rows, or until the next rows of a source
-    memory: int = 4 * 1024**3  # bytes of data
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """A creator, contact or contributor (VOResource)."""
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.model.resource import PythonLimits
+from hven.model.settings import PythonLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

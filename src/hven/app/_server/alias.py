@@ -65,7 +65,7 @@ class Aliases:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._root = settings.root_path.rstrip("/")
-        self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.aliases}
+        self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.alias}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its present address."""

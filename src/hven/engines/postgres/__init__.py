@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import Kind
+from hven.engines.postgres.settings import SECTIONS, of
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def open(  # noqa: A001  (the contract's name)
 
 
 def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
-    said = settings.postgres
+    said = of(settings)
     if said.url is None:
         raise StorageError(NO_DATABASE, remedy="say url under [postgres] in hven.toml")
     return {
@@ -89,8 +90,9 @@ def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
 NO_DATABASE = "the engine postgres has no database"
 KIND = Kind(
     section="postgres",
+    settings=SECTIONS,
     options=_options,
-    lacks=lambda settings: NO_DATABASE if settings.postgres.url is None else None,
+    lacks=lambda settings: NO_DATABASE if of(settings).url is None else None,
     live=f"{__name__}.live",
     verbs=(f"{__name__}.verbs:fdw", f"{__name__}.verbs:adopt"),
 )

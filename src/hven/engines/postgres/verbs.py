@@ -9,10 +9,12 @@ from hven.engines import Caller, Word
 from hven.engines.postgres import faults, fdw_checks, install
 from hven.engines.postgres import fdw as tables
 from hven.engines.postgres.sessions import Server
+from hven.engines.postgres.settings import foreign, of
 from hven.model.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from hven.model.settings import Foreign, Settings
+    from hven.engines.postgres.settings import Foreign
+    from hven.model.settings import Settings
 
 MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 NONE = "hven.toml names no database of ours"
@@ -28,13 +30,14 @@ def fdw(
     if check and apply:
         raise UsageError("--check and --apply are two things", remedy="--apply first, then --check")
     found = caller.settings()
-    if found.postgres.url is None:
+    said = of(found)
+    if said.url is None:
         raise UsageError(NONE, remedy="say url under [postgres]: foreign tables are made there")
-    url = found.resolved(found.postgres.url)
+    url = found.resolved(said.url)
     where = Server(url, schema="public", path="pg_catalog").where
-    chosen = [item for item in found.foreign if name in {None, item.name}]
+    chosen = [item for item in foreign(found) if name in {None, item.name}]
     if not chosen:
-        known = ", ".join(item.name for item in found.foreign)
+        known = ", ".join(item.name for item in foreign(found))
         remedy = f"known: {known}" if known else "describe it in hven.toml: [[foreign]] with name, url, tables"
         raise NotFound(f"no foreign database is called {name}" if name else "hven.toml names no foreign database", remedy=remedy)
     told: list[dict[str, Any]] = []
@@ -47,7 +50,7 @@ def fdw(
                 f"{target.name}: schema {target.into} has {count} of the other database, {target.where}; hven fdw {target.name} --check"
             )
         elif check:
-            for one in fdw_checks.check(target, url, where, role=found.postgres.read_role):
+            for one in fdw_checks.check(target, url, where, role=said.read_role):
                 told.append({"about": one.about, "level": one.level, "message": one.message, "remedy": one.remedy})
                 caller.say(f"{MARKS[one.level]} {one.about}: {one.message}" + (f"\n        {one.remedy}" if one.remedy else ""))
         else:
@@ -62,9 +65,10 @@ def fdw(
 def _target(found: Settings, item: Foreign) -> tables.Target:
     roles = list(item.roles)
     if not roles:
-        named = (tables.user_of(found.resolved(url)) for url in (found.postgres.url, found.postgres.read_url) if url)
+        said = of(found)
+        named = (tables.user_of(found.resolved(url)) for url in (said.url, said.read_url) if url)
         roles += [user for user in named if user]
-        roles += [found.postgres.read_role] if found.postgres.read_role else []
+        roles += [said.read_role] if said.read_role else []
     return tables.Target(
         name=item.name,
         url=found.resolved(item.url),
@@ -83,7 +87,7 @@ def adopt(
 ) -> tuple[Any, bool]:
     """Take over the PostgreSQL schema of a site that is gone for good."""
     settings = caller.settings()
-    said = settings.postgres
+    said = of(settings)
     if said.url is None:
         raise UsageError(NONE, remedy="say url under [postgres]")
     # as no engine does: the sessions of those are what is looked for

@@ -5,26 +5,27 @@ from __future__ import annotations
 from hven.model.settings._beginning import init
 from hven.model.settings._living import FIXED, Settled
 from hven.model.settings._secrets import SECRETS, exposed, secret
-from hven.model.settings._setting_docs import DOCS, URL, read_bytes
-from hven.model.settings._shape import (
+from hven.model.settings._sections import (
+    URL,
     AlertSettings,
     Alias,
-    Foreign,
-    HealthSettings,
     JobLimits,
     Portal,
-    Postgres,
+    PythonLimits,
     QueryLimits,
     RemoteService,
     ResolverSettings,
     ScheduleSettings,
-    Settings,
-    TreeSettings,
+    Section,
+    said,
+    setting,
 )
+from hven.model.settings._shape import Settings
 from hven.model.settings._site_file import FILE, load, strangers
+from hven.model.settings._validation import docs, read_bytes
 
 __all__ = [
-    "DOCS", "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "Foreign", "HealthSettings", "JobLimits", "Portal",
-    "Postgres", "QueryLimits", "RemoteService", "ResolverSettings", "ScheduleSettings", "Settings", "Settled", "TreeSettings",
-    "exposed", "init", "load", "read_bytes", "secret", "strangers",
+    "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "JobLimits", "Portal", "PythonLimits",
+    "QueryLimits", "RemoteService", "ResolverSettings", "ScheduleSettings", "Section", "Settings", "Settled",
+    "docs", "exposed", "init", "load", "read_bytes", "said", "secret", "setting", "strangers",
 ]  # fmt: skip

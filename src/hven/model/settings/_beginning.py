@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import UserError
 from hven.model.settings._site_file import FILE, load
+from hven.model.settings._validation import brought
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +33,7 @@ authority = {quoted(authority)}          # ivo://{authority}/...
 # keep_snapshots = 3
 # disk_budget = "200 GiB"
 
-# [postgres]              # rows may also be kept in PostgreSQL: `engine: postgres` in a descriptor
-# url = "$DATABASE_URL"   # a secret: postgresql://user:password@host/database
-
-# [limits]
+{"".join(one.first for one in brought())}# [limits]
 # seconds = 60
 # maxrec_default = 2_000_000
 # memory = "2 GiB"

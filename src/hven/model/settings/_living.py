@@ -49,7 +49,7 @@ class Settled:
         Parameters
         ----------
         also
-            What is fixed for now besides `FIXED`: the section of a database that is open.
+            What is fixed for now besides `FIXED`: the section of a database that is open, as its engine brings it.
         """
         stamp = self._stamp()
         if stamp == self._seen:
@@ -61,7 +61,10 @@ class Settled:
             self.problem = f"{FILE} cannot be taken up, and the settings of before are in force: {error}"
             return False
         kept, waiting = self.now, list[str]()
-        for name in (*FIXED, *also):
+        for name in also:
+            waiting += _differing(name, kept.brought[name], found.brought[name])
+            found = replace(found, brought={**found.brought, name: kept.brought[name]})
+        for name in FIXED:
             section, _, key = name.rpartition(".")
             old, new = (getattr(one, section) if section else one for one in (kept, found))
             waiting += _differing(name, getattr(old, key), getattr(new, key))

@@ -1,204 +1,37 @@
-"""Settings: everything that a site's owner may set, as frozen dataclasses with their defaults."""
+"""Settings: everything that a site's owner may set, as a frozen dataclass with its defaults."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  (types of fields are read when they are checked)
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal
 
-from hven.model.resource import PythonLimits
+from pydantic import Field
+
 from hven.model.settings._secrets import secret
+from hven.model.settings._sections import (
+    COLOUR,
+    INSIDE,
+    PICTURE,
+    URL,
+    AlertSettings,
+    Alias,
+    HealthSettings,
+    JobLimits,
+    LiveLimits,
+    Portal,
+    PythonLimits,
+    QueryLimits,
+    RemoteService,
+    ResolverSettings,
+    ScheduleSettings,
+    TreeSettings,
+    setting,
+)  # fmt: skip
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alias:
-    """An old address answered by one of our faces: ``[[alias]]`` with `path`, `to` and renamed or fixed parameters.
-
-    `query` is ADQL for ``/tap/sync``; `where` has the condition that each old parameter becomes in it, with ``?`` for its value.
-    """
-
-    path: str
-    to: str
-    rename: Mapping[str, str] = field(default_factory=dict)
-    set: Mapping[str, str] = field(default_factory=dict)
-    query: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foreign:
-    """Tables of another PostgreSQL database, which `hven fdw` makes foreign tables of ours: ``[[foreign]]``."""
-
-    name: str
-    url: str
-    namespace: str = "public"
-    tables: tuple[str, ...] = ()
-    into: str | None = None  # None = as name
-    roles: tuple[str, ...] = ()  # none = those of the engine postgres
-    fetch_size: int = 10_000
-    extensions: tuple[str, ...] | None = None  # None = those that both databases have
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteService:
-    """A TAP service elsewhere that the form over all EPN-TAP or ObsCore tables asks, too: ``[[remote]]``."""
-
-    name: str
-    url: str
-    kind: str = "epn"  # or obscore
-    tables: tuple[str, ...] = ()
-    title: str | None = None
-    seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryLimits:
-    """What one query may use."""
-
-    maxrec_default: int = 2_000_000
-    maxrec_hard: int = 20_000_000
-    seconds: float = 60.0
-    memory: int = 2 * 1024**3  # of one process's engine
-    text: int = 1_000_000  # bytes of ADQL
-    upload: int = 100 * 1024**2  # of all uploads of a query, unpacked; 0 = none
-    upload_rows: int = 10_000_000
-    concurrent: int | None = None  # big queries that compute at once, per process; None: as many as processors
-    bodies: int = 8  # big requests that a process receives at once; more get 503
-    user_tables: int = 50  # that one account may keep; 0 = none
-    user_rows: int = 50_000_000  # of all tables of an account
-    user_bytes: int = 1024**3  # on disk, of all tables of an account
-    user_days: float = 30.0  # after which a table that nobody wrote to goes
-    copy_rows: int = 2_000_000  # between two engines, for one query
-    copy_bytes: int = 512 * 1024**2
-    copy_keys: int = 100_000  # keys of one table that narrow another one in another engine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Postgres:
-    """The engine ``postgres``: where its rows are, and how many connections a process may have."""
-
-    url: str | None = None  # postgresql://user@host/database, or $NAME of a secret that holds it
-    namespace: str = "hven"
-    read_role: str | None = None
-    read_url: str | None = None
-    pool: int = 10
-    position: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveLimits:
-    """What one process may ask of a database whose tables are read in place."""
-
-    pool: int = 4
-    at_once: int = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobLimits:
-    """What one asynchronous job may use, and how long it is kept."""
-
-    seconds: int = 3600
-    seconds_hard: int = 24 * 3600
-    keep_days: float = 7.0
-    keep_days_hard: float = 92.0
-    archive_days: float = 0.0
-    maxrec_default: int | None = None  # None = as limits.maxrec_default
-    maxrec_hard: int | None = None  # None = as limits.maxrec_hard
-    queued: int = 2000  # of one user or address
-    open: int = 10_000  # of one user or address, whatever they wait for
-    idle: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolverSettings:
-    """Where names of objects are looked up."""
-
-    table: str | None = None  # schema.table of this site
-    remote: bool = False
-    url: str = "https://cds.unistra.fr/cgi-bin/nph-sesame"
-    seconds: float = 10.0
-    keep_days: float = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleSettings:
-    """How collections are synchronised by themselves. Times in seconds."""
-
-    runs: int = 2  # at once, of all machines; 0: this server runs none
-    retry: float = 60.0
-    retry_most: float = 3600.0
-    grace: float | None = None  # None: what was missed is made up, however late
-    stale: int = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertSettings:
-    """Who is told when a collection does not follow its source."""
-
-    webhook: str | None = None  # an address, or $NAME of a secret that holds it
-    command: tuple[str, ...] = ()
-    mail_to: tuple[str, ...] = ()
-    mail_from: str | None = None
-    smtp_host: str | None = None
-    smtp_port: int | None = None  # None: what is usual with smtp_tls
-    smtp_user: str | None = None
-    smtp_password: str | None = None  # $NAME of a secret
-    smtp_tls: str = "starttls"
-    repeat_failures: int = 10
-    repeat_hours: float = 24.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSettings:
-    """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
-
-    operators: tuple[str, ...] = ()  # names of accounts
-    open: bool = False  # everybody
-    verify_days: float = 7.0  # 0: only what was published a moment ago, and when somebody asks
-    verify_rate: int = 64 * 1024**2  # bytes a second
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeSettings:
-    """The tree of counts on the first page: what its levels are, from the outermost."""
-
-    levels: tuple[str, ...] = (
-        "instrument_host_name|facility_name|mission|telescope|@facility",
-        "instrument_name|instrument|@instrument",
-        "@collection",
-    )
-    branches: int = 100  # of one level of one table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Portal:
-    """One portal of several on one site: ``[portals.NAME]``. What is None is the site's.
-
-    Attributes
-    ----------
-    host, path
-        By which of them readers come: a host name, or the beginning of the path.
-    collections
-        The only ones that its pages show; empty: all. It hides nothing: TAP and the other portals have them.
-    """
-
-    name: str
-    host: str | None = None
-    path: str | None = None
-    title: str | None = None
-    description: str | None = None
-    collections: tuple[str, ...] = ()
-    levels: tuple[str, ...] | None = None
-    accent: str | None = None
-    highlight: str | None = None
-    logo: str | None = None
-    text: str | None = None
-    news: str | None = None
-    language: str | None = None
-    contact_email: str | None = None
+ORIGIN = r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"  # goes into the content security policy as it stands
+SURVEY = r"^https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/+-]*$"  # its origin does, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,57 +48,133 @@ class Settings:
         Prefix that a reverse proxy leaves in place; taken from `public_url` if not given.
     defaults
         ``[defaults]``: merged below every descriptor.
+    brought
+        What sections say that engines bring (`Section`), by their names.
     """
 
     directory: Path
-    name: str = "Hven site"
-    title: str | None = None
-    description: str | None = None
-    authority: str = "example.org"
-    contact_name: str | None = None
-    contact_email: str | None = None
-    public_url: str | None = None
-    root_path: str = ""
-    host: str = "127.0.0.1"
-    port: int = 8080
-    workers: int = 2
-    job_workers: int = 1
-    engine: str = "duckdb"
-    store: str | None = None  # SQLAlchemy URL; None = var/hven.sqlite
-    data: str | None = None  # directory of snapshots and jobs; None = var/
-    postgres: Postgres = field(default_factory=Postgres)
-    live: LiveLimits = field(default_factory=LiveLimits)
-    limits: QueryLimits = field(default_factory=QueryLimits)
-    jobs: JobLimits = field(default_factory=JobLimits)
-    resolver: ResolverSettings = field(default_factory=ResolverSettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    python: PythonLimits = field(default_factory=PythonLimits)
-    alerts: AlertSettings = field(default_factory=AlertSettings)
-    health: HealthSettings = field(default_factory=HealthSettings)
-    variant: str | None = None
-    keep_snapshots: int = 3
-    keep_changes: int = 30  # days
-    disk_budget: int | None = None  # bytes of var/, None = what the disk has
-    allow_private: bool = False  # downloads from addresses that are not on the public internet
-    roots: tuple[str, ...] = ()  # directories outside the site that links among its files may lead into
-    cors: tuple[str, ...] = ("*",)
-    origins: tuple[str, ...] = ()  # whose images pages may show
-    surveys: tuple[str, ...] = ()  # HiPS below the maps of the sky, the first one at once
-    aliases: tuple[Alias, ...] = ()
-    foreign: tuple[Foreign, ...] = ()
-    remote: tuple[RemoteService, ...] = ()
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    rules: Mapping[str, str] = field(default_factory=dict)  # name of a rule -> severity, for all collections
-    accent: str | None = None
-    highlight: str | None = None
-    logo: str | None = None
-    text: str = "home.md"
-    news: str = "news"
-    help: str = "help"
-    credit: str | None = None
-    language: str = "en"
-    tree: TreeSettings = field(default_factory=TreeSettings)
-    portals: tuple[Portal, ...] = ()
+    name: str = setting("Hven site", "short name of the site")
+    title: str | None = setting(None, "heading of its first page")
+    description: str | None = setting(None, "one paragraph about the site")
+    authority: str = setting(
+        "example.org",
+        "the IVOA authority (ivo://authority/...)",
+        pattern="^[A-Za-z0-9][A-Za-z0-9.\\-_!~*'()+=]{2,}$",
+        example="an IVOA authority such as 'example.org'",
+    )
+    contact_name: str | None = setting(None, "who answers questions; also the contact of collections that name none")
+    contact_email: str | None = setting(None, "their address", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'")
+    public_url: str | None = setting(
+        None,
+        "what readers see: https://vo.example.org/hven; every link is made from it",
+        pattern=URL,
+        example="an address such as 'https://vo.example.org/hven'",
+    )
+    root_path: str = setting(
+        "",
+        "prefix that a reverse proxy leaves in place; default: the path of public_url",
+        pattern="^(/[^\\s?#]*[^/\\s?#])?$",
+        example="a path such as '/hven', without a slash at its end",
+    )
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(8080, "port to listen on", ge=1, le=65535)
+    workers: int = setting(2, "server processes", ge=1, le=256)
+    job_workers: int = setting(
+        1, "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere", ge=0, le=256
+    )
+    engine: str = setting("duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded) or postgres")
+    store: str | None = setting(
+        None, "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite"
+    )
+    data: str | None = setting(None, "directory of snapshots and jobs, for machines that share one store; default: var/")
+    python: PythonLimits = setting(
+        PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
+    )
+    live: LiveLimits = setting(LiveLimits, "what one process may ask of each database whose tables are read in place")
+    limits: QueryLimits = setting(QueryLimits, "what one query may use")
+    jobs: JobLimits = setting(JobLimits, "what one asynchronous job may use, and how long it is kept")
+    resolver: ResolverSettings = setting(ResolverSettings, "where names of objects are looked up")
+    schedule: ScheduleSettings = setting(
+        ScheduleSettings, "how collections are synchronised by themselves (`sync: {every: 1 h}` in a descriptor)"
+    )
+    alerts: AlertSettings = setting(AlertSettings, "who is told when a collection does not follow its source")
+    health: HealthSettings = setting(
+        HealthSettings, "who sees on the health page what not every reader may know; when the files of snapshots are verified"
+    )
+    variant: str | None = setting(
+        None,
+        "name of this server among several for one service, as in blue and green; shown by the health page",
+        pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$",
+        example="a word such as 'blue'",
+    )
+    keep_snapshots: int = setting(3, "how many states of a table are kept for rollback", ge=1)
+    keep_changes: int = setting(30, "days for which it is kept what each sync changed, for /changes and hven diff", ge=0)
+    disk_budget: int | None = setting(None, "bytes that var/ may take: 200 GiB; default: what the disk has", ge=1, size=True)
+    allow_private: bool = setting(
+        False, "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)"
+    )
+    cors: tuple[str, ...] = setting(("*",), "web origins that may call the services from a browser")
+    roots: tuple[Annotated[str, Field(min_length=1)], ...] = setting(
+        (),
+        "directories outside the site that links among its data files, published files and included descriptors may lead into; a link that leads elsewhere is refused",
+        max_length=50,
+    )
+    origins: tuple[Annotated[str, Field(pattern=ORIGIN)], ...] = setting(
+        (),
+        "other web origins whose images (previews, thumbnails) and surveys pages may load: https://img.example.org, https://*.example.org; without any, pages ask nobody else",
+        max_length=50,
+    )
+    surveys: tuple[Annotated[str, Field(pattern=SURVEY)], ...] = setting(
+        (),
+        "addresses of HiPS that maps of the sky may show below the rows, the first one at once: https://hips.example.org/DSSColor; without any, or where it does not come, a drawn sky that asks nobody",
+        max_length=20,
+    )
+    alias: tuple[Alias, ...] = setting((), "old addresses answered by one of our faces")
+    remote: tuple[RemoteService, ...] = setting(
+        (), "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one nothing is sent anywhere"
+    )
+    defaults: Mapping[str, Any] = setting(dict, "merged below every descriptor")
+    rules: Mapping[str, Literal["error", "warning", "info", "off"]] = setting(
+        dict, "name of a rule = error, warning, info or off: for all collections that do not say it themselves"
+    )
+    accent: str | None = setting(
+        None,
+        "colour of the pages: #0b5cad; one too light, or too dark for dark pages, is changed until text in it can be read",
+        pattern=COLOUR,
+        example="a colour such as '#0b5cad'",
+    )
+    highlight: str | None = setting(
+        None, "colour of what is chosen, written as accent is", pattern=COLOUR, example="a colour such as '#b3541e'"
+    )
+    logo: str | None = setting(
+        None,
+        "picture at the head of all pages, beside hven.toml: logo.svg (.png, .jpg, .webp)",
+        pattern=PICTURE,
+        example="a picture beside hven.toml, such as 'logo.svg'",
+    )
+    text: str = setting(
+        "home.md",
+        "Markdown file beside hven.toml that stands on the first page; home.fr.md beside home.md is read by readers of French",
+        pattern=INSIDE,
+        example="a file beside hven.toml, such as 'home.md'",
+    )
+    news: str = setting(
+        "news",
+        "directory of news beside hven.toml: Markdown files such as 2026-11-20-new-maps.md",
+        pattern=INSIDE,
+        example="a directory beside hven.toml, such as 'news'",
+    )
+    help: str = setting(
+        "help",
+        "directory of help pages beside hven.toml, and beside each descriptor: Markdown files, and pictures for them",
+        pattern=INSIDE,
+        example="a name such as 'help'",
+    )
+    credit: str | None = setting(None, "one line at the foot of all pages: who pays, whom to thank")
+    language: Literal["en", "fr"] = setting("en", "of pages for readers who ask for none that there is: en or fr")
+    tree: TreeSettings = setting(TreeSettings, "the tree with counts on the first page")
+    portals: tuple[Portal, ...] = setting((), "several portals over the same collections, each with its own name")
+    brought: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def job_rows(self) -> tuple[int, int]:

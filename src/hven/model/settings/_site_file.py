@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from hven.model.errors import DescriptorError, Fault, Place, UserError, meant, nearest
 from hven.model.settings._secrets import secret
-from hven.model.settings._setting_docs import DOCS, LISTS, SECTIONS, SIZES, SettingsModel, read_bytes
-from hven.model.settings._shape import Alias, Foreign, JobLimits, Portal, QueryLimits, RemoteService, ScheduleSettings, Settings
+from hven.model.settings._sections import JobLimits, QueryLimits, ScheduleSettings
+from hven.model.settings._shape import Settings
+from hven.model.settings._validation import checked, keys, read_bytes, records, sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,60 +113,35 @@ def _parsed(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
 
 
 def _refine(data: dict[str, Any]) -> None:
-    for key in SIZES:
+    for key, said in keys().items():
         section, _, name = key.rpartition(".")
         holder = data.get(section) if section else data
-        if isinstance(holder, dict) and name in holder:
+        if said["size"] and isinstance(holder, dict) and name in holder:
             holder[name] = read_bytes(holder[name])
 
 
 def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Give (dotted key, message) for everything that is wrong."""
     try:
-        SettingsModel.model_validate(data)
+        checked().model_validate(data)
     except ValidationError as error:
         for item in error.errors():
             steps = [step for step in item["loc"] if isinstance(step, int | str)]
             key = ".".join(str(step) for step in steps)
+            words = [step for step in steps if isinstance(step, str)]
+            name = ".".join(words[:1] + words[2:] if words[0] == "portals" else words)  # the second word is a portal's
             if item["type"] == "extra_forbidden":
-                section = ".".join(str(step) for step in steps[:-1] if isinstance(step, str))
-                section = "portals" if section.startswith("portals.") else section
-                known = [name.removeprefix(section + ".") if section else name for name in DOCS if name.rpartition(".")[0] == section]
-                yield key, f"there is no such setting; {nearest(str(steps[-1]), known) or 'known: ' + ', '.join(known)}"
+                section = name.rpartition(".")[0]
+                known = [other.rpartition(".")[2] for other in keys() if other.rpartition(".")[0] == section]
+                yield key, f"there is no such setting; {nearest(words[-1], known) or 'known: ' + ', '.join(known)}"
             elif item["type"] == "missing":
                 yield key, "is missing"
             elif item["type"] == "string_pattern_mismatch":
-                yield key, f"{item['input']!r} does not look right; expected {_EXAMPLES.get(str(steps[-1]), 'another form')}"
+                expected = keys().get(name, {}).get("example", "another form")
+                yield key, f"{item['input']!r} does not look right; expected {expected}"
             else:
                 message = str(item["msg"])
                 yield key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
-
-
-_EXAMPLES = {
-    "authority": "an IVOA authority such as 'example.org'",
-    "public_url": "an address such as 'https://vo.example.org/hven'",
-    "root_path": "a path such as '/hven', without a slash at its end",
-    "contact_email": "an address such as 'vo@example.org'",
-    "accent": "a colour such as '#0b5cad'",
-    "highlight": "a colour such as '#b3541e'",
-    "logo": "a picture beside hven.toml, such as 'logo.svg'",
-    "text": "a file beside hven.toml, such as 'home.md'",
-    "news": "a directory beside hven.toml, such as 'news'",
-    "help": "a name such as 'help'",
-    "host": "a host name such as 'medoc.example.org'",
-    "table": "a table such as 'sky.objects'",
-    "path": "a path that begins with '/'",
-    "to": "a path that begins with '/'",
-    "url": "'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
-    "namespace": "a plain name in lower case, such as 'hven'",
-    "read_url": "'postgresql://reader@host/database', or '$NAME' of a secret where there is a password in it",
-    "position": "'pgsphere', 'q3c' or 'healpix'",
-    "webhook": "'https://host/path', or '$NAME' of a secret where there is a key in it",
-    "smtp_password": "'$NAME' of a secret",
-    "variant": "a word such as 'blue'",
-    "mail_from": "an address such as 'vo@example.org'",
-    "read_role": "the name of a role, such as 'hven_reader'",
-}
 
 
 def _faults(data: dict[str, Any], text: str) -> list[Fault]:
@@ -275,7 +250,7 @@ def strangers(settings: Settings) -> list[Fault]:
 def _line(text: str, key: str) -> int | None:
     """Find the line in which a dotted key stands; `alias.1.to` counts tables of an array from 0."""
     steps = key.split(".")
-    section, number = "", -1
+    section, number, again = "", -1, False
     wanted = [step for step in steps[:-1] if not step.isdigit()]
     index = next((int(step) for step in steps if step.isdigit()), 0)
     head = None
@@ -291,21 +266,15 @@ def _line(text: str, key: str) -> int | None:
                 return line
             continue
         match = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", row)
-        if (
-            match
-            and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]])
-            and (section not in {"alias", "foreign", "remote"} or number == index)
-        ):
+        if match and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]]) and (not again or number == index):
             return line
     return head
 
 
 def _known_variables() -> dict[str, str]:
-    return {
-        _variable(name): name
-        for name in DOCS
-        if not name.startswith(("alias", "defaults", "foreign", "portals", "remote", "rules")) and name not in SECTIONS
-    }
+    """Name the variables of the settings that are one value."""
+    many = {"defaults", "rules", *(name for name, one in sections().items() if one.many)}
+    return {_variable(name): name for name in keys() if name not in sections() and name.partition(".")[0] not in many}
 
 
 def _variable(key: str) -> str:
@@ -321,7 +290,7 @@ def _from_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             continue
         if variable in known:
             key = known[variable]
-            found[key] = read_bytes(value) if key in SIZES else value.split(",") if key in LISTS else value
+            found[key] = read_bytes(value) if keys()[key]["size"] else value.split(",") if keys()[key]["many"] else value
             continue
         close = meant(variable, known, 0.85)
         if close is not None:
@@ -340,34 +309,10 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(directory: Path, data: dict[str, Any]) -> Settings:
-    model = SettingsModel.model_validate(data).model_dump(exclude_none=True)
-    sections = {name: kind(**_tupled(model.pop(name, {}))) for name, kind in SECTIONS.items()}
-    if model.get("store", "").startswith("$"):
-        model["store"] = secret(directory, model["store"])
-    aliases = tuple(Alias(**item) for item in model.pop("alias", []))
-    foreign = tuple(_foreign(item) for item in model.pop("foreign", []))
-    remote = tuple(_remote(item) for item in model.pop("remote", []))
-    portals = tuple(Portal(name=name, **_tupled(item)) for name, item in model.pop("portals", {}).items())
-    if "cors" in model:
-        model["cors"] = tuple(model["cors"])
-    for name in ("roots", "origins", "surveys"):
-        if name in model:
-            model[name] = tuple(model[name])
-    if "public_url" in model:
-        model["public_url"] = model["public_url"].rstrip("/")
-        model.setdefault("root_path", re.sub(r"^https?://[^/]+", "", model["public_url"]))
-    return Settings(directory=directory, aliases=aliases, foreign=foreign, remote=remote, portals=portals, **sections, **model)
-
-
-def _tupled(data: dict[str, Any]) -> dict[str, Any]:
-    """Make lists what frozen dataclasses hold."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-
-
-def _foreign(item: dict[str, Any]) -> Foreign:
-    return Foreign(**_tupled(item))
-
-
-def _remote(item: dict[str, Any]) -> RemoteService:
-    made = RemoteService(**_tupled(item))
-    return replace(made, tables=("ivoa.obscore",)) if made.kind == "obscore" and not made.tables else made
+    read = records(data)
+    if read.get("store", "").startswith("$"):
+        read["store"] = secret(directory, read["store"])
+    if "public_url" in read:
+        read["public_url"] = read["public_url"].rstrip("/")
+        read.setdefault("root_path", re.sub(r"^https?://[^/]+", "", read["public_url"]))
+    return Settings(directory=directory, **read)

@@ -1,0 +1,125 @@
+"""What may stand in hven.toml, read off the fields of the dataclasses: all keys with their documentation, and pydantic's view of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+from hven.model import plugins
+from hven.model.settings._sections import Portal, Section
+from hven.model.settings._shape import Settings
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+_NAME = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
+
+
+def read_bytes(value: object) -> object:
+    """Read ``2 GiB``, ``500M`` or a number of bytes."""
+    match = _BYTES.fullmatch(value) if isinstance(value, str) else None
+    return round(float(match[1]) * _UNITS[match[2].lower()]) if match else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@cache
+def brought() -> tuple[Section, ...]:
+    """Give the sections that engines bring."""
+    kinds = (vars(plugins.load("engines", name)).get("KIND") for name in plugins.names("engines"))
+    return tuple(one for kind in kinds if kind for one in kind.settings)
+
+
+@cache
+def sections() -> Mapping[str, Section]:
+    """Give all sections by name."""
+    found = {}
+    for name, hint in get_type_hints(Settings).items():
+        many = get_origin(hint) is tuple
+        kind = get_args(hint)[0] if many else hint
+        if is_dataclass(kind):
+            found[name] = Section(name=name, kind=kind, doc="", many=many)  # type: ignore[arg-type]
+    return found | {one.name: one for one in brought()}
+
+
+@cache
+def keys() -> Mapping[str, Mapping[str, Any]]:
+    """Give what is `said` of every setting, ``limits.seconds`` as one word."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for item in fields(Settings):
+        if item.metadata:
+            found[item.name] = item.metadata
+        found |= {one.name: {"doc": one.doc, "size": False} for one in brought() if one.after == item.name}
+    return found | {f"{name}.{item.name}": item.metadata for name, one in sections().items() for item in fields(one.kind)}
+
+
+def docs() -> dict[str, str]:
+    """Give the line of documentation of every setting."""
+    return {name: one["doc"] for name, one in keys().items()}
+
+
+@cache
+def checked() -> type[BaseModel]:
+    """Make the model of the file: the same keys, bounds and patterns."""
+    model = _model("SettingsFile", Settings)
+    more = {one.name: (_form(tuple[one.kind, ...] if one.many else one.kind, one.name) | None, None) for one in brought()}  # type: ignore[name-defined]
+    return create_model("SettingsFile", __base__=model, **more)  # type: ignore[call-overload, no-any-return]
+
+
+def _model(name: str, kind: type) -> type[BaseModel]:
+    hints = get_type_hints(kind, include_extras=True)
+    made: dict[str, Any] = {}
+    for item in fields(kind):
+        if item.metadata and (kind, item.name) != (Portal, "name"):  # that is its section's
+            form, needed = _form(hints[item.name], item.name), item.default is item.default_factory is MISSING
+            made[item.name] = (form if needed else form | None, Field(... if needed else None, **item.metadata["rule"]))
+    return create_model(name, __base__=_Strict, **made)
+
+
+def _form(hint: Any, name: str) -> Any:
+    """Give the type that TOML has for one of a dataclass."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
+        return _model(name.capitalize(), hint)  # type: ignore[arg-type]
+    if origin is UnionType:
+        return _form(inner[0], name)
+    if origin is Mapping:
+        return dict[inner[0], inner[1]]  # type: ignore[valid-type]
+    if origin is not tuple:
+        return hint
+    if inner[0] is Portal:
+        return dict[_NAME, _model("PortalEntry", Portal)]  # type: ignore[misc]
+    return list[_model(f"{name.capitalize()}Entry", inner[0]) if is_dataclass(inner[0]) else inner[0]]  # type: ignore[arg-type, misc]
+
+
+def records(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what was read; give what `Settings` is made of.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        Something is wrong.
+    """
+    read = _tupled(checked().model_validate(data).model_dump(exclude_none=True))
+    for name, one in sections().items():
+        given = read.get(name, {})
+        if one.kind is Portal:
+            given = [{"name": key, **item} for key, item in given.items()]
+        read[name] = tuple(one.kind(**_tupled(item)) for item in given) if one.many else one.kind(**_tupled(given))
+    read["remote"] = tuple(
+        replace(one, tables=("ivoa.obscore",)) if one.kind == "obscore" and not one.tables else one for one in read["remote"]
+    )
+    read["brought"] = {one.name: read.pop(one.name) for one in brought()}
+    return read
+
+
+def _tupled(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Make lists what frozen dataclasses hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
