@@ -23,7 +23,7 @@ class Watched:
     """A plan that notes which tables of which engine were asked; it refuses what the engine does not keep."""
 
     def __init__(self, engine: Other, plan: Plan) -> None:
-        self.engine, self.plan, self.small = engine, plan, plan.small
+        self.engine, self.plan, self.small, self.schema = engine, plan, plan.small, plan.schema
 
     def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
         for name, one in relations.items():

@@ -12,14 +12,15 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from hven import descriptor, query
-from hven.engines import Live
+from hven import adql, descriptor, query
+from hven.engines import Limits, Live
 from hven.engines.postgres.live_running import HELD, Spool
 from hven.ingest import ingest
 from hven.model.errors import EvaluationError, HvenError, Timeout, Unavailable
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
 from hven.site import Site
+from hven.site.auth import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with
 from postgres import server, sphere
@@ -189,6 +190,19 @@ def test_a_policy_hides_the_same_rows(site: Site, text: str) -> None:
     policies = half_hidden("cube_id")
     live = rows(site, text.format(t="ops"), policies=policies)
     assert sorted(live, key=repr) == sorted(rows(site, text.format(t="copied"), policies=policies), key=repr)
+
+
+@pytest.mark.parametrize("rows_of", ["ops.far", "(SELECT ra, dec FROM ops.far) AS f"])
+def test_only_rows_around_a_polygon_travel(site: Site, rows_of: str) -> None:
+    """The database knows no polygons: it is asked for what lies in the circle around one, through a derived table, too."""
+    holdings = site.current()
+    text = f"SELECT ra FROM {rows_of} WHERE 1 = CONTAINS(POINT(ra, dec), POLYGON(10, 20, 22, 20, 11, 32))"
+    bound = adql.bind(adql.parse(text), holdings.catalogue(ANONYMOUS, DEFAULT))
+    relation = holdings.relation(bound.tables[0], "public")
+    plan = site.engines.answering(relation.engine).prepare(bound)
+    [(_, reading)] = plan._detour.asks.values()
+    travelled = sum(batch.num_rows for batch in reading.execute(bound.slots, {"ops.far": relation}, Limits()))
+    assert 0 < travelled < 400
 
 
 def test_joins_of_all_three_kinds_of_rows(site: Site) -> None:

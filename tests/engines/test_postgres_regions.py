@@ -98,8 +98,8 @@ def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixtur
 def test_a_detour_takes_the_regions_that_are_near(engine, relation):  # noqa: F811  (the fixture)
     """Regions in text are compared by the embedded engine: only those that the index finds travel."""
     bound, prepared = plan(engine.engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,))
-    [(_, reading)] = prepared._detour.readings(bound.slots, relation, Limits())
-    travelled = sum(batch.num_rows for batch in reading)
+    [(_, reading)] = prepared._detour.asks.values()
+    travelled = sum(batch.num_rows for batch in reading.execute(bound.slots, relation, Limits()))
     assert 0 < travelled < len(TEXTS) / 2
 
 

@@ -296,6 +296,8 @@ class Relay(Execution):
 class Plan(Protocol):
     """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching."""
 
+    schema: pa.Schema
+
     @property
     def small(self) -> bool:
         """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop; then `Execution.small` says whether it is."""

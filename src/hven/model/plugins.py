@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "resolvers": ("hven.query.resolver",),
 }
 BESIDE = {  # group -> what else is public where its plugins stand
+    "engines": ("gather",),
     "sources": ("beside", "cards", "groups", "remote"),
     "jobs": ("desk", "forks", "health", "metrics", "operations", "planning", "quote", "verifying"),
     "identity": ("permit", "session"),

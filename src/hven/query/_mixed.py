@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.text import write
-from hven.adql.tree import ColumnRef, Compare, Ident, Join, Meta, Query, Select, SelectItem, TableRef, conjunction
-from hven.engines import Execution, Limits, Memory, Plan, Relay
-from hven.model.errors import Cancelled, HvenError, TooLarge
+from hven.adql.tree import Compare, Ident, Join, Meta, TableRef
+from hven.engines import Execution, Limits, Memory, Plan
+from hven.engines.gather import Gathering, Room, asked, column_of
+from hven.model.errors import TooLarge
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
 from hven.query._parts import Edge, replaced, survey
@@ -90,7 +91,6 @@ class MixedPlan(Plan):
         self, bound: Bound, engines: Engines, homes: Mapping[str, str], relations: Mapping[str, Relation], limits: QueryLimits
     ) -> None:
         self.limits = limits
-        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         self._bound = bound
         self._engines = engines
         self._survey = survey(bound, homes, relations, limits.copy_keys)
@@ -101,6 +101,7 @@ class MixedPlan(Plan):
         rest = self._remainder()
         self.left = tuple(table.qualified for table in rest.tables)
         self.rest = engines.answering(self.host).prepare(rest)
+        self.schema = self.rest.schema
 
     def _host(self, embedded: str) -> str:
         """Choose the engine that has most of the rows that are left after the conditions on single tables."""
@@ -151,18 +152,14 @@ class MixedPlan(Plan):
         return self._ask(link.driver, link.other.name)
 
     def _query(self, node: TableRef, columns: tuple[Column, ...], conditions: tuple[Expr, ...], distinct: bool, link: Edge | None) -> Bound:
-        items = tuple(SelectItem(_column(column, node.number), column=column.having(name=column.name)) for column in columns)
-        source: TableRef | Join = node
-        tables = [node.table] if node.table is not None else []
+        join = None
         if link is not None:
             keys = _keys(link)
-            tables.append(keys)
             number = max(self._survey.numbers, default=0) + 1
             other = TableRef((Ident(KEYS), Ident(keys.name)), number=number, table=keys)
-            same = Compare("=", _column(link.column, node.number), _column(keys.columns[0], number), meta=Meta(BOOLEAN))
-            source = Join(node, other, "INNER", on=same)
-        body = Select(items, source, conjunction(*conditions), distinct=distinct)
-        return replace(self._bound, query=Query(body), columns=columns, tables=tuple(tables), volatile=False)
+            same = Compare("=", column_of(link.column, node.number), column_of(keys.columns[0], number), meta=Meta(BOOLEAN))
+            join = Join(node, other, "INNER", on=same)
+        return asked(self._bound, node, columns, conditions, join, distinct=distinct)
 
     def _remainder(self) -> Bound:
         """Give the query with copies in place of foreign tables, without the conditions that were asked there."""
@@ -209,75 +206,32 @@ class MixedPlan(Plan):
         return lines + _indented((ask.narrow or ask.whole).explain())
 
 
-class MixedExecution(Relay):
+class MixedExecution(Gathering):
     """A running query over several engines (`hven.engines.Execution`)."""
 
     def __init__(self, plan: MixedPlan, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
-        super().__init__(plan.schema)
+        super().__init__(plan.rest, plan.left, values, relations, limits)
         self._plan = plan
-        self._values = values
-        self._relations = dict(relations)
-        self._limits = limits
-        self._rows = plan.limits.copy_rows
-        self._bytes = plan.limits.copy_bytes
+        self._room = Room(plan.limits.copy_rows, plan.limits.copy_bytes)
         self._keys: dict[tuple[int, str], pa.Table | None] = {}
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            for ask in self._plan.copies:
-                self._relations[ask.name] = Memory(self._copied(ask))
-            relations = {name: self._relations[name] for name in self._plan.left}
-            yield from self._begun(lambda: self._plan.rest.execute(self._values, relations, self._left(self._limits.rows)))
-        finally:
-            self.close()
-            self._relations.clear()
-            self._keys.clear()
+    def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
+        for ask in self._plan.copies:
+            plan, names = self._narrowed(ask)
+            rows = ask.whole.schema.empty_table() if plan is None else self._fetched(plan, names, self._room, self._too_much(ask))
+            yield ask.name, rows
 
-    def _left(self, rows: int | None) -> Limits:
-        """Give the limits of the next part: the time is that of the whole."""
-        if self._limits.clock is not None:
-            self._limits.clock.check()
-        return replace(self._limits, rows=rows)
-
-    def _begun(self, begin: Callable[[], Execution]) -> Iterator[pa.RecordBatch]:
-        """Run one part; whoever cancels or closes meets it."""
-        if self._stopped():
-            raise Cancelled("the query was stopped")
-        execution = self._begin(begin())
-        try:
-            yield from execution
-        finally:
-            self._runs(None)
-            execution.close()
-
-    def _ran(self, plan: Plan, relations: Mapping[str, Relation], rows: int) -> Iterator[pa.RecordBatch]:
-        return self._begun(lambda: plan.execute(self._values, relations, self._left(rows)))
-
-    def _copied(self, ask: Ask) -> pa.Table:
-        """Ask for the rows of a foreign table."""
-        plan, relations = self._narrowed(ask)
-        kept: list[pa.RecordBatch] = []
-        schema = pa.schema([pa.field(column.name, column.type.arrow) for column in ask.columns])
-        if plan is not None:
-            for batch in self._ran(plan, relations, self._rows):
-                self._rows -= batch.num_rows
-                self._bytes -= batch.nbytes
-                if self._rows < 0 or self._bytes < 0:
-                    raise self._too_much(ask)
-                kept.append(batch)
-        return pa.Table.from_batches(kept, kept[0].schema if kept else schema)
-
-    def _narrowed(self, ask: Ask) -> tuple[Plan | None, dict[str, Relation]]:
-        """Choose the plan with keys if they are few; None: there is no key, so there is no row."""
-        relations = {ask.table.qualified: self._relations[ask.table.qualified]}
-        if ask.narrow is None or ask.link is None:
-            return ask.whole, relations
-        keys = self._found(ask.link)
-        if keys is None:
-            return ask.whole, relations
+    def _narrowed(self, ask: Ask) -> tuple[Plan | None, list[str]]:
+        """Choose the plan with keys if they are few, and name the tables that it reads; None: there is no key, so there is no row."""
+        names = [ask.table.qualified]
+        keys = None if ask.link is None else self._found(ask.link)
+        if ask.narrow is None or ask.link is None or keys is None:
+            return ask.whole, names
         if not keys.num_rows:
-            return None, relations
-        return ask.narrow, {**relations, _keys(ask.link).qualified: Memory(keys)}
+            return None, names
+        name = _keys(ask.link).qualified
+        self._relations[name] = Memory(keys)
+        return ask.narrow, [*names, name]
 
     def _found(self, link: Edge) -> pa.Table | None:
         """Find the distinct keys of a link; None if they are too many."""
@@ -298,19 +252,16 @@ class MixedExecution(Relay):
             ask = self._plan._keys_of(link)  # noqa: SLF001  (one thing in two classes)
             if ask is None:
                 return None
-            plan, relations = self._narrowed(ask)
+            plan, names = self._narrowed(ask)
             if plan is None:
                 return pa.array([], link.other.type.arrow)
-            kept: list[pa.RecordBatch] = []
-            count = 0
-            for batch in self._ran(plan, relations, most):
-                count += batch.num_rows
-                if count > most:
-                    return None
-                kept.append(batch)
-            if not kept:
-                return pa.array([], link.other.type.arrow)
-            column = pa.Table.from_batches(kept).column(0)
+            full = self._too_much(ask)
+            try:
+                column = self._fetched(plan, names, Room(most), full).column(0)
+            except TooLarge as error:
+                if error is not full:
+                    raise
+                return None
         found = pc.unique(column).drop_null()
         found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
         return None if len(found) > most else found
@@ -324,7 +275,7 @@ class MixedExecution(Relay):
         own = self._relations.get(table.qualified) if table is not None else None
         return own.rows if isinstance(own, Memory) else None
 
-    def _too_much(self, ask: Ask) -> HvenError:
+    def _too_much(self, ask: Ask) -> TooLarge:
         limits = self._plan.limits
         return TooLarge(
             f"the query joins tables of two engines, and more than {limits.copy_rows:,} rows or {limits.copy_bytes:,} bytes of "
@@ -332,12 +283,6 @@ class MixedExecution(Relay):
             remedy="narrow that table by a condition of its own or by a key of a small one (EXPLAIN says what is copied); "
             "the service's owner can move both collections into one engine (hven move) or raise limits.copy_rows and limits.copy_bytes",
         )
-
-
-def _column(column: Column, number: int) -> ColumnRef:
-    return ColumnRef(
-        Ident(column.name, quoted=True), source=number, column=column, meta=Meta(column.type, column.unit, column.ucd, column=column)
-    )
 
 
 def _copy(ask: Ask) -> Table:

@@ -132,7 +132,7 @@ def run(
 
         def begin() -> Execution:
             if not plan.small:
-                return InTurn(turns, _schema(prepared), execute)
+                return InTurn(turns, plan.schema, execute)
             execution = execute()
             return execution if execution.small else InTurn(turns, execution.schema, lambda: execution, execution)
 
@@ -297,12 +297,6 @@ def _with_places(shape: Hashable, pieces: Sequence[str], literals: Sequence[Any]
                     return None
             slot += 1
     return shape, tuple(places)
-
-
-def _schema(prepared: Prepared) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([pa.field(column.name, column.type.arrow) for column in prepared.bound.columns])
 
 
 def _relations(

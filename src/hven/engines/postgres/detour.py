@@ -6,34 +6,26 @@ indexes are used for them. What is too much for this road is refused with words.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from hven.adql.grouping import of_its_row
-from hven.adql.sql import Writer
-from hven.adql.tree import ColumnRef, walk
-from hven.engines import Execution, Limits, Memory, Plan, Relay, Snapshot
+from hven.adql.tree import ColumnRef, TableRef, walk
+from hven.engines import Execution, Limits, Memory, Plan
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.scope import scope_of
-from hven.engines.postgres.dialect import Elsewhere, Postgres
-from hven.engines.postgres.estimating import expected
-from hven.engines.postgres.install import quote
-from hven.engines.postgres.places import HEALPIX, Places, simple
+from hven.engines.gather import Gathering, Room, asked
+from hven.engines.postgres.dialect import Elsewhere
 from hven.engines.postgres.ranges import may_leave
-from hven.engines.postgres.relations import address, wanted
-from hven.engines.postgres.running import PostgresExecution, Work
-from hven.engines.postgres.statement import as_text
+from hven.engines.postgres.relations import wanted
 from hven.model.errors import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.adql.tree import Bound, Expr, TableRef
-    from hven.engines import Relation
-    from hven.engines.postgres.machine import Machine
-    from hven.engines.postgres.places import Positions
+    from hven.adql.tree import Bound, Expr
+    from hven.engines import Engine, Relation
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -48,28 +40,41 @@ class Detour(Plan):
     ----------
     reason
         What PostgreSQL does not compute.
+    reads
+        Plans the query for the rows of one table, which may give too many; raises `Elsewhere` for a row filter that it does not know.
     computing
         False: nor does it compute conditions with floating-point arithmetic.
     """
 
     small = False
 
-    def __init__(self, engine: Machine, bound: Bound, positions: Positions, reason: str, *, computing: bool = True) -> None:
-        self._engine = engine
-        self._bound = bound
-        self._positions = positions
-        self._reason = reason
-        self._plan = engine.embedded.prepare(bound)
-        self._columns = columns_read(bound)
-        self._leaves: dict[int, TableRef] = {}
-        self._conditions: dict[int, list[Expr]] = {}
+    def __init__(self, embedded: Engine, bound: Bound, reason: str, reads: Callable[[Bound], Plan], *, computing: bool = True) -> None:
+        self.reason = reason
+        self.rest = embedded.prepare(bound)
+        self.schema = self.rest.schema
+        columns = columns_read(bound)
+        leaves: dict[int, TableRef] = {}
+        conditions: dict[int, list[Expr]] = {}
         for select in selects(bound.query):
             scope = scope_of(select)
-            self._leaves.update(scope.leaves)
-            for condition, leaves in scope.conditions:
-                for number in leaves:
+            leaves.update(scope.leaves)
+            for condition, numbers in scope.conditions:
+                for number in numbers:
                     if _only_of(condition, number) and (computing or not may_leave(condition)):
-                        self._conditions.setdefault(number, []).append(condition)
+                        conditions.setdefault(number, []).append(condition)
+        self.asks: dict[str, tuple[Table, Plan]] = {}
+        for table in bound.tables:
+            users = [leaf for leaf in leaves.values() if leaf.table is not None and leaf.table.qualified == table.qualified]
+            names = dict.fromkeys(name for leaf in users for name in columns.get(leaf.number, ()))
+            read = tuple(table.column(name) for name in names) or table.columns[:1]
+            whole = TableRef((), number=0, table=table)
+            plan = None
+            if len(users) == 1:  # several references share what is read, so they have no condition in common
+                try:
+                    plan = reads(asked(bound, users[0], read, conditions.get(users[0].number, ())))
+                except Elsewhere:  # no condition may look at rows that the reader may not see
+                    plan = None
+            self.asks[table.qualified] = table, plan or reads(asked(bound, whole, read, ()))
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run: nothing happens before somebody iterates."""
@@ -77,100 +82,31 @@ class Detour(Plan):
 
     def explain(self) -> str:
         """Say what is read and what is computed where."""
-        return f"{self._reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self._plan.explain()}"
+        return f"{self.reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self.rest.explain()}"
 
-    def estimated(self, values: Values, relations: Mapping[str, Relation], called: Mapping[str, str]) -> list[str]:
+    def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Say what PostgreSQL expects to give."""
-        lines = []
-        for table in self._bound.tables:
-            relation = wanted(relations, table.qualified)
-            if not isinstance(relation, Memory):
-                reading = partial(self._reading, table, relation, self._names(table), values)
-                found = expected(self._engine, reading, called)
-                lines += [f"{table.qualified}, to the embedded engine: {line}" for line in found[-1:]]
-        return lines
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The answer's."""
-        return pa.schema([pa.field(column.name, column.type.arrow) for column in self._bound.columns])
-
-    def readings(
-        self, values: Values, relations: Mapping[str, Relation], limits: Limits
-    ) -> Iterator[tuple[Table, PostgresExecution | Memory]]:
-        """Give for each table the query that reads it, or its rows in memory."""
-        for table in self._bound.tables:
-            relation = wanted(relations, table.qualified)
-            if isinstance(relation, Memory):
-                yield table, relation
-                continue
-            names = self._names(table)
-            schema = pa.schema([pa.field(name, table.column(name).type.arrow) for name in names])
-            work = self._reading(table, relation, names, values)
-            yield table, self._execution(schema, work, Limits(rows=MOST, clock=limits.clock))
-
-    def _names(self, table: Table) -> list[str]:
-        """Name the columns of a table that are read."""
-        leaves = [number for number, leaf in self._leaves.items() if leaf.table is not None and leaf.table.qualified == table.qualified]
-        found = dict.fromkeys(name for number in leaves for name in self._columns.get(number, ()))
-        return list(found) or [table.columns[0].name]
-
-    def _execution(self, schema: pa.Schema, work: Work, limits: Limits) -> PostgresExecution:
-        return PostgresExecution(self._engine, schema, lambda: work, limits)
-
-    def _reading(self, table: Table, relation: Relation, names: Sequence[str], values: Values) -> Work:
-        users = [leaf for leaf in self._leaves.values() if leaf.table is not None and leaf.table.qualified == table.qualified]
-        rows, found = address(self._engine, relation), self._engine.found
-        indexed = frozenset({table.qualified} if table.position is not None and isinstance(relation, Snapshot) else ())
-        regions = {table.qualified: relation.regions} if isinstance(relation, Snapshot) else {}
-        for mode in dict.fromkeys((found.mode, HEALPIX, "")) if self._engine.indexes else ("",):
-            places = Places(self._positions, {table.qualified: rows}, indexed, mode, regions)
-            writer = Writer(Postgres(places, letters=found.letters, settings=True), {table.qualified: rows}, self._bound.free)
-            text, conditions = f"{rows} AS t0", []
-            if len(users) == 1:
-                leaf = users[0]
-                text = f"{places.table(writer.dialect, writer, leaf, rows)} AS t{leaf.number}"  # type: ignore[arg-type]
-                asked = [item for item in self._conditions.get(leaf.number, ()) if leaf.where is None or simple(item)]
-                conditions = [said for condition in asked if (said := _said(writer, condition)) is not None]
-            where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-            sql = f"SELECT {', '.join(map(quote, names))} FROM {text}{where}"
-            extras = places.values(values)
-            if extras is not None:
-                arguments = [as_text(values[slot]) if slot >= 0 else extras[-1 - slot] for slot in writer.parameters]
-                return Work(asked="", streamed=sql, arguments=arguments)
-        return Work(asked="", streamed=f"SELECT {', '.join(map(quote, names))} FROM {rows}", arguments=())
-
-    def run(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
-        """Compute over what was read."""
-        return self._plan.execute(values, relations, limits)
-
-    def too_many(self, table: Table) -> TooLarge:
-        """Make the error for a table that cannot travel."""
-        message = f"{self._reason} cannot be computed by the database, and more than {MOST:,} rows of {table.qualified} would have to be fetched for it"
-        return TooLarge(message, remedy="narrow the table by a condition (position, key, time) beside it")
+        return [
+            f"{name}, to the embedded engine: {line}"
+            for name, (_, plan) in self.asks.items()
+            if not isinstance(wanted(relations, name), Memory)
+            for line in plan.estimate(values, relations)[-1:]
+        ]
 
 
-class DetourExecution(Relay):
+class DetourExecution(Gathering):
     """A running detour (`hven.engines.Execution`)."""
 
     def __init__(self, detour: Detour, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
-        super().__init__(detour.schema)
+        super().__init__(detour.rest, detour.asks, values, relations, limits)
         self._detour = detour
-        self._values = values
-        self._relations = relations
-        self._limits = limits
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        found: dict[str, Relation] = {}
-        for table, reading in self._detour.readings(self._values, self._relations, self._limits):
-            if isinstance(reading, Memory):
-                found[table.qualified] = reading
-                continue
-            rows = pa.Table.from_batches(self._begin(reading), schema=reading.schema)
-            if rows.num_rows > MOST:
-                raise self._detour.too_many(table)
-            found[table.qualified] = Memory(_complete(rows, table))
-        yield from self._begin(self._detour.run(self._values, found, self._limits))
+    def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
+        for name, (table, plan) in self._detour.asks.items():
+            if not isinstance(wanted(self._relations, name), Memory):
+                message = f"{self._detour.reason} cannot be computed by the database, and more than {MOST:,} rows of {name} would have to be fetched for it"
+                too_many = TooLarge(message, remedy="narrow the table by a condition (position, key, time) beside it")
+                yield name, _complete(self._fetched(plan, [name], Room(MOST), too_many), table)
 
 
 def _complete(rows: pa.Table, table: Table) -> pa.Table:
@@ -182,13 +118,3 @@ def _complete(rows: pa.Table, table: Table) -> pa.Table:
 def _only_of(condition: Expr, number: int) -> bool:
     """Say whether a condition reads one table reference and nothing else."""
     return of_its_row(condition) and all(node.source == number for node in walk(condition) if isinstance(node, ColumnRef))
-
-
-def _said(writer: Writer, condition: Expr) -> str | None:
-    """Write a condition, or nothing if PostgreSQL does not know one of its functions."""
-    before = list(writer.parameters)
-    try:
-        return writer.expr(condition)
-    except Elsewhere:
-        writer.parameters[:] = before
-        return None

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.sql import LONG
-from hven.adql.tree import Cast, Function, LiteralList
+from hven.adql.tree import Cast, Function, LiteralList, conjuncts
 from hven.engines._dialect import FUNCTIONS
 from hven.engines.postgres.shapes import Shapes
 from hven.model.errors import EvaluationError
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.adql.sql import Writer
     from hven.adql.tree import Compare, Expr, In, Like, TableRef
@@ -66,6 +66,8 @@ class Postgres(Shapes):
         Name of a collation that knows upper and lower case of all letters; ``C`` knows those of ASCII.
     settings
         True: parameters are settings of the transaction (``hven.p1`` ..), for COPY takes no others. False: ``$1`` ..
+    partly
+        True if rows may be too many: of WHERE is written what PostgreSQL computes.
     """
 
     name = "postgres"
@@ -86,11 +88,28 @@ class Postgres(Shapes):
         "EAST_LON": _turned("-" + _D),
     })  # fmt: skip
 
-    def __init__(self, places: Places, *, letters: str = "C", settings: bool = False) -> None:
+    def __init__(self, places: Places, *, letters: str = "C", settings: bool = False, partly: bool = False) -> None:
         super().__init__()
         self.places = places
         self.letters = letters
         self.settings = settings
+        self.partly = partly
+
+    def finished(self, text: str) -> str:
+        """Give the SQL of a text."""
+        return text
+
+    def condition(self, writer: Writer, node: Expr) -> str:
+        """Write the condition of a WHERE."""
+        return " AND ".join(self._said(writer, node)) or "TRUE" if self.partly else super().condition(writer, node)
+
+    def _said(self, writer: Writer, node: Expr) -> Iterator[str]:
+        for part in conjuncts(node):
+            before, numbers = list(writer.parameters), dict(writer._numbers)  # noqa: SLF001  (both must go back together)
+            try:
+                yield self.finished(writer.expr(part))
+            except Elsewhere:
+                writer.parameters, writer._numbers = before, numbers  # noqa: SLF001
 
     # --- values
 

@@ -38,17 +38,19 @@ from hven.engines.postgres.dialect import Elsewhere, Postgres
 from hven.engines.postgres.functions import FUNCTIONS
 from hven.engines.postgres.install import quote
 from hven.engines.postgres.live_arithmetic import SPELLED, from_days, from_unix
-from hven.engines.postgres.places import PGSPHERE, Q3C, Places, Positions
-from hven.engines.postgres.statement import Statement
+from hven.engines.postgres.places import PGSPHERE, Q3C, WIDE, InShape, Places, Positions
+from hven.model.sky import Polygon, sphere
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from hven.adql.tree import Bound
+    from hven.adql.tree import FromItem
     from hven.engines import Live
     from hven.engines._bound.constants import Constant
     from hven.engines.postgres.places import Words
+
+    Values = Sequence[float | str | None]
 
 RAW = "hven:raw:"  # begins the name of the source's own column, beside the value made of it
 LONGEST = 200_000  # characters; what grows beyond that when it is written out is computed elsewhere
@@ -245,6 +247,18 @@ class LivePositions(Positions):
             self.positive.add(id(condition))
 
 
+class Around(InShape):
+    """The circle around a polygon in which a position must lie."""
+
+    def ranges(self, values: Values) -> tuple[str, ...] | None:
+        """Give longitude, latitude and radius; None if it is no polygon, or too wide for an index."""
+        shape = None if self.one is not None and self.one(values) != 1 else self.shape.make(values)
+        if not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > WIDE:
+            return None
+        lon, lat = (float(one[0]) for one in sphere.angles(shape.ring.mean[:1]))
+        return repr(lon), repr(lat), repr(float(shape.ring.reach[0]) + 1e-9)
+
+
 class LivePlaces(Places):
     """Writes conditions that the indexes of the source serve.
 
@@ -257,7 +271,7 @@ class LivePlaces(Places):
     """
 
     def __init__(self, positions: Positions, names: Mapping[str, str], tables: Mapping[str, Raws], mode: str) -> None:
-        super().__init__(positions, names, frozenset(tables), mode)
+        super().__init__(positions, names, tables, mode)
         self._tables = tables
 
     def table(self, dialect: Words, writer: Writer, node: TableRef, text: str) -> str:  # noqa: ARG002  (one signature for all)
@@ -293,15 +307,19 @@ class LivePlaces(Places):
         self.used = True
         return self._near((lon, lat), circle, way, radius, centre)
 
-    def around(self, writer: Writer, leaf: TableRef, circle: tuple[str, str, str]) -> str:
-        """Write that a table's position lies in a circle of fixed numbers, as far as an index can tell."""
-        if leaf.table is None or leaf.table.position is None or leaf.table.qualified not in self._tables:
-            return ""
+    def around(self, dialect: Words, writer: Writer, leaf: TableRef) -> Iterator[str]:
+        """Write that a table's position lies in circles around polygons, as far as an index can tell."""
+        if not self._mode or leaf.table is None or leaf.table.position is None or leaf.table.qualified not in self._tables:
+            return
         nodes = [ColumnRef(Ident(name), source=leaf.number, column=leaf.table.column(name)) for name in leaf.table.position]
         pair = [self.raw(node) for node in nodes]
         lon, lat = (writer.expr(node) if raw is None else raw[0] for node, raw in zip(nodes, pair, strict=True))
         fixed = Literal(0.0)
-        return self._near((lon, lat), circle, self._tables[leaf.table.qualified].position, lambda _: 0.0, (fixed, fixed))
+        for inside in self._positions.shapes.get(leaf.number, ()):
+            if inside.shape.kind not in {"CIRCLE", "BOX", "MOC"}:
+                circle = Around(inside.shape, inside.one)
+                lon0, lat0, size = (f"{self._extra(dialect, writer, circle, side)}::double precision" for side in range(3))
+                yield self._near((lon, lat), (lon0, lat0, size), self._tables[leaf.table.qualified].position, lambda _: 0.0, (fixed, fixed))
 
     def _near(
         self, here: tuple[str, str], circle: tuple[str, str, str], way: str, radius: Constant | None, centre: tuple[Expr, ...]
@@ -333,6 +351,10 @@ class LivePostgres(Postgres):
     """The dialect for a database that is not ours."""
 
     places: LivePlaces
+
+    def finished(self, text: str) -> str:
+        """Write our functions out."""
+        return written_out(text)
 
     def placeholder(self, number: int, value: object) -> str:
         """Write a parameter; text takes the collation of what it is compared with."""
@@ -390,6 +412,16 @@ class LivePostgres(Postgres):
 class LiveWriter(Writer):
     """Writes queries whose text is ordered by code points, whatever the collation of the database."""
 
+    dialect: LivePostgres
+
+    def source(self, node: FromItem) -> str:
+        """Write an item of FROM; of a table whose rows may be too many, those around the polygons in which they must lie."""
+        text = super().source(node)
+        if not self.dialect.partly or not isinstance(node, TableRef):
+            return text
+        circles = " AND ".join(self.dialect.places.around(self.dialect, self, node))
+        return f"(SELECT t{node.number}.* FROM {text} WHERE {circles}) AS t{node.number}" if circles else text
+
     def query(self, node: Query, types: object = None) -> str:
         """Write a query."""
         if node.order_by and isinstance(node.body, Select):
@@ -416,27 +448,6 @@ _TIMES = {"FROM_UNIX": ".from_unix", "FROM_JD": ".from_days", "FROM_MJD": ".from
 LivePostgres.functions = type(Postgres.functions)({**Postgres.functions, **_TIMES, "hven code points": '({0} COLLATE "C")'})  # type: ignore[call-arg]
 
 
-def compose(bound: Bound, positions: Positions, names: Mapping[str, str], tables: Mapping[str, Raws], mode: str, letters: str) -> Statement:
-    """Write a bound query over tables that are read in place.
-
-    Raises
-    ------
-    Elsewhere
-        It has a function that cannot be said there.
-    """
-    texts: list[str] = []
-    slots: tuple[int, ...] = ()
-    places = LivePlaces(positions, names, tables, mode)
-    for settings in (False, True):
-        places = LivePlaces(positions, names, tables, mode)
-        dialect = LivePostgres(places, letters=letters, settings=settings)
-        dialect.most = bound.longest
-        writer = LiveWriter(dialect, names, bound.free)
-        texts.append(written_out(writer.query(bound.query)))
-        slots = tuple(writer.parameters)
-    return Statement(texts[0], texts[1], slots, places)
-
-
 __all__ = [
     "BAND",
     "LivePlaces",
@@ -446,7 +457,6 @@ __all__ = [
     "Raws",
     "address",
     "beyond",
-    "compose",
     "raws",
     "written_out",
 ]

@@ -9,7 +9,7 @@ constant, and all matches without an extension, by bands of latitude.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -55,7 +55,7 @@ from hven.engines._bound.touching import touched
 from hven.engines.postgres.regions import asked, beside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -237,11 +237,9 @@ class Places:
     names
         Qualified table name -> SQL text of its rows.
     indexed
-        Those of them that have our position indexes.
+        Those of them that have our position indexes -> their columns of regions that have an index.
     mode
         ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is asked for.
-    regions
-        Qualified table name -> its columns of regions that have an index.
 
     Attributes
     ----------
@@ -253,16 +251,8 @@ class Places:
         Table references whose position an index finds from another's: number of one -> number of the other.
     """
 
-    def __init__(
-        self,
-        positions: Positions,
-        names: Mapping[str, str],
-        indexed: frozenset[str],
-        mode: str,
-        regions: Mapping[str, Collection[str]] | None = None,
-    ) -> None:
+    def __init__(self, positions: Positions, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str) -> None:
         self._positions = positions
-        self._regions = regions or {}
         self.names = names
         self._indexed = indexed
         self._mode = mode
@@ -273,7 +263,7 @@ class Places:
     def table(self, dialect: Words, writer: Writer, node: TableRef, text: str) -> str:
         """Write a table reference, by ranges of HEALPix cells if its position or its regions are near a shape of constants."""
         if self._mode and node.table is not None:
-            known = self._regions.get(node.table.qualified, ())
+            known = self._indexed.get(node.table.qualified, ())
             tests = [
                 f"s.{dialect.quote(beside(region.column))} && {self._extra(dialect, writer, region, 0)}::bigint[]"
                 for region in self._positions.regions.get(node.number, ())

@@ -5,31 +5,33 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
+from hven.adql.sql import Writer
 from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, SelectItem, TableRef, conjuncts, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines.postgres import faults
 from hven.engines.postgres.detour import Detour
-from hven.engines.postgres.dialect import Elsewhere
+from hven.engines.postgres.dialect import Elsewhere, Postgres
 from hven.engines.postgres.estimating import expected
 from hven.engines.postgres.install import quote
 from hven.engines.postgres.partitions import beginning
-from hven.engines.postgres.places import HEALPIX, Positions
+from hven.engines.postgres.places import HEALPIX, Places, Positions
 from hven.engines.postgres.ranges import WHY, Ranged, may_leave
-from hven.engines.postgres.relations import address, wanted
+from hven.engines.postgres.relations import wanted
 from hven.engines.postgres.running import QUICK, Pace, PostgresExecution, Work, plain
-from hven.engines.postgres.statement import compose
+from hven.engines.postgres.statement import Statement
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.adql.tree import Bound
     from hven.engines import Execution, Limits, Relation
     from hven.engines.postgres.machine import Machine
-    from hven.engines.postgres.statement import Statement
+    from hven.model.table import Table
 
     Values = Sequence[float | str | None]
 
@@ -37,16 +39,33 @@ KEPT = 8  # texts of one plan, for snapshots of other days
 
 
 class PostgresPlan(Plan):
-    """A prepared query (`hven.engines.Plan`)."""
+    """A prepared query (`hven.engines.Plan`).
 
-    def __init__(self, engine: Machine, bound: Bound) -> None:
+    Parameters
+    ----------
+    reading
+        Of a `Detour`, whose query asks for rows of one table: what that query asks of positions. Rows may then be too many.
+
+    Raises
+    ------
+    Elsewhere
+        A `reading` that PostgreSQL cannot compute.
+    """
+
+    looks: ClassVar[type[Positions]] = Positions
+    places: ClassVar[type[Places]] = Places
+    dialect: ClassVar[type[Postgres]] = Postgres
+    writer: ClassVar[type[Writer]] = Writer
+
+    def __init__(self, engine: Machine, bound: Bound, reading: Positions | None = None) -> None:
         self._engine = engine
         self._bound = bound
+        self._reading = reading is not None
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
-        self._positions = Positions.of(bound)
+        self._positions = self.looks.of(bound) if reading is None else reading
         self._lock = threading.Lock()
         self._texts: OrderedDict[tuple[object, ...], Statement] = OrderedDict()
-        self._quick = is_quick(bound)
+        self._quick = reading is None and is_quick(bound)
         self._pace = Pace()
         self._plain = plain(self.schema)
         self._number = whole_number(bound)
@@ -54,15 +73,21 @@ class PostgresPlan(Plan):
         try:
             refuse_full_joins(bound)
             # what cannot be written is refused, or sent elsewhere, when the plan is made
-            self._first = compose(
-                bound, self._positions, {table.qualified: quote(table.qualified) for table in bound.tables}, frozenset(), "", "C"
-            )
+            self._first = self._written(self._names(), {}, "", "C")
         except Elsewhere as reason:
-            self._detour = Detour(engine, bound, self._positions, str(reason))
-        self._ranged = (
-            Ranged(lambda: Detour(engine, bound, self._positions, WHY, computing=False))
-            if self._detour is None and may_leave(bound.query)
-            else None
+            if self._reading:
+                raise
+            self._detour = self._elsewhere(str(reason))
+        ranged = not self._reading and self._detour is None and may_leave(bound.query)
+        self._ranged = Ranged(lambda: self._elsewhere(WHY, computing=False)) if ranged else None
+
+    def _names(self) -> dict[str, str]:
+        return {table.qualified: quote(table.qualified) for table in self._bound.tables}
+
+    def _elsewhere(self, reason: str, *, computing: bool = True) -> Detour:
+        """Make the plan by which the embedded engine computes."""
+        return Detour(
+            self._engine.embedded, self._bound, reason, lambda bound: type(self)(self._engine, bound, self._positions), computing=computing
         )
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -88,7 +113,7 @@ class PostgresPlan(Plan):
         return self._quick and self._detour is None and self._pace.quick
 
     def _work(self, values: Values, relations: Mapping[str, Relation]) -> Work:
-        names, indexed, uploads, regions = {}, set(), [], {}
+        names, indexed, uploads = {}, {}, []
         for number, table in enumerate(self._bound.tables):
             relation = wanted(relations, table.qualified)
             if isinstance(relation, Memory):
@@ -96,39 +121,49 @@ class PostgresPlan(Plan):
                 names[table.qualified] = f"pg_temp.{quote(name)}"
                 uploads.append((name, table, relation.rows))
             else:
-                names[table.qualified] = address(self._engine, relation)
-                if isinstance(relation, Snapshot):
-                    regions[table.qualified] = relation.regions
-                    if table.position is not None:
-                        indexed.add(table.qualified)
-        found = self._engine.found
-        statement, arguments = None, None
-        if self._engine.indexes:
-            statement = self._text(names, frozenset(indexed), found.mode, found.letters, regions)
+                names[table.qualified], indexed[table.qualified] = self._there(table, relation)
+        modes = self._modes() if self._engine.indexes else []
+        for mode in (*modes, ""):  # without an index, it always holds
+            statement = self._text(names, indexed, mode)
             arguments = statement.arguments(values)
-            if arguments is None and found.mode != HEALPIX:  # a wide circle: cells can hold it
-                statement = self._text(names, frozenset(indexed), HEALPIX, found.letters, regions)
-                arguments = statement.arguments(values)
-        if statement is None or arguments is None:
-            statement = self._text(names, frozenset(indexed), "", found.letters, regions)
-            arguments = statement.arguments(values) or []
-        return Work(asked=statement.asked, streamed=statement.streamed, arguments=arguments, quick=self._quick, uploads=uploads)
+            if arguments is not None:
+                break
+        return Work(asked=statement.asked, streamed=statement.streamed, arguments=arguments or [], quick=self._quick, uploads=uploads)
 
-    def _text(
-        self, names: Mapping[str, str], indexed: frozenset[str], mode: str, letters: str, regions: Mapping[str, Sequence[str]]
-    ) -> Statement:
+    def _there(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
+        """Write where the rows of a table are, and give what of it is indexed, for `places`."""
+        if not isinstance(relation, Snapshot):
+            message = f"{type(relation).__name__} is no table of the database"
+            raise StorageError(message)
+        return f"{quote(self._engine.schema)}.{quote(relation.path)}", relation.regions
+
+    def _modes(self) -> Iterable[str]:
+        """Give the ways to find positions, the best one first: a wide circle can only be held by cells."""
+        return dict.fromkeys((self._engine.found.mode, HEALPIX))
+
+    def _text(self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str) -> Statement:
         key = (tuple(names.values()), mode)
         with self._lock:
             known = self._texts.get(key)
             if known is not None:
                 self._texts.move_to_end(key)
                 return known
-        made = compose(self._bound, self._positions, names, indexed, mode, letters, regions)
+        made = self._written(names, indexed, mode, self._engine.found.letters)
         with self._lock:
             self._texts[key] = made
             while len(self._texts) > KEPT:
                 self._texts.popitem(last=False)
         return made
+
+    def _written(self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str, letters: str) -> Statement:
+        texts = []
+        for settings in (False, True):
+            places = self.places(self._positions, names, indexed, mode)
+            dialect = self.dialect(places, letters=letters, settings=settings, partly=self._reading)
+            dialect.most = self._bound.longest
+            writer = self.writer(dialect, names, self._bound.free)
+            texts.append(dialect.finished(writer.query(self._bound.query)))
+        return Statement(texts[0], texts[1], tuple(writer.parameters), places)
 
     def explain(self) -> str:
         """Say which road is taken; see `hven.engines.Plan.explain`."""
@@ -144,25 +179,23 @@ class PostgresPlan(Plan):
             for regions in self._positions.regions.values()
             for region in regions
         ]
+        indexed = self._written(self._names(), dict.fromkeys(self._names(), ()), HEALPIX, "C")  # as if all were snapshots
         lines += [
             f"{self._called(one)}: matched with {self._called(other)} by the position index"
-            for one, other in self._as_indexed().places.matched.items()
+            for one, other in indexed.places.matched.items()
         ]
         return "\n".join([*lines, f"PostgreSQL: {self._first.asked}"])
 
     def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Say how many rows of each table are read, as PostgreSQL expects it."""
-        here = [(name, relation.path) for name, relation in relations.items() if isinstance(relation, Snapshot)]
-        called = {path: name for name, path in here} | {beginning(name, path): name for name, path in here}
-        if self._detour is None:
-            return expected(self._engine, lambda: self._work(values, relations), called)
-        return self._detour.estimated(values, relations, called)
+        if self._detour is not None:
+            return self._detour.estimate(values, relations)
+        return expected(self._engine, lambda: self._work(values, relations), self._stored(relations))
 
-    def _as_indexed(self) -> Statement:
-        """Write the query as if all its tables were snapshots: PostgreSQL decides when it runs."""
-        names = {table.qualified: quote(table.qualified) for table in self._bound.tables}
-        indexed = frozenset(table.qualified for table in self._bound.tables if table.position is not None)
-        return compose(self._bound, self._positions, names, indexed, HEALPIX, "C")
+    def _stored(self, relations: Mapping[str, Relation]) -> dict[str, str]:
+        """Give the names of tables by those in the database, or by what those of their partitions begin with."""
+        here = [(name, relation.path) for name, relation in relations.items() if isinstance(relation, Snapshot)]
+        return {path: name for name, path in here} | {beginning(name, path): name for name, path in here}
 
     def _called(self, number: int) -> str:
         """Name a reference as the query does."""

@@ -10,8 +10,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.engines import Live, Snapshot
-from hven.engines.postgres.install import quote
 from hven.model.errors import StorageError
 from hven.model.types import parse_type
 
@@ -20,8 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import Relation
-    from hven.engines.postgres.machine import Machine
+    from hven.engines import Relation, Snapshot
     from hven.model.table import Table
 
 
@@ -111,13 +108,3 @@ def wanted(relations: Mapping[str, Relation], name: str) -> Relation:
         message = f"nobody said where the rows of {name} are"
         raise StorageError(message)
     return relations[name]
-
-
-def address(engine: Machine, relation: Relation) -> str:
-    """Write where the rows of a relation are in the database."""
-    if isinstance(relation, Snapshot):
-        return f"{quote(engine.schema)}.{quote(relation.path)}"
-    if isinstance(relation, Live):
-        return ".".join(quote(part) for part in relation.table.split(".", 1))
-    message = f"{type(relation).__name__} is no table of the database"
-    raise StorageError(message)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.adql import sql as writer
-from hven.engines.postgres.dialect import Postgres
-from hven.engines.postgres.places import Places
-
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from hven.adql.tree import Bound
-    from hven.engines.postgres.places import Positions
+    from hven.engines.postgres.places import Places
 
     Values = Sequence[float | str | None]
 
@@ -48,28 +43,3 @@ def as_text(value: float | str | None) -> str:
     if isinstance(value, str):
         return value.replace("\0", "\ufffe") if "\0" in value else value
     return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def compose(
-    bound: Bound,
-    positions: Positions,
-    names: Mapping[str, str],
-    indexed: frozenset[str],
-    mode: str,
-    letters: str,
-    regions: Mapping[str, Collection[str]] | None = None,
-) -> Statement:
-    """Write a bound query; `names`, `indexed`, `mode` and `regions` as `Places` has them.
-
-    Raises
-    ------
-    Elsewhere
-        It has a function that PostgreSQL does not compute.
-    """
-    texts = []
-    places = Places(positions, names, indexed, mode, regions)
-    for settings in (False, True):
-        places = Places(positions, names, indexed, mode, regions)
-        written = writer.write(bound, Postgres(places, letters=letters, settings=settings), names)
-        texts.append(written)
-    return Statement(texts[0].sql, texts[1].sql, tuple(texts[0].slots), places)
