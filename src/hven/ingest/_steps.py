@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ def ingest(
     """
     resource = load(site, name)
     report = Report(collection=name, run=new_id(), started=now(), sample=sample, dry_run=dry_run)
-    carry_out(site, report, lambda lease: Run(site, resource, report, lease, progress or silent))
+    carry_out(site, report, lambda lease: Run(site, resource, report, lease, progress or silent, Steps()))
     return report
 
 
@@ -144,15 +144,37 @@ def silent(_: Progress) -> None:
     """Show nothing."""
 
 
-class Run:
-    """One run of `ingest`. A sync is one, too (`hven.ingest.sync`): it fills tables otherwise (`staged`), and may end with nothing to publish."""
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a kind of run does: as they stand here, `ingest`.
 
-    def __init__(self, site: Site, resource: Resource, report: Report, lease: Lease, progress: Callable[[Progress], None]) -> None:
+    Attributes
+    ----------
+    make
+        Makes a table: leaves it, or lets `Run.fill` read it.
+    wanted
+        Tells whether what was made is to be tested and published.
+    keep
+        Takes down what readers will see changed, before they do.
+    """
+
+    make: Callable[[Run, TableSpec], Filled] = lambda run, spec: run.fill(spec, partial(run.whole, spec))
+    wanted: Callable[[Run, Sequence[Filled]], bool] = lambda *_: True
+    keep: Callable[[Run, Sequence[Filled]], None] = lambda *_: None
+
+
+class Run:
+    """One run over a collection: its tables are made, tested and published."""
+
+    def __init__(
+        self, site: Site, resource: Resource, report: Report, lease: Lease, progress: Callable[[Progress], None], steps: Steps
+    ) -> None:
         self.site = site
         self.resource = resource
         self.report = report
         self.lease = lease
         self.progress = progress
+        self.steps = steps
         self.keeper = site.engines.get(resource.engine or site.engines.default)
         if not report.dry_run:
             refuse_unread(site.settings, site.store, self.keeper.name)
@@ -169,39 +191,35 @@ class Run:
             try:
                 self._fill_all(self._specs(), filled)
                 self._check_services(filled)
-                if not self.wanted(filled):
-                    self._drop(filled)
+                if not self.steps.wanted(self, filled):
+                    self.drop(filled)
                     return
                 self._test()
                 if self.report.dry_run:
-                    self._drop(filled)
+                    self.drop(filled)
                     return
                 behind = self._follow(stack)
+                self.steps.keep(self, [*filled, *(done for run in behind for done in run.filled)])
                 self._publish(filled, behind)
             except BaseException:
                 if not self.report.published:
-                    self._drop([*filled, *(done for run in behind for done in run.filled)])
+                    self.drop([*filled, *(done for run in behind for done in run.filled)])
                 raise
         for run in (self, *behind):
             self.report.warnings += space.prune(self.site, run.resource.name)
 
-    def wanted(self, filled: Sequence[Filled]) -> bool:  # noqa: ARG002
-        """Tell whether what was filled shall be tested and published."""
-        return True
-
-    def staged(self, spec: TableSpec, one: Filling, state: State) -> Filled:  # noqa: ARG002
-        """Fill a table; `state` is what will be kept for the next sync."""
+    def whole(self, spec: TableSpec, one: Filling, _state: State | None = None) -> Filled:
+        """Read all of a table, and stage it."""
+        self.room(spec, one.entries)
         return one.run(new_id())
 
-    def answer(self, spec: TableSpec, text: str, inputs: dict[str, str], stack: ExitStack) -> Answer:  # noqa: ARG002
-        """Answer the query of a table that is made from others."""
-        return self.trial.rows(text, inputs, stack)
+    def _noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
+        """Tell whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not."""
+        report = self.report
+        wanted = not report.dry_run if report.kind == "sync" else spec.sync is not None and report.sample is None
+        return wanted and ledger.obstacle(table_of(spec, entries), entries) is None
 
-    def noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
-        """Tell whether a ledger is written: for tables that are synchronised."""
-        return spec.sync is not None and self.report.sample is None and ledger.obstacle(table_of(spec, entries), entries) is None
-
-    def begun(self, spec: TableSpec, one: Filling) -> State:
+    def _begun(self, spec: TableSpec, one: Filling) -> State:
         """Put down what the sources are before they are read: what changes meanwhile is read again next time."""
         compared = one.notes is not None or (self.report.kind == "sync" and self.report.dry_run)
         listed = {
@@ -216,22 +234,22 @@ class Run:
         }
         return State(signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now())
 
-    def note_down(self, one: Filling, state: State, snapshot: str) -> None:
+    def _note_down(self, one: Filling, state: State, snapshot: str) -> None:
         """Keep the ledger of a snapshot, and what else the next sync must know."""
-        notes = one.notes
-        if notes is None:
+        if (notes := one.notes) is not None:
+            state.ledger = notes.finish(f"{snapshot}.{self.report.run}")
+            state.files = [list(key) for key in notes.files]
+            state.contended, state.lines, state.rejected = one.contended, notes.lines, notes.rejected
+        if state.ledger is None:
             return
-        state.ledger = notes.finish(f"{snapshot}.{self.report.run}")
-        state.files = [list(key) for key in notes.files]
         state.unread = dict(one.unread)
-        state.contended, state.lines, state.rejected = one.contended, notes.lines, notes.rejected
         if one.watch is not None:
             state.watermark = one.watch.state()
         self.site.store.syncs.put(snapshot, one.table.qualified, self.resource.name, state.to_json())
 
     def _fill_all(self, specs: Sequence[TableSpec], filled: list[Filled]) -> None:
         for spec in specs:
-            done = self._fill(spec)
+            done = self.steps.make(self, spec)
             filled.append(done)
             record = done.record or self._record(spec, done)
             self.trial.add(record)
@@ -294,7 +312,7 @@ class Run:
                 text = f"{known[0].table.qualified} is made from this, and could not be made anew: {error}; it stays as it was"
                 self.report.warnings.append(text)
                 if run is not None:
-                    self._drop(run.filled)
+                    self.drop(run.filled)
                     self.trial.forget(self.trial.records(resource.name))
                     runs.pop(resource.name, None)
         made = [run for run in runs.values() if any(one.record is None for one in run.filled)]
@@ -310,13 +328,10 @@ class Run:
         name = resource.name
         lease = stack.enter_context(self.site.store.leases.held(lease_name(name), what=f"the {self.report.kind} of {self.resource.name}"))
         said = self.report
-        run = self.beside(resource, Report(collection=name, run=said.run, started=now(), kind=said.kind, accepted=said.accepted), lease)
+        report = Report(collection=name, run=said.run, started=now(), kind=said.kind, accepted=said.accepted)
+        run = Run(self.site, resource, report, lease, self.progress, self.steps)
         run.trial = self.trial
         return run
-
-    def beside(self, resource: Resource, report: Report, lease: Lease) -> Run:
-        """Begin the part of this run that fills tables of another collection."""
-        return Run(self.site, resource, report, lease, self.progress)
 
     def _state(self) -> list[Record]:
         """Give what the collection is published as: what is staged, and for one that follows all else as it is."""
@@ -325,12 +340,26 @@ class Run:
         rest = self.site.store.current()[1].values() if self.filled else ()
         return [*made, *(record for record in rest if record.collection == self.resource.name and record.table.qualified not in names)]
 
-    def _drop(self, filled: list[Filled]) -> None:
+    def drop(self, filled: list[Filled]) -> None:
         self.report.warnings += self.site.engines.drop(one.snapshot for one in filled if one.snapshot is not None)
 
     # --- one table -------------------------------------------------------------------------------------------
 
-    def _fill(self, spec: TableSpec) -> Filled:
+    def fill(
+        self,
+        spec: TableSpec,
+        stage: Callable[[Filling, State], Filled],
+        answer: Callable[[str, dict[str, str], ExitStack], Answer] | None = None,
+    ) -> Filled:
+        """Open the sources of a table and let `stage` fill it.
+
+        Parameters
+        ----------
+        stage
+            Its `State` is what will be kept for the next sync.
+        answer
+            Answers the queries of a table that is made from others; None: the trial does.
+        """
         report = self.report.tables.setdefault(spec.table.qualified, TableReport(table=spec.table.qualified))
         filling: list[Filling] = []
         inputs: dict[str, str] = {}
@@ -348,7 +377,7 @@ class Run:
             context = Context(
                 directory=self.resource.path.parent,
                 secret=partial(secret, self.site.settings.directory),
-                query=lambda text: self.answer(spec, text, inputs, stack),  # type: ignore[arg-type,return-value]
+                query=lambda text: (answer or self.trial.rows)(text, inputs, stack),  # type: ignore[arg-type,return-value]
                 reject=reject,
                 tell=self._told,
                 allow_private=self.site.settings.allow_private,
@@ -360,8 +389,7 @@ class Run:
                 entries = look(spec, self.resource, context)
                 said = dict.fromkeys(str(fault) for entry in entries for fault in entry.mapping.warnings)
                 self.report.warnings += [text for text in said if text not in self.report.warnings]
-                self._room(spec, entries)
-                if self.noted(spec, entries):
+                if self._noted(spec, entries):
                     notes = Notes(ledger.directory(self.site, spec.table.qualified), table_of(spec, entries), entries)
                     stack.callback(notes.abandon)
                 one = Filling(
@@ -385,11 +413,11 @@ class Run:
                         one.reject(row)
                 if any(entry.mapping.watermark is not None for entry in entries):
                     one.watch = Watch(self.site.engine, entries)
-                state = self.begun(spec, one)
-                done = self.staged(spec, one, state)
+                state = self._begun(spec, one)
+                done = stage(one, state)
                 of = done.snapshot.id if done.snapshot is not None else done.record.id if done.record is not None else None
                 if of is not None and not self.report.dry_run:
-                    self.note_down(one, state, of)
+                    self._note_down(one, state, of)
             except SourceError as error:
                 raise unread(error, spec.sources[0]) from error
             finally:
@@ -412,7 +440,7 @@ class Run:
             raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table")
         return specs
 
-    def _room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
+    def room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
         """Ask for room on the disk, by what the table took last time and by the size of its files."""
         if self.report.sample is not None or self.keeper is not self.site.engine:
             return
