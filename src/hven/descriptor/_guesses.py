@@ -81,7 +81,7 @@ def kind_of(path: Path) -> str | None:
             except (OSError, EOFError, lzma.LZMAError, zlib.error):
                 return None
     if start.startswith(b"\x28\xb5\x2f\xfd"):
-        import zstandard
+        import zstandard  # noqa: PLC0415  (few files are packed so)
 
         with path.open("rb") as file:
             try:

@@ -217,7 +217,7 @@ def _primary() -> bytes:
 
 
 def _header(cards: Sequence[tuple[str, object]]) -> bytes:
-    from astropy.io.fits import Card, Header
+    from astropy.io.fits import Card, Header  # noqa: PLC0415  (a second to load, asked by few)
 
     header = Header()
     for name, value in cards:

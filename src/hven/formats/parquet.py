@@ -50,7 +50,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     The footer's VOTable carries QUERY_STATUS, so that an overflow is said. A late error passes through: the file then
     has no footer, and no reader takes it for whole.
     """
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in head.columns])
     pipe = _Pipe()

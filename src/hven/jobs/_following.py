@@ -10,12 +10,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from hven import descriptor
+from hven.ingest import sync as syncing
 from hven.jobs._redaction import Hiding
 from hven.jobs._sending import deliver, ways_of
 from hven.jobs.planning import BUSY, BY_HAND, FAILED, GOOD, GUARD, STOPPED, Outcome, finished, is_due, timing_of
 from hven.model.errors import Conflict, Guarded, HvenError
-from hven.site.store import Schedule, Store, holder
+from hven.site import Site
+from hven.site.store import Schedule, Store, holder, lease_name
 from hven.site.store.runs import ABORTED, COMPLETED, ERROR
+from hven.site.watch import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
 
     from hven.model.resource import Timing
     from hven.model.settings import Settings
-    from hven.site import Site
     from hven.site.store import Alert
 
 log = logging.getLogger("hven.schedule")
@@ -168,15 +171,12 @@ def _run(settings: Settings, name: str, sync: Callable[[Site, str], str | None],
 
 
 def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None]) -> Outcome:
-    from hven.ingest.sync import resting
-    from hven.site import Site
-
     try:
         with Site(settings) as site:
             try:
                 return Outcome(how=GOOD, phase=COMPLETED, message=sync(site, name))
             except Conflict as error:
-                away = _taken(site, name) or resting(site, name) is not None
+                away = _taken(site, name) or syncing.resting(site, name) is not None
                 return Outcome(how=BUSY if away else FAILED, phase=ERROR, message=str(error))
     except HvenError as error:
         return Outcome(how=GUARD if isinstance(error, Guarded) else FAILED, phase=ERROR, message=str(error))
@@ -190,9 +190,7 @@ def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None
 
 def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
     """Follow the source of a collection, `unheld`: unless it rests; give a line about what changed."""
-    from hven.ingest.sync import sync
-
-    report = sync(site, name, unheld=unheld)
+    report = syncing.sync(site, name, unheld=unheld)
     if not report.changed:
         return "no change"
     return "; ".join(change.text() for change in report.changes.values() if change.any)
@@ -200,15 +198,10 @@ def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
 
 def _taken(site: Site, name: str) -> bool:
     """Tell whether somebody else changes the collection now."""
-    from hven.site.store import lease_name
-
     return any(lease.name == lease_name(name) and lease.holder != holder() for lease in site.store.leases.all())
 
 
 def _timing(settings: Settings, name: str) -> Timing | None:
-    from hven import descriptor
-    from hven.site.watch import files
-
     path = files(settings).get(name)
     if path is None:
         return None

@@ -19,6 +19,8 @@ from hven.jobs._alone import Alone
 from hven.jobs._worker import ATTEMPTS, SILENT, Stop, work_on
 from hven.jobs.desk import KEPT, directory, stamp
 from hven.model.errors import HvenError
+from hven.query import user_tables
+from hven.site import Site
 from hven.site.store import now
 
 if TYPE_CHECKING:
@@ -207,8 +209,6 @@ def _alive(pulse: forks.Pulse, run: Callable[[int], None], parent: int) -> None:
 
 def _child(settings: Settings, idle: float, parent: int) -> None:
     """Be a worker."""
-    from hven.site import Site
-
     forks.called("hven-job")
     stop = Stop(parent)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -219,10 +219,7 @@ def _child(settings: Settings, idle: float, parent: int) -> None:
 
 def _tidy(settings: Settings, _parent: int) -> None:
     """Sweep the users' tables."""
-    from hven.query import user_tables as own
-    from hven.site import Site
-
     forks.called("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Site(settings) as site:
-        own.tidy(site)
+        user_tables.tidy(site)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import smtplib
 import ssl
 import subprocess
@@ -172,8 +173,6 @@ def _command(settings: Settings, told: Mapping[str, Any]) -> None:
 
 def _program(settings: Settings, word: str) -> str:
     """Give the path of a program: as it stands, beside hven.toml, or on the path of programs."""
-    import shutil
-
     if "/" in word:
         return str((settings.directory / word).resolve())
     found = shutil.which(word, path=PATH)

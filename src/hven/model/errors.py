@@ -237,7 +237,7 @@ class Unmergeable(StorageError):
 
 def meant(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Give the known word that is most like another one, whatever their case; None if none is like it."""
-    from difflib import get_close_matches  # for those who err
+    from difflib import get_close_matches  # noqa: PLC0415  (for those who err)
 
     lower = {name.lower(): name for name in known}
     close = get_close_matches(word.lower(), lower, n=1, cutoff=cutoff)

@@ -419,7 +419,7 @@ class Timing:
         return _WORDS.get(text, text)
 
     def _fires(self, moment: datetime) -> Iterator[datetime]:
-        from cronsim import CronSim, CronSimError
+        from cronsim import CronSim, CronSimError  # noqa: PLC0415  (few schedules are so)
 
         fields = self._line.split()
         if len(fields) != FIELDS:

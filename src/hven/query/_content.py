@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+import pyarrow as pa
+
 from hven import formats
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
@@ -17,8 +19,6 @@ from hven.sources import Context, Reject
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
-
-    import pyarrow as pa
 
     from hven.model.table import Column
     from hven.sources import Source
@@ -186,8 +186,7 @@ def _check_promise(path: Path, kind: str, most: int) -> None:
 
 def _parquet_names(path: Path) -> list[str]:
     """Give the names of the columns."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
     try:
         return list(pq.read_schema(path).names)

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import pyarrow as pa
+
 from hven.adql import placed
 from hven.formats import End
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    import pyarrow as pa
 
     from hven.adql.tree import Query
     from hven.engines import Execution
@@ -253,8 +253,6 @@ class Result:
 
     def table(self) -> pa.Table:
         """Read everything into one Arrow table (small answers, tests)."""
-        import pyarrow as pa
-
         schema = pa.schema([column.arrow.with_nullable(True) for column in self.columns])
         batches = list(self.batches())
         return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)

@@ -34,7 +34,7 @@ class Encoder:
         self._zstd: Any = None
         self._gzip: Any = None
         if encoding == "zstd":
-            import zstandard
+            import zstandard  # noqa: PLC0415  (few files are packed so)
 
             self._zstd = zstandard.ZstdCompressor(level=LEVEL_ZSTD).compressobj()
             self._flush_mode = zstandard.COMPRESSOBJ_FLUSH_BLOCK

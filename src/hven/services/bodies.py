@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from starlette.requests import ClientDisconnect
+
 from hven.model import clock
 from hven.model.errors import Cancelled, Overloaded, Timeout, TooLarge
 from hven.query.memory import tidy
@@ -40,8 +42,6 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     Cancelled
         The reader left in the middle of it, which is no fault of ours.
     """
-    from starlette.requests import ClientDisconnect
-
     size = 0
     begun = time.monotonic()
     running = clock.running.get()

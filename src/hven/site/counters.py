@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hven.model import errors
 
 if TYPE_CHECKING:
@@ -143,8 +145,6 @@ class Counters:
 
     def counted(self) -> Counted:
         """Add up what all processes have counted."""
-        import numpy as np
-
         rows = np.frombuffer(self._map, dtype=np.float64).reshape(-1, WIDTH)
         total = rows.sum(axis=0)
         used = int((rows != 0).any(axis=1).sum())

@@ -59,7 +59,7 @@ def begin(parent: int, main_thread: bool, paths: list[str], memory: int, module:
     found = importlib.import_module(module) if module is not None else None
     sys.dont_write_bytecode = True
     with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
+        import resource  # noqa: PLC0415  (not every system has it)
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv as plain_csv
+import io
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -179,14 +181,11 @@ class DelimitedText(TextRows):
         """Yield some thousand records: whether they are from the front, whose row numbers are known, or from the middle and the end of a block."""
         quote = self.options.quote or None
         if quote and quote.encode() in data[:200_000]:
-            import csv as plain
-            import io
-
             text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
             delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
             rows: list[list[str]] = []
-            with contextlib.suppress(plain.Error):  # a value that never ends: what came before it is enough
-                rows.extend(plain.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
+            with contextlib.suppress(plain_csv.Error):  # a value that never ends: what came before it is enough
+                rows.extend(plain_csv.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
             rows = [row for row in rows if row]
             yield True, rows[: max(1, len(rows) - 1)] if len(data) > 400_000 else rows
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -276,7 +277,7 @@ class LiveTable:
 
     def connected(self) -> Any:
         """Connect for a look: nothing can be written, no statement is long, no transaction stays open."""
-        import psycopg
+        import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         options = "-c default_transaction_read_only=on -c statement_timeout=10000 -c lock_timeout=2000"
         try:
@@ -287,7 +288,7 @@ class LiveTable:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> SourceError | Unavailable:
-        import psycopg
+        import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         text = _without(str(error), self._url)
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
@@ -445,8 +446,6 @@ def _spelled(schema: str, name: str) -> str:
 
 def _without(text: str, url: str) -> str:
     """Take the address and its password out of a driver's message."""
-    from urllib.parse import urlsplit
-
     parts = urlsplit(url)
     for secret in (url, parts.password):
         if secret:

@@ -343,7 +343,7 @@ class _answer:  # noqa: N801  (reads as what it gives)
 
     def _step(self, name: str, _: object) -> None:
         """Stop what was to end before it had a connection, which `_stop` could not close."""
-        import httpx
+        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
         if self.late and name == "http11.send_request_headers.started":
             raise httpx.ReadTimeout("its time was over before it was connected")
@@ -370,7 +370,7 @@ class _Client:
             way.close()
 
     def _way(self, proxy: str | None) -> httpx.Client:
-        import httpx
+        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
         if proxy not in self._ways:
             limits = httpx.Timeout(self._seconds, connect=min(self._seconds, 15.0))
@@ -390,7 +390,7 @@ class _Client:
         **body: Any,
     ) -> httpx.Response:
         """Ask, and give the beginning of the answer; the errors are those of `exchange`, and `Silent`."""
-        import httpx
+        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
         host, address = resolve(url, allow_private=allow_private)
         target = httpx.URL(url)
@@ -422,14 +422,14 @@ def _gathered(form: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
 @cache
 def _trusted() -> ssl.SSLContext:
     """Read the list of those who sign certificates once: it takes a tenth of a second."""
-    import httpx
+    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     return httpx.create_ssl_context()
 
 
 def _leads(url: str, target: str) -> str:
     """Give where an answer leads, as a whole address; nothing if it leads nowhere."""
-    import httpx
+    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     try:
         return str(httpx.URL(urljoin(url, target))) if target else ""
@@ -452,7 +452,7 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     Forbidden
         Any of its numbers is not on the public internet (`Private`).
     """
-    import httpx
+    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     try:
         parts, port = urlsplit(url), urlsplit(url).port
@@ -516,7 +516,7 @@ def _proxy(url: str) -> str | None:
 
 
 def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
-    import httpx
+    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     packed = response.headers.get("content-encoding", "identity").strip().lower()
     if packed not in {"identity", "gzip", "x-gzip", "deflate", ""}:  # others unfold a thousandfold and more in one step

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from hven.adql import bind, parse
@@ -44,8 +45,6 @@ ROWS = 5000
 
 def stars(rows: int = ROWS) -> pa.Table:
     """Give stars on a spiral from pole to pole, every tenth without a magnitude, every hundredth without a position."""
-    import numpy as np
-
     number = np.arange(rows)
     dec = np.degrees(np.arcsin(2 * (number + 0.5) / rows - 1))
     ra = (number * 137.50776405003785) % 360
@@ -294,8 +293,8 @@ class EngineContract:
 
     def test_cones_find_what_astropy_finds(self, tmp_path: Path) -> None:
         """Cones find what astropy finds."""
-        import astropy.units as u
-        from astropy.coordinates import SkyCoord
+        import astropy.units as u  # noqa: PLC0415  (a second to load, asked by few)
+        from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
 
         engine = self._engine(tmp_path)
         snapshot = self._write(engine, stars())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -88,8 +89,6 @@ def site_with(
     name
         Of the collection; None = what ``collection:`` says.
     """
-    import re
-
     found = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
     title = name or (found.group(1) if found else "things")
     place = directory / "collections" / title

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Run one verb; typer's own errors become exit codes here."""
-    import typer
+    import typer  # noqa: PLC0415  (Ctrl-C while it is loaded is caught)
 
     refusal: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
     try:
@@ -80,9 +80,9 @@ def _run(words: list[str]) -> int:
 @cache
 def _command(verb: str) -> Any:
     """Build the command for a verb, once in this process."""
-    from typer.main import get_command
+    from typer.main import get_command  # noqa: PLC0415  (as above)
 
-    from hven.app._cli.verbs import command
+    from hven.app._cli.verbs import command  # noqa: PLC0415  (as above)
 
     return get_command(command(verb))
 

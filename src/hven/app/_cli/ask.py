@@ -99,7 +99,7 @@ def _service(context: typer.Context, url: str | None, *, public: bool, as_of: st
 
 def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: bool) -> str:
     """Turn EPN-TAP parameters into ADQL, and say what is left out."""
-    from hven.portal import conditions as epn  # takes time to load
+    from hven.portal import conditions as epn  # noqa: PLC0415  (takes time to load)
 
     def rows(text: str) -> Iterator[dict[str, Any]]:
         with ask(text, 100_000) as result:

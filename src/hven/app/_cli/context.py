@@ -44,14 +44,14 @@ def settings(context: typer.Context) -> Settings:
 
 def site(context: typer.Context) -> Site:
     """Open that site; close it after use (``with``)."""
-    from hven.site import Site
+    from hven.site import Site  # noqa: PLC0415  (half a second; `init` and `lint` have no site)
 
     return Site(settings(context))
 
 
 def show_json(value: Any) -> None:
     """Print for scripts."""
-    import orjson
+    import orjson  # noqa: PLC0415  (for scripts alone)
 
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
     sys.stdout.write(text.decode() + "\n")

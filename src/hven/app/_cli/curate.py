@@ -112,7 +112,7 @@ def schema(output: Annotated[Path | None, typer.Option("--output", "-o", metavar
     if output is None:
         show_json(descriptor.schema())
     else:
-        import orjson
+        import orjson  # noqa: PLC0415  (for scripts alone)
 
         output.write_bytes(orjson.dumps(descriptor.schema(), option=orjson.OPT_INDENT_2) + b"\n")
 

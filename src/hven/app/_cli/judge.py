@@ -41,7 +41,7 @@ def lint(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Judge any TAP service, its EPN-TAP and ObsCore, as a stranger."""
-    from rich.console import Console
+    from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
 
     limits = room.Limits(rows=sample, seconds=timeout, total=4 * timeout, pause=pause)
     words = [word.strip() for one in only or () for word in one.split(",") if word.strip()]
@@ -68,8 +68,8 @@ def lint(
 
 def _show(report: Report) -> None:
     """Print for people: findings by group, then what was looked at."""
-    from rich.console import Console
-    from rich.text import Text
+    from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
+    from rich.text import Text  # noqa: PLC0415  (a tenth of a second, for people alone)
 
     # no cutting to the screen's width where somebody reads a file or a pipe
     out = Console(soft_wrap=True, highlight=False)
@@ -100,7 +100,7 @@ STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 def _finding(out: Console, one: Finding) -> None:
-    from rich.text import Text
+    from rich.text import Text  # noqa: PLC0415  (a tenth of a second, for people alone)
 
     place = ".".join(word for word in (one.table, one.column) if word)
     line = Text.assemble(

@@ -24,8 +24,8 @@ class Progress:
 
     def __enter__(self) -> Self:
         if not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415  (a tenth of a second, for people alone)
 
             self._bar = Progress(
                 TextColumn("{task.description}"),

@@ -77,7 +77,7 @@ def command(verb: str | None = None) -> typer.Typer:
     ours = f"{__package__}."
     places = {name: f"{ours}{file}:{name}" for name, file in VERBS.items()} | {name: f"{ours}{GROUPS[name][0]}:{name}" for name in GROUPS}
     if not verb or verb not in places:
-        from hven.app._cli import engine_verbs  # they take time to be found
+        from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
 
         brought = engine_verbs.places()
         places = {each: at for name, place in places.items() for each, at in ({name: place} if name else brought).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import logging
@@ -16,15 +17,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.log import LogLevels
+
+from hven import formats
 from hven import jobs as jobs_room
+from hven.app._server.app import create
 from hven.app._server.log import LOGGING, lean
+from hven.app._server.workers import Workers, connections
 from hven.jobs import forks, operations
-from hven.model import clock
+from hven.model import clock, plugins
 from hven.model import settings as settings_room
 from hven.model.errors import HvenError
 from hven.query import memory
-from hven.site import counters
+from hven.services import face
+from hven.site import Site, counters
 from hven.site.serving import serving
+from hven.site.store import Store, stand
+from hven.site.watch import Descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +64,6 @@ def application() -> ASGIApp:
     SystemExit
         The site cannot be opened any more; the log says why.
     """
-    from hven.app._server.app import create
-    from hven.site import Site
-    from hven.site.store import stand
-
     logging.config.dictConfig(LOGGING)
     lean()
     sys.setswitchinterval(SWITCH)
@@ -93,15 +99,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     StorageError
         The system state cannot be opened.
     """
-    from hven.site.store import Store
-
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
     Store(settings.var, settings.store).stand().close()
-    from granian.constants import HTTPModes, Interfaces, Loops
-    from granian.log import LogLevels
-
-    from hven.app._server.workers import Workers, connections
-
     logging.config.dictConfig(LOGGING)
     logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     for one in serving(settings)[:1]:
@@ -213,8 +212,6 @@ def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
 
 def _thrifty() -> None:
     """Let threads share a few of the C library's pools: each keeps what its threads once used. See also the room's door."""
-    import ctypes
-
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # glibc has it, musl has not
         mallopt(M_ARENA_MAX, ARENAS)
@@ -223,13 +220,6 @@ def _thrifty() -> None:
 
 def _preload(settings: Settings) -> None:
     """Import here what every worker needs: where workers are forks, that is done once, and its memory is shared."""
-    from hven import formats
-    from hven.app._server.app import create  # noqa: F401
-    from hven.model import plugins
-    from hven.services import face
-    from hven.site import Site  # noqa: F401
-    from hven.site.watch import Descriptors
-
     engine = plugins.load("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)

@@ -13,6 +13,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from granian.net import SocketSpec
 from granian.server.mp import MPServer
 
 from hven.jobs import forks
@@ -88,8 +89,6 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
 
     def _init_shared_socket(self) -> None:
         """Make the one queue that all workers take connections from."""
-        from granian.net import SocketSpec
-
         self._shd = SocketSpec(self.bind_addr, self.bind_port, BACKLOG).build()
         self._ssp = None
         self._sso = socket.socket(fileno=self._shd.get_fd())

@@ -75,7 +75,7 @@ class DuckEngine(Engine):
         self._spill = directory / f".spill-{os.getpid()}"
         config = _settings(self._memory, threads, self._spill)
         self._con = clock.lowered(clock.QUERY, lambda: duckdb.connect(":memory:", config=config))
-        from hven.engines.duckdb.functions import register
+        from hven.engines.duckdb.functions import register  # noqa: PLC0415  (loaded when such an engine or table is opened)
 
         register(self._con)
         self._con.execute("SET enable_external_access = false")

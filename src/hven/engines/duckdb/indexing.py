@@ -169,7 +169,7 @@ def check_primary(table: Table, stored: Stored) -> None:
 def refuse_repeated(table: Table, rows: pa.Table) -> None:
     """Say which primary keys stand more than once in these rows, if any do."""
     names = list(table.primary)
-    import duckdb
+    import duckdb  # noqa: PLC0415  (slow to load, asked by few)
 
     with duckdb.connect(":memory:", config={"threads": 2}) as con:
         con.register("rows", rows.select(names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import psycopg
+import pyarrow as pa
 
 from hven.model.clock import late
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge, Unavailable
@@ -33,8 +34,7 @@ _TIMESTAMP = re.compile(r"type timestamp|type date|date/time")
 
 def kinds() -> tuple[type[Exception], ...]:
     """Give the classes of error that the drivers raise."""
-    import adbc_driver_manager
-    import pyarrow as pa
+    import adbc_driver_manager  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
     return (psycopg.Error, adbc_driver_manager.Error, pa.ArrowException, OSError)
 

@@ -128,7 +128,7 @@ def adopt(connection: Any, schema: str, site: str, gone: str) -> list[str]:
     UserError
         The schema is not that site's, or a process of that site has it open.
     """
-    from hven.engines.postgres.sessions import named
+    from hven.engines.postgres.sessions import named  # noqa: PLC0415  (loaded when such an engine or table is opened)
 
     here = f"{quote(schema)}.site"
     with connection.transaction():

@@ -148,7 +148,7 @@ class LiveEngine(Answering):
 
     def plan(self, bound: Bound) -> LivePlan:
         """Plan a bound query."""
-        from hven.engines.postgres.live_plan import LivePlan
+        from hven.engines.postgres.live_plan import LivePlan  # noqa: PLC0415  (loaded when such an engine or table is opened)
 
         return LivePlan(self, bound)
 

@@ -6,6 +6,7 @@ at full speed by a thread of their own, into memory and then a file, from which 
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections import deque
@@ -68,8 +69,6 @@ class Spool:
             self._changed.notify()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        import os
-
         while True:
             with self._changed:
                 while not self._batches and not self._over:

@@ -460,7 +460,7 @@ class Ahead:
 
 def batches(cursor: Any) -> Any:
     """Give a reader of the answer whose errors keep their SQLSTATE, which `fetch_record_batch` drops."""
-    from adbc_driver_manager._reader import AdbcRecordBatchReader
+    from adbc_driver_manager._reader import AdbcRecordBatchReader  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
     handle = cursor.fetch_arrow()  # it frees the stream when it goes
     return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001  (there is no other way to it)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +154,6 @@ def _changed_before(row: Record) -> bool:
 
 def _late(row: Record) -> bool:
     """Say whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
-    import datetime as dt
-
     said, seen = row["target_time_min"], row["time_min"]
     if said is None or seen is None or not re.fullmatch(TIMESTAMP, str(said)) or not 2086000 < seen < 2817000:
         return False

@@ -128,8 +128,8 @@ def _latitude(lat: Numbers, source: Frame, target: Frame) -> Numbers:
 
 
 def _celestial(lon: Numbers, lat: Numbers, source: Frame, target: Frame) -> tuple[Numbers, Numbers]:
-    from astropy import units
-    from astropy.coordinates import SkyCoord
+    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
 
     known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
     there = SkyCoord(np.where(known, lon, 0.0) * units.deg, np.where(known, lat, 0.0) * units.deg, frame=_astropy(source)).transform_to(
@@ -140,7 +140,7 @@ def _celestial(lon: Numbers, lat: Numbers, source: Frame, target: Frame) -> tupl
 
 
 def _astropy(frame: Frame) -> Any:
-    from astropy.coordinates import frame_transform_graph
+    from astropy.coordinates import frame_transform_graph  # noqa: PLC0415  (a second to load, asked by few)
 
     name = CELESTIAL.get(frame.name.upper().replace("-", "_"))
     if name is None:
@@ -179,7 +179,7 @@ def _from_icrs(name: str) -> Numbers:
     """Give the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
     if name == "ICRS":
         return np.eye(3)
-    from astropy import coordinates
+    from astropy import coordinates  # noqa: PLC0415  (a second to load, asked by few)
 
     made = {
         "FK5": lambda: coordinates.FK5(equinox="J2000"),

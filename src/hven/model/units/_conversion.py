@@ -54,7 +54,7 @@ def _decomposed(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
 
 
 def _astropy(symbol: str, style: str | None) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
-    from astropy import units
+    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
 
     with warnings.catch_warnings():  # of deprecated symbols: they convert all the same
         warnings.simplefilter("ignore")
@@ -233,7 +233,7 @@ def astropy_unit(text: str | None) -> Any:
     ValueError
         Not a unit, or one that astropy does not know.
     """
-    from astropy import units
+    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
 
     unit = parse(text)
     found: Any = units.dimensionless_unscaled * unit.scale

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from hven.adql import tree
 from hven.model.errors import Timeout
+from hven.portal._condition_words import field
 from hven.portal._explore.search import COUNTED, ref
 from hven.portal.conditions import LISTS
 
@@ -318,8 +319,6 @@ def written(values: Sequence[str | None]) -> str:
 
 
 def _parted(value: str) -> list[str]:
-    from hven.portal._condition_words import field
-
     try:
         return [word.text.casefold() for word in field(value)]
     except ValueError:

@@ -12,17 +12,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from hven.adql import tree
 from hven.model.errors import HvenError, UserError
 from hven.model.sky import bodies
 from hven.portal._explore.places import kind
-from hven.portal._explore.search import ref, sphere
+from hven.portal._explore.search import Search, ref, sphere
 from hven.query import resolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import pyarrow as pa
 
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Asking
@@ -242,8 +242,6 @@ def _asked(table: Table, columns: Sequence[str], test: tree.Expr | None, asking:
 
 
 def _joined(first: pa.Table, then: pa.Table) -> pa.Table:
-    import pyarrow as pa
-
     rows = list(dict.fromkeys(tuple(row.items()) for row in (*first.to_pylist(), *then.to_pylist())))
     return pa.Table.from_pylist([dict(row) for row in rows[:MOST]], schema=first.schema)
 
@@ -261,8 +259,6 @@ def _plain(like: str) -> str:
 
 
 def _source(table: Table) -> tree.FromItem:
-    from hven.portal._explore.search import Search
-
     return Search(table=table).source()
 
 

@@ -16,6 +16,7 @@ from hven.adql import tree
 from hven.adql.text import write
 from hven.engines import Live
 from hven.model.errors import HvenError, Timeout
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -156,8 +157,6 @@ class Asking:
 
     def hides(self, table: Table) -> bool:
         """Tell whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
-        from hven.site.auth import row_filters
-
         return bool(row_filters([table], self.who, self.policies))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from hven import formats
@@ -61,7 +62,7 @@ def _stream(found: pa.Table) -> io.BytesIO:
 
 
 def _parquet(path: Path, rows: int) -> pa.Table:
-    from pyarrow import parquet
+    from pyarrow import parquet  # noqa: PLC0415  (slow to load, asked by few)
 
     with parquet.ParquetFile(path) as file:
         batch = next(file.iter_batches(batch_size=rows), None)
@@ -69,7 +70,7 @@ def _parquet(path: Path, rows: int) -> pa.Table:
 
 
 def _separated(path: Path, rows: int, delimiter: str) -> pa.Table:
-    from pyarrow import csv
+    from pyarrow import csv  # noqa: PLC0415  (slow to load, asked by few)
 
     with csv.open_csv(
         path, read_options=csv.ReadOptions(block_size=BLOCK), parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
@@ -88,8 +89,7 @@ def _batches(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
 
 
 def _fits(path: Path, rows: int) -> pa.Table:
-    import numpy as np
-    from astropy.io import fits
+    from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
     with fits.open(path, memmap=True) as file:
         table = file[1]

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 
 from hven.adql import tree
 from hven.model.errors import UserError
@@ -70,14 +71,12 @@ def coverage(search: Search, asking: Asking) -> Moc:
 
 def written(moc: Moc, as_: str = "fits") -> bytes:
     """Write a MOC for other programs: ``fits`` (MOC 2.0 section 4.2), ``json`` or ``ascii``."""
-    from mocpy import MOC
+    from mocpy import MOC  # noqa: PLC0415  (slow to load, asked by few)
 
     if as_ == "ascii":
         return str(moc).encode()
     made = MOC.from_string(str(moc), "ascii")
     if as_ == "json":
-        import orjson
-
         return orjson.dumps(made.serialize("json"))
     file = io.BytesIO()
     made.serialize("fits").writeto(file)

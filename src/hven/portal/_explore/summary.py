@@ -125,8 +125,8 @@ def sky_path(moc: str) -> str:
     """Draw a MOC (ASCII) on the whole sky, in Hammer's projection: an SVG path in a box of 5.66 by 2.83 around 0, east to the left."""
     if not moc.strip():
         return ""
-    from cdshealpix import nested
-    from mocpy import MOC
+    from cdshealpix import nested  # noqa: PLC0415  (slow to load, asked by few)
+    from mocpy import MOC  # noqa: PLC0415  (slow to load, asked by few)
 
     ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
     cells, order = np.empty(0, np.int64), 4

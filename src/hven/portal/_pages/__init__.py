@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from hven import __version__
 from hven.model.errors import HvenError
+from hven.portal._explore import global_search
 from hven.portal._pages.assets import NONE, named
 from hven.portal._pages.brand import Brand, brand_of
 from hven.portal._pages.texts import languages, spoken, texts
@@ -38,7 +39,7 @@ VARY = "accept, accept-encoding, accept-language, authorization, cookie"
 @lru_cache(maxsize=8)
 def pages(language: str = "en") -> Environment:
     """Load the templates; everything that comes from descriptors is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  (for pages for people alone)
 
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent.parent / "pages"),
@@ -150,8 +151,6 @@ _kinds_known: WeakKeyDictionary[Holdings, dict[tuple[str, str], tuple[tuple[str,
 
 def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[str, str], ...]:
     """Name the standards of which this reader can search all tables at once: here, or at services that the site file names."""
-    from hven.portal._explore import global_search as everywhere
-
     try:
         holdings = around.site.current()
     except HvenError:  # a page of trouble is a page, too: health tells what it is
@@ -162,13 +161,13 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
     found = known.get(key)
     if found is None:
         there = {
-            everywhere.kind_of(table)
+            global_search.kind_of(table)
             for table in catalogue.tables()
             if table.qualified in holdings.published
             and (not brand.collections or table.schema in brand.collections or table.schema not in holdings.resources)
         }
         there |= {service.kind for service in around.site.settings.remote}
-        found = known[key] = tuple((kind, title) for kind, title in everywhere.TITLES.items() if kind in there)
+        found = known[key] = tuple((kind, title) for kind, title in global_search.TITLES.items() if kind in there)
     return found
 
 

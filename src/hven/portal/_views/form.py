@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, facets, fields, notation
 from hven.portal._explore.names import on_body
@@ -145,8 +146,6 @@ def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
 
 
 def _chip(name: str, value: str, rest: Sequence[tuple[str, str]]) -> dict[str, str]:
-    from urllib.parse import urlencode
-
     return {
         "name": name,
         "value": value if len(value) <= 80 else f"{value[:79]}…",

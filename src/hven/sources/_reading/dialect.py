@@ -395,7 +395,7 @@ class _Lines:
 
 def _ecsv(lines: _Lines, file: str) -> Look:
     """Read the header of an Enhanced CSV file (APE 6): names, types, units, descriptions, delimiter."""
-    import yaml
+    import yaml  # noqa: PLC0415  (for descriptors alone)
 
     line = lines.line
     text = io.StringIO()
@@ -451,7 +451,7 @@ def _ecsv_column(item: dict[str, Any]) -> Column:
 
 
 def _loader() -> Any:
-    import yaml
+    import yaml  # noqa: PLC0415  (for descriptors alone)
 
     class Tolerant(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # that of C is ten times as fast
         """Reads !astropy... tags as plain mappings: nothing is built from them."""

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -362,7 +363,7 @@ class _Zstandard(io.RawIOBase):
     """Frames of Zstandard, one after the other; unlike the library's own reader it notices a missing end."""
 
     def __init__(self, raw: io.BufferedIOBase) -> None:
-        import zstandard
+        import zstandard  # noqa: PLC0415  (few files are packed so)
 
         self.make = zstandard.ZstdDecompressor().decompressobj
         self.frame = self.make()
@@ -439,8 +440,6 @@ def assemble(
 
     Facts are constant arrays: one value, repeated.
     """
-    import numpy as np
-
     out: list[pa.Array] = []
     for name in names:
         if name == ROW:

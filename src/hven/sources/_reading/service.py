@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import email.utils
 import random
@@ -182,7 +183,5 @@ def authorization(option: str | None, context: Context, how: str) -> str | None:
         raise SourceError(f"the secret {option} can't be resolved here", remedy="ingest it with `hven ingest`")
     value = context.secret(option)
     if how == "Basic":
-        import base64
-
         value = base64.b64encode(value.encode()).decode()
     return f"{how} {value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ class AnyRows(Rows):
 
     def __init__(self, options: Options, url: str, context: Context) -> None:
         super().__init__(options, context)
-        import sqlalchemy as sa
+        import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
         self.url = url
         try:
@@ -39,7 +40,7 @@ class AnyRows(Rows):
             ) from error
 
     def _described(self) -> list[Column]:
-        import sqlalchemy as sa
+        import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
         try:
             with self.engine.connect() as connection:
@@ -56,7 +57,7 @@ class AnyRows(Rows):
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows in the database's order."""
-        import sqlalchemy as sa
+        import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
         names = check_names(columns, list(self._columns), self.what)
         number = 1
@@ -74,7 +75,7 @@ class AnyRows(Rows):
 
     def offers(self) -> list[Offer]:
         """List the tables and views of the default schema; nobody counts their rows."""
-        import sqlalchemy as sa
+        import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
         try:
             look = sa.inspect(self.engine)
@@ -134,8 +135,6 @@ class _Spelling(Spelling):
 
 def _any_type(values: Sequence[Any], scale: int | None = None) -> pa.DataType:
     """Guess a type; decimal numbers without decimals (`scale` 0) are whole, and keep their digits."""
-    import decimal
-
     number = int if scale == 0 else float
     kept = [number(value) if isinstance(value, decimal.Decimal) and value.is_finite() else value for value in values]
     try:

@@ -69,7 +69,7 @@ class PostgresRows(Paged):
     @cached_property
     def _found(self) -> list[tuple[str, int, str]]:
         """Ask for names, type numbers and type names."""
-        from psycopg import sql
+        from psycopg import sql  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         with self._connect() as connection:
             try:
@@ -203,7 +203,7 @@ class PostgresRows(Paged):
         return self._part(portions=(Condition(sql=text) for text in conditions(key, [str(block) for block in blocks])))
 
     def _asked(self, text: str, connection: Any) -> list[Any]:
-        from psycopg import sql
+        from psycopg import sql  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         try:
             found: list[Any] = connection.execute(sql.SQL(text)).fetchall()
@@ -234,7 +234,7 @@ class PostgresRows(Paged):
         return Condition(sql=f"({', '.join(names)}) IN (SELECT * FROM unnest({', '.join(arrays)}))")
 
     def _connect(self) -> Any:
-        import psycopg
+        import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         try:
             connection = psycopg.connect(self.url, connect_timeout=15, options=SESSION)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -297,8 +298,6 @@ def left(limit: int | None, number: int) -> int:
 
 def without_url(text: str, url: str) -> str:
     """Take the address and its password out of a driver's message."""
-    from urllib.parse import urlsplit
-
     parts = urlsplit(url)
     secrets = [url, parts.password, parts.netloc]
     for secret in secrets:
