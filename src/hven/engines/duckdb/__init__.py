@@ -30,7 +30,7 @@ def open(directory: Path, *, memory: int, threads: int | None = None) -> Engine:
     threads
         Threads that compute; None = one for each processor.
     """
-    from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (loaded when such an engine or table is opened)
+    from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (what an engine brings is asked without it)
 
     return DuckEngine(directory, memory=memory, threads=threads)
 

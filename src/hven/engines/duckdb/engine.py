@@ -22,6 +22,7 @@ from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
 from hven.engines.duckdb.checking import verify
 from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
+from hven.engines.duckdb.functions import register
 from hven.engines.duckdb.layout import MANIFEST, PASSING, Held, Manifest, Stored, resized
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.merging import DiskMerge
@@ -75,8 +76,6 @@ class DuckEngine(Engine):
         self._spill = directory / f".spill-{os.getpid()}"
         config = _settings(self._memory, threads, self._spill)
         self._con = clock.lowered(clock.QUERY, lambda: duckdb.connect(":memory:", config=config))
-        from hven.engines.duckdb.functions import register  # noqa: PLC0415  (loaded when such an engine or table is opened)
-
         register(self._con)
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")

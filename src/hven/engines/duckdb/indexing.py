@@ -6,12 +6,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines._regions import cells_of_column
-from hven.engines._regions import region_columns as region_columns  # noqa: PLC0414  (merging takes it from here)
 from hven.engines._rows import SHOWN, refuse_nulls, repeated
 from hven.engines.duckdb.layout import KeyFiles, RegionFiles, Stored
 from hven.model.literal import hashes
@@ -169,8 +169,6 @@ def check_primary(table: Table, stored: Stored) -> None:
 def refuse_repeated(table: Table, rows: pa.Table) -> None:
     """Say which primary keys stand more than once in these rows, if any do."""
     names = list(table.primary)
-    import duckdb  # noqa: PLC0415  (slow to load, asked by few)
-
     with duckdb.connect(":memory:", config={"threads": 2}) as con:
         con.register("rows", rows.select(names))
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)

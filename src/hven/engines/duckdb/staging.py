@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines import Snapshot
+from hven.engines._regions import region_columns
 from hven.engines._rows import LAST, conform, position_keys, stable_order
 from hven.engines._statistics import Statistics, coverage
 from hven.engines.duckdb.checking import checksum, text_checksum
-from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, region_columns, wanted_keys
+from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
 from hven.model.errors import StorageError
 

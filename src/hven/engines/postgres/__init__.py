@@ -56,7 +56,7 @@ def open(  # noqa: A001  (the contract's name)
     site
         Identity of the site, written into the schema: another site that is given the same schema is refused; empty: nobody looks.
     """
-    from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415  (loaded when such an engine or table is opened)
+    from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415  (what an engine brings is asked without it)
 
     return PostgresEngine(
         directory,

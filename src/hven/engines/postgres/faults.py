@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import adbc_driver_manager
 import psycopg
 import pyarrow as pa
 
@@ -34,8 +35,6 @@ _TIMESTAMP = re.compile(r"type timestamp|type date|date/time")
 
 def kinds() -> tuple[type[Exception], ...]:
     """Give the classes of error that the drivers raise."""
-    import adbc_driver_manager  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
-
     return (psycopg.Error, adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 

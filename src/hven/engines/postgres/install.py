@@ -11,6 +11,7 @@ import psycopg
 from hven.engines.postgres import faults
 from hven.engines.postgres.functions import AGGREGATES, FUNCTIONS
 from hven.engines.postgres.places import HEALPIX, PGSPHERE, Q3C
+from hven.engines.postgres.sessions import named
 from hven.model.errors import StorageError, UserError
 
 if TYPE_CHECKING:
@@ -128,8 +129,6 @@ def adopt(connection: Any, schema: str, site: str, gone: str) -> list[str]:
     UserError
         The schema is not that site's, or a process of that site has it open.
     """
-    from hven.engines.postgres.sessions import named  # noqa: PLC0415  (loaded when such an engine or table is opened)
-
     here = f"{quote(schema)}.site"
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"])

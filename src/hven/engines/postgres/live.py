@@ -16,6 +16,7 @@ from hven.engines._clock import Watch
 from hven.engines.postgres import faults
 from hven.engines.postgres.answering import Answering
 from hven.engines.postgres.install import LETTERS, Found, quote
+from hven.engines.postgres.live_plan import LivePlan
 from hven.engines.postgres.live_text import beyond
 from hven.engines.postgres.live_turns import Turnstile
 from hven.engines.postgres.sessions import Pool, Server, Slots, counted
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.engines import Snapshot
-    from hven.engines.postgres.live_plan import LivePlan
     from hven.engines.postgres.staging import TableStaging
     from hven.model.table import Table
 
@@ -148,8 +148,6 @@ class LiveEngine(Answering):
 
     def plan(self, bound: Bound) -> LivePlan:
         """Plan a bound query."""
-        from hven.engines.postgres.live_plan import LivePlan  # noqa: PLC0415  (loaded when such an engine or table is opened)
-
         return LivePlan(self, bound)
 
     # --- what writes

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg.pq import ExecStatus
 
 from hven.engines import Execution
@@ -460,8 +461,6 @@ class Ahead:
 
 def batches(cursor: Any) -> Any:
     """Give a reader of the answer whose errors keep their SQLSTATE, which `fetch_record_batch` drops."""
-    from adbc_driver_manager._reader import AdbcRecordBatchReader  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
-
     handle = cursor.fetch_arrow()  # it frees the stream when it goes
     return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001  (there is no other way to it)
 
