@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from hven.app._server import door
 from hven.app._server.door import Door
+from hven.app._server.edge import Edge
+from hven.model.settings import Settings
+from hven.site.store import Store
 
 COST = 0.01  # seconds of each request that is answered
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 class Loop:
@@ -18,7 +29,9 @@ class Loop:
     def __init__(self) -> None:
         self.now = self.round = 1000.0
         self.waited: list[float] = []
-        self.door = Door(self._app, lambda: self.now, lambda: self.round)
+        self.door = Door(lambda: self.now, lambda: self.round)
+        settings = Settings(directory=Path())
+        self._edge = Edge(self._app, settings, Store(settings.var), door=self.door)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.waited.append(self.now - self.round)
@@ -36,8 +49,8 @@ class Loop:
                 async def send(message: dict[str, Any], said: list[dict[str, Any]] = said) -> None:
                     said.append(message)
 
-                scope = {"type": "http", "path": path, "headers": [], "client": (address, 1)}
-                asyncio.run(self.door(scope, None, send))  # type: ignore[arg-type]  (nobody reads)
+                scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "client": (address, 1)}
+                asyncio.run(self._edge(scope, None, send))  # type: ignore[arg-type]  (nobody reads)
                 told.append((address, said[0]["status"], dict(said[0]["headers"])))
         return told
 

@@ -15,9 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from hven.app._server.alias import Aliases
 from hven.app._server.edge import Edge
-from hven.app._server.identity import Identity
 from hven.app._server.log import GULP, MOST, Gathering
 from hven.model.settings import Alias, Settings
 from hven.query.turns import asker
@@ -57,7 +55,7 @@ def test_a_file_that_the_server_sends_itself_is_counted(tmp_path: Path, caplog: 
     async def file(_: Request) -> FileResponse:
         return FileResponse(tmp_path / "result.csv")
 
-    app = Edge(Starlette(routes=[Route("/f", file)]), Settings(directory=tmp_path))
+    app = edge(Starlette(routes=[Route("/f", file)]), Settings(directory=tmp_path))
 
     def able(extensions: dict[str, Any]) -> Any:
         async def stays() -> None:
@@ -78,9 +76,18 @@ def test_a_file_that_the_server_sends_itself_is_counted(tmp_path: Path, caplog: 
     assert not any("cut" in line for line in lines)
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def edge(inside: Any, settings: Settings) -> Edge:
+    return Edge(inside, settings, Store(settings.var))
+
+
 def application(**settings: Any) -> Any:
     made = Settings(directory=Path(), **settings)
-    return Edge(Aliases(Starlette(routes=[Route("/{rest:path}", echo)]), made), made)
+    return edge(Starlette(routes=[Route("/{rest:path}", echo)]), made)
 
 
 def test_every_answer_has_an_id_and_the_log_has_it_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -121,13 +128,13 @@ def test_preflight_is_answered_at_the_edge() -> None:
 
 def test_an_alias_renames_and_fixes_parameters() -> None:
     old = Alias(path="/cgi-bin/scs", to="/cone/stars.main", rename={"radius": "SR"}, set={"VERB": "3"})
-    _, _, body = ask(application(aliases=(old,)), "/cgi-bin/scs", b"RA=1&DEC=2&RADIUS=0.5")
+    _, _, body = ask(application(alias=(old,)), "/cgi-bin/scs", b"RA=1&DEC=2&RADIUS=0.5")
     assert json.loads(body) == {"path": "/cone/stars.main", "query": {"RA": "1", "DEC": "2", "SR": "0.5", "VERB": "3"}}
 
 
 def test_an_alias_yields_to_what_the_reader_says() -> None:
     old = Alias(path="/old", to="/new", set={"VERB": "3"})
-    _, _, body = ask(application(aliases=(old,)), "/old", b"verb=1")
+    _, _, body = ask(application(alias=(old,)), "/old", b"verb=1")
     assert json.loads(body)["query"] == {"verb": "1"}
 
 
@@ -166,17 +173,17 @@ SEARCH = Alias(
 )
 def test_an_alias_makes_a_query_of_parameters(asked: bytes, where: str) -> None:
     expected = {"LANG": "ADQL", "QUERY": f"SELECT id FROM obs.headers WHERE {where} ORDER BY id", "RESPONSEFORMAT": "votable/td"}
-    assert json.loads(ask(application(aliases=(SEARCH,)), "/search.votable", asked)[2]) == {"path": "/tap/sync", "query": expected}
-    made = Settings(directory=Path(), aliases=(SEARCH,))
-    app = Edge(Aliases(Starlette(routes=[Route("/tap/sync", parameters, methods=["POST"])]), made), made)
+    assert json.loads(ask(application(alias=(SEARCH,)), "/search.votable", asked)[2]) == {"path": "/tap/sync", "query": expected}
+    made = Settings(directory=Path(), alias=(SEARCH,))
+    app = edge(Starlette(routes=[Route("/tap/sync", parameters, methods=["POST"])]), made)
     _, _, body = ask(app, "/search.votable", method="POST", body=asked + b"&max=7", content_type="application/x-www-form-urlencoded")
     assert json.loads(body) == {**{name: [value] for name, value in expected.items()}, "MAXREC": ["7"]}
 
 
 def test_an_alias_holds_for_the_body_of_a_post_too() -> None:
     old = Alias(path="/old", to="/new", rename={"radius": "SR"}, set={"VERB": "3"})
-    made = Settings(directory=Path(), aliases=(old,))
-    app = Edge(Aliases(Starlette(routes=[Route("/new", parameters, methods=["POST"])]), made), made)
+    made = Settings(directory=Path(), alias=(old,))
+    app = edge(Starlette(routes=[Route("/new", parameters, methods=["POST"])]), made)
     _, _, body = ask(app, "/old", b"ra=1", method="POST", body=b"Radius=0.5&dec=2", content_type="application/x-www-form-urlencoded")
     assert json.loads(body) == {"RA": ["1"], "SR": ["0.5"], "DEC": ["2"], "VERB": ["3"]}
     _, _, body = ask(app, "/old", method="POST", body=b"verb=1", content_type="application/x-www-form-urlencoded")
@@ -199,7 +206,7 @@ def test_an_application_that_fails_before_it_answers_is_logged_with_the_id(caplo
 
     made = Settings(directory=Path())
     with pytest.raises(ZeroDivisionError):
-        ask(Edge(failing, made), "/", x_request_id="abc-123")
+        ask(edge(failing, made), "/", x_request_id="abc-123")
     assert "ZeroDivisionError in request abc-123" in caplog.text
 
 
@@ -217,9 +224,9 @@ def test_an_application_that_fails_in_the_middle_fails_for_the_server_too(caplog
     made = Settings(directory=Path())
     with caplog.at_level(logging.INFO, "hven.access"):
         with pytest.raises(ZeroDivisionError):
-            ask(Edge(failing(more=True), made), "/")
+            ask(edge(failing(more=True), made), "/")
         assert json.loads(caplog.records[-1].getMessage())["cut"] is True
-        ask(Edge(failing(more=False), made), "/")
+        ask(edge(failing(more=False), made), "/")
         assert "cut" not in json.loads(caplog.records[-1].getMessage())
 
 
@@ -258,7 +265,7 @@ def test_queries_are_counted_for_an_account_else_for_an_address(tmp_path: Path) 
 
     store = Store(tmp_path)
     token = store.users.add("anna")
-    app = Identity(Starlette(routes=[Route("/", tell)]), store, Settings(directory=tmp_path))
+    app = Edge(Starlette(routes=[Route("/", tell)]), Settings(directory=tmp_path), store)
     assert ask(app, "/")[2] == b"127.0.0.1"
     assert ask(app, "/", x_forwarded_for="192.0.2.7")[2] == b"192.0.2.7", "a proxy on this machine is believed"
     assert ask(app, "/", x_forwarded_for="2001:db8::7:1")[2] == b"2001:db8::/64"

@@ -10,7 +10,9 @@ from hven.portal._pages.brand import SCOPE
 from hven.portal._pages.texts import COOKIE, languages
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from collections.abc import Iterable
+
+    from starlette.types import Scope
 
     from hven.model.settings import Settings
 
@@ -20,34 +22,29 @@ YEAR = 365 * 86_400  # seconds
 class Portals:
     """Leaves in the request's scope to which portal it came, and takes the portal's path off: below it all services answer as everywhere."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, settings: Settings) -> None:
         self._hosts = {portal.host.lower(): portal for portal in settings.portals if portal.host}
         self._paths = sorted(((portal.path, portal) for portal in settings.portals if portal.path), key=lambda pair: -len(pair[0]))
         self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={YEAR}; SameSite=Lax"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] == "http":
-            if self._paths:
-                path = scope["path"]
-                for begin, portal in self._paths:
-                    if path == begin or path.startswith(f"{begin}/"):
-                        rest = path[len(begin) :] or "/"
-                        scope = {**scope, "path": rest, "raw_path": rest.encode(), SCOPE: portal}
-                        break
-            if self._hosts and SCOPE not in scope:
-                host = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"), "")
-                found = self._hosts.get(host) or self._hosts.get(host.partition(":")[0])
-                if found is not None:
-                    scope = {**scope, SCOPE: found}
-            chosen = self._chosen(scope["query_string"]) if scope["method"] == "GET" and scope["query_string"] else ()
-            if chosen:
-                send = self._keeping(chosen, send)
-        await self._app(scope, receive, send)
+    def present(self, scope: Scope) -> Scope:
+        """Give the request as the routes know it."""
+        path = scope["path"]
+        for begin, portal in self._paths:
+            if path == begin or path.startswith(f"{begin}/"):
+                rest = path[len(begin) :] or "/"
+                return {**scope, "path": rest, "raw_path": rest.encode(), SCOPE: portal}
+        if self._hosts:
+            host = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"), "")
+            found = self._hosts.get(host) or self._hosts.get(host.partition(":")[0])
+            if found is not None:
+                return {**scope, SCOPE: found}
+        return scope
 
-    def _chosen(self, query: bytes) -> tuple[bytes, ...]:
-        if LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query:
+    def chosen(self, scope: Scope) -> tuple[bytes, ...]:
+        """Give the cookies that keep what this request switches."""
+        query = scope["query_string"]
+        if scope["method"] != "GET" or (LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query):
             return ()
         given = dict(parse_qsl(query.decode("utf-8", "replace")))
         language, theme = given.get(LANGUAGE_PARAMETER), given.get(THEME_PARAMETER)
@@ -56,17 +53,10 @@ class Portals:
             kept.append(f"{THEME}={theme}; {self._cookie}")
         return tuple(line.encode() for line in kept)
 
-    @staticmethod
-    def _keeping(cookies: tuple[bytes, ...], send: Send) -> Send:
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message["headers"])
-                if any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
-                    # what sets a cookie is one reader's own
-                    headers = [
-                        (name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers
-                    ]
-                    message["headers"] = [*headers, *((b"set-cookie", cookie) for cookie in cookies)]
-            await send(message)
 
-        return sending
+def keeping(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Give the headers of an answer that sets these cookies, if it is a page: what sets a cookie is one reader's own."""
+    if not any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
+        return headers
+    own = [(name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers]
+    return [*own, *((b"set-cookie", cookie) for cookie in cookies)]

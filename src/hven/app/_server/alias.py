@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Scope
 
     from hven.model.settings import Alias, Settings
 
@@ -62,20 +62,18 @@ def _with(condition: str, value: str) -> str:
 class Aliases:
     """Rewrites path and query string before the routes see them; the root path is taken off first."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, settings: Settings) -> None:
         self._root = settings.root_path.rstrip("/")
         self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.alias}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on under its present address."""
-        if scope["type"] == "http":
-            path = scope["path"]
-            if self._root and (path == self._root or path.startswith(self._root + "/")):
-                path = path[len(self._root) :] or "/"
-                scope = {**scope, "path": path, "raw_path": path.encode()}
-            old = self._known.get(path.rstrip("/") or "/") if self._known else None
-            if old is not None:
-                query = old.query(scope["query_string"], post=scope["method"] == "POST")
-                scope = {**scope, "path": old.to, "raw_path": old.to.encode(), "query_string": query, "hven.alias": old}
-        await self._app(scope, receive, send)
+    def present(self, scope: Scope) -> Scope:
+        """Give the request under its present address."""
+        path = scope["path"]
+        if self._root and (path == self._root or path.startswith(self._root + "/")):
+            path = path[len(self._root) :] or "/"
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        old = self._known.get(path.rstrip("/") or "/") if self._known else None
+        if old is None:
+            return scope
+        query = old.query(scope["query_string"], post=scope["method"] == "POST")
+        return {**scope, "path": old.to, "raw_path": old.to.encode(), "query_string": query, "hven.alias": old}

@@ -14,15 +14,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.app._server.alias import Aliases
-from hven.app._server.door import Door
 from hven.app._server.edge import Edge
-from hven.app._server.identity import READER, Identity
+from hven.app._server.identity import READER
 from hven.app._server.routes import Routes
 from hven.jobs import forks
 from hven.model.table import BY_TAP
 from hven.portal.faces.portal import nowhere
-from hven.portal.portals import Portals
 from hven.services.face import Surroundings, known
 from hven.site.auth import ANONYMOUS, DEFAULT, offered
 
@@ -103,8 +100,7 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
     app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
-    inside = Identity(Aliases(Portals(app, site.settings), site.settings), site.store, site.settings)
-    return Edge(Door(inside), site.settings, site.counters)
+    return Edge(app, site.settings, site.store, counters=site.counters)
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:

@@ -18,7 +18,7 @@ from hven import services as dali
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Scope, Send
 
 STANDING = 1.0  # seconds without a pause ..
 MANY = 32  # .. and requests meanwhile, after which the queue stands
@@ -36,7 +36,7 @@ def _round() -> float:
 
 
 class Door:
-    """Outermost but for the edge, which logs and counts what is refused here, too.
+    """What the edge asks of each request first.
 
     Parameters
     ----------
@@ -44,8 +44,7 @@ class Door:
         Seconds that only grow: now, and when the loop began its round.
     """
 
-    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic, begun: Callable[[], float] = _round) -> None:
-        self._app = app
+    def __init__(self, clock: Callable[[], float] = time.monotonic, begun: Callable[[], float] = _round) -> None:
         self._clock = clock
         self._begun = begun
         self._busy = 0.0  # when the loop was last seen busy
@@ -53,20 +52,17 @@ class Door:
         self._since = 0  # requests since then
         self._asked: Counter[str] = Counter()  # by address, while the queue stands
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request, or refuse it."""
-        if scope["type"] != "http" or not self._full(scope):
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._busy = self._clock()
-            return
+    def busy(self) -> None:
+        """Take note that the loop has just done something."""
+        self._busy = self._clock()
+
+    async def refuse(self, send: Send) -> None:
+        """Tell a reader to come again."""
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(SORRY)), (b"retry-after", AFTER)]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": SORRY})
-        self._busy = self._clock()
 
-    def _full(self, scope: Scope) -> bool:
+    def full(self, scope: Scope) -> bool:
         """Say whether the loop is too far behind for this request."""
         begun = self._begun()
         if begun - self._busy > PAUSE:

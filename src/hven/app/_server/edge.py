@@ -1,4 +1,4 @@
-"""The edge: request ids, the access log, CORS, security headers, and the last net, in one pass over each request."""
+"""The edge, one pass over each request: id, log, CORS, the last net; whether there is room, who asks, and what address is meant."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven import __version__
+from hven.app._server.alias import Aliases
+from hven.app._server.door import Door
+from hven.app._server.identity import Identity
 from hven.model import clock
+from hven.portal.portals import Portals, keeping
 from hven.services import bodies
 from hven.services.errors import note
 from hven.site.counters import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
+    from hven.site.store import Store
 
 access = logging.getLogger("hven.access")
 SERVER = f"Hven/{__version__} (IVOA-copy) Starlette".encode()  # IVOA note SoftID 1.0: the operation in a comment
@@ -32,8 +35,12 @@ LEFT = 499  # what the log says of readers who left before an answer began
 class Edge:
     """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, counters: Counters | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, store: Store, *, counters: Counters | None = None, door: Door | None = None
+    ) -> None:
         self._app = app
+        self._door, self._identity = door or Door(), Identity(store, settings)
+        self._aliases, self._portals = Aliases(settings), Portals(settings)
         self._counters = Counters() if counters is None else counters
         self._bodies = settings.limits.bodies
         self._seconds = settings.limits.seconds
@@ -58,13 +65,14 @@ class Edge:
         clock.running.set(clock.Clock(self._seconds))
         status = sent = 0
         over = False
-        promised: Iterable[tuple[bytes, bytes]] = ()
+        promised: list[tuple[bytes, bytes]] = []
+        cookies: tuple[bytes, ...] = ()
 
         async def sending(message: Message) -> None:
             nonlocal status, sent, over, promised
             if message["type"] == "http.response.start":
-                status, promised = message["status"], message["headers"]
-                headers = [*message["headers"], *self._always, (b"x-request-id", name.encode())]
+                status, promised = message["status"], list(message["headers"])
+                headers = [*(keeping(cookies, promised) if cookies else promised), *self._always, (b"x-request-id", name.encode())]
                 if not self._any:
                     headers += self._cors(origin)
                 message["headers"] = headers
@@ -80,8 +88,14 @@ class Edge:
         try:
             if scope["method"] == "OPTIONS" and origin is not None:
                 await self._preflight(wanted, sending)
+            elif self._door.full(scope):
+                await self._door.refuse(sending)
+            elif (refusal := await self._identity.refusal(scope)) is not None:
+                await refusal(scope, receive, sending)
             else:
-                await self._app(scope, receive, sending)
+                present = self._portals.present(self._aliases.present(scope))
+                cookies = self._portals.chosen(present)
+                await self._app(present, receive, sending)
         except Exception as error:
             # an answer that broke off: the server cuts the connection of an application that fails, so that nobody takes
             # the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
@@ -91,6 +105,7 @@ class Edge:
             if broken:
                 raise
         finally:
+            self._door.busy()
             bodies.give_back(scope)
             seconds = time.perf_counter() - begun
             self._counters.ended(scope["path"], status or LEFT, seconds, sent)

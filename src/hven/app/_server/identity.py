@@ -21,7 +21,7 @@ from hven.site.auth.local import claimed
 from hven.site.auth.session import foreign
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Scope
 
     from hven.model.settings import Settings
     from hven.site.auth import Reader
@@ -33,29 +33,27 @@ READER = "hven.reader"
 class Identity:
     """Puts the reader into the request's scope, or answers 401."""
 
-    def __init__(self, app: ASGIApp, store: Store, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
         if settings.public_url:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
         self._providers = [plugins.load("identity", name).provider(store) for name in plugins.names("identity")]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; those without credentials cost nothing."""
-        if scope["type"] == "http" and any(name in {b"authorization", b"cookie"} for name, _ in scope["headers"]):
+    async def refusal(self, scope: Scope) -> PlainTextResponse | None:
+        """Look who asks; those without credentials cost nothing."""
+        if any(name in {b"authorization", b"cookie"} for name, _ in scope["headers"]):
             try:
                 headers = self._believed(scope)
                 account = claimed(headers.get("authorization", ""))
                 who = await dali.proven(HTTPConnection(scope), self._store, account, partial(self._identify, headers))
             except HvenError as error:
                 text = dali.message_of(error, scope.get("hven.request_id", ""))
-                await PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))(scope, receive, send)
-                return
+                return PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))
             if who is not None:
                 scope[READER] = who
         asker.set(partial(_asker, scope))
-        await self._app(scope, receive, send)
+        return None
 
     def _believed(self, scope: Scope) -> Headers:
         """Give the headers that may prove something."""
