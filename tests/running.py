@@ -21,6 +21,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from nursery import Process
+from shared import MORE
+
 HVEN = [sys.executable, "-m", "hven"]
 
 
@@ -96,7 +99,7 @@ class Server:
 
     port: int
     site: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Process
     address: str = "127.0.0.1"
 
     @property
@@ -151,27 +154,33 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, address: str = "127.0.0.1") -> Iterator[Server]:
-    """Serve a site until the block ends; `address` is where a site that says its own `host` is reached."""
+    """Serve a site until the block ends; `address` is where a site that says its own `host` is reached.
+
+    `command`: what begins the server as a user does; otherwise it is a fork, which saves a second.
+    """
     port = free_port()
     log = site / "serve.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*(command or HVEN), "serve", "--site", str(site), "--port", str(port), "--workers", str(workers)],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        server = Server(port=port, site=site, process=process, address=address)
+    process = served(["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)], log, command)
+    server = Server(port=port, site=site, process=process, address=address)
+    try:
         try:
-            try:
-                until(lambda: server.get("/health")[0] == 200 or process.poll() is not None, 300)
-            except AssertionError:
-                pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
-            assert process.poll() is None, log.read_text()
-            yield server
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            process.wait(120)
+            until(lambda: server.get("/health")[0] == 200 or process.poll() is not None, 300)
+        except AssertionError:
+            pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
+        assert process.poll() is None, log.read_text()
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(120)
+
+
+def served(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | Process:
+    """Begin ``hven`` with some words: by a command, or as a fork; proofs at full size have no forks."""
+    if command is None and MORE == 1:
+        return Process(words, log)
+    with log.open("wb") as file:
+        return subprocess.Popen([*(command or HVEN), *words], stdout=file, stderr=subprocess.STDOUT)
 
 
 def until(true: Callable[[], object], seconds: float = 60, pause: float = 0.05) -> float:

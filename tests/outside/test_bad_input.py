@@ -59,8 +59,8 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
             + f"--{mark}--\r\n".encode()
         )
 
-    status, _, answer = server.send("POST", "/tap/sync", body({}), head)
     made, headers, refused = server.send("POST", "/tap/async", body({"PHASE": "RUN"}), head)
+    status, _, answer = server.send("POST", "/tap/sync", body({}), head)  # the job waits meanwhile for whom both wait for
     if made != 303:
         assert made == status
         return status, told(answer), told(refused)

@@ -22,7 +22,7 @@ import pytest
 from bombs import BOMBS, SMALL, Bomb
 from sky_site import begin, publish
 
-from running import Server, serving, until
+from running import HVEN, Server, serving, until
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "query"))
 
@@ -196,7 +196,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(site))
         patch.setenv("HVEN_TICKS", str(ticks))
-        with serving(site) as running:
+        with serving(site, command=HVEN) as running:
             for number in range(50):  # a server that is at rest has been asked something
                 assert running.get("/cone/sky.stars", RA=number, DEC=0, SR=0.1)[0] == 200
                 assert running.rows(f"SELECT MAX(ra + {number}) AS n FROM sky.stars")

@@ -53,7 +53,7 @@ def site_in(place: Path, rows: int = SIDE) -> Path:
 
 @pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
-    with serving(site, workers=2) as made:
+    with serving(site, workers=2, command=HVEN) as made:
         yield made
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 from sky_site import DESCRIPTOR, begin, publish
 
-from running import serving
+from running import HVEN, serving
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -201,7 +201,7 @@ def test_everything_at_once_for_long(tmp_path: Path) -> None:
     begin(site)
     publish(site, ROWS, "k", lambda _: 0)  # each state gives every row its number: an answer with two numbers is a mixed one
     over, weights, state = threading.Event(), list[Weight](), 0
-    with serving(site, workers=2) as server:
+    with serving(site, workers=2, command=HVEN) as server:
         readers = [Reader(server.port, seed, over) for seed in range(READERS)]
         threads = [threading.Thread(target=reader.run) for reader in readers]
         for thread in threads:

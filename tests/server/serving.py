@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from running import HVEN, free_port, hven, until
+from nursery import Process
+from running import HVEN, free_port, hven, served, until
 
 
 def program(name: str) -> str:
@@ -31,7 +32,7 @@ class Serving:
     """A running server."""
 
     port: int
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | Process
     log: Path
 
     @property
@@ -82,25 +83,20 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log") -> Iterator[Serving]:
-    """Serve a site until the block ends; `through`: a program that begins the server, and is it then."""
+    """Serve a site until the block ends; `through`: a program that begins the server as a user does, and is it then; otherwise it is a fork."""
     port = free_port()
-    with (site / log).open("w") as file:
-        process = subprocess.Popen(
-            [*through, *HVEN, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        made = Serving(port=port, process=process, log=site / log)
-        try:
-            until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
-            assert process.poll() is None, made.log.read_text()
-            until(lambda: len(made.workers()) == workers)  # the first of them has answered
-            yield made
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            process.wait(60)
+    words = ["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)]
+    process = served(words, site / log, [*through, *HVEN] if through else None)
+    made = Serving(port=port, process=process, log=site / log)
+    try:
+        until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
+        assert process.poll() is None, made.log.read_text()
+        until(lambda: len(made.workers()) == workers)  # the first of them has answered
+        yield made
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(60)
 
 
 DESCRIPTOR = """\

@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     site = star_site(tmp_path_factory.mktemp("serve") / "site", 300_000)
     with (site / "hven.toml").open("a") as file:
         file.write("\n[limits]\nseconds = 600\n")  # what must end by other means is not ended by this
-    with serving(site) as made:
+    with serving(site, through=["env"]) as made:  # as a user begins it
         yield made
 
 
