@@ -25,7 +25,7 @@ from hven.model.types import BOOLEAN
 from hven.query._parts import Edge, replaced, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.adql.tree import Bound, Expr
     from hven.engines import Relation
@@ -38,27 +38,26 @@ COPIES, KEYS = "hven_copy", "hven_keys"  # schemas of what is copied and of keys
 BIASED = 4.0  # how many times as many rows another engine must have before the embedded one is not the host: copies cost nothing there
 
 
-def prepare(bound: Bound, engines: Engines, relation: Callable[[Table], Relation], limits: QueryLimits) -> Plan:
+def prepare(bound: Bound, engines: Engines, relations: Mapping[str, Relation], limits: QueryLimits) -> Plan:
     """Plan a bound query on the engine that has its tables, or over several engines.
 
     Parameters
     ----------
-    relation
-        Gives the rows of a stored table.
+    relations
+        Where the rows of its tables are, by qualified name.
 
     Raises
     ------
     BindError, StorageError
         An engine refuses the query, or cannot be opened.
     """
-    found = {table.qualified: relation(table) for table in bound.tables}
-    homes = {name: one.engine for name, one in found.items() if not isinstance(one, Memory)}
+    homes = {name: one.engine for name, one in relations.items() if not isinstance(one, Memory)}
     names = set(homes.values())
     if not names:
         return engines.embedded.prepare(bound)
     if len(names) == 1:
         return engines.answering(names.pop()).prepare(bound)
-    return MixedPlan(bound, engines, homes, found, limits)
+    return MixedPlan(bound, engines, homes, relations, limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from hven.adql.tree import Bound
-    from hven.engines import Plan
+    from hven.engines import Plan, Relation
     from hven.formats import Info
     from hven.site.auth import Scope
 
@@ -26,11 +26,18 @@ PLAN, WORD = 12_000, 180  # bytes of a plan, and of each word of its text: measu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A bound, permitted, planned query, free of the values in `slots`."""
+    """A bound, permitted, planned query, free of the values in `slots`.
+
+    Attributes
+    ----------
+    relations
+        Where the rows of its tables are, if all are in snapshots that are published: others go with their holdings.
+    """
 
     bound: Bound
     plan: Plan
     scope: Scope
+    relations: Mapping[str, Relation] | None = None
     guarded: bool = False
     origins: tuple[Info, ...] = ()
 

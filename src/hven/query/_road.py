@@ -117,7 +117,7 @@ def run(
     wanted = limits.maxrec_default if maxrec is None else maxrec
     limit = min(wanted, limits.maxrec_hard if most is None else most)
     begin = rows = None
-    relations = _relations(prepared.bound, holdings, reach, uploads)
+    relations = prepared.relations or _relations(prepared.bound, holdings, reach, uploads)
     share = 1.0
     if sample is not None:
         relations, share = _sampled(relations, site, sample, prepared.bound.query)
@@ -196,7 +196,7 @@ def explain(
     told = prepared.plan.explain()
     if prepared.guarded:  # how many rows there are is no business of who may see some of them
         return told
-    relations = _relations(prepared.bound, holdings, reach, uploads)
+    relations = prepared.relations or _relations(prepared.bound, holdings, reach, uploads)
     lines = prepared.plan.estimate(values, relations)
     rows = total(prepared.bound.query, values, relations, None)
     if rows is not None:
@@ -244,16 +244,22 @@ def _prepare(
     if uploads:
         catalogue = catalogue.extended([table for table, _ in uploads.values()])
     bound = adql.bind(parsed, catalogue, locate=locate, steady=steady)
-    read = [_relation(table, holdings, reach, uploads) for table in bound.tables] if steady else []
-    if sum(one.rows for one in read if isinstance(one, Snapshot)) > STEADY:
+    read = _relations(bound, holdings, reach, uploads) if steady else {}
+    if sum(one.rows for one in read.values() if isinstance(one, Snapshot)) > STEADY:
         bound = adql.bind(parsed, catalogue, locate=locate)
     permitted, scope = permit(bound, who, policies)
-    if reach != "public" and any(table.schema == TAP_SCHEMA or table.owner is not None for table in bound.tables):
+    owned = any(table.owner is not None for table in permitted.tables)
+    if reach != "public" and (owned or any(table.schema == TAP_SCHEMA for table in bound.tables)):
         # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is named like others'
         scope = Scope(reach if scope.public else f"{scope.key}-{reach}")
-    plan = mixed.prepare(permitted, site.engines, lambda table: _relation(table, holdings, reach, uploads), site.settings.limits)
+    relations = _relations(permitted, holdings, reach, uploads)
     prepared = Prepared(
-        bound=permitted, plan=plan, scope=scope, guarded=permitted is not bound, origins=origins(permitted.tables, holdings, site)
+        bound=permitted,
+        plan=mixed.prepare(permitted, site.engines, relations, site.settings.limits),
+        scope=scope,
+        relations=relations if all(isinstance(one, Snapshot) for one in relations.values()) and not owned else None,
+        guarded=permitted is not bound,
+        origins=origins(permitted.tables, holdings, site),
     )
     if shape is not None:
         shapes.keep(shape, literals, prepared, words=words)
@@ -301,11 +307,12 @@ def _with_places(shape: Hashable, pieces: Sequence[str], literals: Sequence[Any]
 
 def _relations(
     bound: tree.Bound, holdings: Holdings, reach: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None
-) -> dict[str, Relation]:
-    return {table.qualified: _relation(table, holdings, reach, uploads) for table in bound.tables}
+) -> Mapping[str, Relation]:
+    given = {name: Memory(rows) for name, (_, rows) in (uploads or {}).items()}
+    return {table.qualified: given.get(table.qualified) or holdings.relation(table, reach) for table in bound.tables}
 
 
-def _sampled(relations: dict[str, Relation], site: Site, rows: int, asked: tree.Query) -> tuple[dict[str, Relation], float]:
+def _sampled(relations: Mapping[str, Relation], site: Site, rows: int, asked: tree.Query) -> tuple[Mapping[str, Relation], float]:
     """Give some rows of the one table in place of all, and the share that they are."""
     if len(relations) != 1:
         return relations, 1.0
@@ -321,11 +328,6 @@ def _sampled(relations: dict[str, Relation], site: Site, rows: int, asked: tree.
     if found is None:
         return relations, 1.0
     return {name: found}, found.rows.num_rows / relation.rows
-
-
-def _relation(table: Table, holdings: Holdings, reach: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None) -> Relation:
-    name = table.qualified
-    return Memory(uploads[name][1]) if uploads and name in uploads else holdings.relation(table, reach)
 
 
 @dataclass(slots=True)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from hven.engines import Execution, Limits, Relation
     from hven.engines.duckdb.layout import Stored
     from hven.engines.duckdb.machine import Machine
-    from hven.engines.duckdb.roads import Access
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -82,18 +81,21 @@ class DuckPlan(Plan):
         self._candidates = None if lenient else Candidates(bound)
         self._direct = None if lenient else arrow.recognise(bound, self.schema)
         self.small = self._direct is not None  # an index may be of use, or the rows are in memory: `execute` sees
+        self._access = None
+        if self._candidates is not None and self._direct is not None:
+            self._access = self._candidates.accesses.get(self._direct.leaf.number)
+        self._order_key = None if self._direct is None else _order_key(self._direct)
         self._indexed = self._by_index()
         if not self._indexed:
             self._sql(Reduced())  # what cannot be written is refused when the plan is made
 
     def _by_index(self) -> bool:
-        if self._direct is None or self._candidates is None:
+        direct = self._direct
+        if direct is None:
             return False
-        if self._direct.leaf.number in self._candidates.accesses or (self._direct.count and self._direct.condition is None):
+        if self._access is not None or (direct.count and direct.condition is None):
             return True
-        if self._direct.top is None:
-            return False
-        return self._order_key() is not None if self._direct.orders else self._direct.condition is None
+        return direct.top is not None and (self._order_key is not None if direct.orders else direct.condition is None)
 
     def _sql(self, reduced: Reduced) -> Text:
         """Give the SQL text with table references replaced by candidates, and without what has no rows."""
@@ -204,8 +206,7 @@ class DuckPlan(Plan):
     def _arrow_batches(
         self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, limits: Limits, most_rows: int
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
-        access = self._access()
-        found = None if access is None else access.look_up(stored, values, min(most(stored), most_rows))
+        found = None if self._access is None else self._access.look_up(stored, values, min(most(stored), most_rows))
         if found is not None and (not direct.orders or found.count <= arrow.SORTED):
             return direct.some(stored, found.rows(), values, limit), found.count
         if direct.condition is None and not direct.orders:
@@ -230,31 +231,17 @@ class DuckPlan(Plan):
             return direct.whole(held, values, limit, limits.step(len(self.schema))), count
         return direct.some(held, np.arange(count), values, limit), count
 
-    def _access(self) -> Access | None:
-        if self._candidates is None or self._direct is None:
-            return None
-        return self._candidates.accesses.get(self._direct.leaf.number)
-
-    def _order_key(self) -> str | None:
-        """Name the indexed column that alone gives the order."""
-        direct = self._direct
-        if direct is None or len(direct.orders) != 1 or direct.orders[0].column is None or direct.leaf.table is None:
-            return None
-        column = direct.leaf.table.column(direct.orders[0].column)
-        return column.name if column.name in direct.leaf.table.searched else None
-
     def _in_order(
         self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, most_rows: int
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         """Read rows in the order of an index until there are enough."""
-        name = self._order_key()
+        name = self._order_key
         index = stored.key(name) if name is not None else None
         end = direct.window(values, limit)[1]
         if index is None or end is None or end > most_rows:
             return None, 0
         low, high = 0, index.count
-        access = self._access()
-        for part in access.parts if isinstance(access, Best) else (access,):
+        for part in self._access.parts if isinstance(self._access, Best) else (self._access,):
             if isinstance(part, KeySpan) and part.column == name:
                 span = part.places(index, values)
                 if span is not None:
@@ -313,12 +300,20 @@ class DuckPlan(Plan):
         return lines
 
     def _short_road(self) -> str:
-        direct, key = self._direct, self._order_key()
+        direct, key = self._direct, self._order_key
         if direct is not None and direct.count and direct.condition is None:
             return "without DuckDB: the number of rows is known, none is read"
         if direct is not None and direct.top is not None and key is not None:
             return f"without DuckDB: rows in the order of the index of {key}, until there are enough"
         return "without DuckDB, if an index gives few rows"
+
+
+def _order_key(direct: arrow.Direct) -> str | None:
+    """Name the indexed column that alone gives the order."""
+    if len(direct.orders) != 1 or direct.orders[0].column is None or direct.leaf.table is None:
+        return None
+    column = direct.leaf.table.column(direct.orders[0].column)
+    return column.name if column.name in direct.leaf.table.searched else None
 
 
 def _first(
