@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from hven.ingest import ingest
 from hven.model.errors import Forbidden, SourceError, UserError
 from hven.sources import ROW, Context, Feeds, tap
 from hven.sources import hven as hven_kind
 from hven.sources._reading import service, tapservice
+from hven.testing.site import site_with
 from hven.testing.source import SourceContract
 from running import hven, serving
 
@@ -170,6 +172,26 @@ def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
     asked = [query for query in proxy.queries if "TOP 200" in query]
     assert len(asked) == 12
     assert all("ORDER BY id" in query for query in asked)
+
+
+def test_in_another_context_nothing_is_asked_anew(proxy):
+    source = opened(proxy.url, table="far.many")
+    columns, asked = source.columns(), len(proxy.asked)
+    later = source.within(Context(key=["number"], page=400, rate=1000, allow_private=True))
+    assert later.columns() == columns
+    assert len(proxy.asked) == asked
+    assert ids(later) == many()["id"].to_pylist()
+    assert sum(query.startswith("SELECT TOP 400 ") and "ORDER BY number" in query for query in proxy.queries) == 6
+
+
+def test_an_ingest_asks_once_for_columns(proxy, tmp_path):
+    text = (
+        f"collection: near\ntitle: Near\ntables: {{stars: {{primary: n, source: {{kind: tap, url: '{proxy.url}', table: far.stars}}}}}}\n"
+    )
+    with site_with(tmp_path, text, allow_private=True) as site:
+        assert ingest(site, "near").rows == 3
+    assert sum(query.startswith("SELECT TOP 1 *") for query in proxy.queries) == 1
+    assert sum("TAP_SCHEMA.columns" in query for query in proxy.queries) == 1
 
 
 def test_more_is_asked_than_the_service_gives(server):

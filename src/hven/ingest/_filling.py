@@ -25,7 +25,7 @@ from hven.ingest._validate import Validation
 from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
 from hven.model.table import columns_to_json
-from hven.sources import ROW, Context, Counts, Pin, Reject
+from hven.sources import ROW, Context, Counts, Pin, Reject, Within
 from hven.sources.groups import ROWS
 
 if TYPE_CHECKING:
@@ -100,15 +100,18 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
         source = module.open(options, context)
         columns = tuple(source.columns())
         mapping = mappings.doubted(mappings.compile(spec, columns, resource), source, one)
+        known: Context | None = None
         rows = min(context.batch, max(LEAST, BATCH // (12 * max(len(columns), 1))))
         entry = Entry(spec=one, source=source, columns=columns, mapping=mapping)
         if counts_bytes(source):
             if mapping.wanted or rows != context.batch:
                 # a file may be read in the target's types at once; and a wide one in shorter batches
-                source = module.open(options, replace(context, wanted=mapping.wanted, batch=rows))
+                known = replace(context, wanted=mapping.wanted, batch=rows)
         elif spec.sync is not None or one.kind in SERVICES:  # it may be asked page by page, in the order of a key
             page, rate = (spec.sync.page, spec.sync.rate) if spec.sync is not None else (None, None)
-            source = module.open(options, replace(context, key=identity(entry, mapping.table), page=page, rate=rate))
+            known = replace(context, key=identity(entry, mapping.table), page=page, rate=rate)
+        if known is not None:
+            source = source.within(known) if isinstance(source, Within) else module.open(options, known)
         entries.append(replace(entry, source=source))
     return entries
 

@@ -254,6 +254,14 @@ class Doubts(Protocol):
 
 
 @runtime_checkable
+class Within(Protocol):
+    """A source that asks nothing anew when more is known of how it will be read; others are opened again."""
+
+    def within(self, context: Context) -> Source:
+        """Give the same source in another context."""
+
+
+@runtime_checkable
 class Described(Protocol):
     """A source that says what it is about."""
 
@@ -323,4 +331,5 @@ __all__ = [
     "Reject",
     "Since",
     "Source",
+    "Within",
 ]

@@ -19,7 +19,7 @@ from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units, units_of
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions
-from hven.sources._reading.rows import Nulls, TextRows
+from hven.sources._reading.rows import Nulls, TextRows, words_of
 from hven.sources._reading.text import TextFile
 
 if TYPE_CHECKING:
@@ -212,8 +212,7 @@ class FixedText(TextRows):
         return known
 
     def _nulls(self, item: readme.ByteField) -> tuple[str, ...]:
-        null = self.options.null
-        return (*null.get("*", ()), *null.get(item.column.name, ()), *([item.null] if item.null else []))
+        return (*words_of(self.options.null, item.column.name), *([item.null] if item.null else []))
 
     def _read_me(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
         path = self.context.directory / (self.options.readme or "")

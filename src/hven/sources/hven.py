@@ -82,13 +82,10 @@ class HvenRows(TapRows):
     def __init__(self, options: Options, context: Context) -> None:
         base = _TAP.sub("", options.url.rstrip("/"))
         secret = authorization(options.token, context, "Bearer")
-
-        def service(url: str) -> Service:
-            return Service(url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret)
-
-        tap = TapService(service(f"{base}/tap"), mode=options.mode, wanted=FORMAT)
-        super().__init__(tap, context, table=options.table, columns=options.columns, key=options.key, page=context.page or options.page)
-        self.feed = service(f"{base}/changes/{percent(options.table)}")
+        service = Service(f"{base}/tap", context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret)
+        tap = TapService(service, mode=options.mode, wanted=FORMAT)
+        super().__init__(tap, context, table=options.table, columns=options.columns, key=options.key, page=options.page)
+        self.feed = f"{base}/changes/{percent(options.table)}"
 
     def state(self) -> str | None:
         """Name the snapshot that is published there now."""
@@ -128,7 +125,7 @@ class HvenRows(TapRows):
         params = {"RESPONSEFORMAT": FORMAT, **({"since": since} if since is not None else {})}
 
         def ask() -> tuple[Head, pa.Table] | None:
-            with self.feed.asked("GET", f"{self.feed.url}?{urlencode(params)}") as answer:
+            with self.tap.service.asked("GET", f"{self.feed}?{urlencode(params)}") as answer:
                 if answer.status in {404, 405, 410}:
                     return None
                 if answer.status >= 500:
@@ -146,7 +143,7 @@ class HvenRows(TapRows):
             schema = pa.schema([column.arrow.with_nullable(True) for column in read.head.columns])
             return read.head, pa.Table.from_batches(rows, schema)
 
-        return self.feed.tried(ask)
+        return self.tap.service.tried(ask)
 
 
 def _state_of(head: Head, what: str) -> str:

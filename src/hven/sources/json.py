@@ -7,7 +7,7 @@ import json
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ from hven.sources._reading.files import FileOptions, Texts, assemble, check_name
 from hven.sources._reading.jsoncells import Parsed, Reader
 from hven.sources._reading.jsonshape import CELL, LIST, PART, REGION, TEXT, Leaf, Node, leaves
 from hven.sources._reading.jsontext import BLOCK, Form, Records, form_of, named, records
-from hven.sources._reading.rows import Nulls  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.rows import Nulls, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,7 +97,7 @@ class JsonRows(FileRows):
         asked = [leaf for leaf in self._leaves if leaf.name in names]
         facts = [name for name in names if name in FILE_FACTS]
         kinds = {leaf.name: self._kind(leaf) for leaf in asked}
-        with Reader(asked, kinds, self._words) as reader:
+        with Reader(asked, kinds, partial(words_of, self.options.null)) as reader:
             found = (self._batch(parsed, names, facts) for parsed in self._reported(self._parsed(reader, limit)))
             yield from cut(found, self.context.batch, limit)
 
@@ -201,9 +201,6 @@ class JsonRows(FileRows):
             said = self.options.records
             self._forms[file.name] = next(iter(self._forms.values())) if alike else form_of(file, said)
         return self._forms[file.name]
-
-    def _words(self, name: str) -> tuple[str, ...]:
-        return (*self.options.null.get("*", ()), *self.options.null.get(name, ()))
 
     def _kind(self, leaf: Leaf) -> pa.DataType:
         """Give the type a column is read as: what the target wants, if this is a single value."""

@@ -72,7 +72,7 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         adql=options.adql,
         columns=options.columns,
         key=options.key,
-        page=context.page or options.page,
+        page=options.page,
     )
 
 

@@ -76,13 +76,18 @@ class Service:
         self.seconds = seconds
         self.tries = tries
         self.secret = secret
-        rates = [one for one in (rate, context.rate) if one]
-        self._pause = 1 / min(rates) if rates else 0.0
+        self._pause = 0.0
+        self.slow(rate)
+        self.slow(context.rate)
         self._next = 0.0
         self._private = context.allow_private
         self._tell = context.tell
         if secret is not None and urlsplit(url).scheme != "https" and not self._private:
             raise SourceError("a token would go over http, where all can read it", remedy="give the https address of the service")
+
+    def slow(self, rate: float | None) -> None:
+        """Ask so many times a second at most; None: as before."""
+        self._pause = max(self._pause, 1 / rate if rate else 0.0)
 
     def tried(self, what: Callable[[], T]) -> T:
         """Do something, again and again if a pause may mend it.

@@ -49,13 +49,22 @@ class TapRows(Narrowing):
         self.table = table
         self.adql = adql.strip().rstrip(";") if adql is not None else None
         self.wanted = columns
-        self.said_key = tuple(key) or tuple(context.key)
-        self.step = page or context.page or PAGE
+        self._said_key = tuple(key)
+        self._page = page
         self.read = 0
         self._where: tuple[str, ...] = ()
         self._portions: tuple[tuple[str, ...], ...] | None = None  # conditions of which one must hold, some at a time
         self._picked: tuple[str, ...] = ()
         self._count: int | None = None
+
+    def within(self, context: Context) -> Self:
+        """Give the same rows in another context, at its rate."""
+        self.tap.service.slow(context.rate)
+        return super().within(context)
+
+    @property
+    def _step(self) -> int:
+        return self.context.page or self._page or PAGE
 
     # --- what there is ------------------------------------------------------------------------------------------
 
@@ -162,8 +171,8 @@ class TapRows(Narrowing):
     @cached_property
     def key(self) -> Key | None:
         """Give the key that rows are asked by: the one that was said, or an indexed identifier of TAP_SCHEMA."""
-        if self.said_key:
-            return Key.of(check_names(self.said_key, list(self._columns), self.what), self._columns, self._exact)
+        if said := self._said_key or tuple(self.context.key):
+            return Key.of(check_names(said, list(self._columns), self.what), self._columns, self._exact)
         here = {name.lower(): name for name in self._columns}
         for column, _ in self._schema:
             if column.indexed and (column.ucd or "").lower().startswith("meta.id;meta.main") and column.name.lower() in here:
@@ -212,7 +221,7 @@ class TapRows(Narrowing):
         self.read = 0
         if self._portions is not None:
             found = self._of_portions(names)
-        elif limit is not None and limit <= self.step:
+        elif limit is not None and limit <= self._step:
             page = self.tap.page(self._select(names, top=limit), limit)
             found = self._typed(page.head.columns, page.table.to_batches(), names, 1)
         elif self.key is not None:
@@ -247,7 +256,7 @@ class TapRows(Narrowing):
 
     def _ordered(self, key: Key, names: Sequence[str], last: tuple[object, ...] | None) -> Iterator[pa.Table]:
         """Yield pages that end where the key changes."""
-        size = self.step
+        size = self._step
         asked = [column.name for column in self._asked_for(names, key)]
         order = ", ".join(self._words.column(name) for name in key.names)
         kinds = {name: self._columns[name].type.arrow for name in key.names}

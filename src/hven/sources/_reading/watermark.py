@@ -7,6 +7,7 @@ as new. GREATEST, LEAST and COALESCE become conditions over their arguments, whi
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import math
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
     from hven.model.types import Type
+    from hven.sources import Context
 
 WHOLE, FLOAT, TEXT, TIME = "whole number", "number", "text", "time"
 _SINGLE = 2.0**-22  # of a single-precision number, two steps
@@ -107,6 +109,14 @@ def watermark(expression: str, columns: Sequence[Column]) -> Watermark | None:
 
 class Narrowing(ABC):
     """The half of a `Source` that can be asked for what is newer than a watermark (`hven.sources.Since`)."""
+
+    context: Context
+
+    def within(self, context: Context) -> Self:
+        """Give the same rows in another context; nothing is asked anew."""
+        found = copy.copy(self)
+        found.context = context
+        return found
 
     @property
     @abstractmethod
