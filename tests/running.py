@@ -164,7 +164,7 @@ def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, a
     server = Server(port=port, site=site, process=process, address=address)
     try:
         try:
-            until(lambda: server.get("/health")[0] == 200 or process.poll() is not None, 300)
+            until(lambda: process.poll() is not None or server.get("/health")[0] == 200, 300)
         except AssertionError:
             pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
         assert process.poll() is None, log.read_text()
