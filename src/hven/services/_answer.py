@@ -133,44 +133,46 @@ async def _answer(
     if request.method == "HEAD":
         result.close()
         return without_body(every)
+    rest: tuple[Chunks, Watch, asyncio.Future[bytes | None] | None] | None = None
     # MAXREC=0 runs nothing; what an index answers takes less time here than its way to a thread would
     if result.limit == 0 or await _ready(result):
         write = fmt.at_once
-        body = None if write is None else result.at_once(lambda rows: write(head, rows, options))
-        if body is not None:
-            return whole(request, body, heads())
-        pieces = _start(result, fmt, head, options)
-        parts: list[bytes] = []
-        size = 0
-        for piece in pieces:
-            parts.append(piece)
-            size += len(piece)
-            if size > ONE_WRITE:
-                return Streamed(request, b"".join(parts), Chunks(pieces, result), heads(), Watch(request, result))
-        note(result.failure, result.request)
-        return whole(request, b"".join(parts), heads())
-    turn = Waiting(result.enter, result.ready)  # who is refused here needs no thread, not even to end
-    watch = Watch(request, result)
-    chunks = Chunks(_gathered(result, fmt, head, options), result)
-    try:
-        first, all_of_it = await _on_time(chunks, turn)
-        if not all_of_it and len(first) >= COMPANY:
-            return Streamed(request, first, chunks, heads(), watch)
-        if not all_of_it:
-            coming = asyncio.ensure_future(computed(chunks.following))
-            coming.add_done_callback(_seen)
-            if not (await asyncio.wait({coming}, timeout=SOON))[0] or await coming is not None:
-                return Streamed(request, first, chunks, heads(), watch, coming)
-    except BaseException as error:
-        watch.over()
-        closing = asyncio.ensure_future(computed(chunks.close))
-        if isinstance(error, Timeout):  # the engine may take its time to see that it is over: nobody waits for that
-            _closing.add(closing)
-            closing.add_done_callback(_closing.discard)
+        first = None if write is None else result.at_once(lambda rows: write(head, rows, options))
+        if first is None:
+            pieces = _start(result, fmt, head, options)
+            parts: list[bytes] = []
+            for piece in pieces:
+                parts.append(piece)
+                if sum(map(len, parts)) > ONE_WRITE:
+                    rest = Chunks(pieces, result), Watch(request, result), None
+                    break
+            first = b"".join(parts)
+    else:
+        turn = Waiting(result.enter, result.ready)  # who is refused here needs no thread, not even to end
+        watch = Watch(request, result)
+        chunks = Chunks(_gathered(result, fmt, head, options), result)
+        try:
+            first, over = await _on_time(chunks, turn)
+            coming = None
+            if not over and len(first) < COMPANY:
+                coming = asyncio.ensure_future(computed(chunks.following))
+                coming.add_done_callback(_seen)
+                over = bool((await asyncio.wait({coming}, timeout=SOON))[0]) and await coming is None
+        except BaseException as error:
+            watch.over()
+            closing = asyncio.ensure_future(computed(chunks.close))
+            if isinstance(error, Timeout):  # the engine may take its time to see that it is over: nobody waits for that
+                _closing.add(closing)
+                closing.add_done_callback(_closing.discard)
+            else:
+                await closing
+            raise
+        if over:
+            watch.over()
         else:
-            await closing
-        raise
-    watch.over()
+            rest = chunks, watch, coming
+    if rest is not None:
+        return Streamed(request, first, heads(), *rest)
     note(result.failure, result.request)
     return whole(request, first, heads())
 
@@ -394,8 +396,8 @@ class Streamed(Response):
         self,
         request: Request,
         first: bytes,
-        chunks: Chunks,
         headers: Mapping[str, str],
+        chunks: Chunks,
         watch: Watch,
         coming: asyncio.Future[bytes | None] | None = None,
     ) -> None:
