@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 SPARE = 10.0  # seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it
 STANDARD = "ivo://ivoa.net/std/TAP"
 LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
+MAXREC = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
+RESPONSEFORMAT = Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type")
 PARAMS = (
     Param(name="LANG", required=True, allowed=LANGUAGES, description="language of the query"),
     Param(name="QUERY", required=True, description="the query, in ADQL"),
-    Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"),
-    Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone"),
+    RESPONSEFORMAT,
+    MAXREC,
     Param(
         name="UPLOAD",
         description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",

@@ -10,10 +10,9 @@ from urllib.parse import quote
 from starlette.routing import Route
 
 from hven import formats, query
+from hven.jobs.tap import MAXREC, RESPONSEFORMAT
 from hven.model import plugins
 from hven.model.errors import NotFound
-from hven.model.params import Param
-from hven.model.types import INT32
 from hven.services import _vosi as vosi
 from hven.services._answer import answer, whole
 from hven.services.address import base, table_named
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.adql.tree import Query
-    from hven.model.params import Params
+    from hven.model.params import Param, Params
     from hven.model.table import Column, Table
     from hven.site import Holdings, Published, Site
     from hven.site.auth import Policy, Reader
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
 
 MOST = 64 * 1024  # bytes of a body that has parameters alone
-MAXREC = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
-RESPONSEFORMAT = Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type")
 DALI = (MAXREC, RESPONSEFORMAT)  # what every service understands (DALI 1.1 sections 3.4.3, 3.4.4)
 
 
@@ -214,12 +211,12 @@ class Face:
             yield route(f"{self.path}/capabilities", capabilities)
 
 
-def careful(endpoint: Endpoint, faults: Callable[[Request, Exception], Response]) -> Endpoint:
-    """Make answers of errors: the one place where those of all faces end."""
+def careful(endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Request, Exception], Response], limit: int = 0) -> Endpoint:
+    """Make answers of errors: the one place where those of all faces end. With a limit, the endpoint is given the parameters, too."""
 
     async def told(request: Request) -> Response:
         try:
-            return await endpoint(request)
+            return await (endpoint(request, await read(request, limit)) if limit else endpoint(request))
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return faults(request, error)
 
@@ -235,11 +232,7 @@ def route(
 
 def asking(path: str, ask: Callable[[Request, Params], Awaitable[Response]], faults: Faults = VOTABLE, limit: int = MOST) -> Route:
     """Give an address that is asked by parameters, of at most so many bytes; GET and POST are the same (DALI 1.1 section 2.1)."""
-
-    async def endpoint(request: Request) -> Response:
-        return await ask(request, await read(request, limit))
-
-    return route(path, endpoint, faults, ("GET", "POST"))
+    return Route(path, careful(ask, faults, limit), methods=["GET", "POST"])
 
 
 def known() -> dict[str, Face]:

@@ -57,7 +57,8 @@ class Edge:
             return
         begun = time.perf_counter()
         self._counters.began()
-        given, origin, wanted = _three(scope)
+        named = dict(scope["headers"])
+        given, origin = named.get(b"x-request-id"), named.get(b"origin")
         # an id must be rare, not secret
         name = given.decode("ascii")[:64] if given and given.replace(b"-", b"").isalnum() else f"{random.getrandbits(48):012x}"
         scope["hven.request_id"] = name
@@ -87,10 +88,10 @@ class Edge:
         broken = False
         try:
             if scope["method"] == "OPTIONS" and origin is not None:
-                await self._preflight(wanted, sending)
+                await self._preflight(named.get(b"access-control-request-headers"), sending)
             elif self._door.full(scope):
                 await self._door.refuse(sending)
-            elif (refusal := await self._identity.refusal(scope)) is not None:
+            elif (refusal := await self._identity.refusal(scope, named)) is not None:
                 await refusal(scope, receive, sending)
             else:
                 present = self._portals.present(self._aliases.present(scope))
@@ -144,16 +145,3 @@ class Edge:
         ]
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
-
-
-def _three(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """Give the headers that the edge looks at: X-Request-Id, Origin, Access-Control-Request-Headers."""
-    given = origin = wanted = None
-    for key, value in scope["headers"]:
-        if key == b"x-request-id":
-            given = bytes(value)
-        elif key == b"origin":
-            origin = bytes(value)
-        elif key == b"access-control-request-headers":
-            wanted = bytes(value)
-    return given, origin, wanted

@@ -21,6 +21,8 @@ from hven.site.auth.local import claimed
 from hven.site.auth.session import foreign
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
 
     from hven.model.settings import Settings
@@ -40,9 +42,9 @@ class Identity:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
         self._providers = [plugins.load("identity", name).provider(store) for name in plugins.names("identity")]
 
-    async def refusal(self, scope: Scope) -> PlainTextResponse | None:
-        """Look who asks; those without credentials cost nothing."""
-        if any(name in {b"authorization", b"cookie"} for name, _ in scope["headers"]):
+    async def refusal(self, scope: Scope, named: Mapping[bytes, bytes]) -> PlainTextResponse | None:
+        """Look who asks; those without credentials among the headers cost nothing."""
+        if b"authorization" in named or b"cookie" in named:
             try:
                 headers = self._believed(scope)
                 account = claimed(headers.get("authorization", ""))

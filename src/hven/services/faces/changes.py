@@ -23,7 +23,7 @@ from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import INT32
 from hven.services.errors import Faults, votable_error
-from hven.services.face import MAXREC, RESPONSEFORMAT, Face, Surroundings, Way, asking
+from hven.services.face import DALI, Face, Surroundings, Way, asking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,7 @@ PARAMS = (
     Param(name="UNTIL", description="the same; default: what is published"),
     Param(name="ROWS", default=KEYS, allowed=(KEYS, VALUES), description="keys of the rows (default), or their other columns too"),
     Param(name="OFFSET", type=INT32, description="rows to leave out: for pages, whose links are given"),
-    MAXREC,
-    RESPONSEFORMAT,
+    *DALI,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -47,17 +48,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Give the resources of DALI 1.1 section 2 below ``/tap``."""
     site = around.site
     limit = site.settings.limits.upload + FORM_MOST
-    uploading = Uploads(site.settings)
-    planning, looking = Turns(PLANNED, places=WAITING), Turns(FAR, places=WAITING)
+    sync = partial(_sync, around, Turns(PLANNED, places=WAITING), Turns(FAR, places=WAITING), Uploads(site.settings))
     documents = dali.Documents()
 
     async def door(request: Request) -> Response:
         """Show the way to who asks the base address itself: people to queries that they can try, programs to the capabilities."""
         page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
         return Response(None, 303, headers={"location": f"{dali.base(request, site.settings)}/tap/{page}", "vary": "accept"})
-
-    async def sync(request: Request, params: dali.Params) -> Response:
-        return await _answer(request, around, params, planning, looking, uploading)
 
     def described(request: Request, make: Callable[[Catalogue, Holdings], bytes], *what: str | None, page: bool = False) -> Response:
         """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
@@ -105,8 +102,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     ]
 
 
-async def _answer(
-    request: Request, around: Surroundings, params: dali.Params, planning: Turns, looking: Turns, uploading: Uploads
+async def _sync(
+    around: Surroundings, planning: Turns, looking: Turns, uploading: Uploads, request: Request, params: dali.Params
 ) -> Response:
     text = query_of(params)
     fmt, options = form = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
