@@ -160,7 +160,7 @@ def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, a
     """
     port = free_port()
     log = site / "serve.log"
-    process = served(["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)], log, command)
+    process = begin(["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)], log, command)
     server = Server(port=port, site=site, process=process, address=address)
     try:
         try:
@@ -175,7 +175,7 @@ def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, a
         process.wait(120)
 
 
-def served(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | Process:
+def begin(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | Process:
     """Begin ``hven`` with some words: by a command, or as a fork; proofs at full size have no forks."""
     if command is None and MORE == 1:
         return Process(words, log)

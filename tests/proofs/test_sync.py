@@ -29,7 +29,7 @@ import pytest
 from hven.model.settings import load
 from hven.site.store import Store
 from postgres import Cluster, cluster
-from running import HVEN, Server, hven, serving, until
+from running import Server, begin, hven, serving, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sync-proof")]
 
@@ -190,7 +190,7 @@ def test_a_run_that_is_killed_loses_nothing(database: Cluster, tmp_path: Path, e
             before = served(server)
             hfc.day(database.url, number, CHANGES)
             begun = time.monotonic()
-            process = subprocess.Popen([*HVEN, "--site", str(site), "sync", "hfc1ar"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = begin(["--site", str(site), "sync", "hfc1ar"], tmp_path / "sync.log", None)
             try:
                 process.wait(chance.uniform(0.3, usual))
                 usual = max(1.0, time.monotonic() - begun)

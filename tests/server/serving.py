@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import pytest
 
 from nursery import Process
-from running import HVEN, free_port, hven, served, until
+from running import HVEN, begin, free_port, hven, until
 
 
 def program(name: str) -> str:
@@ -86,7 +86,7 @@ def serving(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: s
     """Serve a site until the block ends; `through`: a program that begins the server as a user does, and is it then; otherwise it is a fork."""
     port = free_port()
     words = ["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)]
-    process = served(words, site / log, [*through, *HVEN] if through else None)
+    process = begin(words, site / log, [*through, *HVEN] if through else None)
     made = Serving(port=port, process=process, log=site / log)
     try:
         until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
