@@ -29,6 +29,7 @@ REAL = "true" in {os.environ.get("CI"), os.environ.get("HVEN_WHEEL_REAL")} or os
 PACK = (sys.executable, "-m", "hatchling", "build", "--directory")
 ASSETS = "hven/portal/assets"
 CONSTRAINTS = "extra_metadata/constraints.txt"
+EXTRAS = ("psycopg", "adbc_driver", "hven")  # distributions that a plain install does not bring; and ourselves
 ASKED = "import hatchling.build; print(hatchling.build.get_requires_for_build_wheel())"
 
 
@@ -81,8 +82,13 @@ def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
     run(*install, "--no-deps", wheel, cwd=place)
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=place).strip())
-    lent = {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}
-    (packages / "lent.pth").write_text("\n".join(lent) + "\n")  # paths alone: .pth files there are not followed
+    lent = place / "lent"
+    lent.mkdir()
+    for path in {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}:
+        for one in Path(path).iterdir():
+            if not one.name.startswith(EXTRAS):
+                (lent / one.name).symlink_to(one)
+    (packages / "lent.pth").write_text(f"{lent}\n")  # paths alone: .pth files there are not followed
     return place / "bin"
 
 
@@ -150,3 +156,32 @@ def test_a_user_elsewhere_publishes_a_file(elsewhere: Path, tmp_path: Path) -> N
         assert b"stars.main" in page
         assert b"Sirius" in server.get("/cone/stars.main", RA=101, DEC=-16, SR=2)[2]
         assert server.get("/tap/capabilities")[0] == 200
+
+
+def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path, tmp_path: Path) -> None:
+    hven = elsewhere / "hven"
+    run(elsewhere / "python", "-c", "import psycopg", cwd=tmp_path, code=1)
+    run(elsewhere / "python", "-c", "import adbc_driver_postgresql", cwd=tmp_path, code=1)
+    run(hven, "init", "mysite", cwd=tmp_path)
+    toml, remedy = tmp_path / "mysite/hven.toml", "pip install 'hven[postgres]'"
+    toml.write_text('name = "here"\n[postgres]\nurl = "postgresql://h/d"\n')
+    both = "needs psycopg and adbc_driver_postgresql, which are not installed"
+    told = subprocess.run([hven, "check", "--site", "mysite"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert f"hven.toml:2: postgres: it {both}; {remedy}\n" in told.stdout
+    assert told.returncode == 1
+    with serving(tmp_path / "mysite", command=[str(hven)]) as server:  # what is in the embedded engine is served all the same
+        assert server.rows("SELECT 1 AS one FROM tap_schema.schemas")
+        assert f"warning: hven.toml:2: postgres: it {both}; {remedy}" in (tmp_path / "mysite/serve.log").read_text()
+    told = run(hven, "fdw", "--site", "mysite", cwd=tmp_path, code=1)
+    assert re.fullmatch(rf"hven: hven fdw needs \w+, which is not installed; {re.escape(remedy)}\n", told)
+    for words in ((), ("--table", "t"), ("--table", "t", "--live")):
+        told = run(hven, "new", "far", "--from", "postgresql://h/d", *words, "--site", "mysite", cwd=tmp_path, code=1)
+        assert told == f"hven: a table of PostgreSQL needs psycopg, which is not installed; {remedy}\n"
+    toml.write_text('name = "here"\nstore = "postgresql+psycopg://h/d"\n')
+    assert f"a store in PostgreSQL needs psycopg, which is not installed; {remedy}" in run(
+        hven, "status", "--site", "mysite", cwd=tmp_path, code=3
+    )
+    toml.write_text('name = "here"\nengine = "postgres"\n[postgres]\nurl = "postgresql://h/d"\n')
+    (tmp_path / "stars.csv").write_text("name,vmag\nSirius,-1.44\n")
+    run(hven, "new", "stars", "--from", "stars.csv", "--site", "mysite", cwd=tmp_path)
+    assert f"the engine postgres {both}; {remedy}" in run(hven, "ingest", "stars", "--site", "mysite", cwd=tmp_path, code=3)

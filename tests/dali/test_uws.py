@@ -21,7 +21,7 @@ from hven.app._server import create
 from hven.jobs import run_next
 from hven.jobs._keeper import Keeper
 from hven.jobs.desk import stamp
-from hven.model.settings import JobLimits
+from hven.model.settings._sections import JobLimits
 from hven.services import uws
 from hven.site import Site
 from hven.site.store import _database as db

@@ -17,8 +17,8 @@ from hven.descriptor import load, schema
 from hven.descriptor._keys import RECORDS
 from hven.engines.postgres.settings import Postgres
 from hven.model import plugins
-from hven.model.settings import JobLimits, QueryLimits, ResolverSettings, Settings, docs
-from hven.model.settings._sections import TreeSettings
+from hven.model.settings import QueryLimits, Settings, docs
+from hven.model.settings._sections import JobLimits, ResolverSettings, TreeSettings
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"

@@ -27,7 +27,7 @@ from hven.jobs._keeper import Keeper
 from hven.jobs.desk import moment, stamp
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
 from hven.model.params import collect
-from hven.model.settings import JobLimits
+from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.site.store import Job, Store

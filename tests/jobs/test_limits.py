@@ -25,7 +25,8 @@ from lxml import etree
 from hven.app._server import create
 from hven.jobs import _worker as worker
 from hven.jobs import run_next
-from hven.model.settings import JobLimits, QueryLimits
+from hven.model.settings import QueryLimits
+from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.testing.site import tiny_site
 from running import program, until

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hven.ingest import ingest
 from hven.model.errors import Overloaded, ParamError
-from hven.model.settings import ResolverSettings
+from hven.model.settings._sections import ResolverSettings
 from hven.model.table import Column, FrameRef, Table
 from hven.model.types import STRING
 from hven.query import resolver

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import HvenError, Overloaded, SourceError
-from hven.model.settings import ResolverSettings
+from hven.model.settings._sections import ResolverSettings
 from hven.query import resolver
 from hven.query.resolver import _providers as asking
 from hven.query.resolver import sesame

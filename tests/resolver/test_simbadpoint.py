@@ -18,7 +18,8 @@ from hven import query
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.model.errors import BindError, Overloaded
-from hven.model.settings import ResolverSettings, Settings
+from hven.model.settings import Settings
+from hven.model.settings._sections import ResolverSettings
 from hven.model.table import Column, Table
 from hven.query import resolver
 from hven.services.faces._tapregext import table_access

@@ -6,7 +6,6 @@ can see changes until somebody (ingest) publishes the `Snapshot`. Reading goes t
 
 from __future__ import annotations
 
-import importlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -511,7 +510,7 @@ def kinds() -> list[Kind]:
 
 def live() -> Any:
     """Give the module that reads databases in place."""
-    return importlib.import_module(next(one.live for one in kinds() if one.live))
+    return plugins.imported(next(one.live for one in kinds() if one.live), "what reads databases in place")
 
 
 __all__ = [

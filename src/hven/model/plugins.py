@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from hven.model.errors import UserError, nearest
+from hven.model.errors import HvenError, UserError, nearest
 
 GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
@@ -73,14 +75,38 @@ def load(group: str, name: str) -> ModuleType:
         raise UserError(message, remedy=f"{nearest(name, known)} known: {', '.join(known)}".lstrip())
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
         return _module(entry.load(), entry.value)
+    return imported(_own(group)[name], repr(name))
+
+
+def imported(module: str, what: str) -> ModuleType:
+    """Import a module of ours.
+
+    Raises
+    ------
+    UserError
+        `what` needs another one, which is not installed.
+    """
     try:
-        return importlib.import_module(_own(group)[name])
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.startswith("hven"):
-            raise
-        message = f"{name!r} needs {missing}, which is not installed"
-        raise UserError(message, remedy=f"install {missing}") from error
+        if error.name and not error.name.startswith("hven"):
+            need(what, error.name)
+        raise
+
+
+def need(what: str, *modules: str, error: type[HvenError] = UserError) -> None:
+    """Refuse what needs modules that are not installed; nothing is imported."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        raise error(message, remedy=remedy(missing[0]))
+
+
+def remedy(module: str) -> str:
+    """Say how a module is installed: with an extra of ours, if it belongs to one."""
+    asked = re.compile(rf"{module.replace('_', '-')}\b.*extra == ['\"]([\w-]+)")
+    extras = (found[1] for one in importlib.metadata.requires("hven") or () if (found := asked.match(one)))
+    return next((f"pip install 'hven[{extra}]'" for extra in extras), f"install {module}")
 
 
 def _module(value: object, where: str) -> ModuleType:

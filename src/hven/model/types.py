@@ -1,4 +1,4 @@
-"""Types: the one table of correspondences between VOTable, ADQL, Arrow, DuckDB, PostgreSQL, FITS and HAPI.
+"""Types: the one table of correspondences between VOTable, ADQL, Arrow, DuckDB, FITS and HAPI.
 
 A :class:`Type` is said in VOTable's words (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
 DALI 1.1 section 3.3). Everything else is looked up in `SCALARS` and `XTYPES` below, nowhere else.
@@ -28,7 +28,6 @@ class Scalar:
     adql: str
     arrow: pa.DataType
     duckdb: str
-    postgres: str
     fits: str  # TFORM letter
     hapi: str
     numpy: str  # big-endian dtype of VOTable BINARY, "" if not numeric
@@ -37,18 +36,18 @@ class Scalar:
 
 # fmt: off
 SCALARS: tuple[Scalar, ...] = (
-    Scalar(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="L", hapi="integer", numpy=""),
-    Scalar(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", postgres="boolean", fits="X", hapi="integer", numpy=""),
-    Scalar(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", postgres="smallint", fits="B", hapi="integer", numpy="u1", rank=1),
-    Scalar(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", postgres="smallint", fits="I", hapi="integer", numpy=">i2", rank=2),
-    Scalar(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", postgres="integer", fits="J", hapi="integer", numpy=">i4", rank=3),
-    Scalar(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", postgres="bigint", fits="K", hapi="double", numpy=">i8", rank=4),
-    Scalar(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", postgres="real", fits="E", hapi="double", numpy=">f4", rank=5),
-    Scalar(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", postgres="double precision", fits="D", hapi="double", numpy=">f8", rank=6),
-    Scalar(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", postgres="real[]", fits="C", hapi="double", numpy=">c8"),
-    Scalar(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", postgres="double precision[]", fits="M", hapi="double", numpy=">c16"),
-    Scalar(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text", fits="A", hapi="string", numpy=""),
-    Scalar(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text", fits="A", hapi="string", numpy=""),
+    Scalar(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", fits="L", hapi="integer", numpy=""),
+    Scalar(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", fits="X", hapi="integer", numpy=""),
+    Scalar(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", fits="B", hapi="integer", numpy="u1", rank=1),
+    Scalar(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", fits="I", hapi="integer", numpy=">i2", rank=2),
+    Scalar(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", fits="J", hapi="integer", numpy=">i4", rank=3),
+    Scalar(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", fits="K", hapi="double", numpy=">i8", rank=4),
+    Scalar(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", fits="E", hapi="double", numpy=">f4", rank=5),
+    Scalar(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", fits="D", hapi="double", numpy=">f8", rank=6),
+    Scalar(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", fits="C", hapi="double", numpy=">c8"),
+    Scalar(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", fits="M", hapi="double", numpy=">c16"),
+    Scalar(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
+    Scalar(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
 )
 # fmt: on
 BY_NAME = {row.name: row for row in SCALARS}
@@ -65,29 +64,28 @@ class Xtype:
     adql: str
     arrow: pa.DataType
     duckdb: str
-    postgres: str
 
 
 _D = pa.float64()
 # fmt: off
 XTYPES: tuple[Xtype, ...] = (
     # 'us' reaches years -290307 to 294246; DALI section 3.3.3
-    Xtype(name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP", postgres="timestamp"),
-    Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]", postgres="spoint"),
-    Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_D, 3), duckdb="DOUBLE[3]", postgres="scircle"),
-    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_D, 4), duckdb="DOUBLE[4]", postgres="double precision[]"),
-    Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_D), duckdb="DOUBLE[]", postgres="spoly"),
-    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]", postgres="double precision[]"),
-    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_D), duckdb="DOUBLE[]", postgres="double precision[]"),
-    Xtype(name="moc", votable="char", arraysize="*", adql="MOC", arrow=pa.string(), duckdb="VARCHAR", postgres="smoc"),
-    Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="adql:REGION", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="uri", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="uuid", votable="char", arraysize="36", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="json", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="hms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
-    Xtype(name="dms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", postgres="text"),
+    Xtype(name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP"),
+    Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]"),
+    Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_D, 3), duckdb="DOUBLE[3]"),
+    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_D, 4), duckdb="DOUBLE[4]"),
+    Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_D), duckdb="DOUBLE[]"),
+    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_D, 2), duckdb="DOUBLE[2]"),
+    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_D), duckdb="DOUBLE[]"),
+    Xtype(name="moc", votable="char", arraysize="*", adql="MOC", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="adql:REGION", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="uri", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="uuid", votable="char", arraysize="36", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="json", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="hms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
+    Xtype(name="dms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
 )
 # fmt: on
 BY_XTYPE = {row.name: row for row in XTYPES}
@@ -175,12 +173,14 @@ class Type:
     @property
     def duckdb(self) -> str:
         """The DuckDB type name."""
-        return self._sql("duckdb")
-
-    @property
-    def postgres(self) -> str:
-        """The PostgreSQL type name."""
-        return self._sql("postgres")
+        base = self.scalar.duckdb
+        if self.special is not None:
+            name = self.special.duckdb
+            return name.replace("DOUBLE[", f"{base}[") if self.datatype != self.special.votable else name
+        if not self.is_array:
+            return base
+        n = None if self.datatype in {"char", "unicodeChar"} else _count(self.shape)  # their first axis is the length of the strings
+        return f"{base}[{'' if n is None else n}]"
 
     @property
     def adql(self) -> str:
@@ -204,19 +204,6 @@ class Type:
     def told(self) -> str | None:
         """The arraysize as metadata may say it: only the last axis varies there, so texts of unknown width in an array are ``*``."""
         return "*" if self.arraysize is not None and self.arraysize.startswith("*x") else self.arraysize
-
-    def _sql(self, dialect: str) -> str:
-        if self.special is not None:
-            name = str(getattr(self.special, dialect))
-            lists = "DOUBLE[" if dialect == "duckdb" else "double precision["
-            return name.replace(lists, f"{getattr(self.scalar, dialect)}[") if self.datatype != self.special.votable else name
-        base = str(getattr(self.scalar, dialect))
-        if self.is_array and self.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
-            return f"{base}[]"
-        if self.is_array:
-            n = _count(self.shape)
-            return f"{base}[{n}]" if n is not None and dialect == "duckdb" else f"{base}[]"
-        return base
 
     def __str__(self) -> str:
         """Write the type as a descriptor does; `parse_type` reads it back."""

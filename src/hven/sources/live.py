@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hven.model import plugins
 from hven.model.errors import SourceError, Unavailable, meant
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type, parse_type
@@ -224,6 +225,7 @@ class LiveTable:
     """A table that is read in place."""
 
     def __init__(self, options: Options, context: Context) -> None:
+        plugins.need("a table of PostgreSQL", "psycopg", error=SourceError)
         self.options = options
         self._url = options.url
         if self._url.startswith("$"):

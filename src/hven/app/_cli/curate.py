@@ -16,7 +16,7 @@ from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
 from hven.jobs import check_types
 from hven.model.errors import NotFound
-from hven.model.settings import exposed, secret, strangers
+from hven.model.settings import exposed, lacking, secret, strangers
 from hven.site.addresses import outdated
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def check(
         if not any(fault.severity == "error" for fault in said):
             said += refused(descriptor.load(path, found), path.parent, found)
         faults += said
-    faults += [*check_types(found), *strangers(found), *exposed(found.directory, found.var, found.kept)] if name is None else []
+    faults += (
+        [*check_types(found), *lacking(found), *strangers(found), *exposed(found.directory, found.var, found.kept)] if name is None else []
+    )
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if (tests or examples) and not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples)

@@ -11,11 +11,18 @@ import typer
 
 from hven import engines
 from hven.app._cli.context import settings, show_json, site
+from hven.model import plugins
 
 
 def places() -> dict[str, str]:
     """Say where each of them stands: ``module:name``."""
     return {place.rpartition(":")[2]: place for kind in engines.kinds() for place in kind.verbs}
+
+
+def loaded(place: str) -> Callable[..., tuple[Any, bool]]:
+    """Load one of them."""
+    module, _, name = place.partition(":")
+    return vars(plugins.imported(module, f"hven {name}"))[name]  # type: ignore[no-any-return]
 
 
 def mounted(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:

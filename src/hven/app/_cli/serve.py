@@ -20,7 +20,7 @@ from hven.app._server import processes
 from hven.app._server.log import LOGGING
 from hven.model import plugins
 from hven.model.errors import UsageError
-from hven.model.settings import exposed
+from hven.model.settings import exposed, lacking
 from hven.site.addresses import outdated
 
 
@@ -33,7 +33,7 @@ def serve(
     """Serve the site until Ctrl-C."""
     found = settings(context)
     jobs.offered(found)  # their faults are told here, not by a process that nobody looks at
-    for fault in [*outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
+    for fault in [*lacking(found), *outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
         print(f"warning: {fault}", file=sys.stderr)
     port = port or found.port
     server.serve(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)

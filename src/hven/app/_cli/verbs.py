@@ -88,8 +88,7 @@ def command(verb: str | None = None) -> typer.Typer:
         elif not loaded:
             app.command(name, help=_help(place))(lambda: None)
         else:
-            found = resolve_name(place)
-            app.command(name)(found if place.startswith(ours) else engine_verbs.mounted(found))
+            app.command(name)(resolve_name(place) if place.startswith(ours) else engine_verbs.mounted(engine_verbs.loaded(place)))
     return app
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import Kind
-from hven.engines.postgres.settings import SECTIONS, of
+from hven.engines.postgres.settings import DRIVERS, SECTIONS, of
+from hven.model import plugins
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def open(  # noqa: A001  (the contract's name)
     site
         Identity of the site, written into the schema: another site that is given the same schema is refused; empty: nobody looks.
     """
+    plugins.need("the engine postgres", *DRIVERS, error=StorageError)
     from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415  (what an engine brings is asked without it)
 
     return PostgresEngine(

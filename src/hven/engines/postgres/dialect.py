@@ -38,13 +38,20 @@ def _turned(x: str) -> str:
     return f"({x} - 360 * floor(({x}) / 360))"
 
 
+_KEPT = {
+    "boolean": "boolean", "bit": "boolean", "unsignedByte": "smallint", "short": "smallint", "int": "integer", "long": "bigint", "float": "real",
+    "double": "double precision", "floatComplex": "real[]", "doubleComplex": "double precision[]", "char": "text", "unicodeChar": "text",
+}  # fmt: skip
+
+
 def storage(type_: Type) -> str:
     """Name the type in which a column is kept: shapes are their numbers, MOCs and regions their text."""
-    if type_.special is not None and not type_.is_timestamp:
-        if type_.is_string:
-            return "text"
-        return {"float": "real[]", "int": "integer[]", "short": "smallint[]", "long": "bigint[]"}.get(type_.datatype, "double precision[]")
-    return type_.postgres
+    if type_.is_timestamp:
+        return "timestamp"
+    base = _KEPT[
+        type_.datatype if type_.special is None or type_.is_string or type_.datatype in {"float", "int", "short", "long"} else "double"
+    ]
+    return f"{base}[]" if type_.is_array or (type_.special is not None and not type_.is_string) else base
 
 
 class _Known(dict[str, str]):
@@ -118,7 +125,7 @@ class Postgres(Shapes):
         if isinstance(value, str):
             return f'({self.argument(number)}::text COLLATE "C")'
         type_ = kinds.integral(value) if isinstance(value, int) and not isinstance(value, bool) else FLOAT64
-        return f"{self.argument(number)}::{'boolean' if isinstance(value, bool) else type_.postgres}"
+        return f"{self.argument(number)}::{'boolean' if isinstance(value, bool) else storage(type_)}"
 
     def argument(self, number: int) -> str:
         """Write a parameter without a type."""
@@ -214,7 +221,7 @@ class Postgres(Shapes):
 
     def float_text(self, text: str, type_: Type) -> str:
         """Write a floating-point number as text."""
-        return f"hven_number(CAST({text} AS {type_.postgres}))"
+        return f"hven_number(CAST({text} AS {storage(type_)}))"
 
     def joined(self, numbers: str, type_: Type) -> str:
         """Write an array as text."""

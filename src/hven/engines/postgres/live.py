@@ -20,6 +20,8 @@ from hven.engines.postgres.live_plan import LivePlan
 from hven.engines.postgres.live_text import beyond
 from hven.engines.postgres.live_turns import Turnstile
 from hven.engines.postgres.sessions import Pool, Server, Slots, counted
+from hven.engines.postgres.settings import DRIVERS
+from hven.model import plugins
 from hven.model.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
@@ -215,6 +217,7 @@ def open(  # noqa: A001  (as engines are)
     seconds
         Time limit of a statement.
     """
+    plugins.need("what reads databases in place", *DRIVERS, error=StorageError)
     return LiveEngine(directory, name=name, memory=memory, url=url, pool=pool, seconds=seconds, at_once=at_once)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 _DATABASE = r"^(\$[A-Za-z_][A-Za-z0-9_]*|postgres(ql)?://([^/:@]*@)?[^/@]*(/.*)?)$"  # a password is a secret's
+DRIVERS = ("psycopg", "adbc_driver_postgresql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ SECTIONS = (
         kind=Postgres,
         doc="the engine postgres",
         after="data",
+        needs=DRIVERS,
         first="""# [postgres]              # rows may also be kept in PostgreSQL: `engine: postgres` in a descriptor
 # url = "$DATABASE_URL"   # a secret: postgresql://user:password@host/database
 

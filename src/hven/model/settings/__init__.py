@@ -9,23 +9,21 @@ from hven.model.settings._sections import (
     URL,
     AlertSettings,
     Alias,
-    JobLimits,
     Portal,
     PythonLimits,
     QueryLimits,
     RemoteService,
-    ResolverSettings,
     ScheduleSettings,
     Section,
     said,
     setting,
 )
 from hven.model.settings._shape import Settings
-from hven.model.settings._site_file import FILE, load, strangers
+from hven.model.settings._site_file import FILE, lacking, load, strangers
 from hven.model.settings._validation import docs, read_bytes
 
 __all__ = [
-    "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "JobLimits", "Portal", "PythonLimits",
-    "QueryLimits", "RemoteService", "ResolverSettings", "ScheduleSettings", "Section", "Settings", "Settled",
-    "docs", "exposed", "init", "load", "read_bytes", "said", "secret", "setting", "strangers",
+    "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "PythonLimits",
+    "QueryLimits", "RemoteService", "ScheduleSettings", "Section", "Settings", "Settled",
+    "docs", "exposed", "init", "lacking", "load", "read_bytes", "said", "secret", "setting", "strangers",
 ]  # fmt: skip

@@ -61,14 +61,15 @@ class Settled:
             self.problem = f"{FILE} cannot be taken up, and the settings of before are in force: {error}"
             return False
         kept, waiting = self.now, list[str]()
-        for name in also:
-            waiting += _differing(name, kept.brought[name], found.brought[name])
-            found = replace(found, brought={**found.brought, name: kept.brought[name]})
         for name in FIXED:
             section, _, key = name.rpartition(".")
             old, new = (getattr(one, section) if section else one for one in (kept, found))
             waiting += _differing(name, getattr(old, key), getattr(new, key))
-            found = _with(found, section, key, getattr(old, key))
+            value = getattr(old, key)
+            found = replace(found, **({section: replace(getattr(found, section), **{key: value})} if section else {key: value}))
+        for name in also:
+            waiting += _differing(name, kept.brought[name], found.brought[name])
+            found = replace(found, brought={**found.brought, name: kept.brought[name]})
         self.problem, self.waiting = None, tuple(waiting)
         changed = found != kept
         self.now = found
@@ -80,12 +81,6 @@ class Settled:
         except OSError:
             return ()
         return facts.st_mtime_ns, facts.st_size, facts.st_ino
-
-
-def _with(settings: Settings, section: str, key: str, value: Any) -> Settings:
-    if not section:
-        return replace(settings, **{key: value})
-    return replace(settings, **{section: replace(getattr(settings, section), **{key: value})})
 
 
 def _differing(name: str, old: Any, new: Any) -> Iterator[str]:

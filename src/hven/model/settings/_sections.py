@@ -54,15 +54,18 @@ class Section:
         There may be several: ``[[name]]``.
     after
         The setting that it is documented behind.
+    needs
+        Modules that come with an extra of Hven, without which it is in vain.
     first
         Lines of comment for the hven.toml of a new site.
     """
 
     name: str
     kind: type
-    doc: str
+    doc: str = ""
     many: bool = False
     after: str = ""
+    needs: tuple[str, ...] = ()
     first: str = ""
 
 

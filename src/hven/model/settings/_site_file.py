@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, Place, UserError, meant, nearest
 from hven.model.settings._secrets import secret
-from hven.model.settings._sections import JobLimits, QueryLimits, ScheduleSettings
 from hven.model.settings._shape import Settings
-from hven.model.settings._validation import checked, keys, read_bytes, records, sections
+from hven.model.settings._validation import brought, checked, keys, read_bytes, records, sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -144,58 +144,54 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
 
 
-def _faults(data: dict[str, Any], text: str) -> list[Fault]:
-    found = [Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, key))) for key, message in _check(data)]
-    for number, item in enumerate(data["alias"] if isinstance(data.get("alias"), list) else ()):
-        query = item.get("query") if isinstance(item, dict) else None
-        wrong = (
-            "query"
-            if query is not None and item.get("to") != "/tap/sync"
-            else "where"
-            if query is None and isinstance(item, dict) and item.get("where")
-            else None
-        )
-        if wrong:
-            key = f"alias.{number}.{wrong}"
-            message = "is for to = '/tap/sync'" if wrong == "query" else "is for the conditions of a `query`, which is missing"
-            found.append(Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, key))))
-    pairs = (
-        ("limits", QueryLimits(), "maxrec_default", "maxrec_hard"),
-        ("jobs", JobLimits(), "seconds", "seconds_hard"),
-        ("jobs", JobLimits(), "keep_days", "keep_days_hard"),
-        ("jobs", JobLimits(), "maxrec_default", "maxrec_hard"),
-        ("schedule", ScheduleSettings(), "retry", "retry_most"),
+def _fault(text: str, key: str, message: str, remedy: str = "", *, at: str = "", severity: str = "error") -> Fault:
+    return Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, at or key)), remedy=remedy, severity=severity)
+
+
+def _entries(data: dict[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the tables of an array, as far as they are such, with their keys."""
+    given = data.get(section)
+    yield from (
+        (f"{section}.{number}", one) for number, one in enumerate(given if isinstance(given, list) else ()) if isinstance(one, dict)
     )
-    for section, usual, one, other in pairs:
+
+
+def _faults(data: dict[str, Any], text: str) -> list[Fault]:
+    found = [_fault(text, key, message) for key, message in _check(data)]
+    for key, item in _entries(data, "alias"):
+        query = item.get("query")
+        if query is not None and item.get("to") != "/tap/sync":
+            found.append(_fault(text, f"{key}.query", "is for to = '/tap/sync'"))
+        elif query is None and item.get("where"):
+            found.append(_fault(text, f"{key}.where", "is for the conditions of a `query`, which is missing"))
+    pairs = (
+        ("limits", "maxrec_default", "maxrec_hard"),
+        ("jobs", "seconds", "seconds_hard"),
+        ("jobs", "keep_days", "keep_days_hard"),
+        ("jobs", "maxrec_default", "maxrec_hard"),
+        ("schedule", "retry", "retry_most"),
+    )
+    for section, one, other in pairs:
         given = data.get(section, {})
         if isinstance(given, dict):
+            usual = sections()[section].kind()
             default, hard = (given.get(key, getattr(usual, key)) for key in (one, other))
             if isinstance(default, int | float) and isinstance(hard, int | float) and default > hard:
                 place = Place(file=FILE, line=_line(text, f"{section}.{one}") or _line(text, f"{section}.{other}"))
                 found.append(Fault(message=f"{section}.{one} ({default}) is above {section}.{other} ({hard})", place=place))
-    found += _portal_faults(data, text)
-    found += _remote_faults(data, text)
-    return sorted(found, key=lambda fault: fault.place.line or 0)
+    return sorted([*found, *_portal_faults(data, text), *_remote_faults(data, text)], key=lambda fault: fault.place.line or 0)
 
 
 def _remote_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
     """Find services of one name, and EPN-TAP ones without tables: finding them would be a question to each at every search."""
     taken: set[str] = set()
-    for number, given in enumerate(data["remote"] if isinstance(data.get("remote"), list) else ()):
-        if not isinstance(given, dict):
-            continue
-        name = str(given.get("name", ""))
+    for key, given in _entries(data, "remote"):
+        name, at = str(given.get("name", "")), f"{key}.name"
         if name in taken:
-            yield Fault(
-                message=f"remote.{number}.name: there are two services {name}",
-                place=Place(file=FILE, line=_line(text, f"remote.{number}.name")),
-            )
+            yield _fault(text, at, f"there are two services {name}")
         taken.add(name)
         if given.get("kind", "epn") == "epn" and not given.get("tables"):
-            place = Place(file=FILE, line=_line(text, f"remote.{number}.name"))
-            yield Fault(
-                message=f"remote.{number}.tables: is missing", place=place, remedy='its EPN-TAP tables: tables = ["amdadb.epn_core"]'
-            )
+            yield _fault(text, f"{key}.tables", "is missing", 'its EPN-TAP tables: tables = ["amdadb.epn_core"]', at=at)
 
 
 def _portal_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
@@ -205,46 +201,56 @@ def _portal_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
     for name, given in portals.items() if isinstance(portals, dict) else ():
         if not isinstance(given, dict):
             continue
+        key = f"portals.{name}"
         places = [str(given[key]).lower() for key in ("host", "path") if given.get(key)]
-        place = Place(file=FILE, line=_line(text, f"portals.{name}"))
         if len(places) != 1:
             why = "it has neither host nor path" if not places else "it has a host and a path"
-            yield Fault(message=f"portals.{name}: {why}", place=place, remedy='one of: host = "x.example.org", path = "/x"')
+            yield _fault(text, key, why, 'one of: host = "x.example.org", path = "/x"')
         first = str(given.get("path") or "").split("/")[1:2]
         if first and first[0].lower() in SERVED:
-            yield Fault(message=f"portals.{name}: /{first[0]} is the path of a service", place=place, remedy="choose another one")
+            yield _fault(text, key, f"/{first[0]} is the path of a service", "choose another one")
         for at in places:
             if at in taken:
-                yield Fault(message=f"portals.{name}: {at} is that of portals.{taken[at]}", place=place, remedy="give each its own")
-            taken.setdefault(at, str(name))
+                yield _fault(text, key, f"{at} is that of {taken[at]}", "give each its own")
+            taken.setdefault(at, key)
 
 
 def strangers(settings: Settings) -> list[Fault]:
     """Find what the portals name and the site does not have: collections, logos, texts."""
     found = []
-    text = (settings.directory / FILE).read_text(encoding="utf-8-sig")
-
-    def lacks(key: str, what: str, remedy: str) -> None:
-        place = Place(file=FILE, line=_line(text, key))
-        found.append(Fault(message=f"{key}: {what}", place=place, severity="warning", remedy=remedy))
-
+    text = _text(settings)
     known = sorted(path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name)
     for portal in settings.portals:
         for name in portal.collections:
             if name not in known:
-                lacks(
-                    f"portals.{portal.name}.collections",
-                    f"there is no collection {name!r}",
-                    nearest(name, known) or f"known: {', '.join(known)}",
-                )
+                remedy = nearest(name, known) or f"known: {', '.join(known)}"
+                key = f"portals.{portal.name}.collections"
+                found.append(_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning"))
     files = [
         ("logo", settings.logo),
         *((f"portals.{one.name}.{key}", getattr(one, key)) for one in settings.portals for key in ("logo", "text")),
     ]
     for key, file in files:
         if file and not (settings.directory / file).is_file():
-            lacks(key, f"there is no file {file} beside {FILE}", "write it, or leave the setting out")
+            missing = f"there is no file {file} beside {FILE}"
+            found.append(_fault(text, key, missing, "write it, or leave the setting out", severity="warning"))
     return found
+
+
+def lacking(settings: Settings) -> list[Fault]:
+    """Find sections that are in vain: what they need is not installed."""
+    found = []
+    for one in brought():
+        if settings.brought[one.name] != (() if one.many else one.kind()):
+            try:
+                plugins.need("it", *one.needs)
+            except UserError as error:
+                found.append(_fault(_text(settings), one.name, error.message, error.remedy))
+    return found
+
+
+def _text(settings: Settings) -> str:
+    return (settings.directory / FILE).read_text(encoding="utf-8-sig")
 
 
 def _line(text: str, key: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from hven.model import plugins
-from hven.model.settings._sections import Portal, Section
+from hven.model.settings._sections import Portal, Section, said
 from hven.model.settings._shape import Settings
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -45,7 +45,7 @@ def sections() -> Mapping[str, Section]:
         many = get_origin(hint) is tuple
         kind = get_args(hint)[0] if many else hint
         if is_dataclass(kind):
-            found[name] = Section(name=name, kind=kind, doc="", many=many)  # type: ignore[arg-type]
+            found[name] = Section(name=name, kind=kind, many=many)  # type: ignore[arg-type]
     return found | {one.name: one for one in brought()}
 
 
@@ -56,7 +56,7 @@ def keys() -> Mapping[str, Mapping[str, Any]]:
     for item in fields(Settings):
         if item.metadata:
             found[item.name] = item.metadata
-        found |= {one.name: {"doc": one.doc, "size": False} for one in brought() if one.after == item.name}
+        found |= {one.name: said(one.doc) for one in brought() if one.after == item.name}
     return found | {f"{name}.{item.name}": item.metadata for name, one in sections().items() for item in fields(one.kind)}
 
 

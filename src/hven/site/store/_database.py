@@ -15,6 +15,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from hven.model import plugins
 from hven.model.errors import Overloaded, StorageError, Unavailable
 
 if TYPE_CHECKING:
@@ -347,6 +348,8 @@ class Database:
             self._address = url
             self.url = sa.make_url(url)
             self.sqlite = self.url.get_backend_name() == "sqlite"
+            if self.url.get_driver_name() == "psycopg":
+                plugins.need("a store in PostgreSQL", "psycopg", error=StorageError)
             # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
             options: dict[str, Any] = (
                 {"creator": self._connect} if self.sqlite else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}

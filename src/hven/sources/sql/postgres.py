@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model import plugins
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
@@ -55,6 +56,7 @@ class PostgresRows(Paged):
     """A table or query of PostgreSQL."""
 
     def __init__(self, options: Options, url: str, context: Context) -> None:
+        plugins.need("a table of PostgreSQL", "psycopg", error=SourceError)
         super().__init__(options, context)
         head, sep, rest = url.partition("://")
         self.url = f"postgresql{sep}{rest}" if head else url
@@ -69,11 +71,9 @@ class PostgresRows(Paged):
     @cached_property
     def _found(self) -> list[tuple[str, int, str]]:
         """Ask for names, type numbers and type names."""
-        from psycopg import sql  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
-
         with self._connect() as connection:
             try:
-                cursor = connection.execute(sql.SQL("SELECT * FROM ({}) AS hven_source LIMIT 0").format(sql.SQL(self._select())))
+                cursor = connection.execute(f"SELECT * FROM ({self._select()}) AS hven_source LIMIT 0")
                 described = [
                     (
                         item.name,
@@ -203,10 +203,8 @@ class PostgresRows(Paged):
         return self._part(portions=(Condition(sql=text) for text in conditions(key, [str(block) for block in blocks])))
 
     def _asked(self, text: str, connection: Any) -> list[Any]:
-        from psycopg import sql  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
-
         try:
-            found: list[Any] = connection.execute(sql.SQL(text)).fetchall()
+            found: list[Any] = connection.execute(text).fetchall()
         except Exception as error:
             raise self._failed(error) from error
         return found
