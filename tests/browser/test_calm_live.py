@@ -109,7 +109,7 @@ def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: Tab) -> None:
     page.evaluate("document.querySelector('.filters').scrollTop = 300")
     page.locator(GRID).nth(2).locator("td").nth(1).click()
     page.wait_for_selector(".detail dt")
-    page.wait_for_function("document.querySelector('.filters').scrollTop === 0")
+    page.wait_for_function("() => document.querySelector('.filters').scrollTop === 0")
 
 
 def test_the_map_forgets_what_it_was_clicked_on(tab: Tab) -> None:

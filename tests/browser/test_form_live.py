@@ -80,7 +80,8 @@ def test_a_plot_of_two_columns_follows_the_search(tab: Tab) -> None:
 def test_a_question_that_is_overtaken_leaves_nothing_waiting(tab: Tab) -> None:
     held: list[Any] = []
     tab.page.route("**/stars/main/count*", lambda route: route.continue_() if held else held.append(route))
-    page = tab.go("/collections/stars/main")
+    with tab.page.expect_request("**/stars/main/count*"):  # who asks has begun to listen
+        page = tab.go("/collections/stars/main")
     page.wait_for_selector("form[data-pane=form][aria-busy]")
     page.fill("input[name=vmag]", "..4")
     tab.alive("form")

@@ -166,10 +166,10 @@ def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: Tab) -> N
     page.wait_for_selector(".detail", state="hidden")
     page.go_back()
     page.wait_for_selector("[data-count] b:text-is('5,000')")
-    page.wait_for_function("document.querySelector('input[name=vmag]').value === ''")
+    page.wait_for_function("() => document.querySelector('input[name=vmag]').value === ''")
     page.go_forward()
     page.wait_for_selector(f"[data-count] b:text-is('{found}')")
-    page.wait_for_function("document.querySelector('input[name=vmag]').value.startsWith('9')")  # the field is told by its own answer
+    page.wait_for_function("() => document.querySelector('input[name=vmag]').value.startsWith('9')")  # the field is told by its own answer
 
 
 def test_a_job_whose_time_is_over_says_so(tab: Tab) -> None:

@@ -18,7 +18,7 @@ from hven.site.auth._permit import OWNER
 from hven.sources.beside import Failure, Python, first_wrong
 from hven.testing.site import site_with
 
-MEMORY = 1024**3
+MEMORY = 512 * 1024**2
 TEXT = """
 collection: c
 title: C
@@ -41,8 +41,8 @@ BAD = {  # what the function does at a row, and how it is told
     "loop": ("        while True: pass\n", ["it gave no answer within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
     "segfault": ("        ctypes.string_at(0)\n", ["its process died of SIGSEGV: a fault in compiled code", "in row 17"]),
     "killed": ("        os.kill(os.getpid(), 9)\n", ["its process died of SIGKILL", "in row 17"]),
-    "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["it wanted more than 1,073,741,824 bytes of memory (python.memory in hven.toml)", "in row 17"]),
-    "array": ("        __import__('numpy').ones(2**28)\n", ["it wanted more than 1,073,741,824 bytes of memory", "in row 17"]),
+    "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["it wanted more than 536,870,912 bytes of memory (python.memory in hven.toml)", "in row 17"]),
+    "array": ("        __import__('numpy').ones(2**28)\n", ["it wanted more than 536,870,912 bytes of memory", "in row 17"]),
     "list": ("        return [1.0] * len(v)\n", ["the function f gave list, not an Arrow array"]),
     "short": ("        return v[1:]\n", ["the function f gave 19 values for 20 rows"]),
 }  # fmt: skip
@@ -167,7 +167,7 @@ tables:
         ("os._exit(0)", r"rows\(\) after 2,500 rows: it ended its process, with exit code 0"),
         ("while True: pass", r"rows\(\) after 2,500 rows: it gave no answer within 2 s"),
         ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: its process died of SIGSEGV"),
-        ("[bytearray(2**26) for _ in range(1000)]", r"rows\(\) after 2,500 rows: it wanted more than 1,073,741,824 bytes"),
+        ("[bytearray(2**26) for _ in range(1000)]", r"rows\(\) after 2,500 rows: it wanted more than 536,870,912 bytes"),
         ("1 / 0", r"w\.py:6: ZeroDivisionError in rows\(\): division by zero"),
         ("sys.exit(1)", r"rows\(\) after 2,500 rows: SystemExit: 1"),
     ],

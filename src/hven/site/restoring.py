@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _ENGINE = re.compile(r"^(\s*engine\s*=\s*)([\"'])[^\"'\n]*\2", re.MULTILINE)
-PLACED = {  # settings of one place, and what they do in another
-    "public_url": "every link leads there",
-    "host": "the address to listen at",
-    "port": "another site may have it",
-    "data": "the directory of rows and jobs",
-    "store": "the database of the system state",
-    "postgres.url": "the database of the rows",
-    "alerts.webhook": "people are told there",
-    "alerts.mail_to": "people are told there",
-}
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -209,13 +199,9 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
 
 def _yours(settings: Settings) -> Iterator[str]:
     """Say what of a restored hven.toml belongs to the place where the site was."""
-    usual = type(settings)(directory=settings.directory)
-    for name, why in PLACED.items():
-        section, _, key = name.rpartition(".")
-        value, default = (getattr(getattr(one, section) if section else one, key) for one in (settings, usual))
-        if value != default:
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            yield f"{settings_room.FILE} says {name} = {shown}, as it was there: {why}"
+    for name, value, why in settings_room.placed(settings):
+        shown = ", ".join(value) if isinstance(value, tuple) else value
+        yield f"{settings_room.FILE} says {name} = {shown}, as it was there: {why}"
 
 
 class _Restoring:

@@ -23,6 +23,7 @@ class Postgres:
         "postgresql://user@host/database, or $NAME of a secret that holds it",
         pattern=_DATABASE,
         example="'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
+        placed="the database of the rows",
     )
     namespace: str = setting(
         "hven",

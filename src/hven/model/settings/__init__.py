@@ -20,10 +20,10 @@ from hven.model.settings._sections import (
 )
 from hven.model.settings._shape import Settings
 from hven.model.settings._site_file import FILE, lacking, load, strangers
-from hven.model.settings._validation import docs, read_bytes
+from hven.model.settings._validation import docs, placed, read_bytes
 
 __all__ = [
     "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "PythonLimits",
     "QueryLimits", "RemoteService", "ScheduleSettings", "Section", "Settings", "Settled",
-    "docs", "exposed", "init", "lacking", "load", "read_bytes", "said", "secret", "setting", "strangers",
+    "docs", "exposed", "init", "lacking", "load", "placed", "read_bytes", "said", "secret", "setting", "strangers",
 ]  # fmt: skip

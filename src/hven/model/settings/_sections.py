@@ -15,7 +15,9 @@ INSIDE = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"  # a 
 PICTURE = INSIDE.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
 
 
-def said(doc: str, *, example: str = "another form", size: bool = False, many: bool = False, **rule: Any) -> dict[str, Any]:
+def said(
+    doc: str, *, example: str = "another form", placed: str = "", size: bool = False, many: bool = False, **rule: Any
+) -> dict[str, Any]:
     """Say what a field of hven.toml is, as its `metadata`; without a default it is required.
 
     Parameters
@@ -24,6 +26,8 @@ def said(doc: str, *, example: str = "another form", size: bool = False, many: b
         Its line of documentation.
     example
         What was expected where the `pattern` does not fit.
+    placed
+        For what belongs to one place: what it would do in another.
     size
         Bytes, which may be written ``2 GiB``.
     many
@@ -31,7 +35,7 @@ def said(doc: str, *, example: str = "another form", size: bool = False, many: b
     rule
         Bounds of `pydantic.Field`.
     """
-    return {"doc": doc, "example": example, "size": size, "many": many, "rule": rule}
+    return {"doc": doc, "example": example, "placed": placed, "size": size, "many": many, "rule": rule}
 
 
 def setting(default: Any, doc: str, **more: Any) -> Any:
@@ -224,11 +228,14 @@ class AlertSettings:
         "https address that gets each alert as JSON, or $NAME of a secret that holds it; one in the house's own network needs allow_private",
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret where there is a key in it",
+        placed="people are told there",
     )
     command: tuple[str, ...] = setting(
         (), "program and arguments that get each alert as JSON on standard input; one with a slash is beside hven.toml", min_length=1
     )
-    mail_to: tuple[Annotated[str, Field(pattern=MAIL)], ...] = setting((), "mail addresses that get each alert", min_length=1)
+    mail_to: tuple[Annotated[str, Field(pattern=MAIL)], ...] = setting(
+        (), "mail addresses that get each alert", min_length=1, placed="people are told there"
+    )
     mail_from: str | None = setting(None, "mail address that they come from", pattern=MAIL, example="an address such as 'vo@example.org'")
     smtp_host: str | None = setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = setting(None, "its port; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535)

@@ -69,6 +69,7 @@ class Settings:
         "what readers see: https://vo.example.org/hven; every link is made from it",
         pattern=URL,
         example="an address such as 'https://vo.example.org/hven'",
+        placed="every link leads there",
     )
     root_path: str = setting(
         "",
@@ -76,17 +77,21 @@ class Settings:
         pattern="^(/[^\\s?#]*[^/\\s?#])?$",
         example="a path such as '/hven', without a slash at its end",
     )
-    host: str = setting("127.0.0.1", "address to listen on")
-    port: int = setting(8080, "port to listen on", ge=1, le=65535)
+    host: str = setting("127.0.0.1", "address to listen on", placed="the address to listen at")
+    port: int = setting(8080, "port to listen on", placed="another site may have it", ge=1, le=65535)
     workers: int = setting(2, "server processes", ge=1, le=256)
     job_workers: int = setting(
         1, "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere", ge=0, le=256
     )
     engine: str = setting("duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded) or postgres")
     store: str | None = setting(
-        None, "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite"
+        None,
+        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite",
+        placed="the database of the system state",
     )
-    data: str | None = setting(None, "directory of snapshots and jobs, for machines that share one store; default: var/")
+    data: str | None = setting(
+        None, "directory of snapshots and jobs, for machines that share one store; default: var/", placed="the directory of rows and jobs"
+    )
     python: PythonLimits = setting(
         PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
     )

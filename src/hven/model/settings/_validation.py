@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from types import UnionType
@@ -63,6 +63,18 @@ def keys() -> Mapping[str, Mapping[str, Any]]:
 def docs() -> dict[str, str]:
     """Give the line of documentation of every setting."""
     return {name: one["doc"] for name, one in keys().items()}
+
+
+def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+    """Give what is set and belongs to one place: its name, its value, and what it would do in another."""
+    for name, one in keys().items():
+        if one["placed"]:
+            section, _, key = name.rpartition(".")
+            holder = (settings.brought.get(section) or getattr(settings, section, None)) if section else settings
+            default = next(item.default for item in fields(sections()[section].kind if section else Settings) if item.name == key)
+            value = getattr(holder, key, default)
+            if value != default:
+                yield name, value, one["placed"]
 
 
 @cache
