@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model.sky import Moc
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -180,12 +182,7 @@ def coverage(healpix: npt.NDArray[np.int64]) -> str:
 
 def written(cells: npt.NDArray[np.int64], order: int) -> str:
     """Write distinct cells of an order as an ASCII MOC."""
-    if not len(cells):
-        return "0/"
-    from mocpy import MOC  # noqa: PLC0415  (0.3 s, for who writes positions)
-
-    moc = MOC.from_healpix_cells(cells.astype(np.uint64), np.full(len(cells), order, np.uint8), max_depth=order)
-    return str(moc.to_string(format="ascii")).replace("\n", " ").strip()
+    return str(Moc.of_cells(cells, order)) if len(cells) else "0/"
 
 
 def covered(healpix: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
