@@ -185,8 +185,7 @@ class Beside:
     def tell(self) -> None:
         """Tell it to end."""
         self._over.set()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGTERM)
+        forks.tell(self._pid, signal.SIGTERM)
 
     def stop(self) -> None:
         """Tell it to end, and wait until it has handed over what it did; one that does not end is killed."""
@@ -224,8 +223,9 @@ def _preload(settings: Settings) -> None:
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
     Descriptors(settings).look()  # the workers tell what is wrong with them; here they bring the kinds of sources that are used
-    for name in plugins.names("jobs"):
-        plugins.load("jobs", name)
+    for group in ("engines", "jobs"):
+        for name in plugins.names(group):
+            plugins.load(group, name)
     face.known()
     formats.offered()
     gc.collect()

@@ -32,15 +32,11 @@ if TYPE_CHECKING:
 
 AGAIN = 0.1  # seconds
 PATIENCE = 10.0  # seconds that an engine which is closed waits for what was broken off
-LOOKED_FOR = ("pandas", "dateutil")  # by DuckDB, with every query
-
-
-def spare() -> None:
-    """Let DuckDB know at once that a module is not there: it tries to import it for every argument, which takes half a millisecond."""
-    pa.array(np.empty(0))  # Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
-    for name in LOOKED_FOR:
-        if name not in sys.modules and find_spec(name) is None:
-            sys.modules[name] = None  # type: ignore[assignment]  # Python's own way to say so: an import fails without a search
+# DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers have it done before they fork
+pa.array(np.empty(0))  # Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
+for looked_for in ("pandas", "dateutil"):
+    if looked_for not in sys.modules and find_spec(looked_for) is None:
+        sys.modules[looked_for] = None  # type: ignore[assignment]  # Python's own way to say so: an import fails without a search
 
 
 class Cursors:
@@ -52,7 +48,6 @@ class Cursors:
     _KEPT = 16
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        spare()
         self._con = con
         self._free: deque[Cursor] = deque()
         self._turn = 0  # grows when some snapshot was removed

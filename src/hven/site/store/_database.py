@@ -142,8 +142,9 @@ jobs = sa.Table(
     sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
     sa.Index("ix_jobs_turns", "queue", "started"),
 )
-_BOUND = sa.text("phase = 'QUEUED' AND queued IS NULL")
-bound_jobs = sa.Index("ix_jobs_bound", jobs.c.phase, jobs.c.queued, sqlite_where=_BOUND, postgresql_where=_BOUND)  # see `kin.settle`
+# see `kin.settle`; in words of both databases: to name PostgreSQL in an index loads all its dialects
+bound_jobs = sa.text("CREATE INDEX IF NOT EXISTS ix_jobs_bound ON jobs (phase, queued) WHERE phase = 'QUEUED' AND queued IS NULL")
+sa.event.listen(jobs, "after_create", lambda _, connection, **_more: connection.execute(bound_jobs))
 visits = sa.Table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
     "visits",
     metadata,
@@ -266,7 +267,7 @@ def _add_sync(connection: sa.Connection) -> None:
     sync_state.create(connection, checkfirst=True)
     schedules.create(connection, checkfirst=True)
     alerts.create(connection, checkfirst=True)
-    bound_jobs.create(connection, checkfirst=True)
+    connection.execute(bound_jobs)
     visits.create(connection, checkfirst=True)
 
 
