@@ -34,4 +34,24 @@ KEPT: tuple[str, ...] = (
     # booleans beside numbers, one after the other
     "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE TRUE NOT BETWEEN t1.flux AND FALSE OR TRUE BETWEEN FALSE AND t1.flux OR TRUE BETWEEN 1 AND 2.5",
     "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE TRUE IN (FALSE, t1.flux) OR TRUE IN (t1.flux, FALSE) OR FALSE IN (1, 2.5)",
+    # a condition of WHERE that is true for nulls was asked below the outer join that makes them, where the embedded engine computed for PostgreSQL
+    "SELECT u.id, s.id AS i, ARR_AVG(s.spectrum) AS x FROM sky.photometry AS u LEFT JOIN sky.shapes AS s ON u.id = s.id WHERE s.id IS NULL",
+    "SELECT t1.id AS a, t2.id AS b, ARR_AVG(t2.spectrum) AS s FROM sky.labels AS t1 FULL JOIN sky.shapes AS t2 USING (id) WHERE NOT (t1.id IS NOT NULL)",
+    "SELECT t1.id AS a, t2.id AS b, ARR_AVG(t2.spectrum) AS s FROM sky.labels AS t1 FULL JOIN sky.shapes AS t2 USING (id) INNER JOIN sky.stars AS t3 ON NOT (t1.id IS NOT NULL)",
+    "SELECT COUNT(*) AS n FROM sky.labels AS t1 FULL JOIN TAP_UPLOAD.mine AS t2 ON TRUE NOT BETWEEN FALSE AND FALSE OR t2.id <= t2.ra WHERE CASE WHEN NOT (t1.\"Name\" LIKE 'a') THEN TRUE ELSE FALSE END <> TRUE",
+    "SELECT t4.id FROM (sky.photometry AS t1 LEFT JOIN (sky.labels AS t2 LEFT JOIN sky.shapes AS t4 ON t2.id = t4.id + 1) ON t4.id IS NULL) WHERE ARR_AVG(t4.spectrum) IS NULL",
+    # delimiters that are constants and are not written in place
+    "SELECT IVO_STRING_AGG(name, LOWER(', ')) AS a, IVO_STRING_AGG(name, REPLACE('a', '', 'x')) AS b, IVO_STRING_AGG(name, COALESCE(NULL, '-')) AS c FROM sky.stars",
+    # numbers beside booleans
+    "SELECT COUNT(*) AS n FROM sky.stars AS t WHERE 0 BETWEEN t.ra AND FALSE OR 1 BETWEEN t.ra / ARR_MIN(NULL) AND TRUE OR 0 NOT BETWEEN 359.9 AND TRUE",
+    "SELECT COUNT(*) AS n FROM sky.stars AS t WHERE t.ra IN (SELECT FALSE FROM sky.shapes) OR EXP(2.5) NOT IN (SELECT s.variable FROM sky.stars AS s)",
+    # distances that are no whole numbers of the engine
+    "SELECT SUM(t.id) OVER (ORDER BY t.id RANGE BETWEEN 99999999999999999999 PRECEDING AND 2.5 FOLLOWING) AS c FROM sky.photometry AS t",
+    "SELECT SUM(t.id) OVER (ORDER BY t.id ROWS BETWEEN 99999999999999999999 PRECEDING AND CURRENT ROW) AS c FROM sky.photometry AS t",
+    # a FULL JOIN that is asked again for each row
+    "SELECT COUNT(*) AS n FROM sky.labels AS t4 WHERE NOT EXISTS (SELECT 1 AS x FROM (SELECT a.id FROM sky.stars AS a FULL JOIN sky.shapes AS b ON NOT b.big = 1) AS t6 WHERE t4.id IS NOT NULL)",
+    # what one engine did otherwise
+    "SELECT CAST(CAST(t1.x AS VARCHAR(20)) AS SMALLINT) AS c0 FROM sky.shapes AS t1 WHERE t1.x > 1e300",
+    "SELECT SPLIT_PART(t.name, '', t.id) AS a, SPLIT_PART(t.name, LOWER(''), 1) AS b, CAST(POWER(-10, t.id / 3.7) AS VARCHAR) AS c FROM sky.stars AS t",
+    "SELECT IVO_HEALPIX_INDEX(t.id, 0, 0) AS a, IVO_HEALPIX_INDEX(t.id, 45, 0) AS b, IVO_HEALPIX_INDEX(t.id, 315, 0) AS c FROM sky.stars AS t",
 )  # fmt: skip

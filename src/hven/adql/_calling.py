@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
@@ -13,7 +14,7 @@ from hven.adql._fitting import Fitting
 from hven.adql._foreign_functions import ELSEWHERE
 from hven.adql._measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
 from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
-from hven.adql.kinds import derived, kind, meta, result_ucd, truth
+from hven.adql.kinds import derived, kind, literal_meta, meta, result_ucd, truth
 from hven.adql.scope import MOST, Scope, same
 from hven.adql.tree import (
     Binary,
@@ -212,6 +213,14 @@ class Calling(Fitting, ABC):
             self.fail(
                 "RANGE with distances needs one number to order by", frame.at, "order the window by one numeric column, or write ROWS"
             )
+        for distance in offsets:
+            if not literal_meta(distance.value).type.is_integer:
+                if frame.unit != "RANGE":
+                    self.fail("the number of rows is out of the range of BIGINT", distance.at, "write UNBOUNDED")
+                inner = meta(order[0].expr)  # whole numbers have whole distances
+                order = (
+                    replace(order[0], expr=Cast(order[0].expr, "DOUBLE PRECISION", meta=derived((inner,), FLOAT64, inner.unit, None))),
+                )
         return partition, order, frame
 
     def unused_windows(self, windows: Sequence[NamedWindow], scope: Scope) -> None:

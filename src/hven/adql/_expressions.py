@@ -275,10 +275,10 @@ class Expressions(Calling, ABC):
     def between(self, node: Between, scope: Scope) -> Expr:
         """``x BETWEEN a AND b``."""
         operand = self.expression(node.operand, scope)
-        first, low = self.comparable(operand, self.expression(node.low, scope), "BETWEEN", node.low.at)
-        operand, high = self.comparable(first, self.expression(node.high, scope), "BETWEEN", node.high.at)
-        if operand is not first:  # it became a number beside the other one
+        low, high = self.expression(node.low, scope), self.expression(node.high, scope)
+        for _ in range(2):  # what became a number, or a time, beside one of them is so beside the other
             operand, low = self.comparable(operand, low, "BETWEEN", node.low.at)
+            operand, high = self.comparable(operand, high, "BETWEEN", node.high.at)
         if kind(operand) == "null":  # it fits both, and they must fit each other
             low, high = self.comparable(low, high, "BETWEEN", node.high.at)
         return Between(operand, low, high, node.negated, at=node.at, meta=truth(operand, low, high))
@@ -288,7 +288,9 @@ class Expressions(Calling, ABC):
         operand = self.expression(node.operand, scope)
         if isinstance(node.choices, Subquery):
             choices = self.scalar(node.choices, scope)
-            operand, _ = self.comparable(operand, choices, "IN", node.choices.at)
+            operand, beside = self.comparable(operand, choices, "IN", node.choices.at)
+            if beside is not choices:
+                self.fail(f"IN compares {self.said(operand, bare=True)} with booleans", node.choices.at, "write SELECT CAST(.. AS INTEGER)")
             return In(operand, choices, node.negated, at=node.at, meta=truth(operand))  # type: ignore[arg-type]
         if isinstance(node.choices, LiteralList):
             listed = node.choices.bound(literal_meta)

@@ -5,7 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.functions import MAPPING
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Literal, Node, Query, Select, SelectItem, Window, chain, children, walk
+from hven.adql.tree import (
+    Between,
+    Binary,
+    ColumnRef,
+    Compare,
+    Expr,
+    Function,
+    In,
+    Like,
+    Literal,
+    Node,
+    Query,
+    Select,
+    SelectItem,
+    Window,
+    chain,
+    children,
+    walk,
+)
 from hven.model.errors import BindError
 
 if TYPE_CHECKING:
@@ -51,6 +69,15 @@ def of_its_row(node: Expr) -> bool:
         if entry is not None and entry.volatile:
             return False
     return True
+
+
+def false_for_null(part: Expr) -> bool:
+    """Tell whether a condition is never true where its table's columns are null: a plain column is compared with constants."""
+    if isinstance(part, Compare):
+        return any(isinstance(side, ColumnRef) for side in (part.left, part.right)) and any(
+            isinstance(side, Literal) for side in (part.left, part.right)
+        )
+    return isinstance(part, (Between, In, Like)) and isinstance(part.operand, ColumnRef)
 
 
 def has_local_aggregate(items: Sequence[SelectItem]) -> bool:

@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, str] = {
     "COALESCE": ".coalesced", "GREATEST": ".coalesced", "LEAST": ".coalesced", "NULLIF": "nullif({0}, {1})",
     "POINT": ".shape", "CIRCLE": ".shape", "POLYGON": ".shape", "BOX": ".box", "REGION": "{0}", "AREA": ".area", "CENTROID": ".centroid", "MOC": ".moc",
     "COORD1": "({0})[1]", "COORD2": "({0})[2]", "DISTANCE": ".distance", "IVO_HEALPIX_INDEX": ".healpix",
-    "IVO_STRING_AGG": "string_agg({0}, {1})",
+    "IVO_STRING_AGG": ".together",
     "IVO_INTERVAL_OVERLAPS": "CAST(({0} <= {1} AND {2} <= {3} AND {0} <= {3} AND {2} <= {1}) AS INTEGER)",
     "IVO_HMS_TO_DEGREES": "(15 * hven_sexagesimal({0}))", "IVO_DMS_TO_DEGREES": "hven_sexagesimal({0})",
     "IVO_HISTOGRAM": ".histogram", "GAVO_HISTOGRAM": ".histogram", "IVO_NORMAL_RANDOM": _NORMAL, "GAVO_NORMAL_RANDOM": _NORMAL,
@@ -191,11 +191,15 @@ class EngineDialect(Dialect):
         name = _ORDERED.get(node.name)
         distinct = "DISTINCT " if node.distinct else ""
         if node.name == "IVO_STRING_AGG":
-            text, delimiter = (writer.expr(arg) for arg in node.args)
-            return f"string_agg({distinct}{text}, {delimiter} ORDER BY {text})"
+            return self.together(writer, node, " ORDER BY ")
         if name is None or (name == "sum" and meta(node).type.is_integer):
             return None
         return self.in_order(name, distinct, self.double(writer.expr(node.args[0]), node.args[0]))
+
+    def together(self, writer: Writer, node: Function, order: str = "") -> str:
+        """IVO_STRING_AGG, the texts in their own order if `order` asks for it."""
+        text, delimiter = (writer.expr(arg) for arg in node.args)
+        return f"string_agg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}{order and order + text})"
 
     def in_order(self, name: str, distinct: str, text: str) -> str:
         """Write an aggregate of numbers over them in order."""

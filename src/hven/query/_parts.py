@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import of_its_row
+from hven.adql.grouping import false_for_null, of_its_row
 from hven.adql.tree import (
-    Between,
     ColumnRef,
     Compare,
     Derived,
@@ -16,8 +15,6 @@ from hven.adql.tree import (
     Function,
     In,
     Join,
-    Like,
-    Literal,
     Query,
     Select,
     Subquery,
@@ -238,7 +235,7 @@ class _Level:
                 continue
             if len(sources) == 1:
                 one = self.refs.get(next(iter(sources)))
-                if one is not None and (one.number in firm or (one.number in loose and _false_for_null(part))):
+                if one is not None and (one.number in firm or (one.number in loose and false_for_null(part))):
                     one.conditions = (*one.conditions, part)
                     if move and one.number in firm:
                         one.moved = (*one.moved, part)
@@ -257,15 +254,6 @@ class _Level:
 
 def _alike(one: Column, two: Column) -> bool:
     return (one.type.is_integer and two.type.is_integer) or (one.type.is_string and two.type.is_string)
-
-
-def _false_for_null(part: Expr) -> bool:
-    """Tell whether a condition is never true where its table's columns are null: a plain column is compared with constants."""
-    if isinstance(part, Compare):
-        return any(isinstance(side, ColumnRef) for side in (part.left, part.right)) and any(
-            isinstance(side, Literal) for side in (part.left, part.right)
-        )
-    return isinstance(part, (Between, In, Like)) and isinstance(part.operand, ColumnRef)
 
 
 def _needed(query: Query, one: Ref) -> tuple[Column, ...]:

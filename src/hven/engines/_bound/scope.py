@@ -1,9 +1,9 @@
 """One SELECT of a bound query: the stored tables that its conditions may narrow, and those conditions.
 
-A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE (all are
-false for null, so this holds on every side of an outer join), of ON of inner joins, of ON of an outer join for the side that
-is filled up with nulls, and the reader's own row filter. The condition itself stays in the query, so candidates may be too
-many, never too few.
+A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE and of ON of
+inner joins, of ON of an outer join for the side that is filled up with nulls, and the reader's own row filter. Where an outer
+join below may fill the table up with nulls (`loose`) that holds for what is false for them: `s.id IS NULL` is not. The
+condition itself stays in the query, so candidates may be too many, never too few.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Scope:
     conditions: list[tuple[Expr, frozenset[int]]] = field(default_factory=list)  # (conjunct, leaves it may narrow)
     outer: set[int] = field(default_factory=set)  # id of the conjuncts that stand in ON of an outer join
     through: dict[tuple[int, str], Expr] = field(default_factory=dict)  # column of a derived table -> expression inside
+    filled: set[int] = field(default_factory=set)  # leaves that outer joins fill up with nulls
+    loose: set[tuple[int, int]] = field(
+        default_factory=set
+    )  # (id of a conjunct, such a leaf below it): only what is false for nulls narrows it
     rows: list[tuple[Expr, int]] = field(default_factory=list)  # conditions of `TableRef.where`, whose columns are those of row 0
     derived: dict[int, Derived] = field(default_factory=dict)  # those that stand in FROM
 
@@ -58,12 +62,18 @@ class Scope:
             expr = inner
         return None
 
+    def narrow(self, condition: Expr | None, leaves: frozenset[int]) -> None:
+        """Note a condition over leaves that were entered."""
+        for part in conjuncts(condition):
+            self.conditions.append((part, leaves))
+            self.loose.update((id(part), number) for number in leaves & self.filled)
+
 
 def scope_of(select: Select) -> Scope:
     """Gather what conditions of one SELECT say about its tables."""
     scope = Scope(select)
     everything = _gather(select.source, scope, direct=True) if select.source is not None else frozenset()
-    scope.conditions += [(part, everything) for part in conjuncts(select.where)]
+    scope.narrow(select.where, everything)
     return scope
 
 
@@ -76,7 +86,7 @@ def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
         if direct:
             scope.direct.add(item.number)
         leaf = frozenset({item.number})
-        scope.conditions += [(part, leaf) for part in conjuncts(item.where)]
+        scope.narrow(item.where, leaf)
         scope.rows += [(part, item.number) for part in conjuncts(item.where)]
         return leaf
     if isinstance(item, Derived):
@@ -87,7 +97,7 @@ def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
         if select is None or select.source is None:
             return own
         below = _gather(select.source, scope, direct=False)
-        scope.conditions += [(part, below) for part in conjuncts(select.where)]
+        scope.narrow(select.where, below)
         for column, inner in zip(item.columns, select.items, strict=True):
             if isinstance(inner, SelectItem):
                 scope.through[item.number, column.name] = inner.expr
@@ -96,9 +106,10 @@ def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
         left, right = _gather(item.left, scope, direct=direct), _gather(item.right, scope, direct=direct)
         kind = item.kind.upper()
         narrowed = {"INNER": left | right, "CROSS": left | right, "LEFT": right, "RIGHT": left}.get(kind, frozenset())
-        scope.conditions += [(part, narrowed) for part in conjuncts(item.on)]
+        scope.narrow(item.on, narrowed)
         if kind not in {"INNER", "CROSS"}:
             scope.outer.update(id(part) for part in conjuncts(item.on))
+            scope.filled |= narrowed or left | right
         return left | right
     return frozenset()
 

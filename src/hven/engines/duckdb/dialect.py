@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
 from hven.adql.kinds import meta
-from hven.adql.tree import And, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
+from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
 from hven.engines.duckdb import curating
 from hven.engines.duckdb.exact import Exact
@@ -119,12 +120,24 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         "GAVO_MATCH": "CAST(regexp_matches({1}, {0}) AS INTEGER)",
         # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
         "ISO": "make_timestamp(CAST(round(({0} - 2440587.5e0) * 864000000e0) AS BIGINT) * 100)",
-        "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
+        "SPLIT_PART": "split_part({0}, CASE WHEN {1} = '' THEN {0} || ' ' ELSE {1} END, CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
         "ARR_LENGTH": ".of_array", "ARR_COUNT": ".of_array", "ARR_SUM": ".of_array", "ARR_AVG": ".of_array", "ARR_MIN": ".of_array", "ARR_MAX": ".of_array",
         "ARR_STDDEV": ".of_array", "ARR_DOT": ".dot",
         "REPLACE": ".built", "REGEXP_REPLACE": ".built", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
         **curating.TEMPLATES,
     }  # fmt: skip
+
+    def float_text(self, text: str, type_: Type) -> str:
+        """Write a floating-point number as text; NaN has no sign."""
+        return f"replace({super().float_text(text, type_)}, '-nan', 'nan')"
+
+    def together(self, writer: Writer, node: Function, order: str = "") -> str:
+        """IVO_STRING_AGG: DuckDB takes a delimiter that is written in place, any other stands before each text."""
+        text, delimiter = node.args
+        if isinstance(delimiter, Literal):
+            return super().together(writer, node, order)
+        behind = replace(node, args=(Binary("||", delimiter, text, meta=node.meta), Literal("", meta=delimiter.meta)))
+        return f"substr({super().together(writer, behind, order)}, length({writer.expr(delimiter)}) + 1)"
 
     def in_order(self, name: str, distinct: str, text: str) -> str:
         """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""

@@ -66,6 +66,11 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
             "a subquery in the condition of an outer join reads columns of the tables that are joined, which the engine cannot compute",
             remedy="put the subquery into FROM, or the condition into WHERE",
         )
+    if "flattening correlated subquery" in text:
+        return EvaluationError(
+            "a subquery joins its tables in a way that the engine cannot compute for each row outside (a FULL JOIN)",
+            remedy="let it read no columns of the query around it, or join it in FROM",
+        )
     if "Max expression depth" in text:
         return TooLarge(
             "the query has a longer chain of operations than the engine takes", remedy="put parentheses around groups of a hundred"

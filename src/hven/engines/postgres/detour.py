@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.grouping import of_its_row
+from hven.adql.grouping import false_for_null, of_its_row
 from hven.adql.tree import ColumnRef, TableRef, walk
 from hven.engines import Execution, Limits, Memory, Plan
 from hven.engines._bound.narrow import columns_read, selects
@@ -60,7 +60,8 @@ class Detour(Plan):
             leaves.update(scope.leaves)
             for condition, numbers in scope.conditions:
                 for number in numbers:
-                    if _only_of(condition, number) and (computing or not may_leave(condition)):
+                    firm = (id(condition), number) not in scope.loose or false_for_null(condition)
+                    if firm and _only_of(condition, number) and (computing or not may_leave(condition)):
                         conditions.setdefault(number, []).append(condition)
         self.asks: dict[str, tuple[Table, Plan]] = {}
         for table in bound.tables:

@@ -87,7 +87,7 @@ class Postgres(Shapes):
         "IVO_HEALPIX_CENTER": "hven_healpix_center(CAST({0} AS integer), CAST({1} AS bigint))",
         "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD,
         "GAVO_GETAUTHORITY": "substring({0} from '(?i)^ivo://([^/?#]+)')", "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)", "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
-        "ISO": f"hven_iso({_D})", "REPLACE": ".built", "REGEXP_REPLACE": ".built", "IVO_STRING_AGG": ".together",
+        "ISO": f"hven_iso({_D})", "REPLACE": ".built", "REGEXP_REPLACE": ".built",
         "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))",
         "LIGHT_TIME": f"({_D} / CAST(299792.458 AS double precision))",
         "LON_360": f"CASE WHEN {_D} >= 0 AND {_D} <= 360 THEN {_D} ELSE {_turned(_D)} END",
@@ -251,15 +251,9 @@ class Postgres(Shapes):
             return FUNCTIONS[node.name].replace("{*}", ", ".join(args)).format(*args)
         return f"hven_{node.name.lower()}({', '.join(args)}, {self.most})"
 
-    def together(self, writer: Writer, node: Function) -> str:
+    def together(self, writer: Writer, node: Function, order: str = "") -> str:
         """IVO_STRING_AGG: beside it goes a sum of lengths, which stops both."""
-        args = ", ".join(writer.expr(arg) for arg in node.args)
-        return self.counted(args, f"string_agg({args})")
-
-    def steadied(self, writer: Writer, node: Function) -> str | None:
-        """Write aggregates over values in their order; joined texts are counted, too."""
-        made = super().steadied(writer, node)
-        return self.counted(", ".join(writer.expr(arg) for arg in node.args), made) if made and node.name == "IVO_STRING_AGG" else made
+        return self.counted(", ".join(writer.expr(arg) for arg in node.args), super().together(writer, node, order))
 
     def counted(self, args: str, joined: str) -> str:
         """Put a sum of lengths beside joined texts."""

@@ -24,6 +24,7 @@ _WORDS = (
         "{v}{w} is out of the range of {t}{u}",
     ),
     (re.compile(r"(?P<t>bigint|integer|smallint) out of range"), "a number is out of the range of {t}"),
+    (re.compile(r"cannot convert (?P<v>infinity|NaN) to (?P<t>bigint|integer|smallint)"), "{v} is out of the range of {t}"),
     (re.compile(r"value out of range: (?P<v>overflow|underflow)"), "a number is out of the range of DOUBLE PRECISION ({v})"),
     (re.compile(r"more than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
     (re.compile(r"cannot take (?P<v>square root|logarithm) of (?P<w>a negative number|zero)"), "there is no {v} of {w}"),
@@ -146,7 +147,7 @@ def translate(
             f"an extension of the database is missing{_at(where)}: {line}",
             remedy="install pgSphere or q3c on the server again, or ingest with position = healpix",
         )
-    if code[:2] in {"22", "21", "2B"}:
+    if code[:2] in {"22", "21", "2B"} or line.startswith("cannot convert"):
         said = plain(line, number)
         wide = said.endswith(("BIGINT", "INTEGER")) and "number" in said
         return EvaluationError(said, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if wide else "")

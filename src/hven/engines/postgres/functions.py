@@ -151,7 +151,7 @@ FUNCTIONS: tuple[str, ...] = (
       n := 1::bigint << level; lon := lon + 1e-100; z := sin(radians(lat + 1e-100)); za := abs(z);
       tt := (lon - 360 * floor(lon / 360)) / 90; IF tt >= 4 THEN tt := 0; END IF;
       IF za <= 2 / 3::{_D} THEN
-        jp := floor(n * (0.5 + tt) - n * z * 0.75); jm := floor(n * (0.5 + tt) + n * z * 0.75);
+        jp := ceil(n * (0.5 + tt) - n * z * 0.75) - 1; jm := floor(n * (0.5 + tt) + n * z * 0.75);
         face := CASE WHEN jp >> level = jm >> level THEN (jp >> level) | 4 WHEN jp >> level < jm >> level THEN jp >> level ELSE (jm >> level) + 8 END;
         ix := jm & (n - 1); iy := n - (jp & (n - 1)) - 1;
       ELSE

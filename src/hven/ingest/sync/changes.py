@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -241,9 +241,4 @@ def _place(site: Site, table: str) -> Path:
     return site.settings.kept / "sync" / "changes" / table
 
 
-def any_of(rows: pa.Table, kind: str) -> Any:
-    """Give the rows of one kind: ``added``, ``changed``, ``removed``."""
-    return rows.filter(pc.equal(rows.column(CHANGE).cast(pa.string()), kind))
-
-
-__all__ = ["CHANGE", "COLUMNS", "ChangeSet", "any_of", "between", "chain", "compared", "joined", "keep", "sets", "sweep"]
+__all__ = ["CHANGE", "COLUMNS", "ChangeSet", "between", "chain", "compared", "joined", "keep", "sets", "sweep"]
