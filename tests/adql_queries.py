@@ -11,9 +11,10 @@ from random import Random
 from hven.adql import _terms as terms
 from hven.adql._calls import SIGNATURES
 from hven.adql._expressions import CASTS
-from hven.adql.functions import FRAMED, OVER_GROUPS, QUERY, WINDOWS, Entry, Signature
+from hven.adql.functions import FRAMED, OVER_GROUPS, QUERY, WINDOWS
 from hven.adql.kinds import kind_of
 from hven.adql.reserved import RESERVED
+from hven.adql.signatures import Entry, Signature
 from hven.adql.vocabularies import vocabularies
 from hven.model.table import Column, Table
 

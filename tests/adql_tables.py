@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from hven.adql.functions import QUERY, Arg, Entry, Functions, Signature
+from hven.adql.functions import QUERY, Functions
 from hven.adql.scope import Tables
+from hven.adql.signatures import Arg, Entry, Signature
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, POINT, REGION, STRING, TIMESTAMP, Type, parse_type
 from shared import shared

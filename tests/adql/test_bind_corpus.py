@@ -9,6 +9,7 @@ import pytest
 from adql_running import ELSEWHERE, embedded
 from adql_tables import declared, sets, type_of, vollt
 from hven.adql import bind, parse
+from hven.adql.functions import Functions
 from hven.adql.scope import Tables
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
@@ -92,7 +93,9 @@ def catalogue(record, known):
 
 def accepted(record, known) -> bool:
     context = record.get("context", {})
-    functions = declared([*context.get("udfs", []), *DECLARED.get(record["id"], [])]).without(context.get("features_switched_off", []))
+    off = {name.upper() for name in context.get("features_switched_off", [])}
+    known_to = declared([*context.get("udfs", []), *DECLARED.get(record["id"], [])])
+    functions = Functions(entry for entry in known_to if entry.name not in off)
     try:
         bind(parse(record["query"], record["version"]), catalogue(record, known), functions=functions)
     except UserError:

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from adql_running import connection, run, value, write_expression
 from hven.adql import bind, parse, parse_expression
-from hven.adql._function_examples import EXAMPLES
 from hven.adql.bind import bind_expression
-from hven.adql.functions import MAPPING, QUERY, STANDARD, Extra, reference
+from hven.adql.functions import MAPPING, QUERY, STANDARD, reference
 from hven.adql.scope import Tables
 from hven.engines.duckdb.dialect import DuckDB
 from hven.model.errors import BindError, EvaluationError, ParseError
@@ -125,14 +124,10 @@ def things():
     connection().register("things", DATA)
 
 
-def test_every_function_has_an_example():
-    assert set(EXAMPLES) == {entry.name for entry in MAPPING}
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", MAPPING.names)
 def test_every_example_is_true(name):
     """Over four rows: x is 1, 1, 2, 3; name a, b, c, d; angle 0.5 deg."""
-    call, said = EXAMPLES[name]
+    call, _, said = MAPPING.get(name).example.partition(" is ")
     assert name in call
     if MAPPING.get(name).mapping:  # a mapping expression, not a query
         bound = bind_expression(parse_expression(call), list(THINGS.columns))
@@ -312,17 +307,6 @@ def test_header_finds_the_card():
     assert bind_expression(parse_expression("header('DATE-OBS')"), columns).column.name == "DATE-OBS"
     with pytest.raises(BindError, match="no column 'DATE_OBS'; did you mean 'DATE-OBS'"):
         bind_expression(parse_expression("header('DATE_OBS')"), columns)
-
-
-def test_functions_beside_a_descriptor_join_the_table():
-    more = MAPPING.extended([Extra(name="airmass", args=(FLOAT64, INT32), result=FLOAT64, unit="", doc="")])
-    bound = bind_expression(parse_expression("airmass(z, 2) * 2"), [Column(name="z", type=FLOAT64)], functions=more)
-    assert bound.meta.type == FLOAT64
-    assert bound.meta.origins == {"z"}
-    with pytest.raises(BindError, match="AIRMASS takes 2"):
-        bind_expression(parse_expression("airmass(z)"), [Column(name="z", type=FLOAT64)], functions=more)
-    with pytest.raises(ValueError, match="already"):
-        MAPPING.extended([Extra(name="sqrt", args=(FLOAT64,), result=FLOAT64)])
 
 
 def test_lenient_values_that_cannot_be_computed_are_null():

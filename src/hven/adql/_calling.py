@@ -13,9 +13,10 @@ from hven.adql._calls import null_system
 from hven.adql._fitting import Fitting
 from hven.adql._foreign_functions import ELSEWHERE
 from hven.adql._measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
-from hven.adql.functions import ACCEPTS, FRAMED, NAMED, NUMBERS, OVER_GROUPS, WINDOWS, Entry, Functions, Signature
+from hven.adql.functions import FRAMED, NAMED, OVER_GROUPS, WINDOWS, Functions
 from hven.adql.kinds import derived, kind, literal_meta, meta, result_ucd, truth
 from hven.adql.scope import MOST, Scope, same
+from hven.adql.signatures import ACCEPTS, NUMBERS, Entry, Signature
 from hven.adql.tree import (
     Binary,
     Case,

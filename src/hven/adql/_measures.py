@@ -12,7 +12,7 @@ from hven.model.sky import bodies, footprints
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
-    from hven.adql.functions import Signature
+    from hven.adql.signatures import Signature
 
 _EXACT = Meta(FLOAT64, constant=True, nullable=False)
 

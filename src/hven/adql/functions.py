@@ -1,251 +1,85 @@
-"""The one table of functions: names, signatures, result, unit, UCD, and who may call them. Dialects say how each is computed."""
+"""The one table of functions; dialects say how each is computed. Those of plug-ins come last, and say it themselves."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from hven.adql._function_examples import EXAMPLES
 from hven.adql._mapping_functions import ROWS
-from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
+from hven.adql.signatures import Entry, Signature, function
+from hven.model import plugins
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-# What a signature's argument words accept, as kinds of `hven.adql.kinds`
-ACCEPTS: dict[str, frozenset[str]] = {
-    "NUMERIC": frozenset({"number"}),
-    "REAL": frozenset({"number"}),
-    "INTEGER": frozenset({"integer"}),
-    "BIGINT": frozenset({"integer"}),
-    "TEXT": frozenset({"text"}),
-    "TIMESTAMP": frozenset({"time", "text"}),  # ISO text is read as a timestamp
-    "BOOLEAN": frozenset({"boolean"}),
-    "POINT": frozenset({"point"}),
-    "CIRCLE": frozenset({"circle"}),
-    "POLYGON": frozenset({"polygon"}),
-    "REGION": frozenset({"region"}),
-    "MOC": frozenset({"moc"}),
-    "GEOMETRY": frozenset({"point", "circle", "polygon", "range", "region", "moc"}),
-    "ORDERED": frozenset({"number", "text", "time", "boolean"}),
-    "ARRAY": frozenset({"numbers"}),
-    "LIST": frozenset({"array"}),
-    "ANY": frozenset({"any"}),
-}
-NUMBERS = frozenset({"array", "interval"})  # kinds that are an array of numbers, if their elements are
-RESULTS: dict[str, Type] = {
-    "DOUBLE": FLOAT64, "INTEGER": INT32, "BIGINT": INT64, "TEXT": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN,
-    "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
-    "INTEGER[]": Type("int", "*"),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Arg:
-    """One argument of a signature.
-
-    Attributes
-    ----------
-    word
-        A key of `ACCEPTS`.
-    literal
-        True if the value must be written in the query: it is part of the query's shape.
-    repeated
-        True for the last argument of a list of any length.
-    unit
-        The unit that the value is converted to, ``{km}`` in a signature; with ? behind it one without a unit is taken as it is.
-    """
-
-    name: str
-    word: str
-    optional: bool = False
-    literal: bool = False
-    repeated: bool = False
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """One way to call a function.
-
-    `result` is a key of `RESULTS`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's elements ELEMENT and TOTAL (of their sum).
-    """
-
-    args: tuple[Arg, ...]
-    result: str
-    text: str
-    type: Type | None = None
-
-    @property
-    def minimum(self) -> int:
-        """The smallest number of arguments."""
-        return sum(not arg.optional for arg in self.args)
-
-    @property
-    def maximum(self) -> int | None:
-        """The largest number of arguments, None = any."""
-        return None if self.args and self.args[-1].repeated else len(self.args)
-
-    def word(self, index: int) -> Arg:
-        """Give the argument at `index`, the last one again and again if it is repeated."""
-        return self.args[min(index, len(self.args) - 1)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One function.
-
-    Attributes
-    ----------
-    group
-        ``math``, ``trigonometry``, ``aggregate``, ``geometry``, ``string``, ``conditional``, ``unit``, ``udf`` or ``mapping``.
-    unit
-        A unit, "" (none), or ``same`` (that of the first argument).
-    ucd
-        A UCD, "", ``same``, or ``+word``: the argument's UCD with that word after it.
-    volatile
-        True if equal calls may answer differently.
-    mapping
-        True if only mapping expressions of a descriptor may call it.
-    extra
-        True for a Python function beside a descriptor.
-    """
-
-    name: str
-    signatures: tuple[Signature, ...]
-    doc: str
-    group: str
-    unit: str = ""
-    ucd: str = ""
-    volatile: bool = False
-    mapping: bool = False
-    extra: bool = False
-
-    @property
-    def aggregate(self) -> bool:
-        """True if it turns the rows of a group into one value."""
-        return self.group == "aggregate"
-
-    @property
-    def declared(self) -> tuple[str, ...]:
-        """The forms that TAPRegExt's features-udf wants, one per signature without optional arguments."""
-        return tuple(form for signature in self.signatures for form in _forms(self.name, signature))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extra:
-    """A Python function beside a descriptor: ``name(args) -> result``, types as a descriptor writes them or as `Type`."""
-
-    name: str
-    args: tuple[Type, ...]
-    result: Type
-    unit: str | None = None
-    doc: str = ""
-
-
-_ARG = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
-
-
-def _signature(name: str, text: str) -> Signature:
-    """Read ``(x NUMERIC [, n INTEGER]) -> DOUBLE``."""
-    inside, _, result = text.rpartition("->")
-    inside = inside.strip()[1:-1]
-    required, _, optional = inside.partition("[")
-    args = [
-        Arg(m[1], m[2], optional=part is optional, literal=bool(m[4]), repeated=bool(m[5]), unit=m[3] or "")
-        for part in (required, optional)
-        for m in _ARG.finditer(part)
-    ]
-    return Signature(tuple(args), result.strip(), f"{name}{text}", RESULTS.get(result.strip()))
-
-
-_UDF_WORDS = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
-              "ORDERED": "DOUBLE PRECISION", "COMMON": "DOUBLE PRECISION", "ANY": "VARCHAR", "ARRAY": "DOUBLE PRECISION[]", "ELEMENT": "DOUBLE PRECISION", "TOTAL": "DOUBLE PRECISION"}  # fmt: skip
-
-
-def _forms(name: str, signature: Signature) -> Iterator[str]:
-    for count in range(signature.minimum, len(signature.args) + 1):
-        args = ", ".join(f"{arg.name} {_UDF_WORDS.get(arg.word, arg.word)}" for arg in signature.args[:count])
-        yield f"{name.lower()}({args}) -> {_UDF_WORDS.get(signature.result, signature.result)}"
-
-
-def _f(
-    group: str, name: str, *signatures: str, doc: str, unit: str = "", ucd: str = "", volatile: bool = False, mapping: bool = False
-) -> Entry:
-    return Entry(
-        name=name, signatures=tuple(_signature(name, text) for text in signatures), doc=doc, group=group, unit=unit, ucd=ucd,
-        volatile=volatile, mapping=mapping,
-    )  # fmt: skip
+    from collections.abc import Callable, Iterable, Iterator
 
 
 _X = "(x NUMERIC) -> DOUBLE"
 _COORDSYS = "coordsys TEXT LITERAL, "
 
 
-def _shape(name: str, result: str, doc: str, *forms: str) -> Entry:
+def _shape(name: str, result: str, doc: str, *forms: str, example: str) -> Entry:
     """Make a geometry constructor: each form with and without the deprecated first argument."""
     both = [f"({prefix}{form}) -> {result}" for form in forms for prefix in ("", _COORDSYS)]
-    return _f("geometry", name, *both, doc=doc)
+    return function("geometry", name, *both, doc=doc, example=example)
 
 
 STANDARD: tuple[Entry, ...] = (
     # --- mathematical (ADQL 2.1 section 2.3)
-    _f("math", "ABS", "(x NUMERIC) -> SAME", doc="Absolute value.", unit="same", ucd="same"),
-    _f("math", "CEILING", _X, doc="Smallest whole number not below x.", unit="same", ucd="same"),
-    _f("math", "DEGREES", _X, doc="Radians to degrees.", unit="deg"),
-    _f("math", "EXP", _X, doc="e to the power of x."),
-    _f("math", "FLOOR", _X, doc="Largest whole number not above x.", unit="same", ucd="same"),
-    _f("math", "LOG", _X, doc="Natural logarithm; NULL for x <= 0."),
-    _f("math", "LOG10", _X, doc="Logarithm to base 10; NULL for x <= 0."),
-    _f("math", "MOD", "(x NUMERIC, y NUMERIC) -> COMMON", doc="Remainder of x/y with the sign of x; NULL for y = 0.", unit="same"),
-    _f("math", "PI", "() -> DOUBLE", doc="The number pi."),
-    _f("math", "POWER", "(x NUMERIC, y NUMERIC) -> DOUBLE", doc="x to the power of y."),
-    _f("math", "RADIANS", _X, doc="Degrees to radians.", unit="rad"),
-    _f("math", "RAND", "([seed INTEGER]) -> DOUBLE", doc="A random number, 0 <= value < 1, another one in each row; the seed is not used.", volatile=True),
-    _f("math", "ROUND", "(x NUMERIC [, n INTEGER]) -> DOUBLE", doc="x rounded to n decimals (0; negative: before the point), halves away from zero.", unit="same", ucd="same"),
-    _f("math", "SQRT", _X, doc="Square root; NULL for x < 0."),
-    _f("math", "TRUNCATE", "(x NUMERIC [, n INTEGER]) -> DOUBLE", doc="x cut to n decimals (0; negative: before the point).", unit="same", ucd="same"),
+    function("math", "ABS", "(x NUMERIC) -> SAME", doc="Absolute value.", unit="same", ucd="same", example="ABS(-2.5) is 2.5"),
+    function("math", "CEILING", _X, doc="Smallest whole number not below x.", unit="same", ucd="same", example="CEILING(2.1) is 3.0"),
+    function("math", "DEGREES", _X, doc="Radians to degrees.", unit="deg", example="DEGREES(PI()) is 180.0"),
+    function("math", "EXP", _X, doc="e to the power of x.", example="EXP(1) is ~2.718281828"),
+    function("math", "FLOOR", _X, doc="Largest whole number not above x.", unit="same", ucd="same", example="FLOOR(-2.1) is -3.0"),
+    function("math", "LOG", _X, doc="Natural logarithm; NULL for x <= 0.", example="LOG(10) is ~2.302585093"),
+    function("math", "LOG10", _X, doc="Logarithm to base 10; NULL for x <= 0.", example="LOG10(1000) is 3.0"),
+    function("math", "MOD", "(x NUMERIC, y NUMERIC) -> COMMON", doc="Remainder of x/y with the sign of x; NULL for y = 0.", unit="same", example="MOD(-7, 3) is -1"),
+    function("math", "PI", "() -> DOUBLE", doc="The number pi.", example="PI() is ~3.141592654"),
+    function("math", "POWER", "(x NUMERIC, y NUMERIC) -> DOUBLE", doc="x to the power of y.", example="POWER(2, 10) is 1024.0"),
+    function("math", "RADIANS", _X, doc="Degrees to radians.", unit="rad", example="RADIANS(180) is ~3.141592654"),
+    function("math", "RAND", "([seed INTEGER]) -> DOUBLE", doc="A random number, 0 <= value < 1, another one in each row; the seed is not used.", volatile=True, example="RAND()"),
+    function("math", "ROUND", "(x NUMERIC [, n INTEGER]) -> DOUBLE", doc="x rounded to n decimals (0; negative: before the point), halves away from zero.", unit="same", ucd="same", example="ROUND(3.14159, 2) is 3.14"),
+    function("math", "SQRT", _X, doc="Square root; NULL for x < 0.", example="SQRT(2) is ~1.414213562"),
+    function("math", "TRUNCATE", "(x NUMERIC [, n INTEGER]) -> DOUBLE", doc="x cut to n decimals (0; negative: before the point).", unit="same", ucd="same", example="TRUNCATE(1299.9, -2) is 1200.0"),
     # --- trigonometric, in radians
-    _f("trigonometry", "ACOS", _X, doc="Arc cosine; NULL outside -1..1.", unit="rad"),
-    _f("trigonometry", "ASIN", _X, doc="Arc sine; NULL outside -1..1.", unit="rad"),
-    _f("trigonometry", "ATAN", _X, doc="Arc tangent.", unit="rad"),
-    _f("trigonometry", "ATAN2", "(y NUMERIC, x NUMERIC) -> DOUBLE", doc="Angle of the point (x, y), -pi to pi.", unit="rad"),
-    _f("trigonometry", "COS", _X, doc="Cosine."),
-    _f("trigonometry", "COT", _X, doc="Cotangent."),
-    _f("trigonometry", "SIN", _X, doc="Sine."),
-    _f("trigonometry", "TAN", _X, doc="Tangent."),
+    function("trigonometry", "ACOS", _X, doc="Arc cosine; NULL outside -1..1.", unit="rad", example="ACOS(0) is ~1.570796327"),
+    function("trigonometry", "ASIN", _X, doc="Arc sine; NULL outside -1..1.", unit="rad", example="ASIN(1) is ~1.570796327"),
+    function("trigonometry", "ATAN", _X, doc="Arc tangent.", unit="rad", example="ATAN(1) is ~0.785398163"),
+    function("trigonometry", "ATAN2", "(y NUMERIC, x NUMERIC) -> DOUBLE", doc="Angle of the point (x, y), -pi to pi.", unit="rad", example="ATAN2(1, -1) is ~2.356194490"),
+    function("trigonometry", "COS", _X, doc="Cosine.", example="COS(0) is 1.0"),
+    function("trigonometry", "COT", _X, doc="Cotangent.", example="COT(1) is ~0.642092616"),
+    function("trigonometry", "SIN", _X, doc="Sine.", example="SIN(1) is ~0.841470985"),
+    function("trigonometry", "TAN", _X, doc="Tangent.", example="TAN(1) is ~1.557407725"),
     # --- aggregates
-    _f("aggregate", "COUNT", "(x ANY) -> BIGINT", doc="Number of rows, COUNT(*), or of values that are not NULL.", ucd="meta.number"),
-    _f("aggregate", "SUM", "(x NUMERIC) -> SUM", doc="Sum; whole numbers are added in 64 bits.", unit="same", ucd="+arith.sum"),
-    _f("aggregate", "AVG", _X, doc="Mean.", unit="same", ucd="+stat.mean"),
-    _f("aggregate", "MIN", "(x ORDERED) -> SAME", doc="Smallest value.", unit="same", ucd="+stat.min"),
-    _f("aggregate", "MAX", "(x ORDERED) -> SAME", doc="Largest value.", unit="same", ucd="+stat.max"),
+    function("aggregate", "COUNT", "(x ANY) -> BIGINT", doc="Number of rows, COUNT(*), or of values that are not NULL.", ucd="meta.number", example="COUNT(DISTINCT x) is 3"),
+    function("aggregate", "SUM", "(x NUMERIC) -> SUM", doc="Sum; whole numbers are added in 64 bits.", unit="same", ucd="+arith.sum", example="SUM(x) is 7.0"),
+    function("aggregate", "AVG", _X, doc="Mean.", unit="same", ucd="+stat.mean", example="AVG(x) is 1.75"),
+    function("aggregate", "MIN", "(x ORDERED) -> SAME", doc="Smallest value.", unit="same", ucd="+stat.min", example="MIN(x) is 1.0"),
+    function("aggregate", "MAX", "(x ORDERED) -> SAME", doc="Largest value.", unit="same", ucd="+stat.max", example="MAX(x) is 3.0"),
     # --- strings, conditions, units
-    _f("string", "LOWER", "(s TEXT) -> TEXT", doc="Lower case, by the rules of Unicode.", ucd="same"),
-    _f("string", "UPPER", "(s TEXT) -> TEXT", doc="Upper case, by the rules of Unicode.", ucd="same"),
-    _f("conditional", "COALESCE", "(x ANY ...) -> COMMON", doc="The first value that is not NULL.", unit="same", ucd="same"),
-    _f("unit", "IN_UNIT", "(x NUMERIC, unit TEXT LITERAL) -> DOUBLE", doc="The value in another unit (VOUnits); x must have a unit."),
+    function("string", "LOWER", "(s TEXT) -> TEXT", doc="Lower case, by the rules of Unicode.", ucd="same", example="LOWER('NGC Ä') is 'ngc ä'"),
+    function("string", "UPPER", "(s TEXT) -> TEXT", doc="Upper case, by the rules of Unicode.", ucd="same", example="UPPER('m 31') is 'M 31'"),
+    function("conditional", "COALESCE", "(x ANY ...) -> COMMON", doc="The first value that is not NULL.", unit="same", ucd="same", example="COALESCE(NULL, 2, 3) is 2"),
+    function("unit", "IN_UNIT", "(x NUMERIC, unit TEXT LITERAL) -> DOUBLE", doc="The value in another unit (VOUnits); x must have a unit.", example="IN_UNIT(angle, 'arcmin') is 30.0"),
     # --- geometry, in degrees (ADQL 2.1 section 4.2)
-    _shape("POINT", "POINT", "A position.", "lon NUMERIC, lat NUMERIC"),
-    _shape("CIRCLE", "CIRCLE", "A circle of radius r.", "lon NUMERIC, lat NUMERIC, r NUMERIC", "center POINT, r NUMERIC"),
+    _shape("POINT", "POINT", "A position.", "lon NUMERIC, lat NUMERIC", example="POINT(10, -20) is [10.0, -20.0]"),
+    _shape("CIRCLE", "CIRCLE", "A circle of radius r.", "lon NUMERIC, lat NUMERIC, r NUMERIC", "center POINT, r NUMERIC", example="CIRCLE(10, -20, 0.5) is [10.0, -20.0, 0.5]"),
     _shape("BOX", "POLYGON", "A box by its centre and the lengths of its two arms; deprecated, use POLYGON.",
-           "lon NUMERIC, lat NUMERIC, width NUMERIC, height NUMERIC", "center POINT, width NUMERIC, height NUMERIC"),
+           "lon NUMERIC, lat NUMERIC, width NUMERIC, height NUMERIC", "center POINT, width NUMERIC, height NUMERIC", example="AREA(BOX(10, 0, 2, 2)) is ~3.999593922"),
     _shape("POLYGON", "POLYGON", "A polygon with great-circle edges; three or more corners.",
            "lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC, lon3 NUMERIC, lat3 NUMERIC, more NUMERIC ...",
            "lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC, lon3 NUMERIC, lat3 NUMERIC",
-           "p1 POINT, p2 POINT, p3 POINT, more POINT ...", "p1 POINT, p2 POINT, p3 POINT"),
-    _f("geometry", "REGION", "(region TEXT) -> REGION", doc="A region from DALI or STC-S text: CIRCLE 10 20 1; POLYGON ICRS ..; BOX ..; POSITION .."),
-    _f("geometry", "AREA", "(g GEOMETRY) -> DOUBLE", doc="Area in square degrees; 0 for a point.", unit="deg**2", ucd="phys.angArea"),
-    _f("geometry", "CENTROID", "(g GEOMETRY) -> POINT", doc="Centre of a shape.", unit="deg"),
-    _f("geometry", "COORD1", "(p POINT) -> DOUBLE", doc="First coordinate of a point.", unit="deg"),
-    _f("geometry", "COORD2", "(p POINT) -> DOUBLE", doc="Second coordinate of a point.", unit="deg"),
-    _f("geometry", "COORDSYS", "(g GEOMETRY) -> TEXT", doc="Coordinate system of a shape; deprecated. The name that the constructor in the call has, or the column's frame, else UNKNOWNFRAME."),
-    _f("geometry", "DISTANCE", "(p1 POINT, p2 POINT) -> DOUBLE", "(lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC) -> DOUBLE",
-       doc="Angle between two positions along the great circle.", unit="deg", ucd="pos.angDistance"),
-    _f("geometry", "CONTAINS", "(inner GEOMETRY, outer GEOMETRY) -> INTEGER", doc="1 if the first shape lies in the second, borders included, else 0."),
-    _f("geometry", "INTERSECTS", "(a GEOMETRY, b GEOMETRY) -> INTEGER", doc="1 if the shapes have a point in common, else 0."),
+           "p1 POINT, p2 POINT, p3 POINT, more POINT ...", "p1 POINT, p2 POINT, p3 POINT", example="POLYGON(1, 1, 3, 1, 2, 3) is [1.0, 1.0, 3.0, 1.0, 2.0, 3.0]"),
+    function("geometry", "REGION", "(region TEXT) -> REGION", doc="A region from DALI or STC-S text: CIRCLE 10 20 1; POLYGON ICRS ..; BOX ..; POSITION ..", example="CONTAINS(POINT(10, 20), REGION('CIRCLE ICRS 10 20.5 1')) is 1"),
+    function("geometry", "AREA", "(g GEOMETRY) -> DOUBLE", doc="Area in square degrees; 0 for a point.", unit="deg**2", ucd="phys.angArea", example="AREA(CIRCLE(10, 20, 1)) is ~3.141512906"),
+    function("geometry", "CENTROID", "(g GEOMETRY) -> POINT", doc="Centre of a shape.", unit="deg", example="CENTROID(CIRCLE(10, 20, 1)) is [10.0, 20.0]"),
+    function("geometry", "COORD1", "(p POINT) -> DOUBLE", doc="First coordinate of a point.", unit="deg", example="COORD1(POINT(10, 20)) is 10.0"),
+    function("geometry", "COORD2", "(p POINT) -> DOUBLE", doc="Second coordinate of a point.", unit="deg", example="COORD2(POINT(10, 20)) is 20.0"),
+    function("geometry", "COORDSYS", "(g GEOMETRY) -> TEXT", doc="Coordinate system of a shape; deprecated. The name that the constructor in the call has, or the column's frame, else UNKNOWNFRAME.", example="COORDSYS(POINT('GALACTIC', 10, 20)) is 'GALACTIC'"),
+    function("geometry", "DISTANCE", "(p1 POINT, p2 POINT) -> DOUBLE", "(lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC) -> DOUBLE",
+       doc="Angle between two positions along the great circle.", unit="deg", ucd="pos.angDistance", example="DISTANCE(0, 0, 0, 1.5) is ~1.5"),
+    function("geometry", "CONTAINS", "(inner GEOMETRY, outer GEOMETRY) -> INTEGER", doc="1 if the first shape lies in the second, borders included, else 0.", example="CONTAINS(POINT(10, 20), CIRCLE(10, 20.5, 1)) is 1"),
+    function("geometry", "INTERSECTS", "(a GEOMETRY, b GEOMETRY) -> INTEGER", doc="1 if the shapes have a point in common, else 0.", example="INTERSECTS(CIRCLE(10, 20, 1), CIRCLE(12.5, 20, 1)) is 0"),
 )  # fmt: skip
 
 _MOTION = (
@@ -255,91 +89,91 @@ _TRANSFORM = tuple(f"(from_sys TEXT LITERAL, to_sys TEXT LITERAL, geo {shape}) -
 _HISTOGRAM = "(val NUMERIC, lower NUMERIC, upper NUMERIC, nbins INTEGER LITERAL) -> INTEGER[]"
 
 UDFS: tuple[Entry, ...] = (
-    _f("udf", "IVO_HASHLIST_HAS", "(hashlist TEXT, item TEXT) -> INTEGER", doc="1 if item is one of the words of a list like a#b#c, compared without case; 0 if item has a # itself."),
-    _f("udf", "IVO_NOCASEMATCH", "(value TEXT, pattern TEXT) -> INTEGER", doc="1 if value is LIKE pattern, compared without case."),
-    _f("udf", "IVO_HASWORD", "(haystack TEXT, needle TEXT) -> INTEGER", doc="1 if every word of needle is a word of haystack, compared without case and without stemming."),
-    _f("aggregate", "IVO_STRING_AGG", "(expression TEXT, delimiter TEXT) -> TEXT", doc="The values that are not NULL, joined by the delimiter."),
-    _f("udf", "IVO_INTERVAL_OVERLAPS", "(a1 NUMERIC, b1 NUMERIC, a2 NUMERIC, b2 NUMERIC) -> INTEGER", doc="1 if the closed intervals a1..b1 and a2..b2 have a number in common; 0 if bounds are reversed."),
-    _f("udf", "IVO_HEALPIX_INDEX", "(hpxOrder INTEGER, long REAL, lat REAL) -> BIGINT", "(hpxOrder INTEGER, point POINT) -> BIGINT", doc="Number of the HEALPix cell (NESTED) that a position is in.", ucd="pos.healpix"),
-    _f("udf", "IVO_HEALPIX_CENTER", "(hpxOrder INTEGER, hpxIndex BIGINT) -> POINT", doc="Centre of a HEALPix cell (NESTED).", unit="deg"),
-    _f("udf", "IVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
-    _f("udf", "IVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch"),
-    _f("udf", "IVO_HMS_TO_DEGREES", "(hms TEXT) -> DOUBLE", doc="Degrees from h:m:s, h m s or 12h34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg"),
-    _f("udf", "IVO_DMS_TO_DEGREES", "(dms TEXT) -> DOUBLE", doc="Degrees from d:m:s, d m s or 12d34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg"),
-    _f("udf", "IVO_EPOCH_PROP_POS", f"({_MOTION}) -> POINT", unit="deg",
-       doc="Position at out_epoch (Julian years) of what moves in a straight line: mas, mas/yr (pmra with cos(dec)), km/s. NULL motions are 0, a NULL parallax is infinitely far; a NULL position or epoch is an error."),
-    _f("udf", "IVO_GEOM_TRANSFORM", *_TRANSFORM, unit="deg", doc="A shape in another frame: ICRS, FK5 (J2000), FK4 (B1950), GALACTIC, ECLIPTIC (J2000), in capitals. A rotation alone; centres and corners are turned."),
-    _f("aggregate", "IVO_HISTOGRAM", _HISTOGRAM, doc="Numbers of values in nbins equal bins from lower to upper (not included); before them what lies below, with NULL and NaN, after them what lies above. The bounds are constants."),
-    _f("udf", "IVO_NORMAL_RANDOM", "(mu NUMERIC, sigma NUMERIC) -> DOUBLE", doc="A random number of the normal distribution, another one in each row.", volatile=True),
-    _f("udf", "MOC", "(text TEXT) -> MOC", "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
-       doc="A MOC from its ASCII form, or the cells of an order that a shape touches; CONTAINS and INTERSECTS take it as they take a shape. The cells must not be finer than 1/500 of the shape."),
-    _f("udf", "GAVO_MOCUNION", "(m1 MOC, m2 MOC) -> MOC", doc="What is in one of two MOCs."),
-    _f("udf", "GAVO_MOCINTERSECT", "(m1 MOC, m2 MOC) -> MOC", doc="What is in both of two MOCs."),
-    _f("udf", "GAVO_APPLY_PM", "(ra NUMERIC, dec NUMERIC, pmra NUMERIC, pmde NUMERIC, epdist NUMERIC) -> POINT", doc="Position after epdist Julian years of proper motion in deg/yr (pmra with cos(dec)).", unit="deg"),
-    _f("udf", "GAVO_TRANSFORM", *_TRANSFORM, doc="As ivo_geom_transform.", unit="deg"),
-    _f("aggregate", "GAVO_HISTOGRAM", _HISTOGRAM, doc="As ivo_histogram."),
-    _f("udf", "GAVO_NORMAL_RANDOM", "(mu NUMERIC, sigma NUMERIC) -> DOUBLE", doc="As ivo_normal_random.", volatile=True),
-    _f("udf", "GAVO_SPECCONV", "(expr NUMERIC, dest_unit TEXT LITERAL) -> DOUBLE", "(expr NUMERIC, expr_unit TEXT LITERAL, dest_unit TEXT LITERAL) -> DOUBLE",
-       doc="A wavelength, frequency, energy or wave number in another unit of any of these; without expr_unit the unit is that of the column."),
-    _f("udf", "GAVO_GETAUTHORITY", "(ivoid TEXT) -> TEXT", doc="The authority in an IVOID; NULL if it is none."),
-    _f("udf", "GAVO_IPIX", "(long REAL, lat REAL) -> BIGINT", doc="Number of the pixel of Q3C that a position is in."),
-    _f("udf", "GAVO_VOCMATCH", "(vocname TEXT LITERAL, term TEXT LITERAL, matchagainst TEXT) -> INTEGER",
-       doc="1 if matchagainst is the term or a narrower one of an IVOA vocabulary (product-type, datalink/core, object-type ..), with or without # before it."),
-    _f("udf", "GAVO_MATCH", "(pattern TEXT, string TEXT) -> INTEGER", doc="1 if the regular expression matches anywhere in the string."),
-    _f("udf", "GAVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_jd.", unit="d", ucd="time.epoch"),
-    _f("udf", "GAVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_mjd.", unit="d", ucd="time.epoch"),
+    function("udf", "IVO_HASHLIST_HAS", "(hashlist TEXT, item TEXT) -> INTEGER", doc="1 if item is one of the words of a list like a#b#c, compared without case; 0 if item has a # itself.", example="IVO_HASHLIST_HAS('science#calibration', 'Science') is 1"),
+    function("udf", "IVO_NOCASEMATCH", "(value TEXT, pattern TEXT) -> INTEGER", doc="1 if value is LIKE pattern, compared without case.", example="IVO_NOCASEMATCH('Sirius A', 'sirius%') is 1"),
+    function("udf", "IVO_HASWORD", "(haystack TEXT, needle TEXT) -> INTEGER", doc="1 if every word of needle is a word of haystack, compared without case and without stemming.", example="IVO_HASWORD('Motions of bright stars', 'STARS motions') is 1"),
+    function("aggregate", "IVO_STRING_AGG", "(expression TEXT, delimiter TEXT) -> TEXT", doc="The values that are not NULL, joined by the delimiter.", example="IVO_STRING_AGG(name, ', ') is 'a, b, c, d'"),
+    function("udf", "IVO_INTERVAL_OVERLAPS", "(a1 NUMERIC, b1 NUMERIC, a2 NUMERIC, b2 NUMERIC) -> INTEGER", doc="1 if the closed intervals a1..b1 and a2..b2 have a number in common; 0 if bounds are reversed.", example="IVO_INTERVAL_OVERLAPS(1, 2, 2, 3) is 1"),
+    function("udf", "IVO_HEALPIX_INDEX", "(hpxOrder INTEGER, long REAL, lat REAL) -> BIGINT", "(hpxOrder INTEGER, point POINT) -> BIGINT", doc="Number of the HEALPix cell (NESTED) that a position is in.", ucd="pos.healpix", example="IVO_HEALPIX_INDEX(17, 1, 1) is 81609757711"),
+    function("udf", "IVO_HEALPIX_CENTER", "(hpxOrder INTEGER, hpxIndex BIGINT) -> POINT", doc="Centre of a HEALPix cell (NESTED).", unit="deg", example="IVO_HEALPIX_CENTER(0, 6) is [180.0, 0.0]"),
+    function("udf", "IVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch", example="IVO_TO_JD('2000-01-02T12:00:00') is 2451546.0"),
+    function("udf", "IVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp, whatever its time scale.", unit="d", ucd="time.epoch", example="IVO_TO_MJD('2000-01-02T12:00:00') is 51545.5"),
+    function("udf", "IVO_HMS_TO_DEGREES", "(hms TEXT) -> DOUBLE", doc="Degrees from h:m:s, h m s or 12h34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg", example="IVO_HMS_TO_DEGREES('3:34:45.4') is ~53.68916667"),
+    function("udf", "IVO_DMS_TO_DEGREES", "(dms TEXT) -> DOUBLE", doc="Degrees from d:m:s, d m s or 12d34m56s (60 at the end carries over); NULL if it is none of these.", unit="deg", example="IVO_DMS_TO_DEGREES('-00:15:00') is -0.25"),
+    function("udf", "IVO_EPOCH_PROP_POS", f"({_MOTION}) -> POINT", unit="deg",
+       doc="Position at out_epoch (Julian years) of what moves in a straight line: mas, mas/yr (pmra with cos(dec)), km/s. NULL motions are 0, a NULL parallax is infinitely far; a NULL position or epoch is an error.", example="IVO_EPOCH_PROP_POS(269.452, 4.693, 546.98, -801.55, 10362.39, -110.5, 2016.0, 2100.0) is ~[269.4331297, 4.936049389]"),
+    function("udf", "IVO_GEOM_TRANSFORM", *_TRANSFORM, unit="deg", doc="A shape in another frame: ICRS, FK5 (J2000), FK4 (B1950), GALACTIC, ECLIPTIC (J2000), in capitals. A rotation alone; centres and corners are turned.", example="IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', POINT(120, -23)) is ~[241.1218312, 3.627857881]"),
+    function("aggregate", "IVO_HISTOGRAM", _HISTOGRAM, doc="Numbers of values in nbins equal bins from lower to upper (not included); before them what lies below, with NULL and NaN, after them what lies above. The bounds are constants.", example="IVO_HISTOGRAM(x, 0, 2, 2) is [0, 0, 2, 2]"),
+    function("udf", "IVO_NORMAL_RANDOM", "(mu NUMERIC, sigma NUMERIC) -> DOUBLE", doc="A random number of the normal distribution, another one in each row.", volatile=True, example="IVO_NORMAL_RANDOM(0, 1)"),
+    function("udf", "MOC", "(text TEXT) -> MOC", "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
+       doc="A MOC from its ASCII form, or the cells of an order that a shape touches; CONTAINS and INTERSECTS take it as they take a shape. The cells must not be finer than 1/500 of the shape.", example="CONTAINS(POINT(45, 1), MOC('0/4 1/0-3')) is 1"),
+    function("udf", "GAVO_MOCUNION", "(m1 MOC, m2 MOC) -> MOC", doc="What is in one of two MOCs.", example="GAVO_MOCUNION(MOC('1/0-1'), MOC('1/2-3')) is '0/0 1/'"),
+    function("udf", "GAVO_MOCINTERSECT", "(m1 MOC, m2 MOC) -> MOC", doc="What is in both of two MOCs.", example="GAVO_MOCINTERSECT(MOC('0/0'), MOC('1/2-5')) is '1/2-3'"),
+    function("udf", "GAVO_APPLY_PM", "(ra NUMERIC, dec NUMERIC, pmra NUMERIC, pmde NUMERIC, epdist NUMERIC) -> POINT", doc="Position after epdist Julian years of proper motion in deg/yr (pmra with cos(dec)).", unit="deg", example="GAVO_APPLY_PM(10, 0, 0.01, 0, 10) is ~[10.09999990, 0.0]"),
+    function("udf", "GAVO_TRANSFORM", *_TRANSFORM, doc="As ivo_geom_transform.", unit="deg", example="GAVO_TRANSFORM('GALACTIC', 'ICRS', POINT(0, 0)) is ~[266.4049882, -28.93617776]"),
+    function("aggregate", "GAVO_HISTOGRAM", _HISTOGRAM, doc="As ivo_histogram.", example="GAVO_HISTOGRAM(x, 2, 4, 2) is [2, 1, 1, 0]"),
+    function("udf", "GAVO_NORMAL_RANDOM", "(mu NUMERIC, sigma NUMERIC) -> DOUBLE", doc="As ivo_normal_random.", volatile=True, example="GAVO_NORMAL_RANDOM(10, 2)"),
+    function("udf", "GAVO_SPECCONV", "(expr NUMERIC, dest_unit TEXT LITERAL) -> DOUBLE", "(expr NUMERIC, expr_unit TEXT LITERAL, dest_unit TEXT LITERAL) -> DOUBLE",
+       doc="A wavelength, frequency, energy or wave number in another unit of any of these; without expr_unit the unit is that of the column.", example="GAVO_SPECCONV(500, 'nm', 'GHz') is ~599584.916"),
+    function("udf", "GAVO_GETAUTHORITY", "(ivoid TEXT) -> TEXT", doc="The authority in an IVOID; NULL if it is none.", example="GAVO_GETAUTHORITY('ivo://org.gavo.dc/tap') is 'org.gavo.dc'"),
+    function("udf", "GAVO_IPIX", "(long REAL, lat REAL) -> BIGINT", doc="Number of the pixel of Q3C that a position is in.", example="GAVO_IPIX(10, 20) is 2061494256435992038"),
+    function("udf", "GAVO_VOCMATCH", "(vocname TEXT LITERAL, term TEXT LITERAL, matchagainst TEXT) -> INTEGER",
+       doc="1 if matchagainst is the term or a narrower one of an IVOA vocabulary (product-type, datalink/core, object-type ..), with or without # before it.", example="GAVO_VOCMATCH('datalink/core', 'calibration', '#flat') is 1"),
+    function("udf", "GAVO_MATCH", "(pattern TEXT, string TEXT) -> INTEGER", doc="1 if the regular expression matches anywhere in the string.", example="GAVO_MATCH('^NGC *[0-9]+$', 'NGC 224') is 1"),
+    function("udf", "GAVO_TO_JD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_jd.", unit="d", ucd="time.epoch", example="GAVO_TO_JD('2000-01-01T12:00:00') is 2451545.0"),
+    function("udf", "GAVO_TO_MJD", "(d TIMESTAMP) -> DOUBLE", doc="As ivo_to_mjd.", unit="d", ucd="time.epoch", example="GAVO_TO_MJD('2000-01-01T12:00:00') is 51544.5"),
     # --- arrays: NULL elements are left out, as aggregates do
-    _f("udf", "ARR_LENGTH", "(arr ARRAY) -> INTEGER", doc="Number of elements of an array, NULL ones too."),
-    _f("udf", "ARR_COUNT", "(arr ARRAY) -> INTEGER", doc="Number of elements that are not NULL."),
-    _f("udf", "ARR_SUM", "(arr ARRAY) -> TOTAL", doc="Sum of the elements: a BIGINT of whole numbers.", unit="same", ucd="+arith.sum"),
-    _f("udf", "ARR_AVG", "(arr ARRAY) -> DOUBLE", doc="Mean of the elements.", unit="same", ucd="+stat.mean"),
-    _f("udf", "ARR_MIN", "(arr ARRAY) -> ELEMENT", doc="Smallest element, of the elements' own type.", unit="same", ucd="+stat.min"),
-    _f("udf", "ARR_MAX", "(arr ARRAY) -> ELEMENT", doc="Largest element, of the elements' own type.", unit="same", ucd="+stat.max"),
-    _f("udf", "ARR_STDDEV", "(arr ARRAY) -> DOUBLE", doc="Standard deviation of the elements as a sample; NULL for fewer than two.", unit="same", ucd="+stat.stdev"),
-    _f("udf", "ARR_DOT", "(a ARRAY, b ARRAY) -> DOUBLE", doc="Sum of the products of two arrays' elements; NULL if their lengths differ or an element is NULL."),
+    function("udf", "ARR_LENGTH", "(arr ARRAY) -> INTEGER", doc="Number of elements of an array, NULL ones too.", example="ARR_LENGTH(IVO_HISTOGRAM(x, 0, 2, 2)) is 4"),
+    function("udf", "ARR_COUNT", "(arr ARRAY) -> INTEGER", doc="Number of elements that are not NULL.", example="ARR_COUNT(IVO_HISTOGRAM(x, 0, 2, 2)) is 4"),
+    function("udf", "ARR_SUM", "(arr ARRAY) -> TOTAL", doc="Sum of the elements: a BIGINT of whole numbers.", unit="same", ucd="+arith.sum", example="ARR_SUM(IVO_HISTOGRAM(x, 0, 2, 2)) is 4"),
+    function("udf", "ARR_AVG", "(arr ARRAY) -> DOUBLE", doc="Mean of the elements.", unit="same", ucd="+stat.mean", example="ARR_AVG(IVO_HISTOGRAM(x, 0, 2, 2)) is 1.0"),
+    function("udf", "ARR_MIN", "(arr ARRAY) -> ELEMENT", doc="Smallest element, of the elements' own type.", unit="same", ucd="+stat.min", example="ARR_MIN(IVO_HISTOGRAM(x, 0, 2, 2)) is 0"),
+    function("udf", "ARR_MAX", "(arr ARRAY) -> ELEMENT", doc="Largest element, of the elements' own type.", unit="same", ucd="+stat.max", example="ARR_MAX(IVO_HISTOGRAM(x, 0, 2, 2)) is 2"),
+    function("udf", "ARR_STDDEV", "(arr ARRAY) -> DOUBLE", doc="Standard deviation of the elements as a sample; NULL for fewer than two.", unit="same", ucd="+stat.stdev", example="ARR_STDDEV(IVO_HISTOGRAM(x, 0, 2, 2)) is ~1.154700538"),
+    function("udf", "ARR_DOT", "(a ARRAY, b ARRAY) -> DOUBLE", doc="Sum of the products of two arrays' elements; NULL if their lengths differ or an element is NULL.", example="ARR_DOT(IVO_HISTOGRAM(x, 0, 2, 2), IVO_HISTOGRAM(x, 0, 2, 2)) is 8.0"),
     # --- helpful in mappings, harmless in queries
-    _f("udf", "JD", "(t TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp.", unit="d", ucd="time.epoch"),
-    _f("udf", "MJD", "(t TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp.", unit="d", ucd="time.epoch"),
-    _f("udf", "ISO", "(jd NUMERIC) -> TIMESTAMP", doc="Timestamp of a Julian date, rounded to a tenth of a millisecond: a double resolves no more than 40 microseconds.", ucd="same"),
-    _f("mapping", "SUBSTRING", "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT", doc="Part of a string; the first character is 1.", ucd="same", mapping=True),
-    _f("mapping", "TRIM", "(s TEXT) -> TEXT", doc="Without white space at both ends.", ucd="same", mapping=True),
-    _f("udf", "REPLACE", "(s TEXT, old TEXT, new TEXT) -> TEXT", doc="Every `old` replaced by `new`.", ucd="same"),
-    _f("udf", "SPLIT_PART", "(s TEXT, separator TEXT, n INTEGER) -> TEXT", doc="The n-th piece between separators, from 1; empty if there are fewer."),
-    _f("udf", "LENGTH", "(s TEXT) -> BIGINT", doc="Number of characters.", ucd="meta.number"),
-    _f("mapping", "CONCAT", "(x ORDERED ...) -> TEXT", doc="Everything as text, one after the other; NULLs are left out.", mapping=True),
-    _f("udf", "REGEXP_MATCH", "(s TEXT, pattern TEXT) -> INTEGER", doc="1 if the regular expression (RE2) matches anywhere in the string."),
-    _f("udf", "REGEXP_EXTRACT", "(s TEXT, pattern TEXT LITERAL [, n INTEGER LITERAL]) -> TEXT", doc="What the n-th group of the expression matched (0, the whole, by default); NULL if there is no match."),
-    _f("udf", "REGEXP_REPLACE", "(s TEXT, pattern TEXT, new TEXT) -> TEXT", doc="Every match of the expression replaced; \\1 is its first group."),
-    _f("mapping", "WITHOUT_UNIT", _X, doc="The number alone, its unit taken off: for formulas whose factors were made for numbers in certain units.", ucd="same", mapping=True),
-    _f("mapping", "NULLIF", "(x ORDERED, y ORDERED) -> SAME", doc="NULL if x = y, else x.", unit="same", ucd="same", mapping=True),
-    _f("udf", "GREATEST", "(x ORDERED, y ORDERED ...) -> COMMON", doc="The largest value; NULLs are left out.", unit="same", ucd="same"),
-    _f("udf", "LEAST", "(x ORDERED, y ORDERED ...) -> COMMON", doc="The smallest value; NULLs are left out.", unit="same", ucd="same"),
-    _f("udf", "SIGN", "(x NUMERIC) -> INTEGER", doc="-1, 0 or 1."),
-    _f("aggregate", "STDDEV", _X, doc="Standard deviation of the sample.", unit="same", ucd="+stat.stdev"),
-    _f("aggregate", "VARIANCE", _X, doc="Variance of the sample."),
-    _f("aggregate", "MEDIAN", _X, doc="Median.", unit="same", ucd="+stat.median"),
+    function("udf", "JD", "(t TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp.", unit="d", ucd="time.epoch", example="JD('2000-01-01T12:00:00') is 2451545.0"),
+    function("udf", "MJD", "(t TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp.", unit="d", ucd="time.epoch", example="MJD('2000-01-01T12:00:00') is 51544.5"),
+    function("udf", "ISO", "(jd NUMERIC) -> TIMESTAMP", doc="Timestamp of a Julian date, rounded to a tenth of a millisecond: a double resolves no more than 40 microseconds.", ucd="same", example="CAST(ISO(2451545.0) AS VARCHAR) is '2000-01-01T12:00:00'"),
+    function("mapping", "SUBSTRING", "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT", doc="Part of a string; the first character is 1.", ucd="same", example="SUBSTRING('NGC 224', 5) is '224'"),
+    function("mapping", "TRIM", "(s TEXT) -> TEXT", doc="Without white space at both ends.", ucd="same", example="TRIM('  M 31 ') is 'M 31'"),
+    function("udf", "REPLACE", "(s TEXT, old TEXT, new TEXT) -> TEXT", doc="Every `old` replaced by `new`.", ucd="same", example="REPLACE('M 31', ' ', '') is 'M31'"),
+    function("udf", "SPLIT_PART", "(s TEXT, separator TEXT, n INTEGER) -> TEXT", doc="The n-th piece between separators, from 1; empty if there are fewer.", example="SPLIT_PART('a/b/c', '/', 2) is 'b'"),
+    function("udf", "LENGTH", "(s TEXT) -> BIGINT", doc="Number of characters.", ucd="meta.number", example="LENGTH('été') is 3"),
+    function("mapping", "CONCAT", "(x ORDERED ...) -> TEXT", doc="Everything as text, one after the other; NULLs are left out.", example="CONCAT('M ', 31) is 'M 31'"),
+    function("udf", "REGEXP_MATCH", "(s TEXT, pattern TEXT) -> INTEGER", doc="1 if the regular expression (RE2) matches anywhere in the string.", example="REGEXP_MATCH('NGC 224', '[0-9]') is 1"),
+    function("udf", "REGEXP_EXTRACT", "(s TEXT, pattern TEXT LITERAL [, n INTEGER LITERAL]) -> TEXT", doc="What the n-th group of the expression matched (0, the whole, by default); NULL if there is no match.", example="REGEXP_EXTRACT('f_12.fits', '_([0-9]+)', 1) is '12'"),
+    function("udf", "REGEXP_REPLACE", "(s TEXT, pattern TEXT, new TEXT) -> TEXT", doc="Every match of the expression replaced; \\1 is its first group.", example="REGEXP_REPLACE('a-b-c', '-', '+') is 'a+b+c'"),
+    function("mapping", "WITHOUT_UNIT", _X, doc="The number alone, its unit taken off: for formulas whose factors were made for numbers in certain units.", ucd="same", example="WITHOUT_UNIT(5) is 5.0"),
+    function("mapping", "NULLIF", "(x ORDERED, y ORDERED) -> SAME", doc="NULL if x = y, else x.", unit="same", ucd="same", example="NULLIF(-999, -999) is NULL"),
+    function("udf", "GREATEST", "(x ORDERED, y ORDERED ...) -> COMMON", doc="The largest value; NULLs are left out.", unit="same", ucd="same", example="GREATEST(1, NULL, 3) is 3"),
+    function("udf", "LEAST", "(x ORDERED, y ORDERED ...) -> COMMON", doc="The smallest value; NULLs are left out.", unit="same", ucd="same", example="LEAST('b', 'a') is 'a'"),
+    function("udf", "SIGN", "(x NUMERIC) -> INTEGER", doc="-1, 0 or 1.", example="SIGN(-0.5) is -1"),
+    function("aggregate", "STDDEV", _X, doc="Standard deviation of the sample.", unit="same", ucd="+stat.stdev", example="STDDEV(x) is ~0.957427108"),
+    function("aggregate", "VARIANCE", _X, doc="Variance of the sample.", example="VARIANCE(x) is ~0.916666667"),
+    function("aggregate", "MEDIAN", _X, doc="Median.", unit="same", ucd="+stat.median", example="MEDIAN(x) is 1.5"),
     # --- of mapping expressions only
-    _f("mapping", "PARSE_TIME", "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP", "(time TIMESTAMP) -> TIMESTAMP",
-       doc="Timestamp from text: ISO 8601 with its usual liberties, or by a format of strptime (%d/%m/%Y %H:%M:%S); :60 is the minute after; NULL if it is none.", mapping=True, ucd="same"),
-    _f("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text, 60 at the end carries over; kind 'hour' or 'deg' (the default).", unit="deg", mapping=True, ucd="same"),
-    _f("mapping", "HEADER", "(card TEXT LITERAL) -> SAME", doc="The source column of that very name, such as the FITS card DATE-OBS.", mapping=True),
-    _f("mapping", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its batch, from 1.", mapping=True),
-    *(_f("mapping", row.name, *row.signatures, doc=row.doc, unit=row.unit, ucd=row.ucd, mapping=True) for row in ROWS),
+    function("mapping", "PARSE_TIME", "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP", "(time TIMESTAMP) -> TIMESTAMP",
+       doc="Timestamp from text: ISO 8601 with its usual liberties, or by a format of strptime (%d/%m/%Y %H:%M:%S); :60 is the minute after; NULL if it is none.", ucd="same", example="CAST(PARSE_TIME('03/02/2004', '%d/%m/%Y') AS VARCHAR) is '2004-02-03T00:00:00'"),
+    function("mapping", "SEXAGESIMAL", "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE", doc="Degrees from sexagesimal text, 60 at the end carries over; kind 'hour' or 'deg' (the default).", unit="deg", ucd="same", example="SEXAGESIMAL('12:30:00', 'hour') is 187.5"),
+    function("mapping", "HEADER", "(card TEXT LITERAL) -> SAME", doc="The source column of that very name, such as the FITS card DATE-OBS.", example="HEADER('angle') is 0.5"),
+    function("mapping", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its batch, from 1.", example="ROW_NUMBER() is 1"),
+    *ROWS,
 )  # fmt: skip
 
 
 WINDOWS: dict[str, Entry] = {entry.name: entry for entry in (
-    _f("window", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its partition, from 1.", ucd="meta.number"),
-    _f("window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows share one.", ucd="meta.number"),
-    _f("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
-    _f("window", "PERCENT_RANK", "() -> DOUBLE", doc="(rank - 1) / (rows - 1)."),
-    _f("window", "CUME_DIST", "() -> DOUBLE", doc="Share of the rows that come not later."),
-    _f("window", "NTILE", "(n INTEGER LITERAL) -> BIGINT", doc="Number of the part, 1 to n, of n parts of nearly equal size."),
-    _f("window", "LAG", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) before, NULL if there is none.", unit="same", ucd="same"),
-    _f("window", "LEAD", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) after, NULL if there is none.", unit="same", ucd="same"),
-    _f("window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="x of the first row.", unit="same", ucd="same"),
-    _f("window", "LAST_VALUE", "(x ORDERED) -> SAME", doc="x of the last row that is not after this one, or of the frame's last.", unit="same", ucd="same"),
-    _f("window", "NTH_VALUE", "(x ORDERED, n INTEGER LITERAL) -> SAME", doc="x of the n-th row, NULL if there are not so many yet.", unit="same", ucd="same"),
+    function("window", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its partition, from 1.", ucd="meta.number"),
+    function("window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows share one.", ucd="meta.number"),
+    function("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
+    function("window", "PERCENT_RANK", "() -> DOUBLE", doc="(rank - 1) / (rows - 1)."),
+    function("window", "CUME_DIST", "() -> DOUBLE", doc="Share of the rows that come not later."),
+    function("window", "NTILE", "(n INTEGER LITERAL) -> BIGINT", doc="Number of the part, 1 to n, of n parts of nearly equal size."),
+    function("window", "LAG", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) before, NULL if there is none.", unit="same", ucd="same"),
+    function("window", "LEAD", "(x ORDERED [, n INTEGER LITERAL]) -> SAME", doc="x of the row n (1) after, NULL if there is none.", unit="same", ucd="same"),
+    function("window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="x of the first row.", unit="same", ucd="same"),
+    function("window", "LAST_VALUE", "(x ORDERED) -> SAME", doc="x of the last row that is not after this one, or of the frame's last.", unit="same", ucd="same"),
+    function("window", "NTH_VALUE", "(x ORDERED, n INTEGER LITERAL) -> SAME", doc="x of the n-th row, NULL if there are not so many yet.", unit="same", ucd="same"),
 )}  # fmt: skip
 """Functions that stand before OVER only; those of `FRAMED`, and the aggregates of `OVER_GROUPS`, look at a frame."""
 FRAMED = frozenset({"FIRST_VALUE", "LAST_VALUE", "NTH_VALUE"})
@@ -347,18 +181,22 @@ OVER_GROUPS = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "STDDEV", "VARIANC
 
 
 NAMED: dict[str, Entry] = {entry.name: entry for entry in (
-    _f("udf", "IVO_SIMBADPOINT", "(identifier TEXT LITERAL) -> POINT", unit="deg", ucd="pos.eq",
+    function("udf", "IVO_SIMBADPOINT", "(identifier TEXT LITERAL) -> POINT", unit="deg", ucd="pos.eq",
        doc="Position (ICRS) of an object by its name, which is a string in the query: it is looked up once, before the query runs. An unknown or ambiguous name is an error."),
-    _f("udf", "GAVO_SIMBADPOINT", "(identifier TEXT LITERAL) -> POINT", doc="As ivo_simbadpoint.", unit="deg", ucd="pos.eq"),
+    function("udf", "GAVO_SIMBADPOINT", "(identifier TEXT LITERAL) -> POINT", doc="As ivo_simbadpoint.", unit="deg", ucd="pos.eq"),
 )}  # fmt: skip
 """Functions of names: offered where the site can resolve any, and replaced by constants when a query is bound."""
 
 
 class Functions:
-    """A set of functions: name (upper case) -> `Entry`."""
+    """A set of functions: name (upper case) -> `Entry`; `more` of them are looked for when the set is first asked."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = {entry.name: entry for entry in entries}
+    def __init__(self, entries: Iterable[Entry], more: Callable[[], Iterable[Entry]] = tuple) -> None:
+        self._given, self._more = tuple(entries), more
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        return {entry.name: entry for entry in (*self._given, *self._more())}
 
     def get(self, name: str) -> Entry | None:
         """Find by name, in any case."""
@@ -372,25 +210,6 @@ class Functions:
         """All names, upper case."""
         return tuple(self._entries)
 
-    def extended(self, extras: Sequence[Extra | Entry]) -> Functions:
-        """Return this set with Python functions beside a descriptor (or further entries).
-
-        Raises
-        ------
-        ValueError
-            One has the name of a function that is there already.
-        """
-        entries = [item if isinstance(item, Entry) else _entry(item) for item in extras]
-        for entry in entries:
-            if entry.name in self._entries:
-                raise ValueError(f"there is a function {entry.name.lower()} already")
-        return Functions((*self, *entries))
-
-    def without(self, names: Iterable[str]) -> Functions:
-        """Return this set without some of them."""
-        gone = {name.upper() for name in names}
-        return Functions(entry for entry in self if entry.name not in gone)
-
     @property
     def udfs(self) -> tuple[Entry, ...]:
         """Those that TAPRegExt declares as user defined functions."""
@@ -398,22 +217,29 @@ class Functions:
         return tuple(entry for entry in self if entry.name not in standard and not entry.mapping)
 
 
-def _entry(extra: Extra) -> Entry:
-    def word(type_: Type) -> str:
-        if type_.is_numeric:
-            return "NUMERIC"
-        return "TIMESTAMP" if type_.is_timestamp else "TEXT" if type_.is_string else "POINT" if type_ == POINT else "ANY"
+@cache
+def added() -> tuple[Entry, ...]:
+    """Give the functions of plug-ins.
 
-    args = ", ".join(f"x{n} {word(type_)}" for n, type_ in enumerate(extra.args, 1))
-    signature = replace(_signature(extra.name.upper(), f"({args}) -> {extra.result}"), type=extra.result)
-    return Entry(
-        name=extra.name.upper(), signatures=(signature,), doc=extra.doc or "A function beside the descriptor.", group="udf",
-        unit=extra.unit or "", extra=True, volatile=True,
-    )  # fmt: skip
+    Raises
+    ------
+    UserError
+        One has the name of another function.
+    """
+    found = {entry.name: entry for entry in (*STANDARD, *UDFS, *NAMED.values(), *WINDOWS.values())}
+    first = len(found)
+    for name in plugins.names("functions"):
+        entry: Entry = plugins.load("functions", name).FUNCTION
+        if entry.name in found:
+            raise UserError(
+                f"the plugin {name!r} in hven.functions brings {entry.name}, which is there already", remedy="give it another name"
+            )
+        found[entry.name] = entry
+    return tuple(found.values())[first:]
 
 
-QUERY = Functions(entry for entry in STANDARD + UDFS if not entry.mapping)
-MAPPING = Functions(STANDARD + UDFS)
+QUERY = Functions((entry for entry in STANDARD + UDFS if not entry.mapping), lambda: (entry for entry in added() if not entry.mapping))
+MAPPING = Functions(STANDARD + UDFS, added)
 
 
 def reference() -> str:
@@ -432,7 +258,7 @@ def reference() -> str:
 
 
 def _example(entry: Entry) -> str:
-    call, result = EXAMPLES[entry.name]
+    call, _, result = entry.example.partition(" is ")
     call = call if entry in STANDARD else call.replace(entry.name, entry.name.lower())
     shown = call.replace("|", "\\|")
     return f"`{shown}` is `{result.lstrip('~')}`" if result else f"`{shown}`"

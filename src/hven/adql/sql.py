@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hven.adql import kinds
 from hven.adql._bounds import ALWAYS, LONGEST, LOOK, WRITTEN
+from hven.adql.functions import MAPPING
 from hven.adql.kinds import is_null, meta
 from hven.adql.tree import (
     And,
@@ -92,6 +93,15 @@ class Dialect(ABC):
     def __init__(self, *, lenient: bool = False) -> None:
         self.lenient = lenient
         self.most = LONGEST
+
+    def template(self, name: str) -> str:
+        """Give what a call becomes: as said here, or by a plug-in."""
+        entry = None if name in self.functions else MAPPING.get(name)
+        return self.functions.get(name) or (entry and entry.sql.get(self.name)) or self.unknown(name)
+
+    def unknown(self, name: str) -> str:
+        """Give the same of a function that the engine knows by its own name: those beside a descriptor."""
+        return f"{self.quote(name.lower())}({{*}})"
 
     def quote(self, name: str) -> str:
         """Write an identifier; NUL is in no identifier."""
@@ -427,9 +437,7 @@ class Writer:
             return "count(*)"
         if node.steady and (steady := self.dialect.steadied(self, node)) is not None:
             return steady
-        template = self.dialect.functions.get(node.name)
-        if template is None:  # a function that the engine knows by its own name: those beside a descriptor
-            template = f"{self.dialect.quote(node.name.lower())}({{*}})"
+        template = self.dialect.template(node.name)
         if template.startswith("."):
             made: str = getattr(self.dialect, template[1:])(self, node)
             return made

@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
+    "functions": (),
     "protocols": ("hven.services.faces", "hven.portal.faces"),
     "jobs": ("hven.jobs",),
     "identity": ("hven.site.auth",),

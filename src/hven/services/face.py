@@ -125,6 +125,8 @@ class Face:
         Further ways to ask it for one table, for people; gets the site's address.
     routes
         Its addresses besides.
+    texts
+        Language -> English -> what pages say in it.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Face:
     example: str = ""
     ways: Callable[[Published, str], Sequence[Way]] = lambda *_: ()
     routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def known(self) -> tuple[Param, ...]:

@@ -54,14 +54,6 @@ def storage(type_: Type) -> str:
     return f"{base}[]" if type_.is_array or (type_.special is not None and not type_.is_string) else base
 
 
-class _Known(dict[str, str]):
-    """The functions that PostgreSQL computes; the embedded engine computes all others."""
-
-    def get(self, name: str, otherwise: str | None = None) -> str:  # type: ignore[override]
-        """Give the template of a function."""
-        return super().get(name) or otherwise or ".elsewhere"
-
-
 class Postgres(Shapes):
     """PostgreSQL 14 to 17.
 
@@ -79,7 +71,7 @@ class Postgres(Shapes):
 
     name = "postgres"
     text = "text"
-    functions: ClassVar[Mapping[str, str]] = _Known({
+    functions: ClassVar[Mapping[str, str]] = {
         **FUNCTIONS,
         "EXP": "hven_exp({0})", "POWER": "hven_power({0}, {1})", "AVG": ".mean", "MIN": ".extreme", "MAX": ".extreme", "MEDIAN": ".middle",
         "LOWER": ".lettered", "UPPER": ".lettered",
@@ -93,7 +85,7 @@ class Postgres(Shapes):
         "LON_360": f"CASE WHEN {_D} >= 0 AND {_D} <= 360 THEN {_D} ELSE {_turned(_D)} END",
         "LON_180": f"CASE WHEN {_D} >= -180 AND {_D} <= 180 THEN {_D} ELSE {_turned(_D + ' + 180')} - 180 END",
         "EAST_LON": _turned("-" + _D),
-    })  # fmt: skip
+    }  # fmt: skip
 
     def __init__(self, places: Places, *, letters: str = "C", settings: bool = False, partly: bool = False) -> None:
         super().__init__()
@@ -258,6 +250,10 @@ class Postgres(Shapes):
     def counted(self, args: str, joined: str) -> str:
         """Put a sum of lengths beside joined texts."""
         return f"CASE WHEN hven_room({args}, {MOST}) IS NOT NULL THEN {joined} END"
+
+    def unknown(self, name: str) -> str:  # noqa: ARG002  (one signature for all)
+        """Leave to the embedded engine what is not known here."""
+        return ".elsewhere"
 
     def elsewhere(self, writer: Writer, node: Expr) -> str:  # noqa: ARG002  (one signature for all)
         """Say that the embedded engine must compute this."""

@@ -444,8 +444,7 @@ def _by_code_points(item: OrderItem, select: Select) -> OrderItem:
 
 
 _TIMES = {"FROM_UNIX": ".from_unix", "FROM_JD": ".from_days", "FROM_MJD": ".from_days"}  # of mappings: queries do not have them
-# of the same class: it sends what PostgreSQL does not know elsewhere
-LivePostgres.functions = type(Postgres.functions)({**Postgres.functions, **_TIMES, "hven code points": '({0} COLLATE "C")'})  # type: ignore[call-arg]
+LivePostgres.functions = {**Postgres.functions, **_TIMES, "hven code points": '({0} COLLATE "C")'}
 
 
 __all__ = [

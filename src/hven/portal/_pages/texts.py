@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hven.adql import functions
 from hven.model import cached
+from hven.services import face
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,9 @@ def texts(language: str, section: str = "pages") -> Mapping[str, str]:
     found: dict[str, str] = {}
     for path in files(language):
         found |= _file(path).get(section, {})
+    if section == "pages":
+        for brought in (*(one.texts for one in functions.added()), *(one.texts for one in face.known().values())):
+            found |= brought.get(language, {})
     return found
 
 

@@ -28,6 +28,7 @@ from hven.portal._explore.plots import plotted
 from hven.portal._explore.query_answers import answer
 from hven.portal._explore.rows import Page as Rows
 from hven.portal._pages import HUB
+from hven.portal._pages.texts import texts
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.downloads import FORMATS, lines
@@ -181,7 +182,11 @@ def _words(state: Asked) -> dict[str, Any]:
         {"name": f"{quote(table.schema)}.{quote(table.name)}", "title": table.title or table.description or "", "columns": _columns(table)}
         for table in state.catalogue.tables()
     ]
-    functions = [{"name": entry.name, "forms": [str(form.text) for form in entry.signatures], "description": entry.doc} for entry in QUERY]
+    said = texts(state.language)
+    functions = [
+        {"name": entry.name, "forms": [str(form.text) for form in entry.signatures], "description": said.get(entry.doc, entry.doc)}
+        for entry in QUERY
+    ]
     return {"tables": tables, "functions": functions, "words": sorted(RESERVED)}
 
 

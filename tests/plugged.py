@@ -1,0 +1,69 @@
+"""Plugins of other people for tests: an example's one file, and what says its entry points, where an installation puts them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hven.adql import functions
+from hven.model import plugins
+from hven.portal._pages.texts import texts
+from shared import ROOT
+
+PLACE = ROOT / "examples/plugins"
+
+
+def files(name: str) -> set[str]:
+    return {path.name for path in (PLACE / name).iterdir()} - {"__pycache__", "README.md"}
+
+
+def _forget() -> None:
+    for one in (plugins.names, plugins.load, functions.added, texts):
+        one.cache_clear()
+    for known in (functions.QUERY, functions.MAPPING):
+        for name in ("_entries", "names"):
+            vars(known).pop(name, None)
+
+
+@contextmanager
+def installed(name: str, place: Path) -> Iterator[None]:
+    """Install an example: ``hven_<name>.py``, or the folder of that name."""
+    project = tomllib.loads((PLACE / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    about = place / f"hven_{name}-{project['version']}.dist-info"
+    about.mkdir(parents=True)
+    module = next((PLACE / name).glob(f"hven_{name}*"))
+    (shutil.copytree if module.is_dir() else shutil.copy)(module, place / module.name)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8")
+    lines = [f"[{group}]\n{one} = {value}\n" for group, names in project["entry-points"].items() for one, value in names.items()]
+    (about / "entry_points.txt").write_text("".join(lines), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        _forget()
+        try:
+            yield
+        finally:
+            _forget()
+            sys.modules.pop(f"hven_{name}", None)
+
+
+def tests(name: str) -> type:
+    """Give the class of tests that an example brings."""
+    spec = importlib.util.spec_from_file_location(f"test_{name}", PLACE / name / f"test_{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: type = vars(module)[f"Test{name.title()}"]
+    return found
+
+
+def lines(name: str) -> int:
+    """Count the lines of code in an example's tests."""
+    return sum(bool(line) and not line.startswith('"""') for line in (PLACE / name / f"test_{name}.py").read_text().splitlines())
