@@ -183,7 +183,7 @@ def _alone(site: Path, name: str) -> Iterator[None]:
 
 
 def main() -> None:
-    from hven.jobs import _scheduler as scheduler
+    from hven.jobs import scheduler
     from hven.model import plugins
     from hven.site import Site  # noqa: F401  (imported once, for all)
 
@@ -201,7 +201,7 @@ def main() -> None:
 
 def _be(directory: Path, lease: float, machine: str | None) -> None:
     """Be a scheduler."""
-    from hven.jobs.operations import keep_schedule
+    from hven.jobs.scheduler import keep_schedule
     from hven.model import settings
     from hven.model.errors import Guarded, SourceError
     from hven.site.store import _leases as leases

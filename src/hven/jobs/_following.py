@@ -8,29 +8,24 @@ import signal
 import threading
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from hven import descriptor
 from hven.ingest import sync as syncing
-from hven.jobs._redaction import Hiding
-from hven.jobs._sending import deliver, ways_of
-from hven.jobs.planning import BUSY, BY_HAND, FAILED, GOOD, GUARD, STOPPED, Outcome, finished, is_due, timing_of
+from hven.jobs.operations import close
+from hven.jobs.planning import BUSY, FAILED, GOOD, GUARD, STOPPED, Outcome, is_due
 from hven.model.errors import Conflict, Guarded, HvenError
 from hven.site import Site
 from hven.site.store import Schedule, Store, holder, lease_name
 from hven.site.store.runs import ABORTED, COMPLETED, ERROR
-from hven.site.watch import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
-    from hven.model.resource import Timing
     from hven.model.settings import Settings
     from hven.site.store import Alert
 
 log = logging.getLogger("hven.schedule")
-T = TypeVar("T")
 
 LOOK = 0.5  # seconds between two looks whether the scheduler lives
 LEASE = 60.0  # seconds after which a run that nobody sees any more counts as dead
@@ -91,66 +86,6 @@ def follow(
         store.close()
 
 
-def close(store: Store, settings: Settings, name: str, outcome: Outcome, *, mine: str) -> None:
-    """Write down how a run ended, if it is still the one that `mine` holds."""
-    timing = _timing(settings, name)
-    ways = ways_of(settings)
-    outcome = replace(outcome, message=None if outcome.message is None else Hiding(settings.directory).text(outcome.message))
-
-    def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
-        if row is None or row.holder != mine:
-            return row, ()
-        return finished(row, timing, now, outcome, settings.schedule, settings.alerts, ways)
-
-    _, row = store.schedules.change(name, step)
-    if outcome.how in {FAILED, GUARD} and row is not None:
-        log.error("the sync of %s failed, %s in a row: %s", name, row.failures, outcome.message)
-    else:
-        log.info("the sync of %s: %s%s", name, outcome.how, f": {outcome.message}" if outcome.message else "")
-
-
-def counted(site: Site, name: str, run: Callable[[], T]) -> T:
-    """Do a run that somebody asked for, by hand or by cron, so that it counts like the schedule's own: people hear of it, a good one ends failures.
-
-    What was never published has nobody who waits for it, and what ends because another run is under way is none.
-    """
-    store = site.store
-    began = store.schedules.moment() if name in store.published() else None
-    try:
-        found = run()
-    except Conflict:
-        raise
-    except Exception as error:
-        if began is not None:
-            how = GUARD if isinstance(error, Guarded) else FAILED
-            _count(site, name, Outcome(how=how, phase=ERROR, message=str(error) or type(error).__name__), began)
-        raise
-    if began is not None:
-        _count(site, name, Outcome(how=GOOD, phase=COMPLETED), began)
-    return found
-
-
-def _count(site: Site, name: str, outcome: Outcome, began: float) -> None:
-    settings, store = site.settings, site.store
-    timing, ways = _timing(settings, name), ways_of(settings)
-    outcome = replace(outcome, message=None if outcome.message is None else Hiding(settings.directory).text(outcome.message))
-
-    def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
-        if row is None:
-            row = Schedule(collection=name, timing=BY_HAND, due=now)
-        if row.holder is not None:  # a scheduled run says how that went
-            return row, ()
-        after, told = finished(replace(row, began=began), timing, now, outcome, settings.schedule, settings.alerts, ways)
-        return (None if after.timing == BY_HAND and not after.failures else after), told
-
-    try:
-        store.schedules.change(name, step)
-        if ways and not any(lease.name == "scheduler" for lease in store.leases.all()):  # nobody else would tell people
-            deliver(settings, store)
-    except HvenError as error:  # how the run ended must not be hidden by that
-        log.warning("that the run of %s ended could not be written down or told: %s", name, error)
-
-
 def _take(row: Schedule | None, now: float, *, held: bool) -> tuple[Schedule | None, Iterable[Alert]]:
     if row is None or not is_due(row, now, held=held):
         return row, ()
@@ -201,22 +136,9 @@ def _taken(site: Site, name: str) -> bool:
     return any(lease.name == lease_name(name) and lease.holder != holder() for lease in site.store.leases.all())
 
 
-def _timing(settings: Settings, name: str) -> Timing | None:
-    path = files(settings).get(name)
-    if path is None:
-        return None
-    try:
-        return timing_of(descriptor.load(path, settings))
-    except (HvenError, ValueError):
-        return None
-
-
 def _orphaned(parent: int) -> None:
     """End the run when the process is gone that began it."""
     over = threading.Event()
     while os.getppid() == parent:
         over.wait(LOOK)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-__all__ = ["Stopped", "close", "counted", "follow", "lease_of", "synchronise"]

@@ -13,7 +13,7 @@ from hven.app._cli.context import moment, show_json, show_table, size, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.progress import Progress
 from hven.app._cli.rule_history import show_trend
-from hven.jobs.operations import counted, timing_of
+from hven.jobs import operations, planning
 from hven.model.errors import Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def ingest(
         def run() -> Report:
             return room.ingest(site, name, sample=sample, dry_run=dry_run, progress=progress)
 
-        report = run() if dry_run or sample is not None else counted(site, name, run)
+        report = run() if dry_run or sample is not None else operations.counted(site, name, run)
         timing = _schedule(site, name)
     if as_json:
         show_json(report.to_json())
@@ -240,7 +240,7 @@ def _schedule(site: Site, name: str) -> Timing | None:
     """Give the schedule of a collection, if it has one."""
     resource = site.current().resources.get(name)
     try:
-        return None if resource is None else timing_of(resource)
+        return None if resource is None else planning.timing_of(resource)
     except ValueError:  # check and status tell that
         return None
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from hven.jobs import forks, verifying
 from hven.jobs._alone import Alone
-from hven.jobs._following import LEASE, close, follow, lease_of
+from hven.jobs._following import LEASE, follow, lease_of
 from hven.jobs._sending import deliver, ways_of
+from hven.jobs.operations import close
 from hven.jobs.planning import BY_HAND, FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
 from hven.model import plugins
 from hven.model.errors import Conflict, HvenError
@@ -75,8 +76,7 @@ class Scheduler(Alone):
         self._since = 0.0  # when we became the one scheduler, by the store's clock
         self._timings: dict[str, Timing] = {}
         self._runs: dict[int, str] = {}  # process -> collection
-        self._sender: int | None = None
-        self._verifier: int | None = None
+        self._helpers: dict[str, int] = {}  # what it does -> process
         self._known: tuple[int, dict[str, float]] = (-1, {})  # version of the pointers, and when each collection was published
         self._done: dict[str, float] = {}  # what was done last, by the steady clock
 
@@ -234,20 +234,17 @@ class Scheduler(Alone):
 
     def _send(self) -> None:
         """Let a child tell people what is to be told: it may take long."""
-        if self._sender is None and self._open().schedules.pending():
-            self._sender = self._fork(partial(_told, self._settings))
+        if "send" not in self._helpers and self._open().schedules.pending():
+            self._helpers["send"] = self._fork(partial(_told, self._settings))
 
     def _verify(self) -> None:
         """Let a child read the files that are to be verified."""
-        if self._verifier is None and verifying.due(self._settings, self._open())[0]:
-            self._verifier = self._fork(partial(verifying.keep_verified, self._settings))
+        if "verify" not in self._helpers and verifying.due(self._settings, self._open())[0]:
+            self._helpers["verify"] = self._fork(partial(verifying.keep_verified, self._settings))
 
     def _gather(self) -> None:
         """Bury the children that have ended; a run that could not say how is told as dead."""
-        if self._verifier is not None and os.waitpid(self._verifier, os.WNOHANG)[0]:
-            self._verifier = None
-        if self._sender is not None and os.waitpid(self._sender, os.WNOHANG)[0]:
-            self._sender = None
+        self._helpers = {what: pid for what, pid in self._helpers.items() if not os.waitpid(pid, os.WNOHANG)[0]}
         for pid, name in list(self._runs.items()):
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
@@ -268,7 +265,7 @@ class Scheduler(Alone):
 
     def _end(self) -> None:
         """Tell the runs to end, wait for them, and give the lease to whoever is next."""
-        children = [*self._runs, *(child for child in (self._sender, self._verifier) if child is not None)]
+        children = [*self._runs, *self._helpers.values()]
         end = time.monotonic() + GRACE
         while children and time.monotonic() < end:
             if self._time("tell", 1.0):  # again: one that had only just begun did with the first what we do, and went on
