@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hven.jobs._keeper import Keeper
+from hven.jobs.keeper import Keeper
 from hven.site.store import _database as db
 
 

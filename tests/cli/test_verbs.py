@@ -433,6 +433,13 @@ def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatc
     cli._command.cache_clear()
 
 
+def test_an_ingest_loads_neither_syncs_nor_what_runs_jobs():
+    words = [sys.executable, "-c", "import sys, hven.app._cli.publish; print(*sys.modules)"]
+    loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
+    assert "hven.ingest._steps" in loaded
+    assert not loaded & {"hven.ingest.sync", "hven.jobs.scheduler", "hven.jobs.keeper", "hven.jobs.desk"}
+
+
 def test_only_the_verb_that_is_called_is_loaded():
     words = [sys.executable, "-c", "import sys, hven.app._cli as c; c.main(['--help']); c.main(['init', '-h']); print(sorted(sys.modules))"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

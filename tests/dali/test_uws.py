@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from lxml import etree
 
 from hven.app._server import create
-from hven.jobs import run_next
-from hven.jobs._keeper import Keeper
+from hven.jobs._worker import run_next
 from hven.jobs.desk import stamp
+from hven.jobs.keeper import Keeper
 from hven.model.settings._sections import JobLimits
 from hven.services import uws
 from hven.site import Site
@@ -176,7 +176,7 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
 
 
 def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) -> None:
-    from hven.jobs._keeper import Keeper
+    from hven.jobs.keeper import Keeper
 
     path, stays = made(client, PHASE="RUN"), made(client)
     run_next(site)

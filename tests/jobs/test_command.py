@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.jobs import Asker, Desk, run_next
 from hven.jobs._command import Command
+from hven.jobs._worker import run_next
+from hven.jobs.desk import Asker, Desk
 from hven.model.errors import ParamError, Unauthenticated
 from hven.model.params import Param, Params, Upload, collect
 from hven.model.types import INT32

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.jobs import Asker, Desk, run_next
-from hven.jobs._keeper import Keeper
+from hven.jobs._worker import run_next
+from hven.jobs.desk import Asker, Desk
+from hven.jobs.keeper import Keeper
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError
 from hven.model.params import collect
 from hven.site import Site

@@ -20,11 +20,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.jobs import Asker, Desk, forks, run_next, tap
-from hven.jobs import _keeper as keeper
 from hven.jobs import _worker as worker
-from hven.jobs._keeper import Keeper
-from hven.jobs.desk import moment, stamp
+from hven.jobs import forks, keeper, tap
+from hven.jobs._worker import run_next
+from hven.jobs.desk import Asker, Desk, moment, stamp
+from hven.jobs.keeper import Keeper
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, StorageError
 from hven.model.params import collect
 from hven.model.settings._sections import JobLimits

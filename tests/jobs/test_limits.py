@@ -24,7 +24,7 @@ from lxml import etree
 
 from hven.app._server import create
 from hven.jobs import _worker as worker
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.model.settings import QueryLimits
 from hven.model.settings._sections import JobLimits
 from hven.site import Site

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hven.jobs import Desk
+from hven.jobs.desk import Desk
 from hven.site import Site
 from hven.testing.site import tiny_site
 from jobs_again import closing_keepers, emptied, module_of

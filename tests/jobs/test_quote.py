@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hven.jobs._quote import Outlook, outlook
 from hven.jobs.desk import stamp
-from hven.jobs.quote import Outlook, outlook
 from hven.site.store import Job, Store
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 import pytest
 
-from hven.jobs import Asker, Desk, run_next
 from hven.jobs import _remote as remote
+from hven.jobs._worker import run_next
+from hven.jobs.desk import Asker, Desk
 from hven.model.errors import ParamError
 from hven.model.params import collect
 from hven.site import Site

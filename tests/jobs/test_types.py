@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.jobs import _declared as declared
-from hven.jobs import check_types, offered
+from hven.jobs import declared
 from hven.jobs._command import Command
 from hven.jobs._remote import Remote
 from hven.model.errors import DescriptorError, NotFound, ParamError
@@ -42,7 +41,7 @@ limits: {seconds: 600, cpu: 500, memory: 2 GiB, disk: 1 GiB, running: 2, waiting
 def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
     write(tmp_path, "smooth", GOOD, smooth_py="")
     write(tmp_path, "there", "title: There\nremote: https://tap.example/async/\nsend: {LANG: ADQL}\nlimits: {disk: 2 GiB}\n")
-    found = offered(settings(tmp_path))
+    found = declared.offered(settings(tmp_path))
     assert {"tap", "smooth", "there"} <= set(found)
     smooth, there = found["smooth"], found["there"]
     assert (smooth.title, smooth.access, smooth.files) == ("Smooth an image", "private", ("IMAGE",))
@@ -58,7 +57,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         None,
     )
     assert declared.bounds(settings(tmp_path)) == {"smooth": 2}
-    assert check_types(settings(tmp_path)) == []
+    assert declared.check(settings(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
 )
 def test_values_are_looked_at_before_anything_runs(tmp_path: Path, pairs: list[tuple[str, str]], said: str) -> None:
     write(tmp_path, "smooth", GOOD, smooth_py="")
-    check = offered(settings(tmp_path))["smooth"].check
+    check = declared.offered(settings(tmp_path))["smooth"].check
     assert check is not None
     check(collect([("WIDTH", "3"), ("MODE", "fine"), ("NAME", "ab"), ("NAME", "cd"), ("COUNT", "-4")]), {"IMAGE"})
     with pytest.raises(ParamError) as error:
@@ -129,10 +128,10 @@ FAULTS = [
 @pytest.mark.parametrize(("text", "said"), FAULTS, ids=range(len(FAULTS)))
 def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     write(tmp_path, "bad", text, p_py="")
-    found = [str(fault) for fault in check_types(settings(tmp_path))]
+    found = [str(fault) for fault in declared.check(settings(tmp_path))]
     assert any(fault.startswith(said) for fault in found), found
     with pytest.raises(DescriptorError):
-        offered(settings(tmp_path))
+        declared.offered(settings(tmp_path))
     with pytest.raises(DescriptorError):
         declared.of(settings(tmp_path), "bad")
 
@@ -143,7 +142,7 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
     write(tmp_path, "tap", C)
     write(tmp_path, "Big", C)
     with pytest.raises(DescriptorError) as error:
-        offered(settings(tmp_path))
+        declared.offered(settings(tmp_path))
     told = [str(fault) for fault in error.value.faults]
     assert len(told) == 6
     assert any("jobs/tap.yaml:1:1: there is a type 'tap' already" in fault for fault in told)
@@ -154,9 +153,9 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     write(tmp_path, "late", C, p_py="")
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
-    assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(check_types(settings(tmp_path))[0])
+    assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(declared.check(settings(tmp_path))[0])
     program.chmod(0o755)
-    assert check_types(settings(tmp_path)) == []
+    assert declared.check(settings(tmp_path)) == []
 
 
 @pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "command", "worker", ""])

@@ -20,7 +20,7 @@ from lxml import etree
 from made_stars import HIDDEN, STARS, rows
 
 from hven.app._server import create
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.testing.policies import half_hidden

@@ -13,7 +13,7 @@ from asking import Answer, Client
 from made_stars import HIDDEN, STARS, rows
 
 from hven.app._server import create
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.portal.faces import _jobs_page
 from hven.site import Site
 from hven.site.auth.session import VISITOR

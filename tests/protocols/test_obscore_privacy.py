@@ -15,7 +15,7 @@ from asking import Client
 
 from hven.app._server import create
 from hven.ingest import ingest
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth._permit import OWNER

@@ -31,7 +31,7 @@ from test_uploads import send
 from hven.app._server import create
 from hven.engines.postgres.settings import Postgres
 from hven.ingest import ingest
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.site import Site
 from hven.testing.policies import half_hidden
 from hven.testing.site import site_with

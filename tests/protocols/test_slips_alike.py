@@ -12,7 +12,7 @@ from lxml import etree
 from made_stars import STARS, rows
 
 from hven.app._server import create
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.site import Site
 from hven.testing.site import tiny_site
 

@@ -15,7 +15,7 @@ from adql_running import embedded
 from hven import query as road
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.jobs import run_next
+from hven.jobs._worker import run_next
 from hven.model.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
 from hven.site import Site
 from hven.site.auth import Policy

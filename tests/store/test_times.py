@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from hven.ingest.sync import changes
 from hven.jobs import verifying
-from hven.jobs._keeper import Keeper
 from hven.jobs.health import Health
+from hven.jobs.keeper import Keeper
 from hven.model.errors import NotFound
 from hven.query import user_tables as own
 from hven.site import Site

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.jobs import _declared as declared
+from hven.jobs import declared
 from hven.jobs._types import Failed, Work
 from hven.jobs.desk import FINAL, directory
 from hven.model import errors

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.jobs import _declared as declared
+from hven.jobs import declared
+from hven.jobs._quote import Outlook, outlook
 from hven.jobs._types import FILES, files_in, made
-from hven.jobs.quote import Outlook, outlook
 from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
 from hven.model.params import collect
 from hven.site.store import Job, now

@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
     "sources": ("beside", "cards", "groups", "remote"),
-    "jobs": ("desk", "forks", "health", "metrics", "operations", "planning", "quote", "scheduler", "verifying"),
+    "jobs": ("declared", "desk", "forks", "health", "keeper", "metrics", "operations", "planning", "scheduler", "verifying"),
     "identity": ("permit", "session"),
 }
 HOME = Path(__file__).parents[2]

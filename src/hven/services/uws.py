@@ -7,6 +7,7 @@ task per process looks at the store's count of changes, and at the phases of the
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ import anyio
 import anyio.to_thread
 from starlette.responses import FileResponse, Response
 
-from hven.jobs import ACTIVE, CONTROLS, MOST, PAGE, Asker, Desk, place
+from hven.jobs.desk import ACTIVE, CONTROLS, MOST, PAGE, Asker, Desk, place
 from hven.model.errors import Conflict, HvenError, NotFound, ParamError
 from hven.model.params import collect
 from hven.services import uwsdoc
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.jobs.quote import Outlook
     from hven.model.params import Params
     from hven.site import Site
     from hven.site.auth import Reader
@@ -206,18 +206,14 @@ class _Resources:
     async def _shown(self, request: Request) -> Response:
         """Tell everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
         name, who = request.path_params["job"], self._who(request)
-
-        def look() -> tuple[Job, Outlook, list[str]]:
-            job = self._desk.one(name, who)
-            return job, self._desk.outlook(job), self._desk.children(job)
-
-        job, outlook, children = await self._call(look)
+        look = partial(self._call, lambda: (job := self._desk.one(name, who), self._desk.outlook(job), self._desk.children(job)))
+        job, outlook, children = await look()
         params = await read(request, self._limit)
         wait = params.whole("WAIT", minimum=-1)
         phase = params.one("PHASE")
         if wait and job.phase in ACTIVE and (phase is None or phase.upper() == job.phase):
             await self._wait(request, job, LONGEST if wait < 0 else min(wait, LONGEST))
-            job, outlook, children = await self._call(look)
+            job, outlook, children = await look()
         told = uwsdoc.facts(
             job, self._here(request, job.id), place=outlook.place, quote=outlook.quote, note=outlook.note, children=children
         )

@@ -14,7 +14,7 @@ from hven.app._cli.context import site as open_site
 from hven.descriptor import new as draft
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
-from hven.jobs import check_types
+from hven.jobs import declared
 from hven.model.errors import NotFound
 from hven.model.settings import exposed, lacking, secret, strangers
 from hven.site.addresses import outdated
@@ -72,7 +72,9 @@ def check(
             said += refused(descriptor.load(path, found), path.parent, found)
         faults += said
     faults += (
-        [*check_types(found), *lacking(found), *strangers(found), *exposed(found.directory, found.var, found.kept)] if name is None else []
+        [*declared.check(found), *lacking(found), *strangers(found), *exposed(found.directory, found.var, found.kept)]
+        if name is None
+        else []
     )
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if (tests or examples) and not any(fault.severity == "error" for fault in faults):

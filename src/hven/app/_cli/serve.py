@@ -14,10 +14,10 @@ import typer
 from hven.app import _server as server  # before whatever loads Arrow: it says which allocator that takes
 
 # isort: split
-from hven import jobs
 from hven.app._cli.context import settings
 from hven.app._server import processes
 from hven.app._server.log import LOGGING
+from hven.jobs import declared, keeper
 from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import exposed, lacking
@@ -32,7 +32,7 @@ def serve(
 ) -> None:
     """Serve the site until Ctrl-C."""
     found = settings(context)
-    jobs.offered(found)  # their faults are told here, not by a process that nobody looks at
+    declared.offered(found)  # their faults are told here, not by a process that nobody looks at
     for fault in [*lacking(found), *outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
         print(f"warning: {fault}", file=sys.stderr)
     port = port or found.port
@@ -54,7 +54,7 @@ def work(
     logging.getLogger("hven").info("running the jobs of %s with up to %s workers", found.directory, number)
     others = processes.beside(found, jobs=False)
     try:
-        jobs.keep(found, workers=number)
+        keeper.keep(found, workers=number)
     finally:
         for other in others:
             other.stop()

@@ -21,11 +21,10 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from hven import formats
-from hven import jobs as jobs_room
 from hven.app._server.app import create
 from hven.app._server.log import LOGGING, lean
 from hven.app._server.workers import Workers, connections
-from hven.jobs import forks, scheduler
+from hven.jobs import forks, keeper, scheduler
 from hven.model import clock, plugins
 from hven.model import settings as settings_room
 from hven.model.errors import HvenError
@@ -203,7 +202,7 @@ def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
     _thrifty()  # its forks run jobs and syncs: what they stage went back too late (386 MB where 173 do)
     made = []
     if jobs and settings.job_workers:
-        made.append(Beside("the keeper of the jobs", lambda me: jobs_room.keep(settings, workers=settings.job_workers, parent=me)))
+        made.append(Beside("the keeper of the jobs", lambda me: keeper.keep(settings, workers=settings.job_workers, parent=me)))
     if settings.schedule.runs:
         made.append(Beside("the scheduler", lambda me: scheduler.keep_schedule(settings, parent=me)))
     return made

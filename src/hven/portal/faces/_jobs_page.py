@@ -21,7 +21,7 @@ from hven import adql, formats
 from hven import services as dali
 from hven.adql import tree
 from hven.adql.tree import walk
-from hven.jobs import ACTIVE, Asker, Desk, place
+from hven.jobs.desk import ACTIVE, Asker, Desk, place
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, ParseError
 from hven.model.params import collect
 from hven.portal._explore import job_results as kept

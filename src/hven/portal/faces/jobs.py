@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 
 from hven import services as dali
-from hven.jobs import offered
+from hven.jobs import declared
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
 from hven.services.face import Face, Surroundings, route
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def routes(around: Surroundings) -> Sequence[Route]:
     """Give the resources of each type, as they are declared when the server starts."""
     settings = around.site.settings
-    types = {name: kind for name, kind in offered(settings).items() if kind.served}
+    types = {name: kind for name, kind in declared.offered(settings).items() if kind.served}
     limit = settings.limits.upload + FORM_MOST
 
     page = JobsPage(around=around, types=types)
