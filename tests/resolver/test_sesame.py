@@ -186,7 +186,7 @@ def test_a_service_that_is_left_alone_is_asked_again_later(site: Site) -> None:
         resolver.resolve("broken", site=site)
     with pytest.raises(Overloaded):
         resolver.resolve("barnard", site=site)
-    asking._state(site).failed.clear()  # as if the pause were over
+    site.kept(asking._State).failed.clear()  # as if the pause were over
     assert resolver.position("barnard", site=site)[0] == 269.45207696
 
 
@@ -206,8 +206,8 @@ def test_the_number_of_answers_kept_is_bounded(site: Site, monkeypatch: pytest.M
     for number in range(6):
         with pytest.raises(resolver.Unresolved):
             resolver.resolve(f"none {number}", site=site)
-    assert len(asking._state(site).kept) == 3
-    assert not asking._state(site).asking
+    assert len(site.kept(asking._State).kept) == 3
+    assert not site.kept(asking._State).asking
 
 
 def test_nothing_is_sent_unless_the_site_allows_it(tmp_path: Path, url: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven import descriptor, query
 from hven.ingest._report import TestResult
-from hven.model import literal
+from hven.model import Keeping, literal
 from hven.model.errors import Fault, HvenError, NotFound, Place, nearest
 from hven.site import build, examples
 from hven.site.auth import OWNER
@@ -45,10 +45,11 @@ class Answer:
         return self._result.batches()
 
 
-class Trial:
+class Trial(Keeping):
     """What `query.run` needs of a site, over staged snapshots."""
 
     def __init__(self, site: Site, resource: Resource) -> None:
+        super().__init__()
         self.engines = site.engines
         self.counters = site.counters
         self.settings = replace(site.settings, limits=replace(site.settings.limits, maxrec_default=ALL, maxrec_hard=ALL, seconds=HOURS))

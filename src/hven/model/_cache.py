@@ -1,11 +1,11 @@
-"""What is kept because it may be asked for again: so many bytes, about, and not so many things, each of which may be as large as a request."""
+"""What is kept because it may be asked for again: so many bytes, about (or things), for each may be as large as a request."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -33,6 +33,9 @@ class Cache(Generic[Made]):
         self._kept: OrderedDict[Hashable, tuple[Made, int]] = OrderedDict()
         self.bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def find(self, key: Hashable) -> Made | None:
         """Give what was kept under this key."""
         with self._lock:
@@ -42,8 +45,8 @@ class Cache(Generic[Made]):
             self._kept.move_to_end(key)
             return found[0]
 
-    def keep(self, key: Hashable, made: Made, size: int) -> None:
-        """Keep something of so many bytes, about."""
+    def keep(self, key: Hashable, made: Made, size: int = 1) -> None:
+        """Keep something of so many bytes, about; where things are counted, of 1."""
         if size > self._largest:
             return
         with self._lock:
@@ -52,6 +55,18 @@ class Cache(Generic[Made]):
             self.bytes += size - (before[1] if before is not None else 0)
             while self.bytes > self._budget:
                 self.bytes -= self._kept.popitem(last=False)[1][1]
+
+
+class Keeping:
+    """What rooms keep for a site in this process; each looks after its own."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Callable[..., Any], Any] = {}
+
+    def kept(self, kind: Callable[..., Made], *given: Any) -> Made:
+        """Give what `kind(*given)` made at first."""
+        found: Made | None = self._kept.get(kind)
+        return self._kept.setdefault(kind, kind(*given)) if found is None else found
 
 
 def cached(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:

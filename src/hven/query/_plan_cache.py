@@ -6,10 +6,10 @@ literals decide what a query means (a unit in IN_UNIT, a coordinate system): the
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from hven.model import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -57,25 +57,13 @@ class Shapes:
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self._budget = budget
-        self._lock = threading.Lock()
-        # key -> which literals are fixed, how long its words are; key and the fixed literals' values -> plan
-        self._fixed: dict[Hashable, tuple[tuple[int, ...], int]] = {}
-        self._kept: OrderedDict[tuple[Hashable, tuple[Any, ...]], Prepared] = OrderedDict()
-        self._users: dict[Hashable, int] = {}
-        self.bytes = 0
+        self._fixed: Cache[tuple[int, ...]] = Cache(budget // PLAN)  # key -> which literals are fixed
+        self._kept: Cache[Prepared] = Cache(budget, LARGEST)  # by key and the values of these
 
     def find(self, key: Hashable, values: Sequence[Any]) -> Prepared | None:
         """Find a plan for this shape whose fixed literals have the values given."""
-        known = self._fixed.get(key)
-        if known is None:
-            return None
-        whole = (key, tuple(values[slot] for slot in known[0]))
-        with self._lock:
-            found = self._kept.get(whole)
-            if found is not None:
-                self._kept.move_to_end(whole)
-            return found
+        fixed = self._fixed.find(key)
+        return None if fixed is None else self._kept.find((key, tuple(values[slot] for slot in fixed)))
 
     def keep(self, key: Hashable, values: Sequence[Any], prepared: Prepared, *, words: int = 0) -> None:
         """Remember a plan.
@@ -87,29 +75,11 @@ class Shapes:
         words
             How many the text has.
         """
-        size = cost(words)
-        if size > LARGEST:
-            return
         fixed = tuple(sorted(set(range(len(values))) - prepared.bound.free))
-        with self._lock:
-            known = self._fixed.setdefault(key, (fixed, size))
-            if known[0] != fixed:  # a fixed value decided which others are: rare, and planned anew each time
-                return
-            whole = (key, tuple(values[slot] for slot in fixed))
-            if whole not in self._kept:
-                self.bytes += size
-                self._users[key] = self._users.get(key, 0) + 1
-            self._kept[whole] = prepared
-            self._kept.move_to_end(whole)
-            while self.bytes > self._budget:
-                self._forget()
-
-    def _forget(self) -> None:
-        (key, _), _ = self._kept.popitem(last=False)
-        self.bytes -= self._fixed[key][1]
-        self._users[key] -= 1
-        if not self._users[key]:
-            del self._users[key], self._fixed[key]
+        if self._fixed.find(key) not in {None, fixed}:  # a fixed value decided which others are: rare, and planned anew each time
+            return
+        self._fixed.keep(key, fixed)
+        self._kept.keep((key, tuple(values[slot] for slot in fixed)), prepared, cost(words))
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from hven import adql
 from hven.adql import lexer, tree
@@ -123,7 +120,7 @@ def run(
         relations, share = _sampled(relations, site, sample, prepared.bound.query)
     live = any(isinstance(one, Live) for one in relations.values())  # other programs write it: no answer is known to be that of before
     if maxrec != 0:
-        plan, turns = prepared.plan, _state(site).turns
+        plan, turns = prepared.plan, site.kept(_turns, site)
 
         def execute() -> Execution:
             clock.check()
@@ -218,7 +215,7 @@ def _prepare(
     steady: bool = False,
 ) -> tuple[Prepared, Sequence[Any]]:
     """Give the plan, from the shapes that are known or anew, and the literals to run it with."""
-    shapes = _state(site).shapes
+    shapes = site.kept(Shapes)
     shape: Hashable = None
     literals: Sequence[Any] = ()
     words = 0
@@ -275,7 +272,7 @@ def known(query: str, who: Reader, *, site: Site, policies: Sequence[Policy] = D
         pieces, literals = lexer.shape(query)
     except ParseError:
         return False
-    return _state(site).shapes.find((holdings.version, holdings.reach(who, policies), pieces), literals) is not None
+    return site.kept(Shapes).find((holdings.version, holdings.reach(who, policies), pieces), literals) is not None
 
 
 def names_objects(query: str) -> bool:
@@ -330,27 +327,7 @@ def _sampled(relations: Mapping[str, Relation], site: Site, rows: int, asked: tr
     return {name: found}, found.rows.num_rows / relation.rows
 
 
-@dataclass(slots=True)
-class _State:
-    """What the road remembers about a site, in one process."""
-
-    shapes: Shapes
-    turns: Turns
-
-
-_states: WeakKeyDictionary[Site, _State] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
 def _turns(site: Site) -> Turns:
     limits = site.settings.limits
     number = limits.concurrent or max(os.cpu_count() or 1, FEWEST)
     return Turns(number, places=max(number, PLACES), ceiling=Ceiling(limits.memory, site.engines.embedded.processes))
-
-
-def _state(site: Site) -> _State:
-    state = _states.get(site)
-    if state is None:
-        with _lock:
-            state = _states.setdefault(site, _State(Shapes(), _turns(site)))
-    return state

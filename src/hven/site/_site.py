@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from hven.engines import Memory
-from hven.model import plugins
+from hven.model import Keeping, plugins
 from hven.model.errors import HvenError
 from hven.model.settings import Settled
 from hven.site._build import build
@@ -40,7 +40,7 @@ PASTS = 16  # earlier states that are remembered
 AWAY = 3.0  # seconds between two looks at engines elsewhere
 
 
-class Site:
+class Site(Keeping):
     """A site that is open in this process. Thread-safe; a context manager.
 
     Parameters
@@ -64,6 +64,7 @@ class Site:
     """
 
     def __init__(self, settings: Settings, *, watch: bool = False, memory: int | None = None) -> None:
+        super().__init__()
         self.settings = settings
         self.settled = Settled(settings)
         self.store = Store(settings.var, settings.store)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import tree
 from hven.engines import Live
+from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.portal._explore.facets import written
 from hven.portal._explore.search import COUNTED, ref
@@ -59,12 +59,12 @@ class Trees:
     """Counts of tables by the columns of their levels, remembered by the state of each table. Thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[object, ...], tuple[Leaf, ...]] = OrderedDict()
+        self._kept: Cache[tuple[Leaf, ...]] = Cache(KEPT)
         self._lock = threading.Lock()
 
     def ready(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> bool:
         """Tell whether nothing has to be counted any more."""
-        return all(_key(table, asking, levels, branches, reach) in self._kept for table in tables)
+        return all(self._kept.find(_key(table, asking, levels, branches, reach)) is not None for table in tables)
 
     def of(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> Node:
         """Give the tree of some tables, as one reader sees them.
@@ -82,14 +82,10 @@ class Trees:
         for table in tables:
             key = _key(table, asking, levels, branches, reach)
             with self._lock:  # one at a time: they are the biggest queries that pages ask
-                found = self._kept.get(key)
+                found = self._kept.find(key)
                 if found is None:
                     found = _counted(table, asking, levels, branches)
-                    self._kept[key] = found
-                    while len(self._kept) > KEPT:
-                        self._kept.popitem(last=False)
-                else:
-                    self._kept.move_to_end(key)
+                    self._kept.keep(key, found)
             said = _levels(table, asking.holdings.resources.get(table.schema), levels)
             for leaf in found:
                 _hang(root, leaf, said)

@@ -9,17 +9,15 @@ import io
 import logging
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
 from hven.adql import tree
 from hven.adql.text import write
-from hven.model import plugins
+from hven.model import Cache, plugins
 from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, UserError
 from hven.portal import conditions as epn
 from hven.portal._explore import facets
@@ -41,6 +39,7 @@ KINDS = tuple(TITLES)
 SECONDS = 10.0  # for all tables together
 AT_ONCE = 12  # tables that a process asks at once, for all readers
 EACH = 4  # questions to one service at once: nobody elsewhere shall suffer from our readers
+FOUND = 1000  # tables elsewhere whose columns are remembered
 KNOWN = 3600.0  # seconds for which the columns of a table elsewhere are remembered
 LARGEST = 16 * 1024**2  # bytes of an answer from elsewhere
 ROWS = 50
@@ -235,7 +234,11 @@ def union(searches: Sequence[Search], kind: str) -> str:
 _pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="everywhere")
 _lock = threading.Lock()
 _gates: dict[str, threading.BoundedSemaphore] = {}
-_tables: WeakKeyDictionary[Site, OrderedDict[str, tuple[float, Table]]] = WeakKeyDictionary()
+
+
+def _columns_elsewhere() -> Cache[tuple[float, Table]]:
+    """Remember tables elsewhere, and when their columns were found."""
+    return Cache(FOUND)
 
 
 def _known(search: Search, asking: Asking) -> int | None:
@@ -267,9 +270,8 @@ def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
     """Find the columns of a table elsewhere through the service's own TAP_SCHEMA; what was found is remembered."""
     if target.service is None:
         raise AssertionError
-    with _lock:
-        kept = _tables.setdefault(site, OrderedDict())
-        known = kept.get(target.key)
+    kept = site.kept(_columns_elsewhere)
+    known = kept.find(target.key)
     if known is not None and time.monotonic() - known[0] < KNOWN:
         return known[1]
     service = target.service
@@ -281,8 +283,7 @@ def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
     names = {column.name.lower(): column.name for column in table.columns}
     if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
         table = replace(table, position=(names["s_ra"], names["s_dec"]))
-    with _lock:
-        kept[target.key] = time.monotonic(), table
+    kept.keep(target.key, (time.monotonic(), table))
     return table
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +13,7 @@ from hven import query
 from hven.adql import tree
 from hven.adql.text import write
 from hven.engines import Live
+from hven.model import Cache
 from hven.model.errors import HvenError, Timeout
 from hven.site.auth import row_filters
 
@@ -88,7 +87,7 @@ class Asking:
         return self._shared(asked, None, seconds, rows)
 
     def _shared(self, asked: tree.Query, most: int | None, seconds: float, sample: int | None) -> Answer:
-        known = _answers(self.site)
+        known = self.site.kept(Answers)
         key = (self.holdings.version, self.holdings.reach(self.who, self.policies), write(asked), most, sample)
         found = known.find(key)
         if found is not None:
@@ -106,7 +105,7 @@ class Asking:
         item = self.holdings.published[table.qualified]
         if item.relation is None or isinstance(item.relation, Live):
             return None
-        known = _answers(self.site)
+        known = self.site.kept(Answers)
         own = self.holdings.reach(self.who, self.policies) if self.hides(table) else ""
         key = (table.qualified, item.run, item.updated, own, write(asked))
         if known.find((*key, "late")) is not None:
@@ -171,28 +170,19 @@ class _Begun:
         self.found: Answer | None = None
 
 
-class Answers:
+class Answers(Cache[Answer]):
     """Small answers of one process, by what they depend on: the state of the holdings, what the reader may see, the question. Thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        super().__init__(BYTES)
         self._begun: dict[Hashable, _Begun] = {}
-
-    def find(self, key: Hashable) -> Answer | None:
-        """Give an answer that is known."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
+        self._beginning = threading.Lock()
 
     def get(self, key: Hashable, compute: Callable[[], Answer]) -> Answer:
         """Give an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
         while True:
-            with self._lock:
-                found = self._kept.get(key)
+            with self._beginning:
+                found = self.find(key)
                 if found is not None:
                     return found
                 other = self._begun.get(key)
@@ -204,35 +194,13 @@ class Answers:
                 return other.found
         try:
             mine.found = compute()
-            self._keep(key, mine.found)
+            table, share = mine.found
+            if table.nbytes <= BIGGEST:
+                # a copy: rows that are views of a mapped file would keep it on the disk after its snapshot was dropped
+                own = table.take(pa.array(np.arange(table.num_rows))) if table.num_rows else table
+                self.keep(key, (own, share), int(own.nbytes) + 2048)  # the key and the objects around it
             return mine.found
         finally:
-            with self._lock:
+            with self._beginning:
                 del self._begun[key]
             mine.over.set()
-
-    def _keep(self, key: Hashable, found: Answer) -> None:
-        table, share = found
-        if table.nbytes > BIGGEST:
-            return
-        # a copy: rows that are views of a mapped file would keep it on the disk after its snapshot was dropped
-        own = table.take(pa.array(np.arange(table.num_rows))) if table.num_rows else table
-        with self._lock:
-            self._kept[key] = own, share
-            self._bytes += _weight(own)
-            while self._bytes > BYTES:
-                _, (old, _) = self._kept.popitem(last=False)
-                self._bytes -= _weight(old)
-
-
-def _weight(table: pa.Table) -> int:
-    return int(table.nbytes) + 2048  # the key and the objects around it
-
-
-_known: WeakKeyDictionary[Site, Answers] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def _answers(site: Site) -> Answers:
-    with _lock:
-        return _known.setdefault(site, Answers())

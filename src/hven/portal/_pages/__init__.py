@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
-from weakref import WeakKeyDictionary
 
 from hven import __version__
+from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.portal._explore import global_search
 from hven.portal._pages.assets import NONE, named
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.services.face import Surroundings
-    from hven.site import Holdings
 
 HTML = "text/html; charset=utf-8"
 THEME = "hven_theme"  # a cookie: light or dark, whatever the system says
@@ -146,7 +145,8 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
     }
 
 
-_kinds_known: WeakKeyDictionary[Holdings, dict[tuple[str, str], tuple[tuple[str, str], ...]]] = WeakKeyDictionary()
+def _kinds_known() -> Cache[tuple[tuple[str, str], ...]]:
+    return Cache(1000)
 
 
 def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[str, str], ...]:
@@ -156,9 +156,9 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
     except HvenError:  # a page of trouble is a page, too: health tells what it is
         return ()
     catalogue = holdings.catalogue(around.reader(request), around.policies)
-    known = _kinds_known.setdefault(holdings, {})
-    key = catalogue.key, brand.portal
-    found = known.get(key)
+    known = around.site.kept(_kinds_known)
+    key = holdings.version, catalogue.key, brand.portal
+    found = known.find(key)
     if found is None:
         there = {
             global_search.kind_of(table)
@@ -167,7 +167,8 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
             and (not brand.collections or table.schema in brand.collections or table.schema not in holdings.resources)
         }
         there |= {service.kind for service in around.site.settings.remote}
-        found = known[key] = tuple((kind, title) for kind, title in global_search.TITLES.items() if kind in there)
+        found = tuple((kind, title) for kind, title in global_search.TITLES.items() if kind in there)
+        known.keep(key, found)
     return found
 
 

@@ -8,6 +8,6 @@ A provider is a module of this room, or one that the entry-point group ``hven.re
 from __future__ import annotations
 
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
-from hven.query.resolver._providers import Ambiguous, Unresolved, forget, offered, position, resolve
+from hven.query.resolver._providers import Ambiguous, Unresolved, offered, position, resolve
 
-__all__ = ["Ambiguous", "Asked", "Provider", "Resolved", "Unresolved", "forget", "key", "offered", "position", "resolve"]
+__all__ = ["Ambiguous", "Asked", "Provider", "Resolved", "Unresolved", "key", "offered", "position", "resolve"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from hven.model import plugins
+from hven.model import Cache, plugins
 from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError
 from hven.model.sky import distance
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
@@ -49,14 +47,10 @@ class _Known:
 class _State:
     """What a process remembers for a site."""
 
-    kept: OrderedDict[tuple[str, str], _Known] = field(default_factory=OrderedDict)
+    kept: Cache[_Known] = field(default_factory=lambda: Cache(MOST))
     asking: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
     failed: dict[str, tuple[float, HvenError]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-_states: WeakKeyDictionary[Site, _State] = WeakKeyDictionary()
-_states_lock = threading.Lock()
 
 
 def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> Resolved:
@@ -126,12 +120,6 @@ def offered(settings: Settings) -> bool:
     )
 
 
-def forget(site: Site) -> None:
-    """Forget what remote providers said."""
-    with _states_lock:
-        _states.pop(site, None)
-
-
 _BUILT_IN = ("local", "sesame", "solar")
 
 
@@ -180,7 +168,7 @@ def _shown(item: Resolved) -> str:
 
 def _remembered(provider: Provider, asked: Asked) -> tuple[Resolved, ...]:
     """Ask a remote provider, or give what it said: one question at a time for a name, none for a while after a failure."""
-    state = _state(asked.site)
+    state = asked.site.kept(_State)
     what = (provider.name, asked.key)
     known = _known(state, what, asked)
     if known is not None:
@@ -201,10 +189,7 @@ def _remembered(provider: Provider, asked: Asked) -> tuple[Resolved, ...]:
                 state.failed[provider.name] = (time.monotonic(), error)
                 raise
             state.failed.pop(provider.name, None)
-            with state.lock:
-                state.kept[what] = _Known(time.monotonic(), found)
-                while len(state.kept) > MOST:
-                    state.kept.popitem(last=False)
+            state.kept.keep(what, _Known(time.monotonic(), found))
             return found
         finally:
             with state.lock:
@@ -212,19 +197,11 @@ def _remembered(provider: Provider, asked: Asked) -> tuple[Resolved, ...]:
 
 
 def _known(state: _State, what: tuple[str, str], asked: Asked) -> tuple[Resolved, ...] | None:
-    with state.lock:
-        known = state.kept.get(what)
-        if known is None:
-            return None
-        age = time.monotonic() - known.at
-        keep = asked.site.settings.resolver.keep_days * 86_400
-        if age > (keep if known.found else min(keep, UNKNOWN)):
-            del state.kept[what]
-            return None
-        state.kept.move_to_end(what)
+    known = state.kept.find(what)
+    if known is None:
+        return None
+    age = time.monotonic() - known.at
+    keep = asked.site.settings.resolver.keep_days * 86_400
+    if age > (keep if known.found else min(keep, UNKNOWN)):
+        return None
     return tuple(replace(item, age=item.age + age) for item in known.found)
-
-
-def _state(site: Site) -> _State:
-    with _states_lock:
-        return _states.setdefault(site, _State())

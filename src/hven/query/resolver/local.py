@@ -12,7 +12,6 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Column, Table
-    from hven.site import Site
 
 MOST = 2_000_000  # rows of the table: each process holds their names
 SECONDS = 60.0  # to read them
@@ -67,8 +65,12 @@ class _Index:
     epoch: float | None
 
 
-_indexes: WeakKeyDictionary[Site, _Index] = WeakKeyDictionary()
-_lock = threading.Lock()
+class _Indexes:
+    """The index of a site's table, as it was last."""
+
+    def __init__(self) -> None:
+        self.last: _Index | None = None
+        self.lock = threading.Lock()
 
 
 def find(asked: Asked) -> Sequence[Resolved]:
@@ -136,15 +138,11 @@ def _index(asked: Asked) -> _Index:
     stamp = (item.run if item is not None else None, holdings.reach(ANONYMOUS, asked.policies))
     if item is not None and item.relation is None:  # a view follows other tables
         stamp = (holdings.version, stamp[1])
-    known = _indexes.get(site)
-    if known is not None and known.stamp == stamp:
-        return known
-    with _lock:
-        known = _indexes.get(site)
-        if known is not None and known.stamp == stamp:
-            return known
-        found = _indexes[site] = _built(asked, name, stamp, item.updated if item is not None else "")
-        return found
+    indexes = site.kept(_Indexes)
+    with indexes.lock:
+        if indexes.last is None or indexes.last.stamp != stamp:
+            indexes.last = _built(asked, name, stamp, item.updated if item is not None else "")
+        return indexes.last
 
 
 def _built(asked: Asked, name: str, stamp: tuple[str | None, str], updated: str) -> _Index:
