@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
+log = logging.getLogger("hven")
+
 RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
 GRACE = 8  # seconds that running answers, jobs and runs get to end
 STUCK = 60.0  # seconds without a sign of life of a process beside the servers, which may wait for a database
@@ -77,7 +79,7 @@ def application() -> ASGIApp:
         site.engines.embedded.delegate()
         made = create(site)
     except HvenError as error:
-        logging.getLogger("hven").error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
+        log.error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
         raise SystemExit(BROKEN) from None
     gc.collect()
     gc.freeze()  # what lasts as long as the worker is gone over no more: each of the collector's rounds holds the interpreter
@@ -86,7 +88,7 @@ def application() -> ASGIApp:
 
 def _give_way(held: int) -> None:
     """End this worker, for its queries took more than they may and more than ending them gave back; the server begins another at once."""
-    logging.getLogger("hven").error("a worker holds %d MiB, more than its queries may use, and is begun anew", held >> 20)
+    log.error("a worker holds %d MiB, more than its queries may use, and is begun anew", held >> 20)
     os._exit(FULL)
 
 
@@ -101,9 +103,9 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
     Store(settings.var, settings.store).stand().close()
     logging.config.dictConfig(LOGGING)
-    logging.getLogger("hven").info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
+    log.info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     for one in serving(settings)[:1]:
-        logging.getLogger("hven").info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
+        log.info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
     os.environ[SITE] = str(settings.directory.resolve())
     counters.prepare()
     _preload(settings)
@@ -153,7 +155,6 @@ class Beside:
         self._name = name
         self._run = run
         self._over = threading.Event()
-        self._pulse = forks.Pulse()
         self._pid = self._fork()
         threading.Thread(target=self._watch, name=name, daemon=True).start()
 
@@ -165,7 +166,7 @@ class Beside:
             clock.lower(clock.JOB)
             self._run(parent)
 
-        return forks.forked(run, self._name, logging.getLogger("hven"))
+        return forks.forked(run, self._name, log)
 
     def _watch(self) -> None:
         while not self._over.is_set():
@@ -174,10 +175,10 @@ class Beside:
             except ChildProcessError:  # `stop` has seen it end
                 return
             if not gone and self._pulse.silent() > STUCK:
-                logging.getLogger("hven").error("%s has given no sign of life for %.0f s and is killed", self._name, self._pulse.silent())
+                log.error("%s has given no sign of life for %.0f s and is killed", self._name, self._pulse.silent())
                 forks.tell(self._pid, signal.SIGKILL)
             if gone and not self._over.wait(RESPAWN):
-                logging.getLogger("hven").warning("%s died and is started again", self._name)
+                log.warning("%s died and is started again", self._name)
                 self._pid = self._fork()
             self._over.wait(RESPAWN)
 
