@@ -217,7 +217,7 @@ def nowhere(request: Request, around: Surroundings) -> Response:
     told = f"there is nothing at {path}; / lists what is here"
     ident = dali.request_id(request)
     if wants_json(request):
-        remedy = "the first page lists what is here, /capabilities what programs can ask"
+        remedy = "the first page lists what is here, /openapi.json what programs can ask"
         answer = {"message": f"{told} [request {ident}]", "remedy": remedy, "status": 404}
         return Response(orjson.dumps(answer), 404, {"content-type": JSON, "cache-control": "no-store", "vary": VARY})
     if "text/html" not in request.headers.get("accept", "").lower():
