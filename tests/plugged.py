@@ -14,6 +14,7 @@ import pytest
 
 from hven.adql import functions
 from hven.model import plugins
+from hven.portal._pages import pages
 from hven.portal._pages.texts import texts
 from shared import ROOT
 
@@ -25,7 +26,7 @@ def files(name: str) -> set[str]:
 
 
 def _forget() -> None:
-    for one in (plugins.names, plugins.load, functions.added, texts):
+    for one in (plugins.names, plugins.load, functions.added, texts, pages):
         one.cache_clear()
     for known in (functions.QUERY, functions.MAPPING):
         for name in ("_entries", "names"):

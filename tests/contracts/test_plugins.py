@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ import plugged
 from hven.adql import functions
 from hven.engines import postgres as engine
 from hven.model import plugins
-from hven.model.errors import UserError
+from hven.model.errors import DescriptorError, UserError
+from hven.model.settings import Section, _validation, docs, load, setting
 from hven.testing.face import FaceContract
 from postgres import server
 from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/extend.md").read_text(encoding="utf-8")
-EXAMPLES = {"protocols": "bright", "functions": "airmass"}
+EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts"}
 
 
 @pytest.mark.parametrize("group", EXAMPLES)
@@ -26,10 +28,11 @@ def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str) -> Non
     name = EXAMPLES[group]
     told = {one: int(files) for one, files in re.findall(r"\| `hven\.(\w+)` \| (\d+) \|", PAGE)}
     assert told.keys() <= plugins.GROUPS.keys()
-    assert plugged.files(name) == {f"hven_{name}.py", "pyproject.toml", f"test_{name}.py"}
+    files = plugged.files(name)
+    assert files - {f"test_{name}.py"} == {f"hven_{name}.py", "pyproject.toml"}
     assert told[group] == 1
-    assert plugged.lines(name) == 3
-    for file in (f"hven_{name}.py", "pyproject.toml", f"test_{name}.py"):
+    assert all(plugged.lines(name) == 3 for file in files if file.startswith("test_"))
+    for file in files:
         text = (plugged.PLACE / name / file).read_text(encoding="utf-8")
         assert any(block in text for block in re.findall(r"```\w+\n(.*?)```", PAGE, re.DOTALL)), file
 
@@ -80,3 +83,37 @@ class TestFunctionInPostgres(plugged.tests("airmass")):  # type: ignore[misc]
         plan = opened.prepare(bind(parse("SELECT AIRMASS(30) AS x"), Tables([])))  # type: ignore[attr-defined]
         assert "elsewhere" not in plan.explain().lower(), plan.explain()
         opened.close()  # type: ignore[attr-defined]
+
+
+def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
+    with plugged.installed("counts", tmp_path / "site-packages"), FaceContract().served(tmp_path / "site") as ask:
+        here = "/collections/tiny/stars"
+        searched = ask(here, {"mag": "1..1.5", "_cols": "id"}).text
+        assert re.search(rf'<ul data-panes><li><a href="[^"]*{here}/panes/counts\?mag=1\.\.1\.5&amp;_cols=id">Magnitudes<', searched)
+        given = {"mag": "1..1.5", "_cols": "id", "_sort": "-mag", "_all": "1"}
+        told = ask(f"{here}/panes/counts.json", given).json()
+        assert told["rows"] == [{"mag": 1.0, "stars": 1}]  # of what was found, whatever columns are shown
+        assert told["faults"] == []
+        assert "<th>Étoiles</th>" in ask(f"{here}/panes/counts", {"lang": "fr"}).text
+        assert "is no number" in ask(f"{here}/panes/counts", {"mag": "bright"}).text
+        assert ask(f"{here}/panes/none").status_code == ask("/collections/tiny/none/panes/counts").status_code == 404
+
+
+def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[str, object] = {"dataclass": dataclass, "setting": setting, "Section": Section}
+    exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "SECTION" in block), written)
+    monkeypatch.setattr(engine, "KIND", replace(engine.KIND, settings=(*engine.KIND.settings, written["SECTION"])))
+    cached = [one for one in vars(_validation).values() if hasattr(one, "cache_clear") and one.__module__ == _validation.__name__]
+    try:
+        for one in cached:
+            one.cache_clear()
+        (tmp_path / "hven.toml").write_text("[echo]\ndepth = 5\n")
+        assert load(tmp_path, {}).brought["echo"].depth == 5
+        assert load(tmp_path, {"HVEN_ECHO_DEPTH": "7"}).brought["echo"].depth == 7
+        assert (docs()["echo"], docs()["echo.depth"]) == ("Echoes.", "how deep it sounds")
+        (tmp_path / "hven.toml").write_text("[echo]\ndepth = 0\n")
+        with pytest.raises(DescriptorError, match="depth"):
+            load(tmp_path, {})
+    finally:
+        for one in cached:
+            one.cache_clear()

@@ -49,7 +49,7 @@ export function mount(box, workspace) {
   /** Let the links and forms that are there ask for what is asked now: somebody may be quicker than the server. */
   function follow() {
     const now = (text) => { const address = new URL(text, location.href); return `${address.pathname}?${parameters({ _as: address.searchParams.get("_as") })}`; };
-    for (const one of box.querySelectorAll("[data-formats] a[href], [data-scripts] a[href]")) one.setAttribute("href", now(one.href));
+    for (const one of box.querySelectorAll("[data-formats] a[href], [data-scripts] a[href], [data-panes] a[href]")) one.setAttribute("href", now(one.href));
     for (const one of box.querySelectorAll("[data-formats] form, [data-scripts] form")) {
       const button = one.querySelector("button");
       if ("job" in one.dataset) { button.disabled = stale; continue; } // its query is the server's to write

@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "protocols": ("hven.services.faces", "hven.portal.faces"),
     "jobs": ("hven.jobs",),
     "identity": ("hven.site.auth",),
+    "panes": (),
     "resolvers": ("hven.query.resolver",),
 }
 BESIDE = {  # group -> what else is public where its plugins stand

@@ -65,11 +65,6 @@ class Frame:
     epoch: str | None = None
     observer: str | None = None
 
-    @property
-    def celestial(self) -> bool:
-        """True if this is a frame of the sky."""
-        return self.body is None and self.name.upper().replace("-", "_") in CELESTIAL
-
 
 ICRS = Frame()
 

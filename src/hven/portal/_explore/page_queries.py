@@ -51,7 +51,9 @@ class Asking:
         """Give the same road, whose queries `begun` is told of."""
         return replace(self, begun=begun)
 
-    def run(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS, sample: int | None = None) -> Result:
+    def run(
+        self, asked: tree.Query | str, *, most: int | None = None, seconds: float | None = SECONDS, sample: int | None = None
+    ) -> Result:
         """Begin a query; `most` rows at most. `sample`: of `hven.query.run`."""
         found = query.run(
             asked,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hven import adql, query
+from hven import adql
 from hven.adql import tree
 from hven.adql.text import write
 from hven.model.table import Table
@@ -39,16 +39,21 @@ class Answer(Search):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answering(Asking):
-    """The road to the answer of a query: `tables` are those of its WITH; `begun` is told of all that is asked, to stop it when nobody waits."""
+    """The road to the answer of a query: `tables` are those of its WITH."""
 
     tables: tuple[tree.CommonTable, ...] = ()
-    begun: Callable[[Result], Result] | None = None
 
-    def run(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS, sample: int | None = None) -> Result:  # noqa: ARG002  (as every road)
+    def run(
+        self,
+        asked: tree.Query | str,
+        *,
+        most: int | None = None,
+        seconds: float | None = SECONDS,
+        sample: int | None = None,  # noqa: ARG002  (as every road)
+    ) -> Result:
         """Begin a query about the answer; there are no samples of one."""
-        text = write(self._whole(asked))  # as text: names of objects in it are looked up there
-        result = query.run(text, self.who, site=self.site, policies=self.policies, holdings=self.holdings, maxrec=most, seconds=seconds)
-        return result if self.begun is None else self.begun(result)
+        # as text: names of objects in it are looked up there
+        return Asking.run(self, asked if isinstance(asked, str) else write(self._whole(asked)), most=most, seconds=seconds)
 
     def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
         """Give all rows of a small answer."""
@@ -70,7 +75,7 @@ def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None =
     ParseError, BindError
         It is none; the place is said.
     """
-    with query.run(text, asking.who, site=asking.site, policies=asking.policies, holdings=asking.holdings, maxrec=0) as result:
+    with asking.run(text, most=0, seconds=None) as result:
         columns = result.columns
         enums = {name: words for one in result.tables for name, words in one.enums.items()}
     parsed = adql.parse(text)

@@ -7,9 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.adql import functions
-from hven.model import cached
-from hven.services import face
+from hven.model import cached, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +32,9 @@ def texts(language: str, section: str = "pages") -> Mapping[str, str]:
     for path in files(language):
         found |= _file(path).get(section, {})
     if section == "pages":
-        for brought in (*(one.texts for one in functions.added()), *(one.texts for one in face.known().values())):
-            found |= brought.get(language, {})
+        for group, record in (("functions", "FUNCTION"), ("panes", "PANE"), ("protocols", "FACE")):
+            for name in plugins.names(group):
+                found |= vars(plugins.load(group, name))[record].texts.get(language, {})
     return found
 
 

@@ -15,7 +15,8 @@ from hven import site as holdings
 from hven.descriptor.mirroring import origins
 from hven.engines import Live
 from hven.jobs.planning import timing_of
-from hven.model.errors import HvenError, NotFound
+from hven.model.errors import HvenError
+from hven.portal import panes
 from hven.portal._explore import Search, coverage
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
@@ -25,7 +26,7 @@ from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._views.counts import Counts
 from hven.portal._views.facts import bibtex, dataset, publications, ranges
-from hven.portal._views.guides import SHELF, of_collection, seen
+from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.table_page import asking, said_once, telling
@@ -47,15 +48,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
     counts = Counts(around)
 
     async def stamp(state: Asked) -> object:
-        name = state.request.path_params["name"].removesuffix(".json")
-        resource = next((one for one in seen(state) if one.name == name), None)
-        return None if resource is None else SHELF.state(resource.path.parent / around.site.settings.help)
+        resource = state.holdings.resources[state.collection().name]
+        return SHELF.state(resource.path.parent / around.site.settings.help)
 
     async def collection(state: Asked) -> Page:
-        name = state.request.path_params["name"].removesuffix(".json")
-        schema = next((one for one in state.catalogue.schemas if one.name == name and name in state.holdings.resources), None)
-        if schema is None:
-            raise NotFound(f"there is no collection {name!r} here", remedy="the first page lists what is here")
+        schema = state.collection()
         rows = await counts.of(state.holdings, [t for t in schema.tables if t.qualified in state.holdings.published], state.who)
         found = described(schema, state, rows)
         more = await anyio.to_thread.run_sync(_more, found, state)
@@ -83,6 +80,7 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
         "timing": None if timing is None else str(timing),
         "examples": examples[:12],
         "help": of_collection(resource, state),
+        "panes": panes.known(),
         "bibtex": bibtex(resource, f"{state.brand.root}/collections/{quote(found['name'])}"),
         "dataset": dataset(found, state, when),
     }

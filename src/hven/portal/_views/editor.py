@@ -158,9 +158,7 @@ def _check(state: Asked) -> dict[str, Any]:
     if not text:
         return {"fault": None, "columns": []}
     try:
-        with query.run(
-            text, state.who, site=state.around.site, policies=state.around.policies, holdings=state.holdings, maxrec=0
-        ) as result:
+        with asking(state).run(text, most=0, seconds=None) as result:
             return {"fault": None, "columns": [{"name": column.name, "unit": column.unit or ""} for column in result.columns]}
     except UserError as error:
         return {"fault": _fault(error, state), "columns": []}
@@ -209,10 +207,7 @@ def _rows(state: Asked, waiting: Waiting) -> dict[str, Any]:
 def _answer(text: str, state: Asked, waiting: Waiting, *, seconds: float | None = None) -> dict[str, Any]:
     """Run a query and give its first rows, with the ways to take all of them."""
     begun = time.perf_counter()
-    road = asking(state)
-    with waiting.begun(
-        query.run(text, state.who, site=road.site, policies=road.policies, holdings=road.holdings, maxrec=SHOWN, seconds=seconds)
-    ) as result:
+    with asking(state).attended(waiting.begun).run(text, most=SHOWN, seconds=seconds) as result:
         rows = result.table()
         found = Rows(columns=result.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, more=result.overflow)
         every = Table(

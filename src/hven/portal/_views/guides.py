@@ -67,13 +67,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     settings = around.site.settings
 
     def resource_of(state: Asked) -> Resource | None:
-        name = state.request.path_params.get("name")
-        if name is None:
-            return None
-        found = next((one for one in seen(state) if one.name == name), None)
-        if found is None:
-            raise NotFound(f"there is no collection {name[:80]!r} here", remedy="the first page lists what is here")
-        return found
+        return state.holdings.resources[state.collection().name] if "name" in state.request.path_params else None
 
     def folder(resource: Resource | None) -> Path:
         return (settings.directory if resource is None else resource.path.parent) / settings.help

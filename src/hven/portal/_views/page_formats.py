@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, NotFound
 from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
 from hven.portal._pages.texts import spoken
 from hven.portal._pages.translation import Told, faults_in
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from hven.model.table import Schema
     from hven.portal._pages import Brand
     from hven.services.face import Surroundings
     from hven.site import Catalogue, Holdings
@@ -61,6 +62,14 @@ class Asked:
     def language(self) -> str:
         """The language of the answer."""
         return spoken(self.request, self.brand.language)
+
+    def collection(self) -> Schema:
+        """Give the collection that the address names."""
+        name = self.request.path_params["name"].removesuffix(".json")
+        for schema in self.catalogue.schemas:
+            if schema.name == name and name in self.holdings.resources:
+                return schema
+        raise NotFound(f"there is no collection {name[:80]!r} here", remedy="the first page lists what is here")
 
     @property
     def told(self) -> Told:

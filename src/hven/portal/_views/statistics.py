@@ -13,7 +13,7 @@ from starlette.routing import Route
 from hven import services as dali
 from hven.engines import Live
 from hven.jobs.health import largest
-from hven.model.errors import HvenError, NotFound
+from hven.model.errors import HvenError
 from hven.portal._explore.facets import written
 from hven.portal._explore.summary import Summary, summary
 from hven.portal._views.counts import Counts
@@ -40,10 +40,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     counting = anyio.CapacityLimiter(AT_ONCE)
 
     async def statistics(state: Asked) -> Page:
-        name = state.request.path_params["name"].removesuffix(".json")
-        schema = next((one for one in state.catalogue.schemas if one.name == name and name in state.holdings.resources), None)
-        if schema is None:
-            raise NotFound(f"there is no collection {name[:80]!r} here", remedy="the first page lists what is here")
+        schema = state.collection()
+        name = schema.name
         tables = [table for table in schema.tables if table.qualified in state.holdings.published]
         rows = await counts.of(state.holdings, tables, state.who)
         found = await anyio.to_thread.run_sync(lambda: [_told(table, state, rows[table.qualified]) for table in tables], limiter=counting)

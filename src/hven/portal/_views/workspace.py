@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
+from hven.portal import panes
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
@@ -95,6 +96,7 @@ def _page(seen: View, state: Asked) -> Page:
         "adql": search.adql(),
         "state": search.address(),
         "taken": offered(seen, state),
+        "panes": panes.known(),
         "state_pairs": search.pairs(),
         "choosable": _choosable(seen, alike),
         "here": _here(seen, state),

@@ -19,6 +19,7 @@ from hven.portal._views import (
     guides,
     home,
     news,
+    pane,
     service_form,
     statistics,
     workspace,
@@ -33,7 +34,22 @@ if TYPE_CHECKING:
 
 __all__ = ["FACE", "nowhere"]
 
-PAGES = (home, finding, news, guides, statistics, collection, data, workspace, downloads, editor, global_search_pages, service_form, assets)
+PAGES = (
+    home,
+    finding,
+    news,
+    guides,
+    statistics,
+    collection,
+    data,
+    workspace,
+    downloads,
+    editor,
+    global_search_pages,
+    service_form,
+    pane,
+    assets,
+)
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
