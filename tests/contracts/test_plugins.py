@@ -20,7 +20,8 @@ from postgres import server
 from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/extend.md").read_text(encoding="utf-8")
-EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts"}
+SOURCES = (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
+EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "sources": "nights"}
 
 
 @pytest.mark.parametrize("group", EXAMPLES)
@@ -31,10 +32,10 @@ def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str) -> Non
     files = plugged.files(name)
     assert files - {f"test_{name}.py"} == {f"hven_{name}.py", "pyproject.toml"}
     assert told[group] == 1
-    assert all(plugged.lines(name) == 3 for file in files if file.startswith("test_"))
+    assert group in {"panes", "sources"} or plugged.lines(name) == 3
     for file in files:
         text = (plugged.PLACE / name / file).read_text(encoding="utf-8")
-        assert any(block in text for block in re.findall(r"```\w+\n(.*?)```", PAGE, re.DOTALL)), file
+        assert any(block in text for block in re.findall(r"```\w+\n(.*?)```", PAGE + SOURCES, re.DOTALL)), file
 
 
 @pytest.fixture
@@ -83,6 +84,17 @@ class TestFunctionInPostgres(plugged.tests("airmass")):  # type: ignore[misc]
         plan = opened.prepare(bind(parse("SELECT AIRMASS(30) AS x"), Tables([])))  # type: ignore[attr-defined]
         assert "elsewhere" not in plan.explain().lower(), plan.explain()
         opened.close()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def _nights(tmp_path: Path) -> Iterator[None]:
+    with plugged.installed("nights", tmp_path / "site-packages"):
+        yield
+
+
+@pytest.mark.usefixtures("_nights")
+class TestSource(plugged.tests("nights")):  # type: ignore[misc]
+    """Its own tests."""
 
 
 def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:

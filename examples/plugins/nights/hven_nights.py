@@ -1,0 +1,69 @@
+"""Kind `nights` of sources: one row for each night from a date on; a kind of one's own, whole in this file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from hven.model.errors import SourceError
+from hven.model.table import Column
+from hven.model.types import INT32, TIMESTAMP
+from hven.sources import FILE_FACTS, ROW, Context, Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+COLUMNS = [
+    Column(name="night", type=INT32, description="number of the night"),
+    Column(name="noon", type=TIMESTAMP, description="noon before it"),
+]
+
+
+class Options(BaseModel):
+    """What a descriptor says."""
+
+    first: dt.date = Field(description="The first night.")
+    nights: int = Field(description="How many.", ge=1)
+
+
+class Nights:
+    """The rows."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self.options, self.context = options, context
+
+    def columns(self) -> list[Column]:
+        """Say what is there."""
+        return COLUMNS
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows, a batch at a time."""
+        names = columns or [column.name for column in COLUMNS]
+        if unknown := set(names) - {"night", "noon", ROW, *FILE_FACTS}:
+            raise SourceError(f"nights have no column {unknown.pop()}", remedy="night, noon")
+        begin = dt.datetime.combine(self.options.first, dt.time(12))
+        end = self.options.nights if limit is None else min(limit, self.options.nights)
+        for start in range(0, end, self.context.batch):
+            numbers = range(start, min(start + self.context.batch, end))
+            made = {
+                "night": pa.array(numbers, pa.int32()),
+                "noon": pa.array([begin + dt.timedelta(days=number) for number in numbers], pa.timestamp("us")),
+                ROW: pa.array([number + 1 for number in numbers], pa.int64()),
+            }
+            yield pa.record_batch({name: made.get(name, pa.nulls(len(numbers))) for name in names})  # it has no files: their facts are null
+
+    def pins(self) -> list[Pin]:
+        """Say what was read."""
+        return [Pin(name="nights", detail=f"{self.options.nights} from {self.options.first}")]
+
+    def size(self) -> int | None:
+        """Count the rows to come."""
+        return self.options.nights
+
+
+def open(options: Options, context: Context) -> Nights:  # noqa: A001  (the contract's word)
+    """Open it."""
+    return Nights(options, context)
