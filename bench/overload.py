@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import random
 import resource
 import statistics
@@ -203,8 +204,8 @@ def _cones(port: int, seconds: float) -> Heard:
 
 @contextlib.contextmanager
 def reader() -> Iterator[Callable[[int, float], Awaitable[Heard]]]:
-    """Ask for cones in a process of its own, as a reader does: the loop that sends the crowd is late with what it measures."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    """Ask for cones in a process and a session of its own, as a reader does: beside the loop that sends the crowd it would be late with what it measures."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid) as pool:
         yield lambda port, seconds: asyncio.get_running_loop().run_in_executor(pool, _cones, port, seconds)
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import plugged
 from hven.adql import functions
+from hven.app._cli.verbs import command
+from hven.descriptor import check
 from hven.engines import postgres as engine
 from hven.model import plugins
-from hven.model.errors import DescriptorError, UserError
-from hven.model.settings import Section, _validation, docs, load, setting
+from hven.model.errors import DescriptorError, ParamError, UserError
+from hven.model.params import Param, Params
+from hven.model.settings import Section, Settings, _validation, docs, load, setting
+from hven.model.types import BOOLEAN, INT32, INT64, TIMESTAMP
+from hven.services.params import value
 from hven.testing.face import FaceContract
 from postgres import server
 from shared import ROOT
@@ -129,3 +136,81 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     finally:
         for one in cached:
             one.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("import nowhere_at_all", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("def f(:", "cannot be loaded: SyntaxError"),
+        ("FUNCTIONS = 1", "has no FUNCTION of the class Entry"),
+        ("FUNCTION = {}", "has no FUNCTION of the class Entry"),
+    ],
+)
+def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told: str) -> None:
+    place = tmp_path / "site-packages"
+    with plugged.installed("airmass", place):
+        (place / "hven_airmass.py").write_text(written, encoding="utf-8")
+        assert [str(error) for error in plugins.faults()] == [str(error) for error in plugins.faults()]
+        (error,) = plugins.faults()
+        assert error.message.startswith(f"the plugin 'airmass' of hven.functions (hven_airmass) {told}")
+        (tmp_path / "hven.toml").write_text('name = "x"\n')
+        for verb in (["check"], ["serve", "--port", "1"]):
+            said = CliRunner().invoke(command(), ["--site", str(tmp_path), *verb])
+            assert "the plugin 'airmass' of hven.functions" in said.output + str(said.exception), verb
+            assert said.exit_code, verb
+    assert list(plugins.faults()) == []
+
+
+def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
+    place = tmp_path / "site-packages"
+    with plugged.installed("airmass", place):
+        (about,) = place.glob("*.dist-info")
+        (about / "entry_points.txt").write_text("[hven.function]\nairmass = hven_airmass\n", encoding="utf-8")
+        (error,) = plugins.faults()
+        assert str(error).startswith("no group of plugins is called hven.function; did you mean 'functions'?")
+
+
+@pytest.mark.parametrize(
+    ("param", "given", "told"),
+    [
+        (Param(name="K", type=INT32, minimum=1, maximum=1000), "1001", "K=1001 is out of range"),
+        (Param(name="K", type=INT64, maximum=5), "6", "K=6 is out of range"),
+        (Param(name="FLAG", type=BOOLEAN), "maybe", "FLAG='maybe' is neither true nor false"),
+        (Param(name="WHEN", type=TIMESTAMP), "soon", "WHEN='soon' is no timestamp"),
+        (Param(name="K", type=INT32, many=True, maximum=5), "6", "K=6 is out of range"),
+    ],
+)
+def test_a_parameter_is_checked_as_it_is_declared(param: Param, given: str, told: str) -> None:
+    with pytest.raises(ParamError) as caught:
+        value(Params({param.name: (given,)}), param)
+    assert caught.value.message == told
+
+
+def test_a_parameter_is_read_as_it_is_declared() -> None:
+    given = Params({"K": ("1", "2", "2"), "FLAG": ("1",), "WHEN": ("2026-11-20T10:15:00",), "WORD": ("",)})
+    assert value(given, Param(name="K", type=INT32, many=True)) == (1, 2, 2)
+    assert value(given, Param(name="FLAG", type=BOOLEAN)) is True
+    assert value(given, Param(name="WHEN", type=TIMESTAMP)) == datetime(2026, 11, 20, 10, 15)
+    assert value(given, Param(name="WORD", many=True)) == ()
+    assert value(given, Param(name="OTHER", type=BOOLEAN, default="false")) is False
+
+
+def test_a_descriptor_names_a_face_of_ones_own(tmp_path: Path) -> None:
+    text = "collection: c\ntitle: C\nservices: [tap, bright]\ntables:\n  t: {source: {kind: csv, files: d.csv}, columns: {mag: {type: float64, ucd: phot.mag}}}\n"
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/d.csv").write_text("mag\n1\n")
+    (tmp_path / "c/c.yaml").write_text(text)
+    assert "no service is called 'bright'" in str(check(tmp_path / "c/c.yaml", Settings(directory=tmp_path))[0])
+    with plugged.installed("bright", tmp_path / "site-packages"):
+        assert check(tmp_path / "c/c.yaml", Settings(directory=tmp_path)) == []
+
+
+def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/c.yaml").write_text(
+        "collection: c\ntitle: C\ntables:\n  t: {source: {kind: nights, begn: 2026-01-01}, columns: {night: date}}\n"
+    )
+    with plugged.installed("nights", tmp_path / "site-packages"):
+        told = [str(fault) for fault in check(tmp_path / "c/c.yaml", Settings(directory=tmp_path))]
+    assert any("begn" in one for one in told), told

@@ -319,14 +319,13 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         )
     elif files is not None:
         specs = (*specs, files)
+    words = (*SERVICES, *plugins.installed("protocols"))
     for service in fields.get("services", ()):
-        if service not in SERVICES:
-            faults.error(
-                f"no service is called {str(service)!r}", service.place, nearest(service, SERVICES) or f"known: {', '.join(SERVICES)}"
-            )
+        if service not in words:
+            faults.error(f"no service is called {str(service)!r}", service.place, nearest(service, words) or f"known: {', '.join(words)}")
     served = {*plugins.names("protocols"), "epn-tap", OBSCORE}
     for service in fields.get("services", ()):
-        if service in SERVICES and service not in served:
+        if service in words and service not in served:
             faults.warning(f"services: nothing serves {str(service)!r} yet", service.place, "leave it out until something does")
     if fields.get("services") and served.isdisjoint(fields["services"]):
         faults.error(

@@ -86,6 +86,8 @@ def _checked(
         faults.error(f"{what}: {error.message}", place, error.remedy)
         return None
     model: type[BaseModel] = module.Options
+    if "extra" not in model.model_config:  # a source of others: a misspelt option is none that may be left out
+        model = type(model.__name__, (model,), {"model_config": {"extra": "forbid"}, "__module__": model.__module__})
     for attempt in range(8):  # each round writes more numbers as the text they were
         try:
             model.model_validate(options)

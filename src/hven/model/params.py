@@ -122,13 +122,13 @@ class Params:
             raise ParamError(f"{name}={text} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
         return value
 
-    def whole(self, name: str, *, minimum: int = 0) -> int | None:
+    def whole(self, name: str, *, minimum: int = 0, maximum: float | None = None) -> int | None:
         """Give a whole number, None if absent; one beyond 64 bits counts as the largest of them.
 
         Raises
         ------
         ParamError
-            Not a whole number, or too small.
+            Not a whole number, or out of bounds.
         """
         text = self.one(name)
         if text is None:
@@ -140,6 +140,8 @@ class Params:
         value = min(value, LARGEST)
         if value < minimum:
             raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
+        if maximum is not None and value > maximum:
+            raise ParamError(f"{name}={text:.60} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
         return value
 
     def check(self, known: Iterable[Param]) -> None:

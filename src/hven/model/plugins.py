@@ -10,8 +10,12 @@ import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from hven.model.errors import HvenError, UserError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
@@ -30,6 +34,10 @@ BESIDE = {  # group -> what else is public where its plugins stand
     "jobs": ("declared", "desk", "forks", "health", "keeper", "metrics", "operations", "planning", "scheduler", "verifying"),
     "identity": ("permit", "session"),
 }
+RECORDS = {  # group -> what a module of it is asked for, and the class of that
+    "sources": ("Options", "type"), "formats": ("FORMAT", "Format"), "functions": ("FUNCTION", "Entry"), "protocols": ("FACE", "Face"), "jobs": ("JOB", "Type"),
+    "panes": ("PANE", "Pane"), "resolvers": ("PROVIDER", "Provider"),
+}  # fmt: skip
 HOME = Path(__file__).parents[2]
 
 
@@ -51,6 +59,11 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def installed(group: str) -> tuple[str, ...]:
+    """Name those of a group that are not our own."""
+    return tuple(name for name in names(group) if name not in _own(group))
+
+
 @cache
 def _own(group: str) -> dict[str, str]:
     """Give the modules of our own by their names."""
@@ -69,14 +82,14 @@ def load(group: str, name: str) -> ModuleType:
     Raises
     ------
     UserError
-        The name is not known (the message lists those that are) or needs what is not installed.
+        The name is not known (the message lists those that are), needs what is not installed, or is a plugin with a fault.
     """
     known = names(group)
     if name not in known:
         message = f"no {group.removesuffix('s')} is called {name!r}"
         raise UserError(message, remedy=f"{nearest(name, known)} known: {', '.join(known)}".lstrip())
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
-        return _module(entry.load(), entry.value)
+        return _outside(entry)
     return imported(_own(group)[name], repr(name))
 
 
@@ -111,8 +124,33 @@ def remedy(module: str) -> str:
     return next((f"pip install 'hven[{extra}]'" for extra in extras), f"install {module}")
 
 
-def _module(value: object, where: str) -> ModuleType:
-    if isinstance(value, ModuleType):
-        return value
-    message = f"the entry point {where} must name a module"
-    raise UserError(message)
+def faults() -> Iterator[UserError]:
+    """Give what is wrong with plugins that were installed."""
+    for group in sorted(importlib.metadata.entry_points().groups):
+        room = group.removeprefix("hven.")
+        if room == group:
+            continue
+        if room not in GROUPS:
+            yield UserError(f"no group of plugins is called {group}", remedy=f"{nearest(room, GROUPS)} known: {', '.join(GROUPS)}".lstrip())
+            continue
+        try:
+            for name in installed(room):
+                load(room, name)
+        except UserError as error:
+            yield error
+
+
+def _outside(entry: importlib.metadata.EntryPoint) -> ModuleType:
+    """Import a plugin, and see that it has the record of its group."""
+    where = f"the plugin {entry.name!r} of {entry.group} ({entry.value})"
+    try:
+        module: object = entry.load()
+    except Exception as error:
+        raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}", remedy="mend it, or uninstall it") from error
+    if not isinstance(module, ModuleType):
+        raise UserError(f"{where} must name a module")
+    record, kind = RECORDS.get(entry.group.removeprefix("hven."), ("__name__", "str"))
+    found = vars(module).get(record)
+    if all(one.__name__ != kind for one in type(found).__mro__):
+        raise UserError(f"{where} has no {record} of the class {kind}", remedy="docs/howto/extend.md shows one")
+    return module

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 FORM_MOST = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _PART = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
 LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
 
@@ -63,23 +66,48 @@ async def read(request: Request, limit: int) -> Params:
 
 
 def value(params: Params, param: Param) -> Any:
-    """Read one parameter as it is declared: what was given, else its default, else None.
+    """Read one parameter as it is declared: what was given, else its default, else None; a tuple if there may be `many`.
 
     Raises
     ------
     ParamError
         It is absent though it must not be, or not as it is declared.
     """
+    if param.many:
+        given = [text for text in params.all(param.name) if text] or [""]
+        read = (value(Params({param.name: (text,)}), replace(param, many=False)) for text in given)
+        return tuple(one for one in read if one is not None)
     params.check([param] if param.allowed else [])
-    made: type[Any] = int if param.type.is_integer else float if param.type.is_numeric else str
-    if made is int:
-        found: Any = params.whole(param.name, minimum=-LARGEST if param.minimum is None else int(param.minimum))
+    name, type_ = param.name, param.type
+    found: Any
+    if type_.is_integer:
+        found = params.whole(name, minimum=-LARGEST if param.minimum is None else int(param.minimum), maximum=param.maximum)
+    elif type_.is_numeric:
+        found = params.number(name, minimum=param.minimum, maximum=param.maximum)
     else:
-        found = params.one(param.name) if made is str else params.number(param.name, minimum=param.minimum, maximum=param.maximum)
+        found = params.one(name)
+        found = found if found is None else _read(found, param)
     if found is None and param.required:
         unit = {None: "", "deg": " in decimal degrees"}.get(param.unit, f" in {param.unit}")
-        raise ParamError(f"{param.name} is missing", name=param.name, remedy=f"give the {param.description or 'value'}{unit}")
-    return made(param.default) if found is None and param.default is not None else found
+        raise ParamError(f"{name} is missing", name=name, remedy=f"give the {param.description or 'value'}{unit}")
+    if found is not None or param.default is None:
+        return found
+    return int(param.default) if type_.is_integer else float(param.default) if type_.is_numeric else _read(param.default, param)
+
+
+def _read(text: str, param: Param) -> Any:
+    """Read what is no number: a boolean, a time (DALI 1.1 section 3.3), or text as it is."""
+    if param.type.is_boolean:
+        if text.strip().lower() in _TRUTHS:
+            return _TRUTHS[text.strip().lower()]
+        raise ParamError(f"{param.name}={text!r:.60} is neither true nor false", name=param.name, remedy="write true or false")
+    if param.type.is_timestamp:
+        try:
+            return datetime.fromisoformat(text.strip())
+        except ValueError:
+            remedy = "timestamps look like 2026-11-20T10:15:00"
+            raise ParamError(f"{param.name}={text!r:.60} is no timestamp", name=param.name, remedy=remedy) from None
+    return text
 
 
 def described(param: Param) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,12 +15,10 @@ from hven.descriptor import new as draft
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
 from hven.jobs import declared
-from hven.model.errors import NotFound
+from hven.model import plugins
+from hven.model.errors import Fault, NotFound
 from hven.model.settings import exposed, lacking, secret, strangers
 from hven.site.addresses import outdated
-
-if TYPE_CHECKING:
-    from hven.model.errors import Fault
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -64,8 +62,8 @@ def check(
         raise NotFound(
             f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one"
         )
-    faults: list[Fault] = []
-    for one in names:
+    faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
+    for one in names if not faults else ():  # with one of them nothing else is told truly
         path = found.collections / one / f"{one}.yaml"
         said = descriptor.check(path, found)
         if not any(fault.severity == "error" for fault in said):

@@ -32,6 +32,8 @@ def serve(
 ) -> None:
     """Serve the site until Ctrl-C."""
     found = settings(context)
+    for broken in plugins.faults():
+        raise broken
     declared.offered(found)  # their faults are told here, not by a process that nobody looks at
     for fault in [*lacking(found), *outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
         print(f"warning: {fault}", file=sys.stderr)
