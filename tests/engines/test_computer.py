@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import sys
 import threading
@@ -22,7 +24,7 @@ from made_queries import CHANCE, LOOSE, asked, same
 from adql_queries import query
 from hven import query as road
 from hven.engines import Snapshot
-from hven.engines.duckdb import computer
+from hven.engines.duckdb import computer, computing
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.machine import Rows
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, Timeout
@@ -110,6 +112,18 @@ def test_what_is_dear() -> None:
     assert not computer.dear('SELECT x FROM "a"', {"a": Rows(much, keep=False)}), "it would have to be sent"
     snapshot = Snapshot(id="1", table="s.a", path="s.a/1", rows=much.num_rows)
     assert computer.dear('SELECT x FROM "a"', {"a": Rows(much, keep=True, source=(snapshot, None))})
+
+
+@pytest.mark.skipif(
+    tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 12), reason="turns are nobody's to say before Linux 6.12"
+)
+def test_what_computes_there_has_short_turns(engine: DuckEngine) -> None:
+    (process,) = engine.processes()
+    told = {thread.name: (thread / "sched").read_text() for thread in Path(f"/proc/{process}/task").iterdir()}
+    turns = {name: found[1] for name, text in told.items() if (found := re.search(r"se\.slice +: +([0-9]+)", text))}
+    short = {name for name, turn in turns.items() if turn == str(computing.TURN)}
+    assert str(process) in short
+    assert len(short) > 2, "those that it starts later have them as well"
 
 
 def test_batches_come_as_they_are_wanted(site: Site, engine: DuckEngine) -> None:

@@ -273,6 +273,26 @@ def test_nobody_takes_all_turns_from_others() -> None:
     assert len([taken(one, "greedy") for _ in range(4)]) == 4
 
 
+def test_who_asks_little_has_half_of_the_turns_beside_one_who_asks_much() -> None:
+    clock = Clock()
+    one = Turns(3, clock, places=100)
+    waiting = []
+    for who in ("much", "much", "much", "much", "little", "little") * 10:
+        turn = Turn(who)
+        one.enter(turn, lambda: None)
+        waiting.append(turn)
+    had = []
+    running = []
+    while len(had) < 30:
+        begun = [turn for turn in waiting if one.ready(turn)]
+        running += begun
+        waiting = [turn for turn in waiting if turn not in begun]
+        had += [turn.who for turn in begun]
+        clock.now += 0.001
+        one.give_back(running.pop(0))
+    assert 13 <= had.count("little") <= 17
+
+
 def test_a_place_is_taken_without_waiting_and_given_back() -> None:
     one = Turns(1, Clock())
     holding = taken(one)

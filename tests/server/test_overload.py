@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from serving import Serving, serving, star_site
 
+from hven.model import clock
 from running import until
 
 CROWD = 40
@@ -40,6 +43,30 @@ def read(connection: socket.socket) -> bytes:
     while more := connection.recv(65536):
         whole += more
     return whole
+
+
+def low(pid: int) -> int:
+    """How low the machine keeps the session of a process against other sessions, where it does so."""
+    try:
+        return int(Path(f"/proc/{pid}/autogroup").read_text().rpartition(" ")[2] or 0)  # the machine's first session has no name
+    except OSError:
+        pytest.skip("this machine does not share itself among sessions")
+
+
+def below(pid: int) -> dict[int, str]:
+    found = {}
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            found |= {int(child): Path(f"/proc/{child}/comm").read_text().strip(), **below(int(child))}
+    return found
+
+
+def test_who_answers_goes_before_what_computes(server: Serving) -> None:
+    (worker,) = server.workers()
+    with asking(server, ENDLESS):
+        until(lambda: clock.SESSION in {low(pid) for pid in below(worker)})
+    assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {clock.SESSION}
+    assert low(worker) == low(os.getpid()) < clock.SESSION
 
 
 def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:

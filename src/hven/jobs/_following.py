@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hven.ingest import sync as syncing
 from hven.jobs.operations import close
 from hven.jobs.planning import BUSY, FAILED, GOOD, GUARD, STOPPED, Outcome, is_due
+from hven.model import plugins
 from hven.model.errors import Conflict, Guarded, HvenError
 from hven.site import Site
 from hven.site.store import Schedule, Store, holder, lease_name
@@ -118,8 +119,9 @@ def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None
     except MemoryError:
         return Outcome(how=FAILED, phase=ERROR, message="it needs more memory than there is")
     except Exception as error:
-        log.exception("the sync of %s failed in Hven itself", name)
-        message = f"something went wrong in Hven itself ({type(error).__name__}: {error}); please report it"
+        where = plugins.blamed(error)
+        log.exception("the sync of %s failed in %s", name, where)
+        message = f"something went wrong in {where} ({type(error).__name__}: {error}); please report it"
         return Outcome(how=FAILED, phase=ERROR, message=message)
 
 

@@ -15,10 +15,12 @@ import resource
 import select
 import signal
 import sys
+import time
 
 SUBREAPER = 36  # of prctl(2): what the program leaves behind becomes our child, also what has a session of its own
 DEATH_SIGNAL = 1  # of prctl(2): the program dies with us
 PATIENCE = 0.2  # seconds between SIGTERM and SIGKILL
+SESSION = 10  # as `hven.model.clock` has it
 CANNOT = 127  # the program cannot be started
 
 
@@ -50,6 +52,7 @@ def _become(asked: dict[str, object]) -> None:
     """Be the program: a group of its own, limits, no standard input but a file that was named."""
     try:
         os.setsid()
+        _lower()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         signal.set_wakeup_fd(-1)
@@ -64,6 +67,18 @@ def _become(asked: dict[str, object]) -> None:
     except OSError as error:
         os.write(2, f"the program cannot be started: {error.strerror}\n".encode())
     os._exit(CANNOT)
+
+
+def _lower() -> None:
+    """As `hven.model.clock.lower_session`: this session is as low as who began it."""
+    steps = min(SESSION, os.getpriority(os.PRIO_PROCESS, 0))
+    with contextlib.suppress(OSError):
+        for _ in range(20 if steps > 0 else 0):
+            with contextlib.suppress(BlockingIOError), open("/proc/self/autogroup", "w") as session:  # noqa: PTH123  (this starts quickly)
+                session.write(str(steps))
+                session.flush()
+                return
+            time.sleep(0.05)
 
 
 def _reap(child: int) -> int | None:

@@ -111,10 +111,11 @@ def late(seconds: float | None) -> Timeout:
     return Timeout(f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit")
 
 
-# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise. They count within the
-# service: what else the machine does is in sessions or groups of its own, which share it evenly
+# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise. They count within a
+# session or group; the machine may share itself among those first: `lower_session`
 QUERY = 15
 JOB = 19
+SESSION = 10  # of all that computes beside those who answer: not so low that another program of the machine stops it
 
 
 def lower(steps: int) -> None:
@@ -123,10 +124,14 @@ def lower(steps: int) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, max(steps, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
-def lower_session(steps: int) -> None:
-    """Lower the session of the calling process against the others, where the machine shares itself among sessions (sched_autogroup of Linux)."""
+def lower_session(steps: int, process: int | str = "self") -> None:
+    """Lower the session of a process, the calling one unless another is named, against the others, where the machine shares itself among sessions (sched_autogroup of Linux)."""
     with contextlib.suppress(OSError):  # there is none: the priorities of threads count by themselves
-        Path("/proc/self/autogroup").write_text(str(steps))
+        for _ in range(20 if steps > 0 else 0):
+            with contextlib.suppress(BlockingIOError):  # but for root one session of the machine may say so in a tenth of a second
+                Path(f"/proc/{process}/autogroup").write_text(str(steps))
+                return
+            time.sleep(0.05)
 
 
 def lowered(steps: int, call: Callable[[], T]) -> T:

@@ -54,8 +54,9 @@ class Turns:
 
     A query holds its turn while it computes. Slow readers do not block it: who has taken nothing for a while loses the turn to a
     query that waits, and gets one again, before all new ones, when its reader comes for more. Of those that wait the one goes first
-    whose asker holds the fewest turns. How long turns were held of late tells whether one comes in time: who would wait in vain is
-    refused at once, and who was let in waits twice as long as was expected before it is refused all the same.
+    whose asker holds the fewest turns, and had one the longest ago. How long turns were held of late tells whether one comes in
+    time: who would wait in vain is refused at once, and who was let in waits twice as long as was expected before it is refused all
+    the same.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ class Turns:
         self._held: dict[Turn, None] = {}
         self._queue: list[Turn] = []  # those that wait, the longest first
         self._asking: OrderedDict[str, float] = OrderedDict()  # who was here of late, and when
+        self._had: dict[str, float] = {}  # who of those had a turn last, and when
         self._usual = USUAL  # seconds that a turn is held, of late
         self._aside = 0
         self._returning = 0
@@ -165,7 +167,7 @@ class Turns:
         self._asking[who] = moment
         self._asking.move_to_end(who)
         while len(self._asking) > ASKERS or next(iter(self._asking.values())) < moment - ALONE:
-            self._asking.popitem(last=False)
+            self._had.pop(self._asking.popitem(last=False)[0], None)
 
     def _is_next(self, turn: Turn) -> bool:
         """Say whether there is a turn and none that waits comes first."""
@@ -178,7 +180,7 @@ class Turns:
         held = Counter(each.who for each in self._held if each not in self._idle)
         most = max(int(self._number * SHARE), 1)
         allowed = self._queue if len(self._asking) == 1 else [each for each in self._queue if held[each.who] < most]
-        return min(allowed, key=lambda each: held[each.who], default=None)
+        return min(allowed, key=lambda each: (held[each.who], self._had.get(each.who, 0.0)), default=None)
 
     def _will_come(self, turn: Turn, left: float) -> bool:
         """Say whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
@@ -219,6 +221,8 @@ class Turns:
     def _hold(self, turn: Turn) -> None:
         turn.held = True
         turn.begun = self._clock()
+        if turn.who in self._asking:  # what is known of others is forgotten
+            self._had[turn.who] = turn.begun
         self._held[turn] = None
 
     def _let_go(self, turn: Turn) -> None:

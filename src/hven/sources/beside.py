@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hven.model import clock
 from hven.model.settings import PythonLimits
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class Python:
                 pass_fds=(theirs.fileno(), shared.fileno()),
                 start_new_session=True,
             )
+        clock.lower_session(min(clock.SESSION, os.getpriority(os.PRIO_PROCESS, 0)), self._process.pid)  # it is as low as ours
         self._channel = Connection(ours.detach())
         self._end = weakref.finalize(self, _end, self._process, self._channel, mark)
         self._loaded.clear()

@@ -103,7 +103,6 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
     Store(settings.var, settings.store).stand().close()
     logging.config.dictConfig(LOGGING)
-    log.info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
     for one in serving(settings)[:1]:
         log.info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
     os.environ[SITE] = str(settings.directory.resolve())
@@ -131,6 +130,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         workers_kill_timeout=GRACE,
         websockets=False,
         leaving=leaving,
+        listening=lambda: log.info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers),
     )
     try:
         server.serve()
@@ -163,7 +163,9 @@ class Beside:
 
         def run(parent: int) -> None:
             pulse.own()
+            os.setsid()
             clock.lower(clock.JOB)
+            clock.lower_session(clock.SESSION)
             self._run(parent)
 
         return forks.forked(run, self._name, log)

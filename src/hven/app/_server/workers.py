@@ -73,11 +73,13 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
     ----------
     leaving
         Called when the server is told to stop, before the workers are.
+    listening
+        Called once whoever connects will be answered.
     """
 
-    def __init__(self, *arguments: Any, leaving: Callable[[], None], **options: Any) -> None:
+    def __init__(self, *arguments: Any, leaving: Callable[[], None], listening: Callable[[], None], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._leaving = leaving
+        self._leaving, self._listening = leaving, listening
         self._pulses: dict[int, forks.Pulse] = {}
         self._born: dict[int, float] = {}
         self._deaths: dict[int, int] = {}  # one after the other, of those that lived briefly
@@ -95,6 +97,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         self._sso.set_inheritable(True)
         self._sso.setblocking(False)
         self._sso.listen(BACKLOG)
+        self._listening()
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Callable[[], Any]) -> Any:
         pulse = self._pulses[idx] = forks.Pulse(STARTING)

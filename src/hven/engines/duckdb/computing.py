@@ -9,6 +9,7 @@ import pickle
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 LOOK = 1.0  # seconds between two looks at what was removed and what is free
 PATIENCE = 0.5  # seconds that queries get to stop, at the end
 SWITCH = 0.0002  # seconds, as in the server's workers
+TURN = 100_000  # nanoseconds
+SETATTR = {"x86_64": 314, "aarch64": 274}  # the C library itself calls it since glibc 2.41
 
 
 class Desk:
@@ -117,7 +120,8 @@ def main(number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends lets its answers end first
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
-    clock.lower_session(clock.JOB)
+    clock.lower_session(clock.SESSION)
+    _shorten()
     control = socket.socket(fileno=number)
     said = pickle.loads(receive(control)[1])  # noqa: S301  (of the process that began this one)
     sys.setswitchinterval(SWITCH)
@@ -160,6 +164,13 @@ def _serve(engine: DuckEngine, control: socket.socket) -> Collection[Desk]:
         if trim is not None and last > trimmed and not any(desk.busy for desk in desks.values()):
             trim(0)
             trimmed = time.monotonic()
+
+
+def _shorten() -> None:
+    """Let this thread, and those it will start, hold a processor for a `TURN` only before who wakes up has it (Linux 6.12; usual are three milliseconds)."""
+    if sys.platform == "linux" and os.uname().machine in SETATTR:
+        told = struct.pack("IIQiIQQQ", 48, os.SCHED_OTHER, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, TURN, 0, 0)
+        ctypes.CDLL(None).syscall(SETATTR[os.uname().machine], 0, told, 0)
 
 
 def _trim() -> Any:
