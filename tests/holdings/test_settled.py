@@ -151,3 +151,15 @@ def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(place: Pat
     assert answer.status == 503
     assert "these rows are in the engine duckdb, which does not answer here; try again later" in answer.text
     assert answer.headers["retry-after"] == "5"
+
+
+def test_a_service_elsewhere_that_is_added_is_offered(place: Path, server: Site) -> None:
+    reader = Client(create(server))
+
+    def page() -> str:
+        return reader.ask("GET", "/", headers={"accept": "text/html"}).text
+
+    assert "EPN-TAP" not in page()
+    says(place, FIRST + '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n')
+    until(lambda: server.settings.remote)
+    assert "EPN-TAP" in page()

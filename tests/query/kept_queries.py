@@ -55,5 +55,8 @@ KEPT: tuple[str, ...] = (
     # what one engine did otherwise
     "SELECT CAST(CAST(t1.x AS VARCHAR(20)) AS SMALLINT) AS c0 FROM sky.shapes AS t1 WHERE t1.x > 1e300",
     "SELECT SPLIT_PART(t.name, '', t.id) AS a, SPLIT_PART(t.name, LOWER(''), 1) AS b, CAST(POWER(-10, t.id / 3.7) AS VARCHAR) AS c FROM sky.stars AS t",
+    "SELECT SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(t.name, 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1) AS a FROM sky.stars AS t",
+    "SELECT t.id FROM sky.stars AS t WHERE t.seen IN ('0000-01-01', '0000-01-02T03:04:05') OR t.seen IN (ISO(SIN(10)), CAST('2020-06-01' AS TIMESTAMP), NULL)",
+    "SELECT t.id FROM sky.stars AS t WHERE t.seen IN (ISO(SIN(10)), ISO(COS(10))) OR t.seen NOT IN ('0000-01-01', '9999-12-31')",
     "SELECT IVO_HEALPIX_INDEX(t.id, 0, 0) AS a, IVO_HEALPIX_INDEX(t.id, 45, 0) AS b, IVO_HEALPIX_INDEX(t.id, 315, 0) AS c FROM sky.stars AS t",
 )  # fmt: skip

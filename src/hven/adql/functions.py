@@ -228,8 +228,7 @@ def added() -> tuple[Entry, ...]:
     """
     found = {entry.name: entry for entry in (*STANDARD, *UDFS, *NAMED.values(), *WINDOWS.values())}
     first = len(found)
-    for name in plugins.names("functions"):
-        entry: Entry = plugins.load("functions", name).FUNCTION
+    for name, entry in plugins.records("functions").items():
         if entry.name in found:
             raise UserError(
                 f"the plugin {name!r} in hven.functions brings {entry.name}, which is there already", remedy="give it another name"

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hven.model.errors import UserError, nearest
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ RESULTS: dict[str, Type] = {
     "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
     "INTEGER[]": Type("int", "*"),
 }  # fmt: skip
+OF_THE_CALL = ("SAME", "COMMON", "SUM", "ELEMENT", "TOTAL")
+GROUPS = ("math", "trigonometry", "aggregate", "geometry", "string", "conditional", "unit", "window", "udf", "mapping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,7 @@ class Entry:
     Attributes
     ----------
     group
-        ``math``, ``trigonometry``, ``aggregate``, ``geometry``, ``string``, ``conditional``, ``unit``, ``udf``, or ``mapping``: only mapping
-        expressions of a descriptor may call it.
+        One of `GROUPS`; ``mapping``: only mapping expressions of a descriptor may call it.
     example
         A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it is another one each time.
     unit
@@ -153,7 +155,11 @@ def signature(name: str, text: str) -> Signature:
         for part in (required, optional)
         for m in _ARG.finditer(part)
     ]
-    return Signature(tuple(args), result.strip(), f"{name}{text}", RESULTS.get(result.strip()))
+    result = result.strip()
+    for word, known in [*((arg.word, ACCEPTS) for arg in args), (result, (*RESULTS, *OF_THE_CALL))]:
+        if word not in known:
+            raise UserError(f"{name}{text}: {word!r} is no type", remedy=f"{nearest(word, known)} known: {', '.join(known)}".lstrip())
+    return Signature(tuple(args), result, f"{name}{text}", RESULTS.get(result))
 
 
 _UDF_WORDS = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
@@ -167,5 +173,7 @@ def _forms(name: str, form: Signature) -> Iterator[str]:
 
 
 def function(group: str, name: str, *signatures: str, **facts: Any) -> Entry:
-    """Make an `Entry`: each of `signatures` is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTS` and `Signature`."""
+    """Make an `Entry`; raises `UserError` for unknown words. Each of `signatures` is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTS` and `Signature`."""
+    if group not in GROUPS:
+        raise UserError(f"{name}: there is no group {group!r} of functions", remedy=f"known: {', '.join(GROUPS)}")
     return Entry(name=name, signatures=tuple(signature(name, text) for text in signatures), group=group, **facts)

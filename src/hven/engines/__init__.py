@@ -494,12 +494,9 @@ class Caller:
     say: Callable[..., None]
 
 
-_NOTHING = Kind()
-
-
 def kind(name: str) -> Kind:
     """Give what the engine of that name brings."""
-    found: Kind = vars(plugins.load("engines", name)).get("KIND", _NOTHING)
+    found: Kind = vars(plugins.load("engines", name)).get("KIND") or Kind()
     return found
 
 

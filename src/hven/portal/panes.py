@@ -39,4 +39,4 @@ class Pane:
 
 def known() -> list[Pane]:
     """All that are installed."""
-    return [plugins.load("panes", name).PANE for name in plugins.names("panes")]
+    return [*plugins.records("panes").values()]

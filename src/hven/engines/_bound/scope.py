@@ -105,11 +105,11 @@ def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
     if isinstance(item, Join):
         left, right = _gather(item.left, scope, direct=direct), _gather(item.right, scope, direct=direct)
         kind = item.kind.upper()
-        narrowed = {"INNER": left | right, "CROSS": left | right, "LEFT": right, "RIGHT": left}.get(kind, frozenset())
-        scope.narrow(item.on, narrowed)
+        filled = {"LEFT": right, "RIGHT": left}.get(kind, left | right)
+        scope.narrow(item.on, frozenset() if kind == "FULL" else filled)
         if kind not in {"INNER", "CROSS"}:
             scope.outer.update(id(part) for part in conjuncts(item.on))
-            scope.filled |= narrowed or left | right
+            scope.filled |= filled
         return left | right
     return frozenset()
 

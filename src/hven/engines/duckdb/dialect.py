@@ -120,7 +120,7 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         "GAVO_MATCH": "CAST(regexp_matches({1}, {0}) AS INTEGER)",
         # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
         "ISO": "make_timestamp(CAST(round(({0} - 2440587.5e0) * 864000000e0) AS BIGINT) * 100)",
-        "SPLIT_PART": "split_part({0}, CASE WHEN {1} = '' THEN {0} || ' ' ELSE {1} END, CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
+        "SPLIT_PART": "split_part({0}, regexp_replace({1}, '^$', chr(1114111)), CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
         "ARR_LENGTH": ".of_array", "ARR_COUNT": ".of_array", "ARR_SUM": ".of_array", "ARR_AVG": ".of_array", "ARR_MIN": ".of_array", "ARR_MAX": ".of_array",
         "ARR_STDDEV": ".of_array", "ARR_DOT": ".dot",
         "REPLACE": ".built", "REGEXP_REPLACE": ".built", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",

@@ -70,10 +70,14 @@ class Exact(Dialect):
         choices: Sequence[Expr] = (node.choices,) if isinstance(node.choices, Subquery) else node.choices
         floats = _is_float(node.operand)
         kinds = choices.samples if isinstance(choices, LiteralList) else choices
-        if not floats and not _coarse((node.operand, *kinds)):
+        # of a column of Arrow such a list is asked of Arrow, with times before the year 1 as texts, which it refuses
+        times = meta(node.operand).type.is_timestamp and not isinstance(node.choices, Subquery)
+        if not floats and not times and not _coarse((node.operand, *kinds)):
             return super().among(writer, node)
         word = "NOT IN" if node.negated else "IN"
         operand = _unsigned(writer.expr(node.operand)) if floats else writer.expr(node.operand)
+        if times:
+            return f"(({operand} + INTERVAL 0 DAYS) {word} ({self.several(writer, choices)}))"
         if isinstance(node.choices, Subquery):
             inner = writer.subquery(node.choices)
             if not _coarse((node.operand, node.choices)):

@@ -157,7 +157,8 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
         return ()
     catalogue = holdings.catalogue(around.reader(request), around.policies)
     known = around.site.kept(_kinds_known)
-    key = holdings.version, catalogue.key, brand.portal
+    remote = around.site.settings.remote
+    key = holdings.version, catalogue.key, brand.portal, brand.collections, remote  # settings may change and the tables not
     found = known.find(key)
     if found is None:
         there = {
@@ -166,7 +167,7 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
             if table.qualified in holdings.published
             and (not brand.collections or table.schema in brand.collections or table.schema not in holdings.resources)
         }
-        there |= {service.kind for service in around.site.settings.remote}
+        there |= {service.kind for service in remote}
         found = tuple((kind, title) for kind, title in global_search.TITLES.items() if kind in there)
         known.keep(key, found)
     return found

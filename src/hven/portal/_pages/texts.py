@@ -32,9 +32,9 @@ def texts(language: str, section: str = "pages") -> Mapping[str, str]:
     for path in files(language):
         found |= _file(path).get(section, {})
     if section == "pages":
-        for group, record in (("functions", "FUNCTION"), ("panes", "PANE"), ("protocols", "FACE")):
-            for name in plugins.names(group):
-                found |= vars(plugins.load(group, name))[record].texts.get(language, {})
+        for group in ("functions", "panes", "protocols"):
+            for record in plugins.records(group).values():
+                found |= record.texts.get(language, {})
     return found
 
 

@@ -124,8 +124,7 @@ _BUILT_IN = ("local", "sesame", "solar")
 
 
 def _all() -> list[Provider]:
-    found: list[Provider] = [plugins.load("resolvers", name).PROVIDER for name in plugins.names("resolvers")]
-    return sorted(found, key=lambda item: (item.order, item.name))
+    return sorted(plugins.records("resolvers").values(), key=lambda item: (item.order, item.name))
 
 
 def _providers(settings: Settings) -> list[Provider]:
