@@ -26,7 +26,7 @@ def files(name: str) -> set[str]:
 
 
 def _forget() -> None:
-    for one in (plugins.names, plugins.load, functions.added, texts, pages):
+    for one in (plugins.names, plugins.load, plugins._packages, functions.added, texts, pages):
         one.cache_clear()
     for known in (functions.QUERY, functions.MAPPING):
         for name in ("_entries", "names"):

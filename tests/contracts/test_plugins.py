@@ -28,6 +28,7 @@ from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/extend.md").read_text(encoding="utf-8")
 SOURCES = (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
+MAKES = "from hven.adql.signatures import function\nFUNCTION = function("
 EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "sources": "nights"}
 
 
@@ -145,13 +146,24 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("def f(:", "cannot be loaded: SyntaxError"),
         ("FUNCTIONS = 1", "has no FUNCTION of the class Entry"),
         ("FUNCTION = {}", "has no FUNCTION of the class Entry"),
+        (
+            f"{MAKES}'udf', 'A', '(x NUMERIC) -> FLOATY', doc='')",
+            "cannot be loaded: UserError: A(x NUMERIC) -> FLOATY: 'FLOATY' is no type; known: ",
+        ),
+        (
+            f"{MAKES}'udf', 'A', '(x NUMBER) -> TEXT', doc='')",
+            "cannot be loaded: UserError: A(x NUMBER) -> TEXT: 'NUMBER' is no type; did you mean 'NUMERIC'?",
+        ),
+        (
+            f"{MAKES}'scalar', 'A', '() -> TEXT', doc='')",
+            "cannot be loaded: UserError: A: there is no group 'scalar' of functions; known: math, ",
+        ),
     ],
 )
 def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told: str) -> None:
     place = tmp_path / "site-packages"
     with plugged.installed("airmass", place):
         (place / "hven_airmass.py").write_text(written, encoding="utf-8")
-        assert [str(error) for error in plugins.faults()] == [str(error) for error in plugins.faults()]
         (error,) = plugins.faults()
         assert error.message.startswith(f"the plugin 'airmass' of hven.functions (hven_airmass) {told}")
         (tmp_path / "hven.toml").write_text('name = "x"\n')
@@ -159,7 +171,63 @@ def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told
             said = CliRunner().invoke(command(), ["--site", str(tmp_path), *verb])
             assert "the plugin 'airmass' of hven.functions" in said.output + str(said.exception), verb
             assert said.exit_code, verb
+            assert "serve" in verb or "0 descriptors: 1 error" in said.output
     assert list(plugins.faults()) == []
+
+
+def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
+    place = tmp_path / "site-packages"
+    with plugged.installed("airmass", place):
+        (about,) = place.glob("*.dist-info")
+        (about / "entry_points.txt").write_text(
+            "[hven.functions]\na = hven_a_away\nb = hven_b_away\n[hven.panes]\nc = hven_c_away\n", encoding="utf-8"
+        )
+        told = [error.message for error in plugins.faults()]
+    assert [re.findall(r"plugin '(\w)' of hven\.(\w+)", one) for one in told] == [
+        [("a", "functions")],
+        [("b", "functions")],
+        [("c", "panes")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "told", "noted"),
+    [
+        ("1 / 0", "something went wrong; this is a fault of the service", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
+        ("return Asked(query='SELECT nowhere FROM tiny.stars')", "bright makes a query that cannot be asked: line 1, column 8: ", "ServiceError"),
+        ("return Asked(query='SELECT')", "bright makes a query that cannot be asked: line 1, column ", "ServiceError"),
+    ],
+)  # fmt: skip
+def test_a_face_with_a_fault_is_no_fault_of_its_reader(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: str, told: str, noted: str
+) -> None:
+    place = tmp_path / "site-packages"
+    with plugged.installed("bright", place):
+        path = place / "hven_bright.py"
+        path.write_text(path.read_text().replace('"""Ask for the brightest first."""', body), encoding="utf-8")
+        with FaceContract().served(tmp_path / "site") as ask:
+            answer = ask("/bright/tiny.stars", {"LIMIT": "3"})
+    assert answer.status_code == 500
+    assert told in answer.text
+    assert noted in caplog.text
+
+
+def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
+    place = tmp_path / "site-packages"
+    with plugged.installed("nights", place):
+        path = place / "hven_nights.py"
+        path.write_text(
+            path.read_text().replace("        names = columns or", "        1 / 0\n        names = columns or"), encoding="utf-8"
+        )
+        line = path.read_text().split("1 / 0")[0].count("\n") + 1
+        (tmp_path / "hven.toml").write_text('name = "x"\n')
+        descriptor = tmp_path / "collections" / "n" / "n.yaml"
+        descriptor.parent.mkdir(parents=True)
+        descriptor.write_text('collection: n\ntitle: n\ntables:\n  main:\n    source: {kind: nights, first: "2026-01-01", nights: 3}\n')
+        said = CliRunner().invoke(command(), ["--site", str(tmp_path), "ingest", "n"])
+        assert isinstance(said.exception, ZeroDivisionError)
+        assert plugins.blamed(said.exception) == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"
+    assert plugins.blamed(ZeroDivisionError()) == "Hven itself"
 
 
 def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:

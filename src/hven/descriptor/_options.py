@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -85,9 +86,7 @@ def _checked(
     except UserError as error:
         faults.error(f"{what}: {error.message}", place, error.remedy)
         return None
-    model: type[BaseModel] = module.Options
-    if "extra" not in model.model_config:  # a source of others: a misspelt option is none that may be left out
-        model = type(model.__name__, (model,), {"model_config": {"extra": "forbid"}, "__module__": model.__module__})
+    model = _strict(module.Options)
     for attempt in range(8):  # each round writes more numbers as the text they were
         try:
             model.model_validate(options)
@@ -104,6 +103,14 @@ def _checked(
         break
     _traps(options, written, what, faults)
     return SourceSpec(kind=name, options=options, place=written.place)
+
+
+@cache
+def _strict(model: type[BaseModel]) -> type[BaseModel]:
+    """Make one of a source of others refuse a misspelt option, unless it says otherwise."""
+    if "extra" in model.model_config:
+        return model
+    return type(model.__name__, (model,), {"model_config": {"extra": "forbid"}, "__module__": model.__module__})
 
 
 def _as_text(options: Any, written: Any, loc: Sequence[str | int]) -> bool:

@@ -118,8 +118,7 @@ class Params:
         value = float(text)
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)
-        if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
-            raise ParamError(f"{name}={text} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
+        _within(name, text, value, minimum, maximum)
         return value
 
     def whole(self, name: str, *, minimum: int = 0, maximum: float | None = None) -> int | None:
@@ -140,8 +139,7 @@ class Params:
         value = min(value, LARGEST)
         if value < minimum:
             raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
-        if maximum is not None and value > maximum:
-            raise ParamError(f"{name}={text:.60} is out of range", name=name, remedy=f"allowed: {_bounds(minimum, maximum)}")
+        _within(name, text, value, None, maximum)
         return value
 
     def check(self, known: Iterable[Param]) -> None:
@@ -163,10 +161,11 @@ class Params:
                         raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
 
 
-def _bounds(minimum: float | None, maximum: float | None) -> str:
-    low = "" if minimum is None else f"from {minimum:g} "
-    high = "" if maximum is None else f"to {maximum:g}"
-    return (low + high).strip()
+def _within(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
+    if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
+        return
+    allowed = "".join(f" {word} {bound:g}" for word, bound in (("from", minimum), ("to", maximum)) if bound is not None)
+    raise ParamError(f"{name}={text:.60} is out of range", name=name, remedy=f"allowed:{allowed}")
 
 
 def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:

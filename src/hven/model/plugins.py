@@ -7,10 +7,11 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import re
+import traceback
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import HvenError, UserError, nearest
 
@@ -87,10 +88,15 @@ def load(group: str, name: str) -> ModuleType:
     known = names(group)
     if name not in known:
         message = f"no {group.removesuffix('s')} is called {name!r}"
-        raise UserError(message, remedy=f"{nearest(name, known)} known: {', '.join(known)}".lstrip())
+        raise UserError(message, remedy=f"{nearest(name, known)} known: {', '.join(known) or 'none; is its package installed?'}".lstrip())
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
         return _outside(entry)
     return imported(_own(group)[name], repr(name))
+
+
+def records(group: str) -> dict[str, Any]:
+    """Give the record of each in a group, by name."""
+    return {name: vars(load(group, name))[RECORDS[group][0]] for name in names(group)}
 
 
 def imported(module: str, what: str) -> ModuleType:
@@ -134,10 +140,36 @@ def faults() -> Iterator[UserError]:
             yield UserError(f"no group of plugins is called {group}", remedy=f"{nearest(room, GROUPS)} known: {', '.join(GROUPS)}".lstrip())
             continue
         try:
-            for name in installed(room):
-                load(room, name)
+            known = installed(room)
         except UserError as error:
             yield error
+            continue
+        for name in known:
+            try:
+                load(room, name)
+            except UserError as error:
+                yield error
+
+
+def blamed(error: BaseException) -> str:
+    """Say where an unforeseen error came up: in a plugin that was installed, with its line, or in Hven itself."""
+    outside = _packages()
+    found = ours = "Hven itself"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        root = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if root in outside:
+            found = f"{outside[root]}, at {Path(frame.f_code.co_filename).name}:{line}"
+        elif root == "hven":
+            found = ours
+    return found
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Give the packages that installed plugins stand in, and what to call these."""
+    found = importlib.metadata.entry_points()
+    outside = (one for group in GROUPS for one in found.select(group=f"hven.{group}"))
+    return {one.module.partition(".")[0]: f"the plugin {one.name!r} of {one.group}" for one in outside}
 
 
 def _outside(entry: importlib.metadata.EntryPoint) -> ModuleType:

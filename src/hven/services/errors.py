@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 from starlette.responses import Response
 
 from hven.formats.votable import legal
-from hven.model import errors
+from hven.model import errors, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +90,8 @@ def message_of(error: BaseException, request_id: str = "") -> str:
 def note(error: BaseException | None, request_id: str = "") -> None:
     """Write an error that is the service's own fault to the log, with its traceback and the request's id."""
     if error is not None and not isinstance(error, _USUAL):
-        log.error("%s in request %s: %s", type(error).__name__, request_id or "without id", error, exc_info=error)
+        where = "" if isinstance(error, errors.HvenError) else f", in {plugins.blamed(error)}"  # ours say themselves whose fault it is
+        log.error("%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error)
 
 
 def _let_go(error: BaseException | None) -> None:

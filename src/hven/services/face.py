@@ -12,7 +12,7 @@ from starlette.routing import Route
 from hven import formats, query
 from hven.jobs.tap import MAXREC, RESPONSEFORMAT
 from hven.model import plugins
-from hven.model.errors import NotFound
+from hven.model.errors import BindError, NotFound, ParseError, ServiceError
 from hven.services import _vosi as vosi
 from hven.services._answer import answer, whole
 from hven.services.address import base, table_named
@@ -188,10 +188,13 @@ class Face:
             warnings = query.unused(params, self.known)
             key = (self.name, table.qualified, *made.key)
             text = made.query if isinstance(made.query, str) else ""
-            result = query.run(
-                text or known.query(holdings, table, key, made), around.reader(request), site=around.site, maxrec=maxrec,
-                policies=around.policies, values=made.values, key=None if text else key, holdings=holdings,
-            )  # fmt: skip
+            try:
+                result = query.run(
+                    text or known.query(holdings, table, key, made), around.reader(request), site=around.site, maxrec=maxrec,
+                    policies=around.policies, values=made.values, key=None if text else key, holdings=holdings,
+                )  # fmt: skip
+            except (ParseError, BindError) as error:  # the reader has written none of it
+                raise ServiceError(f"{self.name} makes a query that cannot be asked: {error}") from error
             tag = (*key, *((text,) if text else made.values), maxrec, fmt.name, sorted(options.items()), warnings)
             present = made.present
             if present is not None and not text:
@@ -240,7 +243,7 @@ def asking(path: str, ask: Callable[[Request, Params], Awaitable[Response]], fau
 
 def known() -> dict[str, Face]:
     """Every face, by name: built-in and plugged in."""
-    return {name: plugins.load("protocols", name).FACE for name in plugins.names("protocols")}
+    return plugins.records("protocols")
 
 
 @dataclass(slots=True)

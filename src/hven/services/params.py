@@ -79,20 +79,20 @@ def value(params: Params, param: Param) -> Any:
         return tuple(one for one in read if one is not None)
     params.check([param] if param.allowed else [])
     name, type_ = param.name, param.type
+    if param.default is not None and params.one(name) is None:
+        params = Params({name: (param.default,)})
     found: Any
     if type_.is_integer:
         found = params.whole(name, minimum=-LARGEST if param.minimum is None else int(param.minimum), maximum=param.maximum)
     elif type_.is_numeric:
         found = params.number(name, minimum=param.minimum, maximum=param.maximum)
     else:
-        found = params.one(name)
-        found = found if found is None else _read(found, param)
+        text = params.one(name)
+        found = None if text is None else _read(text, param)
     if found is None and param.required:
         unit = {None: "", "deg": " in decimal degrees"}.get(param.unit, f" in {param.unit}")
         raise ParamError(f"{name} is missing", name=name, remedy=f"give the {param.description or 'value'}{unit}")
-    if found is not None or param.default is None:
-        return found
-    return int(param.default) if type_.is_integer else float(param.default) if type_.is_numeric else _read(param.default, param)
+    return found
 
 
 def _read(text: str, param: Param) -> Any:

@@ -13,6 +13,7 @@ import httpx
 import pyarrow as pa
 from starlette.applications import Starlette
 
+from hven.model import plugins
 from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.services.face import Face, Surroundings, known
@@ -51,7 +52,8 @@ class FaceContract:
     @property
     def face(self) -> Face:
         """The face itself."""
-        return known()[self.name]
+        found: Face = plugins.load("protocols", self.name).FACE
+        return found
 
     @property
     def path(self) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hven.model import plugins
 from hven.model.errors import Cancelled, ServiceError, UsageError, UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -110,7 +111,7 @@ def _say(text: str) -> None:
 
 
 def _ours(error: Exception) -> int:
-    _say(f"something went wrong in Hven itself ({type(error).__name__}: {error}); please report it with {_kept(error)}")
+    _say(f"something went wrong in {plugins.blamed(error)} ({type(error).__name__}: {error}); please report it with {_kept(error)}")
     return 3
 
 

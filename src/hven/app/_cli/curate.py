@@ -63,7 +63,9 @@ def check(
             f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one"
         )
     faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
-    for one in names if not faults else ():  # with one of them nothing else is told truly
+    if faults:  # with one of them nothing else is told truly
+        names = []
+    for one in names:
         path = found.collections / one / f"{one}.yaml"
         said = descriptor.check(path, found)
         if not any(fault.severity == "error" for fault in said):
