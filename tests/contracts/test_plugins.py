@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,8 +22,11 @@ from hven.model.errors import DescriptorError, ParamError, UserError
 from hven.model.params import Param, Params
 from hven.model.settings import Section, Settings, _validation, docs, load, setting
 from hven.model.types import BOOLEAN, INT32, INT64, TIMESTAMP
+from hven.portal import panes
 from hven.services.params import value
+from hven.sources import ROW, Context, Reject
 from hven.testing.face import FaceContract
+from hven.testing.site import tiny_site
 from postgres import server
 from shared import ROOT
 
@@ -32,9 +36,8 @@ MAKES = "from hven.adql.signatures import function\nFUNCTION = function("
 EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "sources": "nights"}
 
 
-@pytest.mark.parametrize("group", EXAMPLES)
-def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str) -> None:
-    name = EXAMPLES[group]
+@pytest.mark.parametrize(("group", "name"), [*EXAMPLES.items(), ("sources", "labels")])
+def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str, name: str) -> None:
     told = {one: int(files) for one, files in re.findall(r"\| `hven\.(\w+)` \| (\d+) \|", PAGE)}
     assert told.keys() <= plugins.GROUPS.keys()
     files = plugged.files(name)
@@ -105,6 +108,27 @@ class TestSource(plugged.tests("nights")):  # type: ignore[misc]
     """Its own tests."""
 
 
+@pytest.fixture
+def _labels(tmp_path: Path) -> Iterator[None]:
+    with plugged.installed("labels", tmp_path / "site-packages"):
+        yield
+
+
+@pytest.mark.usefixtures("_labels")
+class TestFileSource(plugged.tests("labels")):  # type: ignore[misc]
+    def test_what_is_no_label_is_kept_aside(self, tmp_path: Path) -> None:
+        options = self.make(tmp_path)
+        (tmp_path / "c.lbl").write_text("PRODUCT_ID = c\n")
+        (tmp_path / "d.lbl.gz").write_bytes(gzip.compress(b"PRODUCT_ID = d\nEND\n"))
+        refused: list[Reject] = []
+        module = plugins.load("sources", self.kind)
+        source = module.open(module.Options(**options | {"files": "*.lbl*"}), Context(directory=tmp_path, reject=refused.append))
+        found = self.table(source, ["PRODUCT_ID", "file.name", ROW])
+        assert found.to_pydict() == {"PRODUCT_ID": ["a", "b", "d"], "file.name": ["a.lbl", "b.lbl", "d.lbl.gz"], ROW: [1, 1, 1]}
+        assert [(one.file, one.reason) for one in refused] == [("c.lbl", "the label has no END")]
+        assert [pin.sha256 is not None for pin in source.pins()] == [True] * 4
+
+
 def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
     with plugged.installed("counts", tmp_path / "site-packages"), FaceContract().served(tmp_path / "site") as ask:
         here = "/collections/tiny/stars"
@@ -117,6 +141,43 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
         assert "<th>Étoiles</th>" in ask(f"{here}/panes/counts", {"lang": "fr"}).text
         assert "is no number" in ask(f"{here}/panes/counts", {"mag": "bright"}).text
         assert ask(f"{here}/panes/none").status_code == ask("/collections/tiny/none/panes/counts").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("was", "broken", "told"),
+    [
+        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; mend it: the plugin 'counts' of hven.panes, at hven_counts.py:"),
+        ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
+        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'"),
+    ],
+)  # fmt: skip
+def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was: str, broken: str, told: str) -> None:
+    place = tmp_path / "site-packages"
+    with plugged.installed("counts", place):
+        path = place / "hven_counts" / "__init__.py" if (place / "hven_counts").is_dir() else place / "hven_counts.py"
+        path.write_text(path.read_text().replace(was, broken), encoding="utf-8")
+        (tmp_path / "hven.toml").write_text('name = "x"\n')
+        folder = tmp_path / "collections" / "stars"
+        folder.mkdir(parents=True)
+        (folder / "stars.csv").write_text("id,mag\na,1.5\nb,2.5\n")
+        (folder / "stars.yaml").write_text(
+            "collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {files: stars.csv}\n    columns: {id: string, mag: {type: float64, unit: mag, ucd: phot.mag}}\n"
+        )
+        assert CliRunner().invoke(command(), ["--site", str(tmp_path), "ingest", "stars"]).exit_code == 0
+        said = CliRunner().invoke(command(), ["--site", str(tmp_path), "check"])
+        assert f"the pane 'counts' fails for stars.main: {told}" in said.output
+        assert said.exit_code == 1
+        with FaceContract().served(tmp_path / "served") as ask:  # its error takes no page with it
+            assert ask("/collections/tiny/stars").status_code == 200
+            assert ("applies" in was) == ("it cannot be tried, in the plugin 'counts' of hven.panes" in caplog.text)
+
+
+def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
+    with (
+        plugged.installed("counts", tmp_path / "site-packages"),
+        tiny_site(tmp_path / "site", {"tiny.stars": (FaceContract.table, FaceContract.rows)}) as site,
+    ):
+        assert panes.tried(site) == []
 
 
 def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

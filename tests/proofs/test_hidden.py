@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from hidden_twins import crawled, twins
 
-pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack; a part of it is in tests/protocols/test_hidden_twins.py")
+pytestmark = pytest.mark.skipif(
+    os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack; a part of it is in tests/protocols/test_hidden_twins.py"
+)
 
 
 def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import pkgutil
 import re
 import traceback
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model.errors import HvenError, UserError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+log = logging.getLogger("hven")
+T = TypeVar("T")
 GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
     "engines": ("hven.engines",),
@@ -31,7 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 }
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
-    "sources": ("beside", "cards", "groups", "remote"),
+    "sources": ("beside", "cards", "groups", "remote", "whole_files"),
     "jobs": ("declared", "desk", "forks", "health", "keeper", "metrics", "operations", "planning", "scheduler", "verifying"),
     "identity": ("permit", "session"),
 }
@@ -162,6 +165,21 @@ def blamed(error: BaseException) -> str:
         elif root == "hven":
             found = ours
     return found
+
+
+def lenient(test: Callable[[T], object]) -> Callable[[T], bool]:
+    """Make a test one that nothing passes for which it fails: the error goes to the log, with who made it, and takes no page with it."""
+
+    @wraps(test)
+    def passes(one: T) -> bool:
+        try:
+            return bool(test(one))
+        except Exception as error:
+            where = blamed(error)
+            log.exception("it cannot be tried, in %s", where)
+            return False
+
+    return passes
 
 
 @cache

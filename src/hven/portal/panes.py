@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hven import query
+from hven.adql import quote
 from hven.model import plugins
+from hven.model.errors import Fault
+from hven.portal._pages import pages
+from hven.site.auth import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hven.model.table import Table
+    from hven.site import Site
+
+TRIED = 10  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,33 @@ class Pane:
     applies: Callable[[Table], bool] = lambda _: True
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Hold for no table where its own test of it fails."""
+        object.__setattr__(self, "applies", plugins.lenient(self.applies))
+
 
 def known() -> list[Pane]:
     """All that are installed."""
     return [*plugins.records("panes").values()]
+
+
+def tried(site: Site) -> list[Fault]:
+    """Try each on the tables that are published: whether it applies, its query, and its template over the first rows.
+
+    Returns
+    -------
+    list of Fault
+        One for each pane and table that fails.
+    """
+    found = []
+    for pane in known():
+        for table in site.current().catalogue(OWNER).tables():
+            try:
+                if not pane.applies.__wrapped__(table):  # type: ignore[attr-defined]
+                    continue
+                with query.run(pane.ask(table, f"{quote(table.schema)}.{quote(table.name)} AS t"), OWNER, site=site, most=TRIED) as result:
+                    pages().from_string(pane.template).render(pane=pane, rows=result.table().to_pylist(), cut=result.overflow, faults=[])
+            except Exception as error:  # noqa: BLE001  (it is another's)
+                message = f"the pane {pane.name!r} fails for {table.qualified}: {type(error).__name__}: {error}"
+                found.append(Fault(message=message, remedy=f"mend it: {plugins.blamed(error)}"))
+    return found

@@ -145,6 +145,10 @@ class Face:
     routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Hold for no table where its own test of it fails."""
+        object.__setattr__(self, "applies", plugins.lenient(self.applies))
+
     @property
     def known(self) -> tuple[Param, ...]:
         """All that it understands."""

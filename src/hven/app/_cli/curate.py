@@ -18,6 +18,7 @@ from hven.jobs import declared
 from hven.model import plugins
 from hven.model.errors import Fault, NotFound
 from hven.model.settings import exposed, lacking, secret, strangers
+from hven.portal import panes
 from hven.site.addresses import outdated
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -77,6 +78,9 @@ def check(
         else []
     )
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
+    if plugins.installed("panes") and not faults:
+        with open_site(context) as site:
+            faults += panes.tried(site)
     if (tests or examples) and not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples)
     errors = sum(fault.severity == "error" for fault in faults)
