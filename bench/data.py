@@ -55,8 +55,8 @@ def _from_package(work: Path, target: Path) -> None:
     with tarfile.open(next(work.glob("tycho2_*.orig.tar.xz"))) as archive:
         archive.extractall(work, filter="data")
     with (work / "all.dat").open("wb") as everything:
-        for part in sorted(work.rglob("tyc2.dat.*")):
-            with part.open("rb") as file:
+        for piece in sorted(work.rglob("tyc2.dat.*")):
+            with piece.open("rb") as file:
                 shutil.copyfileobj(file, everything)
     raw = ", ".join(f"trim(column{at:02d}) AS {name}" for at, name in enumerate(COLUMNS[:23]))
     kinds = ", ".join(f"'column{at:02d}': 'VARCHAR'" for at in range(32))

@@ -162,10 +162,10 @@ def ready() -> None:
 
 def words() -> Iterator[Journey]:
     """Parse + bind + write of a typical query, new and of a known shape; DuckDB's own planning of the like is the reference."""
-    from hven import query
     from hven.model import settings
     from hven.query import _road as road
     from hven.site import Site
+    from hven.site.auth import ANONYMOUS, DEFAULT
 
     ready()
     with Site(settings.load(SITE)) as site:
@@ -174,7 +174,7 @@ def words() -> Iterator[Journey]:
         reach = holdings.reach()
 
         def prepare(sentence: str) -> None:
-            road._prepare(sentence, query.road.ANONYMOUS, site, holdings, reach, None, query.road.DEFAULT, None, None)
+            road._prepare(sentence, ANONYMOUS, site, holdings, reach, None, DEFAULT, None, None)
 
         numbers = iter(range(10_000_000))
         # another output name makes another shape: nothing is remembered

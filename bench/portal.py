@@ -309,9 +309,8 @@ class Raw:
 def counted() -> Journey:
     """Count the tree in this process, from nothing."""
     from hven.model import settings
-    from hven.portal._explore import page_queries as room
     from hven.portal._explore.count_trees import Trees
-    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.page_queries import Answers, Asking
     from hven.site import Site
     from hven.site.auth._permit import ANONYMOUS, DEFAULT
 
@@ -323,7 +322,7 @@ def counted() -> Journey:
         road.table(_first(tables))  # the engine is open
 
         def count() -> None:
-            room._known.clear()  # nothing is remembered
+            site.kept(Answers)._kept.clear()  # nothing is remembered
             if Trees().of(road, tables, given.tree.levels, given.tree.branches, "public").rows != ROWS + RECORDS:
                 raise RuntimeError("the tree is not whole")
 

@@ -257,3 +257,10 @@ def test_the_format_is_ruffs():
 def test_types_hold():
     done = run(tool("mypy"))
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.slow
+def test_benches_name_what_there_is():
+    """They look into rooms, and nobody runs all of them each day."""
+    lacking = re.findall(r".*\[(?:attr-defined|name-defined|import-not-found)\]", run(tool("mypy"), "bench").stdout)
+    assert lacking == []
