@@ -37,7 +37,18 @@ class Cache(Generic[Made]):
         return len(self._kept)
 
     def find(self, key: Hashable) -> Made | None:
-        """Give what was kept under this key."""
+        """Return what was kept under a key; it counts as used now.
+
+        Parameters
+        ----------
+        key
+            As it was kept.
+
+        Returns
+        -------
+        made
+            None if it was not kept, or is forgotten.
+        """
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -46,7 +57,17 @@ class Cache(Generic[Made]):
             return found[0]
 
     def keep(self, key: Hashable, made: Made, size: int = 1) -> None:
-        """Keep something of so many bytes, about; where things are counted, of 1."""
+        """Keep something; what was not used for longest is forgotten for it.
+
+        Parameters
+        ----------
+        key
+            What it is found by.
+        made
+            The thing; None cannot be kept.
+        size
+            Bytes, about; where things are counted, 1.
+        """
         if size > self._largest:
             return
         with self._lock:
@@ -64,13 +85,37 @@ class Keeping:
         self._kept: dict[Callable[..., Any], Any] = {}
 
     def kept(self, kind: Callable[..., Made], *given: Any) -> Made:
-        """Give what `kind(*given)` made at first."""
+        """Return what `kind(*given)` made at first.
+
+        Parameters
+        ----------
+        kind
+            A class or function; one thing is kept for each.
+        given
+            Its arguments, at the first call.
+
+        Returns
+        -------
+        made
+            The same object at each call.
+        """
         found: Made | None = self._kept.get(kind)
         return self._kept.setdefault(kind, kind(*given)) if found is None else found
 
 
 def cached(most: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
-    """Keep the results of a function of texts and tuples, `most` of them, as `functools.lru_cache` does; those of long ones are made anew."""
+    """Keep the results of a function of texts and tuples, as `functools.lru_cache` does; those of long ones are made anew.
+
+    Parameters
+    ----------
+    most
+        Number of results that are kept.
+
+    Returns
+    -------
+    decorator
+        For the function.
+    """
 
     def wrap(call: Callable[Given, Made]) -> Callable[Given, Made]:
         remembered = lru_cache(most)(call)

@@ -57,13 +57,25 @@ class Clock:
         return self.until - (time.monotonic() if stopped is None else stopped)
 
     def check(self) -> None:
-        """Raise `Timeout` if the time is over."""
+        """Check that there is time left.
+
+        Raises
+        ------
+        Timeout
+            The time is over.
+        """
         if self.left < 0:
             raise late(self.seconds)
 
     @contextmanager
     def counting(self) -> Iterator[Clock]:
-        """Let what is called within be counted by this clock."""
+        """Let what is called within be counted by this clock.
+
+        Yields
+        ------
+        clock
+            This one, while it is `running`.
+        """
         token = running.set(self)
         try:
             yield self
@@ -77,7 +89,20 @@ running: ContextVar[Clock | None] = ContextVar("clock", default=None)
 
 @contextmanager
 def counted(seconds: float | None, otherwise: float) -> Iterator[Clock]:
-    """Count by the request's clock; by one of its own if `seconds` are given, or if there is none, with `otherwise` seconds."""
+    """Count by the request's clock; by one of its own if `seconds` are given, or if there is none, with `otherwise` seconds.
+
+    Parameters
+    ----------
+    seconds
+        The limit; None: the request's.
+    otherwise
+        Seconds, where neither a limit nor a request's clock is there.
+
+    Yields
+    ------
+    clock
+        The one that counts.
+    """
     clock = running.get()
     if clock is not None and (seconds is None or clock.seconds == seconds):
         yield clock
@@ -88,7 +113,13 @@ def counted(seconds: float | None, otherwise: float) -> Iterator[Clock]:
 
 @contextmanager
 def stopped(clock: Clock | None) -> Iterator[None]:
-    """Let no clock run while a line is at work: a slow one is no slow query."""
+    """Let no clock run while a line is at work: a slow one is no slow query.
+
+    Parameters
+    ----------
+    clock
+        None: there is none to stop.
+    """
     if clock is not None:
         clock.stop()
     try:
@@ -106,7 +137,18 @@ def check() -> None:
 
 
 def late(seconds: float | None) -> Timeout:
-    """Say that the time is over."""
+    """Make the error of a time limit that was reached.
+
+    Parameters
+    ----------
+    seconds
+        The limit, as it is told; None: it is not told.
+
+    Returns
+    -------
+    error
+        To be raised.
+    """
     limit = "" if seconds is None else f" of {seconds:g} s"
     return Timeout(f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit")
 
@@ -119,13 +161,27 @@ SESSION = 10  # of all that computes beside those who answer: not so low that an
 
 
 def lower(steps: int) -> None:
-    """Lower the calling thread, and those that it will start, to so many steps below usual; there is no way back. Elsewhere than on Linux: nothing."""
+    """Lower the priority of the calling thread, and of those that it will start; there is no way back. Elsewhere than on Linux: nothing.
+
+    Parameters
+    ----------
+    steps
+        Of niceness below usual, 0 to 19.
+    """
     if sys.platform == "linux":  # there it is a thread's own
         os.setpriority(os.PRIO_PROCESS, 0, max(steps, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def lower_session(steps: int, process: int | str = "self") -> None:
-    """Lower the session of a process, the calling one unless another is named, against the others, where the machine shares itself among sessions (sched_autogroup of Linux)."""
+    """Lower the session of a process against the others, where the machine shares itself among sessions (sched_autogroup of Linux).
+
+    Parameters
+    ----------
+    steps
+        Of niceness below usual, 0 to 19.
+    process
+        Its number; by default the calling one.
+    """
     with contextlib.suppress(OSError):  # there is none: the priorities of threads count by themselves
         for _ in range(20 if steps > 0 else 0):
             with contextlib.suppress(BlockingIOError):  # but for root one session of the machine may say so in a tenth of a second
@@ -135,7 +191,20 @@ def lower_session(steps: int, process: int | str = "self") -> None:
 
 
 def lowered(steps: int, call: Callable[[], T]) -> T:
-    """Give what `call` gives: it is called so that the threads which it starts are lower, and the calling thread is not."""
+    """Call a function so that the threads which it starts are lower, and the calling thread is not.
+
+    Parameters
+    ----------
+    steps
+        As for `lower`.
+    call
+        Called without arguments, in a thread of its own.
+
+    Returns
+    -------
+    result
+        What `call` returns; what it raises is raised.
+    """
     made: list[T] = []
     raised: list[BaseException] = []
 
@@ -158,16 +227,29 @@ _asking = threading.local()
 
 
 def asks() -> None:
-    """Say of the calling thread that it leaves long computing to lower ones (`below`), and stays as ready as the event loop itself.
+    """Mark the calling thread as one that leaves long computing to lower ones (`below`), and stays as ready as the event loop itself.
 
-    A lower thread that holds the interpreter's lock and gets no processor keeps the event loop waiting: so it shall hold it for moments only.
+    Attributes
+    ----------
+    lower thread that holds the interpreter's lock and gets no processor keeps the event loop waiting
+        So it shall hold it for moments only.
     """
     _asking.below = True
 
 
 def below(call: Callable[[], T]) -> T:
-    """Give what `call` gives, which computes for long without the interpreter's lock; in a lower thread, if the calling one `asks`.
+    """Call a function that computes for long without the interpreter's lock; in a lower thread, if the calling one `asks`.
 
     The thread is a new one, for some ten microseconds: one that has planned a deep query keeps megabytes of its stack for as long as it lives.
+
+    Parameters
+    ----------
+    call
+        Called without arguments.
+
+    Returns
+    -------
+    result
+        What `call` returns.
     """
     return lowered(QUERY, partial(copy_context().run, call)) if vars(_asking) else call()

@@ -236,7 +236,22 @@ class Unmergeable(StorageError):
 
 
 def meant(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Give the known word that is most like another one, whatever their case; None if none is like it."""
+    """Find the known word that is most like another one, whatever their case.
+
+    Parameters
+    ----------
+    word
+        As somebody wrote it.
+    known
+        The words that there are.
+    cutoff
+        Least likeness of a match, 0 to 1.
+
+    Returns
+    -------
+    word
+        One of `known`; None if none is like it.
+    """
     from difflib import get_close_matches  # noqa: PLC0415  (for those who err)
 
     lower = {name.lower(): name for name in known}
@@ -245,6 +260,21 @@ def meant(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Give ``did you mean 'x'?``, or nothing."""
+    """Phrase the remedy for a word that is not known: ``did you mean 'x'?``.
+
+    Parameters
+    ----------
+    word
+        As somebody wrote it.
+    known
+        The words that there are.
+    cutoff
+        Least likeness of a match, 0 to 1.
+
+    Returns
+    -------
+    remedy
+        Empty if none is like it.
+    """
     close = meant(word, known, cutoff)
     return f"did you mean {close!r}?" if close is not None else ""

@@ -34,7 +34,17 @@ _YEAR_0, _YEAR_10000 = -62_167_219_200_000_000, 253_402_300_800_000_000  # micro
 
 
 def number(text: str) -> int | float:
-    """Read a number; a whole one stays whole, for a double holds no more than 53 bits of it.
+    """Parse a number; a whole one stays whole, for a double holds no more than 53 bits of it.
+
+    Parameters
+    ----------
+    text
+        Blanks around it do not matter.
+
+    Returns
+    -------
+    number
+        dimensionless.
 
     Raises
     ------
@@ -45,28 +55,88 @@ def number(text: str) -> int | float:
 
 
 def figure(value: float) -> str:
-    """Write a number as people do: a whole one with all its digits."""
+    """Format a number as people do: a whole one with all its digits.
+
+    Parameters
+    ----------
+    value
+        dimensionless.
+
+    Returns
+    -------
+    text
+        At most 15 digits of a fraction.
+    """
     return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 @cached(4096)
 def word(text: str) -> pa.Scalar:
-    """Make an Arrow scalar of a string, once (Arrow takes 35 microseconds to guess the type each time)."""
+    """Make an Arrow scalar of a string, once (Arrow takes 35 microseconds to guess the type each time).
+
+    Parameters
+    ----------
+    text
+        any.
+
+    Returns
+    -------
+    scalar
+        Of the type string.
+    """
     return pa.scalar(text, _STRING)
 
 
 def joined(*parts: pa.Array | str, between: str = "") -> pa.Array:
-    """Join columns and words row by row; null where one of them is."""
+    """Concatenate columns and words row by row; null where one of them is.
+
+    Parameters
+    ----------
+    parts
+        Strings of shape (n,), and words for all rows.
+    between
+        What stands between two parts.
+
+    Returns
+    -------
+    texts
+        Shape (n,).
+    """
     return pc.binary_join_element_wise(*(word(part) if isinstance(part, str) else part for part in parts), word(between))
 
 
 def filled(array: pa.Array, text: str = "") -> pa.Array:
-    """Put a word where a string column has nulls."""
+    """Replace the nulls of a string column by a word.
+
+    Parameters
+    ----------
+    array
+        Strings, shape (n,).
+    text
+        The word.
+
+    Returns
+    -------
+    array
+        Shape (n,); the same object if there are none.
+    """
     return pc.fill_null(array, word(text)) if array.null_count else array
 
 
 def storage(array: pa.Array, kind: Type) -> pa.Array:
-    """Bring a column to the Arrow storage type of `kind`: whole numbers widen, dictionaries are spelt out.
+    """Cast a column to the Arrow storage type of `kind`: whole numbers widen, dictionaries are spelt out.
+
+    Parameters
+    ----------
+    array
+        Shape (n,), also in chunks.
+    kind
+        The type of its column.
+
+    Returns
+    -------
+    array
+        In one piece, shape (n,).
 
     Raises
     ------
@@ -101,9 +171,21 @@ def storage(array: pa.Array, kind: Type) -> pa.Array:
 
 
 def flat(array: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
-    """Unfold a column of lists of any rank: offsets (rows + 1, into the values) and the values of the innermost type.
+    """Flatten a column of lists of any rank.
 
     A null row is an empty stretch for variable lists and a stretch of undefined values for fixed ones.
+
+    Parameters
+    ----------
+    array
+        Lists, shape (n,).
+
+    Returns
+    -------
+    offsets
+        Where each row begins in `values`, and the end; shape (n + 1,).
+    values
+        Of the innermost type, shape (m,).
     """
     n = len(array)
     if pa.types.is_fixed_size_list(array.type):
@@ -139,7 +221,18 @@ def _close_nulls(array: pa.Array, offsets: np.ndarray[Any, Any], values: pa.Arra
 
 
 def variable(array: pa.Array) -> pa.Array:
-    """Turn fixed-size lists into variable ones, nulls kept; variable ones are given back."""
+    """Convert fixed-size lists to variable ones, nulls kept.
+
+    Parameters
+    ----------
+    array
+        Lists, shape (n,).
+
+    Returns
+    -------
+    array
+        Shape (n,); the same object if it has variable ones already.
+    """
     if not pa.types.is_fixed_size_list(array.type):
         return array
     offsets, values = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size, array.values
@@ -148,7 +241,18 @@ def variable(array: pa.Array) -> pa.Array:
 
 
 def characters(array: pa.Array) -> memoryview:
-    """Show all bytes of a string or binary column as they stand in memory, one row's after the other's."""
+    """View all bytes of a string or binary column as they stand in memory, one row's after the other's.
+
+    Parameters
+    ----------
+    array
+        Shape (n,).
+
+    Returns
+    -------
+    bytes
+        Not copied.
+    """
     _, offsets, data = array.buffers()
     if data is None or not len(array):
         return memoryview(b"")
@@ -157,12 +261,19 @@ def characters(array: pa.Array) -> memoryview:
 
 
 def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
-    """Cut a batch so that what is written of each piece stays well below Arrow's 2 GiB per string column.
+    """Split a batch so that what is written of each piece stays well below Arrow's 2 GiB per string column.
 
     Parameters
     ----------
+    batch
+        The rows.
     per_row
         Bytes that writing adds to each row: tags, separators, padding.
+
+    Yields
+    ------
+    batch
+        At least one row of it, in order; nothing of an empty one.
     """
     if not batch.num_rows:
         return
@@ -176,7 +287,19 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
 
 
 def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.RecordBatch]:
-    """Cut a batch so that no piece takes more than `most` bytes when its dictionaries are spelt out: a long text is kept once.
+    """Split a batch so that no piece takes more than `most` bytes when its dictionaries are spelt out: a long text is kept once.
+
+    Parameters
+    ----------
+    batch
+        The rows.
+    most
+        bytes.
+
+    Yields
+    ------
+    batch
+        At least one row of it, in order.
 
     Raises
     ------
@@ -227,7 +350,18 @@ def _widths(array: pa.Array) -> np.ndarray[Any, Any]:
 
 
 def early(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Cut the first batch in two, so that the first bytes leave after a few milliseconds whatever its size."""
+    """Split the first batch in two, so that the first bytes leave after a few milliseconds whatever its size.
+
+    Parameters
+    ----------
+    batches
+        Of any size.
+
+    Yields
+    ------
+    batch
+        The same rows in the same order.
+    """
     first = True
     for batch in batches:
         if first and batch.num_rows > 2 * _EARLY:
@@ -239,16 +373,23 @@ def early(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
-    """Write a column as DALI literals; nulls stay null.
+    """Serialize a column as DALI literals; nulls stay null (DALI 1.1, 3.3).
 
     Elements of arrays are separated by blanks; arrays of strings become a JSON list.
 
     Parameters
     ----------
     array
-        In the storage type of `kind` (see `storage`).
+        In the storage type of `kind` (see `storage`), shape (n,).
+    kind
+        The type of its column.
     null
         Text for null elements inside arrays of whole numbers; others become ``NaN`` and ``?``.
+
+    Returns
+    -------
+    texts
+        Strings, shape (n,).
 
     Raises
     ------
@@ -304,7 +445,18 @@ def _scalars(array: pa.Array, kind: Type) -> pa.Array:
 
 
 def timestamps(array: pa.Array) -> pa.Array:
-    """Write timestamps in DALI's form: ``2020-01-01T00:00:00``, with a fraction of a second only where there is one."""
+    """Format timestamps in DALI's form (DALI 1.1, 3.3.3): ``2020-01-01T00:00:00``, with a fraction of a second only where there is one.
+
+    Parameters
+    ----------
+    array
+        Microseconds, shape (n,).
+
+    Returns
+    -------
+    texts
+        Strings, shape (n,); nulls stay null.
+    """
     values = pc.fill_null(array.cast(_INT64), _ZERO).to_numpy() if array.null_count else array.cast(_INT64).to_numpy()
     if len(values) and not (int(values.min()) >= _YEAR_0 and int(values.max()) < _YEAR_10000):
         shown = _long_years(values)
@@ -326,7 +478,18 @@ def _long_years(values: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def json_strings(array: pa.Array) -> pa.Array:
-    """Write strings as JSON does, in quotes; nulls stay null."""
+    """Quote and escape strings as JSON does; nulls stay null.
+
+    Parameters
+    ----------
+    array
+        Strings, shape (n,).
+
+    Returns
+    -------
+    texts
+        Strings, shape (n,).
+    """
     data = bytes(characters(array))
     shown = array
     if b"\\" in data or b'"' in data:
@@ -353,12 +516,21 @@ class BadLiteral(ValueError):
 
 
 def values(texts: pa.Array, kind: Type, null: str | None = None) -> pa.Array:
-    """Read a string column as values of `kind` (its storage type); empty text is null.
+    """Parse a string column as values of `kind` (its storage type); empty text is null.
 
     Parameters
     ----------
+    texts
+        DALI literals, shape (n,).
+    kind
+        The type of its column.
     null
         VALUES/@null: this value, however it is spelt, is null too, inside arrays as well.
+
+    Returns
+    -------
+    array
+        Shape (n,).
 
     Raises
     ------
@@ -514,9 +686,20 @@ def fold(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, A
     Parameters
     ----------
     offsets
-        Rows + 1 positions in `found`.
+        Where each row begins in `found`, and the end; shape (n + 1,).
+    found
+        Values of the innermost type, shape (m,).
     null
-        True for rows that are null as a whole.
+        True for rows that are null as a whole, shape (n,).
+    kind
+        The type of the column.
+    show
+        A function that returns the text of a row, for the message of a fault; None: no text is shown.
+
+    Returns
+    -------
+    array
+        Shape (n,).
 
     Raises
     ------
@@ -566,7 +749,20 @@ def _lengths_to_offsets(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def string_arrays(texts: pa.Array, kind: Type) -> pa.Array:
-    """Cut texts into strings of the first dimension's length; trailing blanks and NULs of each are padding."""
+    """Split texts into strings of the first dimension's length; trailing blanks and NULs of each are padding (VOTable 1.4, 2.2).
+
+    Parameters
+    ----------
+    texts
+        Strings, shape (n,).
+    kind
+        An array of strings of a fixed length.
+
+    Returns
+    -------
+    array
+        Lists of strings, shape (n,).
+    """
     width = kind.shape[0] or 1
     plain = filled(texts)
     raw = np.frombuffer(characters(plain), np.uint8)
@@ -592,14 +788,38 @@ FORMS = (
 
 
 def form_of(words: Sequence[str]) -> str | None:
-    """Find the form that nearly all texts have."""
+    """Detect the form of a date that nearly all texts have.
+
+    Parameters
+    ----------
+    words
+        Some texts of a column.
+
+    Returns
+    -------
+    form
+        One of `FORMS`; None if there is none.
+    """
     if not words or not 6 <= len(words[0]) <= 26:
         return None
     return next((form for form in FORMS if sum(_reads(word, form) for word in words) >= 0.97 * len(words)), None)
 
 
 def forms_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Give the forms, three at most, that texts have, the first one's first, and the texts that are no dates; ``''`` is ISO 8601. No form if it is that alone, or if few are dates."""
+    """Detect the forms of dates, three at most, that texts have.
+
+    Parameters
+    ----------
+    words
+        Some texts of a column.
+
+    Returns
+    -------
+    forms
+        That of the first text first; ``''`` is ISO 8601. None of them if it is that alone, or if few are dates.
+    others
+        The texts that are no dates.
+    """
     left, found, others = list(words), list[str](), list[str]()
     while left and len(others) <= len(words) // 4:
         likely = [form for form in ("", *FORMS) if _reads(left[0], form)] if _DATED.fullmatch(left[0]) else []
@@ -630,10 +850,17 @@ _KEPT = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)  # of a 
 def hashes(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:
     """Hash rows over some columns.
 
+    Parameters
+    ----------
+    columns
+        Each of shape (n,), of any type that has no lists.
+
     Returns
     -------
-    given, code
-        Which rows have a value in each of the columns; their hashes.
+    given
+        Which rows have a value in each of the columns, shape (n,).
+    code
+        Their hashes, shape (n,).
     """
     given: Flags = np.ones(len(columns[0]), bool)
     code: Hashes = np.zeros(len(columns[0]), np.uint64)

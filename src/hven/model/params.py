@@ -78,7 +78,19 @@ class Params:
             upload.file.close()
 
     def one(self, name: str, default: str | None = None) -> str | None:
-        """Give a single-valued parameter; an empty value counts as absent.
+        """Return a single-valued parameter; an empty value counts as absent.
+
+        Parameters
+        ----------
+        name
+            In upper case.
+        default
+            What is returned if it is absent.
+
+        Returns
+        -------
+        value
+            As it was sent.
 
         Raises
         ------
@@ -94,16 +106,52 @@ class Params:
         return found.pop() if found else default
 
     def unused(self, known: Iterable[Param], *more: str) -> tuple[str, ...]:
-        """Name what was given and nobody reads; a parameter without a value says nothing, RUNID is for logs (DALI 1.1 section 3.4.6)."""
+        """List what was given and nobody reads; a parameter without a value says nothing, RUNID is for logs (DALI 1.1, 3.4.6).
+
+        Parameters
+        ----------
+        known
+            What the service declares.
+        more
+            Further names, in upper case, that it reads.
+
+        Returns
+        -------
+        names
+            In upper case, in the order in which they came.
+        """
         names = {param.name for param in known} | {"RUNID", *more}
         return tuple(name for name, values in self.values.items() if name not in names and any(values))
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Give every value of a parameter that may be repeated."""
+        """Return every value of a parameter that may be repeated.
+
+        Parameters
+        ----------
+        name
+            In upper case.
+
+        Returns
+        -------
+        values
+            In the order in which they came; empty if it is absent.
+        """
         return self.values.get(name, ())
 
     def number(self, name: str, *, minimum: float | None = None, maximum: float | None = None) -> float | None:
-        """Give a number (DALI 1.1 section 3.3.1), None if absent.
+        """Parse a parameter as a number (DALI 1.1, 3.3.1).
+
+        Parameters
+        ----------
+        name
+            In upper case.
+        minimum, maximum
+            Inclusive bounds in the unit of the parameter; None: no bound.
+
+        Returns
+        -------
+        number
+            In the unit of the parameter; None if it is absent.
 
         Raises
         ------
@@ -122,7 +170,19 @@ class Params:
         return value
 
     def whole(self, name: str, *, minimum: int = 0, maximum: float | None = None) -> int | None:
-        """Give a whole number, None if absent; one beyond 64 bits counts as the largest of them.
+        """Parse a parameter as a whole number; one beyond 64 bits counts as the largest of them.
+
+        Parameters
+        ----------
+        name
+            In upper case.
+        minimum, maximum
+            Inclusive bounds in the unit of the parameter; None: no upper bound.
+
+        Returns
+        -------
+        number
+            None if the parameter is absent.
 
         Raises
         ------
@@ -143,7 +203,12 @@ class Params:
         return value
 
     def check(self, known: Iterable[Param]) -> None:
-        """Check values against what a service declares; unknown names are ignored (DALI 1.1 section 3.1).
+        """Check values against what a service declares; unknown names are ignored (DALI 1.1, 3.1).
+
+        Parameters
+        ----------
+        known
+            What the service declares.
 
         Raises
         ------
@@ -169,7 +234,20 @@ def _within(name: str, text: str, value: float, minimum: float | None, maximum: 
 
 
 def collect(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> Params:
-    """Gather name-value pairs under upper-case names."""
+    """Gather name-value pairs under upper-case names.
+
+    Parameters
+    ----------
+    pairs
+        As they came, of the query string and of the body.
+    files
+        Those of a multipart request, by name.
+
+    Returns
+    -------
+    params
+        Each name with its values in order.
+    """
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name.upper(), []).append(value)

@@ -47,7 +47,17 @@ HOME = Path(__file__).parents[2]
 
 @cache
 def names(group: str) -> tuple[str, ...]:
-    """All names in a group, built-ins first; nothing is imported.
+    """List all names in a group of plug-ins, built-ins first; nothing is imported.
+
+    Parameters
+    ----------
+    group
+        A key of `GROUPS`: ``sources``, ``formats`` ...
+
+    Returns
+    -------
+    names
+        Built-ins by the alphabet, then those of entry points.
 
     Raises
     ------
@@ -64,7 +74,18 @@ def names(group: str) -> tuple[str, ...]:
 
 
 def installed(group: str) -> tuple[str, ...]:
-    """Name those of a group that are not our own."""
+    """List those of a group that are not our own.
+
+    Parameters
+    ----------
+    group
+        A key of `GROUPS`.
+
+    Returns
+    -------
+    names
+        Of entry points.
+    """
     return tuple(name for name in names(group) if name not in _own(group))
 
 
@@ -83,6 +104,18 @@ def _own(group: str) -> dict[str, str]:
 def load(group: str, name: str) -> ModuleType:
     """Import the module that implements `name`.
 
+    Parameters
+    ----------
+    group
+        A key of `GROUPS`.
+    name
+        Of a module of ours, or of an entry point.
+
+    Returns
+    -------
+    module
+        Has what `RECORDS` asks of its group.
+
     Raises
     ------
     UserError
@@ -98,12 +131,35 @@ def load(group: str, name: str) -> ModuleType:
 
 
 def records(group: str) -> dict[str, Any]:
-    """Give the record of each in a group, by name."""
+    """Load all plug-ins of a group and return their records.
+
+    Parameters
+    ----------
+    group
+        A key of `RECORDS`.
+
+    Returns
+    -------
+    records
+        `Format`, `Face`, `Type` ... by the name of the plug-in.
+    """
     return {name: vars(load(group, name))[RECORDS[group][0]] for name in names(group)}
 
 
 def imported(module: str, what: str) -> ModuleType:
     """Import a module of ours.
+
+    Parameters
+    ----------
+    module
+        Dotted name.
+    what
+        Who needs it, for the message.
+
+    Returns
+    -------
+    module
+        imported.
 
     Raises
     ------
@@ -119,7 +175,22 @@ def imported(module: str, what: str) -> ModuleType:
 
 
 def need(what: str, *modules: str, error: type[HvenError] = UserError) -> None:
-    """Refuse what needs modules that are not installed; nothing is imported."""
+    """Check that modules are installed which something needs; nothing is imported.
+
+    Parameters
+    ----------
+    what
+        Who needs them, for the message.
+    modules
+        Top-level names.
+    error
+        Class of the error to raise.
+
+    Raises
+    ------
+    HvenError
+        One is not installed; the remedy says how it is.
+    """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         message = f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
@@ -127,14 +198,31 @@ def need(what: str, *modules: str, error: type[HvenError] = UserError) -> None:
 
 
 def remedy(module: str) -> str:
-    """Say how a module is installed: with an extra of ours, if it belongs to one."""
+    """Phrase how a module is installed: with an extra of ours, if it belongs to one.
+
+    Parameters
+    ----------
+    module
+        Top-level name.
+
+    Returns
+    -------
+    command
+        ``pip install 'hven[postgres]'``.
+    """
     asked = re.compile(rf"{module.replace('_', '-')}\b.*extra == ['\"]([\w-]+)")
     extras = (found[1] for one in importlib.metadata.requires("hven") or () if (found := asked.match(one)))
     return next((f"pip install 'hven[{extra}]'" for extra in extras), f"install {module}")
 
 
 def faults() -> Iterator[UserError]:
-    """Give what is wrong with plugins that were installed."""
+    """Collect what is wrong with plug-ins that were installed; all are loaded.
+
+    Yields
+    ------
+    error
+        With the name of the plug-in, and its file and line where it could not be loaded.
+    """
     for group in sorted(importlib.metadata.entry_points().groups):
         room = group.removeprefix("hven.")
         if room == group:
@@ -155,7 +243,18 @@ def faults() -> Iterator[UserError]:
 
 
 def blamed(error: BaseException) -> str:
-    """Say where an unforeseen error came up: in a plugin that was installed, with its line, or in Hven itself."""
+    """Locate an unforeseen error: in a plug-in that was installed, with its line, or in Hven itself.
+
+    Parameters
+    ----------
+    error
+        With its traceback.
+
+    Returns
+    -------
+    place
+        For a log: ``hven-bright, at hven_bright.py:12``.
+    """
     outside = _packages()
     found = ours = "Hven itself"
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -168,7 +267,18 @@ def blamed(error: BaseException) -> str:
 
 
 def lenient(test: Callable[[T], object]) -> Callable[[T], bool]:
-    """Make a test one that nothing passes for which it fails: the error goes to the log, with who made it, and takes no page with it."""
+    """Wrap a test so that nothing passes for which it fails: the error goes to the log, with who made it, and takes no page with it.
+
+    Parameters
+    ----------
+    test
+        Of a plug-in.
+
+    Returns
+    -------
+    passes
+        Raises nothing.
+    """
 
     @wraps(test)
     def passes(one: T) -> bool:

@@ -271,7 +271,7 @@ class TableSpec:
 
     @property
     def writes_addresses(self) -> bool:
-        """Tell whether the site's own address goes into its rows."""
+        """Return whether the site's own address goes into its rows."""
         said = (*self.settings, *(item for granule in self.granules for item in granule.settings), *self.defaults.values())
         return any("site.url" in str(item.value) for item in said) or any("site.url" in text for text, _ in self.let.values())
 
@@ -346,17 +346,23 @@ class Resource:
 
     @property
     def simulated(self) -> bool:
-        """Tell whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
+        """Return whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
         return "simulation" in {one.lower() for one in self.type}
 
     @property
     def partly_simulated(self) -> bool:
-        """Tell whether a column says so of some rows."""
+        """Return whether a column says of each row whether it is simulated."""
         return any(tells_source(column) for spec in self.tables for column in spec.table.columns)
 
 
 def tells_source(column: Column) -> bool:
-    """Tell whether a column says of each row whether it is simulated."""
+    """Return whether a column says of each row whether it is simulated.
+
+    Parameters
+    ----------
+    column
+        Of any table.
+    """
     return column.name == DATA_SOURCE and column.utype == VOCABULARY
 
 
@@ -432,7 +438,18 @@ class Timing:
             raise ValueError(f"{self.cron!r} is no line of cron: {str(error).lower()}") from None
 
     def after(self, moment: datetime) -> datetime:
-        """Give the next time after a moment (aware), in UTC and without jitter."""
+        """Return the next time after a moment, in UTC and without jitter.
+
+        Parameters
+        ----------
+        moment
+            Aware, of any zone.
+
+        Returns
+        -------
+        time
+            Aware, UTC; `datetime.max` if the calendar ends before.
+        """
         moment = moment.astimezone(UTC)
         if self.every is not None:
             return moment + timedelta(seconds=self.every)
@@ -448,7 +465,18 @@ class Timing:
 
 
 def span(seconds: float) -> str:
-    """Write a length of time for people: ``1 h``, ``1 d 6 h``, ``90 s``: two units at most."""
+    """Format a length of time for people: ``1 h``, ``1 d 6 h``, ``90 s``: two units at most.
+
+    Parameters
+    ----------
+    seconds
+        Not negative.
+
+    Returns
+    -------
+    text
+        Below 100 s with a fraction.
+    """
     left = round(seconds)
     if left < 100:
         return f"{seconds:.3g} s"

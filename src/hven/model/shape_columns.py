@@ -58,18 +58,34 @@ class Outlines:
         return found
 
     def some(self, which: Flags) -> Outlines:
-        """Give some of the rows."""
+        """Select some of the rows.
+
+        Parameters
+        ----------
+        which
+            True for those to keep, shape (n,).
+
+        Returns
+        -------
+        outlines
+            Of these rows.
+        """
         kept = np.repeat(which, self.lengths)
         return Outlines(rows=self.rows[which], circle=self.circle[which], lengths=self.lengths[which], numbers=self.numbers[kept])
 
 
 def outlines(texts: pa.Array) -> Outlines:
-    """Read the texts that are one circle or one polygon in degrees, in any case; what is anything else is left out.
+    """Parse the texts that are one circle or one polygon in degrees, in any case; what is anything else is left out.
 
     Parameters
     ----------
     texts
-        Strings: ``Circle ICRS 10 20 0.5``, ``polygon 1 1 2 1 2 2``, ``Polygon UNKNOWNFrame 1 1 2 1 2 2``.
+        Strings, shape (n,): ``Circle ICRS 10 20 0.5``, ``polygon 1 1 2 1 2 2``, ``Polygon UNKNOWNFrame 1 1 2 1 2 2``.
+
+    Returns
+    -------
+    outlines
+        Of the rows that could be read.
     """
     words = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(texts))
     counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
@@ -156,7 +172,20 @@ def _any_of(flags: Flags, counts: Indexes) -> Flags:
 
 
 def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
-    """Take unions of circles and polygons apart, which name a frame at their head if at all: (row of each part, text of each part)."""
+    """Split unions of circles and polygons, which name a frame at their head if at all.
+
+    Parameters
+    ----------
+    texts
+        Strings, shape (n,).
+
+    Returns
+    -------
+    rows
+        The row of each part, shape (m,).
+    texts
+        The text of each part, shape (m,).
+    """
     union = np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring_regex(texts, _UNION), fill_value=False)))
     if not len(union):
         return union, texts.slice(0, 0)
@@ -171,7 +200,20 @@ def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
 
 
 def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
-    """Give regions with the corners of all their polygons as `footprints.turned_round` has them; nothing else of the texts changes but blanks."""
+    """Orient the polygons of regions as `footprints.turned_round` does; nothing else of the texts changes but blanks.
+
+    Parameters
+    ----------
+    texts
+        Strings, shape (n,).
+    outside
+        True: counter-clockwise as seen by somebody who looks at a body.
+
+    Returns
+    -------
+    texts
+        Shape (n,); nulls stay null.
+    """
     found = _Polygons(texts)
     order = np.arange(len(found.flat))
     order[found.at] = found.at.reshape(-1, 2)[corners_in_order(found.starts, found.numbers, outside=outside)].ravel()
@@ -181,7 +223,20 @@ def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
 
 
 def astray(texts: pa.Array, *, outside: bool) -> Flags:
-    """Tell which regions have a polygon that turns the wrong way (see `footprints.wrong_way`)."""
+    """Return which regions have a polygon that turns the wrong way (see `footprints.wrong_way`).
+
+    Parameters
+    ----------
+    texts
+        Strings, shape (n,).
+    outside
+        True: as seen by somebody who looks at a body.
+
+    Returns
+    -------
+    wrong
+        Shape (n,).
+    """
     found = _Polygons(texts)
     bad = np.zeros(len(texts), bool)
     bad[found.rows[wrong_way(found.starts, found.numbers, outside=outside)]] = True

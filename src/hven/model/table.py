@@ -88,7 +88,13 @@ class Column:
         return pa.field(self.name, self.type.arrow, nullable=not self.required)
 
     def having(self, **changes: object) -> Column:
-        """Return a copy with other attributes."""
+        """Return a copy with other attributes.
+
+        Parameters
+        ----------
+        changes
+            Attributes and their new values.
+        """
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
@@ -217,7 +223,13 @@ class Table:
     services: tuple[str, ...] = ()
 
     def offers(self, service: str) -> bool:
-        """Tell whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it."""
+        """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it.
+
+        Parameters
+        ----------
+        service
+            Name of the face: ``tap``, ``cone`` ...
+        """
         if not self.services or service in self.services:
             return True
         return service in BY_TAP and not {"tap", "epn-tap", "obscore"}.isdisjoint(self.services)
@@ -240,7 +252,12 @@ class Table:
         return f"{self.schema}.{self.name}" if self.schema else self.name
 
     def column(self, name: str) -> Column:
-        """Find a column by exact name.
+        """Return a column by its exact name.
+
+        Parameters
+        ----------
+        name
+            As it stands in `Column.name`, case matters.
 
         Raises
         ------
@@ -258,14 +275,26 @@ class Table:
         return pa.schema([column.arrow for column in self.columns])
 
     def by_ucd(self, ucd: str) -> Column | None:
-        """Return the first column whose UCD is `ucd` (compared without case)."""
+        """Return the first column whose UCD is `ucd` (compared without case).
+
+        Parameters
+        ----------
+        ucd
+            The whole UCD, with all its words.
+        """
         for column in self.columns:
             if column.ucd is not None and column.ucd.lower() == ucd.lower():
                 return column
         return None
 
     def having(self, **changes: object) -> Table:
-        """Return a copy with other attributes."""
+        """Return a copy with other attributes.
+
+        Parameters
+        ----------
+        changes
+            Attributes and their new values.
+        """
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
@@ -282,7 +311,20 @@ class Schema:
 
 
 def columns_of(schema: pa.Schema, like: Sequence[Column] = ()) -> list[Column]:
-    """Describe an Arrow schema as columns; those in `like` lend their metadata by name."""
+    """Describe an Arrow schema as columns.
+
+    Parameters
+    ----------
+    schema
+        Of storage or of a batch.
+    like
+        Columns that lend their metadata by name.
+
+    Returns
+    -------
+    columns
+        In the order of the schema.
+    """
     known = {column.name: column for column in like}
     return [known.get(item.name) or Column(name=item.name, type=from_arrow(item.type)) for item in schema]
 
@@ -291,9 +333,21 @@ N = TypeVar("N", Column, Group)
 
 
 def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
-    """Give columns (and groups) that have the name of another one, but for case, a number: files allow that, tables of a database do not.
+    """Rename columns (or groups) that have the name of another one, but for case, by a number: files allow that, tables of a database do not.
 
     The name that a column had becomes its label.
+
+    Parameters
+    ----------
+    named
+        In their order.
+    taken
+        Names in lower case that are taken already.
+
+    Returns
+    -------
+    named
+        Those whose name was free are the same objects; ``flux``, ``FLUX`` become ``flux``, ``FLUX_2``.
     """
     used = set(taken)
     following: dict[str, int] = {}  # the number that is tried next: thousands may have one name
@@ -323,12 +377,19 @@ _OTHER = ("time.creation", "time.release", "time.processing", "time.duration", "
 
 
 def dated(table: Table, statistics: Mapping[str, Mapping[str, object]] | None = None) -> Table:
-    """Give a table whose columns know from when they count (`Column.epoch`).
+    """Set from when the columns of days count (`Column.epoch`).
 
     Parameters
     ----------
+    table
+        As described, with its frames.
     statistics
         Of its rows, by column: they tell Julian dates from modified ones where there is no TIMESYS.
+
+    Returns
+    -------
+    table
+        The same object if nothing changes.
     """
     frames = {frame.id: frame for frame in table.frames}
     known = statistics or {}
@@ -342,7 +403,20 @@ def dated(table: Table, statistics: Mapping[str, Mapping[str, object]] | None = 
 
 
 def taken(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Say of the columns whose UCD says that they are times, and nothing from when, what they are taken for."""
+    """Describe what columns are taken for whose UCD says that they are times, and nothing from when.
+
+    Parameters
+    ----------
+    table
+        As `dated` returns it.
+    statistics
+        ``minimum`` and ``maximum`` of its columns, by name.
+
+    Returns
+    -------
+    warnings
+        A sentence with its remedy for each such column.
+    """
     found = []
     for column in table.columns:
         told = statistics.get(column.name, {})
@@ -361,7 +435,22 @@ def taken(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[
 
 
 def epoch(column: Column, frame: FrameRef | None = None, statistics: Mapping[str, object] | None = None) -> float | None:
-    """Give the Julian date at which a column of days is 0; None: it is no time that is counted in days."""
+    """Return the Julian date at which a column of days is 0.
+
+    Parameters
+    ----------
+    column
+        One with the unit ``d``.
+    frame
+        Its TIMESYS, whose ``timeorigin`` decides (VOTable 1.4, 3.2).
+    statistics
+        Its ``minimum`` and ``maximum``, which decide where there is no TIMESYS.
+
+    Returns
+    -------
+    epoch
+        Julian date in days: 0 for Julian dates, 2400000.5 for modified ones. None: it is no time that is counted in days.
+    """
     ucd = (column.ucd or "").lower()
     if column.type.is_array or not column.type.is_numeric or column.unit != "d" or ucd.startswith(_OTHER):
         return None
@@ -376,7 +465,20 @@ def epoch(column: Column, frame: FrameRef | None = None, statistics: Mapping[str
 
 
 def guessed(column: Column, statistics: Mapping[str, object]) -> float | None:
-    """Tell Julian dates from modified ones by their range, where the UCD says that they are times; None: they are neither."""
+    """Distinguish Julian dates from modified ones by their range, where the UCD says that they are times.
+
+    Parameters
+    ----------
+    column
+        One of days.
+    statistics
+        Its ``minimum`` and ``maximum``.
+
+    Returns
+    -------
+    epoch
+        As of `epoch`, a Julian date; None: neither is likely (Julian dates of the years 999 to 3000, modified ones of 1883 to 2160).
+    """
     low, high = statistics.get("minimum"), statistics.get("maximum")
     if not (column.ucd or "").lower().startswith(_TIMES):
         return None
@@ -386,12 +488,31 @@ def guessed(column: Column, statistics: Mapping[str, object]) -> float | None:
 
 
 def is_time(column: Column) -> bool:
-    """Tell whether a column's values are moments."""
+    """Return whether a column's values are moments: timestamps, or days from a known epoch.
+
+    Parameters
+    ----------
+    column
+        As `dated` knows it.
+    """
     return column.type.is_timestamp or column.epoch is not None
 
 
 def begins_and_ends(table: Table) -> tuple[Column | None, Column | None]:
-    """Find the columns that say when something began and ended; of one that says when it was, both are the same."""
+    """Find the columns that say when something began and ended, by their UCDs.
+
+    Parameters
+    ----------
+    table
+        As `dated` returns it.
+
+    Returns
+    -------
+    begin
+        The first of ``time.start``, ``time.epoch``, ``time``; of several the one of the smallest rank. None if there is no time.
+    end
+        ``time.end``; where there is none, the same as `begin`.
+    """
     begins: list[tuple[int, int, Column]] = []
     ends: list[tuple[int, Column]] = []
     for column in table.columns:
@@ -414,17 +535,40 @@ _TUPLES = {"primary", "position", "origins", "target_columns"}
 
 
 def table_to_json(table: Table) -> dict[str, Any]:
-    """Write a table as a JSON object; attributes that have their default are left out."""
+    """Serialize a table as a JSON object; attributes that have their default are left out.
+
+    Parameters
+    ----------
+    table
+        any.
+
+    Returns
+    -------
+    data
+        With the version of the form, for `table_from_json`.
+    """
     return {"version": VERSION, **_to_json(table)}
 
 
 def table_from_json(data: Mapping[str, Any]) -> Table:
-    """Read back what `table_to_json` wrote.
+    """Deserialize what `table_to_json` wrote.
+
+    Parameters
+    ----------
+    data
+        The object.
+
+    Returns
+    -------
+    table
+        Equal to the one that was written.
 
     Raises
     ------
     ValueError
         It was written by a newer version, or is no such record.
+    TypeError
+        It is a record of something else.
     """
     version = data.get("version")
     if version != VERSION:
@@ -438,7 +582,18 @@ def table_from_json(data: Mapping[str, Any]) -> Table:
 
 
 def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str, Any]]:
-    """Write columns as JSON objects."""
+    """Serialize columns as JSON objects.
+
+    Parameters
+    ----------
+    columns
+        any.
+
+    Returns
+    -------
+    data
+        One object for each, attributes with their default left out.
+    """
     return [_to_json(column) for column in columns]
 
 

@@ -218,7 +218,18 @@ class Type:
 
 
 def width(longest: int) -> int:
-    """Give the width of texts in an array that has room for the longest: a power of two, so that it seldom changes."""
+    """Return the width of texts in an array with room for the longest: a power of two, so that it seldom changes.
+
+    Parameters
+    ----------
+    longest
+        Characters of the longest text.
+
+    Returns
+    -------
+    width
+        Characters, at least 16.
+    """
     return max(16, 1 << longest.bit_length())
 
 
@@ -265,14 +276,30 @@ ALIASES = {
 
 
 def type_names() -> Iterator[str]:
-    """Every word `parse_type` knows, the preferred ones first."""
+    """List every word that `parse_type` knows, the preferred ones first.
+
+    Yields
+    ------
+    name
+        A word as a descriptor writes it.
+    """
     yield from BY_NAME
     yield from (name for name in BY_XTYPE if ":" not in name)
     yield from ALIASES
 
 
 def parse_type(text: str) -> Type:
-    """Read a type as a descriptor writes it: ``float64``, ``string[20]``, ``int16[3]``, ``timestamp``.
+    """Parse a type as a descriptor writes it: ``float64``, ``string[20]``, ``int16[3]``, ``timestamp``.
+
+    Parameters
+    ----------
+    text
+        A word, with the size of arrays in brackets; DALI's xtypes are words, too.
+
+    Returns
+    -------
+    type
+        As VOTable's datatype, arraysize and xtype.
 
     Raises
     ------
@@ -301,7 +328,17 @@ def parse_type(text: str) -> Type:
 
 
 def from_arrow(kind: pa.DataType) -> Type:
-    """Say an Arrow type in VOTable's words (unsigned words widen; dates become timestamps).
+    """Convert an Arrow type to VOTable's words (unsigned words widen; dates become timestamps).
+
+    Parameters
+    ----------
+    kind
+        The type of an array or of a field.
+
+    Returns
+    -------
+    type
+        Dictionaries count as their values.
 
     Raises
     ------

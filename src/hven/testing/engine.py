@@ -44,7 +44,18 @@ ROWS = 5000
 
 
 def stars(rows: int = ROWS) -> pa.Table:
-    """Give stars on a spiral from pole to pole, every tenth without a magnitude, every hundredth without a position."""
+    """Make a catalogue of stars on a spiral from pole to pole: every tenth has no magnitude, every hundredth no position.
+
+    Parameters
+    ----------
+    rows
+        How many.
+
+    Returns
+    -------
+    rows
+        Columns of `STARS`, positions in degrees (ICRS), magnitudes 0 to 9.6; the same for each call.
+    """
     number = np.arange(rows)
     dec = np.degrees(np.arcsin(2 * (number + 0.5) / rows - 1))
     ra = (number * 137.50776405003785) % 360
@@ -68,7 +79,18 @@ class EngineContract:
     """Subclass this as ``class TestMyEngine(EngineContract)`` and write `open`."""
 
     def open(self, directory: Path) -> Engine:
-        """Open the engine with an empty storage in `directory`."""
+        """Open the engine with an empty storage in `directory`; a subclass must write it.
+
+        Parameters
+        ----------
+        directory
+            A directory of the test's own; it is opened more than once by some tests.
+
+        Returns
+        -------
+        engine
+            The tests close it.
+        """
         raise NotImplementedError
 
     # --- helpers ---------------------------------------------------------------------------------------------
@@ -397,7 +419,24 @@ class EngineContract:
 
 
 def changed_stars(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
-    """Give keys that are gone, rows that are edited (some move, some lose or gain their position), new rows, and all rows afterwards."""
+    """Make a change of `stars` and what comes of it, to compare a merge with.
+
+    Parameters
+    ----------
+    rows
+        Rows of `stars`, at least 1300.
+
+    Returns
+    -------
+    gone
+        The keys to delete (column ``id``), one of which nobody has.
+    edited
+        Rows with a known key and other values; some move, some lose or gain their position.
+    new
+        Rows with new keys.
+    wanted
+        All rows afterwards.
+    """
     edited = rows.slice(100, 200).to_pylist()
     for number, row in enumerate(edited):
         if number % 3 == 0:
@@ -414,7 +453,20 @@ def changed_stars(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Tabl
 
 
 def engine_rows(engine: Engine, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Give a snapshot's rows by key."""
+    """Read all rows of a snapshot back, sorted by `id`.
+
+    Parameters
+    ----------
+    engine
+        The one that keeps the snapshot.
+    snapshot
+        Of a table with a column ``id``.
+
+    Returns
+    -------
+    rows
+        A mapping from column names to Python values for each row.
+    """
     return sorted((row for batch in engine.read(snapshot) for row in batch.to_pylist()), key=_by_id)
 
 

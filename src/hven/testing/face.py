@@ -62,7 +62,18 @@ class FaceContract:
 
     @contextmanager
     def served(self, directory: Path) -> Iterator[Ask]:
-        """Serve a tiny site with all faces: gives what asks it, with path, parameters, method and headers."""
+        """Serve a tiny site with all installed faces in this process, without a socket.
+
+        Parameters
+        ----------
+        directory
+            Where the site is made.
+
+        Yields
+        ------
+        ask
+            A function of path, parameters, method (GET unless told) and headers that returns the `httpx.Response`.
+        """
         faces = known()
         with tiny_site(directory, {self.table.qualified: (self.table, self.rows)}) as site:
             around = Surroundings(site=site, reader=lambda _: ANONYMOUS, policies=DEFAULT, faces=faces, started=datetime.now(UTC))

@@ -49,7 +49,15 @@ _SAMPLES: tuple[tuple[str, str, object, object], ...] = (
 
 
 def every_type() -> tuple[list[Column], pa.RecordBatch]:
-    """Give columns of every type and three rows for them: a value, null, another value."""
+    """Make a batch with a column of each type that a format must write.
+
+    Returns
+    -------
+    columns
+        One for each of the types.
+    batch
+        Three rows: a value, null, another value.
+    """
     columns = [Column(name=name, type=parse_type(word)) for name, word, *_ in _SAMPLES]
     arrays = [pa.array([first, None, last], column.type.arrow) for column, (*_, first, last) in zip(columns, _SAMPLES, strict=True)]
     return columns, pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
@@ -63,7 +71,28 @@ def document(
     options: Mapping[str, str] | None = None,
     **about: Any,
 ) -> bytes:
-    """Write a whole document in the format called `kind`."""
+    """Write a whole document in the format called `kind`.
+
+    Parameters
+    ----------
+    kind
+        Name of an installed format, ``csv``.
+    columns
+        Describe the columns of the batches, in their order.
+    batches
+        The rows.
+    end
+        What is known when the rows are over (overflow, an error, their number); None: only how many there are.
+    options
+        What the format lets a request choose, as `Format.write` takes it.
+    about
+        Further attributes of `hven.formats.Head`.
+
+    Returns
+    -------
+    document
+        Its bytes.
+    """
     ended = end or End(rows=sum(batch.num_rows for batch in batches))
     return b"".join(formats.load(kind).write(Head(columns=columns, **about), iter(batches), lambda: ended, options or {}))
 
@@ -89,15 +118,49 @@ class FormatContract:
     marks_errors = False
 
     def rows(self, data: bytes) -> list[Mapping[str, object]] | None:
-        """Read a document back with somebody else's reader; None if there is none."""
+        """Read a document back with somebody else's reader; a subclass writes it if there is one.
+
+        Parameters
+        ----------
+        data
+            The whole document.
+
+        Returns
+        -------
+        rows
+            A mapping from column names to values for each row; None if there is no reader, and the document is not judged by it.
+        """
 
     def check(self, data: bytes, rows: int) -> None:
-        """Compare the number of rows of a document, if it can be read back."""
+        """Compare the number of rows of a document, if it can be read back.
+
+        Parameters
+        ----------
+        data
+            The whole document.
+        rows
+            How many there must be.
+        """
         found = self.rows(data)
         assert found is None or len(found) == rows
 
     def write(self, columns: Sequence[Column], batches: Sequence[pa.RecordBatch], end: End | None = None, **about: Any) -> bytes:
-        """Write a whole document."""
+        """Write a whole document in the format that is tried.
+
+        Parameters
+        ----------
+        columns, batches
+            As for `document`.
+        end
+            As for `document`.
+        about
+            Further attributes of `hven.formats.Head`.
+
+        Returns
+        -------
+        document
+            Its bytes.
+        """
         return document(self.name, columns, batches, end, self.options, **about)
 
     def test_is_found_by_its_names(self) -> None:

@@ -26,7 +26,18 @@ class FunctionContract:
     name: ClassVar[str]
 
     def open(self, directory: Path) -> Engine:
-        """Open an engine; override it to try another one."""
+        """Open an engine that computes the function; override it to try another one than the embedded.
+
+        Parameters
+        ----------
+        directory
+            An empty one.
+
+        Returns
+        -------
+        engine
+            The tests close it.
+        """
         engine: Engine = plugins.load("engines", "duckdb").open(directory, memory=1 << 28)
         return engine
 

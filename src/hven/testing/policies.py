@@ -30,11 +30,37 @@ class HalfHidden:
     exempt: frozenset[str] = frozenset({"owner"})
 
     def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
-        """Have no opinion about tables."""
+        """Have no opinion about tables.
+
+        Parameters
+        ----------
+        table
+            any.
+        who
+            anybody.
+
+        Returns
+        -------
+        opinion
+            None: other policies decide.
+        """
         return None
 
     def rows(self, table: Table, who: Reader) -> Expr | None:
-        """Give ``MOD(column, 2) = 0``."""
+        """Return the condition ``MOD(column, 2) = 0`` for tables that have the column as whole numbers.
+
+        Parameters
+        ----------
+        table
+            The table that is asked.
+        who
+            Who asks; readers of an exempt group see all.
+
+        Returns
+        -------
+        condition
+            A bound tree; None if every row may be seen.
+        """
         if who.groups & self.exempt:
             return None
         found = next((column for column in table.columns if column.name == self.column), None)
@@ -50,5 +76,16 @@ class HalfHidden:
 
 
 def half_hidden(column: str = "n") -> tuple[Policy, ...]:
-    """Give the policies of a site that hides the odd rows from everybody but its owner."""
+    """Make the policies of a site that hides the odd rows from everybody but its owner.
+
+    Parameters
+    ----------
+    column
+        The whole number that decides.
+
+    Returns
+    -------
+    policies
+        In the order in which they are asked.
+    """
     return (Access(), HalfHidden(column))

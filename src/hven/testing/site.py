@@ -32,8 +32,15 @@ def tiny_site(directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.T
     tables
         ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions ... matter. Columns called ``ra`` and ``dec`` become
         the position of a table that is given as rows alone.
+    watch
+        Whether changes of descriptors and of the store are looked for by threads, as a server does.
     settings
         Further attributes of `hven.model.settings.Settings`.
+
+    Returns
+    -------
+    site
+        The caller closes it.
     """
     site = Site(Settings(directory=directory, **settings), watch=watch)
     try:
@@ -48,7 +55,20 @@ def tiny_site(directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.T
 
 
 def table_of(name: str, rows: pa.Table) -> Table:
-    """Describe rows as a table, from their Arrow schema alone."""
+    """Describe rows as a table, from their Arrow schema alone.
+
+    Parameters
+    ----------
+    name
+        ``schema.table``.
+    rows
+        Columns called ``ra`` and ``dec`` (degrees) become its position.
+
+    Returns
+    -------
+    table
+        Without units, UCDs or keys.
+    """
     schema, _, short = name.partition(".")
     words = set(rows.column_names)
     position = ("ra", "dec") if {"ra", "dec"} <= words else None
@@ -56,7 +76,24 @@ def table_of(name: str, rows: pa.Table) -> Table:
 
 
 def publish(site: Site, table: Table, rows: pa.Table, *, keeper: str | None = None) -> Record:
-    """Publish rows as a new snapshot of `table`, in the engine `keeper` (default: the site's); the schema's other tables stay as they are."""
+    """Publish rows as a new snapshot of `table`; the schema's other tables stay as they are.
+
+    Parameters
+    ----------
+    site
+        An open one.
+    table
+        Its schema is the collection.
+    rows
+        With at least the columns of the table, castable to their types.
+    keeper
+        Name of the engine that keeps them; None: the site's default.
+
+    Returns
+    -------
+    record
+        What the store knows of the snapshot.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     ident = f"{stamp}-{next(_count):06x}"
     engine = site.engines.get(keeper or site.engines.default)
@@ -82,12 +119,21 @@ def site_with(
 
     Parameters
     ----------
+    directory
+        Where the site is made.
     descriptor
         Text of the descriptor.
     files
         File name beside the descriptor -> content.
     name
         Of the collection; None = what ``collection:`` says.
+    settings
+        Further attributes of `hven.model.settings.Settings`.
+
+    Returns
+    -------
+    site
+        The caller closes it.
     """
     found = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
     title = name or (found.group(1) if found else "things")

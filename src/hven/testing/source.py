@@ -51,15 +51,45 @@ class SourceContract:
     has_files: ClassVar[bool] = True
 
     def make(self, directory: Path) -> dict[str, Any]:
-        """Put files into the directory, and give the options."""
+        """Write the files of a source and return its options; a subclass must write it.
+
+        Parameters
+        ----------
+        directory
+            An empty one, beside which the descriptor would stand.
+
+        Returns
+        -------
+        options
+            As under ``source:`` in a descriptor, without ``kind``.
+        """
         raise NotImplementedError
 
     def context(self, directory: Path) -> Context:
-        """Give the surroundings; override it to add secrets or a query."""
+        """Return the surroundings in which the source is opened; override it to add secrets or a query.
+
+        Parameters
+        ----------
+        directory
+            Where `make` wrote.
+        """
         return Context(directory=directory)
 
     def source(self, directory: Path, **changes: Any) -> Source:
-        """Open the source."""
+        """Make and open the source.
+
+        Parameters
+        ----------
+        directory
+            Where `make` writes.
+        changes
+            Attributes of `hven.sources.Context` that differ from those of `context`.
+
+        Returns
+        -------
+        source
+            As its module's `open` made it.
+        """
         module = plugins.load("sources", self.kind)
         options = module.Options.model_validate(self.make(directory))
         opened: Source = module.open(options, replace(self.context(directory), **changes))
@@ -67,7 +97,22 @@ class SourceContract:
 
     @staticmethod
     def table(source: Source, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:
-        """Read all batches."""
+        """Read all batches of a source into one table.
+
+        Parameters
+        ----------
+        source
+            An open one.
+        columns
+            Names of the only columns to read, None: all.
+        limit
+            Largest number of rows to ask for, None: all.
+
+        Returns
+        -------
+        rows
+            In the order of the source.
+        """
         return pa.Table.from_batches(list(source.batches(columns, limit)))
 
     def test_rows_are_those_that_were_put_in(self, tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ def init(
 ) -> Path:
     """Make a site: hven.toml, collections/, .gitignore. Files that are there already stay.
 
+    Parameters
+    ----------
+    directory
+        Made if it is not there.
+    name
+        The site's title; None: the directory's name.
+    authority
+        Of its IVOIDs, ``ivo://authority/..``.
+    contact_name, contact_email
+        Of who answers for the site; None: the file has a line to fill in.
+
     Returns
     -------
     Path

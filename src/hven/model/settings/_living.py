@@ -44,12 +44,17 @@ class Settled:
         self._seen = self._stamp()
 
     def look(self, also: Iterable[str] = ()) -> bool:
-        """Take up what changed in the file since the last look; tell whether anything that is in force did.
+        """Reload the file if it changed since the last look.
 
         Parameters
         ----------
         also
             What is fixed for now besides `FIXED`: the section of a database that is open, as its engine brings it.
+
+        Returns
+        -------
+        changed
+            Whether anything that is in force did.
         """
         stamp = self._stamp()
         if stamp == self._seen:

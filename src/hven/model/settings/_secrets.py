@@ -15,7 +15,7 @@ SECRETS = "secrets.toml"
 
 
 def exposed(directory: Path, *kept: Path) -> list[Fault]:
-    """Say what other accounts of this machine can read that is the site's alone: its secrets, rows of private tables, digests of tokens.
+    """List what other accounts of this machine can read that is the site's alone: its secrets, rows of private tables, digests of tokens.
 
     Parameters
     ----------
@@ -23,6 +23,11 @@ def exposed(directory: Path, *kept: Path) -> list[Fault]:
         The site's.
     kept
         Directories of its state and data. What is in them does not matter: who cannot enter a directory sees nothing of it.
+
+    Returns
+    -------
+    faults
+        Warnings, each with its remedy.
     """
     found = []
     for path, others in ((directory / SECRETS, 0o004), *((path, 0o001) for path in dict.fromkeys(kept))):
@@ -45,6 +50,13 @@ def secret(directory: Path, name: str) -> str:
     ----------
     directory
         The site's.
+    name
+        ``$NAME`` or ``NAME``.
+
+    Returns
+    -------
+    value
+        Never to be shown.
 
     Raises
     ------

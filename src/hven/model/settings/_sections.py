@@ -18,7 +18,7 @@ PICTURE = INSIDE.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
 def said(
     doc: str, *, example: str = "another form", placed: str = "", size: bool = False, many: bool = False, **rule: Any
 ) -> dict[str, Any]:
-    """Say what a field of hven.toml is, as its `metadata`; without a default it is required.
+    """Describe a field of hven.toml, as its `metadata`; without a default it is required.
 
     Parameters
     ----------
@@ -34,12 +34,32 @@ def said(
         Several values, which a variable has between commas.
     rule
         Bounds of `pydantic.Field`.
+
+    Returns
+    -------
+    metadata
+        For `dataclasses.field`.
     """
     return {"doc": doc, "example": example, "placed": placed, "size": size, "many": many, "rule": rule}
 
 
 def setting(default: Any, doc: str, **more: Any) -> Any:
-    """Make a field of hven.toml with a default (a class makes it); the rest is `said`."""
+    """Make a field of hven.toml with a default.
+
+    Parameters
+    ----------
+    default
+        Its value; a class makes a new one for each object.
+    doc
+        Its line of documentation, without a full stop.
+    more
+        As `said` takes them.
+
+    Returns
+    -------
+    field
+        For a dataclass.
+    """
     metadata = said(doc, many=isinstance(default, tuple), **more)
     return field(default_factory=default, metadata=metadata) if isinstance(default, type) else field(default=default, metadata=metadata)
 

@@ -209,7 +209,18 @@ class Settings:
         return (self.directory, *(self.directory / Path(root).expanduser() for root in self.roots))
 
     def resolved(self, text: str) -> str:
-        """Give an address, or what the secret holds that `text` names (``$NAME``)."""
+        """Resolve an address that may be a secret's name.
+
+        Parameters
+        ----------
+        text
+            An address, or ``$NAME``.
+
+        Returns
+        -------
+        address
+            `text` itself, or what the secret holds.
+        """
         return secret(self.directory, text) if text.startswith("$") else text
 
     @property

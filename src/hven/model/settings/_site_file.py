@@ -60,6 +60,18 @@ SERVED = frozenset(  # first words of paths that answer themselves
 def load(directory: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Read ``hven.toml`` of a site, then ``HVEN_*`` variables, which win (``HVEN_PORT``, ``HVEN_LIMITS_SECONDS``).
 
+    Parameters
+    ----------
+    directory
+        The site's.
+    environment
+        Variables; None: those of this process.
+
+    Returns
+    -------
+    settings
+        With the sections that engines bring.
+
     Raises
     ------
     UserError
@@ -216,7 +228,18 @@ def _portal_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
 
 
 def strangers(settings: Settings) -> list[Fault]:
-    """Find what the portals name and the site does not have: collections, logos, texts."""
+    """List what the portals name and the site does not have: collections, logos, texts.
+
+    Parameters
+    ----------
+    settings
+        Of a site.
+
+    Returns
+    -------
+    faults
+        Warnings, each with its line.
+    """
     found = []
     text = _text(settings)
     known = sorted(path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name)
@@ -238,7 +261,18 @@ def strangers(settings: Settings) -> list[Fault]:
 
 
 def lacking(settings: Settings) -> list[Fault]:
-    """Find sections that are in vain: what they need is not installed."""
+    """List sections that are in vain: what they need is not installed.
+
+    Parameters
+    ----------
+    settings
+        Of a site.
+
+    Returns
+    -------
+    faults
+        Each with the line of the section and the remedy.
+    """
     found = []
     for one in brought():
         if settings.brought[one.name] != (() if one.many else one.kind()):

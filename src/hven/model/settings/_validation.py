@@ -21,7 +21,18 @@ _NAME = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 
 
 def read_bytes(value: object) -> object:
-    """Read ``2 GiB``, ``500M`` or a number of bytes."""
+    """Parse a number of bytes.
+
+    Parameters
+    ----------
+    value
+        ``2 GiB``, ``500M``, or a number.
+
+    Returns
+    -------
+    bytes
+        A whole number; what cannot be read comes back as it is, for pydantic to refuse.
+    """
     match = _BYTES.fullmatch(value) if isinstance(value, str) else None
     return round(float(match[1]) * _UNITS[match[2].lower()]) if match else value
 
@@ -61,12 +72,29 @@ def keys() -> Mapping[str, Mapping[str, Any]]:
 
 
 def docs() -> dict[str, str]:
-    """Give the line of documentation of every setting."""
+    """List the line of documentation of every setting.
+
+    Returns
+    -------
+    docs
+        By the name of the setting, ``limits.seconds``.
+    """
     return {name: one["doc"] for name, one in keys().items()}
 
 
 def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
-    """Give what is set and belongs to one place: its name, its value, and what it would do in another."""
+    """List what is set and belongs to one place.
+
+    Parameters
+    ----------
+    settings
+        Of a site.
+
+    Yields
+    ------
+    name, value, effect
+        The setting, its value, and what it would do in another place.
+    """
     for name, one in keys().items():
         if one["placed"]:
             section, _, key = name.rpartition(".")

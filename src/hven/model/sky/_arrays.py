@@ -27,14 +27,19 @@ _PAIRS = 1 << 20  # pairs of edges that are compared at a time
 
 
 def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
-    """Say which points lie in their row's polygon.
+    """Return which points lie in their row's polygon.
 
     Parameters
     ----------
     lon, lat
         Degrees, shape (n,), or one position for all rows.
     offsets, coordinates
-        n polygons, or one for all rows.
+        N polygons, shapes (n + 1,) and (m,), or one for all rows.
+
+    Returns
+    -------
+    inside
+        Shape (n,); False for what is no polygon.
     """
     lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
     starts, numbers = _single(offsets, coordinates)
@@ -51,7 +56,18 @@ def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, c
 
 
 def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers:
-    """Give areas in square degrees, shape (n,); NaN for what is no polygon."""
+    """Compute the areas of polygons.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N polygons: where each begins and the last ends, shape (n + 1,); lon, lat, lon, lat .. in degrees, shape (m,).
+
+    Returns
+    -------
+    areas
+        Square degrees, shape (n,); NaN for what is no polygon.
+    """
     good, rings = _rings(np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64))
     areas = np.full(len(good), np.nan)
     if rings is not None:
@@ -60,16 +76,23 @@ def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers
 
 
 def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Flags]:
-    """Give the areas of unions as the sums of their parts, and which of them are so because their parts lie in caps that do not meet.
+    """Compute the areas of unions as the sums of their parts, where these do not meet.
 
     Parameters
     ----------
     owner
         The union of each part, from 0, ascending; shape (n,).
     circle
-        Which parts are circles; the others are polygons.
+        Which parts are circles, shape (n,); the others are polygons.
     offsets, coordinates
-        Numbers of all parts.
+        Numbers of all parts, shapes (n + 1,) and (m,); degrees.
+
+    Returns
+    -------
+    areas
+        Square degrees, shape (u,) for u unions.
+    apart
+        Which of them are so because their parts lie in caps that do not meet, shape (u,).
     """
     starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
     area, reach, xyz = np.full(len(owner), np.nan), np.full(len(owner), 180.0), np.zeros((len(owner), 3))
@@ -92,7 +115,18 @@ def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: n
 
 
 def polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-    """Give longitudes and latitudes of the middles, shape (n,); NaN for what is no polygon."""
+    """Compute the middles of polygons.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,), as for `polygon_areas`.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, shape (n,); NaN for what is no polygon.
+    """
     starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
     good, _ = _rings(starts, numbers)
     lon, lat = np.full(len(good), np.nan), np.full(len(good), np.nan)
@@ -104,13 +138,35 @@ def polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tup
 
 
 def circles_intersect(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, radius2: Any) -> Flags:
-    """Say which pairs of circles touch; all degrees, broadcast."""
+    """Return which pairs of circles touch.
+
+    Parameters
+    ----------
+    lon1, lat1, radius1, lon2, lat2, radius2
+        Degrees, broadcast against each other; a negative radius is no circle.
+
+    Returns
+    -------
+    touch
+        Of the broadcast shape.
+    """
     found: Flags = distance(lon1, lat1, lon2, lat2) <= np.add(radius1, radius2) + TOLERANCE
     return found & (np.asarray(radius1) >= 0.0) & (np.asarray(radius2) >= 0.0)
 
 
 def circle_in_circle(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, radius2: Any) -> Flags:
-    """Say which first circles lie wholly in the second; all degrees, broadcast."""
+    """Return which first circles lie wholly in the second.
+
+    Parameters
+    ----------
+    lon1, lat1, radius1, lon2, lat2, radius2
+        Degrees, broadcast against each other; a negative radius is no circle.
+
+    Returns
+    -------
+    inside
+        Of the broadcast shape.
+    """
     found: Flags = distance(lon1, lat1, lon2, lat2) + radius1 <= np.asarray(radius2) + TOLERANCE
     return (found | (np.asarray(radius2) >= 180.0)) & (np.asarray(radius1) >= 0.0)
 
@@ -118,21 +174,60 @@ def circle_in_circle(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, r
 def circle_meets_polygon(
     lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike
 ) -> Flags:
-    """Say which circles touch their row's polygon; circles broadcast over the polygons' rows."""
+    """Return which circles touch their row's polygon.
+
+    Parameters
+    ----------
+    lon, lat, radius
+        Degrees; circles broadcast over the polygons' rows.
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,); or one for all rows.
+
+    Returns
+    -------
+    touch
+        Shape (n,).
+    """
     return _circle_polygon(lon, lat, radius, offsets, coordinates, "meets")
 
 
 def circle_in_polygon(
     lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike
 ) -> Flags:
-    """Say which circles lie wholly in their row's polygon."""
+    """Return which circles lie wholly in their row's polygon.
+
+    Parameters
+    ----------
+    lon, lat, radius
+        Degrees; circles broadcast over the polygons' rows.
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,); or one for all rows.
+
+    Returns
+    -------
+    inside
+        Shape (n,).
+    """
     return _circle_polygon(lon, lat, radius, offsets, coordinates, "in")
 
 
 def polygon_in_circle(
     offsets: npt.ArrayLike, coordinates: npt.ArrayLike, lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike
 ) -> Flags:
-    """Say which polygons lie wholly in their row's circle: they keep away from the circle that is the rest of the sky."""
+    """Return which polygons lie wholly in their row's circle: they keep away from the circle that is the rest of the sky.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,); or one for all rows.
+    lon, lat, radius
+        Degrees; circles broadcast over the polygons' rows.
+
+    Returns
+    -------
+    inside
+        Shape (n,).
+    """
     lon, lat, radius = (np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (lon, lat, radius))
     away = _circle_polygon(lon + 180.0, -lat, 180.0 - radius, offsets, coordinates, "away")
     return away & (radius >= 0.0)
@@ -159,7 +254,18 @@ def _circle_polygon(lon: Any, lat: Any, radius: Any, offsets: Any, coordinates: 
 
 
 def polygons_intersect(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, offsets2: npt.ArrayLike, coordinates2: npt.ArrayLike) -> Flags:
-    """Say which pairs of polygons touch. One polygon on either side stands for all rows."""
+    """Return which pairs of polygons touch.
+
+    Parameters
+    ----------
+    offsets1, coordinates1, offsets2, coordinates2
+        N polygons on each side, shapes (n + 1,) and (m,); one polygon on either side stands for all rows.
+
+    Returns
+    -------
+    touch
+        Shape (n,).
+    """
     answer, one, two, live = _pairs(offsets1, coordinates1, offsets2, coordinates2)
     if one is None or two is None:
         return answer
@@ -177,7 +283,18 @@ def polygons_intersect(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, off
 
 
 def polygon_in_polygon(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, offsets2: npt.ArrayLike, coordinates2: npt.ArrayLike) -> Flags:
-    """Say which first polygons lie wholly in the second. One polygon on either side stands for all rows."""
+    """Return which first polygons lie wholly in the second.
+
+    Parameters
+    ----------
+    offsets1, coordinates1, offsets2, coordinates2
+        N polygons on each side, shapes (n + 1,) and (m,); one polygon on either side stands for all rows.
+
+    Returns
+    -------
+    inside
+        Shape (n,).
+    """
     answer, inner, outer, live = _pairs(offsets1, coordinates1, offsets2, coordinates2)
     if inner is None or outer is None:
         return answer

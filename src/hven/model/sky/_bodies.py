@@ -49,7 +49,7 @@ class Body:
 
     @property
     def target_class(self) -> str:
-        """Give its target_class as EPN-TAP 2.0 has it."""
+        """The class of the target, a word of EPN-TAP 2.0 (``target_class``)."""
         if self.kind.startswith("moon of"):
             return "satellite"
         return {"star of the Solar System": "star", "dwarf planet": "dwarf_planet#asteroid"}.get(self.kind, self.kind)
@@ -61,7 +61,13 @@ class Body:
 
 
 def bodies() -> Iterator[Body]:
-    """Give every body."""
+    """List every body of the table.
+
+    Yields
+    ------
+    body
+        The Sun, planets, moons, then dwarf planets, asteroids and comets.
+    """
 
     def body(name: str, kind: str, code: int | str, *ids: str) -> Body:
         return Body(name, kind, (*ids, f"NAIF {code}"))
@@ -94,7 +100,18 @@ def _key(name: str) -> str:
 
 
 def find(name: str) -> Body | None:
-    """Find a body by one of its names, in any case, with ``_`` for blanks."""
+    """Find a body by one of its names.
+
+    Parameters
+    ----------
+    name
+        In any case, with ``_`` for blanks; a name, a numeral (``Jupiter II``) or a NAIF code.
+
+    Returns
+    -------
+    body
+        None if it is not in this table.
+    """
     return _known().get(_key(name))
 
 
@@ -103,7 +120,18 @@ _ASTEROID = re.compile(r"(?:\(?\d+\)? .+|\d{4} [A-Z]{2}\d*|\d{4} (?:P-L|T-[123])
 
 
 def target_class(name: str) -> str | None:
-    """Give the target_class of EPN-TAP by a name, or by the form of a designation of a comet or asteroid; None: not known here."""
+    """Classify a target by its name, or by the form of a designation of a comet or asteroid.
+
+    Parameters
+    ----------
+    name
+        As `find` takes it, or ``C/1995 O1``, ``2004 MN4``.
+
+    Returns
+    -------
+    class
+        A word of EPN-TAP 2.0; None: not known here.
+    """
     body = find(name)
     if body is not None:
         return body.target_class
@@ -112,13 +140,35 @@ def target_class(name: str) -> str | None:
 
 
 def target_name(name: str) -> str | None:
-    """Give a name as the IAU writes it; None: not known here."""
+    """Return a body's name as the IAU writes it.
+
+    Parameters
+    ----------
+    name
+        As `find` takes it.
+
+    Returns
+    -------
+    name
+        None: not known here.
+    """
     body = find(name)
     return None if body is None else body.name
 
 
 def polar_ratio(name: str) -> float | None:
-    """Give polar by equatorial radius; None if this table does not have them."""
+    """Return polar by equatorial radius of a body.
+
+    Parameters
+    ----------
+    name
+        As `find` takes it.
+
+    Returns
+    -------
+    ratio
+        Dimensionless, 0 to 1; None if this table does not have the radii.
+    """
     body = find(name)
     radii = None if body is None else body.radii
     return None if radii is None else radii[1] / radii[0]

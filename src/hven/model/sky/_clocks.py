@@ -25,14 +25,36 @@ TT_TAI = 32_184_000  # microseconds
 
 
 def tai_of_utc(utc: npt.ArrayLike) -> Whole:
-    """Give TAI of UTC, both as microseconds since 1970-01-01T00:00:00 of their own clock; `NONE` before 1972."""
+    """Convert UTC to TAI, by the leap seconds.
+
+    Parameters
+    ----------
+    utc
+        Microseconds since 1970-01-01T00:00:00 as a UTC clock shows them, any shape.
+
+    Returns
+    -------
+    tai
+        Microseconds since 1970-01-01T00:00:00 of its own clock, of the same shape; `NONE` before 1972.
+    """
     given = np.asarray(utc, np.int64)
     at = np.searchsorted(_STARTS, given, "right") - 1
     return np.where(at >= 0, given + _OFFSETS[at], NONE)
 
 
 def utc_of_tai(tai: npt.ArrayLike) -> Whole:
-    """Give UTC of TAI; what lies in a leap second itself (23:59:60) is the second after it, as timestamps have no other."""
+    """Convert TAI to UTC; what lies in a leap second itself (23:59:60) is the second after it, as timestamps have no other.
+
+    Parameters
+    ----------
+    tai
+        Microseconds since 1970-01-01T00:00:00 of its own clock, any shape.
+
+    Returns
+    -------
+    utc
+        Microseconds as of `tai_of_utc`, of the same shape; `NONE` before 1972.
+    """
     given = np.asarray(tai, np.int64)
     # during the leap second the new offset is not in force yet: 23:59:60.x is 00:00:00.x of the next day
     at = np.searchsorted(_STARTS + _OFFSETS - 1_000_000, given, "right") - 1
@@ -49,12 +71,17 @@ _PHASES = np.array([49.409, 168.173, 191.837, 21.736, 15.704, 95.528, 49.095])
 
 
 def mars_ls(jd_tt: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Give the areocentric longitude of the Sun, Ls, in degrees (Allison & McEwen 2000, eqs. 16-19, constants as of Mars24).
+    """Compute the areocentric longitude of the Sun, Ls (Allison & McEwen 2000, eqs. 16-19, constants as of Mars24).
 
     Parameters
     ----------
     jd_tt
-        Julian dates in Terrestrial Time. Good to 0.02 degrees from 1874 to 2127.
+        Julian dates in Terrestrial Time, any shape. Good to 0.02 degrees from 1874 to 2127.
+
+    Returns
+    -------
+    ls
+        Degrees in [0, 360), of the same shape.
     """
     days = np.asarray(jd_tt, np.float64) - 2_451_545.0
     anomaly = np.radians(19.3871 + 0.52402073 * days)
@@ -68,7 +95,18 @@ def mars_ls(jd_tt: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def mars_ls_of_utc(utc: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Give Ls of UTC in microseconds since 1970; before 1972 TT - UTC is taken as that of 1972: a minute is 0.0004 degrees."""
+    """Compute Ls of UTC; before 1972 TT - UTC is taken as that of 1972: a minute is 0.0004 degrees.
+
+    Parameters
+    ----------
+    utc
+        Microseconds since 1970, any shape.
+
+    Returns
+    -------
+    ls
+        Degrees in [0, 360), of the same shape.
+    """
     given = np.asarray(utc, np.int64)
     tai = tai_of_utc(np.maximum(given, _STARTS[0])) - np.maximum(given, _STARTS[0])
     return mars_ls(2_440_587.5 + (given + tai + TT_TAI) / 86_400e6)

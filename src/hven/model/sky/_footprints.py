@@ -29,20 +29,40 @@ PROJECTIONS = tuple(_NATIVE)
 
 
 def turned_round(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool) -> Numbers:
-    """Give polygons with their corners counter-clockwise, seen from inside the sphere (the sky) or from outside (a body).
+    """Orient polygons: corners counter-clockwise, seen from inside the sphere (the sky) or from outside (a body).
 
     Parameters
     ----------
     starts
         Where in `numbers` (lon, lat, lon, lat ..) each polygon begins, and the end; shape (n + 1,).
+    numbers
+        Lon, lat, lon, lat .. in degrees, shape (m,).
     outside
         True: as seen by somebody who looks at a body.
+
+    Returns
+    -------
+    numbers
+        The same corners, shape (m,).
     """
     return np.asarray(numbers.reshape(-1, 2)[corners_in_order(starts, numbers, outside=outside)].ravel(), np.float64)
 
 
 def corners_in_order(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool) -> npt.NDArray[np.int64]:
-    """Give where the corners of `turned_round` stand in what was given."""
+    """Return where the corners of `turned_round` stand in what was given.
+
+    Parameters
+    ----------
+    starts, numbers
+        As for `turned_round`, shapes (n + 1,) and (m,).
+    outside
+        As for `turned_round`.
+
+    Returns
+    -------
+    indexes
+        Numbers of corners, shape (m / 2,).
+    """
     first = np.asarray(starts, np.int64) // 2
     corner = np.arange(len(numbers) // 2)
     row = np.repeat(np.arange(len(first) - 1), np.diff(first))
@@ -52,7 +72,22 @@ def corners_in_order(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside
 
 
 def wrong_way(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool, flat: float = FLAT) -> npt.NDArray[np.bool_]:
-    """Tell which polygons run clockwise, seen from inside the sphere or from outside (see `turned_round`); those below `flat` (about steradians) do not."""
+    """Return which polygons run clockwise, seen from inside the sphere or from outside (see `turned_round`).
+
+    Parameters
+    ----------
+    starts, numbers
+        As for `turned_round`, shapes (n + 1,) and (m,).
+    outside
+        As for `turned_round`.
+    flat
+        The size below which a polygon has no way round, about steradians.
+
+    Returns
+    -------
+    wrong
+        Shape (n,).
+    """
     pairs = numbers.reshape(-1, 2)
     first = np.asarray(starts, np.int64) // 2
     sizes = np.diff(first)
@@ -71,7 +106,7 @@ def wrong_way(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool,
 
 
 def wcs_corners(projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers, cd: Numbers, naxis: Numbers) -> Numbers:
-    """Give the outer corners of images by their zenithal WCS (FITS WCS paper II), LONPOLE 180.
+    """Compute the outer corners of images by their zenithal WCS (FITS WCS paper II), LONPOLE 180.
 
     Parameters
     ----------

@@ -70,12 +70,19 @@ ICRS = Frame()
 
 
 def convert(lon: npt.ArrayLike, lat: npt.ArrayLike, source: Frame, target: Frame) -> tuple[Numbers, Numbers]:
-    """Bring positions from one frame into another.
+    """Transform positions from one frame into another.
 
     Parameters
     ----------
     lon, lat
         Degrees, of one shape. NaN stays NaN.
+    source, target
+        On the sky or on one body; between frames of the sky, epochs and equinoxes are observed.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, of the same shape; longitudes as the target counts them.
 
     Raises
     ------
@@ -153,7 +160,19 @@ ROTATIONS = ("ICRS", "FK5", "FK4", "GALACTIC", "ECLIPTIC")
 
 
 def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> tuple[Numbers, Numbers]:
-    """Turn positions from one frame into another: a rotation alone, without aberration terms or proper motions.
+    """Rotate positions from one frame into another: without aberration terms or proper motions.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, of one shape (...,).
+    source, target
+        Names among `ROTATIONS`.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, longitudes in [0, 360), of the same shape.
 
     Raises
     ------

@@ -68,7 +68,7 @@ def _check(order: int) -> None:
 
 
 def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
-    """Give the nested index of each position.
+    """Compute the nested index of each position.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
 
     Returns
     -------
-    numpy.ndarray of int64
-        -1 where a coordinate is NaN, infinite, or a latitude beyond a pole.
+    indexes
+        Int64, of the shape of the positions, at least (1,); -1 where a coordinate is NaN, infinite, or a latitude beyond a pole.
     """
     _check(order)
     lon, lat = np.broadcast_arrays(np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64)))
@@ -97,7 +97,20 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
 
 
 def center(order: int, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-    """Give longitude and latitude (degrees) of the centres of cells; NaN for indexes that do not exist."""
+    """Compute the centres of cells.
+
+    Parameters
+    ----------
+    order
+        0 to 29.
+    ipix
+        Nested indexes, shape (n,).
+
+    Returns
+    -------
+    lon, lat
+        Degrees, shape (n,); NaN for indexes that do not exist.
+    """
     _check(order)
     cells = np.atleast_1d(np.asarray(ipix, dtype=np.int64))
     good = (cells >= 0) & (cells < 12 << 2 * order)
@@ -108,7 +121,18 @@ def center(order: int, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
 
 
 def order_for(radius: float) -> int:
-    """Give the order that suits a cone of `radius` degrees: about three cells to the radius, some dozen ranges."""
+    """Return the order that suits a cone: about three cells to the radius, some dozen ranges.
+
+    Parameters
+    ----------
+    radius
+        Degrees; 0, negative and NaN are points.
+
+    Returns
+    -------
+    order
+        0 to 29.
+    """
     if not radius > 0.0:
         return ORDER
     return min(max(int(math.log2(3.58 / math.radians(radius))), 0), ORDER)
@@ -126,8 +150,8 @@ def cone_ranges(lon: float, lat: float, radius: float, order: int | None = None)
 
     Returns
     -------
-    numpy.ndarray of int64, shape (n, 2)
-        Half-open, sorted, disjoint ranges at order 29.
+    ranges
+        Half-open, sorted, disjoint at order 29, shape (n, 2).
     """
     if not (radius >= 0.0 and abs(lat) <= 90.0 and math.isfinite(lon)):
         return NOWHERE
@@ -194,7 +218,7 @@ def cones_cells(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
     Parameters
     ----------
     lons, lats, radius
-        Degrees, as for `cones_ranges`.
+        Degrees, shape (n,), as for `cones_ranges`.
 
     Yields
     ------
@@ -257,11 +281,13 @@ def neighbourhood(ranges: Indexes, order: int) -> Indexes:
     ----------
     ranges
         Half-open, sorted, disjoint at order 29, shape (n, 2).
+    order
+        0 to 29.
 
     Returns
     -------
-    numpy.ndarray of int64, shape (m, 2)
-        Ranges at order 29 that hold everything within 0.69 / 2^order radians of the set.
+    ranges
+        At order 29, shape (m, 2); they hold everything within 0.69 / 2^order radians of the set.
     """
     _check(order)
     shift = 2 * (ORDER - order)
@@ -291,14 +317,42 @@ def _centres_of_all(order: int) -> Numbers:
 
 
 def polygon_cells(lons: Numbers, lats: Numbers, order: int, *, inner: bool = False) -> Indexes:
-    """Give the ranges that cover the small side of a polygon, or (`inner`) those that lie wholly in it."""
+    """Cover the small side of a polygon.
+
+    Parameters
+    ----------
+    lons, lats
+        Degrees, the vertices, shape (n,).
+    order
+        Finest cells to use, 0 to 29.
+    inner
+        True: only what lies wholly in it.
+
+    Returns
+    -------
+    ranges
+        Half-open, at order 29, shape (m, 2).
+    """
     _check(order)
     cells, depths, full = _compiled().polygon_search(order, np.radians(np.mod(lons, 360.0)), np.radians(lats), False)
     return _ranges(cells[full], depths[full]) if inner else _ranges(cells, depths)
 
 
 def arc_ranges(a: Numbers, b: Numbers, order: int) -> Indexes:
-    """Cover great-circle arcs between unit vectors (shape (n, 3)) by small cones along them."""
+    """Cover great-circle arcs by small cones along them.
+
+    Parameters
+    ----------
+    a, b
+        Unit vectors of the ends, shape (n, 3).
+    order
+        Finest cells to use, 0 to 29.
+
+    Returns
+    -------
+    ranges
+        Half-open, sorted, disjoint at order 29, shape (m, 2).
+    """
     length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(b - a, axis=1) / 2.0, 1.0))
     # cones of a quarter of a cell; larger ones where the arcs are too long for it
     radius = max(_WIDTH / 2.0 ** (order + 2), float(length.sum()) / _MOST)
@@ -322,9 +376,14 @@ def grown(gap: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int
     Parameters
     ----------
     gap
-        Gives for positions (degrees) the distance to the shape (0 inside) and to its boundary.
+        A function that returns for positions (degrees) the distance to the shape (0 inside) and to its boundary, degrees.
     order
         Finest cells to use; coarser ones where the boundary is too long for it (`_MOST` cells).
+
+    Returns
+    -------
+    ranges
+        Half-open, sorted, disjoint at order 29, shape (n, 2).
     """
     _check(order)
     cells = np.arange(12, dtype=np.int64)
@@ -364,7 +423,18 @@ def _threads(size: int) -> np.uint16:
 
 
 def merge(ranges: Indexes) -> Indexes:
-    """Sort ranges and join those that touch or overlap."""
+    """Sort ranges and join those that touch or overlap.
+
+    Parameters
+    ----------
+    ranges
+        Half-open, shape (n, 2).
+
+    Returns
+    -------
+    ranges
+        Sorted and disjoint, shape (m, 2).
+    """
     if len(ranges) < 2:
         return ranges
     ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
@@ -374,26 +444,74 @@ def merge(ranges: Indexes) -> Indexes:
 
 
 def invert(ranges: Indexes) -> Indexes:
-    """Give what merged ranges leave out."""
+    """Compute the complement of merged ranges.
+
+    Parameters
+    ----------
+    ranges
+        As `merge` returns them, at order 29, shape (n, 2).
+
+    Returns
+    -------
+    ranges
+        The rest of the sphere, shape (m, 2).
+    """
     edges = np.concatenate([[0], ranges.ravel(), [CELLS]]).reshape(-1, 2)
     return edges[edges[:, 0] < edges[:, 1]]
 
 
 def intersect(a: Indexes, b: Indexes) -> Indexes:
-    """Give what two merged lists of ranges have in common."""
+    """Compute what two merged lists of ranges have in common.
+
+    Parameters
+    ----------
+    a, b
+        As `merge` returns them, at order 29, shape (n, 2).
+
+    Returns
+    -------
+    ranges
+        Sorted and disjoint, shape (m, 2).
+    """
     if not len(a) or not len(b):
         return NOWHERE
     return invert(merge(np.concatenate([invert(a), invert(b)])))
 
 
 def degrade(ranges: Indexes, order: int) -> Indexes:
-    """Widen ranges to whole cells of a coarser order."""
+    """Widen ranges to whole cells of a coarser order.
+
+    Parameters
+    ----------
+    ranges
+        At order 29, shape (n, 2).
+    order
+        The coarser one, 0 to 29.
+
+    Returns
+    -------
+    ranges
+        At order 29, sorted and disjoint, shape (m, 2).
+    """
     shift = 2 * (ORDER - order)
     return merge(np.stack([ranges[:, 0] >> shift << shift, (ranges[:, 1] + (1 << shift) - 1) >> shift << shift], axis=1))
 
 
 def within(ranges: Indexes, cells: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Say which indexes of order 29 lie in merged ranges."""
+    """Return which cells lie in merged ranges.
+
+    Parameters
+    ----------
+    ranges
+        As `merge` returns them, shape (n, 2).
+    cells
+        Indexes of order 29, any shape.
+
+    Returns
+    -------
+    inside
+        Of the shape of `cells`.
+    """
     wanted = np.asarray(cells, dtype=np.int64)
     if not len(ranges):
         return np.zeros(wanted.shape, dtype=np.bool_)

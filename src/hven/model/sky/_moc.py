@@ -34,7 +34,22 @@ class Moc:
 
     @classmethod
     def of_cells(cls, cells: npt.ArrayLike, order: int, coarse: int | None = None) -> Moc:
-        """Make the MOC of cells of `order`, degraded to `coarse` if that is given; negative indexes are left out."""
+        """Make the MOC of cells.
+
+        Parameters
+        ----------
+        cells
+            Nested indexes, any shape; negative ones are left out.
+        order
+            Theirs, 0 to 29.
+        coarse
+            The order to degrade them to; None: `order`.
+
+        Returns
+        -------
+        moc
+            Of the coarser order.
+        """
         to = order if coarse is None else min(coarse, order)
         found = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - to))
         found = found[found >= 0]
@@ -43,12 +58,35 @@ class Moc:
 
     @classmethod
     def of_positions(cls, lon: npt.ArrayLike, lat: npt.ArrayLike, order: int) -> Moc:
-        """Make the MOC of the cells that hold positions (degrees); NaN is left out."""
+        """Make the MOC of the cells that hold positions.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, of one shape; NaN is left out.
+        order
+            0 to 29.
+
+        Returns
+        -------
+        moc
+            Of that order.
+        """
         return cls.of_cells(healpix.index(order, lon, lat), order)
 
     @classmethod
     def parse(cls, text: str) -> Moc:
-        """Read an ASCII MOC (MOC 2.0 section 4.3.2): ``6/1-4 9 7/16``.
+        """Parse an ASCII MOC (MOC 2.0, 4.3.2): ``6/1-4 9 7/16``.
+
+        Parameters
+        ----------
+        text
+            Orders, cells and ranges of cells; blanks or commas between.
+
+        Returns
+        -------
+        moc
+            Of the finest order that is named.
 
         Raises
         ------
@@ -135,11 +173,33 @@ class Moc:
         return self & ~other
 
     def degrade(self, order: int) -> Moc:
-        """Give the MOC in cells of a coarser order, every touched one."""
+        """Degrade the MOC to cells of a coarser order, every touched one.
+
+        Parameters
+        ----------
+        order
+            0 to 29.
+
+        Returns
+        -------
+        moc
+            Itself if it is coarser already.
+        """
         return self if order >= self.order else Moc(healpix.degrade(self.ranges, order), order)
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
-        """Say which positions (degrees) lie in the MOC."""
+        """Return which positions lie in the MOC.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, of one shape.
+
+        Returns
+        -------
+        inside
+            Of the same shape.
+        """
         return healpix.within(self.ranges, healpix.index(healpix.ORDER, lon, lat))
 
     @property

@@ -16,7 +16,7 @@ _SPREAD = (
 
 
 def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Give the number of the pixel of each position.
+    """Compute the number of the pixel of each position.
 
     Parameters
     ----------
@@ -25,8 +25,9 @@ def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
     Returns
     -------
-    numpy.ndarray
-        ``face * 2**60`` plus the number in the face; face 0 has the north pole, 1 to 4 the equator from longitude 0 on, 5 the south pole.
+    pixels
+        Of the shape of the positions: ``face * 2**60`` plus the number in the face; face 0 has the north pole, 1 to 4 the equator from longitude 0
+        on, 5 the south pole.
     """
     longitude = np.mod(np.asarray(lon, np.float64), 360.0)
     latitude = np.radians(np.clip(np.asarray(lat, np.float64), -90.0, 90.0))

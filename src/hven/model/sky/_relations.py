@@ -21,7 +21,18 @@ _TINY = 4.0 * TOLERANCE
 
 
 def intersects(a: Shape, b: Shape) -> bool:
-    """Say whether `a` and `b` have at least one position in common."""
+    """Return whether two shapes have at least one position in common.
+
+    Parameters
+    ----------
+    a, b
+        Shapes in one frame.
+
+    Raises
+    ------
+    TypeError
+        No rule for these classes of shapes.
+    """
     if isinstance(a, Region):
         return any(intersects(part, b) for part in a.parts)
     if isinstance(b, Region):
@@ -43,9 +54,14 @@ def intersects(a: Shape, b: Shape) -> bool:
 
 
 def contains(outer: Shape, inner: Shape) -> bool:
-    """Say whether no position of `inner` is outside `outer`.
+    """Return whether no position of `inner` is outside `outer`.
 
     Of a union, one part must hold each part of `inner` alone: parts that hold it only together are not seen.
+
+    Parameters
+    ----------
+    outer, inner
+        Shapes in one frame.
     """
     if isinstance(inner, Region):
         return all(contains(outer, part) for part in inner.parts)

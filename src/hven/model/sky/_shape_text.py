@@ -125,15 +125,22 @@ def _of_numbers(kind: str, numbers: list[float], offset: int, *, side: str = "sm
 
 
 def parse(kind: str, text: str, *, side: str = "smaller") -> Shape:
-    """Read DALI text.
+    """Parse a shape from DALI text (DALI 1.2, 3.3).
 
     Parameters
     ----------
     kind
         The xtype: point, circle, range, polygon (numbers alone), shape, multishape (words and numbers), or ``pos``
         for the POS parameter of SIA, SSA and SODA (CIRCLE, RANGE, POLYGON in any case).
+    text
+        Numbers in degrees.
     side
         Which side of a polygon is meant; see `Polygon`.
+
+    Returns
+    -------
+    shape
+        On the sphere, in no frame.
 
     Raises
     ------
@@ -168,7 +175,19 @@ def parse(kind: str, text: str, *, side: str = "smaller") -> Shape:
 
 
 def write(kind: str, shape: Shape) -> str:
-    """Write a shape as the DALI xtype `kind` does; the reverse of `parse`.
+    """Serialize a shape as the DALI xtype `kind`; the reverse of `parse`.
+
+    Parameters
+    ----------
+    kind
+        Point, circle, range, polygon, shape or multishape.
+    shape
+        One that the xtype can hold.
+
+    Returns
+    -------
+    text
+        Numbers in degrees.
 
     Raises
     ------
@@ -187,10 +206,20 @@ def write(kind: str, shape: Shape) -> str:
 
 
 def stcs(text: str) -> Placed:
-    """Read the STC-S that ADQL's REGION and TAP 1.0's adql:REGION use: Position, Circle, Polygon, Box, AllSky, Union.
+    """Parse the STC-S that ADQL's REGION and TAP 1.0's adql:REGION use: Position, Circle, Polygon, Box, AllSky, Union.
 
-    ``Circle ICRS GEOCENTER 10 20 0.5``: a shape, then optionally frame, reference position, flavour, ``unit deg`` and
-    the like, in any case. ``Union ICRS (Circle 1 2 3 Polygon ...)``. Polygons are read with the smaller area inside.
+    ``Circle ICRS GEOCENTER 10 20 0.5``: a shape, then optionally frame, reference position, flavour, ``unit deg`` and the like, in any case.
+    ``Union ICRS (Circle 1 2 3 Polygon ...)``. Polygons are read with the smaller area inside.
+
+    Parameters
+    ----------
+    text
+        Numbers in degrees.
+
+    Returns
+    -------
+    placed
+        The shape, and the frame that the text names.
 
     Raises
     ------

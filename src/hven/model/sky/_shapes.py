@@ -50,7 +50,18 @@ class Shape(ABC):
     """What all shapes can do."""
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
-        """Say which positions are inside; NaN never is. Same shape as the (broadcast) input."""
+        """Return which positions are inside, the boundary included; NaN never is.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, broadcast against each other.
+
+        Returns
+        -------
+        inside
+            Of the broadcast shape.
+        """
         flat_lon, flat_lat, shape = _flags(lon, lat)
         return self._holds(flat_lon, flat_lat).reshape(shape)
 
@@ -60,22 +71,50 @@ class Shape(ABC):
 
     @abstractmethod
     def area(self) -> float:
-        """Give the area in square degrees."""
+        """Return the area in square degrees."""
 
     @abstractmethod
     def centroid(self) -> Point:
-        """Give the middle."""
+        """Return the middle of the shape."""
 
     @abstractmethod
     def cover(self, order: int) -> Indexes:
-        """Give HEALPix ranges at order 29 that hold the shape: half-open, sorted, shape (n, 2), cells down to `order`."""
+        """Cover the shape with HEALPix cells.
+
+        Parameters
+        ----------
+        order
+            Finest cells to use, 0 to 29.
+
+        Returns
+        -------
+        ranges
+            Half-open, sorted, at order 29, shape (n, 2); they hold the shape.
+        """
 
     @abstractmethod
     def text(self) -> str:
-        """Write the shape as DALI 1.2 ``shape`` does: a word, then numbers."""
+        """Serialize the shape as DALI 1.2 ``shape`` does: a word, then numbers.
+
+        Returns
+        -------
+        text
+            Degrees: ``circle 10 20 0.5``.
+        """
 
     def moc(self, order: int) -> str:
-        """Give the cover as an ASCII MOC."""
+        """Serialize the cover as an ASCII MOC.
+
+        Parameters
+        ----------
+        order
+            Finest cells to use, 0 to 29.
+
+        Returns
+        -------
+        text
+            As `Moc.parse` reads it.
+        """
         return str(Moc(self.cover(order), order))
 
 
@@ -95,11 +134,11 @@ class Point(Shape):
         return found
 
     def area(self) -> float:
-        """Give 0."""
+        """Return 0 square degrees."""
         return 0.0
 
     def centroid(self) -> Point:
-        """Give the point itself."""
+        """Return the point itself."""
         return self
 
     def cover(self, order: int) -> Indexes:
@@ -135,7 +174,7 @@ class Circle(Shape):
         return float(circle_area(self.radius))
 
     def centroid(self) -> Point:
-        """Give the centre."""
+        """Return the centre."""
         return Point(self.lon, self.lat)
 
     def cover(self, order: int) -> Indexes:
@@ -196,7 +235,7 @@ class Polygon(Shape):
         return float(self.ring.area[0])
 
     def centroid(self) -> Point:
-        """Give the direction of the integral of the unit vector over the area; the middle of the vertices if there is none."""
+        """Return the direction of the integral of the unit vector over the area; the middle of the vertices if there is none."""
         ring = self.ring
         # by Stokes: half the sum of arc length times unit normal
         arcs = 2.0 * np.arcsin(np.minimum(np.linalg.norm(ring.b - ring.a, axis=1) / 2.0, 1.0))
@@ -247,9 +286,21 @@ class Polygon(Shape):
 
 
 def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa: N802  (ADQL's word; it gives a polygon)
-    """Give the polygon of ADQL 2.1 section 4.2.10: a cross with its middle at the position, arms of half `width` and `height`.
+    """Make the polygon of ADQL 2.1, 4.2.10: a cross with its middle at the position, arms of half `width` and `height`.
 
-    The sides are great circles at right angles to the ends of the arms. Both sizes lie above 0 and below 180 degrees.
+    The sides are great circles at right angles to the ends of the arms.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, the middle.
+    width, height
+        Degrees, above 0 and below 180.
+
+    Returns
+    -------
+    polygon
+        Four corners.
 
     Raises
     ------
@@ -266,7 +317,18 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
 
 
 def boxes(lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-    """Give the corners of many boxes at once: longitudes and latitudes, each of shape (n, 4); NaN for what is none (see `Box`)."""
+    """Compute the corners of many boxes at once (see `Box`).
+
+    Parameters
+    ----------
+    lon, lat, width, height
+        Degrees, shape (n,).
+
+    Returns
+    -------
+    lons, lats
+        Degrees, each of shape (n, 4); NaN for what is no box.
+    """
     lon, lat, width, height = (np.asarray(numbers, dtype=np.float64) for numbers in (lon, lat, width, height))
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (width > 0.0) & (width < 180.0) & (height > 0.0) & (height < 180.0)
     lon, lat, width, height = (np.where(good, numbers, 1.0)[:, None] for numbers in (lon, lat, width, height))
@@ -324,7 +386,7 @@ class Range(Shape):
         return self.width * math.degrees(2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0))
 
     def centroid(self) -> Point:
-        """Give the middle of both intervals, or the nearer pole of a ring around the sky."""
+        """Return the middle of both intervals, or the nearer pole of a ring around the sky."""
         if self.width == 360.0:
             return Point(0.0, math.copysign(90.0, self.lat1 + self.lat2))
         return Point((self.lon1 + self.width / 2.0) % 360.0, (self.lat1 + self.lat2) / 2.0)
@@ -345,7 +407,18 @@ class Range(Shape):
         return [*([self.lat1] if self.lat1 > -90.0 else []), *([self.lat2] if self.lat2 < 90.0 else [])]
 
     def rim(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
-        """Give the distance of positions to the boundary, degrees; infinite if there is none."""
+        """Compute the distance of positions to the boundary.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, of one shape (n,).
+
+        Returns
+        -------
+        distance
+            Degrees, shape (n,); infinite if there is no boundary.
+        """
         lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
         nearest = np.full(lon.shape, np.inf)
         for parallel in self.parallels:
@@ -418,7 +491,7 @@ class Region(Shape):
         return bool((away > reach[one] + reach[two]).all())
 
     def centroid(self) -> Point:
-        """Give the mean direction of the parts' middles, weighted by area."""
+        """Return the mean direction of the parts' middles, weighted by area."""
         weights = np.array([part.area() for part in self.parts])
         middles = [part.centroid() for part in self.parts]
         xyz = vectors([middle.lon for middle in middles], [middle.lat for middle in middles])
@@ -436,7 +509,19 @@ class Region(Shape):
 
 
 def from_array(kind: str, values: Any) -> Shape:
-    """Make a shape of the numbers of a DALI array: `kind` is point, circle, range or polygon.
+    """Make a shape of the numbers of a DALI array.
+
+    Parameters
+    ----------
+    kind
+        Point, circle, range or polygon.
+    values
+        Degrees, in DALI's order.
+
+    Returns
+    -------
+    shape
+        On the sphere, in no frame.
 
     Raises
     ------

@@ -21,12 +21,12 @@ TOLERANCE = 3e-13
 
 
 def distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
-    """Give the angular distance of points by Vincenty's formula, which is accurate at every separation.
+    """Compute the angular distance of points by Vincenty's formula, which is accurate at every separation.
 
     Parameters
     ----------
     lon1, lat1, lon2, lat2
-        Degrees, broadcast against each other; NaN gives NaN.
+        Degrees, broadcast against each other; NaN makes NaN.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2
 
 
 def in_circle(lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0: npt.ArrayLike, radius: npt.ArrayLike) -> Any:
-    """Say which points lie within `radius` of a centre, the rim included (`TOLERANCE`).
+    """Return which points lie within `radius` of a centre, the rim included (`TOLERANCE`).
 
     Parameters
     ----------
@@ -90,39 +90,109 @@ def _in_circle(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
 
 
 def vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
-    """Give unit vectors, shape (..., 3)."""
+    """Convert positions to unit vectors.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, of one shape (...,).
+
+    Returns
+    -------
+    vectors
+        X, y, z; shape (..., 3).
+    """
     lam, phi = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
     cos = np.cos(phi)
     return np.stack([cos * np.cos(lam), cos * np.sin(lam), np.sin(phi)], axis=-1)
 
 
 def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
-    """Give longitudes in [0, 360) and latitudes of vectors of any length, shape (..., 3)."""
+    """Convert vectors to positions.
+
+    Parameters
+    ----------
+    xyz
+        Of any length but 0, shape (..., 3).
+
+    Returns
+    -------
+    lon, lat
+        Degrees, longitudes in [0, 360), shape (...,).
+    """
     lon = np.degrees(np.arctan2(xyz[..., 1], xyz[..., 0])) % 360.0
     lat = np.degrees(np.arctan2(xyz[..., 2], np.hypot(xyz[..., 0], xyz[..., 1])))
     return np.where(lon >= 360.0, 0.0, lon), lat
 
 
 def separation(a: Numbers, b: Numbers) -> Numbers:
-    """Give the angle between unit vectors in degrees, accurate at every separation."""
+    """Compute the angle between unit vectors, accurate at every separation.
+
+    Parameters
+    ----------
+    a, b
+        Shape (..., 3), broadcast.
+
+    Returns
+    -------
+    angle
+        Degrees, shape (...,).
+    """
     across = np.linalg.norm(np.cross(a, b), axis=-1)
     found: Numbers = np.degrees(np.arctan2(across, np.sum(a * b, axis=-1)))
     return found
 
 
 def circle_area(radius: npt.ArrayLike) -> Any:
-    """Give the area of circles in square degrees; `radius` in degrees."""
+    """Compute the area of circles.
+
+    Parameters
+    ----------
+    radius
+        Degrees, a number or shape (n,); above 180 counts as 180.
+
+    Returns
+    -------
+    area
+        Square degrees, of the same shape.
+    """
     return SKY * np.sin(np.radians(np.minimum(radius, 180.0)) / 2.0) ** 2
 
 
 def wrap(lon: npt.ArrayLike) -> Numbers:
-    """Bring longitudes into [0, 360)."""
+    """Normalize longitudes to [0, 360).
+
+    Parameters
+    ----------
+    lon
+        Degrees of any turn, any shape.
+
+    Returns
+    -------
+    lon
+        Degrees, of the same shape.
+    """
     turned = np.asarray(lon, dtype=np.float64) % 360.0
     return np.where(turned >= 360.0, 0.0, turned)
 
 
 def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-    """Go `by` degrees from a point along the great circle whose position angle (north through east) is `towards`."""
+    """Compute the positions that lie in a direction from a point, along great circles.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, the point.
+    towards
+        Position angles, degrees from north through east; shape (n,) or a number.
+    by
+        Distances in degrees, broadcast against `towards`.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, longitudes in [0, 360), shape (n,).
+    """
     phi, arc, angle = math.radians(lat), np.radians(np.asarray(by, dtype=np.float64)), np.radians(np.asarray(towards, dtype=np.float64))
     east = np.sin(arc) * np.sin(angle)
     north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
@@ -131,7 +201,24 @@ def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) ->
 
 
 def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) -> Numbers:
-    """Give the distance in degrees of points to great-circle arcs, broadcast."""
+    """Compute the distance of points to great-circle arcs, broadcast against each other.
+
+    Parameters
+    ----------
+    xyz
+        Unit vectors of the points, shape (..., 3).
+    a, b
+        Unit vectors of the ends, shape (..., 3).
+    normal
+        Unit vectors at right angles to the arcs, shape (..., 3).
+    real
+        Which arcs have a length, shape (...,); of the others the ends count.
+
+    Returns
+    -------
+    gap
+        Degrees, shape (...,).
+    """
     height = np.abs(np.sum(xyz * normal, axis=-1))
     beside = (np.sum(np.cross(normal, a) * xyz, axis=-1) >= 0.0) & (np.sum(np.cross(b, normal) * xyz, axis=-1) >= 0.0) & real
     chord = np.sqrt(np.minimum(np.sum((xyz - a) ** 2, axis=-1), np.sum((xyz - b) ** 2, axis=-1)))
@@ -157,20 +244,20 @@ def moved(
     Parameters
     ----------
     lon, lat
-        Degrees.
+        Degrees, shape (n,).
     years
-        Julian years to go; negative ones go back.
+        Julian years to go, broadcast; negative ones go back.
     pm_lon, pm_lat
-        mas/yr; `pm_lon` includes cos(lat).
+        mas/yr, shape (n,); `pm_lon` includes cos(lat).
     parallax
-        mas; 0 and less: infinitely far, where a radial velocity changes nothing.
+        mas, broadcast; 0 and less: infinitely far, where a radial velocity changes nothing.
     velocity
-        km/s, away from us.
+        km/s, away from us, broadcast.
 
     Returns
     -------
-    tuple of arrays
-        Longitude (0 to 360) and latitude, degrees.
+    lon, lat
+        Degrees, shape (n,), longitudes in [0, 360).
     """
     a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
     time = np.asarray(years, dtype=np.float64)

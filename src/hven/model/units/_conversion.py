@@ -21,7 +21,17 @@ _OPAQUE = frozenset({"count", "photon", "pixel", "voxel", "bin", "chan", "beam",
 
 
 def check(text: str | None) -> str:
-    """Give the VOUnits spelling of a unit; text that is VOUnits already comes back unchanged, no unit as ``''``.
+    """Validate a unit and return its VOUnits spelling.
+
+    Parameters
+    ----------
+    text
+        As a curator wrote it.
+
+    Returns
+    -------
+    unit
+        What is VOUnits already comes back unchanged, no unit as ``''``.
 
     Raises
     ------
@@ -77,7 +87,17 @@ def _reduced(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
 
 @cached(4096)
 def factor(from_: str | None, to: str | None) -> float:
-    """Give what values in `from_` are multiplied by to be in `to`.
+    """Return what values in `from_` are multiplied by to be in `to`.
+
+    Parameters
+    ----------
+    from_, to
+        Units as `parse` reads them.
+
+    Returns
+    -------
+    factor
+        Rounded to 12 digits where that changes no more than the last bits: 3600 is 3600.
 
     Raises
     ------
@@ -116,13 +136,35 @@ _SPELT = {
 
 
 def spelt(text: str) -> str:
-    """Give the VOUnits symbol of a unit's English name (``degrees``: ``deg``); empty if it is none."""
+    """Return the VOUnits symbol of a unit's English name (``degrees``: ``deg``).
+
+    Parameters
+    ----------
+    text
+        The name, in the singular or plural.
+
+    Returns
+    -------
+    symbol
+        Empty if it is none.
+    """
     word = "".join(text.lower().split())
     return _SPELT.get(word) or _SPELT.get(word.removesuffix("s"), "")
 
 
 def meant(text: str | None) -> str | None:
-    """Give the VOUnits spelling of what somebody wrote as a unit; None if it is none."""
+    """Normalize what somebody wrote as a unit, names in English included.
+
+    Parameters
+    ----------
+    text
+        ``degrees``, ``km s^-1``, ``mag``.
+
+    Returns
+    -------
+    unit
+        VOUnits; None if it is none.
+    """
     if not text or not text.strip():
         return None
     try:
@@ -132,12 +174,24 @@ def meant(text: str | None) -> str | None:
 
 
 def written(text: str) -> bool:
-    """Say whether somebody may write this where a unit stands: a unit, one that VOUnits has not (``°C``), or how an angle or a date is written."""
+    """Return whether somebody may write this where a unit stands: a unit, one that VOUnits has not (``°C``), or how an angle or a date is written.
+
+    Parameters
+    ----------
+    text
+        From a header or a descriptor.
+    """
     return meant(text) is not None or any(pattern.match(text.strip()) for pattern, _ in REFUSED)
 
 
 def convertible(from_: str | None, to: str | None) -> bool:
-    """Say whether values can be converted; False too if either is not a unit."""
+    """Return whether values can be converted; False too if either is not a unit.
+
+    Parameters
+    ----------
+    from_, to
+        Units as `parse` reads them.
+    """
     try:
         factor(from_, to)
     except ValueError:
@@ -150,7 +204,12 @@ _SPECTRAL = (("m", 0.0), ("Hz", 1.0), ("J", 1.0 / _PLANCK), ("m**-1", _LIGHT))  
 
 
 def spectral(from_: str, to: str) -> tuple[float, bool]:
-    """Give how a wavelength, frequency, energy or wave number becomes another of these.
+    """Return how a wavelength, frequency, energy or wave number becomes another of these.
+
+    Parameters
+    ----------
+    from_, to
+        Units of the value and of the result.
 
     Returns
     -------
@@ -177,7 +236,13 @@ def _spectral(unit: str) -> tuple[float, float]:
 
 
 def same(a: str | None, b: str | None) -> bool:
-    """Say whether two strings mean one unit (``km/s`` and ``km.s**-1``)."""
+    """Return whether two strings mean one unit (``km/s`` and ``km.s**-1``).
+
+    Parameters
+    ----------
+    a, b
+        As `parse` reads them.
+    """
     if a == b:
         return True
     try:
@@ -188,13 +253,37 @@ def same(a: str | None, b: str | None) -> bool:
 
 @cached(4096)
 def multiply(a: str | None, b: str | None) -> str | None:
-    """Give the unit of a product; None is no unit, and so is what cannot be read."""
+    """Multiply units.
+
+    Parameters
+    ----------
+    a, b
+        Of the factors.
+
+    Returns
+    -------
+    unit
+        Of the product; None is no unit, and so is what cannot be read.
+    """
     return _combine(a, b, 1)
 
 
 @cached(4096)
 def divide(a: str | None, b: str | None) -> str | None:
-    """Give the unit of a quotient; None is no unit, and so is what cannot be read."""
+    """Divide units.
+
+    Parameters
+    ----------
+    a
+        Of the dividend.
+    b
+        Of the divisor.
+
+    Returns
+    -------
+    unit
+        Of the quotient; None is no unit, and so is what cannot be read.
+    """
     return _combine(a, b, -1)
 
 
@@ -211,7 +300,20 @@ def _combine(a: str | None, b: str | None, sign: int) -> str | None:
 
 @cached(4096)
 def power(text: str | None, exponent: float) -> str | None:
-    """Give the unit of a power (square root: 0.5); None if it has none that can be written."""
+    """Raise a unit to a power.
+
+    Parameters
+    ----------
+    text
+        The unit.
+    exponent
+        Dimensionless, any number; of a square root 0.5.
+
+    Returns
+    -------
+    unit
+        None if it has none that can be written.
+    """
     if not text:
         return None
     raised = Fraction(exponent).limit_denominator(12) if math.isfinite(exponent) else Fraction(0)
@@ -226,7 +328,17 @@ def power(text: str | None, exponent: float) -> str | None:
 
 
 def astropy_unit(text: str | None) -> Any:
-    """Give the `astropy.units.Unit`, for those who compute with quantities.
+    """Convert a unit to an `astropy.units.Unit`, for those who compute with quantities.
+
+    Parameters
+    ----------
+    text
+        As `parse` reads it; None and ``''`` are dimensionless.
+
+    Returns
+    -------
+    unit
+        With its scale.
 
     Raises
     ------

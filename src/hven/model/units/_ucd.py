@@ -90,6 +90,11 @@ def check_ucd(text: str) -> list[str]:
     ----------
     text
         As written. UCDs are compared without case; words of namespaces other than ``ivoa:`` are not judged.
+
+    Returns
+    -------
+    problems
+        A sentence for each.
     """
     return list(_problems(text)) if text else []
 
@@ -105,14 +110,36 @@ def _of_ucd1(text: str) -> str | None:
 
 
 def modern_ucd(text: str) -> str | None:
-    """Bring a UCD up to date - UCD1, deprecated words, blanks - and give it if it is then valid, else None."""
+    """Convert a UCD to the present list: UCD1, deprecated words, blanks.
+
+    Parameters
+    ----------
+    text
+        As a file has it.
+
+    Returns
+    -------
+    ucd
+        None if it is not valid then.
+    """
     bare = canonical_ucd(_of_ucd1(text.strip()) or text)
     found = ";".join(REPLACED.get(word, _OLD.get(word.lower(), word)) for word in bare.split(";"))
     return found if found and not check_ucd(found) else None
 
 
 def canonical_ucd(text: str) -> str:
-    """Write known words as the list does, without blanks and without ``ivoa:``; leave other words alone."""
+    """Normalize the spelling of a UCD: known words as the list has them, without blanks and without ``ivoa:``; other words stay.
+
+    Parameters
+    ----------
+    text
+        Words with semicolons between.
+
+    Returns
+    -------
+    ucd
+        Not checked.
+    """
     words = []
     for word in "".join(text.split()).split(";"):
         bare = word[5:] if word.lower().startswith("ivoa:") else word
@@ -323,9 +350,19 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
 
 
 def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[str | None]:
-    """Guess the UCDs of a whole table (name, unit, description): ``meta.main`` goes to one column of a kind, the first.
+    """Guess the UCDs of a whole table: ``meta.main`` goes to one column of a kind, the first.
 
-    A single obvious identifier becomes ``meta.id;meta.main``, as cone search wants it.
+    A single obvious identifier becomes ``meta.id;meta.main``, as cone search wants it (SCS 1.03, 2.2).
+
+    Parameters
+    ----------
+    columns
+        (name, unit, description) of each.
+
+    Returns
+    -------
+    ucds
+        One for each column; None where nothing is obvious.
     """
     columns = list(columns)
     found = [suggest_ucd(*column) for column in columns]

@@ -491,12 +491,17 @@ def _scale_text(scale: float) -> str:
 
 @cached(4096)
 def parse(text: str | None) -> Unit:
-    """Read a unit, leniently.
+    """Parse a unit, leniently.
 
     Parameters
     ----------
     text
         VOUnits, or what curators, FITS files and CDS tables write.
+
+    Returns
+    -------
+    unit
+        Scale, factors and the text in VOUnits; of no unit the scale is 1 and there are no factors.
 
     Raises
     ------

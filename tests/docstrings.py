@@ -1,0 +1,153 @@
+"""What docstrings of public modules leave untold. `python tests/docstrings.py` prints the figure; with names of modules, what is missing there.
+
+Counted are the modules that other rooms or plug-ins of ours import, those of `testing`, and what doors among them pass on from inside. A function tells each
+parameter, what it returns, and what it raises itself; a float has its unit, an array its shape. One line is enough for properties, for what takes nothing and
+only returns, for what is described by "Return ..", and for a method that a base, or a protocol beside it, describes.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+
+from house_figures import SOURCE, _targets, module_of, private, room
+
+FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+PLUGINS = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
+UNIT = r"degree|radian|second|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
+SHAPED = {"float": UNIT, "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast"}
+SECTION = re.compile(r"^(\w+)\n-{3,}\n(.*?)(?=^\w+\n-{3,}\n|\Z)", re.MULTILINE | re.DOTALL)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = tuple[str, str, Function | ast.ClassDef]
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+@cache
+def modules() -> list[str]:
+    """List the public modules that other rooms or plug-ins import."""
+    trees = [(room(module), tree(module)) for module in FILES] + [("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGINS]
+    used = {one for own, whole in trees for node in ast.walk(whole) for one in _targets(node, set(FILES)) if room(one) not in {own, ""}}
+    return sorted(one for one in FILES if not private(one) and (one in used or room(one) == "testing"))
+
+
+def definitions(module: str) -> Iterator[Definition]:
+    """List module, name and node of all that a module has, or passes on as a door."""
+    whole = tree(module)
+    passed = {
+        name
+        for node in whole.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in ast.literal_eval(node.value)
+    }
+    for node in whole.body:
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+            yield module, node.name, node
+            methods = node.body if isinstance(node, ast.ClassDef) else []
+            yield from (
+                (module, f"{node.name}.{one.name}", one) for one in methods if isinstance(one, Function) and not one.name.startswith("_")
+            )
+        elif isinstance(node, ast.ImportFrom) and private(str(node.module)) | any(
+            private(f"{node.module}.{alias.name}") for alias in node.names
+        ):
+            for alias in node.names:
+                if (alias.asname or alias.name) in passed:
+                    whole_module = f"{node.module}.{alias.name}" in FILES
+                    inner = definitions(f"{node.module}.{alias.name}" if whole_module else str(node.module))
+                    yield from (one for one in inner if whole_module or one[1].partition(".")[0] == alias.name)
+
+
+def entries(text: str) -> dict[str, str]:
+    """Read a section: what it says of each name."""
+    found = re.findall(r"^(\S.*)\n?((?:^(?: +.*)?\n?)*)", text, re.MULTILINE)
+    return {name.strip(" *"): f"{head} {said}" for head, said in found for name in head.partition(" : ")[0].split(",")}
+
+
+def raised(node: ast.AST) -> Iterator[str]:
+    """List what a function raises itself; "" is an error that a function made."""
+    for one in ast.iter_child_nodes(node):
+        if isinstance(one, ast.Raise) and isinstance(one.exc, ast.Call):
+            name = ast.unparse(one.exc.func).rpartition(".")[2]
+            if name[0].isupper() and name not in {"NotImplementedError", "AssertionError"}:
+                yield name
+            elif isinstance(one.exc.func, ast.Name) and name[0].islower():
+                yield ""
+        if not isinstance(one, Function | ast.ClassDef | ast.Lambda):
+            yield from raised(one)
+
+
+def lacking(node: Function | ast.ClassDef, based: str = "") -> list[str]:
+    """List what a docstring lacks; `based` is the one of the method that it overrides."""
+    text = ast.get_docstring(node) or ""
+    told = {name: entries(said) for name, said in SECTION.findall(text)}
+    if not text or isinstance(node, ast.ClassDef) or node.name.startswith("test_"):
+        return ["docstring"] * (not text)
+    if any(ast.unparse(one).split(".")[-1] in {"property", "cached_property", "overload", "setter"} for one in node.decorator_list):
+        return []
+    given = node.args
+    parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs, *(one for one in (given.vararg, given.kwarg) if one)]
+    parameters = [one for one in parameters if one.arg not in {"self", "cls"} and not one.arg.startswith("_")]
+    errors = set(raised(node))
+    result = ast.unparse(node.returns) if node.returns else "None"
+    body = [one for one in node.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
+    plain = not parameters and len(body) == 1 and isinstance(body[0], ast.Return)
+    said = told.get("Parameters", {})
+    missing = [one.arg for one in parameters if one.arg not in said] if not based else []
+    for one in parameters:
+        note = ast.unparse(one.annotation) if one.annotation else ""
+        missing += [
+            f"{one.arg}: {kind}"
+            for kind, words in SHAPED.items()
+            if re.search(rf"\b{kind}\b", note) and not re.search(words, said.get(one.arg, based), re.IGNORECASE)
+        ]
+    answer = {**told.get("Returns", {}), **told.get("Yields", {})} or ({"": text} if re.match("Return|Yield", text) else {})
+    if result not in {"None", "Never", "NoReturn", "Iterator[None]", "AsyncIterator[None]"} and not plain and not based:
+        missing += ["Returns"] * (not answer)
+        missing += [
+            f"Returns: {kind}"
+            for kind, words in SHAPED.items()
+            if re.search(rf"\b{kind}\b", result) and not re.search(words, str(answer), re.IGNORECASE)
+        ]
+    return missing + [
+        f"Raises {one}" for one in sorted(errors) if not (told.get("Raises", {}).keys() >= {one} or (not one and "Raises" in told))
+    ]
+
+
+@cache
+def every(module: str) -> dict[tuple[str, str], list[str]]:
+    """List what each definition of a module lacks."""
+    found = {(at, name): node for at, name, node in definitions(module)}
+    bases = {
+        key: [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in getattr(node, "bases", ())] for key, node in found.items()
+    }
+    contracts = [name for (_, name), those in bases.items() if "Protocol" in those]
+    lacks = {}
+    for (at, name), node in found.items():
+        owner, _, method = name.partition(".")
+        above = [f"{base}.{method}" for base in [*bases[at, owner], *contracts] if method and base != owner]
+        lacks[at, name] = lacking(node, next((known()[one] for one in above if one in known()), ""))
+    return lacks
+
+
+@cache
+def known() -> dict[str, str]:
+    """Read the docstrings of all methods."""
+    return {name: ast.get_docstring(node) or "" for one in modules() for _, name, node in definitions(one) if "." in name}
+
+
+def figure(those: list[str]) -> tuple[int, int]:
+    """Count the definitions that tell all, and all of them."""
+    found = {name: lacks for one in those for name, lacks in every(one).items()}
+    return sum(not lacks for lacks in found.values()), len(found)
+
+
+if __name__ == "__main__":
+    for asked in sys.argv[1:]:
+        print(*(f"{at} {name}: {', '.join(lacks)}" for (at, name), lacks in every(asked).items() if lacks), sep="\n")
+    if not sys.argv[1:]:
+        print(*(f"{one}: {told} of {all_}" for one in modules() for told, all_ in [figure([one])]), sep="\n")
+        print("told, of", *figure(modules()))
