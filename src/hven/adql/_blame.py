@@ -27,14 +27,21 @@ _PLACES: Final = 4  # that are named at most
 
 
 def placed(error: EvaluationError, text: str, bound: Query | None = None) -> EvaluationError:
-    """Give the error with the place of the expression that failed; if several may have, with the first one's, and all of them named.
+    """Locate the expression of a query that an evaluation failed in; if several may have, the first one, and all of them are named.
 
     Parameters
     ----------
+    error
+        As the engine raised it.
     text
         The query as it was sent.
     bound
         The same, bound: with the views that it reads. What may have failed in one of them is told by where the view is read.
+
+    Returns
+    -------
+    error
+        With its place in the text; the same object where nothing is found.
     """
     if error.text or not text:
         return error

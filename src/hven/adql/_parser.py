@@ -348,7 +348,7 @@ def parse(text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
 
 
 def parse_expression(text: str, place: Place | None = None) -> Expr:
-    """Read a value expression of a descriptor: the same grammar; after a dot any word is a name (``file.size``).
+    """Parse a value expression of a descriptor: the same grammar; after a dot any word is a name (``file.size``).
 
     Parameters
     ----------
@@ -356,6 +356,11 @@ def parse_expression(text: str, place: Place | None = None) -> Expr:
         One value; a condition is refused.
     place
         Where the text begins in the descriptor; the error's place is then that of the character at fault.
+
+    Returns
+    -------
+    tree
+        Not bound.
 
     Raises
     ------
@@ -366,7 +371,19 @@ def parse_expression(text: str, place: Place | None = None) -> Expr:
 
 
 def parse_condition(text: str, place: Place | None = None) -> Expr:
-    """Read a search condition of a descriptor: as `parse_expression`, but comparisons, AND, OR, NOT.
+    """Parse a search condition of a descriptor: as `parse_expression`, but comparisons, AND, OR, NOT.
+
+    Parameters
+    ----------
+    text
+        One condition; a value is refused.
+    place
+        Where the text begins in the descriptor; the error's place is then that of the character at fault.
+
+    Returns
+    -------
+    tree
+        Not bound.
 
     Raises
     ------

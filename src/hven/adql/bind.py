@@ -63,9 +63,14 @@ def bind(
     functions
         The functions that may be called; `hven.adql.functions.MAPPING` in descriptors.
     locate
-        Resolves names of objects to positions, for IVO_SIMBADPOINT; None: it cannot be called.
+        A function that resolves names of objects to longitude and latitude (degrees, ICRS), for IVO_SIMBADPOINT; None: it cannot be called.
     steady
         True: sums and means of floats do not depend on the order of rows.
+
+    Returns
+    -------
+    bound
+        With the types of its outputs, the tables that it reads, and which literals may vary.
 
     Raises
     ------
@@ -99,6 +104,22 @@ def bind_expression(expr: Expr, columns: Sequence[Column] | Names, *, functions:
 
     Its literals are written into the SQL text, never made parameters.
 
+    Parameters
+    ----------
+    expr
+        As `hven.adql.parse_expression` returned it.
+    columns
+        What names may stand for.
+    functions
+        Those that may be called.
+    text
+        The text of the expression, for line and column of errors.
+
+    Returns
+    -------
+    expr
+        typed.
+
     Raises
     ------
     BindError
@@ -108,7 +129,20 @@ def bind_expression(expr: Expr, columns: Sequence[Column] | Names, *, functions:
 
 
 def bind_condition(expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = "") -> Expr:
-    """Bind a search condition over plain columns, as `bind_expression` does."""
+    """Bind a search condition over plain columns, as `bind_expression` does.
+
+    Parameters
+    ----------
+    expr
+        As `hven.adql.parse_condition` returned it.
+    columns, functions, text
+        As for `bind_expression`.
+
+    Returns
+    -------
+    expr
+        A condition, typed.
+    """
     return _alone(expr, columns, functions, text, condition=True)
 
 
@@ -156,14 +190,44 @@ class Binder(Joins):
     # --- queries
 
     def subquery(self, query: Query, scope: Scope) -> tuple[Query, tuple[Column, ...]]:
-        """Bind a subquery that sees the columns around it."""
+        """Bind a subquery that sees the columns around it.
+
+        Parameters
+        ----------
+        query
+            Not bound.
+        scope
+            Of the query around it.
+
+        Returns
+        -------
+        query
+            bound.
+        columns
+            Of its output.
+        """
         clause, self.clause = self.clause, "SELECT"
         bound, outputs = self.query(query, scope)
         self.clause = clause
         return bound, outputs.columns
 
     def query(self, node: Query, outer: Scope | None) -> tuple[Query, Outputs]:
-        """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
+        """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+        outer
+            The scope around it; None: there is none.
+
+        Returns
+        -------
+        query
+            bound.
+        outputs
+            Its select list.
+        """
         before = len(self.ctes)
         ctes = tuple([self.common_table(cte, outer) for cte in node.ctes])
         offset = None if node.offset is None else self.number(node.offset)
@@ -182,7 +246,22 @@ class Binder(Joins):
         return Query(body, order, offset, ctes, at=node.at, text=node.text), outputs
 
     def operand(self, node: Select | SetOperation | Query, outer: Scope | None) -> tuple[Select | SetOperation | Query, Outputs]:
-        """Bind one side of a set operation."""
+        """Bind one side of a set operation.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+        outer
+            The scope around it.
+
+        Returns
+        -------
+        body
+            bound.
+        outputs
+            Its select list.
+        """
         if isinstance(node, Select):
             select, outputs, _ = self.select(node, outer)
             return select, outputs
@@ -197,7 +276,26 @@ class Binder(Joins):
     def united(
         self, node: SetOperation, left: Select | SetOperation | Query, one: Outputs, outer: Scope | None
     ) -> tuple[SetOperation, Outputs]:
-        """Bind the right side of a set operation and join it to the left one."""
+        """Bind the right side of a set operation and join it to the left one.
+
+        Parameters
+        ----------
+        node
+            The operation.
+        left
+            Its left side, bound.
+        one
+            The select list of the left side.
+        outer
+            The scope around it.
+
+        Returns
+        -------
+        operation
+            bound.
+        outputs
+            With types that hold both sides.
+        """
         right, two = self.operand(node.right, outer)
         if len(one.columns) != len(two.columns):
             self.fail(
@@ -208,7 +306,20 @@ class Binder(Joins):
         return SetOperation(node.op, left, right, node.all, at=node.at), one.united(two, self, node)
 
     def common_table(self, node: CommonTable, outer: Scope | None) -> CommonTable:
-        """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it."""
+        """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+        outer
+            The scope around it.
+
+        Returns
+        -------
+        table
+            bound.
+        """
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
                 self.fail(f"WITH names {node.name.name!r} twice", node.at)
@@ -224,7 +335,24 @@ class Binder(Joins):
         return CommonTable(node.name, query, node.recursive, at=node.at)
 
     def recursive_table(self, node: CommonTable, body: SetOperation, outer: Scope | None) -> tuple[Query, Outputs]:
-        """Bind ``start UNION [ALL] step``: the step reads the rows that the step before it gave, until there are none."""
+        """Bind ``start UNION [ALL] step``: the step reads the rows that the step before it made, until there are none.
+
+        Parameters
+        ----------
+        node
+            The common table.
+        body
+            Its query, a UNION.
+        outer
+            The scope around it.
+
+        Returns
+        -------
+        query
+            bound.
+        outputs
+            Of types that settle.
+        """
         if node.query.order_by or node.query.offset is not None:
             self.fail("a recursive table has no order", node.query.at, "put ORDER BY and OFFSET at the end of the whole query")
         start, first = self.operand(body.left, outer)
@@ -241,14 +369,42 @@ class Binder(Joins):
         return Query(bound, at=node.query.at, text=node.query.text), outputs
 
     def number(self, node: Literal) -> Literal:
-        """TOP and OFFSET: a whole number that may vary."""
+        """Bind the number of TOP or OFFSET: a whole number that may vary.
+
+        Parameters
+        ----------
+        node
+            Its literal.
+
+        Returns
+        -------
+        literal
+            bound.
+        """
         bound = self.literal(node, NOWHERE)
         if not isinstance(node.value, int) or node.value < 0:
             self.fail(f"{node.value!r} rows", node.at, "TOP and OFFSET take a whole number, 0 or more")
         return bound  # type: ignore[return-value]
 
     def select(self, node: Select, outer: Scope | None) -> tuple[Select, Outputs, Scope]:
-        """Bind one SELECT."""
+        """Bind one SELECT.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+        outer
+            The scope around it.
+
+        Returns
+        -------
+        select
+            bound.
+        outputs
+            Its select list.
+        scope
+            Of its FROM, for ORDER BY.
+        """
         self.selects += not self.inline
         self.at_most(self.selects, SELECTS, "SELECTs", node.at, "ask several queries, or upload a table and join it")
         clause = self.clause
@@ -290,7 +446,13 @@ class Binder(Joins):
         return bound, outputs, scope
 
     def narrow(self, outputs: Outputs) -> None:
-        """Refuse long literals as values of each row: the engine makes one of them for every row."""
+        """Refuse long literals as values of each row: the engine makes one of them for every row.
+
+        Parameters
+        ----------
+        outputs
+            Of one SELECT.
+        """
         size = 0
         for item in outputs.items:
             if isinstance(item, SelectItem) and kind(item.expr) == "text":
@@ -302,7 +464,15 @@ class Binder(Joins):
                         )
 
     def freeze(self, select: Select, order: Sequence[Expr]) -> None:
-        """Literals inside GROUP BY's expressions are part of the shape: the same expression stands elsewhere too."""
+        """Fix the literals inside GROUP BY's expressions as part of the plan's shape: the same expression stands elsewhere too.
+
+        Parameters
+        ----------
+        select
+            bound.
+        order
+            Expressions of its ORDER BY, bound.
+        """
         if all(isinstance(item, ColumnRef) for item in select.group_by):
             return
         parts = [*select.group_by, *(item.expr for item in select.items if isinstance(item, SelectItem)), *order]
@@ -311,7 +481,22 @@ class Binder(Joins):
         self.fixed.update(literal.slot for part in parts for literal in literals(part))
 
     def group(self, node: Expr, scope: Scope, outputs: Outputs) -> Expr:
-        """One expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position."""
+        """Bind one expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+        scope
+            Of its FROM.
+        outputs
+            Of its select list.
+
+        Returns
+        -------
+        expr
+            bound.
+        """
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.shape(node)
             return self.grouped_alias(outputs.at(node.value, self, node), node)
@@ -322,7 +507,20 @@ class Binder(Joins):
         return self.expression(node, scope)
 
     def grouped_alias(self, expr: Expr, node: Expr) -> Expr:
-        """Check that an output column can be grouped by."""
+        """Check that an output column can be grouped by.
+
+        Parameters
+        ----------
+        expr
+            The column's expression, bound.
+        node
+            Where GROUP BY names it.
+
+        Returns
+        -------
+        expr
+            The same.
+        """
         if meta(expr).aggregate:
             self.fail("GROUP BY cannot use the result of an aggregate function", node.at)
         if has_window(expr):
@@ -332,14 +530,34 @@ class Binder(Joins):
         return expr
 
     def star(self, node: Star, scope: Scope, outputs: Outputs) -> None:
-        """Spell out ``*`` or ``t.*``."""
+        """Expand ``*`` or ``t.*`` in a select list.
+
+        Parameters
+        ----------
+        node
+            The star.
+        scope
+            Of its FROM.
+        outputs
+            The select list, which grows.
+        """
         before = len(outputs.items)
         self.starred(node, scope, outputs)
         if len(outputs.items) == before and any(column.hidden for source in scope.view.sources for column in source.names.columns):
             self.fail("* stands for no column: all of them are hidden", node.at, "name the columns that are wanted")
 
     def starred(self, node: Star, scope: Scope, outputs: Outputs) -> None:
-        """Add the columns that a star stands for."""
+        """Add the columns that a star stands for.
+
+        Parameters
+        ----------
+        node
+            The star.
+        scope
+            Of its FROM.
+        outputs
+            The select list, which grows.
+        """
         if node.qualifier:
             sources = scope.qualified(node.qualifier)
             if len(sources) != 1:
@@ -359,7 +577,24 @@ class Binder(Joins):
     # --- ORDER BY
 
     def order_of_select(self, items: Sequence[OrderItem], select: Select, outputs: Outputs, scope: Scope) -> tuple[OrderItem, ...]:
-        """Bind ORDER BY: positions, names of the output, then expressions over FROM."""
+        """Bind ORDER BY of a SELECT: positions, names of the output, then expressions over FROM.
+
+        Parameters
+        ----------
+        items
+            Not bound.
+        select
+            bound.
+        outputs
+            Its select list.
+        scope
+            Of its FROM.
+
+        Returns
+        -------
+        items
+            Bound; constants are left out.
+        """
         clause, self.clause = self.clause, "ORDER BY"
         self.keys(items, "ORDER BY")
         keys: dict[object, int] | None = None
@@ -392,7 +627,20 @@ class Binder(Joins):
         return tuple(bound)
 
     def order_of_set(self, items: Sequence[OrderItem], outputs: Outputs) -> tuple[OrderItem, ...]:
-        """Bind ORDER BY of a set operation: positions and names of the output only."""
+        """Bind ORDER BY of a set operation: positions and names of the output only.
+
+        Parameters
+        ----------
+        items
+            Not bound.
+        outputs
+            Of the operation.
+
+        Returns
+        -------
+        items
+            bound.
+        """
         self.keys(items, "ORDER BY")
         bound = []
         for item in items:
@@ -412,7 +660,20 @@ class Binder(Joins):
         return tuple(bound)
 
     def position(self, node: Expr, outputs: Outputs) -> int | None:
-        """Give the position of an output column that ORDER BY names or counts, or None."""
+        """Find the output column that ORDER BY names or counts.
+
+        Parameters
+        ----------
+        node
+            An item of ORDER BY.
+        outputs
+            The select list.
+
+        Returns
+        -------
+        position
+            From 1; None if it is another expression.
+        """
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.shape(node)
             outputs.at(node.value, self, node)
@@ -431,7 +692,22 @@ class Binder(Joins):
     # --- FROM
 
     def from_item(self, node: FromItem, outer: Scope | None) -> tuple[FromItem, View]:
-        """Bind one item of FROM."""
+        """Bind one item of FROM.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+        outer
+            The scope around the query.
+
+        Returns
+        -------
+        item
+            bound.
+        view
+            The columns that it brings.
+        """
         if isinstance(node, TableRef):
             return self.table(node)
         if isinstance(node, Derived):
@@ -445,19 +721,53 @@ class Binder(Joins):
         raise self.fault(f"{type(node).__name__} cannot stand in FROM", node.at)
 
     def nested(self, query: Query, outer: Scope | None) -> tuple[Query, Outputs]:
-        """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
+        """Bind a derived table: it sees the queries around, but not its neighbours in FROM.
+
+        Parameters
+        ----------
+        query
+            Not bound.
+        outer
+            The scope around it.
+
+        Returns
+        -------
+        query
+            bound.
+        outputs
+            Its select list.
+        """
         clause, self.clause = self.clause, "SELECT"
         done = self.query(query, outer)
         self.clause = clause
         return done
 
     def next(self) -> int:
-        """Give the number of the next item of FROM."""
+        """Count up the items of FROM.
+
+        Returns
+        -------
+        number
+            Of the next one.
+        """
         self.count += 1
         return self.count
 
     def table(self, node: TableRef) -> tuple[FromItem, View]:
-        """Bind a table, a view, or a name of WITH."""
+        """Bind a table, a view, or a name of WITH.
+
+        Parameters
+        ----------
+        node
+            Not bound.
+
+        Returns
+        -------
+        item
+            bound.
+        view
+            Its columns.
+        """
         if len(node.parts) == 1:
             for name, table, names, reads in self.ctes:
                 if _cte_is(node.parts[0], name):
@@ -490,7 +800,18 @@ class Binder(Joins):
         return bound, View([Source(number, names_of(table), node.alias, path)])
 
     def beside(self, node: TableRef) -> str:
-        """Say what the schema of a table that is not there has."""
+        """List what the schema has of a table that is not there.
+
+        Parameters
+        ----------
+        node
+            The reference.
+
+        Returns
+        -------
+        remedy
+            A sentence, or nothing.
+        """
         if len(node.parts) != 2:
             return ""
         schema = node.parts[0].name.lower()
@@ -499,7 +820,15 @@ class Binder(Joins):
         return f"there {'is' if len(there) == 1 else 'are'} {shown}{' ..' if len(there) > BESIDE else ''}" if there else ""
 
     def no_upload(self, node: TableRef, near: str) -> NoReturn:
-        """Say that a table was not uploaded, which ones were, and how it is done."""
+        """Fail because a table was not uploaded; the error says which ones were, and how it is done.
+
+        Parameters
+        ----------
+        node
+            The reference.
+        near
+            A remedy that is better, if there is one.
+        """
         name = node.parts[-1].name
         known = [other for other in self.catalogue.names() if other.upper().startswith(f"{UPLOADS}.")]
         came = f"this request uploads {', '.join(known)}" if known else "this request uploads none"
@@ -507,7 +836,27 @@ class Binder(Joins):
         self.fail(f"no table {f'{UPLOADS}.{name}'!r}: {came}", node.at, near if known and near else how)
 
     def view(self, node: TableRef, table: Table) -> tuple[FromItem, View]:
-        """Bind a view as the derived table that it stands for; the table's own words describe its columns."""
+        """Bind a view as the derived table that it stands for; the table's own words describe its columns.
+
+        Parameters
+        ----------
+        node
+            The reference.
+        table
+            The view.
+
+        Returns
+        -------
+        item
+            bound.
+        view
+            Its columns.
+
+        Raises
+        ------
+        BindError
+            The view's text is at fault; the place is that of the reference.
+        """
         if table.qualified in self.views:
             self.fail(f"the view {table.qualified} reads itself", node.at)
         self.views.append(table.qualified)

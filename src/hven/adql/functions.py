@@ -199,7 +199,18 @@ class Functions:
         return {entry.name: entry for entry in (*self._given, *self._more())}
 
     def get(self, name: str) -> Entry | None:
-        """Find by name, in any case."""
+        """Find a function by its name.
+
+        Parameters
+        ----------
+        name
+            In any case.
+
+        Returns
+        -------
+        entry
+            None if there is none.
+        """
         return self._entries.get(name) or self._entries.get(name.upper())
 
     def __iter__(self) -> Iterator[Entry]:
@@ -219,7 +230,12 @@ class Functions:
 
 @cache
 def added() -> tuple[Entry, ...]:
-    """Give the functions of plug-ins.
+    """Load the functions of plug-ins.
+
+    Returns
+    -------
+    entries
+        In the order of their entry points.
 
     Raises
     ------
@@ -242,7 +258,13 @@ MAPPING = Functions(STANDARD + UDFS, added)
 
 
 def reference() -> str:
-    """Write the functions as the tables of docs/reference/adql.md."""
+    """Generate the tables of functions of docs/reference/adql.md.
+
+    Returns
+    -------
+    page
+        Markdown.
+    """
     lines: list[str] = []
     for group, title in GROUPS.items():
         entries = sorted((entry for entry in MAPPING if entry.group == group), key=lambda entry: entry.name)

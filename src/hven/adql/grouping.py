@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 
 def key(node: Any) -> object:
-    """Give a key that is equal for expressions that mean the same columns and values."""
+    """Return a key that is equal for expressions that mean the same columns and values.
+
+    Parameters
+    ----------
+    node
+        bound.
+    """
     if isinstance(node, ColumnRef):
         return ("column", node.source, node.column.name if node.column is not None else node.name.name)
     if isinstance(node, Literal):
@@ -51,17 +57,35 @@ def key(node: Any) -> object:
 
 
 def literals(node: Any) -> Iterator[Literal]:
-    """Yield the literals of an expression."""
+    """Yield the literals of an expression.
+
+    Parameters
+    ----------
+    node
+        Bound or not.
+    """
     return (item for item in walk(node) if isinstance(item, Literal))
 
 
 def has_window(node: Expr) -> bool:
-    """Tell whether a window function stands in an expression itself, not in a subquery."""
+    """Return whether a window function stands in an expression itself, not in a subquery.
+
+    Parameters
+    ----------
+    node
+        Bound or not.
+    """
     return any(isinstance(item, Window) for item in walk(node, but=Query))
 
 
 def of_its_row(node: Expr) -> bool:
-    """Tell whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot."""
+    """Return whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot.
+
+    Parameters
+    ----------
+    node
+        bound.
+    """
     for item in walk(node):
         if isinstance(item, Query | Window):
             return False
@@ -72,7 +96,13 @@ def of_its_row(node: Expr) -> bool:
 
 
 def false_for_null(part: Expr) -> bool:
-    """Tell whether a condition is never true where its table's columns are null: a plain column is compared with constants."""
+    """Return whether a condition is never true where its table's columns are null: a plain column is compared with constants.
+
+    Parameters
+    ----------
+    part
+        bound.
+    """
     if isinstance(part, Compare):
         return any(isinstance(side, ColumnRef) for side in (part.left, part.right)) and any(
             isinstance(side, Literal) for side in (part.left, part.right)
@@ -81,12 +111,29 @@ def false_for_null(part: Expr) -> bool:
 
 
 def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
-    """Tell whether an output is computed over groups."""
+    """Return whether an output is computed over groups.
+
+    Parameters
+    ----------
+    items
+        Of a select list, bound.
+    """
     return any(item.expr.meta is not None and item.expr.meta.aggregate for item in items)
 
 
 def check_groups(select: Select, more: Sequence[Expr], view: View, text: str) -> None:
     """Check that what stands outside aggregates is grouped by.
+
+    Parameters
+    ----------
+    select
+        bound.
+    more
+        Expressions of ORDER BY; if there are any, they alone are looked at.
+    view
+        The columns of its FROM.
+    text
+        The query's, for line and column of errors.
 
     Raises
     ------
@@ -164,5 +211,16 @@ def _is_aggregate(node: Function) -> bool:
 
 
 def aggregates(functions: Functions) -> frozenset[str]:
-    """Names of all aggregate functions of a table."""
+    """List the names of all aggregate functions of a table.
+
+    Parameters
+    ----------
+    functions
+        The table.
+
+    Returns
+    -------
+    names
+        In upper case.
+    """
     return frozenset(entry.name for entry in functions if entry.aggregate)

@@ -22,7 +22,18 @@ WORDS = {
 
 @lru_cache(maxsize=1024)
 def kind_of(type_: Type) -> str:
-    """Give the kind: number, text, time, boolean, point, circle, polygon, range, region, moc, interval or array."""
+    """Classify a type: number, text, time, boolean, point, circle, polygon, range, region, moc, interval or array.
+
+    Parameters
+    ----------
+    type_
+        Of a column or value.
+
+    Returns
+    -------
+    kind
+        One of these words.
+    """
     if type_.is_timestamp:
         return "time"
     special = type_.special
@@ -36,9 +47,14 @@ def kind_of(type_: Type) -> str:
 
 
 def wider(types: Sequence[Type]) -> Type:
-    """Give the type that holds every number of these types; a long beside a float needs a double.
+    """Return the type that holds every number of these types; a long beside a float needs a double.
 
     Strings become ``char *`` (unicode if one of them is), arrays of numbers are as long as all are, or of any length; other types are as the first one.
+
+    Parameters
+    ----------
+    types
+        At least one.
     """
     first = types[0]
     if all(other == first for other in types):
@@ -60,7 +76,15 @@ def wider(types: Sequence[Type]) -> Type:
 
 
 def sum_type(op: str, left: Type, right: Type) -> Type:
-    """Give the type of ``left op right`` for numbers: whole numbers are computed in 64 bits, floats stay floats."""
+    """Return the type of ``left op right`` for numbers: whole numbers are computed in 64 bits, floats stay floats.
+
+    Parameters
+    ----------
+    op
+        ``+ - * / %``.
+    left, right
+        Numeric types.
+    """
     kind = wider((left, right))
     if op == "/" and kind.is_integer:
         return INT64 if kind.scalar.rank == 4 else INT32
@@ -68,7 +92,13 @@ def sum_type(op: str, left: Type, right: Type) -> Type:
 
 
 def integral(value: int) -> Type:
-    """Give the type of a whole-number literal: int, long, or (beyond 64 bits) double."""
+    """Return the type of a whole-number literal: int, long, or (beyond 64 bits) double.
+
+    Parameters
+    ----------
+    value
+        Of the literal.
+    """
     if -(2**31) <= value < 2**31:
         return INT32
     return INT64 if -(2**63) <= value < 2**63 else FLOAT64
@@ -80,7 +110,18 @@ UNICODE = Type("unicodeChar", "*")
 
 
 def meta(node: Expr) -> Meta:
-    """Give the meta of a bound expression."""
+    """Return the meta of a bound expression.
+
+    Parameters
+    ----------
+    node
+        bound.
+
+    Raises
+    ------
+    TypeError
+        It is not bound.
+    """
     found = node.meta
     if found is None:
         raise TypeError(f"{type(node).__name__} is not bound")
@@ -88,12 +129,29 @@ def meta(node: Expr) -> Meta:
 
 
 def kind(node: Expr) -> str:
-    """Give the kind of a bound expression; ``null`` for NULL and what can be nothing else."""
+    """Classify a bound expression, as `kind_of`; ``null`` for NULL and what can be nothing else.
+
+    Parameters
+    ----------
+    node
+        bound.
+
+    Returns
+    -------
+    kind
+        A word.
+    """
     return "null" if is_null(node) else kind_of(meta(node).type)
 
 
 def is_null(node: Expr) -> bool:
-    """Tell whether an expression is NULL whatever the row: it then fits every type."""
+    """Return whether an expression is NULL whatever the row: it then fits every type.
+
+    Parameters
+    ----------
+    node
+        bound.
+    """
     if isinstance(node, Literal):
         return node.value is None
     if isinstance(node, Case):  # one that looks at groups makes a group of all rows
@@ -106,7 +164,13 @@ def is_null(node: Expr) -> bool:
 
 
 def literal_type(value: object) -> Type:
-    """Give the type of a literal."""
+    """Return the type of a literal.
+
+    Parameters
+    ----------
+    value
+        A number, a text, a truth value, or None.
+    """
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int):
@@ -120,7 +184,13 @@ _metas: dict[tuple[int, bool], Meta] = {}
 
 
 def literal_meta(value: object) -> Meta:
-    """Give what is known of a literal; literals of one type share it."""
+    """Return what is known of a literal; literals of one type share it.
+
+    Parameters
+    ----------
+    value
+        As for `literal_type`.
+    """
     type_ = literal_type(value)
     key = id(type_), value is None  # the types of literals are constants: their ids are theirs for good
     found = _metas.get(key)
@@ -130,7 +200,20 @@ def literal_meta(value: object) -> Meta:
 
 
 def derived(parts: Sequence[Meta], type_: Type, unit: str | None, ucd: str | None) -> Meta:
-    """Give the meta of a value computed from others."""
+    """Combine what is known of values into the meta of one that is computed from them.
+
+    Parameters
+    ----------
+    parts
+        Metas of the operands.
+    type_, unit, ucd
+        Of the result.
+
+    Returns
+    -------
+    meta
+        Nullable, constant and aggregate as the parts are.
+    """
     origins = NONE
     nullable = aggregate = False
     constant = True
@@ -143,14 +226,31 @@ def derived(parts: Sequence[Meta], type_: Type, unit: str | None, ucd: str | Non
 
 
 def truth(*parts: Expr) -> Meta:
-    """Give the meta of a condition."""
+    """Return the meta of a condition.
+
+    Parameters
+    ----------
+    parts
+        Its operands, bound.
+    """
     if not any(part.meta is not None and (part.meta.aggregate or part.meta.origins) for part in parts):
         return CONDITION
     return derived([part.meta for part in parts if part.meta is not None], BOOLEAN, None, None)
 
 
 def added(one: Meta, two: Meta) -> tuple[str | None, str | None]:
-    """Give unit and UCD of a sum: a bare constant takes the other's; unlike units leave none."""
+    """Derive unit and UCD of a sum: a bare constant takes the other's; unlike units leave none.
+
+    Parameters
+    ----------
+    one, two
+        Of the operands.
+
+    Returns
+    -------
+    unit, ucd
+        None where there is none.
+    """
     if two.constant and two.unit is None:
         return one.unit, one.ucd
     if one.constant and one.unit is None:
@@ -161,13 +261,32 @@ def added(one: Meta, two: Meta) -> tuple[str | None, str | None]:
 
 
 def common_ucd(parts: Sequence[Meta]) -> str | None:
-    """Give the UCD that all values share which are not constants."""
+    """Return the UCD that all values share which are not constants; None if they do not.
+
+    Parameters
+    ----------
+    parts
+        Metas of the values.
+    """
     ucds = {part.ucd for part in parts if not part.constant}
     return ucds.pop() if len(ucds) == 1 else None
 
 
 def result_ucd(rule: str, first: Meta | None) -> str | None:
-    """Apply the UCD rule of a function."""
+    """Apply the UCD rule of a function.
+
+    Parameters
+    ----------
+    rule
+        ``same``, ``+word`` (appended), a whole UCD, or empty.
+    first
+        Of the first argument; None if there is none.
+
+    Returns
+    -------
+    ucd
+        None if there is none.
+    """
     if rule == "same":
         return first.ucd if first is not None else None
     if rule.startswith("+"):

@@ -75,7 +75,17 @@ class Tokens:
 
 
 def number(figures: str) -> int | float:
-    """Value of an unsigned numeric literal; int only if it has neither point nor exponent; hexadecimal ones are a declared extension.
+    """Parse an unsigned numeric literal; int only if it has neither point nor exponent; hexadecimal ones are a declared extension.
+
+    Parameters
+    ----------
+    figures
+        As the query has it.
+
+    Returns
+    -------
+    value
+        dimensionless.
 
     Raises
     ------
@@ -95,14 +105,37 @@ def number(figures: str) -> int | float:
 
 
 def string(quoted: str) -> str:
-    """Value of a character string literal: neighbours joined, doubled quotes single."""
+    """Parse a character string literal: neighbours joined, doubled quotes single.
+
+    Parameters
+    ----------
+    quoted
+        As the query has it.
+
+    Returns
+    -------
+    value
+        The text.
+    """
     if "'" not in (inner := quoted[1:-1]):
         return inner
     return "".join(part[1][1:-1].replace("''", "'") for part in _STRING_PARTS.finditer(quoted) if part[1])
 
 
 def tokenize(text: str, *, version: str = "2.1") -> Tokens:
-    """Cut a text into words.
+    """Tokenize a query.
+
+    Parameters
+    ----------
+    text
+        Of the query.
+    version
+        Of the language, ``2.0`` or ``2.1``: they reserve other words.
+
+    Returns
+    -------
+    tokens
+        Kinds, texts and offsets.
 
     Raises
     ------
@@ -120,7 +153,20 @@ def tokenize(text: str, *, version: str = "2.1") -> Tokens:
 
 
 def literal_list(text: str, at: int) -> LiteralList | None:
-    """Read a long list of literals of one kind that begins here and ends at a parenthesis; None if there is none."""
+    """Parse a long list of literals of one kind that begins here and ends at a parenthesis.
+
+    Parameters
+    ----------
+    text
+        Of the query.
+    at
+        Offset of the first literal, in characters.
+
+    Returns
+    -------
+    list
+        None if there is none.
+    """
     for pattern, number_of in _LISTS:
         match = pattern.match(text, at)
         if match is None:
@@ -203,11 +249,8 @@ def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
 
     Returns
     -------
-    key
-        The words in order; a literal is replaced by a mark of its kind (string, double, or integer by size, because
-        the type of an integer follows from it). Letter case counts, white space and comments do not.
     values
-        The values of the literals: the n-th is that of the literal with `slot` n in the tree.
+        The values of the literals (dimensionless): the n-th is that of the literal with `slot` n in the tree.
     """
     if "\0" in text or not (text.isascii() or _is_unicode(text)):
         return (text,), ()

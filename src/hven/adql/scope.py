@@ -23,16 +23,35 @@ class Catalogue(Protocol):
     """The tables that a query may know of."""
 
     def find(self, parts: Sequence[Ident]) -> list[Table]:
-        """Give every table that ``[[catalog.]schema.]table`` may mean: none, one, or (ambiguous) several."""
+        """Return every table that ``[[catalog.]schema.]table`` may mean: none, one, or (ambiguous) several.
+
+        Parameters
+        ----------
+        parts
+            The identifiers between the dots.
+        """
 
     def names(self) -> Iterable[str]:
-        """Qualified names of all tables, for "did you mean"."""
+        """List the qualified names of all tables, for "did you mean".
+
+        Returns
+        -------
+        names
+            ``schema.table``.
+        """
 
 
 def same(ident: Ident, name: str) -> bool:
-    """Tell whether an identifier means a stored name (ADQL 2.1 section 2.1.2).
+    """Return whether an identifier means a stored name (ADQL 2.1, 2.1.2).
 
     A regular identifier is compared without case, a delimited one as it is written.
+
+    Parameters
+    ----------
+    ident
+        Of a query.
+    name
+        As it is stored.
     """
     return ident.name == name or (not ident.quoted and ident.name.lower() == name.lower())
 
@@ -47,7 +66,18 @@ class Tables:
             self._by_name.setdefault(table.name.lower(), []).append(table)
 
     def find(self, parts: Sequence[Ident]) -> list[Table]:
-        """Find by ``table`` or ``schema.table``; a catalog in front is an error of the caller's query: no match."""
+        """Find by ``table`` or ``schema.table``; a catalog in front is an error of the caller's query: no match.
+
+        Parameters
+        ----------
+        parts
+            The identifiers between the dots.
+
+        Returns
+        -------
+        tables
+            Several if it is ambiguous.
+        """
         if not 1 <= len(parts) <= 2:
             return []
         found = [table for table in self._by_name.get(parts[-1].name.lower(), ()) if same(parts[-1], table.name)]
@@ -76,7 +106,13 @@ class Names:
             self._lower.setdefault(name.lower(), []).append((name, index))
 
     def find(self, ident: Ident) -> list[int]:
-        """Give the positions of the columns that the identifier may mean."""
+        """Return the positions of the columns that an identifier may mean.
+
+        Parameters
+        ----------
+        ident
+            Of a query.
+        """
         found = self._lower.get(ident.name.lower())
         if found is None:
             return []
@@ -84,7 +120,18 @@ class Names:
 
 
 def column_meta(column: Column) -> Meta:
-    """Say what is known of a column's value."""
+    """Describe a column's value.
+
+    Parameters
+    ----------
+    column
+        Of any table.
+
+    Returns
+    -------
+    meta
+        Nullable unless the column is required.
+    """
     return Meta(
         column.type, column.unit, column.ucd, column.utype, column.description,
         column, not column.required, origins=frozenset((column.name,)),
@@ -95,7 +142,13 @@ _KEPT: dict[int, tuple[Table, Names]] = {}
 
 
 def names_of(table: Table) -> Names:
-    """Give the `Names` of a table, kept by the table's identity."""
+    """Return the `Names` of a table, kept by the table's identity.
+
+    Parameters
+    ----------
+    table
+        any.
+    """
     kept = _KEPT.get(id(table))
     if kept is not None and kept[0] is table:
         return kept[1]
@@ -127,7 +180,20 @@ class Source:
     optional: bool = False
 
     def ref(self, index: int, at: int) -> ColumnRef:
-        """Refer to a column by its position."""
+        """Refer to a column by its position.
+
+        Parameters
+        ----------
+        index
+            From 0.
+        at
+            Offset of the reference in the query, in characters.
+
+        Returns
+        -------
+        reference
+            bound.
+        """
         column = self.names.columns[index]
         known = self.names.metas[index]
         if self.optional and not known.nullable:
@@ -135,13 +201,25 @@ class Source:
         return ColumnRef(Ident(column.name, quoted=True), at=at, meta=known, source=self.number, column=column)
 
     def exposed(self, qualifier: Sequence[Ident]) -> bool:
-        """Tell whether the qualifier means this item by the name that FROM gave it."""
+        """Return whether a qualifier means this item by the name that FROM gave it.
+
+        Parameters
+        ----------
+        qualifier
+            The identifiers before the column's.
+        """
         if self.alias is not None:
             return len(qualifier) == 1 and _alias_is(qualifier[0], self.alias)
         return self.hidden(qualifier)
 
     def hidden(self, qualifier: Sequence[Ident]) -> bool:
-        """Tell whether the qualifier means this item by the table's own name, although an alias hides it."""
+        """Return whether a qualifier means this item by the table's own name, although an alias hides it.
+
+        Parameters
+        ----------
+        qualifier
+            The identifiers before the column's.
+        """
         if not self.path or len(qualifier) > len(self.path):
             return False
         return all(same(ident, own.name) for ident, own in zip(reversed(qualifier), reversed(self.path), strict=False))
@@ -164,7 +242,13 @@ class Item:
     expr: Expr | None = None  # COALESCE(left, right) of a FULL JOIN
 
     def read(self, at: int) -> Expr:
-        """Give the expression that a reference to this item becomes."""
+        """Return the expression that a reference to this item becomes.
+
+        Parameters
+        ----------
+        at
+            Offset of the reference in the query, in characters.
+        """
         return self.expr if self.expr is not None else self.source.ref(self.index, at)
 
 
@@ -185,7 +269,13 @@ class View:
     shadowed: set[tuple[int, int]] = field(default_factory=set)
 
     def find(self, ident: Ident) -> list[Item]:
-        """Give all columns that an unqualified name may mean."""
+        """Return all columns that an unqualified name may mean.
+
+        Parameters
+        ----------
+        ident
+            Of a query.
+        """
         if self.merged:
             item = self.merged.get(ident.name.lower())
             if item is not None and same(ident, item.name):
@@ -201,7 +291,13 @@ class View:
         ]
 
     def star(self) -> list[Item]:
-        """Give the columns of ``*``, in order: merged ones first (SQL-92 7.5)."""
+        """List the columns of ``*``, in order: merged ones first (SQL-92, 7.5).
+
+        Returns
+        -------
+        items
+            Without hidden columns.
+        """
         items = list(self.merged.values())
         for source in self.sources:
             for index, column in enumerate(source.names.columns):
@@ -221,7 +317,19 @@ class Scope:
     windows: Sequence[NamedWindow] = ()
 
     def resolve(self, ref: ColumnRef, text: str) -> Expr:
-        """Find what a column reference means.
+        """Resolve a column reference, here or in the queries around.
+
+        Parameters
+        ----------
+        ref
+            Not bound.
+        text
+            The query's, for line and column of errors.
+
+        Returns
+        -------
+        expr
+            bound.
 
         Raises
         ------
@@ -237,7 +345,20 @@ class Scope:
         raise self._missing(ref, text)
 
     def plain_column(self, ref: ColumnRef, text: str) -> Expr | None:
-        """Find an unqualified column here, then among the aliases of the select list."""
+        """Find an unqualified column here, then among the aliases of the select list.
+
+        Parameters
+        ----------
+        ref
+            Not bound.
+        text
+            The query's, for line and column of errors.
+
+        Returns
+        -------
+        expr
+            Bound; None: it is not here.
+        """
         items = self.view.find(ref.name)
         if not items:
             found = self.alias(ref.name) if self.aliases else []
@@ -247,7 +368,25 @@ class Scope:
         return items[0].read(ref.at)
 
     def qualified_column(self, ref: ColumnRef, text: str) -> Expr | None:
-        """Find a qualified column here."""
+        """Find a qualified column here.
+
+        Parameters
+        ----------
+        ref
+            Not bound.
+        text
+            The query's, for line and column of errors.
+
+        Returns
+        -------
+        expr
+            Bound; None: its table is not here.
+
+        Raises
+        ------
+        BindError
+            The table has no such column, or several have the name.
+        """
         sources = self.qualified(ref.qualifier)
         found = [(source, index) for source in sources for index in source.names.find(ref.name)]
         if not found:
@@ -265,16 +404,27 @@ class Scope:
         return found[0][0].ref(found[0][1], ref.at)
 
     def qualified(self, qualifier: Sequence[Ident]) -> list[Source]:
-        """Give the FROM items that a qualifier means: by alias, else by the name that an alias hides.
+        """Return the FROM items that a qualifier means: by alias, else by the name that an alias hides.
 
         SQL-92 6.3 would refuse the second; services accept it widely.
+
+        Parameters
+        ----------
+        qualifier
+            The identifiers before the column's.
         """
         return [source for source in self.view.sources if source.exposed(qualifier)] or [
             source for source in self.view.sources if source.hidden(qualifier)
         ]
 
     def alias(self, ident: Ident) -> list[Expr]:
-        """Give the outputs with that alias."""
+        """Return the outputs with an alias.
+
+        Parameters
+        ----------
+        ident
+            The alias as it is referred to.
+        """
         return [expr for alias, expr in self.aliases if same(ident, alias.name) or _alias_is(ident, alias)]
 
     def _sources(self) -> list[Source]:
@@ -286,7 +436,22 @@ class Scope:
         return sources
 
     def missing_table(self, qualifier: Sequence[Ident], at: int, text: str) -> BindError:
-        """Say that FROM has no such table."""
+        """Make the error that FROM has no such table.
+
+        Parameters
+        ----------
+        qualifier
+            The identifiers before the column's.
+        at
+            Their offset in the query, in characters.
+        text
+            The query's, for line and column.
+
+        Returns
+        -------
+        error
+            With the nearest name as remedy.
+        """
         name = ".".join(part.name for part in qualifier)
         known = [label(source) for source in self._sources()]
         remedy = nearest(name, known) or (f"FROM has {', '.join(known)}" if known else "there is no FROM")
@@ -318,31 +483,70 @@ class Scope:
 
 
 def string(text: str) -> str:
-    """Write a string as ADQL has it."""
+    """Quote a string as an ADQL literal.
+
+    Parameters
+    ----------
+    text
+        any.
+
+    Returns
+    -------
+    literal
+        Single quotes around, those within doubled.
+    """
     return "'" + text.replace("'", "''") + "'"
 
 
 def label(source: Source) -> str:
-    """Name a FROM item for people."""
+    """Return the name of a FROM item for people.
+
+    Parameters
+    ----------
+    source
+        With its alias or path.
+    """
     if source.alias is not None:
         return source.alias.name
     return ".".join(part.name for part in source.path)
 
 
 def nearest_name(word: str, known: Iterable[str], *, dotted: bool = False) -> str:
-    """Write ``did you mean x?`` for names of tables and columns: as a query must write them, with quotes where they need some.
+    """Phrase the remedy ``did you mean x?`` for names of tables and columns: as a query must write them, with quotes where they need some.
 
     Parameters
     ----------
+    word
+        As it was written.
+    known
+        The names that there are.
     dotted
         They are ``schema.table``.
+
+    Returns
+    -------
+    remedy
+        Empty if none is like it.
     """
     close = meant(word, known)
     return "" if close is None else f"did you mean {shown_name(close, dotted=dotted)}?"
 
 
 def shown_name(name: str, *, dotted: bool = False) -> str:
-    """Write a name for people who are to write it in a query."""
+    """Quote a name for people who are to write it in a query.
+
+    Parameters
+    ----------
+    name
+        Of a column or table.
+    dotted
+        It is ``schema.table``.
+
+    Returns
+    -------
+    shown
+        Between quotes of one or the other kind.
+    """
     parts = name.split(".") if dotted else [name]
     made = ".".join(quote(part) for part in parts)
     return made if '"' in made else repr(made)

@@ -89,7 +89,13 @@ class Signature:
         return None if self.args and self.args[-1].repeated else len(self.args)
 
     def word(self, index: int) -> Arg:
-        """Give the argument at `index`, the last one again and again if it is repeated."""
+        """Return the argument at a position, the last one again and again if it is repeated.
+
+        Parameters
+        ----------
+        index
+            From 0.
+        """
         return self.args[min(index, len(self.args) - 1)]
 
 
@@ -146,7 +152,25 @@ _ARG = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
 
 
 def signature(name: str, text: str) -> Signature:
-    """Read ``(x NUMERIC [, n INTEGER]) -> DOUBLE``."""
+    """Parse ``(x NUMERIC [, n INTEGER]) -> DOUBLE``.
+
+    Parameters
+    ----------
+    name
+        Of the function.
+    text
+        Arguments in the words of `ACCEPTS`, the result in those of `RESULTS`.
+
+    Returns
+    -------
+    signature
+        One way to call it.
+
+    Raises
+    ------
+    UserError
+        A word is no type.
+    """
     inside, _, result = text.rpartition("->")
     inside = inside.strip()[1:-1]
     required, _, optional = inside.partition("[")
@@ -173,7 +197,29 @@ def _forms(name: str, form: Signature) -> Iterator[str]:
 
 
 def function(group: str, name: str, *signatures: str, **facts: Any) -> Entry:
-    """Make an `Entry`; raises `UserError` for unknown words. Each of `signatures` is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTS` and `Signature`."""
+    """Make the entry of a function, for the table or for a plug-in.
+
+    Parameters
+    ----------
+    group
+        A key of `GROUPS`: ``udf``, ``aggregate``, ``mapping`` ...
+    name
+        In upper case.
+    signatures
+        Each is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTS` and `Signature`.
+    facts
+        Further attributes of `Entry`: ``doc``, ``example``, ``sql``, ``unit``, ``ucd`` ...
+
+    Returns
+    -------
+    entry
+        For `FUNCTION` of a plug-in's module.
+
+    Raises
+    ------
+    UserError
+        A word is not known.
+    """
     if group not in GROUPS:
         raise UserError(f"{name}: there is no group {group!r} of functions", remedy=f"known: {', '.join(GROUPS)}")
     return Entry(name=name, signatures=tuple(signature(name, text) for text in signatures), group=group, **facts)

@@ -95,32 +95,98 @@ class Dialect(ABC):
         self.most = LONGEST
 
     def template(self, name: str) -> str:
-        """Give what a call becomes: as said here, or by a plug-in."""
+        """Return what a call becomes: as said here, or by a plug-in.
+
+        Parameters
+        ----------
+        name
+            Of the function, in upper case.
+        """
         entry = None if name in self.functions else MAPPING.get(name)
         return self.functions.get(name) or (entry and entry.sql.get(self.name)) or self.unknown(name)
 
     def unknown(self, name: str) -> str:
-        """Give the same of a function that the engine knows by its own name: those beside a descriptor."""
+        """Return the template of a function that the engine knows by its own name: those beside a descriptor.
+
+        Parameters
+        ----------
+        name
+            Of the function.
+        """
         return f"{self.quote(name.lower())}({{*}})"
 
     def quote(self, name: str) -> str:
-        """Write an identifier; NUL is in no identifier."""
+        """Quote an identifier; NUL is in no identifier.
+
+        Parameters
+        ----------
+        name
+            As it is stored.
+
+        Returns
+        -------
+        sql
+            In double quotes.
+        """
         return '"' + name.replace('"', '""').replace("\0", "") + '"'
 
     def placeholder(self, number: int, value: object) -> str:  # noqa: ARG002  (dialects look at it)
-        """Write the parameter with this number, from 1."""
+        """Return the SQL of a parameter.
+
+        Parameters
+        ----------
+        number
+            From 1.
+        value
+            What the literal was in the first query of this shape.
+        """
         return f"${number}"
 
     def condition(self, writer: Writer, node: Expr) -> str:
-        """Write the condition of a WHERE, where null is as good as false."""
+        """Write the condition of a WHERE, where null is as good as false.
+
+        Parameters
+        ----------
+        writer
+            Writes what is within.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return writer.expr(node)
 
     def string(self, value: str) -> str:
-        """Write a string."""
+        """Quote a string.
+
+        Parameters
+        ----------
+        value
+            any.
+
+        Returns
+        -------
+        sql
+            A literal.
+        """
         return "'" + value.replace("'", "''") + "'"
 
     def number(self, value: float) -> str:
-        """Write a number; a float keeps every bit and looks like one."""
+        """Serialize a number; a float keeps every bit and looks like one.
+
+        Parameters
+        ----------
+        value
+            dimensionless.
+
+        Returns
+        -------
+        sql
+            A literal.
+        """
         if isinstance(value, int):
             return f"({value})" if value < 0 else str(value)
         if not math.isfinite(value):
@@ -131,103 +197,388 @@ class Dialect(ABC):
 
     @abstractmethod
     def type_name(self, type_: Type) -> str:
-        """Write a type."""
+        """Return the SQL name of a type.
+
+        Parameters
+        ----------
+        type_
+            Of a column or value.
+        """
 
     def cast(self, text: str, type_: Type) -> str:
-        """Convert SQL to a type."""
+        """Convert SQL to a type.
+
+        Parameters
+        ----------
+        text
+            An expression in SQL.
+        type_
+            Of the result.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"CAST({text} AS {self.type_name(type_)})"
 
     def concatenation(self, parts: list[str]) -> str:
-        """Join texts: any order gives the same text, and NULL makes NULL of all."""
+        """Join texts: any order makes the same text, and NULL makes NULL of all.
+
+        Parameters
+        ----------
+        parts
+            Expressions in SQL.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         while len(parts) > 1:  # balanced: engines descend into long chains
             pairs = [self.operation("||", one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
             parts = [*pairs, parts[-1]] if len(parts) % 2 else pairs
         return parts[0]
 
     def converted(self, writer: Writer, node: Cast) -> str:
-        """Write ADQL's CAST."""
+        """Write ADQL's CAST.
+
+        Parameters
+        ----------
+        writer
+            Writes the operand.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return self.cast(writer.expr(node.operand), meta(node).type)
 
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
-        """Write a select item as exactly its declared type."""
+        """Write a select item as exactly its declared type.
+
+        Parameters
+        ----------
+        writer
+            Writes what is within.
+        node
+            bound.
+        type_
+            The declared one.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return self.cast(writer.expr(node), type_)
 
     def quotient(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
-        """Write a division: of whole numbers it is cut towards zero."""
+        """Write a division: of whole numbers it is cut towards zero.
+
+        Parameters
+        ----------
+        node
+            The division, bound.
+        left, right
+            Its operands in SQL.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"({left} / {right})"
 
     def operation(self, op: str, left: str, right: str) -> str:
-        """Write ``left op right``."""
+        """Write ``left op right``.
+
+        Parameters
+        ----------
+        op
+            The operator.
+        left, right
+            The operands in SQL.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"({left} {op} {right})"
 
     def remains(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
-        """Write ``left % right``."""
+        """Write ``left % right``.
+
+        Parameters
+        ----------
+        node
+            The operation, bound.
+        left, right
+            Its operands in SQL.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return self.operation("%", left, right)
 
     def comparison(self, writer: Writer, node: Compare) -> str:
-        """Write a comparison."""
+        """Write a comparison.
+
+        Parameters
+        ----------
+        writer
+            Writes the operands.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"({writer.expr(node.left)} {node.op} {writer.expr(node.right)})"
 
     def between(self, writer: Writer, node: Between) -> str:
-        """Write BETWEEN."""
+        """Write BETWEEN.
+
+        Parameters
+        ----------
+        writer
+            Writes the operands.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         word = "NOT BETWEEN" if node.negated else "BETWEEN"
         return f"({writer.expr(node.operand)} {word} {writer.expr(node.low)} AND {writer.expr(node.high)})"
 
     def among(self, writer: Writer, node: In) -> str:
-        """Write IN."""
+        """Write IN.
+
+        Parameters
+        ----------
+        writer
+            Writes the operands.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         word = "NOT IN" if node.negated else "IN"
         if isinstance(node.choices, Subquery):
             return f"({writer.expr(node.operand)} {word} {writer.subquery(node.choices)})"
         return f"({writer.expr(node.operand)} {word} ({self.several(writer, node.choices)}))"
 
     def several(self, writer: Writer, choices: Sequence[Expr]) -> str:
-        """Write the choices of IN."""
+        """Write the choices of IN.
+
+        Parameters
+        ----------
+        writer
+            Writes them.
+        choices
+            Bound; long lists of literals are `LiteralList`.
+
+        Returns
+        -------
+        sql
+            With commas between.
+        """
         if isinstance(choices, LiteralList):
             return ", ".join([self.string(value) if isinstance(value, str) else self.number(value) for value in choices.values])
         return ", ".join([writer.expr(choice) for choice in choices])
 
     def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:  # noqa: ARG002  (dialects look at them)
-        """Write ``text op a op b ..`` where all links have one operator, or ``+`` and ``-``, and one type; None: link by link."""
+        """Write ``text op a op b ..`` where all links have one operator, or ``+`` and ``-``, and one type.
+
+        Parameters
+        ----------
+        writer
+            Writes the operands.
+        text
+            The first operand in SQL.
+        links
+            From left to right, bound.
+
+        Returns
+        -------
+        sql
+            None: it is written link by link.
+        """
         return None
 
     def like(self, writer: Writer, node: Like) -> str:
-        """Write LIKE and ILIKE; neither has an escape character."""
+        """Write LIKE and ILIKE; neither has an escape character.
+
+        Parameters
+        ----------
+        writer
+            Writes the operands.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         word = "ILIKE" if node.ignore_case else "LIKE"
         return f"({writer.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {writer.expr(node.pattern)})"
 
     def steadied(self, writer: Writer, node: Function) -> str | None:  # noqa: ARG002  (dialects look at them)
-        """Write an aggregate so that the order of rows does not matter; None: it never does."""
+        """Write an aggregate so that the order of rows does not matter.
+
+        Parameters
+        ----------
+        writer
+            Writes the arguments.
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            None: it never does.
+        """
         return None
 
     def over(self, writer: Writer, node: Function, window: str) -> str:
-        """Write a function over a window; SQL's own names."""
+        """Write a function over a window; SQL's own names.
+
+        Parameters
+        ----------
+        writer
+            Writes the arguments.
+        node
+            The function, bound.
+        window
+            ``OVER (..)`` in SQL.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         if node.star:
             return f"count(*) {window}"
         args = ", ".join([self.cast("NULL", meta(arg).type) if is_null(arg) else writer.expr(arg) for arg in node.args])
         return f"{node.name.lower()}({'DISTINCT ' if node.distinct else ''}{args}) {window}"
 
     def subscript(self, array: str, place: str) -> str:
-        """Write an element, from 1; NULL behind the last."""
+        """Write an element of an array, from 1; NULL behind the last.
+
+        Parameters
+        ----------
+        array
+            In SQL.
+        place
+            The number of the element in SQL.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"({array})[{place}]"
 
     def branch(self, writer: Writer, node: Expr, type_: Type) -> str:  # noqa: ARG002  (dialects look at the type of the whole)
-        """Write one of several values that CASE or COALESCE may give."""
+        """Write one of several values that CASE or COALESCE may return.
+
+        Parameters
+        ----------
+        writer
+            Writes what is within.
+        node
+            The value, bound.
+        type_
+            Of the whole.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return writer.expr(node)
 
     @abstractmethod
     def predicate(self, writer: Writer, node: Function) -> str:
-        """Write CONTAINS or INTERSECTS as a condition."""
+        """Write CONTAINS or INTERSECTS as a condition.
+
+        Parameters
+        ----------
+        writer
+            Writes the arguments.
+        node
+            The call, bound.
+
+        Returns
+        -------
+        sql
+            A condition.
+        """
 
     def direction(self, text: str, *, descending: bool) -> str:
-        """Write one key of ORDER BY: NULLs come last either way."""
+        """Write one key of ORDER BY: NULLs come last either way.
+
+        Parameters
+        ----------
+        text
+            The key in SQL.
+        descending
+            The largest first.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
 
     def permitted(self, table: str, condition: str) -> str:
-        """Write the rows of a stored table that its reader may see; `condition` is over ``t0``."""
+        """Write the rows of a stored table that its reader may see.
+
+        Parameters
+        ----------
+        table
+            In SQL.
+        condition
+            In SQL, over ``t0``.
+
+        Returns
+        -------
+        sql
+            A SELECT.
+        """
         return f"SELECT * FROM {table} AS t0 WHERE {condition}"
 
     def table(self, writer: Writer, node: TableRef) -> str:
-        """Write a stored table."""
+        """Write a stored table.
+
+        Parameters
+        ----------
+        writer
+            Knows what stands for the tables.
+        node
+            The reference, bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return writer.tables[node.table.qualified if node.table is not None else ""]
 
 
@@ -242,6 +593,16 @@ def write(bound: Bound, dialect: Dialect, tables: Mapping[str, str]) -> Written:
         The database's ways.
     tables
         Qualified table name -> SQL text that stands for its rows (already quoted).
+
+    Returns
+    -------
+    written
+        The text, and which literals are its parameters.
+
+    Raises
+    ------
+    BindError
+        The query is nested too deeply.
     """
     writer = Writer(dialect, tables, bound.free)
     dialect.most = bound.longest
@@ -267,7 +628,20 @@ class Writer:
     # --- queries
 
     def query(self, node: Query, types: Sequence[Type] | None = None) -> str:
-        """Write ``[WITH] body [ORDER BY] [LIMIT] [OFFSET]``."""
+        """Write ``[WITH] body [ORDER BY] [LIMIT] [OFFSET]``.
+
+        Parameters
+        ----------
+        node
+            bound.
+        types
+            Of the outputs; None: those that the body declares.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         if node.text:
             bound = ALWAYS + WRITTEN * len(node.text)
             self.longest = bound if self.longest == sys.maxsize else max(bound, self.longest)
@@ -300,7 +674,22 @@ class Writer:
         return head + text
 
     def operand(self, node: Select | SetOperation | Query, types: Sequence[Type], *, bare: bool = False) -> str:
-        """Write one side of a set operation."""
+        """Write one side of a set operation.
+
+        Parameters
+        ----------
+        node
+            bound.
+        types
+            Of the outputs.
+        bare
+            True: without parentheses around.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         if isinstance(node, SetOperation):
             # a chain needs no parentheses as long as its operators bind equally
             first, links = chain(node, SetOperation, lambda link: (link.op == "INTERSECT") == (node.op == "INTERSECT"))
@@ -314,7 +703,20 @@ class Writer:
         return f"({self.select(node, types)}{limit})"
 
     def select(self, node: Select, types: Sequence[Type]) -> str:
-        """Write one SELECT without its TOP."""
+        """Write one SELECT without its TOP.
+
+        Parameters
+        ----------
+        node
+            bound.
+        types
+            Of the outputs.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         items = ", ".join([self.item(item, type_) for item, type_ in zip(node.items, types, strict=True) if isinstance(item, SelectItem)])
         parts = [f"SELECT {'DISTINCT ' if node.distinct else ''}{items}"]
         if node.source is not None:
@@ -328,25 +730,76 @@ class Writer:
         return " ".join(parts)
 
     def group(self, node: Expr) -> str:
-        """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position."""
+        """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         text = self.expr(node)
         return self.dialect.cast(text, meta(node).type) if meta(node).constant or is_null(node) else text
 
     def item(self, node: SelectItem, type_: Type) -> str:
-        """Write a select item with its name, as its declared type."""
+        """Write a select item with its name, as its declared type.
+
+        Parameters
+        ----------
+        node
+            bound.
+        type_
+            The declared one.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         name = self.dialect.quote(node.column.name if node.column is not None else "")
         if isinstance(node.expr, ColumnRef) and meta(node.expr).type == type_:
             return f"{self.column(node.expr)} AS {name}"
         return f"{self.dialect.output(self, node.expr, type_)} AS {name}"
 
     def cte(self, name: str) -> str:
-        """Name a CTE so that it can be no stored table."""
+        """Name a CTE so that it can be no stored table.
+
+        Parameters
+        ----------
+        name
+            As WITH has it.
+
+        Returns
+        -------
+        sql
+            quoted.
+        """
         return self.dialect.quote(f"with {name.lower()}")
 
     # --- FROM
 
     def source(self, node: FromItem) -> str:
-        """Write an item of FROM; each has its number as alias."""
+        """Write an item of FROM; each has its number as alias.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+
+        Raises
+        ------
+        TypeError
+            It cannot stand in FROM.
+        """
         if isinstance(node, TableRef):
             if node.cte:
                 return f"{self.cte(node.parts[-1].name)} AS t{node.number}"
@@ -368,7 +821,23 @@ class Writer:
     # --- expressions
 
     def expr(self, node: Expr) -> str:
-        """Write an expression; anything but a leaf or a call is in parentheses."""
+        """Write an expression; anything but a leaf or a call is in parentheses.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+
+        Raises
+        ------
+        TooLarge
+            The query is too long in the engine's own words.
+        """
         self.written += 1
         if not self.written % LOOK:
             check()
@@ -378,11 +847,33 @@ class Writer:
         return text
 
     def column(self, node: ColumnRef) -> str:
-        """Write a column reference."""
+        """Write a column reference.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"t{node.source}.{self.dialect.quote(node.column.name if node.column is not None else node.name.name)}"
 
     def literal(self, node: Literal) -> str:
-        """Write a literal: a parameter if its slot is free."""
+        """Write a literal: a parameter if its slot is free.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         value = node.value
         if node.slot in self.free:
             number = self._numbers.get(node.slot)
@@ -397,14 +888,36 @@ class Writer:
         return self.dialect.string(value) if isinstance(value, str) else self.dialect.number(value)
 
     def unary(self, node: Unary) -> str:
-        """Write ``-x``."""
+        """Write ``-x``.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         operand = self.expr(node.operand)
         if meta(node).type != meta(node.operand).type:  # a byte may become negative; NULL has no type of its own
             operand = self.dialect.cast(operand, meta(node).type)
         return f"({node.op} {operand})"
 
     def binary(self, node: Binary) -> str:
-        """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
+        """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         first, links = chain(node, Binary)
         text = self.expr(first)
         for _, alike in groupby(links, _alike):
@@ -417,7 +930,20 @@ class Writer:
         return text
 
     def linked(self, text: str, links: Sequence[Binary]) -> str:
-        """Write ``text op a op b ..`` link by link."""
+        """Write ``text op a op b ..`` link by link.
+
+        Parameters
+        ----------
+        text
+            The first operand in SQL.
+        links
+            From left to right, bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         for link in links:
             right, type_ = self.expr(link.right), meta(link).type
             if link.op == "/":
@@ -430,7 +956,18 @@ class Writer:
         return text
 
     def function(self, node: Function) -> str:
-        """Write a call by the dialect's template."""
+        """Write a call by the dialect's template.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         if node.name in PREDICATES:
             return f"CAST({self.dialect.predicate(self, node)} AS INTEGER)"
         if node.star:
@@ -447,7 +984,18 @@ class Writer:
         return template.replace("{*}", ", ".join(args)) if "{*}" in template else template.format(*args)
 
     def window(self, node: Window) -> str:
-        """Write ``function OVER (..)``; NULLs come last, as in ORDER BY."""
+        """Write ``function OVER (..)``; NULLs come last, as in ORDER BY.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         if node.function.name == "DENSE_RANK" and not node.order_by:  # all rows are equal; DuckDB 1.5 may die of it
             return "1"
         parts = []
@@ -468,7 +1016,18 @@ class Writer:
         return self.dialect.over(self, node.function, f"OVER ({' '.join(parts)})")
 
     def element(self, node: Element) -> str:
-        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest, as VOTable has them."""
+        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest, as VOTable has them (VOTable 1.4, 2.2).
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         array = self.expr(node.operand)
         axes = meta(node.operand).type.shape[-len(node.indexes) :]
         texts = [self.expr(index) for index in node.indexes]
@@ -482,17 +1041,50 @@ class Writer:
         return f"CASE WHEN {' AND '.join(tests)} THEN {found} END" if tests else found
 
     def case(self, node: Case) -> str:
-        """Write CASE; the binder made every WHEN a condition."""
+        """Write CASE; the binder made every WHEN a condition.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}" for when, then in node.whens)
         otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise, meta(node).type)}"
         return f"CASE {whens}{otherwise} END"
 
     def subquery(self, node: Subquery) -> str:
-        """Write a scalar subquery."""
+        """Write a scalar subquery.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         return f"({self.query(node.query)})"
 
     def compare(self, node: Compare) -> str:
-        """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
+        """Write a comparison; CONTAINS(..) = 1 becomes the bare condition.
+
+        Parameters
+        ----------
+        node
+            bound.
+
+        Returns
+        -------
+        sql
+            text.
+        """
         for call, one in ((node.left, node.right), (node.right, node.left)):
             if not (isinstance(call, Function) and call.name in PREDICATES and isinstance(one, Literal)):
                 continue
@@ -531,7 +1123,13 @@ METHODS: dict[type, Callable[[Writer, Any], str]] = {
 
 
 def types_of(node: Select | SetOperation | Query) -> list[Type]:
-    """Give the output types of a body: those that hold both sides of a set operation, where NULL has no say."""
+    """Return the output types of a body: those that hold both sides of a set operation, where NULL has no say.
+
+    Parameters
+    ----------
+    node
+        bound.
+    """
     found: list[list[tuple[Type, bool]]] = []
     first, links = chain(node, SetOperation)
     for side in (first, *(link.right for link in links)):

@@ -71,6 +71,11 @@ def write(tree: Node) -> str:
         ``parse(write(tree)) == tree`` for every tree that `parse` makes, and `parse_expression` or `parse_condition`
         likewise. In trees made by programs, names that need double quotes get them, and negative numbers become
         ``-x``. Row filters of `auth.permit` are not part of the text.
+
+    Raises
+    ------
+    TypeError
+        The node has no text of its own.
     """
     if type(tree) not in _WRITERS:
         raise TypeError(f"{type(tree).__name__} has no text of its own")
@@ -78,19 +83,52 @@ def write(tree: Node) -> str:
 
 
 def name(ident: Ident) -> str:
-    """Write an identifier, in double quotes if it was or must be."""
+    """Quote an identifier, if it was quoted or must be.
+
+    Parameters
+    ----------
+    ident
+        Of a tree.
+
+    Returns
+    -------
+    text
+        As a query has it.
+    """
     if not ident.quoted and _REGULAR.fullmatch(ident.name) and ident.name.upper() not in RESERVED:
         return ident.name
     return '"' + ident.name.replace('"', '""') + '"'
 
 
 def quote(text: str) -> str:
-    """Write a name as a query must write it: bare where that is allowed (whatever its case), else in double quotes."""
+    """Quote a name as a query must write it: bare where that is allowed (whatever its case), else in double quotes.
+
+    Parameters
+    ----------
+    text
+        Of a column, table or schema.
+
+    Returns
+    -------
+    name
+        As a query has it.
+    """
     return name(Ident(text))
 
 
 def literal(value: float | str | None) -> str:
-    """Write a value as a literal; what ADQL has no literal for becomes a CAST of its text."""
+    """Serialize a value as a literal; what ADQL has no literal for becomes a CAST of its text.
+
+    Parameters
+    ----------
+    value
+        A number (dimensionless), a text, a truth value, or None.
+
+    Returns
+    -------
+    text
+        As a query has it.
+    """
     if value is None:
         return "NULL"
     if isinstance(value, str):

@@ -109,7 +109,13 @@ class LiteralList(Sequence[Literal]):
         self._ats: list[int] | None = None
 
     def bound(self, typed: Callable[[object], Meta]) -> LiteralList:
-        """Give the same list, its literals typed."""
+        """Return the same list, its literals typed.
+
+        Parameters
+        ----------
+        typed
+            A function that returns the meta of a value.
+        """
         return LiteralList(self.values, self._text, self._start, self._end, typed)
 
     @property
@@ -341,13 +347,30 @@ class Exists(Expr):
 
 
 def conjunction(*conditions: Expr | None) -> Expr | None:
-    """Join conditions by AND: those that are None are left out, and None is what nothing gives."""
+    """Join conditions by AND.
+
+    Parameters
+    ----------
+    conditions
+        Those that are None are left out.
+
+    Returns
+    -------
+    condition
+        None if there is none.
+    """
     given = tuple(one for one in conditions if one is not None)
     return And(given, meta=given[0].meta) if len(given) > 1 else given[0] if given else None
 
 
 def conjuncts(condition: Expr | None) -> Iterator[Expr]:
-    """Yield the conditions that all must hold."""
+    """Yield the conditions that all must hold.
+
+    Parameters
+    ----------
+    condition
+        Joined by AND at its top, or not; None has none.
+    """
     if isinstance(condition, And):
         for part in condition.parts:
             yield from conjuncts(part)
@@ -522,7 +545,13 @@ class Bound:
         return LONGEST // max(self.building, 1)
 
     def takes(self, values: Sequence[object]) -> bool:
-        """Tell whether these literals are within the bounds: others are for the binder, which says what is wrong with them."""
+        """Return whether these literals are within the bounds: others are for the binder, which says what is wrong with them.
+
+        Parameters
+        ----------
+        values
+            By `Literal.slot`.
+        """
         return all(low <= value <= high for slot, low, high in self.bounds if isinstance(value := values[slot], int | float))
 
 
@@ -532,7 +561,24 @@ N = TypeVar("N")
 
 
 def chain(node: Any, kind: type[Any], same: Callable[[Any], bool] = bool) -> tuple[Any, list[Any]]:
-    """Take ``a + b + c``, SELECT .. UNION SELECT .. or joins apart: the leftmost operand, and the links (of a `kind`) from left to right."""
+    """Take ``a + b + c``, SELECT .. UNION SELECT .. or joins apart, without recursion.
+
+    Parameters
+    ----------
+    node
+        The rightmost link.
+    kind
+        Class of the links.
+    same
+        Whether a node is a link of the chain.
+
+    Returns
+    -------
+    first
+        The leftmost operand.
+    links
+        From left to right.
+    """
     links: list[Any] = []
     while isinstance(node, kind) and same(node):
         links.append(node)
@@ -560,6 +606,13 @@ def walk(node: Any, *, but: type[Node] | None = None) -> Iterator[Any]:
     """Yield every node below and including `node`, subqueries too; none of the class `but`, and nothing below it.
 
     However deep a chain is, it is not descended into. Row filters are no part of what was asked: whoever wants `TableRef.where` asks for it.
+
+    Parameters
+    ----------
+    node
+        A node, or a tuple of them.
+    but
+        A class of nodes to leave out, with all below.
     """
     check()  # planners go over a tree again and again
     waiting = [node]
@@ -573,7 +626,13 @@ def walk(node: Any, *, but: type[Node] | None = None) -> Iterator[Any]:
 
 
 def children(node: Node) -> Iterator[Node]:
-    """Yield the nodes directly below one."""
+    """Yield the nodes directly below one.
+
+    Parameters
+    ----------
+    node
+        Any; tuples in it count as their members.
+    """
     waiting: list[Any] = [getattr(node, name) for name in _PLACES[type(node)][0]]
     while waiting:
         item = waiting.pop()
@@ -584,9 +643,19 @@ def children(node: Node) -> Iterator[Node]:
 
 
 def transform(node: N, change: Callable[[Any], Any]) -> N:
-    """Copy a tree from the root down, row filters too; `change` gives the node to use, and its parts are visited if it is the same node.
+    """Copy a tree from the root down, row filters too. What does not change is shared.
 
-    What does not change is shared.
+    Parameters
+    ----------
+    node
+        A node, or a tuple of them.
+    change
+        Returns the node to use; the parts of a node are visited if it is returned as it is.
+
+    Returns
+    -------
+    node
+        The same object if nothing changes.
     """
     if isinstance(node, tuple):
         check()

@@ -9,7 +9,13 @@ from importlib.resources import files
 
 @lru_cache(maxsize=1)
 def vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Give vocabulary -> term -> the terms right above it."""
+    """Load the vocabularies.
+
+    Returns
+    -------
+    terms
+        Vocabulary -> term -> the terms right above it.
+    """
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     text = files("hven.adql").joinpath("vocabularies.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
@@ -18,7 +24,14 @@ def vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
 
 
 def narrower(vocabulary: str, term: str) -> list[str]:
-    """Give a term and all that are narrower, directly or not.
+    """Return a term and all that are narrower, directly or not.
+
+    Parameters
+    ----------
+    vocabulary
+        Its name.
+    term
+        One of it.
 
     Raises
     ------

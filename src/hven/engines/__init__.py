@@ -186,7 +186,13 @@ class Limits:
     batch: int = 65_536
 
     def step(self, columns: int) -> int:
-        """Give the rows of a batch of so many columns: none takes long, and before each the clock is looked at."""
+        """Return the rows of a batch of so many columns: none takes long, and before each the clock is looked at.
+
+        Parameters
+        ----------
+        columns
+            Their number.
+        """
         return max(1, min(self.batch, CELLS // max(columns, 1)))
 
 
@@ -213,11 +219,22 @@ class Execution(Protocol):
         return False
 
     def few(self) -> list[tuple[Any, ...]] | None:
-        """Give all rows of an answer that is `small`, with the values that `to_pylist` would give; whoever iterates afterwards gets the same rows."""
+        """Return all rows of an answer that is `small`, with the values that `to_pylist` would return; whoever iterates afterwards gets the same rows."""
         return None
 
     def enter(self, came: Callable[[], object]) -> None:  # noqa: ARG002
-        """Take a place among those who wait for a turn; raises `Overloaded` if it would not come in time. `came`: called when it is worth a look."""
+        """Take a place among those who wait for a turn.
+
+        Parameters
+        ----------
+        came
+            Called when it is worth a look.
+
+        Raises
+        ------
+        Overloaded
+            The turn would not come in time.
+        """
         return
 
     def ready(self) -> bool:
@@ -304,6 +321,20 @@ class Plan(Protocol):
     def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run with these literal values (by `Literal.slot`) over these relations (by qualified table name).
 
+        Parameters
+        ----------
+        values
+            By `Literal.slot`; numbers are dimensionless, times are texts.
+        relations
+            Snapshots or rows in memory, by qualified table name.
+        limits
+            Rows, seconds and bytes that it may take.
+
+        Returns
+        -------
+        execution
+            Running; the batches are read from it.
+
         Raises
         ------
         EvaluationError, Timeout, Cancelled, TooLarge, StorageError
@@ -311,10 +342,29 @@ class Plan(Protocol):
         """
 
     def explain(self) -> str:
-        """Say which road will be taken, and give the engine's own text, for people."""
+        """Describe which road will be taken, with the engine's own text, for people.
+
+        Returns
+        -------
+        text
+            Of several lines.
+        """
 
     def estimate(self, values: Sequence[float | str | None], relations: Mapping[str, Relation]) -> list[str]:  # noqa: ARG002
-        """Say, a line each, how many rows of which tables will be read, as far as that is known."""
+        """Estimate how many rows of which tables will be read, as far as that is known.
+
+        Parameters
+        ----------
+        values
+            By `Literal.slot`; numbers are dimensionless.
+        relations
+            As for `execute`.
+
+        Returns
+        -------
+        lines
+            For people; none if nothing is known.
+        """
         return []
 
 
@@ -322,10 +372,21 @@ class Staging(Protocol):
     """A snapshot that is being written; nobody sees it before it is published."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; the schema is the table's Arrow schema."""
+        """Add rows.
+
+        Parameters
+        ----------
+        batch
+            Its schema is the table's Arrow schema.
+        """
 
     def finish(self) -> Snapshot:
         """Order, index and make durable (fsync). Also computes `statistics` and `coverage`.
+
+        Returns
+        -------
+        snapshot
+            Complete, not yet published.
 
         Raises
         ------
@@ -347,35 +408,74 @@ class Engine(Protocol):
     """Paths of snapshots of which a file is missing or cut off, as this process found them, and which."""
 
     def problem(self) -> str | None:
-        """Say what keeps an engine whose rows are elsewhere from answering now, for the health page."""
+        """Return what keeps an engine whose rows are elsewhere from answering now, for the health page."""
         return None
 
     def connections(self) -> dict[str, int]:
-        """Tell of the connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
+        """Return the numbers of connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
         return {}
 
     def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory | None:  # noqa: ARG002
-        """Give about so many rows from all over a snapshot, of these columns at least; None: it cannot do that at once."""
-        return None
-
-    def missing(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
-        """Say which file of a snapshot is not there, or has another size; None: all are as they were written."""
-        return None
-
-    def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verified | None:  # noqa: ARG002
-        """See whether the files of a snapshot are what was written; None: its rows are a database's, which has means of its own.
+        """Read some rows from all over a snapshot.
 
         Parameters
         ----------
+        snapshot
+            Of this engine.
+        rows
+            How many, about.
+        columns
+            Names of those that it must have at least.
+
+        Returns
+        -------
+        rows
+            None: it cannot do that at once.
+        """
+        return None
+
+    def missing(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
+        """Check that the files of a snapshot are there, and of the size that was written.
+
+        Parameters
+        ----------
+        snapshot
+            Of this engine.
+
+        Returns
+        -------
+        file
+            The first that is not; None: all are as they were written.
+        """
+        return None
+
+    def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verified | None:  # noqa: ARG002
+        """Check whether the files of a snapshot are what was written, by their checksums.
+
+        Parameters
+        ----------
+        snapshot
+            Of this engine.
         pace
             Called with the number of bytes after each piece that is read; None: nothing is read.
         known
             Keeps what was read, for the next call: snapshots share files.
+
+        Returns
+        -------
+        verified
+            What was found; None: its rows are a database's, which has means of its own.
         """
         return None
 
     def refuse(self, paths: Mapping[str, str]) -> None:  # noqa: ARG002
-        """Never give rows of the snapshots with these paths, and say why (`Unavailable`)."""
+        """Answer no query from now on that reads the snapshots with these paths, but say why (`Unavailable`).
+
+        Parameters
+        ----------
+        paths
+            `Snapshot.path` -> the reason.
+        """
         return
 
     def tidy(self) -> None:
@@ -391,28 +491,77 @@ class Engine(Protocol):
         return {}
 
     def prepare(self, bound: Bound) -> Plan:
-        """Plan a bound query. Needs no data; may be cached as long as the tables' metadata stay the same."""
+        """Plan a bound query. Needs no data; may be cached as long as the tables' metadata stay the same.
+
+        Parameters
+        ----------
+        bound
+            With its row filters.
+
+        Returns
+        -------
+        plan
+            Without its literals.
+        """
 
     def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory (mapping, rules, lookups) - same language, same functions.
 
         A value that cannot be computed is null here; callers find such rows by comparing with the input.
         Keys of `inputs` are qualified table names.
-        """
-
-    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> Staging:
-        """Begin a new snapshot of `table` with that id; if it is `followed`, others will be merged from it, and an engine may prepare for that."""
-
-    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> Staging:
-        """Begin a new snapshot that has the rows of `base`, except those whose primary key is in `gone`; rows that are written replace
-        those of the same key, or are added. The base stays as it is, and must stay until the staging is finished.
 
         Parameters
         ----------
+        bound
+            Over the tables of `inputs`.
+        inputs
+            Rows by qualified table name.
+
+        Returns
+        -------
+        rows
+            Of the columns of `bound`.
+        """
+
+    def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> Staging:
+        """Begin a new snapshot of a table.
+
+        Parameters
+        ----------
+        table
+            Its structure.
+        snapshot
+            Id of the new one.
+        followed
+            Others will be merged from it, and an engine may prepare for that.
+
+        Returns
+        -------
+        staging
+            To be finished or abandoned.
+        """
+
+    def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> Staging:
+        """Begin a new snapshot that has the rows of another one, except for some: replaced, gone or added.
+
+        Rows that are written replace those of the same key, or are added; those whose primary key is in `gone` are left out. The base stays as it
+        is, and must stay until the staging is finished.
+
+        Parameters
+        ----------
+        table
+            Its structure; it must have a primary key.
+        snapshot
+            Id of the new one.
         base
             A snapshot of this engine, with the columns of `table`.
         gone
             Primary keys, columns by name. Keys that are not in the base do not matter; one that is written, too, stays.
+
+        Returns
+        -------
+        staging
+            To be finished or abandoned.
 
         Raises
         ------
@@ -422,24 +571,73 @@ class Engine(Protocol):
             The base cannot be read; disk full.
         DataError
             From `finish`: a key was written twice, or is null.
-        """  # noqa: D205  (what it does needs more than a line)
+        """
 
     def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows in stored order (for rebuilds, comparisons, exports)."""
+        """Read all rows in stored order (for rebuilds, comparisons, exports).
+
+        Parameters
+        ----------
+        snapshot
+            Of this engine.
+        columns
+            Names, in the wanted order; None: all.
+
+        Yields
+        ------
+        batch
+            In Arrow's storage types.
+        """
 
     def apart(
         self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read what may differ between two snapshots of a table: as `read`, but for rows in storage that both share."""
+        """Read what may differ between two snapshots of a table: as `read`, but for rows in storage that both share.
+
+        Parameters
+        ----------
+        old, new
+            Of this engine, of one table.
+        columns
+            Names; None: all.
+
+        Returns
+        -------
+        rows
+            Batches of the old one, and of the new one.
+        """
 
     def drop(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's files; readers that have it open go on undisturbed."""
+        """Remove a snapshot's files; readers that have it open go on undisturbed.
+
+        Parameters
+        ----------
+        snapshot
+            Of this engine.
+        """
 
     def published(self, snapshot: Snapshot) -> None:
-        """Know that a snapshot written here is published: until then nobody may sweep it."""
+        """Note that a snapshot written here is published: until then nobody may sweep it.
+
+        Parameters
+        ----------
+        snapshot
+            Of this engine.
+        """
 
     def sweep(self, known: set[str]) -> list[str]:
-        """Remove what crashed writers left: all but the snapshots whose `path` is in `known` and those being written. Gives their paths."""
+        """Remove what crashed writers left: all but known snapshots and those being written.
+
+        Parameters
+        ----------
+        known
+            `Snapshot.path` of those that the store knows.
+
+        Returns
+        -------
+        paths
+            Of what was removed.
+        """
 
     def close(self) -> None:
         """Free everything."""
@@ -495,18 +693,29 @@ class Caller:
 
 
 def kind(name: str) -> Kind:
-    """Give what the engine of that name brings."""
+    """Load what an engine brings.
+
+    Parameters
+    ----------
+    name
+        Of the engine.
+
+    Returns
+    -------
+    kind
+        An empty one if it brings nothing.
+    """
     found: Kind = vars(plugins.load("engines", name)).get("KIND") or Kind()
     return found
 
 
 def kinds() -> list[Kind]:
-    """Give what each engine brings."""
+    """Return what each engine brings."""
     return [kind(name) for name in plugins.names("engines")]
 
 
 def live() -> Any:
-    """Give the module that reads databases in place."""
+    """Return the module that reads databases in place."""
     return plugins.imported(next(one.live for one in kinds() if one.live), "what reads databases in place")
 
 

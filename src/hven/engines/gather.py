@@ -88,7 +88,20 @@ class Gathering(Relay):
 
 
 def column_of(column: Column, number: int) -> ColumnRef:
-    """Refer to a column of a table reference by its number."""
+    """Refer to a column of a table reference.
+
+    Parameters
+    ----------
+    column
+        Of its table.
+    number
+        Of the reference, as the binder counts them.
+
+    Returns
+    -------
+    reference
+        bound.
+    """
     meta = Meta(column.type, column.unit, column.ucd, column=column)
     return ColumnRef(Ident(column.name, quoted=True), source=number, column=column, meta=meta)
 
@@ -106,8 +119,23 @@ def asked(
 
     Parameters
     ----------
+    bound
+        The whole query.
+    node
+        The reference.
+    columns
+        Those to read.
+    conditions
+        Bound, over this reference.
     join
         Of the reference with another table, whose rows are keys.
+    distinct
+        Each row once.
+
+    Returns
+    -------
+    bound
+        Of one table, or of the join.
     """
     items = tuple(SelectItem(column_of(column, node.number), column=column) for column in columns)
     body = Select(items, join or node, conjunction(*conditions), distinct=distinct)

@@ -185,6 +185,16 @@ def select(responseformat: str | None = None, accept: str | None = None) -> tupl
 def load(name: str) -> Format:
     """Load a format by its name (not by an alias).
 
+    Parameters
+    ----------
+    name
+        ``votable``, ``csv`` ...
+
+    Returns
+    -------
+    format
+        Its record.
+
     Raises
     ------
     UserError
@@ -195,7 +205,13 @@ def load(name: str) -> Format:
 
 
 def offered() -> list[Format]:
-    """Load all formats, the default first."""
+    """Load all formats.
+
+    Returns
+    -------
+    formats
+        The default first.
+    """
     names = plugins.names("formats")
     return [load(name) for name in sorted(names, key=lambda name: name != DEFAULT)]
 
