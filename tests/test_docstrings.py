@@ -4,7 +4,18 @@ import pytest
 
 from docstrings import every, figure, modules, room
 
-TOLD = {"adql", "engines", "formats", "model", "testing"}  # rooms of which this holds: it only grows
+TOLD = {
+    "adql",
+    "engines",
+    "formats",
+    "jobs",
+    "model",
+    "portal",
+    "query",
+    "services",
+    "site",
+    "testing",
+}  # rooms of which this holds: it only grows
 HELD = [one for one in modules() if room(one) in TOLD]
 
 

@@ -135,11 +135,22 @@ class Work:
         return files_in(self.directory / FILES)
 
     def told(self, **facts: Any) -> None:
-        """Say how far it is: `rows`, `bytes`, `share` (0 to 1)."""
+        """Report how far it is; the next beat tells it.
+
+        Parameters
+        ----------
+        facts
+            `rows`, `bytes`, `share` (0 to 1).
+        """
         self.progress = {**self.progress, **facts}
 
     def lasting(self, **facts: Any) -> None:
-        """Say something that must not be forgotten when this process dies: it is in the store when this returns.
+        """Report something that must not be forgotten when this process dies: it is in the store when this returns.
+
+        Parameters
+        ----------
+        facts
+            As for `told`, or others.
 
         Raises
         ------
@@ -151,7 +162,12 @@ class Work:
             raise Cancelled("the job was stopped")
 
     def stoppable(self, stop: Callable[[], None]) -> None:
-        """Name what stops the work that begins now, from another thread.
+        """Register what stops the work that begins now, from another thread.
+
+        Parameters
+        ----------
+        stop
+            May be called twice.
 
         Raises
         ------
@@ -165,7 +181,13 @@ class Work:
             raise Cancelled("the job was stopped")
 
     def stop(self, why: str = "gone") -> None:
-        """Stop the work; may be called twice."""
+        """Stop the work; may be called twice.
+
+        Parameters
+        ----------
+        why
+            The reason, in a word.
+        """
         with self._lock:
             self.why = self.why or why
             self.stopped.set()
@@ -174,7 +196,13 @@ class Work:
             stop()
 
     def afterwards(self, do: Callable[[], None]) -> None:
-        """Name what is to be done when the job's end is in the store, and not before: until then another worker may have to go on with it."""
+        """Register what is to be done when the job's end is in the store, and not before: until then another worker may have to go on with it.
+
+        Parameters
+        ----------
+        do
+            Called without arguments.
+        """
         self._afterwards.append(do)
 
     def settle(self) -> None:
@@ -184,7 +212,22 @@ class Work:
 
     @contextmanager
     def writing(self, name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:
-        """Write a result; it exists, whole and on the disk, when the block has ended, or not at all."""
+        """Write a result; it exists, whole and on the disk, when the block has ended, or not at all.
+
+        Parameters
+        ----------
+        name
+            Id of the result.
+        media_type
+            Of its content.
+        extension
+            Of its file, with the dot.
+
+        Yields
+        ------
+        file
+            Open for writing.
+        """
         made(self.directory, self.directory.parent.parent)
         path = self.directory / f"{name}-{self.job.attempts}{extension}"
         part = path.with_name(f"{path.name}.part")
@@ -202,7 +245,19 @@ class Work:
         self.results.append({"id": name, "file": path.name, "media_type": media_type, "bytes": size})
 
     def taking(self, name: str, found: Path, *, media_type: str, extension: str = "") -> None:
-        """Make a file that is there already a result: it is moved, and durable."""
+        """Make a file that is there already a result: it is moved, and durable.
+
+        Parameters
+        ----------
+        name
+            Id of the result.
+        found
+            The file, no symbolic link.
+        media_type
+            Of its content.
+        extension
+            Of its file, with the dot.
+        """
         path = self.directory / f"{name}-{self.job.attempts}{extension}"
         handle = os.open(found, os.O_RDONLY | os.O_NOFOLLOW)
         try:

@@ -132,6 +132,18 @@ FILE = Record(
 def of(settings: Settings, name: str) -> Type:
     """Find a type: a module of this room or a plug-in, else one that the site declares.
 
+    Parameters
+    ----------
+    settings
+        Of the site.
+    name
+        Of the type.
+
+    Returns
+    -------
+    type
+        Its record.
+
     Raises
     ------
     NotFound
@@ -146,7 +158,17 @@ def of(settings: Settings, name: str) -> Type:
 
 
 def offered(settings: Settings) -> dict[str, Type]:
-    """Give every type, by name: built-in, plugged in, and declared by the site.
+    """Load every type: built-in, plugged in, and declared by the site.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    types
+        By name.
 
     Raises
     ------
@@ -157,7 +179,18 @@ def offered(settings: Settings) -> dict[str, Type]:
 
 
 def bounds(settings: Settings) -> dict[str, int]:
-    """Say how many jobs of a type may run at once, for those types that say so. A declaration that has faults says nothing: its jobs end at once."""
+    """Count how many jobs of a type may run at once, for those types that limit it. A declaration that has faults limits nothing: its jobs end at once.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    bounds
+        By the name of the type.
+    """
     made = {}
     for name in (*plugins.names("jobs"), *(path.stem for path in _files(settings))):
         try:
@@ -170,7 +203,19 @@ def bounds(settings: Settings) -> dict[str, int]:
 
 
 def load(settings: Settings, name: str) -> Type:
-    """Read one declaration.
+    """Load one declaration.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    name
+        ``jobs/NAME.yaml``.
+
+    Returns
+    -------
+    type
+        Its record.
 
     Raises
     ------
@@ -189,7 +234,17 @@ def load(settings: Settings, name: str) -> Type:
 
 
 def load_all(settings: Settings) -> dict[str, Type]:
-    """Read all declarations.
+    """Load all declarations.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    types
+        By name.
 
     Raises
     ------
@@ -209,7 +264,18 @@ def load_all(settings: Settings) -> dict[str, Type]:
 
 
 def check(settings: Settings) -> list[Fault]:
-    """Give the faults of all declarations."""
+    """Validate all declarations.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    faults
+        Of all files, with file:line:column.
+    """
     return [fault for path in _files(settings) for fault in _read(path, settings)[1]]
 
 

@@ -89,6 +89,13 @@ class Desk:
         ----------
         params
             Of the request; RUNID, PHASE, EXECUTIONDURATION and DESTRUCTION are the job's own, all others its work's.
+        who
+            The asker, who owns it.
+
+        Returns
+        -------
+        job
+            PENDING, QUEUED or HELD.
 
         Raises
         ------
@@ -170,7 +177,19 @@ class Desk:
     # --- looking ---------------------------------------------------------------------------------------------
 
     def one(self, name: str, who: Asker) -> Job:
-        """Give a job. That of nobody in particular is for everybody who knows its name, which cannot be guessed.
+        """Return a job. That of nobody in particular is for everybody who knows its name, which cannot be guessed.
+
+        Parameters
+        ----------
+        name
+            Its id.
+        who
+            The asker.
+
+        Returns
+        -------
+        job
+            As the store has it now.
 
         Raises
         ------
@@ -190,11 +209,33 @@ class Desk:
             raise Forbidden(f"the job {job.id} belongs to somebody else", remedy="log in as its owner")
 
     def children(self, job: Job) -> list[str]:
-        """List the jobs that are part of it."""
+        """List the jobs that are part of a job.
+
+        Parameters
+        ----------
+        job
+            any.
+
+        Returns
+        -------
+        ids
+            The oldest first.
+        """
         return self.site.store.jobs.children(job.id)
 
     def outlook(self, job: Job) -> Outlook:
-        """Say what is to be expected of a job: its place in the queue, and when it will be done."""
+        """Estimate what is to be expected of a job: its place in the queue, and when it will be done.
+
+        Parameters
+        ----------
+        job
+            any.
+
+        Returns
+        -------
+        outlook
+            With a note to its owner if it is held.
+        """
         found = outlook(job, self.site.store.jobs, datetime.now(UTC))
         if job.phase != "HELD":
             return found
@@ -202,12 +243,21 @@ class Desk:
         return replace(found, note=f"{most:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended")
 
     def listed(self, params: Params, who: Asker, *, most: int = MOST) -> list[Ref]:
-        """List the asker's jobs, the newest first (UWS 1.1 section 2.2.2.1): PHASE, AFTER, LAST; and BEFORE, a time or what `place` gives.
+        """List the asker's jobs, the newest first (UWS 1.1, 2.2.2.1).
 
         Parameters
         ----------
+        params
+            PHASE, AFTER, LAST; and BEFORE, a time or what `place` returns.
+        who
+            The asker.
         most
             How many at most, whatever LAST says.
+
+        Returns
+        -------
+        jobs
+            Short records.
 
         Raises
         ------
@@ -232,6 +282,15 @@ class Desk:
 
     def change(self, job: Job, params: Params, who: Asker | None = None) -> None:
         """Add or replace parameters of a job that is PENDING; set what else the request says of the job itself.
+
+        Parameters
+        ----------
+        job
+            As the store has it.
+        params
+            Of the request.
+        who
+            The asker; None: whoever owns it.
 
         Raises
         ------
@@ -274,7 +333,14 @@ class Desk:
             )
 
     def move(self, job: Job, phase: str) -> None:
-        """RUN or ABORT. What has happened already is no error: a job that runs may be told to RUN, one that has ended to ABORT.
+        """Run or abort a job. What has happened already is no error: a job that runs may be told to RUN, one that has ended to ABORT.
+
+        Parameters
+        ----------
+        job
+            As the store has it.
+        phase
+            RUN or ABORT.
 
         Raises
         ------
@@ -297,7 +363,13 @@ class Desk:
                     self._drop(jobs.one(job.id), destroyed=False)
 
     def remove(self, job: Job) -> None:
-        """Destroy a job and everything of it; if it runs, it is stopped."""
+        """Destroy a job and everything of it; if it runs, it is stopped.
+
+        Parameters
+        ----------
+        job
+            As the store has it.
+        """
         with suppress(NotFound):
             job = self.site.store.jobs.one(job.id)  # as it is now: a worker may have put it back since it was read
         for name in self.site.store.jobs.remove(job.id):
@@ -317,7 +389,21 @@ class Desk:
     # --- results ---------------------------------------------------------------------------------------------
 
     def result(self, job: Job, name: str) -> tuple[Path, str]:
-        """Give the file of a result, and its media type.
+        """Return the file of a result.
+
+        Parameters
+        ----------
+        job
+            As the store has it.
+        name
+            Id of the result.
+
+        Returns
+        -------
+        path
+            On this machine.
+        media_type
+            Of its content.
 
         Raises
         ------
@@ -365,12 +451,32 @@ class Desk:
 
 
 def directory(settings: Settings, name: str) -> Path:
-    """Give the directory of a job's files."""
+    """Return the directory of a job's files.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    name
+        Id of the job.
+    """
     return settings.kept / "jobs" / name
 
 
 def moment(text: str, name: str) -> datetime:
-    """Read a time; without a zone it is UTC (DALI 1.1 section 3.3.3).
+    """Parse a time; without a zone it is UTC (DALI 1.1, 3.3.3).
+
+    Parameters
+    ----------
+    text
+        As it was sent.
+    name
+        Of the parameter, for the message.
+
+    Returns
+    -------
+    time
+        Aware, UTC.
 
     Raises
     ------
@@ -391,12 +497,34 @@ def _micro(time: str) -> str:
 
 
 def place(ref: Ref) -> str:
-    """Name a place in a list of jobs: BEFORE takes it, and gives what is listed behind."""
+    """Name a place in a list of jobs: BEFORE takes it, and lists what is behind.
+
+    Parameters
+    ----------
+    ref
+        The last job that was listed.
+
+    Returns
+    -------
+    place
+        Opaque text.
+    """
     return f"{ref.created},{ref.id}"
 
 
 def stamp(when: datetime) -> str:
-    """Write a time as the store does: sorts as text."""
+    """Format a time as the store does: sorts as text.
+
+    Parameters
+    ----------
+    when
+        aware.
+
+    Returns
+    -------
+    time
+        UTC, to the microsecond, with Z.
+    """
     return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

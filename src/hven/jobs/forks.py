@@ -49,11 +49,11 @@ class Pulse:
         _own = self
 
     def beat(self) -> None:
-        """Give a sign."""
+        """Give a sign of life."""
         self._at.value = time.monotonic()
 
     def silent(self) -> float:
-        """Say for how many seconds there has been none; less than 0 while the fork is still expected to begin."""
+        """Return for how many seconds there has been no sign; less than 0 while the fork is still expected to begin."""
         return time.monotonic() - self._at.value
 
 
@@ -61,13 +61,13 @@ _own: Pulse | None = None
 
 
 def beat() -> None:
-    """Give a sign of life to whoever watches this process."""
+    """Send a sign of life to whoever watches this process."""
     if _own is not None:
         _own.beat()
 
 
 def beating() -> None:
-    """Give signs of life from a thread of its own, as long as the interpreter lets it: for processes whose main thread waits and computes."""
+    """Send signs of life from a thread of its own, as long as the interpreter lets it: for processes whose main thread waits and computes."""
 
     def beats() -> None:
         while True:
@@ -78,7 +78,7 @@ def beating() -> None:
 
 
 def forked(run: Callable[[int], object], what: str, log: logging.Logger) -> int:
-    """Do something in a fork of this process, which ends with it; give the fork's id.
+    """Run something in a fork of this process, which ends with it.
 
     The caller has one thread, or knows what the others do, and has closed its connections: no child may have them.
 
@@ -88,6 +88,13 @@ def forked(run: Callable[[int], object], what: str, log: logging.Logger) -> int:
         Given the id of this process: its end may be the fork's end too.
     what
         The fork, in words, for the log if `run` fails.
+    log
+        Of the caller.
+
+    Returns
+    -------
+    pid
+        Of the fork.
     """
     gc.collect()  # what is closed by the collector is closed here, not once more in the child
     me = os.getpid()
@@ -106,19 +113,44 @@ def forked(run: Callable[[int], object], what: str, log: logging.Logger) -> int:
 
 
 def called(name: str) -> None:
-    """Name this process for `top` and `ps`."""
+    """Name this process for `top` and `ps`.
+
+    Parameters
+    ----------
+    name
+        ASCII, 15 characters count.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name, encoding="ascii")
 
 
 def tell(pid: int, number: signal.Signals) -> None:
-    """Send a signal; a process that is gone gets none."""
+    """Send a signal; a process that is gone gets none.
+
+    Parameters
+    ----------
+    pid
+        Of the process.
+    number
+        The signal.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def how(status: int) -> str:
-    """Say how a process ended, from what `os.waitpid` gives."""
+    """Describe how a process ended.
+
+    Parameters
+    ----------
+    status
+        As `os.waitpid` returns it.
+
+    Returns
+    -------
+    words
+        ``signal 9``, ``exit code 1``.
+    """
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
 
 
@@ -136,6 +168,8 @@ def warded(
 
     Parameters
     ----------
+    argv
+        The program and its arguments.
     place
         Its directory, its HOME, and where it may write.
     out, err
@@ -146,6 +180,11 @@ def warded(
         Beside PATH, LANG, HOME and TMPDIR.
     limits
         Of `resource`, by name; None: no limit. It never leaves a core.
+
+    Returns
+    -------
+    process
+        Of the warden.
     """
     asked = {
         "argv": list(argv),

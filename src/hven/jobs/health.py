@@ -147,7 +147,7 @@ class Followed:
     damaged: tuple[str, ...] = ()  # of its tables: those whose published rows are damaged
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON, without what is not there."""
+        """Return it as JSON, without what is not there."""
         return {key: value for key, value in asdict(self).items() if value not in (None, ())}
 
 
@@ -176,7 +176,7 @@ class Picture:
 
     @property
     def worst(self) -> str:
-        """Say the worst state of any collection."""
+        """The worst state of any collection."""
         states = {item.state for item in self.collections}
         return next((state for state in (STALE, FAILING) if state in states), FRESH)
 
@@ -193,7 +193,18 @@ class Health:
         self._ahead: tuple[float, str | None] | None = None
 
     def picture(self, *, patience: float | None = PATIENCE) -> Picture:
-        """Give the picture of now, or of a second ago; an older one if looking takes longer than `patience` (seconds; None: it may)."""
+        """Return the picture of now, or of a second ago; an older one if looking takes long.
+
+        Parameters
+        ----------
+        patience
+            Seconds to wait for a new one; None: as long as it takes.
+
+        Returns
+        -------
+        picture
+            Of all collections.
+        """
         with self._lock:
             if self._picture is not None and time.monotonic() - self._picture[0] < KEPT:
                 return self._picture[1]
@@ -220,7 +231,7 @@ class Health:
             self._looker = None
 
     def hiding(self) -> Hiding:
-        """Give what hides secrets."""
+        """Return what redacts secrets."""
         if self._hiding is None or time.monotonic() - self._hiding[0] > HIDES:
             self._hiding = time.monotonic(), Hiding(self._site.settings.directory, descriptors=self._site.descriptors())
         return self._hiding[1]
@@ -276,12 +287,17 @@ class Health:
         )
 
     def checks(self, picture: Picture | None = None) -> list[Check]:
-        """Look whether queries can be answered: what ``failed`` keeps some from it, a ``warning`` does not.
+        """Check whether queries can be answered: what ``failed`` keeps some from it, a ``warning`` does not.
 
         Parameters
         ----------
         picture
             Of this moment, if there is one already.
+
+        Returns
+        -------
+        checks
+            One for each part of the service.
         """
         site = self._site
         try:
@@ -321,7 +337,13 @@ def _settings(site: Site, hiding: Hiding) -> Check:
 
 
 def state_of(checks: Sequence[Check]) -> str:
-    """Give the worst state of all."""
+    """Return the worst state of all checks.
+
+    Parameters
+    ----------
+    checks
+        any.
+    """
     states = {check.state for check in checks}
     return next((state for state in ("failed", "warning") if state in states), "ok")
 
@@ -415,13 +437,35 @@ def _failed(row: Schedule | None, last: Run | None) -> tuple[int, str | None]:
 
 
 def narrowed(resource: Resource | None) -> list[str]:
-    """Name the tables of which only what lies behind a watermark is read: an edit that leaves it as it was is not seen then."""
+    """List the tables of which only what lies behind a watermark is read: an edit that leaves it as it was is not seen then.
+
+    Parameters
+    ----------
+    resource
+        The collection; None: its descriptor cannot be read.
+
+    Returns
+    -------
+    names
+        ``schema.table``.
+    """
     specs = resource.tables if resource is not None else ()
     return [spec.table.qualified for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
 
 
 def largest(values: Sequence[Any]) -> str | None:
-    """Write the largest of a table's watermarks: times as ISO, and whatever else a source counts by."""
+    """Format the largest of a table's watermarks: times as ISO, and whatever else a source counts by.
+
+    Parameters
+    ----------
+    values
+        As the store keeps them.
+
+    Returns
+    -------
+    text
+        None: several sources count differently, or none does.
+    """
     found = [unpacked(value) for value in values]
     shown = [value.replace(tzinfo=value.tzinfo or UTC) if isinstance(value, datetime) else value for value in found]
     if not shown or len({type(value) for value in shown}) > 1:

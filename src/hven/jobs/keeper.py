@@ -46,6 +46,8 @@ def keep(settings: Settings, *, workers: int, idle: float | None = None, parent:
 
     Parameters
     ----------
+    settings
+        Of the site.
     workers
         Processes at most.
     idle

@@ -24,14 +24,27 @@ Sample = tuple[str, dict[str, str], float | None]  # what is added to the name, 
 def exposition(
     picture: Picture, checks: Sequence[Check], counters: Counters, *, version: str, variant: str | None, started: datetime
 ) -> str:
-    """Write all metrics of a server.
+    """Serialize all metrics of a server.
 
     Parameters
     ----------
     picture
         With the collections that the reader may know of.
+    checks
+        Of the service.
+    counters
+        Of its processes.
+    version
+        Of Hven.
+    variant
+        What tells this build from others; None: nothing.
     started
         When this process began.
+
+    Returns
+    -------
+    text
+        Lines of Prometheus' format.
     """
     lines: list[str] = []
     for name, kind, about, samples in (*_server(checks, version, variant, started), *_counted(counters), *_collections(picture)):

@@ -29,7 +29,21 @@ T = TypeVar("T")
 
 
 def close(store: Store, settings: Settings, name: str, outcome: Outcome, *, mine: str) -> None:
-    """Write down how a run ended, if it is still the one that `mine` holds."""
+    """Record how a run ended, if it is still the one that `mine` holds.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    settings
+        Of the site.
+    name
+        Of the collection.
+    outcome
+        How it ended.
+    mine
+        The holder of the run.
+    """
     timing, ways, outcome = _told(settings, name, outcome)
 
     def step(row: Schedule | None, now: float) -> tuple[Schedule | None, Iterable[Alert]]:
@@ -45,9 +59,23 @@ def close(store: Store, settings: Settings, name: str, outcome: Outcome, *, mine
 
 
 def counted(site: Site, name: str, run: Callable[[], T]) -> T:
-    """Do a run that somebody asked for, by hand or by cron, so that it counts like the schedule's own: people hear of it, a good one ends failures.
+    """Run what somebody asked for, by hand or by cron, so that it counts like the schedule's own: people hear of it, a good one ends failures.
 
     What was never published has nobody who waits for it, and what ends because another run is under way is none.
+
+    Parameters
+    ----------
+    site
+        where.
+    name
+        Of the collection.
+    run
+        Does it.
+
+    Returns
+    -------
+    result
+        What `run` returned; what it raises is raised.
     """
     store = site.store
     began = store.schedules.moment() if name in store.published() else None

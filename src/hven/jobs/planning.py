@@ -43,7 +43,17 @@ class Outcome:
 
 
 def timing_of(resource: Resource) -> Timing | None:
-    """Give the timing of a collection; None: it has no schedule.
+    """Return the timing of a collection.
+
+    Parameters
+    ----------
+    resource
+        As its descriptor has it.
+
+    Returns
+    -------
+    timing
+        None: it has no schedule.
 
     Raises
     ------
@@ -59,15 +69,28 @@ def timing_of(resource: Resource) -> Timing | None:
 def planned(
     row: Schedule | None, name: str, timing: Timing, now: float, settings: ScheduleSettings, *, last: float | None = None
 ) -> Schedule:
-    """Give the schedule as it is to be, from what is known of it (None: it is new).
+    """Plan the next run of a collection.
 
-    A time that was missed is made up once, unless it was missed by more than `settings.grace`. No due time is later than it would be
-    if it were worked out now, so a clock that was set back stops nothing.
+    A time that was missed is made up once, unless it was missed by more than `settings.grace`. No due time is later than it would be if it were
+    worked out now, so a clock that was set back stops nothing.
 
     Parameters
     ----------
+    row
+        What is known of it; None: it is new.
+    name
+        Of the collection.
+    timing
+        As its descriptor has it.
     now, last
         Seconds since 1970; `last`: when the collection was published last.
+    settings
+        Of schedules.
+
+    Returns
+    -------
+    schedule
+        As it is to be.
     """
     if row is None:
         return Schedule(collection=name, timing=str(timing), due=_from(timing, last, now))
@@ -91,7 +114,17 @@ def planned(
 
 
 def is_due(row: Schedule, now: float, *, held: bool = False) -> bool:
-    """Tell whether a run may begin; `held`: a rollback holds the collection."""
+    """Return whether a run may begin.
+
+    Parameters
+    ----------
+    row
+        The schedule.
+    now
+        Seconds since 1970.
+    held
+        A rollback holds the collection.
+    """
     return row.holder is None and (row.asked is not None or (row.paused is None and not held and row.due <= now))
 
 
@@ -104,14 +137,31 @@ def finished(
     alerts: AlertSettings,
     ways: Sequence[str],
 ) -> tuple[Schedule, list[Alert]]:
-    """Give the schedule after a run, and the alerts that are due then.
+    """Compute the schedule after a run, and the alerts that are due then.
 
     Parameters
     ----------
+    row
+        before.
     timing
         None: the collection has no schedule any more; its line goes soon.
+    now
+        Seconds since 1970.
+    outcome
+        How the run ended.
+    settings
+        Of schedules.
+    alerts
+        Settings of alerts.
     ways
         How people are told.
+
+    Returns
+    -------
+    schedule
+        After the run.
+    alerts
+        To be sent.
     """
     began = row.began or now
     row = replace(row, holder=None, ended=now)
@@ -142,7 +192,30 @@ def finished(
 def told_of(
     row: Schedule, kind: str, message: str, now: float, settings: AlertSettings, ways: Sequence[str]
 ) -> tuple[Schedule, list[Alert]]:
-    """Tell people of something that is wrong, unless they know: the first time, at each so-manieth failure, and once a day."""
+    """Alert people of something that is wrong, unless they know: the first time, at each so-manieth failure, and once a day.
+
+    Parameters
+    ----------
+    row
+        The schedule, which remembers what was told.
+    kind
+        Of the trouble.
+    message
+        For people.
+    now
+        Seconds since 1970.
+    settings
+        Of alerts.
+    ways
+        Names of the ways to send it.
+
+    Returns
+    -------
+    schedule
+        With what was told now.
+    alerts
+        One, or none.
+    """
     before = row.told.get(kind)
     if before is not None:
         again = row.failures - before["failures"] >= settings.repeat_failures if kind != STALE else False
@@ -162,9 +235,25 @@ def told_of(
 
 
 def stale_at(timing: Timing, row: Schedule | None, last: float | None, missed: int, now: float = math.inf) -> float | None:
-    """Give the time from which a collection's data are stale: so many times of its schedule went by since the last good run, and a run's length.
+    """Compute the time from which a collection's data are stale: so many times of its schedule went by since the last good run, and a run's length.
 
-    None: it was never published, or nobody wants it to run.
+    Parameters
+    ----------
+    timing
+        As its descriptor has it.
+    row
+        What is known of its runs; None: nothing.
+    last
+        When it was published last, seconds since 1970; None: never.
+    missed
+        How many times of the schedule may go by.
+    now
+        Seconds since 1970.
+
+    Returns
+    -------
+    time
+        Seconds since 1970; None: it was never published, or nobody wants it to run.
     """
     known = [row.succeeded if row is not None else None, last]
     succeeded = max((one for one in known if one and one <= now + LEAP), default=0.0)  # a clock that was ahead says nothing
@@ -177,13 +266,37 @@ def stale_at(timing: Timing, row: Schedule | None, last: float | None, missed: i
 
 
 def pause_after(failures: int, settings: ScheduleSettings) -> float:
-    """Give the seconds to wait after so many failures in a row: twice as long each time, up to a ceiling."""
+    """Compute how long to wait after failures: twice as long each time, up to a ceiling.
+
+    Parameters
+    ----------
+    failures
+        In a row, at least 1.
+    settings
+        Of schedules.
+
+    Returns
+    -------
+    pause
+        Seconds, a little at random.
+    """
     pause = min(settings.retry * 2.0 ** min(failures - 1, 30), max(settings.retry_most, settings.retry))
     return pause * random.uniform(1 - SHAKEN, 1 + SHAKEN)  # noqa: S311  (not a secret)
 
 
 def iso(moment: float | None) -> str | None:
-    """Write seconds since 1970 as ISO text in UTC."""
+    """Format a time as ISO text in UTC.
+
+    Parameters
+    ----------
+    moment
+        Seconds since 1970; None: there is none.
+
+    Returns
+    -------
+    text
+        To the second, with Z; None if there is none.
+    """
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

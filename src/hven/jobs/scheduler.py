@@ -54,12 +54,14 @@ def keep_schedule(
 
     Parameters
     ----------
+    settings
+        Of the site.
     parent
         Id of a process whose end is ours too.
     lease
         Seconds after which other machines take us for dead.
     sync
-        What follows a source, and gives a line about it; None: `hven.ingest.sync`.
+        A function that follows a source, and returns a line about it; None: `hven.ingest.sync`.
     """
     Scheduler(settings, parent=parent, lease=lease, sync=sync).run()
 

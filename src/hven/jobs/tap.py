@@ -46,7 +46,17 @@ READ = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, whose clients still send 
 
 
 def query_of(params: Params) -> str:
-    """Read REQUEST, LANG and QUERY (TAP 1.1 section 2.7).
+    """Read REQUEST, LANG and QUERY (TAP 1.1, 2.7).
+
+    Parameters
+    ----------
+    params
+        Of the request.
+
+    Returns
+    -------
+    query
+        ADQL.
 
     Raises
     ------
@@ -67,7 +77,17 @@ def query_of(params: Params) -> str:
 
 
 def explain_of(params: Params) -> bool:
-    """Read EXPLAIN, our own extension: the plan is wanted instead of the answer.
+    """Read EXPLAIN, our own extension.
+
+    Parameters
+    ----------
+    params
+        Of the request.
+
+    Returns
+    -------
+    explain
+        Whether the plan is wanted instead of the answer.
 
     Raises
     ------
@@ -81,7 +101,18 @@ def explain_of(params: Params) -> bool:
 
 
 def run(work: Work) -> None:
-    """Ask, and write the answer."""
+    """Run the query of a job, and write the answer as its result.
+
+    Parameters
+    ----------
+    work
+        The job.
+
+    Raises
+    ------
+    ServiceError
+        The answer broke off.
+    """
     params = work.params
     text = query_of(params)
     policies = offered(tuple(work.policies), "tap")

@@ -31,16 +31,41 @@ PIECES = 0.25  # seconds of reading after which a slow verification rests
 
 
 def records_of(store: Store) -> list[Record]:
-    """Give every snapshot that is kept, also of readers' own tables; those that are published first."""
+    """List every snapshot that is kept, also of readers' own tables.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+
+    Returns
+    -------
+    records
+        Those that are published first.
+    """
     shown = set(store.pointers()[1].values())
     every = [*store.every(), *(record for record, _ in store.user_tables.all())]
     return sorted(every, key=lambda record: (record.id not in shown, record.table.qualified, record.id))
 
 
 def due(settings: Settings, store: Store) -> tuple[list[Record], bool]:
-    """Give the snapshots that are to be verified now, and whether that is urgent.
+    """Find the snapshots that are to be verified now.
 
     What was published since the last look comes first, then, every so many days, everything that is kept.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    store
+        Of the site.
+
+    Returns
+    -------
+    records
+        In the order in which they are to be verified.
+    urgent
+        Somebody asked for it: do it at full speed.
     """
     known, asked = store.verifications.all(), store.verifications.asked()
     shown = {record.id: record for record in store.current()[1].values()}
@@ -79,10 +104,23 @@ def verified(
 
     Parameters
     ----------
+    settings
+        Of the site.
+    store
+        Of the site.
+    engines
+        Of the site.
+    records
+        The snapshots.
     pace
         Called with the number of bytes after each piece that was read.
     seen
         Called with what was found of each.
+
+    Returns
+    -------
+    verifications
+        One for each.
     """
     found: list[Verification] = []
     known: dict[Any, Any] = {}  # files that were read: snapshots share them
@@ -155,7 +193,15 @@ class Pace:
 
 
 def keep_verified(settings: Settings, parent: int) -> None:
-    """Be the process that verifies what is due, until nothing is."""
+    """Be the process that verifies what is due, until nothing is.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    parent
+        Id of the process whose end is ours too.
+    """
     forks.called("hven-verify")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

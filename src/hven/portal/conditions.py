@@ -89,6 +89,11 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
     names
         These tables, whatever they declare; empty: those that declare to be EPN-TAP.
 
+    Returns
+    -------
+    tables
+        With their columns.
+
     Raises
     ------
     NotFound
@@ -136,7 +141,7 @@ def _column(row: Mapping[str, Any]) -> Column:
 
 
 def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> Asked:
-    """Turn EPN-TAP parameters into a query.
+    """Translate EPN-TAP parameters into a query (EPN-TAP 2.0).
 
     Parameters
     ----------
@@ -147,6 +152,11 @@ def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> A
         The tables to ask, with their columns; several become a UNION ALL of the columns that all of them have.
     unknown
         True: rows with no value of a parameter are found, too.
+
+    Returns
+    -------
+    asked
+        The query as a tree, and what was understood.
 
     Raises
     ------
@@ -175,14 +185,23 @@ def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> A
 
 
 def condition(table: Table, name: str, op: str, value: str) -> Expr:
-    """Give the condition of one parameter, as a field of a form has it: blanks belong to the value.
+    """Make the condition of one parameter, as a field of a form has it: blanks belong to the value.
 
     Parameters
     ----------
+    table
+        The one that is asked.
+    name
+        Of the parameter, in any case.
     op
         ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
     value
         ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value.
+
+    Returns
+    -------
+    condition
+        Not bound.
 
     Raises
     ------

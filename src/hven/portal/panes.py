@@ -57,6 +57,11 @@ def known() -> list[Pane]:
 def tried(site: Site) -> list[Fault]:
     """Try each on the tables that are published: whether it applies, its query, and its template over the first rows.
 
+    Parameters
+    ----------
+    site
+        Whose tables they are tried on.
+
     Returns
     -------
     list of Fault

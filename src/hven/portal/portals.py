@@ -28,7 +28,18 @@ class Portals:
         self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={YEAR}; SameSite=Lax"
 
     def present(self, scope: Scope) -> Scope:
-        """Give the request as the routes know it."""
+        """Match a request with a portal, by the beginning of its path or by its host.
+
+        Parameters
+        ----------
+        scope
+            Of the request (ASGI).
+
+        Returns
+        -------
+        scope
+            As the routes know it: the path without the beginning.
+        """
         path = scope["path"]
         for begin, portal in self._paths:
             if path == begin or path.startswith(f"{begin}/"):
@@ -42,7 +53,13 @@ class Portals:
         return scope
 
     def chosen(self, scope: Scope) -> tuple[bytes, ...]:
-        """Give the cookies that keep what this request switches."""
+        """Return the cookies that keep what a request switches: language, theme.
+
+        Parameters
+        ----------
+        scope
+            Of the request (ASGI).
+        """
         query = scope["query_string"]
         if scope["method"] != "GET" or (LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query):
             return ()
@@ -55,7 +72,20 @@ class Portals:
 
 
 def keeping(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Give the headers of an answer that sets these cookies, if it is a page: what sets a cookie is one reader's own."""
+    """Add cookies to the headers of an answer, if it is a page: what sets a cookie is one reader's own.
+
+    Parameters
+    ----------
+    cookies
+        Values of Set-Cookie.
+    headers
+        Of the answer (ASGI).
+
+    Returns
+    -------
+    headers
+        Private if a cookie is set.
+    """
     if not any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
         return headers
     own = [(name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers]

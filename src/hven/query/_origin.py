@@ -18,7 +18,22 @@ MOST = 20  # collections that are told; a union may have hundreds of members
 
 
 def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[Info, ...]:
-    """Describe the collections of tables that an answer is from: those that a query was bound to, so nothing that its reader does not know of."""
+    """Describe the collections of tables that an answer is from: those that a query was bound to, so nothing that its reader does not know of.
+
+    Parameters
+    ----------
+    tables
+        Those of the bound query.
+    holdings
+        What is published.
+    site
+        For its title and contact.
+
+    Returns
+    -------
+    infos
+        As the note has them: publisher, contact, citation ...
+    """
     read = [item for table in tables if (item := holdings.published.get(table.qualified)) is not None and table.owner is None]
     by_name: dict[str, list[Published]] = {}
     for item in read:

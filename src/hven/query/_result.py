@@ -133,9 +133,17 @@ class Result:
                 self._counters.queried(self.rows, time.perf_counter() - begun, kind)
 
     def at_once(self, write: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
-        """Write all rows, as tuples of Python values, if they are here and the engine gives them so; then the answer is over.
+        """Write all rows at once, if they are here and the engine has them as values; then the answer is over.
 
-        None: nothing was used up, and the rows must be read from `batches`.
+        Parameters
+        ----------
+        write
+            Makes the body of all rows, tuples of Python values; None if it cannot.
+
+        Returns
+        -------
+        body
+            None: nothing was used up, and the rows must be read from `batches`.
         """
         if self._execution is None or not self.small or self._casts or self._stopped():
             return None
@@ -153,7 +161,13 @@ class Result:
         return body
 
     def present(self, columns: tuple[Column, ...]) -> None:
-        """Show the same columns with other metadata; those of another type are converted, batch by batch."""
+        """Present the same columns with other metadata; those of another type are converted, batch by batch.
+
+        Parameters
+        ----------
+        columns
+            As many as there are, in their order.
+        """
         pairs = zip(columns, self.columns, strict=True)
         self._casts = {number: new.type.arrow for number, (new, old) in enumerate(pairs) if new.type.arrow != old.type.arrow}
         self.columns = columns
@@ -173,6 +187,11 @@ class Result:
 
     def begin(self) -> Execution:
         """Begin to run, if that has not happened; afterwards `small` says whether the answer is ready, or nearly.
+
+        Returns
+        -------
+        execution
+            Running; the same one at each call.
 
         Raises
         ------
@@ -228,7 +247,7 @@ class Result:
         return None if self._execution is None else self._execution.awaited
 
     def arrived(self) -> bool:
-        """Look whether the answer that is `awaited` has come, without waiting; then it is `small`."""
+        """Return whether the answer that is `awaited` has come, without waiting; then it is `small`."""
         self.small = self._execution is not None and self._execution.arrived()
         return self.small
 
@@ -247,12 +266,18 @@ class Result:
         return self._total() if self._total is not None else None
 
     def end(self) -> End:
-        """Say how it ended; for `Format.write`."""
+        """Return how it ended; for `Format.write`."""
         error = f"{self.error} [request {self.request}]" if self.error is not None and self.request else self.error
         return End(overflow=self.overflow, error=error, rows=self.rows)
 
     def table(self) -> pa.Table:
-        """Read everything into one Arrow table (small answers, tests)."""
+        """Read everything into one Arrow table (small answers, tests).
+
+        Returns
+        -------
+        rows
+            All of them, in memory.
+        """
         schema = pa.schema([column.arrow.with_nullable(True) for column in self.columns])
         batches = list(self.batches())
         return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)

@@ -65,6 +65,10 @@ def run(
     ----------
     query
         ADQL text, or a tree that a face has built.
+    who
+        Who asks; permission is theirs.
+    site
+        Where the tables, the engines and the limits are.
     maxrec
         Rows at most (DALI MAXREC); None: the site's default. The hard limit always holds.
     most
@@ -73,6 +77,8 @@ def run(
         Time limit; None: the site's.
     uploads
         Tables that exist for this query only, by qualified name (``TAP_UPLOAD.t``).
+    policies
+        What readers may see.
     values, key
         For faces: a `key` under which the plan of a tree is kept, and the `values` of its literals by slot.
     holdings
@@ -84,6 +90,11 @@ def run(
         how many that were of all.
     steady
         Sums and means of floats shall not depend on the order of rows: for tables that are compared with what they were before.
+
+    Returns
+    -------
+    result
+        Columns at once; the batches are read from it. It must be closed.
 
     Raises
     ------
@@ -186,7 +197,26 @@ def explain(
     uploads: Mapping[str, tuple[Table, pa.Table]] | None = None,
     policies: Sequence[Policy] = DEFAULT,
 ) -> str:
-    """Say in words which road a query would take, and the engine's own text."""
+    """Describe which road a query would take, with the engine's own text.
+
+    Parameters
+    ----------
+    query
+        ADQL, or a tree.
+    who
+        Who asks.
+    site
+        where.
+    uploads
+        Tables that come with it, by name.
+    policies
+        What readers may see.
+
+    Returns
+    -------
+    text
+        Of several lines, for people; numbers of rows only where the reader sees all.
+    """
     holdings = site.current()
     reach = holdings.reach(who, policies)
     prepared, values = _prepare(query, who, site, holdings, reach, uploads, policies, None, None)
@@ -266,7 +296,19 @@ def _prepare(
 
 
 def known(query: str, who: Reader, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> bool:
-    """Tell whether a text of the same form was planned before: then `run` takes well below a millisecond."""
+    """Return whether a text of the same form was planned before: then `run` takes well below a millisecond.
+
+    Parameters
+    ----------
+    query
+        ADQL.
+    who
+        Who asks.
+    site
+        where.
+    policies
+        What readers may see.
+    """
     holdings = site.current()
     try:
         pieces, literals = lexer.shape(query)
@@ -276,7 +318,13 @@ def known(query: str, who: Reader, *, site: Site, policies: Sequence[Policy] = D
 
 
 def names_objects(query: str) -> bool:
-    """Tell whether a query may ask for a name's position: that is looked up before it runs, perhaps far away, so not on an event loop."""
+    """Return whether a query may ask for a name's position: that is looked up before it runs, perhaps far away, so not on an event loop.
+
+    Parameters
+    ----------
+    query
+        ADQL.
+    """
     return "_simbadpoint" in query.lower()
 
 

@@ -71,12 +71,21 @@ def _frames(tables: tuple[Table, ...], wanted: set[str]) -> tuple[FrameRef, ...]
 
 
 def unused(params: Params, known: Iterable[Param], *more: str) -> tuple[Info, ...]:
-    """Say which parameters of a request this service does not know: DALI has it ignore them, and nobody shall take the answer for one to them.
+    """Warn of parameters of a request that this service does not know: DALI has it ignore them, and nobody shall take the answer for one to them.
 
     Parameters
     ----------
+    params
+        Of the request.
+    known
+        What the service declares.
     more
         Names that are read and not declared.
+
+    Returns
+    -------
+    infos
+        One warning, or none.
     """
     known = tuple(known)
     names = params.unused(known, *more)
@@ -89,7 +98,24 @@ def unused(params: Params, known: Iterable[Param], *more: str) -> tuple[Info, ..
 
 
 def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:
-    """Describe a result for a format."""
+    """Describe a result for a format.
+
+    Parameters
+    ----------
+    result
+        With its columns.
+    infos
+        Further lines of the head, first.
+    name
+        Of the table in the document.
+    status
+        Whether QUERY_STATUS is told (DALI 1.1, 4.4).
+
+    Returns
+    -------
+    head
+        Columns, the frames, groups and constants that they refer to, and where the rows come from.
+    """
     around = _around(result.columns, result.tables)
     return Head(
         columns=result.columns,

@@ -23,7 +23,18 @@ last_resort: Callable[[int], None] | None = None
 
 
 def used(process: int | str = "self") -> int:
-    """Give the bytes that a process holds for itself; files that it has mapped are not counted. 0 where that is not known."""
+    """Measure the bytes that a process holds for itself; files that it has mapped are not counted.
+
+    Parameters
+    ----------
+    process
+        Its number; by default this one.
+
+    Returns
+    -------
+    bytes
+        0 where that is not known.
+    """
     try:
         pages = Path(_STATM.format(process)).read_bytes().split()
     except OSError:
@@ -46,7 +57,7 @@ _again = False
 
 
 def tidy() -> None:
-    """Give memory back to the system, soon and in a thread of its own: the C library keeps what is free otherwise, more with every thread.
+    """Return freed memory to the system, soon and in a thread of its own: the C library keeps what is free otherwise, more with every thread.
 
     To be called when something that held much is over: big queries, big bodies, long texts that were refused.
     """
@@ -93,7 +104,15 @@ class Ceiling:
         self._alive = False
 
     def enter(self, query: object, end: Callable[[], None]) -> None:
-        """Watch a query; `end` is called, from another thread, if it is the one to be ended."""
+        """Watch a query.
+
+        Parameters
+        ----------
+        query
+            What it is known by.
+        end
+            Called, from another thread, if it is the one to be ended.
+        """
         with self._lock:
             self._running[query] = end
             if self._alive:
@@ -102,7 +121,13 @@ class Ceiling:
         threading.Thread(target=self._watch, args=(self._held(),), name="hven-ceiling", daemon=True).start()
 
     def leave(self, query: object) -> None:
-        """Watch a query no more."""
+        """Watch a query no more.
+
+        Parameters
+        ----------
+        query
+            As it was entered.
+        """
         with self._lock:
             self._running.pop(query, None)
 

@@ -89,7 +89,14 @@ class Turns:
         self._idle: OrderedDict[Turn, None] = OrderedDict()  # those whose reader has rows, the longest idle first
 
     def enter(self, turn: Turn, came: Callable[[], object]) -> None:
-        """Take a place among those who wait; costs no time. `came` is called, in any thread, when it is worth a look whether the turn is `ready`.
+        """Take a place among those who wait; costs no time.
+
+        Parameters
+        ----------
+        turn
+            Not entered yet.
+        came
+            Called, in any thread, when it is worth a look whether the turn is `ready`.
 
         Raises
         ------
@@ -105,7 +112,17 @@ class Turns:
             turn.came = came
 
     def ready(self, turn: Turn) -> bool:
-        """Hold the turn if it has come; give it back with `give_back`.
+        """Hold the turn if it has come; it is returned by `give_back`.
+
+        Parameters
+        ----------
+        turn
+            entered.
+
+        Returns
+        -------
+        held
+            Whether it has come.
 
         Raises
         ------
@@ -125,6 +142,13 @@ class Turns:
 
     def take(self, turn: Turn, stopped: Callable[[], bool]) -> None:
         """Wait in this thread until the turn is `ready`, if it is not yet.
+
+        Parameters
+        ----------
+        turn
+            Entered or not.
+        stopped
+            Asked whether to give up.
 
         Raises
         ------
@@ -231,7 +255,13 @@ class Turns:
         self._usual += (self._clock() - turn.begun - self._usual) / self._number
 
     def rest(self, turn: Turn) -> None:
-        """Hand rows to the reader: as long as they take, another query may have the turn."""
+        """Lend the turn while rows are handed to the reader: as long as they take, another query may have it.
+
+        Parameters
+        ----------
+        turn
+            held.
+        """
         with self._free:
             if turn.held:
                 turn.since = self._clock()
@@ -239,6 +269,13 @@ class Turns:
 
     def resume(self, turn: Turn, stopped: Callable[[], bool]) -> None:
         """Go on computing; if another query has the turn, wait for one, however long it takes.
+
+        Parameters
+        ----------
+        turn
+            One that rests.
+        stopped
+            Asked whether to give up.
 
         Raises
         ------
@@ -264,7 +301,13 @@ class Turns:
                 self._hold(turn)
 
     def give_back(self, turn: Turn) -> None:
-        """End a turn, wherever it is; may be called twice."""
+        """End a turn, wherever it is; may be called twice.
+
+        Parameters
+        ----------
+        turn
+            Entered, held, resting or ended.
+        """
         with self._free:
             self._leave(turn)
             turn.came = None  # it knows who waited, who knows this
@@ -327,11 +370,23 @@ class InTurn(Relay):
             self.close()
 
     def enter(self, came: Callable[[], object]) -> None:
-        """Take a place among those who wait, before a thread is taken for it (`Turns.enter`)."""
+        """Take a place among those who wait, before a thread is taken for it (`Turns.enter`).
+
+        Parameters
+        ----------
+        came
+            Called, in any thread, when it is worth a look.
+        """
         self._turns.enter(self._turn, came)
 
     def ready(self) -> bool:
-        """Look whether the turn has come (`Turns.ready`)."""
+        """Return whether the turn has come (`Turns.ready`).
+
+        Raises
+        ------
+        Cancelled
+            The query was stopped before.
+        """
         if self._stopped():
             raise Cancelled("the query was cancelled before its turn came")
         return self._turns.ready(self._turn)

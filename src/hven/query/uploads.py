@@ -58,7 +58,17 @@ class Pair:
 
 
 def pairs(values: Iterable[str]) -> list[Pair]:
-    """Read the values of UPLOAD: ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it.
+    """Parse the values of UPLOAD: ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it (TAP 1.1, 2.7.6).
+
+    Parameters
+    ----------
+    values
+        Of the parameter, which may be repeated.
+
+    Returns
+    -------
+    pairs
+        Names, and where each comes from.
 
     Raises
     ------
@@ -112,6 +122,8 @@ def read(
 
     Parameters
     ----------
+    wanted
+        As `pairs` returned them.
     files
         What came inline, by the name of its part; a job gives the paths under which it keeps them.
     settings
@@ -170,7 +182,18 @@ def read(
 
 
 def renamed(uploaded: Mapping[str, tuple[Table, pa.Table]]) -> list[Info]:
-    """Say which columns of the uploads have got another name, for the head of the answer."""
+    """List columns of the uploads that have got another name, for the head of the answer.
+
+    Parameters
+    ----------
+    uploaded
+        Tables by name.
+
+    Returns
+    -------
+    infos
+        A warning for each.
+    """
     return [
         Info(
             name="warning", value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}"
@@ -229,7 +252,18 @@ def _gathered(name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, m
 
 
 def check_columns(table: Table) -> None:
-    """Names may be whatever a delimited identifier can say, if each is said once (ADQL 2.1 section 2.1.2)."""
+    """Check the names of columns: whatever a delimited identifier can say, if each is said once (ADQL 2.1, 2.1.2).
+
+    Parameters
+    ----------
+    table
+        As it was sent.
+
+    Raises
+    ------
+    SourceError
+        No columns, too many, a name that cannot be written, or that comes twice.
+    """
     if not table.columns:
         raise SourceError("it has no columns")
     if len(table.columns) > MOST_COLUMNS:

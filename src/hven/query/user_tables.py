@@ -38,7 +38,17 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def name_of(given: str) -> str:
-    """Read the name of a table as an address or a parameter says it: ``tap_user.t`` and ``t`` are one.
+    """Parse the name of a table as an address or a parameter has it: ``tap_user.t`` and ``t`` are one.
+
+    Parameters
+    ----------
+    given
+        With the schema or without.
+
+    Returns
+    -------
+    name
+        Without the schema.
 
     Raises
     ------
@@ -62,8 +72,21 @@ def keep(site: Site, who: Reader, name: str, path: Path, described: Table | None
 
     Parameters
     ----------
+    site
+        Where it is kept.
+    who
+        Its owner.
+    name
+        As `name_of` takes it.
+    path
+        Of the file.
     described
         A table without rows, instead of what is in the file.
+
+    Returns
+    -------
+    table
+        As it is kept.
 
     Raises
     ------
@@ -89,7 +112,23 @@ def keep(site: Site, who: Reader, name: str, path: Path, described: Table | None
 
 
 def append(site: Site, who: Reader, name: str, path: Path) -> Table:
-    """Add the rows of a file to a table: columns are found by name, without case; those that the file lacks become null.
+    """Append the rows of a file to a table: columns are found by name, without case; those that the file lacks become null.
+
+    Parameters
+    ----------
+    site
+        Where it is kept.
+    who
+        Its owner.
+    name
+        As `name_of` takes it.
+    path
+        Of the file.
+
+    Returns
+    -------
+    table
+        As it is kept.
 
     Raises
     ------
@@ -122,12 +161,23 @@ def index(site: Site, who: Reader, name: str, column: str, *, unique: bool = Fal
 
     Parameters
     ----------
+    site
+        Where it is kept.
+    who
+        Its owner.
+    name
+        As `name_of` takes it.
     column
         Its name, in double quotes or not.
     unique
         No value may come twice, now and whenever rows are added.
     stopped
         Asked from time to time whether to give up.
+
+    Returns
+    -------
+    table
+        With the index.
 
     Raises
     ------
@@ -157,7 +207,17 @@ def index(site: Site, who: Reader, name: str, column: str, *, unique: bool = Fal
 
 
 def drop(site: Site, who: Reader, name: str) -> None:
-    """Delete a table."""
+    """Delete a table.
+
+    Parameters
+    ----------
+    site
+        Where it is kept.
+    who
+        Its owner.
+    name
+        As `name_of` takes it.
+    """
     owner, name = _owner(who), name_of(name)
     with _held(site, owner, name):
         site.store.user_tables.drop(owner, name)
@@ -166,6 +226,20 @@ def drop(site: Site, who: Reader, name: str) -> None:
 
 def found(site: Site, who: Reader, name: str) -> Record:
     """Find one of the reader's tables.
+
+    Parameters
+    ----------
+    site
+        Where it is kept.
+    who
+        Its owner.
+    name
+        In any case, without the schema.
+
+    Returns
+    -------
+    record
+        What the store knows of it.
 
     Raises
     ------
@@ -179,7 +253,18 @@ def found(site: Site, who: Reader, name: str) -> Record:
 
 
 def sweep(site: Site) -> int:
-    """Let the tables go whose time is over, and the files that nobody can begin to read any more; give how many tables."""
+    """Delete the tables whose time is over, and the files that nobody can begin to read any more.
+
+    Parameters
+    ----------
+    site
+        Where they are kept.
+
+    Returns
+    -------
+    count
+        Of tables.
+    """
     count, gone = site.store.user_tables.expire(site.store.times.believed())
     for snapshot in gone:
         site.engine.drop(snapshot)
@@ -187,7 +272,13 @@ def sweep(site: Site) -> int:
 
 
 def tidy(site: Site) -> None:
-    """As `sweep`; and remove the files that killed writers left."""
+    """Delete what `sweep` does, and the files that killed writers left.
+
+    Parameters
+    ----------
+    site
+        Where they are kept.
+    """
     sweep(site)
     try:
         with site.store.leases.held("files", what="tidying"):

@@ -47,25 +47,78 @@ LATE = 0.7  # seconds that an engine gets to end a query whose time is over
 
 
 def etag(*parts: object) -> str:
-    """Name an answer by its bytes, or by all that it is made of: equal tags mean equal bytes. Weak, because compression changes the bytes."""
+    """Make the tag of an answer from its bytes, or from all that it is made of: equal tags mean equal bytes. Weak, because compression changes the bytes.
+
+    Parameters
+    ----------
+    parts
+        The bytes; or texts, numbers, versions.
+
+    Returns
+    -------
+    tag
+        As the header ETag has it (RFC 9110, 8.8.3).
+    """
     made = parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return f'W/"{hashlib.sha256(made).hexdigest()[:24]}"'
 
 
 def caching(tag: str, *, public: bool, vary: str = "accept-encoding, authorization, cookie") -> dict[str, str]:
-    """Give the caching headers of an answer: private ones are never shared (RFC 9111)."""
+    """Make the caching headers of an answer: private ones are never shared (RFC 9111).
+
+    Parameters
+    ----------
+    tag
+        Of the answer, as `etag` makes it.
+    public
+        Whether everybody gets the same.
+    vary
+        Headers of the request that make another answer.
+
+    Returns
+    -------
+    headers
+        Names in lower case.
+    """
     return {"etag": tag, "cache-control": f"{'public' if public else 'private'}, no-cache", "vary": vary}
 
 
 def tagged(request: Request, headers: Mapping[str, str], kind: str, body: bytes | Callable[[], bytes], status: int = 200) -> Response:
-    """Answer with a document, which is not made, or not sent, if the reader has what its tag names."""
+    """Answer with a document, which is not made, or not sent, if the reader has what its tag names.
+
+    Parameters
+    ----------
+    request
+        Whose answer it is.
+    headers
+        With the ETag.
+    kind
+        Media type.
+    body
+        The document, or what makes it.
+    status
+        Of HTTP.
+
+    Returns
+    -------
+    response
+        The document; 304 without one.
+    """
     if unchanged(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     return whole(request, body if isinstance(body, bytes) else body(), {**headers, "content-type": kind}, status)
 
 
 def unchanged(request: Request, tag: str) -> bool:
-    """Whether the reader has this answer already (If-None-Match, which counts for GET and HEAD alone: RFC 9110 section 13.1.2)."""
+    """Return whether the reader has this answer already (If-None-Match, which counts for GET and HEAD alone: RFC 9110, 13.1.2).
+
+    Parameters
+    ----------
+    request
+        Of the reader.
+    tag
+        Of the answer.
+    """
     known = request.headers.get("if-none-match")
     if known is None or request.method not in {"GET", "HEAD"}:
         return False
@@ -87,6 +140,10 @@ async def answer(
 
     Parameters
     ----------
+    request
+        Whose answer it is.
+    result
+        With its columns; it is closed.
     form
         The format and its options, as `hven.formats.select` gives them.
     tag
@@ -97,6 +154,11 @@ async def answer(
         Of the head.
     present
         Gives the columns other metadata.
+
+    Returns
+    -------
+    response
+        Whole, or streamed from a thread.
 
     Raises
     ------
@@ -252,7 +314,13 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 
 async def left(request: Request) -> None:
-    """Come back when the reader has gone."""
+    """Wait until the reader has gone.
+
+    Parameters
+    ----------
+    request
+        theirs.
+    """
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -284,7 +352,24 @@ class Watch:
 
 
 def whole(request: Request, body: bytes, headers: Mapping[str, str], status: int = 200) -> Response:
-    """Make a response that leaves in one write, compressed if the reader likes it and it is worth it."""
+    """Make a response that leaves in one write, compressed if the reader likes it and it is worth it.
+
+    Parameters
+    ----------
+    request
+        Whose answer it is.
+    body
+        Not compressed.
+    headers
+        Names in lower case.
+    status
+        Of HTTP.
+
+    Returns
+    -------
+    response
+        Without a body if it was HEAD.
+    """
     encoding = choose(request.headers.get("accept-encoding", "")) if len(body) > COMPRESS_FROM else None
     every = dict(headers)
     if encoding is not None:

@@ -22,7 +22,15 @@ class Documents(Cache[bytes]):
         super().__init__(budget)
 
     def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """Give a document, made now or before."""
+        """Return a document, made now or before.
+
+        Parameters
+        ----------
+        key
+            All that it is made of.
+        make
+            Makes its bytes.
+        """
         made = self.find(key)
         if made is None:
             made = make()

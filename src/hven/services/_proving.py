@@ -23,10 +23,26 @@ T = TypeVar("T")
 
 
 async def proven(request: HTTPConnection, store: Store, account: str, prove: Callable[[], T]) -> T:
-    """Look at a proof in a thread.
+    """Verify a proof of identity in a thread.
 
-    A right one passes whatever others have tried, for a token cannot be guessed; but so many at once of one address for one account are
-    looked at, and no more, while it answers wrong ones.
+    A right one passes whatever others have tried, for a token cannot be guessed; but so many at once of one address for one account are looked at,
+    and no more, while it answers wrong ones.
+
+    Parameters
+    ----------
+    request
+        With the proof.
+    store
+        Of the site, whose attempts are counted.
+    account
+        The one that is claimed.
+    prove
+        Verifies; it raises `Unauthenticated` for a wrong one.
+
+    Returns
+    -------
+    proof
+        What `prove` returned.
 
     Raises
     ------
@@ -51,7 +67,13 @@ async def proven(request: HTTPConnection, store: Store, account: str, prove: Cal
 
 
 def network(request: HTTPConnection) -> str:
-    """Give whom requests are counted for: an address, or the /64 of an IPv6 one, which one household has."""
+    """Return whom requests are counted for: an address, or the /64 of an IPv6 one, which one household has.
+
+    Parameters
+    ----------
+    request
+        Of anybody.
+    """
     address = caller(request)
     if ":" not in address:
         return address

@@ -26,7 +26,15 @@ _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
 def base(request: HTTPConnection, settings: Settings) -> str:
-    """Give the address of the site without a final slash: the public URL, or what the request says of itself, if that can be a host."""
+    """Return the address of the site without a final slash: the public URL, or what the request says of itself, if that can be a host.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    """
     if settings.public_url:
         return settings.public_url.rstrip("/")
     host = request.headers.get("host", "")
@@ -36,27 +44,61 @@ def base(request: HTTPConnection, settings: Settings) -> str:
 
 
 def from_elsewhere(request: HTTPConnection, settings: Settings) -> bool:
-    """Tell whether a page of another site makes a browser send this."""
+    """Return whether a page of another site makes a browser send this.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    """
     origin = "/".join(base(request, settings).lower().split("/")[:3])
     host = request.headers.get("host", "").lower()
     return foreign(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"})
 
 
 def secure(request: HTTPConnection, settings: Settings) -> bool:
-    """Tell whether cookies may travel by https alone, as a proxy before us says."""
+    """Return whether cookies may travel by https alone, as a proxy before us says.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    """
     told = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     return base(request, settings).startswith("https:") or told == "https"
 
 
 def caller(request: HTTPConnection) -> str:
-    """Give the address of whoever asks; of a proxy on this machine, what it says of its client."""
+    """Return the address of whoever asks; of a proxy on this machine, what it says of its client.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    """
     address = request.client.host if request.client else ""
     told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     return told[:64] if told and address in LOCAL else address
 
 
 def table_named(text: str, catalogue: Catalogue) -> Table:
-    """Find the table that an address names: ``schema.table``, quoted as in a query where that is needed.
+    """Find the table that an address names.
+
+    Parameters
+    ----------
+    text
+        ``schema.table``, quoted as in a query where that is needed.
+    catalogue
+        What the reader may know of.
+
+    Returns
+    -------
+    table
+        One of it.
 
     Raises
     ------

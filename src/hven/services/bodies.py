@@ -29,7 +29,19 @@ _held = 0
 
 
 async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Give what is sent, as it comes, small pieces together. The time that a line takes is not the request's, but a line must go on.
+    """Receive a body piece by piece, small pieces together. The time that a line takes is not the request's, but a line must go on.
+
+    Parameters
+    ----------
+    request
+        With the body.
+    limit
+        bytes.
+
+    Yields
+    ------
+    chunk
+        Bytes, in their order.
 
     Raises
     ------
@@ -75,12 +87,36 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 
 
 async def whole_body(request: Request, limit: int) -> bytes:
-    """Read a body into memory."""
+    """Receive a body into memory.
+
+    Parameters
+    ----------
+    request
+        With the body.
+    limit
+        Bytes; what `chunks` raises is raised.
+
+    Returns
+    -------
+    body
+        All of it.
+    """
     return b"".join([chunk async for chunk in chunks(request, limit)])
 
 
 def hold(scope: Scope) -> None:
-    """Take a place for a big body, if the request has none yet; the edge gives it back at the request's end."""
+    """Take a place for a big body, if the request has none yet; the edge returns it at the request's end.
+
+    Parameters
+    ----------
+    scope
+        Of the request (ASGI).
+
+    Raises
+    ------
+    Overloaded
+        So many big ones are held already.
+    """
     global _held  # noqa: PLW0603  (of the process, as its memory is)
     places = scope.get(PLACES)
     if places is None or HELD in scope:
@@ -92,7 +128,13 @@ def hold(scope: Scope) -> None:
 
 
 def give_back(scope: Scope) -> None:
-    """Give the place of a request back, if it has one."""
+    """Return the place of a request, if it has one.
+
+    Parameters
+    ----------
+    scope
+        Of the request (ASGI).
+    """
     global _held  # noqa: PLW0603
     if scope.pop(HELD, False):
         _held -= 1
@@ -100,5 +142,18 @@ def give_back(scope: Scope) -> None:
 
 
 def too_large(size: int, limit: int) -> TooLarge:
-    """Say that a body is too large."""
+    """Make the error of a body that is too large.
+
+    Parameters
+    ----------
+    size
+        Bytes that came, or were announced.
+    limit
+        bytes.
+
+    Returns
+    -------
+    error
+        To be raised.
+    """
     return TooLarge(f"the request has {size:,} bytes or more; the limit is {limit:,}", remedy="send less, or ask the site's owner")

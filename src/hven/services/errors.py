@@ -64,7 +64,18 @@ def _shortage(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int:
-    """Give the HTTP status for an error; anything unforeseen is 500."""
+    """Map an error to its HTTP status; anything unforeseen is 500.
+
+    Parameters
+    ----------
+    error
+        any.
+
+    Returns
+    -------
+    status
+        400 to 503.
+    """
     return 503 if _shortage(error) else next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
@@ -73,7 +84,20 @@ _USUAL = (errors.UserError, errors.UsageError, errors.Timeout, errors.Cancelled,
 
 
 def message_of(error: BaseException, request_id: str = "") -> str:
-    """Give what a reader is told. Of unforeseen errors only that they happened; the log has the rest. The error is over then."""
+    """Phrase what a reader is told. Of unforeseen errors only that they happened; the log has the rest. The error is over then.
+
+    Parameters
+    ----------
+    error
+        any.
+    request_id
+        Under which the log knows it.
+
+    Returns
+    -------
+    message
+        Without paths of this machine.
+    """
     note(error, request_id)
     _let_go(error)
     if isinstance(error, errors.HvenError):
@@ -88,7 +112,15 @@ def message_of(error: BaseException, request_id: str = "") -> str:
 
 
 def note(error: BaseException | None, request_id: str = "") -> None:
-    """Write an error that is the service's own fault to the log, with its traceback and the request's id."""
+    """Log an error that is the service's own fault, with its traceback and the request's id.
+
+    Parameters
+    ----------
+    error
+        Any; None and readers' faults are not written.
+    request_id
+        Of the request.
+    """
     if error is not None and not isinstance(error, _USUAL):
         where = "" if isinstance(error, errors.HvenError) else f", in {plugins.blamed(error)}"  # ours say themselves whose fault it is
         log.error("%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error)
@@ -103,7 +135,13 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def headers_of(error: BaseException) -> Mapping[str, str]:
-    """Give the headers that belong to an error."""
+    """Return the headers that belong to an error: how to log in, when to come back.
+
+    Parameters
+    ----------
+    error
+        any.
+    """
     if isinstance(error, errors.Unauthenticated):
         return {"www-authenticate": CHALLENGE}
     if isinstance(error, errors.TooOften):
@@ -114,22 +152,63 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
 
 
 def votable_error(message: str) -> bytes:
-    """Write the error document of DALI 1.1 section 4.2: INFO QUERY_STATUS=ERROR, no table."""
+    """Serialize the error document of DALI 1.1, 4.2: INFO QUERY_STATUS=ERROR, no table.
+
+    Parameters
+    ----------
+    message
+        For the reader.
+
+    Returns
+    -------
+    document
+        VOTable.
+    """
     return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>')
 
 
 def cone_error(message: str) -> bytes:
-    """Write the error document of Simple Cone Search 1.03 section 2.3: INFO name="Error" below VOTABLE."""
+    """Serialize the error document of Simple Cone Search 1.03, 2.3: INFO name="Error" below VOTABLE.
+
+    Parameters
+    ----------
+    message
+        For the reader.
+
+    Returns
+    -------
+    document
+        VOTable.
+    """
     return _votable(f'<INFO ID="Error" name="Error" value={quoteattr(legal(message))}/><RESOURCE type="results"/>')
 
 
 def request_id(request: HTTPConnection) -> str:
-    """Give the id under which the log knows this request; it stands in error documents too."""
+    """Return the id under which the log knows a request; it stands in error documents too.
+
+    Parameters
+    ----------
+    request
+        any.
+    """
     return str(request.scope.get("hven.request_id", ""))
 
 
 def json_error(message: str, status: int) -> bytes:
-    """Write an error for scripts."""
+    """Serialize an error for scripts.
+
+    Parameters
+    ----------
+    message
+        For the reader.
+    status
+        Of HTTP.
+
+    Returns
+    -------
+    document
+        JSON.
+    """
     return json.dumps({"error": message, "status": status}).encode()
 
 

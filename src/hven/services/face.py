@@ -160,15 +160,47 @@ class Face:
         return bool(self.known) and "{table}" in self.path
 
     def url(self, table: Table, base: str) -> str:
-        """Give the address at which it is asked for a table."""
+        """Return the address at which it is asked for a table.
+
+        Parameters
+        ----------
+        table
+            One that it applies to.
+        base
+            Address of the site, without a final slash.
+        """
         return base + self.path.replace("{table}", quote(table.qualified))
 
     def addresses(self, around: Surroundings) -> Sequence[BaseRoute]:
-        """Give all its addresses."""
+        """List the routes of all its addresses.
+
+        Parameters
+        ----------
+        around
+            Site, reader and other faces.
+
+        Returns
+        -------
+        routes
+            For Starlette.
+        """
         return [*self._own(around), *self.routes(around)]
 
     def shown(self, published: Published, base: str) -> Sequence[Way]:
-        """Show how one asks it for a table."""
+        """List how one asks it for a table, to be shown on pages.
+
+        Parameters
+        ----------
+        published
+            The table.
+        base
+            Address of the site, without a final slash.
+
+        Returns
+        -------
+        ways
+            With lines to copy.
+        """
         url = self.url(published.table, base)
         tried = [Way(title=self.title, url=url, example=f"curl '{url}?{self.example}'")] if self.example and self.ask is not None else []
         return [*tried, *self.ways(published, base)]
@@ -222,7 +254,22 @@ class Face:
 
 
 def careful(endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Request, Exception], Response], limit: int = 0) -> Endpoint:
-    """Make answers of errors: the one place where those of all faces end. With a limit, the endpoint is given the parameters, too."""
+    """Wrap an endpoint so that errors become answers: the one place where those of all faces end.
+
+    Parameters
+    ----------
+    endpoint
+        Of a request; with a limit, of a request and its parameters.
+    faults
+        Makes the answer of an error.
+    limit
+        Bytes of parameters; 0: they are not read.
+
+    Returns
+    -------
+    endpoint
+        One that raises nothing.
+    """
 
     async def told(request: Request) -> Response:
         try:
@@ -236,12 +283,46 @@ def careful(endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Requ
 def route(
     path: str, endpoint: Endpoint, faults: Callable[[Request, Exception], Response] = PLAIN, methods: Sequence[str] = ("GET",)
 ) -> Route:
-    """Give an address whose errors are told as `faults` has it."""
+    """Make a route whose errors are answered as `faults` has it.
+
+    Parameters
+    ----------
+    path
+        Its address.
+    endpoint
+        Of a request.
+    faults
+        Makes the answer of an error.
+    methods
+        Of HTTP.
+
+    Returns
+    -------
+    route
+        For Starlette.
+    """
     return Route(path, careful(endpoint, faults), methods=list(methods))
 
 
 def asking(path: str, ask: Callable[[Request, Params], Awaitable[Response]], faults: Faults = VOTABLE, limit: int = MOST) -> Route:
-    """Give an address that is asked by parameters, of at most so many bytes; GET and POST are the same (DALI 1.1 section 2.1)."""
+    """Make a route that is asked by parameters; GET and POST are the same (DALI 1.1, 2.1).
+
+    Parameters
+    ----------
+    path
+        Its address.
+    ask
+        Of a request and its parameters.
+    faults
+        The words of errors.
+    limit
+        Bytes of parameters at most.
+
+    Returns
+    -------
+    route
+        For Starlette.
+    """
     return Route(path, careful(ask, faults, limit), methods=["GET", "POST"])
 
 

@@ -31,7 +31,19 @@ LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event l
 
 
 async def read(request: Request, limit: int) -> Params:
-    """Read the parameters of a request from its address and its body.
+    """Read the parameters of a request from its address and its body (DALI 1.1, 3.1).
+
+    Parameters
+    ----------
+    request
+        GET or POST.
+    limit
+        bytes.
+
+    Returns
+    -------
+    params
+        Names in upper case; files of a multipart body.
 
     Raises
     ------
@@ -66,7 +78,19 @@ async def read(request: Request, limit: int) -> Params:
 
 
 def value(params: Params, param: Param) -> Any:
-    """Read one parameter as it is declared: what was given, else its default, else None; a tuple if there may be `many`.
+    """Parse one parameter as it is declared.
+
+    Parameters
+    ----------
+    params
+        Of the request.
+    param
+        Its declaration.
+
+    Returns
+    -------
+    value
+        What was given, else its default, else None; a tuple if there may be `many`.
 
     Raises
     ------
@@ -111,7 +135,18 @@ def _read(text: str, param: Param) -> Any:
 
 
 def described(param: Param) -> dict[str, Any]:
-    """Say what a parameter is as plain values: what it has not is left out."""
+    """Describe a parameter as plain values: what it has not is left out.
+
+    Parameters
+    ----------
+    param
+        Its declaration.
+
+    Returns
+    -------
+    description
+        For JSON.
+    """
     told = {
         "name": param.name,
         "type": str(param.type),

@@ -55,7 +55,15 @@ class Waiting:
         self._came = False
 
     async def changed(self, name: str, phase: str) -> None:
-        """Return when the job `name` is not in `phase` any more."""
+        """Wait until a job has left a phase.
+
+        Parameters
+        ----------
+        name
+            Id of the job.
+        phase
+            Of UWS.
+        """
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (phase, mine)
         self._waiters.setdefault(name, []).append(entry)
@@ -98,7 +106,7 @@ class Waiting:
 
 
 def routes(path: str, kind: str, site: Site, reader: Callable[[Request], Reader], *, limit: int) -> Sequence[Route]:
-    """Give the resources of UWS 1.1 section 2.2 for the jobs of one type.
+    """Make the routes of UWS 1.1, 2.2, for the jobs of one type.
 
     Parameters
     ----------
@@ -106,8 +114,17 @@ def routes(path: str, kind: str, site: Site, reader: Callable[[Request], Reader]
         Where the list of jobs is: ``/tap/async``.
     kind
         Name of the job type.
+    site
+        Whose jobs.
+    reader
+        Who a request comes from.
     limit
         Bytes of a request at most.
+
+    Returns
+    -------
+    routes
+        For Starlette.
     """
     return _Resources(path, kind, site, reader, limit).routes()
 

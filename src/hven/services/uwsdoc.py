@@ -23,17 +23,30 @@ JSON = "application/json"
 
 
 def time(text: str | None) -> str | None:
-    """Write a time for readers: UTC, to the millisecond, with Z."""
+    """Format a time for readers: UTC, to the millisecond, with Z.
+
+    Parameters
+    ----------
+    text
+        As the store has it.
+
+    Returns
+    -------
+    time
+        None if there is none.
+    """
     return None if text is None else f"{text[:23]}Z"
 
 
 def facts(
     job: Job, here: str, *, place: int | None = None, quote: str | None = None, note: str | None = None, children: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Gather what is told of a job, by the names of the schema; JSON is this.
+    """Describe a job by the names of the schema; JSON is this.
 
     Parameters
     ----------
+    job
+        As the store has it.
     here
         Address of the job.
     place
@@ -44,6 +57,11 @@ def facts(
         What the asker should do about it.
     children
         Ids of the jobs that are part of it.
+
+    Returns
+    -------
+    facts
+        Plain values.
     """
     given = {**job.progress, "place": place, "attempts": job.attempts or None, "note": note or job.progress.get("note")}
     given |= {"parent": job.parent, "dependsOn": list(job.depends_on) or None, "children": list(children) or None}
@@ -69,7 +87,20 @@ def facts(
 
 
 def results(job: Job, here: str) -> list[dict[str, Any]]:
-    """List the results of a job."""
+    """List the results of a job.
+
+    Parameters
+    ----------
+    job
+        As the store has it.
+    here
+        Address of the job.
+
+    Returns
+    -------
+    results
+        Id, href, size (bytes) and mime-type of each.
+    """
     return [
         {"id": item["id"], "href": f"{here}/results/{percent(item['id'])}", "size": item["bytes"], "mime-type": item["media_type"]}
         for item in job.results
@@ -77,7 +108,18 @@ def results(job: Job, here: str) -> list[dict[str, Any]]:
 
 
 def job_xml(told: dict[str, Any]) -> bytes:
-    """Write a job (schema type JobSummary), in the order that the schema wants."""
+    """Serialize a job (schema type JobSummary), in the order that the schema wants.
+
+    Parameters
+    ----------
+    told
+        As `facts` returned it.
+
+    Returns
+    -------
+    document
+        XML.
+    """
     run_id = "" if told["runId"] is None else _element("runId", told["runId"])
     times = "".join(_element(name, told[name]) for name in ("quote", "creationTime", "startTime", "endTime"))
     error = told["errorSummary"]
@@ -96,17 +138,52 @@ def job_xml(told: dict[str, Any]) -> bytes:
 
 
 def parameters_xml(told: dict[str, Any]) -> bytes:
-    """Write the parameters of a job."""
+    """Serialize the parameters of a job.
+
+    Parameters
+    ----------
+    told
+        As `facts` returned it.
+
+    Returns
+    -------
+    document
+        XML.
+    """
     return _document(f"<parameters {NAMESPACES}>{_parameters(told['parameters'])}</parameters>")
 
 
 def results_xml(told: dict[str, Any]) -> bytes:
-    """Write the results of a job."""
+    """Serialize the results of a job.
+
+    Parameters
+    ----------
+    told
+        As `facts` returned it.
+
+    Returns
+    -------
+    document
+        XML.
+    """
     return _document(f"<results {NAMESPACES}>{_results(told['results'])}</results>")
 
 
 def refs(found: Sequence[Ref], here: str) -> list[dict[str, Any]]:
-    """Gather what a list tells of jobs; `here` is the list's own address."""
+    """Describe the jobs of a list.
+
+    Parameters
+    ----------
+    found
+        Short records of jobs.
+    here
+        The list's own address.
+
+    Returns
+    -------
+    jobs
+        Plain values.
+    """
     return [
         {
             "id": ref.id,
@@ -121,7 +198,20 @@ def refs(found: Sequence[Ref], here: str) -> list[dict[str, Any]]:
 
 
 def refs_xml(found: Sequence[Ref], here: str) -> bytes:
-    """Write a list of jobs, of which there may be very many; `here` is the list's own address."""
+    """Serialize a list of jobs, of which there may be very many.
+
+    Parameters
+    ----------
+    found
+        Short records of jobs.
+    here
+        The list's own address.
+
+    Returns
+    -------
+    document
+        XML.
+    """
     href = escape(here, {'"': "&quot;"})
     return _document(f'<jobs version="1.1" {NAMESPACES}>{"".join([_ref(ref, href) for ref in found])}</jobs>')
 
@@ -137,7 +227,18 @@ def _ref(ref: Ref, href: str) -> str:
 
 
 def json(told: Any) -> bytes:
-    """Write the same in JSON."""
+    """Serialize the same in JSON.
+
+    Parameters
+    ----------
+    told
+        Plain values.
+
+    Returns
+    -------
+    document
+        JSON.
+    """
     return orjson.dumps(told, option=orjson.OPT_INDENT_2)
 
 

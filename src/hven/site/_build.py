@@ -49,6 +49,11 @@ def build(
         Tables that are read in place, by qualified name.
     damages
         Of what is published; `records` has what is served instead.
+
+    Returns
+    -------
+    holdings
+        The picture.
     """
     problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
     problems += [*trouble, *(one.told for one in damages)]

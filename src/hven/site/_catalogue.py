@@ -58,6 +58,11 @@ class Catalogue:
     def find(self, parts: Sequence[Ident]) -> list[Table]:
         """Find tables by name: unquoted parts without case, quoted ones exactly (ADQL 2.1 section 2.1.2).
 
+        Parameters
+        ----------
+        parts
+            The identifiers between the dots.
+
         Returns
         -------
         list of Table
@@ -69,11 +74,17 @@ class Catalogue:
         return [table for table in found if _fits(table, parts)]
 
     def names(self) -> list[str]:
-        """Give the qualified names of all tables, for "did you mean"."""
+        """List the qualified names of all tables, for "did you mean"."""
         return [table.qualified for table in self.tables()]
 
     def extended(self, tables: Sequence[Table]) -> Catalogue:
-        """Give a catalogue with further tables: the uploads of one query."""
+        """Return a catalogue with further tables: the uploads of one query.
+
+        Parameters
+        ----------
+        tables
+            With schemas of their own.
+        """
         more = {name: tuple(table for table in tables if table.schema == name) for name in dict.fromkeys(table.schema for table in tables)}
         known = tuple(replace(schema, tables=(*schema.tables, *more.pop(schema.name, ()))) for schema in self.schemas)
         return replace(self, key=f"{self.key}+", schemas=known + tuple(Schema(name=name, tables=new) for name, new in more.items()))

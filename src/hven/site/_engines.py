@@ -45,7 +45,17 @@ class Engines:
         self.embedded = self.get(EMBEDDED)
 
     def get(self, name: str) -> Engine:
-        """Give an engine; open it if that has not happened.
+        """Return an engine; open it if that has not happened.
+
+        Parameters
+        ----------
+        name
+            ``duckdb``, ``postgres``, or a database that is read in place.
+
+        Returns
+        -------
+        engine
+            Open, the same at each call.
 
         Raises
         ------
@@ -89,16 +99,33 @@ class Engines:
         return engine
 
     def missing(self, snapshot: Snapshot) -> str | None:
-        """Say what is not there of a snapshot, as far as its engine can tell at once."""
+        """Check that the files of a snapshot are there, as far as its engine can tell at once.
+
+        Parameters
+        ----------
+        snapshot
+            Of any engine.
+
+        Returns
+        -------
+        file
+            The first that is not; None: all are, or the engine is not open.
+        """
         engine = self._open.get(snapshot.engine)
         return None if engine is None else engine.missing(snapshot)
 
     def faulty(self) -> Mapping[str, str]:
-        """Give the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
+        """Return the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
         return self.embedded.faulty
 
     def refuse(self, damaged: Mapping[str, str]) -> None:
-        """Have the rows of damaged snapshots given to nobody, by path."""
+        """Refuse the rows of damaged snapshots to everybody.
+
+        Parameters
+        ----------
+        damaged
+            `Snapshot.path` -> the reason.
+        """
         self.embedded.refuse(damaged)
 
     def tidy(self) -> None:
@@ -107,7 +134,13 @@ class Engines:
             engine.tidy()
 
     def settle(self, settings: Settings) -> None:
-        """Go on with these settings: what is not open yet is opened with them."""
+        """Take up other settings: what is not open yet is opened with them.
+
+        Parameters
+        ----------
+        settings
+            Of the site.
+        """
         self._settings, self.default = settings, settings.engine
 
     def fixed(self) -> list[str]:
@@ -115,7 +148,18 @@ class Engines:
         return [section for name in self._open if not name.startswith(LIVE) and (section := kind(name).section)]
 
     def trouble(self, name: str) -> str | None:
-        """Say why the rows of an engine cannot be read here; None: they can, or nobody has asked for them yet."""
+        """Return why the rows of an engine cannot be read here.
+
+        Parameters
+        ----------
+        name
+            Of the engine.
+
+        Returns
+        -------
+        trouble
+            None: they can, or nobody has asked for them yet.
+        """
         brought = kind(name)
         return brought.lacks(self._settings) or (self._problem(name) if brought.section or name in self._open else None)
 
@@ -126,15 +170,34 @@ class Engines:
             return str(error)
 
     def limited(self, name: str, seconds: float) -> None:
-        """Say how long a statement may take in a database that is read in place; the shortest of all that is said counts."""
+        """Limit how long a statement may take in a database that is read in place; the shortest of all limits counts.
+
+        Parameters
+        ----------
+        name
+            Of the database.
+        seconds
+            At most.
+        """
         self.limits[name] = min(seconds, self.limits.get(name, seconds))
 
     def of(self, relation: Relation) -> Engine:
-        """Give the engine that has these rows; rows in memory are the embedded one's."""
+        """Return the engine that has some rows; rows in memory are the embedded one's.
+
+        Parameters
+        ----------
+        relation
+            A snapshot, or rows in memory.
+        """
         return self.embedded if isinstance(relation, Memory) else self.get(relation.engine)
 
     def answering(self, name: str) -> Engine:
-        """Give an engine to readers: what keeps it from being opened is its owner's business, who finds it in the log and at /health.
+        """Return an engine to readers: what keeps it from being opened is its owner's business, who finds it in the log and at /health.
+
+        Parameters
+        ----------
+        name
+            Of the engine.
 
         Raises
         ------
@@ -150,15 +213,26 @@ class Engines:
             raise Unavailable(f"these rows are in {here}, which does not answer here", remedy="try again later") from error
 
     def opened(self) -> list[Engine]:
-        """Give those that are open."""
+        """List those that are open."""
         return list(self._open.values())
 
     def opened_by_name(self) -> dict[str, Engine]:
-        """Give those that are open, by name."""
+        """Return those that are open, by name."""
         return dict(self._open)
 
     def drop(self, snapshots: Iterable[Snapshot]) -> list[str]:
-        """Remove snapshots, each from its engine. What cannot be removed now goes with the next sweep; gives why not."""
+        """Remove snapshots, each from its engine. What cannot be removed now goes with the next sweep.
+
+        Parameters
+        ----------
+        snapshots
+            Of any engines.
+
+        Returns
+        -------
+        troubles
+            Why some could not be removed.
+        """
         troubles: dict[str, None] = {}
         for snapshot in snapshots:
             try:
@@ -168,7 +242,18 @@ class Engines:
         return list(troubles)
 
     def look(self, names: Iterable[str]) -> list[str]:
-        """Open the engines that tables need; give what is wrong with them. May take a while: not for who must answer."""
+        """Open the engines that tables need. May take a while: not for who must answer.
+
+        Parameters
+        ----------
+        names
+            Of engines.
+
+        Returns
+        -------
+        troubles
+            A sentence for each that cannot be opened.
+        """
         found = ((name, self._problem(name)) for name in sorted(set(names)))
         return [f"engine {name}: {said}; its tables are not served" for name, said in found if said]
 

@@ -29,10 +29,12 @@ FEW = 6  # columns that a made example shows
 def examples(
     holdings: Holdings, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT, collection: str | None = None
 ) -> list[Example]:
-    """Give the examples that a reader can run, by collection.
+    """List the examples that a reader can run, by collection.
 
     Parameters
     ----------
+    holdings
+        What is published.
     who, policies
         An example that names what this reader may not know of is left out.
     collection

@@ -106,7 +106,13 @@ class UnionView(Mapping[str, Member]):
         return len(self._members)
 
     def over(self, names: Collection[str]) -> Table:
-        """Give the view over these members: with the columns that they have, as they describe them; no word of the others is in it."""
+        """Return the view over some members: with the columns that they have, as they describe them; no word of the others is in it.
+
+        Parameters
+        ----------
+        names
+            Of tables.
+        """
         some = [one for name, one in self._members.items() if name in names]
         theirs: dict[str, Column] = {}
         for one in some:

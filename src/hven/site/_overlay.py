@@ -26,7 +26,20 @@ _PLAIN = Column(name="")
 
 
 def inherited(spec: TableSpec, final: Table) -> dict[str, dict[str, Any]]:
-    """Find what the columns have that the descriptor did not say: column -> attribute -> value (kept as provenance)."""
+    """Find what the columns have that the descriptor did not say (kept as provenance).
+
+    Parameters
+    ----------
+    spec
+        As the descriptor has the table.
+    final
+        As it was ingested.
+
+    Returns
+    -------
+    attributes
+        Column -> attribute -> value.
+    """
     found: dict[str, dict[str, Any]] = {}
     for column in final.columns:
         given = spec.given.get(column.name, frozenset())

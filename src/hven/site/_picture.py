@@ -121,9 +121,16 @@ class Holdings:
     _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str]] = field(default_factory=dict, repr=False)
 
     def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
-        """Name what `who` may know of and which rows they see: equal words, equal catalogues and equal answers.
+        """Return the key of what a reader may know of and which rows they see: equal words, equal catalogues and equal answers.
 
         It is worked out once for each reader and sequence of policies: policies that change their mind come as another sequence.
+
+        Parameters
+        ----------
+        who
+            The reader.
+        policies
+            What readers may see.
         """
         return self._common(who, policies) if who.name is None else self._seen(who, policies)[0]
 
@@ -165,7 +172,15 @@ class Holdings:
         return all(visible(table, who, policies) for table in tables)
 
     def catalogue(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> Catalogue:
-        """Give the schemas and tables that `who` may know of, with TAP_SCHEMA."""
+        """Return the schemas and tables that a reader may know of, with TAP_SCHEMA.
+
+        Parameters
+        ----------
+        who
+            The reader.
+        policies
+            What readers may see.
+        """
         reach, own = self._seen(who, policies) if who.name is not None else (self._common(who, policies), ())
         key = reach.partition(ROWS)[0]  # who sees other rows of the same tables has the same catalogue
         if own:
@@ -201,7 +216,19 @@ class Holdings:
         return known[0]
 
     def relation(self, table: Table | str, reach: str = "public") -> Relation:
-        """Give the rows of a table; TAP_SCHEMA's are those of a reader's `reach`.
+        """Return the rows of a table; TAP_SCHEMA's are those of a reader's `reach`.
+
+        Parameters
+        ----------
+        table
+            Itself, or its qualified name.
+        reach
+            As `reach` returned it.
+
+        Returns
+        -------
+        relation
+            A snapshot, or rows in memory.
 
         Raises
         ------

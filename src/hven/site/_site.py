@@ -112,11 +112,22 @@ class Site(Keeping):
         return self._records
 
     def descriptors(self) -> list[Path]:
-        """Give the files of all descriptors."""
+        """List the files of all descriptors."""
         return [file for seen in list(self._descriptors.seen.values()) for file in seen.files]
 
     def described(self, name: str) -> Seen | None:
-        """Look at the descriptor of a collection as it is now."""
+        """Look at the descriptor of a collection as it is now.
+
+        Parameters
+        ----------
+        name
+            Of the collection.
+
+        Returns
+        -------
+        seen
+            None: there is none.
+        """
         self.refresh()
         return self._descriptors.seen.get(name)
 
@@ -126,7 +137,7 @@ class Site(Keeping):
         return self.engines.embedded
 
     def current(self) -> Holdings:
-        """Give the state of now, at most a quarter of a second old.
+        """Return the picture of now, at most a quarter of a second old.
 
         Raises
         ------
@@ -139,7 +150,7 @@ class Site(Keeping):
         return self.refresh(wait=found is None)
 
     def as_of(self, wanted: str) -> Past:
-        """Give what was published at a time, or together with a snapshot, as far as it is kept.
+        """Return what was published at a time, or together with a snapshot, as far as it is kept.
 
         Parameters
         ----------
@@ -163,11 +174,23 @@ class Site(Keeping):
         return found
 
     def after_changes(self, do: Callable[[Holdings], None]) -> None:
-        """Call `do` with each new state, from the thread that looks for changes; it must be quick. Without that thread never."""
+        """Register a function that is called with each new picture, from the thread that looks for changes. Without that thread it never is.
+
+        Parameters
+        ----------
+        do
+            Must be quick.
+        """
         self._after.append(do)
 
     def hints(self) -> list[str]:
-        """Say which indexes the databases lack whose tables are read in place."""
+        """List which indexes the databases lack whose tables are read in place.
+
+        Returns
+        -------
+        hints
+            SQL to create them.
+        """
         self.current()
         return self._lives.hints()
 
@@ -177,7 +200,12 @@ class Site(Keeping):
         Parameters
         ----------
         wait
-            False: if another thread is looking, give the last state instead of waiting for it.
+            False: if another thread is looking, return the last picture instead of waiting for it.
+
+        Returns
+        -------
+        holdings
+            The picture of now.
         """
         if not self._lock.acquire(blocking=wait):
             if self._holdings is not None:
@@ -255,7 +283,18 @@ class Site(Keeping):
             self.refresh()
 
     def own(self, owner: str) -> tuple[Published, ...]:
-        """Give the tables that a reader keeps here, at most a quarter of a second old."""
+        """List the tables that a reader keeps here, at most a quarter of a second old.
+
+        Parameters
+        ----------
+        owner
+            Name of the reader.
+
+        Returns
+        -------
+        tables
+            As they are published to them alone.
+        """
         known = self._own.get(owner)
         moment = time.monotonic()
         if known is None or moment - known[0] > LOOK:
@@ -269,7 +308,13 @@ class Site(Keeping):
         return known[1]
 
     def away(self) -> tuple[str, ...]:
-        """Ask the engines whose tables are published here whether they answer; say what is wrong. It may take a few seconds."""
+        """Ask the engines whose tables are published here whether they answer. It may take a few seconds.
+
+        Returns
+        -------
+        troubles
+            A sentence for each that does not.
+        """
         found = self._holdings or self.current()
         relations = {name: item.relation for name, item in found.published.items()}
         names = {one.engine for one in relations.values() if one is not None and not isinstance(one, Memory)} - {EMBEDDED}

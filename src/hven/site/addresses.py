@@ -13,12 +13,19 @@ if TYPE_CHECKING:
 
 
 def outdated(settings: Settings, *, host: str | None = None, port: int | None = None) -> list[Fault]:
-    """Give a warning for each collection whose rows lead to another address than the one that the site has.
+    """Find collections whose rows lead to another address than the one that the site has.
 
     Parameters
     ----------
+    settings
+        Of the site.
     host, port
         Where it will be served, if that is not what the settings say.
+
+    Returns
+    -------
+    faults
+        A warning for each.
     """
     if not settings.var.is_dir():
         return []

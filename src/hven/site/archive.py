@@ -48,6 +48,8 @@ def backup(site: Site, path: Path, *, data: bool = True, progress: Callable[[str
 
     Parameters
     ----------
+    site
+        It may be served meanwhile.
     path
         A file that does not exist yet; it appears when it is whole.
     data
@@ -168,7 +170,18 @@ class Summed:
         self._sum = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """Read on."""
+        """Read on.
+
+        Parameters
+        ----------
+        size
+            Bytes at most; -1: all that is left.
+
+        Returns
+        -------
+        data
+            Bytes, which are summed up.
+        """
         if self._left is not None:
             size = self._left if size < 0 else min(size, self._left)
         data: bytes = self._file.read(size)

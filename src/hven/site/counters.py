@@ -98,7 +98,7 @@ class Counters:
 
     @classmethod
     def here(cls) -> Counters:
-        """Give those of the server that this process belongs to; else some of its own."""
+        """Return those of the server that this process belongs to; else some of its own."""
         path = os.environ.get(FILE)
         return cls(Path(path) if path else None)
 
@@ -109,7 +109,19 @@ class Counters:
         self._row[_RUNNING] += 1.0
 
     def ended(self, path: str, status: int, seconds: float, sent: int) -> None:
-        """Count a request that has ended; only on the event loop. `status` 499: the reader left."""
+        """Count a request that has ended; only on the event loop.
+
+        Parameters
+        ----------
+        path
+            Its address.
+        status
+            Of HTTP; 499: the reader left.
+        seconds
+            That it took.
+        sent
+            Bytes of its answer.
+        """
         row = self._row
         row[_RUNNING] -= 1.0
         face = _FACE.get(path.split("/", 2)[1] if path else "", _PAGES)
@@ -125,7 +137,17 @@ class Counters:
             self._row[_QUERYING] += 1.0
 
     def queried(self, rows: int, seconds: float, error: str | None) -> None:
-        """Count a query that has run; `error`: the kind that ended it."""
+        """Count a query that has run.
+
+        Parameters
+        ----------
+        rows
+            Of its answer.
+        seconds
+            That it took.
+        error
+            The kind that ended it; None: none.
+        """
         row = self._row
         with self._lock:
             row[_QUERYING] -= 1.0
@@ -136,7 +158,13 @@ class Counters:
                 row[_ERRORS + _KIND.get(error, len(KINDS) - 1)] += 1.0
 
     def refused(self, error: str) -> None:
-        """Count a query that was refused before it ran."""
+        """Count a query that was refused before it ran.
+
+        Parameters
+        ----------
+        error
+            Its kind.
+        """
         with self._lock:
             self._row[_QUERIES] += 1.0
             self._row[_ERRORS + _KIND.get(error, len(KINDS) - 1)] += 1.0
@@ -144,7 +172,13 @@ class Counters:
     # --- asking ----------------------------------------------------------------------------------------------
 
     def counted(self) -> Counted:
-        """Add up what all processes have counted."""
+        """Add up what all processes have counted.
+
+        Returns
+        -------
+        counted
+            Sums since the server began.
+        """
         rows = np.frombuffer(self._map, dtype=np.float64).reshape(-1, WIDTH)
         total = rows.sum(axis=0)
         used = int((rows != 0).any(axis=1).sum())
@@ -172,7 +206,13 @@ class Counters:
         )
 
     def summary(self) -> dict[str, object]:
-        """Give the numbers of queries and requests, for people."""
+        """Sum up the numbers of queries and requests, for people.
+
+        Returns
+        -------
+        summary
+            By name; times in seconds.
+        """
         found = self.counted()
         return {
             "running": found.querying,

@@ -38,7 +38,19 @@ class Past:
 
 
 def moment(store: Store, wanted: str) -> str:
-    """Read a time (ISO 8601, UTC unless it says otherwise; a day means its end), or find when a snapshot or run was published.
+    """Parse a time (ISO 8601, UTC unless it says otherwise; a day means its end), or find when a snapshot or run was published.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    wanted
+        A time, or an id.
+
+    Returns
+    -------
+    moment
+        As the store writes it.
 
     Raises
     ------
@@ -58,7 +70,18 @@ def moment(store: Store, wanted: str) -> str:
 
 
 def instant(text: str) -> str | None:
-    """Read a time as people write it (a day means its end), as the store writes it; None: it is none."""
+    """Parse a time as people write it (a day means its end).
+
+    Parameters
+    ----------
+    text
+        ISO 8601.
+
+    Returns
+    -------
+    moment
+        As the store writes it; None: it is none.
+    """
     try:
         read = dt.datetime.fromisoformat(text.strip())
         if len(text.strip()) == 10:
@@ -71,9 +94,26 @@ def instant(text: str) -> str | None:
 
 
 def past(store: Store, at: str, seen: Mapping[str, Seen]) -> Past:
-    """Build what was published at a moment. Metadata, rights and views are those of now; tables read in place have no past.
+    """Build the picture of what was published at a moment. Metadata, rights and views are those of now; tables read in place have no past.
 
-    A table that is published no more is not shown: who took it away meant it.
+    Attributes
+    ----------
+    table that is published no more is not shown
+        Who took it away meant it.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    at
+        The moment, as the store writes it.
+    seen
+        The descriptors as they are now.
+
+    Returns
+    -------
+    past
+        With what is not kept any more.
     """
     records: dict[str, Record] = {}
     gone: dict[str, str | None] = {}
@@ -99,7 +139,20 @@ def _since(table: str, later: list[Event], kept: Mapping[str, Record]) -> str | 
 
 
 def refuse(found: Past, table: str) -> Gone | ParamError:
-    """Say that a table's state is not kept, or that there was none yet."""
+    """Make the error that a table's state is not kept, or that there was none yet.
+
+    Parameters
+    ----------
+    found
+        The picture of that moment.
+    table
+        Qualified name.
+
+    Returns
+    -------
+    error
+        To be raised.
+    """
     first = found.young.get(table.lower())
     if first is not None:
         return ParamError(

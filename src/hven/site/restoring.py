@@ -35,7 +35,17 @@ _ENGINE = re.compile(r"^(\s*engine\s*=\s*)([\"'])[^\"'\n]*\2", re.MULTILINE)
 
 
 def verify(path: Path) -> dict[str, Any]:
-    """Read an archive from end to end; give what it says of itself.
+    """Verify an archive from end to end.
+
+    Parameters
+    ----------
+    path
+        Of the archive.
+
+    Returns
+    -------
+    about
+        What it says of itself.
 
     Raises
     ------
@@ -142,6 +152,8 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
 
     Parameters
     ----------
+    path
+        Of the archive.
     directory
         One that is not there, or has nothing in it but ``secrets.toml``. It is a site when everything is in it.
     engine

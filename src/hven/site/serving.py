@@ -58,7 +58,13 @@ class Sign:
         self._said: Serving | None = None
 
     def say(self, now: Serving) -> None:
-        """Write it, if it is not what was said last."""
+        """Write it, if it is not what was written last.
+
+        Parameters
+        ----------
+        now
+            What this process is.
+        """
         if now == self._said:
             return
         with contextlib.suppress(OSError):  # a full disk stops nobody from being served
@@ -75,7 +81,18 @@ class Sign:
 
 
 def serving(settings: Settings) -> list[Serving]:
-    """Give the processes that answer readers on this machine; what dead ones left is removed."""
+    """List the processes that answer readers on this machine; what dead ones left is removed.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    processes
+        By the name of their files.
+    """
     found = []
     for path in sorted(_directory(settings).glob("serving.*.json")):
         try:
@@ -92,6 +109,15 @@ def serving(settings: Settings) -> list[Serving]:
 
 def refuse_unread(settings: Settings, store: Store, engine: str) -> None:
     """Refuse to publish rows where a running server does not look, or cannot read: its readers would have errors instead of them.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    store
+        Of the site.
+    engine
+        Name of the engine that keeps the rows.
 
     Raises
     ------
@@ -121,7 +147,20 @@ def refuse_unread(settings: Settings, store: Store, engine: str) -> None:
 
 
 def places(settings: Settings, store: Store) -> tuple[str, str]:
-    """Name the directory of a site's snapshots and its system state, for a person; what stands in ``var/`` is called so wherever the site is mounted."""
+    """Name the directory of a site's snapshots and its system state, for a person; what stands in ``var/`` is called so wherever the site is mounted.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    store
+        Of the site.
+
+    Returns
+    -------
+    data, state
+        Two names.
+    """
     return "var" if settings.data is None else str(settings.kept.resolve()), "var" if settings.store is None else store.shown
 
 

@@ -52,12 +52,24 @@ class Descriptors:
     seen: dict[str, Seen] = field(default_factory=dict)
 
     def settle(self, settings: Settings) -> None:
-        """Go on with these settings: every descriptor is read again, for some stand below or beside each."""
+        """Take up other settings: every descriptor is read again, for some stand below or beside each.
+
+        Parameters
+        ----------
+        settings
+            Of the site.
+        """
         self.settings = settings
         self.seen = {name: replace(item, stamp=()) for name, item in self.seen.items()}
 
     def look(self) -> bool:
-        """Read what changed since the last look. True if anything did."""
+        """Reload what changed since the last look.
+
+        Returns
+        -------
+        changed
+            Whether anything did.
+        """
         found = files(self.settings)
         changed = False
         for name in set(self.seen) - set(found):
@@ -101,7 +113,18 @@ class Descriptors:
 
 
 def files(settings: Settings) -> dict[str, Path]:
-    """Find the descriptors of a site: collection -> ``collections/<name>/<name>.yaml``."""
+    """Find the descriptors of a site.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Returns
+    -------
+    files
+        Collection -> ``collections/<name>/<name>.yaml``.
+    """
     found: dict[str, Path] = {}
     try:
         directories = sorted(item for item in settings.collections.iterdir() if item.is_dir())
@@ -117,12 +140,31 @@ def files(settings: Settings) -> dict[str, Path]:
 
 
 def parts(resource: Resource, path: Path) -> list[Path]:
-    """Give the files that a descriptor was read from: itself, its includes, its functions."""
+    """List the files that a descriptor was read from: itself, its includes, its functions.
+
+    Parameters
+    ----------
+    resource
+        As it was read.
+    path
+        Of the descriptor.
+
+    Returns
+    -------
+    files
+        Absolute if `path` is.
+    """
     return [Path(os.path.normpath(path.parent / name)) for name in resource.hashes]
 
 
 def as_read(resource: Resource) -> bool:
-    """Tell whether the files of a descriptor are still what was read."""
+    """Return whether the files of a descriptor are still what was read.
+
+    Parameters
+    ----------
+    resource
+        As it was read.
+    """
     try:
         return all(
             hashlib.sha256((resource.path.parent / name).read_bytes()).hexdigest() == found for name, found in resource.hashes.items()
@@ -132,7 +174,18 @@ def as_read(resource: Resource) -> bool:
 
 
 def stamp(paths: tuple[Path, ...]) -> Stamp:
-    """Say what state files are in, without reading them."""
+    """Describe what state files are in, without reading them.
+
+    Parameters
+    ----------
+    paths
+        Of files that may not be there.
+
+    Returns
+    -------
+    stamp
+        Equal as long as nothing changes.
+    """
     found = []
     for path in paths:
         try:

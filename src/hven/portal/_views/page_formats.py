@@ -221,7 +221,20 @@ def refused(
 
 
 def nowhere(request: Request, around: Surroundings) -> Response:
-    """Answer for an address that no page and no service has: as a page for people, as JSON or plain text for programs."""
+    """Answer for an address that no page and no service has: as a page for people, as JSON or plain text for programs.
+
+    Parameters
+    ----------
+    request
+        For that address.
+    around
+        Site, reader and faces.
+
+    Returns
+    -------
+    response
+        404.
+    """
     path = request.url.path
     told = f"there is nothing at {path}; / lists what is here"
     ident = dali.request_id(request)

@@ -53,7 +53,18 @@ PAGES = (
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the addresses of all pages."""
+    """List the routes of all pages.
+
+    Parameters
+    ----------
+    around
+        Site, reader and faces.
+
+    Returns
+    -------
+    routes
+        For Starlette.
+    """
     return [route for page in PAGES for route in page.routes(around)]
 
 

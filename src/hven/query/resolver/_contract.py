@@ -99,7 +99,18 @@ class Provider:
 
 
 def key(name: str) -> str:
-    """Give what the spellings of one name have in common: ``M31``, ``M 31`` and ``m31`` are one (case and blanks do not count)."""
+    """Normalize a name: ``M31``, ``M 31`` and ``m31`` are one (case and blanks do not count).
+
+    Parameters
+    ----------
+    name
+        As a person writes it.
+
+    Returns
+    -------
+    key
+        What its spellings have in common.
+    """
     return str(keys(pa.array([name], pa.string()))[0].as_py())
 
 

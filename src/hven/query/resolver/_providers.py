@@ -54,14 +54,21 @@ class _State:
 
 
 def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> Resolved:
-    """Find what a name stands for.
+    """Resolve a name: find what it stands for.
 
     Parameters
     ----------
     name
         As a person writes it: case and blanks do not count.
+    site
+        Whose providers are asked.
     policies
         What readers may see: a name is looked up in the rows that everybody may see, whoever asks.
+
+    Returns
+    -------
+    resolved
+        What it is, where, and who says so.
 
     Raises
     ------
@@ -96,7 +103,21 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> R
 
 
 def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> tuple[float, float]:
-    """Give a name's longitude and latitude, ICRS, in degrees.
+    """Resolve a name to a position.
+
+    Parameters
+    ----------
+    name
+        As a person writes it.
+    site
+        Whose providers are asked.
+    policies
+        As for `resolve`.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, ICRS.
 
     Raises
     ------
@@ -114,7 +135,13 @@ def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> 
 
 
 def offered(settings: Settings) -> bool:
-    """Tell whether this site can give any name a position."""
+    """Return whether this site can resolve any name to a position.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    """
     return (
         settings.resolver.table is not None or settings.resolver.remote or any(item.name not in _BUILT_IN for item in _providers(settings))
     )

@@ -59,12 +59,32 @@ class Policy(Protocol):
     """
 
     def sees(self, table: Table, who: Reader) -> bool | None:
-        """May `who` know that `table` exists? None: no opinion."""
+        """Return whether a reader may know that a table exists; None: no opinion.
+
+        Parameters
+        ----------
+        table
+            Any of the site.
+        who
+            The reader.
+        """
 
     def rows(self, table: Table, who: Reader) -> Expr | None:
-        """Give a condition that `who`'s rows of `table` meet, bound over the table alone; None: every row.
+        """Return the condition that a reader's rows of a table meet, bound over the table alone.
 
         Asked of stored tables alone: a view shows the rows that its tables do, whatever is said of its own name.
+
+        Parameters
+        ----------
+        table
+            A stored one.
+        who
+            The reader.
+
+        Returns
+        -------
+        condition
+            None: every row.
         """
 
 
@@ -72,11 +92,27 @@ class Access:
     """``access: public | private`` of the descriptor: a private table is for the site's owner alone."""
 
     def sees(self, table: Table, who: Reader) -> bool | None:
-        """Private tables need the group ``owner`` (the command line has it)."""
+        """Return whether a reader may know of a table: private ones need the group ``owner`` (the command line has it).
+
+        Parameters
+        ----------
+        table
+            any.
+        who
+            The reader.
+        """
         return True if table.access == "public" or "owner" in who.groups else None
 
     def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
-        """Access says nothing of single rows."""
+        """Return no condition: access is not about single rows.
+
+        Parameters
+        ----------
+        table
+            any.
+        who
+            anybody.
+        """
         return None
 
 
@@ -109,7 +145,20 @@ class Offered:
 
 @lru_cache(maxsize=256)
 def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
-    """Add to a site's policies that only what a service offers is known; equal arguments give the same object."""
+    """Add to a site's policies that only what a service offers is known; equal arguments make the same object.
+
+    Parameters
+    ----------
+    policies
+        Of the site.
+    service
+        Name of the face.
+
+    Returns
+    -------
+    policies
+        One more.
+    """
     return (*policies, Offered(service))
 
 
@@ -119,13 +168,38 @@ DEFAULT: tuple[Policy, ...] = (Access(),)
 
 
 def visible(table: Table, who: Reader, policies: Sequence[Policy] = DEFAULT) -> bool:
-    """May `who` know of `table`? The first policy with an opinion that is no stops it; somebody must say yes."""
+    """Return whether a reader may know of a table. The first policy with an opinion that is no stops it; somebody must say yes.
+
+    Parameters
+    ----------
+    table
+        any.
+    who
+        The reader.
+    policies
+        What readers may see.
+    """
     opinions = [policy.sees(table, who) for policy in (*ALWAYS, *policies)]
     return False not in opinions and True in opinions
 
 
 def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy] = DEFAULT) -> dict[str, Expr]:
-    """Give the row conditions of `who` by qualified table name; tables seen whole are left out."""
+    """Collect the row conditions of a reader.
+
+    Parameters
+    ----------
+    tables
+        Those of a query.
+    who
+        The reader.
+    policies
+        What readers may see.
+
+    Returns
+    -------
+    filters
+        Bound conditions by qualified name; tables seen whole are left out.
+    """
     filters: dict[str, Expr] = {}
     for table in tables:
         condition = conjunction(*(policy.rows(table, who) for policy in policies))
@@ -136,6 +210,15 @@ def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy]
 
 def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> tuple[Bound, Scope]:
     """Filter every table reference of `bound` to what `who` may see.
+
+    Parameters
+    ----------
+    bound
+        What is asked.
+    who
+        Who asks.
+    policies
+        What readers may see.
 
     Returns
     -------
@@ -151,7 +234,15 @@ def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> t
 
 
 def scope_of(filters: dict[str, Expr], private: Sequence[str]) -> Scope:
-    """Name the scope: ``public``, or a digest of the filters and of the private tables that are involved."""
+    """Return the scope of an answer: ``public``, or a digest of the filters and of the private tables that are involved.
+
+    Parameters
+    ----------
+    filters
+        As `row_filters` returned them.
+    private
+        Names of tables that not everybody may know of.
+    """
     if not filters and not private:
         return PUBLIC
     text = repr(sorted((name, spell(expr)) for name, expr in filters.items())) + repr(sorted(private))

@@ -23,7 +23,7 @@ MOST = 4096  # tokens that are remembered
 
 
 class Local:
-    """Says who a request comes from. Thread-safe."""
+    """Identify readers by local accounts. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,7 +31,17 @@ class Local:
         self._lock = threading.Lock()
 
     def identify(self, headers: Mapping[str, str]) -> Reader | None:
-        """Give the reader that a request's headers prove; None: they name nobody.
+        """Identify the reader that a request's headers prove.
+
+        Parameters
+        ----------
+        headers
+            Names in lower case.
+
+        Returns
+        -------
+        reader
+            None: they name nobody.
 
         Raises
         ------
@@ -66,18 +76,36 @@ class Local:
 
 
 def reader(name: str) -> Reader:
-    """Give the reader behind an account."""
+    """Return the reader behind an account.
+
+    Parameters
+    ----------
+    name
+        Of the account.
+    """
     return Reader(name=name, groups=frozenset({f"user:{name}"}))
 
 
 def named(token: str) -> str:
-    """Give the account that a token names, or what stands for it: attempts are counted for it."""
+    """Return the account that a token names, or what stands for it: attempts are counted for it.
+
+    Parameters
+    ----------
+    token
+        Right or wrong.
+    """
     name, _, secret = token.partition(".")
     return token[:128] if "." in secret else name[:128]
 
 
 def claimed(given: str) -> str:
-    """Give the account that a header Authorization names, right or wrong; empty: it cannot be read."""
+    """Return the account that a header Authorization names, right or wrong; empty: it cannot be read.
+
+    Parameters
+    ----------
+    given
+        The header's value.
+    """
     try:
         name, token = _credentials(given)
     except Unauthenticated:
@@ -101,5 +129,16 @@ def _credentials(given: str) -> tuple[str | None, str]:
 
 
 def provider(store: Store) -> Local:
-    """Open it for a site: what every identity plug-in has."""
+    """Open the provider for a site: what every identity plug-in has.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+
+    Returns
+    -------
+    provider
+        Identifies readers.
+    """
     return Local(store)

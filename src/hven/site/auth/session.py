@@ -30,7 +30,18 @@ KEPT = 20_000  # addresses and accounts
 
 
 def proof_of(headers: Mapping[str, str]) -> str | None:
-    """Find the session in a request's headers (RFC 6265 section 4.2)."""
+    """Find the session in a request's headers (RFC 6265, 4.2).
+
+    Parameters
+    ----------
+    headers
+        Names in lower case.
+
+    Returns
+    -------
+    proof
+        None if there is none.
+    """
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE and value:
@@ -39,16 +50,41 @@ def proof_of(headers: Mapping[str, str]) -> str | None:
 
 
 def cookie(proof: str | None, *, path: str, secure: bool) -> str:
-    """Write the header Set-Cookie; None ends the session.
+    """Serialize the header Set-Cookie of a session.
 
     Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never goes over plain http.
+
+    Parameters
+    ----------
+    proof
+        Of the session; None ends it.
+    path
+        Of the site.
+    secure
+        The site is behind https.
+
+    Returns
+    -------
+    header
+        Its value.
     """
     age = round(SECONDS) if proof is not None else 0
     return f"{COOKIE}={proof or ''}; Path={path or '/'}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
 
 
 def visitor_of(headers: Mapping[str, str]) -> str:
-    """Find out which visitor without an account asks: a hash of the cookie, as the store keeps it; empty if there is none."""
+    """Identify which visitor without an account asks.
+
+    Parameters
+    ----------
+    headers
+        Names in lower case.
+
+    Returns
+    -------
+    visitor
+        A hash of the cookie, as the store keeps it; empty if there is none.
+    """
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
         if name == VISITOR and _TOKEN.fullmatch(value):
@@ -57,17 +93,36 @@ def visitor_of(headers: Mapping[str, str]) -> str:
 
 
 def visit(*, path: str, secure: bool) -> tuple[str, str]:
-    """Make a new visitor: the header Set-Cookie, and what `visitor_of` will give for it. Nobody can guess it, no script can read it."""
+    """Make a new visitor. Nobody can guess it, no script can read it.
+
+    Parameters
+    ----------
+    path
+        Of the site.
+    secure
+        The site is behind https.
+
+    Returns
+    -------
+    header
+        Set-Cookie.
+    visitor
+        What `visitor_of` will return for it.
+    """
     token = secrets.token_urlsafe(32)
     header = f"{VISITOR}={token}; Path={path or '/'}; Max-Age={YEAR}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
     return header, hashlib.sha256(token.encode()).hexdigest()
 
 
 def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -> bool:
-    """Tell whether a page of somebody else makes a browser send a request that changes something: its cookies then prove nothing.
+    """Return whether a page of somebody else makes a browser send a request that changes something: its cookies then prove nothing.
 
     Parameters
     ----------
+    method
+        Of HTTP.
+    headers
+        Names in lower case.
     trusted
         Origins, ``https://vo.example.org``, whose pages may act for the reader: the site's own, and those that it names.
     """
@@ -95,18 +150,43 @@ class Attempts:
         self._lock = threading.Lock()
 
     def allowed(self, address: str, account: str) -> bool:
-        """Say whether a proof is looked at; not while the answers to many wrong ones of this address for this account are held back."""
+        """Return whether a proof is looked at; not while the answers to many wrong ones of this address for this account are held back.
+
+        Parameters
+        ----------
+        address
+            As `hven.services.network` returns it.
+        account
+            The one that is claimed.
+        """
         return self._held[address, account] < HELD
 
     def failed(self, address: str, account: str) -> float:
-        """Count a failure, and give the seconds to hold its answer back; then `answered`."""
+        """Count a failure; its answer is held back, then `answered` is called.
+
+        Parameters
+        ----------
+        address, account
+            As for `allowed`.
+
+        Returns
+        -------
+        pause
+            Seconds to hold the answer back.
+        """
         with self._lock:
             pause = max(self._pause(("address", address), CROWD), self._pause(("account", account), FREE))
             self._held[address, account] += 1
         return pause
 
     def answered(self, address: str, account: str) -> None:
-        """Take note that the answer to a failure leaves."""
+        """Count that the answer to a failure leaves.
+
+        Parameters
+        ----------
+        address, account
+            As for `allowed`.
+        """
         with self._lock:
             self._held[address, account] -= 1
             self._held += Counter()  # none is kept of which there is none
@@ -125,5 +205,11 @@ _attempts: WeakKeyDictionary[Store, Attempts] = WeakKeyDictionary()
 
 
 def attempts_of(store: Store) -> Attempts:
-    """Give the attempts to log in to a site, of this process."""
+    """Return the attempts to log in to a site, of this process.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    """
     return _attempts.setdefault(store, Attempts())

@@ -327,7 +327,15 @@ def address(directory: Path, url: str | None) -> str:
 
 
 def stand(directory: Path, url: str | None) -> None:
-    """Say that a server found this state: where it is away from now on it is waited for, and no empty one is made in its place."""
+    """Mark a state as one that a server found: where it is away from now on it is waited for, and no empty one is made in its place.
+
+    Parameters
+    ----------
+    directory
+        Of the site's state.
+    url
+        Of its database; None: SQLite in the directory.
+    """
     _standing.add(address(directory, url))
 
 
@@ -337,7 +345,7 @@ def stands(directory: Path, url: str | None) -> bool:
 
 
 def now() -> str:
-    """Give the time as ISO text in UTC, with microseconds: sorts as text."""
+    """Return the time as ISO text in UTC, with microseconds: sorts as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -123,12 +123,23 @@ class Jobs:
         return self._database.counter("jobs")
 
     def add(self, job: Job, *, among: Sequence[str] = (), most: int | None = None, visitor: str = "") -> bool:
-        """Keep a new job, unless `most` of the same queue are `among` these phases; say whether it was kept.
+        """Insert a new job, unless there are too many.
 
         Parameters
         ----------
+        job
+            With an id of its own.
+        among
+            phases.
+        most
+            Of the same queue that may be in these phases; None: any number.
         visitor
             Whose it is, of those without an account: then it is on their list alone.
+
+        Returns
+        -------
+        added
+            Whether it was.
         """
         same = sa.select(sa.func.count()).where(jobs.c.queue == job.queue, jobs.c.phase.in_(among))
         with self._database.writing() as connection:
@@ -141,7 +152,17 @@ class Jobs:
             return True
 
     def one(self, name: str) -> Job:
-        """Give a job.
+        """Return a job.
+
+        Parameters
+        ----------
+        name
+            Its id.
+
+        Returns
+        -------
+        job
+            As it is now.
 
         Raises
         ------
@@ -155,7 +176,13 @@ class Jobs:
         return _job(row)
 
     def phases(self, names: Sequence[str]) -> dict[str, str]:
-        """Give the phases of many jobs; those that are no more are left out."""
+        """Return the phases of many jobs; those that are no more are left out.
+
+        Parameters
+        ----------
+        names
+            ids.
+        """
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for some in _chunks(names):
@@ -175,20 +202,31 @@ class Jobs:
         last: int | None = None,
         visitor: str | None = None,
     ) -> list[Ref]:
-        """List the jobs of a user or address, the newest first.
+        """List jobs of a queue, the newest first.
 
         Parameters
         ----------
+        queue
+            whose.
+        kind
+            Name of the job type.
         phases
-            Only these; empty: all but the `hidden` ones.
+            Only these; empty: all.
+        hidden
+            Phases to leave out.
         after
-            Only those created later.
+            Created later than this time.
         before
-            Time and id: only what is listed behind the job that was created then and has that id; without an id, only what was created earlier.
+            Created earlier than this time, or at it with a smaller id.
         last
-            Only so many.
+            How many at most; None: all.
         visitor
-            Only what this one began, from whatever address; empty: only what no visitor began; None: all of the queue.
+            Of those without an account, only theirs.
+
+        Returns
+        -------
+        jobs
+            Short records.
         """
         columns = (jobs.c.id, jobs.c.phase, jobs.c.created, jobs.c.owner, jobs.c.run_id)
         if phases and not set(phases) - set(FEW) and not visitor:
@@ -229,7 +267,22 @@ class Jobs:
         return [Ref._make(row[:5]) for row in rows]
 
     def change(self, name: str, *, among: Sequence[str], **values: Any) -> bool:
-        """Change a job if its phase is `among` these; say whether it was."""
+        """Update a job if it is in one of some phases.
+
+        Parameters
+        ----------
+        name
+            Its id.
+        among
+            phases.
+        values
+            Columns and their new values.
+
+        Returns
+        -------
+        changed
+            Whether it was.
+        """
         with self._database.writing() as connection:
             done = connection.execute(sa.update(jobs).where(jobs.c.id == name, jobs.c.phase.in_(among)).values(**_packed(values)))
             if done.rowcount and "phase" in values:
@@ -239,7 +292,22 @@ class Jobs:
             return bool(done.rowcount)
 
     def depend(self, name: str, others: Sequence[str], *, among: Sequence[str]) -> list[str] | None:
-        """Let a job wait for `others`. Gives the circle that this would make, if it would; None: its phase was not `among` these."""
+        """Let a job wait for others.
+
+        Parameters
+        ----------
+        name
+            Its id.
+        others
+            ids.
+        among
+            Phases in which it may be.
+
+        Returns
+        -------
+        circle
+            The one that this would make, if it would; None: its phase was not `among` these.
+        """
         with self._database.writing() as connection:
             found = kin.circle(connection, name, others)
             if found:
@@ -249,14 +317,41 @@ class Jobs:
             return [] if done.rowcount else None
 
     def children(self, name: str) -> list[str]:
-        """List the jobs that are part of another, the oldest first."""
+        """List the jobs that are part of another.
+
+        Parameters
+        ----------
+        name
+            Its id.
+
+        Returns
+        -------
+        ids
+            The oldest first.
+        """
         with self._database.reading() as connection:
             return list(connection.execute(sa.select(jobs.c.id).where(jobs.c.parent == name).order_by(jobs.c.created, jobs.c.id)).scalars())
 
     def enqueue(self, name: str, *, among: Sequence[str], most: int, alike: int | None = None) -> str | None:
-        """Let a job wait for its turn: QUEUED, or HELD if `most` of the same queue do so or run already, or `alike` of its type.
+        """Let a job wait for its turn: QUEUED, or HELD if there are too many.
 
-        Gives the phase; None: it was not `among` these. What waits for other jobs first has no time since when it is queued: it has no turn yet.
+        What waits for other jobs first has no time since when it is queued: it has no turn yet.
+
+        Parameters
+        ----------
+        name
+            Its id.
+        among
+            Phases in which it may be.
+        most
+            Of the same queue that may wait or run.
+        alike
+            Of its type that may wait or run; None: any number.
+
+        Returns
+        -------
+        phase
+            None: it was not `among` these.
         """
         columns = (jobs.c.queue, jobs.c.type, jobs.c.depends_on)
         with self._database.writing() as connection:
@@ -277,7 +372,18 @@ class Jobs:
             return phase
 
     def remove(self, *names: str) -> list[str]:
-        """Forget jobs and what is part of them; who runs them notices. Gives their ids."""
+        """Delete jobs and what is part of them; who runs them notices.
+
+        Parameters
+        ----------
+        names
+            ids.
+
+        Returns
+        -------
+        ids
+            Of all that were deleted.
+        """
         with self._database.writing() as connection:
             gone = [*names, *kin.below(connection, names)]
             connection.execute(sa.delete(jobs).where(jobs.c.id.in_(gone)))
@@ -288,7 +394,13 @@ class Jobs:
     # --- running ---------------------------------------------------------------------------------------------
 
     def waiting(self) -> int:
-        """Count the jobs that wait for their turn; those that wait for other jobs first are looked after here."""
+        """Count the jobs that wait for their turn; those that wait for other jobs first are looked after here.
+
+        Returns
+        -------
+        count
+            Of those that may be claimed.
+        """
         ready = sa.select(sa.func.count()).where(jobs.c.phase == "QUEUED", jobs.c.queued.is_not(None))
         with self._database.reading() as connection:
             found = int(connection.execute(ready).scalar_one())
@@ -301,12 +413,17 @@ class Jobs:
             return int(connection.execute(ready).scalar_one())
 
     def claim(self, most: Mapping[str, int] | None = None) -> Job | None:
-        """Take the next job for this process: of the queue with the fewest running jobs that was served longest ago, the oldest.
+        """Claim the next job for this process: of the queue with the fewest running jobs that was served longest ago, the oldest.
 
         Parameters
         ----------
         most
             Job type -> how many of it may run at once; types that are not named are not limited.
+
+        Returns
+        -------
+        job
+            EXECUTING, held by this process; None: none waits.
         """
         with self._database.writing() as connection:
             if kin.settle(connection):
@@ -333,7 +450,20 @@ class Jobs:
             return _job(connection.execute(sa.select(jobs).where(jobs.c.id == job.id)).one())
 
     def beat(self, job: Job, progress: Mapping[str, Any] | None = None) -> int | None:
-        """Say that the holder lives. Gives the seconds that the job may run, as they are set now; None: it is not ours to run any more."""
+        """Record that the holder lives.
+
+        Parameters
+        ----------
+        job
+            Held by this process.
+        progress
+            To be told; None: as it was.
+
+        Returns
+        -------
+        seconds
+            That the job may run, as they are set now; None: it is not ours to run any more.
+        """
         values: dict[str, Any] = {"beat": jobs.c.beat + 1}
         if progress is not None:
             values["progress"] = json.dumps(progress)
@@ -344,13 +474,34 @@ class Jobs:
             return int(connection.execute(sa.select(jobs.c.duration).where(jobs.c.id == job.id)).scalar_one())
 
     def mine(self, job: Job) -> int | None:
-        """As `beat`, without a word to others: cheap."""
+        """Return what `beat` does, without a word to others: cheap.
+
+        Parameters
+        ----------
+        job
+            Held by this process.
+        """
         with self._database.reading() as connection:
             found = connection.execute(sa.select(jobs.c.duration).where(_mine(job))).scalar()
         return None if found is None else int(found)
 
     def finish(self, job: Job, phase: str, **values: Any) -> bool:
-        """End a job that this process runs; False: it is not ours any more, and nothing was changed."""
+        """End a job that this process runs.
+
+        Parameters
+        ----------
+        job
+            Held by this process.
+        phase
+            COMPLETED, ERROR or ABORTED.
+        values
+            Further columns and their values.
+
+        Returns
+        -------
+        ended
+            False: it is not ours any more, and nothing was changed.
+        """
         with self._database.writing() as connection:
             changes = _packed({"ended": _later(job.started or ""), **values, "phase": phase, "holder": None})
             done = connection.execute(sa.update(jobs).where(_mine(job)).values(**changes))
@@ -361,7 +512,20 @@ class Jobs:
             return bool(done.rowcount)
 
     def requeue(self, job: Job, *, counts: bool) -> bool:
-        """Put a job back that its holder will not end; `counts`: the attempt was one."""
+        """Put a job back that its holder will not end.
+
+        Parameters
+        ----------
+        job
+            As its holder has it.
+        counts
+            The attempt was one.
+
+        Returns
+        -------
+        done
+            False: somebody else has it.
+        """
         values: dict[str, Any] = {"phase": "QUEUED", "holder": None, "started": None}
         if not counts:
             values["attempts"] = job.attempts - 1
@@ -374,16 +538,39 @@ class Jobs:
             return bool(done.rowcount)
 
     def executing(self) -> list[Job]:
-        """Every job that somebody holds."""
+        """List every job that somebody holds.
+
+        Returns
+        -------
+        jobs
+            Of all queues.
+        """
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(sa.select(jobs).where(jobs.c.phase == "EXECUTING"))]
 
     def abandoned(self, job: Job) -> bool:
-        """Tell that the holder of a job is certainly dead: it ran on this machine."""
+        """Return whether the holder of a job is certainly dead: it ran on this machine.
+
+        Parameters
+        ----------
+        job
+            any.
+        """
         return job.holder is None or dead(job.holder)
 
     def ahead(self, job: Job) -> dict[str, int]:
-        """Estimate how many jobs of each queue will be begun before a job that waits, or would wait from now on: queues take turns."""
+        """Estimate how many jobs of each queue will be begun before a job that waits, or would wait from now on: queues take turns.
+
+        Parameters
+        ----------
+        job
+            any.
+
+        Returns
+        -------
+        counts
+            By queue.
+        """
         earlier = jobs.c.queued < job.queued if job.phase == "QUEUED" and job.queued is not None else sa.true()
         same = sa.select(sa.func.count()).where(jobs.c.phase == "QUEUED", jobs.c.queue == job.queue, earlier)
         others = sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "QUEUED", jobs.c.queue != job.queue).group_by(jobs.c.queue)
@@ -393,17 +580,49 @@ class Jobs:
         return {job.queue: before, **found} if before else found
 
     def place(self, job: Job) -> int:
-        """Estimate a waiting job's place, 1 = next."""
+        """Estimate a waiting job's place.
+
+        Parameters
+        ----------
+        job
+            QUEUED.
+
+        Returns
+        -------
+        place
+            1 = next.
+        """
         return 1 + sum(self.ahead(job).values())
 
     def running(self) -> dict[str, int]:
-        """Count the jobs of each queue that run."""
+        """Count the jobs of each queue that run.
+
+        Returns
+        -------
+        counts
+            By queue.
+        """
         query = sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "EXECUTING").group_by(jobs.c.queue)
         with self._database.reading() as connection:
             return {row[0]: int(row[1]) for row in connection.execute(query)}
 
     def past(self, queue: str, kind: str, *, most: int) -> list[Past]:
-        """Give the jobs of a queue that were completed, those that waited last first."""
+        """List the jobs of a queue that were completed.
+
+        Parameters
+        ----------
+        queue
+            whose.
+        kind
+            Name of the job type.
+        most
+            How many.
+
+        Returns
+        -------
+        jobs
+            Those that waited last first.
+        """
         columns = (jobs.c.parameters, jobs.c.started, jobs.c.ended)
         query = sa.select(*columns).where(jobs.c.phase == "COMPLETED", jobs.c.queue == queue, jobs.c.type == kind)
         query = query.order_by(jobs.c.queued.desc()).limit(most)
@@ -415,13 +634,32 @@ class Jobs:
     # --- the end ---------------------------------------------------------------------------------------------
 
     def due(self, moment: str, *, hidden: Sequence[str] = ()) -> list[Job]:
-        """Jobs whose destruction is at `moment` or earlier, those in `hidden` phases aside; a thousand at a time."""
+        """List jobs that are to be destroyed; a thousand at a time.
+
+        Parameters
+        ----------
+        moment
+            The time of now, as the store writes it.
+        hidden
+            Phases to leave out.
+
+        Returns
+        -------
+        jobs
+            Those due longest first.
+        """
         query = sa.select(jobs).where(jobs.c.destruction <= moment, jobs.c.phase.not_in(hidden)).order_by(jobs.c.destruction).limit(1000)
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(query)]
 
     def known(self, names: Sequence[str]) -> set[str]:
-        """Give those ids that are jobs."""
+        """Return those ids that are jobs.
+
+        Parameters
+        ----------
+        names
+            ids.
+        """
         return set(self.phases(names))
 
 

@@ -45,7 +45,13 @@ class Lease:
         return self.alive_at(time.time())
 
     def alive_at(self, moment: float) -> bool:
-        """As `alive`, by another clock."""
+        """Return whether it is held, by another clock than this process's.
+
+        Parameters
+        ----------
+        moment
+            Seconds since 1970.
+        """
         return self.expires > moment and not dead(self.holder)
 
 
@@ -175,7 +181,13 @@ def check(connection: sa.Connection, lease: Lease) -> None:
 
 
 def holder() -> str:
-    """Name this process so that others on this machine can see whether it lives: ``host pid start namespace``."""
+    """Name this process so that others on this machine can see whether it lives.
+
+    Returns
+    -------
+    holder
+        ``host pid start namespace``.
+    """
     pid = os.getpid()
     return f"{platform.node() or 'localhost'} {pid} {_started(pid)} {_machine()}"
 
@@ -196,7 +208,13 @@ def _read(connection: sa.Connection, name: str) -> Lease | None:
 
 
 def dead(text: str) -> bool:
-    """Tell that a holder is certainly gone: it ran on this very machine, and its process is no more."""
+    """Return whether a holder is certainly gone: it ran on this very machine, and its process is no more.
+
+    Parameters
+    ----------
+    text
+        As `holder` wrote it.
+    """
     words = text.split()
     if len(words) != 4 or words[0] != (platform.node() or "localhost") or words[3] != _machine() or words[3] == "?":
         return False

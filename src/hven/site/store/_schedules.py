@@ -84,13 +84,34 @@ class Alert:
 
     @property
     def undelivered(self) -> str | None:
-        """Say what keeps it from being delivered, or None."""
+        """What keeps it from being delivered, or None."""
         found = [f"{way}: {facts['error']}" for way, facts in self.ways.items() if facts.get("error") and not facts.get("sent")]
         return "; ".join(found) or None
 
 
 def alert(collection: str, kind: str, message: str, ways: Sequence[str], moment: float, **details: Any) -> Alert:
-    """Make an alert that is due now."""
+    """Make an alert that is due now.
+
+    Parameters
+    ----------
+    collection
+        Its name.
+    kind
+        Of the trouble.
+    message
+        For people.
+    ways
+        Names of the ways to send it.
+    moment
+        Seconds since 1970.
+    details
+        Further facts.
+
+    Returns
+    -------
+    alert
+        Not stored yet.
+    """
     stamp = now()
     return Alert(
         id=f"{stamp}-{secrets.token_hex(3)}",

@@ -95,7 +95,13 @@ class Store:
         return self._database.shown
 
     def stand(self) -> Self:
-        """Be the state of a server: see `hven.site.store._database.stand`."""
+        """Mark this as the state of a server: see `hven.site.store._database.stand`.
+
+        Returns
+        -------
+        store
+            itself.
+        """
         stand(*self._where)
         return self
 
@@ -104,26 +110,53 @@ class Store:
         return self._database.counter("version")
 
     def current(self) -> tuple[int, dict[str, Record]]:
-        """Give the version and every published table's record, as one state."""
+        """Return every published table's record, as one state.
+
+        Returns
+        -------
+        version
+            Counts up with each change.
+        records
+            By qualified name.
+        """
         with self._database.reading() as connection:
             version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
             query = sa.select(snapshots).join(pointers, pointers.c.snapshot == snapshots.c.id).order_by(pointers.c.table_name)
             return version, {row.table_name: from_row(row) for row in connection.execute(query)}
 
     def pointers(self) -> tuple[int, dict[str, str]]:
-        """Give the version and qualified table -> snapshot id."""
+        """Return which snapshots are published, as one state.
+
+        Returns
+        -------
+        version
+            Counts up with each change.
+        pointers
+            Qualified table -> snapshot id.
+        """
         with self._database.reading() as connection:
             version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
             return version, {row.table_name: row.snapshot for row in connection.execute(sa.select(pointers))}
 
     def published(self) -> dict[str, float]:
-        """Give when each collection was published last, in seconds since 1970; those that are published no more are not in it."""
+        """Return when each collection was published last.
+
+        Returns
+        -------
+        times
+            Seconds since 1970, by collection; those that are published no more are not in it.
+        """
         query = sa.select(pointers.c.collection, sa.func.max(pointers.c.since).label("since")).group_by(pointers.c.collection)
         with self._database.reading() as connection:
             return {row.collection: datetime.fromisoformat(row.since).timestamp() for row in connection.execute(query)}
 
     def record(self, snapshot: str) -> Record:
-        """Give one snapshot's record.
+        """Return one snapshot's record.
+
+        Parameters
+        ----------
+        snapshot
+            Its id.
 
         Raises
         ------
@@ -137,30 +170,80 @@ class Store:
         return from_row(row)
 
     def snapshots(self, collection: str) -> list[Record]:
-        """Every snapshot of a collection that is kept, the newest first."""
+        """List every snapshot of a collection that is kept.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        records
+            The newest first.
+        """
         query = sa.select(snapshots).where(snapshots.c.collection == collection).order_by(snapshots.c.number.desc())
         with self._database.reading() as connection:
             return [from_row(row) for row in connection.execute(query)]
 
     def every(self) -> list[Record]:
-        """Every snapshot that is kept, of all collections."""
+        """List every snapshot that is kept, of all collections.
+
+        Returns
+        -------
+        records
+            By id.
+        """
         with self._database.reading() as connection:
             return [from_row(row) for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id))]
 
     def history(self, collection: str) -> list[Event]:
-        """Everything that moved the collection's pointers, the newest first."""
+        """List everything that moved a collection's pointers.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        events
+            The newest first.
+        """
         query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
         with self._database.reading() as connection:
             return [_event(row) for row in connection.execute(query)]
 
     def states(self, moment: str) -> dict[str, Event]:
-        """Give what was published at a moment (as `Event.at` writes it): collection -> the last event until then."""
+        """Return what was published at a moment.
+
+        Parameters
+        ----------
+        moment
+            As `Event.at` has it.
+
+        Returns
+        -------
+        events
+            Collection -> the last event until then.
+        """
         query = sa.select(events).where(events.c.at <= moment).order_by(events.c.number)
         with self._database.reading() as connection:
             return {row.collection: _event(row) for row in connection.execute(query)}
 
     def published_at(self, ident: str) -> str | None:
-        """Say when a snapshot, or what a run made, was published first; None if it never was."""
+        """Find when a snapshot, or what a run made, was published first.
+
+        Parameters
+        ----------
+        ident
+            Id of either.
+
+        Returns
+        -------
+        moment
+            None if it never was.
+        """
         if len(ident) > _LONGEST:
             return None
         query = sa.select(events).where(sa.or_(events.c.run == ident, events.c.state.contains(f'"{ident}"', autoescape=True)))
@@ -169,14 +252,14 @@ class Store:
         return None if row is None else str(row.at)
 
     def known(self) -> set[str]:
-        """Give `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
+        """Return `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
         with self._database.reading() as connection:
             found = {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
             found |= set(connection.execute(sa.select(user_tables.c.path)).scalars())
             return found | set(connection.execute(sa.select(retired.c.path)).scalars())
 
     def kept(self) -> dict[str, set[str]]:
-        """Give what `known` gives, by engine; readers' own tables are all in the embedded one."""
+        """Return what `known` does, by engine; readers' own tables are all in the embedded one."""
         found: dict[str, set[str]] = {}
         rest = self.known()
         with self._database.reading() as connection:
@@ -188,11 +271,17 @@ class Store:
         return found
 
     def keeps(self, snapshot: Snapshot) -> bool:
-        """Tell whether somebody may still want a snapshot: what is not kept any more was removed, and is not damaged."""
+        """Return whether somebody may still want a snapshot: what is not kept any more was removed, and is not damaged.
+
+        Parameters
+        ----------
+        snapshot
+            Of any engine.
+        """
         return snapshot.path in self.kept().get(snapshot.engine, ())
 
     def held(self) -> dict[str, str]:
-        """Give the collections that a rollback holds, and since when: no schedule changes them, nor what they are made from."""
+        """Return the collections that a rollback holds, and since when: no schedule changes them, nor what they are made from."""
         version = self.version()
         if self._holds[0] != version:
             last = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
@@ -208,8 +297,12 @@ class Store:
 
         Parameters
         ----------
+        collection
+            Its name.
         records
             New snapshots, and those already stored that stay.
+        run
+            Id of the run that made them.
         lease
             The lease of the caller: if it was lost, nothing is published.
         same
@@ -241,8 +334,17 @@ class Store:
         ----------
         states
             Collection, its records, the caller's lease of it: as for `publish`, and so is `same`.
+        run
+            Id of the run that made them.
         amended
             Snapshots that stay, of any collection, and of whose provenance more is known now.
+        same
+            As for `publish`.
+
+        Returns
+        -------
+        version
+            After it.
 
         Raises
         ------
@@ -269,7 +371,13 @@ class Store:
         return version
 
     def amend(self, records: Iterable[Record]) -> None:
-        """Write down what is known now of the provenance of stored snapshots, where nothing is published."""
+        """Update the provenance of stored snapshots, where nothing is published.
+
+        Parameters
+        ----------
+        records
+            With what is known now.
+        """
         with self._database.writing() as connection:
             _amend(connection, records)
             turn(connection)
@@ -310,7 +418,18 @@ class Store:
             return state
 
     def resume(self, collection: str) -> bool:
-        """Let a collection follow its sources again that a rollback holds; tell whether one did."""
+        """Let a collection follow its sources again that a rollback holds.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        held
+            Whether one did.
+        """
         with self._database.writing() as connection:
             held = _held(connection, collection)
             if held:
@@ -318,7 +437,17 @@ class Store:
             return held
 
     def remove(self, collection: str) -> list[str]:
-        """Publish a collection no more; its snapshots stay (see `purge`). Gives the tables that were published.
+        """Publish a collection no more; its snapshots stay (see `purge`).
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        tables
+            That were published.
 
         Raises
         ------
@@ -338,11 +467,35 @@ class Store:
             return found
 
     def purge(self, collection: str) -> list[Snapshot]:
-        """Forget a collection's snapshots that are neither published nor pinned; the caller drops their files."""
+        """Forget a collection's snapshots that are neither published nor pinned.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        snapshots
+            The caller drops their files.
+        """
         return self._forget(collection, keep=0)
 
     def prune(self, collection: str, keep: int) -> list[Snapshot]:
-        """Forget all but the last `keep` snapshots of each table; published and pinned ones stay. The caller drops the files."""
+        """Forget all but the last snapshots of each table; published and pinned ones stay.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+        keep
+            How many, at least 1.
+
+        Returns
+        -------
+        snapshots
+            The caller drops their files.
+        """
         return self._forget(collection, keep=max(keep, 1))
 
     def _forget(self, collection: str, keep: int) -> list[Snapshot]:
@@ -366,6 +519,20 @@ class Store:
     def release(self, collection: str, label: str, description: str | None = None) -> Release:
         """Pin what is published now under a label.
 
+        Parameters
+        ----------
+        collection
+            Its name.
+        label
+            Of the release.
+        description
+            Of the release.
+
+        Returns
+        -------
+        release
+            It never changes.
+
         Raises
         ------
         NotFound
@@ -386,7 +553,18 @@ class Store:
         return Release(collection=collection, label=label, created=made, snapshots=state, description=description)
 
     def releases(self, collection: str) -> list[Release]:
-        """Every release of a collection, the newest first."""
+        """List every release of a collection.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        releases
+            The newest first.
+        """
         query = sa.select(releases).where(releases.c.collection == collection).order_by(releases.c.created.desc(), releases.c.table_name)
         found: dict[str, Release] = {}
         with self._database.reading() as connection:
@@ -402,7 +580,14 @@ class Store:
         return list(found.values())
 
     def withdraw(self, collection: str, label: str) -> None:
-        """Take a release's pin away; its snapshots go with the next pruning.
+        """Unpin a release; its snapshots go with the next pruning.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+        label
+            Of the release.
 
         Raises
         ------
@@ -417,18 +602,44 @@ class Store:
     # --- backup ----------------------------------------------------------------------------------------------
 
     def exported(self, label: str, *, rows: bool) -> AbstractContextManager[copies.Export]:
-        """Open the state of this moment for a backup; `rows`: with all that is worth something only with its rows and files.
+        """Open the state of this moment for a backup.
 
         What is published is then kept from being pruned until `unpin`.
+
+        Parameters
+        ----------
+        label
+            Of the pin.
+        rows
+            With all that is worth something only with its rows and files.
+
+        Returns
+        -------
+        export
+            To be closed.
         """
         return copies.exported(self._database, label, rows=rows)
 
     def unpin(self, label: str) -> None:
-        """Let go of what a backup has kept."""
+        """Unpin what a backup has kept.
+
+        Parameters
+        ----------
+        label
+            As for `exported`.
+        """
         copies.unpin(self._database, label)
 
     def imported(self, tables: Mapping[str, Iterable[Mapping[str, Any]]], made: Mapping[str, Record]) -> None:
-        """Put the rows of a backup into this store, which must be empty; `made`: snapshots as they were staged here."""
+        """Insert the rows of a backup into this store, which must be empty.
+
+        Parameters
+        ----------
+        tables
+            Rows by the name of the store's table.
+        made
+            Snapshots as they were staged here, by their old id.
+        """
         copies.imported(self._database, tables, made)
 
     def vacant(self) -> None:
@@ -445,7 +656,12 @@ class Store:
     # --- the data that belong to it -----------------------------------------------------------------------------
 
     def claim(self, directory: Path) -> None:
-        """See that the directory of snapshots and jobs is the one that belongs to a store which machines share.
+        """Check that the directory of snapshots and jobs is the one that belongs to a store which machines share.
+
+        Parameters
+        ----------
+        directory
+            Of this machine.
 
         Raises
         ------
@@ -472,7 +688,7 @@ class Store:
             )
 
     def identity(self) -> str:
-        """Give what tells this site from every other one: made when it is first asked for, shared by the machines that share the store."""
+        """Return what tells this site from every other one: made when it is first asked for, shared by the machines that share the store."""
         with self._database.writing() as connection:
             known = connection.execute(sa.select(meta.c.value).where(meta.c.key == "site")).scalar()
             if known is None:
@@ -491,7 +707,13 @@ class Store:
 
 
 def lease_name(collection: str) -> str:
-    """Name of the lease that whoever changes a collection holds."""
+    """Return the name of the lease that whoever changes a collection holds.
+
+    Parameters
+    ----------
+    collection
+        Its name.
+    """
     return f"ingest {collection}"
 
 

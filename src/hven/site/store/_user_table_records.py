@@ -159,7 +159,16 @@ def retire(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
 
 
 def check_room(what: str, wanted: int, most: int) -> None:
-    """Refuse what is beyond the quota.
+    """Check what a reader keeps against the quota.
+
+    Parameters
+    ----------
+    what
+        Rows, bytes or tables.
+    wanted
+        How many there would be.
+    most
+        How many there may be.
 
     Raises
     ------

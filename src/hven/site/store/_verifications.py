@@ -46,7 +46,7 @@ class Verification:
 
     @property
     def why(self) -> str | None:
-        """Say what is wrong; None: nothing is."""
+        """What is wrong; None: nothing is."""
         more = f" and {len(self.faults) - 1} more" if len(self.faults) > 1 else ""
         return next((f"{name}: {text}{more}" for name, text in self.faults.items()), None)
 

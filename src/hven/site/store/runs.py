@@ -44,7 +44,22 @@ class Runs:
         self._database = database
 
     def begin(self, run: str, collection: str, kind: str = "ingest") -> Run:
-        """Write down that a run began."""
+        """Record that a run began.
+
+        Parameters
+        ----------
+        run
+            Its id.
+        collection
+            Its name.
+        kind
+            Ingest, sync, rollback ...
+
+        Returns
+        -------
+        run
+            Held by this process.
+        """
         begun = Run(id=run, collection=collection, kind=kind, phase=RUNNING, holder=holder(), started=now())
         with self._database.writing() as connection:
             values = {"id": run, "collection": collection, "kind": kind, "phase": RUNNING, "holder": begun.holder, "started": begun.started}
@@ -54,13 +69,32 @@ class Runs:
     def end(
         self, run: str, phase: str, *, message: str | None = None, summary: Mapping[str, Any] | None = None, report: str | None = None
     ) -> None:
-        """Write down how it ended."""
+        """Record how a run ended.
+
+        Parameters
+        ----------
+        run
+            Its id.
+        phase
+            COMPLETED, ERROR or ABORTED.
+        message
+            Why, for people.
+        summary
+            Numbers of its report.
+        report
+            The whole of it, JSON.
+        """
         values = {"phase": phase, "ended": now(), "message": message, "summary": json.dumps(summary or {}), "report": report}
         with self._database.writing() as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run).values(**values))
 
     def get(self, run: str) -> Run:
-        """Give one run.
+        """Return one run.
+
+        Parameters
+        ----------
+        run
+            Its id.
 
         Raises
         ------
@@ -74,13 +108,26 @@ class Runs:
         return _run(row)
 
     def of(self, collection: str, limit: int = 50) -> list[Run]:
-        """Give the runs of a collection, the newest first. One whose process died shows as ABORTED."""
+        """List the runs of a collection. One whose process died shows as ABORTED.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+        limit
+            How many at most.
+
+        Returns
+        -------
+        runs
+            The newest first.
+        """
         query = sa.select(runs).where(runs.c.collection == collection).order_by(runs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def latest(self) -> dict[str, tuple[Run | None, Run | None]]:
-        """Give the last run of each collection, and the last good one; dry runs and samples are none."""
+        """Return the last run of each collection, and the last good one; dry runs and samples are none."""
         real = sa.and_(sa.not_(sa.func.coalesce(runs.c.summary, "").like('%"dry_run": true%')), runs.c.kind.in_(KINDS))
         newest = sa.select(sa.func.max(runs.c.number)).where(real).group_by(runs.c.collection)
         good = newest.where(
@@ -95,7 +142,18 @@ class Runs:
         return found
 
     def mark_dead(self, collection: str) -> list[str]:
-        """Mark runs that never ended as ABORTED; called by who holds the collection's lease. Gives their ids."""
+        """Mark runs that never ended as ABORTED; called by who holds the collection's lease.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+
+        Returns
+        -------
+        ids
+            Of these runs.
+        """
         query = sa.select(runs.c.id).where(runs.c.collection == collection, runs.c.phase == RUNNING)
         with self._database.writing() as connection:
             found = [row.id for row in connection.execute(query)]
@@ -105,7 +163,13 @@ class Runs:
         return found
 
     def forget(self, ids: list[str]) -> None:
-        """Remove old runs."""
+        """Delete old runs.
+
+        Parameters
+        ----------
+        ids
+            Of runs.
+        """
         with self._database.writing() as connection:
             connection.execute(sa.delete(runs).where(runs.c.id.in_(ids)))
 
