@@ -118,7 +118,7 @@ def bind_expression(expr: Expr, columns: Sequence[Column] | Names, *, functions:
     Returns
     -------
     expr
-        typed.
+        Typed.
 
     Raises
     ------
@@ -202,7 +202,7 @@ class Binder(Joins):
         Returns
         -------
         query
-            bound.
+            Bound.
         columns
             Of its output.
         """
@@ -224,7 +224,7 @@ class Binder(Joins):
         Returns
         -------
         query
-            bound.
+            Bound.
         outputs
             Its select list.
         """
@@ -258,7 +258,7 @@ class Binder(Joins):
         Returns
         -------
         body
-            bound.
+            Bound.
         outputs
             Its select list.
         """
@@ -292,7 +292,7 @@ class Binder(Joins):
         Returns
         -------
         operation
-            bound.
+            Bound.
         outputs
             With types that hold both sides.
         """
@@ -318,7 +318,7 @@ class Binder(Joins):
         Returns
         -------
         table
-            bound.
+            Bound.
         """
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
@@ -349,7 +349,7 @@ class Binder(Joins):
         Returns
         -------
         query
-            bound.
+            Bound.
         outputs
             Of types that settle.
         """
@@ -379,7 +379,7 @@ class Binder(Joins):
         Returns
         -------
         literal
-            bound.
+            Bound.
         """
         bound = self.literal(node, NOWHERE)
         if not isinstance(node.value, int) or node.value < 0:
@@ -399,7 +399,7 @@ class Binder(Joins):
         Returns
         -------
         select
-            bound.
+            Bound.
         outputs
             Its select list.
         scope
@@ -469,7 +469,7 @@ class Binder(Joins):
         Parameters
         ----------
         select
-            bound.
+            Bound.
         order
             Expressions of its ORDER BY, bound.
         """
@@ -495,7 +495,7 @@ class Binder(Joins):
         Returns
         -------
         expr
-            bound.
+            Bound.
         """
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.shape(node)
@@ -584,7 +584,7 @@ class Binder(Joins):
         items
             Not bound.
         select
-            bound.
+            Bound.
         outputs
             Its select list.
         scope
@@ -639,7 +639,7 @@ class Binder(Joins):
         Returns
         -------
         items
-            bound.
+            Bound.
         """
         self.keys(items, "ORDER BY")
         bound = []
@@ -704,7 +704,7 @@ class Binder(Joins):
         Returns
         -------
         item
-            bound.
+            Bound.
         view
             The columns that it brings.
         """
@@ -733,7 +733,7 @@ class Binder(Joins):
         Returns
         -------
         query
-            bound.
+            Bound.
         outputs
             Its select list.
         """
@@ -764,7 +764,7 @@ class Binder(Joins):
         Returns
         -------
         item
-            bound.
+            Bound.
         view
             Its columns.
         """
@@ -848,7 +848,7 @@ class Binder(Joins):
         Returns
         -------
         item
-            bound.
+            Bound.
         view
             Its columns.
 

@@ -39,7 +39,7 @@ def key(node: Any) -> object:
     Parameters
     ----------
     node
-        bound.
+        Bound.
     """
     if isinstance(node, ColumnRef):
         return ("column", node.source, node.column.name if node.column is not None else node.name.name)
@@ -84,7 +84,7 @@ def of_its_row(node: Expr) -> bool:
     Parameters
     ----------
     node
-        bound.
+        Bound.
     """
     for item in walk(node):
         if isinstance(item, Query | Window):
@@ -101,7 +101,7 @@ def false_for_null(part: Expr) -> bool:
     Parameters
     ----------
     part
-        bound.
+        Bound.
     """
     if isinstance(part, Compare):
         return any(isinstance(side, ColumnRef) for side in (part.left, part.right)) and any(
@@ -127,7 +127,7 @@ def check_groups(select: Select, more: Sequence[Expr], view: View, text: str) ->
     Parameters
     ----------
     select
-        bound.
+        Bound.
     more
         Expressions of ORDER BY; if there are any, they alone are looked at.
     view

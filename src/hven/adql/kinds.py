@@ -115,7 +115,7 @@ def meta(node: Expr) -> Meta:
     Parameters
     ----------
     node
-        bound.
+        Bound.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def kind(node: Expr) -> str:
     Parameters
     ----------
     node
-        bound.
+        Bound.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def is_null(node: Expr) -> bool:
     Parameters
     ----------
     node
-        bound.
+        Bound.
     """
     if isinstance(node, Literal):
         return node.value is None

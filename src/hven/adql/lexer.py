@@ -85,7 +85,7 @@ def number(figures: str) -> int | float:
     Returns
     -------
     value
-        dimensionless.
+        Dimensionless.
 
     Raises
     ------

@@ -147,7 +147,7 @@ def names_of(table: Table) -> Names:
     Parameters
     ----------
     table
-        any.
+        Any.
     """
     kept = _KEPT.get(id(table))
     if kept is not None and kept[0] is table:
@@ -192,7 +192,7 @@ class Source:
         Returns
         -------
         reference
-            bound.
+            Bound.
         """
         column = self.names.columns[index]
         known = self.names.metas[index]
@@ -329,7 +329,7 @@ class Scope:
         Returns
         -------
         expr
-            bound.
+            Bound.
 
         Raises
         ------
@@ -488,7 +488,7 @@ def string(text: str) -> str:
     Parameters
     ----------
     text
-        any.
+        Any.
 
     Returns
     -------

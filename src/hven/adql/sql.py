@@ -150,12 +150,12 @@ class Dialect(ABC):
         writer
             Writes what is within.
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return writer.expr(node)
 
@@ -165,7 +165,7 @@ class Dialect(ABC):
         Parameters
         ----------
         value
-            any.
+            Any.
 
         Returns
         -------
@@ -180,7 +180,7 @@ class Dialect(ABC):
         Parameters
         ----------
         value
-            dimensionless.
+            Dimensionless.
 
         Returns
         -------
@@ -218,7 +218,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"CAST({text} AS {self.type_name(type_)})"
 
@@ -233,7 +233,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         while len(parts) > 1:  # balanced: engines descend into long chains
             pairs = [self.operation("||", one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
@@ -248,12 +248,12 @@ class Dialect(ABC):
         writer
             Writes the operand.
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return self.cast(writer.expr(node.operand), meta(node).type)
 
@@ -265,14 +265,14 @@ class Dialect(ABC):
         writer
             Writes what is within.
         node
-            bound.
+            Bound.
         type_
             The declared one.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return self.cast(writer.expr(node), type_)
 
@@ -289,7 +289,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"({left} / {right})"
 
@@ -306,7 +306,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"({left} {op} {right})"
 
@@ -323,7 +323,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return self.operation("%", left, right)
 
@@ -335,12 +335,12 @@ class Dialect(ABC):
         writer
             Writes the operands.
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"({writer.expr(node.left)} {node.op} {writer.expr(node.right)})"
 
@@ -352,12 +352,12 @@ class Dialect(ABC):
         writer
             Writes the operands.
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         word = "NOT BETWEEN" if node.negated else "BETWEEN"
         return f"({writer.expr(node.operand)} {word} {writer.expr(node.low)} AND {writer.expr(node.high)})"
@@ -370,12 +370,12 @@ class Dialect(ABC):
         writer
             Writes the operands.
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         word = "NOT IN" if node.negated else "IN"
         if isinstance(node.choices, Subquery):
@@ -428,12 +428,12 @@ class Dialect(ABC):
         writer
             Writes the operands.
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         word = "ILIKE" if node.ignore_case else "LIKE"
         return f"({writer.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {writer.expr(node.pattern)})"
@@ -446,7 +446,7 @@ class Dialect(ABC):
         writer
             Writes the arguments.
         node
-            bound.
+            Bound.
 
         Returns
         -------
@@ -470,7 +470,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         if node.star:
             return f"count(*) {window}"
@@ -490,7 +490,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"({array})[{place}]"
 
@@ -509,7 +509,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return writer.expr(node)
 
@@ -543,7 +543,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
 
@@ -577,7 +577,7 @@ class Dialect(ABC):
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return writer.tables[node.table.qualified if node.table is not None else ""]
 
@@ -633,14 +633,14 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
         types
             Of the outputs; None: those that the body declares.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         if node.text:
             bound = ALWAYS + WRITTEN * len(node.text)
@@ -679,7 +679,7 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
         types
             Of the outputs.
         bare
@@ -688,7 +688,7 @@ class Writer:
         Returns
         -------
         sql
-            text.
+            Text.
         """
         if isinstance(node, SetOperation):
             # a chain needs no parentheses as long as its operators bind equally
@@ -708,14 +708,14 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
         types
             Of the outputs.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         items = ", ".join([self.item(item, type_) for item, type_ in zip(node.items, types, strict=True) if isinstance(item, SelectItem)])
         parts = [f"SELECT {'DISTINCT ' if node.distinct else ''}{items}"]
@@ -735,12 +735,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         text = self.expr(node)
         return self.dialect.cast(text, meta(node).type) if meta(node).constant or is_null(node) else text
@@ -751,14 +751,14 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
         type_
             The declared one.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         name = self.dialect.quote(node.column.name if node.column is not None else "")
         if isinstance(node.expr, ColumnRef) and meta(node.expr).type == type_:
@@ -776,7 +776,7 @@ class Writer:
         Returns
         -------
         sql
-            quoted.
+            Quoted.
         """
         return self.dialect.quote(f"with {name.lower()}")
 
@@ -788,12 +788,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
 
         Raises
         ------
@@ -826,12 +826,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
 
         Raises
         ------
@@ -852,12 +852,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"t{node.source}.{self.dialect.quote(node.column.name if node.column is not None else node.name.name)}"
 
@@ -867,12 +867,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         value = node.value
         if node.slot in self.free:
@@ -893,12 +893,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         operand = self.expr(node.operand)
         if meta(node).type != meta(node.operand).type:  # a byte may become negative; NULL has no type of its own
@@ -911,12 +911,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         first, links = chain(node, Binary)
         text = self.expr(first)
@@ -942,7 +942,7 @@ class Writer:
         Returns
         -------
         sql
-            text.
+            Text.
         """
         for link in links:
             right, type_ = self.expr(link.right), meta(link).type
@@ -961,12 +961,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         if node.name in PREDICATES:
             return f"CAST({self.dialect.predicate(self, node)} AS INTEGER)"
@@ -989,12 +989,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         if node.function.name == "DENSE_RANK" and not node.order_by:  # all rows are equal; DuckDB 1.5 may die of it
             return "1"
@@ -1021,12 +1021,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         array = self.expr(node.operand)
         axes = meta(node.operand).type.shape[-len(node.indexes) :]
@@ -1046,12 +1046,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}" for when, then in node.whens)
         otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise, meta(node).type)}"
@@ -1063,12 +1063,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         return f"({self.query(node.query)})"
 
@@ -1078,12 +1078,12 @@ class Writer:
         Parameters
         ----------
         node
-            bound.
+            Bound.
 
         Returns
         -------
         sql
-            text.
+            Text.
         """
         for call, one in ((node.left, node.right), (node.right, node.left)):
             if not (isinstance(call, Function) and call.name in PREDICATES and isinstance(one, Literal)):
@@ -1128,7 +1128,7 @@ def types_of(node: Select | SetOperation | Query) -> list[Type]:
     Parameters
     ----------
     node
-        bound.
+        Bound.
     """
     found: list[list[tuple[Type, bool]]] = []
     first, links = chain(node, SetOperation)

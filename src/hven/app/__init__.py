@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 def main() -> int:
-    """Run the command ``hven``; give its exit code."""
+    """Run the command ``hven``.
+
+    Returns
+    -------
+    code
+        Of exit.
+    """
     from hven.app._cli import main as run  # noqa: PLC0415  (workers are under this roof and need no commands)
 
     return run()

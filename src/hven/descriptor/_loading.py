@@ -75,6 +75,11 @@ def load(path: Path, settings: Settings) -> Resource:
     settings
         The site: defaults, standards of its own, what ``{site.url}`` is.
 
+    Returns
+    -------
+    resource
+        The collection.
+
     Raises
     ------
     DescriptorError
@@ -88,12 +93,21 @@ def load(path: Path, settings: Settings) -> Resource:
 
 
 def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault]:
-    """Give all faults and warnings of a descriptor, in the order of its lines.
+    """Validate a descriptor.
 
     Parameters
     ----------
+    path
+        Of the descriptor.
+    settings
+        Of the site.
     sources
         True: sources that are files are opened, and the expressions checked against their columns.
+
+    Returns
+    -------
+    faults
+        Errors and warnings, in the order of its lines.
     """
     resource, faults = read(path, settings)
     if not sources or resource is None:
@@ -236,7 +250,17 @@ def _observations(spec: TableSpec, resource: Resource) -> list[Fault]:
 
 
 def load_standard(name: str) -> Resource:
-    """Read a standard that is shipped (``tap_schema``) as a resource of its own; what a directory holds that somebody works in changes none.
+    """Load a standard that is shipped (``tap_schema``) as a resource of its own; what a directory holds that somebody works in changes none.
+
+    Parameters
+    ----------
+    name
+        Of the standard.
+
+    Returns
+    -------
+    resource
+        With its tables.
 
     Raises
     ------

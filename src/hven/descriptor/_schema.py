@@ -13,7 +13,13 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
-    """Give the schema (draft 2020-12); options of sources come from the kinds that are installed."""
+    """Generate the schema (draft 2020-12); options of sources come from the kinds that are installed.
+
+    Returns
+    -------
+    schema
+        JSON.
+    """
     definitions: dict[str, Any] = {}
     COLLECTION.json(definitions)
     collection = definitions.pop("collection")

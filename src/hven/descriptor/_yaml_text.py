@@ -11,7 +11,18 @@ _TRAPS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "i
 
 
 def scalar(value: object) -> str:
-    """Write a value for YAML so that it reads back as it is: plain where nothing can go wrong, else in quotes."""
+    """Serialize a scalar so that it reads back as it is: plain where nothing can go wrong, else in quotes.
+
+    Parameters
+    ----------
+    value
+        Text, number, truth value.
+
+    Returns
+    -------
+    text
+        YAML.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -36,7 +47,18 @@ def scalar(value: object) -> str:
 
 
 def flow(value: Any) -> str:
-    """Write a value on one line."""
+    """Serialize a value on one line.
+
+    Parameters
+    ----------
+    value
+        Maps, lists, scalars.
+
+    Returns
+    -------
+    text
+        YAML.
+    """
     if isinstance(value, dict):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):

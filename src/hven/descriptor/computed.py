@@ -52,7 +52,20 @@ class Computed:
 
 
 def expression(text: str, columns: Iterable[Column]) -> str:
-    """Say why an expression cannot be computed from these columns alone; nothing if it can."""
+    """Check whether an expression can be computed from some columns alone.
+
+    Parameters
+    ----------
+    text
+        ADQL.
+    columns
+        That it may read.
+
+    Returns
+    -------
+    fault
+        Why not; empty if it can.
+    """
     try:
         bind_expression(parse_expression(text), tuple(columns), functions=QUERY, text=text)
     except HvenError as error:
@@ -61,7 +74,22 @@ def expression(text: str, columns: Iterable[Column]) -> str:
 
 
 def query(text: str, tables: Iterable[Table], schemas: Collection[str]) -> str:
-    """Say why a query cannot be answered from these tables alone; nothing if it can."""
+    """Check whether a query can be answered from some tables alone.
+
+    Parameters
+    ----------
+    text
+        ADQL.
+    tables
+        That it may read.
+    schemas
+        Names in lower case, which it must write.
+
+    Returns
+    -------
+    fault
+        Why not; empty if it can.
+    """
     try:
         tree = parse(text)
         called = {node.name.name.lower() for node in walk(tree) if isinstance(node, CommonTable)}
@@ -79,7 +107,22 @@ def query(text: str, tables: Iterable[Table], schemas: Collection[str]) -> str:
 
 
 def told(table: Table, computed: Computed, described: Callable[[Column], dict[str, Any]]) -> dict[str, Any]:
-    """Give what a descriptor says of a table beside its columns: `table` has the public ones only."""
+    """Describe what a descriptor says of a table beside its columns.
+
+    Parameters
+    ----------
+    table
+        Its public columns only.
+    computed
+        What is computed of them.
+    described
+        Describes a column as plain values.
+
+    Returns
+    -------
+    description
+        Keys of a descriptor.
+    """
     made: dict[str, Any] = {}
     spec = computed.specs.get(table.name)
     if spec is not None:
@@ -134,7 +177,22 @@ def _standard(kind: str) -> dict[str, bool]:
 def views(
     shown: Iterable[Table], stored: Iterable[Table], described: Callable[[Column], dict[str, Any]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the views that read public columns of this collection alone, in an order in which each can be made."""
+    """List the views that read public columns of this collection alone.
+
+    Parameters
+    ----------
+    shown
+        All tables and views that everybody may know of.
+    stored
+        The tables among them.
+    described
+        Describes a column as plain values.
+
+    Yields
+    ------
+    name, description
+        In an order in which each can be made.
+    """
     known, waiting = list(stored), [table for table in shown if table.view is not None]
     while waiting:
         ready = [table for table in waiting if not query(table.view or "", known, {table.schema.lower()})]
@@ -158,7 +216,22 @@ def _words(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def examples(given: Iterable[Example], tables: Iterable[Table], schema: str) -> list[dict[str, str]]:
-    """Give the examples that read nothing but this collection, and what every site has."""
+    """Select the examples that read nothing but this collection, and what every site has.
+
+    Parameters
+    ----------
+    given
+        Of the collection.
+    tables
+        That everybody may know of.
+    schema
+        Of the collection.
+
+    Returns
+    -------
+    examples
+        As a descriptor has them.
+    """
     found = tuple(table.having(view=None) for table in tables)  # what a view computes is not the question here
     kept = [one for one in given if not query(one.query, found, {schema.lower(), *OURS})][:MOST]
     return [{"title": one.name, "query": one.query, **({"description": one.description} if one.description else {})} for one in kept]
@@ -182,7 +255,20 @@ class Taken:
     left: list[str] = field(default_factory=list)
 
     def beside(self, table: Table, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Take what is said of a table beside its columns."""
+        """Take what is said of a table beside its columns.
+
+        Parameters
+        ----------
+        table
+            As it will be.
+        given
+            What the other site's descriptor says.
+
+        Returns
+        -------
+        description
+            What of it holds here.
+        """
         made: dict[str, Any] = self._flags(table, given)
         found = given.get(OBSCORE)
         if isinstance(found, dict):
@@ -245,7 +331,22 @@ class Taken:
         return made | {key: found for key, found in (("optional", optional), ("columns", own)) if found}
 
     def view(self, name: str, given: Mapping[Any, Any], tables: list[Table]) -> dict[str, Any] | None:
-        """Take a view that reads the tables of its own collection; it is one of them then."""
+        """Take a view that reads the tables of its own collection; it is one of them then.
+
+        Parameters
+        ----------
+        name
+            Of the view.
+        given
+            What the other site's descriptor says.
+        tables
+            Of the collection, which grow.
+
+        Returns
+        -------
+        description
+            None: it reads something else.
+        """
         text = str(given.get("view"))
         wrong = query(text, tables, {self.schema.lower()})
         if wrong:
@@ -257,7 +358,18 @@ class Taken:
         return {"view": text, **({"columns": words} if words else {})}
 
     def examples(self, given: object) -> list[dict[str, str]]:
-        """Take examples: they are shown, and run when a reader asks."""
+        """Take examples: they are shown, and run when a reader asks.
+
+        Parameters
+        ----------
+        given
+            What the other site's descriptor says.
+
+        Returns
+        -------
+        examples
+            As a descriptor has them.
+        """
         found = [one for one in given if isinstance(one, dict) and one.get("title") and one.get("query")] if isinstance(given, list) else []
         keys = ("title", "query", "description")
         return [{key: str(one[key])[:LONGEST] for key in keys if one.get(key) is not None} for one in found[:MOST]]

@@ -21,9 +21,21 @@ INDEX = "each.index"  # 1 for the first element
 
 
 def elements(spec: TableSpec, columns: Sequence[Column], faults: Faults) -> tuple[list[Column], tuple[str, ...]]:
-    """Give the columns of elements in place of those of arrays.
+    """Replace the columns of arrays by those of their elements.
 
-    A name that is no array stands for the arrays below it: ``assets`` for ``assets.href`` and ``assets.size`` of a JSON source.
+    Attributes
+    ----------
+    name that is no array stands for the arrays below it
+        ``assets`` for ``assets.href`` and ``assets.size`` of a JSON source.
+
+    Parameters
+    ----------
+    spec
+        The table, whose ``for_each`` names them.
+    columns
+        Of the source.
+    faults
+        Where names that are not there go.
 
     Returns
     -------
@@ -67,5 +79,5 @@ def _element(column: Column) -> Column:
 
 
 def index() -> Column:
-    """Give the column that counts elements."""
+    """Return the column that counts elements."""
     return Column(name=INDEX, type=INT64, required=True)

@@ -52,12 +52,29 @@ class Made:
 
 
 def is_live(spec: TableSpec) -> bool:
-    """Tell whether a table is read in place."""
+    """Return whether a table is read in place.
+
+    Parameters
+    ----------
+    spec
+        As its descriptor has it.
+    """
     return any(source.kind == KIND for source in spec.sources)
 
 
 def faults_of(spec: TableSpec) -> list[Fault]:
-    """Say what a descriptor may not say of a table that is read in place; needs no database."""
+    """Check what a descriptor says of a table that is read in place; needs no database.
+
+    Parameters
+    ----------
+    spec
+        As its descriptor has it.
+
+    Returns
+    -------
+    faults
+        Errors and warnings.
+    """
     if not is_live(spec):
         return []
     what = f"tables.{spec.table.name}"
@@ -79,7 +96,22 @@ def faults_of(spec: TableSpec) -> list[Fault]:
 
 
 def against_database(spec: TableSpec, resource: Resource, settings: Settings) -> list[Fault]:
-    """Look at the database, and give every fault and warning of the table; also which indexes are missing there."""
+    """Check a table against its database.
+
+    Parameters
+    ----------
+    spec
+        As its descriptor has it.
+    resource
+        Its collection.
+    settings
+        Of the site.
+
+    Returns
+    -------
+    faults
+        Errors and warnings; also which indexes are missing there.
+    """
     what = f"tables.{spec.table.name}"
     source = spec.sources[0]
     module = plugins.load("sources", KIND)
@@ -105,8 +137,17 @@ def made(spec: TableSpec, resource: Resource, look: Any) -> Made:
 
     Parameters
     ----------
+    spec
+        As its descriptor has it.
+    resource
+        Its collection.
     look
         `hven.sources.live.Look`.
+
+    Returns
+    -------
+    made
+        The table, and the queries that the database runs.
 
     Raises
     ------

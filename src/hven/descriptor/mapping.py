@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> Mapping:  # noqa: A001  (what it does)
-    """Turn the settings of a table into bound queries over its source.
+    """Compile the settings of a table into bound queries over its source.
 
     Parameters
     ----------
@@ -30,6 +30,11 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
         What `Source.columns` gave.
     resource
         The collection: constants, Python functions, ``{site.url}``.
+
+    Returns
+    -------
+    mapping
+        What ingest executes.
 
     Raises
     ------
@@ -44,7 +49,22 @@ def compile(spec: TableSpec, source_columns: Sequence[Column], resource: Resourc
 
 
 def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
-    """Add what the source doubts of columns that are copied as text (`doubts`), as warnings."""
+    """Add what the source doubts of columns that are copied as text (`doubts`), as warnings.
+
+    Parameters
+    ----------
+    mapping
+        As it was compiled.
+    source
+        An open one.
+    one
+        As its descriptor has it, for the place.
+
+    Returns
+    -------
+    mapping
+        With these warnings.
+    """
     doubts = source.doubts() if isinstance(source, Doubts) else {}
     types = {column.name: column.type for column in mapping.table.columns}
     found = tuple(

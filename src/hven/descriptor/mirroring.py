@@ -46,16 +46,23 @@ class Nothing(SourceError):
 
 
 def public(resource: Resource, tables: Iterable[Table], *, url: str, also: computed.Computed | None = None) -> str:
-    """Write the descriptor with which another Hven reproduces a collection.
+    """Generate the descriptor with which another Hven reproduces a collection.
 
     Parameters
     ----------
+    resource
+        The collection.
     tables
         Those of it that everybody may know of; and those of other schemas, which examples may read.
     url
         Address of this site.
     also
         What is computed of their columns.
+
+    Returns
+    -------
+    text
+        YAML.
     """
     also = also or computed.Computed()
     seen = [_open(table) for table in tables]
@@ -82,7 +89,7 @@ def public(resource: Resource, tables: Iterable[Table], *, url: str, also: compu
 def mirrored(
     text: str, url: str, name: str, *, every: str | None, files: Sequence[Mapping[str, str]] = (), left: list[str] | None = None
 ) -> str:
-    """Make our descriptor of another site's.
+    """Generate our descriptor of another site's collection.
 
     Parameters
     ----------
@@ -90,12 +97,19 @@ def mirrored(
         What that site gave.
     url
         Its address, as we ask it.
+    name
+        What it is called here.
     every
         How often it is followed; None: only when it is asked for.
     files
         ``files``, ``title`` of the files that go with it.
     left
         Takes what is said there and is not taken over, with the reason.
+
+    Returns
+    -------
+    text
+        YAML.
 
     Raises
     ------
@@ -147,7 +161,18 @@ def mirrored(
 
 
 def origins(resource: Resource) -> tuple[str, ...]:
-    """Give the sites that a collection reproduces: addresses of its sources of kind ``hven`` that have the same table."""
+    """List the sites that a collection reproduces.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+
+    Returns
+    -------
+    urls
+        Addresses of its sources of kind ``hven`` that have the same table.
+    """
     found = {
         str(source.options.get("url", "")).rstrip("/")
         for spec in resource.tables

@@ -63,9 +63,15 @@ def create(
 
     Parameters
     ----------
+    settings
+        Of the site.
+    name
+        Of the collection.
     source
         A path from the current directory, a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``; one that ends
         in ``/tap`` is a service, whose table is read there), or ``$NAME``.
+    kind
+        Of the source; None: it is guessed.
     table
         Which one of a file or database that has several: as the source's `table` or `hdu` says it.
     standard
@@ -73,10 +79,19 @@ def create(
     secret
         Resolves ``$NAME``.
 
+    Returns
+    -------
+    path
+        Of the descriptor.
+
     Raises
     ------
     UserError
         A name that is none, a descriptor that exists, a source that cannot be read.
+    Conflict
+        There is a descriptor already.
+    UsageError
+        The name cannot be one, or options exclude each other.
     """
     if not REGULAR.fullmatch(name) or identifier(name) != name.lower():
         raise UsageError(
@@ -211,8 +226,14 @@ def draft(
 
     Parameters
     ----------
+    name
+        Of the collection.
+    kind
+        Of the source.
     options
         Of the source, as they will stand in the descriptor; paths are relative to `directory`.
+    directory
+        Of the descriptor.
     origin
         What the curator gave, for the first comment.
     secret

@@ -59,7 +59,18 @@ class Member:
     mapping: mappings.Mapping
 
     def select(self, columns: Sequence[Column]) -> str:
-        """Write the query for these columns; those that the table does not have are null."""
+        """Generate the query for some columns of the standard; those that the table does not have are null.
+
+        Parameters
+        ----------
+        columns
+            Of the standard.
+
+        Returns
+        -------
+        query
+            ADQL.
+        """
         items = ", ".join(
             f"{self.items.get(column.name) or _nothing(column)} AS {name(Ident(column.name, quoted=True))}" for column in columns
         )
@@ -67,7 +78,24 @@ class Member:
 
 
 def described(value: Any, table: Entries, kind: str, faults: Faults) -> Entries | None:
-    """Make of ``obscore:`` (or its ``radio:``) a table of the standard, to be read as any other; None after a fault."""
+    """Rewrite ``obscore:`` (or its ``radio:``) as a table of the standard, to be read as any other.
+
+    Parameters
+    ----------
+    value
+        What stands there.
+    table
+        The map that it stands in.
+    kind
+        ``obscore`` or ``radio``.
+    faults
+        Where faults go.
+
+    Returns
+    -------
+    table
+        None after a fault.
+    """
     if isinstance(value, Written) and value.is_null:
         value = Entries({}, table.place)
     if not isinstance(value, Entries):
@@ -94,12 +122,23 @@ def _variant(table: Entries) -> str | None:
 
 
 def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCORE) -> Member | None:
-    """Compile what a table gives; None if it gives nothing.
+    """Compile what a table gives to ivoa.obscore.
 
     Parameters
     ----------
+    spec
+        As its descriptor has it.
     table
         With all its columns, as it is published.
+    resource
+        Its collection.
+    kind
+        ``obscore`` or ``radio``.
+
+    Returns
+    -------
+    member
+        None if it gives nothing.
 
     Raises
     ------

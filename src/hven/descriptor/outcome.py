@@ -48,7 +48,17 @@ class Call:
     place: Place
 
     def load(self, python: Python | None = None) -> Callable[..., pa.Array | str]:
-        """Import the file, in a process of its own, and give the function; what it gives that is no column is the name of its type.
+        """Import the file of a function, in a process of its own.
+
+        Parameters
+        ----------
+        python
+            The process; None: a new one.
+
+        Returns
+        -------
+        call
+            Takes and returns columns of shape (n,); what it returns that is no column is the name of its type.
 
         Raises
         ------

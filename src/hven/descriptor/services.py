@@ -24,7 +24,20 @@ LACKING = {
 
 
 def unserved(resource: Resource, tables: Sequence[Table]) -> list[Fault]:
-    """Give the words of ``services`` that none of the collection's tables, with all of their columns, is for."""
+    """Find words of ``services`` that none of the collection's tables, with all of their columns, is for.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    tables
+        As they are published.
+
+    Returns
+    -------
+    faults
+        A warning for each word.
+    """
     observed = any(spec.obscore is not None for spec in resource.tables)
 
     def serves(service: str, table: Table) -> bool:

@@ -68,7 +68,24 @@ class Surroundings:
 
 
 def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faults) -> TableSpec | None:
-    """Build one table; faults are collected, and None is given only if not even a name is there."""
+    """Build one table; faults are collected.
+
+    Parameters
+    ----------
+    name
+        Of the table.
+    fields
+        As they were read.
+    around
+        What a table needs to know of its descriptor.
+    faults
+        Where faults go.
+
+    Returns
+    -------
+    spec
+        None only if not even a name is there.
+    """
     what = f"tables.{name}"
     if not check_name(name, "a table", faults):
         return None
@@ -279,7 +296,19 @@ def _check(
 
 
 def check_template(template: Written, where: str, targets: list[str] | None, faults: Faults) -> None:
-    """Check a template: braces, and whatever stands in them that is more than a name."""
+    """Check a template: braces, and whatever stands in them that is more than a name.
+
+    Parameters
+    ----------
+    template
+        As written.
+    where
+        Names the key for messages.
+    targets
+        Columns of the table; None: they are not known yet.
+    faults
+        Where faults go.
+    """
     for part in holes(template, where, faults):
         if isinstance(part, Hole):
             prefix, dot, rest = part.text.partition(".")
@@ -500,7 +529,18 @@ def _frame(name: str, item: Fields, settings: tuple[Setting, ...]) -> FrameRef:
 
 
 def find_position(made: tuple[Column, ...]) -> tuple[str, str] | None:
-    """Find longitude and latitude by UCD: main positions first."""
+    """Find longitude and latitude by UCD: main positions first.
+
+    Parameters
+    ----------
+    made
+        Columns of the table.
+
+    Returns
+    -------
+    names
+        Of both; None if there are none.
+    """
     by_ucd: dict[str, str] = {}
     for column in made:
         if column.ucd is not None and column.type.is_numeric:

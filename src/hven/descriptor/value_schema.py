@@ -22,11 +22,31 @@ class Faults:
     made: int = 0  # by loops
 
     def error(self, message: str, place: Place, remedy: str = "") -> None:
-        """Add an error."""
+        """Add an error.
+
+        Parameters
+        ----------
+        message
+            What is wrong, without a full stop.
+        place
+            Where it stands.
+        remedy
+            What to do about it.
+        """
         self.found.append(Fault(message=message, place=place, remedy=remedy))
 
     def warning(self, message: str, place: Place, remedy: str = "") -> None:
-        """Add a warning."""
+        """Add a warning.
+
+        Parameters
+        ----------
+        message
+            What is wrong, without a full stop.
+        place
+            Where it stands.
+        remedy
+            What to do about it.
+        """
         self.found.append(Fault(message=message, place=place, remedy=remedy, severity="warning"))
 
     def sorted(self) -> list[Fault]:
@@ -35,12 +55,29 @@ class Faults:
 
 
 def in_order(fault: Fault) -> tuple[str, int, int]:
-    """Sort faults by file, line and column."""
+    """Return the key by which faults are sorted: file, line and column.
+
+    Parameters
+    ----------
+    fault
+        Any.
+    """
     return fault.place.file or "", fault.place.line or 0, fault.place.column or 0
 
 
 def kind(value: Any) -> str:
-    """Name what was written, for messages."""
+    """Name what was written, for messages.
+
+    Parameters
+    ----------
+    value
+        As written.
+
+    Returns
+    -------
+    words
+        ``a map``, ``a list``, ``nothing``, or the text.
+    """
     if isinstance(value, Entries):
         return "a map"
     if isinstance(value, Items):
@@ -55,10 +92,36 @@ class Shape(Protocol):
     """One kind of value."""
 
     def read(self, value: Any, what: str, faults: Faults) -> Any:
-        """Check and convert; None after a fault. `what` names the key for messages."""
+        """Validate and convert a value.
+
+        Parameters
+        ----------
+        value
+            As written.
+        what
+            Names the key for messages.
+        faults
+            Where faults go.
+
+        Returns
+        -------
+        value
+            None after a fault.
+        """
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Say the same as JSON Schema (draft 2020-12); records add themselves to `definitions`."""
+        """Generate the same as JSON Schema (draft 2020-12).
+
+        Parameters
+        ----------
+        definitions
+            Records add themselves.
+
+        Returns
+        -------
+        schema
+            Of one value.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +132,7 @@ class Text:
     any: bool = False  # dates, epochs, versions: read as written
 
     def read(self, value: Any, what: str, faults: Faults) -> Written | None:
-        """Give the text as written."""
+        """Return the text as written."""
         if not isinstance(value, Written):
             remedy = "put it in quotes: '{...}'" if isinstance(value, Entries) and value.flow else "quote text that begins with [ or {"
             faults.error(f"{what} must be text, not {kind(value)}", value.place, remedy)
@@ -93,7 +156,7 @@ class Constant:
     """A constant, read as the text that stands there and typed later by its column; null is a value."""
 
     def read(self, value: Any, what: str, faults: Faults) -> Written | None:
-        """Give the text as written."""
+        """Return the text as written."""
         if not isinstance(value, Written):
             faults.error(
                 f"{what} must be one constant, not {kind(value)}", value.place, "templates go under 'text', expressions under 'map'"
@@ -111,14 +174,14 @@ class Flag:
     """``true`` or ``false``, in no other words."""
 
     def read(self, value: Any, what: str, faults: Faults) -> bool | None:
-        """Give the boolean."""
+        """Return the boolean."""
         if isinstance(value, Written) and value.plain and str(value) in {"true", "false"}:
             return str(value) == "true"
         faults.error(f"{what} must be true or false, not {kind(value)}", value.place)
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give a boolean."""
+        """Return a boolean's schema."""
         return {"type": "boolean"}
 
 
@@ -134,7 +197,7 @@ class Number:
     maximum: float | None = None
 
     def read(self, value: Any, what: str, faults: Faults) -> float | None:
-        """Give an int or a float."""
+        """Return an int or a float; a number without a unit."""
         name = "a whole number" if self.whole else "a number"
         if not isinstance(value, Written):
             faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
@@ -157,7 +220,7 @@ class Number:
         return number
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give a number with its bounds."""
+        """Return a number's schema with its bounds."""
         bounds = {"minimum": self.minimum, "maximum": self.maximum}
         return {"type": "integer" if self.whole else "number"} | {key: bound for key, bound in bounds.items() if bound is not None}
 
@@ -169,7 +232,7 @@ class Choice:
     words: tuple[str, ...]
 
     def read(self, value: Any, what: str, faults: Faults) -> str | None:
-        """Give the word."""
+        """Return the word."""
         if isinstance(value, Written) and str(value) in self.words:
             return str(value)
         hint = nearest(str(value), self.words) if isinstance(value, Written) else ""
@@ -177,7 +240,7 @@ class Choice:
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give an enumeration."""
+        """Return an enumeration."""
         return {"enum": list(self.words)}
 
 
@@ -188,7 +251,7 @@ class Expression:
     what: str = "an expression"  # or "a condition", "a query"
 
     def read(self, value: Any, what: str, faults: Faults) -> Written | None:
-        """Give the text as written."""
+        """Return the text as written."""
         if not isinstance(value, Written):
             remedy = "put it in quotes" if isinstance(value, Entries | Items) and value.flow else ""
             faults.error(f"{what} must be {self.what}, not {kind(value)}", value.place, remedy)
@@ -213,7 +276,18 @@ class Expression:
 
 
 def unbalanced(text: str) -> str:
-    """Say which parenthesis or quote of an ADQL text is left open, or nothing."""
+    """Find which parenthesis or quote of an ADQL text is left open.
+
+    Parameters
+    ----------
+    text
+        The whole value.
+
+    Returns
+    -------
+    fault
+        Empty if none is.
+    """
     depth = 0
     quote = ""
     for character in text:
@@ -233,7 +307,18 @@ def unbalanced(text: str) -> str:
 
 
 def cut(value: Written) -> str:
-    """If YAML ended an unquoted value early, say by what and the cure."""
+    """Detect whether YAML ended an unquoted value early.
+
+    Parameters
+    ----------
+    value
+        As written.
+
+    Returns
+    -------
+    remedy
+        By what it was ended, and the cure; empty if it was not.
+    """
     if not value.plain:
         return ""
     rest = value.page.text[value.end :].partition("\n")[0]
@@ -254,7 +339,7 @@ class Many:
     one: bool = True
 
     def read(self, value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
-        """Give a tuple; faulty items are left out."""
+        """Return a tuple; faulty items are left out."""
         if isinstance(value, Items):
             read = [self.shape.read(item, what, faults) for item in value]
             return tuple(item for item in read if item is not None)
@@ -265,7 +350,7 @@ class Many:
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Give an array, perhaps or a single value."""
+        """Return an array's schema, perhaps or a single value's."""
         inner = self.shape.json(definitions)
         array = {"type": "array", "items": inner}
         return {"anyOf": [inner, array]} if self.one else array
@@ -279,7 +364,7 @@ class Dict:
     expressions: bool = False  # values cut by commas leave stray keys behind, which then get no fault of their own
 
     def read(self, value: Any, what: str, faults: Faults) -> dict[Written, Any] | None:
-        """Give a dict; faulty entries are left out."""
+        """Return a dict; faulty entries are left out."""
         if not isinstance(value, Entries):
             faults.error(f"{what} must be a map (name: value), not {kind(value)}", value.place)
             return None
@@ -298,7 +383,7 @@ class Dict:
         return result
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Give an object with free names."""
+        """Return the schema of an object with free names."""
         return {"type": "object", "additionalProperties": self.shape.json(definitions)}
 
 
@@ -334,7 +419,7 @@ class Record:
     hints: Mapping[str, str] = field(default_factory=dict)  # words of other languages -> ours
 
     def read(self, value: Any, what: str, faults: Faults) -> Fields | None:
-        """Give `Fields`; unknown keys are refused with the nearest known one."""
+        """Return `Fields`; unknown keys are refused with the nearest known one."""
         if isinstance(value, Written) and value.is_null and self.empty:
             return Fields(value.place, {})
         if isinstance(value, Written) and self.short is not None and not value.is_null:
@@ -364,11 +449,22 @@ class Record:
         return fields
 
     def key(self, name: str) -> Key:
-        """Find a key's definition."""
+        """Find a key's definition.
+
+        Parameters
+        ----------
+        name
+            Of the key.
+
+        Returns
+        -------
+        key
+            Its definition.
+        """
         return next(key for key in self.keys if key.name == name)
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Give a reference to the object's definition, made on first use."""
+        """Return a reference to the object's definition, made on first use."""
         if self.name not in definitions:
             definitions[self.name] = {}
             properties = {key.name: key.shape.json(definitions) | {"description": key.doc} for key in self.keys}

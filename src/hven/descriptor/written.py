@@ -37,7 +37,18 @@ class Page:
     _lines: list[int] = field(default_factory=list)
 
     def place(self, index: int) -> Place:
-        """Turn an index into the text into line and column."""
+        """Convert an index into the text to line and column.
+
+        Parameters
+        ----------
+        index
+            In characters.
+
+        Returns
+        -------
+        place
+            In this file.
+        """
         if not self._lines:
             self._lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
         line = bisect_right(self._lines, index)
@@ -68,7 +79,18 @@ class Written(str):
         return self.page.place(self.start)
 
     def at(self, offset: int) -> Place:
-        """Where the character `offset` of the value stands in the file, through quotes, escapes and folded lines."""
+        """Locate a character of the value in the file, through quotes, escapes and folded lines.
+
+        Parameters
+        ----------
+        offset
+            In characters of the value.
+
+        Returns
+        -------
+        place
+            In the file.
+        """
         if self.style == "made":
             return self.place
         raw = self.page.text[self.start : self.end]
@@ -87,7 +109,13 @@ class Written(str):
         return self.plain and str(self) in {"", "~", "null", "Null", "NULL"}
 
     def replaced(self, value: str) -> Written:
-        """Give another value the place of this one (loops)."""
+        """Return another value in the place of this one (loops).
+
+        Parameters
+        ----------
+        value
+            The other one.
+        """
         if value == self:
             return self
         return Written(value, self.page, self.start, self.end, "made-plain" if self.plain else "made")
@@ -140,7 +168,13 @@ class Entries(dict[Written, Any]):
         self.place, self.flow = place, flow
 
     def key(self, name: str) -> Written:
-        """Give the key as written."""
+        """Return the key as written.
+
+        Parameters
+        ----------
+        name
+            One of its keys.
+        """
         return next(key for key in self if key == name)
 
 
@@ -159,7 +193,17 @@ DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?
 
 
 def trap(value: Written) -> str | None:
-    """Say what YAML readers would make of an unquoted scalar other than text; None if it stays text.
+    """Detect what YAML readers would make of an unquoted scalar other than text.
+
+    Parameters
+    ----------
+    value
+        As written.
+
+    Returns
+    -------
+    words
+        None if it stays text.
 
     Examples
     --------
@@ -185,7 +229,18 @@ def trap(value: Written) -> str | None:
 
 
 def retyped(value: Written) -> str | None:
-    """`trap`, but only where the number read would not be the number written: octal, base 60, yes and no, dates."""
+    """Detect what YAML readers would make of a scalar that is not what was written: octal, base 60, yes and no, dates.
+
+    Parameters
+    ----------
+    value
+        As written.
+
+    Returns
+    -------
+    words
+        As of `trap`; None if it reads as it is written.
+    """
     found = trap(value)
     if found is None or found == "a number" or str(value) in {"true", "false"}:
         return None
@@ -193,7 +248,22 @@ def retyped(value: Written) -> str | None:
 
 
 def read_page(path: Path, name: str, faults: list[Fault]) -> Page | None:
-    """Read a file as UTF-8 text; on a fault, say it and give None."""
+    """Read a file as UTF-8 text.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    name
+        What it is called in places.
+    faults
+        Where faults go.
+
+    Returns
+    -------
+    page
+        None after a fault.
+    """
     try:
         if path.is_dir():
             faults.append(Fault(message=f"{name} is a directory, not a file", place=Place(file=name)))
@@ -217,7 +287,22 @@ def read_page(path: Path, name: str, faults: list[Fault]) -> Page | None:
 
 
 def page_of(data: bytes, name: str, faults: list[Fault]) -> Page | None:
-    """Decode the bytes of a file; on a fault, say it and give None."""
+    """Decode the bytes of a file.
+
+    Parameters
+    ----------
+    data
+        Its bytes.
+    name
+        What it is called in places.
+    faults
+        Where faults go.
+
+    Returns
+    -------
+    page
+        None after a fault.
+    """
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         faults.append(Fault(message="the file is UTF-16", place=Place(file=name, line=1, column=1), remedy="save it as UTF-8"))
         return None
@@ -245,7 +330,7 @@ def page_of(data: bytes, name: str, faults: list[Fault]) -> Page | None:
 
 
 def parse(page: Page, faults: list[Fault]) -> Value | None:
-    """Build the values of a page; syntax errors stop it, other faults are collected.
+    """Parse the YAML of a page; syntax errors stop it, other faults are collected.
 
     Parameters
     ----------
@@ -253,6 +338,11 @@ def parse(page: Page, faults: list[Fault]) -> Value | None:
         The text.
     faults
         Where faults go: bad syntax, tags, duplicate keys, too deep, too many values.
+
+    Returns
+    -------
+    value
+        None after a syntax error, or of an empty page.
     """
     try:
         return _Builder(page, faults).document()

@@ -100,7 +100,7 @@ def column_of(column: Column, number: int) -> ColumnRef:
     Returns
     -------
     reference
-        bound.
+        Bound.
     """
     meta = Meta(column.type, column.unit, column.ucd, column=column)
     return ColumnRef(Ident(column.name, quoted=True), source=number, column=column, meta=meta)

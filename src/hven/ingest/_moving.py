@@ -27,6 +27,10 @@ def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None]
 
     Parameters
     ----------
+    site
+        Where.
+    name
+        Of the collection.
     to
         Name of an engine.
     progress

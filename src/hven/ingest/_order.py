@@ -123,7 +123,18 @@ def made_from(record: Record) -> list[Mapping[str, str]]:
 
 
 def stale(records: Mapping[str, Record]) -> list[str]:
-    """Tell which published tables were made from rows that are not the published ones any more."""
+    """Find the published tables that were made from rows which are not the published ones any more.
+
+    Parameters
+    ----------
+    records
+        What is published, by qualified name.
+
+    Returns
+    -------
+    warnings
+        A sentence with its remedy for each.
+    """
     found = []
     ids = {name: record.id for name, record in records.items()}
     for name, record in sorted(records.items()):

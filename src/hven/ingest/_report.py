@@ -81,7 +81,21 @@ class TableReport:
     quality: Quality | None = None
 
     def find(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
-        """Count rows that break a rule; the first few are kept."""
+        """Count rows that break a rule; the first few are kept.
+
+        Parameters
+        ----------
+        rule
+            Its name.
+        message
+            What is wrong with them.
+        severity
+            ``error`` or ``warning``.
+        count
+            Of rows.
+        offenders
+            Some of them.
+        """
         if rule not in self.findings and len(self.findings) >= RULES:
             rule, message = f"other {severity}s", f"other {severity}s"
         known = self.findings.setdefault(rule, Finding(rule=rule, message=message, severity=severity))
@@ -89,13 +103,32 @@ class TableReport:
         known.offenders.extend(offenders[: OFFENDERS - len(known.offenders)])
 
     def spend(self, step: str, since: float) -> float:
-        """Book the time since `since` on a step; gives the time of now."""
+        """Add the time since a moment to what a step took.
+
+        Parameters
+        ----------
+        step
+            Its name.
+        since
+            Seconds, as `time.perf_counter` has them.
+
+        Returns
+        -------
+        now
+            Seconds of the same clock, for the next step.
+        """
         now = time.perf_counter()
         self.seconds[step] = self.seconds.get(step, 0.0) + now - since
         return now
 
     def kept_aside(self) -> str:
-        """Tell how many rows were rejected, why, and where they are; empty: none was."""
+        """Summarize how many rows were rejected, why, and where they are.
+
+        Returns
+        -------
+        text
+            Empty: none was.
+        """
         if not self.rejected:
             return ""
         worst = sorted((item for item in self.findings.values() if item.severity == "error"), key=lambda item: -item.count)
@@ -105,7 +138,13 @@ class TableReport:
         )
 
     def judged(self) -> list[str]:
-        """Tell what the flags say, in one line and one for each of the groups with the largest share of flagged rows; where rejects are."""
+        """Summarize what the flags say, and where rejects are.
+
+        Returns
+        -------
+        lines
+            One for all rows, one for each of the groups with the largest share of flagged rows.
+        """
         aside = [f"  kept aside in {self.rejects}"] if self.rejects else []
         quality = self.quality
         if quality is None:
@@ -179,14 +218,20 @@ class Change:
         return self.new or self.described or bool(self.added or self.removed or self.changed)
 
     def counts(self) -> dict[str, Any]:
-        """Give the counts alone."""
+        """Return the counts alone."""
         return {
             key: getattr(self, key)
             for key in ("how", "read", "mapped", "rows", "added", "removed", "changed", "columns", "new", "watermark")
         }
 
     def summary(self) -> str:
-        """Tell what changed in one line."""
+        """Summarize what changed in one line.
+
+        Returns
+        -------
+        text
+            Counts of rows that were added, changed, removed.
+        """
         if self.new:
             return f"{self.table}: {self.rows:,} rows, all new"
         pairs = ((self.added, "added"), (self.changed, "changed"), (self.removed, "removed"))
@@ -194,7 +239,7 @@ class Change:
         return f"{self.table}: {', '.join(counts) or 'no change'}, {self.rows:,} rows"
 
     def text(self) -> str:
-        """Tell it in one line, with what was read."""
+        """Summarize it in one line, with what was read."""
         return f"{self.summary()} ({self.how} read)"
 
 
@@ -241,7 +286,13 @@ class Report:
         return any(change.any for change in self.changes.values())
 
     def table(self, name: str) -> Change:
-        """Give what is told of a table's changes; begin to if nothing is."""
+        """Return what is told of a table's changes; begin to if nothing is.
+
+        Parameters
+        ----------
+        name
+            ``schema.table``.
+        """
         return self.changes.setdefault(name, Change(table=name))
 
     @property
@@ -250,14 +301,14 @@ class Report:
         return sum(table.published for table in self.tables.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Give the whole report as a JSON object."""
+        """Return the whole report as a JSON object."""
         said = asdict(self)
         if said.pop("kind") == "sync":
             return {**said, "changed": self.changed}
         return {key: value for key, value in said.items() if key not in {"changes", "accepted"}}
 
     def summary(self) -> dict[str, Any]:
-        """Give the counts alone, for the system state."""
+        """Return the counts alone, for the system state."""
         keys = ("read", "skipped", "rejected", "published", "snapshot")
         tables = {
             name: {key: getattr(table, key) for key in keys} | ({"quality": table.quality.to_json()} if table.quality is not None else {})
@@ -274,14 +325,26 @@ class Report:
         }
 
     def write(self, directory: Path) -> None:
-        """Write the report beside the rejects of its run."""
+        """Write the report beside the rejects of its run.
+
+        Parameters
+        ----------
+        directory
+            Of the run; made if it is not there.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         target = directory / "report.json"
         self.path = str(target)
         target.write_text(json.dumps(self.to_json(), indent=1, default=str), encoding="utf-8")
 
     def text(self) -> str:
-        """Tell it to a person."""
+        """Format the report for a person.
+
+        Returns
+        -------
+        text
+            Of several lines.
+        """
         sync = self.kind == "sync"
         nothing = "nothing was published (dry run)" if self.dry_run else "nothing to publish" if sync else "nothing was published"
         how, took = "published" if self.published else nothing, f"{self.seconds:.1f} s"

@@ -110,7 +110,15 @@ def files_lease(site: Site, wait: float = 0.0) -> AbstractContextManager[Lease]:
 
 
 def forget(site: Site, collection: str) -> None:
-    """Remove everything that syncs of a collection have kept, for one that is purged."""
+    """Delete everything that syncs of a collection have kept, for one that is purged.
+
+    Parameters
+    ----------
+    site
+        Where.
+    collection
+        Its name.
+    """
     for place in (site.settings.kept / "sync").glob(f"*/{collection}.*"):
         shutil.rmtree(place, ignore_errors=True)
 

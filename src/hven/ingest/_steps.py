@@ -63,6 +63,8 @@ def ingest(
 
     Parameters
     ----------
+    site
+        Where it is published.
     name
         Of the collection.
     sample
@@ -71,6 +73,11 @@ def ingest(
         Do everything but publish.
     progress
         Called often, from this thread.
+
+    Returns
+    -------
+    report
+        Of what was read, left out, found wrong and published.
 
     Raises
     ------

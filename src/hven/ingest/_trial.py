@@ -110,7 +110,19 @@ class Trial(Keeping):
 
 
 def run_tests(site: Site, name: str) -> list[Fault]:
-    """Run the tests of a collection's descriptor over what is published; gives those that fail, with their places.
+    """Run the tests of a collection's descriptor over what is published.
+
+    Parameters
+    ----------
+    site
+        Where.
+    name
+        Of the collection.
+
+    Returns
+    -------
+    faults
+        Those that fail, with their places.
 
     Raises
     ------
@@ -128,6 +140,13 @@ def run_tests(site: Site, name: str) -> list[Fault]:
 
 def run_examples(site: Site, name: str) -> list[Fault]:
     """Run a collection's examples, written and made ones, as ``/tap/examples`` shows them to the site's owner.
+
+    Parameters
+    ----------
+    site
+        Where.
+    name
+        Of the collection.
 
     Returns
     -------

@@ -58,17 +58,34 @@ class Quality:
         return percent(self.rows - self.flagged, self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
     def text(self) -> str:
-        """Tell it in one line."""
+        """Summarize it in one line.
+
+        Returns
+        -------
+        text
+            With the counts of each rule.
+        """
         counts = ", ".join(f"{name} {count:,}" for name, count in self.rules.items() if count)
         return f"{self.column}: {self.clean} of {self.rows:,} rows without a flag{': ' + counts if counts else ''}"
 
 
 def from_json(said: Mapping[str, Any] | None) -> Quality | None:
-    """Give what `Quality.to_json` gave; None if it is none, or of a version that says less."""
+    """Deserialize what `Quality.to_json` returned.
+
+    Parameters
+    ----------
+    said
+        The object.
+
+    Returns
+    -------
+    quality
+        None if it is none, or of a version that says less.
+    """
     if not said:
         return None
     try:
@@ -81,7 +98,20 @@ def from_json(said: Mapping[str, Any] | None) -> Quality | None:
 
 
 def percent(part: int, whole: int) -> str:
-    """Write a share with two digits, never rounded to 0 or 100 where it is not."""
+    """Format a share with two digits, never rounded to 0 or 100 where it is not.
+
+    Parameters
+    ----------
+    part
+        Of the whole.
+    whole
+        Not negative.
+
+    Returns
+    -------
+    text
+        ``12.34 %``; ``-`` of nothing.
+    """
     if not whole:
         return "-"
     hundredths = round(10_000 * part / whole)

@@ -33,6 +33,15 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
     """Yield what most first rows of a table's files would be rejected for (errors), or some; and what would be published with a warning.
 
     A source that cannot be read says nothing here: that is told where it is opened.
+
+    Parameters
+    ----------
+    resource
+        As its descriptor has it.
+    directory
+        Of the descriptor.
+    settings
+        Of the site.
     """
     with tempfile.TemporaryDirectory() as scratch:
         engine: Engine | None = None

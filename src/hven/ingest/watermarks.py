@@ -72,12 +72,23 @@ class Watch:
         return pc.greater(pc.utf8_slice_codeunits(found, 0, 10), day)
 
     def state(self) -> dict[str, Any]:
-        """Give what is kept for the next sync."""
+        """Return what is kept for the next sync."""
         return {str(entry): packed(value) for entry, value in self.largest.items()}
 
 
 def plain(value: Any) -> Any:
-    """Give a number, a text, or a time without a zone (UTC), whatever the source has."""
+    """Convert a watermark to a number, a text, or a time without a zone (UTC), whatever the source has.
+
+    Parameters
+    ----------
+    value
+        As Arrow's scalars have it.
+
+    Returns
+    -------
+    value
+        For comparisons; of decimals rather too small than too large.
+    """
     if isinstance(value, dt.datetime):
         return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
     if isinstance(value, dt.date):
@@ -88,12 +99,34 @@ def plain(value: Any) -> Any:
 
 
 def packed(value: Any) -> Any:
-    """Write a watermark as JSON."""
+    """Serialize a watermark as JSON.
+
+    Parameters
+    ----------
+    value
+        As `plain` returns it.
+
+    Returns
+    -------
+    value
+        Plain JSON.
+    """
     return {TIME: value.isoformat()} if isinstance(value, dt.datetime) else value
 
 
 def unpacked(value: Any) -> Any:
-    """Read what `packed` wrote."""
+    """Deserialize what `packed` wrote.
+
+    Parameters
+    ----------
+    value
+        Plain JSON.
+
+    Returns
+    -------
+    value
+        As `plain` returns it.
+    """
     return dt.datetime.fromisoformat(value[TIME]) if isinstance(value, dict) else value
 
 

@@ -214,7 +214,7 @@ class Desk:
         Parameters
         ----------
         job
-            any.
+            Any.
 
         Returns
         -------
@@ -229,7 +229,7 @@ class Desk:
         Parameters
         ----------
         job
-            any.
+            Any.
 
         Returns
         -------
@@ -518,7 +518,7 @@ def stamp(when: datetime) -> str:
     Parameters
     ----------
     when
-        aware.
+        Aware.
 
     Returns
     -------

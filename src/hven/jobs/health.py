@@ -342,7 +342,7 @@ def state_of(checks: Sequence[Check]) -> str:
     Parameters
     ----------
     checks
-        any.
+        Any.
     """
     states = {check.state for check in checks}
     return next((state for state in ("failed", "warning") if state in states), "ok")

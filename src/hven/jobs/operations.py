@@ -66,7 +66,7 @@ def counted(site: Site, name: str, run: Callable[[], T]) -> T:
     Parameters
     ----------
     site
-        where.
+        Where.
     name
         Of the collection.
     run

@@ -142,7 +142,7 @@ def finished(
     Parameters
     ----------
     row
-        before.
+        Before.
     timing
         None: the collection has no schedule any more; its line goes soon.
     now

@@ -28,6 +28,8 @@ def lint(url: str, *, only: Sequence[str] = (), limits: Limits | None = None, pr
         Base address of a TAP service, or of the site whose ``/tap`` it is.
     only
         Groups (``epn``) or codes (``epn.ucd``); empty: all.
+    limits
+        Of requests, rows and seconds; None: the usual ones.
     progress
         Called with the title of each group as it begins.
 

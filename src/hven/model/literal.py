@@ -44,7 +44,7 @@ def number(text: str) -> int | float:
     Returns
     -------
     number
-        dimensionless.
+        Dimensionless.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def figure(value: float) -> str:
     Parameters
     ----------
     value
-        dimensionless.
+        Dimensionless.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def word(text: str) -> pa.Scalar:
     Parameters
     ----------
     text
-        any.
+        Any.
 
     Returns
     -------
@@ -294,7 +294,7 @@ def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.Recor
     batch
         The rows.
     most
-        bytes.
+        Bytes.
 
     Yields
     ------

@@ -159,7 +159,7 @@ def imported(module: str, what: str) -> ModuleType:
     Returns
     -------
     module
-        imported.
+        Imported.
 
     Raises
     ------

@@ -540,7 +540,7 @@ def table_to_json(table: Table) -> dict[str, Any]:
     Parameters
     ----------
     table
-        any.
+        Any.
 
     Returns
     -------
@@ -587,7 +587,7 @@ def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str
     Parameters
     ----------
     columns
-        any.
+        Any.
 
     Returns
     -------

@@ -206,7 +206,7 @@ def explain(
     who
         Who asks.
     site
-        where.
+        Where.
     uploads
         Tables that come with it, by name.
     policies
@@ -305,7 +305,7 @@ def known(query: str, who: Reader, *, site: Site, policies: Sequence[Policy] = D
     who
         Who asks.
     site
-        where.
+        Where.
     policies
         What readers may see.
     """

@@ -117,7 +117,7 @@ class Turns:
         Parameters
         ----------
         turn
-            entered.
+            Entered.
 
         Returns
         -------
@@ -260,7 +260,7 @@ class Turns:
         Parameters
         ----------
         turn
-            held.
+            Held.
         """
         with self._free:
             if turn.held:

@@ -319,7 +319,7 @@ async def left(request: Request) -> None:
     Parameters
     ----------
     request
-        theirs.
+        Theirs.
     """
     while (await request.receive())["type"] != "http.disconnect":
         pass

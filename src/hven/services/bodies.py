@@ -36,7 +36,7 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     request
         With the body.
     limit
-        bytes.
+        Bytes.
 
     Yields
     ------
@@ -149,7 +149,7 @@ def too_large(size: int, limit: int) -> TooLarge:
     size
         Bytes that came, or were announced.
     limit
-        bytes.
+        Bytes.
 
     Returns
     -------

@@ -69,7 +69,7 @@ def status_of(error: BaseException) -> int:
     Parameters
     ----------
     error
-        any.
+        Any.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def message_of(error: BaseException, request_id: str = "") -> str:
     Parameters
     ----------
     error
-        any.
+        Any.
     request_id
         Under which the log knows it.
 
@@ -140,7 +140,7 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
     Parameters
     ----------
     error
-        any.
+        Any.
     """
     if isinstance(error, errors.Unauthenticated):
         return {"www-authenticate": CHALLENGE}
@@ -189,7 +189,7 @@ def request_id(request: HTTPConnection) -> str:
     Parameters
     ----------
     request
-        any.
+        Any.
     """
     return str(request.scope.get("hven.request_id", ""))
 

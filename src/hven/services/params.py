@@ -38,7 +38,7 @@ async def read(request: Request, limit: int) -> Params:
     request
         GET or POST.
     limit
-        bytes.
+        Bytes.
 
     Returns
     -------

@@ -132,7 +132,12 @@ class Source(Protocol):
     """Rows of one ``source:`` entry."""
 
     def columns(self) -> list[Column]:
-        """Say what is there, with whatever the carrier says of types, units, UCDs and descriptions.
+        """Describe what is there, with whatever the carrier says of types, units, UCDs and descriptions.
+
+        Returns
+        -------
+        columns
+            In the order of the carrier.
 
         Raises
         ------
@@ -141,13 +146,27 @@ class Source(Protocol):
         """
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows. `columns` selects by name and may name `ROW` and `FILE_FACTS`; None = all real columns."""
+        """Yield rows in the order of the carrier.
+
+        Parameters
+        ----------
+        columns
+            Names of columns, which may be `ROW` and `FILE_FACTS`, too; None: all real columns.
+        limit
+            Largest number of rows; None: all.
+        """
 
     def pins(self) -> list[Pin]:
-        """Say what was read, with checksums; complete after `batches` is exhausted."""
+        """List what was read, with checksums; complete after `batches` is exhausted.
+
+        Returns
+        -------
+        pins
+            One for each file or service.
+        """
 
     def size(self) -> int | None:
-        """Bytes or rows to come, for a progress bar; None if unknown."""
+        """Return the bytes or rows to come, for a progress bar; None if unknown."""
 
 
 # --- what only some sources can; `sync` asks by isinstance --------------------------------------------------------
@@ -158,17 +177,31 @@ class Since(Protocol):
     """A source that can narrow itself to what changed since a watermark."""
 
     def narrow(self, expression: str) -> bool:
-        """Say whether this watermark can be sent to the source.
+        """Return whether a watermark can be sent to the source.
 
-        `expression` is a source column, or an ADQL value expression over source columns: columns, numbers, ``+ - * /``,
         COALESCE, GREATEST and LEAST are translated where the source has them. False: read all and compare.
+
+        Parameters
+        ----------
+        expression
+            A source column, or an ADQL value expression over source columns: columns, numbers, ``+ - * /``.
         """
 
     def since(self, expression: str, value: object | None) -> Source:
-        """Give the rows whose watermark is `value` or larger, or null; None = all rows.
+        """Open the rows whose watermark is `value` or larger, or null.
 
-        `value` is the largest watermark that was seen, less the overlap, as Arrow's scalars give it (``as_py``): a number, a text,
-        or a time without a zone (UTC). `columns` of the result are this source's, and so are its other abilities.
+        Parameters
+        ----------
+        expression
+            One that `narrow` takes.
+        value
+            The largest watermark that was seen, less the overlap, as Arrow's scalars have it (``as_py``): a number, a text, or a time without a
+            zone (UTC). None: all rows.
+
+        Returns
+        -------
+        source
+            Its `columns` are this source's, and so are its other abilities.
 
         Raises
         ------
@@ -182,9 +215,21 @@ class Picks(Protocol):
     """A source that can give the rows of some keys."""
 
     def pick(self, columns: Sequence[str], keys: pa.Table) -> Source:
-        """Give the rows whose `columns` are in `keys` (same names; nulls are values), in whatever portions the source can take.
+        """Open the rows with some keys, in whatever portions the source can take.
 
         A key that the source counts as equal (blanks at the end, letters in another case) may bring its row, too.
+
+        Parameters
+        ----------
+        columns
+            Of the key.
+        keys
+            Columns of the same names; nulls are values.
+
+        Returns
+        -------
+        source
+            Of these rows.
         """
 
 
@@ -193,14 +238,38 @@ class Blocks(Protocol):
     """A source that can compute a checksum of whole blocks of rows where they are."""
 
     def blocks(self, key: Sequence[str], columns: Sequence[str]) -> pa.Table | None:
-        """Give one line for each block of keys: ``block`` (text that stays with its rows), ``rows``, ``checksum``.
+        """Sum up blocks of keys.
 
-        `columns` are those whose changes matter. None: these columns cannot be summed up there. How keys are cut into blocks may
-        change when the table has grown a lot: then all blocks have other names, and are read once.
+        How keys are cut into blocks may change when the table has grown a lot: then all blocks have other names, and are read once.
+
+        Parameters
+        ----------
+        key
+            Columns of the key.
+        columns
+            Those whose changes matter.
+
+        Returns
+        -------
+        blocks
+            A row for each: ``block`` (text that stays with its rows), ``rows``, ``checksum``. None: these columns cannot be summed up there.
         """
 
     def block(self, key: Sequence[str], blocks: Sequence[object]) -> Source:
-        """Give the rows of these blocks; also those that are new in them, and none of a block that is gone."""
+        """Open the rows of some blocks; also those that are new in them, and none of a block that is gone.
+
+        Parameters
+        ----------
+        key
+            As for `blocks`.
+        blocks
+            Values of ``block``.
+
+        Returns
+        -------
+        source
+            Of these rows.
+        """
 
 
 @runtime_checkable
@@ -208,10 +277,17 @@ class Pages(Protocol):
     """A source that is asked page by page, and can go on where it was left."""
 
     def pages(self, columns: Sequence[str] | None = None, after: str | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield rows and what to say as `after` to go on behind them (text, without secrets).
+        """Yield rows, each batch with where to go on behind it.
 
-        An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to the last
-        that was not empty, or read all. A batch may have no rows.
+        An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to the last that was not empty,
+        or read all. A batch may have no rows.
+
+        Parameters
+        ----------
+        columns
+            Names; None: all.
+        after
+            What a call before yielded beside a batch (text, without secrets); None: from the beginning.
         """
 
 
@@ -220,13 +296,29 @@ class FileWise(Protocol):
     """A source that reads one file after the other; ``file.path`` of its rows is the name of their file's pin."""
 
     def listed(self) -> list[Pin]:
-        """Name the files that are there now, with size and time (to the nanosecond, where the disk has it).
+        """List the files that are there now, with size and time (to the nanosecond, where the disk has it).
 
         A checksum only where it costs nothing. What is read afterwards is not older than what this says.
+
+        Returns
+        -------
+        pins
+            One for each file.
         """
 
     def only(self, names: Collection[str]) -> Source:
-        """Give the rows of these files alone, in the order of the whole; `columns` are this source's, whatever is in the files."""
+        """Open the rows of some files alone, in the order of the whole.
+
+        Parameters
+        ----------
+        names
+            Of files, as `listed` has them.
+
+        Returns
+        -------
+        source
+            Its `columns` are this source's, whatever is in the files.
+        """
 
 
 @runtime_checkable
@@ -234,7 +326,7 @@ class Counts(Protocol):
     """A source of files, whose size and progress are bytes."""
 
     def done(self) -> int:
-        """Count the bytes read."""
+        """Return the bytes read so far."""
 
 
 @runtime_checkable
@@ -242,7 +334,7 @@ class Guesses(Protocol):
     """A source that guesses what a descriptor may say."""
 
     def guessed(self) -> dict[str, object]:
-        """Give options that were guessed and that a descriptor should say, since they change what the rows are."""
+        """Return options that were guessed and that a descriptor should say, since they change what the rows are."""
 
 
 @runtime_checkable
@@ -250,7 +342,13 @@ class Doubts(Protocol):
     """A source that is not sure of types."""
 
     def doubts(self) -> dict[str, tuple[str, str]]:
-        """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
+        """List the columns that were guessed to be text and may be meant otherwise.
+
+        Returns
+        -------
+        doubts
+            A message and a remedy by name.
+        """
 
 
 @runtime_checkable
@@ -258,7 +356,13 @@ class Within(Protocol):
     """A source that asks nothing anew when more is known of how it will be read; others are opened again."""
 
     def within(self, context: Context) -> Source:
-        """Give the same source in another context."""
+        """Return the same source in another context.
+
+        Parameters
+        ----------
+        context
+            Directory, secrets, query ...
+        """
 
 
 @runtime_checkable
@@ -266,7 +370,7 @@ class Described(Protocol):
     """A source that says what it is about."""
 
     def about(self) -> tuple[str | None, str | None]:
-        """Give a title and a description."""
+        """Return a title and a description; None for what is not said."""
 
 
 @runtime_checkable
@@ -274,7 +378,7 @@ class Headed(Protocol):
     """A source that says more around its rows: frames, groups, parameters."""
 
     def head(self) -> Head:
-        """Give what is said there."""
+        """Return what is said at the head of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,10 +409,21 @@ class Feeds(Protocol):
     """A source that tells what has changed since a state of it."""
 
     def state(self) -> str | None:
-        """Name the state it is in; None: it tells no changes (now). To be asked before rows are read."""
+        """Return the name of the state it is in; None: it tells no changes (now). To be asked before rows are read."""
 
     def changes(self, since: str) -> Changes | None:
-        """Tell what has changed; None: it does not know that state any more, so that everything must be read."""
+        """List what has changed since a state.
+
+        Parameters
+        ----------
+        since
+            What `state` returned then.
+
+        Returns
+        -------
+        changes
+            None: it does not know that state any more, so that everything must be read.
+        """
 
 
 __all__ = [

@@ -54,7 +54,20 @@ class Failure(Exception):
 
 
 def first_wrong(fails: Callable[[int, int], bool], rows: int) -> int | None:
-    """Find the first row without which a function does not fail; None: no row does it alone."""
+    """Find the first row without which a function does not fail, by bisection.
+
+    Parameters
+    ----------
+    fails
+        Whether it fails for the rows from one number to another.
+    rows
+        Their number.
+
+    Returns
+    -------
+    row
+        From 0; None: no row does it alone.
+    """
     low, high = 0, rows
     while high - low > 1:
         middle = (low + high) // 2
@@ -83,6 +96,13 @@ class Python:
     def load(self, path: Path, name: str) -> None:
         """Import a file, and find its function.
 
+        Parameters
+        ----------
+        path
+            Of the file.
+        name
+            Of the function.
+
         Raises
         ------
         Failure
@@ -94,7 +114,23 @@ class Python:
             self._loaded.add((str(path), name))
 
     def call(self, path: Path, name: str, arrays: Sequence[pa.Array], *, seconds: float | None = None) -> pa.Array | str:
-        """Call a function with columns, for so many `seconds` at most; gives what it answers, or the name of its type if that is no column.
+        """Call a function with columns.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        name
+            Of the function.
+        arrays
+            Its arguments, each of shape (n,).
+        seconds
+            At most; None: what the limits say.
+
+        Returns
+        -------
+        column
+            Of shape (n,); or the name of the type of what is no column.
 
         Raises
         ------
@@ -109,7 +145,15 @@ class Python:
         return pa.ipc.open_stream(body).read_next_batch().column(0) if kind == b"A" else body.decode()
 
     def ask(self, request: tuple[Any, ...], *more: pa.Buffer) -> None:
-        """Send a request; begin the process if there is none."""
+        """Send a request; begin the process if there is none.
+
+        Parameters
+        ----------
+        request
+            What is to be done, and with what.
+        more
+            Further parts, as they are.
+        """
         if self._process is None:
             self._begin()
         if self._channel is None:
@@ -122,7 +166,19 @@ class Python:
             raise self._ended() from None
 
     def answer(self, seconds: float) -> tuple[bytes, bytes]:
-        """Wait for what it says: a letter and what belongs to it.
+        """Wait for an answer.
+
+        Parameters
+        ----------
+        seconds
+            At most; a source that yields rows has them anew with each.
+
+        Returns
+        -------
+        kind
+            A letter.
+        body
+            What belongs to it.
 
         Raises
         ------

@@ -34,12 +34,26 @@ class Header:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
     def number(self, key: str, default: int = 0) -> int:
-        """Give a whole number."""
+        """Return the whole number of a key.
+
+        Parameters
+        ----------
+        key
+            As the card has it.
+        default
+            Where there is none, or no number.
+        """
         value = self.values.get(key)
         return int(value) if isinstance(value, (int, float)) else default
 
     def text(self, key: str) -> str | None:
-        """Give a text; a number is written out, an empty text is None."""
+        """Return the text of a key; a number is written out, an empty text is None.
+
+        Parameters
+        ----------
+        key
+            As the card has it.
+        """
         value = self.values.get(key)
         return str(value).strip() or None if value is not None else None
 
@@ -50,7 +64,7 @@ class Header:
 
     @property
     def kind(self) -> str:
-        """Say what the HDU is: image, BINTABLE, TABLE; a tile-compressed image is an image."""
+        """The kind of the HDU: image, BINTABLE, TABLE; a tile-compressed image is an image."""
         kind = self.text("XTENSION") or "image"
         return "image" if self.values.get("ZIMAGE") is True else kind
 
@@ -74,10 +88,17 @@ def headers(path: Path, *, most: int = 40, skipped: int = 256 << 20) -> list[Hea
 
     Parameters
     ----------
+    path
+        Of the file.
     most
         HDUs that are looked at.
     skipped
         Bytes of data of a compressed file that are unpacked to get to the next header.
+
+    Returns
+    -------
+    headers
+        One for each HDU.
 
     Raises
     ------
@@ -101,7 +122,21 @@ def headers(path: Path, *, most: int = 40, skipped: int = 256 << 20) -> list[Hea
 
 
 def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header | None:
-    """Read the next header; None at the end of the file.
+    """Read the next header (FITS 4.0, 4.4).
+
+    Parameters
+    ----------
+    read
+        Reads so many bytes.
+    index
+        Of the HDU, from 0.
+    file
+        Its name, for messages.
+
+    Returns
+    -------
+    header
+        None at the end of the file.
 
     Raises
     ------

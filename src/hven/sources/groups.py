@@ -81,7 +81,12 @@ class Grouped:
         self._spool.cleanup()
 
     def add(self, rows: pa.RecordBatch) -> None:
-        """Take rows: keys, arguments of the aggregates, plain columns and facts.
+        """Add rows.
+
+        Parameters
+        ----------
+        rows
+            Keys, arguments of the aggregates, plain columns and facts.
 
         Raises
         ------
@@ -103,7 +108,19 @@ class Grouped:
             self._connection.unregister("batch")
 
     def groups(self, size: int) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
-        """Yield groups: their columns, `ROWS` (how many rows each has), and by plain column another value where a group has several.
+        """Yield groups, a batch at a time.
+
+        Parameters
+        ----------
+        size
+            Groups of a batch, at most.
+
+        Yields
+        ------
+        batch
+            Their columns, and `ROWS` (how many rows each has).
+        others
+            By plain column another value where a group has several, shape (n,).
 
         Raises
         ------

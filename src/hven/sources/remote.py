@@ -60,6 +60,10 @@ def download(
 
     Parameters
     ----------
+    url
+        Http or https.
+    directory
+        Where the file is put.
     limit
         Bytes at most.
     seconds
@@ -86,6 +90,8 @@ def download(
         More than `limit` bytes.
     StorageError
         The disk is full.
+    SourceError
+        It cannot be fetched, or is too large.
     """
     with _answer(url, seconds, allow_private, total) as (response, final):
         length = response.headers.get("content-length", "")
@@ -126,8 +132,26 @@ def fetch(url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float
 
     Parameters
     ----------
+    url
+        Http or https.
     limit
         Bytes at most, unpacked.
+    seconds
+        Of silence, at most.
+    total
+        Seconds for the whole; None: no bound.
+    allow_private
+        Whether it may be on a private network.
+
+    Returns
+    -------
+    body
+        Unpacked.
+
+    Raises
+    ------
+    TooLarge
+        It has more than `limit` bytes.
     """
     with _answer(url, seconds, allow_private, total) as (response, _):
         found = bytearray()
@@ -170,14 +194,27 @@ def exchange(
 
     Parameters
     ----------
+    method
+        Of HTTP.
+    url
+        Http or https.
     form, files
         Of a POST: parameters in order, and files by the name of their part.
     content
         Or its whole body; its type is in `headers`.
+    headers
+        Of the request.
     seconds, total
         Without a byte for that long, or not whole after that long (None: four times `seconds`), it is given up.
     limit
         Bytes of the answer at most.
+    allow_private
+        Whether it may be on a private network.
+
+    Returns
+    -------
+    answer
+        Status, headers and body.
 
     Raises
     ------
@@ -242,14 +279,27 @@ def stream(
 
     Parameters
     ----------
+    method
+        Of HTTP.
+    url
+        Http or https.
     form
         Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same service; 303 is followed by GET.
+    headers
+        Of the request.
     secret
         The header ``Authorization``: for the host of `url` alone.
     seconds
         Without a byte for that long, it is given up.
     follow
         False: redirects are told, not followed.
+    allow_private
+        Whether it may be on a private network.
+
+    Yields
+    ------
+    answer
+        Status, headers and parts of the body.
 
     Raises
     ------
@@ -440,6 +490,13 @@ def _leads(url: str, target: str) -> str:
 def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     """Check an address and find the number behind its name.
 
+    Parameters
+    ----------
+    url
+        Http or https.
+    allow_private
+        Whether it may be on a private network.
+
     Returns
     -------
     host, address
@@ -451,6 +508,8 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
         Not http(s), no host, an unknown name.
     Forbidden
         Any of its numbers is not on the public internet (`Private`).
+    Private
+        Any of its numbers is not on the public internet.
     """
     import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 

@@ -34,7 +34,18 @@ class WholeFiles(FileRows):
 
     @abstractmethod
     def rows(self, file: DataFile) -> Iterator[pa.RecordBatch]:
-        """Read one file: all columns, of the types that `columns` says. `file.open()` gives its bytes, unpacked; `file.path` is where it lies."""
+        """Read one file: all columns, of the types that `columns` says.
+
+        Parameters
+        ----------
+        file
+            Its `open()` returns its bytes, unpacked; `path` is where it lies.
+
+        Yields
+        ------
+        batch
+            Rows in the order of the file.
+        """
 
     def _names(self) -> Sequence[str]:
         return [column.name for column in self.columns()]

@@ -35,9 +35,9 @@ class HalfHidden:
         Parameters
         ----------
         table
-            any.
+            Any.
         who
-            anybody.
+            Anybody.
 
         Returns
         -------

@@ -18,6 +18,8 @@ def diff(site: Site, name: str, old: str, new: str | None = None) -> list[Change
 
     Parameters
     ----------
+    site
+        Where.
     name
         A collection, or one of its tables as ``schema.table``.
     old, new

@@ -65,6 +65,8 @@ def sync(
 
     Parameters
     ----------
+    site
+        Where it is published.
     name
         Of the collection.
     full
@@ -77,6 +79,11 @@ def sync(
         Only if nobody has said that the collection shall rest (`resting`): for runs that no person asked for.
     progress
         Called often, from this thread.
+
+    Returns
+    -------
+    report
+        Of what was read, changed and published.
 
     Raises
     ------
@@ -106,7 +113,20 @@ def sync(
 
 
 def resting(site: Site, name: str) -> Conflict | None:
-    """Say why no run that nobody asked for may publish a collection: a rollback holds it, or it is not published; None if one may."""
+    """Check whether a run that nobody asked for may publish a collection.
+
+    Parameters
+    ----------
+    site
+        Where.
+    name
+        Of the collection.
+
+    Returns
+    -------
+    conflict
+        A rollback holds it, or it is not published; None if a run may.
+    """
     if name in site.store.held():
         return Conflict(f"{name} is held as `hven rollback` left it", remedy=f"hven schedule resume {name} ends that")
     if name not in site.store.published():

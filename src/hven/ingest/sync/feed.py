@@ -70,7 +70,18 @@ class Asked:
     holdings: Holdings
 
     def state(self, snapshot: str) -> str:
-        """Name a state so that this reader can go on from it. Who sees some rows only may see others under other rules: the name says which."""
+        """Name a state so that this reader can go on from it. Who sees some rows only may see others under other rules: the name says which.
+
+        Parameters
+        ----------
+        snapshot
+            Its id.
+
+        Returns
+        -------
+        state
+            Opaque text.
+        """
         return f"{snapshot}{READER}{self.scope.key}" if self.filtered else snapshot
 
     @property
@@ -86,10 +97,23 @@ def asked(
 
     Parameters
     ----------
+    site
+        Where.
     table
         One that this reader may know of.
     since, until
         Names of states as the feed gives them, snapshots, runs, or times (ISO 8601; a day means its end). `until` None: what is published.
+    who
+        The reader.
+    policies
+        What readers may see.
+    holdings
+        What is published.
+
+    Returns
+    -------
+    asked
+        Two states of the table, and who asks.
 
     Raises
     ------
@@ -168,7 +192,17 @@ class Feeds:
         self._turn = threading.Lock()  # comparing snapshots reads them whole: one at a time
 
     def rows(self, wanted: Asked) -> pa.Table:
-        """Give what changed: the columns of the key, `CHANGE` and `COLUMNS` (names with commas between; null: any), in the order of the key.
+        """Return what changed.
+
+        Parameters
+        ----------
+        wanted
+            As `asked` returned it.
+
+        Returns
+        -------
+        rows
+            The columns of the key, `CHANGE` and `COLUMNS` (names with commas between; null: any), in the order of the key.
 
         Raises
         ------
@@ -190,6 +224,8 @@ class Feeds:
 
         Parameters
         ----------
+        wanted
+            As `asked` returned it.
         offset
             Rows to leave out.
         maxrec
@@ -197,10 +233,17 @@ class Feeds:
         values
             True: the other columns of rows that are there, too.
 
+        Returns
+        -------
+        result
+            As of a query.
+
         Raises
         ------
         Gone
             It is not kept any more.
+        ParamError
+            `values` are asked for, and a column has a name of the feed.
         """
         table = wanted.table
         others = [column for column in table.columns if not column.hidden and column.name not in table.primary] if values else []

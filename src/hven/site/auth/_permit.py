@@ -97,7 +97,7 @@ class Access:
         Parameters
         ----------
         table
-            any.
+            Any.
         who
             The reader.
         """
@@ -109,9 +109,9 @@ class Access:
         Parameters
         ----------
         table
-            any.
+            Any.
         who
-            anybody.
+            Anybody.
         """
         return None
 
@@ -173,7 +173,7 @@ def visible(table: Table, who: Reader, policies: Sequence[Policy] = DEFAULT) -> 
     Parameters
     ----------
     table
-        any.
+        Any.
     who
         The reader.
     policies

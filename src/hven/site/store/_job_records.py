@@ -130,7 +130,7 @@ class Jobs:
         job
             With an id of its own.
         among
-            phases.
+            Phases.
         most
             Of the same queue that may be in these phases; None: any number.
         visitor
@@ -181,7 +181,7 @@ class Jobs:
         Parameters
         ----------
         names
-            ids.
+            Ids.
         """
         found: dict[str, str] = {}
         with self._database.reading() as connection:
@@ -207,7 +207,7 @@ class Jobs:
         Parameters
         ----------
         queue
-            whose.
+            Whose.
         kind
             Name of the job type.
         phases
@@ -274,7 +274,7 @@ class Jobs:
         name
             Its id.
         among
-            phases.
+            Phases.
         values
             Columns and their new values.
 
@@ -299,7 +299,7 @@ class Jobs:
         name
             Its id.
         others
-            ids.
+            Ids.
         among
             Phases in which it may be.
 
@@ -377,7 +377,7 @@ class Jobs:
         Parameters
         ----------
         names
-            ids.
+            Ids.
 
         Returns
         -------
@@ -554,7 +554,7 @@ class Jobs:
         Parameters
         ----------
         job
-            any.
+            Any.
         """
         return job.holder is None or dead(job.holder)
 
@@ -564,7 +564,7 @@ class Jobs:
         Parameters
         ----------
         job
-            any.
+            Any.
 
         Returns
         -------
@@ -612,7 +612,7 @@ class Jobs:
         Parameters
         ----------
         queue
-            whose.
+            Whose.
         kind
             Name of the job type.
         most
@@ -658,7 +658,7 @@ class Jobs:
         Parameters
         ----------
         names
-            ids.
+            Ids.
         """
         return set(self.phases(names))
 

@@ -100,7 +100,7 @@ class Store:
         Returns
         -------
         store
-            itself.
+            Itself.
         """
         stand(*self._where)
         return self

@@ -217,7 +217,18 @@ class DataFile:
         return self.path.stat()
 
     def open(self) -> Stream:
-        """Open for one pass in order, decompressed."""
+        """Open for one pass in order, decompressed.
+
+        Returns
+        -------
+        stream
+            Reads bytes; the checksum is complete when it was read to its end.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
         try:
             self._raw = _Hashing(self.path)
         except OSError as error:
@@ -242,7 +253,13 @@ class DataFile:
         raw.close()
 
     def hash_whole(self) -> str:
-        """Checksum the file in a pass of its own (for readers that jump about in it)."""
+        """Compute the checksum of the file in a pass of its own (for readers that jump about in it).
+
+        Returns
+        -------
+        sha256
+            hexadecimal.
+        """
         if self.sha256 is None:
             with self.path.open("rb") as file:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -260,7 +277,18 @@ class DataFile:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
     def fact(self, name: str) -> object:
-        """One of `FILE_FACTS`."""
+        """Return a fact of the file as the value of a column.
+
+        Parameters
+        ----------
+        name
+            One of `FILE_FACTS`.
+
+        Returns
+        -------
+        value
+            A text, bytes as a number, or a time in UTC without a zone.
+        """
         match name:
             case "file.path":
                 return self.name
@@ -278,11 +306,22 @@ class DataFile:
                 return self.path.resolve().as_uri()
 
     def fresh(self) -> DataFile:
-        """Give the same file, to be looked at and read anew."""
+        """Return the same file, to be looked at and read anew."""
         return DataFile(path=self.path, name=self.name)
 
     def listing(self) -> Pin:
-        """Say which file it is without reading it: its time is exact, so that two changes within a second are two."""
+        """Describe which file it is without reading it: its time is exact, so that two changes within a second are two.
+
+        Returns
+        -------
+        pin
+            Without a checksum.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
         try:
             found = self.stat
         except OSError as error:
@@ -292,7 +331,7 @@ class DataFile:
         return Pin(name=self.name, bytes=found.st_size, modified=f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z")
 
     def pin(self) -> Pin:
-        """Say what was read, for the record."""
+        """Describe what was read, for the record."""
         return Pin(name=self.name, bytes=self.stat.st_size, modified=self.modified.isoformat(timespec="seconds"), sha256=self.sha256)
 
 
