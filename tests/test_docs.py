@@ -349,3 +349,39 @@ def test_kinds_that_the_pages_name_exist() -> None:
             told |= words if len(words & kinds) > 1 else set()  # a list of kinds
         wrong |= {(page.name, word) for word in told - kinds - OTHER_KINDS}
     assert not wrong
+
+
+# --- pages to be read with the code open --------------------------------------------------------------------------------
+
+EXPLAINED = ROOT / "docs/explained"
+OF_THE_EXAMPLE = {"brightest.main", "brightest.yaml", "vmag"}
+
+
+def passages(page: str) -> list[str]:
+    """Cut a page into what names files and what is in them: sections, and entries of the glossary."""
+    text = (EXPLAINED / page).read_text(encoding="utf-8")
+    return text.partition("## Words of the code")[2].split("\n\n") if page == "glossary.md" else text.split("\n## ")
+
+
+@pytest.mark.parametrize("page", ["life-of-a-query.md", "life-of-a-row.md", "glossary.md"])
+def test_names_are_found_in_the_files_beside_them(page: str) -> None:
+    wrong, found = [], 0
+    for passage in passages(page):
+        links = re.findall(r"\[([\w./]+\.py)\]\(([^)]+)\)", passage)
+        wrong += [f"{shown} leads to {target}" for shown, target in links if not target.endswith(shown)]
+        code = "\n".join((EXPLAINED / target).read_text(encoding="utf-8") for _, target in links)
+        for name in re.findall(r"`([A-Za-z_][\w.]*(?:\(\))?)`", re.sub(r"```.*?```", "", passage, flags=re.DOTALL)):
+            word = name.removesuffix("()").rpartition(".")[2]
+            pattern = rf"^\s*(async )?def {word}\b" if name.endswith("()") else rf"\b{word}\b"
+            found += 1
+            if name not in OF_THE_EXAMPLE and links and not re.search(pattern, code, re.MULTILINE):
+                wrong.append(f"{name} in {passage.splitlines()[0]}")
+    assert not wrong
+    assert found > 30
+
+
+def test_paths_in_contributing_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:src|tests|bench|docs|examples|web|demo|scripts)(?:/[\w./]*)?)`", text)
+    assert len(paths) > 8
+    assert [path for path in paths if not (ROOT / path).exists()] == []
