@@ -70,7 +70,7 @@ def placed(error: EvaluationError, text: str, bound: Query | None = None) -> Eva
 
 
 def _views(bound: Query) -> list[Derived]:
-    """Give the views that a query reads itself: each is a derived table with a text of its own."""
+    """Return the views that a query reads itself: each is a derived table with a text of its own."""
     found: list[Derived] = []
     inside: set[int] = set()
     for node in walk(bound):
@@ -81,7 +81,7 @@ def _views(bound: Query) -> list[Derived]:
 
 
 def _suspects(message: str, tree: Query) -> tuple[str, list[int]]:
-    """Give what may have failed, in the plural, and where it stands."""
+    """Return what may have failed, in the plural, and where it stands."""
     nodes = list(walk(tree))
     into, between = _INTO.search(message), _SUM.search(message)
     if "several rows" in message:
@@ -114,7 +114,7 @@ def _suspects(message: str, tree: Query) -> tuple[str, list[int]]:
 
 
 def _may_be(node: Any, value: str) -> bool:
-    """Tell whether an operand may have had the value that the engine names."""
+    """Return whether an operand may have had the value that the engine names."""
     return not isinstance(node, Literal) or str(node.value) == value
 
 

@@ -287,7 +287,7 @@ class Calling(Fitting, ABC):
         return Function(entry.name, tuple(args), node.distinct, steady=self.steady and entry.aggregate, at=node.at, meta=got)
 
     def misfit(self, signature: Signature, args: Sequence[Expr]) -> str | None:
-        """Say why arguments do not fit a signature, or None."""
+        """Return why arguments do not fit a signature, or None."""
         if len(args) < signature.minimum or (signature.maximum is not None and len(args) > signature.maximum):
             return "count"
         for index, arg in enumerate(args):
@@ -306,7 +306,7 @@ class Calling(Fitting, ABC):
         return None
 
     def misused(self, node: Function, entry: Entry, args: Sequence[Expr], reason: str) -> NoReturn:
-        """Say how a function is to be called."""
+        """Fail because of how a function is called, and say how it is called."""
         forms = [signature for signature in entry.signatures if "coordsys" not in signature.text] or list(entry.signatures)
         shown = " or ".join(dict.fromkeys(signature.text.partition(" ->")[0] for signature in forms))
         reasons = [wrong for signature in forms if (wrong := self.misfit(signature, args)) not in {None, "count"}]
@@ -351,7 +351,7 @@ class Calling(Fitting, ABC):
         return Binary("*", value, Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False)), at=node.at, meta=got)
 
     def exponent(self, arg: Expr) -> float:
-        """Give a number that is written in place, NaN if none is: the unit of a power is part of the query's shape."""
+        """Parse a number that is written in place, NaN if none is: the unit of a power is part of the query's shape."""
         sign, number = (-1, arg.operand) if isinstance(arg, Unary) and arg.op == "-" else (1, arg)
         if not isinstance(number, Literal) or isinstance(number.value, bool | str) or number.value is None:
             return math.nan

@@ -55,7 +55,7 @@ _FORMS: Final = {
 
 
 def kind(node: Expr) -> str:
-    """Tell what the text alone says about a value: ``n`` number, ``s`` string, ``g`` geometry, empty if nothing."""
+    """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if nothing."""
     if isinstance(node, Literal):
         return "s" if isinstance(node.value, str) else "n" if node.value is not None and not isinstance(node.value, bool) else ""
     if isinstance(node, Function):
@@ -122,7 +122,7 @@ def _remedy(letter: str, arg: Expr) -> str:
 
 
 def null_system(name: str, count: int, shapes: Sequence[bool]) -> bool:
-    """Say whether a NULL before `count` - 1 other arguments is the coordinate system (others write it so) and not a coordinate."""
+    """Return whether a NULL before `count` - 1 other arguments is the coordinate system (others write it so) and not a coordinate."""
     if name not in {"POINT", "CIRCLE", "BOX", "POLYGON"}:
         return False
     return any(shapes[1:]) or (count % 2 == 1 if name == "POLYGON" else count == _SHAPES[name][0] + 1)
@@ -174,7 +174,7 @@ def _polygon_fault(rest: tuple[Expr, ...], kinds: list[str], remedy: str) -> tup
 
 
 def stands_alone(node: Expr) -> bool:
-    """Tell whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
+    """Return whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
     if isinstance(node, (Literal, ColumnRef, Cast, Case, Element)):
         return True
     if isinstance(node, Function):

@@ -41,7 +41,7 @@ class Fitting:
         self.met = self.terms = self.selects = self.building = self.reads = self.filled = 0
 
     def fail(self, message: str, at: int, remedy: str = "") -> NoReturn:
-        """Say what is wrong at an offset of the text."""
+        """Fail with what is wrong at an offset of the text."""
         raise self.fault(message, at, remedy)
 
     def fault(self, message: str, at: int, remedy: str = "") -> BindError:
@@ -140,11 +140,11 @@ class Fitting:
         return Cast(node, "INTEGER", at=node.at, meta=derived((inner,), INT32, None, None))
 
     def as_text(self, node: Expr) -> str:
-        """Say how to make text of a value."""
+        """Phrase how to make text of a value."""
         return f"write CAST({node.name.name} AS VARCHAR)" if isinstance(node, ColumnRef) else "write CAST(.. AS VARCHAR)"
 
     def unified(self, nodes: Sequence[Expr], what: str) -> tuple[list[Expr], Type]:
-        """Give several values one type."""
+        """Unify the types of several values."""
         found = [kind(node) for node in nodes]
         known = [item for item in found if item != "null"]
         fitted = list(nodes)

@@ -96,7 +96,7 @@ def _optional(view: View) -> None:
 
 
 def _shared(one: View, two: View) -> list[Ident]:
-    """Give the names that both sides of a NATURAL JOIN show."""
+    """Return the names that both sides of a NATURAL JOIN show."""
     mine = [item.name for item in one.star()]
     theirs = {item.name.lower() for item in two.star()}
     return [Ident(name) for name in dict.fromkeys(mine) if name.lower() in theirs]

@@ -24,7 +24,7 @@ class Calling(Protocol):
         """Raise a fault of the query."""
 
     def said(self, node: Expr, *, bare: bool = False) -> str:
-        """Say what an expression is."""
+        """Describe an expression."""
 
     def spectral(self, node: Function, args: list[Expr]) -> Expr:
         """Convert a wavelength, frequency, energy or wave number."""

@@ -69,7 +69,7 @@ class Outputs:
         self.items.append(SelectItem(expr, alias, at=at, column=column))
 
     def find(self, ident: Ident) -> list[int]:
-        """Give the indexes of the output columns that a name means (ORDER BY)."""
+        """Return the indexes of the output columns that a name means (ORDER BY)."""
         lower = ident.name.lower()
         return [
             index for index, called in enumerate(self.called)
@@ -77,7 +77,7 @@ class Outputs:
         ]  # fmt: skip
 
     def at(self, position: int, binder: Fitting, node: Expr) -> Expr:
-        """Give the expression at a position from 1."""
+        """Return the expression at a position from 1."""
         if not 1 <= position <= len(self.items):
             binder.fail(f"there is no output column {position}", node.at, f"the positions are 1 to {len(self.items)}")
         return self.items[position - 1].expr
@@ -87,7 +87,7 @@ class Outputs:
         return Literal(position, at=at, meta=Meta(INT32, constant=True, nullable=False))
 
     def names(self, described: Sequence[Column] = ()) -> Names:
-        """Give the columns as a derived table shows them; `described` lends metadata by name (a view's own words)."""
+        """Return the columns as a derived table shows them; `described` lends metadata by name (a view's own words)."""
         own = {column.name.lower(): column for column in described}
         columns, metas = [], []
         for item in self.items:
@@ -108,7 +108,7 @@ class Outputs:
         return Names(columns, [ident.name for ident in self.called], metas)
 
     def united(self, other: Outputs, binder: Fitting, node: SetOperation) -> Outputs:
-        """Give the output of a set operation: metadata of the left side, types that hold both (ADQL 2.1 section 4.6)."""
+        """Return the output of a set operation: metadata of the left side, types that hold both (ADQL 2.1 section 4.6)."""
         result = Outputs()
         for index, (left, right) in enumerate(zip(self.items, other.items, strict=True), 1):
             one, two = kind(left.expr), kind(right.expr)

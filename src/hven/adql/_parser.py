@@ -412,7 +412,7 @@ def _parse_part(text: str, place: Place | None, *, condition: bool) -> Expr:
 
 
 def moved(fault: ParseError, start: Place) -> Place:
-    """Give the place in a descriptor of a fault in an expression that begins at `start`."""
+    """Return the place in a descriptor of a fault in an expression that begins at `start`."""
     if start.line is None:
         return start
     if fault.line > 1:

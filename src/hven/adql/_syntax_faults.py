@@ -111,7 +111,7 @@ def text_fault(text: str) -> None:
 
 
 def lexical_fault(text: str, at: int) -> NoReturn:
-    """Say why no word can begin at this offset.
+    """Fail with why no word can begin at this offset.
 
     Raises
     ------
@@ -171,10 +171,10 @@ def nearest(word: str, choices: Sequence[str]) -> str | None:
 
 
 def is_statement(word: str) -> bool:
-    """Tell whether a word begins a statement of SQL that is not a query."""
+    """Return whether a word begins a statement of SQL that is not a query."""
     return word.upper() in _STATEMENTS
 
 
 def is_reserved(word: str) -> bool:
-    """Tell whether a word is reserved in ADQL 2.1."""
+    """Return whether a word is reserved in ADQL 2.1."""
     return word.upper() in RESERVED

@@ -125,7 +125,7 @@ class Words:
                 self.refuse(f"expected {expected}, found {self.found(j)}", f"did you mean {near}?", at=self.ats[j])
 
     def advice(self, expected: str) -> tuple[str, str]:
-        """Give message and remedy for the current word, which should be something else."""
+        """Return message and remedy for the current word, which should be something else."""
         i = self.i
         tag, value = self.tags[i], self.values[i]
         before = self.tags[i - 1] if i else ""

@@ -60,7 +60,7 @@ class WindowParser(Words, ABC):
                 return tuple(found)
 
     def at_windows(self) -> bool:
-        """Tell whether the WINDOW clause begins here; WINDOW is no reserved word, and may be an alias."""
+        """Return whether the WINDOW clause begins here; WINDOW is no reserved word, and may be an alias."""
         i = self.i
         return (
             self.tags[i] == NAME
@@ -130,7 +130,7 @@ class WindowParser(Words, ABC):
         return Edge(after, literal, at=at)
 
     def word(self) -> str:
-        """Give the current word in upper case."""
+        """Return the current word in upper case."""
         return str(self.values[self.i]).upper()
 
     def listed(self, read: Callable[[], Part], word: str) -> list[Part]:

@@ -157,11 +157,11 @@ class _Keys:
         self.chains = {len(found) for found in self.keys if isinstance(found, tuple) and found[0] == "chain"}
 
     def has(self, node: Expr) -> bool:
-        """Tell whether this expression is grouped by."""
+        """Return whether this expression is grouped by."""
         return bool(self.keys) and key(node) in self.keys
 
     def rest(self, node: Binary) -> list[Expr]:
-        """Give the operands of a chain that are not grouped by; ``a + b`` may be, in ``a + b + c``."""
+        """Return the operands of a chain that are not grouped by; ``a + b`` may be, in ``a + b + c``."""
         first, links = chain(node, Binary)
         operands = [first, *[link.right for link in links]]
         for size in sorted(self.chains, reverse=True):

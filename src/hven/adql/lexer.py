@@ -279,7 +279,7 @@ def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Tell whether a text has no half of a surrogate pair."""
+    """Return whether a text has no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

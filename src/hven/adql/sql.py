@@ -1095,7 +1095,7 @@ class Writer:
 
 
 def _alike(link: Binary) -> tuple[str, Type]:
-    """Give what the links of a run have in common."""
+    """Return what the links of a run have in common."""
     return "+" if link.op == "-" else link.op, meta(link).type
 
 

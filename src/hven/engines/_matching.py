@@ -50,7 +50,7 @@ class Wanted:
         self.repeated = keys.num_rows - int((self.first >= 0).sum())  # keys that stand before
 
     def find(self, page: pa.Table) -> Rows:
-        """Give for each row of a page the row of the wanted keys with the same key, -1 if there is none.
+        """Return for each row of a page the row of the wanted keys with the same key, -1 if there is none.
 
         Every call begins with a hash table of the wanted keys: pages should have as many rows (see `pages`).
         """
@@ -84,7 +84,7 @@ def pages(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
 
 
 def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Give a column as one array; -0.0 is 0.0."""
+    """Return a column as one array; -0.0 is 0.0."""
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):

@@ -84,7 +84,7 @@ def _of_text(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
 
 
 def numbers_of(shape: Shape | Moc) -> list[float]:
-    """Give the numbers of a circle, a polygon or a point as DALI lists them; none of anything else."""
+    """Return the numbers of a circle, a polygon or a point as DALI lists them; none of anything else."""
     if isinstance(shape, Circle):
         return [shape.lon, shape.lat, shape.radius]
     if isinstance(shape, Polygon):
@@ -120,13 +120,13 @@ def _bounded(kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbe
 
 
 def ranges_of(shape: Shape) -> Indexes:
-    """Give ranges of cells of the highest order that hold a shape: half-open, ascending."""
+    """Return ranges of cells of the highest order that hold a shape: half-open, ascending."""
     ranges: Indexes = shape.cover(healpix.ORDER) if isinstance(shape, Point) else cover(shape)
     return ranges
 
 
 def _few(shape: Shape | Moc) -> Indexes:
-    """Give a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.touched`)."""
+    """Return a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.touched`)."""
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
     ranges = ranges_of(shape)

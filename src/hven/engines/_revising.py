@@ -31,7 +31,7 @@ class Look(Protocol):
 def revised(
     table: Table, old: Mapping[str, Facts], gone: Mapping[str, Facts], come: Mapping[str, Facts], rows: tuple[int, int, int], look: Look
 ) -> dict[str, dict[str, object]]:
-    """Give the statistics after rows went and came: what a look at all rows would find, but for the numbers of distinct values.
+    """Return the statistics after rows went and came: what a look at all rows would find, but for the numbers of distinct values.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def revised(
 
 
 def found_in(table: Table, rows: pa.Table) -> dict[str, dict[str, object]]:
-    """Give the statistics of some rows."""
+    """Return the statistics of some rows."""
     gathered = Statistics(table)
     gathered.add(rows)
     return gathered.result()
@@ -80,7 +80,7 @@ def _revise(column: Column, old: Facts, less: Facts, more: Facts, rows: tuple[in
 
 
 def _extreme(column: Column, name: str, better: Any, old: Facts, less: Facts, more: Facts, look: Any) -> object:
-    """Give the smallest or greatest value."""
+    """Return the smallest or greatest value."""
     was, went, came = (_value(column, facts.get(name)) for facts in (old, less, more))
     known = [(value, facts[name]) for value, facts in ((was, old), (came, more)) if value is not None]
     best = better(known, key=lambda pair: pair[0]) if known else (None, None)
@@ -114,7 +114,7 @@ def _count(facts: Facts, name: str) -> int:
 
 
 def _value(column: Column, stored: object) -> Any:
-    """Give a value as it was before it was made fit for JSON."""
+    """Return a value as it was before it was made fit for JSON."""
     if isinstance(stored, str) and column.type.is_timestamp:
         return dt.datetime.fromisoformat(stored)
     if isinstance(stored, str) and not column.type.is_string:

@@ -25,7 +25,7 @@ LAST = np.iinfo(np.int64).max  # the key of rows that have none: they come last,
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Give a batch the columns and types of the table, by name; NaN becomes null."""
+    """Conform a batch to the columns and types of the table, by name; NaN becomes null."""
     missing = [name for name in schema.names if name not in batch.schema.names]
     if missing:
         message = f"rows without the columns {', '.join(missing)} cannot be stored"
@@ -50,7 +50,7 @@ def without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArra
 
 
 def position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
-    """Give the HEALPix index (order 29) of each row, `LAST` where there is no position."""
+    """Compute the HEALPix index (order 29) of each row, `LAST` where there is no position."""
     found = healpix.index(29, _floats(lon), _floats(lat))
     missing = found < 0
     if missing.any():
@@ -59,7 +59,7 @@ def position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
 
 
 def stable_order(keys: Keys) -> npt.NDArray[np.int64]:
-    """Give the order that sorts keys, equal ones as they came: numpy's vectorised quicksort, then its ties put right."""
+    """Compute the order that sorts keys, equal ones as they came: numpy's vectorised quicksort, then its ties put right."""
     order = keys.argsort()
     ordered = keys[order]
     same = ordered[1:] == ordered[:-1]
@@ -81,14 +81,14 @@ def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
 
 
 def refuse_nulls(table: Table, nulls: int) -> None:
-    """Say that a primary key is null, if it is."""
+    """Refuse a primary key that is null."""
     if nulls:
         message = f"{table.qualified}: the primary key ({', '.join(table.primary)}) is null in {nulls:,} rows"
         raise DataError(message, remedy="give every row a key, or name another primary key")
 
 
 def repeated(table: Table, keys: int, rows: int, first: Sequence[Sequence[object]]) -> DataError:
-    """Say which primary keys stand more than once: how many do, in how many rows, and the first, each with its number of times."""
+    """Make the error of primary keys that stand more than once: how many do, in how many rows, and the first, each with its number of times."""
     shown = "; ".join(
         f"{', '.join(f'{name} = {value!r}' for name, value in zip(table.primary, row, strict=False))} ({row[-1]} times)" for row in first
     )

@@ -73,7 +73,7 @@ class Statistics:
         return least if low == high else None
 
     def result(self) -> dict[str, dict[str, object]]:
-        """Give the statistics of all columns."""
+        """Return the statistics of all columns."""
         found: dict[str, dict[str, object]] = {}
         for column in self._table.columns:
             name = column.name
@@ -144,7 +144,7 @@ class _Distinct:
         self._seen = pa.StructArray.from_arrays([encoded.dictionary, pa.array(sums)], ["values", "counts"])
 
     def estimate(self) -> int:
-        """Give the number of distinct values, by the estimator of Haas and Stokes (Duj1) as PostgreSQL's ANALYZE uses it."""
+        """Estimate the number of distinct values, by the estimator of Haas and Stokes (Duj1) as PostgreSQL's ANALYZE uses it."""
         self._gather()
         if self._seen is None:
             return 0
@@ -186,7 +186,7 @@ def written(cells: npt.NDArray[np.int64], order: int) -> str:
 
 
 def covered(healpix: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """Give the cells of a coverage, and their order."""
+    """Return the cells of a coverage, and their order."""
     cells, order = np.empty(0, np.int64), 8
     for order in (8, 7, 6):
         cells = distinct_cells(healpix, order)
@@ -196,7 +196,7 @@ def covered(healpix: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]
 
 
 def distinct_cells(healpix: npt.NDArray[np.int64], order: int) -> npt.NDArray[np.int64]:
-    """Give the distinct cells of a coarser order, from a sorted array, without a copy of it."""
+    """Return the distinct cells of a coarser order, from a sorted array, without a copy of it."""
     shift = 2 * (29 - order)
     found: list[npt.NDArray[np.int64]] = []
     last = -1

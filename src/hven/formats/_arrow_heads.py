@@ -115,7 +115,7 @@ class _Table:
         return int(struct.unpack_from(form, self.data, at)[0])
 
     def _field(self, number: int) -> int:
-        """Give the place of a field; 0: it is not there."""
+        """Find the place of a field; 0: it is not there."""
         offset = self.offsets[number] if number < len(self.offsets) else 0
         return self.at + offset if offset else 0
 
@@ -128,7 +128,7 @@ class _Table:
         return _Table(self.data, place + self._read("<I", place)) if place else None
 
     def vector(self, number: int, width: int) -> bytes:
-        """Give the bytes of a vector of structures, each so many bytes wide."""
+        """Return the bytes of a vector of structures, each so many bytes wide."""
         place = self._field(number)
         if not place:
             return b""

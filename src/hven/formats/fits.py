@@ -144,7 +144,7 @@ def _ascii(array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _letter(mark: str) -> str:
-    """Give the plain letter of an accented one, else ``?``."""
+    """Replace an accented letter by its plain one, else ``?``."""
     return "".join(part for part in unicodedata.normalize("NFKD", mark) if part.isascii()) or "?"
 
 
@@ -332,7 +332,7 @@ def _fill(target: Array, array: pa.Array, plan: _Plan, heap_at: int) -> int:
 
 
 def _items(values: pa.Array, plan: _Plan) -> Array:
-    """Give flat values with nulls filled: TNULL, NaN, a zero byte for booleans."""
+    """Flatten values, with nulls filled: TNULL, NaN, a zero byte for booleans."""
     if pa.types.is_boolean(values.type):
         truth = pc.fill_null(values, pa.scalar(False, pa.bool_())).to_numpy(zero_copy_only=False)
         if plan.form.endswith("X"):
@@ -347,7 +347,7 @@ def _items(values: pa.Array, plan: _Plan) -> Array:
 
 
 def _heap(array: pa.Array, plan: _Plan) -> tuple[bytes, Array, Array]:
-    """Give a column's cells for the heap: their bytes, the number of items of each, the number of bytes of each."""
+    """Encode a column's cells for the heap: their bytes, the number of items of each, the number of bytes of each."""
     if pa.types.is_string(array.type):
         text = literal.filled(array)
         lengths = np.asarray(pc.binary_length(text).to_numpy(zero_copy_only=False), np.int64)

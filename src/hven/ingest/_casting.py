@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Give a column as one array."""
+    """Return a column as one array."""
     if isinstance(column, pa.Array):
         return column
     if column.num_chunks == 1:
@@ -52,7 +52,7 @@ def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
 
 
 def outside(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
-    """Tell which numbers lie beyond bounds, whole ones to the last digit; None: these are no numbers, or all lie within."""
+    """Return which numbers lie beyond bounds, whole ones to the last digit; None: these are no numbers, or all lie within."""
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
     ends = pc.min_max(values)
@@ -68,7 +68,7 @@ def outside(values: pa.Array, low: float | None, high: float | None) -> pa.Array
 
 
 def _bound(whole_one: Callable[[float], int], value: float, kind: pa.DataType) -> pa.Scalar | None:
-    """Give a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7); None: no value reaches it."""
+    """Return a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7); None: no value reaches it."""
     if pa.types.is_floating(kind):
         return pa.scalar(value, kind)
     limits = np.iinfo(kind.to_pandas_dtype())

@@ -117,12 +117,12 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
 
 
 def counts_bytes(source: Source) -> bool:
-    """Tell a source of files, whose size and progress are bytes."""
+    """Return whether a source is one of files, whose size and progress are bytes."""
     return isinstance(source, Counts)
 
 
 def table_of(spec: TableSpec, entries: Sequence[Entry]) -> Table:
-    """Give the table that all entries of a union fill.
+    """Return the table that all entries of a union fill.
 
     Raises
     ------
@@ -287,11 +287,11 @@ class Filling:
                 self.report.find(f"product_size: {why}", f"no size of {first}, and the like: {why}", WARNING, count, shown)
 
     def asked(self, entry: Entry) -> list[str]:
-        """Give the columns to ask of a source."""
+        """Return the columns to ask of a source."""
         return list(dict.fromkeys([*entry.mapping.needed, *(entry.mapping.watched if self.watch is not None else ()), ROW, FILE]))
 
     def _units(self, batch: pa.RecordBatch, entry: Entry, note: Note | None) -> Iterator[pa.RecordBatch]:
-        """Give what mapped rows are made of: source rows, or the elements of their arrays."""
+        """Yield what mapped rows are made of: source rows, or the elements of their arrays."""
         if not entry.mapping.each:
             yield batch
             return
@@ -377,7 +377,7 @@ class Filling:
         return since
 
     def _sort_out(self, broken: Sequence[Broken], rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> Any:
-        """Tell what is wrong, set rows with errors aside; gives their mask."""
+        """Report what is wrong, set rows with errors aside; return their mask."""
         bad = np.zeros(rows.num_rows, bool)
         errors = [item for item in broken if item.severity == ERROR]
         for item in errors:
@@ -403,7 +403,7 @@ class Filling:
         self._judge()  # a file of nothing but such rows gives no batch
 
     def _first_of(self, row: Reject) -> bool:
-        """Tell whether this row was not heard of before: a row may be unreadable in several columns."""
+        """Return whether this row was not heard of before: a row may be unreadable in several columns."""
         key = (row.file, row.row)
         if row.row is None:
             return True
@@ -476,7 +476,7 @@ class Filling:
 
 
 def _shaped(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Give rows of one entry the columns of the whole table: those of other entries are null."""
+    """Conform rows of one entry to the columns of the whole table: those of other entries are null."""
     if rows.schema.names == schema.names:
         return pa.RecordBatch.from_arrays(rows.columns, schema=schema)
     have = set(rows.schema.names)
@@ -485,7 +485,7 @@ def _shaped(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _places(batch: pa.RecordBatch, at: Any) -> Any:
-    """Give from which source rows some rows of a batch come that may be elements."""
+    """Return from which source rows some rows of a batch come that may be elements."""
     return np.asarray(batch.column(PLACE))[at] if PLACE in batch.schema.names else at
 
 

@@ -70,7 +70,7 @@ def _mixed(words: Words) -> Words:
 
 
 def _words(values: Any) -> list[Words]:
-    """Give one or several words for each value; null is a word of its own."""
+    """Make one or several words for each value; null is a word of its own."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
     kind = values.type

@@ -55,7 +55,7 @@ class Entry:
 
 
 def schema(table: Table) -> pa.Schema:
-    """Give the columns of a table's ledger."""
+    """Return the columns of a table's ledger."""
     key = pa.struct([pa.field(column.name, column.type.arrow) for column in table.columns if column.name in table.primary])
     return pa.schema(
         [*((name, pa.uint64()) for name in WORDS), ("file", pa.int32()), ("state", pa.int8()), (KEYS, pa.list_(pa.field("item", key)))]
@@ -63,7 +63,7 @@ def schema(table: Table) -> pa.Schema:
 
 
 def obstacle(table: Table, entries: Sequence[Entry]) -> str | None:
-    """Say why the rows of a table cannot be followed one by one: then everything is computed, and compared."""
+    """Return why the rows of a table cannot be followed one by one: then everything is computed, and compared."""
     if not table.primary:
         return "the table has no primary key"
     for entry in entries:
@@ -80,12 +80,12 @@ def obstacle(table: Table, entries: Sequence[Entry]) -> str | None:
 
 
 def hashed(entry: Entry) -> list[str]:
-    """Give the source columns that decide what becomes of a row."""
+    """Return the source columns that decide what becomes of a row."""
     return sorted(name for name in entry.mapping.needed if name != ROW)
 
 
 def identity(entry: Entry, table: Table) -> list[str]:
-    """Give the source columns from which the primary key is made; empty if it does not come from the source."""
+    """Return the source columns from which the primary key is made; empty if it does not come from the source."""
     made = {column.name: column.origins for column in entry.mapping.table.columns}
     found = {name for key in table.primary for name in made.get(key, ())} - {INDEX}
     return sorted(found) if found and found <= set(hashed(entry)) else []
@@ -108,7 +108,7 @@ def signature(resource: Resource, spec: TableSpec, entries: Sequence[Entry], tab
 
 
 def of_site(resource: Resource, spec: TableSpec) -> dict[str, str]:
-    """Give the words of hven.toml (`site.url` ..) that the rows of a table are made with."""
+    """Return the words of hven.toml (`site.url` ..) that the rows of a table are made with."""
     text = json.dumps([_said(getattr(spec, name)) for name in SETTINGS])
     return {word: value for word, value in resource.site.items() if re.search(rf"site\W+{word}\b", text, re.IGNORECASE)}
 
@@ -174,7 +174,7 @@ class State:
     fed: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
@@ -207,7 +207,7 @@ class Notes:
         self._writer: Any = pa.ipc.new_file(self._file, self.schema)
 
     def words(self, entry: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
-        """Give the fingerprints of source rows; rows of different entries have different ones."""
+        """Return the fingerprints of source rows; rows of different entries have different ones."""
         return words(batch, entry, self.columns[entry])
 
     def begin(self, entry: int, batch: pa.RecordBatch) -> Note:
@@ -216,11 +216,11 @@ class Notes:
         return Note(self, batch.num_rows, [first, second, self.identity(entry, batch)], self.numbers(entry, batch))
 
     def identity(self, entry: int, batch: pa.RecordBatch) -> Any:
-        """Give the identities of source rows: one word, for two rows that share it by chance are only looked at more closely."""
+        """Return the identities of source rows: one word, for two rows that share it by chance are only looked at more closely."""
         return words(batch, entry, self.identities[entry])[0]
 
     def numbers(self, entry: int, batch: pa.RecordBatch) -> Any:
-        """Give the number of the file of each row."""
+        """Return the number of the file of each row."""
         if FILE not in batch.schema.names:
             return np.full(batch.num_rows, self.number(entry, None), np.int32)
         names = pc.dictionary_encode(batch.column(FILE), null_encoding="encode")
@@ -228,7 +228,7 @@ class Notes:
         return known[np.asarray(names.indices)] if len(known) else np.zeros(batch.num_rows, np.int32)
 
     def number(self, entry: int, name: str | None) -> int:
-        """Give the number of a file."""
+        """Return the number of a file."""
         return self.files.setdefault((entry, name), len(self.files))
 
     def add(self, lines: pa.RecordBatch) -> None:
@@ -309,7 +309,7 @@ def words(batch: pa.RecordBatch, entry: int, columns: Sequence[str]) -> tuple[An
 
 
 def directory(site: Site, table: str) -> Path:
-    """Give where the ledgers of a table lie: beside the rows, for all machines that share them."""
+    """Return where the ledgers of a table lie: beside the rows, for all machines that share them."""
     return site.settings.kept / "sync" / "ledgers" / table
 
 
@@ -324,7 +324,7 @@ def read(site: Site, table: str, name: str) -> pa.Table | None:
 
 
 def size(site: Site, table: str, name: str) -> int | None:
-    """Give the bytes of a ledger; None if the file is lost."""
+    """Return the bytes of a ledger; None if the file is lost."""
     try:
         return (directory(site, table) / name).stat().st_size
     except OSError:

@@ -71,7 +71,7 @@ class Unrolled:
             yield pa.RecordBatch.from_arrays([*columns, pa.array(within + 1, pa.int64())], names=names)
 
     def _flat(self, name: str) -> tuple[npt.NDArray[np.int64], Any]:
-        """Give where each row's elements begin, and the elements."""
+        """Return where each row's elements begin, and the elements."""
         column = self.batch.column(name)
         if pa.types.is_fixed_size_list(column.type):
             return (np.arange(len(column)) + column.offset) * column.type.list_size, column.values

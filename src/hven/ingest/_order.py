@@ -117,7 +117,7 @@ def followers(resource: Resource, others: Mapping[str, Resource]) -> list[tuple[
 
 
 def made_from(record: Record) -> list[Mapping[str, str]]:
-    """Give the states of its inputs from which the rows of a snapshot come out, the newest first: qualified table -> snapshot."""
+    """Return the states of its inputs from which the rows of a snapshot come out, the newest first: qualified table -> snapshot."""
     said = record.provenance
     return [said.get("inputs", {}), *said.get("alike", ())]
 
@@ -160,7 +160,7 @@ def _sorted(needs: Mapping[str, set[str]]) -> list[str]:
 
 
 def _reads(spec: TableSpec, resource: Resource) -> set[str]:
-    """Give the qualified names that a table's queries, or a view's, read."""
+    """Return the qualified names that a table's queries, or a view's, read."""
     texts = [source.options.get("adql") for source in spec.sources if source.kind == QUERY]
     found: set[str] = set()
     for text in (*texts, spec.table.view):

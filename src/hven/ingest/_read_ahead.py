@@ -129,7 +129,7 @@ class Behind(Generic[T]):
             raise self._failure
 
     def close(self) -> None:
-        """Give up: what waits is forgotten."""
+        """Stop: what waits is forgotten."""
         self._over.set()
         if self._thread.is_alive():
             self._queue.put(None)

@@ -382,7 +382,7 @@ class Report:
             yield from table.judged()
 
     def _beside(self) -> Iterator[str]:
-        """Tell what is not of one table: what follows it, warnings, tests."""
+        """List what is not of one table: what follows it, warnings, tests."""
         yield from (f"{name}: {table.published:,} rows, made anew from it" for name, table in self.followers.items())
         yield from (f"warning: {warning}" for warning in self.warnings)
         yield from (f"test {test.name}: {'passed' if test.passed else 'FAILED: ' + test.message}" for test in self.tests)

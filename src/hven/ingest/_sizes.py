@@ -43,7 +43,7 @@ class Sizes:
         self._lock = threading.Lock()
 
     def __call__(self, addresses: pa.Array) -> pa.Array:
-        """Give bytes (int64); null where there is no http address, or no size behind it."""
+        """Return bytes (int64); null where there is no http address, or no size behind it."""
         texts = addresses.cast(pa.string())
         wanted = pc.match_substring_regex(texts, _ADDRESS)
         if not pc.any(wanted).as_py():
@@ -72,7 +72,7 @@ class Sizes:
         return None
 
     def _size(self, url: str, host: str) -> int | str:
-        """Give the size, or why there is none."""
+        """Return the size, or why there is none."""
         if self._away[host] >= ENOUGH:
             return f"{host} was not asked any more"
         try:

@@ -59,7 +59,7 @@ def check(site: Site, collection: str, expected: int, *, factor: float = FACTOR)
 
 
 def of_changes(before: int, rows: int, size: int) -> int:
-    """Give the bytes that a merge of changes takes: they are spooled and written, and so are the parts that they fall into.
+    """Estimate the bytes that a merge of changes takes: they are spooled and written, and so are the parts that they fall into.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def of_changes(before: int, rows: int, size: int) -> int:
 
 
 def _places(site: Site, need: int, kept: int) -> list[tuple[Path, int]]:
-    """Tell where how much is written: rows may lie on another disk than the spool."""
+    """Return where how much is written: rows may lie on another disk than the spool."""
     var, rows = site.settings.var, site.settings.kept
     if var == rows or not rows.is_dir() or var.stat().st_dev == rows.stat().st_dev:
         return [(var, need)]
@@ -105,7 +105,7 @@ def sweep(site: Site) -> list[str]:
 
 
 def files_lease(site: Site, wait: float = 0.0) -> AbstractContextManager[Lease]:
-    """Give the lease that keeps a sweep and a publication apart: what is published in between must not look forgotten."""
+    """Return the lease that keeps a sweep and a publication apart: what is published in between must not look forgotten."""
     return site.store.leases.held("files", what="tidying or publishing", wait=wait)
 
 
@@ -140,7 +140,7 @@ def prune(site: Site, collection: str) -> list[str]:
 
 
 def rejects_of(site: Site, run: str) -> Path:
-    """Give the directory of a run's report and rejects."""
+    """Return the directory of a run's report and rejects."""
     return site.settings.var / "rejects" / run
 
 

@@ -221,7 +221,7 @@ class Run:
         return one.run(new_id())
 
     def _noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
-        """Tell whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not."""
+        """Return whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not."""
         report = self.report
         wanted = not report.dry_run if report.kind == "sync" else spec.sync is not None and report.sample is None
         return wanted and ledger.obstacle(table_of(spec, entries), entries) is None
@@ -341,7 +341,7 @@ class Run:
         return run
 
     def _state(self) -> list[Record]:
-        """Give what the collection is published as: what is staged, and for one that follows all else as it is."""
+        """Return what the collection is published as: what is staged, and for one that follows all else as it is."""
         made = self.trial.records(self.resource.name)
         names = {record.table.qualified for record in made}
         rest = self.site.store.current()[1].values() if self.filled else ()
@@ -478,7 +478,7 @@ class Run:
         )
 
     def made_by(self, spec: TableSpec, done: Filled) -> dict[str, Any]:
-        """Say what decides the rows of a table beside the rows that it is made from."""
+        """Collect what decides the rows of a table beside the rows that it is made from."""
         return {
             "hashes": dict(self.resource.hashes),
             "software": f"hven {hven.__version__}",
@@ -526,7 +526,7 @@ class Run:
         self.site.refresh()
 
     def _changed(self) -> None:
-        """Tell if the descriptor changed while its data were read; what was read at the start is what was done."""
+        """Warn if the descriptor changed while its data were read; what was read at the start is what was done."""
         if as_read(self.resource):
             return
         try:

@@ -71,7 +71,7 @@ class Transform:
         self._rest = [_without(query, {*self._copies, *fixed.names}) for query, fixed in zip(mapping.queries, self._constants, strict=True)]
 
     def prepared(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Give the batch with its rows numbered and the Python functions' answers.
+        """Prepare the batch: its rows numbered, with the Python functions' answers.
 
         The engine's answers are matched to the batch by row number, which must be unique in it; a mapping that does not
         use the source's own numbers gets simple ones.
@@ -179,7 +179,7 @@ class Constants:
         self._arrays: dict[str, tuple[pa.Array, bool]] = {}
 
     def repeated(self, name: str, kind: pa.DataType, count: int, batch: pa.RecordBatch) -> tuple[pa.Array, bool]:
-        """Give a column of `count` rows, and whether its value does not fit `kind`."""
+        """Return a column of `count` rows, and whether its value does not fit `kind`."""
         known = self._arrays.get(name)
         if known is None or len(known[0]) < count:
             try:
@@ -256,7 +256,7 @@ def _blamed(function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, s
 
 
 def uses_row(mapping: Mapping) -> bool:
-    """Tell whether an expression uses the source's row number (besides giving it back)."""
+    """Return whether an expression uses the source's row number (besides giving it back)."""
     plain = 1
     return any(_rows(query.query) > plain for query in mapping.queries) or any(_rows(call.args) for call in mapping.calls)
 

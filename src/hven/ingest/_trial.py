@@ -72,17 +72,17 @@ class Trial(Keeping):
         self._holdings = None
 
     def records(self, collection: str) -> list[Record]:
-        """Give everything that is staged of a collection."""
+        """Return everything that is staged of a collection."""
         return [record for record in self._staged.values() if record.collection == collection]
 
     def current(self) -> Holdings:
-        """Give the holdings with the staged tables in place of the collection's old ones."""
+        """Return the holdings with the staged tables in place of the collection's old ones."""
         if self._holdings is None:
             self._holdings = build({**self._published, **self._staged}, self._seen)
         return self._holdings
 
     def held(self) -> dict[str, Record]:
-        """Give the tables as they will be: staged ones, and what is published of other collections."""
+        """Return the tables as they will be: staged ones, and what is published of other collections."""
         return {**self._published, **self._staged}
 
     def rows(
@@ -177,7 +177,7 @@ def run_examples(site: Site, name: str) -> list[Fault]:
 
 
 def load(site: Site, name: str) -> Resource:
-    """Give a collection's descriptor as it is now.
+    """Load a collection's descriptor as it is now.
 
     Raises
     ------

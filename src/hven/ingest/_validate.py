@@ -161,7 +161,7 @@ class Validation:
         )
 
     def _unfulfilled(self, mapped: Mapped, batch: pa.RecordBatch) -> Iterator[Broken]:
-        """Tell of expressions that gave nothing although all they are made from is there: an unreadable date, say."""
+        """Yield expressions that gave nothing although all they are made from is there: an unreadable date, say."""
         for column in self.mapping.table.columns:
             values = mapped.rows.column(column.name)
             if (
@@ -278,7 +278,7 @@ def _limits(low: float | None, high: float | None) -> str:
 
 
 def _of_rule(rule: Rule, names: tuple[str, ...], bad: pa.Array) -> Broken:
-    """Say what rows break of a rule that looks at whole columns."""
+    """Describe rows that break a rule which looks at whole columns."""
     several = len(rule.columns) > len(names)  # the rule is about other columns too
     what = ", ".join(names)
     said = rule.message or (
@@ -295,5 +295,5 @@ def _of_rule(rule: Rule, names: tuple[str, ...], bad: pa.Array) -> Broken:
 
 
 def _may_be_null(tree: object) -> bool:
-    """Tell that an expression gives null on purpose: it chooses by cases."""
+    """Return whether an expression gives null on purpose: it chooses by cases."""
     return any(isinstance(node, Case) or (isinstance(node, Function) and node.name == "NULLIF") for node in walk(tree))

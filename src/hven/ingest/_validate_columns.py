@@ -133,7 +133,7 @@ class ColumnRules:
         return pc.and_(pc.invert(pc.is_in(values, value_set=pa.array(words, pa.string()))), pc.is_valid(values))
 
     def _no_regions(self, rule: Rule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
-        """Give why rows are no regions, with those rows: circles and polygons are read by the thousand, anything else one by one."""
+        """Yield why rows are no regions, with those rows: circles and polygons are read by the thousand, anything else one by one."""
         plain = shape_columns.outlines(values)
         bad = np.zeros(len(values), bool)
         bad[plain.rows] = _no_latitudes(plain)
@@ -181,7 +181,7 @@ def _unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
 
 
 def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
-    """Tell which shapes of numbers are none - positions off the sphere, polygons of two corners -, or turn the wrong way."""
+    """Return which shapes of numbers are none - positions off the sphere, polygons of two corners -, or turn the wrong way."""
     sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
@@ -197,7 +197,7 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
 
 
 def _no_latitudes(shapes: shape_columns.Outlines) -> npt.NDArray[np.bool_]:
-    """Tell which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
+    """Return which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
     bad = np.zeros(len(shapes.rows), bool)
     beyond = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
     owner = np.searchsorted(shapes.starts, beyond, side="right") - 1
@@ -206,7 +206,7 @@ def _no_latitudes(shapes: shape_columns.Outlines) -> npt.NDArray[np.bool_]:
 
 
 def _no_region(text: str) -> str:
-    """Say why a text is no region, neither STC-S nor DALI's; empty: it is one."""
+    """Return why a text is no region, neither STC-S nor DALI's; empty: it is one."""
     why = ""
     for read in (lambda shape: shape_text.parse("multishape", shape), shape_text.stcs):
         try:

@@ -62,7 +62,7 @@ class Observations:
 
 
 def _values(rows: pa.RecordBatch, column: str | None, at: npt.NDArray[np.int64], count: int) -> pa.Array | None:
-    """Give what observations have in a column, one for each row of the table: it is not among the table's own."""
+    """Return what observations have in a column, one for each row of the table: it is not among the table's own."""
     if column is None or column not in rows.schema.names:
         return None
     places = np.full(count, -1, np.int64)

@@ -17,7 +17,7 @@ class Seen:
         self._runs: list[Hashes] = []
 
     def again(self, code: Hashes, given: Flags) -> Flags:
-        """Tell which rows were there before, in earlier batches or earlier in this one; rows that are not `given` never were."""
+        """Return which rows were there before, in earlier batches or earlier in this one; rows that are not `given` never were."""
         found = np.zeros(len(code), bool)
         mine = code if given.all() else code[given]
         if not len(mine):
@@ -44,7 +44,7 @@ class Seen:
 
 
 def _later(code: Hashes, known: Hashes) -> Flags:
-    """Tell which rows are among the known ones, or stand a second time."""
+    """Return which rows are among the known ones, or stand a second time."""
     found = np.ones(len(code), bool)
     found[np.unique(code, return_index=True)[1]] = False  # the first of each
     return found | np.isin(code, known)

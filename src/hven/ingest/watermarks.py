@@ -57,7 +57,7 @@ class Watch:
             self.largest[entry] = largest
 
     def _late(self, found: Any) -> Any:
-        """Tell which times are still to come, texts as ISO 8601 writes them, too; None: these are no times."""
+        """Return which times are still to come, texts as ISO 8601 writes them, too; None: these are no times."""
         if pa.types.is_timestamp(found.type):
             return pc.greater(found, pa.scalar(self._limit, pa.timestamp("us")).cast(found.type))
         if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)) or not len(found):

@@ -134,7 +134,7 @@ def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
 
 
 def _taken(site: Site, name: str) -> bool:
-    """Tell whether somebody else changes the collection now."""
+    """Return whether somebody else changes the collection now."""
     return any(lease.name == lease_name(name) and lease.holder != holder() for lease in site.store.leases.all())
 
 

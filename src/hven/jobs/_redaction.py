@@ -46,7 +46,7 @@ class Hiding:
         self._words = re.compile("|".join(map(re.escape, longest))) if longest else None
 
     def text(self, text: str) -> str:
-        """Give a text without secrets, at most 2,000 characters long."""
+        """Redact a text: without secrets, at most 2,000 characters long."""
         if self._words is not None:
             text = self._words.sub(HIDDEN, text)
         text = _IN_ADDRESS.sub(rf"\1:{HIDDEN}@", text)
@@ -54,7 +54,7 @@ class Hiding:
         return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
     def all(self, value: Any) -> Any:
-        """Give JSON-like data without secrets in their texts."""
+        """Redact JSON-like data: without secrets in their texts."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -65,7 +65,7 @@ class Hiding:
 
 
 def _forms(value: str) -> Iterable[str]:
-    """Give a secret in the forms in which it may turn up: whole, its lines, encoded; of an address the password and the query."""
+    """Return a secret in the forms in which it may turn up: whole, its lines, encoded; of an address the password and the query."""
     found = [value, value.strip(), *value.splitlines()]
     if "://" in value:
         try:

@@ -251,7 +251,7 @@ class _There:
         return answer
 
     def quietly(self, method: str, url: str, **form: str) -> None:
-        """Tell it something that must not fail for us."""
+        """Send it something that must not fail for us."""
         with contextlib.suppress(HvenError):
             remote.exchange(method, url, form=list(form.items()), seconds=QUICK, allow_private=self._private)
 
@@ -299,7 +299,7 @@ def _local(tag: str) -> str:
 
 
 def _words(answer: Answer) -> str:
-    """Give what an answer says for people, without its tags."""
+    """Return what an answer says for people, without its tags."""
     text = re.sub(r"<[^>]*>", " ", answer.body[:20_000].decode("utf-8", "replace"))
     words = " ".join(text.split())[:300]
     return f": {words}" if words else ""

@@ -58,7 +58,7 @@ def deliver(settings: Settings, store: Store) -> int:
 
 
 def _attempted(settings: Settings, item: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Tell what was not told yet; give how it went, and whether something is left."""
+    """Send what was not sent yet; return how it went, and whether something is left."""
     hiding = Hiding(settings.directory)
     offered = ways_of(settings)
     ways: dict[str, dict[str, Any]] = {}
@@ -81,7 +81,7 @@ def _attempted(settings: Settings, item: Alert) -> tuple[dict[str, dict[str, Any
 
 
 def document(settings: Settings, item: Alert, hiding: Hiding) -> dict[str, Any]:
-    """Give what is told, as JSON: without secrets."""
+    """Return what is told, as JSON: without secrets."""
     made = {
         "id": item.id,
         "site": settings.name,
@@ -172,7 +172,7 @@ def _command(settings: Settings, told: Mapping[str, Any]) -> None:
 
 
 def _program(settings: Settings, word: str) -> str:
-    """Give the path of a program: as it stands, beside hven.toml, or on the path of programs."""
+    """Return the path of a program: as it stands, beside hven.toml, or on the path of programs."""
     if "/" in word:
         return str((settings.directory / word).resolve())
     found = shutil.which(word, path=PATH)

@@ -89,7 +89,7 @@ class Type:
 
 
 def files_in(place: Path) -> dict[str, Path]:
-    """Give the files that came with a job, by the name of their part."""
+    """Return the files that came with a job, by the name of their part."""
     return {unquote(path.name): path for path in place.iterdir()} if place.is_dir() else {}
 
 

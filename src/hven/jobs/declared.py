@@ -41,7 +41,7 @@ class _Arguments:
     """A list of arguments; a list inside it stays or goes as a whole."""
 
     def read(self, value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
-        """Give the arguments as written."""
+        """Return the arguments as written."""
         if not isinstance(value, Items):
             faults.error(
                 f"{what} must be a list of the program and its arguments, not {kind(value)}", value.place, "[bin/program, '{NAME}']"
@@ -66,7 +66,7 @@ class _Arguments:
         return None
 
     def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give an array of text."""
+        """Return an array of text."""
         return {"type": "array"}
 
 
@@ -492,7 +492,7 @@ def _remote(
 def _checker(
     known: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
 ) -> Callable[[Params, Collection[str]], None]:
-    """Give what looks at the parameters of a job, and at the names of the files that came with it."""
+    """Make what looks at the parameters of a job, and at the names of the files that came with it."""
 
     def check(params: Params, given: Collection[str]) -> None:
         for param in known:

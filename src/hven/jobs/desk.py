@@ -142,7 +142,7 @@ class Desk:
         return job
 
     def _type(self, who: Asker) -> Type:
-        """Give what kind of job it is.
+        """Return what kind of job it is.
 
         Raises
         ------

@@ -49,7 +49,7 @@ class Pulse:
         _own = self
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Send a sign of life."""
         self._at.value = time.monotonic()
 
     def silent(self) -> float:

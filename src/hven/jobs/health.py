@@ -327,7 +327,7 @@ def _check(name: str, state: str | None, message: str | None, reason: str) -> Ch
 
 
 def _settings(site: Site, hiding: Hiding) -> Check:
-    """Tell what a server has not taken up of its settings."""
+    """Report what a server has not taken up of its settings."""
     if site.settled.problem is not None:
         return Check(name="settings", state="warning", message=hiding.text(site.settled.problem), reason=BAD_SETTINGS)
     if site.settled.waiting:
@@ -475,7 +475,7 @@ def largest(values: Sequence[Any]) -> str | None:
 
 
 def _engines(site: Site, holdings: Holdings, hiding: Hiding) -> dict[str, dict[str, Any]]:
-    """Tell of each engine that is open or needed; nothing is opened and nobody is asked here."""
+    """Report on each engine that is open or needed; nothing is opened and nobody is asked here."""
     found: dict[str, dict[str, Any]] = {}
     for name, engine in site.engines.opened_by_name().items():
         found[hiding.text(name)] = {"problem": None, **engine.connections()}

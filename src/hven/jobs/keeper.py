@@ -173,7 +173,7 @@ class Keeper(Alone):
         self._sweep_tables()
 
     def _believed(self) -> str:
-        """Give the time by which things go; tell once that the machine's is another one."""
+        """Return the time by which things go; log once that the machine's is another one."""
         times = self._open().times
         believed, told = times.believed(), times.ahead()
         if told is not None and not self._warned:

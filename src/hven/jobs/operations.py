@@ -114,7 +114,7 @@ def _count(site: Site, name: str, outcome: Outcome, began: float) -> None:
 
 
 def _told(settings: Settings, name: str, outcome: Outcome) -> tuple[Timing | None, list[str], Outcome]:
-    """Give the timing of a collection, the ways to people, and what they may read of an outcome."""
+    """Return the timing of a collection, the ways to people, and what they may read of an outcome."""
     timing, path = None, files(settings).get(name)
     with suppress(HvenError, ValueError):
         timing = timing_of(descriptor.load(path, settings)) if path else None

@@ -301,7 +301,7 @@ def iso(moment: float | None) -> str | None:
 
 
 def _from(timing: Timing, begun: float | None, now: float) -> float:
-    """Give the next time after a run that began then; with `every` the rhythm is kept, and what is past comes at once."""
+    """Compute the next time after a run that began then; with `every` the rhythm is kept, and what is past comes at once."""
     if timing.every is None:
         return _due(timing, now)
     wanted = now if begun is None else begun + timing.every

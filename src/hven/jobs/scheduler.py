@@ -179,12 +179,12 @@ class Scheduler(Alone):
             log.info("%s: %s, next at %s", name, timing, iso(after.due))
 
     def _gone(self, name: str) -> bool:
-        """Tell whether a collection has a schedule no more: not while its descriptor has faults."""
+        """Return whether a collection has a schedule no more: not while its descriptor has faults."""
         seen = self._descriptors.seen.get(name)
         return seen is None or (seen.resource is not None and seen.problem is None)
 
     def _published(self, store: Store) -> dict[str, float]:
-        """Give when each collection was published last (seconds since 1970)."""
+        """Return when each collection was published last (seconds since 1970)."""
         version = store.version()
         if self._known[0] != version:
             self._known = version, store.published()
@@ -209,7 +209,7 @@ class Scheduler(Alone):
         follow(self._settings, name, me, sync=self._sync, lease=self._seconds)
 
     def _late(self) -> None:
-        """Tell people of data that are stale."""
+        """Alert people of data that are stale."""
         store = self._open()
         now, rows = store.schedules.all()
         published = self._published(store)
@@ -266,7 +266,7 @@ class Scheduler(Alone):
         close(store, self._settings, row.collection, found, mine=row.holder)
 
     def _end(self) -> None:
-        """Tell the runs to end, wait for them, and give the lease to whoever is next."""
+        """End the runs, wait for them, and hand the lease to whoever is next."""
         children = [*self._runs, *self._helpers.values()]
         end = time.monotonic() + GRACE
         while children and time.monotonic() < end:

@@ -161,7 +161,7 @@ def run(work: Work) -> None:
 
 
 def _counted(result: Result, work: Work) -> Iterator[pa.RecordBatch]:
-    """Say how far the answer is: its rows so far and, where their number is known beforehand, the share of them."""
+    """Report how far the answer is: its rows so far and, where their number is known beforehand, the share of them."""
     total = result.total
     for batch in result.batches():
         if total:

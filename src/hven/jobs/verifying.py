@@ -162,7 +162,7 @@ def _verify(
 
 
 def _alerts(settings: Settings, store: Store, found: Sequence[Verification]) -> list[Any]:
-    """Tell people of published rows that are damaged, once."""
+    """Alert people of published rows that are damaged, once."""
     shown = {record.id for record in store.current()[1].values()}
     text = "published rows of {0} are damaged ({1}): the last good snapshot is served, if there is one; `hven ingest {2}` makes them anew"
     return [
@@ -233,7 +233,7 @@ def keep_verified(settings: Settings, parent: int) -> None:
 
 
 def _until_asked(store: Store, records: Sequence[Record], asked: str, done: set[str]) -> Iterator[Record]:
-    """Give one after the other, until something is urgent."""
+    """Yield one after the other, until something is urgent."""
     for record in records:
         if store.verifications.asked() != asked:
             return

@@ -62,16 +62,16 @@ class Capabilities:
     limits: tuple[Limit, ...]
 
     def of(self, standard: str) -> tuple[Interface, ...]:
-        """Give the interfaces of a standard, by the start of its identifier in lower case."""
+        """Return the interfaces of a standard, by the start of its identifier in lower case."""
         return tuple(one for name, found in self.standards if name.startswith(standard) for one in found)
 
     @property
     def adql(self) -> tuple[str, ...]:
-        """Give the versions of ADQL, as declared."""
+        """Return the versions of ADQL, as declared."""
         return tuple(version for one in self.languages if one.name.upper() == "ADQL" for version, _ in one.versions)
 
     def feature(self, name: str) -> bool:
-        """Say whether an optional feature or a function of that name is declared."""
+        """Return whether an optional feature or a function of that name is declared."""
         return any(form.split("(")[0].strip().lower() == name.lower() for one in self.languages for _, form in one.features)
 
 

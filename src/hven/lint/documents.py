@@ -82,7 +82,7 @@ def parse(body: bytes) -> Any:
 
 
 def what_is(body: bytes) -> str:
-    """Say what a text is that should have been XML."""
+    """Return what a text is that should have been XML."""
     start = body.lstrip()[:200].lower()
     if not start:
         return "it is empty"
@@ -92,24 +92,24 @@ def what_is(body: bytes) -> str:
 
 
 def local(element: Any) -> str:
-    """Give the name of an element without its namespace."""
+    """Return the name of an element without its namespace."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
 def space(element: Any) -> str:
-    """Give the namespace of an element."""
+    """Return the namespace of an element."""
     tag = element.tag
     return tag[1:].partition("}")[0] if isinstance(tag, str) and tag.startswith("{") else ""
 
 
 def children(element: Any, name: str) -> list[Any]:
-    """Give the direct children of that name, whatever their namespace."""
+    """Return the direct children of that name, whatever their namespace."""
     return [child for child in element if local(child) == name]
 
 
 def text(element: Any, name: str = "") -> str:
-    """Give the text of an element, or of its first child called `name`; empty if there is none."""
+    """Return the text of an element, or of its first child called `name`; empty if there is none."""
     if name:
         found = children(element, name)
         return text(found[0]) if found else ""
@@ -117,7 +117,7 @@ def text(element: Any, name: str = "") -> str:
 
 
 def kind(element: Any) -> str:
-    """Give the local part of xsi:type."""
+    """Return the local part of xsi:type."""
     return str(element.get(XSI, "")).rpartition(":")[2]
 
 

@@ -73,7 +73,7 @@ class Finding:
     sampled: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as docs/reference/lint.md describes."""
+        """Return it as docs/reference/lint.md describes."""
         example = {"key": self.key or None, "value": self.value or None} if self.key or self.value else None
         return {
             "code": self.code, "severity": self.severity, "message": self.message, "source": self.source, "table": self.table or None,
@@ -126,7 +126,7 @@ class Notes:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Give all findings, in the order they were first made."""
+        """Return all findings, in the order they were first made."""
         return tuple(self._found.values())
 
 
@@ -164,11 +164,11 @@ class Report:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def worst(self) -> str:
-        """Give the gravest severity among the findings; empty: there are none."""
+        """Return the gravest severity among the findings; empty: there are none."""
         return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="")
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as docs/reference/lint.md describes; `format` counts up when a key changes its meaning."""
+        """Return it as docs/reference/lint.md describes; `format` counts up when a key changes its meaning."""
         return {
             "format": 1, "url": self.url, "judged": self.judged, "reason": self.reason or None, "tap": self.tap or None,
             "adql": list(self.adql), "groups": list(self.groups), "counts": dict(self.counts),

@@ -33,7 +33,7 @@ class Shape:
 
     @property
     def corners(self) -> list[tuple[float, float]]:
-        """Give the corners (of a polygon), or the centre (of everything else)."""
+        """Return the corners (of a polygon), or the centre (of everything else)."""
         if self.kind == "range":
             west, east, south, north = self.numbers
             return [(west, south), (east, north)]
@@ -101,7 +101,7 @@ def _shape(kind: str, numbers: list[float]) -> Shape:
 
 
 def off_sphere(shape: Shape) -> str:
-    """Say what is not on the sphere; empty: all is."""
+    """Return what is not on the sphere; empty: all is."""
     for lon, lat in shape.corners:
         if not -90 <= lat <= 90:
             return f"latitude {lat:g}"
@@ -113,24 +113,24 @@ def off_sphere(shape: Shape) -> str:
 
 
 def vector(lon: float, lat: float) -> Vector:
-    """Give the unit vector of a direction."""
+    """Return the unit vector of a direction."""
     a, b = math.radians(lon), math.radians(lat)
     return (math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b))
 
 
 def turns_wrong(shape: Shape, *, outside: bool) -> bool:
-    """Say whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
+    """Return whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
     return bool(footprints.wrong_way(np.array([0, len(shape.numbers)]), np.array(shape.numbers), outside=outside)[0])
 
 
 def middle(shape: Shape) -> tuple[float, float]:
-    """Give the direction of the mean of the corners."""
+    """Return the direction of the mean of the corners."""
     x, y, z = (sum(axis) for axis in zip(*(vector(lon, lat) for lon, lat in shape.corners), strict=True))
     return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
 def separation(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Give the angle between two directions, in degrees."""
+    """Return the angle between two directions, in degrees."""
     u, v = vector(*a), vector(*b)
     cross = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
     return math.degrees(math.atan2(math.hypot(*cross), sum(p * q for p, q in zip(u, v, strict=True))))
@@ -176,7 +176,7 @@ def _cells(text: str) -> Iterator[tuple[int, int, int]]:
 
 
 def in_moc(cells: Sequence[tuple[int, int, int]], places: Sequence[tuple[float, float]]) -> bool:
-    """Say whether any of some directions is in a MOC, or in a cell beside one of its cells."""
+    """Return whether any of some directions is in a MOC, or in a cell beside one of its cells."""
     lon, lat = np.array([one[0] % 360 for one in places]), np.array([one[1] for one in places])
     for order in {one[0] for one in cells}:
         found = np.asarray(healpix.index(order, lon, lat))

@@ -43,7 +43,7 @@ class Column:
 
     @property
     def key(self) -> str:
-        """Give its name as names are compared: without quotes, lower case."""
+        """Return its name as names are compared: without quotes, lower case."""
         return bare(self.name)
 
 
@@ -61,7 +61,7 @@ class Table:
 
     @property
     def key(self) -> str:
-        """Give its name as names are compared."""
+        """Return its name as names are compared."""
         return bare(self.name)
 
     def get(self, name: str) -> Column | None:
@@ -70,7 +70,7 @@ class Table:
 
     @property
     def names(self) -> set[str]:
-        """Give the names of its columns, lower case."""
+        """Return the names of its columns, lower case."""
         return {one.key for one in self.columns}
 
 
@@ -271,7 +271,7 @@ class Service:
         return {name: frozenset(keys) for name, keys in found.items()}
 
     def tables(self, *, own: bool = True) -> list[Table]:
-        """Give the declared tables; `own`: without TAP_SCHEMA's."""
+        """Return the declared tables; `own`: without TAP_SCHEMA's."""
         return [one for key, one in self.declared.items() if not (own and key.startswith("tap_schema."))]
 
 

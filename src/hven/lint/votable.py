@@ -58,7 +58,7 @@ class VOTable:
     odd: list[tuple[str, str, str]] = field(default_factory=list)  # (what kind, column, words)
 
     def statuses(self) -> list[str]:
-        """Give the values of QUERY_STATUS, in order."""
+        """Return the values of QUERY_STATUS, in order."""
         return [value.upper() for name, value, _ in [*self.before, *self.behind] if name == "QUERY_STATUS"]
 
     @property
@@ -74,7 +74,7 @@ class VOTable:
         )
 
     def records(self) -> list[dict[str, Any]]:
-        """Give the rows by lower-case column name."""
+        """Return the rows by lower-case column name."""
         names = [one.name.lower() for one in self.fields]
         return [dict(zip(names, row, strict=False)) for row in self.rows]
 

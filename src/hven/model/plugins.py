@@ -91,7 +91,7 @@ def installed(group: str) -> tuple[str, ...]:
 
 @cache
 def _own(group: str) -> dict[str, str]:
-    """Give the modules of our own by their names."""
+    """Return the modules of our own by their names."""
     return {
         item.name: f"{room}.{item.name}"
         for room in GROUPS[group]
@@ -294,7 +294,7 @@ def lenient(test: Callable[[T], object]) -> Callable[[T], bool]:
 
 @cache
 def _packages() -> dict[str, str]:
-    """Give the packages that installed plugins stand in, and what to call these."""
+    """Return the packages that installed plugins stand in, and what to call these."""
     found = importlib.metadata.entry_points()
     outside = (one for group in GROUPS for one in found.select(group=f"hven.{group}"))
     return {one.module.partition(".")[0]: f"the plugin {one.name!r} of {one.group}" for one in outside}

@@ -117,7 +117,7 @@ def outlines(texts: pa.Array) -> Outlines:
 
 
 def _beginnings(flat: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Give the first two bytes of each word, 0 where there is none."""
+    """Return the first two bytes of each word, 0 where there is none."""
     _, offsets, data = flat.buffers()
     if not len(flat) or data is None or not data.size:
         return np.zeros(len(flat), np.uint8), np.zeros(len(flat), np.uint8)
@@ -164,7 +164,7 @@ def _numbers(flat: pa.Array, kept: Flags, *, plus: bool) -> Numbers | None:
 
 
 def _any_of(flags: Flags, counts: Indexes) -> Flags:
-    """Tell which rows have a flag, of `counts` flags each."""
+    """Return which rows have a flag, of `counts` flags each."""
     found = np.zeros(len(counts), bool)
     at = np.flatnonzero(flags)
     found[np.searchsorted(np.cumsum(counts), at, side="right")] = True

@@ -161,7 +161,7 @@ def span(word: Word, op: str, text: str) -> tuple[Word | None, Word | None]:
 
 
 def _units_only(text: str) -> bool:
-    """Tell that the stroke belongs to a unit: ``10km/s``."""
+    """Return whether the stroke belongs to a unit: ``10km/s``."""
     head, _, tail = text.partition("/")
     found = _NUMBER.fullmatch(head)
     return found is not None and bool(found[2]) and re.match(r"\s*[A-Za-z]", tail) is not None
@@ -223,7 +223,7 @@ def _about(word: Word, text: str, *, stamps: bool) -> tuple[End, End]:
 
 
 def _moment(word: Word, text: str) -> tuple[datetime, datetime]:
-    """Give begin and end of what a date stands for."""
+    """Return begin and end of what a date stands for."""
     given = word.text.strip()
     found, value = _DATE.fullmatch(given), _NUMBER.fullmatch(given)
     with contextlib.suppress(ValueError, OverflowError):  # there is no such day
@@ -237,7 +237,7 @@ def _moment(word: Word, text: str) -> tuple[datetime, datetime]:
 
 
 def _days(value: float, unit: str) -> float | None:
-    """Give the Julian date that is meant, if it can be one."""
+    """Return the Julian date that is meant, if it can be one."""
     value = value + 2_400_000.5 if unit == "mjd" else value
     return value if unit in {"", "d", "jd", "mjd"} and 1_721_426 <= value <= 5_373_484 else None
 

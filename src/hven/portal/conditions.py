@@ -117,7 +117,7 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
 
 
 def _rows(answer: Iterable[Mapping[str, Any]], table: str, *needed: str) -> Iterator[dict[str, Any]]:
-    """Give rows by lower-case names, as services write them any way; those that lack what is needed are an answer to something else."""
+    """Yield rows by lower-case names, as services write them any way; those that lack what is needed are an answer to something else."""
     for row in answer:
         found = {str(name).lower(): value for name, value in row.items()}
         if lacking := [name for name in needed if found.get(name) is None]:
@@ -266,7 +266,7 @@ class _Translation:
         self.columns = {column.name.lower(): column for column in table.columns}
 
     def condition(self, clause: Clause) -> Expr:
-        """Give the condition of one parameter."""
+        """Return the condition of one parameter."""
         name = clause.name.lower()
         column = self.columns.get(name)
         if column is not None:

@@ -41,7 +41,7 @@ _OTHERS = (
 
 
 def kind_of(path: Path) -> str:
-    """Say what a file is: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``, whatever it is called.
+    """Detect what a file is: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``, whatever it is called.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _check_promise(path: Path, kind: str, most: int) -> None:
 
 
 def _parquet_names(path: Path) -> list[str]:
-    """Give the names of the columns."""
+    """Return the names of the columns."""
     import pyarrow.parquet as pq  # noqa: PLC0415  (0.04 s, for who sends such a file)
 
     try:

@@ -161,7 +161,7 @@ class MixedPlan(Plan):
         return asked(self._bound, node, columns, conditions, join, distinct=distinct)
 
     def _remainder(self) -> Bound:
-        """Give the query with copies in place of foreign tables, without the conditions that were asked there."""
+        """Return the query with copies in place of foreign tables, without the conditions that were asked there."""
         foreign = set(self.foreign)
         tables = {ask.name: _copy(ask) for ask in self.copies}
         moved = {id(condition) for number in foreign for condition in self._survey.refs[number].moved}
@@ -177,7 +177,7 @@ class MixedPlan(Plan):
         return MixedExecution(self, values, relations, limits)
 
     def explain(self) -> str:
-        """Say what is asked where and what is copied."""
+        """Describe what is asked where and what is copied."""
         lines = [
             f"tables of {len({one.engine for one in self._survey.refs.values() if one.engine})} engines; {self.host} computes the answer"
         ]
@@ -266,7 +266,7 @@ class MixedExecution(Gathering):
         return None if len(found) > most else found
 
     def _there(self, number: int) -> pa.Table | None:
-        """Give the rows of a table that are in memory: copied already, or uploaded."""
+        """Return the rows of a table that are in memory: copied already, or uploaded."""
         copied = self._relations.get(f"{COPIES}.t{number}")
         if isinstance(copied, Memory):
             return copied.rows

@@ -86,7 +86,7 @@ class Survey:
     numbers: frozenset[int]
 
     def in_order(self) -> list[Ref]:
-        """Give the tables so that each comes after the one whose keys narrow it."""
+        """Return the tables so that each comes after the one whose keys narrow it."""
         found: dict[int, Ref] = {}
 
         def add(one: Ref) -> None:
@@ -211,7 +211,7 @@ class _Level:
             self.conditions(select.where, firm, loose, firm, move=True)
 
     def sides(self, item: FromItem) -> tuple[set[int], set[int]]:
-        """Give the numbers of the tables whose rows all reach the SELECT, and of those that an outer join may fill up with nulls."""
+        """Return the numbers of the tables whose rows all reach the SELECT, and of those that an outer join may fill up with nulls."""
         if not isinstance(item, Join):
             return {item.number} if isinstance(item, (TableRef, Derived)) else set(), set()
         (one, one_loose), (two, two_loose) = self.sides(item.left), self.sides(item.right)
@@ -257,7 +257,7 @@ def _alike(one: Column, two: Column) -> bool:
 
 
 def _needed(query: Query, one: Ref) -> tuple[Column, ...]:
-    """Give the columns of a table that are read elsewhere than in the conditions that moved to it; at least one."""
+    """Return the columns of a table that are read elsewhere than in the conditions that moved to it; at least one."""
     table = one.node.table
     if table is None:
         return ()

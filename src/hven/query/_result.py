@@ -178,7 +178,7 @@ class Result:
         return batch
 
     def _told(self, error: HvenError) -> HvenError:
-        """Say an error as its reader may and should hear it."""
+        """Phrase an error as its reader may and should hear it."""
         if isinstance(error, StorageError) and self._replaced is not None:
             return self._replaced(error)
         if self.guarded and isinstance(error, EvaluationError):

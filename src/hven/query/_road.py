@@ -170,7 +170,7 @@ def run(
 
 
 def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
-    """Say that rows were replaced or removed while the query waited, where that is why they cannot be read: nothing is damaged then."""
+    """Detect that rows were replaced or removed while the query waited, where that is why they cannot be read: nothing is damaged then."""
     try:
         for name, relation in relations.items():
             if isinstance(relation, Snapshot) and not site.store.keeps(relation):
@@ -181,7 +181,7 @@ def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site
 
 
 def _still(query: str | tree.Query, past: Past, names: Sequence[str], error: BindError) -> None:
-    """Tell of a table that the reader knows, and whose state then is not kept; of others nothing is told."""
+    """Refuse a table that the reader knows, and whose state then is not kept; of others nothing is told."""
     parsed = adql.parse(query) if isinstance(query, str) else query
     written = {".".join(part.name for part in node.parts[-2:]).lower() for node in walk(parsed) if isinstance(node, tree.TableRef)}
     for name in names:
@@ -244,7 +244,7 @@ def _prepare(
     *,
     steady: bool = False,
 ) -> tuple[Prepared, Sequence[Any]]:
-    """Give the plan, from the shapes that are known or anew, and the literals to run it with."""
+    """Prepare a query: the plan, from the shapes that are known or anew, and the literals to run it with."""
     shapes = site.kept(Shapes)
     shape: Hashable = None
     literals: Sequence[Any] = ()
@@ -358,7 +358,7 @@ def _relations(
 
 
 def _sampled(relations: Mapping[str, Relation], site: Site, rows: int, asked: tree.Query) -> tuple[Mapping[str, Relation], float]:
-    """Give some rows of the one table in place of all, and the share that they are."""
+    """Sample the one table: some rows in place of all, and the share that they are."""
     if len(relations) != 1:
         return relations, 1.0
     ((name, relation),) = relations.items()

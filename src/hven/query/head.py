@@ -59,7 +59,7 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
 
 
 def _frames(tables: tuple[Table, ...], wanted: set[str]) -> tuple[FrameRef, ...]:
-    """Give the frames of the columns. Of two bodies that are both called ``body`` remains that it is one; what else disagrees is left out."""
+    """Return the frames of the columns. Of two bodies that are both called ``body`` remains that it is one; what else disagrees is left out."""
     found: dict[str, FrameRef | None] = {}
     for frame in (frame for table in tables for frame in table.frames if frame.id in wanted):
         other = found.get(frame.id, frame)

@@ -179,7 +179,7 @@ class Turns:
             self._call()
 
     def _call(self) -> None:
-        """Tell those that come back, else the one that is next: to wake all of them takes as long as a small query."""
+        """Wake those that come back, else the one that is next: to wake all of them takes as long as a small query."""
         self._free.notify_all()
         following = self._following() if len(self._held) < self._number else None
         if following is not None and following.came is not None:
@@ -194,7 +194,7 @@ class Turns:
             self._had.pop(self._asking.popitem(last=False)[0], None)
 
     def _is_next(self, turn: Turn) -> bool:
-        """Say whether there is a turn and none that waits comes first."""
+        """Return whether there is a turn and none that waits comes first."""
         return turn in self._queue and self._following() is turn and self._there_is_one()
 
     def _following(self) -> Turn | None:
@@ -207,7 +207,7 @@ class Turns:
         return min(allowed, key=lambda each: (held[each.who], self._had.get(each.who, 0.0)), default=None)
 
     def _will_come(self, turn: Turn, left: float) -> bool:
-        """Say whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
+        """Return whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
         if len(self._queue) > self._places:
             places = Counter(each.who for each in self._queue)
             greedy = max(places, key=places.__getitem__)
@@ -230,7 +230,7 @@ class Turns:
         return max(ahead + 1 - idle, 0) * held / self._number
 
     def _there_is_one(self, *, returning: int = 0) -> bool:
-        """Say whether a turn is free; if none is, take one from a reader who is long about it. Who returns makes room aside."""
+        """Return whether a turn is free; if none is, take one from a reader who is long about it. Who returns makes room aside."""
         if len(self._held) < self._number:
             return True
         turn = next(iter(self._idle), None)

@@ -291,7 +291,7 @@ def check_columns(table: Table) -> None:
 
 
 def _file(pair: Pair, files: Mapping[str, Upload | Path], place: Path, room: _Room, until: float, settings: Settings) -> Path:
-    """Give the upload as a file that is not compressed, and count its bytes."""
+    """Return the upload as a file that is not compressed, and count its bytes."""
     plain = place / pair.name.lower()
     if pair.part is None:
         return _unpacked(pair.name, _fetched(pair, place, room, until, settings), plain, room)

@@ -383,7 +383,7 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
 
 
 def _fitted(given: Table, rows: pa.Table, table: Table) -> pa.Table:
-    """Give rows the columns and types of a table."""
+    """Cast rows to the columns and types of a table."""
     known = {column.name.lower(): column for column in table.columns}
     there = {column.name.lower(): column for column in given.columns}
     strange = [column.name for low, column in there.items() if low not in known]

@@ -258,7 +258,7 @@ async def _on_time(chunks: Chunks, turn: Waiting) -> tuple[bytes, bool]:
 
 
 def _cut(result: Result, fmt: Format) -> dict[str, str]:
-    """Say in headers what a format cannot: how many rows there are at most, and that there were more, as soon as that is known."""
+    """Make the headers that say what a format cannot: how many rows there are at most, and that there were more, as soon as that is known."""
     if not fmt.mute or result.limit is None:
         return {}
     known = result.overflow or (not result.guarded and (total := result.total) is not None and total > result.limit)
@@ -272,7 +272,7 @@ def begin(request: Request, result: Result) -> None:
 
 
 async def _ready(result: Result) -> bool:
-    """Tell whether the answer can be written on the event loop: it is ready, or shows at a socket in a moment, so that no thread need wait for it.
+    """Return whether the answer can be written on the event loop: it is ready, or shows at a socket in a moment, so that no thread need wait for it.
 
     To find a thread and to come back from it takes as long as all the rest of an answer of one row.
     """
@@ -432,7 +432,7 @@ class Chunks:
         self._lock = threading.Lock()
 
     def opening(self) -> tuple[bytes, bool]:
-        """Give the first chunk, and whether it is all there is.
+        """Return the first chunk, and whether it is all there is.
 
         What needs no more computing is written in one go: each way to another thread and back costs more than a small answer.
         """
@@ -445,7 +445,7 @@ class Chunks:
         return b"".join(parts), False
 
     def following(self, encoder: Encoder | None = None) -> bytes | None:
-        """Give the next chunk; None: that was all. Until the one after it is asked for, the reader's line is at work, and no clock runs."""
+        """Return the next chunk; None: that was all. Until the one after it is asked for, the reader's line is at work, and no clock runs."""
         with self._lock:
             self.clocked(on=True)
             chunk = None if self._chunks is None else next(self._chunks, None)

@@ -142,7 +142,7 @@ def _kind(one: Table) -> str:
 
 
 def full_name(one: Table, quote: Callable[[str], str]) -> str:
-    """Give the name of a table as a query must write it."""
+    """Return the name of a table as a query must write it."""
     return f"{quote(one.schema)}.{quote(one.name)}"
 
 

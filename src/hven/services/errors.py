@@ -59,7 +59,7 @@ _MACHINE = {
 
 
 def _shortage(error: BaseException) -> bool:
-    """Tell whether the machine has no room, no files left, or does not let us: that passes, and is no fault of the program."""
+    """Return whether the machine has no room, no files left, or does not let us: that passes, and is no fault of the program."""
     return isinstance(error, OSError) and error.errno in _MACHINE
 
 

@@ -195,7 +195,7 @@ class _Resources:
         return whole(request, body, {**_kind(request), **({"link": f'<{more}>; rel="next"'} if more else {})})
 
     def _rest(self, here: str, params: Params, last: Ref) -> str:
-        """Give the address of what is listed behind a job, by the same filters."""
+        """Return the address of what is listed behind a job, by the same filters."""
         kept = [(name, value) for name in ("PHASE", "AFTER") for value in params.all(name)]
         wanted = params.whole("LAST", minimum=1)
         left = [("LAST", str(wanted - MOST))] if wanted is not None else []
@@ -221,7 +221,7 @@ class _Resources:
         return self._see(request)
 
     async def _shown(self, request: Request) -> Response:
-        """Tell everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
+        """Answer with everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
         name, who = request.path_params["job"], self._who(request)
         look = partial(self._call, lambda: (job := self._desk.one(name, who), self._desk.outlook(job), self._desk.children(job)))
         job, outlook, children = await look()
@@ -255,7 +255,7 @@ class _Resources:
                 task.cancel()
 
     def _part(self, name: str) -> Callable[[Request], Awaitable[Response]]:
-        """Give a resource below a job: an atom of text, or a list."""
+        """Make a resource below a job: an atom of text, or a list."""
 
         async def answer(request: Request) -> Response:
             job = await self._found(request)

@@ -112,7 +112,7 @@ def _spec(resource: Resource | None, table: str) -> TableSpec | None:
 
 
 def _offered(item: Published) -> Published:
-    """Say by which faces a table is asked, as its collection's descriptor has it."""
+    """List the faces by which a table is asked, as its collection's descriptor has it."""
     services = item.resource.services if item.resource is not None else ()
     if services == item.table.services:
         return item
@@ -182,7 +182,7 @@ def _hidden(published: Mapping[str, Published], resources: Mapping[str, Resource
 
 
 def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:
-    """Tell whether views are there: they come and go with their collection's tables; where there are only views, nothing needs an ingest."""
+    """Return whether views are there: they come and go with their collection's tables; where there are only views, nothing needs an ingest."""
     return any(item.table.schema == resource.name for item in published.values()) or not any(spec.sources for spec in resource.tables)
 
 

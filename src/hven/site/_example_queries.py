@@ -123,7 +123,7 @@ def _made(table: Table, coverage: str | None) -> Sequence[Example]:
 
 
 def _place(coverage: str | None) -> tuple[float, float, float] | None:
-    """Give centre and radius (degrees) of a circle around one cell that a MOC covers: there is a row in it."""
+    """Return centre and radius (degrees) of a circle around one cell that a MOC covers: there is a row in it."""
     if not coverage:
         return None
     moc = Moc.parse(coverage)

@@ -31,7 +31,7 @@ class Damage:
 
     @property
     def told(self) -> str:
-        """Say it to the owner, with the remedy."""
+        """Phrase it for the owner, with the remedy."""
         remedy = f"`hven ingest {self.collection}` or `hven sync {self.collection}` makes them anew"
         if self.served is None:
             return f"the rows of {self.table} cannot be read: {self.why}; {remedy}"
@@ -41,7 +41,7 @@ class Damage:
 def standing(
     store: Store, records: Mapping[str, Record], why: Callable[[Record], str | None]
 ) -> tuple[dict[str, Record], tuple[Damage, ...]]:
-    """Give the records that are to be served.
+    """Return the records that are to be served.
 
     What was published together goes back together, and the collections that the same run published go back to what they were until then. A
     table that was not there then stays as it is.
@@ -89,7 +89,7 @@ def _earlier(store: Store, collection: str, records: Mapping[str, Record], why: 
 def _state(
     event: Event, kept: Mapping[str, Record], records: Mapping[str, Record], why: Callable[[Record], str | None]
 ) -> dict[str, Record] | None:
-    """Give what an event published, of the tables that are published still; None if some of it is damaged or not kept."""
+    """Return what an event published, of the tables that are published still; None if some of it is damaged or not kept."""
     found = {}
     for table, ident in event.state.items():
         if table in records:

@@ -62,7 +62,7 @@ class Lives:
         self._settings = settings
 
     def due(self) -> bool:
-        """Tell whether the last look is some seconds ago."""
+        """Return whether the last look is some seconds ago."""
         return time.monotonic() - self._looked > LOOK
 
     def look(self, resources: Mapping[str, Resource], *, known: bool = False) -> None:
@@ -120,11 +120,11 @@ class Lives:
             return State(look=look, problem=said, made=before.made if before.key == key else None, key=key)
 
     def problems(self) -> list[str]:
-        """Say what is wrong with them."""
+        """List what is wrong with them."""
         return [state.problem for state in self._states.values() if state.problem is not None]
 
     def hints(self) -> list[str]:
-        """Say which indexes the databases lack."""
+        """List the indexes that the databases lack."""
         return [
             f"table {name}: {hint.message}: {hint.remedy}"
             for name, state in self._states.items()
@@ -133,7 +133,7 @@ class Lives:
         ]
 
     def published(self, resources: Mapping[str, Resource]) -> dict[str, Published]:
-        """Give the tables that can be told."""
+        """Return the tables that can be told."""
         found = {}
         for resource in resources.values():
             for spec in resource.tables:

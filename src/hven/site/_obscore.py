@@ -29,7 +29,7 @@ SCHEMA = "ivoa"
 
 @lru_cache(maxsize=2)
 def _standard(kind: str) -> Table:
-    """Give the table of a standard."""
+    """Return the table of a standard."""
     resource = load_standard(STANDARDS[kind])
     return dated(resource.tables[0].table)
 
@@ -130,7 +130,7 @@ def union(selects: Sequence[str]) -> str:
 
 
 def _columns(standard: Table, members: Sequence[Member], without: set[str]) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
-    """Give the standard's columns that are mandatory or that a member has, then those that members have besides; and those that clash."""
+    """Return the standard's columns that are mandatory or that a member has, then those that members have besides; and those that clash."""
     there: dict[str, Column] = {}
     clashes = []
     for one in members:

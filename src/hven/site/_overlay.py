@@ -51,7 +51,7 @@ def inherited(spec: TableSpec, final: Table) -> dict[str, dict[str, Any]]:
 
 
 def said_columns(spec: TableSpec) -> dict[str, Column]:
-    """Give the columns that a descriptor describes, by name."""
+    """Return the columns that a descriptor describes, by name."""
     return {column.name: column for column in (*spec.table.columns, *spec.declared)}
 
 
@@ -115,7 +115,7 @@ def _column(column: Column, own: Column | None, given: frozenset[str], known: Ma
 
 
 def _fitted(column: Column, statistics: Mapping[str, Any]) -> Column:
-    """Say what the values need: texts beyond ASCII, and the width of texts in arrays, without which VOTable has no arrays of texts."""
+    """Fit metadata to what the values need: texts beyond ASCII, and the width of texts in arrays, without which VOTable has no arrays of texts."""
     kind = column.type
     if kind.datatype == "char" and kind.is_string and statistics.get("non_ascii"):
         return column.having(type=Type("unicodeChar", kind.arraysize, kind.xtype))

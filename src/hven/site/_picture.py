@@ -38,10 +38,10 @@ class Members(Protocol):
     """The tables that a view unites, by name, and the view over some of them."""
 
     def __iter__(self) -> Iterator[str]:
-        """Give the tables' names."""
+        """Yield the tables' names."""
 
     def over(self, names: Collection[str]) -> Table:
-        """Give the view over these tables, with nothing of the others in it."""
+        """Return the view over these tables, with nothing of the others in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class Holdings:
         return self._common(who, policies) if who.name is None else self._seen(who, policies)[0]
 
     def _seen(self, who: Reader, policies: Sequence[Policy]) -> tuple[str, tuple[Published, ...]]:
-        """Give the reach of somebody who may have own tables, and these tables."""
+        """Return the reach of somebody who may have own tables, and these tables."""
         common = self._common(who, policies)
         own = tuple(item for item in self.own(who.name or "") if visible(item.table, who, policies))
         if not own:
@@ -162,7 +162,7 @@ class Holdings:
         return f"{seen}{ROWS}{_digest(repr(sorted((name, spell(expr)) for name, expr in filters.items())))}" if filters else seen
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
-        """Tell whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""
+        """Return whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""
         if item.members:
             return any(self._sees(self.published[name], who, policies) for name in item.members) and visible(
                 item.table.having(access="public"), who, policies

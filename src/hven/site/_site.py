@@ -334,7 +334,7 @@ class Site(Keeping):
             self._news.wait(AWAY)
 
     def _say(self) -> None:
-        """Say to other processes of this machine how this one is."""
+        """Write down for other processes of this machine how this one is."""
         if self._sign is not None and not self._over.is_set():
             known = {name: self.engines.trouble(name) for name in plugins.names("engines")}
             data, store = places(self.settings, self.store)

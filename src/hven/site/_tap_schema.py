@@ -25,7 +25,7 @@ _REGULAR = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 @lru_cache(maxsize=1)
 def description() -> Schema:
-    """Give the schema that describes itself: the shipped descriptor ``tap_schema``; descriptions hold any character."""
+    """Return the schema that describes itself: the shipped descriptor ``tap_schema``; descriptions hold any character."""
     resource = load_standard(NAME.lower())
     return Schema(name=NAME, tables=tuple(_table(spec.table) for spec in resource.tables), description=resource.description)
 
@@ -49,12 +49,12 @@ def qualified(table: Table) -> str:
 
 
 def indexed(table: Table, column: Column) -> bool:
-    """Tell that a condition on this column is quick."""
+    """Return whether a condition on this column is quick."""
     return column.name in table.searched or column.name in (table.position or ())
 
 
 def shown(table: Table) -> list[Column]:
-    """Give the columns that metadata show."""
+    """Return the columns that metadata show."""
     return [column for column in table.columns if not column.hidden]
 
 

@@ -124,7 +124,7 @@ def _inside(name: str) -> bool:
 
 @contextmanager
 def _plainly(path: Path) -> Iterator[None]:
-    """Say in plain words what is wrong with an archive, wherever it breaks off."""
+    """Translate what is wrong with an archive into plain words, wherever it breaks off."""
     try:
         yield
     except (tarfile.TarError, EOFError) as error:
@@ -210,7 +210,7 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
 
 
 def _yours(settings: Settings) -> Iterator[str]:
-    """Say what of a restored hven.toml belongs to the place where the site was."""
+    """List what of a restored hven.toml belongs to the place where the site was."""
     for name, value, why in settings_room.placed(settings):
         shown = ", ".join(value) if isinstance(value, tuple) else value
         yield f"{settings_room.FILE} says {name} = {shown}, as it was there: {why}"

@@ -475,7 +475,7 @@ def _by_id(row: dict[str, Any]) -> Any:
 
 
 def _fault(kind: type[HvenError], call: Callable[[], object]) -> str:
-    """Give the message of the error that a call must raise."""
+    """Return the message of the error that a call must raise."""
     try:
         call()
     except kind as error:

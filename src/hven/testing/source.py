@@ -329,7 +329,7 @@ def _sorted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rows(source: Source, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Give rows one by one; of none there is not even a schema."""
+    """Yield rows one by one; of none there is not even a schema."""
     for batch in source.batches(columns):
         yield from batch.to_pylist()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def constant(expr: Expr, free: frozenset[int]) -> Constant | None:
-    """Give a function of the plan's literals that computes `expr`; None if it depends on anything else.
+    """Return a function of the plan's literals that computes `expr`; None if it depends on anything else.
 
     Only what every engine computes alike is taken: literals, signs, arithmetic that cannot leave 64 bits, the mathematical functions,
     sexagesimal text, and coordinates of points that are constants themselves.
@@ -109,7 +109,7 @@ _LONG: Final = 63
 
 
 def _bits(expr: Expr) -> int:
-    """Give the number of bits that whole-number arithmetic may need, whatever the literals of the plan."""
+    """Return the number of bits that whole-number arithmetic may need, whatever the literals of the plan."""
     if isinstance(expr, Unary):
         return _bits(expr.operand)
     if isinstance(expr, Binary) and expr.op in "+-*/":
@@ -159,7 +159,7 @@ def _number(value: float | str) -> float:
 
 
 def is_text(expr: Expr) -> bool:
-    """Say whether an expression is a string literal."""
+    """Return whether an expression is a string literal."""
     return isinstance(expr, Literal) and isinstance(expr.value, str)
 
 

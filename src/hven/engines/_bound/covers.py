@@ -23,7 +23,7 @@ _STEPS = 1  # orders between a polygon's bounding circle and its cover
 
 
 def cover(shape: Shape | Moc) -> Indexes:
-    """Give ranges at order 29 that hold the shape: half-open, sorted, disjoint."""
+    """Return ranges at order 29 that hold the shape: half-open, sorted, disjoint."""
     if isinstance(shape, Moc):
         return shape.ranges
     if isinstance(shape, Circle):

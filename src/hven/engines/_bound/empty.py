@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def without(bound: Bound, empty: frozenset[int]) -> Bound | None:
-    """Give the same query without the members of UNION ALL that have no rows; None if the answer has none.
+    """Return the same query without the members of UNION ALL that have no rows; None if the answer has none.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def without(bound: Bound, empty: frozenset[int]) -> Bound | None:
 
 
 def _fewer(union: SetOperation, empty: frozenset[int]) -> Any:
-    """Give a union with fewer members, one at least."""
+    """Return a union with fewer members, one at least."""
     first, links = chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
     members = [first, *(link.right for link in links)]
     kept = [member for member in members if not _nothing(member, empty)] or members[:1]
@@ -81,14 +81,14 @@ def _select(member: Any) -> Select | None:
 
 
 def _named(member: Any, columns: Any) -> Any:
-    """Give a member whose output is described by these columns."""
+    """Return a member whose output is described by these columns."""
     if isinstance(member, Query):
         return replace(member, body=_named(member.body, columns))
     return replace(member, items=tuple(replace(item, column=column) for item, column in zip(member.items, columns, strict=True)))
 
 
 def _nothing(node: Any, empty: frozenset[int]) -> bool:
-    """Tell whether a query has no rows for sure."""
+    """Return whether a query has no rows for sure."""
     if isinstance(node, SetOperation):
         left, right = _nothing(node.left, empty), _nothing(node.right, empty)
         return (left or right) if node.op == "INTERSECT" else left if node.op == "EXCEPT" else left and right
@@ -100,7 +100,7 @@ def _nothing(node: Any, empty: frozenset[int]) -> bool:
 
 
 def _void(item: FromItem, empty: frozenset[int]) -> bool:
-    """Tell whether an item of FROM has no rows for sure."""
+    """Return whether an item of FROM has no rows for sure."""
     if isinstance(item, Join):
         left, right = _void(item.left, empty), _void(item.right, empty)
         kind = item.kind.upper()

@@ -34,7 +34,7 @@ _ROW = 0  # the number under which `TableRef.where` knows its own table
 
 
 def flattened(bound: Bound) -> Bound:
-    """Give the same query with fewer layers; the same object if there are none to take off."""
+    """Return the same query with fewer layers; the same object if there are none to take off."""
     if not any(isinstance(node, Derived | CommonTable) for node in walk(bound.query)):
         return bound
     query = bound.query if bound.volatile else _without_names(bound.query)
@@ -77,7 +77,7 @@ class _Copies:
         self._used = False
 
     def put(self, node: Any) -> Any:
-        """Give the derived table for a reference by name."""
+        """Return the derived table for a reference by name."""
         if not _names(node, self._cte):
             return node
         query = self._numbered() if self._used else self._cte.query
@@ -151,7 +151,7 @@ class _Merge:
         self._columns = columns
 
     def put(self, node: Any) -> Any:
-        """Give the node to use."""
+        """Return the node to use."""
         if isinstance(node, Derived) and node.number in self._tables:
             return self._tables[node.number]
         if isinstance(node, ColumnRef) and node.column is not None:
@@ -162,7 +162,7 @@ class _Merge:
 
 
 def _of_row(where: Expr | None, number: int) -> Expr | None:
-    """Give a condition over the row of a table: as `TableRef.where` has it."""
+    """Return a condition over the row of a table: as `TableRef.where` has it."""
 
     def change(node: Any) -> Any:
         return replace(node, source=_ROW) if isinstance(node, ColumnRef) and node.source == number else node

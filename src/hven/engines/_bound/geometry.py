@@ -22,14 +22,14 @@ MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
 
 
 def column_pair(expr: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:
-    """Give both as columns, if they are."""
+    """Return both as columns, if they are."""
     if expr is not None and isinstance(expr[0], ColumnRef) and isinstance(expr[1], ColumnRef):
         return expr[0], expr[1]
     return None
 
 
 def distance_points(expr: Expr) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]] | None:
-    """Give the two points of ``DISTANCE(p, q)`` or ``DISTANCE(lon, lat, lon, lat)``."""
+    """Return the two points of ``DISTANCE(p, q)`` or ``DISTANCE(lon, lat, lon, lat)``."""
     if not isinstance(expr, Function) or expr.name != "DISTANCE":
         return None
     args = expr.args
@@ -43,7 +43,7 @@ def distance_points(expr: Expr) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]] |
 
 
 def circle_parts(expr: Expr) -> tuple[Expr, Expr, Expr] | None:
-    """Give longitude, latitude and radius of ``CIRCLE(..)``."""
+    """Return longitude, latitude and radius of ``CIRCLE(..)``."""
     if not isinstance(expr, Function) or expr.name != "CIRCLE":
         return None
     args = arguments(expr)
@@ -57,7 +57,7 @@ def circle_parts(expr: Expr) -> tuple[Expr, Expr, Expr] | None:
 
 
 def touching(expr: Expr) -> tuple[Expr, Expr, Literal] | None:
-    """Give the two shapes and the 1 of ``CONTAINS(a, b) = 1`` or ``INTERSECTS(a, b) = 1``: either way the shapes touch."""
+    """Return the two shapes and the 1 of ``CONTAINS(a, b) = 1`` or ``INTERSECTS(a, b) = 1``: either way the shapes touch."""
     if not isinstance(expr, Compare) or expr.op != "=":
         return None
     call, one = (expr.left, expr.right) if isinstance(expr.left, Function) else (expr.right, expr.left)
@@ -67,7 +67,7 @@ def touching(expr: Expr) -> tuple[Expr, Expr, Literal] | None:
 
 
 def contained(expr: Expr) -> tuple[Expr, Expr, Literal] | None:
-    """Give point, shape and the 1 of ``CONTAINS(point, shape) = 1``, or of INTERSECTS, either way round.
+    """Return point, shape and the 1 of ``CONTAINS(point, shape) = 1``, or of INTERSECTS, either way round.
 
     The 1 may be a literal that another run of the plan replaces by 0: whoever uses this looks at it again then.
     """

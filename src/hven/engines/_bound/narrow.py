@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def selects(query: Query) -> list[Select]:
-    """Give every SELECT of a query, nested ones too."""
+    """Return every SELECT of a query, nested ones too."""
     return [node for node in walk(query) if isinstance(node, Select)]
 
 
@@ -38,7 +38,7 @@ def columns_read(bound: Bound) -> dict[int, tuple[str, ...]]:
 
 
 def narrowed(bound: Bound, numbers: frozenset[int], joins: Mapping[int, Expr] | None = None) -> Bound:
-    """Give the query with these table references reading ``hven.candidates<number>`` instead of their tables.
+    """Return the query with these table references reading ``hven.candidates<number>`` instead of their tables.
 
     `joins` replaces conditions, found by the `id` of their node.
     """

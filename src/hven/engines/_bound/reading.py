@@ -30,7 +30,7 @@ def read(text: str) -> Shape | Moc | None:
 
 
 def cells_of(shape: Shape | Moc, order: int) -> Moc:
-    """Give the cells of an order that a shape touches.
+    """Return the cells of an order that a shape touches.
 
     Raises
     ------

@@ -115,7 +115,7 @@ def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
 
 
 def of_row(where: Expr, number: int) -> Expr:
-    """Give a condition of `TableRef.where`, where columns are those of row 0, over the columns of that reference."""
+    """Return a condition of `TableRef.where`, where columns are those of row 0, over the columns of that reference."""
 
     def change(node: Any) -> Any:
         return replace(node, source=number) if isinstance(node, ColumnRef) and node.source == 0 else node
@@ -124,7 +124,7 @@ def of_row(where: Expr, number: int) -> Expr:
 
 
 def transparent(query: Query) -> Select | None:
-    """Give the SELECT of a derived table whose rows are single rows of its FROM: no groups, limits or set operations."""
+    """Return the SELECT of a derived table whose rows are single rows of its FROM: no groups, limits or set operations."""
     body = query.body
     while isinstance(body, Query) and not (body.order_by or body.offset or body.ctes):
         body = body.body
@@ -142,7 +142,7 @@ def _aggregates(select: Select) -> bool:
 
 
 def position_of(scope: Scope, number: int, pair: tuple[Expr, Expr] | None) -> tuple[str, str] | None:
-    """Give the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
+    """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
     columns = column_pair(pair)
     table = scope.leaves[number].table if number in scope.leaves else None
     if columns is None or table is None or table.position is None:
@@ -154,7 +154,7 @@ def position_of(scope: Scope, number: int, pair: tuple[Expr, Expr] | None) -> tu
 
 
 def key_column(scope: Scope, number: int, expr: Expr) -> str | None:
-    """Give the name of an indexed column of a leaf if `expr` is one."""
+    """Return the name of an indexed column of a leaf if `expr` is one."""
     column = scope.column(expr)
     table = scope.leaves[number].table if number in scope.leaves else None
     if column is None or column.source != number or column.column is None or table is None:

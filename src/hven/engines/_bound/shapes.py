@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def arguments(call: Function) -> tuple[Expr, ...]:
-    """Give the arguments of a geometry function without the deprecated coordinate system."""
+    """Return the arguments of a geometry function without the deprecated coordinate system."""
     return call.args[1:] if call.args and is_text(call.args[0]) else call.args
 
 
 def coordinates(expr: Expr) -> tuple[Expr, Expr] | None:
-    """Give longitude and latitude of ``POINT(lon, lat)``, or of another point that is a constant."""
+    """Return longitude and latitude of ``POINT(lon, lat)``, or of another point that is a constant."""
     if isinstance(expr, Function) and expr.name == "POINT":
         args = arguments(expr)
         return (args[0], args[1]) if len(args) == 2 else None
@@ -88,7 +88,7 @@ def constant_shape(expr: Expr, free: frozenset[int]) -> ConstantShape | None:
 
 
 def shape_of(expr: Expr, free: frozenset[int]) -> Maker | None:
-    """Give a function of the plan's literals that makes a shape; None if it is made of anything else.
+    """Return a function of the plan's literals that makes a shape; None if it is made of anything else.
 
     Where it gives None the engine is asked, which says what is wrong with the shape, or that it is NULL.
     """
@@ -104,7 +104,7 @@ def shape_of(expr: Expr, free: frozenset[int]) -> Maker | None:
 
 
 def point_of(expr: Expr, free: frozenset[int]) -> Callable[[Values], tuple[float, float] | None] | None:
-    """Give a function of the plan's literals that computes a position."""
+    """Return a function of the plan's literals that computes a position."""
     make = shape_of(expr, free)
     if make is None:
         return None

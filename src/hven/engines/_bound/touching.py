@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def touched(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> tuple[str, ConstantShape, Constant | None] | None:
-    """Give the column of regions of the leaf `number`, the shape that they must touch, and what must be 1 when the plan runs."""
+    """Return the column of regions of the leaf `number`, the shape that they must touch, and what must be 1 when the plan runs."""
     found = touching(condition)
     if found is None:
         return None

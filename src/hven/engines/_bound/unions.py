@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def distributed(bound: Bound) -> Bound:
-    """Give the same query with conditions on unions put into their members; the same object if there are none."""
+    """Return the same query with conditions on unions put into their members; the same object if there are none."""
     if bound.volatile or not any(isinstance(node, SetOperation) for node in walk(bound.query)):
         return bound
     query = transform(bound.query, _select)
@@ -54,7 +54,7 @@ def _select(node: Any) -> Any:
 
 
 def _simple(condition: Expr) -> bool:
-    """Tell whether a condition is one over single rows, without queries of its own."""
+    """Return whether a condition is one over single rows, without queries of its own."""
     return not any(isinstance(part, Query | Select) or type(part).__name__ == "Window" for part in walk(condition))
 
 
@@ -80,7 +80,7 @@ def _sources(condition: Expr) -> set[int]:
 
 
 def _members(body: Any) -> list[Select]:
-    """Give the queries of a UNION ALL; none if it is anything else."""
+    """Return the queries of a UNION ALL; none if it is anything else."""
     found: list[Select] = []
     while isinstance(body, SetOperation):
         right = transparent(body.right if isinstance(body.right, Query) else Query(body.right))

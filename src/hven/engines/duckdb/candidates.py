@@ -111,7 +111,7 @@ class Candidates:
         return bool(self.accesses or self._matches or self._joins)
 
     def describe(self) -> list[str]:
-        """Say in words what may be used."""
+        """Describe in words what may be used."""
         lines = [
             f"{self.name(number)}: candidates from the {access.describe()}, if they are few" for number, access in self.accesses.items()
         ]
@@ -124,7 +124,7 @@ class Candidates:
         return lines
 
     def _way(self, side: Side) -> str:
-        """Say how a match is used."""
+        """Describe how a match is used."""
         told = f"{self.name(side.target)}: matched with {self.name(side.driver)} by the position index"
         if not side.parts:
             return told
@@ -151,7 +151,7 @@ class Candidates:
         return _Search(self, engine, values, relations, limits, begun).run()
 
     def nearby(self, engine: Machine, values: Values, relations: Mapping[str, Relation]) -> dict[int, str]:
-        """Say of the tables that a join by position narrows which of their rows are read, by their numbers."""
+        """Describe for the tables that a join by position narrows which of their rows are read, by their numbers."""
         search = _Search(self, engine, values, relations, Limits(), lambda _: None)
         search.look_up()
         found: dict[int, str] = {}
@@ -163,7 +163,7 @@ class Candidates:
         return found
 
     def relation(self, number: int, relations: Mapping[str, Relation]) -> Relation | None:
-        """Give the relation that a table reference reads; None: it is none of a table."""
+        """Return the relation that a table reference reads; None: it is none of a table."""
         table = self.leaves[number].table if number in self.leaves else None
         if table is None:
             return None
@@ -252,7 +252,7 @@ class _Search:
         return self._engine.stored(relation) if isinstance(relation, Snapshot) else None
 
     def _count(self, number: int) -> int | None:
-        """Give the number of rows of a reference as far as it is narrowed, None if it cannot be read here."""
+        """Return the number of rows of a reference as far as it is narrowed, None if it cannot be read here."""
         if number in self._result.tables:
             return int(self._result.tables[number].num_rows)
         if number in self._found:
@@ -267,7 +267,7 @@ class _Search:
         return relation.rows if isinstance(relation, Snapshot) else None
 
     def _rows(self, number: int) -> pa.Table:
-        """Give the rows of a reference as far as it is narrowed, with the columns that the query reads."""
+        """Return the rows of a reference as far as it is narrowed, with the columns that the query reads."""
         known = self._result.tables.get(number)
         if known is not None:
             return known
@@ -351,7 +351,7 @@ class _Search:
         return owner[keep], row[keep]
 
     def sides(self, match: Match) -> list[tuple[int | None, Side]]:
-        """Give the ways to use a match, the one with the fewest rows to look up first; None: how many is known when they are computed."""
+        """Return the ways to use a match, the one with the fewest rows to look up first; None: how many is known when they are computed."""
         usable = []
         for side in match.sides:
             if side.target in self._result.tables or {side.doubled, side.target} & self._doubled:
@@ -371,7 +371,7 @@ class _Search:
         return sorted(usable, key=lambda item: DRIVERS if item[0] is None else item[0])
 
     def _most(self, side: Side) -> int:
-        """Give the number of rows from which on looking them up is not worth it."""
+        """Return the number of rows from which on looking them up is not worth it."""
         rows = sum(
             stored.manifest.rows for number in self._plan.unions.get(side.target, (side.target,)) if (stored := self._stored(number))
         )
@@ -427,7 +427,7 @@ class _Search:
         return True
 
     def _pairs(self, number: int, target: Stored, owner: Rows, row: Rows) -> pa.Table:
-        """Give the rows of the pairs of a table, each with the number of its partner."""
+        """Return the rows of the pairs of a table, each with the number of its partner."""
         known = self._found.get(number)
         if known is not None:
             keep = _among(row, known.rows())
@@ -454,7 +454,7 @@ class _Search:
         return self._whole(plan.over(tables, self._values, self._relations, Limits(clock=self._limits.clock)))
 
     def _places(self, part: Part, stored: Stored) -> Places | None:
-        """Give the positions of one member of a union; None if DuckDB is to judge them."""
+        """Return the positions of one member of a union; None if DuckDB is to judge them."""
         if part.lon is None:
             return Places(np.empty(0, np.int64), lambda _: (np.empty(0), np.empty(0)))
         leaf = self._plan.leaves[part.leaf]
@@ -490,7 +490,7 @@ def numbered(rows: pa.Table) -> pa.Table:
 
 
 def _among(rows: Rows, wanted: Rows) -> npt.NDArray[np.bool_]:
-    """Say which rows are among ascending ones."""
+    """Return which rows are among ascending ones."""
     if not len(wanted):
         return np.zeros(len(rows), np.bool_)
     found: npt.NDArray[np.bool_] = wanted[np.minimum(np.searchsorted(wanted, rows), len(wanted) - 1)] == rows
@@ -498,12 +498,12 @@ def _among(rows: Rows, wanted: Rows) -> npt.NDArray[np.bool_]:
 
 
 def most(stored: Stored) -> int:
-    """Give the number of candidates above which a look at every row is quicker."""
+    """Return the number of candidates above which a look at every row is quicker."""
     return max(stored.manifest.rows // SHARE, min(FEW, stored.manifest.rows))
 
 
 def gather(stored: Stored, found: Found, columns: Sequence[str]) -> pa.Table:
-    """Give the candidate rows: views of the map where they are neighbours, copies where they are scattered."""
+    """Return the candidate rows: views of the map where they are neighbours, copies where they are scattered."""
     projection = stored.projection(tuple(columns))
     if not found.count:
         return projection.schema.empty_table()

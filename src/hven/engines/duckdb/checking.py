@@ -38,7 +38,7 @@ def checksum(path: Path, pace: Callable[[int], object] | None = None) -> tuple[i
 
 
 def text_checksum(text: bytes) -> str:
-    """Give the checksum of a text in memory, as that of a file."""
+    """Return the checksum of a text in memory, as that of a file."""
     return str(xxhash.xxh3_128_hexdigest(text))
 
 
@@ -83,7 +83,7 @@ def verify(directory: Path, snapshot: Snapshot, pace: Callable[[int], object] | 
 
 
 def _fault(path: Path, said: tuple[int, str], known: Known, pace: Callable[[int], object] | None) -> str | None:
-    """Say what is wrong with a file; without `pace` it is not read."""
+    """Return what is wrong with a file; without `pace` it is not read."""
     size, wanted = said
     try:
         if (why := resized(path, size)) is not None:

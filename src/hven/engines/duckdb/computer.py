@@ -90,7 +90,7 @@ def packed(rows: pa.Table) -> memoryview:
 
 
 def dear(sql: str, relations: Mapping[str, Rows]) -> bool:
-    """Say whether a query may compute for long, and the rows that must be sent along are not too many."""
+    """Return whether a query may compute for long, and the rows that must be sent along are not too many."""
     if sum(one.table.nbytes for one in relations.values() if one.source is None) > MUCH:
         return False
     pairs = 1
@@ -101,7 +101,7 @@ def dear(sql: str, relations: Mapping[str, Rows]) -> bool:
 
 
 def ending(process: Process) -> str | None:
-    """Say how a process died; None: it ended in peace, or is there."""
+    """Describe how a process died; None: it ended in peace, or is there."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1.0)
     code = process.poll()
@@ -128,12 +128,12 @@ class Computer:
         self._closed = False
 
     def processes(self) -> dict[int, int]:
-        """Give the process, if there is one, and the bytes that it held before the first query."""
+        """Return the process, if there is one, and the bytes that it held before the first query."""
         process = self._process
         return {} if process is None or process.poll() is not None else {process.pid: self._bare}
 
     def take(self) -> tuple[Process, socket.socket] | None:
-        """Give a channel to it; None: it is about to begin, or could not, and who asks computes by itself."""
+        """Return a channel to it; None: it is about to begin, or could not, and who asks computes by itself."""
         with self._lock:
             self._asked = time.monotonic()
             if self._closed:
@@ -154,7 +154,7 @@ class Computer:
             return self._process, ours
 
     def put(self, process: Process, channel: socket.socket, *, whole: bool) -> None:
-        """Give a channel back; `whole`: its answer was read to the end."""
+        """Put a channel back; `whole`: its answer was read to the end."""
         with self._lock:
             self._taken -= 1
             self._asked = time.monotonic()
@@ -332,7 +332,7 @@ class ComputerExecution(Timed):
             self.close()
 
     def _why(self) -> HvenError:
-        """Say why there is no answer: it was stopped, or the process ended."""
+        """Make the error of a missing answer: it was stopped, or the process ended."""
         if self._stopped == "timeout":
             return late(None if self._limits.clock is None else self._limits.clock.seconds)
         if self._stopped is not None or self._channel is None:
@@ -374,7 +374,7 @@ class ComputerExecution(Timed):
 
 
 def _said(kind: bytes, body: pa.Buffer) -> Exception:
-    """Give the error that was raised there."""
+    """Return the error that was raised there."""
     if kind == REFUSED:
         name, message, remedy = pickle.loads(body)  # noqa: S301  (of our own process)
         found = vars(errors)[name](message, remedy=remedy)

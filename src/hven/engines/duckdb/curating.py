@@ -168,7 +168,7 @@ def _polygon_of(region: Any, frame: Any) -> pa.Array:
 
 
 def _axis(column: Any) -> tuple[Any, Any, Any]:
-    """Say of CTYPEs whether they are right ascensions, whether declinations, and their projection."""
+    """Classify CTYPEs: whether they are right ascensions, whether declinations, and their projection."""
     coded = _whole(column).dictionary_encode()
     words = [word.upper() for word in coded.dictionary.to_pylist()]
     at = _numbers(coded.indices)

@@ -58,7 +58,7 @@ SORTED = 200_000  # rows that are sorted here; more are DuckDB's
 
 
 class NotDirect(Exception):
-    """Say that this query, or this value, is for DuckDB."""
+    """Signals that this query, or this value, is for DuckDB."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Names:
     wanted: dict[str, int]
 
     def place(self, expr: Expr) -> tuple[int, Type] | None:
-        """Give place and type of a column of the table, None if `expr` is something else."""
+        """Return place and type of a column of the table, None if `expr` is something else."""
         if not isinstance(expr, ColumnRef) or expr.source != self.number or expr.column is None:
             return None
         return self.wanted.setdefault(expr.column.name, len(self.wanted)), expr.column.type
@@ -110,7 +110,7 @@ class Direct:
     schema: pa.Schema
 
     def reads(self, schema: pa.Schema) -> bool:
-        """Say whether rows have every column that is read, under exactly its name."""
+        """Return whether rows have every column that is read, under exactly its name."""
         plain = [item for item in self.output if isinstance(item, str)]
         return all(schema.get_field_index(name) >= 0 for name in (*self.tested, *self.computed, *plain))
 
@@ -156,7 +156,7 @@ class Direct:
             yield self._computed(stored, rows[begin:end], values)
 
     def window(self, values: Values, limit: int | None) -> tuple[int, int | None]:
-        """Give the numbers of the first row wanted and of the one after the last, None = all."""
+        """Return the numbers of the first row wanted and of the one after the last, None = all."""
         begin = _whole(self.offset, values) or 0
         ends = [n for n in (_whole(self.top, values), limit) if n is not None]
         return begin, begin + min(ends) if ends else None
@@ -166,7 +166,7 @@ class Direct:
         return min(begin, rows), rows if end is None else min(end, rows)
 
     def passing(self, stored: Readable, rows: Rows, values: Values) -> Iterator[Rows]:
-        """Give the rows that meet the condition, piece by piece, in the order given."""
+        """Yield the rows that meet the condition, piece by piece, in the order given."""
         if self.condition is None:
             yield rows
             return

@@ -108,7 +108,7 @@ class DuckEngine(Engine):
         return pa.Table.from_batches(execution, schema=execution.schema)
 
     def _lenient(self, bound: Bound) -> DuckPlan:
-        """Give the plan of a mapping, which is used batch after batch."""
+        """Return the plan of a mapping, which is used batch after batch."""
         with self._lock:
             kept = self._mappings.get(id(bound))
             if kept is not None and kept[0] is bound:
@@ -139,7 +139,7 @@ class DuckEngine(Engine):
         return {} if self._computer is None else self._computer.processes()
 
     def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
-        """Give the rows of a relation; `columns`: with these alone, one at least (for plans)."""
+        """Return the rows of a relation; `columns`: with these alone, one at least (for plans)."""
         if isinstance(relation, Snapshot):
             return Rows(
                 self.stored(relation).having(columns),
@@ -155,11 +155,11 @@ class DuckEngine(Engine):
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
     def held(self, relation: Memory) -> Held:
-        """Give rows in memory, to be read by number (for plans)."""
+        """Return rows in memory, to be read by number (for plans)."""
         return self._lasting(relation).held if relation.lasting else Held(relation.rows if relation.stored else clean(relation.rows))
 
     def _lasting(self, relation: Memory) -> Seen:
-        """Give what was made of rows that many queries read."""
+        """Return what was made of rows that many queries read."""
         number = id(relation.rows)
         with self._lock:
             seen = self._seen.get(number)
@@ -186,7 +186,7 @@ class DuckEngine(Engine):
         return DiskMerge(table, snapshot, *self._place(table, snapshot), self._seal, self.stored(base), gone)
 
     def _place(self, table: Table, snapshot: str) -> tuple[Path, str]:
-        """Give the directory of a new snapshot, and the same relative to the snapshots' directory."""
+        """Return the directory of a new snapshot, and the same relative to the snapshots' directory."""
         if not _ID.fullmatch(snapshot):
             message = f"{snapshot!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
@@ -232,7 +232,7 @@ class DuckEngine(Engine):
         return opened
 
     def missing(self, snapshot: Snapshot) -> str | None:
-        """Say which file of a snapshot is not there, or has another size; None: all are as they were written."""
+        """Return which file of a snapshot is not there, or has another size; None: all are as they were written."""
         why = self._lacking(self.directory / snapshot.path, snapshot.path)
         if self.faulty.get(snapshot.path) != why:
             faulty = {path: what for path, what in self.faulty.items() if path != snapshot.path}
@@ -262,7 +262,7 @@ class DuckEngine(Engine):
         return verify(self.directory / snapshot.path, snapshot, pace, known)
 
     def refuse(self, paths: Mapping[str, str]) -> None:
-        """Give rows of these snapshots no more, whoever asks."""
+        """Refuse the rows of these snapshots from now on, whoever asks."""
         self._refused = dict(paths)
         with self._lock:
             gone = [self._stored.pop(path) for path in paths if path in self._stored]
@@ -294,7 +294,7 @@ class DuckEngine(Engine):
         return one.read(shared, columns), two.read(shared, columns)
 
     def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory:
-        """Give about so many rows of some columns, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
+        """Return about so many rows of some columns, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
         return Memory(self.stored(snapshot).sample(rows, columns), stored=True)
 
     def drop(self, snapshot: Snapshot) -> None:
@@ -361,7 +361,7 @@ class DuckEngine(Engine):
 
 
 def clean(rows: pa.Table) -> pa.Table:
-    """Give rows in memory without NaN, as stored ones are."""
+    """Return rows in memory without NaN, as stored ones are."""
     for number, column in enumerate(rows.columns):
         changed = without_nan(column)
         if changed is not column:
@@ -388,7 +388,7 @@ def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | 
 
 
 def folder(qualified: str) -> str:
-    """Give the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
+    """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
     return (
         re.sub(r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified)
         if qualified[:1] != "."
@@ -397,7 +397,7 @@ def folder(qualified: str) -> str:
 
 
 def _gone(path: Path) -> bool:
-    """Tell that a directory is certainly not there: not only that we may not look."""
+    """Return whether a directory is certainly not there: not only that we may not look."""
     try:
         path.stat()
     except OSError as error:

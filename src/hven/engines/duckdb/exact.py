@@ -135,7 +135,7 @@ def _is_float(node: Expr) -> bool:
 
 
 def _coarse(nodes: Iterable[Expr]) -> bool:
-    """Say whether DuckDB would compare these in a type that cannot hold all of their values."""
+    """Return whether DuckDB would compare these in a type that cannot hold all of their values."""
     types: set[Type] = {meta(node).type for node in nodes if not is_null(node)}
     if FLOAT32 in types:
         return any(type_.is_integer for type_ in types)

@@ -86,7 +86,7 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
 
 
 def plain(text: str) -> str:
-    """Say an evaluation error without DuckDB's vocabulary."""
+    """Phrase an evaluation error without DuckDB's vocabulary."""
     line = first_line(text)
     for pattern, words in _PLAIN:
         found = pattern.search(text)
@@ -104,6 +104,6 @@ class _Blank(dict[str, str]):
 
 
 def first_line(text: str) -> str:
-    """Give the first line without the name of the class of error and without hints for SQL authors."""
+    """Return the first line without the name of the class of error and without hints for SQL authors."""
     line = text.strip().split("\n", 1)[0]
     return re.sub(r"^(?:[A-Z]\w*(?: [A-Z]\w*)* Error|INTERRUPT Error): ", "", line)

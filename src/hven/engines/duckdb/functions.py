@@ -103,7 +103,7 @@ class Shapes:
         return len(self.kind)
 
     def part(self, rows: npt.NDArray[np.int64]) -> Shapes:
-        """Give some rows."""
+        """Return some rows."""
         if len(rows) == len(self):
             return self
         size = np.diff(self.starts)[rows]
@@ -112,7 +112,7 @@ class Shapes:
         return Shapes(starts, self.numbers[take])
 
     def fixed(self, size: int) -> Any:
-        """Give the numbers of rows that all have `size` of them, as that many columns."""
+        """Return the numbers of rows that all have `size` of them, as that many columns."""
         rows = self.numbers[self.starts[0] : self.starts[-1]].reshape(-1, size)
         return tuple(rows[:, number] for number in range(size))
 
@@ -236,7 +236,7 @@ def _area(shape: Any) -> pa.Array:
 
 
 def _areas(shapes: Shapes) -> Numbers:
-    """Give square degrees, NaN for what is no shape; polygons all at once."""
+    """Compute square degrees, NaN for what is no shape; polygons all at once."""
     found = np.full(len(shapes), np.nan)
     found[shapes.kind == POINT] = 0.0
     for kind in (CIRCLE, POLYGON, RANGE):
@@ -282,7 +282,7 @@ def _written(shape: Any) -> pa.Array:
 
 
 def _distinct(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArray[np.int64]]:
-    """Give the distinct rows of text columns, and which of them each row is."""
+    """Return the distinct rows of text columns, and which of them each row is."""
     codes, words = [], []
     for column in columns:
         coded = _whole(column).dictionary_encode()
@@ -338,7 +338,7 @@ class Texts:
         self.plain: Flags = self.certain[self.codes]
 
     def _plain(self) -> Flags:
-        """Tell which are shapes for sure: positions, radii and edges are as they must be."""
+        """Return which are shapes for sure: positions, radii and edges are as they must be."""
         shapes = self.shapes
         plain: Flags = (shapes.kind == CIRCLE) | (shapes.kind == POLYGON)
         size = np.diff(shapes.starts)
@@ -359,7 +359,7 @@ class Texts:
         return plain
 
     def rows(self, which: npt.NDArray[np.int64]) -> Shapes:
-        """Give the shapes of some rows."""
+        """Return the shapes of some rows."""
         codes = self.codes[which]
         size = np.diff(self.shapes.starts)[codes]
         starts = np.concatenate([[0], np.cumsum(size)])

@@ -120,7 +120,7 @@ def _write_gathered(path: Path, values: npt.NDArray[Any] | None, order: npt.NDAr
 
 
 def numbers_of(column: pa.Array) -> npt.NDArray[Any]:
-    """Give the stored numbers of a column without copying; what stands where a value is null does not matter."""
+    """Return the stored numbers of a column without copying; what stands where a value is null does not matter."""
     kind = column.type
     if pa.types.is_timestamp(kind):
         column = column.view(pa.int64())
@@ -167,7 +167,7 @@ def check_primary(table: Table, stored: Stored) -> None:
 
 
 def refuse_repeated(table: Table, rows: pa.Table) -> None:
-    """Say which primary keys stand more than once in these rows, if any do."""
+    """Refuse rows in which primary keys stand more than once, and say which."""
     names = list(table.primary)
     with duckdb.connect(":memory:", config={"threads": 2}) as con:
         con.register("rows", rows.select(names))
@@ -183,7 +183,7 @@ def refuse_repeated(table: Table, rows: pa.Table) -> None:
 
 
 def _unique(stored: Stored, names: list[str]) -> bool:
-    """Say that no key stands twice; False: one may do so."""
+    """Return whether no key stands twice; False: one may do so."""
     places = [stored.schema.get_field_index(name) for name in names]
     values: npt.NDArray[Any]
     if len(names) == 1 and not pa.types.is_string(stored.schema.field(places[0]).type):

@@ -50,7 +50,7 @@ class KeyIndex:
     texts: Callable[[Rows], pa.Array]
 
     def takes(self, value: object) -> bool:
-        """Say whether a literal can be looked up here; if not, the index is of no use to the query."""
+        """Return whether a literal can be looked up here; if not, the index is of no use to the query."""
         if pa.types.is_string(self.kind):
             return isinstance(value, str)
         if pa.types.is_timestamp(self.kind):
@@ -60,7 +60,7 @@ class KeyIndex:
         return isinstance(value, int) or (math.isfinite(value) and abs(value) < _EXACT)
 
     def span(self, low: object, high: object, *, low_open: bool = False, high_open: bool = False) -> tuple[int, int]:
-        """Give the half-open range of places in the index with low <= value <= high; None = no bound.
+        """Return the half-open range of places in the index with low <= value <= high; None = no bound.
 
         For float32 the range may hold values one rounding outside, since engines differ in how they compare
         such a number with a decimal literal: whoever uses the rows tests the condition again.

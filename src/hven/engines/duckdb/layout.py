@@ -160,7 +160,7 @@ class Manifest:
 
 
 def resized(path: Path, size: int) -> str | None:
-    """Say that a file has another size than what was written; None: it has that size.
+    """Return how the size of a file differs from what was written; None: it has that size.
 
     Raises
     ------
@@ -295,7 +295,7 @@ class Stored:
         return pa.Table.from_batches(self.batches)
 
     def having(self, columns: tuple[str, ...] | None) -> pa.Table:
-        """Give some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
+        """Return some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
         if columns is None or len(columns) == len(self.schema):
             return self.table
         found = self._tables.get(columns)
@@ -307,7 +307,7 @@ class Stored:
         return found
 
     def sample(self, rows: int, columns: Collection[str]) -> pa.Table:
-        """Give about so many rows of some columns, in short stretches from all over. All rows, if there are no more."""
+        """Return about so many rows of some columns, in short stretches from all over. All rows, if there are no more."""
         if rows >= self.rows:
             return self.table
         names = tuple(name for name in self.schema.names if name in columns) or (self._narrowest,)
@@ -332,7 +332,7 @@ class Stored:
         return load(self.path / POSITION)
 
     def key(self, column: str) -> KeyIndex | None:
-        """Give the index of a column, None if there is none."""
+        """Return the index of a column, None if there is none."""
         found = self._keys.get(column)
         if found is not None:
             return found
@@ -354,7 +354,7 @@ class Stored:
         return None
 
     def region(self, column: str) -> RegionIndex | None:
-        """Give the position index of a column of shapes, None if there is none."""
+        """Return the position index of a column of shapes, None if there is none."""
         found = self._regions.get(column)
         if found is None:
             for files in self.manifest.regions:
@@ -363,12 +363,12 @@ class Stored:
         return found
 
     def value(self, row: int, column: int) -> Any:
-        """Give one value as a Python object."""
+        """Return one value as a Python object."""
         at = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.batches[at].column(column)[row - int(self.starts[at])].as_py()
 
     def projection(self, columns: tuple[str, ...]) -> Projection:
-        """Give these columns, in this order, for reading by row number."""
+        """Return these columns, in this order, for reading by row number."""
         return _projection(self, self._projections, columns)
 
 
@@ -385,7 +385,7 @@ class Held:
         self._projections: dict[tuple[str, ...], Projection] = {}
 
     def projection(self, columns: tuple[str, ...]) -> Projection:
-        """Give these columns, in this order, for reading by row number."""
+        """Return these columns, in this order, for reading by row number."""
         return _projection(self, self._projections, columns)
 
 
@@ -417,7 +417,7 @@ class Projection:
         self._batches: dict[int, pa.RecordBatch] = {}
 
     def batch(self, number: int) -> pa.RecordBatch:
-        """Give one stored batch."""
+        """Return one stored batch."""
         found = self._batches.get(number)
         if found is None:
             whole = self._whole[number]

@@ -55,7 +55,7 @@ _NUMBER = 1_000_000  # of the first list in FROM: the binder's own numbers are s
 
 
 def listed(choices: Sequence[Expr], free: frozenset[int]) -> Listed | None:
-    """Give a function of the plan's literals that gives the values of a list; None if one of them is no constant."""
+    """Return a function of the plan's literals that gives the values of a list; None if one of them is no constant."""
     if isinstance(choices, LiteralList):
         own_values = list(choices.values)
         return lambda _: own_values
@@ -79,7 +79,7 @@ class ListTable:
     values: tuple[Listed, ...]
 
     def rows(self, values: Values) -> pa.Table:
-        """Give its rows."""
+        """Return its rows."""
         arrays = [pa.array(column(values), known.type.arrow) for column, known in zip(self.values, self.table.columns, strict=True)]
         if len(arrays) == 1:
             return pa.table(arrays, schema=self.table.arrow)
@@ -89,7 +89,7 @@ class ListTable:
 
 
 def gathered(bound: Bound) -> Bound:
-    """Give the query with long chains ``x = 1 OR x = 2 ..`` as ``x IN (1, 2 ..)``."""
+    """Rewrite long chains ``x = 1 OR x = 2 ..`` of a query as ``x IN (1, 2 ..)``."""
 
     def change(node: Any) -> Any:
         if not isinstance(node, Or) or len(node.parts) <= LONG:
@@ -126,7 +126,7 @@ def _equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
 
 
 def _plain(node: Expr) -> Literal | None:
-    """Give the literal of a literal, or of one with a sign."""
+    """Return the literal of a literal, or of one with a sign."""
     inner = node.operand if isinstance(node, Unary) and node.op in "+-" else node
     return inner if type(inner) is Literal else None
 
@@ -210,7 +210,7 @@ class _Lists:
 
 
 def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
-    """Give the query with the long lists of its WHERE conditions as subqueries over relations, and these."""
+    """Rewrite the long lists of a query's WHERE conditions as subqueries over relations, and return both."""
     lists = _Lists(bound.free)
     query = transform(bound.query, lists.outside)
     if not lists.found:
@@ -219,7 +219,7 @@ def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
 
 
 def _type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
-    """Give the one type that holds all values of a list, and in which they are compared as they would be one by one; None: there is none."""
+    """Return the one type that holds all values of a list, and in which they are compared as they would be one by one; None: there is none."""
     if operand.meta is None:
         return None
     literals = [_plain(choice) for choice in (choices.samples if isinstance(choices, LiteralList) else choices)]

@@ -56,10 +56,10 @@ class Machine(Protocol):
         """Open a snapshot, or find it open."""
 
     def held(self, relation: Memory) -> Held:
-        """Give rows in memory, to be read by number."""
+        """Return rows in memory, to be read by number."""
 
     def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
-        """Give the rows of a relation; `columns`: with these alone, one at least."""
+        """Return the rows of a relation; `columns`: with these alone, one at least."""
 
     def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits) -> Execution:
         """Start a query in DuckDB."""

@@ -65,7 +65,7 @@ class Part:
 
 
 def leaves_of(union: Derived) -> list[tuple[TableRef, Select]]:
-    """Give the tables and queries of a UNION ALL that chooses and computes rows of one stored table in each member; none if it is anything else."""
+    """Return the tables and queries of a UNION ALL that chooses and computes rows of one stored table in each member; none if it is anything else."""
     query = union.query
     if query.order_by or query.offset is not None or query.ctes or not isinstance(query.body, SetOperation):
         return []
@@ -87,7 +87,7 @@ def _members(body: SetOperation) -> Iterator[Select | Query | None]:
 
 
 def parts_of(union: Derived, position: tuple[Expr, Expr]) -> tuple[Part, ...]:
-    """Give the members of a union as targets of a join on a pair of its columns; none if it cannot be one."""
+    """Return the members of a union as targets of a join on a pair of its columns; none if it cannot be one."""
     names = [
         ref.column.name if isinstance(ref, ColumnRef) and ref.source == union.number and ref.column is not None else "" for ref in position
     ]
@@ -129,7 +129,7 @@ def _widened(cast: Cast) -> bool:
 
 
 def with_partners(union: Derived, parts: tuple[Part, ...]) -> Derived:
-    """Give the union with a column more: the number of the partner, which the tables of its members have when it is computed."""
+    """Return the union with a column more: the number of the partner, which the tables of its members have when it is computed."""
     partner = Column(name=PARTNER, type=INT64)
     numbers = iter([part.leaf for part in parts])
 

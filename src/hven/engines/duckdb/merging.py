@@ -57,11 +57,11 @@ class Fresh:
         return float(sum(batch.nbytes for batch in self.rows.batches) / max(self.rows.rows, 1))
 
     def column(self, name: str) -> pa.Array:
-        """Give one of their columns, in order."""
+        """Return one of their columns, in order."""
         return self.rows.projection((name,)).take_any(self.order).column(0)
 
     def take(self, begin: int, end: int) -> pa.RecordBatch:
-        """Give some of them, in order."""
+        """Return some of them, in order."""
         return self.rows.projection(tuple(self.rows.schema.names)).take_any(self.order[begin:end])
 
 
@@ -124,7 +124,7 @@ class DiskMerge(DiskStaging):
         self._write_parts()
 
     def _look_up(self, changes: pa.Table) -> tuple[Rows, Rows]:
-        """Give for each change the old row that it replaces (-1: none), and all old rows that go, ascending."""
+        """Return for each change the old row that it replaces (-1: none), and all old rows that go, ascending."""
         keys = changes.select(self._names)
         refuse_nulls(self.table, sum(column.null_count for column in keys.columns))
         wanted = Wanted(keys, self._names)
@@ -187,7 +187,7 @@ class DiskMerge(DiskStaging):
         return self._ordering(pa.Table.from_batches([batch]))
 
     def _keys_at(self, rows: Rows) -> Rows:
-        """Give the sort keys of old rows, by number."""
+        """Return the sort keys of old rows, by number."""
         if self.table.position is None:
             return self._batch_keys(self._base.projection((order_column(self.table),)).take_any(rows))
         cells = self._base.healpix
@@ -217,7 +217,7 @@ class DiskMerge(DiskStaging):
         pa.default_memory_pool().release_unused()
 
     def _plan(self) -> list[tuple[int | None, int, int]]:
-        """Say for each new part which old one it is (None: it is written), and which new rows it has: begin and end.
+        """Plan for each new part which old one it is (None: it is written), and which new rows it has: begin and end.
 
         Old parts side by side that are touched are cut anew.
         """
@@ -390,7 +390,7 @@ class _Run:
 
 
 def _coverage(base: Stored, stored: Stored) -> str:
-    """Give the coverage: that of the base if no cell came or went, for writing one takes time."""
+    """Return the coverage: that of the base if no cell came or went, for writing one takes time."""
     known = base.manifest.coverage
     if known is not None:
         (cells, order), (others, other) = covered(base.healpix), covered(stored.healpix)
@@ -426,7 +426,7 @@ def _refuse(table: Table, base: Stored) -> None:
 
 
 def _same_order(table: Table, base: Stored) -> bool:
-    """Say whether a snapshot without positions has the order that the table wants; an older one does not say it, so its rows are looked at."""
+    """Return whether a snapshot without positions has the order that the table wants; an older one does not say it, so its rows are looked at."""
     if base.manifest.order is not None:
         return base.manifest.order == order_column(table)
     keys, last = ordering(table), np.iinfo(np.int64).min

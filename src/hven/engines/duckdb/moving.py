@@ -11,7 +11,7 @@ from hven.model.sky import frames, sphere
 
 
 def along(lon: Any, lat: Any, years: Any, pm_lon: Any, pm_lat: Any, parallax: Any, velocity: Any) -> pa.Array:
-    """Give positions after a motion (see `hven.model.sky.sphere.moved`) as lists of two."""
+    """Move positions (see `hven.model.sky.sphere.moved`), and return them as lists of two."""
     columns = (lon, lat, years, pm_lon, pm_lat, parallax, velocity)
     lon, lat = sphere.moved(*(np.asarray(_whole(column).to_numpy(zero_copy_only=False), dtype=np.float64) for column in columns))
     offsets = pa.array(np.arange(len(lon) + 1, dtype=np.int32) * 2)

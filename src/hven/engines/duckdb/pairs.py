@@ -208,7 +208,7 @@ def key_joins(scope: Scope) -> list[KeyJoin]:
 
 
 def joined(match: Match, side: Side) -> Expr:
-    """Give the condition with the equality of row numbers before it, or that alone if the pairs are exact."""
+    """Return the condition with the equality of row numbers before it, or that alone if the pairs are exact."""
     kept = side.driver if side.doubled == side.target else side.target
     same = Compare("=", _hidden(PARTNER, side.doubled), _hidden(ROW, kept), meta=Meta(BOOLEAN))
     return same if match.exact else And((same, match.condition), meta=Meta(BOOLEAN))
@@ -246,7 +246,7 @@ class Places(NamedTuple):
 
 
 def places_of(stored: Stored, position: tuple[str, str]) -> Places:
-    """Give the positions of a table's own index."""
+    """Return the positions of a table's own index."""
     places = stored.projection(position)
 
     def at(rows: Rows) -> tuple[Numbers, Numbers]:
@@ -259,7 +259,7 @@ def places_of(stored: Stored, position: tuple[str, str]) -> Places:
 
 
 def near_pairs(many: Sequence[Places], circles: tuple[Numbers, Numbers, Numbers], exact: str = "") -> list[tuple[Rows, Rows]] | None:
-    """Give for each set of positions the pairs (number of circle, row) of those that lie in circles; None if there are too many.
+    """Return for each set of positions the pairs (number of circle, row) of those that lie in circles; None if there are too many.
 
     Parameters
     ----------
@@ -311,7 +311,7 @@ def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:
 
 
 def circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
-    """Give the circles around rows of the driver: longitude, latitude, radius in degrees; NaN stands for null and finds nothing.
+    """Return the circles around rows of the driver: longitude, latitude, radius in degrees; NaN stands for null and finds nothing.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
 
 
 def _bounds(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
-    """Give a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
+    """Compute a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
     lengths = pc.fill_null(pc.list_value_length(polygons), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     lon, lat, radius = (np.full(len(lengths), np.nan) for _ in range(3))
     some = np.flatnonzero((lengths >= 6) & (lengths % 2 == 0))
@@ -359,7 +359,7 @@ def _bounds(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
 
 
 def rows_with_keys(index: KeyIndex, keys: Any, limit: int) -> Found | None:
-    """Give the rows whose key is among `keys` (an Arrow column of the same kind of type); None if they are too many."""
+    """Return the rows whose key is among `keys` (an Arrow column of the same kind of type); None if they are too many."""
     if index.values is None:
         return None
     wanted = keys.drop_null()

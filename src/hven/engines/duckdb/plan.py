@@ -57,7 +57,7 @@ class Text:
     numbers: frozenset[int] | None = None
 
     def reads(self, number: int) -> bool:
-        """Say whether a table reference is left in the text."""
+        """Return whether a table reference is left in the text."""
         return self.numbers is None or number in self.numbers
 
 
@@ -98,7 +98,7 @@ class DuckPlan(Plan):
         return direct.top is not None and (self._order_key is not None if direct.orders else direct.condition is None)
 
     def _sql(self, reduced: Reduced) -> Text:
-        """Give the SQL text with table references replaced by candidates, and without what has no rows."""
+        """Return the SQL text with table references replaced by candidates, and without what has no rows."""
         shape = reduced.shape
         known = self._written.get(shape)
         if known is not None:
@@ -270,13 +270,13 @@ class DuckPlan(Plan):
         return direct.ordered(stored, rows, values, limit), tried
 
     def explain(self) -> str:
-        """Say which roads are open; see `hven.engines.Plan.explain`."""
+        """Describe which roads are open; see `hven.engines.Plan.explain`."""
         lines = [self._short_road()] if self._indexed else []
         lines += self._candidates.describe() if self._candidates is not None else []
         return "\n".join([*lines, f"DuckDB: {self._sql(Reduced()).sql}"])
 
     def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
-        """Say how many rows of each table will be read, as far as indexes and the number of rows tell."""
+        """Estimate how many rows of each table will be read, as far as indexes and the number of rows tell."""
         if self._candidates is None:
             return []
         counted = self._direct is not None and self._direct.count and self._direct.condition is None

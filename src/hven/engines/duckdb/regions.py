@@ -40,7 +40,7 @@ class RegionIndex:
         return cls(cells, rows, tuple(int(order) for order in np.flatnonzero(np.diff(ends))))
 
     def touched(self, shape: Shape | Moc, limit: int) -> Indexes | None:
-        """Give ascending numbers of the rows whose region may touch a shape; None if they are more than `limit`."""
+        """Return ascending numbers of the rows whose region may touch a shape; None if they are more than `limit`."""
         wide = Widened(shape) if isinstance(shape, Moc) else None
         ranges = ranges_of(shape) if not isinstance(shape, Moc) else shape.ranges
         found: list[Indexes] = []
@@ -64,7 +64,7 @@ class Widened:
         self._made: dict[int, Indexes] = {}
 
     def at(self, order: int) -> Indexes:
-        """Give ranges that hold the MOC and what is around it, for regions in cells of an order; these are made fine cells, at least two orders up."""
+        """Return ranges that hold the MOC and what is around it, for regions in cells of an order; these are made fine cells, at least two orders up."""
         order = min(order, self._moc.order)
         while order and self._count(order) > WIDENED:
             order -= 1

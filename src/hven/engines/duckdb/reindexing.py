@@ -29,7 +29,7 @@ class Fresh(Protocol):
     """The rows that come, in their order."""
 
     def column(self, name: str) -> pa.Array:
-        """Give one of their columns."""
+        """Return one of their columns."""
 
 
 def merge_key(base: Stored, stored: Stored, moves: Moves, fresh: Fresh, column: str, number: int) -> KeyFiles:
@@ -69,7 +69,7 @@ def _stay_ordered(old: npt.NDArray[Any], moves: Moves, come: npt.NDArray[Any], p
 
 
 def merged_rows(old: npt.NDArray[Any], moves: Moves, come: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give a value for each row: those of the rows that stay, and those of the rows that come."""
+    """Return a value for each row: those of the rows that stay, and those of the rows that come."""
     before = moves.places - np.searchsorted(moves.gone, moves.places)
     found: npt.NDArray[Any] = np.insert(np.delete(old, moves.gone), before, come)
     return found

@@ -42,7 +42,7 @@ class Found:
     pieces: tuple[Rows, ...] = ()
 
     def rows(self) -> Rows:
-        """Give ascending row numbers, each once."""
+        """Return ascending row numbers, each once."""
         if self.ranges is not None:
             return spread(self.ranges)
         if len(self.pieces) == 1:
@@ -77,7 +77,7 @@ class Access(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Say which index is used."""
+        """Name the index that is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class KeySpan(Access):
         return Found(span[1] - span[0], pieces=(index.at(*span),))
 
     def places(self, index: KeyIndex, values: Values) -> tuple[int, int] | None:
-        """Give the places in the index, None if a bound cannot be looked up in it."""
+        """Return the places in the index, None if a bound cannot be looked up in it."""
         low = None if self.low is None else self.low(values)
         high = low if self.high is self.low else None if self.high is None else self.high(values)
         for bound, given in ((low, self.low), (high, self.high)):
@@ -282,7 +282,7 @@ class Either(Access):
 
 
 def of_cover(stored: Stored, ranges: Rows, limit: int) -> Found | None:
-    """Give the rows whose HEALPix index lies in ranges at order 29."""
+    """Return the rows whose HEALPix index lies in ranges at order 29."""
     if not len(ranges):
         return NOTHING
     places = stored.healpix.searchsorted(ranges.ravel()).reshape(-1, 2)
@@ -294,7 +294,7 @@ def of_cover(stored: Stored, ranges: Rows, limit: int) -> Found | None:
 
 
 def accesses(scope: Scope, free: frozenset[int]) -> dict[int, Access]:
-    """Give the best road to each leaf of a SELECT that has one."""
+    """Return the best road to each leaf of a SELECT that has one."""
     found: dict[int, list[Access]] = {}
     rows = [(of_row(condition, number), frozenset({number})) for condition, number in scope.rows]
     for condition, leaves in (*scope.conditions, *rows):

@@ -63,7 +63,7 @@ class Cursors:
             return Cursor(self._con.cursor(), self._turn)
 
     def put(self, cursor: Cursor) -> None:
-        """Give back a cursor whose answer was read to its end."""
+        """Put back a cursor whose answer was read to its end."""
         cursor.forget(self._turn)
         if len(self._free) < self._KEPT:
             self._free.append(cursor)
@@ -71,7 +71,7 @@ class Cursors:
             cursor.con.close()
 
     def end(self, cursor: Cursor, reader: pa.RecordBatchReader | None) -> None:
-        """Give back a cursor whose answer was not read to its end; it serves again when the engine has let go of it.
+        """Put back a cursor whose answer was not read to its end; it serves again when the engine has let go of it.
 
         DuckDB ends a stream that is left over when its connection is used next. `register` does so with the interpreter's lock held, for which
         a task of that stream may wait that computes one of our functions: both would wait for ever (docs/decisions/009-streams.md).
@@ -352,7 +352,7 @@ class LaterExecution(Relay):
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Give the columns of a result the promised names and types."""
+    """Cast the columns of a result to the promised names and types."""
     if batch.schema.equals(schema):
         return batch
     columns = []

@@ -245,7 +245,7 @@ class DiskStaging:
 
 
 def rows_per_part(rows: int, size: float) -> int:
-    """Say how many rows of `size` bytes each part of a table of so many rows has."""
+    """Compute how many rows of `size` bytes each part of a table of so many rows has."""
     part = float(np.clip(rows * size / PARTS, PART, max(PART, PART_MOST)))
     return int(np.clip(part / max(size, 1), PART_LEAST, PART_ROWS))
 
@@ -267,7 +267,7 @@ def order_column(table: Table) -> str:
 
 
 def ordering(table: Table) -> Callable[[pa.Table], Keys] | None:
-    """Give the function that computes the sort key of rows, None if they keep the order in which they come."""
+    """Return the function that computes the sort key of rows, None if they keep the order in which they come."""
     if table.position is not None:
         lon, lat = table.position
         return lambda rows: position_keys(rows.column(lon), rows.column(lat))
@@ -398,7 +398,7 @@ def _begun(directory: Path) -> int:
 
 @contextmanager
 def _disk(doing: str, path: Path) -> Iterator[None]:
-    """Say what the disk said in our words."""
+    """Translate what the disk said into our words."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:

@@ -36,7 +36,7 @@ class Asides:
         self._plans: dict[Any, Any] = {}
 
     def derived(self, engine: Machine, derived: Derived, names: Sequence[str]) -> Plan:
-        """Give the plan of a derived table by itself, with these columns."""
+        """Return the plan of a derived table by itself, with these columns."""
 
         def make() -> Plan:
             columns = tuple(column for column in derived.columns if column.name in names)
@@ -47,7 +47,7 @@ class Asides:
         return found
 
     def around(self, engine: Machine, side: Side, schema: pa.Schema) -> tuple[Plan, str]:
-        """Give the plan that computes `Side.around`, and the name of the table that it reads: the driver's rows."""
+        """Return the plan that computes `Side.around`, and the name of the table that it reads: the driver's rows."""
         read = {node.column.name: node.column for node in walk(side.around) if isinstance(node, ColumnRef) and node.column is not None}
         table = Table(schema="hven", name=f"drivers{side.driver}", columns=tuple(read[name] for name in schema.names if name in read))
 
@@ -60,7 +60,7 @@ class Asides:
         return self._plan(("around", side), make), table.qualified
 
     def union(self, engine: Machine, derived: Derived, parts: tuple[Part, ...], names: Sequence[str]) -> Prepared:
-        """Give the plan of a union with these columns and the number of the partner, which its tables have when it runs."""
+        """Return the plan of a union with these columns and the number of the partner, which its tables have when it runs."""
 
         def make() -> Prepared:
             union = with_partners(derived, parts)
@@ -72,7 +72,7 @@ class Asides:
         return found
 
     def places(self, engine: Machine, part: Part, leaf: TableRef) -> Plan:
-        """Give the plan that computes the position of every row of a table."""
+        """Return the plan that computes the position of every row of a table."""
 
         def make() -> Plan:
             columns = (Column(name="lon"), Column(name="lat"))
@@ -85,7 +85,7 @@ class Asides:
         return found
 
     def pairs(self, engine: Machine, condition: Expr) -> Pairs:
-        """Give the plan that finds the pairs that meet a condition.
+        """Return the plan that finds the pairs that meet a condition.
 
         Returns
         -------
@@ -135,7 +135,7 @@ def _ref(column: Column, source: int) -> ColumnRef:
 
 
 def subqueries(select: Select) -> list[Select]:
-    """Give the SELECTs of the subqueries in the conditions of a SELECT (and in what it selects, if that is of single rows)."""
+    """Return the SELECTs of the subqueries in the conditions of a SELECT (and in what it selects, if that is of single rows)."""
     whole: tuple[Any, ...] = (select.where, *(node.on for node in _joins(select.source)))
     if not select.group_by and select.having is None and not select.distinct:
         whole += select.items

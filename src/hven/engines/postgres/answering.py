@@ -76,7 +76,7 @@ class Answering(Engine):
         return self.embedded.compute(bound, inputs)
 
     def problem(self) -> str | None:
-        """Say what keeps the database from answering now, or give None; for the health page."""
+        """Return what keeps the database from answering now, or None; for the health page."""
         try:
             _ = self.found
             with self.askers.borrowed() as connection:

@@ -59,7 +59,7 @@ class Witnesses:
             yield self._longest[name]
 
     def _lost(self, name: str, fact: str) -> bool:
-        """Say whether what went was as extreme as all."""
+        """Return whether what went was as extreme as all."""
         went = self._going[name].get(fact)
         return went is not None and went == self._base.statistics[name].get(fact)
 
@@ -67,7 +67,7 @@ class Witnesses:
         return self._table.column(name).indexed or name == self._table.primary[0]
 
     def _few(self, name: str) -> bool:
-        """Say whether a column has few values."""
+        """Return whether a column has few values."""
         distinct = self._base.statistics[name].get("distinct", 0)
         return isinstance(distinct, int | float) and distinct <= FEW * self._base.rows
 

@@ -22,7 +22,7 @@ MOST = 5_000  # cells that are looked up one by one
 
 
 def revised(old: str, left: Cells, come: Cells, empty: Callable[[Cells, int], Cells]) -> str | None:
-    """Give the coverage that a look at all rows would find; None if only such a look can tell.
+    """Return the coverage that a look at all rows would find; None if only such a look can tell.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def revised(old: str, left: Cells, come: Cells, empty: Callable[[Cells, int], Ce
 
 
 def without_rows(connection: Any, here: str, cells: Cells, order: int) -> Cells:
-    """Give those of some cells in which no row is: one look into the index of cells for each."""
+    """Return those of some cells in which no row is: one look into the index of cells for each."""
     shift, cell = 2 * (29 - order), f"s.{quote(CELL)}"
     first = f"SELECT 1 FROM {here} AS s WHERE {cell} >= k << {shift} AND {cell} < (k + 1) << {shift} ORDER BY {cell} LIMIT 1"
     found = connection.execute(f"SELECT k FROM unnest($1::bigint[]) AS k WHERE ({first}) IS NULL", [cells.tolist()]).fetchall()

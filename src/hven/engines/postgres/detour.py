@@ -82,11 +82,11 @@ class Detour(Plan):
         return DetourExecution(self, values, relations, limits)
 
     def explain(self) -> str:
-        """Say what is read and what is computed where."""
+        """Describe what is read and what is computed where."""
         return f"{self.reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self.rest.explain()}"
 
     def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
-        """Say what PostgreSQL expects to give."""
+        """Return PostgreSQL's own estimate."""
         return [
             f"{name}, to the embedded engine: {line}"
             for name, (_, plan) in self.asks.items()
@@ -111,11 +111,11 @@ class DetourExecution(Gathering):
 
 
 def _complete(rows: pa.Table, table: Table) -> pa.Table:
-    """Give all columns of the table: those that nobody reads are null."""
+    """Return all columns of the table: those that nobody reads are null."""
     columns = [rows.column(item.name) if item.name in rows.schema.names else pa.nulls(rows.num_rows, item.type) for item in table.arrow]
     return pa.Table.from_arrays(columns, schema=pa.schema([pa.field(item.name, item.type) for item in table.arrow]))
 
 
 def _only_of(condition: Expr, number: int) -> bool:
-    """Say whether a condition reads one table reference and nothing else."""
+    """Return whether a condition reads one table reference and nothing else."""
     return of_its_row(condition) and all(node.source == number for node in walk(condition) if isinstance(node, ColumnRef))

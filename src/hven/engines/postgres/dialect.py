@@ -95,7 +95,7 @@ class Postgres(Shapes):
         self.partly = partly
 
     def finished(self, text: str) -> str:
-        """Give the SQL of a text."""
+        """Return the SQL of a text."""
         return text
 
     def condition(self, writer: Writer, node: Expr) -> str:
@@ -256,7 +256,7 @@ class Postgres(Shapes):
         return ".elsewhere"
 
     def elsewhere(self, writer: Writer, node: Expr) -> str:  # noqa: ARG002  (one signature for all)
-        """Say that the embedded engine must compute this."""
+        """Refuse what the embedded engine must compute."""
         raise Elsewhere(node.name if isinstance(node, Function) else "this")
 
     def all_letters(self, text: str) -> str:

@@ -134,7 +134,7 @@ class PostgresEngine(Answering):
         return self._reading
 
     def connections(self) -> dict[str, int]:
-        """Tell of the connections of this process, for the health page: how many there may be, are in use, are kept."""
+        """Count the connections of this process, for the health page: how many there may be, are in use, are kept."""
         return counted((*self._writing, *(self._reading or ())), max(self._size, 1) + max(self._size, 2))
 
     def plan(self, bound: Bound) -> PostgresPlan:
@@ -167,7 +167,7 @@ class PostgresEngine(Answering):
             raise
 
     def _reserve(self, table: Table, snapshot: str) -> str:
-        """Give the name of a new snapshot's table, locked against sweeps."""
+        """Reserve the name of a new snapshot's table, locked against sweeps."""
         name = address(table.qualified, snapshot)
         _ = self.found
         with self._asking() as connection:
@@ -201,7 +201,7 @@ class PostgresEngine(Answering):
         return self._rows(old, one, columns, sharing.apart(one, other)), self._rows(new, other, columns, sharing.apart(other, one))
 
     def _cells(self, snapshot: Snapshot) -> bool:
-        """Tell whether a snapshot has the cells of its positions."""
+        """Return whether a snapshot has the cells of its positions."""
         with self._asking() as connection:
             found = connection.execute(
                 "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attname = $2 AND NOT attisdropped)",
@@ -210,7 +210,7 @@ class PostgresEngine(Answering):
         return found is not None and bool(found[0])
 
     def _kept(self, snapshot: Snapshot) -> Kept:
-        """Give what a snapshot's table or view says about itself."""
+        """Return what a snapshot's table or view says about itself."""
         with self._asking() as connection:
             found = connection.execute(
                 "SELECT obj_description(to_regclass($1::text), 'pg_class')", [f"{quote(self.schema)}.{quote(snapshot.path)}"]

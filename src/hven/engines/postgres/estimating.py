@@ -59,7 +59,7 @@ def _asked(engine: Machine, work: Work, called: Mapping[str, str]) -> list[str]:
 
 
 def _shared(connection: Any, schema: str, called: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the names of the tables, and what those of their partitions begin with, of which snapshots are views."""
+    """Yield the names of the tables, and what those of their partitions begin with, of which snapshots are views."""
     if not called:
         return
     for view, share in sharing.read_shares(connection.execute(sharing.shares(schema)).fetchall()).items():
@@ -69,7 +69,7 @@ def _shared(connection: Any, schema: str, called: Mapping[str, str]) -> Iterator
 
 
 def _scans(node: Mapping[str, Any], loops: float) -> Iterator[tuple[str, float, bool]]:
-    """Give table, rows and whether an index serves, for each scan of a plan; the rows of all its runs together."""
+    """Yield table, rows and whether an index serves, for each scan of a plan; the rows of all its runs together."""
     if node["Node Type"] in _SCANS and "Relation Name" in node:
         yield node["Relation Name"], node["Plan Rows"] * loops, node["Node Type"] not in {"Seq Scan", "Sample Scan", "Foreign Scan"}
     inner = node.get("Plans", ())

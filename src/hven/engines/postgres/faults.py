@@ -35,28 +35,28 @@ _TIMESTAMP = re.compile(r"type timestamp|type date|date/time")
 
 
 def kinds() -> tuple[type[Exception], ...]:
-    """Give the classes of error that the drivers raise."""
+    """Return the classes of error that the drivers raise."""
     return (psycopg.Error, adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
 def state(error: BaseException) -> str:
-    """Give the SQLSTATE of an error, empty if it has none."""
+    """Return the SQLSTATE of an error, empty if it has none."""
     return str(getattr(error, "sqlstate", None) or "")
 
 
 def lacking(error: BaseException) -> bool:
-    """Say whether a function, type or operator of an extension is not there any more."""
+    """Return whether a function, type or operator of an extension is not there any more."""
     words = r"\b(q3c_\w+|spoint|scircle|spherical?)\b|could not access file|access method"
     return state(error) in {"42883", "42704", "58P01", "XX000"} and re.search(words, first_line(error)) is not None
 
 
 def beyond(error: BaseException | None) -> bool:
-    """Say whether floating-point arithmetic left its range: the number is too large, or too small to be told from 0."""
+    """Return whether floating-point arithmetic left its range: the number is too large, or too small to be told from 0."""
     return error is not None and state(error) == "22003" and re.search(r"value out of range: (over|under)flow", str(error)) is not None
 
 
 def foreign(error: BaseException) -> str:
-    """Give what another database said, on which foreign tables stand; empty if it was ours that spoke."""
+    """Return what another database said, on which foreign tables stand; empty if it was ours that spoke."""
     diag = error.diag if isinstance(error, psycopg.Error) else None
     parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")] if diag is not None else []
     text = "\n".join(str(part) for part in parts if part) or str(error)
@@ -69,7 +69,7 @@ def foreign(error: BaseException) -> str:
 
 
 def gone(error: BaseException) -> bool:
-    """Say whether the connection is lost, so that another one may succeed."""
+    """Return whether the connection is lost, so that another one may succeed."""
     if foreign(error):
         return False
     code, text = state(error), str(error)
@@ -157,7 +157,7 @@ def translate(
 
 
 def _foreign(said: str, code: str) -> Unavailable:
-    """Say what is wrong with a database that foreign tables stand on."""
+    """Make the error of a database that foreign tables stand on."""
     if "password is required" in said or "password or GSSAPI" in said:
         why = "asks this user for no password, and PostgreSQL then lets only superusers in"
         remedy = (
@@ -178,7 +178,7 @@ def _foreign(said: str, code: str) -> Unavailable:
 
 
 def plain(line: str, number: str = NUMBER) -> str:
-    """Say an evaluation error without PostgreSQL's vocabulary."""
+    """Phrase an evaluation error without PostgreSQL's vocabulary."""
     if _TIMESTAMP.search(line):
         found = _NO_TIMESTAMP.search(line)
         value = re.search(r'"(.*)"', line)
@@ -193,7 +193,7 @@ def plain(line: str, number: str = NUMBER) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Give the message proper: without the driver's words, context, and place in a text that nobody wrote."""
+    """Return the message proper: without the driver's words, context, and place in a text that nobody wrote."""
     text = str((isinstance(error, psycopg.Error) and error.diag.message_primary) or error).strip()
     found = re.search(r"(?:ERROR|FATAL|PANIC):\s*(?:[0-9A-Z]{5}:\s*)?(.*)", text)
     line = (found.group(1) if found else text).split("\n", 1)[0]

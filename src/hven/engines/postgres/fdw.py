@@ -101,7 +101,7 @@ class Target:
 
 
 def user_of(url: str) -> str | None:
-    """Give the user that an address names."""
+    """Return the user that an address names."""
     found = conninfo_to_dict(url).get("user")
     return None if found is None else str(found)
 
@@ -126,12 +126,12 @@ def connect(url: str, where: str, *, name: str = "") -> Any:
 
 
 def columns_there(there: Any, target: Target) -> dict[str, list[tuple[str, str]]]:
-    """Give the columns of the tables in the other database, as far as its user sees them."""
+    """Return the columns of the tables in the other database, as far as its user sees them."""
     return _columns(there, target.schema, target.tables, ("r", "p", "v", "m", "f"))
 
 
 def columns_here(here: Any, target: Target) -> dict[str, list[tuple[str, str]]]:
-    """Give the columns of the foreign tables."""
+    """Return the columns of the foreign tables."""
     return _columns(here, target.into, target.tables, ("f",))
 
 
@@ -143,7 +143,7 @@ def _columns(connection: Any, schema: str, tables: Sequence[str], kinds: Sequenc
 
 
 def options(target: Target, extensions: Sequence[str]) -> dict[str, str]:
-    """Give the options of the foreign server."""
+    """Return the options of the foreign server."""
     found = dict(target.address)
     found |= {"fetch_size": str(target.fetch_size), "use_remote_estimate": "true", "updatable": "false", "truncatable": "false"}
     if extensions:
@@ -200,7 +200,7 @@ def script(target: Target, extensions: Sequence[str]) -> str:
 
 
 def common(here: Any, there: Any, target: Target) -> tuple[str, ...]:
-    """Give the extensions whose functions may be sent: both databases must have them."""
+    """Return the extensions whose functions may be sent: both databases must have them."""
     if target.extensions is not None:
         return tuple(target.extensions)
     text = "SELECT extname FROM pg_extension WHERE extname = ANY($1::text[])"
@@ -276,7 +276,7 @@ def apply(target: Target, url: str, where: str) -> list[str]:
 
 
 def remedy_of(target: Target, missing: Sequence[str]) -> str:
-    """Say what to look at if tables are not there."""
+    """Phrase what to look at if tables are not there."""
     twice = next((name for name in missing if name.startswith(f"{target.schema}.")), None)
     if twice is not None:
         return f"write {twice.partition('.')[2]!r} among the tables: their schema is said by namespace"

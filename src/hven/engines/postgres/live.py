@@ -125,7 +125,7 @@ class LiveEngine(Answering):
         return self._pools
 
     def connections(self) -> dict[str, int]:
-        """Tell of the connections of this process, for the health page: how many there may be, are in use, are kept."""
+        """Count the connections of this process, for the health page: how many there may be, are in use, are kept."""
         return counted(self._pools or (), self._size)
 
     @property

@@ -73,7 +73,7 @@ class LivePlan(PostgresPlan):
         return (BAND,)
 
     def explain(self) -> str:
-        """Say which road is taken; see `hven.engines.Plan.explain`."""
+        """Describe which road is taken; see `hven.engines.Plan.explain`."""
         head = f"read in place {self._engine.where}, as the rows are now"
         return f"{head}\n{self._detour.explain() if self._detour is not None else f'PostgreSQL: {self._first.asked}'}"
 
@@ -82,12 +82,12 @@ class LivePlan(PostgresPlan):
 
 
 def bare(table: str) -> str:
-    """Give the name of a table without its schema and quotes."""
+    """Return the name of a table without its schema and quotes."""
     return re.sub(r'^.*"((?:[^"]|"")+)"$', r"\1", table).replace('""', '"')
 
 
 def needed_of(bound: Bound) -> dict[str, frozenset[str]]:
-    """Give the columns of each table that a query reads, in any place."""
+    """Return the columns of each table that a query reads, in any place."""
     read = columns_read(bound)
     found: dict[str, set[str]] = {}
     for node in walk(bound.query):

@@ -63,7 +63,7 @@ class Spool:
             self._changed.notify()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Say that there are no more."""
+        """Mark the end: there are no more."""
         with self._changed:
             self._over, self._error = True, error
             self._changed.notify()
@@ -176,7 +176,7 @@ class InTurn(Borrowed):
 
 
 def translate(error: Exception, usual: Exception, seconds: float | None) -> Exception:
-    """Say what an error means where a table is not ours."""
+    """Translate an error where a table is not ours."""
     code, line = faults.state(error), faults.first_line(error)
     again = "ask again in some seconds; if it lasts, the service's owner sees by `hven check` what is wrong"
     if isinstance(usual, Timeout) and code == "57014" and seconds is not None:

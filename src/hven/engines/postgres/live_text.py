@@ -189,13 +189,13 @@ def _in_mappings() -> LivePostgres:
 
 
 def _chosen(body: Select, needed: AbstractSet[str] | None) -> tuple[SelectItem, ...]:
-    """Give the items of a mapping that are read."""
+    """Return the items of a mapping that are read."""
     items = [item for item in body.items if isinstance(item, SelectItem) and item.column is not None]
     return tuple(item for item in items if needed is None or item.column is None or item.column.name in needed)
 
 
 def _behind(live: Live, needed: AbstractSet[str]) -> set[str]:
-    """Give the columns of the source that stand behind published ones, or behind the condition on its rows."""
+    """Return the columns of the source that stand behind published ones, or behind the condition on its rows."""
     if not live.mapping:
         return set(needed)
     found = {live.copies[name] for name in needed if name in live.copies}
@@ -227,7 +227,7 @@ def _refused(tree: Expr) -> str:
 
 
 def raws(live: Live) -> Raws:
-    """Say which published columns have their source's own beside them."""
+    """Return which published columns have their source's own beside them."""
     guards = {column.name: column.guard for column in live.columns if column.raw}
     copies = live.copies if live.mapping else {name: name for name in guards}
     return Raws({target: guards[own] for target, own in copies.items() if own in guards}, live.position)
@@ -251,7 +251,7 @@ class Around(InShape):
     """The circle around a polygon in which a position must lie."""
 
     def ranges(self, values: Values) -> tuple[str, ...] | None:
-        """Give longitude, latitude and radius; None if it is no polygon, or too wide for an index."""
+        """Return longitude, latitude and radius; None if it is no polygon, or too wide for an index."""
         shape = None if self.one is not None and self.one(values) != 1 else self.shape.make(values)
         if not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > WIDE:
             return None
@@ -292,7 +292,7 @@ class LivePlaces(Places):
         return text, raws.guards[node.column.name].replace("{0}", text)
 
     def is_positive(self, node: Expr) -> bool:
-        """Say whether FALSE may stand for NULL here."""
+        """Return whether FALSE may stand for NULL here."""
         return id(node) in self._positions.positive
 
     def _looked_up(

@@ -65,7 +65,7 @@ class Turnstile:
         return len(self._begun) < self._number
 
     def leave(self, turn: int) -> None:
-        """Give a turn back."""
+        """Return a turn."""
         with self._changed:
             if self._begun.pop(turn, None) is not None:
                 self._changed.notify()

@@ -141,7 +141,7 @@ class Merge(Founding):
         self._there = f'EXISTS (SELECT 1 FROM pg_temp."gone" AS n WHERE {same})'
 
     def _see_those_that_go(self, cursor: Any) -> dict[str, dict[str, object]]:
-        """Give the statistics of the rows that go, and learn their number and their cells."""
+        """Collect the statistics of the rows that go, and learn their number and their cells."""
         going = Statistics(self.table)
         cursor.execute(f"SELECT {', '.join('o.' + quote(name) for name in self._schema.names)} FROM {self._old} AS o WHERE {self._there}")
         self._gone = self._gather(cursor, going)
@@ -152,7 +152,7 @@ class Merge(Founding):
         return going.result()
 
     def _next(self, cursor: Any) -> Share | None:
-        """Give the state to which the base can be changed in place; None if it is better copied."""
+        """Return the state to which the base can be changed in place; None if it is better copied."""
         share, most = self._kept.share, self._base.rows // SHARE
         if share is None or self._kept.made != self.made or self._come + self._gone > most:
             return None
@@ -178,7 +178,7 @@ class Merge(Founding):
         )
 
     def _disordered(self, cursor: Any) -> bool:
-        """Say whether the rows of the base are no longer in the order of their cells."""
+        """Return whether the rows of the base are no longer in the order of their cells."""
         if self.table.position is None:
             return False
         here = literal(f"{quote(self._engine.schema)}.{quote(self._kept.here(self._base))}")
@@ -294,12 +294,12 @@ class _Known(Statistics):
         self._found = found
 
     def result(self) -> dict[str, dict[str, object]]:
-        """Give the statistics of all columns."""
+        """Return the statistics of all columns."""
         return self._found
 
 
 def _one(cursor: Any, text: str) -> int:
-    """Give the one number of an answer."""
+    """Return the one number of an answer."""
     cursor.execute(text)
     return int(cursor.fetchone()[0])
 

@@ -128,7 +128,7 @@ class Pieces:
         return f"{quote(self.schema)}.{quote(beginning(self.table.qualified, self.name) + word)}"
 
     def _keys(self, rows: pa.Table, cells: Keys | None) -> Keys:
-        """Give the key of each row's partition, without those of the default partition."""
+        """Return the key of each row's partition, without those of the default partition."""
         if self.said.by == "healpix":
             if cells is None:
                 return np.empty(0, np.int64)
@@ -157,13 +157,13 @@ class Pieces:
         return _whole(values, int(count * SECONDS[unit] * 1e6))
 
     def _width(self, *, whole: bool) -> float:
-        """Give the length of a piece in the unit of a column of numbers."""
+        """Return the length of a piece in the unit of a column of numbers."""
         count, unit = self.said.step or (30, "d")
         width = count * SECONDS[unit] / SECONDS[self.table.column(self.column).unit or "d"]
         return max(1.0, round(width)) if whole else width
 
     def _bounds(self, key: int) -> tuple[str, str, str]:
-        """Give the ends of a partition and the end of its name."""
+        """Return the ends of a partition and the end of its name."""
         if self.said.by == "healpix":
             shift = 2 * (29 - self.said.order)
             return str(key << shift), str((key + 1) << shift), f"{self.said.order}_{key}"
@@ -184,7 +184,7 @@ class Pieces:
     # --- when all rows are there
 
     def names(self, connection: Any) -> list[str]:
-        """Give the partitions, written with their schema."""
+        """Return the partitions, written with their schema."""
         found = connection.execute(
             "SELECT n.nspname, c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE i.inhparent = $1::regclass ORDER BY 2",
@@ -202,13 +202,13 @@ class Pieces:
 
 
 def beginning(qualified: str, name: str) -> str:
-    """Give what the names of the partitions of a snapshot's table begin with."""
+    """Return what the names of the partitions of a snapshot's table begin with."""
     slug = re.sub(r"[^a-z0-9]+", "_", qualified.lower()).strip("_")[:20]
     return f"p_{slug}_{hashlib.sha256(name.encode()).hexdigest()[:12]}_"
 
 
 def of(table: Table, schema: str, name: str) -> Pieces | None:
-    """Give the pieces of a table that is to be written, None if it stays whole."""
+    """Return the pieces of a table that is to be written, None if it stays whole."""
     return None if table.partition is None else Pieces(table, schema, name)
 
 

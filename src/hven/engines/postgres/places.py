@@ -98,7 +98,7 @@ class InShape:
     one: Constant | None = None
 
     def ranges(self, values: Values) -> tuple[str, ...] | None:
-        """Give the lower and upper ends of HEALPix ranges as arrays in PostgreSQL's text, then those of `FEW` that hold them all.
+        """Return the lower and upper ends of HEALPix ranges as arrays in PostgreSQL's text, then those of `FEW` that hold them all.
 
         None if there is no such shape.
         """
@@ -121,7 +121,7 @@ class InRegion:
     one: Constant | None = None
 
     def ranges(self, values: Values) -> tuple[str, ...] | None:
-        """Give the array of cells; None if there is no such shape."""
+        """Return the array of cells; None if there is no such shape."""
         if self.one is not None and self.one(values) != 1:
             return None
         shape = self.shape.make(values)
@@ -209,12 +209,12 @@ def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) 
 
 
 def simple(node: object) -> bool:
-    """Say whether an expression or query only compares columns and constants, which cannot fail for any row."""
+    """Return whether an expression or query only compares columns and constants, which cannot fail for any row."""
     return all(isinstance(part, _SIMPLE) for part in walk(node))
 
 
 def guard(query: Query) -> bool:
-    """Say whether a query's own conditions might fail for a row that its reader may not see.
+    """Return whether a query's own conditions might fail for a row that its reader may not see.
 
     PostgreSQL tests conditions of one table in the order of their costs, so one of the query's may meet a row before the row filter has
     dropped it; whether the query fails would then tell of a hidden value. What stands in the outermost SELECT list, or is grouped or
@@ -358,7 +358,7 @@ class Places:
         return f"spoint(radians({lon}), radians({lat})) <@ scircle({there}, radians({size} + 1e-9))"
 
     def _is_position(self, pair: tuple[Expr, Expr]) -> bool:
-        """Say whether a pair of expressions is the indexed position of a table reference."""
+        """Return whether a pair of expressions is the indexed position of a table reference."""
         lon, lat = pair
         if not (isinstance(lon, ColumnRef) and isinstance(lat, ColumnRef)) or lon.source != lat.source:
             return False
@@ -375,7 +375,7 @@ class Places:
     # --- running
 
     def values(self, values: Values) -> list[str] | None:
-        """Give the extra parameters for these literals; None if the text does not hold for them."""
+        """Return the extra parameters for these literals; None if the text does not hold for them."""
         for radius in self.radii:
             size = radius(values)
             if not isinstance(size, int | float) or not 0 <= size <= WIDE:

@@ -138,7 +138,7 @@ class PostgresPlan(Plan):
         return f"{quote(self._engine.schema)}.{quote(relation.path)}", relation.regions
 
     def _modes(self) -> Iterable[str]:
-        """Give the ways to find positions, the best one first: a wide circle can only be held by cells."""
+        """Return the ways to find positions, the best one first: a wide circle can only be held by cells."""
         return dict.fromkeys((self._engine.found.mode, HEALPIX))
 
     def _text(self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str) -> Statement:
@@ -166,7 +166,7 @@ class PostgresPlan(Plan):
         return Statement(texts[0], texts[1], tuple(writer.parameters), places)
 
     def explain(self) -> str:
-        """Say which road is taken; see `hven.engines.Plan.explain`."""
+        """Describe which road is taken; see `hven.engines.Plan.explain`."""
         if self._detour is not None:
             return self._detour.explain()
         lines = [
@@ -187,13 +187,13 @@ class PostgresPlan(Plan):
         return "\n".join([*lines, f"PostgreSQL: {self._first.asked}"])
 
     def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
-        """Say how many rows of each table are read, as PostgreSQL expects it."""
+        """Estimate how many rows of each table are read, as PostgreSQL expects it."""
         if self._detour is not None:
             return self._detour.estimate(values, relations)
         return expected(self._engine, lambda: self._work(values, relations), self._stored(relations))
 
     def _stored(self, relations: Mapping[str, Relation]) -> dict[str, str]:
-        """Give the names of tables by those in the database, or by what those of their partitions begin with."""
+        """Return the names of tables by those in the database, or by what those of their partitions begin with."""
         here = [(name, relation.path) for name, relation in relations.items() if isinstance(relation, Snapshot)]
         return {path: name for name, path in here} | {beginning(name, path): name for name, path in here}
 
@@ -206,7 +206,7 @@ class PostgresPlan(Plan):
 
 
 def is_quick(bound: Bound) -> bool:
-    """Say whether the answer is probably small: a narrowed table, a short TOP, or one row of aggregates.
+    """Return whether the answer is probably small: a narrowed table, a short TOP, or one row of aggregates.
 
     A long list is part of the text, which is then too long to be kept as a prepared statement.
     """

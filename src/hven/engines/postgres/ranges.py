@@ -27,7 +27,7 @@ _CALLS = frozenset({"DEGREES", "SUM", "AVG", "STDDEV", "VARIANCE", "POWER", "EXP
 
 
 def may_leave(node: object) -> bool:
-    """Say whether something in a query or expression may compute a floating-point number that is out of range."""
+    """Return whether something in a query or expression may compute a floating-point number that is out of range."""
     return any(
         isinstance(part, Binary | Cast | Function)
         and (not isinstance(part, Function) or part.name in _CALLS)

@@ -31,7 +31,7 @@ def beside(column: str) -> str:
 
 
 def cells(values: pa.Array) -> pa.ListArray:
-    """Give for each region what its row keeps; nothing for what is no region."""
+    """Return for each region what its row keeps; nothing for what is no region."""
     rows: list[Indexes] = []
     codes: list[Indexes] = []
     for which, touched in cells_of_column(values):
@@ -62,7 +62,7 @@ def _once(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexes]:
 
 
 def asked(shape: Shape | Moc) -> str | None:
-    """Give the array of a query, in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
+    """Return the array of a query, in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
     if isinstance(shape, Moc):  # what is compared with a MOC is made cells first, which reach beyond it
         return None
     own = _whole(ranges_of(shape))

@@ -103,7 +103,7 @@ def remembered(text: str) -> Kept:
 
 
 def wanted(relations: Mapping[str, Relation], name: str) -> Relation:
-    """Give a relation of the query."""
+    """Return a relation of the query."""
     if name not in relations:
         message = f"nobody said where the rows of {name} are"
         raise StorageError(message)

@@ -190,7 +190,7 @@ class PostgresExecution(Execution):
         return self.small
 
     def few(self) -> list[tuple[Any, ...]] | None:
-        """Give all rows of an answer that has arrived, if psycopg's values are those of the Arrow types; see `hven.engines.Execution`."""
+        """Return all rows of an answer that has arrived, if psycopg's values are those of the Arrow types; see `hven.engines.Execution`."""
         with self._lock:
             if not self.small or self._sent is None or self._stopped is not None:
                 return None
@@ -204,7 +204,7 @@ class PostgresExecution(Execution):
             return found
 
     def _most(self) -> int:
-        """Give how many rows of a small answer are asked for."""
+        """Return how many rows of a small answer are asked for."""
         return QUICK + 1 if self._limits.rows is None else min(self._limits.rows, QUICK) + 1
 
     def _ask(self, work: Work, most: int) -> list[tuple[Any, ...]]:
@@ -390,7 +390,7 @@ class Pace:
 
 
 def _limited(work: Work, most: int) -> tuple[str, list[str]]:
-    """Give the statement that asks for so many rows at most, and its parameters."""
+    """Return the statement that asks for so many rows at most, and its parameters."""
     return f"SELECT * FROM ({work.asked}) AS q LIMIT ${len(work.arguments) + 1}::bigint", [*work.arguments, str(most)]
 
 
@@ -460,7 +460,7 @@ class Ahead:
 
 
 def batches(cursor: Any) -> Any:
-    """Give a reader of the answer whose errors keep their SQLSTATE, which `fetch_record_batch` drops."""
+    """Return a reader of the answer whose errors keep their SQLSTATE, which `fetch_record_batch` drops."""
     handle = cursor.fetch_arrow()  # it frees the stream when it goes
     return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001  (there is no other way to it)
 
@@ -480,19 +480,19 @@ def gathered(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBat
 
 
 def plain(schema: pa.Schema) -> tuple[int, ...] | None:
-    """Give PostgreSQL's types for a schema whose values are the same in Python whether they come by way of Arrow or not; else None."""
+    """Return PostgreSQL's types for a schema whose values are the same in Python whether they come by way of Arrow or not; else None."""
     found = [PLAIN.get(kind) for kind in schema.types]
     return None if None in found else tuple(oid for oid in found if oid is not None)
 
 
 @lru_cache(maxsize=1024)
 def _record(schema: pa.Schema) -> pa.StructType | None:
-    """Give the type of a row; None if a column of it is told in another form."""
+    """Return the type of a row; None if a column of it is told in another form."""
     return None if any(paired(item.type) for item in schema) else pa.struct(schema)
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Give the columns of a result the promised names and types."""
+    """Cast the columns of a result to the promised names and types."""
     columns = []
     for column, item in zip(batch.columns, schema, strict=True):
         kind = item.type

@@ -47,7 +47,7 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
     _part: PGresult | None = None  # of an answer whose end has not come yet
 
     def fetched(self, sql: str, arguments: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Give all rows of a statement that is prepared once; in autocommit only.
+        """Return all rows of a statement that is prepared once; in autocommit only.
 
         psycopg's cursor waits in Python, several times for each statement, and each time other threads have the interpreter; this
         waits once, in libpq. Values are psycopg's own, in binary.
@@ -67,7 +67,7 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
         return True
 
     def come(self) -> PGresult | None:
-        """Give the answer to what was sent, for `rows`; None: it has not come. Never waits."""
+        """Return the answer to what was sent, for `rows`; None: it has not come. Never waits."""
         line = self.pgconn
         line.consume_input()
         while not (line.flush() or line.is_busy()):
@@ -108,7 +108,7 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
         return self.wait(execute(self.pgconn))[-1]
 
     def _name(self, sql: str) -> bytes:
-        """Give the name of a prepared statement; of those that were asked long ago the server is relieved."""
+        """Return the name of a prepared statement; of those that were asked long ago the server is relieved."""
         if self._named is None:
             self._named = OrderedDict()
         name = self._named.get(sql)
@@ -127,7 +127,7 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
 
 
 def _fault(result: PGresult) -> psycopg.Error:
-    """Give the error of a statement; what the server has not said itself is a lost connection."""
+    """Return the error of a statement; what the server has not said itself is a lost connection."""
     if result.error_field(DiagnosticField.SQLSTATE) is None:
         return psycopg.OperationalError(result.get_error_message())
     return psycopg.errors.error_from_result(result, encoding="utf-8")
@@ -179,7 +179,7 @@ class Server:
 
 
 def counted(pools: Iterable[Pool], size: int) -> dict[str, int]:
-    """Tell of the connections of pools that share their slots: how many there may be, are in use, are kept."""
+    """Count the connections of pools that share their slots: how many there may be, are in use, are kept."""
     states = [pool.state for pool in pools]
     return {"size": size, "used": sum(used for used, _ in states), "kept": sum(kept for _, kept in states)}
 
@@ -215,7 +215,7 @@ class Slots:
             return found
 
     def give(self) -> None:
-        """Give one back."""
+        """Put one back."""
         with self._given:
             self._free += 1
             self._given.notify()
@@ -292,7 +292,7 @@ class Pool:
         return None
 
     def put(self, connection: Any, *, broken: bool = False, used_up: bool = False) -> None:
-        """Give a connection back.
+        """Put a connection back.
 
         A broken one is closed, and with it those that waited: the server was away. One that is `used_up` is closed alone.
         """
@@ -345,7 +345,7 @@ class Pool:
 
 
 def alive(connection: Any) -> bool:
-    """Say whether a connection still answers."""
+    """Return whether a connection still answers."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

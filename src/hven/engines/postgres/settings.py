@@ -97,12 +97,12 @@ SECTIONS = (
 
 
 def of(settings: Settings) -> Postgres:
-    """Give ``[postgres]``."""
+    """Return ``[postgres]``."""
     said: Postgres = settings.brought.get("postgres", Postgres())
     return said
 
 
 def foreign(settings: Settings) -> tuple[Foreign, ...]:
-    """Give what ``[[foreign]]`` says."""
+    """Return what ``[[foreign]]`` says."""
     said: tuple[Foreign, ...] = settings.brought.get("foreign", ())
     return said

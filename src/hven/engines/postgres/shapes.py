@@ -24,7 +24,7 @@ class Shapes(EngineDialect):
 
     @abstractmethod
     def elsewhere(self, writer: Writer, node: Expr) -> str:
-        """Say that the embedded engine must compute this."""
+        """Refuse what the embedded engine must compute."""
 
     @abstractmethod
     def argument(self, number: int) -> str:

@@ -48,7 +48,7 @@ def indexes(texts: Sequence[str]) -> list[str]:
 
 
 def digest(table: Table, texts: Sequence[str]) -> str:
-    """Say briefly how a table is to be keyed and indexed: a shared one that is so otherwise is not merged into."""
+    """Digest how a table is to be keyed and indexed: a shared one that is so otherwise is not merged into."""
     return hashlib.sha256(repr((table.primary, table.position, sorted(texts))).encode()).hexdigest()[:16]
 
 
@@ -84,7 +84,7 @@ def shares(schema: str) -> str:
 
 
 def read_shares(rows: Collection[Sequence[Any]]) -> dict[str, Share]:
-    """Give view -> what it is of a shared table; views of others are left out."""
+    """Return view -> what it is of a shared table; views of others are left out."""
     found = {}
     for name, comment in rows:
         try:

@@ -106,7 +106,7 @@ class TableStaging:
         return [f"GRANT SELECT ON {quote(self._engine.schema)}.{quote(name)} TO {quote(reader)}" for reader in self._engine.readers_roles]
 
     def _size(self, connection: Any) -> int:
-        """Give the size of the table with its indexes and partitions."""
+        """Return the size of the table with its indexes and partitions."""
         return int(
             connection.execute(
                 "SELECT pg_total_relation_size($1::regclass) + (SELECT coalesce(CAST(sum(pg_total_relation_size(inhrelid)) AS bigint), 0) "
@@ -116,7 +116,7 @@ class TableStaging:
         )
 
     def _finished(self, size: int, coverage: str | None) -> Snapshot:
-        """Say what was made."""
+        """Describe the snapshot that was made."""
         self._done = True
         return Snapshot(
             id=self._id,
@@ -342,7 +342,7 @@ def indexes(table: Table, mode: str) -> list[str]:
 
 
 def sendable(rows: pa.Table) -> pa.Table:
-    """Give rows in the types that COPY has: PostgreSQL knows no unsigned bytes, and lists of pairs (complex numbers) become plain lists."""
+    """Convert rows to the types that COPY has: PostgreSQL knows no unsigned bytes, and lists of pairs (complex numbers) become plain lists."""
     fields = []
     for place, item in enumerate(rows.schema):
         kind = item.type
@@ -360,12 +360,12 @@ def sendable(rows: pa.Table) -> pa.Table:
 
 
 def paired(kind: pa.DataType) -> bool:
-    """Say whether a type is a list of complex numbers."""
+    """Return whether a type is a list of complex numbers."""
     return bool(pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type))
 
 
 def flattened(column: pa.ListArray) -> pa.ListArray:
-    """Give a list of complex numbers as a list of their parts."""
+    """Flatten lists of complex numbers to lists of their parts."""
     size = column.type.value_type.list_size
     parts = column.flatten().flatten()
     counts = pc.fill_null(pc.multiply(pc.list_value_length(column), size), 0).to_numpy(zero_copy_only=False)
@@ -373,7 +373,7 @@ def flattened(column: pa.ListArray) -> pa.ListArray:
 
 
 def folded(column: pa.ListArray, kind: pa.DataType) -> pa.ListArray:
-    """Give a list of parts as a list of complex numbers."""
+    """Fold lists of parts into lists of complex numbers."""
     size = kind.value_type.list_size
     counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False) // size
     return _lists(counts, pa.FixedSizeListArray.from_arrays(column.flatten(), type=kind.value_type), column)

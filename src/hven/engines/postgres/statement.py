@@ -31,7 +31,7 @@ class Statement:
     places: Places
 
     def arguments(self, values: Values) -> list[str] | None:
-        """Give the parameters as text; None if the text does not hold for these values."""
+        """Return the parameters as text; None if the text does not hold for these values."""
         extras = self.places.values(values)
         if extras is None:
             return None

@@ -88,13 +88,13 @@ class Rows:
         self._ascii = [number for number, column in enumerate(self._columns) if column.type.datatype == "char"]
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
-        """Give the bytes of all rows, in pieces of bounded size."""
+        """Encode all rows, in pieces of bounded size."""
         if self._columns:
             for part in literal.pieces(batch, self._width):
                 yield self._few(part) if part.num_rows <= FEW and self._alone else self._piece(part)
 
     def cells(self, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
-        """Give the bytes of a few rows; None if they are many, not of plain numbers and text, or have a text that no ``char`` can hold."""
+        """Encode a few rows; None if they are many, not of plain numbers and text, or have a text that no ``char`` can hold."""
         if len(rows) > FEW or not self._alone:
             return None
         if any(not (row[number] or "").isascii() for number in self._ascii for row in rows):
@@ -180,7 +180,7 @@ class Rows:
         return found
 
     def _numbers(self, values: pa.Array, number: int, null_row: Array | None) -> Any:
-        """Give flat values as numpy, nulls filled. `null_row` marks elements of rows that are null as a whole."""
+        """Return flat values as numpy, nulls filled. `null_row` marks elements of rows that are null as a whole."""
         kind = self._columns[number].type
         if kind.datatype in {"boolean", "bit"}:
             truth = pc.fill_null(values, _FALSE).to_numpy(zero_copy_only=False)
@@ -202,7 +202,7 @@ class Rows:
         return pc.fill_null(values, pa.scalar(fill, values.type)).to_numpy(zero_copy_only=False)
 
     def _cells(self, array: pa.Array, number: int) -> tuple[pa.Array, Array]:
-        """Give one column of variable cells as binary, and the item counts."""
+        """Encode one column of variable cells as binary, with the item counts."""
         column = self._columns[number]
         kind = column.type
         if pa.types.is_string(array.type) or kind.is_timestamp:
@@ -230,7 +230,7 @@ _SCALARS = {"unsignedByte": "B", "short": ">h", "int": ">i", "long": ">q", "floa
 
 
 def _alone(kind: Type) -> Callable[[Any], bytes] | None:
-    """Give what writes one cell of BINARY2, null or not, of a plain number or of text of any length; None for any other column."""
+    """Return what writes one cell of BINARY2, null or not, of a plain number or of text of any length; None for any other column."""
     if kind.datatype in _SCALARS and kind.arraysize is None and kind.special is None:
         pack = struct.Struct(_SCALARS[kind.datatype]).pack
         null = pack(math.nan if kind.datatype in {"float", "double"} else 0)
@@ -247,7 +247,7 @@ def _alone(kind: Type) -> Callable[[Any], bytes] | None:
 
 
 def cell_format(column: Column) -> tuple[str, tuple[int, ...]] | None:
-    """Say the numpy format and shape of a fixed-size cell; None if its size varies."""
+    """Return the numpy format and shape of a fixed-size cell; None if its size varies."""
     kind = column.type
     size = 1
     for length in kind.shape:

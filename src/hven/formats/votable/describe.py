@@ -26,7 +26,7 @@ _TEMPLATE = re.compile(r"\$\{([^}]*)\}|([{}])")
 
 
 def tag(element: Any) -> str:
-    """Give an element's name without its namespace."""
+    """Return an element's name without its namespace."""
     return str(element.tag).rpartition("}")[2]
 
 
@@ -166,7 +166,7 @@ def _display(element: Any, kind: Type) -> str | None:
 
 
 def _options(options: list[tuple[str, str]], kind: Type) -> dict[str, str]:
-    """Give code -> label; some write them the other way round, which numbers tell."""
+    """Return code -> label; some write them the other way round, which numbers tell."""
     if (
         kind.is_numeric
         and all(_bound(label, kind) is not None for _, label in options)

@@ -212,12 +212,12 @@ def _system(item: FrameRef, version: str) -> str | None:
 
 
 def _spoken(item: FrameRef, version: str) -> bool:
-    """Tell whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
+    """Return whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
     return item.kind == "timesys" or version == NEWER or _system(item, version) in {*_LISTED, None}
 
 
 def needed(frames: Sequence[FrameRef]) -> str:
-    """Give the version that can say all frames whole: 1.4 has no refposition of a COOSYS."""
+    """Return the version that can say all frames whole: 1.4 has no refposition of a COOSYS."""
     whole = all(_spoken(one, VERSION) and (one.kind == "timesys" or one.refposition is None) for one in frames)
     return VERSION if whole else NEWER
 

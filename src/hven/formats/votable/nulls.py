@@ -34,7 +34,7 @@ def fit(column: Column, array: pa.Array, serialization: str) -> Column:
 
 
 def checked(columns: Sequence[Column], serialization: str) -> Callable[[pa.RecordBatch], None]:
-    """Give a check of batches.
+    """Make a check of batches.
 
     Raises
     ------

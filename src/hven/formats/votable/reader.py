@@ -203,7 +203,7 @@ class _Document:
     # -- feeding the parser
 
     def _advance(self) -> tuple[str, Any] | None:
-        """Give the next event: start, end, or ``rows`` when the opening tag of rows has just been read; None at the end."""
+        """Return the next event: start, end, or ``rows`` when the opening tag of rows has just been read; None at the end."""
         while True:
             for kind, element in self._parser.read_events():
                 self._note(kind, element)
@@ -297,7 +297,7 @@ class _Document:
     # -- rows
 
     def _raw(self, element: Any) -> Iterator[bytes]:
-        """Give the bytes between the opening tag just read and its closing tag, which stays unread."""
+        """Yield the bytes between the opening tag just read and its closing tag, which stays unread."""
         if self._is_closed(element):
             return
         closing = _CLOSING[describe.tag(element)]
@@ -318,7 +318,7 @@ class _Document:
             self._rest += more
 
     def _is_closed(self, element: Any) -> bool:
-        """Tell whether the tag was ``<TABLEDATA/>``: then its end has been read already."""
+        """Return whether the tag was ``<TABLEDATA/>``: then its end has been read already."""
         for kind, other in self._parser.read_events():
             self._note(kind, other)
             if other is element and kind == "end":
@@ -441,7 +441,7 @@ def _error_answer(said: str) -> Refused:
 
 
 def _enough(size: int, done: int) -> int:
-    """Say how many bytes there must be before the end of a long row is looked for again: twice as many, so that all looks together cost two."""
+    """Compute how many bytes there must be before the end of a long row is looked for again: twice as many, so that all looks together cost two."""
     if size > _LONGEST:
         message = f"row {done + 1} has more than {_LONGEST >> 20} MiB"
         raise SourceError(message)
@@ -449,7 +449,7 @@ def _enough(size: int, done: int) -> int:
 
 
 def _width(kind: pa.DataType) -> int:
-    """Give the bytes that a value takes at least."""
+    """Return the bytes that a value takes at least."""
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size) * _width(kind.value_type)
     return kind.bit_width // 8 + 1 if pa.types.is_primitive(kind) else 4
@@ -464,7 +464,7 @@ def _base64(text: bytes) -> bytes:
 
 
 def _paired(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Say of each piece whether it is the last."""
+    """Mark of each piece whether it is the last."""
     held: bytes | None = None
     for piece in pieces:
         if held is not None:

@@ -27,7 +27,7 @@ class Rows:
         self._magic = [magic(column, serialization) for column in columns]
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
-        """Give the text of all rows, in pieces of bounded size."""
+        """Write the text of all rows, in pieces of bounded size."""
         if self._columns:
             for part in literal.pieces(batch, 9 * len(self._columns) + 24):
                 yield self._piece(part)

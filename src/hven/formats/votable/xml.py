@@ -48,5 +48,5 @@ def escape_column(array: pa.Array) -> pa.Array:
 
 
 def is_ascii(array: pa.Array) -> bool:
-    """Tell whether a string column holds nothing but ASCII."""
+    """Return whether a string column holds nothing but ASCII."""
     return bytes(characters(array)).isascii()

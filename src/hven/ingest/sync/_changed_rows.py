@@ -134,7 +134,7 @@ class Reading:
 
     @property
     def how(self) -> str:
-        """Say what was read."""
+        """Return what was read, in words."""
         return ", ".join(dict.fromkeys(self._words)) or "everything"
 
     def prepare(self) -> None:
@@ -349,7 +349,7 @@ def _only(batches: Iterator[pa.RecordBatch], number: int, key: Sequence[str], wa
 
 
 def _several(names: Any, fresh: Any) -> Any:
-    """Give the identities of fresh rows that several lines or several of these rows have."""
+    """Return the identities of fresh rows that several lines or several of these rows have."""
     every, number = np.unique(np.concatenate([names, fresh]), return_inverse=True)
     lines = np.bincount(number[: len(names)], minlength=len(every))
     new = np.bincount(number[len(names) :], minlength=len(every))
@@ -383,7 +383,7 @@ def _against(names: Any, mine: Any, claimed: Any, there: Any, fresh: Any) -> tup
 
 
 def due(said: Sync | None, old: State) -> bool:
-    """Tell whether it is time to read everything."""
+    """Return whether it is time to read everything."""
     if said is None or said.full is None or math.isinf(said.full):
         return False
     if old.full is None:

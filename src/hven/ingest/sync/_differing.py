@@ -107,7 +107,7 @@ def paired(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Differe
 
 
 def _unlike(one: pa.ChunkedArray, two: pa.ChunkedArray) -> Flags:
-    """Tell in which rows two columns have different values; null equals null."""
+    """Return in which rows two columns have different values; null equals null."""
     words = [fingerprints([column], len(column)) for column in (one, two)]
     unlike: Flags = (words[0][0] != words[1][0]) | (words[0][1] != words[1][1])
     return unlike
@@ -171,5 +171,5 @@ def _taken(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa
 
 
 def nullable(schema: pa.Schema) -> pa.Schema:
-    """Give the same columns without a word of nulls."""
+    """Return the same columns without a word of nulls."""
     return pa.schema([item.with_nullable(True).remove_metadata() for item in schema])

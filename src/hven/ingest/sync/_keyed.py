@@ -42,14 +42,14 @@ class Keyed:
     keys: pa.Table
 
     def uploads(self, target: Table) -> Mapping[str, tuple[Table, pa.Table]]:
-        """Give the keys as a table of the query."""
+        """Return the keys as a table of the query."""
         columns = tuple(target.column(name) for name in self.keys.column_names)
         table = Table(schema=KEYS[0], name=KEYS[1], columns=columns)
         return {table.qualified: (table, self.keys)}
 
 
 def stays(spec: TableSpec, base: Record, resource: Resource, trial: Trial, reads: set[str]) -> bool | set[str]:
-    """Tell whether a table made by queries is as it was.
+    """Return whether a table made by queries is as it was.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class Known:
         self._single = bool(np.all(self.words[1:] != self.words[:-1]))
 
     def claim(self, first: Words, second: Words) -> Places:
-        """Give the line of each row, -1 for rows that are not known."""
+        """Return the line of each row, -1 for rows that are not known."""
         found = np.full(len(first), -1, np.int64)
         if not len(self.words) or not len(first):
             return found

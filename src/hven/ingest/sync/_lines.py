@@ -69,7 +69,7 @@ class Lines:
         return batch.slice(0, 0) if not len(fresh) else batch if len(fresh) == batch.num_rows else batch.take(pa.array(fresh))
 
     def same(self) -> bool:
-        """Tell whether the ledger is as it was: every line is there, in its file, and no other."""
+        """Return whether the ledger is as it was: every line is there, in its file, and no other."""
         if self.fresh or not self.known.claimed.all():
             return False
         old = {name: number for number, name in enumerate(self._names)}
@@ -161,7 +161,7 @@ def merged(keeper: Engine, table: Table, base: Snapshot, ident: str, found: Diff
 
 
 def keys_of(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -> pa.Table:
-    """Give the keys that stand in lines, one under the other."""
+    """Return the keys that stand in lines, one under the other."""
     flat = pc.list_flatten(lists)
     whole = flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
     schema = nullable(pa.schema([table.arrow.field(name) for name in primary]))

@@ -50,11 +50,11 @@ class Part:
         self.whole = whole
 
     def columns(self) -> list[Column]:
-        """Give the columns of the whole source."""
+        """Return the columns of the whole source."""
         return self.whole.columns()  # type: ignore[no-any-return]
 
     def pins(self) -> list[Pin]:
-        """Say what was asked."""
+        """List what was asked."""
         return self.whole.pins()  # type: ignore[no-any-return]
 
     def size(self) -> int | None:

@@ -23,7 +23,7 @@ MOST = 100_000  # keys asked at once
 
 
 def rows_of(engine: Engine, table: Table, snapshot: Snapshot, keys: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
-    """Give the rows whose `keys` (columns by name, each key once) are there.
+    """Return the rows whose `keys` (columns by name, each key once) are there.
 
     Parameters
     ----------

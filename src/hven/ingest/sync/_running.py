@@ -137,18 +137,18 @@ def resting(site: Site, name: str) -> Conflict | None:
 
 
 def structure(table: Table) -> tuple[object, ...]:
-    """Give what rows of one table must have in common with those of another to be compared and merged."""
+    """Return what rows of one table must have in common with those of another to be compared and merged."""
     columns = tuple((column.name, str(column.type), column.indexed) for column in table.columns)
     return columns, table.primary, table.position, table.indexes, table.partition
 
 
 def plain(value: object) -> object:
-    """Give a value as it comes back from JSON."""
+    """Return a value as it comes back from JSON."""
     return json.loads(json.dumps(value, default=str))
 
 
 def changed(base: Record, resource: Resource, one: Filling) -> str:
-    """Say in words why a ledger is not to be used."""
+    """Describe in words why a ledger is not to be used."""
     said = base.provenance
     before, after = said.get("hashes", {}), resource.hashes
     files = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
@@ -186,7 +186,7 @@ class Following:
         self._published: dict[str, dict[str, Record]] = {}
 
     def published(self, run: Run) -> dict[str, Record]:
-        """Give what was published of a run's collection when it began; what is damaged is no base of anything: its table is made as a whole."""
+        """Return what was published of a run's collection when it began; what is damaged is no base of anything: its table is made as a whole."""
         name, site = run.resource.name, run.site
         if name not in self._published:
             damaged = site.store.verifications.damaged()
@@ -257,7 +257,7 @@ class Followed:
             (self.run.rejects / f"{self.spec.table.name}.csv").unlink(missing_ok=True)
 
     def _tell(self) -> None:
-        """Tell the watermark, and of rows that are as an earlier run read them, which did not come to its end."""
+        """Report the watermark, and rows that are as an earlier run read them, which did not come to its end."""
         if self.watch is not None and self.watch.largest and not self.report.dry_run:
             self.report.table(self.name).watermark = max(str(value) for value in self.watch.largest.values())
         for source in self.paged:

@@ -66,7 +66,7 @@ class Traced:
     columns: Mapping[str, Mapping[str, str]]
 
     def keys(self, target: Table, changes: Mapping[str, Differences]) -> pa.Table | None:
-        """Give the keys that changed rows of the inputs touch; None if they are too many."""
+        """Return the keys that changed rows of the inputs touch; None if they are too many."""
         schema = nullable(pa.schema([target.arrow.field(name) for name in self.columns]))
         found = []
         for name, change in changes.items():
@@ -128,7 +128,7 @@ def trace(spec: TableSpec, target: Table, tables: Iterable[Table], changed: set[
 
 
 def tables_by(tables: Iterable[Table]) -> dict[str, Table]:
-    """Give tables by their qualified names."""
+    """Return tables by their qualified names."""
     return {table.qualified: table for table in tables}
 
 
@@ -137,7 +137,7 @@ def _named(table: Table, lower: str) -> str:
 
 
 def _plain(parsed: Query, bound: Bound) -> bool:
-    """Tell a query that gives rows of single rows or groups, each by itself."""
+    """Return whether a query makes rows of single rows or groups, each by itself."""
     body = parsed.body
     if parsed.ctes or parsed.offset is not None or bound.volatile or not isinstance(body, Select) or body.top is not None or body.windows:
         return False
@@ -145,7 +145,7 @@ def _plain(parsed: Query, bound: Bound) -> bool:
 
 
 def _from(spec: TableSpec, column: str) -> str:
-    """Give the column of the query that a column is, unchanged; else nothing."""
+    """Return the column of the query that a column is, unchanged; else nothing."""
     said = next((setting for setting in spec.settings if setting.column == column), None)
     if said is None:
         return column if not any(setting.column == column for granule in spec.granules for setting in granule.settings) else ""
@@ -193,7 +193,7 @@ def _ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Plac
 
 
 def _tied(place: Place, always: dict[Place, set[Place]], sometimes: list[tuple[Place, Place]]) -> set[Place]:
-    """Give the columns whose values name the rows of the answer that a change touches."""
+    """Return the columns whose values name the rows of the answer that a change touches."""
     found = set(always.get(place, {place}))
     for right, left in sometimes:
         if left in always.get(place, {place}):

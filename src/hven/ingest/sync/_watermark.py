@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def begin(last: Any, said: Sync, entry: Entry) -> Any:
-    """Give the watermark from which rows are read: the last one, less the overlap.
+    """Return the watermark from which rows are read: the last one, less the overlap.
 
     Raises
     ------

@@ -97,7 +97,7 @@ def keep(site: Site, table: str, rows: pa.Table, *, before: str, after: str, run
 
 
 def sets(site: Site, table: str) -> list[ChangeSet]:
-    """Give the change sets of a table that are kept, the newest first. Some may be of snapshots that were never published: follow `before`."""
+    """List the change sets of a table that are kept, the newest first. Some may be of snapshots that were never published: follow `before`."""
     found = []
     place = _place(site, table)
     for path in sorted(place.glob("*.arrow"), reverse=True) if place.is_dir() else ():
@@ -113,7 +113,7 @@ def sets(site: Site, table: str) -> list[ChangeSet]:
 
 
 def chain(site: Site, table: str, since: str, until: str | None = None) -> list[ChangeSet] | None:
-    """Give the change sets that lead from one snapshot to another, the oldest first; None if there is no unbroken way.
+    """Return the change sets that lead from one snapshot to another, the oldest first; None if there is no unbroken way.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def chain(site: Site, table: str, since: str, until: str | None = None) -> list[
 
 
 def between(site: Site, table: str, since: str, until: str | None = None) -> pa.Table:
-    """Give what is different in one snapshot of a table from another one: from what was kept, or by comparing them.
+    """Return what is different in one snapshot of a table from another one: from what was kept, or by comparing them.
 
     Raises
     ------

@@ -303,7 +303,7 @@ def _upload(table: Table, columns: Sequence[Column], rows: pa.Table) -> tuple[st
 
 
 def _then(site: Site, wanted: Asked, snapshot: str, *, now: bool = False) -> Holdings:
-    """Give the holdings of a state.
+    """Return the holdings of a state.
 
     Raises
     ------

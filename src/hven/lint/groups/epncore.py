@@ -62,7 +62,7 @@ OLD_TYPES = {
 
 
 def tables(service: Service) -> list[Table]:
-    """Give the tables that are, or want to be, EPN-TAP's."""
+    """Return the tables that are, or want to be, EPN-TAP's."""
     return [one for one in service.tables() if one.key.rpartition(".")[2] == "epn_core" or one.utype.lower() in {UTYPE, OLD_UTYPE}]
 
 
@@ -119,13 +119,13 @@ def _table(table: Table, notes: Notes) -> None:
 
 
 def plain_type(column: Column) -> str:
-    """Give the VOTable datatype, also of TAP 1.0's names."""
+    """Return the VOTable datatype, also of TAP 1.0's names."""
     bare = column.datatype.lower().removeprefix("adql:").partition("(")[0]
     return OLD_TYPES.get(bare, column.datatype)
 
 
 def fits(kind: str, column: Column) -> bool:
-    """Say whether a column's datatype is what a standard's type allows."""
+    """Return whether a column's datatype is what a standard's type allows."""
     datatype = plain_type(column)
     if kind in {"text", "timestamp"}:
         return datatype in TEXTS

@@ -153,7 +153,7 @@ def _changed_before(row: Record) -> bool:
 
 
 def _late(row: Record) -> bool:
-    """Say whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
+    """Return whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
     said, seen = row["target_time_min"], row["time_min"]
     if said is None or seen is None or not re.fullmatch(TIMESTAMP, str(said)) or not 2086000 < seen < 2817000:
         return False

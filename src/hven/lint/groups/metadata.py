@@ -98,7 +98,7 @@ def _ucd(table: Table, column: Column, notes: Notes) -> None:
 
 
 def _of_a_standard(table: Table, column: Column) -> bool:
-    """Say whether a standard wants that very UCD: then it is not the service's to mend."""
+    """Return whether a standard wants that very UCD: then it is not the service's to mend."""
     name = STANDARDS.get(table.key) or STANDARDS.get(table.key.rpartition(".")[2])
     fact = facts(name).get(column.key) if name else None
     return fact is not None and column.ucd in fact.ucd.split("|")

@@ -133,7 +133,7 @@ def _refine(data: dict[str, Any]) -> None:
 
 
 def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give (dotted key, message) for everything that is wrong."""
+    """Yield (dotted key, message) for everything that is wrong."""
     try:
         checked().model_validate(data)
     except ValidationError as error:
@@ -161,7 +161,7 @@ def _fault(text: str, key: str, message: str, remedy: str = "", *, at: str = "",
 
 
 def _entries(data: dict[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the tables of an array, as far as they are such, with their keys."""
+    """Yield the tables of an array, as far as they are such, with their keys."""
     given = data.get(section)
     yield from (
         (f"{section}.{number}", one) for number, one in enumerate(given if isinstance(given, list) else ()) if isinstance(one, dict)

@@ -43,14 +43,14 @@ class _Strict(BaseModel):
 
 @cache
 def brought() -> tuple[Section, ...]:
-    """Give the sections that engines bring."""
+    """Return the sections that engines bring."""
     kinds = (vars(plugins.load("engines", name)).get("KIND") for name in plugins.names("engines"))
     return tuple(one for kind in kinds if kind for one in kind.settings)
 
 
 @cache
 def sections() -> Mapping[str, Section]:
-    """Give all sections by name."""
+    """Return all sections by name."""
     found = {}
     for name, hint in get_type_hints(Settings).items():
         many = get_origin(hint) is tuple
@@ -62,7 +62,7 @@ def sections() -> Mapping[str, Section]:
 
 @cache
 def keys() -> Mapping[str, Mapping[str, Any]]:
-    """Give what is `said` of every setting, ``limits.seconds`` as one word."""
+    """Return what is `said` of every setting, ``limits.seconds`` as one word."""
     found: dict[str, Mapping[str, Any]] = {}
     for item in fields(Settings):
         if item.metadata:
@@ -124,7 +124,7 @@ def _model(name: str, kind: type) -> type[BaseModel]:
 
 
 def _form(hint: Any, name: str) -> Any:
-    """Give the type that TOML has for one of a dataclass."""
+    """Return the type that TOML has for one of a dataclass."""
     origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
         return _model(name.capitalize(), hint)  # type: ignore[arg-type]

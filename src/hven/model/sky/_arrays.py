@@ -321,7 +321,7 @@ def _vertices_in(a: Rings, b: Rings, *, every: bool = False) -> Flags:
 
 
 def _points_in(lon: Numbers, lat: Numbers, a: Rings, b: Rings, *, every: bool) -> Flags:
-    """Say for each row whether any (or every) one of `a`'s points lies in the row's ring of `b`."""
+    """Return for each row whether any (or every) one of `a`'s points lies in the row's ring of `b`."""
     first = _expand(b, a.owner)
     inside = first.contain(lon, lat)
     return (np.logical_and if every else np.logical_or).reduceat(inside, a.first)
@@ -332,7 +332,7 @@ def _expand(rings: Rings, rows: Indexes) -> Rings:
 
 
 def _part(rings: Rings, rows: Indexes) -> Rings:
-    """Give the rings of `rows`, which may repeat."""
+    """Return the rings of `rows`, which may repeat."""
     if len(rows) == len(rings.counts) and bool((rows == np.arange(len(rows))).all()):
         return rings
     counts = rings.counts[rows]
@@ -342,7 +342,7 @@ def _part(rings: Rings, rows: Indexes) -> Rings:
 
 
 def _edges_cross(a: Rings, b: Rings) -> Flags:
-    """Say for each row whether an edge of `a` crosses one of `b`."""
+    """Return for each row whether an edge of `a` crosses one of `b`."""
     found = np.zeros(len(a.counts), dtype=np.bool_)
     sizes = a.counts * b.counts
     bounds = np.concatenate([[0], np.cumsum(sizes)])
@@ -380,7 +380,7 @@ def _repeat(starts: Indexes, numbers: Numbers, rows: int) -> tuple[Indexes, Numb
 
 
 def _good(starts: Indexes, numbers: Numbers) -> Flags:
-    """Say which rows are polygons: three pairs or more, all of them positions."""
+    """Return which rows are polygons: three pairs or more, all of them positions."""
     size = np.diff(starts)
     wrong = ~np.isfinite(numbers)
     used = slice(int(starts[0]), int(starts[-1]))
@@ -392,7 +392,7 @@ def _good(starts: Indexes, numbers: Numbers) -> Flags:
 
 
 def _rings(starts: Indexes, numbers: Numbers) -> tuple[Flags, Rings | None]:
-    """Give which rows are polygons, and those rows' rings."""
+    """Return which rows are polygons, and those rows' rings."""
     good = _good(starts, numbers)
     rows = np.flatnonzero(good)
     return good, _of_rows(starts, numbers, rows) if len(rows) else None

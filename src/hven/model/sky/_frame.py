@@ -190,7 +190,7 @@ def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> 
 
 @lru_cache(maxsize=len(ROTATIONS))
 def _from_icrs(name: str) -> Numbers:
-    """Give the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
+    """Compute the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
     if name == "ICRS":
         return np.eye(3)
     from astropy import coordinates  # noqa: PLC0415  (a second to load, asked by few)

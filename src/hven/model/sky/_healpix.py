@@ -236,7 +236,7 @@ def cones_cells(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
 
 
 def _sized(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
-    """Give centres and radii in degrees, the latter in radians with a margin, and the order that suits each cone (`_BEYOND`, `_NONE`)."""
+    """Compute centres and radii in degrees, the latter in radians with a margin, and the order that suits each cone (`_BEYOND`, `_NONE`)."""
     lon, lat = np.atleast_1d(np.asarray(lons, dtype=np.float64)), np.atleast_1d(np.asarray(lats, dtype=np.float64))
     size = np.broadcast_to(np.asarray(radius, dtype=np.float64), lon.shape)
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (size >= 0.0)
@@ -246,7 +246,7 @@ def _sized(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> t
 
 
 def _around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
-    """Give the cells (own and neighbouring; of `_BEYOND` all base cells) that the cones of `rows` may touch: row numbers, cells."""
+    """Compute the cells (own and neighbouring; of `_BEYOND` all base cells) that the cones of `rows` may touch: row numbers, cells."""
     if order < 0:
         near = np.broadcast_to(np.arange(12, dtype=np.int64), (len(rows), 12))
         order = 0
@@ -303,7 +303,7 @@ def neighbourhood(ranges: Indexes, order: int) -> Indexes:
 
 @cache
 def _neighbours_of_all(order: int) -> Indexes:
-    """Give for each cell of an order itself and its neighbours, -1 where there is none: shape (cells, 9)."""
+    """Compute for each cell of an order itself and its neighbours, -1 where there is none: shape (cells, 9)."""
     own = np.arange(12 << 2 * order, dtype=np.uint64)
     near = np.zeros((len(own), 9), dtype=np.int64)
     _compiled().neighbours(order, own, near, _threads(len(own)))
@@ -312,7 +312,7 @@ def _neighbours_of_all(order: int) -> Indexes:
 
 @cache
 def _centres_of_all(order: int) -> Numbers:
-    """Give the unit vectors of the centres of all cells of an order, shape (3, cells)."""
+    """Compute the unit vectors of the centres of all cells of an order, shape (3, cells)."""
     return np.ascontiguousarray(vectors(*center(order, np.arange(12 << 2 * order))).T)
 
 

@@ -165,7 +165,7 @@ class Moc:
         return Moc(healpix.intersect(self.ranges, other.ranges), max(self.order, other.order))
 
     def __invert__(self) -> Moc:
-        """Give the rest of the sky."""
+        """Return the rest of the sky."""
         return Moc(healpix.invert(self.ranges), self.order)
 
     def __sub__(self, other: Moc) -> Moc:

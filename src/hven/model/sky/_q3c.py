@@ -46,7 +46,7 @@ def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def _cell(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Give the row or column of a place between -1 and 1."""
+    """Compute the row or column of a place between -1 and 1."""
     return np.clip(np.floor((np.nan_to_num(place) + 1.0) / 2.0 * _SIDE), 0, _SIDE - 1).astype(np.int64)
 
 

@@ -86,7 +86,7 @@ def _rank(shape: Shape) -> int:
 
 
 def _gap(shape: Shape, lon: float, lat: float) -> float:
-    """Give the distance from a position to a shape, 0 inside."""
+    """Compute the distance from a position to a shape, 0 inside."""
     if isinstance(shape, Circle):
         return max(float(distance(lon, lat, shape.lon, shape.lat)) - shape.radius, 0.0)
     if isinstance(shape, Point):
@@ -95,7 +95,7 @@ def _gap(shape: Shape, lon: float, lat: float) -> float:
 
 
 def _rim(shape: Shape, lon: float, lat: float) -> float:
-    """Give the distance from a position to the boundary of a polygon or range; infinite if it has none."""
+    """Compute the distance from a position to the boundary of a polygon or range; infinite if it has none."""
     if isinstance(shape, Polygon):
         return float(shape.ring.gap([lon], [lat])[0])
     if not isinstance(shape, Range):
@@ -135,7 +135,7 @@ def _touch_range(a: Polygon, b: Range) -> bool:
 
 
 def _crosses_range(a: Polygon, b: Range) -> bool:
-    """Say whether an edge of the polygon crosses a side of the range."""
+    """Return whether an edge of the polygon crosses a side of the range."""
     ring = a.ring
     if b.width < 360.0:
         for end in (b.lon1, b.lon2):
@@ -212,7 +212,7 @@ def _holds(outer: Shape, inner: Shape) -> bool:
 
 
 def _border(shape: Shape) -> tuple[list[float], list[float]]:
-    """Give corners and middles of the sides."""
+    """Compute corners and middles of the sides."""
     if isinstance(shape, Polygon):
         ring = shape.ring
         lon, lat = angles(ring.a + ring.b)

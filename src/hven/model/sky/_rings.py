@@ -97,7 +97,7 @@ class Rings:
         return np.maximum.reduceat(np.sum((self.a - self.mean[self.owner]) ** 2, axis=1), self.first)
 
     def _north(self) -> Flags:
-        """Say whether the north pole is on the inner side, from a point just left of each ring's most eastward edge."""
+        """Return whether the north pole is on the inner side, from a point just left of each ring's most eastward edge."""
         width = np.abs(self.turn) * np.cos(np.radians(self.lat)) + 1e-12 * np.abs(self.turn)
         top = np.maximum.reduceat(width, self.first)
         edges = np.flatnonzero(width == top[self.owner])
@@ -111,7 +111,7 @@ class Rings:
         return outer ^ self.left  # even: the pole is left of the edge, where the point is
 
     def _crossed(self, lon: Numbers, height: Numbers) -> Flags:
-        """Say which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
+        """Return which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
         begin = np.where(self.turn >= 0.0, self.lon, self.lon[self.next])
         end = np.where(self.turn >= 0.0, self.lon[self.next], self.lon)
         spans = np.where(begin <= end, (lon >= begin) & (lon < end), (lon >= begin) | (lon < end))
@@ -119,7 +119,7 @@ class Rings:
         return found
 
     def _on(self, xyz: Numbers, height: Numbers, edges: Any) -> Flags:
-        """Say whether points lie on edges, within the tolerance."""
+        """Return whether points lie on edges, within the tolerance."""
         a, b, normal = self.a[edges], self.b[edges], self.normal[edges]
         after = np.sum(np.cross(normal, a) * xyz, axis=-1) >= -_EPS
         before = np.sum(np.cross(b, normal) * xyz, axis=-1) >= -_EPS
@@ -176,13 +176,13 @@ class Rings:
         return odd
 
     def gap(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
-        """Give the distance in degrees of point i to the boundary of ring i."""
+        """Compute the distance in degrees of point i to the boundary of ring i."""
         xyz = vectors(lon, lat)[self.owner]
         return np.minimum.reduceat(arc_gap(xyz, self.a, self.b, self.normal, self.real), self.first)
 
 
 def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
-    """Say whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals. Broadcasts."""
+    """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals. Broadcasts."""
     acb, bda = -np.sum(ab * c, axis=-1), np.sum(ab * d, axis=-1)
     cbd, dac = -np.sum(cd * b, axis=-1), np.sum(cd * a, axis=-1)
     signs = np.sign(np.stack([np.where(np.abs(value) > _EPS, value, 0.0) for value in np.broadcast_arrays(acb, bda, cbd, dac)])).sum(axis=0)

@@ -67,7 +67,7 @@ class Shape(ABC):
 
     @abstractmethod
     def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
-        """Say which finite and other positions are inside; flat arrays."""
+        """Return which finite and other positions are inside; flat arrays."""
 
     @abstractmethod
     def area(self) -> float:
@@ -476,7 +476,7 @@ class Region(Shape):
         return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY
 
     def _apart(self) -> bool:
-        """Say whether the parts are small polygons and circles in caps that do not meet."""
+        """Return whether the parts are small polygons and circles in caps that do not meet."""
         caps = []
         for part in self.parts:
             if isinstance(part, Circle):

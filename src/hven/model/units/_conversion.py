@@ -43,7 +43,7 @@ def check(text: str | None) -> str:
 
 @cached(1024)
 def _decomposed(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
-    """Give a symbol in base units: a scale and powers. What counts things, and logarithms, stand for themselves."""
+    """Decompose a symbol into base units: a scale and powers. What counts things, and logarithms, stand for themselves."""
     if symbol.startswith("'"):
         name = symbol.strip("'")
         return _astropy(name, None) if name in _CUSTOM - {"dex", "electron"} else (1.0, ((symbol, Fraction(1)),))

@@ -401,7 +401,7 @@ def _is_symbol(word: str) -> bool:
 
 @cached(4096)
 def _resolve(word: str) -> tuple[tuple[str, Fraction], ...]:
-    """Give the VOUnits symbols that a word stands for."""
+    """Resolve a word to the VOUnits symbols that it stands for."""
     if _is_symbol(word):
         return ((word, Fraction(1)),)
     plain = word.replace("µ", "u").replace("μ", "u").rstrip("_")
@@ -446,7 +446,7 @@ for _symbol in sorted(
 
 
 def nearest(word: str) -> str | None:
-    """Give the known unit that looks most like `word`, as VOUnits writes it."""
+    """Find the known unit that looks most like `word`, as VOUnits writes it."""
     pool = [*(symbol for symbol in SYMBOLS if len(symbol) > 1), *_WORDS]
     found = difflib.get_close_matches(word.lower(), pool, n=1, cutoff=0.6)
     return _WORDS.get(found[0], found[0]) if found else None

@@ -81,7 +81,7 @@ def read(text: str, table: Table) -> Every:
 
 
 def thinned(table: Table, every: Every, where: tree.Expr | None) -> tree.Expr:
-    """Give the condition that a row is the nearest to its step, of those that `where` leaves; of two as near the earlier one.
+    """Return the condition that a row is the nearest to its step, of those that `where` leaves; of two as near the earlier one.
 
     Steps are counted from where `where` begins in time, else from whole multiples in UTC, and end where it ends. A row belongs to the
     step that is no more than half a step away; one between two of them to the earlier.

@@ -63,7 +63,7 @@ class Cart:
 
 
 def links(table: Table) -> list[Column]:
-    """Give the columns whose addresses lead to files, the likeliest first; previews behind them, and links made by a template last."""
+    """Return the columns whose addresses lead to files, the likeliest first; previews behind them, and links made by a template last."""
     found = [column for column in table.columns if not column.hidden and _leads(column, table)]
     return sorted(found, key=lambda column: (_rank(column, table), column.rank))
 
@@ -75,7 +75,7 @@ def _leads(column: Column, table: Table) -> bool:
 
 
 def _holes(column: Column, table: Table) -> list[str | None]:
-    """Give the columns whose values a template wants; None for one that there is not, or that nobody is shown."""
+    """Return the columns whose values a template wants; None for one that there is not, or that nobody is shown."""
     shown = {one.name for one in table.columns if not one.hidden}
     return [name if name in shown else None for name in HOLE.findall(column.link or "")]
 
@@ -89,7 +89,7 @@ def _rank(column: Column, table: Table) -> int:
 
 
 def size_of(table: Table) -> Column | None:
-    """Give the column of the files' sizes: ObsCore's and EPN-TAP's ``access_estsize``, or what a UCD says is one."""
+    """Return the column of the files' sizes: ObsCore's and EPN-TAP's ``access_estsize``, or what a UCD says is one."""
     for column in table.columns:
         plain_number = not column.hidden and column.type.is_numeric and not column.type.is_array
         named = column.name.lower() == SIZE or (column.ucd or "").lower().startswith("phys.size;meta.file")
@@ -99,7 +99,7 @@ def size_of(table: Table) -> Column | None:
 
 
 def marked(search: Search, keys: Sequence[str]) -> Search:
-    """Give the search of some rows, by their keys as `rows.Page.keys` writes them; keys of other tables find nothing."""
+    """Return the search of some rows, by their keys as `rows.Page.keys` writes them; keys of other tables find nothing."""
     tests = [test for test in (key_is(search, key) for key in keys[:KEYS]) if test is not None]
     primary = search.table.primary
     if len(primary) == 1 and tests:
@@ -142,7 +142,7 @@ def query(search: Search, column: Column) -> tree.Query:
 
 
 def options(column: Column) -> dict[str, str]:
-    """Give what a script's writer must know of a column: the template of its links."""
+    """Return what a script's writer must know of a column: the template of its links."""
     return {TEMPLATE: column.link} if column.link else {}
 
 

@@ -58,7 +58,7 @@ class Heading:
 
 
 def headings(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -> list[Heading]:
-    """Say how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out."""
+    """Return how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out."""
     chosen = dict(wanted)
     return [_heading(column, table, chosen.get(column.name)) for column in page.columns]
 
@@ -90,7 +90,7 @@ def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
 
 
 def kind_of(column: Column, table: Table) -> str:
-    """Say how a column is read: number, time, text, link, picture, code."""
+    """Return how a column is read: number, time, text, link, picture, code."""
     if is_time(column):
         return "time"
     if column.enum and column.enum in table.enums:
@@ -104,7 +104,7 @@ def kind_of(column: Column, table: Table) -> str:
 
 
 def day_of(value: object, epoch: float) -> str:
-    """Give the day of a time that counts days from a Julian date; empty: it is none."""
+    """Return the day of a time that counts days from a Julian date; empty: it is none."""
     return _date(value, epoch).text[:10] if isinstance(value, int | float) and JULIAN[0] <= value + epoch <= JULIAN[1] else ""
 
 
@@ -176,7 +176,7 @@ def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
 
 
 def _short(address: str) -> str:
-    """Give what one reads of a long address: the name of its file; of a service that is asked, whose it is."""
+    """Return what one reads of a long address: the name of its file; of a service that is asked, whose it is."""
     whole, asked, _ = address.partition("?")
     if asked:
         host = whole.partition("//")[2].partition("/")[0]
@@ -208,7 +208,7 @@ def _date(value: float, epoch: float) -> Cell:
 
 
 def _converted(column: Column, factor: float) -> str:
-    """Give the display of converted values: as many digits as before, no more."""
+    """Return the display of converted values: as many digits as before, no more."""
     if (found := DIGITS.fullmatch(column.display or "")) is not None and (found[3] or found[4]).lower() == "f":
         digits = _decimals(column.display, factor)
         return f".{digits}f" if digits <= 12 else ".6e"
@@ -216,7 +216,7 @@ def _converted(column: Column, factor: float) -> str:
 
 
 def _decimals(display: str | None, factor: float) -> int:
-    """Give the decimals that are left of `display` when values become `factor` times as great; two where nobody says how many there are."""
+    """Return the decimals that are left of `display` when values become `factor` times as great; two where nobody says how many there are."""
     found = DIGITS.fullmatch(display or "")
     if found is None or (found[3] or found[4]).lower() != "f":
         return 2

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def constant(search: Search, asking: Asking) -> frozenset[str]:
-    """Give the names of the shown columns that have one value, or none, in all rows of the table.
+    """Return the names of the shown columns that have one value, or none, in all rows of the table.
 
     They are found in the statistics of the published rows: nothing is asked. It is the table that decides, not the rows that a search
     finds, so that columns stay where they are while a reader narrows down. Columns that the reader chose, and those of the key, are

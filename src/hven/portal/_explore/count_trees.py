@@ -63,11 +63,11 @@ class Trees:
         self._lock = threading.Lock()
 
     def ready(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> bool:
-        """Tell whether nothing has to be counted any more."""
+        """Return whether nothing has to be counted any more."""
         return all(self._kept.find(_key(table, asking, levels, branches, reach)) is not None for table in tables)
 
     def of(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> Node:
-        """Give the tree of some tables, as one reader sees them.
+        """Return the tree of some tables, as one reader sees them.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ def _key(table: Table, asking: Asking, levels: Sequence[str], branches: int, rea
 
 
 def hides(table: Table, asking: Asking) -> bool:
-    """Tell whether a policy hides rows of a table, or of what it reads."""
+    """Return whether a policy hides rows of a table, or of what it reads."""
     known = asking.holdings.published
     return asking.hides(table) or any(asking.hides(known[name].table) for name in asking.published(table).reads if name in known)
 

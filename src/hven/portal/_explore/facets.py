@@ -59,7 +59,7 @@ class Facet:
 
 
 def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
-    """Give the columns worth choosing from: few different values, of text, whole numbers, yes and no."""
+    """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no."""
     item = asking.published(table)
     known = item.statistics
     found = []
@@ -78,7 +78,7 @@ def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
 
 
 def _names(distinct: float, filled: int) -> bool:
-    """Tell that nearly each row has a value of its own, as names have: one looks for such a value, in a field that completes it."""
+    """Return whether nearly each row has a value of its own, as names have: one looks for such a value, in a field that completes it."""
     return distinct > SHOWN and filled < ALONE * distinct
 
 
@@ -198,7 +198,7 @@ def _asked(search: Search, asked: tree.Query, where: tree.Expr | None, asking: A
 
 
 def _many(search: Search, where: tree.Expr | None, asking: Asking, number: int) -> bool:
-    """Tell whether a condition leaves more rows of a big table than a number, by a sample."""
+    """Return whether a condition leaves more rows of a big table than a number, by a sample."""
     if (asking.published(search.table).rows or 0) <= EXACT:
         return False
     rows, share = asking.sampled(search.counting(where), rows=SAMPLE, seconds=PATIENCE)
@@ -206,7 +206,7 @@ def _many(search: Search, where: tree.Expr | None, asking: Asking, number: int) 
 
 
 def _estimated(counted: _Counted, share: float) -> _Counted:
-    """Give what a sample says of all rows, with as many digits as it can know: one of fewer than 100 rows, two of fewer than 10,000."""
+    """Return what a sample says of all rows, with as many digits as it can know: one of fewer than 100 rows, two of fewer than 10,000."""
     if share == 1.0:
         return counted
     values = []
@@ -246,7 +246,7 @@ def _whole(search: Search, column: Column, asking: Asking, seconds: float) -> li
 
 
 def _mended(search: Search, column: Column, counted: _Counted, share: float, where: tree.Expr | None, asking: Asking) -> _Counted:
-    """Give what a sample says of all rows; values of which it has few rows, or none, are counted by themselves, the rarest first."""
+    """Return what a sample says of all rows; values of which it has few rows, or none, are counted by themselves, the rarest first."""
     whole = None if share == 1.0 or _listed(column) else _whole(search, column, asking, PATIENCE)
     estimated = _estimated(counted, share)
     if whole is None:

@@ -63,7 +63,7 @@ class Parts:
 
 
 def kind(column: Column, table: Table) -> str:
-    """Say what field a column has: ``time``, ``flag``, ``code``, ``range``, ``text``."""
+    """Return what field a column has: ``time``, ``flag``, ``code``, ``range``, ``text``."""
     if is_time(column):
         return "time"
     if column.type.is_boolean:
@@ -74,7 +74,7 @@ def kind(column: Column, table: Table) -> str:
 
 
 def offered(unit: str | None) -> tuple[str, ...]:
-    """Give the units that a number of this unit may be written in, its own first; nothing: there is no choice."""
+    """Return the units that a number of this unit may be written in, its own first; nothing: there is no choice."""
     if not unit:
         return ()
     try:
@@ -128,7 +128,7 @@ def written(parts: Parts) -> str:
 
 
 def taken(values: Sequence[str], *, time: bool = False) -> Parts:
-    """Give the parts of a condition, as a form shows them."""
+    """Return the parts of a condition, as a form shows them."""
     text = ",".join(values).strip()
     if not text:
         return Parts()
@@ -171,7 +171,7 @@ class Field:
 
 
 def form(table: Table, asked: Iterable[str] = ()) -> list[Field]:
-    """Give the fields of a table's form; columns of a pair have one of their own only if they are among `asked`."""
+    """Return the fields of a table's form; columns of a pair have one of their own only if they are among `asked`."""
     columns = [column for column in table.columns if not column.hidden]
     known = {column.name.lower(): column for column in columns}
     wanted = {name.lower() for name in asked}
@@ -211,7 +211,7 @@ def _units(column: Column) -> tuple[str, ...]:
 
 
 def choices(column: Column) -> tuple[str, ...]:
-    """Give the units that a column can be read in, its own first; none but that one: an empty tuple."""
+    """Return the units that a column can be read in, its own first; none but that one: an empty tuple."""
     own = column.unit or ""
     if not own or not _counts(column) or is_time(column):
         return ()
@@ -222,7 +222,7 @@ def choices(column: Column) -> tuple[str, ...]:
 
 
 def chosen(column: Column, wanted: str) -> tuple[str, float, bool] | None:
-    """Give the unit that a reader chose, its factor, and whether it is sexagesimal; None: it does not fit the column."""
+    """Return the unit that a reader chose, its factor, and whether it is sexagesimal; None: it does not fit the column."""
     if not _counts(column) or is_time(column):
         return None
     if wanted in SEXAGESIMAL:

@@ -120,7 +120,7 @@ class Told:
 
 
 def kind_of(table: Table) -> str:
-    """Say of which kind a table is: ``epn``, ``obscore``, or nothing."""
+    """Return of which kind a table is: ``epn``, ``obscore``, or nothing."""
     name = table.name.lower()
     if name == "epn_core" or "epntap#table" in (table.utype or "") or (table.standard or "").startswith("epn-tap"):
         return "epn" if table.offers("epn-tap") else ""
@@ -194,7 +194,7 @@ def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Ask
 
 
 def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> list[Choice]:
-    """Give the values of a column in all tables of this site that have it, the most frequent first; `like` leaves those that contain it."""
+    """Return the values of a column in all tables of this site that have it, the most frequent first; `like` leaves those that contain it."""
     there = [(table, column) for table in tables for column in table.columns if column.name.lower() == name.lower() and not column.hidden]
     there = [(table, column) for table, column in there if column.type.is_string][:VALUED]
 

@@ -77,7 +77,7 @@ def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], col
 
 
 def _words(row: Page) -> list[str]:
-    """Give the texts of a row that may name its file, the surest first."""
+    """Return the texts of a row that may name its file, the surest first."""
     found: list[tuple[int, str]] = []
     for column in row.columns:
         value = row.rows.column(column.name)[0].as_py() if column.type.is_string and not column.type.is_array else None

@@ -76,7 +76,7 @@ def histogram(path: Path, media_type: str, column: Column) -> Histogram | None:
 
 
 def points(path: Path, media_type: str, columns: list[Column], table: Table | None = None) -> Points | Density | None:
-    """Give the values of columns row by row; a density of the first two, if they are too many. None: there are none.
+    """Return the values of columns row by row; a density of the first two, if they are too many. None: there are none.
 
     `table` is the result: columns of errors are found in it, if it is given.
     """

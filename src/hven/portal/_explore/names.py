@@ -58,7 +58,7 @@ class Gazetteer:
 
 
 def on_body(table: Table) -> bool:
-    """Tell whether places of this table are on a body, and not on the sky."""
+    """Return whether places of this table are on a body, and not on the sky."""
     return kind(table) == "body" or (table.position is None and sphere(table) is not None)
 
 
@@ -68,7 +68,7 @@ def gazetteers(tables: Iterable[Table], asking: Asking) -> list[Gazetteer]:
 
 
 def gazetteer(table: Table) -> Gazetteer | None:
-    """Say which columns of a table of named features are which; None: it is none."""
+    """Return which columns of a table of named features are which; None: it is none."""
     place = None if table.position is not None else sphere(table)
     if place is None:
         return None
@@ -84,7 +84,7 @@ def gazetteer(table: Table) -> Gazetteer | None:
 
 
 def body_of(table: Table, pairs: Iterable[tuple[str, str]], asking: Asking) -> str:
-    """Say on which body the places of a search are: what it asks for, or the only one that the table has; empty: there are several."""
+    """Return on which body the places of a search are: what it asks for, or the only one that the table has; empty: there are several."""
     column = next((one for named in BODIES for one in table.columns if one.name.lower() == named and one.type.is_string), None)
     if column is None:
         return ""
@@ -101,7 +101,7 @@ def body_of(table: Table, pairs: Iterable[tuple[str, str]], asking: Asking) -> s
 def place(
     name: str, table: Table, asking: Asking, *, tables: Sequence[Table] = (), pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[float, float]:
-    """Give the position of a name, in degrees, on what the table's positions are on.
+    """Return the position of a name, in degrees, on what the table's positions are on.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def place(
 def completed(
     like: str, table: Table, asking: Asking, *, tables: Sequence[Table] = (), pairs: Sequence[tuple[str, str]] = ()
 ) -> list[Named]:
-    """Give names of places that begin with what somebody writes; then those that contain it."""
+    """Return names of places that begin with what somebody writes; then those that contain it."""
     like = " ".join(like.split())[:LONGEST]
     if len(like) < 2:
         return []
@@ -140,7 +140,7 @@ def completed(
 
 
 def objects(like: str) -> list[Named]:
-    """Give planets, moons and small bodies whose name begins with what somebody writes."""
+    """Return planets, moons and small bodies whose name begins with what somebody writes."""
     begin = like.strip().casefold()
     return [Named(name=one.name, note=one.kind) for one in bodies.bodies() if begin and one.name.casefold().startswith(begin)][:MOST]
 
@@ -187,7 +187,7 @@ def _features(one: Gazetteer, like: str, asking: Asking, body: str, *, exact: bo
 
 
 def _degrees(size: float | None, body: str) -> float:
-    """Give half the size of a feature as an angle seen from the centre of its body, rounded up to two digits."""
+    """Return half the size of a feature as an angle seen from the centre of its body, rounded up to two digits."""
     radii = next((one.radii for one in bodies.bodies() if one.name.casefold() == body.casefold()), None)
     if not size or radii is None:
         return 0.0
@@ -228,7 +228,7 @@ def _rows(table: Table, names: Sequence[str], position: tuple[str, str] | None, 
 
 
 def _main(table: Table) -> list[Column]:
-    """Give the columns of names that rows of objects have of their own."""
+    """Return the columns of names that rows of objects have of their own."""
     texts = [column for column in table.columns if column.type.is_string and not column.hidden and _ucd(column).startswith("meta.id")]
     if "s_region" in {column.name.lower() for column in table.columns}:
         return []  # rows of observations: their names are those of files, not of places

@@ -48,7 +48,7 @@ class Asking:
     begun: Callable[[Result], Result] | None = None
 
     def attended(self, begun: Callable[[Result], Result]) -> Asking:
-        """Give the same road, whose queries `begun` is told of."""
+        """Return the same road, whose queries `begun` is told of."""
         return replace(self, begun=begun)
 
     def run(
@@ -69,7 +69,7 @@ class Asking:
         return found if self.begun is None else self.begun(found)
 
     def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
-        """Give all rows of a small answer.
+        """Return all rows of a small answer.
 
         While nothing is published, the same question of readers who see the same rows has one answer, which is remembered; those who
         ask it at once wait for one of them.
@@ -82,7 +82,7 @@ class Asking:
         return self._shared(asked, most, seconds, None)[0]
 
     def sampled(self, asked: tree.Query, *, rows: int, seconds: float = SECONDS) -> tuple[pa.Table, float]:
-        """Give the answer over about so many rows of the one table that is asked, from all over it, and the share of its rows that they are.
+        """Return the answer over about so many rows of the one table that is asked, from all over it, and the share of its rows that they are.
 
         The share is 1 where all rows are read: there are no more, or the engine has no samples.
         """
@@ -100,7 +100,7 @@ class Asking:
             return known.get(key, lambda: (result.table(), result.share))
 
     def settled(self, asked: tree.Query, table: Table, *, seconds: float) -> pa.Table | None:
-        """Give the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
+        """Return the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
 
         What was too late once is not asked again in this state of the table.
         """
@@ -124,11 +124,11 @@ class Asking:
             return None
 
     def number(self, asked: tree.Query, *, seconds: float = SECONDS) -> int:
-        """Give the one number that a query answers."""
+        """Return the one number that a query answers."""
         return int(self.table(asked, seconds=seconds).column(0)[0].as_py() or 0)
 
     def published(self, table: Table) -> Published:
-        """Give what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
+        """Return what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
         item = self.holdings.published[table.qualified]
         if not self.hides(table):
             return item
@@ -157,7 +157,7 @@ class Asking:
         }
 
     def hides(self, table: Table) -> bool:
-        """Tell whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
+        """Return whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
         return bool(row_filters([table], self.who, self.policies))
 
 
@@ -181,7 +181,7 @@ class Answers(Cache[Answer]):
         self._beginning = threading.Lock()
 
     def get(self, key: Hashable, compute: Callable[[], Answer]) -> Answer:
-        """Give an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
+        """Return an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
         while True:
             with self._beginning:
                 found = self.find(key)

@@ -87,7 +87,7 @@ class Frame:
 
 
 def kind(table: Table) -> str:
-    """Say what a map of this table is of: ``sky``, ``body``, or nothing."""
+    """Return what a map of this table is of: ``sky``, ``body``, or nothing."""
     if frame(table) is not None:
         return "body"
     return "sky" if table.position is not None or _region(table) is not None else ""
@@ -194,7 +194,7 @@ def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame
     side = (framed.box[2] - framed.box[0]) / ACROSS
 
     def middle(low: str, high: str, around: float) -> tree.Expr:
-        """Give the middle of an interval, which may go across 0."""
+        """Return the middle of an interval, which may go across 0."""
         if low == high:
             return tree.Cast(ref(low), "DOUBLE PRECISION")
         wide: tree.Expr = tree.Binary("-", tree.Cast(ref(high), "DOUBLE PRECISION"), tree.Cast(ref(low), "DOUBLE PRECISION"))

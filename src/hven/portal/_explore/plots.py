@@ -65,18 +65,18 @@ class Density:
 
 
 def plotted(column: Column) -> bool:
-    """Tell whether a column has numbers, or times, that can be drawn."""
+    """Return whether a column has numbers, or times, that can be drawn."""
     kind = column.type
     return (kind.is_numeric or kind.is_timestamp) and not kind.is_array and not column.hidden
 
 
 def is_time(column: Column) -> bool:
-    """Tell whether a column's values are drawn as Julian dates."""
+    """Return whether a column's values are drawn as Julian dates."""
     return column.type.is_timestamp or column.epoch is not None
 
 
 def span(search: Search, column: Column, asking: Asking) -> tuple[float, float] | None:
-    """Give the smallest and largest value of a column among the rows of a search; None: there is none.
+    """Return the smallest and largest value of a column among the rows of a search; None: there is none.
 
     Without conditions they are known already, unless a policy hides rows from this reader.
     """
@@ -121,7 +121,7 @@ def histogram(search: Search, column: Column, asking: Asking, *, bins: int = BIN
 
 
 def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: int = POINTS) -> Points:
-    """Give the values of columns row by row, with the rows' keys."""
+    """Return the values of columns row by row, with the rows' keys."""
     for column in columns:
         if not column.type.is_string and not column.type.is_geometry:
             _check(column)
@@ -196,12 +196,12 @@ def _bin(column: Column, low: float, width: float) -> tree.Expr:
 
 
 def as_number(value: Any) -> Any:
-    """Give a value as plots take it: a number or None, times as Julian dates; texts stay."""
+    """Return a value as plots take it: a number or None, times as Julian dates; texts stay."""
     return value if isinstance(value, str) else _number(value)
 
 
 def _number(value: Any) -> float | None:
-    """Give a value as a number: times as Julian dates."""
+    """Return a value as a number: times as Julian dates."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

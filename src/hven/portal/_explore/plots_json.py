@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def histogram(found: Histogram | None, column: Column) -> dict[str, Any]:
-    """Give the counts of a column; None: it has no value."""
+    """Return the counts of a column; None: it has no value."""
     facts = {"column": column.name, "label": column.label or column.name, "unit": column.unit or ""}
     if found is None:
         return {**facts, "counts": [], "missing": 0, "time": plots.is_time(column)}
@@ -30,17 +30,17 @@ def histogram(found: Histogram | None, column: Column) -> dict[str, Any]:
 
 
 def _zero(column: Column) -> float:
-    """Give what is added to a value so that it is a Julian date, where it is a time that is counted in days."""
+    """Return what is added to a value so that it is a Julian date, where it is a time that is counted in days."""
     return column.epoch or 0.0
 
 
 def axes(columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """Give what is said of the columns that are drawn."""
+    """Return what is said of the columns that are drawn."""
     return [{"name": one.name, "label": one.label or one.name, "unit": one.unit or "", "time": plots.is_time(one)} for one in columns]
 
 
 def points(found: Points, total: int | None) -> dict[str, Any]:
-    """Give points, row by row."""
+    """Return points, row by row."""
     values = []
     for column, given in zip(found.columns, found.values.columns, strict=True):
         zero, numbers = _zero(column), [plots.as_number(value) for value in given.to_pylist()]
@@ -54,7 +54,7 @@ def points(found: Points, total: int | None) -> dict[str, Any]:
 
 
 def density(found: Density | None, columns: Sequence[Column], total: int | None) -> dict[str, Any]:
-    """Give a density; None: there are no values."""
+    """Return a density; None: there are no values."""
     if found is None:
         return {"axes": axes(columns), "density": None, "values": [[] for _ in columns], "keys": []}
     x, y = _zero(found.x), _zero(found.y)

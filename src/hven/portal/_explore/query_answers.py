@@ -33,7 +33,7 @@ class Answer(Search):
     asked: tree.Query
 
     def source(self) -> tree.FromItem:
-        """Give the query as FROM has it."""
+        """Return the query as FROM has it."""
         return tree.Derived(self.asked, NAME)
 
 
@@ -56,14 +56,14 @@ class Answering(Asking):
         return Asking.run(self, asked if isinstance(asked, str) else write(self._whole(asked)), most=most, seconds=seconds)
 
     def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
-        """Give all rows of a small answer."""
+        """Return all rows of a small answer."""
         return Asking.table(self, self._whole(asked), most=most, seconds=seconds)
 
     def _whole(self, asked: tree.Query) -> tree.Query:
         return replace(asked, ctes=self.tables)
 
     def hides(self, table: Table) -> bool:  # noqa: ARG002  (as every road)
-        """Say that nothing is known of these rows ahead."""
+        """Return True: nothing is known of these rows ahead."""
         return True
 
 
@@ -85,7 +85,7 @@ def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None =
 
 
 def _named(asked: tree.Query, columns: Sequence[Column]) -> tree.Query:
-    """Give each column the name that it has in the answer: two of the same name could not be told apart from outside."""
+    """Name each column as it is called in the answer: two of the same name could not be told apart from outside."""
     body = asked.body
     if not isinstance(body, tree.Select) or len(body.items) != len(columns) or any(isinstance(item, tree.Star) for item in body.items):
         return asked

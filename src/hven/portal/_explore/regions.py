@@ -25,7 +25,7 @@ PATIENCE = 10.0  # seconds
 
 
 def asked(search: Search) -> Shape | None:
-    """Give the shape of the place that a search asks for; None: it asks for none."""
+    """Return the shape of the place that a search asks for; None: it asks for none."""
     if search.inside:
         kind, _, rest = search.inside.strip().partition(" ")
         numbers = [float(word) for word in rest.split()]
@@ -34,7 +34,7 @@ def asked(search: Search) -> Shape | None:
 
 
 def region(search: Search) -> Moc:
-    """Give the MOC of the place that a search asks for: all cells that it touches.
+    """Return the MOC of the place that a search asks for: all cells that it touches.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def region(search: Search) -> Moc:
 
 
 def coverage(search: Search, asking: Asking) -> Moc:
-    """Give the MOC of the rows that a search finds; of all rows it is the one that was made when they were published.
+    """Return the MOC of the rows that a search finds; of all rows it is the one that was made when they were published.
 
     Raises
     ------

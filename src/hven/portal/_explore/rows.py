@@ -133,19 +133,19 @@ def place(search: Search, asking: Asking, key: str) -> int | None:
 
 
 def behind(search: Search, asking: Asking, key: str, offset: int) -> int:
-    """Say where the rows behind a row begin, by its key; `offset` if it is gone, or nobody can say."""
+    """Return where the rows behind a row begin, by its key; `offset` if it is gone, or nobody can say."""
     at = place(search, asking, key) if key else None
     return offset if at is None else at + 1
 
 
 def _order(search: Search) -> tuple[tuple[str, bool], ...]:
-    """Give the whole order of a search: rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none."""
+    """Return the whole order of a search: rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none."""
     asked = tuple(search.order)
     return asked and (*asked, *((name, False) for name in search.table.primary if name not in {one for one, _ in asked}))
 
 
 def key_is(search: Search, key: str) -> tree.Expr | None:
-    """Give the condition that a row has this key; None: it is no key of this table."""
+    """Return the condition that a row has this key; None: it is no key of this table."""
     primary = search.table.primary
     try:
         values = json.loads(key) if len(key) <= LONGEST else None
@@ -165,7 +165,7 @@ def key_is(search: Search, key: str) -> tree.Expr | None:
 
 
 def _mirrored(search: Search, asking: Asking, names: list[str]) -> bool:
-    """Tell whether the opposite order is the same one read from its end: nulls come last in both."""
+    """Return whether the opposite order is the same one read from its end: nulls come last in both."""
     known = asking.published(search.table).statistics
     return all(known.get(name, {}).get("nulls") == 0 for name in names)
 

@@ -97,12 +97,12 @@ class Search:
     wrong: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def shown(self) -> tuple[Column, ...]:
-        """Give the columns of an answer."""
+        """Return the columns of an answer."""
         found = [self.table.column(name) for name in self.columns]
         return tuple(found or [column for column in self.table.columns if column.principal and not column.hidden] or self.table.columns)
 
     def where(self, *, without: str | None = None) -> tree.Expr | None:
-        """Give the condition of the search; `without` leaves out those of one name, as the counts of its own choices want it."""
+        """Return the condition of the search; `without` leaves out those of one name, as the counts of its own choices want it."""
         parts = [test for (name, _), test in zip(self.conditions, self.tests, strict=True) if name != without]
         if self.words:
             parts += [_anywhere(self.table, word) for word in self.words.split()]
@@ -114,22 +114,22 @@ class Search:
         return test if self.every is None else cadence.thinned(self.table, self.every, test)
 
     def query(self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None) -> tree.Query:
-        """Give the query of the rows: `columns`, or those that are shown."""
+        """Return the query of the rows: `columns`, or those that are shown."""
         names = [column.name for column in self.shown()] if columns is None else list(columns)
         items = tuple(tree.SelectItem(ref(name)) for name in names)
         order = tuple(tree.OrderItem(ref(name), descending=down) for name, down in self.order)
         return tree.Query(tree.Select(items, self.source(), where=self.where(), top=_number(limit)), order_by=order, offset=_number(offset))
 
     def count(self) -> tree.Query:
-        """Give the query of the number of rows."""
+        """Return the query of the number of rows."""
         return self.counting(self.where())
 
     def counting(self, where: tree.Expr | None) -> tree.Query:
-        """Give the query of the number of rows under another condition."""
+        """Return the query of the number of rows under another condition."""
         return tree.Query(tree.Select((COUNTED,), self.source(), where=where))
 
     def source(self) -> tree.FromItem:
-        """Give the table as FROM has it."""
+        """Return the table as FROM has it."""
         return tree.TableRef((_ident(self.table.schema), _ident(self.table.name)))
 
     def adql(self) -> str:
@@ -137,7 +137,7 @@ class Search:
         return write(self.query())
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Give the parameters of the address, in a settled order."""
+        """Return the parameters of the address, in a settled order."""
         found = [(f'"{name}"' if name in PORTALS else name, value) for name, values in self.conditions for value in values]
         found += [(WORDS, self.words)] if self.words else []
         if self.near is not None:
@@ -156,7 +156,7 @@ class Search:
         return urlencode(self.pairs())
 
     def having(self, **changes: object) -> Search:
-        """Give the search with other attributes."""
+        """Return the search with other attributes."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
@@ -236,7 +236,7 @@ class _Reading:
             self.wrong.append((name, value))
 
     def done(self) -> Search:
-        """Give what was read."""
+        """Return what was read."""
         conditions, tests = [], []
         visible = self.table
         if any(column.hidden for column in visible.columns):  # a column that is not listed is not found by guessing its name
@@ -342,7 +342,7 @@ def _region(table: Table) -> Column | None:
 
 
 def sphere(table: Table) -> tuple[str, str] | None:
-    """Give the columns of longitude and latitude: the table's position on the sky, else points on a body (UCDs ``pos.bodyrc``)."""
+    """Return the columns of longitude and latitude: the table's position on the sky, else points on a body (UCDs ``pos.bodyrc``)."""
     if table.position is not None:
         return table.position
     found = []

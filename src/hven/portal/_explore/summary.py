@@ -81,7 +81,7 @@ def telling(table: Table, asking: Asking) -> tuple[Column, ...]:
 
 
 def bounds(table: Table, asking: Asking) -> tuple[str, str] | None:
-    """Give the first and last day of a table's rows; None: it has no times."""
+    """Return the first and last day of a table's rows; None: it has no times."""
     begin, end = begins_and_ends(table)
     if begin is None or end is None:
         return None

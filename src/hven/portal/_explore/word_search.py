@@ -100,7 +100,7 @@ def _score(wanted: Sequence[str], own: Iterable[tuple[str, str]], above: Iterabl
 
 
 def _fit(word: str, text: str) -> float:
-    """Tell how well a word is found: a whole text, a beginning of a word, or somewhere inside."""
+    """Return how well a word is found: a whole text, a beginning of a word, or somewhere inside."""
     if word == text:
         return 2.0
     at = text.find(word)

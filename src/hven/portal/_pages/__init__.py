@@ -64,7 +64,7 @@ def link(address: str | None) -> str:
 
 
 def ago(text: str | None, now: datetime | None = None, words: Any = None) -> str:
-    """Say how long ago an ISO time was, in words; the exact time belongs into a tooltip."""
+    """Format how long ago an ISO time was, in words; the exact time belongs into a tooltip."""
     if not text:
         return ""
     known = words or {}
@@ -84,7 +84,7 @@ def ago(text: str | None, now: datetime | None = None, words: Any = None) -> str
 def guarded(
     *, forms: bool = True, origins: Sequence[str] = (), styles: bool = False, workers: bool = False, connect: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Give the headers of every page: nothing runs in it but what we wrote, nothing is fetched from anywhere else.
+    """Return the headers of every page: nothing runs in it but what we wrote, nothing is fetched from anywhere else.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def guarded(
 
 
 def frame(request: Request, around: Surroundings) -> dict[str, Any]:
-    """Give what every page says: names, colours, contact, language, who reads; `asset` gives the address of a script or style sheet."""
+    """Return what every page says: names, colours, contact, language, who reads; `asset` gives the address of a script or style sheet."""
     brand = brand_of(request, around.site.settings)
     base, colours = brand.base, brand.colours
     language = spoken(request, brand.language)
@@ -174,13 +174,13 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
 
 
 def stripped(request: Request) -> str:
-    """Give the query of an address without what switches pages, to be written behind ``?lang=fr``; empty, or it begins with ``&``."""
+    """Return the query of an address without what switches pages, to be written behind ``?lang=fr``; empty, or it begins with ``&``."""
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in SWITCHES]
     return f"&{urlencode(kept)}" if kept else ""
 
 
 def tagged(facts: dict[str, Any]) -> str:
-    """Give what of the frame changes the page, for its tag."""
+    """Return what of the frame changes the page, for its tag."""
     return repr(
         [facts[name] for name in sorted(facts) if name not in {"asset", "browser_texts"}]
         + [named("hven.css", NONE), named("main.js", NONE), facts["asset"]("brand.css")]

@@ -28,7 +28,7 @@ TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf
 
 @lru_cache(maxsize=1)
 def built() -> dict[str, str]:
-    """Give what was bundled, by plain name; without it pages are read and searched, but nothing in them moves."""
+    """Return what was bundled, by plain name; without it pages are read and searched, but nothing in them moves."""
     try:
         found: dict[str, str] = json.loads((BUILT / "manifest.json").read_text())
     except (OSError, ValueError) as error:
@@ -42,7 +42,7 @@ def built() -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def named(name: str, colours: Colours) -> str:
-    """Give the file name under which `name` is served now; empty if it was not built."""
+    """Return the file name under which `name` is served now; empty if it was not built."""
     if name == "brand.css":
         return _hashed(name, sheet(colours))
     style = STYLES / name
@@ -50,7 +50,7 @@ def named(name: str, colours: Colours) -> str:
 
 
 def content(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:
-    """Give what a file name stands for, and its media type; None: there is no such file now."""
+    """Return what a file name stands for, and its media type; None: there is no such file now."""
     kind = TYPES.get(Path(file).suffix)
     if kind is None or "/" in file or file.startswith("."):
         return None

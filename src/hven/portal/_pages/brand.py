@@ -94,7 +94,7 @@ def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
 
 
 def every(settings: Settings) -> Iterator[Colours]:
-    """Give the colours of the site and of all its portals."""
+    """Yield the colours of the site and of all its portals."""
     yield settings.accent, settings.highlight
     for portal in settings.portals:
         yield portal.accent or settings.accent, portal.highlight or settings.highlight
@@ -117,7 +117,7 @@ def sheet(colours: Colours) -> bytes:
 
 
 def readable(colour: str, paper: tuple[int, int, int]) -> str:
-    """Give a colour, mixed with black or white until it stands out from the paper."""
+    """Mix a colour with black or white until it stands out from the paper."""
     rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
     end = 0 if _light(paper) > 0.5 else 255
     for step in range(21):
@@ -128,7 +128,7 @@ def readable(colour: str, paper: tuple[int, int, int]) -> str:
 
 
 def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    """Give the contrast of two colours (WCAG 2.2)."""
+    """Compute the contrast of two colours (WCAG 2.2)."""
     low, high = sorted((_light(one), _light(other)))
     return (high + 0.05) / (low + 0.05)
 

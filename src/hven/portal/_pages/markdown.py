@@ -65,7 +65,7 @@ def first_heading(text: str) -> tuple[str, str]:
 
 
 def plain(text: str, most: int = 300) -> str:
-    """Give the first words of Markdown as plain text."""
+    """Return the first words of Markdown as plain text."""
     words: list[str] = []
     for token in _reader().parse(text):
         for child in token.children or ():

@@ -27,7 +27,7 @@ def languages() -> tuple[str, ...]:
 
 @lru_cache(maxsize=32)
 def texts(language: str, section: str = "pages") -> Mapping[str, str]:
-    """Give English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts), of ``faults`` and their ``parts``."""
+    """Return English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts), of ``faults`` and their ``parts``."""
     found: dict[str, str] = {}
     for path in files(language):
         found |= _file(path).get(section, {})
@@ -44,7 +44,7 @@ def _file(path: Path) -> dict[str, dict[str, str]]:
 
 
 def files(language: str) -> list[Path]:
-    """Give the files of a language: ``texts/<language>.toml``, and those in the directory of that name."""
+    """Return the files of a language: ``texts/<language>.toml``, and those in the directory of that name."""
     return [] if language == ENGLISH else [HERE / f"{language}.toml", *sorted((HERE / language).glob("*.toml"))]
 
 

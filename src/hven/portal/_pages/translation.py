@@ -55,7 +55,7 @@ class Template:
         self.other = HOLE.split(other)
 
     def values(self, text: str) -> dict[str, str] | None:
-        """Give the values of a message by their names; None: it is another one."""
+        """Return the values of a message by their names; None: it is another one."""
         first, *between, last = self.literals
         if len(text) < self.fixed or not text.startswith(first) or not text.endswith(last):
             return None
@@ -95,11 +95,11 @@ class Told:
         return self._exact[0].get(message) or self._kept(message) or message
 
     def fault(self, error: HvenError) -> dict[str, str]:
-        """Give what is wrong and what helps."""
+        """Return what is wrong and what helps."""
         return {"message": self(error.message), "remedy": self(error.remedy)}
 
     def error(self, error: BaseException, request_id: str = "") -> str:
-        """Tell an error as `hven.services.message_of` does."""
+        """Phrase an error as `hven.services.message_of` does."""
         return self(dali.message_of(error, request_id))
 
     def _said(self, message: str) -> str | None:
@@ -131,7 +131,7 @@ class Told:
         return None
 
     def _value(self, name: str, text: str, depth: int, left: list[int]) -> str | None:
-        """Give what stands in a message; None: it is none of its values."""
+        """Return what stands in a message; None: it is none of its values."""
         if not name.endswith("_"):
             fits = name in LISTS or (
                 _PLAIN.fullmatch(text) if name == WORD else " " not in text or not _ENGLISH.search(_QUOTED.sub("", text))
@@ -159,14 +159,14 @@ class Told:
 
 
 def _templates(known: Mapping[str, str]) -> list[Template]:
-    """Give those with places for values, what says most first."""
+    """Return those with places for values, what says most first."""
     found = [Template(english, other) for english, other in known.items() if HOLE.search(english)]
     return sorted(found, key=lambda one: (-one.fixed, len(one.names)))
 
 
 @lru_cache(maxsize=8)
 def faults_in(language: str = ENGLISH) -> Told:
-    """Give the messages of a language; in English they stay as they are."""
+    """Return the messages of a language; in English they stay as they are."""
     return Told(language)
 
 

@@ -39,7 +39,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return dali.whole(request, body, headers)
 
     async def sky(request: Request) -> Response:
-        """Give a file of the drawn sky: a HiPS of a few tiles, for maps without any outside network."""
+        """Return a file of the drawn sky: a HiPS of a few tiles, for maps without any outside network."""
         path = (BUILT / "sky" / request.path_params["path"]).resolve()
         if not path.is_relative_to(BUILT.resolve() / "sky") or not path.is_file():
             return PlainTextResponse("there is no such tile\n", 404)

@@ -134,7 +134,7 @@ def described(schema: Schema, state: Asked, rows: Mapping[str, int | None]) -> d
 
 
 def plain(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
-    """Give the same as JSON has it."""
+    """Return the same as JSON has it."""
     resource = found["resource"]
     return {
         "name": found["name"],

@@ -28,7 +28,7 @@ class Counts:
         self._around = around
 
     async def of(self, holdings: Holdings, tables: Sequence[Table], who: Reader) -> dict[str, int | None]:
-        """Give the numbers by qualified name; None for what was not counted: a view, or the service is too busy."""
+        """Return the numbers by qualified name; None for what was not counted: a view, or the service is too busy."""
         found = {table.qualified: holdings.published[table.qualified].rows for table in tables}
         hiding = row_filters(tables, who, self._around.policies)
         if hiding:

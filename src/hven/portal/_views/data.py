@@ -30,7 +30,7 @@ MANY = 50  # choices of one column
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the addresses of the panes' data."""
+    """Return the addresses of the panes' data."""
     path = "/collections/{name}/{table}"
 
     def given(make: Callable[[View, Asked], dict[str, Any]], *leave: str) -> Callable[[Asked], Any]:
@@ -74,7 +74,7 @@ def whole(state: Asked, name: str, default: int, most: int) -> int:
 
 
 def begin(seen: View, state: Asked) -> int:
-    """Give the place where a page begins; where its state is lost, that of now goes on behind the row that was before it."""
+    """Return the place where a page begins; where its state is lost, that of now goes on behind the row that was before it."""
     offset = whole(state, FROM, 0, 10**15)
     if not (seen.lost and offset):
         return offset
@@ -124,12 +124,12 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
 
 
 def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
-    """Give the place of ``_row`` among the rows that are found, from 0."""
+    """Return the place of ``_row`` among the rows that are found, from 0."""
     return {"key": seen.search.row, "place": pages.place(seen.search, seen.asking, seen.search.row)}
 
 
 def _header(seen: View, state: Asked) -> dict[str, Any]:
-    """Give the FITS header of the file that a row is about, if its collection publishes that file."""
+    """Return the FITS header of the file that a row is about, if its collection publishes that file."""
     row = pages.one(seen.search, seen.asking, seen.search.row)
     found = headers.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()), state.around.site.settings.collections)
     if found is None:
@@ -158,7 +158,7 @@ def _card(value: object) -> str:
 
 
 def _facets(seen: View, state: Asked) -> dict[str, Any]:
-    """Give choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
+    """Return choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
     column = drawn.column(seen.table, state, "_of")
     if column is None:
         found = facets.facets(seen.search, facets.offered(seen.table, seen.asking)[:MOST_FACETS], seen.asking)
@@ -191,14 +191,14 @@ def _points(seen: View, state: Asked) -> dict[str, Any]:
 
 
 def _names(seen: View, state: Asked) -> dict[str, Any]:
-    """Give names of places that begin with ``_like``."""
+    """Return names of places that begin with ``_like``."""
     like = state.request.query_params.get("_like", "")
     found = names.completed(like, seen.table, seen.asking, tables=tuple(state.catalogue.tables()), pairs=seen.search.pairs())
     return {"names": [{"value": one.name, "label": one.note, "radius": one.radius} for one in found]}
 
 
 def _places(seen: View, state: Asked) -> dict[str, Any]:
-    """Give where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at."""
+    """Return where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at."""
     what = places.kind(seen.table)
     if not what:
         raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")

@@ -59,7 +59,7 @@ NUMBERED = 100_000  # rows whose place in a table that was sent is known
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the addresses of what can be taken."""
+    """Return the addresses of what can be taken."""
     path = "/collections/{name}/{table}"
 
     async def take(state: Asked) -> Page:
@@ -103,7 +103,7 @@ def lines(text: str, base: str) -> list[dict[str, str]]:
 
 
 def offered(seen: View, state: Asked) -> dict[str, Any]:
-    """Give what the page of a table offers without counting anything: addresses and lines that need no script of ours."""
+    """Return what the page of a table offers without counting anything: addresses and lines that need no script of ours."""
     here = address(state.base, seen.table)
     pairs = [(name, value) for name, value in seen.search.pairs() if name != "_row"]
 
@@ -156,7 +156,7 @@ def _whole(seen: View) -> View:
 
 
 def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
-    """Say what there is: rows, files and their size, the query and its lines."""
+    """Return what there is: rows, files and their size, the query and its lines."""
     search = _asked_columns(seen, state)
     total = pages.count(seen.search, seen.asking)
     found = cart.links(seen.table)
@@ -187,7 +187,7 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _region(search: Search) -> dict[str, Any] | None:
-    """Give the place that is asked for, as programs draw it."""
+    """Return the place that is asked for, as programs draw it."""
     shape = regions.asked(search)
     if isinstance(shape, Circle):
         return {"circle": [shape.lon, shape.lat, shape.radius]}
@@ -199,7 +199,7 @@ def _region(search: Search) -> dict[str, Any] | None:
 
 
 def _table(seen: View, search: Search, state: Asked) -> dict[str, Any]:
-    """Give the address of the result for other programs, in an order of its own; and, if asked, which row is which there."""
+    """Return the address of the result for other programs, in an order of its own; and, if asked, which row is which there."""
     primary = seen.table.primary
     order = (*search.order, *((name, False) for name in primary if name not in dict(search.order)))
     keyed = search.having(order=order)
@@ -231,7 +231,7 @@ def _link(found: Sequence[Column], state: Asked) -> Column | None:
 def _streamed(
     make: Callable[[Asked, Sequence[str]], tuple[Result, Format, dict[str, str], list[Info], str]], around: Surroundings
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Give the endpoint of an answer that is written as it is read."""
+    """Return the endpoint of an answer that is written as it is read."""
 
     async def endpoint(request: Request) -> Response:
         state = asked(request, around)
@@ -249,7 +249,7 @@ def _streamed(
 
 
 def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
-    """Give the endpoint of a region as a MOC: ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover."""
+    """Return the endpoint of a region as a MOC: ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover."""
 
     def make(state: Asked) -> tuple[bytes, str]:
         seen = _whole(view(state, leave=OWN))
@@ -316,7 +316,7 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
 
 
 def said_bytes(size: float) -> str:
-    """Say a size as people do, in powers of 1000."""
+    """Format a size as people do, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 999.5 or unit == "TB":
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"

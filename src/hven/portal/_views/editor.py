@@ -49,7 +49,7 @@ MEANT = re.compile(r"""did you mean (?:'([^']+)'|([^?]*"[^?]*))\?""")  # a name 
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the page and what its editor asks for."""
+    """Return the page and what its editor asks for."""
 
     def threaded(make: Callable[[Asked], dict[str, Any]]) -> Callable[[Asked], Any]:
         async def one(state: Asked) -> Page:
@@ -137,7 +137,7 @@ def _page(state: Asked, waiting: Waiting) -> Page:
 
 
 def _alone(state: Asked, waiting: Waiting) -> Page:
-    """Give the answer as the page shows it, and nothing around it: what the editor's script puts below the query."""
+    """Return the answer as the page shows it, and nothing around it: what the editor's script puts below the query."""
     try:
         return Page(template="answer.html", content={"answer": _answer(_given(state), state, waiting), "fault": None})
     except UserError as error:
@@ -153,7 +153,7 @@ def _columns(table: Table) -> list[dict[str, str]]:
 
 
 def _check(state: Asked) -> dict[str, Any]:
-    """Say whether a query can be run, and if not where and why."""
+    """Check whether a query can be run, and if not where and why."""
     text = _asked(state)
     if not text:
         return {"fault": None, "columns": []}
@@ -175,7 +175,7 @@ def _fault(error: UserError, state: Asked) -> dict[str, Any]:
 
 
 def _words(state: Asked) -> dict[str, Any]:
-    """Give what the editor completes: tables with their columns, functions with their forms, the words of the language."""
+    """Return what the editor completes: tables with their columns, functions with their forms, the words of the language."""
     tables = [
         {"name": f"{quote(table.schema)}.{quote(table.name)}", "title": table.title or table.description or "", "columns": _columns(table)}
         for table in state.catalogue.tables()
@@ -189,7 +189,7 @@ def _words(state: Asked) -> dict[str, Any]:
 
 
 def _explain(state: Asked) -> dict[str, Any]:
-    """Say which road a query would take, and how many rows it would read."""
+    """Explain which road a query would take, and how many rows it would read."""
     return {"plan": query.explain(_given(state), state.who, site=state.around.site, policies=state.around.policies)}
 
 
@@ -229,7 +229,7 @@ def _answer(text: str, state: Asked, waiting: Waiting, *, seconds: float | None 
 
 
 def _taken(text: str, state: Asked) -> dict[str, Any]:
-    """Give the ways out of an answer: its address for other programs, lines to copy."""
+    """Return the ways out of an answer: its address for other programs, lines to copy."""
     most = str(state.around.site.settings.limits.maxrec_hard)
     asked = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": most}
     address = f"{state.base}/tap/sync?{urlencode({**asked, 'RESPONSEFORMAT': 'votable', 'QUERY': text})}"

@@ -187,7 +187,7 @@ def publications(state: Asked, collection: str, tables: Collection[str]) -> list
 
 
 def ranges(item: Published, table: Table) -> dict[str, dict[str, Any]]:
-    """Give the range of each column, from what was counted when it was published."""
+    """Return the range of each column, from what was counted when it was published."""
     found: dict[str, dict[str, Any]] = {}
     for column in table.columns:
         known = item.statistics.get(column.name, {})

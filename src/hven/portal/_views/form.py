@@ -24,7 +24,7 @@ DAY = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # or a month, or a year
 
 
 def form(search: Search, asking: Asking | None, *, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Give the form of a search; `names` are the only columns that it has."""
+    """Return the form of a search; `names` are the only columns that it has."""
     given = asked(search)
     wanted = None if names is None else {name.lower() for name in names}
     made = [
@@ -48,7 +48,7 @@ def form(search: Search, asking: Asking | None, *, names: Iterable[str] | None =
 
 
 def asked(search: Search) -> dict[str, tuple[str, ...]]:
-    """Give what was written into each field, understood or not."""
+    """Return what was written into each field, understood or not."""
     found = dict(search.conditions)
     for name, value in search.wrong:
         found[name] = (*found.get(name, ()), value)
@@ -56,7 +56,7 @@ def asked(search: Search) -> dict[str, tuple[str, ...]]:
 
 
 def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
-    """Give a field with what stands in it."""
+    """Return a field with what stands in it."""
     column = one.column
     parts = fields.taken(values, time=one.kind == "time") if one.kind in {"time", "range"} else fields.Parts(low=",".join(values))
     codes = [(value, f"{value}: {label}") for value, label in table.enums.get(column.enum or "", {}).items()] if one.kind == "code" else []
@@ -84,7 +84,7 @@ def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
 
 
 def place(search: Search) -> dict[str, Any] | None:
-    """Give the fields of a place; None: the table has no positions."""
+    """Return the fields of a place; None: the table has no positions."""
     if sphere(search.table) is None and not any(column.name.lower() == "s_region" for column in search.table.columns):
         return None
     found = _place(search)
@@ -106,7 +106,7 @@ def _place(search: Search) -> dict[str, Any]:
 
 
 def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
-    """Give the fields of a cadence; None: rows of this table cannot be thinned."""
+    """Return the fields of a cadence; None: rows of this table cannot be thinned."""
     table = search.table
     if cadence.timed(table) is None or len(table.primary) != 1:
         return None
@@ -117,7 +117,7 @@ def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
 
 
 def chips(search: Search) -> list[dict[str, str]]:
-    """Give what is asked, each with the address that asks for all else."""
+    """Return what is asked, each with the address that asks for all else."""
     found = []
     for name, values in search.conditions:
         rest = [(one, value) for one, value in search.pairs() if one != name]
@@ -130,13 +130,13 @@ def chips(search: Search) -> list[dict[str, str]]:
 
 
 def parts(search: Search) -> dict[str, dict[str, str]]:
-    """Give what stands in the fields of columns, for scripts."""
+    """Return what stands in the fields of columns, for scripts."""
     made = [field(one, values, search.table) for one in fields.form(search.table, asked(search)) if (values := asked(search).get(one.name))]
     return {one["name"]: {"low": one["low"], "high": one["high"], "around": one["around"], "unit": one["given"]} for one in made}
 
 
 def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
-    """Say of a time that it is one day, month or year: what reads better than from and to."""
+    """Rephrase a time as one day, month or year: what reads better than from and to."""
     if len(values) != 1 or not any(one.name == name and one.kind == "time" for one in fields.form(table, [name])):
         return {}
     parts = fields.taken(values, time=True)

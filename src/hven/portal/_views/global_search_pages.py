@@ -43,7 +43,7 @@ TITLES = everywhere.TITLES
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the page of each kind, and what fills one of its lines."""
+    """Return the page of each kind, and what fills one of its lines."""
 
     async def whole(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(_page, state)
@@ -63,7 +63,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 @lru_cache(maxsize=2)
 def standard(kind: str) -> Table:
-    """Give the table of the standard: what the form may ask for."""
+    """Return the table of the standard: what the form may ask for."""
     table = dated(load_standard(STANDARDS[kind]).tables[0].table)
     names = {column.name for column in table.columns}
     return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
@@ -81,7 +81,7 @@ def _pairs(state: Asked) -> list[tuple[str, str]]:
 
 
 def _given(state: Asked) -> tuple[list[tuple[str, str]], bool]:
-    """Give what is asked; says whether it came in the parts of a form."""
+    """Return what is asked; says whether it came in the parts of a form."""
     given = [(name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, OF, WAIT}]
     return fields.joined(given)
 
@@ -186,7 +186,7 @@ def _one(state: Asked) -> Page:
 
 
 def _values(state: Asked) -> Page:
-    """Give what a field may be completed to: values of the tables here, and names of planets and moons."""
+    """Return what a field may be completed to: values of the tables here, and names of planets and moons."""
     kind, road = _kind(state), asking(state)
     name, like = state.request.query_params.get(OF, ""), state.request.query_params.get("_like", "").strip()[:100]
     column = next((one for one in standard(kind).columns if one.name == name), None)
@@ -206,7 +206,7 @@ def _values(state: Asked) -> Page:
 
 
 def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]:
-    """Give what a page says of one table."""
+    """Return what a page says of one table."""
     target = told.target
     here = f"{state.base}/search/{kind}"
     rows_url = f"{here}?{urlencode([*search.pairs(), (OF, target.key), (WAIT, '1')])}"

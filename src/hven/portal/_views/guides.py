@@ -38,7 +38,7 @@ def of_collection(resource: Resource, state: Asked) -> list[dict[str, str]]:
 
 
 def thumbnail(resource: Resource, state: Asked) -> str:
-    """Give the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor); empty if there is none."""
+    """Return the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor); empty if there is none."""
     files = SHELF.state(resource.path.parent / state.around.site.settings.help)
     name = next((name for name, _, _ in files if Path(name).stem == "thumbnail" and Path(name).suffix.lower() in PICTURES), None)
     return f"{state.base}/help/{quote(resource.name)}/{quote(name)}" if name is not None else ""
@@ -52,7 +52,7 @@ def of_site(state: Asked) -> list[dict[str, str]]:
 
 
 def seen(state: Asked) -> list[Resource]:
-    """Give the collections that the reader may know of and that the portal shows."""
+    """Return the collections that the reader may know of and that the portal shows."""
     return [state.holdings.resources[schema.name] for schema in state.catalogue.schemas if schema.name in state.holdings.resources]
 
 

@@ -56,7 +56,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return trees.ready(asking(state), _tables(state), state.brand.levels, settings.tree.branches, state.reach)
 
     async def tree_of(state: Asked) -> Node | None:
-        """Give the tree, if it is there in time."""
+        """Return the tree, if it is there in time."""
         if ready(state):
             return grown(state)
         with anyio.move_on_after(PATIENCE):
@@ -122,12 +122,12 @@ def _counts(table: Table, holdings: Holdings) -> bool:
 
 
 def _tables(state: Asked) -> list[Table]:
-    """Give the tables that pages of this portal show to this reader."""
+    """Return the tables that pages of this portal show to this reader."""
     return [table for table in state.catalogue.tables() if _counts(table, state.holdings)]
 
 
 def _branches(node: Node, state: Asked) -> list[dict[str, Any]]:
-    """Give the branches of a tree as templates and JSON have them; a branch at whose end one table hangs leads to its page."""
+    """Return the branches of a tree as templates and JSON have them; a branch at whose end one table hangs leads to its page."""
     found = []
     for branch in node.branches.values():
         below = _branches(branch, state)

@@ -78,7 +78,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 def told(note: Note, base: str) -> dict[str, Any]:
-    """Give what lists say of a piece of news."""
+    """Return what lists say of a piece of news."""
     day = note.day.isoformat() if note.day is not None else ""
     return {"name": note.name, "title": note.title, "day": day, "begin": note.begin, "url": f"{base}/news/{quote(note.name)}"}
 
@@ -136,5 +136,5 @@ def _at(note: Note) -> datetime:
 
 
 def _written(note: Note) -> datetime:
-    """Say when a piece of news was last changed: no earlier than its day."""
+    """Return when a piece of news was last changed: no earlier than its day."""
     return max(note.changed.replace(microsecond=0), _at(note)) if note.changed < datetime.now(UTC) else _at(note)

@@ -62,13 +62,13 @@ class Shelf:
         return tuple(found)
 
     def news(self, directory: Path, root: Path, language: str) -> tuple[Note, ...]:
-        """Give the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
+        """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
         return tuple(
             sorted(self._all(directory, root, language, dated=True), key=lambda note: (note.day or date.min, note.name), reverse=True)
         )
 
     def pages(self, directory: Path, root: Path, language: str) -> tuple[Note, ...]:
-        """Give the help pages of a directory, by their names; ``index.md`` first."""
+        """Return the help pages of a directory, by their names; ``index.md`` first."""
         return tuple(sorted(self._all(directory, root, language, dated=False), key=lambda note: (note.name != "index", note.name)))
 
     def _all(self, directory: Path, root: Path, language: str, *, dated: bool) -> tuple[Note, ...]:

@@ -14,7 +14,7 @@ _WRITTEN = re.compile(r"~([~-])")
 
 
 def address(base: str, table: Table) -> str:
-    """Give the address of a table's page: its names are one part of the path each, whatever their letters are.
+    """Return the address of a table's page: its names are one part of the path each, whatever their letters are.
 
     A name that stands for something else there (``/collections/NAME/files``), or that has a meaning in a path, goes between tildes.
     """

@@ -64,7 +64,7 @@ class Asked:
         return spoken(self.request, self.brand.language)
 
     def collection(self) -> Schema:
-        """Give the collection that the address names."""
+        """Return the collection that the address names."""
         name = self.request.path_params["name"].removesuffix(".json")
         for schema in self.catalogue.schemas:
             if schema.name == name and name in self.holdings.resources:
@@ -124,12 +124,12 @@ def asked(request: Request, around: Surroundings) -> Asked:
 
 
 def kept_by(state: Asked) -> str:
-    """Say who may keep what this reader is shown."""
+    """Return who may keep what this reader is shown."""
     return f"{'public' if state.reach == 'public' else 'private'}, no-cache"
 
 
 def wants_json(request: Request) -> bool:
-    """Tell whether the reader asks for the JSON twin: ``.json`` at the end of the address, or Accept."""
+    """Return whether the reader asks for the JSON twin: ``.json`` at the end of the address, or Accept."""
     if request.url.path.endswith(".json"):
         return True
     accept = request.headers.get("accept", "").lower()
@@ -145,7 +145,7 @@ def page(
     varies: Sequence[str] = (),
     state_of: Callable[[Asked], Awaitable[object]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Give the endpoint of a page.
+    """Return the endpoint of a page.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def page(
 
 
 def json_page(make: Callable[[Asked], Awaitable[Page]], around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
-    """Give the endpoint of what only scripts ask for; tagged by its own content, so that nothing is sent twice."""
+    """Return the endpoint of what only scripts ask for; tagged by its own content, so that nothing is sent twice."""
 
     async def endpoint(request: Request) -> Response:
         state = asked(request, around)
@@ -261,7 +261,7 @@ def nowhere(request: Request, around: Surroundings) -> Response:
 
 
 def near_to(words: Sequence[str], state: Asked) -> list[dict[str, str]]:
-    """Give the pages of collections and tables whose names are like one of some words."""
+    """Return the pages of collections and tables whose names are like one of some words."""
     known: dict[str, dict[str, str]] = {}
     for schema in state.catalogue.schemas:
         resource = state.holdings.resources.get(schema.name)

@@ -34,7 +34,7 @@ def column(table: Table, state: Asked, name: str) -> Column | None:
 
 
 def histogram(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
-    """Give the counts of the column ``_x``.
+    """Return the counts of the column ``_x``.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def histogram(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
 
 
 def points(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
-    """Give points of the two or three columns ``_x``, ``_y``, ``_c``; a density instead, if they would be too many.
+    """Return points of the two or three columns ``_x``, ``_y``, ``_c``; a density instead, if they would be too many.
 
     Raises
     ------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the address of the forms."""
+    """Return the address of the forms."""
 
     async def form(state: Asked) -> Page:
         seen = view(state)

@@ -84,7 +84,7 @@ def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
 
 
 def _modified(table: Table, state: Asked) -> str | None:
-    """Say when the source of a table was last changed: its newest watermark if that is a time, else its newest file. Not to whom rows are hidden."""
+    """Return when the source of a table was last changed: its newest watermark if that is a time, else its newest file. Not to whom rows are hidden."""
     if row_filters([table], state.who, state.around.policies):
         return None
     marks = state.around.site.store.syncs.seen().get(table.qualified)

@@ -55,7 +55,7 @@ class View:
 
 
 def asking(state: Asked) -> Asking:
-    """Give the road to data for who asks for this page."""
+    """Return the road to data for who asks for this page."""
     return Asking(site=state.around.site, who=state.who, policies=state.around.policies, holdings=state.holdings)
 
 
@@ -125,14 +125,14 @@ def _held(state: Asked, table: Table, wanted: str) -> tuple[Asked, Table] | None
 
 
 def said(search: Search, state: Asked) -> Search:
-    """Tell the faults of a search in the language of the page."""
+    """Translate the faults of a search into the language of the page."""
     return search.having(
         faults=tuple(replace(one, message=state.told(one.message), remedy=state.told(one.remedy)) for one in search.faults)
     )
 
 
 def faults(search: Search) -> list[dict[str, str]]:
-    """Give the faults of a search as the JSON of all panes has them."""
+    """Return the faults of a search as the JSON of all panes has them."""
     return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
 
 
@@ -143,7 +143,7 @@ def telling(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], 
 
 
 def said_once(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]) -> dict[str, Any]:
-    """Give the columns that say the same in all rows, with what they say, and the labels of those that say nothing; nothing without rows."""
+    """Return the columns that say the same in all rows, with what they say, and the labels of those that say nothing; nothing without rows."""
     first = rows[0] if rows else ()
     found = [(one, value) for one, value in zip(headings, first, strict=False) if one.column.name in alike]
     return {
@@ -155,7 +155,7 @@ def said_once(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]]
 
 
 def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Give the columns of an answer as the JSON of all panes has them; `alike` are those that say the same in all rows."""
+    """Return the columns of an answer as the JSON of all panes has them; `alike` are those that say the same in all rows."""
     return [
         {
             "name": one.column.name,
@@ -174,7 +174,7 @@ def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[di
 
 
 def cell(value: Cell | None) -> object:
-    """Give a cell as JSON: its text, or an object if there is more to it."""
+    """Return a cell as JSON: its text, or an object if there is more to it."""
     if value is None or not (value.href or value.title or value.picture or value.corners):
         return None if value is None else value.text
     found: dict[str, object] = {"text": value.text}

@@ -39,7 +39,7 @@ ROWS = 50  # of the first page
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the page of each table."""
+    """Return the page of each table."""
 
     async def workspace(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(lambda: _page(view(state), state))
@@ -127,7 +127,7 @@ def _here(seen: View, state: Asked) -> str:
 
 
 def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
-    """Give the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
+    """Return the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
     shown = [column.name for column in seen.search.shown() if column.name not in alike]
     units = dict(seen.search.units)
     others = [column.name for column in seen.table.columns if not column.hidden and column.name not in shown]
@@ -146,7 +146,7 @@ def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
 
 
 def _heading(one: Heading, search: Search) -> dict[str, Any]:
-    """Give a column's head: a click sorts by it, and the other way round at the second one."""
+    """Return a column's head: a click sorts by it, and the other way round at the second one."""
     sorted_by = dict(search.order)
     name = one.column.name
     following = [(name, name in sorted_by and not sorted_by[name])]
@@ -162,7 +162,7 @@ def _heading(one: Heading, search: Search) -> dict[str, Any]:
 
 
 def _around(seen: View, page: pages.Page, size: int, total: int | None) -> dict[str, str]:
-    """Give the addresses of the pages before and behind this one, of the same state."""
+    """Return the addresses of the pages before and behind this one, of the same state."""
     offset, more = page.offset, page.more
 
     def at(place: int, after: str = "") -> str:

@@ -93,21 +93,21 @@ class JobsPage:
         return Response(status_code=303, headers={**headers, "location": there})
 
     async def plot(self, request: Request) -> Response:
-        """Give what a plot of a result draws, as JSON: ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``."""
+        """Return what a plot of a result draws, as JSON: ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``."""
         return await anyio.to_thread.run_sync(self._plotted, request)
 
     async def download(self, request: Request) -> Response:
-        """Give a result in another format than it was asked in (``_as``)."""
+        """Answer with a result in another format than it was asked in (``_as``)."""
         return await anyio.to_thread.run_sync(self._again, request)
 
     def refused(self, request: Request, error: Exception) -> Response:
-        """Tell an error as a page."""
+        """Answer with an error as a page."""
         facts = frame(request, self.around)
         body = error_page(facts, dali.status_of(error), faults_in(facts["said"]).error(error, dali.request_id(request)))
         return dali.whole(request, body, {**PAGE, **dali.headers_of(error)}, dali.status_of(error))
 
     def told(self, request: Request, error: Exception) -> Response:
-        """Tell an error as JSON."""
+        """Answer with an error as JSON."""
         words = faults_in(frame(request, self.around)["said"])
         message = words.error(error, dali.request_id(request))
         body = orjson.dumps({"message": message, "remedy": words(error.remedy if isinstance(error, HvenError) else "")})
@@ -203,7 +203,7 @@ class JobsPage:
         }
 
     def _line(self, job: Job, base: str) -> dict[str, Any]:
-        """Give what the list says of a job."""
+        """Return what the list says of a job."""
         text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "") or ", ".join(
             f"{name}={value}" for name, value in job.parameters
         )
@@ -227,7 +227,7 @@ class JobsPage:
         }
 
     def _shown(self, desk: Desk, job: Job, base: str) -> dict[str, Any]:
-        """Give everything of a job."""
+        """Return everything of a job."""
         here = f"{base}/{'tap/async' if job.type == TAP else f'jobs/{job.type}'}/{job.id}"
         outlook = desk.outlook(job)
         text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "")
@@ -365,7 +365,7 @@ def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:
 
 
 def _tables(text: str) -> str:
-    """Give the tables that a query asks, as it names them; nothing if it cannot be read."""
+    """Return the tables that a query asks, as it names them; nothing if it cannot be read."""
     try:
         parsed = adql.parse(text) if text else None
     except ParseError:

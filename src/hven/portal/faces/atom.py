@@ -75,7 +75,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Entry]:
-    """Give the publications that touched what the reader may know of, the newest first."""
+    """Yield the publications that touched what the reader may know of, the newest first."""
     for event, before in pairwise([*events, None]):
         assert event is not None  # noqa: S101  (None stands last)
         old = {} if before is None else before.state
@@ -86,7 +86,7 @@ def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Ent
 
 
 def _summary(around: Surroundings, run: str | None) -> Mapping[str, Any]:
-    """Give what a run counted, by table; a publication may have another origin than a run (a restored backup)."""
+    """Return what a run counted, by table; a publication may have another origin than a run (a restored backup)."""
     try:
         said = around.site.store.runs.get(run).summary if run else {}
     except NotFound:

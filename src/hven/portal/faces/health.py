@@ -45,7 +45,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     since = around.started.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def told(who: Reader) -> dict[str, Any]:
-        """Give all that this reader may know."""
+        """Return all that this reader may know."""
         all_of_it = is_operator(who, around)
         picture = health.picture()
         checks = health.checks(picture)
@@ -146,7 +146,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 def wanted(request: Request) -> str:
-    """Say in which form a reader wants it: ``html``, ``json``, ``prometheus``; by ``format``, the address, or Accept."""
+    """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``; by ``format``, the address, or Accept."""
     given = {key.lower(): value.lower() for key, value in request.query_params.items()}.get("format")
     if given in {"html", "json", "prometheus"}:
         return given
@@ -159,13 +159,13 @@ def wanted(request: Request) -> str:
 
 
 def is_operator(who: Reader, around: Surroundings) -> bool:
-    """Tell whether somebody may see everything here."""
+    """Return whether somebody may see everything here."""
     said = around.site.settings.health
     return said.open or "owner" in who.groups or (who.name is not None and who.name in said.operators)
 
 
 def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, around: Surroundings) -> list[Followed]:
-    """Give what a reader may know: their tables, counts that no policy narrows, no words."""
+    """Return what a reader may know: their tables, counts that no policy narrows, no words."""
     known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
     narrowed = set(row_filters(list(known.values()), who, around.policies))
     found = []

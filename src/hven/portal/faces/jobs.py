@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the resources of each type, as they are declared when the server starts."""
+    """Return the resources of each type, as they are declared when the server starts."""
     settings = around.site.settings
     types = {name: kind for name, kind in declared.offered(settings).items() if kind.served}
     limit = settings.limits.upload + FORM_MOST

@@ -29,7 +29,7 @@ _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # an address on this site, whatev
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
+    """Return ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
     site = around.site
 
     async def show(request: Request) -> Response:

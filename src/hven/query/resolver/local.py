@@ -239,7 +239,7 @@ def _values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArr
 
 
 def _many(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
-    """Give lists of names, of texts with several of them or of lists."""
+    """Return lists of names, of texts with several of them or of lists."""
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
     if not column.type.is_string:

@@ -19,7 +19,7 @@ NOTE = "it moves: compute its position for a time and an observer with an epheme
 
 @cache
 def bodies() -> Mapping[str, tuple[Resolved, ...]]:
-    """Give every body by the keys of its names."""
+    """Return every body by the keys of its names."""
     found: dict[str, list[Resolved]] = {}
     for one in table.bodies():
         body = Resolved(name=one.name, kind=one.kind, ids=one.ids, frame="", confidence=1.0, source=SOURCE, note=NOTE)

@@ -44,7 +44,7 @@ def table_access(settings: Settings, tables: Iterable[str] = ()) -> str:
 
 
 def described(settings: Settings) -> str:
-    """Say in words what the elements cannot: TAPRegExt 1.0 knows one executionDuration, which is that of jobs."""
+    """Describe in words what the elements cannot: TAPRegExt 1.0 knows one executionDuration, which is that of jobs."""
     limits, jobs = settings.limits, settings.jobs
     default, hard = settings.job_rows
     return (

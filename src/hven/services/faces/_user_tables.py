@@ -41,7 +41,7 @@ SECURITY = (None, "ivo://ivoa.net/sso#BasicAA", "ivo://ivoa.net/sso#cookie")  # 
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the addresses of user tables."""
+    """List the addresses of user tables."""
     site = around.site
     reading = anyio.CapacityLimiter(READ)
 

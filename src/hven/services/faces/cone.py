@@ -59,7 +59,7 @@ def _ref(column: str) -> tree.Expr:
 
 
 def _presented(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
-    """Give the three columns that the protocol is about their UCDs, and nobody else."""
+    """Set the UCDs of the three columns that the protocol is about, and of no other."""
     name, (lon, lat) = identifier(table), table.position or ("", "")
     roles = {lon: LON, lat: LAT, name.name if name else "": ID}
     found = []

@@ -45,7 +45,7 @@ WAITING = 32  # that may wait to be planned, if that is soon enough
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Give the resources of DALI 1.1 section 2 below ``/tap``."""
+    """List the resources of DALI 1.1 section 2 below ``/tap``."""
     site = around.site
     limit = site.settings.limits.upload + FORM_MOST
     sync = partial(_sync, around, Turns(PLANNED, places=WAITING), Turns(FAR, places=WAITING), Uploads(site.settings))
@@ -137,7 +137,7 @@ async def _sync(
 
 
 async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded) -> Response:
-    """Say how the query would be run: our own extension."""
+    """Explain how the query would be run: our own extension."""
     plan = await anyio.to_thread.run_sync(lambda: query.explain(text, who, site=around.site, uploads=uploaded, policies=around.policies))
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 

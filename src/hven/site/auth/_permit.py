@@ -139,7 +139,7 @@ class Offered:
         return None if table.offers(self.service) else False
 
     def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
-        """Say nothing: a table is offered whole."""
+        """Return no condition: a table is offered whole."""
         return None
 
 

@@ -285,7 +285,7 @@ def _add_numbers(connection: sa.Connection) -> None:
 
 
 def renumber(connection: sa.Connection) -> None:
-    """Give numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
+    """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
     for row in connection.execute(sa.select(events.c.number, events.c.state).order_by(events.c.number)):
         for ident in json.loads(row.state).values():
@@ -300,7 +300,7 @@ def renumber(connection: sa.Connection) -> None:
 
 
 def following(connection: sa.Connection, table: sa.Table) -> int:
-    """Give the next number of a table: the one writer there is takes it."""
+    """Return the next number of a table: the one writer there is takes it."""
     return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
 
 
@@ -322,7 +322,7 @@ AWAY = (  # what psycopg says of a server that is not there, or goes
 
 
 def address(directory: Path, url: str | None) -> str:
-    """Give where the state of a site is: `url`, or a file in its directory."""
+    """Return where the state of a site is: `url`, or a file in its directory."""
     return url or f"sqlite:///{directory / 'hven.sqlite'}"
 
 
@@ -340,7 +340,7 @@ def stand(directory: Path, url: str | None) -> None:
 
 
 def stands(directory: Path, url: str | None) -> bool:
-    """Tell whether a server found this state."""
+    """Return whether a server found this state."""
     return address(directory, url) in _standing
 
 
@@ -467,7 +467,7 @@ class Database:
             yield connection
 
     def counter(self, name: str) -> int:
-        """Give a counter of `meta` in one statement: this is asked many times a second by every process."""
+        """Return a counter of `meta` in one statement: this is asked many times a second by every process."""
         options: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
         query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", name)))
         with self._plain(), self.engine.connect().execution_options(**options) as connection:
@@ -488,7 +488,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Put the connections back."""
         self.engine.dispose()
 
     @contextmanager
@@ -533,7 +533,7 @@ def turn(connection: sa.Connection) -> int:
 
 
 def clock(connection: sa.Connection) -> float:
-    """Give the seconds since 1970 by the one clock that all users of the store share."""
+    """Return the seconds since 1970 by the one clock that all users of the store share."""
     if connection.dialect.name == "sqlite":
         return time.time()
     return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())

@@ -41,7 +41,7 @@ class Reckoning(NamedTuple):
     seen: float
 
     def at(self, now: float) -> Reckoning:
-        """Give what is known when the clock says `now`."""
+        """Return what is known when the clock says `now`."""
         if now <= self.believed + LEAP:  # set back: that counts at once
             return Reckoning(now, None, now)
         if self.leap is None or now < self.leap:
@@ -59,7 +59,7 @@ class Times:
         self._database = database
 
     def ahead(self) -> str | None:
-        """Say in words that the clock has leapt ahead, if somebody has noticed and it still is; nothing is written."""
+        """Describe in words that the clock has leapt ahead, if somebody has noticed and it still is; nothing is written."""
         with self._database.reading() as connection:
             kept, now = _kept(connection), clock(connection)
         if kept is None or kept.leap is None or (found := kept.at(now)).leap is None:
@@ -68,7 +68,7 @@ class Times:
         return f"the clock says {said}, and was at {was} before: until it has gone on to {until}, nothing is deleted by it"
 
     def believed(self) -> str:
-        """Give the time by which things are deleted, as ISO text in UTC, and take note of it."""
+        """Return the time by which things are deleted, as ISO text in UTC, and take note of it."""
         with self._database.reading() as connection:
             kept, found = _kept(connection), reckoned(connection)
         if kept is None or kept.leap != found.leap or abs(found.seen - kept.seen) > NOTED:
@@ -80,7 +80,7 @@ class Times:
 
 
 def reckoned(connection: sa.Connection) -> Reckoning:
-    """Give what is known now; part of the caller's transaction."""
+    """Return what is known now; part of the caller's transaction."""
     now, kept = clock(connection), _kept(connection)
     return Reckoning(now, None, now) if kept is None else kept.at(now)
 

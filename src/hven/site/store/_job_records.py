@@ -668,7 +668,7 @@ def _nobodys(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
 
 
 def _behind(ref: Ref, before: tuple[str, str | None] | None) -> bool:
-    """Tell whether a job is listed behind another one, of which time and id are given."""
+    """Return whether a job is listed behind another one, of which time and id are given."""
     return before is None or ref.created < before[0] or (ref.created == before[0] and before[1] is not None and ref.id > before[1])
 
 
@@ -677,7 +677,7 @@ def _mine(job: Job) -> sa.ColumnElement[bool]:
 
 
 def _lasting(progress: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what is known of a job beyond one attempt: the job elsewhere that does its work."""
+    """Return what is known of a job beyond one attempt: the job elsewhere that does its work."""
     return {name: value for name, value in progress.items() if name == REMOTE}
 
 
@@ -702,7 +702,7 @@ def _turns(full: tuple[str, ...]) -> sa.Select[Any]:
 
 
 def _full(connection: sa.Connection, most: Mapping[str, int]) -> list[str]:
-    """Give the types of which as many run as may."""
+    """Return the types of which as many run as may."""
     if not most:
         return []
     query = sa.select(jobs.c.type, sa.func.count()).where(jobs.c.phase == "EXECUTING", jobs.c.type.in_(list(most))).group_by(jobs.c.type)
@@ -710,7 +710,7 @@ def _full(connection: sa.Connection, most: Mapping[str, int]) -> list[str]:
 
 
 def _later(before: str) -> str:
-    """Give the time now; after a clock was set back, the moment after `before`."""
+    """Return the time now; after a clock was set back, the moment after `before`."""
     moment = now()
     if moment > before:
         return moment
@@ -718,7 +718,7 @@ def _later(before: str) -> str:
 
 
 def _turn(connection: sa.Connection) -> str:
-    """Give the time now as that of a turn: who was served later counts as such, whatever was done to the clock meanwhile."""
+    """Return the time now as that of a turn: who was served later counts as such, whatever was done to the clock meanwhile."""
     last = connection.execute(sa.select(meta.c.value).where(meta.c.key == TURN)).scalar()
     if last is None:
         last = connection.execute(sa.select(sa.func.max(jobs.c.started))).scalar() or ""

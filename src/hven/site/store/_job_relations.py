@@ -64,7 +64,7 @@ def _touched(name: str) -> sa.TextClause:
 
 
 def _phases(connection: sa.Connection, names: set[str]) -> dict[str, str]:
-    """Give the phases of jobs; those that are gone have none."""
+    """Return the phases of jobs; those that are gone have none."""
     ordered = sorted(names)
     found: dict[str, str] = {}
     for begin in range(0, len(ordered), CHUNK):
@@ -74,7 +74,7 @@ def _phases(connection: sa.Connection, names: set[str]) -> dict[str, str]:
 
 
 def circle(connection: sa.Connection, name: str, others: Sequence[str]) -> list[str]:
-    """Give the jobs by which `name` would wait for itself if it waited for `others`; empty: it would not."""
+    """Return the jobs by which `name` would wait for itself if it waited for `others`; empty: it would not."""
     paths = [[other] for other in others]
     seen: set[str] = set()
     while paths:
@@ -90,7 +90,7 @@ def circle(connection: sa.Connection, name: str, others: Sequence[str]) -> list[
 
 
 def below(connection: sa.Connection, names: Sequence[str]) -> list[str]:
-    """Give the children of jobs, and theirs."""
+    """Return the children of jobs, and theirs."""
     found: list[str] = []
     level = list(names)
     for _ in range(DEEPEST):

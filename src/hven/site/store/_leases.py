@@ -94,7 +94,7 @@ class Leases:
         return replace(lease, expires=expires)
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back; one that was lost already is left alone."""
+        """Release a lease; one that was lost already is left alone."""
         with self._database.writing() as connection:
             connection.execute(sa.delete(leases).where(_same(lease)))
 

@@ -132,18 +132,18 @@ class Schedules:
         self._database = database
 
     def moment(self) -> float:
-        """Give the time, by the clock that all users of the store share."""
+        """Return the time, by the clock that all users of the store share."""
         with self._database.reading() as connection:
             return clock(connection)
 
     def all(self) -> tuple[float, dict[str, Schedule]]:
-        """Give the time, and every schedule by collection."""
+        """Return the time, and every schedule by collection."""
         with self._database.reading() as connection:
             rows = connection.execute(sa.select(schedules).order_by(schedules.c.collection))
             return clock(connection), {row.collection: _schedule(row) for row in rows}
 
     def get(self, collection: str) -> Schedule:
-        """Give one.
+        """Return one.
 
         Raises
         ------
@@ -189,12 +189,12 @@ class Schedules:
     # --- alerts ----------------------------------------------------------------------------------------------
 
     def alerts(self, limit: int = 50) -> list[Alert]:
-        """Give alerts, the newest first."""
+        """List alerts, the newest first."""
         with self._database.reading() as connection:
             return [_alert(row) for row in connection.execute(sa.select(alerts).order_by(alerts.c.id.desc()).limit(limit))]
 
     def pending(self) -> list[Alert]:
-        """Give the alerts that an attempt is due for, the oldest first."""
+        """List the alerts that an attempt is due for, the oldest first."""
         with self._database.reading() as connection:
             moment = clock(connection)
             which = sa.or_(alerts.c.due <= moment, alerts.c.due > moment + DAY)  # nothing waits for a day: the clock was ahead then

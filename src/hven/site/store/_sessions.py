@@ -55,7 +55,7 @@ class Sessions:
         return f"{secret}.{self._sealed(secret)}"
 
     def holder(self, proof: str) -> str | None:
-        """Give the name of the account whose session this is; None: nobody's, or it has ended."""
+        """Return the name of the account whose session this is; None: nobody's, or it has ended."""
         secret = self._opened(proof)
         if secret is None:
             return None
@@ -74,7 +74,7 @@ class Sessions:
                 connection.execute(sa.delete(sessions).where(sessions.c.hash == _digest(secret)))
 
     def _opened(self, proof: str) -> str | None:
-        """Give the secret if the seal is ours; the comparison takes the same time either way."""
+        """Return the secret if the seal is ours; the comparison takes the same time either way."""
         secret, _, seal = proof.partition(".")
         return secret if hmac.compare_digest(self._sealed(secret).encode(), seal.encode("utf-8", "replace")) else None
 

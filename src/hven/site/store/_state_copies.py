@@ -173,7 +173,7 @@ def imported(database: Database, tables: Mapping[str, Iterable[Mapping[str, Any]
 
 
 def _now(table: str, row: dict[str, Any], made: Mapping[str, Record]) -> dict[str, Any]:
-    """Give a row as it is here: snapshots have other addresses, and nobody holds a job."""
+    """Return a row as it is here: snapshots have other addresses, and nobody holds a job."""
     if table == "snapshots":
         fresh = to_row(made[row["id"]])
         return {**row, **{key: fresh[key] for key in ("rows", "bytes", "record")}}

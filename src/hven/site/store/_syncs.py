@@ -23,7 +23,7 @@ class Syncs:
         self._seen: dict[tuple[str, str], tuple[str | None, list[Any]]] = {}
 
     def get(self, snapshot: str) -> dict[str, Any] | None:
-        """Give what was written down with a snapshot; None if nothing was."""
+        """Return what was written down with a snapshot; None if nothing was."""
         with self._database.reading() as connection:
             text = connection.execute(sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot)).scalar()
         return None if text is None else json.loads(text)
@@ -37,7 +37,7 @@ class Syncs:
                 connection.execute(sa.insert(sync_state).values(snapshot=snapshot, **values))
 
     def of(self, collection: str) -> dict[str, dict[str, Any]]:
-        """Give the states of a collection's snapshots, by snapshot."""
+        """Return the states of a collection's snapshots, by snapshot."""
         query = sa.select(sync_state.c.snapshot, sync_state.c.state).where(sync_state.c.collection == collection)
         with self._database.reading() as connection:
             return {row.snapshot: json.loads(row.state) for row in connection.execute(query)}
@@ -48,7 +48,7 @@ class Syncs:
             connection.execute(sa.delete(sync_state).where(sync_state.c.snapshot.in_(list(snapshots))))
 
     def seen(self) -> dict[str, tuple[str | None, list[Any]]]:
-        """Give of each published table when everything was read last, and its last watermarks, one for each source entry, as written down.
+        """Return of each published table when everything was read last, and its last watermarks, one for each source entry, as written down.
 
         A state names every file of its sources: it is read once, however often this is asked.
         """

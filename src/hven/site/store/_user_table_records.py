@@ -27,13 +27,13 @@ class UserTables:
         self._database = database
 
     def of(self, owner: str) -> list[tuple[Record, str]]:
-        """Give the tables of one reader that have not expired, and when they will."""
+        """Return the tables of one reader that have not expired, and when they will."""
         query = sa.select(user_tables).where(user_tables.c.owner == owner, user_tables.c.expires > now()).order_by(user_tables.c.name)
         with self._database.reading() as connection:
             return [(_record(row), row.expires) for row in connection.execute(query)]
 
     def all(self) -> list[tuple[Record, str]]:
-        """Give everybody's tables, expired ones too."""
+        """Return everybody's tables, expired ones too."""
         query = sa.select(user_tables).order_by(user_tables.c.owner, user_tables.c.name)
         with self._database.reading() as connection:
             return [(_record(row), row.expires) for row in connection.execute(query)]
@@ -119,7 +119,7 @@ class UserTables:
                 raise NotFound(f"{owner} has no table {name!r:.120}")
 
     def due(self, moment: str) -> bool:
-        """Tell whether `expire` has something to do."""
+        """Return whether `expire` has something to do."""
         with self._database.reading() as connection:
             over = (
                 sa.select(user_tables.c.name).where(user_tables.c.expires <= moment),

@@ -55,7 +55,7 @@ class Users:
         return f"{name}.{secret}"
 
     def renew(self, name: str) -> str:
-        """Give an account another token; the old one and all sessions end, tables and jobs stay.
+        """Renew the token of an account; the old one and all sessions end, tables and jobs stay.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Users:
         return f"{name}.{secret}"
 
     def all(self) -> list[tuple[str, str]]:
-        """Give every account's name and the time when it was made."""
+        """List every account's name and the time when it was made."""
         with self._database.reading() as connection:
             return [(row.name, row.created) for row in connection.execute(sa.select(users).order_by(users.c.name))]
 
@@ -96,7 +96,7 @@ class Users:
             return forget(connection, jobs.c.owner == name)
 
     def holds(self, token: str) -> str | None:
-        """Give the name of the account whose token this is; None: nobody's. The comparison takes the same time either way."""
+        """Return the name of the account whose token this is; None: nobody's. The comparison takes the same time either way."""
         name, _, secret = token.partition(".")
         with self._database.reading() as connection:
             row = connection.execute(sa.select(users.c.salt, users.c.hash).where(users.c.name == name)).first()

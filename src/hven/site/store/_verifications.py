@@ -58,12 +58,12 @@ class Verifications:
         self._database = database
 
     def all(self) -> dict[str, Verification]:
-        """Give the last of each snapshot."""
+        """Return the last of each snapshot."""
         with self._database.reading() as connection:
             return {row.snapshot: _read(row) for row in connection.execute(sa.select(verifications))}
 
     def damaged(self) -> dict[str, Verification]:
-        """Give those of damaged snapshots, by their ids."""
+        """Return those of damaged snapshots, by their ids."""
         with self._database.reading() as connection:
             rows = connection.execute(sa.select(verifications).where(verifications.c.faults != "{}"))
             return {row.snapshot: _read(row) for row in rows}
@@ -96,7 +96,7 @@ class Verifications:
                 connection.execute(sa.insert(meta).values(key=ASKED, value=now()))
 
     def asked(self) -> str:
-        """Say when somebody asked for it last; empty: nobody did, or the clock was ahead then, and no answer would ever be newer."""
+        """Return when somebody asked for it last; empty: nobody did, or the clock was ahead then, and no answer would ever be newer."""
         with self._database.reading() as connection:
             found = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar() or "")
         return found if found <= now() else ""
