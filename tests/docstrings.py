@@ -1,7 +1,7 @@
 """What docstrings of public modules leave untold. `python tests/docstrings.py` prints the figure; with names of modules, what is missing there.
 
 Counted are the modules that other rooms or plug-ins of ours import, those of `testing`, and what doors among them pass on from inside. A function tells each
-parameter, what it returns, and what it raises itself; a float has its unit, an array its shape. One line is enough for properties, for what takes nothing and
+parameter, what it returns, and what it raises itself; a float has its unit, an array its shape; a class tells its fields. One line is enough for properties, for what takes nothing and
 only returns, for what is described by "Return ..", and for a method that a base, or a protocol beside it, describes.
 """
 
@@ -14,6 +14,7 @@ from functools import cache
 from house_figures import SOURCE, _targets, module_of, private, room
 
 FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+NAMES = set(FILES)
 PLUGINS = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
 UNIT = r"degree|radian|second|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
 SHAPED = {"float": UNIT, "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast"}
@@ -31,7 +32,7 @@ def tree(module: str) -> ast.Module:
 def modules() -> list[str]:
     """List the public modules that other rooms or plug-ins import."""
     trees = [(room(module), tree(module)) for module in FILES] + [("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGINS]
-    used = {one for own, whole in trees for node in ast.walk(whole) for one in _targets(node, set(FILES)) if room(one) not in {own, ""}}
+    used = {one for own, whole in trees for node in ast.walk(whole) for one in _targets(node, NAMES) if room(one) not in {own, ""}}
     return sorted(one for one in FILES if not private(one) and (one in used or room(one) == "testing"))
 
 
@@ -117,6 +118,14 @@ def lacking(node: Function | ast.ClassDef, based: str = "") -> list[str]:
     ]
 
 
+def fields(at: str, node: ast.ClassDef) -> list[str]:
+    """List the fields of a class of which neither its docstring nor their own lines say what they are."""
+    text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
+    those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
+    said = {name: re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno])) for one, name in those}
+    return [name for name, found in said.items() if not (name.startswith("_") or found or re.search(rf"\b{name}\b", text))]
+
+
 @cache
 def every(module: str) -> dict[tuple[str, str], list[str]]:
     """List what each definition of a module lacks."""
@@ -130,6 +139,7 @@ def every(module: str) -> dict[tuple[str, str], list[str]]:
         owner, _, method = name.partition(".")
         above = [f"{base}.{method}" for base in [*bases[at, owner], *contracts] if method and base != owner]
         lacks[at, name] = lacking(node, next((known()[one] for one in above if one in known()), ""))
+        lacks[at, name] += fields(at, node) if isinstance(node, ast.ClassDef) else []
     return lacks
 
 

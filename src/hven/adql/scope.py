@@ -165,6 +165,10 @@ class Source:
 
     Attributes
     ----------
+    number
+        As `ColumnRef.source` has it, from 1.
+    names
+        Its columns.
     alias
         The name that hides the table's own, or None.
     path
@@ -234,7 +238,15 @@ def _alias_is(ident: Ident, alias: Ident) -> bool:
 
 @dataclass(slots=True)
 class Item:
-    """A column in view without a qualifier: of one source, or merged by USING and NATURAL (then `expr` says how)."""
+    """A column in view without a qualifier: of one source, or merged by USING and NATURAL (then `expr` says how).
+
+    Attributes
+    ----------
+    name
+        As it is stored.
+    index
+        Of the column in its source.
+    """
 
     name: str
     source: Source
@@ -258,6 +270,8 @@ class View:
 
     Attributes
     ----------
+    sources
+        In the order of FROM.
     merged
         Columns merged by USING or NATURAL, by lower-case name.
     shadowed
@@ -308,7 +322,15 @@ class View:
 
 @dataclass(slots=True)
 class Scope:
-    """A SELECT's view, with those of the queries around it (correlated subqueries look there)."""
+    """A SELECT's view, with those of the queries around it (correlated subqueries look there).
+
+    Attributes
+    ----------
+    outer
+        Of the query around; None: there is none.
+    windows
+        Of the WINDOW clause.
+    """
 
     view: View
     outer: Scope | None = None

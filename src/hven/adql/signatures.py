@@ -48,8 +48,12 @@ class Arg:
 
     Attributes
     ----------
+    name
+        For the documentation.
     word
         A key of `ACCEPTS`.
+    optional
+        It may be left out, and all after it.
     literal
         True if the value must be written in the query: it is part of the query's shape.
     repeated
@@ -71,6 +75,13 @@ class Signature:
     """One way to call a function.
 
     `result` is a key of `RESULTS`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's elements ELEMENT and TOTAL (of their sum).
+
+    Attributes
+    ----------
+    args
+        In their order.
+    text
+        As it is shown: ``POWER(x NUMERIC, y NUMERIC) -> DOUBLE``.
     """
 
     args: tuple[Arg, ...]
@@ -105,16 +116,22 @@ class Entry:
 
     Attributes
     ----------
+    name
+        In upper case.
+    signatures
+        The ways to call it.
+    doc
+        What it returns, in a sentence.
     group
         One of `GROUPS`; ``mapping``: only mapping expressions of a descriptor may call it.
-    example
-        A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it is another one each time.
     unit
         A unit, "" (none), or ``same`` (that of the first argument).
     ucd
         A UCD, "", ``same``, or ``+word``: the argument's UCD with that word after it.
     volatile
         True if equal calls may answer differently.
+    example
+        A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it is another one each time.
     sql
         Name of an engine -> template, as in `hven.adql.sql.Dialect.functions`; an engine's own dialect comes first.
     texts

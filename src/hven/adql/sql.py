@@ -62,7 +62,13 @@ LONG = 64  # links of a chain (a + b + c ..) that a dialect may write as a whole
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """SQL text; `slots` are the `Literal.slot`s of its parameters, in order: give ``[values[slot] for slot in slots]``."""
+    """SQL text; `slots` are the `Literal.slot`s of its parameters, in order: give ``[values[slot] for slot in slots]``.
+
+    Attributes
+    ----------
+    sql
+        One statement, with the dialect's placeholders.
+    """
 
     sql: str
     slots: tuple[int, ...]

@@ -25,7 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known about an expression's value after binding."""
+    """What is known about an expression's value after binding.
+
+    Attributes
+    ----------
+    type
+        Of the value.
+    unit
+        VOUnits; None: none, or not known.
+    ucd, utype, description
+        None: none, or several that differ.
+    nullable
+        False: it is never null.
+    constant
+        It is the same for all rows.
+    aggregate
+        It is computed over groups.
+    """
 
     type: Type
     unit: str | None = None
@@ -41,14 +57,26 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Anything in the tree."""
+    """Anything in the tree.
+
+    Attributes
+    ----------
+    at
+        Offset in the query, in characters; -1: it was made by a program.
+    """
 
     at: int = field(default=-1, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Ident:
-    """One identifier; `quoted` ones are case-sensitive (ADQL 2.1 section 2.1.2)."""
+    """One identifier; `quoted` ones are case-sensitive (ADQL 2.1 section 2.1.2).
+
+    Attributes
+    ----------
+    name
+        Without quotes.
+    """
 
     name: str
     quoted: bool = False
@@ -59,7 +87,13 @@ class Ident:
 
 @dataclass(frozen=True, slots=True)
 class Expr(Node):
-    """A value expression or a search condition."""
+    """A value expression or a search condition.
+
+    Attributes
+    ----------
+    meta
+        Filled by the binder.
+    """
 
     meta: Meta | None = field(default=None, kw_only=True, compare=False)
 
@@ -69,6 +103,11 @@ class Literal(Expr):
     """A number (int or float), a string, a boolean (programs only), or NULL (None).
 
     `slot` numbers the literals of a query in text order, so that a plan can be used again with other values.
+
+    Attributes
+    ----------
+    value
+        A date or a shape is a call or a string.
     """
 
     value: bool | int | float | str | None
@@ -169,6 +208,13 @@ class ColumnRef(Expr):
     """``[[[catalog.]schema.]table.]column``; `source` and `column` are filled by the binder.
 
     `source` is the `TableRef.number`, `Derived.number` of the FROM item (unique in the whole query) that has it.
+
+    Attributes
+    ----------
+    name
+        Of the column.
+    qualifier
+        The identifiers before it.
     """
 
     name: Ident
@@ -179,7 +225,15 @@ class ColumnRef(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Unary(Expr):
-    """``-x``, ``+x``, ``~x`` (bitwise: declared extension)."""
+    """``-x``, ``+x``, ``~x`` (bitwise: declared extension).
+
+    Attributes
+    ----------
+    op
+        The sign.
+    operand
+        A value.
+    """
 
     op: str
     operand: Expr
@@ -187,7 +241,15 @@ class Unary(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Expr):
-    """``+ - * / ||`` and, as declared extensions, ``% & | ^``."""
+    """``+ - * / ||`` and, as declared extensions, ``% & | ^``.
+
+    Attributes
+    ----------
+    op
+        The operator.
+    left, right
+        values.
+    """
 
     op: str
     left: Expr
@@ -199,6 +261,15 @@ class Function(Expr):
     """A call: standard, geometric, aggregate (COUNT(*) has `star`), or user defined. Names are upper case.
 
     `steady`: an aggregate whose value may not depend on the order in which rows come, to the last bit.
+
+    Attributes
+    ----------
+    name
+        In upper case.
+    args
+        In their order.
+    distinct
+        Of an aggregate: each value once.
     """
 
     name: str
@@ -210,7 +281,15 @@ class Function(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Element(Expr):
-    """``array[n]``, ``array[i, j]`` (declared extension): counted from 1, one number for each axis, in the order of its arraysize."""
+    """``array[n]``, ``array[i, j]`` (declared extension): counted from 1, one number for each axis, in the order of its arraysize.
+
+    Attributes
+    ----------
+    operand
+        The array.
+    indexes
+        One for each axis, from 1.
+    """
 
     operand: Expr
     indexes: tuple[Expr, ...]
@@ -218,7 +297,13 @@ class Element(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Edge(Node):
-    """One end of a frame: `side` is UNBOUNDED PRECEDING, PRECEDING, CURRENT ROW, FOLLOWING or UNBOUNDED FOLLOWING."""
+    """One end of a frame: `side` is UNBOUNDED PRECEDING, PRECEDING, CURRENT ROW, FOLLOWING or UNBOUNDED FOLLOWING.
+
+    Attributes
+    ----------
+    offset
+        Rows or values away; None: the side says all.
+    """
 
     side: str
     offset: Literal | None = None
@@ -226,7 +311,13 @@ class Edge(Node):
 
 @dataclass(frozen=True, slots=True)
 class Frame(Node):
-    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function looks at."""
+    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function looks at.
+
+    Attributes
+    ----------
+    unit
+        ROWS, RANGE or GROUPS.
+    """
 
     unit: str
     start: Edge
@@ -238,6 +329,13 @@ class Window(Expr):
     """``function OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` (declared extension): a value of each row among those beside it.
 
     With `name`, ``OVER name``: a window of the WINDOW clause, which the binder puts in its place.
+
+    Attributes
+    ----------
+    partition
+        Expressions whose equal rows are looked at together.
+    order_by
+        Within a partition.
     """
 
     function: Function
@@ -249,7 +347,13 @@ class Window(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
-    """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number."""
+    """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number.
+
+    Attributes
+    ----------
+    operand
+        The value.
+    """
 
     operand: Expr
     target: str
@@ -258,7 +362,15 @@ class Cast(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Case(Expr):
-    """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension)."""
+    """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension).
+
+    Attributes
+    ----------
+    whens
+        Condition (or value to compare with the operand), result.
+    otherwise
+        The result where none holds; None: null.
+    """
 
     operand: Expr | None
     whens: tuple[tuple[Expr, Expr], ...]
@@ -267,14 +379,28 @@ class Case(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Subquery(Expr):
-    """A scalar subquery, or the right side of IN."""
+    """A scalar subquery, or the right side of IN.
+
+    Attributes
+    ----------
+    query
+        Of one column.
+    """
 
     query: Query
 
 
 @dataclass(frozen=True, slots=True)
 class Compare(Expr):
-    """``= <> < > <= >=`` (``!=`` is read as ``<>``)."""
+    """``= <> < > <= >=`` (``!=`` is read as ``<>``).
+
+    Attributes
+    ----------
+    op
+        The operator.
+    left, right
+        values.
+    """
 
     op: str
     left: Expr
@@ -283,28 +409,54 @@ class Compare(Expr):
 
 @dataclass(frozen=True, slots=True)
 class And(Expr):
-    """A conjunction of two or more conditions."""
+    """A conjunction of two or more conditions.
+
+    Attributes
+    ----------
+    parts
+        In their order.
+    """
 
     parts: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Expr):
-    """A disjunction of two or more conditions."""
+    """A disjunction of two or more conditions.
+
+    Attributes
+    ----------
+    parts
+        In their order.
+    """
 
     parts: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not(Expr):
-    """``NOT condition``."""
+    """``NOT condition``.
+
+    Attributes
+    ----------
+    operand
+        A condition.
+    """
 
     operand: Expr
 
 
 @dataclass(frozen=True, slots=True)
 class Between(Expr):
-    """``x [NOT] BETWEEN low AND high``."""
+    """``x [NOT] BETWEEN low AND high``.
+
+    Attributes
+    ----------
+    operand
+        The value.
+    negated
+        NOT BETWEEN.
+    """
 
     operand: Expr
     low: Expr
@@ -314,7 +466,17 @@ class Between(Expr):
 
 @dataclass(frozen=True, slots=True)
 class In(Expr):
-    """``x [NOT] IN (a, b)`` or ``x [NOT] IN (SELECT ..)``."""
+    """``x [NOT] IN (a, b)`` or ``x [NOT] IN (SELECT ..)``.
+
+    Attributes
+    ----------
+    operand
+        The value.
+    choices
+        Values, a long list of literals, or a subquery.
+    negated
+        NOT IN.
+    """
 
     operand: Expr
     choices: tuple[Expr, ...] | LiteralList | Subquery
@@ -323,7 +485,17 @@ class In(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Like(Expr):
-    """``x [NOT] LIKE|ILIKE pattern``."""
+    """``x [NOT] LIKE|ILIKE pattern``.
+
+    Attributes
+    ----------
+    operand
+        The text.
+    negated
+        NOT LIKE.
+    ignore_case
+        ILIKE.
+    """
 
     operand: Expr
     pattern: Expr
@@ -333,7 +505,15 @@ class Like(Expr):
 
 @dataclass(frozen=True, slots=True)
 class IsNull(Expr):
-    """``x IS [NOT] NULL``."""
+    """``x IS [NOT] NULL``.
+
+    Attributes
+    ----------
+    operand
+        The value.
+    negated
+        IS NOT NULL.
+    """
 
     operand: Expr
     negated: bool = False
@@ -341,7 +521,13 @@ class IsNull(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Exists(Expr):
-    """``EXISTS (SELECT ..)``."""
+    """``EXISTS (SELECT ..)``.
+
+    Attributes
+    ----------
+    query
+        any.
+    """
 
     query: Query
 
@@ -392,6 +578,11 @@ class TableRef(FromItem):
 
     The binder fills `number` and `table`. `where` is set by `auth.permit` only: a bound condition over this table
     alone, which the writer applies before anything else sees the rows. `cte` is True if the name is one of WITH's.
+
+    Attributes
+    ----------
+    parts
+        The identifiers of its name.
     """
 
     parts: tuple[Ident, ...]
@@ -404,7 +595,15 @@ class TableRef(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class Derived(FromItem):
-    """``(SELECT ..) [AS] alias``; `columns` are filled by the binder. A view is bound into one of these."""
+    """``(SELECT ..) [AS] alias``; `columns` are filled by the binder. A view is bound into one of these.
+
+    Attributes
+    ----------
+    query
+        In the parentheses.
+    number
+        As `ColumnRef.source` has it; filled by the binder.
+    """
 
     query: Query
     alias: Ident
@@ -414,7 +613,17 @@ class Derived(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class Join(FromItem):
-    """``left [NATURAL] [INNER|LEFT|RIGHT|FULL|CROSS] JOIN right [ON ..|USING (..)]``; a comma is kind ``CROSS``."""
+    """``left [NATURAL] [INNER|LEFT|RIGHT|FULL|CROSS] JOIN right [ON ..|USING (..)]``; a comma is kind ``CROSS``.
+
+    Attributes
+    ----------
+    natural
+        By all columns of the same name.
+    on
+        The condition; filled by the binder for USING and NATURAL.
+    using
+        Names of columns.
+    """
 
     left: FromItem
     right: FromItem
@@ -429,7 +638,13 @@ class Join(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class SelectItem(Node):
-    """``expr [[AS] name]``; after binding `column` describes the output (name, type, unit, ucd ..)."""
+    """``expr [[AS] name]``; after binding `column` describes the output (name, type, unit, ucd ..).
+
+    Attributes
+    ----------
+    alias
+        None: the column has the name of its expression.
+    """
 
     expr: Expr
     alias: Ident | None = None
@@ -445,7 +660,13 @@ class Star(Node):
 
 @dataclass(frozen=True, slots=True)
 class OrderItem(Node):
-    """``expr [ASC|DESC]``; a whole-number Literal is a position in the select list."""
+    """``expr [ASC|DESC]``; a whole-number Literal is a position in the select list.
+
+    Attributes
+    ----------
+    descending
+        The largest first.
+    """
 
     expr: Expr
     descending: bool = False
@@ -453,7 +674,13 @@ class OrderItem(Node):
 
 @dataclass(frozen=True, slots=True)
 class NamedWindow(Node):
-    """``name AS ([PARTITION BY ..] [ORDER BY ..] [frame])`` of the WINDOW clause (declared extension)."""
+    """``name AS ([PARTITION BY ..] [ORDER BY ..] [frame])`` of the WINDOW clause (declared extension).
+
+    Attributes
+    ----------
+    partition, order_by
+        As of `Window`.
+    """
 
     name: Ident
     partition: tuple[Expr, ...] = ()
@@ -463,7 +690,23 @@ class NamedWindow(Node):
 
 @dataclass(frozen=True, slots=True)
 class Select(Node):
-    """One SELECT. `source` is None only in queries without FROM; bound ones have no `windows` any more."""
+    """One SELECT. `source` is None only in queries without FROM; bound ones have no `windows` any more.
+
+    Attributes
+    ----------
+    items
+        The select list.
+    where
+        A condition; None: all rows.
+    group_by
+        Expressions, aliases, positions.
+    having
+        A condition on groups.
+    distinct
+        Each row once.
+    top
+        Largest number of rows; None: all.
+    """
 
     items: tuple[SelectItem | Star, ...]
     source: FromItem | None = None
@@ -477,7 +720,15 @@ class Select(Node):
 
 @dataclass(frozen=True, slots=True)
 class SetOperation(Node):
-    """``left UNION|INTERSECT|EXCEPT [ALL] right``."""
+    """``left UNION|INTERSECT|EXCEPT [ALL] right``.
+
+    Attributes
+    ----------
+    op
+        UNION, INTERSECT or EXCEPT.
+    all
+        Rows may come twice.
+    """
 
     op: str
     left: Select | SetOperation | Query
@@ -487,7 +738,13 @@ class SetOperation(Node):
 
 @dataclass(frozen=True, slots=True)
 class CommonTable(Node):
-    """``name AS (SELECT ..)`` in WITH; `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension)."""
+    """``name AS (SELECT ..)`` in WITH; `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension).
+
+    Attributes
+    ----------
+    query
+        That makes its rows.
+    """
 
     name: Ident
     query: Query
@@ -496,7 +753,17 @@ class CommonTable(Node):
 
 @dataclass(frozen=True, slots=True)
 class Query(Node):
-    """A whole query or a parenthesised one: ``[WITH ..] body [ORDER BY ..] [OFFSET n]``. `text` is its source."""
+    """A whole query or a parenthesised one: ``[WITH ..] body [ORDER BY ..] [OFFSET n]``. `text` is its source.
+
+    Attributes
+    ----------
+    order_by
+        Of the whole.
+    offset
+        Rows to leave out first.
+    ctes
+        The tables of WITH.
+    """
 
     body: Select | SetOperation | Query
     order_by: tuple[OrderItem, ...] = ()

@@ -246,6 +246,8 @@ class Taken:
 
     Attributes
     ----------
+    schema
+        What the collection is called here.
     said
         Copies what is said of a column: with known keys alone.
     """

@@ -41,6 +41,10 @@ class Made:
         Published column -> column of the database's table that it is, unchanged.
     position
         What finds positions there: ``q3c``, ``pgsphere``, or empty.
+    hints
+        Indexes that the database lacks.
+    warnings
+        Of the descriptor.
     """
 
     table: Table

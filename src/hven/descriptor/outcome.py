@@ -38,6 +38,13 @@ class Call:
     ``batch = batch.append_column(call.output, call.load()(*arrays))``.
 
     Without a `path` it is a function of our own that looks outward (`name`); the caller has it.
+
+    Attributes
+    ----------
+    type
+        Of the result.
+    place
+        Where the descriptor names it.
     """
 
     name: str
@@ -91,8 +98,12 @@ class Aggregate:
     ----------
     args
         Columns of `Groups.bound`: the value, and what it is ordered by.
+    distinct
+        Each value once.
     separator
         Of texts that are joined.
+    type
+        Of the result.
     """
 
     output: str
@@ -130,10 +141,22 @@ class Check:
 
     Attributes
     ----------
+    name
+        Under which the report counts it.
+    message
+        What is wrong with a row that breaks it.
+    severity
+        ``error``, ``warning`` or ``info``.
+    bound
+        The query.
     over
         ``source``: run with {"source": batch, **mapping.lookups}; ``target``: with {"target": mapped batch}.
+    columns
+        Those that it is about.
     flag
         Bit of the column of flags that it sets.
+    place
+        Where the descriptor says it.
     """
 
     name: str
@@ -173,6 +196,8 @@ class Mapping:
     conversions
         Target -> source column where the query converts one value (text to a time, another unit). `checks` find the rows
         whose text could not be read.
+    warnings
+        Of what was compiled.
     lookups
         Further relations for `engine.compute`.
     calls

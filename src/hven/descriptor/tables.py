@@ -49,6 +49,8 @@ class Surroundings:
     ----------
     schema
         The collection's name.
+    access
+        ``public`` or ``private``, of tables that say nothing.
     constants
         Names of the collection's ``let``.
     directory

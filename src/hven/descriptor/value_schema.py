@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Faults:
-    """Collects what is wrong."""
+    """Collects what is wrong.
+
+    Attributes
+    ----------
+    found
+        In the order in which they were found.
+    """
 
     found: list[Fault] = field(default_factory=list)
     made: int = 0  # by loops
@@ -126,7 +132,13 @@ class Shape(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text. What YAML readers would turn into something else must stand in quotes."""
+    """Text. What YAML readers would turn into something else must stand in quotes.
+
+    Attributes
+    ----------
+    example
+        Shown to editors.
+    """
 
     example: str = ""
     any: bool = False  # dates, epochs, versions: read as written
@@ -190,7 +202,13 @@ GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})+")  # 50_000
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number, perhaps whole, perhaps within bounds."""
+    """A number, perhaps whole, perhaps within bounds.
+
+    Attributes
+    ----------
+    minimum, maximum
+        Inclusive bounds, in the unit that the key has; None: no bound.
+    """
 
     whole: bool = False
     minimum: float | None = None
@@ -389,7 +407,17 @@ class Dict:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: its shape and what it means (the reference page and editors show this)."""
+    """One key: its shape and what it means (the reference page and editors show this).
+
+    Attributes
+    ----------
+    name
+        As it is written.
+    doc
+        Its line of documentation.
+    required
+        A map without it is refused.
+    """
 
     name: str
     shape: Shape
@@ -409,7 +437,15 @@ class Fields(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A map with known keys. `short`: the key that a bare word stands for; `empty`: may be left without any."""
+    """A map with known keys. `short`: the key that a bare word stands for; `empty`: may be left without any.
+
+    Attributes
+    ----------
+    name
+        Of the map, in the reference.
+    doc
+        Its line of documentation.
+    """
 
     name: str
     doc: str

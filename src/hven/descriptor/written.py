@@ -56,7 +56,17 @@ class Page:
 
 
 class Written(str):
-    """A scalar as written. `plain` is True if it stands without quotes."""
+    """A scalar as written. `plain` is True if it stands without quotes.
+
+    Attributes
+    ----------
+    page
+        The file that it stands in.
+    start, end
+        Offsets in the page, in characters.
+    style
+        The quote or block sign; ``made`` if a program made it.
+    """
 
     __slots__ = ("end", "page", "plain", "start", "style")
 

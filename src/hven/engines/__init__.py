@@ -107,6 +107,8 @@ class LiveColumn:
 
     Attributes
     ----------
+    name
+        Of the column there.
     value
         SQL of the value as queries see it; ``{0}`` is the column itself.
     raw
@@ -197,7 +199,15 @@ class Limits:
 
 
 class Execution(Protocol):
-    """A running query: iterate for Arrow batches in output order; always close it."""
+    """A running query: iterate for Arrow batches in output order; always close it.
+
+    Attributes
+    ----------
+    schema
+        Of the batches.
+    small
+        The answer is there, or nearly: it may be read on the event loop.
+    """
 
     schema: pa.Schema
 
@@ -310,7 +320,13 @@ class Relay(Execution):
 
 
 class Plan(Protocol):
-    """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching."""
+    """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching.
+
+    Attributes
+    ----------
+    schema
+        Of the batches.
+    """
 
     schema: pa.Schema
 
@@ -401,7 +417,15 @@ class Staging(Protocol):
 
 
 class Engine(Protocol):
-    """The contract. Thread-safe; one per process and site. An engine is a subclass: what it leaves out does nothing, as said here."""
+    """The contract. Thread-safe; one per process and site. An engine is a subclass: what it leaves out does nothing, as said here.
+
+    Attributes
+    ----------
+    name
+        Of its module or entry point.
+    faulty
+        `Snapshot.path` -> what is missing or cut off, as this process found it.
+    """
 
     name: str
     faulty: Mapping[str, str] = {}
@@ -677,7 +701,13 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """An argument (``NAME``) or option (``--name``) of a verb."""
+    """An argument (``NAME``) or option (``--name``) of a verb.
+
+    Attributes
+    ----------
+    help
+        A line for ``--help``.
+    """
 
     name: str
     help: str

@@ -26,7 +26,17 @@ class Refused(SourceError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """A VOTable INFO, or the nearest thing another format has."""
+    """A VOTable INFO, or the nearest thing another format has.
+
+    Attributes
+    ----------
+    name, value
+        Of the INFO.
+    content
+        Its text.
+    id, ucd, utype
+        Its further attributes.
+    """
 
     name: str
     value: str
@@ -38,7 +48,17 @@ class Info:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How it ended, known after the last batch."""
+    """How it ended, known after the last batch.
+
+    Attributes
+    ----------
+    overflow
+        There were more rows than MAXREC.
+    error
+        What broke the rows off, for readers; None: nothing.
+    rows
+        How many were written.
+    """
 
     overflow: bool = False
     error: str | None = None
@@ -51,16 +71,24 @@ class Head:
 
     Attributes
     ----------
+    id
+        XML id of the table.
+    description
+        Of the table.
     infos
         INFO elements before the table (QUERY_STATUS is written by the format itself).
-    descriptors
-        Service descriptors and other RESOURCEs, as finished XML, for VOTable.
-    enums
-        `Table.enums` of the columns' tables: name -> {code: label}.
+    frames
+        That columns refer to.
     params
         What holds for all rows, with its value; groups may refer to it.
+    links
+        Addresses about the whole table.
+    descriptors
+        Service descriptors and other RESOURCEs, as finished XML, for VOTable.
     status
         False leaves QUERY_STATUS out (cone search 1.03, plain files).
+    enums
+        `Table.enums` of the columns' tables: name -> {code: label}.
     """
 
     columns: Sequence[Column]
@@ -79,7 +107,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """A table that was read: what `Format.read` gives."""
+    """A table that was read: what `Format.read` gives.
+
+    Attributes
+    ----------
+    head
+        With its columns.
+    batches
+        The rows, read as they are asked for.
+    """
 
     head: Head
     batches: Iterator[pa.RecordBatch]
@@ -93,13 +129,15 @@ class Format:
     ----------
     media_types
         The first one is ours; all are understood in RESPONSEFORMAT, without regard to parameters' order.
-    aliases
-        Further short names.
+    extension
+        Of files, with the dot.
     write
         ``write(head, batches, end, options) -> Iterator[bytes]``; `end` is called after the last batch. It must yield the
         head before it asks for the first batch's successor, i.e. as soon as the first batch is there.
         An exception while iterating `batches` is the writer's to turn into its trailing mark where a standard has
         one (VOTable; it must then call ``end()``, whose `error` is set), else to let through: behind a mark for people, if it likes.
+    aliases
+        Further short names.
     at_once
         ``at_once(head, rows, options) -> bytes | None``: the whole document with all its rows as tuples of Python values, byte for byte what
         `write` gives of them as a batch; None where only `write` can do it. For a few rows Arrow takes longer to get ready than they do.
@@ -109,6 +147,10 @@ class Format:
         ``read(file, table=None, batch=...) -> Read``, or None.
     promised
         ``promised(file) -> int``: bytes that the values take in memory, counted by the heads of what is packed before any is unpacked.
+    files
+        ``files(file) -> bool``: whether an open file is of this format, or None.
+    ivoids
+        Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
     by_alias, by_media_type
         Options that go with an alias or with a media type: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
     choices
@@ -117,8 +159,6 @@ class Format:
         What a request by short name is answered with, if it is not the first media type.
     mute
         It cannot say that rows were cut off: the headers of the response do.
-    ivoids
-        Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
     """
 
     name: str

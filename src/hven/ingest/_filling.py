@@ -58,6 +58,8 @@ class Progress:
 
     Attributes
     ----------
+    table
+        ``schema.table``.
     step
         ``read``, ``finish``, ``test``, ``publish``.
     done, total

@@ -28,7 +28,15 @@ SAMPLES = 5  # changed rows of each kind that are shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offender:
-    """One row that breaks a rule: where it stands in the source, and the value."""
+    """One row that breaks a rule: where it stands in the source, and the value.
+
+    Attributes
+    ----------
+    file
+        Its name; None: the source has no files.
+    column
+        The one at fault; None: several.
+    """
 
     file: str | None
     row: int | None
@@ -45,7 +53,19 @@ class Offender:
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside; ``warning``, ``info``: published all the same."""
+    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside; ``warning``, ``info``: published all the same.
+
+    Attributes
+    ----------
+    message
+        What is wrong with these rows.
+    severity
+        As above.
+    count
+        Of rows.
+    offenders
+        The first of them.
+    """
 
     rule: str
     message: str
@@ -62,8 +82,16 @@ class TableReport:
     ----------
     read, skipped, rejected, published
         Source rows read; left out by ``where``; kept aside; rows written (granules: several of one source row).
+    findings
+        By the name of the rule.
     seconds
         Time by step: read, map, check, stage (these overlap), finish.
+    snapshot
+        Id of the new one; None: there is none.
+    bytes
+        Of its files.
+    rejects
+        Path of the file of rows that were kept aside.
     quality
         What the flags of all its rows say, those that were not read this time included; None: it has no flags.
     """
@@ -177,24 +205,24 @@ class Change:
     ----------
     how
         What was read, in words: ``everything``, ``since 2026-11-18``, ``2 of 40 files``.
-    added, removed, changed
-        Published rows.
-    columns
-        Column -> in how many of the changed rows it differs.
-    samples
-        A few of them: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after have the columns that differ.
-    watermark
-        The largest one that the source has shown, as text.
-    described
-        True if the source says other units or descriptions of its columns.
-    new
-        True if the table was not published before, or with other columns: nothing to compare with.
     why
         Why everything was computed anew, if it was.
     read, mapped
         Source rows that were read; those of them that had to be mapped and checked.
     rows
         Rows of the table afterwards.
+    added, removed, changed
+        Published rows.
+    columns
+        Column -> in how many of the changed rows it differs.
+    samples
+        A few of them: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after have the columns that differ.
+    new
+        True if the table was not published before, or with other columns: nothing to compare with.
+    described
+        True if the source says other units or descriptions of its columns.
+    watermark
+        The largest one that the source has shown, as text.
     """
 
     table: str
@@ -249,10 +277,28 @@ class Report:
 
     Attributes
     ----------
+    run
+        Its id.
+    started
+        ISO time, UTC.
+    tables
+        What happened to each.
+    warnings
+        Sentences about the whole.
+    tests
+        Of the descriptor, with what came of them.
+    seconds
+        That it took.
     published
         True if readers see the new rows.
     followers
         Tables of other collections that were made anew from this one's, and published with it.
+    sample
+        Rows of each source that were read; None: all.
+    dry_run
+        Nothing was published on purpose.
+    error
+        What ended it; None: nothing.
     path
         Where this report stands as JSON.
     kind

@@ -13,7 +13,17 @@ GROUPS = 500  # that are counted one by one: those with the most flagged rows; t
 
 @dataclass(slots=True, kw_only=True)
 class Group:
-    """Rows that are alike in what they are counted by; `of` has its values as text, in the order of `Quality.by` (None: NULL)."""
+    """Rows that are alike in what they are counted by; `of` has its values as text, in the order of `Quality.by` (None: NULL).
+
+    Attributes
+    ----------
+    rows
+        In all.
+    flagged
+        Of them, with any flag.
+    rules
+        How many break each rule.
+    """
 
     of: list[str | None]
     rows: int = 0

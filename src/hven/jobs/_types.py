@@ -58,6 +58,8 @@ class Type:
     ----------
     name
         As its module's, or its file's (``jobs/NAME.yaml`` of the site).
+    title, description
+        For people.
     params
         What it understands; others are kept, and shown as they came.
     files
@@ -69,10 +71,12 @@ class Type:
         Looks at what is asked for before the job may run; raises `ParamError`.
     dropped
         Called when a job that does not run is aborted or destroyed (True).
-    served
-        True if ``/jobs/NAME`` is its list of jobs; False for a type that another face serves, or none.
+    quota
+        What its jobs may use.
     access
         ``public``, or ``private``: for those who are logged in.
+    served
+        True if ``/jobs/NAME`` is its list of jobs; False for a type that another face serves, or none.
     """
 
     name: str

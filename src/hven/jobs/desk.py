@@ -59,6 +59,8 @@ class Asker:
 
     Attributes
     ----------
+    reader
+        Their account, if they have one.
     visitor
         Of a browser without an account: what its cookie says (`hven.site.auth.session.visitor_of`); empty if it has none.
     """

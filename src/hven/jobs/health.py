@@ -80,6 +80,10 @@ class Check:
 
     Attributes
     ----------
+    name
+        Of what was looked at.
+    state
+        One of these words.
     message
         What is wrong, for the site's owner.
     reason
@@ -98,27 +102,46 @@ class Followed:
 
     Attributes
     ----------
+    collection
+        Its name.
     state
         ``fresh``, ``failing`` (the last run failed; the data are not old yet), ``stale``, ``held`` (by a rollback), ``paused``,
         ``unscheduled``.
-    reason
-        Why, and what ends it, where that is not obvious: for everybody.
     tables
         Table -> ``rows``, ``snapshot``, ``updated``.
+    rows
+        In all its tables.
     snapshot
         The newest of them.
+    started, ended
+        Of the last run.
+    phase
+        How it ended.
+    message
+        Why, for people.
+    reason
+        Why, and what ends it, where that is not obvious: for everybody.
     succeeded
         When the last good run ended.
     modified
         The last modification that was seen in the source: its largest watermark.
     read
-        When everything was read last, of the table where that is longest ago: edits that leave the watermark as it was are found then. None where each run finds them.
+        When everything was read last, of the table where that is longest ago: edits that leave the watermark as it was are found then. None where
+        each run finds them.
     lag
         Since `succeeded`.
+    timing
+        Its schedule.
+    next
+        When it is due.
     limit
         When it becomes stale, without another good run.
+    paused
+        Since when.
     running
         Since when it is being synchronised or ingested.
+    failures
+        In a row.
     """
 
     collection: str
@@ -157,12 +180,20 @@ class Picture:
 
     Attributes
     ----------
+    collections
+        By name.
+    problems
+        What is wrong with the site as a whole.
+    alerts
+        That could not be sent.
     scheduler
         Who runs the schedules; None: nobody.
-    engines
-        Name -> ``problem`` and what the engine tells of its connections.
+    trouble
+        What keeps all of this from being known; None: nothing.
     ahead
         In words: the clock has leapt.
+    engines
+        Name -> ``problem`` and what the engine tells of its connections.
     """
 
     at: str

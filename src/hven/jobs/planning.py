@@ -35,6 +35,8 @@ class Outcome:
         else is at the collection.
     phase
         As in the list of runs: COMPLETED, ERROR, ABORTED.
+    message
+        For people.
     """
 
     how: str

@@ -61,7 +61,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One mistake among possibly many: what, where, and what would be right."""
+    """One mistake among possibly many: what, where, and what would be right.
+
+    Attributes
+    ----------
+    message
+        What is wrong and why, without a full stop.
+    place
+        Where it stands.
+    remedy
+        What to do about it.
+    """
 
     message: str
     place: Place = Place()

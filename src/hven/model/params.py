@@ -22,6 +22,20 @@ class Param:
     ----------
     name
         Upper case; requests are matched without case.
+    type
+        Of one value.
+    unit
+        VOUnits; None: it has none.
+    ucd
+        UCD1+.
+    utype
+        Role in a data model.
+    description
+        What stands behind "give the ..", without an article.
+    default
+        As it would be sent; None: none.
+    required
+        A request without it is refused.
     many
         True if it may be repeated.
     allowed
@@ -51,7 +65,17 @@ _WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `Params.close`."""
+    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `Params.close`.
+
+    Attributes
+    ----------
+    name
+        Of its part.
+    size
+        bytes.
+    media_type
+        As it was sent; None: nothing was said.
+    """
 
     name: str
     file: BinaryIO
@@ -67,7 +91,13 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """The parameters of one request: upper-case name -> values in order (DALI 1.1 section 3.1)."""
+    """The parameters of one request: upper-case name -> values in order (DALI 1.1 section 3.1).
+
+    Attributes
+    ----------
+    files
+        Name of a part -> its file.
+    """
 
     values: Mapping[str, tuple[str, ...]]
     files: Mapping[str, Upload] = field(default_factory=dict)

@@ -22,7 +22,15 @@ VOCABULARY = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A creator, contact or contributor (VOResource)."""
+    """A creator, contact or contributor (VOResource).
+
+    Attributes
+    ----------
+    name
+        Family name first or last, as it is to be shown.
+    email, orcid, affiliation, url
+        What else is known.
+    """
 
     name: str
     email: str | None = None
@@ -33,7 +41,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """One ``source:`` entry: its kind and its options, not opened yet."""
+    """One ``source:`` entry: its kind and its options, not opened yet.
+
+    Attributes
+    ----------
+    place
+        Where it stands in the descriptor.
+    """
 
     kind: str
     options: Mapping[str, Any]
@@ -50,6 +64,8 @@ class Setting:
         ``set`` (constant), ``text`` (template), ``map`` (ADQL expression), ``lookup``.
     value
         The text as written; for ``lookup`` a mapping (from, table, key, value, missing).
+    place
+        Where it stands in the descriptor.
     """
 
     column: str
@@ -60,7 +76,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granule:
-    """One of several rows made from a source row: overrides of the settings above it, perhaps under a condition."""
+    """One of several rows made from a source row: overrides of the settings above it, perhaps under a condition.
+
+    Attributes
+    ----------
+    gid
+        Its word for ``granule_gid`` (EPN-TAP), where no setting says another.
+    place
+        Where it stands in the descriptor.
+    """
 
     gid: str
     settings: tuple[Setting, ...]
@@ -74,8 +98,20 @@ class Rule:
 
     Attributes
     ----------
+    name
+        Under which the report counts it.
+    severity
+        ``error``, ``warning`` or ``info``.
+    message
+        What is wrong with a row that breaks it.
+    columns
+        Those that it is about, for the report.
+    low, high
+        Bounds of values, in their unit, for a `check` of whole columns.
     flag
         Bit of the table's column of flags (`Flags`) that is set in rows that break it; they are published.
+    place
+        Where it stands in the descriptor or standard.
     """
 
     name: str
@@ -104,6 +140,8 @@ class Flags:
         Name -> ADQL expression over the table's own columns, by which flagged rows are counted.
     given
         True: the rows come with their flags, and the rules only say what the bits mean.
+    place
+        Where it stands in the descriptor.
     """
 
     column: str
@@ -115,7 +153,21 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A DataLink row as templates over the target columns."""
+    """A DataLink row as templates over the target columns.
+
+    Attributes
+    ----------
+    semantics
+        A word of DataLink's vocabulary, with ``#``.
+    text
+        Template of the address.
+    type, description, size
+        Of what is there: media type, words, template of bytes.
+    condition
+        ADQL; rows for which it is not true have no such link.
+    place
+        Where it stands in the descriptor.
+    """
 
     semantics: str
     text: str
@@ -128,7 +180,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
-    """A query with what it must answer: column -> value of the first row; ``rows`` -> how many."""
+    """A query with what it must answer: column -> value of the first row; ``rows`` -> how many.
+
+    Attributes
+    ----------
+    name
+        What is tried, in words; None: the query says it.
+    expect
+        What the answer must have.
+    place
+        Where it stands in the descriptor.
+    """
 
     name: str | None = None
     query: str
@@ -181,6 +243,10 @@ class Sync:
         Rows at a time; requests a second.
     removed, changed
         Shares of the published rows that may go, or change, before the run stops and asks.
+    place
+        Where it stands in the descriptor.
+    REMOVED, CHANGED
+        Shares (0 to 1) of `removed` and `changed` where nothing is said.
     """
 
     REMOVED: ClassVar[float] = 0.1
@@ -211,6 +277,8 @@ class Schedule:
         five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone `zone`.
     jitter
         Seconds by which a run may be shifted, by chance.
+    place
+        Where it stands in the descriptor.
     """
 
     every: float | None = None
@@ -226,20 +294,42 @@ class TableSpec:
 
     Attributes
     ----------
+    sources
+        Read one after the other; rows of all of them are the table's.
+    settings
+        How columns get their values.
     let
         Name -> ADQL expression over source columns and earlier names, in order of dependence.
     where
         ADQL condition over source rows.
+    granules
+        Kinds of rows that one source row makes; empty: one row.
+    rules
+        Those of the descriptor and of its standard.
+    flags
+        The column of flags; None: there is none.
+    links
+        Of DataLink.
+    sync
+        How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
     columns_declared
         True if the descriptor (or its standard) says the columns; False: they follow the source.
     follow
         True if the source's columns are taken too, and `table.columns` refine them or add some.
+    declared
+        Columns as the descriptor and its standard say them, before those of the source are added.
     given
         Column name -> attributes that the descriptor (or its standard) says; all others come from the source.
     types
         Column name -> xtypes of the values whose type it takes, in place of its own.
-    sync
-        How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
+    frame
+        ``frame`` of the descriptor: that of its positions.
+    group_by
+        Source columns or expressions whose equal rows become one.
+    for_each
+        Array columns whose elements become rows.
+    vocabularies
+        Name -> words that rules may ask for.
     """
 
     table: Table
@@ -278,7 +368,19 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonFunction:
-    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out. None: it is one of our own."""
+    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out. None: it is one of our own.
+
+    Attributes
+    ----------
+    name
+        As expressions call it.
+    path
+        Of the file.
+    unit, ucd
+        Of the result.
+    place
+        Where it stands in the descriptor.
+    """
 
     name: str
     path: Path | None
@@ -295,17 +397,39 @@ class Resource:
 
     Attributes
     ----------
+    path
+        Of the descriptor.
+    description
+        For people, Markdown.
+    access
+        ``public`` or ``private``, of tables that say nothing.
+    services
+        Faces that answer for its tables; empty: all that can.
+    subjects, creators, contact, publisher, facility, instrument, waveband, content_level, type, short_name
+        As VOResource has them.
+    licence, licence_url
+        Name and address of the licence.
+    citation, bibcode, doi, reference_url
+        How it is to be cited.
+    created
+        ISO date of its first publication.
+    let
+        Constants for templates and expressions.
+    tests
+        Queries that new rows must pass.
+    examples
+        Queries for readers to begin with.
     hashes
         File name, relative to the descriptor's directory -> SHA-256, of every file that was read: the descriptor, its
         includes, function files, lookup files. Provenance; and ingest compares them again before it publishes.
     functions
         Python functions beside the descriptor that expressions may call.
-    let
-        Constants for templates and expressions.
-    engine
-        Name of the engine that keeps its rows; None: the site's.
     site
         What ``{site.url}``, ``{site.name}``, ``{site.title}``, ``{site.authority}`` stand for.
+    engine
+        Name of the engine that keeps its rows; None: the site's.
+    index
+        Place among the collections; None: by name.
     schedule
         When it is synchronised by itself (``sync:`` of the collection).
     """

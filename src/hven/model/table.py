@@ -30,12 +30,38 @@ class Column:
     ----------
     name
         As a query writes it, without quotes; `quoted` says whether a query must quote it.
-    rank
-        1 (essential) to 30 (technical). Gives VERB of cone search (1-10: VERB=1, 11-20: 2, 21-30: 3)
-        and TAP_SCHEMA's `principal` (rank <= 10).
+    type
+        VOTable's datatype, arraysize and xtype.
+    unit
+        VOUnits; None: it has none.
+    ucd
+        UCD1+.
+    utype
+        Role in a data model.
+    description
+        One sentence or more, for people.
+    label
+        Heading on pages, where the name says little.
     null
         A literal that stands for "no value" in the carrier format (VOTable VALUES/@null); in our own
         storage nulls are always Arrow nulls.
+    rank
+        1 (essential) to 30 (technical). Gives VERB of cone search (1-10: VERB=1, 11-20: 2, 21-30: 3)
+        and TAP_SCHEMA's `principal` (rank <= 10).
+    std
+        The column is one of a standard's (TAP 1.1, 4.3).
+    required
+        No row is without a value.
+    indexed
+        Conditions on it are looked up in an index.
+    unique
+        No value stands twice.
+    hidden
+        Neither pages nor metadata show it; queries may name it.
+    section
+        Heading under which pages show it.
+    display
+        How pages write it: ``.3f``, ``sexagesimal``, ``iso``; `HIDDEN`: it is for programs.
     frame
         Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
     epoch
@@ -44,6 +70,8 @@ class Column:
         URL template over this row's columns: ``https://x/{obs_id}``.
     enum
         Name of an entry of `Table.enums`.
+    minimum, maximum
+        Inclusive bounds of its values, in its unit; None: none is known.
     origins
         Source columns this one came from (filled from the bound mapping, kept as provenance).
     """
@@ -107,7 +135,17 @@ class Constant(Column):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence; one without a role has its own name for it."""
+    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence; one without a role has its own name for it.
+
+    Attributes
+    ----------
+    roles
+        Role -> name of a column or constant.
+    description
+        For people.
+    utype, ucd
+        Of the group as a whole.
+    """
 
     name: str
     roles: Mapping[str, str]
@@ -118,7 +156,21 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A foreign key (TAP_SCHEMA.keys, key_columns)."""
+    """A foreign key (TAP_SCHEMA.keys, key_columns).
+
+    Attributes
+    ----------
+    id
+        Unique within the schema.
+    columns
+        Names, of the table that refers.
+    target
+        Qualified name of the table that is referred to.
+    target_columns
+        Names there, in the order of `columns`.
+    description, utype
+        Of TAP_SCHEMA.keys.
+    """
 
     id: str
     columns: tuple[str, ...]
@@ -130,7 +182,25 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRef:
-    """A COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2)."""
+    """A COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2).
+
+    Attributes
+    ----------
+    id
+        What `Column.frame` names.
+    system
+        Of a COOSYS: ``ICRS``, ``FK5`` ...
+    epoch
+        Of the positions: ``J2015.5``.
+    equinox
+        Of a COOSYS: ``J2000``.
+    refposition
+        ``BARYCENTER``, ``GEOCENTER`` ...
+    timescale
+        Of a TIMESYS: ``UTC``, ``TT`` ...
+    timeorigin
+        Of a TIMESYS: a Julian date, ``JD-origin`` or ``MJD-origin``.
+    """
 
     id: str
     kind: str  # "coosys" or "timesys"
@@ -180,14 +250,32 @@ class Table:
 
     Attributes
     ----------
+    schema
+        Name of its schema: the collection; empty of the pseudo tables of mappings.
+    name
+        Without the schema.
+    title, description
+        For people.
+    utype
+        Of a standard that it keeps.
     primary
         Names of the primary key's columns; empty if there is none.
+    keys
+        Foreign keys.
+    groups
+        Of columns that belong together.
+    frames
+        What `Column.frame` may name.
+    enums
+        Name -> value -> label.
     position
         Names of longitude and latitude (degrees) that the position index covers, or None.
     view
         ADQL text if this is a view, else None.
     access
         ``public`` or ``private``; a private table is invisible until a policy grants it.
+    standard
+        Name of the standard that it keeps, with its version: ``epn-tap-2.0``.
     owner
         Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the site's.
     indexes
@@ -300,7 +388,21 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """A schema of TAP_SCHEMA: one collection."""
+    """A schema of TAP_SCHEMA: one collection.
+
+    Attributes
+    ----------
+    name
+        As a query writes it.
+    tables
+        In the order in which they are shown.
+    title, description
+        For people.
+    utype
+        Of a standard.
+    index
+        Place among the schemas; None: by name.
+    """
 
     name: str
     tables: tuple[Table, ...]

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scalar:
-    """One row of the table: a VOTable datatype and its name everywhere else."""
+    """One row of the table: a VOTable datatype and its name everywhere else.
+
+    Attributes
+    ----------
+    votable, adql, arrow, duckdb, hapi
+        Its name in each of these; None: it has none.
+    """
 
     name: str  # what a descriptor says
     votable: str
@@ -56,7 +62,17 @@ BY_VOTABLE = {row.votable: row for row in SCALARS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Xtype:
-    """One row of the second table: a DALI xtype, its VOTable carrier and its storage."""
+    """One row of the second table: a DALI xtype, its VOTable carrier and its storage.
+
+    Attributes
+    ----------
+    name
+        Of the xtype (DALI 1.2).
+    votable, arraysize
+        Of its values.
+    adql, arrow, duckdb
+        Its name in each of these.
+    """
 
     name: str
     votable: str

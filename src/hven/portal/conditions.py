@@ -68,6 +68,8 @@ class Asked:
 
     Attributes
     ----------
+    query
+        A tree, not bound.
     tables
         Names of the tables that are asked: those that have every parameter.
     notes

@@ -27,12 +27,16 @@ class Pane:
 
     Attributes
     ----------
-    applies
-        Whether it can show a table.
+    name
+        In its address.
+    title
+        In menus; `texts` translate it.
     ask
         Makes ADQL of a table, and of what stands behind FROM for its rows that were found.
     template
         Of Jinja: shows `rows`, the answer as dictionaries; values are escaped, ``_("..")`` is in the reader's language.
+    applies
+        Whether it can show a table.
     texts
         Language -> English -> what it says there.
     """

@@ -45,11 +45,13 @@ class Result:
         Of the holdings that were asked; with `scope` and the query it makes an ETag.
     limit
         MAXREC in force, or None.
-    volatile
-        True if asking again may give other rows (RAND): never answered from a cache.
     small
         True if `begin` costs well below a millisecond: a face may call it on the event loop. After `begin`: true if the
         answer itself is ready, or nearly.
+    volatile
+        True if asking again may give other rows (RAND): never answered from a cache.
+    overflow
+        There are more rows than `limit`; known at the end.
     error, failure
         What broke the rows off: for the reader, and for the log.
     request
@@ -60,6 +62,8 @@ class Result:
         Of the rows of its table that are read; below 1 if a sample was asked for.
     clock
         What counts it, until its last row is written; None: nothing does.
+    origins
+        Where the rows come from, for the head.
     """
 
     columns: tuple[Column, ...]

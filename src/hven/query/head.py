@@ -25,7 +25,15 @@ _SAID = Info(name="server_software", value=SOFTWARE)
 
 
 class Around(NamedTuple):
-    """What columns refer to. It keeps them alive, so that no other ones have their identity."""
+    """What columns refer to. It keeps them alive, so that no other ones have their identity.
+
+    Attributes
+    ----------
+    tables
+        Of the columns.
+    frames, groups, enums, params
+        Of these tables, as far as columns refer to them.
+    """
 
     columns: tuple[Column, ...]
     tables: tuple[Table, ...]

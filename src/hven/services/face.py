@@ -43,7 +43,17 @@ DALI = (MAXREC, RESPONSEFORMAT)  # what every service understands (DALI 1.1 sect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way to ask for a table, shown on its page: a title, the address, and a line to copy."""
+    """One way to ask for a table, shown on its page: a title, the address, and a line to copy.
+
+    Attributes
+    ----------
+    url
+        The address.
+    example
+        Lines to copy.
+    language
+        Of the example, for its colours.
+    """
 
     title: str
     url: str
@@ -61,6 +71,10 @@ class Surroundings:
         Who asks: made from the request by the site's identity providers.
     policies
         What readers may see.
+    faces
+        All that are served, by name.
+    started
+        When the server began; aware.
     """
 
     site: Site
@@ -103,6 +117,10 @@ class Face:
     ----------
     name
         As in a descriptor's ``services:``.
+    title
+        For people.
+    description
+        A sentence for pages and OpenAPI.
     standard_ids
         IVOIDs of the standards it keeps.
     params

@@ -54,10 +54,18 @@ class Published:
         Where its rows are; None for a view, which the binder resolves.
     updated
         When it was ingested (ISO, UTC).
+    run
+        That made its rows; None: they are read in place, or it is a view.
+    resource
+        Its collection, as the descriptor says it now.
     coverage
         ASCII MOC of its positions, or None.
     rows
         Number of rows; None for a view.
+    bytes
+        Of its files.
+    statistics
+        By column: ``minimum``, ``maximum``, ``nulls``, ``distinct`` ...
     provenance
         What is stored about its snapshot: see `hven.site.store.Record`.
     reads

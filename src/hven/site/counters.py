@@ -56,14 +56,18 @@ class Counted:
     ----------
     running, querying
         Requests and queries that run now.
+    rows
+        Of all answers.
+    query_seconds
+        Of all queries together.
+    errors
+        Kind -> queries that ended so.
     requests
         (face, status) -> number.
     times
         Face -> number by `BUCKETS`, and those that took longer.
     seconds, bytes
         Face -> sum.
-    errors
-        Kind -> queries that ended so.
     """
 
     processes: int

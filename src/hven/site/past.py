@@ -23,6 +23,8 @@ class Past:
 
     Attributes
     ----------
+    holdings
+        The picture of that state.
     at
         The moment, as the store writes it.
     gone

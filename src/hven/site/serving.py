@@ -30,8 +30,16 @@ class Serving:
 
     Attributes
     ----------
+    holder
+        Host, process and its start, as `hven.site.store.holder` writes them.
+    since
+        ISO time, UTC.
     data, store
         Where it reads: the directory of snapshots, the system state.
+    waiting
+        Settings that wait for a restart.
+    problem
+        What is wrong with it; None: nothing.
     engines
         Engine -> why its rows cannot be read there; None: they can. One that is not in it is not known there.
     """

@@ -28,6 +28,12 @@ class Seen:
 
     Attributes
     ----------
+    name
+        Of the collection.
+    stamp
+        Of the files when they were read.
+    files
+        The descriptor, its includes and functions.
     resource
         The last good reading, or None if there never was one.
     problem
@@ -46,7 +52,15 @@ class Seen:
 
 @dataclass(slots=True)
 class Descriptors:
-    """Every descriptor of a site. Not thread-safe: `Site` looks at it under its own lock."""
+    """Every descriptor of a site. Not thread-safe: `Site` looks at it under its own lock.
+
+    Attributes
+    ----------
+    settings
+        Of the site.
+    seen
+        By collection.
+    """
 
     settings: Settings
     seen: dict[str, Seen] = field(default_factory=dict)

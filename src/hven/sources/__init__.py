@@ -26,7 +26,21 @@ FILE_FACTS = ("file.path", "file.name", "file.stem", "file.size", "file.mtime", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """What exactly was read: a file with its checksum, a query with its snapshot. Kept as provenance."""
+    """What exactly was read: a file with its checksum, a query with its snapshot. Kept as provenance.
+
+    Attributes
+    ----------
+    name
+        Of the file or service, relative to the descriptor.
+    bytes
+        Its size.
+    modified
+        ISO time of its last change.
+    sha256
+        hexadecimal.
+    detail
+        What else tells it from other states: a query, a version.
+    """
 
     name: str
     bytes: int | None = None
@@ -37,7 +51,21 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A row that could not be read: kept aside by ingest, never lost."""
+    """A row that could not be read: kept aside by ingest, never lost.
+
+    Attributes
+    ----------
+    file
+        Its name; None: the source has no files.
+    column
+        The one at fault.
+    value
+        As it stands there.
+    reason
+        Why it cannot be read.
+    text
+        The whole row.
+    """
 
     file: str | None
     row: int | None
@@ -69,6 +97,8 @@ class Context:
         millions, and after so many rows that cannot be read nothing more is.
     tell
         Takes what people should know of the source as a whole (keys left unread, values widened): a warning of the report.
+    batch
+        Rows of a batch, at most.
     key
         Source columns that name a row, if plain ones do: what sources are paged by that are asked page by page.
     page
@@ -109,8 +139,12 @@ class Offer:
     ----------
     choice
         What the option (`table`, `hdu`) must say to get it.
+    name
+        As the option `table` takes it.
     rows
         How many, if that is soon told.
+    view
+        It is a view of a database.
     default
         This one is read if nothing is said.
     """

@@ -26,7 +26,17 @@ Value = str | int | float | bool | None
 
 @dataclass(slots=True)
 class Header:
-    """One HDU's cards; of repeated keywords the first counts. `notes` are the lines of COMMENT and HISTORY."""
+    """One HDU's cards; of repeated keywords the first counts. `notes` are the lines of COMMENT and HISTORY.
+
+    Attributes
+    ----------
+    index
+        Of the HDU, from 0.
+    values
+        By keyword.
+    comments
+        By keyword.
+    """
 
     index: int
     values: dict[str, Value] = field(default_factory=dict)

@@ -27,7 +27,17 @@ AT_ONCE = 400_000  # rows that are grouped in memory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One column of groups: ``function(args)`` as `output`. `order`: last of the args."""
+    """One column of groups: ``function(args)`` as `output`. `order`: last of the args.
+
+    Attributes
+    ----------
+    distinct
+        Each value once.
+    separator
+        Between texts that are joined.
+    type
+        Of the result.
+    """
 
     output: str
     function: str

@@ -164,7 +164,13 @@ def fetch(url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a service said: any status; `headers` by lower-case name; `url` as it was asked."""
+    """What a service said: any status; `headers` by lower-case name; `url` as it was asked.
+
+    Attributes
+    ----------
+    body
+        unpacked.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -250,7 +256,13 @@ class Silent(Unreachable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streamed:
-    """An answer that is being read: any status; `headers` by lower-case name; `url` is where it was found in the end."""
+    """An answer that is being read: any status; `headers` by lower-case name; `url` is where it was found in the end.
+
+    Attributes
+    ----------
+    parts
+        Of the body, unpacked, as they come.
+    """
 
     status: int
     headers: Mapping[str, str]

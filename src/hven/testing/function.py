@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 class FunctionContract:
-    """The promises of `hven.adql.signatures.Entry`. pytest collects subclasses whose names begin with ``Test``."""
+    """The promises of `hven.adql.signatures.Entry`. pytest collects subclasses whose names begin with ``Test``.
+
+    Attributes
+    ----------
+    name
+        Of the entry point.
+    """
 
     name: ClassVar[str]
 

@@ -55,8 +55,18 @@ class Asked:
     ----------
     since, until
         Snapshots; `since` None: nothing is asked but the name of the state.
+    now
+        The later state is what is published.
     scope
         What the reader sees of the table.
+    filtered
+        The reader sees some rows only.
+    who
+        The reader.
+    policies
+        What readers may see.
+    holdings
+        What is published.
     """
 
     table: Table

@@ -114,7 +114,15 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteService:
-    """A TAP service elsewhere that the form over all EPN-TAP or ObsCore tables asks, too: ``[[remote]]``."""
+    """A TAP service elsewhere that the form over all EPN-TAP or ObsCore tables asks, too: ``[[remote]]``.
+
+    Attributes
+    ----------
+    name
+        As commands and descriptors name it.
+    url
+        Of its TAP service.
+    """
 
     name: str = field(metadata=said("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
     url: str = field(

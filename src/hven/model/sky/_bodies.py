@@ -41,7 +41,13 @@ _RADII = {
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body: `kind` is ``planet``, ``moon of Mars``, ``dwarf planet`` ..; `ids` are other names, the NAIF code last."""
+    """A body: `kind` is ``planet``, ``moon of Mars``, ``dwarf planet`` ..; `ids` are other names, the NAIF code last.
+
+    Attributes
+    ----------
+    name
+        As the IAU writes it.
+    """
 
     name: str
     kind: str

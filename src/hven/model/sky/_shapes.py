@@ -120,7 +120,13 @@ class Shape(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Point(Shape):
-    """A position."""
+    """A position.
+
+    Attributes
+    ----------
+    lon, lat
+        degrees.
+    """
 
     lon: float
     lat: float
@@ -152,7 +158,13 @@ class Point(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Circle(Shape):
-    """A cone around a position; `radius` from 0 to 180 degrees."""
+    """A cone around a position; `radius` from 0 to 180 degrees.
+
+    Attributes
+    ----------
+    lon, lat
+        Degrees, the centre.
+    """
 
     lon: float
     lat: float
@@ -197,6 +209,8 @@ class Polygon(Shape):
 
     Attributes
     ----------
+    lons, lats
+        Degrees, the vertices.
     side
         ``smaller``: the inside is the side with the smaller area, whichever way the vertices run. ``dali``: they run
         counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), so a polygon may hold more than half the sky.
@@ -347,6 +361,11 @@ class Range(Shape):
     """All positions between two longitudes (going east from the first) and two latitudes (DALI 1.2 ``range``).
 
     `lon1` > `lon2` goes over longitude 0; `lon2 - lon1` >= 360 is all the way round.
+
+    Attributes
+    ----------
+    lat1, lat2
+        Degrees, the latitudes between which it lies.
     """
 
     lon1: float
@@ -442,7 +461,13 @@ class Range(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Region(Shape):
-    """The union of shapes (DALI 1.2 ``multishape``)."""
+    """The union of shapes (DALI 1.2 ``multishape``).
+
+    Attributes
+    ----------
+    parts
+        The shapes that it is the union of.
+    """
 
     parts: tuple[Shape, ...]
 

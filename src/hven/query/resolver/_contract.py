@@ -59,7 +59,15 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A question to a provider: the name as it was given, its `key`, and who asks for whom."""
+    """A question to a provider: the name as it was given, its `key`, and who asks for whom.
+
+    Attributes
+    ----------
+    site
+        That asks.
+    policies
+        What readers may see.
+    """
 
     name: str
     key: str

@@ -32,14 +32,30 @@ class Job:
 
     Attributes
     ----------
+    id
+        Cannot be guessed.
+    type
+        Name of the job type.
     queue
         Whose turn it is when it waits: ``user NAME`` or ``address A``.
+    phase
+        Of UWS 1.1, 2.1.3.
+    owner
+        Name of the account; None: nobody in particular.
+    groups
+        Of the owner, when it was made.
+    run_id
+        RUNID of the request.
     parent, depends_on
         Ids of other jobs.
     parameters
         Name and value, in the order given.
+    created, queued, started, ended
+        Times of its life.
     duration
         Seconds that it may run; 0 = as long as it takes.
+    destruction
+        When it will be destroyed.
     results
         ``{id, file, media_type, bytes}`` each.
     error
@@ -77,7 +93,13 @@ class Job:
 
 
 class Ref(NamedTuple):
-    """A line of a list of jobs, of which there may be a hundred thousand: a tuple is made quickest."""
+    """A line of a list of jobs, of which there may be a hundred thousand: a tuple is made quickest.
+
+    Attributes
+    ----------
+    id, phase, created, owner, run_id
+        As of `Job`.
+    """
 
     id: str
     phase: str
@@ -88,7 +110,15 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """A job that was completed: what was asked, from when to when it ran."""
+    """A job that was completed: what was asked, from when to when it ran.
+
+    Attributes
+    ----------
+    parameters
+        Name and value, in the order given.
+    started, ended
+        ISO times, UTC.
+    """
 
     parameters: Sequence[tuple[str, str]]
     started: str

@@ -26,7 +26,17 @@ SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who holds what, since when, until when (seconds since 1970); `what` says it to a person."""
+    """Who holds what, since when, until when (seconds since 1970); `what` says it to a person.
+
+    Attributes
+    ----------
+    name
+        What it is of.
+    holder
+        As `holder` writes it.
+    expires
+        Seconds since 1970.
+    """
 
     name: str
     holder: str

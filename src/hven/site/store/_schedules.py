@@ -65,8 +65,18 @@ class Alert:
 
     Attributes
     ----------
+    id
+        Sorts by time.
+    collection
+        Its name.
     kind
         ``failed``, ``guard``, ``stale``, ``recovered``, ``damaged``.
+    at
+        ISO time, UTC.
+    message
+        For people.
+    details
+        For programs.
     ways
         Way (webhook, mail, command) -> ``attempts``, and ``sent`` (ISO time) or ``error``.
     due

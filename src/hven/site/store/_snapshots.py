@@ -24,6 +24,12 @@ class Record:
     ----------
     table
         The structure and metadata as ingested.
+    collection
+        Its name.
+    run
+        Id of the run that made it.
+    created
+        ISO time, UTC.
     provenance
         JSON object: ``hashes`` (descriptor and function files -> SHA-256), ``software``, ``pins`` (what was read, with
         checksums), ``inputs`` (qualified table -> snapshot it was made from), ``origins`` (column -> source columns),
@@ -45,7 +51,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that moved pointers: ``publish``, ``rollback`` or ``remove``; `state` is qualified table -> snapshot id afterwards."""
+    """Something that moved pointers: ``publish``, ``rollback`` or ``remove``; `state` is qualified table -> snapshot id afterwards.
+
+    Attributes
+    ----------
+    number
+        Counts up.
+    collection
+        Its name.
+    at
+        ISO time, UTC.
+    action
+        One of these words.
+    run
+        Id of the run that did it; None: a command.
+    """
 
     number: int
     collection: str

@@ -28,6 +28,12 @@ class Verification:
 
     Attributes
     ----------
+    table
+        Qualified name.
+    collection
+        Its name.
+    at
+        ISO time, UTC.
     bytes
         That have a checksum, and were compared with it.
     faults

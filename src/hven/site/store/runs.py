@@ -23,7 +23,27 @@ RUNNING, COMPLETED, ERROR, ABORTED = "RUNNING", "COMPLETED", "ERROR", "ABORTED"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run; `phase` is RUNNING, COMPLETED, ERROR or ABORTED."""
+    """One run; `phase` is RUNNING, COMPLETED, ERROR or ABORTED.
+
+    Attributes
+    ----------
+    id
+        Sorts by time.
+    collection
+        Its name.
+    kind
+        ``ingest``, ``sync``, ``rollback`` ...
+    holder
+        The process, as `hven.site.store.holder` writes it.
+    started, ended
+        ISO times, UTC; None: it has not ended.
+    message
+        Why it ended so.
+    summary
+        Numbers of its report.
+    report
+        Path of the whole report.
+    """
 
     id: str
     collection: str

@@ -203,7 +203,17 @@ class _Hashing(io.RawIOBase):
 
 @dataclass(kw_only=True)
 class DataFile:
-    """One file: its name as people know it, its bytes, its facts, and its checksum once it was read to the end."""
+    """One file: its name as people know it, its bytes, its facts, and its checksum once it was read to the end.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    sha256
+        Hexadecimal; None: it was not read to the end.
+    done
+        Bytes that were read.
+    """
 
     path: Path
     name: str
