@@ -184,16 +184,16 @@ class Picture:
         By name.
     problems
         What is wrong with the site as a whole.
-    alerts
-        That could not be sent.
     scheduler
         Who runs the schedules; None: nobody.
-    trouble
-        What keeps all of this from being known; None: nothing.
     ahead
         In words: the clock has leapt.
     engines
         Name -> ``problem`` and what the engine tells of its connections.
+    alerts
+        What people were told of late, the newest first.
+    trouble
+        What keeps parts of this from being known; None: nothing.
     """
 
     at: str

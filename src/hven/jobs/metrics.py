@@ -37,7 +37,7 @@ def exposition(
     version
         Of Hven.
     variant
-        What tells this build from others; None: nothing.
+        Of the site (`settings.variant`); None: it is the only one.
     started
         When this process began.
 

@@ -61,7 +61,7 @@ def download(
     Parameters
     ----------
     url
-        Http or https.
+        http or https.
     directory
         Where the file is put.
     limit
@@ -91,7 +91,7 @@ def download(
     StorageError
         The disk is full.
     SourceError
-        It cannot be fetched, or is too large.
+        The answer broke off, or has an encoding that was not asked for.
     """
     with _answer(url, seconds, allow_private, total) as (response, final):
         length = response.headers.get("content-length", "")
@@ -133,15 +133,15 @@ def fetch(url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float
     Parameters
     ----------
     url
-        Http or https.
+        http or https.
     limit
         Bytes at most, unpacked.
     seconds
-        Of silence, at most.
+        Without any byte for that long, it is given up.
     total
-        Seconds for the whole; None: no bound.
+        Seconds that everything may take, redirects included; None: as long as bytes come.
     allow_private
-        Whether it may be on a private network.
+        True lets addresses through that are not on the public internet.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def exchange(
     method
         Of HTTP.
     url
-        Http or https.
+        http or https.
     form, files
         Of a POST: parameters in order, and files by the name of their part.
     content
@@ -215,7 +215,7 @@ def exchange(
     limit
         Bytes of the answer at most.
     allow_private
-        Whether it may be on a private network.
+        True lets addresses through that are not on the public internet.
 
     Returns
     -------
@@ -294,7 +294,7 @@ def stream(
     method
         Of HTTP.
     url
-        Http or https.
+        http or https.
     form
         Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same service; 303 is followed by GET.
     headers
@@ -306,7 +306,7 @@ def stream(
     follow
         False: redirects are told, not followed.
     allow_private
-        Whether it may be on a private network.
+        True lets addresses through that are not on the public internet.
 
     Yields
     ------
@@ -505,9 +505,9 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     Parameters
     ----------
     url
-        Http or https.
+        http or https.
     allow_private
-        Whether it may be on a private network.
+        True lets addresses through that are not on the public internet.
 
     Returns
     -------

@@ -84,7 +84,7 @@ class EngineContract:
         Parameters
         ----------
         directory
-            A directory of the test's own; it is opened more than once by some tests.
+            A directory of the test's own, which is not there yet.
 
         Returns
         -------

@@ -25,7 +25,7 @@ class Old:
         self._where = {old.upper(): condition for old, condition in alias.where.items()}
 
     def renamed(self, pairs: Pairs) -> Pairs:
-        """Give parameters their present names."""
+        """Bring parameters under their present names."""
         return [(self._names.get(name.upper(), name), value) for name, value in pairs]
 
     def query(self, query: bytes, *, post: bool) -> bytes:
@@ -67,7 +67,7 @@ class Aliases:
         self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.alias}
 
     def present(self, scope: Scope) -> Scope:
-        """Give the request under its present address."""
+        """Return the request under its present address."""
         path = scope["path"]
         if self._root and (path == self._root or path.startswith(self._root + "/")):
             path = path[len(self._root) :] or "/"

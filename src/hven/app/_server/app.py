@@ -38,7 +38,7 @@ CHOSEN = (*BY_TAP, "cone", "portal", "files")  # faces that ask for a table's le
 
 
 def identified(request: Request) -> Reader:
-    """Give the reader whom an identity provider has found before any face was asked."""
+    """Return the reader whom an identity provider has found before any face was asked."""
     who: Reader = request.scope.get(READER, ANONYMOUS)
     return who
 
@@ -104,7 +104,7 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:
-    """Give signs of life from now on: a loop that something holds up gives none."""
+    """Send signs of life from now on: a loop that something holds up sends none."""
     forks.beat()
     loop.call_later(forks.BEAT, _beat, loop)
 
@@ -115,7 +115,7 @@ def _offering(around: Surroundings, face: str) -> Surroundings:
 
 
 def _with_slash(route: BaseRoute) -> Route | None:
-    """Give the same route with a slash at its end: some clients write ``/tap/sync/``, and a redirect would lose what they post."""
+    """Return the same route with a slash at its end: some clients write ``/tap/sync/``, and a redirect would lose what they post."""
     if not isinstance(route, Route) or route.path.endswith(("/", ":path}")):
         return None
     return Route(f"{route.path}/", route.endpoint, methods=sorted(route.methods) if route.methods is not None else None)

@@ -31,7 +31,7 @@ ALWAYS = "/health/live"  # costs no more than to refuse
 
 
 def _round() -> float:
-    """Give the moment at which the loop began its round: uvloop looks at the clock once in each."""
+    """Return the moment at which the loop began its round: uvloop looks at the clock once in each."""
     return asyncio.get_running_loop().time()
 
 
@@ -57,13 +57,13 @@ class Door:
         self._busy = self._clock()
 
     async def refuse(self, send: Send) -> None:
-        """Tell a reader to come again."""
+        """Ask a reader to come again."""
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(SORRY)), (b"retry-after", AFTER)]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": SORRY})
 
     def full(self, scope: Scope) -> bool:
-        """Say whether the loop is too far behind for this request."""
+        """Return whether the loop is too far behind for this request."""
         begun = self._begun()
         if begun - self._busy > PAUSE:
             self._paused, self._since = begun, 0

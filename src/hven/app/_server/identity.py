@@ -58,7 +58,7 @@ class Identity:
         return None
 
     def _believed(self, scope: Scope) -> Headers:
-        """Give the headers that may prove something."""
+        """Return the headers that may prove something."""
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under our name is lost anyway
@@ -78,5 +78,5 @@ def _asker(scope: Scope) -> str:
 
 
 def _by_itself(name: bytes, value: bytes) -> bool:
-    """Tell what browsers add to requests to a site that they know, whoever's page asks; bearer tokens they do not."""
+    """Return whether a header is what browsers add to requests to a site that they know, whoever's page asks; bearer tokens they do not."""
     return name == b"cookie" or (name == b"authorization" and value[:6].lower() == b"basic ")

@@ -185,12 +185,12 @@ class Beside:
             self._over.wait(RESPAWN)
 
     def tell(self) -> None:
-        """Tell it to end."""
+        """Ask it to end."""
         self._over.set()
         forks.tell(self._pid, signal.SIGTERM)
 
     def stop(self) -> None:
-        """Tell it to end, and wait until it has handed over what it did; one that does not end is killed."""
+        """Ask it to end, and wait until it has handed over what it did; one that does not end is killed."""
         self.tell()
         end = time.monotonic() + GRACE + 1.0
         with contextlib.suppress(ChildProcessError):

@@ -56,7 +56,7 @@ class Routes(Router):
 
 
 def _plain(scope: Scope) -> Scope | None:
-    """Give the request for the page whose JSON twin is asked for; None: it is no such request."""
+    """Return the request for the page whose JSON twin is asked for; None: it is no such request."""
     path: str = scope["path"]
     if scope["method"] not in {"GET", "HEAD"} or not path.endswith(TWIN) or path.endswith("/" + TWIN):
         return None

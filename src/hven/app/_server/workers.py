@@ -174,7 +174,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
                 connection.close()
 
     def _full(self) -> bool:
-        """Say whether each worker has as many files open as it may have connections, or as it may have at all."""
+        """Return whether each worker has as many files open as it may have connections, or as it may have at all."""
         with contextlib.suppress(OSError):  # one has just died
             for pid in (worker.inner.pid for worker in self.wrks):
                 most = min(self.backpressure, resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] - 2)
