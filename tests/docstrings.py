@@ -2,7 +2,9 @@
 
 Counted are the modules that other rooms or plug-ins of ours import, those of `testing`, and what doors among them pass on from inside. A function tells each
 parameter, what it returns, and what it raises itself; a float has its unit, an array its shape; a class tells its fields. One line is enough for properties, for what takes nothing and
-only returns, for what is described by "Return ..", and for a method that a base, or a protocol beside it, describes.
+only returns, for what is described by "Return ..", and for a method that a base, or a protocol beside it, describes. What the methods of a class, or the
+functions of a module, have in common is told once, in a section `Common` of its docstring: parameters by their names, and what they return as
+``returns : types``, for those that return nothing but these. Classes made from it have it, too.
 """
 
 import ast
@@ -18,6 +20,7 @@ NAMES = set(FILES)
 PLUGINS = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
 UNIT = r"degree|radian|second|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
 SHAPED = {"float": UNIT, "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast"}
+OPERANDS = {"op", "left", "right", "operand", "args"}  # of nodes of the tree: the first line of each class writes what stands where
 SECTION = re.compile(r"^(\w+)\n-{3,}\n(.*?)(?=^\w+\n-{3,}\n|\Z)", re.MULTILINE | re.DOTALL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = tuple[str, str, Function | ast.ClassDef]
@@ -68,6 +71,27 @@ def entries(text: str) -> dict[str, str]:
     return {name.strip(" *"): f"{head} {said}" for head, said in found for name in head.partition(" : ")[0].split(",")}
 
 
+@cache
+def common(at: str, name: str = "") -> dict[str, str]:
+    """Read what a class and those that it is made from, or without a name a module, tell in their sections `Common`."""
+    if not name:
+        return _common(tree(at))
+    for node in tree(at).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            bases = [ast.unparse(base).partition("[")[0] for base in node.bases]
+            found = [common(at, base) for base in bases if base != name]
+            return {one: said for those in [*reversed(found), _common(node)] for one, said in those.items()}
+        if isinstance(node, ast.ImportFrom) and node.module in FILES:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return common(str(node.module), alias.name)
+    return {}
+
+
+def _common(node: ast.Module | ast.ClassDef) -> dict[str, str]:
+    return next((entries(said) for name, said in SECTION.findall(ast.get_docstring(node) or "") if name == "Common"), {})
+
+
 def raised(node: ast.AST) -> Iterator[str]:
     """List what a function raises itself; "" is an error that a function made."""
     for one in ast.iter_child_nodes(node):
@@ -81,8 +105,9 @@ def raised(node: ast.AST) -> Iterator[str]:
             yield from raised(one)
 
 
-def lacking(node: Function | ast.ClassDef, based: str = "") -> list[str]:
-    """List what a docstring lacks; `based` is the one of the method that it overrides."""
+def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str] | None = None) -> list[str]:
+    """List what a docstring lacks; `based` is the one of the method that it overrides, `once` what is told for all beside it."""
+    once = once or {}
     text = ast.get_docstring(node) or ""
     told = {name: entries(said) for name, said in SECTION.findall(text)}
     if not text or isinstance(node, ast.ClassDef) or node.name.startswith("test_"):
@@ -96,7 +121,7 @@ def lacking(node: Function | ast.ClassDef, based: str = "") -> list[str]:
     result = ast.unparse(node.returns) if node.returns else "None"
     body = [one for one in node.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
     plain = not parameters and len(body) == 1 and isinstance(body[0], ast.Return)
-    said = told.get("Parameters", {})
+    said = once | told.get("Parameters", {})
     missing = [one.arg for one in parameters if one.arg not in said] if not based else []
     for one in parameters:
         note = ast.unparse(one.annotation) if one.annotation else ""
@@ -106,6 +131,9 @@ def lacking(node: Function | ast.ClassDef, based: str = "") -> list[str]:
             if re.search(rf"\b{kind}\b", note) and not re.search(words, said.get(one.arg, based), re.IGNORECASE)
         ]
     answer = {**told.get("Returns", {}), **told.get("Yields", {})} or ({"": text} if re.match("Return|Yield", text) else {})
+    types = set(re.findall(r"\w+", once.get("returns", "").partition(":")[2].partition("  ")[0]))
+    if not answer and types and set(re.findall(r"\w+", result)) - {"tuple"} <= types:
+        answer = {"": once["returns"]}
     if result not in {"None", "Never", "NoReturn", "Iterator[None]", "AsyncIterator[None]"} and not plain and not based:
         missing += ["Returns"] * (not answer)
         missing += [
@@ -122,6 +150,7 @@ def fields(at: str, node: ast.ClassDef) -> list[str]:
     """List the fields of a class of which neither its docstring nor their own lines say what they are."""
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
+    those = [(one, name) for one, name in those if at != "hven.adql.tree" or name not in OPERANDS]
     said = {name: re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno])) for one, name in those}
     return [name for name, found in said.items() if not (name.startswith("_") or found or re.search(rf"\b{name}\b", text))]
 
@@ -138,8 +167,13 @@ def every(module: str) -> dict[tuple[str, str], list[str]]:
     for (at, name), node in found.items():
         owner, _, method = name.partition(".")
         above = [f"{base}.{method}" for base in [*bases[at, owner], *contracts] if method and base != owner]
-        lacks[at, name] = lacking(node, next((known()[one] for one in above if one in known()), ""))
+        once = common(at, owner) if method else common(at)
+        lacks[at, name] = lacking(node, next((known()[one] for one in above if one in known()), ""), once)
         lacks[at, name] += fields(at, node) if isinstance(node, ast.ClassDef) else []
+    taken = {"returns"} | {node.arg for node in ast.walk(tree(module)) if isinstance(node, ast.arg)}
+    telling = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Module | ast.ClassDef)]
+    if astray := [name for node in telling for name in _common(node) if name not in taken]:
+        lacks[module, "Common"] = [f"{name}: nothing takes it" for name in astray]
     return lacks
 
 

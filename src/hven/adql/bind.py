@@ -178,7 +178,24 @@ NO_TABLES = _NoTables()
 
 
 class Binder(Joins):
-    """Binds one query with its subqueries, CTEs and views."""
+    """Binds one query with its subqueries, CTEs and views.
+
+    Common
+    ------
+    node, query, items
+        What is to be bound: parsed, and never changed.
+    select
+        A SELECT, bound.
+    outer
+        The scope of the query around it, whose columns it may use; None: there is none.
+    scope
+        What the FROM of its SELECT brings.
+    outputs
+        The select list of its SELECT.
+    returns : Query | Select | SetOperation | CommonTable | FromItem | OrderItem | Expr | Literal | Outputs | View
+        The node bound: a new one with types, columns and numbers of sources; then, if it is a tuple, the `Outputs` of its select
+        list, or the `View` of the columns that it brings into FROM.
+    """
 
     def __init__(self, text: str, catalogue: Catalogue, functions: Functions) -> None:
         super().__init__(text, functions)
@@ -194,8 +211,6 @@ class Binder(Joins):
 
         Parameters
         ----------
-        query
-            Not bound.
         scope
             Of the query around it.
 
@@ -212,22 +227,7 @@ class Binder(Joins):
         return bound, outputs.columns
 
     def query(self, node: Query, outer: Scope | None) -> tuple[Query, Outputs]:
-        """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-        outer
-            The scope around it; None: there is none.
-
-        Returns
-        -------
-        query
-            Bound.
-        outputs
-            Its select list.
-        """
+        """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
         before = len(self.ctes)
         ctes = tuple([self.common_table(cte, outer) for cte in node.ctes])
         offset = None if node.offset is None else self.number(node.offset)
@@ -246,22 +246,7 @@ class Binder(Joins):
         return Query(body, order, offset, ctes, at=node.at, text=node.text), outputs
 
     def operand(self, node: Select | SetOperation | Query, outer: Scope | None) -> tuple[Select | SetOperation | Query, Outputs]:
-        """Bind one side of a set operation.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-        outer
-            The scope around it.
-
-        Returns
-        -------
-        body
-            Bound.
-        outputs
-            Its select list.
-        """
+        """Bind one side of a set operation."""
         if isinstance(node, Select):
             select, outputs, _ = self.select(node, outer)
             return select, outputs
@@ -280,14 +265,10 @@ class Binder(Joins):
 
         Parameters
         ----------
-        node
-            The operation.
         left
             Its left side, bound.
         one
             The select list of the left side.
-        outer
-            The scope around it.
 
         Returns
         -------
@@ -306,20 +287,7 @@ class Binder(Joins):
         return SetOperation(node.op, left, right, node.all, at=node.at), one.united(two, self, node)
 
     def common_table(self, node: CommonTable, outer: Scope | None) -> CommonTable:
-        """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-        outer
-            The scope around it.
-
-        Returns
-        -------
-        table
-            Bound.
-        """
+        """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it."""
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
                 self.fail(f"WITH names {node.name.name!r} twice", node.at)
@@ -339,12 +307,8 @@ class Binder(Joins):
 
         Parameters
         ----------
-        node
-            The common table.
         body
             Its query, a UNION.
-        outer
-            The scope around it.
 
         Returns
         -------
@@ -375,11 +339,6 @@ class Binder(Joins):
         ----------
         node
             Its literal.
-
-        Returns
-        -------
-        literal
-            Bound.
         """
         bound = self.literal(node, NOWHERE)
         if not isinstance(node.value, int) or node.value < 0:
@@ -388,13 +347,6 @@ class Binder(Joins):
 
     def select(self, node: Select, outer: Scope | None) -> tuple[Select, Outputs, Scope]:
         """Bind one SELECT.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-        outer
-            The scope around it.
 
         Returns
         -------
@@ -446,13 +398,7 @@ class Binder(Joins):
         return bound, outputs, scope
 
     def narrow(self, outputs: Outputs) -> None:
-        """Refuse long literals as values of each row: the engine makes one of them for every row.
-
-        Parameters
-        ----------
-        outputs
-            Of one SELECT.
-        """
+        """Refuse long literals as values of each row: the engine makes one of them for every row."""
         size = 0
         for item in outputs.items:
             if isinstance(item, SelectItem) and kind(item.expr) == "text":
@@ -468,8 +414,6 @@ class Binder(Joins):
 
         Parameters
         ----------
-        select
-            Bound.
         order
             Expressions of its ORDER BY, bound.
         """
@@ -481,22 +425,7 @@ class Binder(Joins):
         self.fixed.update(literal.slot for part in parts for literal in literals(part))
 
     def group(self, node: Expr, scope: Scope, outputs: Outputs) -> Expr:
-        """Bind one expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-        scope
-            Of its FROM.
-        outputs
-            Of its select list.
-
-        Returns
-        -------
-        expr
-            Bound.
-        """
+        """Bind one expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position."""
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.shape(node)
             return self.grouped_alias(outputs.at(node.value, self, node), node)
@@ -534,10 +463,6 @@ class Binder(Joins):
 
         Parameters
         ----------
-        node
-            The star.
-        scope
-            Of its FROM.
         outputs
             The select list, which grows.
         """
@@ -551,10 +476,6 @@ class Binder(Joins):
 
         Parameters
         ----------
-        node
-            The star.
-        scope
-            Of its FROM.
         outputs
             The select list, which grows.
         """
@@ -578,17 +499,6 @@ class Binder(Joins):
 
     def order_of_select(self, items: Sequence[OrderItem], select: Select, outputs: Outputs, scope: Scope) -> tuple[OrderItem, ...]:
         """Bind ORDER BY of a SELECT: positions, names of the output, then expressions over FROM.
-
-        Parameters
-        ----------
-        items
-            Not bound.
-        select
-            Bound.
-        outputs
-            Its select list.
-        scope
-            Of its FROM.
 
         Returns
         -------
@@ -631,15 +541,8 @@ class Binder(Joins):
 
         Parameters
         ----------
-        items
-            Not bound.
         outputs
             Of the operation.
-
-        Returns
-        -------
-        items
-            Bound.
         """
         self.keys(items, "ORDER BY")
         bound = []
@@ -692,22 +595,7 @@ class Binder(Joins):
     # --- FROM
 
     def from_item(self, node: FromItem, outer: Scope | None) -> tuple[FromItem, View]:
-        """Bind one item of FROM.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-        outer
-            The scope around the query.
-
-        Returns
-        -------
-        item
-            Bound.
-        view
-            The columns that it brings.
-        """
+        """Bind one item of FROM."""
         if isinstance(node, TableRef):
             return self.table(node)
         if isinstance(node, Derived):
@@ -721,22 +609,7 @@ class Binder(Joins):
         raise self.fault(f"{type(node).__name__} cannot stand in FROM", node.at)
 
     def nested(self, query: Query, outer: Scope | None) -> tuple[Query, Outputs]:
-        """Bind a derived table: it sees the queries around, but not its neighbours in FROM.
-
-        Parameters
-        ----------
-        query
-            Not bound.
-        outer
-            The scope around it.
-
-        Returns
-        -------
-        query
-            Bound.
-        outputs
-            Its select list.
-        """
+        """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
         clause, self.clause = self.clause, "SELECT"
         done = self.query(query, outer)
         self.clause = clause
@@ -754,20 +627,7 @@ class Binder(Joins):
         return self.count
 
     def table(self, node: TableRef) -> tuple[FromItem, View]:
-        """Bind a table, a view, or a name of WITH.
-
-        Parameters
-        ----------
-        node
-            Not bound.
-
-        Returns
-        -------
-        item
-            Bound.
-        view
-            Its columns.
-        """
+        """Bind a table, a view, or a name of WITH."""
         if len(node.parts) == 1:
             for name, table, names, reads in self.ctes:
                 if _cte_is(node.parts[0], name):
@@ -802,11 +662,6 @@ class Binder(Joins):
     def beside(self, node: TableRef) -> str:
         """List what the schema has of a table that is not there.
 
-        Parameters
-        ----------
-        node
-            The reference.
-
         Returns
         -------
         remedy
@@ -824,8 +679,6 @@ class Binder(Joins):
 
         Parameters
         ----------
-        node
-            The reference.
         near
             A remedy that is better, if there is one.
         """
@@ -840,17 +693,8 @@ class Binder(Joins):
 
         Parameters
         ----------
-        node
-            The reference.
         table
             The view.
-
-        Returns
-        -------
-        item
-            Bound.
-        view
-            Its columns.
 
         Raises
         ------

@@ -330,6 +330,17 @@ class Scope:
         Of the query around; None: there is none.
     windows
         Of the WINDOW clause.
+
+    Common
+    ------
+    qualifier
+        The identifiers before the column's.
+    ref
+        What names the column, not bound.
+    text
+        The query's, for line and column of errors.
+    returns : Expr
+        What the name stands for, bound.
     """
 
     view: View
@@ -340,18 +351,6 @@ class Scope:
 
     def resolve(self, ref: ColumnRef, text: str) -> Expr:
         """Resolve a column reference, here or in the queries around.
-
-        Parameters
-        ----------
-        ref
-            Not bound.
-        text
-            The query's, for line and column of errors.
-
-        Returns
-        -------
-        expr
-            Bound.
 
         Raises
         ------
@@ -369,13 +368,6 @@ class Scope:
     def plain_column(self, ref: ColumnRef, text: str) -> Expr | None:
         """Find an unqualified column here, then among the aliases of the select list.
 
-        Parameters
-        ----------
-        ref
-            Not bound.
-        text
-            The query's, for line and column of errors.
-
         Returns
         -------
         expr
@@ -391,13 +383,6 @@ class Scope:
 
     def qualified_column(self, ref: ColumnRef, text: str) -> Expr | None:
         """Find a qualified column here.
-
-        Parameters
-        ----------
-        ref
-            Not bound.
-        text
-            The query's, for line and column of errors.
 
         Returns
         -------
@@ -429,11 +414,6 @@ class Scope:
         """Return the FROM items that a qualifier means: by alias, else by the name that an alias hides.
 
         SQL-92 6.3 would refuse the second; services accept it widely.
-
-        Parameters
-        ----------
-        qualifier
-            The identifiers before the column's.
         """
         return [source for source in self.view.sources if source.exposed(qualifier)] or [
             source for source in self.view.sources if source.hidden(qualifier)
@@ -462,12 +442,8 @@ class Scope:
 
         Parameters
         ----------
-        qualifier
-            The identifiers before the column's.
         at
             Their offset in the query, in characters.
-        text
-            The query's, for line and column.
 
         Returns
         -------

@@ -91,6 +91,21 @@ class Dialect(ABC):
         True if a value that cannot be computed is to be NULL instead of an error (mappings).
     most
         Bytes of a text that one operation may make of others; 0: as many as it likes (a descriptor's own words).
+
+    Common
+    ------
+    writer
+        The `Writer` of the query: it writes what stands within a node, and knows what stands for the tables.
+    node
+        What is to be written, bound: `kinds.meta` has its type.
+    op, left, right
+        An operator of SQL, and its operands, written in SQL already.
+    text
+        An expression, written in SQL already.
+    value
+        Of a literal; numbers are dimensionless.
+    returns : str
+        SQL: names in it are quoted, values are placeholders or written anew; an operation stands in parentheses.
     """
 
     name = "sql"
@@ -122,17 +137,12 @@ class Dialect(ABC):
         return f"{self.quote(name.lower())}({{*}})"
 
     def quote(self, name: str) -> str:
-        """Quote an identifier; NUL is in no identifier.
+        """Quote an identifier by double quotes; NUL is in no identifier.
 
         Parameters
         ----------
         name
             As it is stored.
-
-        Returns
-        -------
-        sql
-            In double quotes.
         """
         return '"' + name.replace('"', '""').replace("\0", "") + '"'
 
@@ -149,50 +159,15 @@ class Dialect(ABC):
         return f"${number}"
 
     def condition(self, writer: Writer, node: Expr) -> str:
-        """Write the condition of a WHERE, where null is as good as false.
-
-        Parameters
-        ----------
-        writer
-            Writes what is within.
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write the condition of a WHERE, where null is as good as false."""
         return writer.expr(node)
 
     def string(self, value: str) -> str:
-        """Quote a string.
-
-        Parameters
-        ----------
-        value
-            Any.
-
-        Returns
-        -------
-        sql
-            A literal.
-        """
+        """Quote a string."""
         return "'" + value.replace("'", "''") + "'"
 
     def number(self, value: float) -> str:
-        """Serialize a number; a float keeps every bit and looks like one.
-
-        Parameters
-        ----------
-        value
-            Dimensionless.
-
-        Returns
-        -------
-        sql
-            A literal.
-        """
+        """Serialize a number; a float keeps every bit and looks like one."""
         if isinstance(value, int):
             return f"({value})" if value < 0 else str(value)
         if not math.isfinite(value):
@@ -216,15 +191,8 @@ class Dialect(ABC):
 
         Parameters
         ----------
-        text
-            An expression in SQL.
         type_
             Of the result.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         return f"CAST({text} AS {self.type_name(type_)})"
 
@@ -235,11 +203,6 @@ class Dialect(ABC):
         ----------
         parts
             Expressions in SQL.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         while len(parts) > 1:  # balanced: engines descend into long chains
             pairs = [self.operation("||", one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
@@ -247,20 +210,7 @@ class Dialect(ABC):
         return parts[0]
 
     def converted(self, writer: Writer, node: Cast) -> str:
-        """Write ADQL's CAST.
-
-        Parameters
-        ----------
-        writer
-            Writes the operand.
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write ADQL's CAST."""
         return self.cast(writer.expr(node.operand), meta(node).type)
 
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
@@ -268,140 +218,46 @@ class Dialect(ABC):
 
         Parameters
         ----------
-        writer
-            Writes what is within.
-        node
-            Bound.
         type_
             The declared one.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         return self.cast(writer.expr(node), type_)
 
     def quotient(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
-        """Write a division: of whole numbers it is cut towards zero.
-
-        Parameters
-        ----------
-        node
-            The division, bound.
-        left, right
-            Its operands in SQL.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a division: of whole numbers it is cut towards zero."""
         return f"({left} / {right})"
 
     def operation(self, op: str, left: str, right: str) -> str:
-        """Write ``left op right``.
-
-        Parameters
-        ----------
-        op
-            The operator.
-        left, right
-            The operands in SQL.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write ``left op right``."""
         return f"({left} {op} {right})"
 
     def remains(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
-        """Write ``left % right``.
-
-        Parameters
-        ----------
-        node
-            The operation, bound.
-        left, right
-            Its operands in SQL.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write ``left % right``."""
         return self.operation("%", left, right)
 
     def comparison(self, writer: Writer, node: Compare) -> str:
-        """Write a comparison.
-
-        Parameters
-        ----------
-        writer
-            Writes the operands.
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a comparison."""
         return f"({writer.expr(node.left)} {node.op} {writer.expr(node.right)})"
 
     def between(self, writer: Writer, node: Between) -> str:
-        """Write BETWEEN.
-
-        Parameters
-        ----------
-        writer
-            Writes the operands.
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write BETWEEN."""
         word = "NOT BETWEEN" if node.negated else "BETWEEN"
         return f"({writer.expr(node.operand)} {word} {writer.expr(node.low)} AND {writer.expr(node.high)})"
 
     def among(self, writer: Writer, node: In) -> str:
-        """Write IN.
-
-        Parameters
-        ----------
-        writer
-            Writes the operands.
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write IN."""
         word = "NOT IN" if node.negated else "IN"
         if isinstance(node.choices, Subquery):
             return f"({writer.expr(node.operand)} {word} {writer.subquery(node.choices)})"
         return f"({writer.expr(node.operand)} {word} ({self.several(writer, node.choices)}))"
 
     def several(self, writer: Writer, choices: Sequence[Expr]) -> str:
-        """Write the choices of IN.
+        """Write the choices of IN, with commas between.
 
         Parameters
         ----------
-        writer
-            Writes them.
         choices
             Bound; long lists of literals are `LiteralList`.
-
-        Returns
-        -------
-        sql
-            With commas between.
         """
         if isinstance(choices, LiteralList):
             return ", ".join([self.string(value) if isinstance(value, str) else self.number(value) for value in choices.values])
@@ -412,8 +268,6 @@ class Dialect(ABC):
 
         Parameters
         ----------
-        writer
-            Writes the operands.
         text
             The first operand in SQL.
         links
@@ -427,32 +281,12 @@ class Dialect(ABC):
         return None
 
     def like(self, writer: Writer, node: Like) -> str:
-        """Write LIKE and ILIKE; neither has an escape character.
-
-        Parameters
-        ----------
-        writer
-            Writes the operands.
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write LIKE and ILIKE; neither has an escape character."""
         word = "ILIKE" if node.ignore_case else "LIKE"
         return f"({writer.expr(node.operand)} {'NOT ' if node.negated else ''}{word} {writer.expr(node.pattern)})"
 
     def steadied(self, writer: Writer, node: Function) -> str | None:  # noqa: ARG002  (dialects look at them)
         """Write an aggregate so that the order of rows does not matter.
-
-        Parameters
-        ----------
-        writer
-            Writes the arguments.
-        node
-            Bound.
 
         Returns
         -------
@@ -466,17 +300,8 @@ class Dialect(ABC):
 
         Parameters
         ----------
-        writer
-            Writes the arguments.
-        node
-            The function, bound.
         window
             ``OVER (..)`` in SQL.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         if node.star:
             return f"count(*) {window}"
@@ -492,11 +317,6 @@ class Dialect(ABC):
             In SQL.
         place
             The number of the element in SQL.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         return f"({array})[{place}]"
 
@@ -505,36 +325,14 @@ class Dialect(ABC):
 
         Parameters
         ----------
-        writer
-            Writes what is within.
-        node
-            The value, bound.
         type_
             Of the whole.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         return writer.expr(node)
 
     @abstractmethod
     def predicate(self, writer: Writer, node: Function) -> str:
-        """Write CONTAINS or INTERSECTS as a condition.
-
-        Parameters
-        ----------
-        writer
-            Writes the arguments.
-        node
-            The call, bound.
-
-        Returns
-        -------
-        sql
-            A condition.
-        """
+        """Write CONTAINS or INTERSECTS as a condition."""
 
     def direction(self, text: str, *, descending: bool) -> str:
         """Write one key of ORDER BY: NULLs come last either way.
@@ -545,16 +343,11 @@ class Dialect(ABC):
             The key in SQL.
         descending
             The largest first.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
 
     def permitted(self, table: str, condition: str) -> str:
-        """Write the rows of a stored table that its reader may see.
+        """Write a SELECT of the rows of a stored table that its reader may see.
 
         Parameters
         ----------
@@ -562,29 +355,11 @@ class Dialect(ABC):
             In SQL.
         condition
             In SQL, over ``t0``.
-
-        Returns
-        -------
-        sql
-            A SELECT.
         """
         return f"SELECT * FROM {table} AS t0 WHERE {condition}"
 
     def table(self, writer: Writer, node: TableRef) -> str:
-        """Write a stored table.
-
-        Parameters
-        ----------
-        writer
-            Knows what stands for the tables.
-        node
-            The reference, bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a stored table."""
         return writer.tables[node.table.qualified if node.table is not None else ""]
 
 
@@ -620,7 +395,17 @@ def write(bound: Bound, dialect: Dialect, tables: Mapping[str, str]) -> Written:
 
 
 class Writer:
-    """Walks a bound tree; `parameters` collects the slots of its parameters."""
+    """Walks a bound tree; `parameters` collects the slots of its parameters.
+
+    Common
+    ------
+    node
+        What is to be written, bound.
+    types
+        Of the outputs, in their order.
+    returns : str
+        SQL in the dialect's words: names are quoted, free literals are placeholders and counted in `parameters`.
+    """
 
     def __init__(self, dialect: Dialect, tables: Mapping[str, str], free: frozenset[int]) -> None:
         self.dialect = dialect
@@ -638,15 +423,8 @@ class Writer:
 
         Parameters
         ----------
-        node
-            Bound.
         types
             Of the outputs; None: those that the body declares.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         if node.text:
             bound = ALWAYS + WRITTEN * len(node.text)
@@ -684,17 +462,8 @@ class Writer:
 
         Parameters
         ----------
-        node
-            Bound.
-        types
-            Of the outputs.
         bare
             True: without parentheses around.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         if isinstance(node, SetOperation):
             # a chain needs no parentheses as long as its operators bind equally
@@ -709,20 +478,7 @@ class Writer:
         return f"({self.select(node, types)}{limit})"
 
     def select(self, node: Select, types: Sequence[Type]) -> str:
-        """Write one SELECT without its TOP.
-
-        Parameters
-        ----------
-        node
-            Bound.
-        types
-            Of the outputs.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write one SELECT without its TOP."""
         items = ", ".join([self.item(item, type_) for item, type_ in zip(node.items, types, strict=True) if isinstance(item, SelectItem)])
         parts = [f"SELECT {'DISTINCT ' if node.distinct else ''}{items}"]
         if node.source is not None:
@@ -736,18 +492,7 @@ class Writer:
         return " ".join(parts)
 
     def group(self, node: Expr) -> str:
-        """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position."""
         text = self.expr(node)
         return self.dialect.cast(text, meta(node).type) if meta(node).constant or is_null(node) else text
 
@@ -756,15 +501,8 @@ class Writer:
 
         Parameters
         ----------
-        node
-            Bound.
         type_
             The declared one.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         name = self.dialect.quote(node.column.name if node.column is not None else "")
         if isinstance(node.expr, ColumnRef) and meta(node.expr).type == type_:
@@ -778,11 +516,6 @@ class Writer:
         ----------
         name
             As WITH has it.
-
-        Returns
-        -------
-        sql
-            Quoted.
         """
         return self.dialect.quote(f"with {name.lower()}")
 
@@ -790,16 +523,6 @@ class Writer:
 
     def source(self, node: FromItem) -> str:
         """Write an item of FROM; each has its number as alias.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
 
         Raises
         ------
@@ -829,16 +552,6 @@ class Writer:
     def expr(self, node: Expr) -> str:
         """Write an expression; anything but a leaf or a call is in parentheses.
 
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-
         Raises
         ------
         TooLarge
@@ -853,33 +566,11 @@ class Writer:
         return text
 
     def column(self, node: ColumnRef) -> str:
-        """Write a column reference.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a column reference."""
         return f"t{node.source}.{self.dialect.quote(node.column.name if node.column is not None else node.name.name)}"
 
     def literal(self, node: Literal) -> str:
-        """Write a literal: a parameter if its slot is free.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a literal: a parameter if its slot is free."""
         value = node.value
         if node.slot in self.free:
             number = self._numbers.get(node.slot)
@@ -894,36 +585,14 @@ class Writer:
         return self.dialect.string(value) if isinstance(value, str) else self.dialect.number(value)
 
     def unary(self, node: Unary) -> str:
-        """Write ``-x``.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write ``-x``."""
         operand = self.expr(node.operand)
         if meta(node).type != meta(node.operand).type:  # a byte may become negative; NULL has no type of its own
             operand = self.dialect.cast(operand, meta(node).type)
         return f"({node.op} {operand})"
 
     def binary(self, node: Binary) -> str:
-        """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write arithmetic; whole numbers in the width of the result, so that nothing overflows early."""
         first, links = chain(node, Binary)
         text = self.expr(first)
         for _, alike in groupby(links, _alike):
@@ -944,11 +613,6 @@ class Writer:
             The first operand in SQL.
         links
             From left to right, bound.
-
-        Returns
-        -------
-        sql
-            Text.
         """
         for link in links:
             right, type_ = self.expr(link.right), meta(link).type
@@ -962,18 +626,7 @@ class Writer:
         return text
 
     def function(self, node: Function) -> str:
-        """Write a call by the dialect's template.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a call by the dialect's template."""
         if node.name in PREDICATES:
             return f"CAST({self.dialect.predicate(self, node)} AS INTEGER)"
         if node.star:
@@ -990,18 +643,7 @@ class Writer:
         return template.replace("{*}", ", ".join(args)) if "{*}" in template else template.format(*args)
 
     def window(self, node: Window) -> str:
-        """Write ``function OVER (..)``; NULLs come last, as in ORDER BY.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write ``function OVER (..)``; NULLs come last, as in ORDER BY."""
         if node.function.name == "DENSE_RANK" and not node.order_by:  # all rows are equal; DuckDB 1.5 may die of it
             return "1"
         parts = []
@@ -1022,18 +664,7 @@ class Writer:
         return self.dialect.over(self, node.function, f"OVER ({' '.join(parts)})")
 
     def element(self, node: Element) -> str:
-        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest, as VOTable has them (VOTable 1.4, 2.2).
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest, as VOTable has them (VOTable 1.4, 2.2)."""
         array = self.expr(node.operand)
         axes = meta(node.operand).type.shape[-len(node.indexes) :]
         texts = [self.expr(index) for index in node.indexes]
@@ -1047,50 +678,17 @@ class Writer:
         return f"CASE WHEN {' AND '.join(tests)} THEN {found} END" if tests else found
 
     def case(self, node: Case) -> str:
-        """Write CASE; the binder made every WHEN a condition.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write CASE; the binder made every WHEN a condition."""
         whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}" for when, then in node.whens)
         otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise, meta(node).type)}"
         return f"CASE {whens}{otherwise} END"
 
     def subquery(self, node: Subquery) -> str:
-        """Write a scalar subquery.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a scalar subquery."""
         return f"({self.query(node.query)})"
 
     def compare(self, node: Compare) -> str:
-        """Write a comparison; CONTAINS(..) = 1 becomes the bare condition.
-
-        Parameters
-        ----------
-        node
-            Bound.
-
-        Returns
-        -------
-        sql
-            Text.
-        """
+        """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
         for call, one in ((node.left, node.right), (node.right, node.left)):
             if not (isinstance(call, Function) and call.name in PREDICATES and isinstance(one, Literal)):
                 continue

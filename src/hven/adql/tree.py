@@ -25,60 +25,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known about an expression's value after binding.
+    """What is known about an expression's value after binding."""
 
-    Attributes
-    ----------
-    type
-        Of the value.
-    unit
-        VOUnits; None: none, or not known.
-    ucd, utype, description
-        None: none, or several that differ.
-    nullable
-        False: it is never null.
-    constant
-        It is the same for all rows.
-    aggregate
-        It is computed over groups.
-    """
-
-    type: Type
-    unit: str | None = None
-    ucd: str | None = None
-    utype: str | None = None
-    description: str | None = None
+    type: Type  # of the value
+    unit: str | None = None  # VOUnits; None: none, or not known
+    ucd: str | None = None  # None: none, or several that differ
+    utype: str | None = None  # None: none, or several that differ
+    description: str | None = None  # None: none, or several that differ
     column: Column | None = None  # set when the value is a column unchanged: format, enum, frame follow
-    nullable: bool = True
-    constant: bool = False
-    aggregate: bool = False
+    nullable: bool = True  # False: it is never null
+    constant: bool = False  # it is the same for all rows
+    aggregate: bool = False  # it is computed over groups
     origins: frozenset[str] = frozenset()  # names of the source columns that the value depends on
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Anything in the tree.
+    """Anything in the tree."""
 
-    Attributes
-    ----------
-    at
-        Offset in the query, in characters; -1: it was made by a program.
-    """
-
-    at: int = field(default=-1, kw_only=True, compare=False)
+    at: int = field(default=-1, kw_only=True, compare=False)  # offset in the query, in characters; -1: it was made by a program
 
 
 @dataclass(frozen=True, slots=True)
 class Ident:
-    """One identifier; `quoted` ones are case-sensitive (ADQL 2.1 section 2.1.2).
+    """One identifier; `quoted` ones are case-sensitive (ADQL 2.1 section 2.1.2)."""
 
-    Attributes
-    ----------
-    name
-        Without quotes.
-    """
-
-    name: str
+    name: str  # without quotes
     quoted: bool = False
 
 
@@ -87,15 +59,9 @@ class Ident:
 
 @dataclass(frozen=True, slots=True)
 class Expr(Node):
-    """A value expression or a search condition.
+    """A value expression or a search condition."""
 
-    Attributes
-    ----------
-    meta
-        Filled by the binder.
-    """
-
-    meta: Meta | None = field(default=None, kw_only=True, compare=False)
+    meta: Meta | None = field(default=None, kw_only=True, compare=False)  # filled by the binder
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +69,9 @@ class Literal(Expr):
     """A number (int or float), a string, a boolean (programs only), or NULL (None).
 
     `slot` numbers the literals of a query in text order, so that a plan can be used again with other values.
-
-    Attributes
-    ----------
-    value
-        A date or a shape is a call or a string.
     """
 
-    value: bool | int | float | str | None
+    value: bool | int | float | str | None  # a date or a shape is a call or a string
     slot: int = field(default=-1, kw_only=True, compare=False)
 
 
@@ -208,32 +169,17 @@ class ColumnRef(Expr):
     """``[[[catalog.]schema.]table.]column``; `source` and `column` are filled by the binder.
 
     `source` is the `TableRef.number`, `Derived.number` of the FROM item (unique in the whole query) that has it.
-
-    Attributes
-    ----------
-    name
-        Of the column.
-    qualifier
-        The identifiers before it.
     """
 
-    name: Ident
-    qualifier: tuple[Ident, ...] = ()
+    name: Ident  # of the column
+    qualifier: tuple[Ident, ...] = ()  # the identifiers before it
     source: int = field(default=-1, kw_only=True, compare=False)
     column: Column | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Unary(Expr):
-    """``-x``, ``+x``, ``~x`` (bitwise: declared extension).
-
-    Attributes
-    ----------
-    op
-        The sign.
-    operand
-        A value.
-    """
+    """``-x``, ``+x``, ``~x`` (bitwise: declared extension)."""
 
     op: str
     operand: Expr
@@ -241,15 +187,7 @@ class Unary(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Expr):
-    """``+ - * / ||`` and, as declared extensions, ``% & | ^``.
-
-    Attributes
-    ----------
-    op
-        The operator.
-    left, right
-        values.
-    """
+    """``+ - * / ||`` and, as declared extensions, ``% & | ^``."""
 
     op: str
     left: Expr
@@ -261,65 +199,36 @@ class Function(Expr):
     """A call: standard, geometric, aggregate (COUNT(*) has `star`), or user defined. Names are upper case.
 
     `steady`: an aggregate whose value may not depend on the order in which rows come, to the last bit.
-
-    Attributes
-    ----------
-    name
-        In upper case.
-    args
-        In their order.
-    distinct
-        Of an aggregate: each value once.
     """
 
-    name: str
+    name: str  # in upper case
     args: tuple[Expr, ...] = ()
-    distinct: bool = False
+    distinct: bool = False  # of an aggregate: each value once
     star: bool = False
     steady: bool = field(default=False, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Element(Expr):
-    """``array[n]``, ``array[i, j]`` (declared extension): counted from 1, one number for each axis, in the order of its arraysize.
-
-    Attributes
-    ----------
-    operand
-        The array.
-    indexes
-        One for each axis, from 1.
-    """
+    """``array[n]``, ``array[i, j]`` (declared extension): counted from 1, one number for each axis, in the order of its arraysize."""
 
     operand: Expr
-    indexes: tuple[Expr, ...]
+    indexes: tuple[Expr, ...]  # one for each axis, from 1
 
 
 @dataclass(frozen=True, slots=True)
 class Edge(Node):
-    """One end of a frame: `side` is UNBOUNDED PRECEDING, PRECEDING, CURRENT ROW, FOLLOWING or UNBOUNDED FOLLOWING.
-
-    Attributes
-    ----------
-    offset
-        Rows or values away; None: the side says all.
-    """
+    """One end of a frame: `side` is UNBOUNDED PRECEDING, PRECEDING, CURRENT ROW, FOLLOWING or UNBOUNDED FOLLOWING."""
 
     side: str
-    offset: Literal | None = None
+    offset: Literal | None = None  # rows or values away; None: the side says all
 
 
 @dataclass(frozen=True, slots=True)
 class Frame(Node):
-    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function looks at.
+    """``ROWS|RANGE|GROUPS BETWEEN start AND end``: the rows of the partition that a window function looks at."""
 
-    Attributes
-    ----------
-    unit
-        ROWS, RANGE or GROUPS.
-    """
-
-    unit: str
+    unit: str  # ROWS, RANGE or GROUPS
     start: Edge
     end: Edge
 
@@ -329,31 +238,18 @@ class Window(Expr):
     """``function OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` (declared extension): a value of each row among those beside it.
 
     With `name`, ``OVER name``: a window of the WINDOW clause, which the binder puts in its place.
-
-    Attributes
-    ----------
-    partition
-        Expressions whose equal rows are looked at together.
-    order_by
-        Within a partition.
     """
 
     function: Function
-    partition: tuple[Expr, ...] = ()
-    order_by: tuple[OrderItem, ...] = ()
+    partition: tuple[Expr, ...] = ()  # expressions whose equal rows are looked at together
+    order_by: tuple[OrderItem, ...] = ()  # within a partition
     frame: Frame | None = None
     name: Ident | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
-    """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number.
-
-    Attributes
-    ----------
-    operand
-        The value.
-    """
+    """``CAST(x AS VARCHAR(8))``; `target` is the upper-case ADQL type name, `length` its number."""
 
     operand: Expr
     target: str
@@ -362,45 +258,23 @@ class Cast(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Case(Expr):
-    """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension).
-
-    Attributes
-    ----------
-    whens
-        Condition (or value to compare with the operand), result.
-    otherwise
-        The result where none holds; None: null.
-    """
+    """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension)."""
 
     operand: Expr | None
-    whens: tuple[tuple[Expr, Expr], ...]
-    otherwise: Expr | None
+    whens: tuple[tuple[Expr, Expr], ...]  # condition (or value to compare with the operand), result
+    otherwise: Expr | None  # the result where none holds; None: null
 
 
 @dataclass(frozen=True, slots=True)
 class Subquery(Expr):
-    """A scalar subquery, or the right side of IN.
+    """A scalar subquery, or the right side of IN."""
 
-    Attributes
-    ----------
-    query
-        Of one column.
-    """
-
-    query: Query
+    query: Query  # of one column
 
 
 @dataclass(frozen=True, slots=True)
 class Compare(Expr):
-    """``= <> < > <= >=`` (``!=`` is read as ``<>``).
-
-    Attributes
-    ----------
-    op
-        The operator.
-    left, right
-        values.
-    """
+    """``= <> < > <= >=`` (``!=`` is read as ``<>``)."""
 
     op: str
     left: Expr
@@ -409,127 +283,67 @@ class Compare(Expr):
 
 @dataclass(frozen=True, slots=True)
 class And(Expr):
-    """A conjunction of two or more conditions.
+    """A conjunction of two or more conditions."""
 
-    Attributes
-    ----------
-    parts
-        In their order.
-    """
-
-    parts: tuple[Expr, ...]
+    parts: tuple[Expr, ...]  # in their order
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Expr):
-    """A disjunction of two or more conditions.
+    """A disjunction of two or more conditions."""
 
-    Attributes
-    ----------
-    parts
-        In their order.
-    """
-
-    parts: tuple[Expr, ...]
+    parts: tuple[Expr, ...]  # in their order
 
 
 @dataclass(frozen=True, slots=True)
 class Not(Expr):
-    """``NOT condition``.
-
-    Attributes
-    ----------
-    operand
-        A condition.
-    """
+    """``NOT condition``."""
 
     operand: Expr
 
 
 @dataclass(frozen=True, slots=True)
 class Between(Expr):
-    """``x [NOT] BETWEEN low AND high``.
-
-    Attributes
-    ----------
-    operand
-        The value.
-    negated
-        NOT BETWEEN.
-    """
+    """``x [NOT] BETWEEN low AND high``."""
 
     operand: Expr
     low: Expr
     high: Expr
-    negated: bool = False
+    negated: bool = False  # NOT BETWEEN
 
 
 @dataclass(frozen=True, slots=True)
 class In(Expr):
-    """``x [NOT] IN (a, b)`` or ``x [NOT] IN (SELECT ..)``.
-
-    Attributes
-    ----------
-    operand
-        The value.
-    choices
-        Values, a long list of literals, or a subquery.
-    negated
-        NOT IN.
-    """
+    """``x [NOT] IN (a, b)`` or ``x [NOT] IN (SELECT ..)``."""
 
     operand: Expr
-    choices: tuple[Expr, ...] | LiteralList | Subquery
-    negated: bool = False
+    choices: tuple[Expr, ...] | LiteralList | Subquery  # values, a long list of literals, or a subquery
+    negated: bool = False  # NOT IN
 
 
 @dataclass(frozen=True, slots=True)
 class Like(Expr):
-    """``x [NOT] LIKE|ILIKE pattern``.
-
-    Attributes
-    ----------
-    operand
-        The text.
-    negated
-        NOT LIKE.
-    ignore_case
-        ILIKE.
-    """
+    """``x [NOT] LIKE|ILIKE pattern``."""
 
     operand: Expr
     pattern: Expr
-    negated: bool = False
-    ignore_case: bool = False
+    negated: bool = False  # NOT LIKE
+    ignore_case: bool = False  # ILIKE
 
 
 @dataclass(frozen=True, slots=True)
 class IsNull(Expr):
-    """``x IS [NOT] NULL``.
-
-    Attributes
-    ----------
-    operand
-        The value.
-    negated
-        IS NOT NULL.
-    """
+    """``x IS [NOT] NULL``."""
 
     operand: Expr
-    negated: bool = False
+    negated: bool = False  # IS NOT NULL
 
 
 @dataclass(frozen=True, slots=True)
 class Exists(Expr):
-    """``EXISTS (SELECT ..)``.
+    """``EXISTS (SELECT ..)``."""
 
-    Attributes
-    ----------
-    query
-        any.
-    """
-
-    query: Query
+    query: Query  # of any columns
 
 
 def conjunction(*conditions: Expr | None) -> Expr | None:
@@ -578,14 +392,9 @@ class TableRef(FromItem):
 
     The binder fills `number` and `table`. `where` is set by `auth.permit` only: a bound condition over this table
     alone, which the writer applies before anything else sees the rows. `cte` is True if the name is one of WITH's.
-
-    Attributes
-    ----------
-    parts
-        The identifiers of its name.
     """
 
-    parts: tuple[Ident, ...]
+    parts: tuple[Ident, ...]  # the identifiers of its name
     alias: Ident | None = None
     number: int = field(default=-1, kw_only=True, compare=False)
     table: Table | None = field(default=None, kw_only=True, compare=False)
@@ -595,42 +404,24 @@ class TableRef(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class Derived(FromItem):
-    """``(SELECT ..) [AS] alias``; `columns` are filled by the binder. A view is bound into one of these.
+    """``(SELECT ..) [AS] alias``; `columns` are filled by the binder. A view is bound into one of these."""
 
-    Attributes
-    ----------
-    query
-        In the parentheses.
-    number
-        As `ColumnRef.source` has it; filled by the binder.
-    """
-
-    query: Query
+    query: Query  # in the parentheses
     alias: Ident
-    number: int = field(default=-1, kw_only=True, compare=False)
+    number: int = field(default=-1, kw_only=True, compare=False)  # as `ColumnRef.source` has it; filled by the binder
     columns: tuple[Column, ...] = field(default=(), kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Join(FromItem):
-    """``left [NATURAL] [INNER|LEFT|RIGHT|FULL|CROSS] JOIN right [ON ..|USING (..)]``; a comma is kind ``CROSS``.
-
-    Attributes
-    ----------
-    natural
-        By all columns of the same name.
-    on
-        The condition; filled by the binder for USING and NATURAL.
-    using
-        Names of columns.
-    """
+    """``left [NATURAL] [INNER|LEFT|RIGHT|FULL|CROSS] JOIN right [ON ..|USING (..)]``; a comma is kind ``CROSS``."""
 
     left: FromItem
     right: FromItem
     kind: str = "INNER"
-    natural: bool = False
-    on: Expr | None = None
-    using: tuple[Ident, ...] = ()
+    natural: bool = False  # by all columns of the same name
+    on: Expr | None = None  # the condition; filled by the binder for USING and NATURAL
+    using: tuple[Ident, ...] = ()  # names of columns
 
 
 # --- queries -------------------------------------------------------------------------------------------------
@@ -638,16 +429,10 @@ class Join(FromItem):
 
 @dataclass(frozen=True, slots=True)
 class SelectItem(Node):
-    """``expr [[AS] name]``; after binding `column` describes the output (name, type, unit, ucd ..).
-
-    Attributes
-    ----------
-    alias
-        None: the column has the name of its expression.
-    """
+    """``expr [[AS] name]``; after binding `column` describes the output (name, type, unit, ucd ..)."""
 
     expr: Expr
-    alias: Ident | None = None
+    alias: Ident | None = None  # None: the column has the name of its expression
     column: Column | None = field(default=None, kw_only=True, compare=False)
 
 
@@ -660,115 +445,63 @@ class Star(Node):
 
 @dataclass(frozen=True, slots=True)
 class OrderItem(Node):
-    """``expr [ASC|DESC]``; a whole-number Literal is a position in the select list.
-
-    Attributes
-    ----------
-    descending
-        The largest first.
-    """
+    """``expr [ASC|DESC]``; a whole-number Literal is a position in the select list."""
 
     expr: Expr
-    descending: bool = False
+    descending: bool = False  # the largest first
 
 
 @dataclass(frozen=True, slots=True)
 class NamedWindow(Node):
-    """``name AS ([PARTITION BY ..] [ORDER BY ..] [frame])`` of the WINDOW clause (declared extension).
-
-    Attributes
-    ----------
-    partition, order_by
-        As of `Window`.
-    """
+    """``name AS ([PARTITION BY ..] [ORDER BY ..] [frame])`` of the WINDOW clause (declared extension)."""
 
     name: Ident
-    partition: tuple[Expr, ...] = ()
-    order_by: tuple[OrderItem, ...] = ()
+    partition: tuple[Expr, ...] = ()  # as of `Window`
+    order_by: tuple[OrderItem, ...] = ()  # as of `Window`
     frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Select(Node):
-    """One SELECT. `source` is None only in queries without FROM; bound ones have no `windows` any more.
+    """One SELECT. `source` is None only in queries without FROM; bound ones have no `windows` any more."""
 
-    Attributes
-    ----------
-    items
-        The select list.
-    where
-        A condition; None: all rows.
-    group_by
-        Expressions, aliases, positions.
-    having
-        A condition on groups.
-    distinct
-        Each row once.
-    top
-        Largest number of rows; None: all.
-    """
-
-    items: tuple[SelectItem | Star, ...]
+    items: tuple[SelectItem | Star, ...]  # the select list
     source: FromItem | None = None
-    where: Expr | None = None
-    group_by: tuple[Expr, ...] = ()
-    having: Expr | None = None
-    distinct: bool = False
-    top: Literal | None = None
+    where: Expr | None = None  # a condition; None: all rows
+    group_by: tuple[Expr, ...] = ()  # expressions, aliases, positions
+    having: Expr | None = None  # a condition on groups
+    distinct: bool = False  # each row once
+    top: Literal | None = None  # largest number of rows; None: all
     windows: tuple[NamedWindow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SetOperation(Node):
-    """``left UNION|INTERSECT|EXCEPT [ALL] right``.
-
-    Attributes
-    ----------
-    op
-        UNION, INTERSECT or EXCEPT.
-    all
-        Rows may come twice.
-    """
+    """``left UNION|INTERSECT|EXCEPT [ALL] right``."""
 
     op: str
     left: Select | SetOperation | Query
     right: Select | SetOperation | Query
-    all: bool = False
+    all: bool = False  # rows may come twice
 
 
 @dataclass(frozen=True, slots=True)
 class CommonTable(Node):
-    """``name AS (SELECT ..)`` in WITH; `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension).
-
-    Attributes
-    ----------
-    query
-        That makes its rows.
-    """
+    """``name AS (SELECT ..)`` in WITH; `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension)."""
 
     name: Ident
-    query: Query
+    query: Query  # that makes its rows
     recursive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Query(Node):
-    """A whole query or a parenthesised one: ``[WITH ..] body [ORDER BY ..] [OFFSET n]``. `text` is its source.
-
-    Attributes
-    ----------
-    order_by
-        Of the whole.
-    offset
-        Rows to leave out first.
-    ctes
-        The tables of WITH.
-    """
+    """A whole query or a parenthesised one: ``[WITH ..] body [ORDER BY ..] [OFFSET n]``. `text` is its source."""
 
     body: Select | SetOperation | Query
-    order_by: tuple[OrderItem, ...] = ()
-    offset: Literal | None = None
-    ctes: tuple[CommonTable, ...] = ()
+    order_by: tuple[OrderItem, ...] = ()  # of the whole
+    offset: Literal | None = None  # rows to leave out first
+    ctes: tuple[CommonTable, ...] = ()  # the tables of WITH
     text: str = field(default="", kw_only=True, compare=False)
 
 

@@ -425,6 +425,13 @@ class Engine(Protocol):
         Of its module or entry point.
     faulty
         `Snapshot.path` -> what is missing or cut off, as this process found it.
+
+    Common
+    ------
+    snapshot
+        One that this engine wrote.
+    table
+        Its structure.
     """
 
     name: str
@@ -444,8 +451,6 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        snapshot
-            Of this engine.
         rows
             How many, about.
         columns
@@ -461,11 +466,6 @@ class Engine(Protocol):
     def missing(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
         """Check that the files of a snapshot are there, and of the size that was written.
 
-        Parameters
-        ----------
-        snapshot
-            Of this engine.
-
         Returns
         -------
         file
@@ -478,8 +478,6 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        snapshot
-            Of this engine.
         pace
             Called with the number of bytes after each piece that is read; None: nothing is read.
         known
@@ -552,8 +550,6 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        table
-            Its structure.
         snapshot
             Id of the new one.
         followed
@@ -602,8 +598,6 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        snapshot
-            Of this engine.
         columns
             Names, in the wanted order; None: all.
 
@@ -632,22 +626,10 @@ class Engine(Protocol):
         """
 
     def drop(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's files; readers that have it open go on undisturbed.
-
-        Parameters
-        ----------
-        snapshot
-            Of this engine.
-        """
+        """Remove a snapshot's files; readers that have it open go on undisturbed."""
 
     def published(self, snapshot: Snapshot) -> None:
-        """Note that a snapshot written here is published: until then nobody may sweep it.
-
-        Parameters
-        ----------
-        snapshot
-            Of this engine.
-        """
+        """Note that a snapshot written here is published: until then nobody may sweep it."""
 
     def sweep(self, known: set[str]) -> list[str]:
         """Remove what crashed writers left: all but known snapshots and those being written.

@@ -1,4 +1,18 @@
-"""Values and their texts: whole Arrow columns as VOTable and DALI literals and back, and hashed, without a loop over rows; forms of dates."""
+"""Values and their texts: whole Arrow columns as VOTable and DALI literals and back, and hashed, without a loop over rows; forms of dates.
+
+Common
+------
+array
+    A column as Arrow has it, shape (n,).
+texts
+    Strings, shape (n,).
+kind
+    The type of the column.
+words
+    Some texts of a column, as samples.
+returns : pa.Array
+    A value for each row, shape (n,), in one piece; nulls stay null where nothing else is said.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +48,12 @@ _YEAR_0, _YEAR_10000 = -62_167_219_200_000_000, 253_402_300_800_000_000  # micro
 
 
 def number(text: str) -> int | float:
-    """Parse a number; a whole one stays whole, for a double holds no more than 53 bits of it.
+    """Return the number (dimensionless) that a text says; a whole one stays whole, for a double holds no more than 53 bits of it.
 
     Parameters
     ----------
     text
         Blanks around it do not matter.
-
-    Returns
-    -------
-    number
-        Dimensionless.
 
     Raises
     ------
@@ -55,34 +64,24 @@ def number(text: str) -> int | float:
 
 
 def figure(value: float) -> str:
-    """Format a number as people do: a whole one with all its digits.
+    """Return a number's text as people write it: a whole one with all its digits, a fraction with at most 15.
 
     Parameters
     ----------
     value
         Dimensionless.
-
-    Returns
-    -------
-    text
-        At most 15 digits of a fraction.
     """
     return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 @cached(4096)
 def word(text: str) -> pa.Scalar:
-    """Make an Arrow scalar of a string, once (Arrow takes 35 microseconds to guess the type each time).
+    """Return a string as an Arrow scalar, made once (Arrow takes 35 microseconds to guess the type each time).
 
     Parameters
     ----------
     text
-        Any.
-
-    Returns
-    -------
-    scalar
-        Of the type string.
+        Of a few thousand that come again and again: the last 4,096 are kept.
     """
     return pa.scalar(text, _STRING)
 
@@ -96,47 +95,23 @@ def joined(*parts: pa.Array | str, between: str = "") -> pa.Array:
         Strings of shape (n,), and words for all rows.
     between
         What stands between two parts.
-
-    Returns
-    -------
-    texts
-        Shape (n,).
     """
     return pc.binary_join_element_wise(*(word(part) if isinstance(part, str) else part for part in parts), word(between))
 
 
 def filled(array: pa.Array, text: str = "") -> pa.Array:
-    """Replace the nulls of a string column by a word.
+    """Replace the nulls of a string column by a word; the same object is returned if there are none.
 
     Parameters
     ----------
-    array
-        Strings, shape (n,).
     text
-        The word.
-
-    Returns
-    -------
-    array
-        Shape (n,); the same object if there are none.
+        What stands in their place.
     """
     return pc.fill_null(array, word(text)) if array.null_count else array
 
 
 def storage(array: pa.Array, kind: Type) -> pa.Array:
     """Cast a column to the Arrow storage type of `kind`: whole numbers widen, dictionaries are spelt out.
-
-    Parameters
-    ----------
-    array
-        Shape (n,), also in chunks.
-    kind
-        The type of its column.
-
-    Returns
-    -------
-    array
-        In one piece, shape (n,).
 
     Raises
     ------
@@ -174,11 +149,6 @@ def flat(array: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
     """Flatten a column of lists of any rank.
 
     A null row is an empty stretch for variable lists and a stretch of undefined values for fixed ones.
-
-    Parameters
-    ----------
-    array
-        Lists, shape (n,).
 
     Returns
     -------
@@ -221,18 +191,7 @@ def _close_nulls(array: pa.Array, offsets: np.ndarray[Any, Any], values: pa.Arra
 
 
 def variable(array: pa.Array) -> pa.Array:
-    """Convert fixed-size lists to variable ones, nulls kept.
-
-    Parameters
-    ----------
-    array
-        Lists, shape (n,).
-
-    Returns
-    -------
-    array
-        Shape (n,); the same object if it has variable ones already.
-    """
+    """Convert fixed-size lists to variable ones, nulls kept; the same object is returned if it has variable ones already."""
     if not pa.types.is_fixed_size_list(array.type):
         return array
     offsets, values = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size, array.values
@@ -241,18 +200,7 @@ def variable(array: pa.Array) -> pa.Array:
 
 
 def characters(array: pa.Array) -> memoryview:
-    """View all bytes of a string or binary column as they stand in memory, one row's after the other's.
-
-    Parameters
-    ----------
-    array
-        Shape (n,).
-
-    Returns
-    -------
-    bytes
-        Not copied.
-    """
+    """Return a view of all bytes of a string or binary column as they stand in memory, one row's after the other's."""
     _, offsets, data = array.buffers()
     if data is None or not len(array):
         return memoryview(b"")
@@ -261,7 +209,7 @@ def characters(array: pa.Array) -> memoryview:
 
 
 def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
-    """Split a batch so that what is written of each piece stays well below Arrow's 2 GiB per string column.
+    """Yield a batch in pieces of one row at least, so that what is written of each stays well below Arrow's 2 GiB per string column.
 
     Parameters
     ----------
@@ -269,11 +217,6 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
         The rows.
     per_row
         Bytes that writing adds to each row: tags, separators, padding.
-
-    Yields
-    ------
-    batch
-        At least one row of it, in order; nothing of an empty one.
     """
     if not batch.num_rows:
         return
@@ -287,7 +230,7 @@ def pieces(batch: pa.RecordBatch, per_row: int) -> Iterator[pa.RecordBatch]:
 
 
 def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.RecordBatch]:
-    """Split a batch so that no piece takes more than `most` bytes when its dictionaries are spelt out: a long text is kept once.
+    """Yield a batch in pieces that take at most `most` bytes when their dictionaries are spelt out: a long text is kept once.
 
     Parameters
     ----------
@@ -295,11 +238,6 @@ def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.Recor
         The rows.
     most
         Bytes.
-
-    Yields
-    ------
-    batch
-        At least one row of it, in order.
 
     Raises
     ------
@@ -350,17 +288,12 @@ def _widths(array: pa.Array) -> np.ndarray[Any, Any]:
 
 
 def early(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Split the first batch in two, so that the first bytes leave after a few milliseconds whatever its size.
+    """Yield the same rows in the same order, the first batch split in two: its first bytes leave after a few milliseconds whatever its size.
 
     Parameters
     ----------
     batches
         Of any size.
-
-    Yields
-    ------
-    batch
-        The same rows in the same order.
     """
     first = True
     for batch in batches:
@@ -381,15 +314,8 @@ def text(array: pa.Array, kind: Type, *, null: str | None = None) -> pa.Array:
     ----------
     array
         In the storage type of `kind` (see `storage`), shape (n,).
-    kind
-        The type of its column.
     null
         Text for null elements inside arrays of whole numbers; others become ``NaN`` and ``?``.
-
-    Returns
-    -------
-    texts
-        Strings, shape (n,).
 
     Raises
     ------
@@ -451,11 +377,6 @@ def timestamps(array: pa.Array) -> pa.Array:
     ----------
     array
         Microseconds, shape (n,).
-
-    Returns
-    -------
-    texts
-        Strings, shape (n,); nulls stay null.
     """
     values = pc.fill_null(array.cast(_INT64), _ZERO).to_numpy() if array.null_count else array.cast(_INT64).to_numpy()
     if len(values) and not (int(values.min()) >= _YEAR_0 and int(values.max()) < _YEAR_10000):
@@ -478,18 +399,7 @@ def _long_years(values: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def json_strings(array: pa.Array) -> pa.Array:
-    """Quote and escape strings as JSON does; nulls stay null.
-
-    Parameters
-    ----------
-    array
-        Strings, shape (n,).
-
-    Returns
-    -------
-    texts
-        Strings, shape (n,).
-    """
+    """Quote and escape strings as JSON does; nulls stay null."""
     data = bytes(characters(array))
     shown = array
     if b"\\" in data or b'"' in data:
@@ -522,15 +432,8 @@ def values(texts: pa.Array, kind: Type, null: str | None = None) -> pa.Array:
     ----------
     texts
         DALI literals, shape (n,).
-    kind
-        The type of its column.
     null
         VALUES/@null: this value, however it is spelt, is null too, inside arrays as well.
-
-    Returns
-    -------
-    array
-        Shape (n,).
 
     Raises
     ------
@@ -691,15 +594,8 @@ def fold(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, A
         Values of the innermost type, shape (m,).
     null
         True for rows that are null as a whole, shape (n,).
-    kind
-        The type of the column.
     show
         A function that returns the text of a row, for the message of a fault; None: no text is shown.
-
-    Returns
-    -------
-    array
-        Shape (n,).
 
     Raises
     ------
@@ -753,15 +649,8 @@ def string_arrays(texts: pa.Array, kind: Type) -> pa.Array:
 
     Parameters
     ----------
-    texts
-        Strings, shape (n,).
     kind
         An array of strings of a fixed length.
-
-    Returns
-    -------
-    array
-        Lists of strings, shape (n,).
     """
     width = kind.shape[0] or 1
     plain = filled(texts)
@@ -788,18 +677,7 @@ FORMS = (
 
 
 def form_of(words: Sequence[str]) -> str | None:
-    """Detect the form of a date that nearly all texts have.
-
-    Parameters
-    ----------
-    words
-        Some texts of a column.
-
-    Returns
-    -------
-    form
-        One of `FORMS`; None if there is none.
-    """
+    """Return the form of a date, one of `FORMS`, that nearly all texts have; None if there is none."""
     if not words or not 6 <= len(words[0]) <= 26:
         return None
     return next((form for form in FORMS if sum(_reads(word, form) for word in words) >= 0.97 * len(words)), None)
@@ -807,11 +685,6 @@ def form_of(words: Sequence[str]) -> str | None:
 
 def forms_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Detect the forms of dates, three at most, that texts have.
-
-    Parameters
-    ----------
-    words
-        Some texts of a column.
 
     Returns
     -------

@@ -143,7 +143,23 @@ def _job(row: Any) -> Job:
 
 
 class Jobs:
-    """The jobs of a store. Thread-safe."""
+    """The jobs of a store. Thread-safe.
+
+    Common
+    ------
+    name, names
+        Id of a job, or several.
+    kind
+        Name of a job type.
+    queue
+        Name of a queue: whose jobs they are.
+    job
+        Its record, as this process read it last.
+    among
+        Phases: nothing happens to a job that is in another one.
+    hidden
+        Phases to leave out.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -184,11 +200,6 @@ class Jobs:
     def one(self, name: str) -> Job:
         """Return a job.
 
-        Parameters
-        ----------
-        name
-            Its id.
-
         Returns
         -------
         job
@@ -206,13 +217,7 @@ class Jobs:
         return _job(row)
 
     def phases(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the phases of many jobs; those that are no more are left out.
-
-        Parameters
-        ----------
-        names
-            Ids.
-        """
+        """Return the phases of many jobs; those that are no more are left out."""
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for some in _chunks(names):
@@ -236,14 +241,8 @@ class Jobs:
 
         Parameters
         ----------
-        queue
-            Whose.
-        kind
-            Name of the job type.
         phases
             Only these; empty: all.
-        hidden
-            Phases to leave out.
         after
             Created later than this time.
         before
@@ -301,10 +300,6 @@ class Jobs:
 
         Parameters
         ----------
-        name
-            Its id.
-        among
-            Phases.
         values
             Columns and their new values.
 
@@ -326,12 +321,8 @@ class Jobs:
 
         Parameters
         ----------
-        name
-            Its id.
         others
             Ids.
-        among
-            Phases in which it may be.
 
         Returns
         -------
@@ -349,11 +340,6 @@ class Jobs:
     def children(self, name: str) -> list[str]:
         """List the jobs that are part of another.
 
-        Parameters
-        ----------
-        name
-            Its id.
-
         Returns
         -------
         ids
@@ -369,10 +355,6 @@ class Jobs:
 
         Parameters
         ----------
-        name
-            Its id.
-        among
-            Phases in which it may be.
         most
             Of the same queue that may wait or run.
         alike
@@ -403,11 +385,6 @@ class Jobs:
 
     def remove(self, *names: str) -> list[str]:
         """Delete jobs and what is part of them; who runs them notices.
-
-        Parameters
-        ----------
-        names
-            Ids.
 
         Returns
         -------
@@ -546,8 +523,6 @@ class Jobs:
 
         Parameters
         ----------
-        job
-            As its holder has it.
         counts
             The attempt was one.
 
@@ -579,22 +554,11 @@ class Jobs:
             return [_job(row) for row in connection.execute(sa.select(jobs).where(jobs.c.phase == "EXECUTING"))]
 
     def abandoned(self, job: Job) -> bool:
-        """Return whether the holder of a job is certainly dead: it ran on this machine.
-
-        Parameters
-        ----------
-        job
-            Any.
-        """
+        """Return whether the holder of a job is certainly dead: it ran on this machine."""
         return job.holder is None or dead(job.holder)
 
     def ahead(self, job: Job) -> dict[str, int]:
         """Estimate how many jobs of each queue will be begun before a job that waits, or would wait from now on: queues take turns.
-
-        Parameters
-        ----------
-        job
-            Any.
 
         Returns
         -------
@@ -641,10 +605,6 @@ class Jobs:
 
         Parameters
         ----------
-        queue
-            Whose.
-        kind
-            Name of the job type.
         most
             How many.
 
@@ -670,8 +630,6 @@ class Jobs:
         ----------
         moment
             The time of now, as the store writes it.
-        hidden
-            Phases to leave out.
 
         Returns
         -------
@@ -683,13 +641,7 @@ class Jobs:
             return [_job(row) for row in connection.execute(query)]
 
     def known(self, names: Sequence[str]) -> set[str]:
-        """Return those ids that are jobs.
-
-        Parameters
-        ----------
-        names
-            Ids.
-        """
+        """Return those ids that are jobs."""
         return set(self.phases(names))
 
 

@@ -65,6 +65,15 @@ class Store:
         ``var/`` of the site; made if it is not there.
     url
         SQLAlchemy URL; None = ``hven.sqlite`` in `directory`.
+
+    Common
+    ------
+    collection
+        Name of a collection.
+    label
+        Of a release of it.
+    run
+        Id of the run that made the records.
     """
 
     def __init__(self, directory: Path, url: str | None = None) -> None:
@@ -172,11 +181,6 @@ class Store:
     def snapshots(self, collection: str) -> list[Record]:
         """List every snapshot of a collection that is kept.
 
-        Parameters
-        ----------
-        collection
-            Its name.
-
         Returns
         -------
         records
@@ -199,11 +203,6 @@ class Store:
 
     def history(self, collection: str) -> list[Event]:
         """List everything that moved a collection's pointers.
-
-        Parameters
-        ----------
-        collection
-            Its name.
 
         Returns
         -------
@@ -297,12 +296,8 @@ class Store:
 
         Parameters
         ----------
-        collection
-            Its name.
         records
             New snapshots, and those already stored that stay.
-        run
-            Id of the run that made them.
         lease
             The lease of the caller: if it was lost, nothing is published.
         same
@@ -334,8 +329,6 @@ class Store:
         ----------
         states
             Collection, its records, the caller's lease of it: as for `publish`, and so is `same`.
-        run
-            Id of the run that made them.
         amended
             Snapshots that stay, of any collection, and of whose provenance more is known now.
         same
@@ -420,11 +413,6 @@ class Store:
     def resume(self, collection: str) -> bool:
         """Let a collection follow its sources again that a rollback holds.
 
-        Parameters
-        ----------
-        collection
-            Its name.
-
         Returns
         -------
         held
@@ -438,11 +426,6 @@ class Store:
 
     def remove(self, collection: str) -> list[str]:
         """Publish a collection no more; its snapshots stay (see `purge`).
-
-        Parameters
-        ----------
-        collection
-            Its name.
 
         Returns
         -------
@@ -469,11 +452,6 @@ class Store:
     def purge(self, collection: str) -> list[Snapshot]:
         """Forget a collection's snapshots that are neither published nor pinned.
 
-        Parameters
-        ----------
-        collection
-            Its name.
-
         Returns
         -------
         snapshots
@@ -486,8 +464,6 @@ class Store:
 
         Parameters
         ----------
-        collection
-            Its name.
         keep
             How many, at least 1.
 
@@ -521,10 +497,6 @@ class Store:
 
         Parameters
         ----------
-        collection
-            Its name.
-        label
-            Of the release.
         description
             Of the release.
 
@@ -555,11 +527,6 @@ class Store:
     def releases(self, collection: str) -> list[Release]:
         """List every release of a collection.
 
-        Parameters
-        ----------
-        collection
-            Its name.
-
         Returns
         -------
         releases
@@ -581,13 +548,6 @@ class Store:
 
     def withdraw(self, collection: str, label: str) -> None:
         """Unpin a release; its snapshots go with the next pruning.
-
-        Parameters
-        ----------
-        collection
-            Its name.
-        label
-            Of the release.
 
         Raises
         ------

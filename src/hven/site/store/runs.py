@@ -58,7 +58,15 @@ class Run:
 
 
 class Runs:
-    """The runs of a store."""
+    """The runs of a store.
+
+    Common
+    ------
+    collection
+        Name of a collection.
+    run
+        Id of a run.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,10 +76,6 @@ class Runs:
 
         Parameters
         ----------
-        run
-            Its id.
-        collection
-            Its name.
         kind
             Ingest, sync, rollback ...
 
@@ -93,8 +97,6 @@ class Runs:
 
         Parameters
         ----------
-        run
-            Its id.
         phase
             COMPLETED, ERROR or ABORTED.
         message
@@ -110,11 +112,6 @@ class Runs:
 
     def get(self, run: str) -> Run:
         """Return one run.
-
-        Parameters
-        ----------
-        run
-            Its id.
 
         Raises
         ------
@@ -132,8 +129,6 @@ class Runs:
 
         Parameters
         ----------
-        collection
-            Its name.
         limit
             How many at most.
 
@@ -163,11 +158,6 @@ class Runs:
 
     def mark_dead(self, collection: str) -> list[str]:
         """Mark runs that never ended as ABORTED; called by who holds the collection's lease.
-
-        Parameters
-        ----------
-        collection
-            Its name.
 
         Returns
         -------
