@@ -15,7 +15,7 @@ from shared import ROOT
 
 SOURCE = ROOT / "src" / "hven"
 MODULES = sorted(SOURCE.rglob("*.py"))
-LONGEST = 650  # lines besides docstrings: what outsiders build on says much, and is no longer to read for it
+LONGEST = 800
 # who may import what, the local imports in functions included: driver -> rooms
 HELD = {
     "duckdb": {"sources", "engines"},
@@ -141,17 +141,8 @@ def test_rooms_keep_their_budgets():
     assert {one: weight for one, weight in weights.items() if weight > budgets[one]} == {}
 
 
-def lines(path: Path) -> int:
-    """Count the lines of a file besides its docstrings."""
-    documented = [
-        node for node in ast.walk(tree(path)) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    told = [node.body[0] for node in documented if ast.get_docstring(node, clean=False) is not None]
-    return text(path).count("\n") - sum((one.end_lineno or 0) - one.lineno + 1 for one in told)
-
-
 def test_modules_are_short_and_say_what_they_are_for():
-    long = [f"{name(path)} has more than {LONGEST} lines: split it by meaning" for path in MODULES if lines(path) > LONGEST]
+    long = [f"{name(path)} has more than {LONGEST} lines: split it by meaning" for path in MODULES if text(path).count("\n") > LONGEST]
     first = {name(path): text(path).partition("\n")[0] for path in MODULES}
     dumb = [
         f"the first line of {one} is no sentence about it: {line!r}" for one, line in first.items() if not re.match(r'r?"""\S.{15,}', line)
@@ -160,8 +151,8 @@ def test_modules_are_short_and_say_what_they_are_for():
 
 
 def test_most_modules_are_short():
-    sizes = sorted(lines(path) for path in MODULES)
-    assert sizes[len(sizes) // 2] <= 150
+    sizes = sorted(text(path).count("\n") for path in MODULES)
+    assert sizes[len(sizes) // 2] <= 250
 
 
 def test_doors_say_what_their_rooms_are_for_and_export_few_names():
