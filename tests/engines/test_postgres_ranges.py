@@ -77,7 +77,7 @@ def test_answers_are_those_of_the_embedded_engine(engine, relations, text):
 
 
 def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch):
-    monkeypatch.setattr(running, "HINT", 65_536)  # bytes of a batch: with the usual 4 MB nothing has been given yet
+    monkeypatch.setattr(running, "REST", 65_536)  # bytes of a batch: with the usual 2 MB little has been given yet
     bound, asked = plan(engine, "SELECT id, x * x AS v FROM sky.stars", (FLUX,))
     execution = asked.execute(bound.slots, relations, Limits(batch=1000))
     with pytest.raises(

@@ -9,7 +9,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from hven.engines.postgres.running import AHEAD, Ahead
+from hven.engines import Limits, postgres
+from hven.engines.postgres.running import AHEAD, Ahead, PostgresExecution, Work
 from hven.engines.postgres.sessions import PREPARED, Server
 from postgres import cluster
 
@@ -87,6 +88,23 @@ def test_batches_come_in_order_and_only_some_are_read_ahead():
         assert len(read) <= len(found) + AHEAD + 1
     ahead.close(lambda: None)
     assert found == list(range(20))
+
+
+def test_a_streamed_answer_begins_with_little(machine, tmp_path):
+    engine = postgres.open(tmp_path, memory=1 << 28, threads=1, url=machine.url, pool=2, schema="soon")
+
+    def first(soon: bool) -> tuple[int, int]:
+        sql = "SELECT n::BIGINT AS n FROM generate_series(1, 300000) AS n"
+        work = Work(asked=sql, streamed=sql, arguments=(), soon=soon)
+        schema = pa.schema([("n", pa.int64())])
+        sizes = [batch.num_rows for batch in PostgresExecution(engine, schema, lambda: work, Limits(batch=1_000_000))]
+        assert sum(sizes) == 300_000
+        return sizes[0], max(sizes)
+
+    (few, most), (many, _) = first(True), first(False)
+    engine.close()
+    assert few * 5 < most
+    assert few * 5 < many
 
 
 def test_an_error_comes_after_what_came_before_it():

@@ -128,7 +128,10 @@ class PostgresPlan(Plan):
             arguments = statement.arguments(values)
             if arguments is not None:
                 break
-        return Work(asked=statement.asked, streamed=statement.streamed, arguments=arguments or [], quick=self._quick, uploads=uploads)
+        soon = self._ranged is None  # what may fail had better fail before anything is given
+        return Work(
+            asked=statement.asked, streamed=statement.streamed, arguments=arguments or [], quick=self._quick, uploads=uploads, soon=soon
+        )
 
     def _there(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
         """Write where the rows of a table are, and give what of it is indexed, for `places`."""
