@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model.literal import cast
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -78,18 +80,12 @@ def _bound(whole_one: Callable[[float], int], value: float, kind: pa.DataType) -
 def _safe(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
     try:
         return values.cast(kind), None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        if isinstance(error, pa.ArrowNotImplementedError):
-            raise
-    misfit = _misfits(values, kind)
-    if misfit is not None:
-        kept = pc.if_else(misfit, pa.scalar(None, values.type), values)
-        try:
-            return kept.cast(kind), misfit
-        except pa.ArrowInvalid:
-            done, more = _halving(kept, kind)
-            return done, pc.or_(misfit, more)
-    return _halving(values, kind)
+    except pa.ArrowInvalid:
+        misfit = _misfits(values, kind)
+    if misfit is None:
+        return cast(values, kind)
+    done, more = cast(pc.if_else(misfit, pa.scalar(None, values.type), values), kind)
+    return done, misfit if more is None else pc.or_(misfit, more)
 
 
 def _misfits(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
@@ -121,15 +117,3 @@ def _misfits(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
 
 def _any_of(tests: Iterable[pa.Array]) -> pa.Array:
     return reduce(pc.or_kleene, tests)
-
-
-def _halving(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
-    """Find the values at fault by halving: few faults cost few casts."""
-    try:
-        return values.cast(kind), pa.array(np.zeros(len(values), bool))
-    except pa.ArrowInvalid:
-        if len(values) == 1:
-            return pa.nulls(1, kind), pa.array([True])
-    middle = len(values) // 2
-    left, right = _halving(values[:middle], kind), _halving(values[middle:], kind)
-    return pa.concat_arrays([left[0], right[0]]), pa.concat_arrays([left[1], right[1]])

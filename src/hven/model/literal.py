@@ -145,6 +145,25 @@ def storage(array: pa.Array, kind: Type) -> pa.Array:
     return array.cast(wanted)
 
 
+def cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Cast; where that fails, find the values at fault by halving: few faults cost few casts.
+
+    Returns
+    -------
+    values, bad
+        `values` has null where `bad` (booleans, or None: all fit) is true.
+    """
+    try:
+        return values.cast(kind), None
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            return pa.nulls(1, kind), pa.array([True])
+    middle = len(values) // 2
+    halves = [cast(values[:middle], kind), cast(values[middle:], kind)]
+    bad = [pa.array(np.zeros(len(done), bool)) if some is None else some for done, some in halves]
+    return pa.concat_arrays([done for done, _ in halves]), pa.concat_arrays(bad)
+
+
 def flat(array: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
     """Flatten a column of lists of any rank.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import number
+from hven.model.literal import cast, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,7 +197,7 @@ def _floats(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | Non
     except pa.ArrowInvalid:
         bad = _bad(pc.match_substring_regex(text, _FLOAT))
         # Fortran writes 1.5D+03
-        values, more = halving(pc.replace_substring_regex(_keep(text, bad), "[dD]", "e"), pa.float64())
+        values, more = cast(pc.replace_substring_regex(_keep(text, bad), "[dD]", "e"), pa.float64())
         bad = _or(bad, more)
     values = no_nan(values)
     return (values if kind == pa.float64() else pc.cast(values, kind, safe=False)), bad
@@ -241,26 +241,10 @@ def _times(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None
     text = pc.replace_substring_regex(text, r"\.$", "")
     sixty = pc.fill_null(pc.match_substring_regex(text, _SIXTY), False)
     carried = pc.any(sixty).as_py()
-    values, more = halving(pc.replace_substring_regex(text, _SIXTY, r":59\1") if carried else text, pa.timestamp("us"))
+    values, more = cast(pc.replace_substring_regex(text, _SIXTY, r":59\1") if carried else text, pa.timestamp("us"))
     if carried:
         values = pc.if_else(sixty, pc.add(values, pa.scalar(1_000_000, pa.duration("us"))), values)
     return pc.cast(values, kind), _or(bad, more)
-
-
-def halving(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Cast; where that fails, find the cells at fault by halving (few faults cost few casts)."""
-    try:
-        return pc.cast(text, kind), None
-    except pa.ArrowInvalid:
-        if len(text) == 1:
-            return pa.nulls(1, kind), pa.array([True])
-    middle = len(text) // 2
-    left, left_bad = halving(text[:middle], kind)
-    right, right_bad = halving(text[middle:], kind)
-    bads = [
-        part if part is not None else pa.array(np.zeros(size, bool)) for part, size in ((left_bad, middle), (right_bad, len(text) - middle))
-    ]
-    return pa.concat_arrays([left, right]), pa.concat_arrays(bads)
 
 
 def guess(text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thousands: str | None = None) -> pa.DataType:
