@@ -21,7 +21,7 @@ HELD = {
     "duckdb": {"sources", "engines"},
     "psycopg": {"sources", "engines"},
     "adbc_driver_manager": {"engines"},
-    "adbc_driver_postgresql": {"engines"},
+    "adbc_driver_postgresql": {"engines", "sources"},
     "sqlalchemy": {"site", "sources"},
     "httpx": {"sources", "testing"},
     "starlette": {"services", "portal", "app", "testing", "lint"},

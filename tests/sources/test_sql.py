@@ -153,6 +153,38 @@ def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
 
 
 @pytest.mark.outside
+@pytest.mark.parametrize(
+    ("value", "kind", "read"),
+    [
+        ("'NaN'::float8", "float64", None), ("-'Infinity'::float4", "float32", float("-inf")),
+        ("1e400::numeric", "float64", float("inf")), ("1234567890123456789012345::numeric", "float64", 1234567890123456789012345.0),
+        ("'NULL'::text", "string", "NULL"), ("E' \t'::text", "string", None), ("'x'::char(5)", "string", "x"), ("4294967295::oid", "int64", 4294967295),
+        ("'9999-12-31 23:59:59.999999'::timestamp", "timestamp", datetime(9999, 12, 31, 23, 59, 59, 999_999)),
+        ("'0001-01-01'::date", "timestamp", datetime(1, 1, 1)), ("'2000-01-01 00:00+02'::timestamptz", "timestamp", datetime(1999, 12, 31, 22)),
+        ("'12:34:56'::time", "string", "12:34:56"), ("'10.0.0.1'::inet", "string", "10.0.0.1"), ("'\\xdead'::bytea", "string", "\\xdead"),
+        ("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid", "string", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"), ("(1, 'x')", "string", "(1,x)"),
+        ("array[1, NULL]", "int32[*]", [1, None]), ("array[[1, 2], [3, 4]]", "int32[*]", [1, 2, 3, 4]), ("'{}'::int[]", "int32[*]", None),
+        ("array[1.5, 'NaN']", "float64[*]", [1.5, None]), ("array['a', 'b']", "string", "{a,b}"), ("array[true]", "string", "{t}"),
+    ],
+)  # fmt: skip
+def test_a_value_of_postgresql_is_read(tmp_path, postgres, value, kind, read):
+    source = opened(tmp_path, url=postgres, query=f"SELECT {value} AS x UNION ALL SELECT NULL ORDER BY 1")
+    assert [str(column.type) for column in source.columns()] == [kind]
+    assert table(source).column("x").to_pylist() == [read, None]
+
+
+@pytest.mark.outside
+def test_times_of_postgresql_that_nothing_here_holds_are_kept_aside(tmp_path, postgres):
+    days = "('infinity'), ('2001-02-03'), ('5000000-01-01'), (NULL), ('0044-03-15 BC'), ('-infinity')"
+    refused = []
+    options = sql.Options(url=postgres, query=f"SELECT d::date AS day FROM (VALUES {days}) v(d)")
+    source = sql.open(options, Context(directory=tmp_path, reject=refused.append))
+    assert table(source, [ROW, "day"]).to_pylist() == [{ROW: 2, "day": datetime(2001, 2, 3)}, {ROW: 4, "day": None}]
+    assert [(one.row, one.value) for one in refused] == [(1, "infinity"), (3, "5000000-01-01"), (5, "0044-03-15 BC"), (6, "-infinity")]
+    assert {one.reason for one in refused} == {"not a time of the form YYYY-MM-DDThh:mm:ss"}
+
+
+@pytest.mark.outside
 def test_rows_of_postgresql_are_streamed(tmp_path, postgres):
     source = opened(tmp_path, url=postgres, query="SELECT * FROM many ORDER BY n;")
     batches = list(source.batches(["s", ROW, "x"]))

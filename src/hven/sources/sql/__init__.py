@@ -1,4 +1,4 @@
-"""Tables and queries of databases, streamed: SQLite, PostgreSQL (by COPY), and whatever SQLAlchemy has a driver for."""
+"""Tables and queries of databases, streamed: SQLite, PostgreSQL (by ADBC), and whatever SQLAlchemy has a driver for."""
 
 from __future__ import annotations
 

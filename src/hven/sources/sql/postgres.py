@@ -1,4 +1,4 @@
-"""PostgreSQL: COPY gives CSV as fast as the server can, and the CSV parser makes columns of it; blocks of keys are summed up in the server."""
+"""PostgreSQL: rows come by ADBC, as Arrow; blocks of keys are summed up in the server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Offer
-from hven.sources._reading.cells import no_nan
+from hven.sources._reading.cells import convert, no_nan
 from hven.sources._reading.cutting import limited
-from hven.sources._reading.delimited import Shape, parse
+from hven.sources._reading.delimited import reason_of
 from hven.sources._reading.files import CHUNK, assemble, check_names
-from hven.sources._reading.text import Block
 from hven.sources.sql.blocks import OLDEST, checksum, conditions, cut, number
 from hven.sources.sql.rows import ALIAS, Condition, Paged, Spelling, Statement, quoted, spelled, without_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hven.sources.sql.options import Options
 
@@ -39,8 +38,8 @@ _ARRAYS: dict[int, pa.DataType] = {
     1022: pa.float64(),
     1231: pa.float64(),
 }
-MARK = "hven.row"
-NUMERIC = 1700
+OID, NUMERIC = 26, 1700
+TIMES = {1082, 1114, 1184}
 IDENTIFIER = -1700  # ours: numeric(18, 0) or shorter, which a double would round
 WHOLE = {20, 21, 23}
 PADDED = {25, 1043, 1042}  # text, varchar, char: blanks around values are not kept, and what is empty then is null
@@ -49,14 +48,16 @@ SESSION = (
     "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c datestyle=ISO -c timezone=UTC"
     " -c extra_float_digits=3 -c intervalstyle=postgres -c bytea_output=hex -c standard_conforming_strings=on"
 )
+CONNECTION: dict[str, Any] = {"connect_timeout": 15, "client_encoding": "utf8", "options": SESSION}
 KEYS = 50_000  # of one statement
+YEARS = "BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'"  # other times, and those without end, do not fit
 
 
 class PostgresRows(Paged):
     """A table or query of PostgreSQL."""
 
     def __init__(self, options: Options, url: str, context: Context) -> None:
-        plugins.need("a table of PostgreSQL", "psycopg", error=SourceError)
+        plugins.need("a table of PostgreSQL", "psycopg", "adbc_driver_postgresql", error=SourceError)
         super().__init__(options, context)
         head, sep, rest = url.partition("://")
         self.url = f"postgresql{sep}{rest}" if head else url
@@ -134,39 +135,50 @@ class PostgresRows(Paged):
     def _read(self, statements: Sequence[Statement], names: Sequence[str], number: int = 1) -> Iterator[pa.RecordBatch]:
         known = self._columns
         real = [name for name in names if name not in {ROW, *FILE_FACTS}] or list(known)[:1]
-        kinds = {name: _text_type(known[name].type.arrow) for name in real} | {MARK: pa.int64()}
-        more = [MARK] if len(real) == 1 else []  # a row of one null would be an empty line, which is no row
-        head = f"SELECT {', '.join([*(_selected(known[name]) for name in real), *('1' for _ in more)])} FROM ({self._select()}) AS {ALIAS}"
-        shape = Shape(names=[*real, *more], kinds=kinds, delimiter=",", quote='"')
-        with self._connect() as connection:
-            for statement in statements:
-                for data in self._copied(connection, f"COPY ({head}{statement.clause()}) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"):
-                    block = Block(data, number)
-                    parsed = parse(block, shape, real, self.what)
-                    for at, column, value, reason, _ in parsed.rejects:
-                        self._reject(number + at, column or "", value or "", reason)
-                    arrays = {name: _finished(parsed.arrays[name], known[name].type.arrow) for name in real}
-                    rows: pa.Array | int = number if parsed.positions is None else pa.array(parsed.positions + number, pa.int64())
-                    yield assemble(names, arrays, parsed.good, rows, None)
-                    number += parsed.total
-                    self.read = number - 1
+        head = f"SELECT {', '.join(map(self._selected, real))} FROM ({self._select()}) AS {ALIAS}"
+        for found in self._streamed(f"{head}{statement.clause()}" for statement in statements):
+            bad: set[int] = set()
+            arrays, columns = {}, iter(found.columns)
+            for name in real:
+                values = texts = next(columns)
+                if self.oids[name] in TIMES:
+                    arrays[name], texts = values, next(columns)
+                    faults = texts.is_valid()
+                else:
+                    arrays[name], faults = _finished(values, known[name].type.arrow)
+                for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
+                    if at not in bad:
+                        bad.add(at)
+                        self._reject(number + at, name, str(texts[at].as_py()), reason_of(arrays[name].type))
+            batch = assemble(names, arrays, found.num_rows, number, None)
+            yield batch.filter(pa.array([at not in bad for at in range(found.num_rows)])) if bad else batch
+            number += found.num_rows
+            self.read = number - 1
 
-    def _copied(self, connection: Any, text: str) -> Iterator[bytes]:
-        """Yield CSV in pieces of whole rows: COPY hands over one row at a time."""
-        parts: list[bytes] = []
-        size = 0
+    def _selected(self, name: str) -> str:
+        """Write a column as the driver is to get it: what it has no type for as the server writes it; of times, in a column of their own, those that do not fit."""
+        plain, oid = quoted(name), self.oids[name]
+        if oid in TIMES:
+            return f"CASE WHEN {plain} {YEARS} THEN {plain}::timestamp END, CASE WHEN NOT {plain} {YEARS} THEN {plain}::text END"
+        return f"{plain}::bigint" if oid == OID else plain if oid in {*_OIDS, *_ARRAYS, *PADDED} else f"format('%s', {plain})"
+
+    def _streamed(self, texts: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """Yield what statements give, as it comes, all in one transaction."""
+        import adbc_driver_postgresql.dbapi as driver  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
+        from psycopg.conninfo import make_conninfo  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
+
         try:
-            with connection.cursor() as cursor, cursor.copy(text) as copy:
-                for row in copy:
-                    parts.append(bytes(row))
-                    size += len(row)
-                    if size >= 4 * CHUNK:
-                        yield b"".join(parts)
-                        parts, size = [], 0
+            with driver.connect(make_conninfo(self.url, **CONNECTION)) as connection, connection.cursor() as cursor:
+                try:
+                    for text in texts:
+                        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(4 * CHUNK)})
+                        cursor.execute(text)
+                        yield from cursor.fetch_record_batch()
+                except GeneratorExit:
+                    cursor.adbc_cancel()
+                    raise
         except Exception as error:
             raise self._failed(error) from error
-        if parts:
-            yield b"".join(parts)
 
     # --- blocks -------------------------------------------------------------------------------------------------
 
@@ -235,7 +247,7 @@ class PostgresRows(Paged):
         import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         try:
-            connection = psycopg.connect(self.url, connect_timeout=15, options=SESSION)
+            connection = psycopg.connect(self.url, **CONNECTION)
         except (psycopg.Error, ValueError) as error:
             raise self._failed(error) from error
         return connection
@@ -305,22 +317,15 @@ def _array(values: pa.ChunkedArray) -> str:
     return "{" + ",".join(repr(value) if isinstance(value, float) else str(value) for value in values.to_pylist()) + "}"
 
 
-def _selected(column: Column) -> str:
-    name = quoted(column.name)
-    return f"array_to_string({name}, ' ', 'NaN') AS {name}" if pa.types.is_list(column.type.arrow) else name
-
-
-def _text_type(kind: pa.DataType) -> pa.DataType:
-    return pa.string() if pa.types.is_list(kind) else kind
-
-
-def _finished(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Make lists of what arrays were sent as."""
-    if not pa.types.is_list(kind):
-        return values
-    parts = pc.split_pattern(values, " ")
-    items = no_nan(parts.values.cast(kind.value_type))
-    return pa.ListArray.from_arrays(parts.offsets, items, type=kind, mask=parts.is_null())
+def _finished(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Make of what the driver gives what the column is, and say which values do not fit."""
+    if isinstance(values, pa.ExtensionArray):  # numeric: its digits
+        values = values.storage
+    if pa.types.is_list(kind):
+        items, _ = _finished(values.values, kind.value_type)
+        empty = pc.fill_null(pc.equal(pc.list_value_length(values), 0), True)
+        return pa.ListArray.from_arrays(values.offsets, items, type=kind, mask=empty), None
+    return convert(values, kind) if pa.types.is_string(values.type) else (no_nan(values), None)
 
 
 def _postgres_type(oid: int) -> pa.DataType:
