@@ -24,7 +24,7 @@ from hven.model.settings import Section, Settings, _validation, docs, load, sett
 from hven.model.types import BOOLEAN, INT32, INT64, TIMESTAMP
 from hven.portal import panes
 from hven.services.params import value
-from hven.sources import ROW, Context, Reject
+from hven.sources import ROW, Context, Reject, filekinds
 from hven.testing.face import FaceContract
 from hven.testing.site import tiny_site
 from postgres import server
@@ -127,6 +127,11 @@ class TestFileSource(plugged.tests("labels")):  # type: ignore[misc]
         assert found.to_pydict() == {"PRODUCT_ID": ["a", "b", "d"], "file.name": ["a.lbl", "b.lbl", "d.lbl.gz"], ROW: [1, 1, 1]}
         assert [(one.file, one.reason) for one in refused] == [("c.lbl", "the label has no END")]
         assert [pin.sha256 is not None for pin in source.pins()] == [True] * 4
+
+    def test_its_files_are_known_by_name_and_content(self, tmp_path: Path) -> None:
+        self.make(tmp_path)
+        assert filekinds.named("data/*.LBL.gz") == filekinds.inside(tmp_path / "a.lbl") == self.kind
+        assert filekinds.begun(b"a,b\n1,2\n") == "csv"
 
 
 def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:

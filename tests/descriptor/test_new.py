@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from hven import descriptor
 from hven.adql.reserved import RESERVED
-from hven.descriptor._guesses import identifier, kind_of, split_unit
+from hven.descriptor._guesses import identifier, split_unit
 from hven.descriptor._loading import check
 from hven.descriptor.new import create, draft, flow, scalar
 from hven.model.errors import Conflict, SourceError, UsageError
 from hven.model.settings import Settings
-from hven.sources import Context
+from hven.sources import Context, filekinds
 from hven.sources import fits as sources_fits
 from shared import shared
 
@@ -224,7 +224,7 @@ REAL = [
 @pytest.mark.parametrize(("kind", "name", "width", "position"), REAL)
 def test_real_files_give_descriptors_without_faults(tmp_path, kind, name, width, position):
     path = shared(name)
-    assert kind_of(path) == kind
+    assert filekinds.inside(path) == kind
     text = draft("x", kind, {"files": str(path)}, path.parent)
     found = faults(tmp_path, text)
     odd = [one for one in found if "the source's UCDs are none" in one]  # nobody can guess those

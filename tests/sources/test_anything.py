@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-from hven.descriptor._guesses import kind_of
 from hven.model import plugins
 from hven.model.errors import HvenError
-from hven.sources import Context
+from hven.sources import Context, filekinds
 from shared import shared
 
 
@@ -37,7 +36,7 @@ def read(path, kind, **options):
 def test_all_real_files_are_read_or_refused_with_a_reason(room):
     read_well, silent = 0, []
     for path in sorted(item for item in shared(f"data/{room}").rglob("*") if item.is_file() and item.stat().st_size < 800_000):
-        kind = kind_of(path)
+        kind = filekinds.inside(path)
         if kind is None or kind == "sql":
             continue
         try:

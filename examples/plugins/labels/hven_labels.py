@@ -10,13 +10,14 @@ from pydantic import Field
 
 from hven.model.table import Column
 from hven.model.types import STRING
-from hven.sources import Context, Reject
+from hven.sources import Context, FileKind, Reject
 from hven.sources.whole_files import DataFile, FileOptions, WholeFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST = 1 << 20  # bytes of a label
+FILES = FileKind(endings=("lbl",), begins=rb"[A-Z_]+ *=")
 
 
 class Options(FileOptions):

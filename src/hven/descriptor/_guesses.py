@@ -1,13 +1,9 @@
-"""What `hven new` guesses of a source: kind, column names, units, key, position, words for null."""
+"""What `hven new` guesses of a source: column names, units, key, position, words for null."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
 import unicodedata
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +17,6 @@ from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from hven.model.table import Column
 
@@ -67,40 +62,6 @@ _SENTINELS = (
     -2147483648.0,
     -(2.0**63),
 )
-
-
-def kind_of(path: Path) -> str | None:
-    """Tell the kind of source from a file's first bytes, decompressed; None if they tell nothing."""
-    with path.open("rb") as file:
-        start = file.read(8192)
-    for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
-        if start.startswith(magic):
-            try:
-                with opener(path, "rb") as inside:
-                    start = inside.read(4096)
-            except (OSError, EOFError, lzma.LZMAError, zlib.error):
-                return None
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
-        import zstandard  # noqa: PLC0415  (few files are packed so)
-
-        with path.open("rb") as file:
-            try:
-                start = zstandard.ZstdDecompressor().stream_reader(file).read(4096)
-            except zstandard.ZstdError:
-                return None
-    if start.startswith(b"SIMPLE  ="):
-        return "fits"
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    if start.startswith(b"SQLite format 3\0"):
-        return "sql"
-    if re.search(rb"<(?:\w+:)?VOTABLE[\s>]", start, re.IGNORECASE):
-        return "votable"
-    if re.match(rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]])", start):
-        return "json"
-    if b"\0" not in start or start[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        return "csv"
-    return None
 
 
 def identifier(name: str) -> str:

@@ -12,33 +12,16 @@ from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, ret
 from hven.model import plugins
 from hven.model.errors import Place, UserError, nearest
 from hven.model.resource import SourceSpec
+from hven.sources import filekinds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ENDINGS = {
-    "csv": ("csv", "tsv", "txt", "dat", "tab"),
-    "fits": ("fits", "fit", "fts"),
-    "votable": ("vot", "votable", "xml"),
-    "parquet": ("parquet", "pq"),
-    "json": ("json", "jsonl", "ndjson", "geojson", "jsonlines"),
-    "sql": ("sqlite", "sqlite3", "db"),
-}
-_PACKED = ("gz", "bz2", "xz", "zst", "zip")
-
-
-def guess_kind(file: str) -> str | None:
-    """Tell the kind of source from a file's name or pattern, compressed or not."""
-    parts = file.lower().rsplit("/", 1)[-1].split(".")[1:]
-    while parts and parts[-1] in _PACKED:
-        parts.pop()
-    return next((name for name, endings in ENDINGS.items() if parts and parts[-1] in endings), None)
 
 
 def source_spec(value: Entries | Written, what: str, faults: Faults) -> SourceSpec | None:
     """Read one ``source:`` entry; every option is checked by its kind."""
     if isinstance(value, Written):
-        found = guess_kind(value)
+        found = filekinds.named(value)
         if found is None:
             faults.error(f"{what}: no kind of source is known for {kind(value)}", value.place, "write {kind: csv, files: ...}")
             return None
@@ -48,7 +31,7 @@ def source_spec(value: Entries | Written, what: str, faults: Faults) -> SourceSp
     said = value.get("kind")  # type: ignore[call-overload]
     files = value.get("files")  # type: ignore[call-overload]
     first = files[0] if isinstance(files, Items) and files else files
-    name = str(said) if isinstance(said, Written) else guess_kind(str(first)) if isinstance(first, Written) else None
+    name = str(said) if isinstance(said, Written) else filekinds.named(str(first)) if isinstance(first, Written) else None
     if name is None:
         faults.error(f"{what} lacks the key 'kind'", value.place, f"one of {', '.join(plugins.names('sources'))}")
         return None

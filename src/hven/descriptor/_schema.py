@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from hven.descriptor._keys import COLLECTION
-from hven.descriptor._options import ENDINGS
 from hven.model import plugins
 from hven.model.errors import UserError
 
@@ -41,12 +40,13 @@ def _source(definitions: dict[str, Any]) -> dict[str, Any]:
     choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
     for kind in plugins.names("sources"):
         try:
-            options = plugins.load("sources", kind).Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
+            module = plugins.load("sources", kind)
         except UserError:  # a kind whose extra is not installed
             continue
+        options = module.Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
         options["properties"] = {name: _relaxed(item) for name, item in options.get("properties", {}).items()}
         options["properties"] = {"kind": {"const": kind, "description": f"a source of kind {kind}"}, **options["properties"]}
-        if kind not in ENDINGS:
+        if "FILES" not in vars(module):
             options["required"] = ["kind", *options.get("required", [])]
         definitions[f"source_{kind}"] = options
         choices.append({"$ref": f"#/$defs/source_{kind}"})

@@ -22,12 +22,10 @@ from hven.descriptor._guesses import (
     guess_columns,
     identifier,
     key_candidates,
-    kind_of,
     positions_of,
     quoted,
     sexagesimal_parts,
 )
-from hven.descriptor._options import guess_kind
 from hven.descriptor._proposing import SAMPLE
 from hven.descriptor._to_standard import Draft, full_name, passing
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
@@ -36,7 +34,7 @@ from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.table import Column
 from hven.model.types import FLOAT64
-from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, remote
+from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, filekinds, remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -141,7 +139,7 @@ def _drafted(
     else:
         found, options = _file(settings, source, directory)
         if kind is None:
-            kind = kind_of(found) or guess_kind(found.name) or "csv"  # which says what it is, if it is no text
+            kind = filekinds.inside(found) or filekinds.named(found.name) or "csv"  # which says what it is, if it is no text
         if kind == "sql":
             options = {"file": options["files"]}
         elif kind == "csv" and (readme := _readme(found, directory, table)):

@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 }
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
-    "sources": ("beside", "cards", "groups", "remote", "whole_files"),
+    "sources": ("beside", "cards", "filekinds", "groups", "remote", "whole_files"),
     "jobs": ("declared", "desk", "forks", "health", "keeper", "metrics", "operations", "planning", "scheduler", "verifying"),
     "identity": ("permit", "session"),
 }

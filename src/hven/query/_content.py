@@ -14,7 +14,7 @@ from hven import formats
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
 from hven.model.table import Constant, Table
-from hven.sources import Context, Reject
+from hven.sources import Context, Reject, filekinds
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -26,18 +26,8 @@ if TYPE_CHECKING:
 _START = 4096
 _MOST = 4 * 1024**3
 _HTML = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
-_JSON = re.compile(rb'\{\s*["}]|\[\s*[{\["]')
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
-_TEXT_WIDE = (b"\xff\xfe", b"\xfe\xff")
-# what people send by mistake
-_OTHERS = (
-    (b"PK\x03\x04", "a ZIP archive or an office document", "unpack it, or save the sheet as CSV"),
-    (b"%PDF", "a PDF document", ""),
-    (b"\x89HDF", "an HDF5 file", "save the table as VOTable, FITS, Parquet or CSV"),
-    (b"CDF\x01", "a netCDF file", "save the table as VOTable, FITS, Parquet or CSV"),
-    (b"\x89PNG", "an image", ""),
-    (b"\x1f\x8b", "compressed twice", "compress it once"),
-)
+_TABLES = ("csv", "fits", "json", "parquet")  # kinds of sources that are told apart
 
 
 def kind_of(path: Path) -> str:
@@ -53,22 +43,19 @@ def kind_of(path: Path) -> str:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
         raise SourceError("it is empty")
-    if start.startswith(b"PAR1") and b"\0" in start:  # `PAR1,PAR2` heads a text
-        return "parquet"
     if start.startswith((b"ARROW1\0", b"\xff\xff\xff\xff")):
         return "arrow"
-    if start.startswith(b"SIMPLE  ="):
-        return "fits"
+    found = filekinds.begun(start, _TABLES)
+    if found and found in {"fits", "parquet"}:
+        return found
     if _HTML.match(text):
         raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
     if text.startswith(b"<") or (start.startswith(_WIDE) and b"<" in start[:16]):
         return "votable"
-    for mark, what, remedy in _OTHERS:
-        if text.startswith(mark):
-            raise SourceError(f"it is {what}, not a table", remedy=remedy)
-    if _JSON.match(text):
-        raise SourceError("it is JSON, not a table", remedy="save the table as VOTable, FITS, Parquet or CSV")
-    if b"\0" in start and not start.startswith(_TEXT_WIDE):
+    other = "compressed twice" if start.startswith(b"\x1f\x8b") else "JSON" if found == "json" else filekinds.other(start)
+    if other:
+        raise SourceError(f"it is {other}, not a table", remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most")
+    if found is None:
         raise SourceError("it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text")
     return "csv"
 

@@ -76,6 +76,22 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileKind:
+    """How files of a kind are told from others: ``FILES`` of the kind's module.
+
+    Attributes
+    ----------
+    endings
+        Of their names, in lower case: ``csv``.
+    begins
+        A regular expression for how they begin, decompressed; texts in UTF-16 are matched as UTF-8. Empty: nothing tells them.
+    """
+
+    endings: tuple[str, ...] = ()
+    begins: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a source may know of its surroundings.
 
@@ -470,6 +486,7 @@ __all__ = [
     "Described",
     "Doubts",
     "Feeds",
+    "FileKind",
     "FileWise",
     "Guesses",
     "Headed",

@@ -15,6 +15,7 @@ from pydantic import Field
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
+from hven.sources import FileKind
 from hven.sources._reading.cells import guess, plain
 from hven.sources._reading.delimited import Shape
 from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, look, records
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.sources import Context, Source
+
+
+FILES = FileKind(endings=("csv", "tsv", "txt", "dat", "tab"), begins=rb"[^\0]*\Z")  # any text that nobody else knows
 
 
 class Options(FileOptions):

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type, from_arrow, parse_type
-from hven.sources import FILE_FACTS, Context, Reject, Source
+from hven.sources import FILE_FACTS, Context, FileKind, Reject, Source
 from hven.sources._reading.cutting import cut
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import FileOptions, Texts, assemble, check_names, fact_type
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 SAMPLE = 8 << 20  # bytes of records that are looked at to know the columns
 SHOWN = 200  # characters of a value at fault; the whole record is in the rejects file
 FEW = 64  # records of each block that are looked at for keys that the sample did not have
+
+
+FILES = FileKind(
+    endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"), begins=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])"
+)
 
 
 class Options(FileOptions):

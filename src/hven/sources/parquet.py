@@ -13,6 +13,7 @@ from hven.model import literal, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
+from hven.sources import FileKind
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, FileOptions, assemble
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MODEST = 256 << 20  # bytes of a file
 VOPARQUET = b"IVOA.VOTable-Parquet.content"
+FILES = FileKind(endings=("parquet", "pq"), begins=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
 
 
 class Options(FileOptions):

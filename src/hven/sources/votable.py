@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hven.formats import votable
 from hven.model.errors import Place, SourceError, UserError
-from hven.sources import Context, Offer, Source
+from hven.sources import Context, FileKind, Offer, Source
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, data_files
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from hven.formats import Head, Read
     from hven.model.table import Column
+
+
+FILES = FileKind(endings=("vot", "votable", "xml"), begins=rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<.*?)?<(?:\w+:)?VOTABLE[\s>]")
 
 
 class Options(FileOptions):

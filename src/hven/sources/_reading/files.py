@@ -32,8 +32,7 @@ _MAGIC = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "zst"),
 )
-
-
+PACKED = ("gz", "bz2", "xz", "zst", "zip")  # endings of packed files' names
 _LONGEST = 255  # bytes of a file's name
 
 

@@ -19,7 +19,6 @@ _TEXTS = (
     (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _ANYTHING),
     (r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF", "an ISIS or PDS3 product with its label", _ANYTHING),
-    (r"%PDF-", "a PDF document", _ANYTHING),
 )
 _BYTES = (
     (b"\x89HDF\r\n", "an HDF5 file (netCDF 4, too)"),
@@ -32,10 +31,16 @@ _BYTES = (
     (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
-    (b"PK\x03\x04", "a zip archive or an office document"),
+    (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (b"%PDF-", "a PDF document"),
 )
 _NO_TEXT = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b\x1a\x1e")
 _LABEL = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\s*)")
+
+
+def known(head: bytes) -> str | None:
+    """Say what a file is that begins as some other format does."""
+    return "a tar archive" if head[257:262] == b"ustar" else next((what for magic, what in _BYTES if head.startswith(magic)), None)
 
 
 def check_bytes(head: bytes, file: str) -> None:
@@ -46,11 +51,8 @@ def check_bytes(head: bytes, file: str) -> None:
     SourceError
         With what it is, if it begins as a known format does.
     """
-    known = next((what for magic, what in _BYTES if head.startswith(magic)), None)
-    if known is None and head[257:262] == b"ustar":
-        known = "a tar archive"
-    if known is not None:
-        raise SourceError(f"{file} is {known}, no table of text", remedy=_ANYTHING)
+    if other := known(head):
+        raise SourceError(f"{file} is {other}, no table of text", remedy=_ANYTHING)
     if b"\0" in head[:4096]:
         place = Place(file=file, line=head.count(b"\n", 0, head.find(b"\0")) + 1)
         wide = head[:2] in {b"\xff\xfe", b"\xfe\xff"} or re.match(rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", head)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hven.sources import Offer
+from hven.sources import FileKind, Offer
 from hven.sources._reading.files import FileOptions, data_files
 from hven.sources._reading.rows import Nulls  # noqa: TC001  (pydantic reads it)
 from hven.sources.fits.header import HeaderRows
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.sources import Context, Source
+
+
+FILES = FileKind(endings=("fits", "fit", "fts"), begins=rb"SIMPLE  =")
 
 
 class Options(FileOptions):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError
+from hven.sources import FileKind
 from hven.sources.sql.options import Options
 from hven.sources.sql.other import AnyRows
 from hven.sources.sql.postgres import PostgresRows
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.sources import Context, Offer, Source
+
+
+FILES = FileKind(endings=("sqlite", "sqlite3", "db"), begins=rb"SQLite format 3\0")
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)

@@ -1,0 +1,61 @@
+"""Which kind of source reads a file, told by its name or by how it begins; each kind says of itself what it knows (`FileKind`)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hven.model import plugins
+from hven.model.errors import SourceError, UserError
+from hven.sources._reading.files import PACKED, DataFile
+from hven.sources._reading.foreign import known as other
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from hven.sources import FileKind
+
+HEAD = 8192  # bytes that are looked at
+_WIDE = (b"\xff\xfe", b"\xfe\xff")  # UTF-16
+
+
+def named(file: str) -> str | None:
+    """Tell the kind by a file's name or pattern, compressed or not."""
+    *_, ending = ("", *(part for part in file.lower().rsplit("/", 1)[-1].split(".")[1:] if part not in PACKED))
+    return next((name for name, known in _known(plugins.names("sources")) if ending in known.endings), None)
+
+
+def begun(head: bytes, among: Iterable[str] | None = None) -> str | None:
+    """Tell the kind by a file's first bytes; of several that know them the last, so that what nobody else knows is text."""
+    if head.startswith(_WIDE):
+        head = head.decode("utf-16", "replace").encode()
+    kinds = plugins.names("sources") if among is None else among
+    found = [name for name, known in _known(kinds) if known.begins and re.match(known.begins, head)]
+    return found[-1] if found else None
+
+
+def inside(path: Path) -> str | None:
+    """Tell the kind by a file's first bytes, decompressed; None if they tell nothing."""
+    try:
+        stream = DataFile(path=path, name=path.name).open()
+        try:
+            return begun(stream.read(HEAD))
+        finally:
+            stream.close()
+    except SourceError:  # damaged
+        return None
+
+
+def _known(kinds: Iterable[str]) -> Iterator[tuple[str, FileKind]]:
+    """Ask kinds one by one, for to load all of them takes a quarter of a second."""
+    for name in kinds:
+        try:
+            known = vars(plugins.load("sources", name)).get("FILES")
+        except UserError:  # what it needs is not installed
+            continue
+        if known is not None:
+            yield name, known
+
+
+__all__ = ["begun", "inside", "named", "other"]
