@@ -148,10 +148,15 @@ def storage(array: pa.Array, kind: Type) -> pa.Array:
 def cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
     """Cast; where that fails, find the values at fault by halving: few faults cost few casts.
 
+    Parameters
+    ----------
+    values, kind
+        What is cast, of shape (n,), and the type that it shall have.
+
     Returns
     -------
     values, bad
-        `values` has null where `bad` (booleans, or None: all fit) is true.
+        Both of shape (n,): `values` has null where `bad` (booleans, or None: all fit) is true.
     """
     try:
         return values.cast(kind), None

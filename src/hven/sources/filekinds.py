@@ -21,13 +21,37 @@ _WIDE = (b"\xff\xfe", b"\xfe\xff")  # UTF-16
 
 
 def named(file: str) -> str | None:
-    """Tell the kind by a file's name or pattern, compressed or not."""
+    """Recognise the kind by a file's name or pattern, compressed or not.
+
+    Parameters
+    ----------
+    file
+        Name, path or pattern; case does not matter.
+
+    Returns
+    -------
+    kind
+        None: no kind has files of that ending.
+    """
     *_, ending = ("", *(part for part in file.lower().rsplit("/", 1)[-1].split(".")[1:] if part not in PACKED))
     return next((name for name, known in _known(plugins.names("sources")) if ending in known.endings), None)
 
 
 def begun(head: bytes, among: Iterable[str] | None = None) -> str | None:
-    """Tell the kind by a file's first bytes; of several that know them the last, so that what nobody else knows is text."""
+    """Recognise the kind by a file's first bytes; of several that know them the last, so that what nobody else knows is text.
+
+    Parameters
+    ----------
+    head
+        The first `HEAD` bytes, decompressed.
+    among
+        Names of kinds, the one that knows most last; None: all that there are.
+
+    Returns
+    -------
+    kind
+        None: no kind begins so.
+    """
     if head.startswith(_WIDE):
         head = head.decode("utf-16", "replace").encode()
     kinds = plugins.names("sources") if among is None else among
@@ -36,7 +60,18 @@ def begun(head: bytes, among: Iterable[str] | None = None) -> str | None:
 
 
 def inside(path: Path) -> str | None:
-    """Tell the kind by a file's first bytes, decompressed; None if they tell nothing."""
+    """Recognise the kind of a file by its first bytes, decompressed.
+
+    Parameters
+    ----------
+    path
+        Of a file that is there.
+
+    Returns
+    -------
+    kind
+        None: they tell nothing, or are damaged.
+    """
     try:
         stream = DataFile(path=path, name=path.name).open()
         try:

@@ -39,7 +39,18 @@ _LABEL = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\
 
 
 def known(head: bytes) -> str | None:
-    """Say what a file is that begins as some other format does."""
+    """Recognise a file that begins as some other format does.
+
+    Parameters
+    ----------
+    head
+        Its first bytes; 262 tell a tar archive.
+
+    Returns
+    -------
+    what
+        In words with an article; None: it begins as none of them.
+    """
     return "a tar archive" if head[257:262] == b"ustar" else next((what for magic, what in _BYTES if head.startswith(magic)), None)
 
 
