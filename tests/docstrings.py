@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 
 from house_figures import SOURCE, _targets, module_of, private, room
 
@@ -151,7 +152,11 @@ def fields(at: str, node: ast.ClassDef) -> list[str]:
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
     those = [(one, name) for one, name in those if at != "hven.adql.tree" or name not in OPERANDS]
-    said = {name: re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno])) for one, name in those}
+    below = {id(one) for one, quoted in pairwise(node.body) if isinstance(quoted, ast.Expr) and isinstance(quoted.value, ast.Constant)}
+    said = {
+        name: id(one) in below or re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno]))
+        for one, name in those
+    }
     return [name for name, found in said.items() if not (name.startswith("_") or found or re.search(rf"\b{name}\b", text))]
 
 

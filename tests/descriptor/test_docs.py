@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import load, schema
-from hven.descriptor._keys import RECORDS
+from hven.descriptor import _keys, load, schema
+from hven.descriptor.value_schema import Keys
 from hven.engines.postgres.settings import Postgres
 from hven.model import plugins
 from hven.model.settings import QueryLimits, Settings, docs
@@ -40,14 +40,47 @@ def cell(text):
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+ORDER = [
+    "collection",
+    "table",
+    "column",
+    "person",
+    "lookup",
+    "granule",
+    "rule",
+    "flags",
+    "vocabulary",
+    "link",
+    "sync",
+    "deletions",
+    "guard",
+    "schedule",
+    "key",
+    "group",
+    "param",
+    "frame",
+    "partition",
+    "obscore",
+    "loop",
+    "functions",
+    "test",
+    "example",
+    "tables_loop",
+    "file",
+]
+
+
 def test_every_key():
+    known = [one for one in vars(_keys).values() if isinstance(one, type) and issubclass(one, Keys) and one is not Keys]
+    records = {one.record.name: one.record for one in known}
+    assert {*ORDER, "assigned"} == records.keys()
     made = ""
-    for record in RECORDS:
+    for record in map(records.__getitem__, ORDER):
         made += f"\n### {record.name.replace('_', ' ')}\n\n{record.doc}"
         if record.short:
             made += f". A bare word stands for `{record.short}`"
         made += ".\n\n| key | meaning |\n|---|---|\n"
-        made += "".join(f"| `{key.name}`{' (required)' if key.required else ''} | {cell(key.doc)} |\n" for key in record.keys)
+        made += "".join(f"| `{key}`{' (required)' if key in record.needed else ''} | {cell(record.docs[key])} |\n" for key in record.keys)
     keep("descriptor.md", "keys", made + "\n")
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from hven.descriptor._column_expressions import expression
 from hven.descriptor._columns import check_name
-from hven.descriptor.value_schema import Dict, Expression, Flag, Key, Record, Text
 from hven.model.resource import Flags
 from hven.model.table import Column
 from hven.model.types import INT32, INT64
@@ -20,22 +19,6 @@ HIGHEST = 62  # bit of a long: 63 is its sign
 _BITS = {"unsignedByte": 7, "short": 14, "int": 30, "long": HIGHEST}
 _UCD = "meta.code.qual"
 SAID = frozenset({"type", "description", "ucd", "unit"})  # of the column: nothing else says it
-
-FLAGS = Record(
-    "flags",
-    "The column that says which rules a row breaks",
-    (
-        Key("column", Text(), "its name; it is made if 'columns' does not describe it. Each rule with 'flag' has a bit of it", required=True),
-        Key(
-            "by",
-            Dict(Expression(), expressions=True),
-            "by what flagged rows are counted, beside each rule: {instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}; expressions over the table's own columns",
-        ),
-        Key("given", Flag(), "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"),
-    ),
-    short="column",
-    hints={"name": "column", "group": "by", "groups": "by", "group_by": "by", "count_by": "by"},
-)  # fmt: skip
 
 
 def flags(
@@ -142,4 +125,4 @@ def _told(rule: Fields) -> str:
     return f" ({message})" if message else ""
 
 
-__all__ = ["FLAGS", "SAID", "flags"]
+__all__ = ["HIGHEST", "SAID", "flags"]

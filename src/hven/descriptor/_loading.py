@@ -12,7 +12,7 @@ from hven.descriptor._columns import check_name
 from hven.descriptor._derived import FILES, QUERY, Derived, opened
 from hven.descriptor._expression_names import written
 from hven.descriptor._files import files_table
-from hven.descriptor._keys import ASSIGNMENTS, COLLECTION
+from hven.descriptor._keys import ASSIGNMENTS, Collection
 from hven.descriptor._merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
 from hven.descriptor._options import plain
 from hven.descriptor._python_functions import functions
@@ -288,7 +288,7 @@ def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Res
     if isinstance(tables, Entries):
         made = {key: _whole_table(key, value, settings, result) for key, value in tables.items()}
         root = Entries({key: Entries(made, tables.place) if key == "tables" else value for key, value in root.items()}, root.place)
-    fields = COLLECTION.read(root, "", faults)
+    fields = Collection.record.read(root, "", faults)
     if fields is None:
         return None, faults.sorted()
     resource = _resource(path, fields, settings, result, standard=standard)

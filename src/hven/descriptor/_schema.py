@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from hven.descriptor._keys import COLLECTION
+from pydantic.json_schema import GenerateJsonSchema
+
+from hven.descriptor._keys import Collection
 from hven.model import plugins
 from hven.model.errors import UserError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Plain(GenerateJsonSchema):
+    """Keys without titles made of their names, and without defaults: what is not there says nothing."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
 
 
 def schema() -> dict[str, Any]:
@@ -19,16 +31,15 @@ def schema() -> dict[str, Any]:
     schema
         JSON.
     """
-    definitions: dict[str, Any] = {}
-    COLLECTION.json(definitions)
-    collection = definitions.pop("collection")
+    made = Collection.record.form.model_json_schema(schema_generator=_Plain)
+    definitions = made["$defs"]
     source = _source(definitions)
     table = definitions["table"]["properties"]
     table["source"] = {"description": table["source"]["description"], "anyOf": [source, {"type": "array", "items": source}]}
     return {
         "$schema": DIALECT,
+        **made,
         "title": "Descriptor of a collection",
-        **collection,
         # an include may say the rest, so nothing but the shape is required here
         "required": [],
         "$defs": dict(sorted(definitions.items())),

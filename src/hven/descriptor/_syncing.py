@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 import zoneinfo
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hven.descriptor.value_schema import Choice, Expression, Key, Number, Record, Text, kind
+from pydantic import Field
+
+from hven.descriptor.value_schema import kind
 from hven.descriptor.written import Entries, Written
 from hven.model.errors import nearest
 from hven.model.resource import Schedule, Sync, Timing
@@ -28,134 +29,48 @@ WORDS = {
 _LENGTH = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 _NUMBER = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\s*")
 _SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
-DELETIONS = ("compare", "blocks", "none")
 UNITS = "s, min, h, d, w"
-NEVER = "never"
 NARROWED = {"sql", "tap"}  # kinds that give the rows behind a watermark alone
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """A length of time: ``2 d``, ``1 h``, ``30 min``; read as seconds. `bare`: a number without a unit is right, too, and stays a text."""
-
-    bare: bool = False
-
-    def read(self, value: Any, what: str, faults: Faults) -> Any:
-        """Give seconds, or (if `bare`) a number in some unit of its own as `Written`."""
-        if not isinstance(value, Written) or value.is_null:
-            faults.error(f"{what} must be a length of time, not {kind(value)}", value.place, "2 d, 1 h, 30 min")
-            return None
-        if _NUMBER.fullmatch(value):
-            if self.bare:
-                return value
-            faults.error(f"{what}: {str(value)!r} has no unit", value.place, f"one of {UNITS}: {str(value).strip()} h")
-            return None
-        found = _LENGTH.fullmatch(value)
-        unit = found[2].lower() if found else ""
-        unit = WORDS.get(unit, unit)
-        if found is None or unit not in SECONDS:
-            remedy = f"{found[1]} and one of {UNITS}" if found else "2 d, 1 h, 30 min"
-            faults.error(f"{what}: {str(value)!r} is no length of time", value.place, remedy)
-            return None
-        return float(found[1]) * SECONDS[unit]
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Text with a unit."""
-        pattern = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Za-z]+\s*$"}
-        return {"anyOf": [pattern, {"type": "number", "minimum": 0}]} if self.bare else pattern
+def _duration(value: Any, what: str, faults: Faults, *, bare: bool = False) -> Any:
+    """Give seconds: ``2 d``, ``1 h``, ``30 min``; if `bare`, a number without a unit is right, too, and stays as written."""
+    if not isinstance(value, Written) or value.is_null:
+        faults.error(f"{what} must be a length of time, not {kind(value)}", value.place, "2 d, 1 h, 30 min")
+        return None
+    if _NUMBER.fullmatch(value):
+        if bare:
+            return value
+        faults.error(f"{what}: {str(value)!r} has no unit", value.place, f"one of {UNITS}: {str(value).strip()} h")
+        return None
+    found = _LENGTH.fullmatch(value)
+    unit = found[2].lower() if found else ""
+    unit = WORDS.get(unit, unit)
+    if found is None or unit not in SECONDS:
+        remedy = f"{found[1]} and one of {UNITS}" if found else "2 d, 1 h, 30 min"
+        faults.error(f"{what}: {str(value)!r} is no length of time", value.place, remedy)
+        return None
+    return float(found[1]) * SECONDS[unit]
 
 
-@dataclass(frozen=True, slots=True)
-class Full(Duration):
-    """How often everything is read: a length of time, or ``never``, read as infinity."""
-
-    def read(self, value: Any, what: str, faults: Faults) -> Any:
-        """Give seconds."""
-        return math.inf if isinstance(value, Written) and value.strip().lower() == NEVER else Duration.read(self, value, what, faults)
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Text with a unit, or the word."""
-        return {"anyOf": [Duration.json(self, definitions), {"const": NEVER}]}
+def _full(value: Any, what: str, faults: Faults) -> Any:
+    """Give seconds, or infinity for ``never``."""
+    return math.inf if isinstance(value, Written) and value.strip().lower() == "never" else _duration(value, what, faults)
 
 
-class Share:
-    """A share of the rows: ``10 %``; read as a fraction."""
-
-    def read(self, value: Any, what: str, faults: Faults) -> float | None:
-        """Give the fraction."""
-        found = _SHARE.fullmatch(value) if isinstance(value, Written) else None
-        if found is None or float(found[1]) > 100:
-            faults.error(f"{what} must be a share of the rows in percent, not {kind(value)}", value.place, "10 %")
-            return None
-        return float(found[1]) / 100
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Text with a percent sign."""
-        return {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$"}
+def _share(value: Any, what: str, faults: Faults) -> float | None:
+    """Give the fraction that ``10 %`` is."""
+    found = _SHARE.fullmatch(value) if isinstance(value, Written) else None
+    if found is None or float(found[1]) > 100:
+        faults.error(f"{what} must be a share of the rows in percent, not {kind(value)}", value.place, "10 %")
+        return None
+    return float(found[1]) / 100
 
 
-class Deletions:
-    """``compare``, ``blocks``, ``none``, or ``{column: condition}``: how rows that went away are found."""
-
-    def __init__(self) -> None:
-        self._word = Choice(DELETIONS)
-        self._flag = Record(
-            "deletions",
-            "Rows that say themselves that they are deleted",
-            (Key("column", Expression("a condition"), CONDITION, required=True),),
-        )
-
-    def read(self, value: Any, what: str, faults: Faults) -> Any:
-        """Give the word, or `Fields` with ``column``."""
-        return self._flag.read(value, what, faults) if isinstance(value, Entries) else self._word.read(value, what, faults)
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Give one of the words, or the map."""
-        return {"anyOf": [self._word.json(definitions), self._flag.json(definitions)]}
-
-
-CONDITION = "condition over source columns that is true for rows that are deleted: \"status = 'deleted'\""
-
-GUARD = Record(
-    "guard",
-    "What stops a sync until somebody says --accept",
-    (
-        Key("removed", Share(), "more than this share of the published rows would go; default: 10 %"),
-        Key("changed", Share(), "more than this share of the published rows would change; default: 50 %"),
-    ),
-)
-
-SYNC = Record(
-    "sync",
-    "How changes of the source are followed",
-    (
-        Key("watermark", Expression(), "source column, or expression over source columns, that is larger in rows that were written later"),
-        Key("overlap", Duration(bare=True), "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"),
-        Key("deletions", Deletions(), "how rows that went away are found: compare (default), blocks, none, {column: condition}"),
-        Key("full", Full(), "as often, everything is read whatever the watermark says: 7 d; never: every write moves the watermark"),
-        Key("page", Number(whole=True, minimum=1), "rows asked of the source at a time, where it is asked in pages"),
-        Key("rate", Number(minimum=0.001), "requests to the source a second, at most"),
-        Key("guard", GUARD, "how much may go or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"),
-    ),
-    empty=True,
-    hints={
-        "key": "primary of the table", "every": "every under sync: of the collection, beside tables:", "cron": "cron under sync: of the collection, beside tables:",
-        "delete": "deletions", "flag": "deletions: {column: ..}",
-    },
-)  # fmt: skip
-
-SCHEDULE = Record(
-    "schedule",
-    "When the collection is synchronised by itself",
-    (
-        Key("every", Duration(), "how often: 1 h"),
-        Key("cron", Text(), 'minute, hour, day, month, weekday: "15 3 * * *"'),
-        Key("jitter", Duration(), "shifted by so much at most, by chance: not all sites ask a source at the same minute"),
-        Key("zone", Text(), "time zone of cron: Europe/Vienna; default: UTC"),
-    ),
-    short="every",
-    hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"},
-)
+Duration = Annotated[str, _duration, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Za-z]+\s*$")]
+Overlap = Annotated[Duration | Annotated[float, Field(ge=0)], partial(_duration, bare=True)]
+Full = Annotated[Duration | Literal["never"], _full]
+Share = Annotated[str, _share, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
 
 
 def sync(what: str, fields: Fields, names: Sequence[str], faults: Faults) -> Sync | None:
@@ -287,4 +202,4 @@ def _cron_value(text: str, number: int) -> int | None:
     return names.index(text.lower()) + (1 if number == 3 else 0) if text.lower() in names else None
 
 
-__all__ = ["GUARD", "SCHEDULE", "SYNC", "schedule", "sync"]
+__all__ = ["Duration", "Full", "Overlap", "Share", "schedule", "sync"]

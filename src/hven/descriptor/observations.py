@@ -11,6 +11,7 @@ from hven.adql.text import name, write
 from hven.adql.tree import ColumnRef, Function, Ident, Select, SelectItem, walk
 from hven.descriptor._compiling import Compiler
 from hven.descriptor._expression_names import written
+from hven.descriptor._keys import Obscore
 from hven.descriptor._merging import merge
 from hven.descriptor._simulated import column as mark
 from hven.descriptor._value_trees import CASTS
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 OBSCORE, RADIO = "obscore", "obscore_radio"  # in the schema ivoa
 STANDARDS = {OBSCORE: "obscore-1.1", RADIO: "obscore-radio-1.0"}
 KNOWN = ("epn-tap-2.0 celestial", "epn-tap-2.0")  # variants of the standard: what follows from the columns of another one
-_KEYS = {OBSCORE: ("set", "text", "map", "optional", "columns", "converted", "radio"), RADIO: ("set", "text", "map", "converted")}
+_KEYS = {OBSCORE: tuple(Obscore.record.keys), RADIO: ("set", "text", "map", "converted")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

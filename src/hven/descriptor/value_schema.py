@@ -1,17 +1,50 @@
-"""What a value of a descriptor may look like: shapes read written values, collect faults, and say themselves as JSON Schema."""
+"""What a value of a descriptor may look like: functions that read what is written and collect faults; types have them with them, for keys to be said in.
+
+What reads gives None after a fault.
+
+Common
+------
+value
+    As written: text, a list or a map, with its place.
+what
+    Names the key, for messages.
+faults
+    Takes what is wrong, with its place and the remedy.
+one
+    Reads each item.
+name, words
+    What is wanted, for messages; the words that may stand there.
+whole, loose, short
+    True: a whole number; text that YAML readers would take for something else, too; text instead of a map, too.
+ge, le
+    Bounds, in the unit of the key; None: there is none.
+"""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property, partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+from pydantic import ConfigDict, Field, WithJsonSchema, create_model
+from pydantic.alias_generators import to_snake
+from pydantic.fields import FieldInfo
 
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, retyped, trap
 from hven.model import literal
 from hven.model.errors import Fault, Place, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -94,203 +127,97 @@ def kind(value: Any) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-class Shape(Protocol):
-    """One kind of value."""
-
-    def read(self, value: Any, what: str, faults: Faults) -> Any:
-        """Validate and convert a value.
-
-        Parameters
-        ----------
-        value
-            As written.
-        what
-            Names the key for messages.
-        faults
-            Where faults go.
-
-        Returns
-        -------
-        value
-            None after a fault.
-        """
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Generate the same as JSON Schema (draft 2020-12).
-
-        Parameters
-        ----------
-        definitions
-            Records add themselves.
-
-        Returns
-        -------
-        schema
-            Of one value.
-        """
+Reader = Callable[[Any, str, Faults], Any]
+"""Checks and converts a value; None after a fault. The text names the key for messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Text. What YAML readers would turn into something else must stand in quotes.
-
-    Attributes
-    ----------
-    example
-        Shown to editors.
-    """
-
-    example: str = ""
-    any: bool = False  # dates, epochs, versions: read as written
-
-    def read(self, value: Any, what: str, faults: Faults) -> Written | None:
-        """Return the text as written."""
-        if not isinstance(value, Written):
-            remedy = "put it in quotes: '{...}'" if isinstance(value, Entries) and value.flow else "quote text that begins with [ or {"
-            faults.error(f"{what} must be text, not {kind(value)}", value.place, remedy)
-            return None
-        if value.is_null:
-            faults.error(f"{what} is empty", value.place, "say something, or remove the key")
-            return None
-        found = None if self.any else trap(value)
-        if found is not None:
-            faults.error(f"{what} must be text, but YAML reads {value!s} as {found}", value.place, f'write "{value}" in quotes')
-            return None
-        return value
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Text, or anything that can be said in one word."""
-        return {"type": ["string", "number", "integer"]} if self.any else {"type": "string"}
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A constant, read as the text that stands there and typed later by its column; null is a value."""
-
-    def read(self, value: Any, what: str, faults: Faults) -> Written | None:
-        """Return the text as written."""
-        if not isinstance(value, Written):
-            faults.error(
-                f"{what} must be one constant, not {kind(value)}", value.place, "templates go under 'text', expressions under 'map'"
-            )
-            return None
-        return value
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Any scalar."""
-        return {"type": ["string", "number", "boolean", "null"]}
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """``true`` or ``false``, in no other words."""
-
-    def read(self, value: Any, what: str, faults: Faults) -> bool | None:
-        """Return the boolean."""
-        if isinstance(value, Written) and value.plain and str(value) in {"true", "false"}:
-            return str(value) == "true"
-        faults.error(f"{what} must be true or false, not {kind(value)}", value.place)
+def text(value: Any, what: str, faults: Faults, *, loose: bool = False) -> Written | None:
+    """Return text as written. What YAML readers would turn into something else must stand in quotes, but for dates, epochs, versions (`loose`)."""
+    if not isinstance(value, Written):
+        remedy = "put it in quotes: '{...}'" if isinstance(value, Entries) and value.flow else "quote text that begins with [ or {"
+        faults.error(f"{what} must be text, not {kind(value)}", value.place, remedy)
         return None
+    if value.is_null:
+        faults.error(f"{what} is empty", value.place, "say something, or remove the key")
+        return None
+    found = None if loose else trap(value)
+    if found is not None:
+        faults.error(f"{what} must be text, but YAML reads {value!s} as {found}", value.place, f'write "{value}" in quotes')
+        return None
+    return value
 
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return a boolean's schema."""
-        return {"type": "boolean"}
+
+def constant(value: Any, what: str, faults: Faults) -> Written | None:
+    """Return a constant as the text that stands there, typed later by its column; null is a value."""
+    if isinstance(value, Written):
+        return value
+    faults.error(f"{what} must be one constant, not {kind(value)}", value.place, "templates go under 'text', expressions under 'map'")
+    return None
+
+
+def flag(value: Any, what: str, faults: Faults) -> bool | None:
+    """Return ``true`` or ``false``, in no other words."""
+    if isinstance(value, Written) and value.plain and str(value) in {"true", "false"}:
+        return str(value) == "true"
+    faults.error(f"{what} must be true or false, not {kind(value)}", value.place)
+    return None
 
 
 GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})+")  # 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number, perhaps whole, perhaps within bounds.
-
-    Attributes
-    ----------
-    minimum, maximum
-        Inclusive bounds, in the unit that the key has; None: no bound.
-    """
-
-    whole: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def read(self, value: Any, what: str, faults: Faults) -> float | None:
-        """Return an int or a float; a number without a unit."""
-        name = "a whole number" if self.whole else "a number"
-        if not isinstance(value, Written):
-            faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
-            return None
-        found = retyped(value)
-        if found is not None:
-            remedy = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else ""
-            faults.error(f"{what} must be {name}, but YAML reads {value!s} as {found}", value.place, remedy)
-            return None
-        text = value.replace("_", "") if self.whole and GROUPED.fullmatch(value) else str(value)
-        if not (WHOLE if self.whole else DECIMAL).fullmatch(text):
-            faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
-            return None
-        number = literal.number(text)
-        if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
-            low = "" if self.minimum is None else f" from {literal.figure(self.minimum)}"
-            high = "" if self.maximum is None else f" to {literal.figure(self.maximum)}"
-            faults.error(f"{what} must be {name}{low}{high}, not {value}", value.place)
-            return None
-        return number
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return a number's schema with its bounds."""
-        bounds = {"minimum": self.minimum, "maximum": self.maximum}
-        return {"type": "integer" if self.whole else "number"} | {key: bound for key, bound in bounds.items() if bound is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a few words."""
-
-    words: tuple[str, ...]
-
-    def read(self, value: Any, what: str, faults: Faults) -> str | None:
-        """Return the word."""
-        if isinstance(value, Written) and str(value) in self.words:
-            return str(value)
-        hint = nearest(str(value), self.words) if isinstance(value, Written) else ""
-        faults.error(f"{what} must be one of {', '.join(self.words)}, not {kind(value)}", value.place, hint)
+def number(value: Any, what: str, faults: Faults, *, whole: bool, ge: float | None = None, le: float | None = None) -> float | None:
+    """Return an int or a float in the unit of its key, perhaps within bounds."""
+    name = "a whole number" if whole else "a number"
+    if not isinstance(value, Written):
+        faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
         return None
+    found = retyped(value)
+    if found is not None:
+        remedy = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else ""
+        faults.error(f"{what} must be {name}, but YAML reads {value!s} as {found}", value.place, remedy)
+        return None
+    said = value.replace("_", "") if whole and GROUPED.fullmatch(value) else str(value)
+    if not (WHOLE if whole else DECIMAL).fullmatch(said):
+        faults.error(f"{what} must be {name}, not {kind(value)}", value.place)
+        return None
+    made = literal.number(said)
+    if (ge is not None and made < ge) or (le is not None and made > le):
+        low = "" if ge is None else f" from {literal.figure(ge)}"
+        high = "" if le is None else f" to {literal.figure(le)}"
+        faults.error(f"{what} must be {name}{low}{high}, not {value}", value.place)
+        return None
+    return made
 
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return an enumeration."""
-        return {"enum": list(self.words)}
+
+def choice(value: Any, what: str, faults: Faults, *, words: tuple[str, ...]) -> str | None:
+    """Return one of a few words."""
+    if isinstance(value, Written) and str(value) in words:
+        return str(value)
+    hint = nearest(str(value), words) if isinstance(value, Written) else ""
+    faults.error(f"{what} must be one of {', '.join(words)}, not {kind(value)}", value.place, hint)
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """ADQL inside YAML: whole, not cut by a comma or a comment. Parsed later, with the position of every character."""
-
-    what: str = "an expression"  # or "a condition", "a query"
-
-    def read(self, value: Any, what: str, faults: Faults) -> Written | None:
-        """Return the text as written."""
-        if not isinstance(value, Written):
-            remedy = "put it in quotes" if isinstance(value, Entries | Items) and value.flow else ""
-            faults.error(f"{what} must be {self.what}, not {kind(value)}", value.place, remedy)
-            return None
-        if value.is_null and str(value) in {"", "~"}:
-            faults.error(f"{what} is empty", value.place, "give an expression, or NULL")
-            return None
-        broken = unbalanced(value)
-        if broken:
-            faults.error(f"{what}: {broken} in {kind(value)}", value.place, cut(value) or "close it")
-            return None
-        found = retyped(value)
-        if found is not None:
-            plain = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else "text stands in quotes within quotes: \"'...'\""
-            faults.error(f"{what}: YAML reads {value!s} as {found}", value.place, plain)
-            return None
-        return value
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Text or a number."""
-        return {"type": ["string", "number", "null"]}
+def expression(value: Any, what: str, faults: Faults, *, name: str = "an expression") -> Written | None:
+    """Return ADQL as written: whole, not cut by a comma or a comment. It is parsed later, with the position of every character."""
+    if not isinstance(value, Written):
+        remedy = "put it in quotes" if isinstance(value, Entries | Items) and value.flow else ""
+        faults.error(f"{what} must be {name}, not {kind(value)}", value.place, remedy)
+        return None
+    if value.is_null and str(value) in {"", "~"}:
+        faults.error(f"{what} is empty", value.place, "give an expression, or NULL")
+        return None
+    broken = unbalanced(value)
+    if broken:
+        faults.error(f"{what}: {broken} in {kind(value)}", value.place, cut(value) or "close it")
+        return None
+    found = retyped(value)
+    if found is not None:
+        plain = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else "text stands in quotes within quotes: \"'...'\""
+        faults.error(f"{what}: YAML reads {value!s} as {found}", value.place, plain)
+        return None
+    return value
 
 
 def unbalanced(text: str) -> str:
@@ -349,80 +276,74 @@ def cut(value: Written) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
-    """A list of a shape; `one` allows a single value without the list."""
+def free(value: Any, what: str, faults: Faults, *, short: bool = False) -> Any:
+    """Return a map (or, if there is a `short` form, text) as it is: options of a source by its kind, what a test expects. Checked elsewhere."""
+    if isinstance(value, Entries) or (short and isinstance(value, Written) and not value.is_null):
+        return value
+    faults.error(f"{what} must be a map, not {kind(value)}", value.place)
+    return None
 
-    shape: Shape
-    one: bool = True
 
-    def read(self, value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
-        """Return a tuple; faulty items are left out."""
-        if isinstance(value, Items):
-            read = [self.shape.read(item, what, faults) for item in value]
-            return tuple(item for item in read if item is not None)
-        if self.one:
-            single = self.shape.read(value, what, faults)
-            return None if single is None else (single,)
-        faults.error(f"{what} must be a list, not {kind(value)}", value.place)
+def many(value: Any, what: str, faults: Faults, *, one: Reader) -> tuple[Any, ...] | None:
+    """Return a tuple of a list, or of a single value without one; faulty items are left out."""
+    items = value if isinstance(value, Items) else (value,)
+    read = tuple(found for item in items if (found := one(item, what, faults)) is not None)
+    return read if read or isinstance(value, Items) else None
+
+
+def entries(value: Any, what: str, faults: Faults, *, one: Reader) -> dict[Written, Any] | None:
+    """Return a dict of names of the curator's own; faulty entries are left out."""
+    if not isinstance(value, Entries):
+        faults.error(f"{what} must be a map (name: value), not {kind(value)}", value.place)
         return None
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Return an array's schema, perhaps or a single value's."""
-        inner = self.shape.json(definitions)
-        array = {"type": "array", "items": inner}
-        return {"anyOf": [inner, array]} if self.one else array
-
-
-@dataclass(frozen=True, slots=True)
-class Dict:
-    """Names of the curator's own -> a shape."""
-
-    shape: Shape
-    expressions: bool = False  # values cut by commas leave stray keys behind, which then get no fault of their own
-
-    def read(self, value: Any, what: str, faults: Faults) -> dict[Written, Any] | None:
-        """Return a dict; faulty entries are left out."""
-        if not isinstance(value, Entries):
-            faults.error(f"{what} must be a map (name: value), not {kind(value)}", value.place)
-            return None
-        result: dict[Written, Any] = {}
-        broken = ""
-        for key, item in value.items():
-            if broken and isinstance(item, Written) and item.is_null:
-                broken = unbalanced(broken + "," + key)
-                continue
-            broken = ""
-            if self.expressions and isinstance(item, Written) and item.plain and unbalanced(item) and value.flow:
-                broken = str(item)
-            read = self.shape.read(item, f"{what}.{key}", faults)
-            if read is not None:
-                result[key] = read
-        return result
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Return the schema of an object with free names."""
-        return {"type": "object", "additionalProperties": self.shape.json(definitions)}
+    result: dict[Written, Any] = {}
+    broken = ""
+    for key, item in value.items():
+        if broken and isinstance(item, Written) and item.is_null:  # an expression cut by a comma leaves stray keys behind
+            broken = unbalanced(broken + "," + key)
+            continue
+        broken = str(item) if one is expression and isinstance(item, Written) and item.plain and unbalanced(item) and value.flow else ""
+        read = one(item, f"{what}.{key}", faults)
+        if read is not None:
+            result[key] = read
+    return result
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key: its shape and what it means (the reference page and editors show this).
+# --- types, as keys are said in: what an editor may offer, and what reads it -------------------------------------
 
-    Attributes
+Text = Annotated[str, text]
+Loose = Annotated[str, partial(text, loose=True), WithJsonSchema({"type": ["string", "number", "integer"]})]
+Constant = Annotated[str, constant, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
+Expression = Annotated[str, expression, WithJsonSchema({"type": ["string", "number", "null"]})]
+Condition = Annotated[Expression, partial(expression, name="a condition")]
+Query = Annotated[Expression, partial(expression, name="a query")]
+Free = Annotated[dict[str, Any], free]
+Many: TypeAlias = T | tuple[T, ...]
+Needed = Annotated[T, "needed"]
+
+
+def reader(hint: Any) -> Reader:
+    """Return what reads a type: the function that it has with it, or the one that goes with it.
+
+    Parameters
     ----------
-    name
-        As it is written.
-    doc
-        Its line of documentation.
-    required
-        A map without it is refused.
+    hint
+        A type as keys are said in.
     """
-
-    name: str
-    shape: Shape
-    doc: str
-    required: bool = False
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        own = [one for one in inner[1:] if callable(one)]
+        bounds = [bound for one in inner[1:] if isinstance(one, FieldInfo) for bound in one.metadata]
+        return own[-1] if own else partial(reader(inner[0]), **{key: value for bound in bounds for key, value in asdict(bound).items()})
+    if origin is Literal:
+        return partial(choice, words=inner)
+    if origin is dict:
+        return partial(entries, one=reader(inner[1]))
+    if inner:  # Many
+        return partial(many, one=reader(get_args(inner[-1])[0]))
+    if hint is bool:
+        return flag
+    return hint.record.read if hint not in {int, float} else partial(number, whole=hint is int)
 
 
 class Fields(dict[str, Any]):
@@ -435,7 +356,37 @@ class Fields(dict[str, Any]):
         self.place, self.places = place, places
 
 
-@dataclass(frozen=True, slots=True)
+class Keys:
+    """A map with known keys: each with its type and, in quotes below, what it means; ``_`` stands for those of another one, or some of them.
+
+    `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages -> ours.
+    """
+
+    record: ClassVar[Record]  # made of the class
+
+    def __init_subclass__(cls, *, short: str = "", empty: bool = False, hints: Mapping[str, str] | None = None) -> None:
+        cls.record = Record(cls, short, hints or {}, empty=empty)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(cls.record.form)
+
+
+@cache
+def _docs(module: str) -> dict[str, dict[str, str]]:
+    """Read what stands in quotes below the keys of a module's classes."""
+    classes = [node for node in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(node, ast.ClassDef)]
+    return {
+        one.name: {
+            key.target.id.rstrip("_"): doc.value.value  # type: ignore[attr-defined, union-attr]
+            for key, doc in pairwise(one.body)
+            if isinstance(key, ast.AnnAssign) and isinstance(doc, ast.Expr)
+        }
+        for one in classes
+    }
+
+
+@dataclass(eq=False)
 class Record:
     """A map with known keys. `short`: the key that a bare word stands for; `empty`: may be left without any.
 
@@ -447,72 +398,95 @@ class Record:
         Its line of documentation.
     """
 
-    name: str
-    doc: str
-    keys: tuple[Key, ...]
-    short: str | None = None
-    empty: bool = False
-    hints: Mapping[str, str] = field(default_factory=dict)  # words of other languages -> ours
+    kind: type[Keys]  # the class that says the keys
+    short: str
+    hints: Mapping[str, str]  # words of other languages -> ours
+    empty: bool
+
+    @property
+    def name(self) -> str:
+        """Name the record in the schema and on the page of keys."""
+        return to_snake(self.kind.__name__)
+
+    @property
+    def doc(self) -> str:
+        """What it is, in one line."""
+        return (self.kind.__doc__ or "").rstrip(".")
+
+    @cached_property
+    def keys(self) -> dict[str, Any]:
+        """Key -> its type."""
+        found: dict[str, Any] = {}
+        for name, hint in self.kind.__annotations__.items():
+            if name == "_":
+                of, *only = get_args(hint) or (hint,)
+                found |= {key: one for key, one in of.record.keys.items() if not only or key in only[0].split()}
+            else:
+                found[name.rstrip("_")] = hint  # for_, if_
+        return found
+
+    @cached_property
+    def needed(self) -> list[str]:
+        """Keys that must be there."""
+        return [key for key, hint in self.keys.items() if "needed" in get_args(hint)]
+
+    @cached_property
+    def docs(self) -> Mapping[str, str]:
+        """Key -> what it means."""
+        own, of = _docs(self.kind.__module__)[self.kind.__name__], self.kind.__annotations__.get("_")
+        return own if of is None else {**(get_args(of) or (of,))[0].record.docs, **own}
+
+    @cached_property
+    def readers(self) -> Mapping[str, Reader]:
+        """Key -> what reads its value."""
+        return {key: reader(hint) for key, hint in self.keys.items()}
 
     def read(self, value: Any, what: str, faults: Faults) -> Fields | None:
-        """Return `Fields`; unknown keys are refused with the nearest known one."""
+        """Return `Fields`; unknown keys are refused with the nearest known one.
+
+        Parameters
+        ----------
+        value
+            As written.
+        what
+            Names the map, for messages.
+        faults
+            Takes what is wrong.
+        """
+        known = self.readers
         if isinstance(value, Written) and value.is_null and self.empty:
             return Fields(value.place, {})
-        if isinstance(value, Written) and self.short is not None and not value.is_null:
+        if isinstance(value, Written) and self.short and not value.is_null:
             fields = Fields(value.place, {self.short: value.place})
-            read = self.key(self.short).shape.read(value, what, faults)
+            read = known[self.short](value, what, faults)
             if read is None:
                 return None
             fields[self.short] = read
             return fields
         if not isinstance(value, Entries):
-            keys = ", ".join(key.name for key in self.keys[:6])
-            faults.error(f"{what} must be a map ({keys} ...), not {kind(value)}", value.place)
+            faults.error(f"{what} must be a map ({', '.join([*known][:6])} ...), not {kind(value)}", value.place)
             return None
-        known = {key.name: key for key in self.keys}
+        name = what or "the descriptor"
         fields = Fields(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
             if key not in known:
                 hint = f"did you mean {self.hints[key.lower()]!r}?" if key.lower() in self.hints else nearest(key, known)
-                faults.error(f"{what or 'the descriptor'} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(known)}")
+                faults.error(f"{name} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(known)}")
                 continue
-            read = known[key].shape.read(item, f"{what}.{key}" if what else str(key), faults)
+            read = known[key](item, f"{what}.{key}" if what else str(key), faults)
             if read is not None:
                 fields[str(key)] = read
-        for key_ in self.keys:
-            if key_.required and key_.name not in fields.places:
-                faults.error(f"{what or 'the descriptor'} lacks the key {key_.name!r}", value.place, key_.doc)
+        for lacking in self.needed:
+            if lacking not in fields.places:
+                faults.error(f"{name} lacks the key {lacking!r}", value.place, self.docs[lacking])
         return fields
 
-    def key(self, name: str) -> Key:
-        """Find a key's definition.
-
-        Parameters
-        ----------
-        name
-            Of the key.
-
-        Returns
-        -------
-        key
-            Its definition.
-        """
-        return next(key for key in self.keys if key.name == name)
-
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """Return a reference to the object's definition, made on first use."""
-        if self.name not in definitions:
-            definitions[self.name] = {}
-            properties = {key.name: key.shape.json(definitions) | {"description": key.doc} for key in self.keys}
-            schema: dict[str, Any] = {"type": "object", "description": self.doc, "properties": properties, "additionalProperties": False}
-            required = [key.name for key in self.keys if key.required]
-            if required:
-                schema["required"] = required
-            definitions[self.name] = schema
-        reference: dict[str, Any] = {"$ref": f"#/$defs/{self.name}"}
-        choices = [reference]
-        if self.short is not None:
-            choices.append(self.key(self.short).shape.json(definitions))
-        if self.empty:
-            choices.append({"type": "null"})
-        return reference if len(choices) == 1 else {"anyOf": choices}
+    @cached_property
+    def form(self) -> Any:
+        """What may be written, for pydantic to say it as JSON Schema."""
+        keys: dict[str, Any] = {
+            key: (hint, Field(... if key in self.needed else None, description=self.docs[key])) for key, hint in self.keys.items()
+        }
+        made: Any = create_model(self.name, __config__=ConfigDict(extra="forbid"), __doc__=self.doc, **keys)
+        made = made | self.keys[self.short] if self.short else made
+        return made | None if self.empty else made

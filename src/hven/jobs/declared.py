@@ -1,15 +1,15 @@
 """Where a job type is found: a module, a plug-in, or the site's ``jobs/NAME.yaml``, which names a program or a service elsewhere."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal
 
-from hven.descriptor.value_schema import Choice, Dict, Faults, Flag, Key, Many, Number, Record, Text, kind
+from pydantic import Field
+
+from hven.descriptor.value_schema import Faults, Fields, Keys, Loose, Many, Needed, Text, kind
 from hven.descriptor.written import Entries, Items, Written, parse, read_page
 from hven.jobs._command import HOLE, Command, Output
 from hven.jobs._remote import Remote
@@ -17,116 +17,120 @@ from hven.jobs._types import Quota, Type
 from hven.jobs.forks import PATH
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, NotFound, ParamError, Place, nearest
-from hven.model.params import Param, collect
-from hven.model.settings import URL, read_bytes
+from hven.model.params import Param, Params, collect
+from hven.model.settings import URL, Settings, read_bytes
 from hven.model.types import parse_type
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    from hven.descriptor.value_schema import Fields
-    from hven.model.params import Params
-    from hven.model.settings import Settings
-
 DIRECTORY = "jobs"
-TYPES = ("int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 PARAM = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 RESULT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 OWN = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
 
 
-@dataclass(frozen=True, slots=True)
-class _Arguments:
-    """A list of arguments; a list inside it stays or goes as a whole."""
-
-    def read(self, value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
-        """Return the arguments as written."""
-        if not isinstance(value, Items):
-            faults.error(
-                f"{what} must be a list of the program and its arguments, not {kind(value)}", value.place, "[bin/program, '{NAME}']"
-            )
-            return None
-        made: list[Any] = []
-        for item in value:
-            if isinstance(item, Items):
-                made.append(tuple(found for part in item if (found := self._one(part, what, faults)) is not None))
-            elif (found := self._one(item, what, faults)) is not None:
-                made.append(found)
-        if not made or isinstance(made[0], tuple):
-            faults.error(f"{what} must begin with the program", value.place)
-            return None
-        return tuple(made)
-
-    def _one(self, value: Any, what: str, faults: Faults) -> Written | None:
-        if isinstance(value, Written) and not (value.is_null and value.plain):
-            return value
-        remedy = "put it in quotes: '{...}'" if isinstance(value, Entries) else ""
-        faults.error(f"{what}: an argument must be text, not {kind(value)}", value.place, remedy)
+def _arguments(value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
+    """Give the arguments as written; a list inside the list stays or goes as a whole."""
+    if not isinstance(value, Items):
+        faults.error(f"{what} must be a list of the program and its arguments, not {kind(value)}", value.place, "[bin/program, '{NAME}']")
         return None
+    made: list[Any] = []
+    for item in value:
+        if isinstance(item, Items):
+            made.append(tuple(found for part in item if (found := _argument(part, what, faults)) is not None))
+        elif (found := _argument(item, what, faults)) is not None:
+            made.append(found)
+    if not made or isinstance(made[0], tuple):
+        faults.error(f"{what} must begin with the program", value.place)
+        return None
+    return tuple(made)
 
-    def json(self, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return an array of text."""
-        return {"type": "array"}
+
+def _argument(value: Any, what: str, faults: Faults) -> Written | None:
+    if isinstance(value, Written) and not value.is_null:
+        return value
+    remedy = "put it in quotes: '{...}'" if isinstance(value, Entries) else ""
+    faults.error(f"{what}: an argument must be text, not {kind(value)}", value.place, remedy)
+    return None
 
 
-TEXT = Text()
-ANY = Text(any=True)
-PARAMETER = Record(
-    "parameter",
-    "a parameter of the job",
-    (
-        Key("type", Choice(TYPES), "type of its value; string if not said"),
-        Key("file", Flag(), "true: its value is a file that comes with the request, in the part of this name"),
-        Key("required", Flag(), "true: a job without it is refused"),
-        Key("many", Flag(), "true: it may come several times"),
-        Key("default", ANY, "its value if it is not given"),
-        Key("allowed", Many(ANY), "the only values that it may have"),
-        Key("minimum", Number(), "of a number"),
-        Key("maximum", Number(), "of a number"),
-        Key("pattern", TEXT, "regular expression that the whole text must match"),
-        Key("unit", TEXT, "of a number"),
-        Key("description", TEXT, "what it means"),
-    ),
-    empty=True,
-)
-RESULTS = Record(
-    "result",
-    "a file that the program makes",
-    (
-        Key("file", TEXT, "its path below the program's directory", required=True),
-        Key("type", TEXT, "its media type", required=True),
-        Key("optional", Flag(), "true: it may be missing"),
-    ),
-)
-LIMITS = Record(
-    "limits",
-    "what a job of this type may use",
-    (
-        Key("seconds", Number(whole=True, minimum=1), "time limit of a job"),
-        Key("cpu", Number(whole=True, minimum=1), "seconds of processor time, of each process of the program"),
-        Key("memory", ANY, "address space of each process of the program: 2 GiB"),
-        Key("disk", ANY, "bytes of any one file that it writes, or of any one result that is fetched: 1 GiB"),
-        Key("running", Number(whole=True, minimum=1), "jobs that run at once, in the whole site"),
-        Key("waiting", Number(whole=True, minimum=1), "jobs of one user or address that wait and run; further ones are HELD"),
-    ),
-)
-FILE = Record(
-    "job type",
-    "a type of job",
-    (
-        Key("title", TEXT, "one line for people", required=True),
-        Key("description", TEXT, "what it does"),
-        Key("access", Choice(("public", "private")), "private: for those who are logged in"),
-        Key("command", _Arguments(), "the program and its arguments; {NAME} stands for a parameter"),
-        Key("remote", TEXT, "address of a job list elsewhere: https://other.example/tap/async"),
-        Key("send", Dict(ANY), "parameters that are always sent there"),
-        Key("params", Dict(PARAMETER), "what a job is asked with"),
-        Key("results", Dict(RESULTS), "name of a result: the file that becomes it"),
-        Key("environment", Dict(ANY), "variables that the program sees; $NAME is that of the service"),
-        Key("limits", LIMITS, "what a job may use"),
-    ),
-)
+class Parameter(Keys, empty=True):
+    """A parameter of the job."""
+
+    type: Literal["int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool"]
+    "type of its value; string if not said"
+    file: bool
+    "true: its value is a file that comes with the request, in the part of this name"
+    required: bool
+    "true: a job without it is refused"
+    many: bool
+    "true: it may come several times"
+    default: Loose
+    "its value if it is not given"
+    allowed: Many[Loose]
+    "the only values that it may have"
+    minimum: float
+    "of a number"
+    maximum: float
+    "of a number"
+    pattern: Text
+    "regular expression that the whole text must match"
+    unit: Text
+    "of a number"
+    description: Text
+    "what it means"
+
+
+class Result(Keys):
+    """A file that the program makes."""
+
+    file: Needed[Text]
+    "its path below the program's directory"
+    type: Needed[Text]
+    "its media type"
+    optional: bool
+    "true: it may be missing"
+
+
+class Limits(Keys):
+    """What a job of this type may use."""
+
+    seconds: Annotated[int, Field(ge=1)]
+    "time limit of a job"
+    cpu: Annotated[int, Field(ge=1)]
+    "seconds of processor time, of each process of the program"
+    memory: Loose
+    "address space of each process of the program: 2 GiB"
+    disk: Loose
+    "bytes of any one file that it writes, or of any one result that is fetched: 1 GiB"
+    running: Annotated[int, Field(ge=1)]
+    "jobs that run at once, in the whole site"
+    waiting: Annotated[int, Field(ge=1)]
+    "jobs of one user or address that wait and run; further ones are HELD"
+
+
+class JobType(Keys):
+    """A type of job."""
+
+    title: Needed[Text]
+    "one line for people"
+    description: Text
+    "what it does"
+    access: Literal["public", "private"]
+    "private: for those who are logged in"
+    command: Annotated[list[str], _arguments]
+    "the program and its arguments; {NAME} stands for a parameter"
+    remote: Text
+    "address of a job list elsewhere: https://other.example/tap/async"
+    send: dict[str, Loose]
+    "parameters that are always sent there"
+    params: dict[str, Parameter]
+    "what a job is asked with"
+    results: dict[str, Result]
+    "name of a result: the file that becomes it"
+    environment: dict[str, Loose]
+    "variables that the program sees; $NAME is that of the service"
+    limits: Limits
+    "what a job may use"
 
 
 def of(settings: Settings, name: str) -> Type:
@@ -309,7 +313,7 @@ def _anew(path: Path, settings: Settings) -> tuple[Type | None, list[Fault]]:
         if page is not None and not faults.found:
             faults.error("the file is empty", page.place(0), "title: ..., command: [...]")
         return None, faults.sorted()
-    fields = FILE.read(root, "", faults)
+    fields = JobType.record.read(root, "", faults)
     if fields is None:
         return None, faults.sorted()
     name = path.stem
@@ -492,7 +496,7 @@ def _remote(
 def _checker(
     known: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
 ) -> Callable[[Params, Collection[str]], None]:
-    """Make what looks at the parameters of a job, and at the names of the files that came with it."""
+    """Give what looks at the parameters of a job, and at the names of the files that came with it."""
 
     def check(params: Params, given: Collection[str]) -> None:
         for param in known:

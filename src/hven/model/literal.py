@@ -2,7 +2,7 @@
 
 Common
 ------
-array
+array, values
     A column as Arrow has it, shape (n,).
 texts
     Strings, shape (n,).
@@ -146,18 +146,7 @@ def storage(array: pa.Array, kind: Type) -> pa.Array:
 
 
 def cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Cast; where that fails, find the values at fault by halving: few faults cost few casts.
-
-    Parameters
-    ----------
-    values, kind
-        What is cast, of shape (n,), and the type that it shall have.
-
-    Returns
-    -------
-    values, bad
-        Both of shape (n,): `values` has null where `bad` (booleans, or None: all fit) is true.
-    """
+    """Return values as cast, null where that fails, and where that is (booleans of shape (n,), or None): found by halving, so that few faults cost few casts."""
     try:
         return values.cast(kind), None
     except pa.ArrowInvalid:
