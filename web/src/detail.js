@@ -1,126 +1,222 @@
 // One row, all of its columns, in a drawer beside the rows: previews, links, and the rows before and behind it.
+import { button, find, make, maybe, table, target } from "./dom.js";
 import { header as headerOf } from "./header.js";
 import { fill, pictured } from "./table.js";
+/** @import {Cell, Column, Row, Translate, Value} from "./answers.js" */
+/** @import {Workspace} from "./workspace.js" */
 
-export function mount(box, workspace) {
-  const { state, selection, t } = workspace;
-  const here = box.closest("[data-here]").dataset.here;
-  const title = box.querySelector("h2");
-  const list = box.querySelector("dl");
-  const pictures = box.querySelector(".pictures");
-  const close = box.querySelector("button.close");
-  let seen = 0; // the picture that is shown
-  let row = null; // what the server told of it
-  let waiting = 0; // what takes longer than a moment says so
+class Detail {
+  seen = 0; // the picture that is shown
+  /** What the server told of the row.
+   * @type {Row | null} */
+  row = null;
+  waiting = 0; // what takes longer than a moment says so
+  /** @type {Cell[]} */
+  shots = [];
 
-  const button = (text, sign, act) => {
-    const made = Object.assign(document.createElement("button"), { type: "button", className: "quiet step", textContent: sign, title: text });
-    made.setAttribute("aria-label", text);
-    made.addEventListener("click", act);
-    return made;
-  };
-  const step = (by) => workspace.dispatchEvent(Object.assign(new Event("step"), { step: by }));
-  const header = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Header") });
-  header.addEventListener("click", () => cards());
-  close.before(button(t("Previous row"), "↑", () => step(-1)), " ", button(t("Next row"), "↓", () => step(1)), " ", header, " ");
+  /**
+   * @param {HTMLElement} box
+   * @param {Workspace} workspace
+   */
+  constructor(box, workspace) {
+    const { state, selection, t } = workspace;
+    this.box = box;
+    this.workspace = workspace;
+    this.here = table(box);
+    this.title = find(box, "h2");
+    this.list = find(box, "dl");
+    this.pictures = find(box, ".pictures");
+    this.close = find(box, "button.close");
+    this.header = button(t("Header"), () => this.cards());
+    const [back, on] = [
+      stepper(t("Previous row"), "↑", () => this.step(-1)),
+      stepper(t("Next row"), "↓", () => this.step(1)),
+    ];
+    this.close.before(back, " ", on, " ", this.header, " ");
+    this.close.addEventListener("click", () => {
+      selection.set("chosen", null);
+      state.set({ _row: null });
+    });
+    box.addEventListener("keydown", (event) => this.pressed(event));
+    selection.on("change", (event) => {
+      if (event.name === "chosen") this.show();
+    });
+    selection.chosen = state.get("_row");
+  }
 
-  close.addEventListener("click", () => { selection.set("chosen", null); state.set({ _row: null }); });
-  box.addEventListener("keydown", (event) => { 
-    if (event.target.closest("dialog, input, select, textarea")) return;
-    if (event.key === "Escape") close.click();
+  /** @param {number} by */
+  step(by) {
+    this.workspace.tell("step", { step: by });
+  }
+
+  /** @param {KeyboardEvent} event */
+  pressed(event) {
+    if (target(event).closest("dialog, input, select, textarea")) return;
+    if (event.key === "Escape") this.close.click();
     const turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (turn && pictures.childElementCount) { event.preventDefault(); turned(turn); }
+    if (turn && this.pictures.childElementCount) {
+      event.preventDefault();
+      this.turn(turn);
+    }
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (by && event.altKey) { event.preventDefault(); step(by); }
-  });
-
-  async function show() {
-    const key = selection.chosen;
-    clearTimeout(waiting); // of a row that this one overtakes
-    if (!key) { workspace.cancel("detail"); box.removeAttribute("aria-busy"); box.hidden = true; return; }
-    const mine = setTimeout(() => box.setAttribute("aria-busy", "true"), 150);
-    waiting = mine;
-    try {
-      const found = await workspace.ask(`${here}/row`, { state: new URLSearchParams({ _row: key, ...units() }), pane: "detail" });
-      box.hidden = false;
-      if (!found.row) {
-        title.textContent = t("This row is no longer there");
-        list.replaceChildren();
-        pictures.replaceChildren();
-        return;
-      }
-      title.textContent = JSON.parse(key).join(" ");
-      list.replaceChildren(...found.columns.flatMap((column, number) => entry(column, found.row[number])));
-      row = found;
-      previews(found.row.filter((value) => value?.picture && /^https?:/i.test(value.href)));
-    } catch (error) {
-      box.hidden = false;
-      title.textContent = error.message;
-      list.replaceChildren();
-    } finally {
-      clearTimeout(mine);
-      box.removeAttribute("aria-busy");
+    if (by && event.altKey) {
+      event.preventDefault();
+      this.step(by);
     }
   }
 
-  function units() {
-    return Object.fromEntries(state.entries().filter(([name]) => name.startsWith("_unit.")));
+  async show() {
+    const key = this.workspace.selection.chosen;
+    clearTimeout(this.waiting); // of a row that this one overtakes
+    if (!key) {
+      this.workspace.cancel("detail");
+      this.box.removeAttribute("aria-busy");
+      this.box.hidden = true;
+      return;
+    }
+    const mine = setTimeout(() => this.box.setAttribute("aria-busy", "true"), 150);
+    this.waiting = mine;
+    try {
+      const asked = new URLSearchParams([["_row", key], ...this.units()]);
+      const found = await this.workspace.ask(`${this.here}/row`, { state: asked, pane: "detail" });
+      this.box.hidden = false;
+      this.draw(key, found);
+    } catch (/** @type {any} */ error) {
+      this.box.hidden = false;
+      this.title.textContent = error.message;
+      this.list.replaceChildren();
+    } finally {
+      clearTimeout(mine);
+      this.box.removeAttribute("aria-busy");
+    }
   }
 
-  function entry(column, value) {
-    if (value === null) return [];
-    const name = Object.assign(document.createElement("dt"), { textContent: column.label, title: column.description });
-    if (column.unit) name.append(" ", Object.assign(document.createElement("small"), { textContent: column.unit }));
-    const said = document.createElement("dd");
-    fill(said, value, { ...column, numeric: false }, t);
-    if (value.corners) said.replaceChildren(whole(said.textContent, value.text));
-    return [name, said];
+  units() {
+    return this.workspace.state.entries().filter(([name]) => name.startsWith("_unit."));
   }
 
-  /** What is told in short, with the text itself below it, to copy. */
-  function whole(short, text) {
-    const made = document.createElement("details");
-    made.className = "in-full";
-    const copy = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Copy") });
-    copy.addEventListener("click", async () => { await navigator.clipboard?.writeText(text); copy.textContent = t("Copied"); });
-    made.append(Object.assign(document.createElement("summary"), { textContent: short }), Object.assign(document.createElement("code"), { textContent: text }), copy);
-    return made;
+  /**
+   * @param {string} key
+   * @param {Row} found
+   */
+  draw(key, found) {
+    const { t } = this.workspace;
+    const { row } = found;
+    if (!row) {
+      this.title.textContent = t("This row is no longer there");
+      this.list.replaceChildren();
+      this.pictures.replaceChildren();
+      return;
+    }
+    this.title.textContent = JSON.parse(key).join(" ");
+    this.list.replaceChildren(...found.columns.flatMap((column, number) => entry(column, row[number], t)));
+    this.row = found;
+    this.shots = row.filter(shot);
+    this.previews();
   }
 
   /** One preview at a time, with its number; the others by arrows. */
-  function previews(values) {
-    seen = Math.min(seen, Math.max(values.length - 1, 0));
-    if (values.length < 2) { pictures.replaceChildren(...values.map(picture)); return; }
-    const count = Object.assign(document.createElement("span"), { className: "soft", textContent: `${seen + 1} / ${values.length}` });
-    count.setAttribute("aria-live", "polite");
-    const bar = Object.assign(document.createElement("p"), { className: "bar" });
-    turned = (by) => { seen = (seen + by + values.length) % values.length; const at = document.activeElement?.dataset.turn; previews(values); pictures.querySelector(`[data-turn="${at}"]`)?.focus(); };
-    const [back, on] = [button(t("Previous picture"), "←", () => turned(-1)), button(t("Next picture"), "→", () => turned(1))];
+  previews() {
+    const { t } = this.workspace;
+    const { shots, pictures } = this;
+    this.seen = Math.min(this.seen, Math.max(shots.length - 1, 0));
+    if (shots.length < 2) return pictures.replaceChildren(...shots.map(picture));
+    const count = make("span", {
+      className: "soft",
+      textContent: `${this.seen + 1} / ${shots.length}`,
+      "aria-live": "polite",
+    });
+    const back = stepper(t("Previous picture"), "←", () => this.turn(-1));
+    const on = stepper(t("Next picture"), "→", () => this.turn(1));
     back.dataset.turn = "-1";
     on.dataset.turn = "1";
-    bar.append(back, " ", count, " ", on);
-    pictures.replaceChildren(picture(values[seen]), bar);
+    pictures.replaceChildren(picture(shots[this.seen]), make("p", { className: "bar" }, back, " ", count, " ", on));
   }
 
-  let turned = () => {};
+  /** @param {number} by */
+  turn(by) {
+    if (this.shots.length < 2) return;
+    this.seen = (this.seen + by + this.shots.length) % this.shots.length;
+    const at = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.turn : undefined;
+    this.previews();
+    maybe(this.pictures, `[data-turn="${at}"]`)?.focus();
+  }
 
   /** All values of the row, and the header of the file behind it. */
-  function cards() {
-    if (!row?.row) return;
-    const behind = workspace.ask(`${here}/header`, { state: new URLSearchParams({ _row: selection.chosen }), pane: "header" });
-    headerOf(title.textContent, row, behind, t).addEventListener("close", () => header.focus());
+  cards() {
+    const { selection, t } = this.workspace;
+    if (!this.row?.row || !selection.chosen) return;
+    const asked = new URLSearchParams({ _row: selection.chosen });
+    const behind = this.workspace.ask(`${this.here}/header`, { state: asked, pane: "header" });
+    const opened = headerOf(this.title.textContent ?? "", this.row.columns, this.row.row, behind, t);
+    opened.addEventListener("close", () => this.header.focus());
   }
+}
 
-  function picture(value) {
-    const link = Object.assign(document.createElement("a"), { href: value.href, rel: "noopener" });
-    if (!pictured(value.href)) { link.textContent = value.text; return link; }
-    const image = Object.assign(document.createElement("img"), { src: value.href, alt: value.text, loading: "lazy", decoding: "async" });
-    image.addEventListener("error", () => image.replaceWith(value.text)); // not ours to show, or gone: the link stays
-    link.append(image);
+/**
+ * @param {string} text
+ * @param {string} sign
+ * @param {() => void} act
+ */
+function stepper(text, sign, act) {
+  return button(sign, act, { className: "quiet step", title: text, "aria-label": text });
+}
+
+/**
+ * @param {Value} value
+ * @returns {value is Cell}
+ */
+function shot(value) {
+  return value !== null && typeof value === "object" && Boolean(value.picture) && /^https?:/i.test(value.href ?? "");
+}
+
+/**
+ * @param {Column} column
+ * @param {Value} value
+ * @param {Translate} t
+ */
+function entry(column, value, t) {
+  if (value === null) return [];
+  const name = make("dt", { textContent: column.label, title: column.description });
+  if (column.unit) name.append(" ", make("small", { textContent: column.unit }));
+  const said = make("dd");
+  fill(said, value, { ...column, numeric: false }, t);
+  if (typeof value === "object" && value.corners) said.replaceChildren(whole(said.textContent ?? "", value.text, t));
+  return [name, said];
+}
+
+/**
+ * What is told in short, with the text itself below it, to copy.
+ * @param {string} short
+ * @param {string} text
+ * @param {Translate} t
+ */
+function whole(short, text, t) {
+  const copy = button(t("Copy"), async () => {
+    await navigator.clipboard?.writeText(text);
+    copy.textContent = t("Copied");
+  });
+  const told = make("code", { textContent: text });
+  return make("details", { className: "in-full" }, make("summary", { textContent: short }), told, copy);
+}
+
+/** @param {Cell} value */
+function picture({ href = "", text }) {
+  const link = make("a", { href, rel: "noopener" });
+  if (!pictured(href)) {
+    link.textContent = text;
     return link;
   }
+  const image = make("img", { src: href, alt: text, loading: "lazy", decoding: "async" });
+  image.addEventListener("error", () => image.replaceWith(text)); // not ours to show, or gone: the link stays
+  link.append(image);
+  return link;
+}
 
-  selection.addEventListener("change", (event) => { if (event.name === "chosen") show(); });
-  selection.chosen = state.get("_row");
-  return show();
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, workspace) {
+  return new Detail(box, workspace).show();
 }

@@ -1,53 +1,89 @@
 // Lines of a search over many tables: each is filled when its service has answered; one that takes long can be left.
-export function mount(table, workspace) {
-  const { t } = workspace;
-  const here = table.closest("[data-here]").dataset.here;
-  if (!table.dataset.asked) return;
-  const total = document.querySelector("[data-total]");
-  const state = document.querySelector("[data-state]");
-  let open = 0;
+import { all, button, find, make, table as tableOf } from "./dom.js";
+/** @import {Workspace} from "./workspace.js" */
 
-  const number = (value) => value.toLocaleString(workspace.language);
-  const words = { ok: t("answered"), other: t("cannot be asked this"), late: t("no answer in time"), failed: t("failed"), busy: t("busy") };
+class Everywhere {
+  open = 0;
 
-  function sum() {
-    let rows = 0;
-    for (const line of table.querySelectorAll("tr[data-key]")) rows += Number(line.dataset.rows ?? line.cells[2].textContent.replace(/\D/g, "") ?? 0);
-    total.textContent = number(rows);
-    const missing = table.querySelectorAll('tr[data-status="late"], tr[data-status="failed"], tr[data-status="busy"]').length;
-    state.textContent = open ? t("so far") : missing ? t("{missing} did not answer", { missing }) : "";
+  /**
+   * @param {HTMLTableElement} table
+   * @param {Workspace} workspace
+   */
+  constructor(table, workspace) {
+    const { t } = workspace;
+    this.table = table;
+    this.workspace = workspace;
+    this.here = tableOf(table);
+    this.total = find(document, "[data-total]");
+    this.state = find(document, "[data-state]");
+    /** @type {Record<string, string>} */
+    this.words = {
+      ok: t("answered"),
+      other: t("cannot be asked this"),
+      late: t("no answer in time"),
+      failed: t("failed"),
+      busy: t("busy"),
+    };
   }
 
-  async function fill(line) {
+  sum() {
+    const { table, workspace } = this;
+    const { t } = workspace;
+    let rows = 0;
+    for (const line of all(table, "tr[data-key]", HTMLTableRowElement)) {
+      rows += Number(line.dataset.rows ?? line.cells[2].textContent?.replace(/\D/g, "") ?? 0);
+    }
+    this.total.textContent = workspace.number(rows);
+    const missing = all(table, ["late", "failed", "busy"].map((one) => `tr[data-status="${one}"]`).join(",")).length;
+    this.state.textContent = this.open ? t("so far") : missing ? t("{missing} did not answer", { missing }) : "";
+  }
+
+  /** @param {HTMLTableRowElement} line */
+  async fill(line) {
+    const { table, workspace } = this;
+    const { t } = workspace;
     const [, , count, told] = line.cells;
     const pane = `everywhere ${line.dataset.key}`;
-    const leave = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Cancel") });
-    told.replaceChildren(t("is being asked ..."), " ", leave);
-    line.dataset.status = "asked";
-    open += 1;
     let done = false;
-    function end(status, message) {
+    const end = (/** @type {string} */ status, /** @type {string} */ message) => {
       if (done) return;
       done = true;
-      open -= 1;
+      this.open -= 1;
       line.dataset.status = status;
-      told.replaceChildren(words[status] ?? t("left"));
-      if (message) told.append(" ", Object.assign(document.createElement("small"), { className: "soft", textContent: message }));
-      sum();
-    }
-    leave.addEventListener("click", () => { workspace.cancel(pane); end("left", ""); });
+      told.replaceChildren(this.words[status] ?? t("left"));
+      if (message) told.append(" ", make("small", { className: "soft", textContent: message }));
+      this.sum();
+    };
+    const leave = button(t("Cancel"), () => {
+      workspace.cancel(pane);
+      end("left", "");
+    });
+    told.replaceChildren(t("is being asked ..."), " ", leave);
+    line.dataset.status = "asked";
+    this.open += 1;
     try {
       const query = new URLSearchParams(table.dataset.query);
-      query.set("_of", line.dataset.key);
-      const found = await workspace.ask(`${here}/ask`, { state: query, pane });
+      query.set("_of", line.dataset.key ?? "");
+      const found = await workspace.ask(`${this.here}/ask`, { state: query, pane });
       line.dataset.rows = found.rows ?? 0;
-      if (found.rows !== null) count.replaceChildren(found.rows_url ? Object.assign(document.createElement("a"), { href: found.rows_url, textContent: number(found.rows) }) : number(found.rows));
+      if (found.rows !== null) {
+        const text = workspace.number(found.rows);
+        count.replaceChildren(found.rows_url ? make("a", { href: found.rows_url, textContent: text }) : text);
+      }
       end(found.status, found.message);
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       end("failed", error.message);
     }
   }
+}
 
-  const lines = [...table.querySelectorAll('tr[data-status="waiting"], tr[data-status="late"]')];
-  return Promise.all(lines.map(fill));
+/**
+ * @param {HTMLTableElement} table
+ * @param {Workspace} workspace
+ */
+export function mount(table, workspace) {
+  if (!table.dataset.asked) return undefined;
+  const pane = new Everywhere(table, workspace);
+  const lines = all(table, 'tr[data-status="waiting"], tr[data-status="late"]', HTMLTableRowElement);
+  return Promise.all(lines.map((line) => pane.fill(line)));
 }

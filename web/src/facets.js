@@ -1,99 +1,191 @@
 // Choices with their counts: a click adds or takes away a value; the counts follow everything else that is asked.
-export function mount(box, workspace) {
-  const { state, t } = workspace;
-  const here = box.closest("[data-here]").dataset.here;
-  const looked = new Map(); // column -> what is written in its field
-  let drawn = null;
-  let lost = null; // the choice that had the focus before everything was drawn anew
+import { all, find, make, maybe, table } from "./dom.js";
+/** @import {Choice, Facet} from "./answers.js" */
+/** @import {Workspace} from "./workspace.js" */
 
-  async function draw() {
-    const now = String(state.with({ _row: null, _sort: null, _cols: null, _view: null, _map: null, _plot: null }));
-    if (now === drawn) return;
-    drawn = now;
+const WAIT = 250; // milliseconds after a key
+const ALONE = { _row: null, _sort: null, _cols: null };
+
+/**
+ * Write a value as a condition has it: in quotes where it would be read otherwise.
+ * @param {string | null} value
+ */
+export function quoted(value) {
+  if (value === null) return "null";
+  return /[,"*<>=!]|\.\.|^\s|\s$|^null$/.test(value) || value === "" ? `"${value}"` : value;
+}
+
+const plain = (/** @type {string} */ text) => text.replace(/^"(.*)"$/, "$1").toLowerCase();
+
+/**
+ * Give a condition of values with one more, or one less; null: nothing is left.
+ * @param {string[]} conditions
+ * @param {string | null} value
+ * @param {boolean} on
+ */
+export function chosen(conditions, value, on) {
+  const mine = quoted(value);
+  const written = (conditions.join(",").match(/"[^"]*"|[^,]+/g) ?? []).map((one) => one.trim());
+  const others = written.filter((one) => one && plain(one) !== plain(mine));
+  return [...others, ...(on ? [mine] : [])].join(",") || null;
+}
+
+class Facets {
+  /** What is written in the field of a column.
+   * @type {Map<string, string>} */
+  looked = new Map();
+  /** @type {string | null} */
+  drawn = null;
+  /** The choice that had the focus before everything was drawn anew.
+   * @type {{column: string, value: string | undefined} | null} */
+  lost = null;
+
+  /**
+   * @param {HTMLElement} box
+   * @param {Workspace} workspace
+   */
+  constructor(box, workspace) {
+    this.box = box;
+    this.workspace = workspace;
+    this.path = `${table(box)}/facets`;
+    workspace.state.on("change", () => this.draw());
+  }
+
+  async draw() {
+    const { box, workspace } = this;
+    const now = String(workspace.state.with({ ...ALONE, _view: null, _map: null, _plot: null }));
+    if (now === this.drawn) return;
+    this.drawn = now;
     box.setAttribute("aria-busy", "true");
     try {
-      const { facets } = await workspace.ask(`${here}/facets`, { pane: "facets" });
-      const held = box.contains(document.activeElement) ? document.activeElement : null;
-      const [at, value, caret] = [held?.closest("[data-facet]")?.dataset.facet, held?.dataset.value, held?.type === "search" ? held.selectionStart : null];
-      box.replaceChildren(...facets.filter((one) => one.choices.length > 0).map(group));
-      if (at === undefined) return;
-      const fields = [...(box.querySelector(`[data-facet="${CSS.escape(at)}"]`)?.querySelectorAll("input") ?? [])];
-      const search = fields.find((one) => one.type === "search");
-      const same = fields.find((one) => one.dataset.value === value);
-      const again = caret === null ? same ?? search ?? fields[0] : search;
-      lost = caret === null && !same && search?.value ? { column: at, value } : null; // it comes with what is looked for
-      again?.focus({ preventScroll: true });
-      if (caret !== null) again?.setSelectionRange(caret, caret);
-    } catch (error) {
-      box.replaceChildren(Object.assign(document.createElement("p"), { className: "fault", textContent: error.message }));
+      /** @type {{facets: Facet[]}} */
+      const { facets } = await workspace.ask(this.path, { pane: "facets" });
+      this.renew(facets);
+    } catch (/** @type {any} */ error) {
+      box.replaceChildren(make("p", { className: "fault", textContent: error.message }));
     } finally {
       box.removeAttribute("aria-busy");
     }
   }
 
-  function group(facet) {
-    const set = document.createElement("fieldset");
+  /**
+   * Draw all choices anew; who was at one of them, or in a field, goes on there.
+   * @param {Facet[]} facets
+   */
+  renew(facets) {
+    const { box } = this;
+    const { activeElement } = document;
+    const held = activeElement instanceof HTMLInputElement && box.contains(activeElement) ? activeElement : null;
+    const column = /** @type {HTMLElement | null | undefined} */ (held?.closest("[data-facet]"))?.dataset.facet;
+    const value = held?.dataset.value;
+    const caret = held?.type === "search" ? held.selectionStart : null;
+    box.replaceChildren(...facets.filter((one) => one.choices.length > 0).map((one) => this.group(one)));
+    if (column === undefined) return;
+    const set = maybe(box, `[data-facet="${CSS.escape(column)}"]`);
+    const fields = set ? all(set, "input", HTMLInputElement) : [];
+    const search = fields.find((one) => one.type === "search");
+    const same = fields.find((one) => one.dataset.value === value);
+    this.lost = caret === null && !same && search?.value ? { column, value } : null; // it comes with what is looked for
+    const again = caret === null ? (same ?? search ?? fields[0]) : search;
+    again?.focus({ preventScroll: true });
+    if (caret !== null) again?.setSelectionRange(caret, caret);
+  }
+
+  /** @param {Facet} facet */
+  group(facet) {
+    const set = make("fieldset", {}, make("legend", { textContent: facet.label }));
     set.dataset.facet = facet.column;
-    set.append(Object.assign(document.createElement("legend"), { textContent: facet.label }));
-    choices(set, facet);
-    if (facet.more || looked.get(facet.column)) set.append(finder(set, facet));
+    this.choices(set, facet);
+    if (facet.more || this.looked.get(facet.column)) set.append(this.finder(set, facet));
     return set;
   }
 
-  /** A field that looks for values beyond the most frequent ones. */
-  function finder(set, facet) {
-    const field = Object.assign(document.createElement("input"), { type: "search", placeholder: t("look for others"), ariaLabel: `${facet.label}: ${t("look for others")}` });
-    let later = null;
-    async function find() {
+  /**
+   * A field that looks for values beyond the most frequent ones.
+   * @param {HTMLElement} set
+   * @param {Facet} facet
+   */
+  finder(set, facet) {
+    const { looked, workspace } = this;
+    const { column } = facet;
+    const placeholder = workspace.t("look for others");
+    const field = make("input", { type: "search", placeholder, ariaLabel: `${facet.label}: ${placeholder}` });
+    let later = 0;
+    const look = async () => {
       const like = field.value.trim();
-      if (like) looked.set(facet.column, field.value); else looked.delete(facet.column);
-      const found = await workspace.ask(`${here}/facets`, { state: state.with({ _of: facet.column, _like: like || null, _row: null, _sort: null, _cols: null }), pane: `facet ${facet.column}` }).catch(() => null);
+      if (like) looked.set(column, field.value);
+      else looked.delete(column);
+      const state = workspace.state.with({ _of: column, _like: like || null, ...ALONE });
+      const found = await workspace.ask(this.path, { state, pane: `facet ${column}` }).catch(() => null);
       if (!found || like !== field.value.trim()) return; // it keeps the choices that are there; or somebody wrote on: that answer comes, too
-      choices(set, like ? found.facets[0] ?? { ...facet, choices: [] } : facet);
-    }
-    field.value = looked.get(facet.column) ?? "";
-    if (field.value) find();
+      this.choices(set, like ? (found.facets[0] ?? { ...facet, choices: [] }) : facet);
+    };
+    field.value = looked.get(column) ?? "";
+    if (field.value) look();
     field.addEventListener("input", () => {
-      looked.set(facet.column, field.value); // at once: everything may be drawn anew before it is asked for
+      looked.set(column, field.value); // at once: everything may be drawn anew before it is asked for
       clearTimeout(later);
-      later = setTimeout(() => { if (field.isConnected) find(); }, 250); // a field that was drawn anew has asked itself
+      later = setTimeout(() => field.isConnected && look(), WAIT); // a field that was drawn anew has asked itself
     });
     field.addEventListener("change", (event) => event.stopPropagation());
     return field;
   }
 
-  function choices(set, facet) {
-    const held = set.contains(document.activeElement) && document.activeElement.type === "checkbox" ? document.activeElement.dataset.value : null;
-    for (const old of set.querySelectorAll(".choice")) old.remove();
-    const field = set.querySelector("input[type=search]"); // stays where it is, and keeps the focus
+  /**
+   * @param {HTMLElement} set
+   * @param {Facet} facet
+   */
+  choices(set, facet) {
+    const { activeElement } = document;
+    const tick = activeElement instanceof HTMLInputElement && set.contains(activeElement) ? activeElement : null;
+    const held = tick?.type === "checkbox" ? tick.dataset.value : null;
+    for (const old of all(set, ".choice")) old.remove();
+    const field = maybe(set, "input[type=search]"); // stays where it is, and keeps the focus
     const most = Math.max(...facet.choices.map((one) => one.rows), 1);
     for (const choice of facet.choices) {
-      const label = Object.assign(document.createElement("label"), { className: "choice" });
-      const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: choice.chosen });
-      tick.dataset.value = choice.value ?? "";
-      tick.addEventListener("change", () => choose(facet, choice, tick.checked));
-      const bar = Object.assign(document.createElement("span"), { className: "bar-of" });
-      bar.style.width = `${Math.max((choice.rows / most) * 100, 1)}%`;
-      const count = Object.assign(document.createElement("span"), { className: "n", textContent: `${facet.exact ? "" : "~"}${choice.rows.toLocaleString(workspace.language)}` });
-      label.append(tick, Object.assign(document.createElement("span"), { className: "what", textContent: choice.value === null ? t("no value") : choice.label || t("empty") }), count, bar);
-      if (field) field.before(label); else set.append(label);
-      if (held === tick.dataset.value || (lost?.column === facet.column && lost.value === tick.dataset.value)) { lost = null; tick.focus({ preventScroll: true }); }
+      const label = this.choice(facet, choice, most);
+      if (field) field.before(label);
+      else set.append(label);
+      const value = choice.value ?? "";
+      const mine = this.lost?.column === facet.column && this.lost.value === value;
+      if (held !== value && !mine) continue;
+      this.lost = null;
+      find(label, "input").focus({ preventScroll: true });
     }
   }
 
-  function choose(facet, choice, on) {
-    const mine = quoted(choice.value);
-    const others = (state.all(facet.column).join(",").match(/"[^"]*"|[^,]+/g) ?? []).map((one) => one.trim()).filter((one) => one && plain(one) !== plain(mine));
-    state.set({ [facet.column]: [...others, ...(on ? [mine] : [])].join(",") || null, _row: null });
+  /**
+   * @param {Facet} facet
+   * @param {Choice} choice
+   * @param {number} most
+   */
+  choice({ column, exact }, choice, most) {
+    const { state, t } = this.workspace;
+    const tick = make("input", { type: "checkbox", checked: choice.chosen });
+    tick.dataset.value = choice.value ?? "";
+    tick.addEventListener("change", () => {
+      state.set({ [column]: chosen(state.all(column), choice.value, tick.checked), _row: null });
+    });
+    const text = choice.value === null ? t("no value") : choice.label || t("empty");
+    const count = `${exact ? "" : "~"}${this.workspace.number(choice.rows)}`;
+    const bar = make("span", { className: "bar-of" });
+    bar.style.width = `${Math.max((choice.rows / most) * 100, 1)}%`;
+    const what = make("span", { className: "what", textContent: text });
+    return make(
+      "label",
+      { className: "choice" },
+      tick,
+      what,
+      make("span", { className: "n", textContent: count }),
+      bar,
+    );
   }
+}
 
-  const plain = (text) => text.replace(/^"(.*)"$/, "$1").toLowerCase();
-
-  function quoted(value) {
-    if (value === null) return "null";
-    return /[,"*<>=!]|\.\.|^\s|\s$|^null$/.test(value) || value === "" ? `"${value}"` : value;
-  }
-
-  state.addEventListener("change", draw);
-  return draw();
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, workspace) {
+  return new Facets(box, workspace).draw();
 }

@@ -1,397 +1,358 @@
 // The rows of a search: as many as there are, of which only those in sight are drawn and a few pages kept. Sorts, marks, chooses; the address says all of it.
-import { heading } from "./heading.js";
-import { fill } from "./table.js";
+import { all, around, make, maybe, table, target } from "./dom.js";
+import { coming, filler, heads, line, once, ordered, reached } from "./lines.js";
+import { PAGE, Pages } from "./pages.js";
+import { Scroll, whole } from "./scroll.js";
+/** @import {Column, Rows} from "./answers.js" */
+/** @import {Workspace} from "./workspace.js" */
 
-const HEIGHT = 28; // pixels of a row
-const PAGE = 100; // rows asked at once
-const KEPT = 40; // pages that are remembered
-const TALLEST = 8_000_000; // pixels: browsers know no much taller element; more rows than that are scrolled in bigger steps
-const EXTRA = 12; // rows drawn above and below those in sight
-const FOOT = 8; // pixels below the last row
+const LOOKS = { _row: null, _view: null, _map: null, _plot: null, _compare: null };
+const TALL = 0.7; // of the window: a grid is not taller
 
-export function mount(box, workspace) {
-  const { state, selection, t } = workspace;
-  const here = box.closest("[data-here]").dataset.here;
-  const counted = box.closest(".results").querySelector("[data-count]");
-  const adql = box.closest(".results").querySelector("[data-adql]");
-  let columns = [];
-  let drawn = []; // numbers of the columns in the order in which they stand
-  let total = 0;
-  let exact = true;
-  let known = new Map(); // page number -> {rows, keys} or a promise
-  let asked = 0;
-  let active = 0; // the row that the keyboard is at
-  let painted = 0; // the place, in pixels, that the rows were drawn for
-  let version = 0;
-  let held = null; // the state of the table that all pages are of, whatever is published meanwhile
-  let renewed = false; // that state was swept: these rows are of now
+class Grid {
+  /** @type {Column[]} */
+  columns = [];
+  /** Numbers of the columns in the order in which they stand.
+   * @type {number[]} */
+  drawn = [];
+  total = 0;
+  exact = true;
+  asked = 0;
+  active = 0; // the row that the keyboard is at
+  painted = 0; // the place, in pixels, that the rows were drawn for
 
-  const grid = document.createElement("table");
-  grid.className = "rows live";
-  grid.setAttribute("role", "grid");
-  grid.setAttribute("aria-label", t("Rows"));
-  grid.setAttribute("aria-multiselectable", "true");
-  const head = grid.createTHead().insertRow();
-  const body = grid.createTBody();
-  const above = filler();
-  const below = filler();
-
-  function filler() {
-    const row = document.createElement("tr");
-    row.setAttribute("aria-hidden", "true");
-    row.className = "filler";
-    row.insertCell();
-    return row;
+  /**
+   * @param {HTMLElement} box
+   * @param {Workspace} workspace
+   */
+  constructor(box, workspace) {
+    const { t } = workspace;
+    this.box = box;
+    this.workspace = workspace;
+    this.results = around(box, ".results");
+    this.pages = new Pages(table(box), workspace, () => this.anew());
+    const facts = { "aria-label": t("Rows"), "aria-multiselectable": "true" };
+    this.grid = make("table", { className: "rows live", role: "grid", ...facts });
+    this.head = this.grid.createTHead().insertRow();
+    this.body = this.grid.createTBody();
+    this.above = filler();
+    this.below = filler();
+    this.searched = String(workspace.state.with(LOOKS));
+    workspace.selection.chosen = workspace.state.get("_row");
+    this.results.querySelector(".pages")?.remove();
+    box.removeAttribute("tabindex"); // its rows take the focus now
+    box.classList.add("virtual");
+    this.hear();
+    this.follow();
   }
 
-  const everything = () => Math.min(total * HEIGHT, TALLEST);
-  const scale = () => (total * HEIGHT > TALLEST ? (total - seen()) / (TALLEST - box.clientHeight) : 1 / HEIGHT); // rows per pixel
-  const seen = () => Math.ceil((box.clientHeight - HEIGHT) / HEIGHT);
+  get scroll() {
+    return new Scroll(this.total, this.box.clientHeight, this.box.scrollTop);
+  }
 
-  function first() { return Math.max(0, Math.min(Math.floor(box.scrollTop * scale()), Math.max(total - seen(), 0))); }
+  /** @param {number} at */
+  row(at) {
+    return maybe(this.body, `tr[data-at="${at}"]`, HTMLTableRowElement);
+  }
 
-  async function page(number) {
-    if (known.has(number)) {
-      const found = known.get(number);
-      known.delete(number);
-      known.set(number, found); // the one that was used last goes last
-      return found;
-    }
-    const parameters = state.with({ _from: String(number * PAGE), _size: String(PAGE), _row: null, _compare: null, ...of() });
-    const [mine, pages] = [version, known];
-    const coming = workspace.ask(`${here}/rows`, { state: parameters }).then((found) => {
-      if (mine !== version) return null;
-      if (found.lost && held) return anew();
-      held = found.state;
-      renewed ||= found.lost;
-      known.set(number, found);
-      while (known.size > KEPT) known.delete(known.keys().next().value);
-      return found;
+  /** What the keyboard and the pointer do in the grid. */
+  hear() {
+    const { body, box } = this;
+    const { selection } = this.workspace;
+    const under = (/** @type {Event} */ event) =>
+      /** @type {HTMLElement | null} */ (target(event).closest("tr[data-key]"))?.dataset.key || null;
+    const scrolled = () => box.scrollTop !== this.painted && this.draw(); // aside, the same rows are seen
+    box.addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
+    body.addEventListener("click", (event) => this.clicked(event));
+    body.addEventListener("pointerover", (event) => selection.set("hover", under(event)));
+    body.addEventListener("pointerleave", () => selection.set("hover", null));
+    body.addEventListener("keydown", (event) => this.pressed(event));
+  }
+
+  /** What others do. */
+  follow() {
+    const { selection, state } = this.workspace;
+    selection.on("change", (event) => {
+      this.show(event.name);
+      if (event.name === "chosen") this.reveal();
     });
-    known.set(number, coming);
-    coming.catch(() => pages.delete(number));
-    return coming;
+    this.workspace.on("count", () => this.counting());
+    this.workspace.on("step", (event) => {
+      if (!this.total) return;
+      const at = this.pages.rowOf(selection.chosen) ?? this.active;
+      this.choose(Math.max(0, Math.min(at + event.step, this.total - 1)));
+    });
+    state.on("change", () => {
+      selection.set("chosen", state.get("_row"));
+      const next = String(state.with(LOOKS));
+      if (next === this.searched) return;
+      this.searched = next;
+      this.pages.renewed = false;
+      this.begin().then(() => this.reveal());
+    });
   }
 
-  const of = () => (held ? { _asof: held } : {});
+  /** Ask for the first rows of a search. */
+  async begin() {
+    const { pages } = this;
+    const mine = pages.begin();
+    this.asked++; // what was to be drawn is of another search
+    this.exact = true; // until rows say otherwise
+    this.grid.classList.add("waiting");
+    try {
+      const found = await pages.page(0);
+      if (mine === pages.version && found) await this.take(found);
+    } catch (/** @type {any} */ error) {
+      if (mine === pages.version) this.fault(error);
+    } finally {
+      if (mine === pages.version) this.grid.classList.remove("waiting");
+    }
+  }
+
+  /** @param {Rows} found the first rows */
+  async take(found) {
+    const { columns, rows, keys } = found;
+    const { state, t } = this.workspace;
+    this.columns = columns;
+    this.drawn = ordered(columns, state.has("_cols"));
+    this.exact = found.exact || !found.more; // all rows are here
+    this.total = found.total ?? found.from + rows.length + (found.more ? PAGE : 0);
+    this.active = 0;
+    const shown = this.drawn.map((number) => columns[number]);
+    this.head.replaceChildren(...heads(shown, this.workspace));
+    this.grid.setAttribute("aria-colcount", String(shown.length + 1));
+    once(maybe(this.results, "[data-alike]"), found, t);
+    this.box.scrollTop = 0;
+    const adql = maybe(this.results, "[data-adql]");
+    if (adql) adql.textContent = found.adql;
+    this.told();
+    this.fit();
+    if (!this.total) return this.say("empty", t("No row meets all of these conditions."));
+    this.grid.setAttribute("aria-rowcount", String(this.total + 1));
+    this.workspace.loaded({ columns, rows, keys, total: this.total, exact: this.exact });
+    await this.draw();
+    this.counting();
+    this.fit();
+  }
 
   /** The state that the rows were of is gone: the grid goes on in that of now, at the same row. */
-  async function anew() {
-    const at = first();
-    const away = ([number]) => Math.abs(number * PAGE - at);
-    const [number, found] = [...known].filter(([, one]) => one.keys?.[0]).sort((one, other) => away(one) - away(other))[0] ?? [0, { keys: [""] }];
-    const index = Math.max(0, Math.min(at - number * PAGE, found.keys.length - 1));
-    const [place, key] = [number * PAGE + index, found.keys[index]];
-    renewed = true;
-    await begin();
-    const now = key ? await placed(key) : place;
-    const top = Math.max(0, Math.min((now ?? place) + at - place, total - 1));
-    box.scrollTop = total * HEIGHT > TALLEST ? top / scale() : top * HEIGHT;
-    await draw();
+  async anew() {
+    const at = this.scroll.first;
+    const { place, key } = this.pages.nearest(at);
+    this.pages.renewed = true;
+    await this.begin();
+    const now = (key ? await this.pages.placed(key) : null) ?? place;
+    this.box.scrollTop = this.scroll.to(Math.max(0, Math.min(now + at - place, this.total - 1)));
+    await this.draw();
     return null;
   }
 
-  /** Where a row of this key stands among the rows; null: nobody can say. */
-  async function placed(key) {
-    const asked = state.with({ _row: key, _view: null, _map: null, _plot: null, _compare: null, ...of() });
-    return (await workspace.ask(`${here}/place`, { state: asked, pane: "place" }).catch(() => null))?.place ?? null;
-  }
-
-  async function draw() {
-    if (!total) return;
-    const turn = ++asked;
-    painted = box.scrollTop;
-    const begin = Math.max(0, first() - EXTRA);
-    const end = Math.min(total, first() + seen() + EXTRA);
+  /** Draw the rows in sight: as skeletons those that are not here yet. */
+  async draw() {
+    if (!this.total) return;
+    const turn = ++this.asked;
+    this.painted = this.box.scrollTop;
+    const [begin, end] = this.scroll.range;
     const wanted = [];
-    for (let number = Math.floor(begin / PAGE); number <= Math.floor(Math.max(end - 1, 0) / PAGE); number++) wanted.push(number);
-    if (wanted.some((number) => !known.has(number) || known.get(number) instanceof Promise)) paint(begin, end); // skeletons at once
+    for (let number = Math.floor(begin / PAGE); number * PAGE < Math.max(end, 1); number++) wanted.push(number);
+    if (wanted.some((number) => !this.pages.ready(number))) this.paint(begin, end);
     try {
-      await Promise.all(wanted.map(page));
-    } catch (error) {
-      if (turn === asked) fault(error);
+      await Promise.all(wanted.map((number) => this.pages.page(number)));
+    } catch (/** @type {any} */ error) {
+      if (turn === this.asked) this.fault(error);
       return;
     }
-    if (turn === asked) paint(begin, end);
+    if (turn === this.asked) this.paint(begin, end);
   }
 
-  function fault(error) {
-    const note = Object.assign(document.createElement("p"), { className: "fault", textContent: error.message });
-    note.setAttribute("role", "alert");
-    body.replaceChildren(Object.assign(document.createElement("tr")));
-    body.rows[0].insertCell().colSpan = columns.length + 1;
-    body.rows[0].cells[0].append(note);
-  }
-
-  function paint(begin, end) {
+  /**
+   * @param {number} begin
+   * @param {number} end
+   */
+  paint(begin, end) {
+    const { above, active, below, body, box } = this;
     const place = box.scrollTop;
     const rows = [];
-    for (let at = begin; at < end; at++) {
-      const found = known.get(Math.floor(at / PAGE));
-      rows.push(line(at, found instanceof Promise ? null : found));
-    }
-    const scaled = total * HEIGHT > TALLEST;
-    const top = scaled ? Math.min(box.scrollTop - (first() - begin) * HEIGHT, everything() - (end - begin) * HEIGHT) : begin * HEIGHT;
-    above.cells[0].style.height = `${Math.max(top, 0)}px`;
-    below.cells[0].style.height = `${Math.max(everything() - Math.max(top, 0) - (end - begin) * HEIGHT, 0) + FOOT}px`;
-    above.cells[0].colSpan = below.cells[0].colSpan = drawn.length + 1;
+    for (let at = begin; at < end; at++) rows.push(this.line(at));
+    const tall = this.scroll.fillers(begin, end);
+    [above, below].forEach((one, number) => {
+      one.cells[0].style.height = `${tall[number]}px`;
+      one.cells[0].colSpan = this.drawn.length + 1;
+    });
     const held = body.contains(document.activeElement) ? document.activeElement : null;
-    const focused = held?.closest("tr")?.dataset.at;
-    const link = held?.matches("a") && focused === String(active) ? [...held.closest("tr").querySelectorAll("a")].indexOf(held) : -1;
+    const row = held?.closest("tr");
+    const mine = row?.dataset.at === String(active) && held?.matches("a");
+    const link = row && mine ? [...row.querySelectorAll("a")].indexOf(/** @type {HTMLAnchorElement} */ (held)) : -1;
     body.replaceChildren(above, ...rows, below);
-    if (focused !== undefined) {
-      const row = body.querySelector(`tr[data-at="${active}"]`);
-      (row?.querySelectorAll("a")[link] ?? row)?.focus({ preventScroll: true }); // who was at a link of it goes on from there
+    if (row?.dataset.at !== undefined) {
+      const again = this.row(active);
+      (again?.querySelectorAll("a")[link] ?? again)?.focus({ preventScroll: true }); // who was at a link of it goes on from there
     }
     // Chromium loses the place when the row with the focus goes and millions of pixels move from one filler to the other
     if (Math.abs(box.scrollTop - place) > 1) box.scrollTop = place;
   }
 
-  function line(at, found) {
-    const row = document.createElement("tr");
-    row.dataset.at = at;
-    row.tabIndex = at === active ? 0 : -1;
-    row.setAttribute("aria-rowindex", at + 2);
+  /** @param {number} at */
+  line(at) {
+    const { columns, drawn } = this;
+    const active = at === this.active;
+    const found = this.pages.ready(Math.floor(at / PAGE));
     const values = found?.rows[at % PAGE];
-    if (!values) {
-      row.className = "coming";
-      row.setAttribute("aria-busy", "true");
-      for (let number = 0; number <= drawn.length; number++) row.insertCell();
-      return row;
-    }
-    const key = found.keys[at % PAGE];
-    row.dataset.key = key;
-    row.setAttribute("aria-selected", String(key !== "" && (key === selection.chosen || selection.marked.has(key))));
-    if (key !== "" && key === selection.hover) row.classList.add("hover");
-    const mark = row.insertCell();
-    if (key) {
-      const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: selection.marked.has(key), tabIndex: -1 });
-      tick.setAttribute("aria-label", t("Select row {number}", { number: at + 1 }));
-      mark.append(tick);
-    }
-    for (const number of drawn) fill(row.insertCell(), values[number], columns[number], t);
-    reached(row, at === active);
-    return row;
+    if (!found || !values) return coming(at, active, drawn.length + 1);
+    return line(at, active, { key: found.keys[at % PAGE], values, columns, drawn }, this.workspace);
   }
 
-  /** The Tab key stops at one row and its links, not at those of all rows in sight. */
-  function reached(row, on) {
-    row.tabIndex = on ? 0 : -1;
-    for (const link of row.querySelectorAll("a")) link.tabIndex = on ? 0 : -1;
+  /** @param {Error} error */
+  fault(error) {
+    this.say("fault", error.message, { role: "alert" });
   }
 
-  function heads() {
-    const order = (state.get("_sort") ?? "").split(",").filter(Boolean);
-    const tick = Object.assign(document.createElement("th"), { className: "tick" });
-    tick.append(Object.assign(document.createElement("span"), { className: "only-heard", textContent: t("Selected") }));
-    const shown = drawn.map((number) => columns[number]);
-    head.replaceChildren(tick, ...shown.map((column) => {
-      const th = Object.assign(document.createElement("th"), { scope: "col", title: column.description });
-      if (column.numeric || column.kind === "time") th.className = "n";
-      const sorted = order.find((one) => one.replace(/^-/, "") === column.name);
-      if (sorted) th.setAttribute("aria-sort", sorted.startsWith("-") ? "descending" : "ascending");
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "head", textContent: column.label });
-      button.addEventListener("click", (event) => {
-        const next = sorted && !sorted.startsWith("-") ? `-${column.name}` : sorted ? "" : column.name;
-        const others = event.shiftKey ? order.filter((one) => one !== sorted) : [];
-        state.set({ _sort: [...others, next].filter(Boolean).join(",") || null });
-      });
-      th.append(button);
-      if (column.unit) th.append(" ", Object.assign(document.createElement("small"), { textContent: column.unit }));
-      th.append(heading(column, shown, workspace));
-      return th;
-    }));
-    grid.setAttribute("aria-colcount", drawn.length + 1);
-  }
-
-  async function begin() {
-    version++;
-    asked++; // what was to be drawn is of another search
-    known = new Map();
-    held = null;
-    const mine = version;
-    exact = true; // until rows say otherwise
-    grid.classList.add("waiting");
-    try {
-      const found = await page(0);
-      if (mine !== version || !found) return;
-      columns = found.columns;
-      drawn = ordered(columns);
-      exact = found.exact || !found.more; // all rows are here
-      total = found.total ?? found.from + found.rows.length + (found.more ? PAGE : 0);
-      active = 0;
-      heads();
-      once(found);
-      box.scrollTop = 0;
-      if (adql) adql.textContent = found.adql;
-      told();
-      fit();
-      if (!total) return empty();
-      grid.setAttribute("aria-rowcount", total + 1);
-      workspace.loaded({ columns, rows: found.rows, keys: found.keys, total, exact });
-      await draw();
-      counting();
-      fit();
-    } catch (error) {
-      if (mine === version) fault(error);
-    } finally {
-      if (mine === version) grid.classList.remove("waiting");
-    }
+  /**
+   * Say something in the place of the rows.
+   * @param {string} className
+   * @param {string} textContent
+   * @param {object} [attributes]
+   */
+  say(className, textContent, attributes) {
+    const row = make("tr");
+    const cell = row.insertCell();
+    cell.colSpan = this.columns.length + 1;
+    cell.append(make("p", { className, textContent, ...attributes }));
+    this.body.replaceChildren(row);
   }
 
   /** A few rows take no more room than they need: what is below them comes into sight. */
-  function fit() {
-    if (!total) { box.style.height = "auto"; return; }
+  fit() {
+    const { box } = this;
+    if (!this.total) {
+      box.style.height = "auto";
+      return;
+    }
     const bar = box.offsetHeight - box.clientHeight; // edges, and the bar of a grid that is wider than its place
-    const tall = (head.offsetHeight || HEIGHT) + total * HEIGHT + FOOT + bar;
-    box.style.height = tall < innerHeight * 0.7 ? `${tall}px` : "";
+    const tall = whole(this.total, this.head.offsetHeight) + bar;
+    box.style.height = tall < innerHeight * TALL ? `${tall}px` : "";
   }
 
-  /** Columns that say the same in all rows say it once, above them. */
-  function once(found) {
-    const line = box.closest(".results").querySelector("[data-alike]");
-    if (!line) return;
-    const first = found.rows[0] ?? [];
-    const alike = columns.map((column, number) => [column, first[number] ?? null]).filter(([column]) => column.alike && first.length);
-    const soft = (text) => Object.assign(document.createElement("span"), { className: "soft", textContent: text });
-    const told_ = alike.filter(([, value]) => value !== null).flatMap(([column, value]) => {
-      const one = Object.assign(document.createElement("span"), { className: "one" });
-      const said = document.createElement("span");
-      fill(said, value, { ...column, numeric: false }, t);
-      one.append(soft(column.label), " ", said, column.unit ? ` ${column.unit}` : "");
-      return [one, " "];
-    });
-    const none = alike.filter(([, value]) => value === null).map(([column]) => column.label);
-    line.replaceChildren(...(told_.length ? [soft(t("All rows:")), " ", ...told_] : []), ...(none.length ? [soft(`${t("Without values:")} ${none.join(", ")}`)] : []));
-    line.hidden = alike.length === 0;
-  }
-
-  /** Previews stand beside the name of a row, unless somebody chose another order. */
-  function ordered(every) {
-    const numbers = every.map((column, number) => number).filter((number) => !every[number].alike);
-    if (state.has("_cols")) return numbers;
-    const first = numbers.slice(0, 1);
-    const pictures = numbers.filter((number) => every[number].kind === "picture" && number > 0);
-    return [...first, ...pictures, ...numbers.filter((number) => !first.includes(number) && !pictures.includes(number))];
-  }
-
-  function told() {
-    const number = Object.assign(document.createElement("b"), { textContent: `${exact ? "" : "~"}${total.toLocaleString(workspace.language)}` });
-    counted.replaceChildren(number, ` ${t("rows")}`);
-    if (renewed) counted.append(" ", Object.assign(document.createElement("span"), { className: "fault", role: "status", textContent: t("The rows that you began with are not kept any more: these are of now.") }));
+  told() {
+    const { t } = this.workspace;
+    const counted = maybe(this.results, "[data-count]");
+    const text = `${this.exact ? "" : "~"}${this.workspace.number(this.total)}`;
+    counted?.replaceChildren(make("b", { textContent: text }), ` ${t("rows")}`);
+    if (!this.pages.renewed) return;
+    const renewed = t("The rows that you began with are not kept any more: these are of now.");
+    counted?.append(" ", make("span", { className: "fault", role: "status", textContent: renewed }));
   }
 
   /** Rows do not wait long for their number; the form does, and is told it later. */
-  function counting() {
-    const known_ = workspace.counted;
-    if (exact || known_?.search !== workspace.search || known_.total === null) return;
-    ({ total, exact } = known_);
-    told();
-    grid.setAttribute("aria-rowcount", total + 1);
-    draw();
+  counting() {
+    const { counted, search } = this.workspace;
+    if (this.exact || counted?.search !== search || counted.total === null) return;
+    this.total = counted.total;
+    this.exact = counted.exact;
+    this.told();
+    this.grid.setAttribute("aria-rowcount", String(this.total + 1));
+    this.draw();
   }
 
-  function empty() {
-    const row = document.createElement("tr");
-    const cell = row.insertCell();
-    cell.colSpan = columns.length + 1;
-    const text = Object.assign(document.createElement("p"), { className: "empty", textContent: t("No row meets all of these conditions.") });
-    cell.append(text);
-    body.replaceChildren(row);
+  /** @param {number} at */
+  async choose(at) {
+    const found = await this.pages.page(Math.floor(at / PAGE)).catch(() => null);
+    const key = found?.keys?.[at % PAGE];
+    this.move(at, !document.activeElement?.closest(".detail"));
+    if (key) this.workspace.choose(key);
   }
 
-  async function choose(at) {
-    const key = (await page(Math.floor(at / PAGE)).catch(() => null))?.keys?.[at % PAGE];
-    move(at, !document.activeElement?.closest(".detail"));
-    if (!key) return;
-    selection.set("chosen", key);
-    state.set({ _row: key });
-  }
-
-  function move(at, focus = true) {
-    active = Math.max(0, Math.min(at, total - 1));
-    const row = body.querySelector(`tr[data-at="${active}"]`);
-    for (const other of body.querySelectorAll('tr[tabindex="0"]')) reached(other, false);
+  /** @param {number} at */
+  move(at, focus = true) {
+    this.active = Math.max(0, Math.min(at, this.total - 1));
+    const { active } = this;
+    for (const other of all(this.body, 'tr[tabindex="0"]')) reached(other, false);
+    const row = this.row(active);
     if (row) reached(row, true);
-    const top = first();
-    if (active < top || active >= top + seen() - 1) {
-      box.scrollTop = total * HEIGHT > TALLEST ? active / scale() : Math.max(0, (active < top ? active : active - seen() + 2) * HEIGHT);
-      draw().then(() => focus && body.querySelector(`tr[data-at="${active}"]`)?.focus({ preventScroll: true }));
-    } else if (focus) {
-      row?.focus({ preventScroll: true });
+    const top = this.scroll.towards(active);
+    if (top === null) {
+      if (focus) row?.focus({ preventScroll: true });
+      return;
+    }
+    this.box.scrollTop = top;
+    this.draw().then(() => focus && this.row(active)?.focus({ preventScroll: true }));
+  }
+
+  /** @param {MouseEvent} event */
+  clicked(event) {
+    const at = target(event);
+    const row = /** @type {HTMLElement | null} */ (at.closest("tr[data-key]"));
+    if (!row || at.closest("a")) return;
+    const aside = at.closest(".tick, input") || (at instanceof HTMLTableCellElement && at.cellIndex === 0);
+    if (aside) this.mark(row);
+    else this.choose(Number(row.dataset.at));
+  }
+
+  /** @param {HTMLElement} row */
+  mark(row) {
+    const { selection } = this.workspace;
+    const key = row.dataset.key ?? "";
+    selection.mark([key], !selection.marked.has(key));
+  }
+
+  /** @param {KeyboardEvent} event */
+  pressed(event) {
+    const seen = this.scroll.seen - 1;
+    const last = this.total - 1;
+    const { active } = this;
+    /** @type {Record<string, number>} */
+    const rows = {
+      ArrowDown: active + 1,
+      ArrowUp: active - 1,
+      PageDown: active + seen,
+      PageUp: active - seen,
+      Home: 0,
+      End: last,
+    };
+    const at = target(event);
+    if (event.key in rows) {
+      event.preventDefault();
+      this.move(rows[event.key]);
+    } else if (event.key === "Enter" && at.matches("tr")) {
+      this.choose(active);
+    } else if (event.key === " " && at.matches("tr[data-key]")) {
+      event.preventDefault();
+      this.mark(at);
     }
   }
 
-  box.addEventListener("scroll", () => { requestAnimationFrame(() => { if (box.scrollTop !== painted) draw(); }); }, { passive: true }); // aside, the same rows are seen
-  body.addEventListener("click", (event) => {
-    const row = event.target.closest("tr[data-key]");
-    if (!row || event.target.closest("a")) return;
-    if (event.target.closest(".tick, input") || event.target.cellIndex === 0) {
-      const on = !selection.marked.has(row.dataset.key);
-      return selection.mark([row.dataset.key], on);
-    }
-    choose(Number(row.dataset.at));
-  });
-  body.addEventListener("pointerover", (event) => selection.set("hover", event.target.closest("tr[data-key]")?.dataset.key || null));
-  body.addEventListener("pointerleave", () => selection.set("hover", null));
-  body.addEventListener("keydown", (event) => {
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: seen() - 1, PageUp: 1 - seen(), Home: -Infinity, End: Infinity };
-    if (event.key in steps) {
-      event.preventDefault();
-      const step = steps[event.key];
-      move(step === Infinity ? total - 1 : step === -Infinity ? 0 : active + step);
-    } else if (event.key === "Enter" && event.target.matches("tr")) {
-      choose(active);
-    } else if (event.key === " " && event.target.matches("tr[data-key]")) {
-      event.preventDefault();
-      selection.mark([event.target.dataset.key], !selection.marked.has(event.target.dataset.key));
-    }
-  });
-  selection.addEventListener("change", (event) => {
-    for (const row of body.querySelectorAll("tr[data-key]")) {
-      const { key } = row.dataset;
+  /** @param {string} changed */
+  show(changed) {
+    const { selection } = this.workspace;
+    for (const row of all(this.body, "tr[data-key]")) {
+      const key = row.dataset.key ?? "";
       row.classList.toggle("hover", key === selection.hover);
-      if (event.name === "hover") continue;
+      if (changed === "hover") continue;
       row.setAttribute("aria-selected", String(key === selection.chosen || selection.marked.has(key)));
-      const tick = row.querySelector("input");
+      const tick = maybe(row, "input", HTMLInputElement);
       if (tick) tick.checked = selection.marked.has(key);
     }
-  });
-  /** Bring the row into sight that was chosen elsewhere: on the map, in a plot, by an address. */
-  async function reveal() {
-    const key = selection.chosen;
-    if (!key || !total) return;
-    let at = rowOf(key);
-    if (at === null) at = await placed(key);
-    if (at !== null && key === selection.chosen) move(at, false);
   }
-  selection.addEventListener("change", (event) => { if (event.name === "chosen") reveal(); });
-  workspace.addEventListener("count", counting);
-  workspace.addEventListener("step", (event) => {
-    if (!total) return;
-    const at = rowOf(selection.chosen);
-    choose(Math.max(0, Math.min((at ?? active) + event.step, total - 1)));
-  });
-  function rowOf(key) {
-    for (const [number, found] of known) {
-      const at = found.keys?.indexOf(key) ?? -1;
-      if (at >= 0) return number * PAGE + at;
-    }
-    return null;
-  }
-  let searched = String(state.with({ _row: null, _view: null, _map: null, _plot: null, _compare: null }));
-  state.addEventListener("change", () => {
-    selection.set("chosen", state.get("_row"));
-    const next = String(state.with({ _row: null, _view: null, _map: null, _plot: null, _compare: null }));
-    if (next === searched) return;
-    searched = next;
-    renewed = false;
-    begin().then(reveal);
-  });
 
-  selection.chosen = state.get("_row");
-  box.closest(".results").querySelector(".pages")?.remove();
-  box.removeAttribute("tabindex"); // its rows take the focus now
-  box.classList.add("virtual");
-  return begin().then(() => { box.replaceChildren(grid); fit(); return draw(); }).then(reveal);
+  /** Bring the row into sight that was chosen elsewhere: on the map, in a plot, by an address. */
+  async reveal() {
+    const { selection } = this.workspace;
+    const key = selection.chosen;
+    if (!key || !this.total) return;
+    const at = this.pages.rowOf(key) ?? (await this.pages.placed(key));
+    if (at !== null && key === selection.chosen) this.move(at, false);
+  }
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export async function mount(box, workspace) {
+  const grid = new Grid(box, workspace);
+  await grid.begin();
+  box.replaceChildren(grid.grid);
+  grid.fit();
+  await grid.draw();
+  await grid.reveal();
 }

@@ -1,60 +1,87 @@
 // The menu in a column's head: what the column must be, its order, its unit, and away with it. All of it goes into the address.
-let opened = null; // one menu at a time
+import { button, make } from "./dom.js";
+/** @import {Column} from "./answers.js" */
+/** @import {Changes, Workspace} from "./workspace.js" */
 
+/** One menu at a time.
+ * @type {HTMLElement | null} */
+let opened = null;
+
+/**
+ * @param {Column} column
+ * @param {Column[]} columns
+ * @param {Workspace} workspace
+ */
 export function heading(column, columns, workspace) {
   const { state, t } = workspace;
-  const button = Object.assign(document.createElement("button"), { type: "button", className: "more", textContent: "⋮" });
-  button.setAttribute("aria-label", t("Column {column}: filter, order, unit", { column: column.label }));
-  button.setAttribute("aria-haspopup", "dialog");
-  if (state.has(column.name)) button.classList.add("filtered");
-  button.addEventListener("click", () => open(button));
+  const label = t("Column {column}: filter, order, unit", { column: column.label });
+  const made = button("⋮", () => open(made, column, columns, workspace), {
+    className: "more",
+    "aria-label": label,
+    "aria-haspopup": "dialog",
+  });
+  if (state.has(column.name)) made.classList.add("filtered");
+  return made;
+}
 
-  function open(by) {
-    opened?.remove();
-    const menu = Object.assign(document.createElement("form"), { className: "column-menu" });
-    opened = menu;
-    menu.popover = "auto";
-    menu.setAttribute("role", "dialog");
-    menu.setAttribute("aria-label", column.label);
-    const away = (back = true) => { menu.remove(); if (back) by.focus(); };
+/**
+ * @param {HTMLElement} by
+ * @param {Column} column
+ * @param {Column[]} columns
+ * @param {Workspace} workspace
+ */
+function open(by, column, columns, { state, t }) {
+  opened?.remove();
+  const menu = make("form", { className: "column-menu", popover: "auto", role: "dialog", "aria-label": column.label });
+  opened = menu;
+  const away = (back = true) => {
+    menu.remove();
+    if (back) by.focus();
+  };
+  const ask = (/** @type {Changes} */ changes) => {
+    away();
+    state.set(changes);
+  };
 
-    const filter = Object.assign(document.createElement("input"), { value: state.all(column.name).join(","), placeholder: column.numeric ? "1..2" : "", autocomplete: "off" });
-    menu.append(labelled(t("Filter"), filter, column.stored_unit));
-    menu.addEventListener("submit", (event) => { event.preventDefault(); away(); state.set({ [column.name]: filter.value.trim() || null, _row: null }); });
-
-    if (column.units?.length) {
-      const unit = document.createElement("select");
-      unit.append(...column.units.map((one, at) => new Option(one, at ? one : "", false, one === column.unit)));
-      unit.addEventListener("change", () => { away(); state.set({ [`_unit.${column.name}`]: unit.value || null }); });
-      menu.append(labelled(t("Unit"), unit));
-    }
-    const bar = Object.assign(document.createElement("p"), { className: "bar" });
-    for (const [text, act] of [
-      [t("Rising"), { _sort: column.name }],
-      [t("Falling"), { _sort: `-${column.name}` }],
-      [t("Hide"), { _cols: columns.filter((one) => one !== column).map((one) => one.name).join(",") || null }],
-    ]) {
-      const made = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: text });
-      made.addEventListener("click", () => { away(); state.set(act); });
-      bar.append(made);
-    }
-    menu.append(Object.assign(document.createElement("button"), { textContent: t("Apply") }), bar);
-    document.body.append(menu);
-    menu.addEventListener("toggle", (event) => { if (event.newState === "closed") away(menu.contains(document.activeElement)); });
-    menu.showPopover();
-    const at = by.getBoundingClientRect();
-    menu.style.left = `${Math.max(8, Math.min(at.left, innerWidth - menu.offsetWidth - 8))}px`;
-    menu.style.top = `${Math.min(at.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
-    filter.focus();
+  const value = state.all(column.name).join(",");
+  const filter = make("input", { value, placeholder: column.numeric ? "1..2" : "", autocomplete: "off" });
+  menu.append(labelled(t("Filter"), filter, column.stored_unit));
+  menu.addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask({ [column.name]: filter.value.trim() || null, _row: null });
+  });
+  if (column.units?.length) {
+    const units = column.units.map((one, at) => new Option(one, at ? one : "", false, one === column.unit));
+    const unit = make("select", {}, ...units);
+    unit.addEventListener("change", () => ask({ [`_unit.${column.name}`]: unit.value || null }));
+    menu.append(labelled(t("Unit"), unit));
   }
+  const others = columns.filter((one) => one !== column).map((one) => one.name);
+  const bar = make(
+    "p",
+    { className: "bar" },
+    button(t("Rising"), () => ask({ _sort: column.name })),
+    button(t("Falling"), () => ask({ _sort: `-${column.name}` })),
+    button(t("Hide"), () => ask({ _cols: others.join(",") || null })),
+  );
+  menu.append(make("button", { textContent: t("Apply") }), bar);
+  document.body.append(menu);
+  menu.addEventListener("toggle", (event) => {
+    if (event.newState === "closed") away(menu.contains(document.activeElement));
+  });
+  menu.showPopover();
+  const at = by.getBoundingClientRect();
+  menu.style.left = `${Math.max(8, Math.min(at.left, innerWidth - menu.offsetWidth - 8))}px`;
+  menu.style.top = `${Math.min(at.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
+  filter.focus();
+}
 
-  function labelled(text, input, unit = "") {
-    const label = Object.assign(document.createElement("label"), { className: "field" });
-    const name = Object.assign(document.createElement("span"), { textContent: text });
-    if (unit) name.append(" ", Object.assign(document.createElement("small"), { textContent: unit }));
-    label.append(name, input);
-    return label;
-  }
-
-  return button;
+/**
+ * @param {string} text
+ * @param {HTMLElement} input
+ */
+function labelled(text, input, unit = "") {
+  const name = make("span", { textContent: text });
+  if (unit) name.append(" ", make("small", { textContent: unit }));
+  return make("label", { className: "field" }, name, input);
 }

@@ -1,49 +1,64 @@
 // The layers of a map: each with its sign, whether it is shown, and how clearly; what the signs mean is read from it.
+import { button, make, named } from "./dom.js";
+/** @import {Layer, Translate} from "./answers.js" */
+/** @import {Workspace} from "./workspace.js" */
+
+export const LISTED = 200; // rows that are listed under a point
+
+/**
+ * @param {Translate} t
+ * @param {Layer[]} list
+ */
 export function layers(t, list) {
-  const box = document.createElement("details");
-  box.className = "layers";
-  box.append(Object.assign(document.createElement("summary"), { textContent: t("Layers") }));
-  const table = document.createElement("ul");
-  for (const one of list) {
-    const line = document.createElement("li");
-    const label = document.createElement("label");
-    const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: one.on ?? true });
-    const sign = Object.assign(document.createElement("span"), { className: `sign ${one.sign ?? ""}` });
-    if (one.colour) sign.style.setProperty("--sign", one.colour);
-    label.append(tick, sign, one.name);
-    const clear = Object.assign(document.createElement("input"), { type: "range", min: "5", max: "100", step: "5", value: String(Math.round((one.opacity ?? 1) * 100)) });
-    clear.setAttribute("aria-label", t("Opacity of {name}", { name: one.name }));
-    const set = () => { clear.disabled = !tick.checked; one.set(tick.checked, Number(clear.value) / 100); };
-    tick.addEventListener("change", set);
-    clear.addEventListener("input", set);
-    line.append(label, clear);
-    if (one.told) line.append(Object.assign(document.createElement("small"), { className: "soft", textContent: one.told }));
-    if (one.choice) line.append(one.choice);
-    table.append(line);
-  }
-  box.append(table);
-  return box;
+  const lines = list.map((one) => line(t, one));
+  const table = make("ul", {}, ...lines);
+  return make("details", { className: "layers" }, make("summary", { textContent: t("Layers") }), table);
 }
 
-/** A list of rows that lie one over another: pointing at one lights it up, choosing one opens it. */
-export function under(place, t, keys, { selection, state }, { more = 0 } = {}) {
+/**
+ * @param {Translate} t
+ * @param {Layer} layer
+ */
+function line(t, { name, sign: kind = "", colour, on = true, opacity = 1, told, choice, set }) {
+  const tick = make("input", { type: "checkbox", checked: on });
+  const sign = make("span", { className: `sign ${kind}` });
+  if (colour) sign.style.setProperty("--sign", colour);
+  const value = String(Math.round(opacity * 100));
+  const label = t("Opacity of {name}", { name });
+  const clear = make("input", { type: "range", min: "5", max: "100", step: "5", value, "aria-label": label });
+  const act = () => {
+    clear.disabled = !tick.checked;
+    set(tick.checked, Number(clear.value) / 100);
+  };
+  tick.addEventListener("change", act);
+  clear.addEventListener("input", act);
+  const made = make("li", {}, make("label", {}, tick, sign, name), clear);
+  if (told) made.append(make("small", { className: "soft", textContent: told }));
+  if (choice) made.append(choice);
+  return made;
+}
+
+/**
+ * List the rows that lie one over another: pointing at one lights it up, choosing one opens it.
+ * @param {HTMLElement} place
+ * @param {string[]} found keys of the rows
+ * @param {Workspace} workspace
+ */
+export function under(place, found, workspace) {
+  const { selection, t } = workspace;
   place.replaceChildren();
+  const keys = found.slice(0, LISTED);
   if (keys.length < 2) return;
-  const list = document.createElement("ul");
-  for (const key of keys) {
-    let name = key;
-    try { name = JSON.parse(key).join(" "); } catch { /* as it is */ }
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "link", textContent: name });
-    button.addEventListener("click", () => { selection.set("chosen", key); state.set({ _row: key }); });
-    button.addEventListener("pointerenter", () => selection.set("hover", key));
-    button.addEventListener("focus", () => selection.set("hover", key));
-    const entry = document.createElement("li");
-    entry.append(button);
-    list.append(entry);
-  }
-  const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Close") });
-  close.addEventListener("click", () => { place.replaceChildren(); selection.set("hover", null); });
-  const head = Object.assign(document.createElement("p"), { className: "bar" });
-  head.append(Object.assign(document.createElement("b"), { textContent: t("{count} rows under this point", { count: keys.length + more }) }), " ", close);
-  place.append(head, list);
+  const entries = keys.map((key) => {
+    const made = button(named(key), () => workspace.choose(key), { className: "link" });
+    made.addEventListener("pointerenter", () => selection.set("hover", key));
+    made.addEventListener("focus", () => selection.set("hover", key));
+    return make("li", {}, made);
+  });
+  const close = button(t("Close"), () => {
+    place.replaceChildren();
+    selection.set("hover", null);
+  });
+  const said = make("b", { textContent: t("{count} rows under this point", { count: found.length }) });
+  place.append(make("p", { className: "bar" }, said, " ", close), make("ul", {}, ...entries));
 }

@@ -1,6 +1,8 @@
 // Begins on every page: brings the panes to life that the server has drawn, each from a module of its own when it comes into view.
+import { all, button, make } from "./dom.js";
 import { Workspace } from "./workspace.js";
 
+/** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
 const PANES = {
   asks: () => import("./asks.js"),
   copy: () => import("./copy.js"),
@@ -26,8 +28,9 @@ const PANES = {
 const workspace = new Workspace(document);
 const { t } = workspace;
 
+/** @param {HTMLElement} element */
 async function mount(element) {
-  const load = PANES[element.dataset.pane];
+  const load = PANES[element.dataset.pane ?? ""];
   if (!load || "begun" in element.dataset) return;
   element.dataset.begun = "";
   // what takes longer than a moment says so
@@ -35,11 +38,15 @@ async function mount(element) {
   try {
     const { mount: begin } = await load();
     // a first question that a second one overtook never ends: the pane has begun all the same
-    const overtaken = new Promise((done) => { workspace.addEventListener("overtaken", (event) => { if (event.pane === element.dataset.pane) done(); }); });
+    const overtaken = new Promise((done) => {
+      workspace.on("overtaken", (event) => {
+        if (event.pane === element.dataset.pane) done(null);
+      });
+    });
     await Promise.race([begin(element, workspace), overtaken]);
     element.dataset.ready = "";
     delete element.dataset.failed;
-  } catch (error) {
+  } catch (/** @type {any} */ error) {
     // the page was useful before it came to life, and stays so
     console.error(error);
     failed(element, error);
@@ -49,16 +56,19 @@ async function mount(element) {
   }
 }
 
-/** Say that a part of the page did not come to life, with a button that tries again: a script may have been lost on its way. */
+/**
+ * Say that a part of the page did not come to life, with a button that tries again: a script may have been lost on its way.
+ * @param {HTMLElement} element
+ * @param {Error} error
+ */
 function failed(element, error) {
   element.dataset.failed = "";
   delete element.dataset.begun;
-  const told = Object.assign(document.createElement("p"), { className: "fault pane-failed" });
-  told.setAttribute("role", "alert");
-  const again = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: t("Try again") });
-  again.addEventListener("click", () => {
+  const told = make("p", { className: "fault pane-failed", role: "alert" });
+  const again = button(t("Try again"), () => {
     told.remove();
-    if (error instanceof TypeError && /import|module|script/i.test(error.message)) location.reload(); // browsers remember that a module was not to be had
+    // browsers remember that a module was not to be had
+    if (error instanceof TypeError && /import|module|script/i.test(error.message)) location.reload();
     else mount(element);
   });
   told.append(t("This part of the page could not be loaded: {why}", { why: error.message }), " ", again);
@@ -66,18 +76,23 @@ function failed(element, error) {
   element.append(told);
 }
 
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    seen.unobserve(entry.target);
-    mount(entry.target);
-  }
-}, { rootMargin: "100% 0px" }); // a screen ahead: what is scrolled to is there already
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      seen.unobserve(entry.target);
+      mount(/** @type {HTMLElement} */ (entry.target));
+    }
+  },
+  { rootMargin: "100% 0px" }, // a screen ahead: what is scrolled to is there already
+);
 
 /** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. */
 workspace.bring = (root) => {
-  for (const one of root.querySelectorAll("details[data-opened]")) if (workspace.state.has(one.dataset.opened)) one.open = true;
-  for (const element of root.querySelectorAll("[data-pane]")) {
+  for (const one of all(root, "details[data-opened]", HTMLDetailsElement)) {
+    if (workspace.state.has(one.dataset.opened ?? "")) one.open = true;
+  }
+  for (const element of all(root, "[data-pane]")) {
     if (element.hidden || !element.childElementCount) mount(element);
     else seen.observe(element);
   }

@@ -1,13 +1,34 @@
 // Menus of a bar: one is open at a time; Escape and a click elsewhere shut it.
-export function mount(box) {
-  const menus = [...box.querySelectorAll("details.menu")];
-  for (const one of menus) {
-    one.addEventListener("toggle", () => { if (one.open) for (const other of menus) if (other !== one) other.open = false; });
+import { all, find } from "./dom.js";
+
+/**
+ * @param {HTMLElement} box
+ * @param {() => void} [opened] called when one was opened
+ */
+export function menus(box, opened = () => {}) {
+  const list = all(box, "details.menu", HTMLDetailsElement);
+  const shut = (/** @type {HTMLDetailsElement | null} */ but) => {
+    for (const one of list) if (one !== but) one.open = false;
+  };
+  for (const one of list) {
+    one.addEventListener("toggle", () => {
+      if (!one.open) return;
+      shut(one);
+      opened();
+    });
     one.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !one.open) return;
       one.open = false;
-      one.querySelector("summary").focus();
+      find(one, "summary").focus();
     });
   }
-  document.addEventListener("pointerdown", (event) => { if (!box.contains(event.target)) for (const one of menus) one.open = false; });
+  document.addEventListener("pointerdown", (event) => {
+    if (!box.contains(/** @type {Node} */ (event.target))) shut(null);
+  });
+  return list;
+}
+
+/** @param {HTMLElement} box */
+export function mount(box) {
+  menus(box);
 }

@@ -1,279 +1,349 @@
 // A plot of the rows that are found: a histogram of one column, points of two (coloured by a third), a density where points would be too many.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { viridis } from "./colours.js";
+import { ramp, viridis } from "./colours.js";
+import { button, find, make, table, wrong } from "./dom.js";
+import { around, density, drawable, middles, settings, shades, title, told, written } from "./marks.js";
+import { ink, scatter, shaded, strip, swatch } from "./strokes.js";
 import { counted, dated, numbers, times } from "./ticks.js";
+/** @import {Axis, Density, Histogram, Points} from "./answers.js" */
+/** @import {Settings, Shades} from "./marks.js" */
+/** @import {Workspace} from "./workspace.js" */
 
 const HEIGHT = 320;
 const NAMED = 12; // kinds that the legend names
 const [ACROSS, UP] = [88, 52]; // pixels between marks
-const FAINT = 0.2; // of the colours: where a density begins, to be told from the ground
+const NEAR = 100; // pixels, squared: what is so close to the pointer is under it
+const MANY = 20_000; // points: more are not drawn anew for what is chosen
+const LOOKS = { _row: null, _sort: null, _cols: null, _view: null, _map: null };
 
-export function mount(box, workspace) {
-  const { state, selection, t } = workspace;
-  const { here } = box.closest("[data-here]").dataset;
-  const columns = JSON.parse(box.querySelector("script[type='application/json']").textContent);
-  const choices = box.querySelector(".axes");
-  const place = box.querySelector(".drawn");
-  const told = box.querySelector(".told");
-  const legend = Object.assign(document.createElement("p"), { className: "legend soft" });
-  place.after(legend);
-  let plot = null;
-  let drawn = null;
-  let waiting = 0; // what takes longer than a moment says so
-  let at = []; // keys of the points that are drawn, in the order of the plot
+class Plot {
+  /** @type {uPlot | null} */
+  plot = null;
+  /** @type {string | null} */
+  drawn = null;
+  waiting = 0; // what takes longer than a moment says so
+  /** Keys of the points that are drawn, in the order of the plot.
+   * @type {string[]} */
+  at = [];
+  legend = make("p", { className: "legend soft" });
 
-  const settings = () => {
-    const [x = "", y = "", c = "", marks = ""] = (state.get("_plot") ?? "").split(";");
-    return { x, y, c, logX: marks.includes("x"), logY: marks.includes("y") };
-  };
-
-  function chooser(name, label, value, none) {
-    const field = Object.assign(document.createElement("label"), { textContent: `${label} ` });
-    const select = document.createElement("select");
-    select.append(new Option(none, ""), ...columns.map((one) => new Option(one.unit ? `${one.label} (${one.unit})` : one.label, one.name, false, one.name === value)));
-    select.addEventListener("change", () => change({ [name]: select.value }));
-    field.append(select);
-    return field;
+  /**
+   * @param {HTMLElement} box
+   * @param {Workspace} workspace
+   */
+  constructor(box, workspace) {
+    const { selection, state } = workspace;
+    this.box = box;
+    this.workspace = workspace;
+    this.here = table(box);
+    const facts = find(box, "script[type='application/json']").textContent;
+    /** @type {{name: string, label: string, unit: string}[]} */
+    this.columns = JSON.parse(facts ?? "[]");
+    this.choices = find(box, ".axes");
+    this.place = find(box, ".drawn");
+    this.told = find(box, ".told");
+    this.place.after(this.legend);
+    const fit = () => this.plot?.setSize({ width: this.place.clientWidth, height: HEIGHT });
+    new ResizeObserver(fit).observe(this.place);
+    selection.on("change", () => this.at.length && this.at.length < MANY && this.plot?.redraw(false));
+    this.place.addEventListener("click", () => {
+      if (selection.hover && box.isConnected) workspace.choose(selection.hover);
+    });
+    state.on("change", () => this.draw());
   }
 
-  function ticked(name, label, value) {
-    const field = document.createElement("label");
-    const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: value });
-    tick.addEventListener("change", () => change({ [name]: tick.checked }));
-    field.append(tick, ` ${label}`);
-    return field;
+  get settings() {
+    return settings(this.workspace.state.get("_plot"));
   }
 
-  function change(changes) {
-    const next = { ...settings(), ...changes };
-    const marks = `${next.logX ? "x" : ""}${next.logY ? "y" : ""}`;
-    state.set({ _plot: next.x ? [next.x, next.y, next.c, marks].join(";").replace(/;+$/, "") : null }, { replace: true });
+  /** @param {Partial<Settings>} changes */
+  change(changes) {
+    this.workspace.state.set({ _plot: written({ ...this.settings, ...changes }) }, { replace: true });
   }
 
-  async function draw() {
-    if (!box.isConnected) return;
-    const { x, y, c, logX, logY } = settings();
-    const now = String(state.with({ _row: null, _sort: null, _cols: null, _view: null, _map: null }));
-    if (now === drawn) return;
-    drawn = now;
-    choices.replaceChildren(
-      chooser("x", t("Across"), x, t("nothing")), chooser("y", t("Up"), y, t("number of rows")),
-      ...(y ? [chooser("c", t("Colour"), c, t("none"))] : []), ticked("logX", t("log across"), logX), ticked("logY", t("log up"), logY),
+  /**
+   * @param {"x" | "y" | "c"} name
+   * @param {string} label
+   * @param {string} none
+   */
+  chooser(name, label, none) {
+    const chosen = this.settings[name];
+    const options = this.columns.map((one) => new Option(title(one), one.name, false, one.name === chosen));
+    const select = make("select", {}, new Option(none, ""), ...options);
+    select.addEventListener("change", () => this.change({ [name]: select.value }));
+    return make("label", {}, `${label} `, select);
+  }
+
+  /**
+   * @param {"logX" | "logY"} name
+   * @param {string} label
+   */
+  ticked(name, label) {
+    const tick = make("input", { type: "checkbox", checked: this.settings[name] });
+    tick.addEventListener("change", () => this.change({ [name]: tick.checked }));
+    return make("label", {}, tick, ` ${label}`);
+  }
+
+  choose() {
+    const { t } = this.workspace;
+    this.choices.replaceChildren(
+      this.chooser("x", t("Across"), t("nothing")),
+      this.chooser("y", t("Up"), t("number of rows")),
+      ...(this.settings.y ? [this.chooser("c", t("Colour"), t("none"))] : []),
+      this.ticked("logX", t("log across")),
+      this.ticked("logY", t("log up")),
     );
-    legend.replaceChildren();
-    clearTimeout(waiting); // of a question that this one overtakes
-    if (!x) { workspace.cancel("plot"); rest(); plot?.destroy(); plot = null; place.replaceChildren(); told.textContent = ""; return; }
-    const mine = setTimeout(() => {
-      place.setAttribute("aria-busy", "true");
-      place.classList.add("waiting");
-      told.replaceChildren(t("Drawing ..."), " ", act(t("Cancel"), () => { workspace.cancel("plot"); rest(); drawn = null; told.replaceChildren(t("Cancelled"), " ", act(t("Try again"), draw)); }));
-    }, 150);
-    waiting = mine;
+  }
+
+  async draw() {
+    if (!this.box.isConnected) return;
+    const { workspace } = this;
+    const now = String(workspace.state.with(LOOKS));
+    if (now === this.drawn) return;
+    this.drawn = now;
+    this.choose();
+    this.legend.replaceChildren();
+    clearTimeout(this.waiting); // of a question that this one overtakes
+    if (!this.settings.x) {
+      workspace.cancel("plot");
+      this.rest();
+      this.nothing("");
+      this.place.replaceChildren();
+      return;
+    }
+    const mine = setTimeout(() => this.wait(), 150);
+    this.waiting = mine;
     try {
-      if (!y) bars(await workspace.ask(`${here}/histogram`, { state: state.with({ _x: x, _plot: null, _row: null }), pane: "plot" }), logY);
-      else points(await workspace.ask(`${here}/points`, { state: state.with({ _x: x, _y: y, _c: c || null, _plot: null, _row: null }), pane: "plot" }), logX, logY);
-      rest();
+      await this.ask(this.settings);
+      this.rest();
     } catch (error) {
-      rest();
-      drawn = null;
-      told.replaceChildren(`${error.message} ${error.remedy ?? ""}`, " ", act(t("Try again"), draw));
+      this.rest();
+      this.drawn = null;
+      this.told.replaceChildren(wrong(error), " ", this.again());
     } finally {
       clearTimeout(mine);
     }
   }
 
-  function rest() {
-    place.removeAttribute("aria-busy");
-    place.classList.remove("waiting");
+  /** @param {Settings} wanted */
+  async ask(wanted) {
+    const { state } = this.workspace;
+    const { x, y, c } = wanted;
+    const asked = { _plot: null, _row: null };
+    const question = {
+      state: state.with(y ? { _x: x, _y: y, _c: c || null, ...asked } : { _x: x, ...asked }),
+      pane: "plot",
+    };
+    if (!y) return this.bars(await this.workspace.ask(`${this.here}/histogram`, question), wanted.logY);
+    /** @type {Points} */
+    const found = await this.workspace.ask(`${this.here}/points`, question);
+    if (found.density) this.cloud(found, found.density);
+    else this.points(found, wanted);
   }
 
-  function act(text, does) {
-    const made = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: text });
-    made.addEventListener("click", does);
-    return made;
+  wait() {
+    const { t } = this.workspace;
+    this.place.setAttribute("aria-busy", "true");
+    this.place.classList.add("waiting");
+    const cancel = button(t("Cancel"), () => {
+      this.workspace.cancel("plot");
+      this.rest();
+      this.drawn = null;
+      this.told.replaceChildren(t("Cancelled"), " ", this.again());
+    });
+    this.told.replaceChildren(t("Drawing ..."), " ", cancel);
   }
 
-  const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const days = (value) => new Date((value - 2440587.5) * 86400000).toISOString();
-
-  function axis(facts, up = false, log = false) {
-    const name = `${facts.label}${facts.unit && !facts.time ? ` (${facts.unit})` : ""}`;
-    const drawn_ = { label: name, stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line") }, font: "12px system-ui", labelFont: "13px system-ui" };
-    if (log) return drawn_; // its own marks are powers of ten
-    const room = (u, at) => (at === 0 ? (u.width - 60) / ACROSS : (u.height - 60) / UP);
-    drawn_.splits = (u, at, low, high) => (facts.time ? times : numbers)(low, high, Math.floor(room(u, at)));
-    drawn_.values = (u, splits) => (facts.time ? dated(splits) : counted(splits, workspace.language));
-    if (up) drawn_.size = (u, texts) => Math.max(40, 16 + 7 * Math.max(0, ...(texts ?? []).map((one) => one.length)));
-    return drawn_;
+  rest() {
+    this.place.removeAttribute("aria-busy");
+    this.place.classList.remove("waiting");
   }
 
-  function make(options, data) {
-    plot?.destroy();
+  again() {
+    return button(this.workspace.t("Try again"), () => this.draw());
+  }
+
+  /** @param {string} text */
+  nothing(text) {
+    this.plot?.destroy();
+    this.plot = null;
+    this.told.textContent = text;
+  }
+
+  /**
+   * @param {Axis} facts
+   * @param {boolean} [up]
+   * @param {boolean} [log]
+   * @returns {uPlot.Axis}
+   */
+  axis(facts, up = false, log = false) {
+    /** @type {uPlot.Axis} */
+    const drawn = {
+      label: title(facts),
+      stroke: ink("--soft"),
+      grid: { stroke: ink("--line"), width: 1 },
+      ticks: { stroke: ink("--line") },
+      font: "12px system-ui",
+      labelFont: "13px system-ui",
+    };
+    if (log) return drawn; // its own marks are powers of ten
+    const { language } = this.workspace;
+    drawn.splits = (u, at, low, high) => {
+      const room = at === 0 ? (u.width - 60) / ACROSS : (u.height - 60) / UP;
+      return (facts.time ? times : numbers)(low, high, Math.floor(room));
+    };
+    drawn.values = (_, splits) => (facts.time ? dated(splits) : counted(splits, language));
+    if (up) drawn.size = (_, texts) => Math.max(40, 16 + 7 * Math.max(0, ...(texts ?? []).map((one) => one.length)));
+    return drawn;
+  }
+
+  /**
+   * @param {Pick<uPlot.Options, "scales" | "axes" | "series" | "hooks">} options
+   * @param {uPlot.AlignedData} data
+   */
+  make(options, data) {
+    const { place } = this;
+    this.plot?.destroy();
     place.replaceChildren();
-    plot = new uPlot({ width: place.clientWidth || 600, height: HEIGHT, legend: { show: false }, cursor: { points: { show: false } }, ...options }, data, place);
-    window.hven = { ...window.hven, plot }; // for who looks at it in the console, and for tests
+    const size = { width: place.clientWidth || 600, height: HEIGHT };
+    const quiet = { legend: { show: false }, cursor: { points: { show: false } } };
+    this.plot = new uPlot({ ...size, ...quiet, ...options }, data, place);
+    window.hven = { ...window.hven, plot: this.plot };
   }
 
-  function bars(found, log) {
-    at = [];
-    if (!found.counts.length) { plot?.destroy(); plot = null; told.textContent = t("There is nothing to draw"); return; }
-    const width = (found.high - found.low) / found.counts.length;
-    const xs = found.counts.map((_, number) => found.low + (number + 0.5) * width);
-    make({
-      scales: { x: { time: false, range: [found.low, found.high] }, y: log ? { distr: 3 } : { range: (_, __, most) => [0, most * 1.05 || 1] } },
-      axes: [axis({ label: found.label, unit: found.unit, time: found.time }), axis({ label: t("rows"), unit: "" }, true, log)],
-      series: [{}, { stroke: ink("--accent"), fill: ink("--accent"), paths: uPlot.paths.bars({ size: [1, Infinity], gap: 1 }), points: { show: false } }],
-    }, [xs, log ? found.counts.map((count) => count || null) : found.counts]);
-    const total = found.counts.reduce((sum, count) => sum + count, 0).toLocaleString(workspace.language);
-    told.textContent = `${t("{total} rows", { total })}${found.missing ? `, ${t("{missing} without a value", { missing: found.missing.toLocaleString(workspace.language) })}` : ""}`;
-  }
-
-  function points(found, logX, logY) {
-    if (found.density) return cloud(found);
-    const [xs, ys, cs] = found.values;
-    const order = xs.map((_, number) => number).filter((number) => typeof xs[number] === "number" && typeof ys[number] === "number" && (!logX || xs[number] > 0) && (!logY || ys[number] > 0));
-    at = order.map((number) => found.keys[number]);
-    if (!order.length) { plot?.destroy(); plot = null; told.textContent = t("There is nothing to draw"); return; }
-    const colours = cs ? shades(order.map((number) => cs[number]), found.axes[2]) : null;
+  /**
+   * @param {Histogram} found
+   * @param {boolean} log
+   */
+  bars(found, log) {
+    const { t } = this.workspace;
+    const { counts, high, low, missing } = found;
+    this.at = [];
+    if (!counts.length) return this.nothing(t("There is nothing to draw"));
     const accent = ink("--accent");
-    const mark = ink("--mark");
-    const soft = ink("--soft");
+    const paths = uPlot.paths.bars?.({ size: [1, Infinity], gap: 1 });
+    const options = {
+      scales: { x: { time: false, range: span(low, high) }, y: log ? logarithmic : { range: fromZero } },
+      axes: [this.axis(found), this.axis({ label: t("rows"), unit: "" }, true, log)],
+      series: [{}, { stroke: accent, fill: accent, paths, points: { show: false } }],
+    };
+    this.make(options, [middles(found), log ? counts.map((count) => count || null) : counts]);
+    const total = this.workspace.number(counts.reduce((sum, count) => sum + count, 0));
+    const lacking = t("{missing} without a value", { missing: this.workspace.number(missing) });
+    this.told.textContent = `${t("{total} rows", { total })}${missing ? `, ${lacking}` : ""}`;
+  }
+
+  /**
+   * @param {Points} found
+   * @param {Settings} wanted
+   */
+  points(found, wanted) {
+    const { language, t } = this.workspace;
+    const [xs, ys, cs] = found.values;
+    const order = drawable(xs, ys, wanted);
+    const picked = (/** @type {any[]} */ values) => order.map((number) => values[number]);
+    this.at = picked(found.keys);
+    if (!order.length) return this.nothing(t("There is nothing to draw"));
+    const colours = cs ? shades(picked(cs), found.axes[2], language) : null;
+    if (colours) this.explain(title(found.axes[2]), colours);
+    const errors = found.axes.slice(0, 2).map(({ error }) => (error ? picked(error.values) : null));
     const size = order.length > 20000 ? 1.5 : order.length > 2000 ? 2.5 : 4;
-    const errors = found.axes.slice(0, 2).map((one) => one.error && order.map((number) => one.error.values[number]));
-    /** Lines as long as the errors say, behind the points. */
-    const bars_ = (u, ctx) => {
-      ctx.strokeStyle = soft;
-      ctx.lineWidth = devicePixelRatio;
-      ctx.beginPath();
-      errors.forEach((sizes, up) => sizes?.forEach((size_, number) => {
-        if (!(size_ > 0)) return;
-        const value = u.data[up][number];
-        const scale = up ? "y" : "x";
-        const low = (up ? logY : logX) && value - size_ <= 0 ? u.scales[scale].min : value - size_;
-        const ends = [u.valToPos(low, scale, true), u.valToPos(value + size_, scale, true)];
-        const other = u.valToPos(u.data[1 - up][number], up ? "x" : "y", true);
-        ctx.moveTo(...(up ? [other, ends[0]] : [ends[0], other]));
-        ctx.lineTo(...(up ? [other, ends[1]] : [ends[1], other]));
-      }));
-      ctx.stroke();
+    const look = { colours: colours?.colours ?? null, errors, size, ...wanted };
+    const chosen = (/** @type {number} */ number) => this.workspace.selection.has(this.at[number]);
+    const data = [picked(xs), picked(ys)];
+    const { logX, logY } = wanted;
+    const options = {
+      scales: {
+        x: { time: false, distr: distribution(logX), range: around(data[0], logX) },
+        y: { distr: distribution(logY), range: around(data[1], logY) },
+      },
+      axes: [this.axis(found.axes[0], false, logX), this.axis(found.axes[1], true, logY)],
+      series: [{}, { paths: (/** @type {uPlot} */ u) => scatter(u, look, chosen), points: { show: false } }],
+      hooks: { setCursor: [(/** @type {uPlot} */ u) => this.near(u)] },
     };
-    const scatter = (u) => {
-      const { ctx } = u;
-      ctx.save();
-      ctx.beginPath();
-      ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
-      ctx.clip();
-      const ratio = devicePixelRatio;
-      bars_(u, ctx);
-      for (let number = 0; number < order.length; number++) {
-        const px = u.valToPos(u.data[0][number], "x", true);
-        const py = u.valToPos(u.data[1][number], "y", true);
-        const chosen = at[number] && (at[number] === selection.chosen || at[number] === selection.hover || selection.marked.has(at[number]));
-        ctx.fillStyle = chosen ? mark : colours ? colours[number] : accent;
-        const side = size * ratio * (chosen ? 2 : 1);
-        ctx.fillRect(px - side / 2, py - side / 2, side, side);
-      }
-      ctx.restore();
-      return null;
-    };
-    make({
-      scales: { x: { time: false, distr: logX ? 3 : 1, range: around(order.map((number) => xs[number]), logX) }, y: { distr: logY ? 3 : 1, range: around(order.map((number) => ys[number]), logY) } },
-      axes: [axis(found.axes[0], false, logX), axis(found.axes[1], true, logY)],
-      series: [{}, { paths: scatter, points: { show: false } }],
-      hooks: { setCursor: [(u) => near(u)] },
-    }, [order.map((number) => xs[number]), order.map((number) => ys[number])]);
-    const named = found.axes.slice(0, 2).filter((one) => one.error).map((one) => one.error.name);
-    told.textContent = `${t("{total} rows", { total: order.length.toLocaleString(workspace.language) })}${found.more ? `, ${t("the first of more")}` : ""}${named.length ? `, ${t("bars: {names}", { names: named.join(", ") })}` : ""}`;
+    this.make(options, /** @type {uPlot.AlignedData} */ (data));
+    this.told.textContent = told(order.length, found, { t, number: (value) => this.workspace.number(value) });
   }
 
-  /** The range of values with a little room; uPlot itself takes them for sorted. */
-  function around(values, log) {
-    let low = Infinity;
-    let high = -Infinity;
-    for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
-    if (log) return [low / 1.2, high * 1.2];
-    const room = (high - low) * 0.03 || Math.abs(high) * 0.1 || 1;
-    return [low - room, high + room];
-  }
-
-  function near(u) {
-    const { left, top } = u.cursor;
+  /** @param {uPlot} u */
+  near(u) {
+    const { selection } = this.workspace;
+    const { left, top = 0 } = u.cursor;
     if (left === undefined || left < 0) return selection.set("hover", null);
     let best = -1;
-    let least = 100; // pixels, squared
-    for (let number = 0; number < at.length; number++) {
+    let least = NEAR;
+    for (let number = 0; number < this.at.length; number++) {
       const dx = u.valToPos(u.data[0][number], "x") - left;
-      const dy = u.valToPos(u.data[1][number], "y") - top;
-      if (dx * dx + dy * dy < least) { least = dx * dx + dy * dy; best = number; }
+      const dy = u.valToPos(/** @type {number} */ (u.data[1][number]), "y") - top;
+      if (dx * dx + dy * dy >= least) continue;
+      least = dx * dx + dy * dy;
+      best = number;
     }
-    selection.set("hover", best < 0 ? null : at[best] || null);
+    selection.set("hover", this.at[best] || null);
   }
 
-  function cloud(found) {
-    at = [];
-    const { box: [left, right, low, high], counts } = found.density;
-    // few cells have very many rows: the scale ends where all but one in two hundred are
-    const filled = counts.flat().filter(Boolean).sort((one, other) => one - other);
-    const most = Math.max(filled[Math.floor((filled.length - 1) * 0.995)] ?? 1, 2);
-    const shade = (count) => viridis(FAINT + (1 - FAINT) * Math.min(Math.log(count) / Math.log(most), 1));
-    const paths = (u) => {
-      const { ctx } = u;
-      const side = counts.length;
-      for (let row = 0; row < side; row++) {
-        for (let column = 0; column < side; column++) {
-          const count = counts[row][column];
-          if (!count) continue;
-          const x0 = u.valToPos(left + ((right - left) * column) / side, "x", true);
-          const x1 = u.valToPos(left + ((right - left) * (column + 1)) / side, "x", true);
-          const y0 = u.valToPos(low + ((high - low) * row) / side, "y", true);
-          const y1 = u.valToPos(low + ((high - low) * (row + 1)) / side, "y", true);
-          ctx.fillStyle = shade(count);
-          ctx.fillRect(x0, y1, Math.max(x1 - x0, 1) + 0.5, Math.max(y0 - y1, 1) + 0.5);
-        }
-      }
-      return null;
+  /**
+   * @param {Points} found
+   * @param {Density} cells
+   */
+  cloud({ axes, total }, { box, counts }) {
+    const { t } = this.workspace;
+    const [left, right, low, high] = box;
+    const scale = density(counts);
+    this.at = [];
+    const options = {
+      scales: { x: { time: false, range: span(left, right) }, y: { range: span(low, high) } },
+      axes: [this.axis(axes[0]), this.axis(axes[1], true)],
+      series: [{}, { paths: (/** @type {uPlot} */ u) => shaded(u, box, counts, scale.shade), points: { show: false } }],
     };
-    make({
-      scales: { x: { time: false, range: [left, right] }, y: { range: [low, high] } },
-      axes: [axis(found.axes[0]), axis(found.axes[1], true)],
-      series: [{}, { paths, points: { show: false } }],
-    }, [[left, right], [low, high]]);
-    const scale = Object.assign(document.createElement("span"), { className: "scale" });
-    scale.style.background = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((part) => shade(most ** part)).join(",")})`;
-    legend.append(`${t("rows")}: 1 `, scale, ` ${filled.at(-1) > most ? "≥ " : ""}${most.toLocaleString(workspace.language)}`);
-    told.textContent = t("{total} rows, as a density: dark few, bright many", { total: (found.total ?? 0).toLocaleString(workspace.language) });
+    this.make(options, [
+      [left, right],
+      [low, high],
+    ]);
+    const most = `${scale.more ? "≥ " : ""}${this.workspace.number(scale.most)}`;
+    this.legend.append(`${t("rows")}: 1 `, strip(scale.ramp), ` ${most}`);
+    const rows = this.workspace.number(total ?? 0);
+    this.told.textContent = t("{total} rows, as a density: dark few, bright many", { total: rows });
   }
 
-  /** Give each value its colour, and tell below the plot which is which. */
-  function shades(values, facts) {
-    const name = `${facts.label}${facts.unit && !facts.time ? ` (${facts.unit})` : ""}`;
-    const numbers = values.filter((value) => typeof value === "number");
-    if (numbers.length < values.length / 2) {
-      const kinds = [...new Set(values.map((value) => (value === null ? "" : String(value))))].sort();
-      const colour = new Map(kinds.map((kind, at) => [kind, viridis(at / Math.max(kinds.length - 1, 1))]));
-      legend.append(`${name}: `, ...kinds.slice(0, NAMED).flatMap((kind) => [swatch(colour.get(kind)), ` ${kind || t("no value")}  `]), ...(kinds.length > NAMED ? [t("and {count} more", { count: (kinds.length - NAMED).toLocaleString(workspace.language) })] : []));
-      return values.map((value) => colour.get(value === null ? "" : String(value)));
-    }
-    let low = Infinity;
-    let high = -Infinity;
-    for (const value of numbers) { low = Math.min(low, value); high = Math.max(high, value); }
-    const said = (value) => (facts.time ? days(value).slice(0, 16).replace("T", " ") : value.toLocaleString(workspace.language, { maximumSignificantDigits: 5 }));
-    const scale = Object.assign(document.createElement("span"), { className: "scale" });
-    scale.style.background = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map(viridis).join(",")})`;
-    legend.append(`${name}: ${said(low)} `, scale, ` ${said(high)}`);
-    return values.map((value) => (typeof value === "number" ? viridis((value - low) / (high - low || 1)) : "#888"));
+  /**
+   * Tell below the plot which colour is which.
+   * @param {string} name
+   * @param {Shades} shown
+   */
+  explain(name, { kinds, low, high }) {
+    const { t } = this.workspace;
+    if (!kinds) return this.legend.append(`${name}: ${low} `, strip(ramp(viridis)), ` ${high}`);
+    const first = kinds.slice(0, NAMED).flatMap(([kind, colour]) => [swatch(colour), ` ${kind || t("no value")}  `]);
+    const count = this.workspace.number(kinds.length - NAMED);
+    this.legend.append(`${name}: `, ...first, ...(kinds.length > NAMED ? [t("and {count} more", { count })] : []));
   }
+}
 
-  function swatch(colour) {
-    const made = Object.assign(document.createElement("span"), { className: "swatch" });
-    made.style.background = colour;
-    return made;
-  }
+/** @type {uPlot.Scale} */
+const logarithmic = { distr: 3 };
 
-  new ResizeObserver(() => plot?.setSize({ width: place.clientWidth, height: HEIGHT })).observe(place);
-  selection.addEventListener("change", () => { if (at.length && at.length < 20000) plot?.redraw(false); });
-  place.addEventListener("click", () => { if (selection.hover && box.isConnected) { selection.set("chosen", selection.hover); state.set({ _row: selection.hover }); } });
-  state.addEventListener("change", draw);
-  return draw();
+/** @type {uPlot.Range.Function} */
+const fromZero = (_, __, most) => [0, most * 1.05 || 1];
+
+/**
+ * @param {number} low
+ * @param {number} high
+ * @returns {[number, number]}
+ */
+const span = (low, high) => [low, high];
+
+/**
+ * @param {boolean} log
+ * @returns {uPlot.Scale.Distr}
+ */
+const distribution = (log) => (log ? 3 : 1);
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, workspace) {
+  return new Plot(box, workspace).draw();
 }

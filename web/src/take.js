@@ -1,211 +1,273 @@
 // The way out of a result: formats, scripts of files, lines to copy; of all rows that were found, or of those that were marked.
-export function mount(box, workspace) {
-  const { state, selection, t } = workspace;
-  const root = box.closest("[data-here]");
-  const here = root?.dataset.here;
-  if (!here) return;
-  const menus = [...box.querySelectorAll("details.menu")];
-  let only = false; // the marked rows alone
-  let every = false; // all columns
-  let link = "";
-  let known = null;
-  let stale = true;
+import { copier } from "./copy.js";
+import { all, find, make, maybe } from "./dom.js";
+import { menus } from "./menus.js";
+import { size } from "./sizes.js";
+/** @import {Taken, Translate} from "./answers.js" */
+/** @import {Changes, Workspace} from "./workspace.js" */
 
-  const parameters = (more = {}) => {
-    const next = state.with({ _row: null, _view: null, _map: null, _plot: null, _compare: null, ...more });
-    if (every) next.set("_all", "1");
-    if (link) next.set("_link", link);
-    return next;
-  };
+const LOOKS = { _row: null, _view: null, _map: null, _plot: null, _compare: null };
 
-  const scope = document.createElement("p");
-  scope.className = "scope";
-  box.querySelector("[data-what]")?.replaceWith(scope);
+class Take {
+  only = false; // the marked rows alone
+  every = false; // all columns
+  link = "";
+  stale = true;
+  scope = make("p", { className: "scope" });
 
-  const options = () => {
-    const marked = selection.marked.size;
-    const rows = [check("rows", t("All rows that were found"), !only, () => turn(false))];
-    if (marked) rows.push(check("rows", t("Only the {count} marked rows", { count: marked.toLocaleString(workspace.language) }), only, () => turn(true)));
-    const columns = Object.assign(document.createElement("label"), { className: "tickable" });
-    const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: every });
-    tick.addEventListener("change", () => { every = tick.checked; refresh(true); });
-    columns.append(tick, " ", t("All columns"));
-    scope.replaceChildren(...rows, columns);
-  };
-
-  function check(name, text, on, pick) {
-    const label = Object.assign(document.createElement("label"), { className: "tickable" });
-    const radio = Object.assign(document.createElement("input"), { type: "radio", name: `take-${name}`, checked: on });
-    radio.addEventListener("change", pick);
-    label.append(radio, " ", text);
-    return label;
+  /**
+   * @param {HTMLElement} box
+   * @param {string} here
+   * @param {Workspace} workspace
+   */
+  constructor(box, here, workspace) {
+    const { selection, state } = workspace;
+    this.box = box;
+    this.here = here;
+    this.workspace = workspace;
+    maybe(box, "[data-what]")?.replaceWith(this.scope);
+    this.menus = menus(box, () => this.refresh());
+    const changed = () => {
+      this.stale = true;
+      this.refresh();
+    };
+    state.on("change", changed);
+    selection.on("change", (event) => {
+      if (event.name === "marked") changed();
+    });
+    this.options();
+    this.refresh(); // a menu that was opened before we came
   }
 
-  function turn(on) {
-    only = on;
-    refresh(true);
+  get marks() {
+    return [...this.workspace.selection.marked].map((key) => ["_key", key]);
+  }
+
+  /** @param {Changes} [more] */
+  parameters(more = {}) {
+    const next = this.workspace.state.with({ ...LOOKS, ...more });
+    if (this.every) next.set("_all", "1");
+    if (this.link) next.set("_link", this.link);
+    return next;
+  }
+
+  options() {
+    const { selection, t } = this.workspace;
+    const turn = (/** @type {boolean} */ on) => {
+      this.only = on;
+      this.refresh(true);
+    };
+    const rows = [check(t("All rows that were found"), !this.only, () => turn(false))];
+    const count = this.workspace.number(selection.marked.size);
+    if (selection.marked.size)
+      rows.push(check(t("Only the {count} marked rows", { count }), this.only, () => turn(true)));
+    const tick = make("input", { type: "checkbox", checked: this.every });
+    tick.addEventListener("change", () => {
+      this.every = tick.checked;
+      this.refresh(true);
+    });
+    this.scope.replaceChildren(...rows, make("label", { className: "tickable" }, tick, " ", t("All columns")));
   }
 
   /** Let the links and forms that are there ask for what is asked now: somebody may be quicker than the server. */
-  function follow() {
-    const now = (text) => { const address = new URL(text, location.href); return `${address.pathname}?${parameters({ _as: address.searchParams.get("_as") })}`; };
-    for (const one of box.querySelectorAll("[data-formats] a[href], [data-scripts] a[href], [data-panes] a[href]")) one.setAttribute("href", now(one.href));
-    for (const one of box.querySelectorAll("[data-formats] form, [data-scripts] form")) {
-      const button = one.querySelector("button");
-      if ("job" in one.dataset) { button.disabled = stale; continue; } // its query is the server's to write
+  follow() {
+    const { box, marks } = this;
+    const now = (/** @type {string} */ text) => {
+      const address = new URL(text, location.href);
+      return `${address.pathname}?${this.parameters({ _as: address.searchParams.get("_as") })}`;
+    };
+    const links = ["formats", "scripts", "panes"].map((one) => `[data-${one}] a[href]`).join(", ");
+    for (const one of all(box, links, HTMLAnchorElement)) one.setAttribute("href", now(one.href));
+    for (const one of all(box, "[data-formats] form, [data-scripts] form", HTMLFormElement)) {
+      const press = find(one, "button", HTMLButtonElement);
+      if ("job" in one.dataset) {
+        press.disabled = this.stale; // its query is the server's to write
+        continue;
+      }
       one.setAttribute("action", now(one.action));
-      if (selection.marked.size) one.replaceChildren(...hidden(marks()), button);
+      if (marks.length) one.replaceChildren(...hidden(marks), press);
     }
   }
 
-  async function refresh(force = false) {
-    stale ||= force;
-    follow();
-    if (only && !selection.marked.size) only = false;
-    if (!menus.some((one) => one.open)) { stale = true; return; }
-    if (!stale) return;
-    stale = false;
-    options();
+  async refresh(force = false) {
+    this.stale ||= force;
+    this.follow();
+    if (this.only && !this.marks.length) this.only = false;
+    if (!this.menus.some((one) => one.open)) this.stale = true;
+    else if (this.stale) await this.ask();
+  }
+
+  async ask() {
+    this.stale = false;
+    this.options();
+    const sent = this.only ? { method: "POST", body: new URLSearchParams(this.marks) } : {};
+    /** @type {Taken} */
+    let known;
     try {
-      known = await workspace.ask(`${here}/take`, only
-        ? { state: parameters(), method: "POST", body: keys(), pane: "take" }
-        : { state: parameters(), pane: "take" });
-    } catch (error) {
-      stale = true;
-      known = null;
-      say(error.message);
-      return;
+      known = await this.workspace.ask(`${this.here}/take`, { state: this.parameters(), pane: "take", ...sent });
+    } catch (/** @type {any} */ error) {
+      this.stale = true;
+      return this.say(error.message);
     }
-    show();
+    this.show(known);
   }
 
-  function keys() {
-    const body = new URLSearchParams();
-    for (const key of selection.marked) body.append("_key", key);
-    return body;
+  /** @param {string} text */
+  say(text) {
+    const place = maybe(this.box, "[data-files]");
+    if (place) place.textContent = text;
   }
 
-  function say(text) {
-    const files = box.querySelector("[data-files]");
-    if (files) files.textContent = text;
-  }
-
-  const number = (value) => value.toLocaleString(workspace.language);
-
-  function show() {
-    const formats = box.querySelector("[data-formats]");
-    renew(formats, [...known.formats.map((one) => item(one.label, "download", one.name)), job()]);
-    const scripts = box.querySelector("[data-scripts]");
+  /** @param {Taken} known */
+  show(known) {
+    const { box } = this;
+    const { t } = this.workspace;
+    const formats = known.formats.map((one) => this.item(one.label, "download", one.name));
+    renew(find(box, "[data-formats]"), [...formats, this.job(known.adql)]);
+    const scripts = maybe(box, "[data-scripts]");
     if (scripts && known.files) {
-      const { files, bytes, sized, most } = known.files;
-      let text = t("{files} files", { files: number(files) });
-      if (bytes !== null) text = t(sized < files ? "{files} files, {size} and more" : "{files} files, {size}", { files: number(files), size: size(bytes, workspace.language) });
-      if (files > most) text += `; ${t("a script has the first {count}", { count: number(most) })}`;
-      say(text);
-      const names = { wget: t("Script for wget"), curl: t("Script for curl"), aria2: t("List for aria2"), links: t("List of links") };
-      renew(scripts, known.scripts.map((one) => item(names[one.name] ?? one.name, "script", one.name)));
-      choose(scripts);
+      this.say(files(known.files, this.workspace));
+      /** @type {Record<string, string>} */
+      const names = {
+        wget: t("Script for wget"),
+        curl: t("Script for curl"),
+        aria2: t("List for aria2"),
+        links: t("List of links"),
+      };
+      renew(
+        scripts,
+        known.scripts.map(({ name }) => this.item(names[name] ?? name, "script", name)),
+      );
+      this.choose(scripts, known.links, known.files.column);
     }
-    const place = box.querySelector("[data-lines]");
-    renew(place, [...known.lines, ...(only ? [] : [{ name: t("Link to this search"), text: location.href }])].flatMap((one) => line(one)));
+    const mine = this.only ? [] : [{ name: t("Link to this search"), text: location.href }];
+    renew(
+      find(box, "[data-lines]"),
+      [...known.lines, ...mine].flatMap(({ name, text }) => line(name, text, t)),
+    );
   }
 
-  /** Put entries into a place; those that are there already stay: somebody may be pressing one. */
-  function renew(place, entries) {
-    const old = [...place.children];
-    entries.forEach((one, at) => { if (!old[at]) place.append(one); else if (!old[at].isEqualNode(one)) old[at].replaceWith(one); });
-    for (const one of old.slice(entries.length)) one.remove();
-  }
-
-  function choose(before) {
-    box.querySelector("[data-link]")?.remove();
-    if (known.links.length < 2) return;
-    const label = Object.assign(document.createElement("label"), { className: "tickable" });
+  /**
+   * Offer the columns that have links to files, before the scripts of them.
+   * @param {HTMLElement} before
+   * @param {Taken["links"]} links
+   * @param {string} column
+   */
+  choose(before, links, column) {
+    maybe(this.box, "[data-link]")?.remove();
+    if (links.length < 2) return;
+    const select = make(
+      "select",
+      {},
+      ...links.map(({ label, name }) => new Option(label, name, false, name === column)),
+    );
+    select.addEventListener("change", () => {
+      this.link = select.value;
+      this.refresh(true);
+    });
+    const label = make("label", { className: "tickable" }, this.workspace.t("Files of"), " ", select);
     label.dataset.link = "";
-    const select = document.createElement("select");
-    select.append(...known.links.map((one) => new Option(one.label, one.name, false, one.name === known.files.column)));
-    select.addEventListener("change", () => { link = select.value; refresh(true); });
-    label.append(t("Files of"), " ", select);
     before.before(label);
   }
 
-  /** A link, or for marked rows a form: their keys may be too long for an address. */
-  function item(text, what, as) {
-    const entry = document.createElement("li");
-    const address = `${here}/${what}?${parameters({ _as: as })}`;
-    if (!only) {
-      entry.append(Object.assign(document.createElement("a"), { href: address, download: "", textContent: text }));
-      return entry;
-    }
-    entry.append(form(address, marks(), text));
-    return entry;
+  /**
+   * A link, or for marked rows a form: their keys may be too long for an address.
+   * @param {string} text
+   * @param {string} what
+   * @param {string} as
+   */
+  item(text, what, as) {
+    const address = `${this.here}/${what}?${this.parameters({ _as: as })}`;
+    const link = () => make("a", { href: address, download: "", textContent: text });
+    return make("li", {}, this.only ? form(address, this.marks, text) : link());
   }
 
-  const marks = () => [...selection.marked].map((key) => ["_key", key]);
-  const hidden = (fields) => fields.map(([name, value]) => Object.assign(document.createElement("input"), { type: "hidden", name, value }));
-
-  function form(action, fields, text) {
-    const made = Object.assign(document.createElement("form"), { method: "post", action });
-    made.append(...hidden(fields), Object.assign(document.createElement("button"), { className: "link", textContent: text }));
-    return made;
-  }
-
-  function job() {
-    const entry = document.createElement("li");
-    const asked = form(`${workspace.base}/jobs`, [["QUERY", known.adql], ["RESPONSEFORMAT", "votable"]], t("As a job"));
+  /** @param {string} adql */
+  job(adql) {
+    const { base, t } = this.workspace;
+    const fields = Object.entries({ QUERY: adql, RESPONSEFORMAT: "votable" });
+    const asked = form(`${base}/jobs`, fields, t("As a job"));
     asked.dataset.job = "";
-    entry.append(asked, " ");
-    entry.append(Object.assign(document.createElement("small"), { textContent: t("for results that take long") }));
-    return entry;
+    return make("li", {}, asked, " ", make("small", { textContent: t("for results that take long") }));
   }
-
-  function line({ name, text }) {
-    const title = Object.assign(document.createElement("h3"), { textContent: name });
-    const place = Object.assign(document.createElement("div"), { className: "copyable" });
-    const pre = Object.assign(document.createElement("pre"), { tabIndex: 0 });
-    pre.append(Object.assign(document.createElement("code"), { textContent: text }));
-    place.append(pre);
-    copier(place, name);
-    return [title, place];
-  }
-
-  function copier(place, name) {
-    if (!navigator.clipboard) return;
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: t("Copy") });
-    const say_ = (text) => { button.textContent = text; button.setAttribute("aria-label", `${text} ${name}`); };
-    say_(t("Copy"));
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(place.querySelector("code").textContent);
-      say_(t("Copied"));
-      setTimeout(() => say_(t("Copy")), 1500);
-    });
-    place.append(button);
-  }
-
-  for (const one of menus) {
-    one.addEventListener("toggle", () => {
-      if (!one.open) return;
-      for (const other of menus) if (other !== one) other.open = false;
-      refresh();
-    });
-    one.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !one.open) return;
-      one.open = false;
-      one.querySelector("summary").focus();
-    });
-  }
-  document.addEventListener("pointerdown", (event) => { if (!box.contains(event.target)) for (const one of menus) one.open = false; });
-  state.addEventListener("change", () => { stale = true; refresh(); });
-  selection.addEventListener("change", (event) => { if (event.name === "marked") { stale = true; refresh(); } });
-  options();
-  refresh(); // a menu that was opened before we came
 }
 
-/** Bytes as people say them. */
-export function size(bytes, language) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let at = 0;
-  let value = bytes;
-  while (value >= 999.5 && at < units.length - 1) { value /= 1000; at++; }
-  return `${value.toLocaleString(language, { maximumSignificantDigits: 3 })} ${units[at]}`;
+/**
+ * Say how many files there are, and how big.
+ * @param {NonNullable<Taken["files"]>} files
+ * @param {Pick<Workspace, "t" | "language">} workspace
+ */
+export function files({ files: count, bytes, sized, most }, { t, language }) {
+  const number = (/** @type {number} */ value) => value.toLocaleString(language);
+  const some = sized < count ? t("{files} files, {size} and more", said()) : t("{files} files, {size}", said());
+  const text = bytes === null ? t("{files} files", { files: number(count) }) : some;
+  return count > most ? `${text}; ${t("a script has the first {count}", { count: number(most) })}` : text;
+  function said() {
+    return { files: number(count), size: size(bytes ?? 0, language) };
+  }
+}
+
+/**
+ * Put entries into a place; those that are there already stay: somebody may be pressing one.
+ * @param {HTMLElement} place
+ * @param {HTMLElement[]} entries
+ */
+function renew(place, entries) {
+  const old = [...place.children];
+  entries.forEach((one, at) => {
+    if (!old[at]) place.append(one);
+    else if (!old[at].isEqualNode(one)) old[at].replaceWith(one);
+  });
+  for (const one of old.slice(entries.length)) one.remove();
+}
+
+/**
+ * @param {string} text
+ * @param {boolean} checked
+ * @param {() => void} pick
+ */
+function check(text, checked, pick) {
+  const radio = make("input", { type: "radio", name: "take-rows", checked });
+  radio.addEventListener("change", pick);
+  return make("label", { className: "tickable" }, radio, " ", text);
+}
+
+/** @param {string[][]} fields */
+function hidden(fields) {
+  return fields.map(([name, value]) => make("input", { type: "hidden", name, value }));
+}
+
+/**
+ * @param {string} action
+ * @param {string[][]} fields
+ * @param {string} text
+ */
+function form(action, fields, text) {
+  const send = make("button", { className: "link", textContent: text });
+  return make("form", { method: "post", action }, ...hidden(fields), send);
+}
+
+/**
+ * A line to copy, below its name.
+ * @param {string} name
+ * @param {string} text
+ * @param {Translate} t
+ */
+function line(name, text, t) {
+  const pre = make("pre", { tabIndex: 0 }, make("code", { textContent: text }));
+  const place = make("div", { className: "copyable" }, pre);
+  copier(place, { t }, (made, said) => {
+    made.textContent = said;
+    made.setAttribute("aria-label", `${said} ${name}`);
+  });
+  return [make("h3", { textContent: name }), place];
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, workspace) {
+  const here = /** @type {HTMLElement | null} */ (box.closest("[data-here]"))?.dataset.here;
+  if (here) new Take(box, here, workspace);
 }

@@ -1,7 +1,45 @@
 // What the panes of a page share: the state in the address, the selection, the rows that are loaded, asking the server, the language.
+/** @import {Column, Translate, Value} from "./answers.js" */
 
-/** Parameters of a search as they stand in the address; a name may come several times. */
-export class State extends EventTarget {
+/** @typedef {Record<string, string | string[] | null>} Changes null removes a parameter, a list gives it several times */
+/** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number, exact: boolean}} Loaded */
+/** @typedef {{state?: {toString(): string} | null, pane?: string | null, method?: string, body?: BodyInit}} Question */
+
+/** What is looked at of a search, and how: no part of the search itself. */
+const LOOKS = { _row: null, _sort: null, _cols: null, _view: null, _map: null, _plot: null, _compare: null };
+
+/**
+ * Somebody who tells others of events, each with its facts.
+ * @template {Record<string, object>} Facts
+ */
+export class Teller extends EventTarget {
+  /**
+   * Listen to an event.
+   * @template {keyof Facts & string} Name
+   * @param {Name} name
+   * @param {(event: Event & Facts[Name]) => unknown} act
+   */
+  on(name, act) {
+    this.addEventListener(name, /** @type {EventListener} */ (act));
+  }
+
+  /**
+   * Tell of an event.
+   * @template {keyof Facts & string} Name
+   * @param {Name} name
+   * @param {Facts[Name]} facts
+   */
+  tell(name, facts) {
+    this.dispatchEvent(Object.assign(new Event(name), facts));
+  }
+}
+
+/**
+ * Parameters of a search as they stand in the address; a name may come several times.
+ * @extends {Teller<{change: {changed?: string[]}}>}
+ */
+export class State extends Teller {
+  /** @type {URLSearchParams} */
   #parameters;
 
   constructor(search = location.search) {
@@ -9,63 +47,104 @@ export class State extends EventTarget {
     this.#parameters = new URLSearchParams(search);
     addEventListener("popstate", () => {
       this.#parameters = new URLSearchParams(location.search);
-      this.dispatchEvent(new Event("change"));
+      this.tell("change", {});
     });
   }
 
-  get(name) { return this.#parameters.get(name); }
+  /** @param {string} name */
+  get(name) {
+    return this.#parameters.get(name);
+  }
 
-  all(name) { return this.#parameters.getAll(name); }
+  /** @param {string} name */
+  all(name) {
+    return this.#parameters.getAll(name);
+  }
 
-  has(name) { return this.#parameters.has(name); }
+  /** @param {string} name */
+  has(name) {
+    return this.#parameters.has(name);
+  }
 
-  entries() { return [...this.#parameters]; }
+  entries() {
+    return [...this.#parameters];
+  }
 
-  toString() { return this.#parameters.toString(); }
+  toString() {
+    return this.#parameters.toString();
+  }
 
-  /** The address with some parameters changed: null removes one, a list gives it several times. */
+  /**
+   * Give the parameters with some of them changed.
+   * @param {Changes} changes
+   */
   with(changes) {
     const next = new URLSearchParams(this.#parameters);
     for (const [name, value] of Object.entries(changes)) {
       next.delete(name);
-      for (const each of Array.isArray(value) ? value : [value]) if (each !== null && each !== "") next.append(name, each);
+      for (const each of Array.isArray(value) ? value : [value])
+        if (each !== null && each !== "") next.append(name, each);
     }
     return next;
   }
 
-  /** Change parameters and tell everybody; `replace` leaves no step in the history (a map that moves, a slider on its way). */
+  /**
+   * Change parameters and tell everybody; `replace` leaves no step in the history (a map that moves, a slider on its way).
+   * @param {Changes} changes
+   */
   set(changes, { replace = false } = {}) {
     const next = this.with(changes);
     if (next.toString() === this.#parameters.toString()) return;
     this.#parameters = next;
     const address = `${location.pathname}${next.size ? `?${next}` : ""}${location.hash}`;
     history[replace ? "replaceState" : "pushState"](null, "", address);
-    this.dispatchEvent(Object.assign(new Event("change"), { changed: Object.keys(changes) }));
+    this.tell("change", { changed: Object.keys(changes) });
   }
 }
 
-/** Keys of rows: `hover` (one, or null), `chosen` (one, or null), `marked` (several). Tells `change` with what changed. */
-export class Selection extends EventTarget {
+/**
+ * Keys of rows: `hover` (one, or null), `chosen` (one, or null), `marked` (several). Tells `change` with what changed.
+ * @extends {Teller<{change: {name: string}}>}
+ */
+export class Selection extends Teller {
+  /** @type {string | null} */
   hover = null;
+  /** @type {string | null} */
   chosen = null;
+  /** @type {Set<string>} */
   marked = new Set();
 
+  /**
+   * @param {"hover" | "chosen"} name
+   * @param {string | null} key
+   */
   set(name, key) {
     if (this[name] === key) return;
     this[name] = key;
-    this.#tell(name);
+    this.tell("change", { name });
   }
 
+  /** @param {string[]} keys */
   mark(keys, on = true) {
     for (const key of keys) this.marked[on ? "add" : "delete"](key);
-    this.#tell("marked");
+    this.tell("change", { name: "marked" });
   }
 
-  #tell(name) { this.dispatchEvent(Object.assign(new Event("change"), { name })); }
+  /**
+   * Tell whether a row is chosen, pointed at or marked.
+   * @param {string | null | undefined} key
+   */
+  has(key) {
+    return Boolean(key) && (key === this.chosen || key === this.hover || this.marked.has(/** @type {string} */ (key)));
+  }
 }
 
 /** An answer that says what went wrong, where, and what helps. */
 export class Refused extends Error {
+  /**
+   * @param {number} status
+   * @param {any} body
+   */
   constructor(status, body) {
     super(body?.message ?? `the server answered ${status}`);
     this.status = status;
@@ -75,36 +154,73 @@ export class Refused extends Error {
   }
 }
 
-export class Workspace extends EventTarget {
+/** @extends {Teller<{rows: {}, count: {}, step: {step: number}, overtaken: {pane: string}}>} */
+export class Workspace extends Teller {
+  /** @type {Map<string, AbortController>} */
+  #asked = new Map();
+  state = new State();
+  selection = new Selection();
+  /** What the grid has loaded.
+   * @type {Loaded | null} */
+  rows = null;
+  /** What the form was told last.
+   * @type {{search: string, total: number | null, exact: boolean} | null} */
+  counted = null;
+  /** Brings the panes of a part of the page to life; see main.js.
+   * @type {(root: ParentNode) => void} */
+  bring = () => {};
+
+  /** @param {Document} page */
   constructor(page) {
     super();
-    this.state = new State();
-    this.selection = new Selection();
-    this.rows = []; // what the grid has loaded: {columns, rows, key}; see grid.js
-    this.counted = null; // what the form was told last: {search, total, exact}
     const root = page.documentElement;
     this.base = root.dataset.base ?? "";
     this.language = root.lang || "en";
     const texts = page.getElementById("texts");
-    const known = texts ? JSON.parse(texts.textContent) : {};
-    this.t = (text, values = {}) => (known[text] ?? text).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
-    this.#asked = new Map();
+    /** @type {Record<string, string>} */
+    const known = texts ? JSON.parse(texts.textContent ?? "{}") : {};
+    /** @type {Translate} */
+    this.t = (text, values = {}) =>
+      (known[text] ?? text).replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
   }
 
-  #asked;
-
   /** The search alone, as a text: without what is looked at of it, and how. */
-  get search() { return String(this.state.with({ _row: null, _sort: null, _cols: null, _view: null, _map: null, _plot: null, _compare: null })); }
+  get search() {
+    return String(this.state.with(LOOKS));
+  }
 
-  /** Tell the panes that rows were loaded. */
+  /**
+   * Write a number as the reader's language does.
+   * @param {number} value
+   */
+  number(value) {
+    return value.toLocaleString(this.language);
+  }
+
+  /**
+   * Tell the panes that rows were loaded.
+   * @param {Loaded} rows
+   */
   loaded(rows) {
     this.rows = rows;
-    this.dispatchEvent(new Event("rows"));
+    this.tell("rows", {});
+  }
+
+  /**
+   * Choose a row, everywhere and in the address.
+   * @param {string} key
+   */
+  choose(key) {
+    this.selection.set("chosen", key);
+    this.state.set({ _row: key });
   }
 
   /**
    * Fetch JSON. A second question of the same `pane` cancels the first one, which then never ends: its pane has gone on.
    * Rejects with `Refused` if the server says no.
+   * @param {string} path
+   * @param {Question} [question]
+   * @returns {Promise<any>}
    */
   async ask(path, { state = this.state, pane = null, method = "GET", body = undefined } = {}) {
     this.cancel(pane);
@@ -114,24 +230,34 @@ export class Workspace extends EventTarget {
     const address = path.startsWith("/") ? this.base + path : path;
     try {
       const answer = await fetch(query ? `${address}${address.includes("?") ? "&" : "?"}${query}` : address, {
-        method, body, signal: control.signal, headers: { accept: "application/json" }, credentials: "same-origin",
+        method,
+        body,
+        signal: control.signal,
+        headers: { accept: "application/json" },
+        credentials: "same-origin",
       });
-      const told = await answer.json().catch((error) => { if (answer.ok || error.name === "AbortError") throw error; return null; }); // a refusal needs no words; rows that broke off are none
+      const told = await answer.json().catch((error) => {
+        if (answer.ok || error.name === "AbortError") throw error;
+        return null; // a refusal needs no words; rows that broke off are none
+      });
       if (!answer.ok) throw new Refused(answer.status, told);
       return told;
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (error.name === "AbortError") return new Promise(() => {});
       throw error;
     } finally {
-      if (this.#asked.get(pane) === control) this.#asked.delete(pane);
+      if (pane && this.#asked.get(pane) === control) this.#asked.delete(pane);
     }
   }
 
-  /** Stop what a pane has asked, and tell `overtaken`: nobody need wait for it any more. */
+  /**
+   * Stop what a pane has asked, and tell `overtaken`: nobody need wait for it any more.
+   * @param {string | null} pane
+   */
   cancel(pane) {
-    const control = this.#asked.get(pane);
-    if (!control) return;
+    const control = pane ? this.#asked.get(pane) : undefined;
+    if (!pane || !control) return;
     control.abort();
-    this.dispatchEvent(Object.assign(new Event("overtaken"), { pane }));
+    this.tell("overtaken", { pane });
   }
 }

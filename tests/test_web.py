@@ -1,0 +1,48 @@
+"""What browsers run is judged where it is written: types, what is wrong or has grown too big, how lines are set, and its own tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WEB = Path(__file__).parents[1] / "web"
+MODULES = WEB / "node_modules"
+CACHE = MODULES / ".cache"
+JUDGES = {
+    "types": (MODULES / "typescript/bin/tsc", "--project", "."),
+    "rules": (MODULES / "eslint/bin/eslint.js", "--cache", "--cache-location", CACHE / "eslint", "--max-warnings", "0", "."),
+    "lines": (
+        MODULES / "prettier/bin/prettier.cjs",
+        "--cache",
+        "--cache-location",
+        CACHE / "prettier",
+        "--log-level",
+        "warn",
+        "--check",
+        ".",
+    ),
+    "tests": ("--test", "--test-reporter", "tap", *sorted(WEB.glob("test/*.test.js"))),
+}
+
+
+def node(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the node that bundles: the machine's, or the one from PyPI."""
+    spec = importlib.util.spec_from_file_location("bundle", WEB / "bundle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    bundle: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bundle)
+    found: subprocess.CompletedProcess[str] = bundle.run("node", *map(str, words))
+    return found
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("judge", JUDGES)
+def test_what_browsers_run(judge: str) -> None:
+    assert MODULES.is_dir(), "scripts/web fetches the judges of the scripts"
+    done = node(*JUDGES[judge])
+    assert done.returncode == 0, done.stdout + done.stderr

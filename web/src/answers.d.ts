@@ -1,0 +1,145 @@
+// What the server answers to the panes, and what they share, as types: nothing of it is left in what browsers load.
+
+declare global {
+  interface Window {
+    /** What the maps and plots of a page are, for who looks at them in the console, and for tests. */
+    hven?: { aladin?: any; plot?: any };
+  }
+}
+
+/** The words of the page in the reader's language; `{name}` is filled with a value. */
+export type Translate = (text: string, values?: Record<string, unknown>) => string;
+
+/** A value of a row: its text, or more than that (`Cell` of the server). */
+export type Cell = { text: string; href?: string; title?: string; picture?: boolean; corners?: number };
+export type Value = string | Cell | null;
+
+export type Column = {
+  name: string;
+  label: string;
+  description: string;
+  unit: string;
+  stored_unit: string;
+  units?: string[];
+  ucd: string;
+  kind: string;
+  numeric: boolean;
+  /** All rows of the table have the same value. */
+  alike?: boolean;
+};
+
+export type Fault = { field: string; message: string; remedy: string };
+
+/** `/rows`: one page of them. */
+export type Rows = {
+  columns: Column[];
+  rows: Value[][];
+  keys: string[];
+  from: number;
+  more: boolean;
+  state: string | null;
+  lost: boolean;
+  total: number | null;
+  exact: boolean;
+  adql: string;
+  faults?: Fault[];
+};
+
+/** `/row`: `row` is null if it is no longer there. */
+export type Row = { columns: Column[]; row: Value[] | null };
+
+/** `/header`: the header of the file behind a row. */
+export type FileHeader = {
+  file: string;
+  hdus: {
+    name: string;
+    cards: { keyword: string; value: string; comment: string }[];
+    notes: { keyword: string; text: string }[];
+  }[];
+};
+
+/** `/count`: how many rows, and how the server has read the address. */
+export type Count = {
+  total: number | null;
+  exact: boolean;
+  faults: Fault[];
+  asked: Chip[];
+  fields: Record<string, Parts>;
+  place: { centre: string; size: string; unit: string; found: string } | null;
+  every: string;
+};
+export type Parts = { low: string; high: string; unit: string; around: string };
+export type Chip = { name: string; value: string; address: string; when?: string };
+
+/** `/facets`. */
+export type Facet = { column: string; label: string; choices: Choice[]; more: boolean; exact: boolean };
+export type Choice = { value: string | null; label: string; rows: number; chosen: boolean };
+
+/** `/places`: rows on a map, as points, footprints, or counts of cells. */
+export type Places = {
+  total: number;
+  lon: number[];
+  lat: number[];
+  counts: number[];
+  keys: string[];
+  shapes: string[];
+  frame: Frame | null;
+};
+/** Where a map lies: `box` is its west, south, east and north; `radius` that of a disc, 0 where there is none. */
+export type Frame = {
+  box: [number, number, number, number];
+  fields: [string, string];
+  unit: string;
+  radius: number;
+  said: string;
+};
+
+export type Axis = {
+  name?: string;
+  label: string;
+  unit: string;
+  time?: boolean;
+  error?: { name: string; values: (number | null)[] };
+};
+
+/** `/histogram`. */
+export type Histogram = Axis & { low: number; high: number; counts: number[]; missing: number };
+
+/** `/points`: values by axis, or a density where there are too many. */
+export type Points = {
+  axes: Axis[];
+  values: (number | string | null)[][];
+  keys: string[];
+  more?: boolean;
+  total?: number;
+  density?: Density | null;
+};
+export type Density = { box: [number, number, number, number]; counts: number[][] };
+
+/** `/take`: the ways out of a result. */
+export type Taken = {
+  adql: string;
+  lines: { name: string; text: string }[];
+  formats: { name: string; label: string }[];
+  scripts: { name: string }[];
+  links: { name: string; label: string }[];
+  files: { column: string; files: number; bytes: number | null; sized: number; most: number } | null;
+  region: Region | null;
+  /** The address of the rows as a VOTable, and their keys, if they were asked for. */
+  table: string;
+  keys: string[];
+};
+/** A region: of a circle its centre and radius, of a polygon its corners, all in degrees. */
+export type Region = { circle?: [number, number, number]; polygon?: number[] };
+
+/** A layer of a map: `set` is told whether it is shown and how clearly. */
+export type Layer = {
+  name: string;
+  sign?: string;
+  colour?: string;
+  on?: boolean;
+  opacity?: number;
+  told?: string;
+  choice?: Node | null;
+  set: (on: boolean, opacity: number) => void;
+};

@@ -1,0 +1,34 @@
+// What the fields of a form ask for, as the address has it; the server puts the parts of a field together in the same way (explore/fields.py).
+
+const WHOLE = /^(?:[<>=!]|null$)|\.\.|,|~|"|\d\s*\/\s*[-+.\d]/i; // a whole condition, written into the first part of a field
+const NUMBER = /^(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?$/;
+
+/**
+ * Give the condition that the parts of a field are.
+ * @param {string} low
+ * @param {string} high
+ * @param {string} unit
+ * @param {string} around
+ */
+export function written(low, high, unit, around) {
+  if (low && (WHOLE.test(low) || (!high && !/\d/.test(low)))) return low;
+  if (around && low) return `${low}~${around} ${unit || "min"}`;
+  const end = unit && NUMBER.test(low) && NUMBER.test(high) ? ` ${unit}` : "";
+  if (low && low === high) return `${low}${end}`;
+  if (low && high) return `${low}..${high}${end}`;
+  return low ? `${low}${end}..` : high ? `..${high}${end}` : "";
+}
+
+/**
+ * Give what a field of the form asks for; `value` gives what is written in a part of it.
+ * @param {string} name
+ * @param {boolean} parted whether the field has parts
+ * @param {(name: string) => string} value
+ */
+export function given(name, parted, value) {
+  if (name === "_near")
+    return value("_near") && `${value("_near")},${value("_radius") || "1"} ${value("_radius_unit")}`;
+  if (name === "_every") return value("_every") && [value("_every"), value("_each")].filter(Boolean).join(",");
+  if (parted) return written(value(name), value(`_to.${name}`), value(`_as.${name}`), value(`_pm.${name}`));
+  return value(name);
+}

@@ -1,0 +1,163 @@
+// What a grid is drawn of: its head, its lines, and what all of them say alike.
+import { button, make } from "./dom.js";
+import { heading } from "./heading.js";
+import { fill } from "./table.js";
+/** @import {Column, Rows, Translate, Value} from "./answers.js" */
+/** @import {Selection, Workspace} from "./workspace.js" */
+
+/**
+ * Give the numbers of the columns in the order in which they stand: previews beside the name of a row, unless somebody chose another order.
+ * @param {Column[]} columns
+ * @param {boolean} picked somebody chose which columns there are
+ */
+export function ordered(columns, picked) {
+  const numbers = columns.map((_, number) => number).filter((number) => !columns[number].alike);
+  if (picked) return numbers;
+  const first = numbers.slice(0, 1);
+  const pictures = numbers.filter((number) => columns[number].kind === "picture" && number > 0);
+  return [...first, ...pictures, ...numbers.filter((number) => !first.includes(number) && !pictures.includes(number))];
+}
+
+/**
+ * Give the order that a press on a column's head asks for: rising, falling, none; null: no order is left.
+ * @param {string[]} order the columns that rows are sorted by, with "-" before those that fall
+ * @param {string} name
+ * @param {boolean} more the other columns stay
+ */
+export function sorted(order, name, more) {
+  const mine = order.find((one) => one.replace(/^-/, "") === name);
+  const next = !mine ? name : mine.startsWith("-") ? "" : `-${name}`;
+  const others = more ? order.filter((one) => one !== mine) : [];
+  return [...others, next].filter(Boolean).join(",") || null;
+}
+
+/** A row that stands for the heights of those that are not drawn. */
+export function filler() {
+  const row = make("tr", { className: "filler", "aria-hidden": "true" });
+  row.insertCell();
+  return row;
+}
+
+/**
+ * A row that is on its way.
+ * @param {number} at
+ * @param {boolean} active
+ * @param {number} cells
+ */
+export function coming(at, active, cells) {
+  const row = numbered(at, active);
+  row.className = "coming";
+  row.setAttribute("aria-busy", "true");
+  for (let number = 0; number < cells; number++) row.insertCell();
+  return row;
+}
+
+/**
+ * @param {number} at
+ * @param {boolean} active
+ */
+function numbered(at, active) {
+  const row = make("tr", { tabIndex: active ? 0 : -1, "aria-rowindex": String(at + 2) });
+  row.dataset.at = String(at);
+  return row;
+}
+
+/**
+ * A row with its values.
+ * @param {number} at
+ * @param {boolean} active
+ * @param {{key: string, values: Value[], columns: Column[], drawn: number[]}} row
+ * @param {Workspace} workspace
+ */
+export function line(at, active, { key, values, columns, drawn }, { selection, t }) {
+  const row = numbered(at, active);
+  row.dataset.key = key;
+  shown(row, selection);
+  const mark = row.insertCell();
+  if (key) {
+    const label = t("Select row {number}", { number: at + 1 });
+    const checked = selection.marked.has(key);
+    mark.append(make("input", { type: "checkbox", checked, tabIndex: -1, "aria-label": label }));
+  }
+  for (const number of drawn) fill(row.insertCell(), values[number], columns[number], t);
+  reached(row, active);
+  return row;
+}
+
+/**
+ * Show whether a row is chosen, marked, pointed at.
+ * @param {HTMLTableRowElement} row
+ * @param {Selection} selection
+ */
+function shown(row, selection) {
+  const key = row.dataset.key ?? "";
+  row.setAttribute("aria-selected", String(key !== "" && (key === selection.chosen || selection.marked.has(key))));
+  if (key !== "" && key === selection.hover) row.classList.add("hover");
+}
+
+/**
+ * The Tab key stops at one row and its links, not at those of all rows in sight.
+ * @param {HTMLElement} row
+ * @param {boolean} on
+ */
+export function reached(row, on) {
+  row.tabIndex = on ? 0 : -1;
+  for (const link of row.querySelectorAll("a")) link.tabIndex = on ? 0 : -1;
+}
+
+/**
+ * The cells of the head.
+ * @param {Column[]} columns those that are shown
+ * @param {Workspace} workspace
+ */
+export function heads(columns, workspace) {
+  const { state, t } = workspace;
+  const order = (state.get("_sort") ?? "").split(",").filter(Boolean);
+  const tick = make("th", { className: "tick" }, make("span", { className: "only-heard", textContent: t("Selected") }));
+  const cells = columns.map((column) => {
+    const th = make("th", { scope: "col", title: column.description });
+    if (column.numeric || column.kind === "time") th.className = "n";
+    const mine = order.find((one) => one.replace(/^-/, "") === column.name);
+    if (mine) th.setAttribute("aria-sort", mine.startsWith("-") ? "descending" : "ascending");
+    const sort = (/** @type {MouseEvent} */ event) => state.set({ _sort: sorted(order, column.name, event.shiftKey) });
+    th.append(button(column.label, sort, { className: "head" }));
+    if (column.unit) th.append(" ", make("small", { textContent: column.unit }));
+    th.append(heading(column, columns, workspace));
+    return th;
+  });
+  return [tick, ...cells];
+}
+
+/**
+ * Columns that say the same in all rows say it once, above them.
+ * @param {HTMLElement | null} place
+ * @param {Rows} found
+ * @param {Translate} t
+ */
+export function once(place, { columns, rows }, t) {
+  if (!place) return;
+  const first = rows[0] ?? [];
+  const alike = columns.map((column, at) => ({ column, value: first[at] ?? null }));
+  const list = alike.filter(({ column }) => column.alike && first.length);
+  const said = list.filter(({ value }) => value !== null).flatMap(({ column, value }) => [same(column, value, t), " "]);
+  const none = list.filter(({ value }) => value === null).map(({ column }) => column.label);
+  const without = none.length ? [soft(`${t("Without values:")} ${none.join(", ")}`)] : [];
+  place.replaceChildren(...(said.length ? [soft(t("All rows:")), " ", ...said] : []), ...without);
+  place.hidden = list.length === 0;
+}
+
+/**
+ * @param {Column} column
+ * @param {Value} value
+ * @param {Translate} t
+ */
+function same(column, value, t) {
+  const said = make("span");
+  fill(said, value, { ...column, numeric: false }, t);
+  return make("span", { className: "one" }, soft(column.label), " ", said, column.unit ? ` ${column.unit}` : "");
+}
+
+/** @param {string} text */
+function soft(text) {
+  return make("span", { className: "soft", textContent: text });
+}

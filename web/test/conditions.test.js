@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { asked, shown } from "../src/columns.js";
+import { values } from "../src/complete.js";
+import { given, written } from "../src/conditions.js";
+import { chosen, quoted } from "../src/facets.js";
+
+test("the parts of a field are one condition", () => {
+  const cases = [
+    [["3", "6", "mmag", ""], "3..6 mmag"],
+    [["3", "", "", ""], "3.."],
+    [["", "6", "", ""], "..6"],
+    [["3", "3", "", ""], "3"],
+    [["", "", "mag", ""], ""],
+    [["2004-01-01", "2004-02-01", "d", ""], "2004-01-01..2004-02-01"],
+    [["2004-01-01T12:00", "", "", "30"], "2004-01-01T12:00~30 min"],
+    [["2004-01-01T12:00", "", "h", "2"], "2004-01-01T12:00~2 h"],
+  ];
+  for (const [parts, condition] of cases) assert.equal(written(...parts), condition);
+});
+
+test("a whole condition in the first part stays as it is", () => {
+  for (const text of ["<6", "1,2", "!null", "null", "1..2", "1 / 2", '"a"', "mars"]) {
+    assert.equal(written(text, "", "mag", ""), text);
+  }
+});
+
+test("places and steps are put together of their parts", () => {
+  const parts = { _near: "M 31", _radius: "", _radius_unit: "deg", _every: "1 h", _each: "wavelength", name: "mars" };
+  const value = (name) => parts[name] ?? "";
+  assert.equal(given("_near", true, value), "M 31,1 deg");
+  assert.equal(given("_every", true, value), "1 h,wavelength");
+  assert.equal(given("name", false, value), "mars");
+  assert.equal(
+    given("_near", true, () => ""),
+    "",
+  );
+});
+
+test("values that would be read as something else are written in quotes", () => {
+  assert.equal(quoted(null), "null");
+  assert.equal(quoted(""), '""');
+  assert.equal(quoted("null"), '"null"');
+  assert.equal(quoted("a,b"), '"a,b"');
+  assert.equal(quoted("1..2"), '"1..2"');
+  assert.equal(quoted("Mars"), "Mars");
+});
+
+test("a choice is added or taken away, whatever its quotes and its case", () => {
+  assert.equal(chosen(["Mars"], "a,b", true), 'Mars,"a,b"');
+  assert.equal(chosen(['Mars,"a,b"'], "A,B", false), "Mars");
+  assert.equal(chosen(["Mars"], "mars", true), "mars");
+  assert.equal(chosen(["Mars"], "Mars", false), null);
+  assert.equal(chosen(["a", "null"], null, false), "a");
+});
+
+test("values are offered behind what stands in the field, with their counts where these tell something", () => {
+  const choice = (value, rows) => ({ value, label: value, rows, chosen: false });
+  const offered = (...choices) => values(choices, "a,", (rows) => String(rows));
+  assert.deepEqual(offered(choice("b", 2), choice("", 3)), [{ value: "a,b", label: "b (2)" }]);
+  assert.deepEqual(offered(choice("b,c", 1)), [{ value: 'a,"b,c"', label: "b,c" }]);
+});
+
+test("columns that are ticked are asked for, in their order, with their units", () => {
+  const tick = (value, checked) => ({ value, checked });
+  assert.deepEqual(asked([tick("b", true), tick("a", true), tick("c", false)], [{ name: "_unit.a", value: "" }]), {
+    _cols: "b,a",
+    "_unit.a": null,
+  });
+  assert.equal(asked([tick("a", false)], []), null);
+});
+
+test("an address without columns shows the usual ones, one with an empty list none", () => {
+  const state = (search) => new URLSearchParams(search);
+  assert.deepEqual(shown(state(""), ["a"]), ["a"]);
+  assert.deepEqual(shown(state("_cols=b,c"), ["a"]), ["b", "c"]);
+  assert.deepEqual(shown(state("_cols="), ["a"]), []);
+});

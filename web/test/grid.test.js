@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { compared } from "../src/compare.js";
+import { ordered, sorted } from "../src/lines.js";
+import { Pages } from "../src/pages.js";
+import { HEIGHT, Scroll, whole } from "../src/scroll.js";
+import { asked } from "./page.js";
+
+const column = (name, more = {}) => ({
+  name,
+  label: name,
+  unit: "",
+  description: "",
+  kind: "text",
+  numeric: false,
+  ...more,
+});
+
+test("previews stand beside the name, and what all rows say alike stands nowhere", () => {
+  const columns = [
+    column("name"),
+    column("body", { alike: true }),
+    column("size"),
+    column("shot", { kind: "picture" }),
+  ];
+  assert.deepEqual(ordered(columns, false), [0, 3, 2]);
+  assert.deepEqual(ordered(columns, true), [0, 2, 3]);
+});
+
+test("a press on a head sorts: rising, falling, not at all; with Shift besides the others", () => {
+  assert.equal(sorted([], "a", false), "a");
+  assert.equal(sorted(["a"], "a", false), "-a");
+  assert.equal(sorted(["-a"], "a", false), null);
+  assert.equal(sorted(["b"], "a", false), "a");
+  assert.equal(sorted(["b", "a"], "a", true), "b,-a");
+});
+
+test("a few rows stand as they are", () => {
+  const scroll = new Scroll(1000, 10 * HEIGHT, 50 * HEIGHT);
+  assert.deepEqual([scroll.scaled, scroll.seen, scroll.first], [false, 9, 50]);
+  assert.deepEqual(scroll.range, [38, 71]);
+  assert.deepEqual(scroll.fillers(38, 71), [38 * HEIGHT, (1000 - 71) * HEIGHT + 8]);
+  assert.equal(scroll.to(3), 3 * HEIGHT);
+  assert.equal(scroll.towards(52), null);
+  assert.equal(scroll.towards(10), 10 * HEIGHT);
+  assert.equal(scroll.towards(100), (100 - 9 + 2) * HEIGHT);
+  assert.equal(whole(2, 0), 3 * HEIGHT + 8);
+});
+
+test("of very many rows the last ones are reached at the end of the bar", () => {
+  const total = 10_000_000;
+  const at = (top) => new Scroll(total, 700, top);
+  assert.ok(at(0).scaled);
+  assert.equal(at(0).first, 0);
+  assert.equal(at(8_000_000 - 700).first, total - at(0).seen);
+  const [above, below] = at(8_000_000 - 700).fillers(total - 36, total);
+  assert.equal(above + below - 8 + 36 * HEIGHT, 8_000_000);
+  assert.equal(Math.round(at(at(0).to(5_000_000)).first / 10), 500_000);
+});
+
+function answers(lost = () => false) {
+  return (path, state) => {
+    const from = Number(state.get("_from"));
+    const keys = Array.from({ length: 100 }, (_, at) => `[${from + at}]`);
+    return { columns: [], rows: keys.map((key) => [key]), keys, from, state: "s1", lost: lost(state) };
+  };
+}
+
+test("pages are asked for once, all of one state of the table", async () => {
+  const workspace = asked(answers());
+  const pages = new Pages("/here", workspace, async () => null);
+  await Promise.all([pages.page(0), pages.page(0)]);
+  await pages.page(2);
+  assert.deepEqual(workspace.questions, ["/here/rows?_from=0&_size=100", "/here/rows?_from=200&_size=100&_asof=s1"]);
+  assert.equal(pages.rowOf("[203]"), 203);
+  assert.equal(pages.rowOf("[103]"), null);
+  assert.deepEqual(pages.nearest(90), { place: 90, key: "[90]" });
+  assert.deepEqual(pages.nearest(150), { place: 200, key: "[200]" });
+});
+
+test("forty pages are kept, those that were used last", async () => {
+  const pages = new Pages("/here", asked(answers()), async () => null);
+  for (let number = 0; number < 40; number++) await pages.page(number);
+  await pages.page(0);
+  await pages.page(40);
+  assert.equal(pages.known.size, 40);
+  assert.ok(pages.ready(0));
+  assert.equal(pages.ready(1), undefined);
+});
+
+test("where a state was swept the grid is told, and an answer to another search is none", async () => {
+  let told = 0;
+  const workspace = asked(answers((state) => state.has("_asof")));
+  const pages = new Pages("/here", workspace, async () => {
+    told++;
+    return null;
+  });
+  await pages.page(0);
+  assert.equal(await pages.page(1), null);
+  assert.equal(told, 1);
+  pages.begin();
+  const late = pages.page(0);
+  pages.begin();
+  assert.equal(await late, null);
+});
+
+test("rows are compared by what is read and where it leads; columns without values are left out", () => {
+  const columns = [column("a"), column("b"), column("c")];
+  const there = [
+    { key: "1", columns, row: ["x", { text: "y", href: "1" }, null] },
+    { key: "2", columns, row: ["x", { text: "y", href: "2" }, null] },
+  ];
+  const names = (differing) => compared(there, differing).map((one) => [one.column.name, one.differs]);
+  assert.deepEqual(names(false), [
+    ["a", false],
+    ["b", true],
+  ]);
+  assert.deepEqual(names(true), [["b", true]]);
+});

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fits, ofFile, ofRow, written } from "../src/cards.js";
+import { next } from "../src/jobs.js";
+import { added, lookedFor, replaced, said, spot } from "../src/queries.js";
+import { size } from "../src/sizes.js";
+import { switched } from "../src/switches.js";
+import { among } from "../src/table.js";
+import { files } from "../src/take.js";
+import { t } from "./page.js";
+
+test("a row and its file are lines, and these are cards", () => {
+  const columns = ["a", "b"].map((name) => ({ name, unit: "m", description: "what" }));
+  const row = ofRow(columns, [{ text: "1.2", title: "1.23456" }, null]);
+  assert.deepEqual(
+    row.map((one) => one.value),
+    ["1.23456", ""],
+  );
+  const cards = [{ keyword: "EXPTIME", value: "2.5", comment: "[s] exposure" }];
+  const lines = ofFile({ name: "1", cards, notes: [{ keyword: "HISTORY", text: "made" }] });
+  assert.deepEqual(written(lines), ["EXPTIME  = 2.5                      / [s] exposure", "HISTORY  made"]);
+  assert.ok(fits(lines[0], "expos"));
+  assert.ok(!fits(lines[1], "expos"));
+});
+
+test("jobs are looked at ever more slowly while nothing changes", () => {
+  assert.equal(next(1000, true), 1500);
+  assert.equal(next(9000, true), 10_000);
+  assert.equal(next(9000, false), 1000);
+});
+
+test("a fault is marked where it is, and the part of a name that is wrong is mended", () => {
+  const text = "  SELECT t.colum FROM t";
+  assert.deepEqual(spot(text, 7), { from: 9, to: 16 });
+  assert.deepEqual(spot("x", 9), { from: 1, to: 1 });
+  assert.equal(spot(text, undefined), null);
+  assert.equal(replaced(text, 9, 16, "column"), 11);
+  assert.equal(replaced(text, 9, 16, "t.column"), 9);
+  const fault = { message: "no column", remedy: "mend it", line: 1, column: 8 };
+  assert.equal(said(fault, t), "line 1, column 8: no column – mend it");
+  assert.equal(said({ message: "late" }, t), "late");
+});
+
+test("queries are remembered once each, thirty of them", () => {
+  assert.deepEqual(added(["a", "b"], "b"), ["b", "a"]);
+  assert.equal(added(Array.from({ length: 30 }, String), "x").length, 30);
+});
+
+test("tables are found by their names and by their columns", () => {
+  assert.deepEqual(lookedFor("", "t", ["a"]), { shown: true, open: false, columns: [true] });
+  assert.deepEqual(lookedFor("ra", "t", ["ra", "dec"]), { shown: true, open: true, columns: [true, false] });
+  assert.deepEqual(lookedFor("t", "T", ["ra"]), { shown: true, open: false, columns: [true] });
+  assert.equal(lookedFor("x", "t", ["ra"]).shown, false);
+});
+
+test("bytes are said with three digits at most", () => {
+  assert.deepEqual(
+    [0, 999, 999.6, 12_345_678, 3e15].map((one) => size(one, "en")),
+    ["0 B", "999 B", "1 kB", "12.3 MB", "3,000 TB"],
+  );
+});
+
+test("files are counted, with their size as far as it is known", () => {
+  const told = (facts) =>
+    files({ column: "", files: 1200, bytes: 5000, sized: 1200, most: 5000, ...facts }, { t, language: "en" });
+  assert.equal(told({}), "1,200 files, 5 kB");
+  assert.equal(told({ sized: 3 }), "1,200 files, 5 kB and more");
+  assert.equal(told({ bytes: null, most: 1000 }), "1,200 files; a script has the first 1,000");
+});
+
+test("language and colours change, the rest of the address stays", () => {
+  assert.equal(switched("?vmag=3..6&lang=fr", "?lang=en&vmag=1"), "?vmag=3..6&lang=en");
+});
+
+test("pictures are shown of the page's own origin and of those that the site names", () => {
+  const shown = (address) => among(new URL(address), "http://vo.example", "https://*.esa.int https://psup.example");
+  assert.ok(shown("http://vo.example/a.png"));
+  assert.ok(shown("https://psup.example/a.png"));
+  assert.ok(shown("https://archive.esa.int/a.png"));
+  assert.ok(!shown("http://archive.esa.int/a.png"));
+  assert.ok(!shown("https://esa.int.evil.example/a.png"));
+});
