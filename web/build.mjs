@@ -1,4 +1,4 @@
-// Bundles web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and draws the sky. Usage: node build.mjs DIRECTORY
+// Bundles scripts and styles of web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and draws the sky. Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
@@ -12,7 +12,7 @@ await mkdir(out, { recursive: true });
 
 const made = await build({
   absWorkingDir: here,
-  entryPoints: ["src/main.js"],
+  entryPoints: ["src/main.js", "src/hven.css"],
   outdir: out,
   bundle: true,
   splitting: true,

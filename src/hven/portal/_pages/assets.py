@@ -1,4 +1,4 @@
-"""What browsers fetch beside the pages: styles, and the scripts that ``web/`` was bundled into; each under a name with a hash of its content."""
+"""What browsers fetch beside the pages: the scripts and styles that ``web/`` was bundled into; each under a name with a hash of its content."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ log = logging.getLogger("hven.portal")
 HERE = Path(__file__).parent.parent
 NONE = (None, None)  # no colours but ours
 BUILT = HERE / "assets"
-STYLES = HERE / "pages"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".svg": "image/svg+xml",
          ".png": "image/png", ".jpg": "image/jpeg", ".json": "application/json", ".wasm": "application/wasm", ".fits": "image/fits"}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
 def built() -> dict[str, str]:
-    """Return what was bundled, by plain name; without it pages are read and searched, but nothing in them moves."""
+    """Return what was bundled, by plain name; without it pages are read and searched, but they are plain, and nothing in them moves."""
     try:
         found: dict[str, str] = json.loads((BUILT / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         log.warning(
-            "the scripts of the pages were not built (%s): maps, plots and the editor are missing; install Hven again, or in a clone run scripts/web",
+            "the scripts of the pages were not built (%s): colours, maps, plots and the editor are missing; install Hven again, or in a clone run scripts/web",
             error,
         )
         return {}
@@ -43,10 +42,7 @@ def built() -> dict[str, str]:
 @lru_cache(maxsize=64)
 def named(name: str, colours: Colours) -> str:
     """Return the file name under which `name` is served now; empty if it was not built."""
-    if name == "brand.css":
-        return _hashed(name, sheet(colours))
-    style = STYLES / name
-    return _hashed(name, style.read_bytes()) if name.endswith(".css") and style.is_file() else built().get(name, "")
+    return f"brand-{hashlib.sha256(sheet(colours)).hexdigest()[:8]}.css" if name == "brand.css" else built().get(name, "")
 
 
 def content(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:
@@ -57,13 +53,5 @@ def content(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | 
     if file.startswith("brand-"):
         found = next((colours for colours in brands if file == named("brand.css", colours)), None)
         return None if found is None else (sheet(found), kind)
-    stem = f"{file.rpartition('-')[0]}.css"
-    if file.endswith(".css") and (STYLES / stem).is_file() and named(stem, NONE) == file:
-        return (STYLES / stem).read_bytes(), kind
     path = BUILT / file
     return (path, kind) if path.is_file() else None
-
-
-def _hashed(name: str, body: bytes) -> str:
-    stem, _, ending = name.rpartition(".")
-    return f"{stem}-{hashlib.sha256(body).hexdigest()[:8]}.{ending}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Portal, Settings
 
 SCOPE = "hven.portal"  # where the server leaves the portal that a request came to
-PAPER, NIGHT = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of hven.css, by day and in the dark
+PAPER, NIGHT = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of page.css, by day and in the dark
 READABLE = 4.6  # contrast of text (WCAG 2.2, 1.4.3: 4.5)
 Colours = tuple[str | None, str | None]
 
