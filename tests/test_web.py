@@ -46,3 +46,11 @@ def test_what_browsers_run(judge: str) -> None:
     assert MODULES.is_dir(), "scripts/web fetches the judges of the scripts"
     done = node(*JUDGES[judge])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_line_of_a_template_is_too_long_to_be_read() -> None:
+    pages = WEB.parent / "src/hven/portal/pages"
+    lines = {
+        f"{path.name}:{number}": len(line) for path in pages.glob("*.html") for number, line in enumerate(path.read_text().split("\n"), 1)
+    }
+    assert {place: length for place, length in lines.items() if length > 160} == {}
