@@ -43,7 +43,7 @@ def node(*words: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.outside
 @pytest.mark.parametrize("judge", JUDGES)
 def test_what_browsers_run(judge: str) -> None:
-    assert MODULES.is_dir(), "scripts/web fetches the judges of the scripts"
+    assert MODULES.is_dir(), "`scripts/web judges` fetches the judges of the scripts"
     done = node(*JUDGES[judge])
     assert done.returncode == 0, done.stdout + done.stderr
 

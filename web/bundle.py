@@ -140,5 +140,5 @@ if __name__ == "__main__":
     if not own_node():
         pinned = ("--constraint", WEB.parent / "constraints.txt")
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *pinned, NODE], check=True)
-    fetch(judges=True)
+    fetch(judges="judges" in sys.argv)
     bundle()
