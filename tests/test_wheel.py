@@ -176,7 +176,10 @@ def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path,
     assert re.fullmatch(rf"hven: hven fdw needs \w+, which is not installed; {re.escape(remedy)}\n", told)
     for words in ((), ("--table", "t"), ("--table", "t", "--live")):
         told = run(hven, "new", "far", "--from", "postgresql://h/d", *words, "--site", "mysite", cwd=tmp_path, code=1)
-        assert told == f"hven: a table of PostgreSQL needs psycopg, which is not installed; {remedy}\n"
+        lacks = (
+            "psycopg, which is" if words else "psycopg and adbc_driver_postgresql, which are"
+        )  # a table in place is looked at by the first
+        assert told == f"hven: a table of PostgreSQL needs {lacks} not installed; {remedy}\n"
     toml.write_text('name = "here"\nstore = "postgresql+psycopg://h/d"\n')
     assert f"a store in PostgreSQL needs psycopg, which is not installed; {remedy}" in run(
         hven, "status", "--site", "mysite", cwd=tmp_path, code=3

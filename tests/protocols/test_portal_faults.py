@@ -49,6 +49,10 @@ COMPOSED = {  # made of pieces that are no texts by themselves, so that reading 
         "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id", "request",
         "the service cannot do this now: {why_}; try again later",
     ),
+    "sources/_reading/foreign.py": (
+        "a ZIP archive or an office document", "a tar archive", "a PDF document", "an HDF5 file (netCDF 4, too)", "a netCDF file", "a CDF file", "a PNG image",
+        "a JPEG image", "a JPEG 2000 image", "a TIFF image",
+    ),
     "engines/duckdb/engine.py": ("the rows of {name} are damaged on disk and are not given", "their owner must ingest the collection again"),
 }  # fmt: skip
 
