@@ -178,7 +178,7 @@ def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path,
         told = run(hven, "new", "far", "--from", "postgresql://h/d", *words, "--site", "mysite", cwd=tmp_path, code=1)
         lacks = (
             "psycopg, which is" if words else "psycopg and adbc_driver_postgresql, which are"
-        )  # a table in place is looked at by the first
+        )  # a table that is named is looked at by the first
         assert told == f"hven: a table of PostgreSQL needs {lacks} not installed; {remedy}\n"
     toml.write_text('name = "here"\nstore = "postgresql+psycopg://h/d"\n')
     assert f"a store in PostgreSQL needs psycopg, which is not installed; {remedy}" in run(
