@@ -52,34 +52,32 @@ class Pane:
         """Hold for no table where its own test of it fails."""
         object.__setattr__(self, "applies", plugins.lenient(self.applies))
 
+    def tried(self, site: Site) -> list[Fault]:
+        """Run it on the tables that are published: whether it applies, its query, and its template over the first rows.
+
+        Parameters
+        ----------
+        site
+            Opened.
+
+        Returns
+        -------
+        list of Fault
+            One for each table that it fails for.
+        """
+        found = []
+        for table in site.current().catalogue(OWNER).tables():
+            try:
+                if not self.applies.__wrapped__(table):  # type: ignore[attr-defined]
+                    continue
+                with query.run(self.ask(table, f"{quote(table.schema)}.{quote(table.name)} AS t"), OWNER, site=site, most=TRIED) as result:
+                    pages().from_string(self.template).render(pane=self, rows=result.table().to_pylist(), cut=result.overflow, faults=[])
+            except Exception as error:  # noqa: BLE001  (it is another's)
+                message = f"the pane {self.name!r} fails for {table.qualified}: {type(error).__name__}: {error}"
+                found.append(Fault(message=message, remedy=f"mend it: {plugins.blamed(error)}"))
+        return found
+
 
 def known() -> list[Pane]:
     """All that are installed."""
     return [*plugins.records("panes").values()]
-
-
-def tried(site: Site) -> list[Fault]:
-    """Try each on the tables that are published: whether it applies, its query, and its template over the first rows.
-
-    Parameters
-    ----------
-    site
-        Whose tables they are tried on.
-
-    Returns
-    -------
-    list of Fault
-        One for each pane and table that fails.
-    """
-    found = []
-    for pane in known():
-        for table in site.current().catalogue(OWNER).tables():
-            try:
-                if not pane.applies.__wrapped__(table):  # type: ignore[attr-defined]
-                    continue
-                with query.run(pane.ask(table, f"{quote(table.schema)}.{quote(table.name)} AS t"), OWNER, site=site, most=TRIED) as result:
-                    pages().from_string(pane.template).render(pane=pane, rows=result.table().to_pylist(), cut=result.overflow, faults=[])
-            except Exception as error:  # noqa: BLE001  (it is another's)
-                message = f"the pane {pane.name!r} fails for {table.qualified}: {type(error).__name__}: {error}"
-                found.append(Fault(message=message, remedy=f"mend it: {plugins.blamed(error)}"))
-    return found

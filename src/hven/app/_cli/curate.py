@@ -18,7 +18,6 @@ from hven.jobs import declared
 from hven.model import plugins
 from hven.model.errors import Fault, NotFound
 from hven.model.settings import exposed, lacking, secret, strangers
-from hven.portal import panes
 from hven.site.addresses import outdated
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -78,10 +77,7 @@ def check(
         else []
     )
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
-    if plugins.installed("panes") and not faults:
-        with open_site(context) as site:
-            faults += panes.tried(site)
-    if (tests or examples) and not any(fault.severity == "error" for fault in faults):
+    if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples)
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
@@ -108,7 +104,12 @@ def check(
 
 def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool) -> list[Fault]:
     found: list[Fault] = []
+    panes = plugins.records("panes").values()
+    if not (tests or examples or panes):
+        return found
     with open_site(context) as site:
+        for pane in panes:
+            found += pane.tried(site)
         for one in names:
             found += run_tests(site, one) if tests else []
             found += run_examples(site, one) if examples else []
