@@ -6,6 +6,8 @@ array, values
     A column as Arrow has it, shape (n,).
 texts
     Strings, shape (n,).
+text
+    A single one.
 kind
     The type of the column.
 words
@@ -76,13 +78,7 @@ def figure(value: float) -> str:
 
 @cached(4096)
 def word(text: str) -> pa.Scalar:
-    """Return a string as an Arrow scalar, made once (Arrow takes 35 microseconds to guess the type each time).
-
-    Parameters
-    ----------
-    text
-        Of a few thousand that come again and again: the last 4,096 are kept.
-    """
+    """Return a string as an Arrow scalar, made once (Arrow takes 35 microseconds to guess the type each time); the last 4,096 are kept."""
     return pa.scalar(text, _STRING)
 
 
@@ -100,13 +96,7 @@ def joined(*parts: pa.Array | str, between: str = "") -> pa.Array:
 
 
 def filled(array: pa.Array, text: str = "") -> pa.Array:
-    """Replace the nulls of a string column by a word; the same object is returned if there are none.
-
-    Parameters
-    ----------
-    text
-        What stands in their place.
-    """
+    """Replace the nulls of a string column by a text; the same object is returned if there are none."""
     return pc.fill_null(array, word(text)) if array.null_count else array
 
 
