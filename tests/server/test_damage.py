@@ -72,7 +72,7 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     until(lambda: bool(server.workers()))
     os.kill(server.workers()[0], signal.SIGSEGV)
     until(lambda: all(rows(server) == 1000 for _ in range(10)))
-    assert any(item["kind"] == "damaged" for item in health(server)["alerts"])
+    until(lambda: any(item["kind"] == "damaged" for item in health(server)["alerts"]), seconds=10)  # a picture is kept for a second
 
     first.unlink()
     until(lambda: all(rows(server) is None for _ in range(10)))
