@@ -1,7 +1,7 @@
 """YAML as a person wrote it: text, lists and maps that know their place, and nothing retyped behind the writer's back.
 
 The YAML library only cuts the file into events; values are built here, as the text that stands in the file. What a
-plain scalar would silently become elsewhere (``no``, ``010``, ``1:30``) is known to :func:`trap`, and the shapes
+plain scalar would silently become elsewhere (``no``, ``010``, ``1:30``) is known to :func:`trap`, and the types
 decide where that matters.
 """
 

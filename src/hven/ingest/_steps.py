@@ -1,6 +1,6 @@
 """`ingest`: the flow from a descriptor to published snapshots, safe against crashes at every step.
 
-Nothing that readers see changes before `Store.publish`, one transaction that moves the pointers of all tables of the
+Nothing that readers see changes before `Store.publish_together`, one transaction that moves the pointers of all tables of the
 collection. Whatever ends earlier (an error, Ctrl-C, a power cut) leaves stagings that the next ingest sweeps.
 """
 

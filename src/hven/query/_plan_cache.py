@@ -1,6 +1,6 @@
 """Plans by shape: a query whose words were seen before, with other numbers and strings, skips parse, bind and plan.
 
-The key is the sequence of tokens with literals taken out, the version of the holdings, and the reader's scope. Some
+The key is the sequence of tokens with literals taken out, the version of the holdings, and the reader's reach. Some
 literals decide what a query means (a unit in IN_UNIT, a coordinate system): their values are part of the key too.
 """
 
